@@ -221,7 +221,7 @@ class Sampled:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LocksSeen:
+class LockSummary:
     """How many of the objects that must be locked were looked at, and what came of it."""
 
     objects: int  # that must be locked
@@ -253,7 +253,7 @@ class VerifyReport:
     heads: tuple[Head, ...]
     saw: tuple[Depth, ...] = ("looking",)  # what was looked into wholly, so that no news is good
     sampled: Sampled | None = None
-    locks: LocksSeen | None = None  # None where the store locks nothing
+    locks: LockSummary | None = None  # None where the store locks nothing
     damaged_packs: tuple[str, ...] = ()  # by name: what the next backup must not build on
 
     @property

@@ -26,12 +26,12 @@ from backup.format.object_names import snapshot_name
 from backup.format.pack import HEADER_BYTES, OpenPack, parse_header
 from backup.format.snapshot import Body, Snapshot, open_body
 from backup.reader.blob_reader import BlobReader, Heal
-from backup.reader.history_forks import check_unforked, leaves_out
+from backup.reader.history_forks import leaves_out, require_unforked_history
 from backup.reader.manifest_diff import difference, differences
 from backup.reader.manifest_walk import blobs_of, content_of, find_entry, list_folder, walk
 from backup.reader.path_search import Search
 from backup.reader.path_selection import Selection
-from backup.reader.self_healing import Healer
+from backup.reader.self_healing import BlobHealer
 from backup.records import (
     Difference,
     FoundPath,
@@ -44,8 +44,8 @@ from backup.stores import Stat, Store
 from backup.stores.directory import DirectoryStore
 from backup.stores.parallel_reads import beside
 from backup.trust.key_files import Identity, erased_text, open_domains
-from backup.trust.retention_log import load_keeps
-from backup.trust.root_chain import Trust, load_trust
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import Trust, load_root_chain
 from backup.trust.snapshot_history import Slot, left_behind, read_history, read_slot
 
 __all__ = ["Repository", "blobs_of", "walk"]
@@ -90,7 +90,7 @@ class Repository:
         its domains or is of another repository; where `owner` knows better, that is `Damaged`.
         """
         try:
-            trust = load_trust(vault, owner=(identity and identity.owner) or owner)
+            trust = load_root_chain(vault, owner=(identity and identity.owner) or owner)
         except Damaged:
             if owner is None and identity is not None and _is_of_another(vault, identity):
                 raise WrongKey(
@@ -119,7 +119,7 @@ class Repository:
         self._forks.clear()
         kept = None
         if not with_expired:
-            kept = beside(self._vault, lambda: load_keeps(self._vault, self.trust))
+            kept = beside(self._vault, lambda: load_retention_log(self._vault, self.trust))
         all_points: list[tuple[datetime, Point]] = []
         for writer in sorted({writer.id for writer in self.trust.root.writers}):
             points = []
@@ -172,7 +172,7 @@ class Repository:
         if digits == "latest":
             latest = self._latest(points, writer, of_any_host)
             if latest is not None:
-                check_unforked(latest, points, self._forks)
+                require_unforked_history(latest, points, self._forks)
                 return latest
         fitting: list[Point] = []
         if digits.isascii() and digits.isdigit():
@@ -365,7 +365,7 @@ class Repository:
         # Only here: it takes processes, which listing and comparing need not import.
         from backup.restorer.restore_run import Request, Restore
 
-        def open_reader() -> tuple[BlobReader, Healer]:
+        def open_reader() -> tuple[BlobReader, BlobHealer]:
             return self._healing(point, body)
 
         request = Request(
@@ -400,7 +400,7 @@ class Repository:
         snapshot, body, _ = self.open_point(point)
         return snapshot, body, self._healing(point, body)[0]
 
-    def _healing(self, point: Point, body: Body) -> tuple[BlobReader, Healer]:
+    def _healing(self, point: Point, body: Body) -> tuple[BlobReader, BlobHealer]:
         def others() -> Iterator[tuple[str, Body]]:
             for other in reversed(self.points()):
                 if other.name != point.name and (other.writer, other.domain) == (
@@ -412,7 +412,7 @@ class Repository:
                         if found.id_key == body.id_key:
                             yield other.name, found
 
-        healer = Healer(
+        healer = BlobHealer(
             writer=point.writer, body=body, reader=self._reader(point, body), others=others
         )
         return self._reader(point, body, healer.find), healer
@@ -516,5 +516,5 @@ def _details(body: Body) -> PointDetails:
 def _is_of_another(vault: Store, identity: Identity) -> bool:
     """Whether the store holds a whole repository, and not the one that the identity names."""
     with suppress(BackupError):
-        return load_trust(vault).root.repository != identity.repository
+        return load_root_chain(vault).root.repository != identity.repository
     return False

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from benchmarks.measure import Contender, Row, Setting, Stopwatch, compare, expect
-from tests.usecases.places import furnish
+from tests.usecases.installations import furnish
 
 _HELP, _STATUS = "`standfast --help`", "`standfast status`"
 _ROUNDS = 15  # each is over in a moment, and the spread is what people notice

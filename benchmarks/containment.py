@@ -16,7 +16,7 @@ from benchmarks.measure import Contender, Row, Setting, Stopwatch, compare, expe
 from standfast.errors import ExitStatus
 from standfast.records import Mode
 from standfast.usecases.incidents import lifecycle
-from tests.usecases.places import furnish, place_at
+from tests.usecases.installations import furnish, installation_at
 
 _THREADS = 16  # as many as a lane has
 
@@ -31,19 +31,19 @@ def rows(setting: Setting) -> list[Row]:
             agents = new_agents(server, count)
             folder = setting.room(f"place-{number}")
             config_file = furnish(folder, scim_url=agents.server.url, timeout_seconds=30)
-            with place_at(config_file, token=server.token) as place:
+            with installation_at(config_file, token=server.token) as installation:
                 watch = Stopwatch()
                 opened = lifecycle.open_incident(
-                    place,
+                    installation,
                     "lock",
                     {"accounts": list(agents.names)},
                     mode=Mode.LIVE,
                     opened_by="dana",
                 )
-                outcome = lifecycle.advance(place, opened.incident, "direct")
+                outcome = lifecycle.advance(installation, opened.incident, "direct")
                 seconds = watch.seconds()
                 expect(outcome.exit_status is ExitStatus.DONE, "the incident is done")
-                expect(place.ledger.audit.verify().is_whole, "the ledger is whole after it")
+                expect(installation.ledger.audit.verify().is_whole, "the ledger is whole after it")
             agents.expect_all_locked()
             return {what: seconds}
 

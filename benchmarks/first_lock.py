@@ -14,7 +14,7 @@ from benchmarks.directory import LOCK, Agents, new_agents, running_directory
 from benchmarks.measure import Contender, Row, Setting, compare, expect
 from standfast.records import Mode
 from standfast.usecases.incidents import lifecycle
-from tests.usecases.places import furnish, place_at
+from tests.usecases.installations import furnish, installation_at
 
 _WHAT = "first of 25 locked"
 _COUNT = 25
@@ -36,16 +36,16 @@ def rows(setting: Setting) -> list[Row]:
         def warm(number: int) -> Mapping[str, float]:
             agents = new_agents(server, _COUNT)
             config_file = furnish(setting.room(f"warm-{number}"), scim_url=agents.server.url)
-            with place_at(config_file, token=server.token) as place:
+            with installation_at(config_file, token=server.token) as installation:
                 begin = datetime.now(UTC)
                 opened = lifecycle.open_incident(
-                    place,
+                    installation,
                     "lock",
                     {"accounts": list(agents.names)},
                     mode=Mode.LIVE,
                     opened_by="dana",
                 )
-                lifecycle.advance(place, opened.incident, "direct")
+                lifecycle.advance(installation, opened.incident, "direct")
             return _since(begin, agents)
 
         def command(number: int) -> Mapping[str, float]:

@@ -27,12 +27,14 @@ class Breach:
     incident: str
 
     def look(self) -> State:
-        with self.night.place() as place:
-            return look(place, self.incident).state
+        with self.night.installation() as installation:
+            return look(installation, self.incident).state
 
     def effects(self, verb: str) -> list[EffectRow]:
-        with self.night.place() as place:
-            return [e for e in place.ledger.effects.of_incident(self.incident) if e.verb == verb]
+        with self.night.installation() as installation:
+            return [
+                e for e in installation.ledger.effects.of_incident(self.incident) if e.verb == verb
+            ]
 
     def carry_on(self, what: str, step: str) -> None:
         """Let the engine do what can be done now, showing how far `step` is."""
@@ -52,8 +54,10 @@ def plan(night: Night) -> None:
     night.taken_over_file.write_text("".join(f"{account}\n" for account in accounts))
     with teller.chapter(f"A stranger uses {len(accounts)} accounts. First, the plan"):
         teller.types(f"standfast incident plan {SCENARIO} {_INPUT} --as {OPERATOR}")
-        with teller.working("reading"), night.place() as place:
-            report = plan_incident(place, SCENARIO, {"accounts": list(accounts)}, is_signed=True)
+        with teller.working("reading"), night.installation() as installation:
+            report = plan_incident(
+                installation, SCENARIO, {"accounts": list(accounts)}, is_signed=True
+            )
         expect(not any(step.impossible for step in report.steps), "every step can be carried out")
         for step in report.steps:
             words = [
@@ -73,13 +77,15 @@ def contain(night: Night) -> Breach:
     accounts, before = night.centre.taken_over, night.mail()
     with teller.chapter("Now live: contain it"):
         teller.types(f"standfast incident open {SCENARIO} {_INPUT} --as {OPERATOR}")
-        with night.place() as place:
+        with night.installation() as installation:
             opened = open_incident(
-                place,
+                installation,
                 SCENARIO,
                 {"accounts": list(accounts), "reason": "sign-ins from strange places"},
                 mode=Mode.LIVE,
-                opened_by=step_decisions.known_person(place, OPERATOR, PASSPHRASES[OPERATOR]),
+                opened_by=step_decisions.authenticated_person(
+                    installation, OPERATOR, PASSPHRASES[OPERATOR]
+                ),
             )
         breach = Breach(night=night, incident=opened.incident)
         breach.carry_on("containing", "lock")
@@ -117,9 +123,9 @@ def tell_customers(breach: Breach) -> None:
         teller.types(
             f"standfast incident answer {breach.incident} customers_affected yes --as {MANAGER}"
         )
-        with night.place() as place:
-            by = step_decisions.known_person(place, MANAGER, PASSPHRASES[MANAGER])
-            step_decisions.answer(place, breach.incident, "customers_affected", "yes", by=by)
+        with night.installation() as installation:
+            by = step_decisions.authenticated_person(installation, MANAGER, PASSPHRASES[MANAGER])
+            step_decisions.answer(installation, breach.incident, "customers_affected", "yes", by=by)
         breach.carry_on("planning the notice", "tell_customers")
         asking = breach.look().steps["tell_customers"]
         expect(asking.state is StepState.ASKING, "the notice waits for a second person")
@@ -131,9 +137,9 @@ def tell_customers(breach: Breach) -> None:
         teller.says(f"{counted(customers, 'message')} are ready, and none leaves: a second person")
         teller.says(f"must approve. {MANAGER} was paged. The demo now answers as {MANAGER}:")
         teller.types(f"standfast incident approve {breach.incident} tell_customers --as {MANAGER}")
-        with night.place() as place:
+        with night.installation() as installation:
             step_decisions.decide(
-                place, breach.incident, "tell_customers", MANAGER, PASSPHRASES[MANAGER]
+                installation, breach.incident, "tell_customers", MANAGER, PASSPHRASES[MANAGER]
             )
         teller.says(
             f"Signed. {counted(ABORT_SECONDS, 'second')} to change one's mind (two minutes in a "
@@ -159,12 +165,14 @@ def give_back(breach: Breach) -> None:
         names = " ".join(f"--target {DIRECTORY}:{account}" for account in innocent[:1])
         more = f" … ({len(innocent)} in all)" if len(innocent) > 1 else ""
         teller.types(f"standfast incident undo {breach.incident} {names}{more} --as {OPERATOR}")
-        with night.place() as place:
+        with night.installation() as installation:
             undo = effect_undo.undo(
-                place,
+                installation,
                 breach.incident,
                 targets=innocent,
-                requested_by=step_decisions.known_person(place, OPERATOR, PASSPHRASES[OPERATOR]),
+                requested_by=step_decisions.authenticated_person(
+                    installation, OPERATOR, PASSPHRASES[OPERATOR]
+                ),
             )
         expect(undo.restores == len(innocent) and not undo.kept, "all of them can be given back")
         breach.carry_on("asking for an approval", undo.step)
@@ -173,8 +181,10 @@ def give_back(breach: Breach) -> None:
             "none is given back before a second person approves",
         )
         teller.types(f"standfast incident approve {breach.incident} {undo.step} --as {MANAGER}")
-        with night.place() as place:
-            step_decisions.decide(place, breach.incident, undo.step, MANAGER, PASSPHRASES[MANAGER])
+        with night.installation() as installation:
+            step_decisions.decide(
+                installation, breach.incident, undo.step, MANAGER, PASSPHRASES[MANAGER]
+            )
         breach.carry_on("giving back", undo.step)
         expect(
             night.locked() == set(night.centre.taken_over) - set(innocent),
@@ -191,9 +201,9 @@ def verify(breach: Breach) -> None:
     night, teller = breach.night, breach.night.teller
     with teller.chapter("The record of all this"):
         teller.types("standfast audit verify")
-        with teller.working("verifying"), night.place() as place:
-            place.ledger.audit.sign_head(place.clock())
-            report = place.ledger.audit.verify()
+        with teller.working("verifying"), night.installation() as installation:
+            installation.ledger.audit.sign_head(installation.clock())
+            report = installation.ledger.audit.verify()
         expect(report.is_whole, "the record agrees with itself")
         expect(report.witnessed == report.heads > 0, "the witness confirms every signed head")
         teller.says(
@@ -207,16 +217,16 @@ def _all_done(effects: list[EffectRow], count: int) -> bool:
 
 
 def _locked_after(breach: Breach) -> str:
-    with breach.night.place() as place:
-        opened_at = place.ledger.incidents.get(breach.incident).opened_at
+    with breach.night.installation() as installation:
+        opened_at = installation.ledger.incidents.get(breach.incident).opened_at
         ends = [
             event.at
-            for event in place.ledger.timeline(breach.incident)
+            for event in installation.ledger.timeline(breach.incident)
             if event.action == "attempt.ended" and event.detail.get("verb") == "accounts.lock"
         ]
     return duration(max(ends) - opened_at)
 
 
 def _next(breach: Breach) -> str:
-    with breach.night.place() as place:
-        return look(place, breach.incident).standing.next_step
+    with breach.night.installation() as installation:
+        return look(installation, breach.incident).standing.next_step

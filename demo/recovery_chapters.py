@@ -6,10 +6,10 @@ from typing import Any
 from demo.call_centre import next_day
 from demo.demo_configuration import SET
 from demo.tour_context import Night, expect
-from standfast.ledger.runs.run_record import RunRow
+from standfast.ledger.runs.run_record import RunRecord
 from standfast.plurals import counted
 from standfast.reports.report_sentences import duration, size
-from standfast.usecases.core.installation import Place, system_clock
+from standfast.usecases.core.installation import Installation, system_clock
 from standfast.usecases.setup.new_installation import IDENTITY_FILE, OFFLINE
 
 _DATABASE_AT_MOST = 5_000_000  # bytes of it, of the logs and of the lists that a night stores anew
@@ -69,12 +69,12 @@ def drill(night: Night) -> None:
         teller.says("The copy was destroyed, and looked for: it is gone. The report is signed.")
 
 
-def _backed_up(night: Night) -> RunRow:
+def _backed_up(night: Night) -> RunRecord:
     night.teller.types(f"standfast backup run {SET}")
     with night.teller.working("backing up"):
         night.engine.back_up(SET)
-    with night.place() as place:
-        run = _newest(place, "backup")
+    with night.installation() as installation:
+        run = _newest(installation, "backup")
     expect(run.state == "done", f"the backup is done, it is {run.state}")
     expect(run.way == "prefect", f"Prefect ran the backup, it was {run.way}")
     expect(run.summary["unread"] == 0, "every file was read")
@@ -86,8 +86,8 @@ def _drilled(night: Night) -> dict[str, Any]:
     night.teller.types(f"standfast drill run {SET} --identity {OFFLINE}/{IDENTITY_FILE}")
     with night.teller.working("restoring and comparing"):
         night.engine.drill(SET)
-    with night.place() as place:
-        run = _newest(place, "drill")
+    with night.installation() as installation:
+        run = _newest(installation, "drill")
     found = run.summary
     expect(run.state == "done", f"the drill succeeds, it is {run.state}")
     expect(run.way == "prefect", f"Prefect ran the drill, it was {run.way}")
@@ -97,13 +97,13 @@ def _drilled(night: Night) -> dict[str, Any]:
     return found
 
 
-def _newest(place: Place, kind: str) -> RunRow:
-    runs = place.ledger.runs.all(kind)
+def _newest(installation: Installation, kind: str) -> RunRecord:
+    runs = installation.ledger.runs.all(kind)
     expect(bool(runs), f"the ledger knows of a {kind}")
     return runs[0]
 
 
-def _took(run: RunRow) -> str:
+def _took(run: RunRecord) -> str:
     expect(run.ended_at is not None, "the run has ended")
     return duration((run.ended_at or run.started_at) - run.started_at)
 

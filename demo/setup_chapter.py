@@ -18,17 +18,17 @@ from demo.call_centre import CallCentre, Scale, build
 from demo.demo_configuration import BREAK_GLASS, DIRECTORY, configuration
 from demo.prefect_engine import Engine
 from demo.tour_context import MANAGER, OPERATOR, PASSPHRASES, Night
-from demo.tour_output import Teller
+from demo.tour_output import TourOutput
 from standfast.plurals import counted
 from standfast.reports.report_sentences import size
 from standfast.usecases.core.installation import system_clock
 from standfast.usecases.people.enrolment import enrol_person
-from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.setup.installation_opening import open_installation
 from standfast.usecases.setup.new_installation import OFFLINE, set_up
 
 
 @contextmanager
-def made(folder: Path, scale: Scale, teller: Teller) -> Iterator[Night]:
+def made(folder: Path, scale: Scale, teller: TourOutput) -> Iterator[Night]:
     """Make everything in an empty folder; Prefect runs until the block ends, the servers stay."""
     source = folder / "centre" / "recordings"
     config_file = folder / "standfast.toml"
@@ -59,7 +59,7 @@ def made(folder: Path, scale: Scale, teller: Teller) -> Iterator[Night]:
 
 
 def _centre(
-    folder: Path, scale: Scale, teller: Teller
+    folder: Path, scale: Scale, teller: TourOutput
 ) -> tuple[CallCentre, server_processes.Accounts]:
     server_processes.make_token(folder)
     directory_port, mail_port = server_processes.ports()
@@ -81,10 +81,10 @@ def _centre(
 
 
 def _enrol(config_file: Path) -> None:
-    with open_place(config_file, env={}) as place:
+    with open_installation(config_file, env={}) as installation:
         for name, role in ((OPERATOR, "operator"), (MANAGER, "duty-manager")):
             enrol_person(
-                place,
+                installation,
                 name=name,
                 full_name=name.title(),
                 mail=f"{name}@staff.example.com",
@@ -94,7 +94,7 @@ def _enrol(config_file: Path) -> None:
             )
 
 
-def _introduce(folder: Path, centre: CallCentre, teller: Teller) -> None:
+def _introduce(folder: Path, centre: CallCentre, teller: TourOutput) -> None:
     recorded = [path.stat().st_size for path in centre.calls()]
     teller.says(
         f"{counted(len(recorded), 'recording')} ({size(sum(recorded))}), "

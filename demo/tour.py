@@ -25,7 +25,7 @@ from demo.call_centre import Scale
 from demo.demo_configuration import DIRECTORY
 from demo.setup_chapter import made
 from demo.tour_context import Night
-from demo.tour_output import Teller, tell
+from demo.tour_output import TourOutput, tell
 from standfast.errors import ExitStatus, UsageError
 from standfast.records import Json, JsonObject
 from standfast.usecases.reports.result_pages import write_incident_page
@@ -40,7 +40,7 @@ def run(
     as_json: bool = False,
     is_again: bool = False,
     scale: Scale | None = None,
-    teller: Teller | None = None,
+    teller: TourOutput | None = None,
 ) -> int:
     """Make a place in `folder` and give the tour; give the exit status.
 
@@ -50,7 +50,7 @@ def run(
     """
     began = time.monotonic()
     folder = (folder or Path(DEFAULT_FOLDER)).absolute()
-    teller = teller or Teller(out=sys.stderr if as_json else sys.stdout)
+    teller = teller or TourOutput(out=sys.stderr if as_json else sys.stdout)
     _make_room(folder, is_again=is_again)
     try:
         with _ended_by_sigterm(), made(folder, scale or Scale(), teller) as night:
@@ -85,8 +85,8 @@ def _tell(night: Night) -> str:
     breach_chapters.tell_customers(incident)
     breach_chapters.give_back(incident)
     breach_chapters.verify(incident)
-    with night.place() as place:
-        write_incident_page(place, incident.incident, night.page)
+    with night.installation() as installation:
+        write_incident_page(installation, incident.incident, night.page)
     return incident.incident
 
 

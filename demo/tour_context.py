@@ -16,10 +16,10 @@ from demo import mail_server
 from demo.call_centre import CallCentre
 from demo.prefect_engine import Engine
 from demo.server_processes import MAILBOX, Accounts
-from demo.tour_output import Teller
+from demo.tour_output import TourOutput
 from standfast.errors import StandfastError
-from standfast.usecases.core.installation import Place
-from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.setup.installation_opening import open_installation
 from standfast.usecases.setup.new_installation import IDENTITY_FILE, OFFLINE
 
 OPERATOR, MANAGER = "dana", "lee"
@@ -34,7 +34,7 @@ class Night:
     centre: CallCentre
     accounts: Accounts
     engine: Engine
-    teller: Teller
+    teller: TourOutput
 
     @property
     def config_file(self) -> Path:
@@ -53,10 +53,10 @@ class Night:
         return self.folder / "result.html"
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
+    def installation(self) -> Iterator[Installation]:
         """Open the place as a command would."""
-        with open_place(self.config_file, env={}) as place:
-            yield place
+        with open_installation(self.config_file, env={}) as installation:
+            yield installation
 
     def mail(self) -> Counter[str]:
         """Count the messages that lie in the mailbox, by whom they are for."""

@@ -35,7 +35,7 @@ class Told:
 
 
 @dataclass(kw_only=True)
-class Teller:
+class TourOutput:
     """Tells the story on one stream."""
 
     out: TextIO = field(default_factory=lambda: sys.stdout)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from standfast.errors import StandfastError, UnderWay
-from standfast.usecases.core.installation import Place
-from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.setup.installation_opening import open_installation
 
 T = TypeVar("T")
 
@@ -22,18 +22,22 @@ class FlowFailed(Exception):
     """An operation failed; the text is fit to be stored anywhere."""
 
 
-class FlowUnderWay(FlowFailed):
+class FlowInProgress(FlowFailed):
     """What was asked for is being done already: nothing is wrong."""
 
 
-def in_place(config: str, work: Callable[[Place], T], *, needs_ledger: bool = True) -> T:
+def in_installation(
+    config: str, work: Callable[[Installation], T], *, needs_ledger: bool = True
+) -> T:
     """Do `work` in the installation that a configuration describes; raise only `FlowFailed`."""
     leaving = FlowFailed
     try:
-        with open_place(Path(config), env=os.environ, needs_ledger=needs_ledger) as place:
-            return work(place)
+        with open_installation(
+            Path(config), env=os.environ, needs_ledger=needs_ledger
+        ) as installation:
+            return work(installation)
     except UnderWay as error:
-        problem, leaving = str(error), FlowUnderWay
+        problem, leaving = str(error), FlowInProgress
     except StandfastError as error:
         problem = str(error)
     except Exception as error:

@@ -11,23 +11,26 @@ from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.error_boundary import FlowFailed, FlowUnderWay, in_place
+from flows.error_boundary import FlowFailed, FlowInProgress, in_installation
 from standfast.errors import EXIT_STATUS_MEANING, ExitStatus
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 
 _NOT_A_FAILURE = frozenset({ExitStatus.PARTIAL, ExitStatus.WAITS_FOR_PEOPLE})
 
 
 def told(
-    config: str, work: Callable[[Place], tuple[ExitStatus, str]], *, needs_ledger: bool = True
+    config: str,
+    work: Callable[[Installation], tuple[ExitStatus, str]],
+    *,
+    needs_ledger: bool = True,
 ) -> State[None]:
     """Do `work` and give the state that Prefect shows for its outcome; raises nothing.
 
     `work` gives the exit status and a line with ids and counts only, which is logged as well.
     """
     try:
-        status, line = in_place(config, work, needs_ledger=needs_ledger)
-    except FlowUnderWay as error:
+        status, line = in_installation(config, work, needs_ledger=needs_ledger)
+    except FlowInProgress as error:
         return Completed(message=str(error), name="Under way")
     except FlowFailed as error:
         return Failed(message=str(error))

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 from flows.flow_states import told
 from flows.response_claim import engaged
 from standfast.errors import ExitStatus
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import advance
 
 
@@ -22,9 +22,9 @@ from standfast.usecases.incidents.lifecycle import advance
 def respond_to_incident(config: str, incident: str) -> State[None]:
     """Carry an incident on; any number of runs may do so at once."""
 
-    def work(place: Place) -> tuple[ExitStatus, str]:
+    def work(installation: Installation) -> tuple[ExitStatus, str]:
         with engaged(incident):
-            outcome = advance(place, incident, "prefect")
+            outcome = advance(installation, incident, "prefect")
         steps = outcome.state.playbook.steps
         return outcome.exit_status, (
             f"{incident}: {len(outcome.state.steps)} of {len(steps)} steps begun"

@@ -6,7 +6,7 @@ from prefect.client.schemas.objects import State
 from flows.flow_states import as_flow, told
 from standfast.errors import ExitStatus
 from standfast.usecases.backups.retention import keep
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 
 
 @flow(
@@ -17,15 +17,15 @@ from standfast.usecases.core.installation import Place
 )
 def keep_repository(config: str) -> State[None]:
     """Let points expire and free what none needs; never more than a fifth, never past a clock."""
-    return as_flow(keep_once(config, return_state=True))
+    return as_flow(run_retention(config, return_state=True))
 
 
 @task(name="keep", task_run_name="keep", persist_result=False)
-def keep_once(config: str) -> State[None]:
+def run_retention(config: str) -> State[None]:
     """Make one keeping run."""
 
-    def work(place: Place) -> tuple[ExitStatus, str]:
-        outcome = keep(place, way="prefect")
+    def work(installation: Installation) -> tuple[ExitStatus, str]:
+        outcome = keep(installation, way="prefect")
         result = outcome.result
         return outcome.exit_status, (
             f"run {outcome.run}: {len(result.expired)} points expired, {len(result.marked)} packs "

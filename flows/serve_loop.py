@@ -44,12 +44,12 @@ from standfast.config import load
 from standfast.errors import ConfigurationError, ExitStatus, Refused, StandfastError
 from standfast.ledger.runs.run_store import SERVE_LEASE
 from standfast.usecases.alarms.notification import Alarm, tell
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import other_user_of
-from standfast.usecases.evidence.time_stamps import stamp_left
+from standfast.usecases.evidence.time_stamps import stamp_pending
 from standfast.usecases.health.watchdog import keep_watch, needs_runner, resume_incidents
 from standfast.usecases.incidents.lifecycle import advance
-from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.setup.installation_opening import open_installation
 
 TICK_SECONDS = 0.2
 LOOK_SECONDS = 10.0  # for what only time brings: a wait that is over, a runner that died
@@ -102,7 +102,7 @@ class _Response:
 class Serving:
     """The loop over one place; `scheduling` is Prefect, or None to do without."""
 
-    place: Place
+    installation: Installation
     config_file: Path
     scheduling: Scheduling | None
     beside: Sequence[Beside] = ()
@@ -125,14 +125,14 @@ class Serving:
 
     def run(self) -> None:
         """Serve until `stop` is set."""
-        runners = self.place.ledger.runners
-        token = runners.register(None, "serve", self.place.clock())
+        runners = self.installation.ledger.runners
+        token = runners.register(None, "serve", self.installation.clock())
         self._beaten_at = time.monotonic()
         if self.scheduling is not None:
             self.scheduling.begin()
         threading.Thread(target=self._tell_people, name="alarms", daemon=True).start()
         stamps = threading.Thread(target=self._stamp_seals, name="time-stamps", daemon=True)
-        if self.place.config.custody.timestamp is not None:
+        if self.installation.config.custody.timestamp is not None:
             stamps.start()
         for one in self.beside:
             one.begin()
@@ -152,7 +152,7 @@ class Serving:
             if stamps.is_alive():
                 self._news.set()
                 stamps.join(_END_SECONDS)
-            runners.retire(token, None, self.place.clock())
+            runners.retire(token, None, self.installation.clock())
 
     def begin_work(self, incident: str) -> None:
         """Have an incident that was opened here carried on at once; from any thread."""
@@ -165,7 +165,7 @@ class Serving:
         is_busy = self._alarms.unfinished_tasks > 0 or any(
             response.is_under_way for response in list(self._responses.values())
         )
-        is_due = self._again.is_set() or self._seen != self.place.ledger.newest_event()
+        is_due = self._again.is_set() or self._seen != self.installation.ledger.newest_event()
         return not (is_busy or is_due)
 
     def _tick(self, token: str) -> None:
@@ -173,21 +173,21 @@ class Serving:
         try:
             self._begin_opened()
             if now - self._beaten_at >= BEAT_SECONDS:
-                self.place.ledger.runners.beat(token, None, self.place.clock())
+                self.installation.ledger.runners.beat(token, None, self.installation.clock())
                 self._beaten_at = now
             if now - self._watched_at >= WATCH_SECONDS:
                 self._watched_at = now
                 self._watch()
-            newest = self.place.ledger.newest_event()
+            newest = self.installation.ledger.newest_event()
             is_late = now - self._looked_at >= LOOK_SECONDS
             if newest > self._logged >= 0:
-                log_ended_runs(self.place, self._logged)
+                log_ended_runs(self.installation, self._logged)
             self._logged = newest
             if newest != self._seen or is_late or self._again.is_set():
                 self._seen, self._looked_at = newest, now
                 self._news.set()
                 self._again.clear()
-                _, troubles = resume_incidents(self.place, "serve", self._respond)
+                _, troubles = resume_incidents(self.installation, "serve", self._respond)
                 self._tell_once("; ".join(troubles))
         except StandfastError as error:
             self._again.set()
@@ -202,11 +202,11 @@ class Serving:
         with suppress(queue.Empty):
             while True:
                 incident = self._opened.get_nowait()
-                if needs_runner(self.place, incident):
-                    self._respond(self.place, incident, "serve")
+                if needs_runner(self.installation, incident):
+                    self._respond(self.installation, incident, "serve")
 
     def _watch(self) -> None:
-        outcome = keep_watch(self.place, "serve", self._respond, self._ring)
+        outcome = keep_watch(self.installation, "serve", self._respond, self._ring)
         for kind, subject in outcome.died:
             log.warning("a %s of %s had died; it is marked as failed", kind, subject)
         missed = frozenset(outcome.missed)
@@ -222,7 +222,7 @@ class Serving:
                 {age.set_name: age.due_at for age in outcome.sets if age.is_missed}
             )
 
-    def _ring(self, place: Place, alarm: Alarm, way: str) -> bool:
+    def _ring(self, installation: Installation, alarm: Alarm, way: str) -> bool:
         """Leave it to the thread that tells people; the next watch comes with what this one drops.
 
         Gives False: that it was told is known later.
@@ -235,7 +235,7 @@ class Serving:
         while True:
             alarm = self._alarms.get()
             try:
-                if tell(self.place, alarm, "serve"):
+                if tell(self.installation, alarm, "serve"):
                     log.warning(
                         "alarm %s: told to whom it reached; `standfast status` says whether to any",
                         alarm.subject,
@@ -254,7 +254,7 @@ class Serving:
             self._news.clear()
             troubles, may_pass = list[str](), False
             try:
-                for one in stamp_left(self.place):
+                for one in stamp_pending(self.installation):
                     troubles += [one.problem] if one.problem else []
                     may_pass = may_pass or one.may_pass
                     if one.stamp is not None:
@@ -274,7 +274,7 @@ class Serving:
             if not pause:
                 self._news.wait(WATCH_SECONDS)
 
-    def _respond(self, place: Place, incident: str, way: str) -> None:
+    def _respond(self, installation: Installation, incident: str, way: str) -> None:
         """Begin to carry an incident on in a thread of its own, unless one is at it."""
         response = self._responses.setdefault(incident, _Response())
         if response.is_under_way:
@@ -306,31 +306,31 @@ class Serving:
             self._again.set()  # something may have come while this was ending
 
     def _advance(self, incident: str, way: str) -> None:
-        with self._place_now() as place:
-            advance(place, incident, way)
+        with self._installation_now() as installation:
+            advance(installation, incident, way)
 
     @contextmanager
-    def _place_now(self) -> Iterator[Place]:
+    def _installation_now(self) -> Iterator[Installation]:
         """Give the place by its configuration as it is now; one that is broken changes nothing."""
         with ExitStack() as stack:
-            place = self.place
+            installation = self.installation
             try:
-                if load(self.config_file).fingerprint != place.config.fingerprint:
+                if load(self.config_file).fingerprint != installation.config.fingerprint:
                     self._tell_of_change(
                         "the configuration was changed since: incidents go by it as it is now, all "
                         "else does once this is started again"
                     )
-                    opened = open_place(
+                    opened = open_installation(
                         self.config_file,
                         env={},
-                        clock=place.clock,
-                        actor=place.actor,
-                        resolver=place.resolver,
+                        clock=installation.clock,
+                        actor=installation.actor,
+                        resolver=installation.resolver,
                     )
-                    place = stack.enter_context(opened)
+                    installation = stack.enter_context(opened)
             except StandfastError as error:
                 self._tell_of_change(f"the configuration is gone by as it was read before: {error}")
-            yield place
+            yield installation
 
     def _tell_of_change(self, what: str) -> None:
         if what != self._change:
@@ -339,7 +339,7 @@ class Serving:
 
     def _is_left(self, incident: str) -> bool:
         try:
-            return needs_runner(self.place, incident)
+            return needs_runner(self.installation, incident)
         except StandfastError:
             return True
 
@@ -377,19 +377,19 @@ def _logging_to_stderr() -> Iterator[None]:
 
 
 @contextmanager
-def _only_one_here(place: Place) -> Iterator[None]:
+def _only_one_here(installation: Installation) -> Iterator[None]:
     """Hold what one `serve` a machine may hold; the kernel gives it back when the process dies.
 
     Two would each start a Prefect server in one home, and back everything up twice. Root's would
     keep the user who runs the place out of that home.
     """
-    user = other_user_of(place.config) if os.geteuid() == 0 else None
+    user = other_user_of(installation.config) if os.geteuid() == 0 else None
     if user is not None:
         raise Refused(
             f"this place is run by the user {user}, whom what root leaves in it would keep out: "
             f"run this as that user, with `sudo -u {user}` before it"
         )
-    home = place.config.serve.prefect_home
+    home = installation.config.serve.prefect_home
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         line = os.open(home / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -414,7 +414,9 @@ def serve(
     config_file: Path,
     *,
     env: Mapping[str, str] | None = None,
-    beside: Callable[[Place, BeginWork], Sequence[Beside]] = lambda place, begin_work: (),
+    beside: Callable[
+        [Installation, BeginWork], Sequence[Beside]
+    ] = lambda installation, begin_work: (),
 ) -> int:
     """Serve in this process until SIGTERM or SIGINT; to be called from its main thread.
 
@@ -427,21 +429,21 @@ def serve(
     env = os.environ if env is None else env
     with (
         _logging_to_stderr(),
-        open_place(config_file, env=env) as place,
-        _only_one_here(place),
+        open_installation(config_file, env=env) as installation,
+        _only_one_here(installation),
     ):
         scheduling = Scheduling(
             config_file=config_file.absolute(),
-            home=place.config.serve.prefect_home,
-            url=place.config.serve.prefect,
+            home=installation.config.serve.prefect_home,
+            url=installation.config.serve.prefect,
             env=env,
         )
         serving = Serving(
-            place=place,
+            installation=installation,
             config_file=config_file.absolute(),
             scheduling=scheduling,
         )
-        serving.beside = beside(place, serving.begin_work)
+        serving.beside = beside(installation, serving.begin_work)
 
         def end(number: int, frame: FrameType | None) -> None:
             serving.stop.set()

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from standfast.errors import StandfastError
 from standfast.usecases.backups.backup_run import NIGHTLY_PAUSES, run_backup
-from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.setup.installation_opening import open_installation
 
 
 def main(config: str, set_name: str) -> int:
     """Back one set up; give its exit status."""
     try:
-        with open_place(Path(config), env=os.environ, needs_ledger=False) as place:
-            outcome = run_backup(place, set_name, "serve", pauses=NIGHTLY_PAUSES)
+        with open_installation(Path(config), env=os.environ, needs_ledger=False) as installation:
+            outcome = run_backup(installation, set_name, "serve", pauses=NIGHTLY_PAUSES)
             if outcome.unrecorded:
                 sys.stderr.write(f"{set_name}: not in the ledger: {outcome.unrecorded}\n")
             return int(outcome.exit_status)

@@ -8,14 +8,14 @@ from prefect.client.schemas.objects import State
 
 from flows.flow_states import told
 from standfast.errors import ExitStatus
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 
 
 @flow(name="warm-up", persist_result=False, validate_parameters=False)
 def warm_up(config: str) -> State[None]:
     """Open the place and read one row of its ledger."""
 
-    def work(place: Place) -> tuple[ExitStatus, str]:
-        return ExitStatus.DONE, f"warm, at event {place.ledger.newest_event()}"
+    def work(installation: Installation) -> tuple[ExitStatus, str]:
+        return ExitStatus.DONE, f"warm, at event {installation.ledger.newest_event()}"
 
     return told(config, work)

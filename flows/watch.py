@@ -11,8 +11,8 @@ from prefect.client.schemas.objects import State
 
 from flows.flow_states import told
 from standfast.errors import ExitStatus
-from standfast.usecases.core.installation import Place
-from standfast.usecases.evidence.time_stamps import stamp_left
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.evidence.time_stamps import stamp_pending
 from standfast.usecases.health import watchdog
 
 
@@ -20,9 +20,9 @@ from standfast.usecases.health import watchdog
 def keep_watch(config: str) -> State[None]:
     """Look at everything once."""
 
-    def work(place: Place) -> tuple[ExitStatus, str]:
-        outcome = watchdog.keep_watch(place, "prefect")
-        stamped = [*stamp_left(place)]
+    def work(installation: Installation) -> tuple[ExitStatus, str]:
+        outcome = watchdog.keep_watch(installation, "prefect")
+        stamped = [*stamp_pending(installation)]
         return outcome.exit_status, (
             f"{len(outcome.carried_on)} incidents carried on, {len(outcome.died)} dead runs, "
             f"{len(outcome.missed)} sets missed, {len(outcome.stale)} too old, "

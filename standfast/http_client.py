@@ -87,7 +87,7 @@ class Answer:
         return json.loads(self.body)
 
 
-class BoundedHttp:
+class HttpClient:
     """A connection pool for one other side; safe for many threads."""
 
     def __init__(

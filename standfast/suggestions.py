@@ -6,7 +6,7 @@ _MOST_NAMED = 30
 _LONGEST = 100  # characters that are compared: what somebody pasted may be a whole file
 
 
-def there_are(word: str, known: Iterable[str]) -> str:
+def known_names_hint(word: str, known: Iterable[str]) -> str:
     """Say which names there are, and the nearest: `there are: a, b; did you mean 'a'?`."""
     names = sorted(known)
     if not names:
@@ -14,10 +14,10 @@ def there_are(word: str, known: Iterable[str]) -> str:
     told = f"there are: {', '.join(names[:_MOST_NAMED])}"
     if more := names[_MOST_NAMED:]:
         told += f" and {len(more):,} more"
-    return told + did_you_mean(word, names)
+    return told + nearest_name_hint(word, names)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def nearest_name_hint(word: str, known: Iterable[str]) -> str:
     """Give `; did you mean 'a'?` for the name that is nearest, or nothing when none is near."""
     from difflib import get_close_matches  # only on the way to an error
 

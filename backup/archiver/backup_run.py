@@ -29,16 +29,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
-from backup.archiver.blob_writer import BlobSink
+from backup.archiver.blob_writer import BlobWriter
 from backup.archiver.manifest_builder import ManifestBuilder, PacksFreed
-from backup.archiver.pack_buffers import PackMemory
+from backup.archiver.pack_buffers import PackBuffers
 from backup.archiver.pack_writer import PACKS_UNDER_WAY, Outlet, Stored
-from backup.archiver.parent_snapshot import Earlier
+from backup.archiver.parent_snapshot import ParentSnapshot
 from backup.archiver.snapshot_commit import Committer
-from backup.archiver.source_archiver import Taker
-from backup.archiver.unusable_packs import Avoidance
-from backup.archiver.upload_cache.cache import SendLog, open_send_log
-from backup.archiver.upload_cache.database import SendLogDamaged
+from backup.archiver.source_archiver import Archiver
+from backup.archiver.unusable_packs import UnusablePacks
+from backup.archiver.upload_cache.cache import UploadCache, open_upload_cache
+from backup.archiver.upload_cache.database import UploadCacheDamaged
 from backup.archiver.writer_authorization import admit, check_not_rolled_back, key_problem
 from backup.errors import NothingToBackUp, SourceFailed, StoreUnavailable, UsageError
 from backup.format.canonical_json import to_path_text
@@ -54,7 +54,7 @@ from backup.system.tree_removal import remove_tree
 from backup.trust.key_files import Host
 
 if TYPE_CHECKING:
-    from backup.archiver.prefetch_worker import Surveying
+    from backup.archiver.prefetch_worker import PrefetchWorker
     from backup.archiver.worker_reader import Reading
 
 INTERIM_AFTER = timedelta(minutes=30)
@@ -77,7 +77,7 @@ def _again_without_a_damaged_log(run: Callable[P, BackupResult]) -> Callable[P, 
     def once_more(*these: P.args, **request: P.kwargs) -> BackupResult:
         try:
             return run(*these, **request)
-        except SendLogDamaged as error:
+        except UploadCacheDamaged as error:
             why = str(error)  # and no more: what the error holds is memory that the run needs
         result = run(*these, **request)
         return dataclasses.replace(result, warnings=(why, *result.warnings))
@@ -119,8 +119,8 @@ def back_up(
     binding = f"{host.repository.hex()} {host.writer} {host.epoch} {domain.id} {domain.generation}"
     with (
         _seldom_collecting(),
-        open_send_log(send_log, binding) as log,
-        closing(PackMemory()) as buffers,
+        open_upload_cache(send_log, binding) as log,
+        closing(PackBuffers()) as buffers,
         # Two pools, since a pack waits for the store.  As many compress as there are processors: if
         # they are more, the one thread that reads, cuts and hashes for them hardly gets its turn.
         ThreadPoolExecutor(
@@ -143,7 +143,7 @@ def back_up(
             sending=sending,
             buffers=buffers,
         )
-        avoidance = Avoidance(vault=vault, writer=host.writer, log=log)
+        avoidance = UnusablePacks(vault=vault, writer=host.writer, log=log)
         committer = Committer(
             vault=vault, admission=admission, avoidance=avoidance, host=host, log=log
         )
@@ -211,7 +211,7 @@ class _Run:
         *,
         committer: Committer,
         outlet: Outlet,
-        log: SendLog,
+        log: UploadCache,
         host: Host,
         set_name: str,
         started: datetime,
@@ -245,8 +245,8 @@ class _Run:
         self._builder = ManifestBuilder(
             log=log, run=run, data=data, new_sink=lambda: self._sink(bundles=False)
         )
-        earlier = self._earlier = Earlier(log, set_name, run)
-        self._taker = Taker(
+        earlier = self._earlier = ParentSnapshot(log, set_name, run)
+        self._taker = Archiver(
             log=log,
             earlier=earlier,
             sink=data,
@@ -323,13 +323,13 @@ class _Run:
     ) -> AbstractContextManager["Reading | None"]:
         if not self._earlier.is_empty:
             return nullcontext()  # little is read, and what is known here decides what
-        from backup.archiver.worker_reader import reading_apart  # most nights need none
+        from backup.archiver.worker_reader import open_worker_reader  # most nights need none
 
-        return reading_apart(sources, scratch, self._now)
+        return open_worker_reader(sources, scratch, self._now)
 
     def _survey(
         self, sources: Sequence[Source], scratch: Path
-    ) -> AbstractContextManager["Surveying | None"]:
+    ) -> AbstractContextManager["PrefetchWorker | None"]:
         if not self._earlier.is_large:
             return nullcontext()
         from backup.archiver.prefetch_worker import surveying  # few sets are large
@@ -341,7 +341,7 @@ class _Run:
         source: Source,
         scratch: Path,
         reading: "Reading | None",
-        surveying: "Surveying | None",
+        surveying: "PrefetchWorker | None",
     ) -> bool:
         counts = self._taker.counts
         files, size = counts.files, counts.bytes_total
@@ -434,8 +434,8 @@ class _Run:
         moments = [outcome.consistent_at for outcome in self._outcomes if outcome.problem is None]
         return min(moments, default=self._started)
 
-    def _sink(self, *, bundles: bool) -> BlobSink:
-        return BlobSink(
+    def _sink(self, *, bundles: bool) -> BlobWriter:
+        return BlobWriter(
             outlet=self._outlet,
             log=self._log,
             id_key=self._host.id_key,

@@ -18,9 +18,9 @@ from blake3 import blake3
 
 from backup.sources.files.file_status import Vector
 
-UNPLACED = -1
+UNLOCATED = -1
 NO_PACK = -1
-MOST_REFS = 4096  # that a row keeps itself; more lie in lists of as many
+MAX_REFS = 4096  # that a row keeps itself; more lie in lists of as many
 FIRST_REFS = 512  # of the first list
 MARK_LENGTH = 16
 
@@ -42,21 +42,21 @@ class Place(NamedTuple):
         return self
 
 
-NOWHERE = Place(UNPLACED, 0, 0, 0, 0, "", NO_PACK)
+NOWHERE = Place(UNLOCATED, 0, 0, 0, 0, "", NO_PACK)
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Frame:
     """A frame's place on a tape, filled in when it is laid there."""
 
-    pack: int = UNPLACED
+    pack: int = UNLOCATED
     offset: int = 0
     stored: int = 0
     next: int = NO_PACK
 
     @property
     def last_pack(self) -> int:
-        """The pack in which the frame ends; UNPLACED before it is laid."""
+        """The pack in which the frame ends; UNLOCATED before it is laid."""
         return self.pack if self.next == NO_PACK else self.next
 
 
@@ -111,7 +111,7 @@ class Row:
 
         Its references may still be on their way into the lists.
         """
-        if self.lists or len(self.blobs) > MOST_REFS:
+        if self.lists or len(self.blobs) > MAX_REFS:
             return str(self.size)
         if len(self.blobs) == 1:
             return self.blobs[0].id[:MARK_LENGTH]
@@ -140,7 +140,7 @@ class PageText:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KeptPage:
+class ReusedPage:
     """A page that the send-log keeps of an earlier run."""
 
     number: int

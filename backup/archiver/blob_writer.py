@@ -17,10 +17,10 @@ from itertools import accumulate
 
 from blake3 import blake3
 
-from backup.archiver.blob_location import UNPLACED, Frame, PendingBlob, Place, Ref, place_blobs
+from backup.archiver.blob_location import UNLOCATED, Frame, PendingBlob, Place, Ref, place_blobs
 from backup.archiver.chunker import AS_USUAL, WINDOW_BYTES, Packing
-from backup.archiver.pack_writer import Outlet, Stored, Stretch, Tape
-from backup.archiver.upload_cache.cache import SendLog
+from backup.archiver.pack_writer import Outlet, PackWriter, Stored, Stretch
+from backup.archiver.upload_cache.cache import UploadCache
 from backup.format.frame import WORTHWHILE, Effort, compresses
 from backup.system.buffer_pool import Buffers
 
@@ -31,14 +31,14 @@ _MOST_IN_PACK = 32_768
 _MANY_FINDS = 256  # a night of few changes does without all ids in memory
 
 
-class BlobSink:
+class BlobWriter:
     """Takes blobs and gives references; call from one thread only."""
 
     def __init__(
         self,
         *,
         outlet: Outlet,
-        log: SendLog,
+        log: UploadCache,
         id_key: bytes,
         set_name: str,
         bundles: bool,
@@ -48,7 +48,7 @@ class BlobSink:
         self._hasher = blake3(key=id_key)  # used again: a new one costs as much as 400 bytes
         self._set_name = set_name
         self._on_stored = on_stored
-        self._tape = Tape(outlet, log.number_pack, self._laid, self._acknowledged)
+        self._tape = PackWriter(outlet, log.number_pack, self._laid, self._acknowledged)
         self._packing = AS_USUAL if bundles else _PAGES
         self._bundle: list[bytes | memoryview] = []
         self._bundle_bytes = 0
@@ -60,7 +60,7 @@ class BlobSink:
         self._pending: dict[str, PendingBlob] = {}
         self._under_way: dict[Frame, list[PendingBlob]] = {}  # of frames that have no place yet
         self._laid_frames: deque[Frame] = deque()  # in the tape's order
-        self._filling = UNPLACED  # the pack in which a frame ended last
+        self._filling = UNLOCATED  # the pack in which a frame ended last
         self._in_filling = 0  # blobs that ended there
         self._windows = Buffers(WINDOW_BYTES)
         self._finds = 0

@@ -13,13 +13,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from backup.format.frame import Effort
-from backup.sources.chunk_sizes import EDITED_CHUNK_BYTES, LARGEST_CHUNK_BYTES, MEDIA_CHUNK_BYTES
+from backup.sources.chunk_sizes import EDITED_CHUNK_BYTES, MAX_CHUNK_BYTES, MEDIA_CHUNK_BYTES
 
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC
 
 _LEAST_SHARE = 4  # of an average: the smallest chunk, but for a file's last
-WINDOW_BYTES = LARGEST_CHUNK_BYTES
+WINDOW_BYTES = MAX_CHUNK_BYTES
 _LEAST_WINDOW_BYTES = 1024 * 1024
 
 
@@ -71,7 +71,7 @@ def windows(
             ends = [filled] if filled else []
         else:
             ends = [chunk.offset + chunk.length for chunk in cutter.cut_buf(window[:filled])]
-        if not is_end and (len(ends) > 1 or filled < LARGEST_CHUNK_BYTES):
+        if not is_end and (len(ends) > 1 or filled < MAX_CHUNK_BYTES):
             ends.pop()  # where the window ends, not where the chunk does
         end = ends[-1] if ends else 0
         # Whoever takes the window may put something else where it was.

@@ -18,19 +18,19 @@ from operator import ge
 
 from backup.archiver.blob_location import (
     FIRST_REFS,
-    MOST_REFS,
+    MAX_REFS,
     NO_PACK,
     NOWHERE,
-    UNPLACED,
-    KeptPage,
+    UNLOCATED,
     Outline,
     PageText,
     Place,
     Ref,
+    ReusedPage,
     Row,
 )
-from backup.archiver.blob_writer import BlobSink
-from backup.archiver.upload_cache.cache import SendLog
+from backup.archiver.blob_writer import BlobWriter
+from backup.archiver.upload_cache.cache import UploadCache
 from backup.archiver.upload_cache.page_encoding import outline_to_bytes, rows_to_bytes, uses_of
 from backup.errors import BackupError
 from backup.format.canonical_json import to_path_text
@@ -96,10 +96,10 @@ class ManifestBuilder:
     def __init__(
         self,
         *,
-        log: SendLog,
+        log: UploadCache,
         run: int,
-        data: BlobSink,
-        new_sink: Callable[[], BlobSink],
+        data: BlobWriter,
+        new_sink: Callable[[], BlobWriter],
     ) -> None:
         self._log = log
         self._run = run
@@ -145,7 +145,7 @@ class ManifestBuilder:
         """Whether there is nothing that a tree could be made of."""
         return not self._rows and not self._leaves
 
-    def reuse(self, kept: KeptPage, outline: Outline) -> None:
+    def reuse(self, kept: ReusedPage, outline: Outline) -> None:
         """Take a whole page of an earlier run as it is; only between pages."""
         self._check_order(outline.paths[:1])
         page = _Page(
@@ -158,11 +158,11 @@ class ManifestBuilder:
         )
         self._leaves.append(page)
         self._used |= outline.packs
-        self._log.carry_page(kept, self._run, page.ordinal)
+        self._log.reuse_page(kept, self._run, page.ordinal)
 
     def spill(self, row: Row) -> None:
         """Move settled references of a growing row into lists, so that no file fills the memory."""
-        while len(row.blobs) > MOST_REFS and all(map(self._data.has, row.blobs[:MOST_REFS])):
+        while len(row.blobs) > MAX_REFS and all(map(self._data.has, row.blobs[:MAX_REFS])):
             self._move_to_list(row)
 
     def settle(self) -> None:
@@ -217,7 +217,7 @@ class ManifestBuilder:
             last=rows[-1].path,
             entries=len(rows),
             rows=list(rows),
-            large=[row for row in rows if row.lists or len(row.blobs) > MOST_REFS],
+            large=[row for row in rows if row.lists or len(row.blobs) > MAX_REFS],
         )
 
     def _check_order(self, paths: Sequence[bytes]) -> None:
@@ -258,7 +258,7 @@ class ManifestBuilder:
         ]
         # By the log, not by what is pending here: another name of a file comes with its places.
         waits_for = (number for number in table.numbers if self._log.pack(number) is None)
-        last_pack = max(waits_for, default=UNPLACED)
+        last_pack = max(waits_for, default=UNLOCATED)
         packs = set(table.numbers)
         packs.update(pack for row in page.large for pack, _ in row.list_packs)
         outline = None if page.is_open else outline_to_bytes(rows, packs)
@@ -270,7 +270,7 @@ class ManifestBuilder:
         self._used |= written.packs
         names = written.table.names(self._log)
         page.ref = self._levels[0].add(leaf_to_bytes(names, written.entries))
-        self._log.keep_page(self._run, page.ordinal, written.text, page.ref.id)
+        self._log.store_page(self._run, page.ordinal, written.text, page.ref.id)
 
     def _node(self, level: int, pages: Sequence[_Page]) -> _Page:
         table = _PackTable()
@@ -294,7 +294,7 @@ class ManifestBuilder:
 
     def _move_to_list(self, row: Row) -> None:
         # Whoever restores has all lanes wait for the first list.
-        count = MOST_REFS if row.lists else min(FIRST_REFS, MOST_REFS)
+        count = MAX_REFS if row.lists else min(FIRST_REFS, MAX_REFS)
         refs = [ref.place for ref in row.blobs[:count]]
         table = _PackTable()
         items = table.refs(refs)
@@ -308,7 +308,7 @@ class ManifestBuilder:
         row.list_packs = list(packs.items())
 
     def _move_all_to_lists(self, row: Row) -> None:
-        while row.blobs and (row.lists or len(row.blobs) > MOST_REFS):
+        while row.blobs and (row.lists or len(row.blobs) > MAX_REFS):
             self._move_to_list(row)
 
     def _outside(self, place: Place) -> BlobRef:
@@ -341,7 +341,7 @@ class _PackTable(dict[int, int]):
         """The packs in it, by the send-log's numbers."""
         return [number for number in self if number != NO_PACK]
 
-    def names(self, log: SendLog) -> list[str]:
+    def names(self, log: UploadCache) -> list[str]:
         """Their names as a page has them; only once the store has them all."""
         return [_name(log, number).hex() for number in self.numbers]
 
@@ -380,7 +380,7 @@ def _placed(page: _Page) -> Place:
     return page.ref.place
 
 
-def _name(log: SendLog, number: int) -> bytes:
+def _name(log: UploadCache, number: int) -> bytes:
     pack = log.pack(number)
     if pack is None:  # forgotten at an interim commit, when a large file had named it already
         raise PacksFreed

@@ -9,18 +9,18 @@
 """
 
 from backup.errors import BackupError
-from backup.format.pack import LARGEST_PACK
+from backup.format.pack import MAX_PACK_BYTES
 from backup.system.huge_pages import large_memory
 
 
-class PackMemory:
+class PackBuffers:
     """Gives buffers out; safe to call from several threads."""
 
     def __init__(self) -> None:
         self._free: list[memoryview] = []
 
     def take(self) -> memoryview:
-        """A buffer of LARGEST_PACK bytes, which is nobody else's until it is given back.
+        """A buffer of MAX_PACK_BYTES bytes, which is nobody else's until it is given back.
 
         `BackupError` when the system has none.
         """
@@ -29,7 +29,7 @@ class PackMemory:
         except IndexError:
             pass
         try:
-            return large_memory(LARGEST_PACK)
+            return large_memory(MAX_PACK_BYTES)
         except OSError as error:
             raise BackupError(
                 f"the system gave no memory for a pack ({error.strerror}). See what takes it, then"

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from backup.archiver.blob_location import UNPLACED, Frame
-from backup.archiver.pack_buffers import PackMemory
+from backup.archiver.blob_location import UNLOCATED, Frame
+from backup.archiver.pack_buffers import PackBuffers
 from backup.errors import AlreadyThere
 from backup.format.frame import AS_IS, Effort, to_frame
 from backup.format.object_names import pack_name
@@ -51,7 +51,7 @@ class Outlet:
     random: Callable[[int], bytes]
     compressing: ThreadPoolExecutor
     sending: ThreadPoolExecutor
-    buffers: PackMemory
+    buffers: PackBuffers
 
     def send(self, payload: memoryview, size: int) -> tuple[bytes, int]:
         """Seal and store the first `size` bytes, and give the buffer back; runs in a thread.
@@ -76,7 +76,7 @@ class Outlet:
         return pack.name, len(pack.data)
 
 
-class Tape:
+class PackWriter:
     """One stretch of packs; call from one thread only."""
 
     def __init__(
@@ -98,7 +98,7 @@ class Tape:
         self._packs: deque[tuple[int, Future[tuple[bytes, int]]]] = deque()
         self._payload: memoryview | None = None
         self._filled = 0
-        self._number = UNPLACED
+        self._number = UNLOCATED
         self.acknowledged = 0  # every pack of this tape up to this number is in the store
 
     def append(self, stretches: Sequence[Stretch]) -> None:
@@ -157,7 +157,7 @@ class Tape:
 
     def has(self, frame: Frame) -> bool:
         """Whether the store has the whole frame."""
-        return frame.pack != UNPLACED and frame.last_pack <= self.acknowledged
+        return frame.pack != UNLOCATED and frame.last_pack <= self.acknowledged
 
     def _lay_frames(self, most_left: int) -> None:
         tasks = self._tasks

@@ -9,21 +9,21 @@
 
 from collections.abc import Iterator
 
-from backup.archiver.blob_location import KeptPage, Outline, Row
-from backup.archiver.upload_cache.cache import SendLog
+from backup.archiver.blob_location import Outline, ReusedPage, Row
+from backup.archiver.upload_cache.cache import UploadCache
 from backup.format.manifest import path_key
 
 LARGE_PAGES = 8  # of a thousand paths
 
 
-class Earlier:
+class ParentSnapshot:
     """The rows of earlier runs; each path asked for must follow the one before."""
 
-    def __init__(self, log: SendLog, set_name: str, run: int) -> None:
+    def __init__(self, log: UploadCache, set_name: str, run: int) -> None:
         self._log = log
         # So much is known that it is worth a process to look whether it is as it was.
         self.is_large = log.count_pages(set_name, run) >= LARGE_PAGES
-        self._pages: Iterator[KeptPage] = iter(())
+        self._pages: Iterator[ReusedPage] = iter(())
         self._rows: Iterator[tuple[Row, int]] = iter(())
         pages = log.previous_pages(set_name, run)
         if pages is None:
@@ -50,7 +50,7 @@ class Earlier:
             return self._row
         return None
 
-    def page_from(self, path: bytes) -> KeptPage | None:
+    def page_from(self, path: bytes) -> ReusedPage | None:
         """The page that begins with this path, if it is one to be compared whole."""
         if self._page is None:
             return None
@@ -79,7 +79,7 @@ class Earlier:
         while self._row is not None and path_key(self._row[0].path) < key:
             self._row = next(self._rows, None)
 
-    def _begin_page(self, page: KeptPage) -> None:
+    def _begin_page(self, page: ReusedPage) -> None:
         started_ns = page.started_ns
         self._rows = ((row, started_ns) for row in self._log.rows_of(page))
         self._row = next(self._rows, None)

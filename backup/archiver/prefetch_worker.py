@@ -1,4 +1,5 @@
-"""Surveying: on later nights of a large set a second process looks at everything ahead of the walk.
+"""PrefetchWorker: on later nights of a large set a second process looks at everything ahead of the
+walk.
 
 `backup.sources.files.metadata_prefetch` says what is told, and why nothing is lost when it is not.
 """
@@ -11,12 +12,12 @@ from pathlib import Path
 from backup.archiver.worker_ipc import BATCH_BYTES, Far, Line, second_process
 from backup.errors import BackupError, SourceFailed
 from backup.sources import OpenSource, Source
-from backup.sources.files.metadata_prefetch import Survey, Told
+from backup.sources.files.metadata_prefetch import MetadataPrefetch, Told
 
 _FIRST_BYTES = 32 * 1024  # which the walk waits for
 
 
-class Surveying:
+class PrefetchWorker:
     """The process that surveys; use `surveying`."""
 
     def __init__(self, line: Line) -> None:
@@ -28,7 +29,7 @@ class Surveying:
         if not self._line.ask(source):
             yield
             return
-        survey = Survey(self._told())
+        survey = MetadataPrefetch(self._told())
         opened.rely_on(survey)
         try:
             yield
@@ -48,10 +49,10 @@ class Surveying:
 @contextmanager
 def surveying(
     sources: Sequence[Source], scratch: Path, now: Callable[[], datetime]
-) -> Iterator[Surveying | None]:
+) -> Iterator[PrefetchWorker | None]:
     """Start the process, and end it with the block; None where there can be none."""
     with second_process(_survey, sources, scratch, now) as line:
-        yield None if line is None else Surveying(line)
+        yield None if line is None else PrefetchWorker(line)
 
 
 def _survey(source: OpenSource, far: Far) -> None:

@@ -10,10 +10,10 @@
 
 from collections.abc import Mapping
 
-from backup.archiver.upload_cache.cache import SendLog
-from backup.archiver.upload_cache.cache_records import PassedOver
+from backup.archiver.upload_cache.cache import UploadCache
+from backup.archiver.upload_cache.cache_records import SkippedSlot
 from backup.format.canonical_json import to_time
-from backup.format.object_names import LARGEST_SNAPSHOT
+from backup.format.object_names import MAX_SNAPSHOT_BYTES
 from backup.stores import Stat
 from backup.trust.snapshot_history import Slot
 
@@ -23,10 +23,10 @@ MOST_FAR_BYTES = 1024**3
 _REMEMBERED_AFTER = 100  # a run may be cut off
 
 
-class PassedOverSlots:
+class SkippedSlots:
     """One look at the slots behind the newest snapshot, from the last one down."""
 
-    def __init__(self, log: SendLog, root: int, stats: Mapping[int, Stat]) -> None:
+    def __init__(self, log: UploadCache, root: int, stats: Mapping[int, Stat]) -> None:
         """`stats` has every slot that is listed; `root` is the number of the record in force."""
         self._log = log
         self._root = root
@@ -40,7 +40,7 @@ class PassedOverSlots:
         self._far_left = MOST_FAR
         self._bytes_left = MOST_FAR_BYTES
         self._not_remembered = 0
-        self.slots: dict[int, PassedOver] = {}
+        self.slots: dict[int, SkippedSlot] = {}
         self.unread: list[int] = []
 
     def passes(self, number: int) -> bool:
@@ -50,7 +50,7 @@ class PassedOverSlots:
         if known is not None and (known.size_bytes, known.modified) == _listed(stat):
             self.slots[number] = known
             return True
-        if number <= self._near or stat.size_bytes > LARGEST_SNAPSHOT:  # that is not read anyway
+        if number <= self._near or stat.size_bytes > MAX_SNAPSHOT_BYTES:  # that is not read anyway
             return False
         if not self._far_left or stat.size_bytes > self._bytes_left:
             self.unread.append(number)
@@ -62,19 +62,19 @@ class PassedOverSlots:
     def add(self, number: int, slot: Slot) -> None:
         """Take a slot that was read, and holds no snapshot to go on behind."""
         size_bytes, modified = _listed(self._stats[number])
-        self.slots[number] = PassedOver(
+        self.slots[number] = SkippedSlot(
             size_bytes=size_bytes, modified=modified, is_distrusted=slot.is_distrusted
         )
         self._not_remembered += 1
         # All are written each time, so less often the more there are.
         if self._not_remembered >= max(_REMEMBERED_AFTER, len(self.slots) // 10):
-            self._log.remember_passed_over(self._root, {**self._known, **self.slots})
+            self._log.cache_skipped_slot(self._root, {**self._known, **self.slots})
             self._not_remembered = 0
 
     def remember(self) -> None:
         """End the look: the next run begins with what this one saw."""
         if self.slots != self._known:
-            self._log.remember_passed_over(self._root, self.slots)
+            self._log.cache_skipped_slot(self._root, self.slots)
 
 
 def _listed(stat: Stat) -> tuple[int, str]:

@@ -24,11 +24,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from backup.archiver.manifest_builder import PacksFreed, Tree
-from backup.archiver.skipped_sequence_numbers import PassedOverSlots
-from backup.archiver.unusable_packs import Avoidance
-from backup.archiver.upload_cache.cache import SendLog
-from backup.archiver.upload_cache.cache_records import Commit, LoggedHead
-from backup.archiver.writer_authorization import Admission, admit
+from backup.archiver.skipped_sequence_numbers import SkippedSlots
+from backup.archiver.unusable_packs import UnusablePacks
+from backup.archiver.upload_cache.cache import UploadCache
+from backup.archiver.upload_cache.cache_records import CachedHead, Commit
+from backup.archiver.writer_authorization import WriterAuthorization, admit
 from backup.errors import AlreadyThere
 from backup.format.object_names import next_number, number_in, snapshot_name, snapshots_of
 from backup.format.record_link import Link
@@ -62,10 +62,10 @@ class Committer:
         self,
         *,
         vault: Store,
-        admission: Admission,
-        avoidance: Avoidance,
+        admission: WriterAuthorization,
+        avoidance: UnusablePacks,
         host: Host,
-        log: SendLog,
+        log: UploadCache,
     ) -> None:
         self._vault = vault
         self._domain = admission.domain
@@ -107,7 +107,7 @@ class Committer:
         """
         self._look_at_time(time)
         self._trust = admit(self._vault, self._host, self._log, domain=self._domain).trust
-        self._avoidance.heed_keeper(self._trust)
+        self._avoidance.apply_retention_log(self._trust)
         found = [self._log.pack(number) for number in sorted(tree.packs)]
         rows = [row for row in found if row is not None]
         if len(rows) < len(found):
@@ -170,7 +170,7 @@ class Committer:
     def close(self) -> None:
         """End the run: when it met a fork as it committed, nothing that was logged is believed."""
         if self._must_forget and self._previous is not None:
-            head = LoggedHead(sequence=self._previous.number, sha256=self._previous.sha256)
+            head = CachedHead(sequence=self._previous.number, sha256=self._previous.sha256)
             self._log.forget_everything(head)
 
     def _put(self, commit: Commit, data: bytes) -> bool:
@@ -216,7 +216,7 @@ class Committer:
         self._taken = {*stats, *folders}
         head: Link | None = None
         is_first = True  # of its epoch
-        passed = PassedOverSlots(self._log, self._trust.root.number, stats)
+        passed = SkippedSlots(self._log, self._trust.root.number, stats)
         for number in sorted(stats, reverse=True):
             if passed.passes(number):
                 continue
@@ -258,7 +258,7 @@ class Committer:
         self._sequence = next_number(snapshots_of(self._host.writer), last, self._taken)
         self._burnt = tuple(range(last + 1, self._sequence))
 
-    def _logged_head(self, head: Link | None) -> LoggedHead | None:
+    def _logged_head(self, head: Link | None) -> CachedHead | None:
         intended = self._log.intended()
         if intended is not None:
             if head is not None and (head.number, head.sha256) == (
@@ -270,7 +270,7 @@ class Committer:
                 self._log.abandon_intention()
         return self._log.head()
 
-    def _compare(self, head: Link | None, logged: LoggedHead | None) -> None:
+    def _compare(self, head: Link | None, logged: CachedHead | None) -> None:
         because_of = f"head {head}"
         if logged is None:
             if head is not None and any(True for _ in self._log.packs()):

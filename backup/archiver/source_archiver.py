@@ -21,8 +21,8 @@ from operator import itemgetter
 from stat import S_IFDIR, S_IFREG, S_ISDIR
 from typing import TYPE_CHECKING, Protocol
 
-from backup.archiver.blob_location import MARK_LENGTH, MOST_REFS, KeptPage, Outline, Row
-from backup.archiver.blob_writer import BlobSink
+from backup.archiver.blob_location import MARK_LENGTH, MAX_REFS, Outline, ReusedPage, Row
+from backup.archiver.blob_writer import BlobWriter
 from backup.archiver.chunker import packing_for, windows
 from backup.archiver.hard_links import LinkedFiles
 from backup.archiver.manifest_builder import ManifestBuilder
@@ -34,18 +34,18 @@ from backup.archiver.manifest_rows import (
     plain_text,
     read_text,
 )
-from backup.archiver.parent_snapshot import Earlier
-from backup.archiver.upload_cache.cache import SendLog
+from backup.archiver.parent_snapshot import ParentSnapshot
+from backup.archiver.upload_cache.cache import UploadCache
 from backup.errors import NotWritable
 from backup.format.canonical_json import to_path_text
-from backup.format.snapshot import MOST_UNREAD_NAMED
+from backup.format.snapshot import MAX_UNREAD_NAMED
 from backup.records import Unread
 from backup.sources import Content, Found, OpenSource, ReadFile, Whole
 from backup.sources.chunk_sizes import SMALL_FILE_BYTES
 from backup.sources.files.file_status import Vector
 
 if TYPE_CHECKING:
-    from backup.archiver.worker_reader import Batch, SourceApart
+    from backup.archiver.worker_reader import Batch, WorkerSource
 
 _MARGIN_NS = 2_000_000_000
 _NIGHTS = 30
@@ -74,7 +74,7 @@ class Counts:
     def lack(self, item: Unread) -> None:
         """Count something that the point lacks, and name it while there is room."""
         self.unread_total += 1
-        if len(self.unread) < MOST_UNREAD_NAMED:
+        if len(self.unread) < MAX_UNREAD_NAMED:
             self.unread.append(item)
 
 
@@ -91,20 +91,20 @@ class Readable(Protocol):
 class _SamePage:
     """A page of the last run whose rows were all there again so far."""
 
-    kept: KeptPage
+    kept: ReusedPage
     outline: Outline
     seen: int = 0
 
 
-class Taker:
+class Archiver:
     """Takes the paths of a run, source by source in name order."""
 
     def __init__(
         self,
         *,
-        log: SendLog,
-        earlier: Earlier,
-        sink: BlobSink,
+        log: UploadCache,
+        earlier: ParentSnapshot,
+        sink: BlobWriter,
         builder: ManifestBuilder,
         started: datetime,
         on_step: Callable[[bytes], None],
@@ -146,7 +146,7 @@ class Taker:
                     self._builder.add(row)
             yield
 
-    def take_apart(self, source: "SourceApart") -> Iterator[None]:
+    def take_apart(self, source: "WorkerSource") -> Iterator[None]:
         """Take every path of a source that is read by another process; nothing of it is known."""
         prefix = source.name.encode() + b"/"
         for item in source.scan():
@@ -385,7 +385,7 @@ class Taker:
         for window, ends in windows(content, average, self._sink.window):
             row.blobs += self._sink.add_window(window, ends, packing_for(average))
             self.counts.bytes_read += len(window)
-            if len(row.blobs) > 2 * MOST_REFS:
+            if len(row.blobs) > 2 * MAX_REFS:
                 self._builder.spill(row)
             self._on_step(row.path)
             if self._same is None:  # otherwise rows before it are not told apart from its page

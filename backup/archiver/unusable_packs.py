@@ -15,14 +15,14 @@
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
-from backup.archiver.upload_cache.cache import SendLog
-from backup.archiver.upload_cache.cache_records import SeenKeep
+from backup.archiver.upload_cache.cache import UploadCache
+from backup.archiver.upload_cache.cache_records import CachedKeepRecord
 from backup.format.keep_record import PackId
 from backup.format.object_names import keep_name, packs_of
 from backup.format.record_link import Link
 from backup.stores import Stat, Store
 from backup.stores.parallel_reads import beside
-from backup.trust.retention_log import Keeps, load_keeps
+from backup.trust.retention_log import Keeps, load_retention_log
 from backup.trust.root_chain import Trust
 
 SPARSE_BELOW = 0.25
@@ -30,10 +30,10 @@ SPARSE_BYTES_A_NIGHT = 1024**3
 UNLOCKED_AFTER = timedelta(days=30)  # where the store has no lock
 
 
-class Avoidance:
+class UnusablePacks:
     """One run's care for what it builds on."""
 
-    def __init__(self, *, vault: Store, writer: str, log: SendLog) -> None:
+    def __init__(self, *, vault: Store, writer: str, log: UploadCache) -> None:
         self._vault = vault
         self._writer = writer
         self._log = log
@@ -56,13 +56,13 @@ class Avoidance:
         distrust: Collection[PackId] = (),
     ) -> None:
         """Forget, before anything is read, what the set's next point must not or need not use."""
-        self.heed_keeper(trust)  # what it dropped is not lost
+        self.apply_retention_log(trust)  # what it dropped is not lost
         self._forget_distrusted(distrust)
         listed = self._listed()
         self._forget_lost(listed)
         self._forget_sparse(listed, set_name, now())
 
-    def heed_keeper(self, trust: Trust) -> None:
+    def apply_retention_log(self, trust: Trust) -> None:
         """Read what the keeper said since, and forget the packs that it freed or distrusts."""
         seen = self._log.seen_keep()
         keeps, is_whole = self._what_was_said(trust, seen)
@@ -88,15 +88,15 @@ class Avoidance:
         if head is None or (seen is not None and not is_whole and head.number < seen.link.number):
             # An older word does not take the place of a newer one: so the gap stays visible.
             return
-        self._log.remember_keep(SeenKeep(link=head, root=trust.root.number))
+        self._log.remember_keep(CachedKeepRecord(link=head, root=trust.root.number))
 
-    def _what_was_said(self, trust: Trust, seen: SeenKeep | None) -> tuple[Keeps, bool]:
+    def _what_was_said(self, trust: Trust, seen: CachedKeepRecord | None) -> tuple[Keeps, bool]:
         """The records, and whether the last one that was seen is still among them."""
         if seen is not None and seen.root == trust.root.number:
-            later = load_keeps(self._vault, trust, after=seen.link)
+            later = load_retention_log(self._vault, trust, after=seen.link)
             if not later.problems and max(later.taken, default=-1) >= seen.link.number:
                 return later, True
-        keeps = load_keeps(self._vault, trust)
+        keeps = load_retention_log(self._vault, trust)
         is_whole = seen is None or keeps.slots.get(seen.link.number) == seen.link.sha256
         return keeps, is_whole
 

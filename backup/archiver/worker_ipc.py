@@ -41,7 +41,7 @@ def second_process(
 
     None where there can or need be none.
     """
-    if not may_fork() or not any(source.may_be_read_apart for source in sources):
+    if not may_fork() or not any(source.supports_worker_reader for source in sources):
         yield None
         return
     ours, theirs = socket.socketpair()
@@ -69,7 +69,7 @@ class Line:
 
     def ask(self, source: Source) -> bool:
         """Have a source taken next, if it can be there; to its end before the one after it."""
-        if not source.may_be_read_apart:
+        if not source.supports_worker_reader:
             return False
         with suppress(BrokenPipeError):  # its death is noticed where it is listened to
             self._end.sendall(_NUMBER.pack(self._sources.index(source)))

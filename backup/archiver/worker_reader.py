@@ -55,7 +55,7 @@ class _Opened:
     error: OSError | None = None
 
 
-class SourceApart:
+class WorkerSource:
     """A source that is read by another process, as far as whoever takes it needs one."""
 
     def __init__(self, near: OpenSource, line: Line) -> None:
@@ -121,18 +121,18 @@ class SourceApart:
 
 
 class Reading:
-    """The process that reads; use `reading_apart`."""
+    """The process that reads; use `open_worker_reader`."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
 
-    def of(self, source: Source, opened: OpenSource) -> SourceApart | None:
+    def of(self, source: Source, opened: OpenSource) -> WorkerSource | None:
         """Have a source read there, if it can be; to its end before the next one."""
-        return SourceApart(opened, self._line) if self._line.ask(source) else None
+        return WorkerSource(opened, self._line) if self._line.ask(source) else None
 
 
 @contextmanager
-def reading_apart(
+def open_worker_reader(
     sources: Sequence[Source], scratch: Path, now: Callable[[], datetime]
 ) -> Iterator[Reading | None]:
     """Start the process, and end it with the block; None where there can be none or need be none.

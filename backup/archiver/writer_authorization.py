@@ -6,16 +6,16 @@
 
 from dataclasses import dataclass
 
-from backup.archiver.upload_cache.cache import SendLog
+from backup.archiver.upload_cache.cache import UploadCache
 from backup.errors import BackupError, Damaged, UsageError
 from backup.format.root_record import DomainGrant
 from backup.stores import Store
 from backup.trust.key_files import Host, erased_text, read_key_record
-from backup.trust.root_chain import Trust, load_trust
+from backup.trust.root_chain import Trust, load_root_chain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Admission:
+class WriterAuthorization:
     """The owner's word for a host that may write."""
 
     trust: Trust
@@ -23,14 +23,14 @@ class Admission:
 
 
 def admit(
-    vault: Store, host: Host, log: SendLog | None = None, *, domain: DomainGrant | None = None
-) -> Admission:
+    vault: Store, host: Host, log: UploadCache | None = None, *, domain: DomainGrant | None = None
+) -> WriterAuthorization:
     """Read the root records; `UsageError` when they do not let the host write.
 
     `log` remembers which one was seen, and `Damaged` is raised when it is gone.  `domain`: the run
     began with this generation, and goes on with it as long as the owner has it.
     """
-    trust = load_trust(vault, owner=host.owner)
+    trust = load_root_chain(vault, owner=host.owner)
     root = trust.root
     if root.repository != host.repository:
         raise UsageError("this store holds another repository than this host writes to")
@@ -59,10 +59,10 @@ def admit(
         )
     if log is not None:
         check_not_rolled_back(trust, log)
-    return Admission(trust=trust, domain=domain or current)
+    return WriterAuthorization(trust=trust, domain=domain or current)
 
 
-def key_problem(keys: Store, admission: Admission) -> str:
+def key_problem(keys: Store, admission: WriterAuthorization) -> str:
     """Return why the key store cannot open what is sealed now; empty when it has the key record."""
     try:
         read_key_record(keys, admission.trust.root, admission.domain)
@@ -71,7 +71,7 @@ def key_problem(keys: Store, admission: Admission) -> str:
     return ""
 
 
-def check_not_rolled_back(trust: Trust, log: SendLog) -> None:
+def check_not_rolled_back(trust: Trust, log: UploadCache) -> None:
     """`Damaged` when this host has seen a later root record than the one in force."""
     if trust.root.number < log.newest_root():
         raise Damaged(

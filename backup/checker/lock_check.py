@@ -23,9 +23,9 @@ from backup.checker.pack_check import Packs
 from backup.errors import NotFound, UsageError
 from backup.findings import Findings
 from backup.format.object_names import pack_in
-from backup.records import LocksSeen
+from backup.records import LockSummary
 from backup.stores import ObjectLock, Retention, Stat, Store
-from backup.stores.parallel_reads import several_at_once
+from backup.stores.parallel_reads import run_concurrently
 
 DAYS_FOR_ALL = 30
 _AT_ONCE = 256
@@ -81,7 +81,7 @@ class Locks:
             if len(self._waiting) == _AT_ONCE:
                 self._ask()
 
-    def end(self) -> LocksSeen:
+    def end(self) -> LockSummary:
         """Ask for what is left, and say how many were seen."""
         self._ask()
         if self._refusal is not None:
@@ -93,7 +93,7 @@ class Locks:
                 f"its lock is not known{others}: {said}",
                 "verify with the verifier's identity; what was not seen is looked at then",
             )
-        return LocksSeen(
+        return LockSummary(
             objects=self._objects,
             looked_at=self._looked_at,
             wrong=self._wrong,
@@ -113,7 +113,7 @@ class Locks:
             self._unknown += len(waiting)
             return
         names = [stat.name for stat, _ in waiting]
-        answers = [*several_at_once(self._lock_of, names, self._vault.calls_at_once)]
+        answers = [*run_concurrently(self._lock_of, names, self._vault.calls_at_once)]
         refused = 0
         for (stat, is_needed), answer in zip(waiting, answers, strict=True):
             if isinstance(answer, NotFound):

@@ -18,13 +18,13 @@ from backup.findings import BACK_UP_AGAIN, FROM_A_COPY, LOOK_AT_THE_HOST, MORE_O
 from backup.format.age_header import openers
 from backup.format.keep_record import PackId
 from backup.format.object_names import pack_in, pack_name, packs_of
-from backup.format.pack import HEADER_BYTES, LARGEST_PACK, parse_header
+from backup.format.pack import HEADER_BYTES, MAX_PACK_BYTES, parse_header
 from backup.records import Depth
 from backup.repository import Repository
 from backup.stores import Store
-from backup.stores.bounded_read import get_capped
+from backup.stores.bounded_read import read_bounded
 from backup.trust.retention_log import Keeps
-from backup.trust.snapshot_history import History
+from backup.trust.snapshot_history import SnapshotHistory
 
 _POINTS_NAMED = 5
 _MOST_UNNAMED = 10_000  # damaged packs that no snapshot names: anybody may put such a file there
@@ -46,7 +46,7 @@ class Packs:
     def __init__(
         self,
         vault: Store,
-        history: History,
+        history: SnapshotHistory,
         keeps: Keeps,
         found: Findings,
         distrusted: Collection[PackId] = (),
@@ -129,7 +129,7 @@ class Packs:
                 self._read_unnamed(stat.name, pack[1], tell)
 
     def _whole(self, name: str, sha256: str, tell: Callable[[str, int], None]) -> bytes:
-        data = get_capped(self._vault, name, LARGEST_PACK)
+        data = read_bounded(self._vault, name, MAX_PACK_BYTES)
         tell(name, len(data))
         if hashlib.sha256(data).hexdigest() != sha256:
             raise Damaged("its bytes are not what its name says")

@@ -29,8 +29,8 @@ from backup.findings import FROM_A_COPY, LOOK, TAKE_THE_RIGHT, Findings
 from backup.format.keep_record import PackId
 from backup.format.object_names import (
     KEEPS,
-    LARGEST_COPY,
-    LARGEST_KEY,
+    MAX_BUNDLED_FILE_BYTES,
+    MAX_KEY_RECORD_BYTES,
     ROOTS,
     copy_in,
     keep_name,
@@ -41,15 +41,15 @@ from backup.format.object_names import (
     snapshot_name,
     snapshots_of,
 )
-from backup.records import Depth, Head, LocksSeen, Progress, VerifyReport
+from backup.records import Depth, Head, LockSummary, Progress, VerifyReport
 from backup.repository import Repository
 from backup.stores import Stat, Store
-from backup.stores.bounded_read import get_capped
+from backup.stores.bounded_read import read_bounded
 from backup.stores.parallel_reads import beside
 from backup.trust.key_files import Identity, erased_text, parse_key_record
-from backup.trust.retention_log import Keeps, load_keeps
-from backup.trust.root_chain import Trust, load_trust
-from backup.trust.snapshot_history import History, read_history
+from backup.trust.retention_log import Keeps, load_retention_log
+from backup.trust.root_chain import Trust, load_root_chain
+from backup.trust.snapshot_history import SnapshotHistory, read_history
 
 
 def verify(
@@ -115,7 +115,7 @@ class _Check:
         owner: bytes | None,
     ) -> VerifyReport:
         try:
-            trust = load_trust(self._vault, owner=owner)
+            trust = load_root_chain(self._vault, owner=owner)
         except Damaged as error:
             self._found.error(root_name(0), str(error), FROM_A_COPY)
             return VerifyReport(
@@ -124,13 +124,15 @@ class _Check:
         repository = None
         if identity is not None:
             repository = Repository.open(self._vault, self._keys, identity)
-        kept = beside(self._vault, lambda: load_keeps(self._vault, trust))
+        kept = beside(self._vault, lambda: load_retention_log(self._vault, trust))
         for name, problem in trust.problems:
             self._found.error(name, problem, FROM_A_COPY)
         if self._keys is not None:
             self._check_keys(trust, self._keys)
         histories = {
-            writer: History(writer, read_history(self._vault, trust, writer), trust.removed(writer))
+            writer: SnapshotHistory(
+                writer, read_history(self._vault, trust, writer), trust.removed(writer)
+            )
             for writer in trust.root.writer_ids
         }
         keeps = kept()
@@ -181,7 +183,7 @@ class _Check:
         else:
             self._found.error(name, problem, FROM_A_COPY)
 
-    def _check_keep_links(self, history: History, keeps: Keeps) -> None:
+    def _check_keep_links(self, history: SnapshotHistory, keeps: Keeps) -> None:
         """A keep record that a writer saw once is there for ever."""
         for snapshot in history.snapshots.values():
             link = snapshot.keep
@@ -216,7 +218,7 @@ class _Check:
                 )
             for name in names:
                 try:
-                    data = get_capped(keys, name, LARGEST_KEY)
+                    data = read_bounded(keys, name, MAX_KEY_RECORD_BYTES)
                     parse_key_record(data, trust.root, domain, name)
                 except StoreUnavailable:
                     raise
@@ -239,10 +241,10 @@ class _Check:
 
     def _check_listing(
         self,
-        histories: dict[str, History],
+        histories: dict[str, SnapshotHistory],
         packs: Mapping[str, Packs],
         witness: Sequence[Head],
-    ) -> LocksSeen | None:
+    ) -> LockSummary | None:
         for head in witness:
             if head.writer not in histories:
                 self._found.error(
@@ -292,11 +294,11 @@ def is_as_named(vault: Store, stat: Stat) -> bool:
     sha256 = copy_in(stat.name)
     if sha256 is None:
         return True
-    is_read = stat.size_bytes <= LARGEST_COPY
+    is_read = stat.size_bytes <= MAX_BUNDLED_FILE_BYTES
     return is_read and hashlib.sha256(vault.get(stat.name)).hexdigest() == sha256
 
 
-def _is_ours(name: str, histories: dict[str, History]) -> bool:
+def _is_ours(name: str, histories: dict[str, SnapshotHistory]) -> bool:
     if number_in(name, ROOTS) is not None or number_in(name, KEEPS) is not None or copy_in(name):
         return True
     pack = pack_in(name)

@@ -4,7 +4,7 @@
   somebody may have made to hold us up is opened only if its header is short.
 """
 
-LONGEST_HEADER = 4096
+MAX_HEADER_BYTES = 4096
 
 _STANZA = b"\n-> "
 _END = b"\n---"  # the header's last line
@@ -16,13 +16,13 @@ def openers(wrapped: bytes) -> int:
 
     Of a header that is too long to be opened, those that it begins with.
     """
-    header, end, _ = wrapped[:LONGEST_HEADER].partition(_END)
-    if not end and len(wrapped) < LONGEST_HEADER:
+    header, end, _ = wrapped[:MAX_HEADER_BYTES].partition(_END)
+    if not end and len(wrapped) < MAX_HEADER_BYTES:
         return 0
     kinds = (stanza.partition(b"\n")[0].split(b" ")[0] for stanza in header.split(_STANZA)[1:])
     return sum(not kind.endswith(_GREASE) for kind in kinds)
 
 
-def has_short_header(wrapped: bytes, most_bytes: int = LONGEST_HEADER) -> bool:
+def has_short_header(wrapped: bytes, most_bytes: int = MAX_HEADER_BYTES) -> bool:
     """Whether a header ends within so many bytes: whoever opens it knows soon whether it can."""
     return wrapped.find(_END, 0, most_bytes) >= 0

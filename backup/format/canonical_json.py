@@ -15,7 +15,7 @@ import orjson
 
 from backup.errors import Damaged
 
-LARGEST_INTEGER = 2**53 - 1
+MAX_INTEGER = 2**53 - 1
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 _UNPRINTABLE = re.compile("[\x00-\x1f%\x7f-\x9f\udc80-\udcff]")
 

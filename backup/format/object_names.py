@@ -21,9 +21,9 @@ READERS = "pub/reader/"
 LARGEST_NUMBER = 9_999_999_999
 
 # What is larger is no such object, and is not read: who may put objects must not fill a reader.
-LARGEST_ROOT = LARGEST_KEY = LARGEST_COPY = 1024 * 1024
-LARGEST_KEEP = 16 * 1024 * 1024
-LARGEST_SNAPSHOT = 64 * 1024 * 1024
+MAX_ROOT_RECORD_BYTES = MAX_KEY_RECORD_BYTES = MAX_BUNDLED_FILE_BYTES = 1024 * 1024
+MAX_KEEP_RECORD_BYTES = 16 * 1024 * 1024
+MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024
 
 _NUMBER = re.compile("[0-9]{10}")
 _COPY = re.compile(r"pub/(?:format|reader)/([0-9a-f]{64})")

@@ -23,7 +23,7 @@ from backup.format.strict_fields import NAME, Fields
 
 REPOSITORY_BYTES = 16
 PUBLIC_KEY_BYTES = 32
-LARGEST_GENERATION = 2**32 - 1
+MAX_GENERATION = 2**32 - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,7 +190,7 @@ def key_from_bytes(data: bytes, owner: bytes, where: str) -> KeyRecord:
     return KeyRecord(
         repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
         domain=fields.name("domain"),
-        generation=fields.integer("generation", high=LARGEST_GENERATION),
+        generation=fields.integer("generation", high=MAX_GENERATION),
         number=fields.integer("number", high=LARGEST_NUMBER),
         recipient=_recipient(fields, where),
         custodians=tuple(_text(item, where) for item in fields.items("custodians")),
@@ -225,7 +225,7 @@ def _domain(value: object, where: str) -> DomainGrant:
     fields = Fields(value, where, ("id", "generation", "recipient", "erased"))
     return DomainGrant(
         id=fields.name("id"),
-        generation=fields.integer("generation", high=LARGEST_GENERATION),
+        generation=fields.integer("generation", high=MAX_GENERATION),
         recipient=_recipient(fields, where),
         erased=fields.optional_time("erased"),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from backup.errors import Damaged, FormatUnknown
 from backup.format import FORMAT
-from backup.format.canonical_json import LARGEST_INTEGER, from_json, from_path_text, from_time
+from backup.format.canonical_json import MAX_INTEGER, from_json, from_path_text, from_time
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 
@@ -38,10 +38,10 @@ class Fields:
             raise self._wrong(name)
         return value
 
-    def integer(self, name: str, low: int = 0, high: int = LARGEST_INTEGER) -> int:
+    def integer(self, name: str, low: int = 0, high: int = MAX_INTEGER) -> int:
         return self._integer(self._values[name], name, low, high)
 
-    def optional_integer(self, name: str, high: int = LARGEST_INTEGER) -> int | None:
+    def optional_integer(self, name: str, high: int = MAX_INTEGER) -> int | None:
         return None if self._values[name] is None else self.integer(name, high=high)
 
     def hexadecimal(self, name: str, size: int) -> bytes:
@@ -70,7 +70,7 @@ class Fields:
         return value
 
     def integers(self, name: str) -> tuple[int, ...]:
-        return tuple(self._integer(item, name, 0, LARGEST_INTEGER) for item in self.items(name))
+        return tuple(self._integer(item, name, 0, MAX_INTEGER) for item in self.items(name))
 
     def raw(self, name: str) -> object:
         return self._values[name]

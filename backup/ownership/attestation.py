@@ -55,7 +55,7 @@ def challenge(one: Custodian, *, kind: str, text: str, random: Callable[[int], b
     )
 
 
-def open_challenges(
+def decrypt_challenges(
     challenges: Iterable[Challenge], identity: Identity, *, kind: str, text: str
 ) -> tuple[Opened, ...]:
     """Open what is sealed to this identity; `WrongKey` when nothing is.

@@ -30,7 +30,7 @@ def sha256_of(file: str) -> str:
     return hashlib.sha256(document(file)).hexdigest()
 
 
-def publish_copies(vault: Store) -> None:
+def publish_bundled_reader(vault: Store) -> None:
     """Put the copies that are not there yet."""
     for name, data in copies().items():
         with suppress(AlreadyThere):

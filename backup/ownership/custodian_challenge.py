@@ -25,11 +25,11 @@ from backup.ownership.attestation import (
     challenge,
     challenges_from_json,
     challenges_to_json,
+    decrypt_challenges,
     is_answered,
-    open_challenges,
 )
 from backup.ownership.custodian_public_key import Custodian, custodian, named_in
-from backup.ownership.owner_documents import paper, paper_hash, read_paper
+from backup.ownership.owner_documents import owner_document_hash, paper, read_owner_document
 from backup.stores import Store
 from backup.trust.key_files import Identity, read_key_record
 from backup.trust.root_chain import Trust
@@ -107,7 +107,7 @@ def answer_challenge(
 
     `WrongKey` when the challenge names none of them, or is of another repository.
     """
-    fields = read_paper(data, CHALLENGE, _CHALLENGE_FIELDS, where)
+    fields = read_owner_document(data, CHALLENGE, _CHALLENGE_FIELDS, where)
     pins = (identity.repository, identity.owner)
     theirs = (
         fields.hexadecimal("repository", REPOSITORY_BYTES),
@@ -115,13 +115,13 @@ def answer_challenge(
     )
     if any(pin not in (None, other) for pin, other in zip(pins, theirs, strict=True)):
         raise WrongKey(f"{where} is of another repository than this identity's")
-    opened = open_challenges(
+    opened = decrypt_challenges(
         _challenges(fields, where), identity, kind=CHALLENGE, text=fields.text("text")
     )
     opens, lacks = _tried(fields, identity, where)
     answers = tuple(
         Answer(
-            challenge=paper_hash(data),
+            challenge=owner_document_hash(data),
             custodian=one.custodian,
             nonce=one.nonce,
             opens=opens,
@@ -135,13 +135,13 @@ def answer_challenge(
 
 def read_answers(data: bytes, where: str) -> tuple[Answer, ...]:
     """Read a paper of answers; whether they are right is for `check_answer`."""
-    fields = read_paper(data, f"{ANSWER}s", ("answers",), where)
+    fields = read_owner_document(data, f"{ANSWER}s", ("answers",), where)
     return tuple(_answer_from_json(item, where) for item in fields.items("answers"))
 
 
 def check_answer(challenge_data: bytes, answer: Answer, where: str) -> None:
     """`UsageError` unless the answer is right for the challenge that was kept."""
-    fields = read_paper(challenge_data, CHALLENGE, _CHALLENGE_FIELDS, where)
+    fields = read_owner_document(challenge_data, CHALLENGE, _CHALLENGE_FIELDS, where)
     for one in _challenges(fields, where):
         if one.custodian.recipient == answer.custodian.recipient and is_answered(one, answer.nonce):
             return

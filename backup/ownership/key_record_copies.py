@@ -17,11 +17,11 @@ from datetime import datetime
 from pathlib import Path
 
 from backup.errors import AlreadyThere, Damaged, NotFound, UsageError
-from backup.format.object_names import LARGEST_KEY, keys_of, number_in
+from backup.format.object_names import MAX_KEY_RECORD_BYTES, keys_of, number_in
 from backup.format.root_record import DomainGrant, RootRecord
 from backup.ownership.key_copy_list import CopyList, KeyCopy, merge, read_copy_list, write_copy_list
 from backup.stores import Stat
-from backup.stores.bounded_read import get_capped
+from backup.stores.bounded_read import read_bounded
 from backup.stores.directory_keeper import DirectoryKeeperStore
 from backup.stores.keeper import KeeperStore
 from backup.system.durable_files import replace_file
@@ -146,7 +146,7 @@ def _valid(store: KeeperStore, root: RootRecord, domain: DomainGrant) -> dict[st
     found: dict[str, bytes] = {}
     for name in _records(store, keys_of(domain.id, domain.generation)):
         with suppress(Damaged):
-            data = get_capped(store, name, LARGEST_KEY)
+            data = read_bounded(store, name, MAX_KEY_RECORD_BYTES)
             parse_key_record(data, root, domain, name)
             found[name] = data
     return found

@@ -19,7 +19,7 @@ def paper(kind: str, **fields: object) -> bytes:
     return to_json({"format": FORMAT, "kind": kind, **fields}) + b"\n"
 
 
-def read_paper(data: bytes, kind: str, names: Iterable[str], where: str) -> Fields:
+def read_owner_document(data: bytes, kind: str, names: Iterable[str], where: str) -> Fields:
     """Read an unsigned paper; `WrongKey` when it is of another kind."""
     try:
         return read_record(data, kind, names, where)
@@ -27,6 +27,6 @@ def read_paper(data: bytes, kind: str, names: Iterable[str], where: str) -> Fiel
         raise WrongKey(f"{where} has no {kind.replace('-', ' ')}: name the right file") from None
 
 
-def paper_hash(data: bytes) -> str:
+def owner_document_hash(data: bytes) -> str:
     """What an answer names a paper by."""
     return hashlib.sha256(data).hexdigest()

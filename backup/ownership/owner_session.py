@@ -33,7 +33,7 @@ from backup.stores import Store
 from backup.stores.keeper import KeeperStore
 from backup.system.durable_files import create_file, read_file, replace_file
 from backup.trust.key_files import AGE_FILE, unlocked
-from backup.trust.root_chain import Trust, load_trust
+from backup.trust.root_chain import Trust, load_root_chain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,9 +112,9 @@ class Office:
             f" {self.vault.where}; take the owner.json of this one"
         )
         try:
-            trust = load_trust(self.vault, owner=self.owner.public)
+            trust = load_root_chain(self.vault, owner=self.owner.public)
         except Damaged:
-            if load_trust(self.vault).root.repository != self.owner.repository:
+            if load_root_chain(self.vault).root.repository != self.owner.repository:
                 raise wrong from None  # nothing is damaged, and nothing was believed
             raise
         if trust.root.repository != self.owner.repository:
@@ -172,7 +172,7 @@ class Office:
         return self.owner_file.with_name(self.owner_file.name + ".seen")
 
     def _note_what_was_signed(self) -> Trust:
-        trust = load_trust(self.vault, owner=self.owner.public)
+        trust = load_root_chain(self.vault, owner=self.owner.public)
         replace_file(self._seen_file, to_json(link_to_json(trust.links[-1])))
         return trust
 

@@ -15,8 +15,8 @@ from backup.ownership.bundled_reader import copies
 from backup.ownership.custodian_public_key import Custodian, readable
 from backup.stores import Store
 from backup.trust.key_files import read_key_record
-from backup.trust.retention_log import load_keeps
-from backup.trust.root_chain import Trust, load_trust
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import Trust, load_root_chain
 from backup.trust.snapshot_history import read_listed
 
 
@@ -98,9 +98,9 @@ class Roster:
 
 def read_roster(vault: Store, keys: Store | None, *, owner: bytes | None = None) -> Roster:
     """Read who may do what; `NotFound` when there is no repository, `Damaged` without a root."""
-    trust = load_trust(vault, owner=owner)
+    trust = load_root_chain(vault, owner=owner)
     problems = [problem for _, problem in trust.problems]
-    keeps = load_keeps(vault, trust)
+    keeps = load_retention_log(vault, trust)
     problems += [problem for _, problem in keeps.problems]
     root = trust.root
     documents = tuple(

@@ -158,7 +158,7 @@ def reading_threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_THREADS)
 
 
-def fetch_ahead(
+def prefetch_frames(
     reader: BlobReader, steps: Iterable[tuple[T, BlobRef | None]], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[T, Raw | BackupError | None]]:
     """Give each step with its blob, reading a little ahead; None for a step without one.
@@ -184,7 +184,7 @@ def fetch_ahead(
 def fetch_runs(
     reader: BlobReader, runs: Iterable[tuple[T, Sequence[BlobRef]]], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[T, Iterator[Raw | BackupError]]]:
-    """Give each run with its blobs, reading a little ahead: as `fetch_ahead`, for large files.
+    """Give each run with its blobs, reading a little ahead: as `prefetch_frames`, for large files.
 
     Of their blobs nearly each has a frame of its own, and there are so many that what is done for
     each one counts: no more than to read, unpack and check it.  Runs are told apart by what they

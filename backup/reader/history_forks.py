@@ -25,7 +25,7 @@ def leaves_out(slot: Slot, before: Slot) -> bool:
     return link.number <= before.sequence and link.sha256 != before.sha256
 
 
-def check_unforked(latest: Point, points: Sequence[Point], forks: Forks) -> None:
+def require_unforked_history(latest: Point, points: Sequence[Point], forks: Forks) -> None:
     """Raise `Damaged` where the writer's history forks; it names the point of each branch.
 
     `points` are those among which `latest` was chosen.

@@ -21,7 +21,7 @@ from backup.format.manifest import (
 )
 from backup.format.snapshot import Body
 from backup.reader.blob_reader import BlobReader
-from backup.reader.frame_prefetch import fetch_ahead, reading_threads
+from backup.reader.frame_prefetch import prefetch_frames, reading_threads
 from backup.reader.path_selection import Selection
 
 _ZERO_BYTES = 1024 * 1024
@@ -207,7 +207,7 @@ def content_of(reader: BlobReader, entry: Entry) -> Iterator[bytes]:
     with reading_threads() as pool:
         try:
             steps = ((None, ref) for ref in blobs_of(reader, entry))
-            for _, piece in fetch_ahead(reader, steps, pool):
+            for _, piece in prefetch_frames(reader, steps, pool):
                 if isinstance(piece, BackupError):
                     raise piece
                 rest = memoryview(piece or b"")

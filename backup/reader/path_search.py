@@ -16,7 +16,7 @@ from backup.reader.blob_reader import BlobReader
 from backup.reader.manifest_walk import Page, entries_of, pages_below, top_page
 from backup.reader.path_selection import Selection
 from backup.records import FoundPath, Point
-from backup.stores.parallel_reads import several_at_once
+from backup.stores.parallel_reads import run_concurrently
 
 
 class Search:
@@ -42,7 +42,7 @@ class Search:
             return point, [*self._fitting(reader, selection, top_page(body))]
 
         found: dict[tuple[object, ...], tuple[Entry, list[str]]] = {}
-        for point, entries in several_at_once(look, points, at_once):
+        for point, entries in run_concurrently(look, points, at_once):
             for entry in entries:
                 pieces = tuple(ref.id for ref in (*entry.lists, *entry.blobs))
                 version = (entry.path, entry.kind, entry.size, entry.modified_ns, pieces)

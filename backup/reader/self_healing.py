@@ -21,7 +21,7 @@ from backup.reader.manifest_walk import Page, entries_of, pages_below, top_page
 _MOST_PLACES = 4
 
 
-class Healer:
+class BlobHealer:
     """Finds the blobs of one point in others; call from one thread at a time."""
 
     def __init__(

@@ -22,8 +22,8 @@ class Count:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CopyReport:
-    """The outcome of one call of `copy_vault`."""
+class ReplicationReport:
+    """The outcome of one call of `replicate_vault`."""
 
     counts: Mapping[Kind, Count]
     findings: tuple[Finding, ...]

@@ -26,11 +26,11 @@ from backup.format.keep_record import keep_from_bytes
 from backup.format.object_names import (
     FORMATS,
     KEEPS,
-    LARGEST_COPY,
-    LARGEST_KEEP,
-    LARGEST_KEY,
-    LARGEST_ROOT,
-    LARGEST_SNAPSHOT,
+    MAX_BUNDLED_FILE_BYTES,
+    MAX_KEEP_RECORD_BYTES,
+    MAX_KEY_RECORD_BYTES,
+    MAX_ROOT_RECORD_BYTES,
+    MAX_SNAPSHOT_BYTES,
     READERS,
     ROOTS,
     copy_in,
@@ -42,15 +42,15 @@ from backup.format.object_names import (
     snapshot_name,
     snapshots_of,
 )
-from backup.format.pack import LARGEST_PACK
+from backup.format.pack import MAX_PACK_BYTES
 from backup.records import Progress
-from backup.replication.copy_report import CopyReport, Kind, Tally
+from backup.replication.copy_report import Kind, ReplicationReport, Tally
 from backup.stores import Stat, Store, said_to_be_there
-from backup.stores.bounded_read import get_capped
+from backup.stores.bounded_read import read_bounded
 from backup.trust.key_files import parse_key_record
-from backup.trust.retention_log import Keeps, load_keeps
-from backup.trust.root_chain import Trust, load_trust
-from backup.trust.snapshot_history import History, parse_snapshot, read_history
+from backup.trust.retention_log import Keeps, load_retention_log
+from backup.trust.root_chain import Trust, load_root_chain
+from backup.trust.snapshot_history import SnapshotHistory, parse_snapshot, read_history
 
 _THREADS = 4
 _AHEAD = 8
@@ -70,7 +70,7 @@ class _Begun:
     through: int = -1  # the keep records that must be there before it
 
 
-def copy_vault(
+def replicate_vault(
     vault: Store,
     to: Store,
     *,
@@ -78,7 +78,7 @@ def copy_vault(
     keys: Store | None = None,
     keys_to: Store | None = None,
     progress: Callable[[Progress], None] | None = None,
-) -> CopyReport:
+) -> ReplicationReport:
     """Copy what is new in the vault; and the key records, where both key stores are named.
 
     `NotFound` when there is no repository, `UsageError` when the copy is another repository's,
@@ -105,7 +105,7 @@ class _Copying:
         self._there: dict[str, int] = {}
         self._sizes: dict[str, int] = {}  # of the vault's snapshots
 
-    def run(self, keys: Store | None, keys_to: Store | None) -> CopyReport:
+    def run(self, keys: Store | None, keys_to: Store | None) -> ReplicationReport:
         self._check_target()
         self._there = {stat.name: stat.size_bytes for stat in self._in_copy()}
         self._copy_roots()
@@ -125,23 +125,23 @@ class _Copying:
         self._name_what_is_wrong()
         if keys is not None and keys_to is not None:
             self._copy_keys(keys, keys_to)
-        return CopyReport(counts=self._tally.counts, findings=self._found.all())
+        return ReplicationReport(counts=self._tally.counts, findings=self._found.all())
 
     # What there is
 
-    def _look(self, owner: bytes | None) -> tuple[Trust, dict[str, History], Keeps]:
+    def _look(self, owner: bytes | None) -> tuple[Trust, dict[str, SnapshotHistory], Keeps]:
         """Read all records on one root record, though another may be signed meanwhile."""
-        trust = load_trust(self._vault, owner=owner)
+        trust = load_root_chain(self._vault, owner=owner)
         for _ in range(_LOOKS):
             histories = {
-                writer: History(
+                writer: SnapshotHistory(
                     writer, read_history(self._vault, trust, writer), trust.removed(writer)
                 )
                 for writer in trust.root.writer_ids
             }
             # After the snapshots, so that every record which one of them saw is among these.
-            keeps = load_keeps(self._vault, trust)
-            again = load_trust(self._vault, owner=owner)
+            keeps = load_retention_log(self._vault, trust)
+            again = load_root_chain(self._vault, owner=owner)
             if again.links == trust.links:
                 break
             trust = again
@@ -150,7 +150,7 @@ class _Copying:
     def _check_target(self) -> None:
         first = root_name(0)
         try:
-            there = get_capped(self._to, first, LARGEST_ROOT)
+            there = read_bounded(self._to, first, MAX_ROOT_RECORD_BYTES)
         except NotFound:
             return
         if hashlib.sha256(there).hexdigest() != self._trust.links[0].sha256:
@@ -178,7 +178,9 @@ class _Copying:
         for name, problem in self._trust.problems:
             self._found.error(name, problem, FROM_A_COPY)
         for link in self._trust.links:
-            self._copy_judged("root records", root_name(link.number), LARGEST_ROOT, link.sha256)
+            self._copy_judged(
+                "root records", root_name(link.number), MAX_ROOT_RECORD_BYTES, link.sha256
+            )
 
     def _copy_documents(self) -> None:
         for prefix in (FORMATS, READERS):
@@ -191,7 +193,7 @@ class _Copying:
                     self._compare_size(stat.name, stat.size_bytes)
                     continue
                 try:
-                    data = get_capped(self._vault, stat.name, LARGEST_COPY)
+                    data = read_bounded(self._vault, stat.name, MAX_BUNDLED_FILE_BYTES)
                 except Damaged as error:
                     self._found.error(stat.name, str(error), FROM_A_COPY)
                     continue
@@ -222,11 +224,13 @@ class _Copying:
             if name in self._there and waiting:
                 self._tally.already("keep records")
                 continue
-            self._copy_judged("keep records", name, LARGEST_KEEP, self._keeps.slots[number])
+            self._copy_judged(
+                "keep records", name, MAX_KEEP_RECORD_BYTES, self._keeps.slots[number]
+            )
 
     def _copy_judged(self, kind: Kind, name: str, largest: int, sha256: str) -> None:
         """Copy a record that was read and judged before, if it is read so again."""
-        data = get_capped(self._vault, name, largest)
+        data = read_bounded(self._vault, name, largest)
         if hashlib.sha256(data).hexdigest() == sha256:
             self._place(kind, name, data, self._there)
         else:
@@ -286,7 +290,7 @@ class _Copying:
         found: dict[tuple[str, str], int] = {}
         for link in self._keeps.links if self._keeps.dropped else ():
             name = keep_name(link.number)
-            record = keep_from_bytes(get_capped(self._vault, name, LARGEST_KEEP), name)
+            record = keep_from_bytes(read_bounded(self._vault, name, MAX_KEEP_RECORD_BYTES), name)
             found.update(dict.fromkeys(record.dropped, link.number))
         return found
 
@@ -305,7 +309,7 @@ class _Copying:
     def _copy_pack(self, writer: str, sha256: str) -> int:
         """Copy one pack, in a thread; its size, or 0 when the copy has it meanwhile."""
         name = pack_name(writer, sha256)
-        data = get_capped(self._vault, name, LARGEST_PACK)
+        data = read_bounded(self._vault, name, MAX_PACK_BYTES)
         if hashlib.sha256(data).hexdigest() != sha256:
             raise Damaged("its bytes are not what its name says")
         try:
@@ -321,7 +325,7 @@ class _Copying:
             self._compare_size(name, self._sizes.get(name, self._there[name]))
             return
         try:
-            data = get_capped(self._vault, name, LARGEST_SNAPSHOT)
+            data = read_bounded(self._vault, name, MAX_SNAPSHOT_BYTES)
             parse_snapshot(data, self._trust, writer, sequence, name)
         except (Damaged, NotFound) as error:
             self._found.error(name, str(error), FROM_A_COPY)
@@ -334,7 +338,7 @@ class _Copying:
         for history in self._histories.values():
             history.check(self._found)
         # The keeper may have dropped a pack since the look at the beginning.
-        dropped = load_keeps(self._vault, self._trust).dropped if self._missing else set()
+        dropped = load_retention_log(self._vault, self._trust).dropped if self._missing else set()
         for (writer, sha256), problem in self._missing.items():
             if (writer, sha256) not in dropped:
                 self._found.error(
@@ -359,7 +363,7 @@ class _Copying:
                 continue
             for name in sorted(here):
                 try:
-                    data = get_capped(keys, name, LARGEST_KEY)
+                    data = read_bounded(keys, name, MAX_KEY_RECORD_BYTES)
                     parse_key_record(data, self._trust.root, domain, name)
                 except Damaged as error:
                     self._found.error(name, str(error), FROM_A_COPY)

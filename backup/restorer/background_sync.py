@@ -19,7 +19,7 @@ from backup.system.process_fork import fork
 _PATIENCE_SECONDS = 2.0
 
 
-def complete_behind(target: Target, sync: Callable[[int], None]) -> None:
+def complete_in_background(target: Target, sync: Callable[[int], None]) -> None:
     """Leave a process that syncs a target, then completes it; only where `may_fork`."""
     caller = os.getpid()
     between = fork()

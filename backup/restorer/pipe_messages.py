@@ -68,7 +68,7 @@ def _framed(value: Any) -> memoryview:
     return memoryview(len(data).to_bytes(_LENGTH_BYTES) + data)
 
 
-def two_ends() -> tuple[End, End]:
+def open_message_pipe() -> tuple[End, End]:
     """Make both ends; nothing that is started from here inherits them."""
     here, there = os.pipe(), os.pipe()
     for pipe in (here, there):

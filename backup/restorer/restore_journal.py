@@ -48,7 +48,7 @@ class Target:
 
 
 @contextmanager
-def opened_target(path: Path, request: dict[str, object]) -> Iterator[Target]:
+def open_target(path: Path, request: dict[str, object]) -> Iterator[Target]:
     """Open a target for what `request` says, a JSON value; what is missing of the path is made.
 
     `UnsafePath` when it is no folder, a symbolic link, or holds anything but an earlier restore of

@@ -25,12 +25,12 @@ from backup.reader.blob_reader import BlobReader
 from backup.reader.frame_prefetch import reading_threads
 from backup.reader.manifest_walk import Page, blobs_of, find_entry, leaves, top_page
 from backup.reader.path_selection import Selection
-from backup.reader.self_healing import Healer
+from backup.reader.self_healing import BlobHealer
 from backup.records import Point, Problem, Progress, RestoreResult
-from backup.restorer.background_sync import complete_behind
+from backup.restorer.background_sync import complete_in_background
 from backup.restorer.direct_io import Straight
 from backup.restorer.large_files import Piece, pieces_of
-from backup.restorer.restore_journal import Target, opened_target
+from backup.restorer.restore_journal import Target, open_target
 from backup.restorer.spool import LeftOver
 from backup.restorer.tree_writer import TreeWriter
 from backup.restorer.worker import Lane, Report, Stretch, damaged, lost_page
@@ -111,7 +111,7 @@ class Restore:
         request: Request,
         *,
         body: Body,
-        open_reader: Callable[[], tuple[BlobReader, Healer]],
+        open_reader: Callable[[], tuple[BlobReader, BlobHealer]],
         progress: Callable[[Progress], None] | None,
         now: Callable[[], datetime],
     ) -> None:
@@ -125,7 +125,7 @@ class Restore:
         self._now = now
         self._selection = Selection(request.patterns)
         self._sum = _Sum()
-        self._healers: list[Healer] = []  # of what is read here, and not by a lane
+        self._healers: list[BlobHealer] = []  # of what is read here, and not by a lane
         self._turn = Turn()
 
     def run(self) -> RestoreResult:
@@ -141,7 +141,7 @@ class Restore:
         started = self._now()
         with (
             closing(self._turn),
-            opened_target(self._request.to, self._request.as_journal()) as target,
+            open_target(self._request.to, self._request.as_journal()) as target,
         ):
             links: LeftOver[tuple[bytes, bytes]] = LeftOver()
             put_off: LeftOver[Entry] = LeftOver()
@@ -161,7 +161,7 @@ class Restore:
             is_whole = not any(problem.is_missing for problem in self._sum.problems)
             is_left = is_whole and not self._request.syncs and may_fork()
             if is_left:
-                complete_behind(target, _sync)
+                complete_in_background(target, _sync)
             elif is_whole or self._request.syncs:
                 _sync(target.root)
             if is_whole and not is_left:

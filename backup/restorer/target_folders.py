@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from backup.format.manifest import Entry
 from backup.restorer.file_attributes import DEFAULT_RIGHTS, Given, given_in
 from backup.restorer.safe_paths import FOLDER_FLAGS, JOURNAL, check_name, safe_parts
-from backup.system.folder_stack import OpenFolders
+from backup.system.folder_stack import FolderStack
 
 
 @dataclass(kw_only=True, slots=True)
@@ -30,7 +30,7 @@ class _Folder:
     found: os.stat_result | None = None  # what it is to be again when it is left
 
 
-class OpenPath:
+class TargetFolders:
     """Where one writer is; its paths come in order, so that each folder is entered once."""
 
     def __init__(
@@ -55,7 +55,7 @@ class OpenPath:
         self._tell_merged = tell_merged
         self._find = find
         self._root = os.dup(root)
-        self._open = OpenFolders(self._root)
+        self._open = FolderStack(self._root)
         self._folders = [_Folder(path=b"", entry=None)]
         self._here = b""
         self._noted: dict[bytes, Entry] = {}

@@ -26,7 +26,7 @@ from backup.restorer.extents import Extents
 from backup.restorer.file_attributes import Attributes
 from backup.restorer.resume_check import Proof
 from backup.restorer.safe_paths import FOLDER_FLAGS, open_folder, reserve, write_all_at, write_at
-from backup.restorer.target_folders import OpenPath
+from backup.restorer.target_folders import TargetFolders
 
 _NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _THERE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -69,7 +69,7 @@ class TreeWriter:
         self._owner = owner
         self._umask = umask
         self._is_resumed = is_resumed
-        self._path = OpenPath(
+        self._path = TargetFolders(
             root,
             is_resumed=is_resumed,
             give=self._give_folder,

@@ -19,10 +19,10 @@ from typing import Literal, cast
 from backup.errors import BackupError, Damaged, StoreUnavailable, UnsafePath
 from backup.format.manifest import BlobRef, Entry, path_key
 from backup.reader.blob_reader import BlobReader, Raw
-from backup.reader.frame_prefetch import fetch_ahead, fetch_runs
+from backup.reader.frame_prefetch import fetch_runs, prefetch_frames
 from backup.reader.manifest_walk import Page, blobs_of, entries_of
 from backup.reader.path_selection import Selection
-from backup.reader.self_healing import Healer
+from backup.reader.self_healing import BlobHealer
 from backup.records import Problem
 from backup.restorer.extents import Extents
 from backup.restorer.large_files import Piece, is_split, opened_again
@@ -94,7 +94,7 @@ class Lane:
         self,
         *,
         reader: BlobReader,
-        healer: Healer,
+        healer: BlobHealer,
         tree: TreeWriter,
         selection: Selection,
         root: int,
@@ -134,7 +134,7 @@ class Lane:
         self._report("", [], [])
 
     def _bring_all(self, stretches: Iterator[Stretch]) -> None:
-        work = fetch_ahead(self._reader, self._steps_of_all(stretches), self._pool)
+        work = prefetch_frames(self._reader, self._steps_of_all(stretches), self._pool)
         for unit, of_unit in groupby(work, lambda one: one[0][0]):
             its = ((step, content) for (_, step), content in of_unit)
             self._bring_stretch(unit.entries, its)
@@ -225,7 +225,7 @@ class Lane:
     def bring(self, entry: Entry) -> None:
         """Bring back one file by its own references."""
         steps = ((step, step.fetched) for step in self._steps_of(entry))
-        for step, content in fetch_ahead(self._reader, steps, self._pool):
+        for step, content in prefetch_frames(self._reader, steps, self._pool):
             self._apply(step, content, b"")
 
     def _entries_or_problem(self, stretch: Stretch) -> list[Entry]:

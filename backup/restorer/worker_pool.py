@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, closing, suppress
 from typing import Any, TypeVar
 
 from backup.errors import BackupError
-from backup.restorer.pipe_messages import End, two_ends
+from backup.restorer.pipe_messages import End, open_message_pipe
 from backup.system.process_fork import fork
 
 _AHEAD = 1  # units that lie ready for a worker, so that it never waits for us
@@ -31,10 +31,10 @@ _AHEAD = 1  # units that lie ready for a worker, so that it never waits for us
 U = TypeVar("U")
 Emit = Callable[[Any], None]
 Worker = Callable[[Iterator[U]], None]
-MakeWorker = Callable[[Emit], AbstractContextManager[Worker[U]]]
+WorkerFactory = Callable[[Emit], AbstractContextManager[Worker[U]]]
 
 
-def in_processes(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterator[Any]:
+def in_processes(make: WorkerFactory[U], units: Iterable[U], lanes: int) -> Iterator[Any]:
     """Work units off in forked processes; gives what the workers emit, as it comes.
 
     A worker made by `make` lives in its process; what it emits is pickled.
@@ -46,7 +46,7 @@ def in_processes(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterato
     own = sorted(processors) if len(processors) == lanes else [None] * lanes
     try:
         for processor in own:
-            ours, theirs = two_ends()
+            ours, theirs = open_message_pipe()
             pipes.append(ours)
             with closing(theirs):
                 pid = fork()
@@ -83,7 +83,7 @@ def in_processes(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterato
                 os.waitpid(pid, 0)
 
 
-def in_threads(make: MakeWorker[U], units: Iterable[U], lanes: int) -> Iterator[Any]:
+def in_threads(make: WorkerFactory[U], units: Iterable[U], lanes: int) -> Iterator[Any]:
     """The same in threads of this process."""
     rest = iter(units)
     guard = threading.Lock()
@@ -153,7 +153,7 @@ def _received(pipe: End) -> tuple[str, Any]:
 
 
 def _child(
-    make: MakeWorker[U],
+    make: WorkerFactory[U],
     pipe: End,
     others: list[End],
     processor: int | None,

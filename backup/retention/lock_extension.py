@@ -16,7 +16,7 @@ from backup.format.keep_record import PackId
 from backup.retention.vault_state import View, Watch, unwatched, watched
 from backup.stores import Stat
 from backup.stores.keeper import KeeperStore
-from backup.stores.parallel_reads import several_at_once
+from backup.stores.parallel_reads import run_concurrently
 
 PUBLIC = "pub/"
 
@@ -76,7 +76,7 @@ def locked_until(
         except NotFound:
             return None
 
-    answers = several_at_once(ask, names, vault.calls_at_once)
+    answers = run_concurrently(ask, names, vault.calls_at_once)
     found = zip(names, watched(answers, "looking at locks", len(names), watch), strict=True)
     return {name: until for name, until in found if until is not None and until > clock}
 
@@ -99,7 +99,7 @@ def _each(
         except UsageError as error:
             return error
 
-    answers = several_at_once(one, names, vault.calls_at_once)
+    answers = run_concurrently(one, names, vault.calls_at_once)
     for name, found in zip(names, watched(answers, what, len(names), watch), strict=True):
         if isinstance(found, UsageError):
             problems.append(str(found))

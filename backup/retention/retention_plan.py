@@ -17,14 +17,14 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from backup.errors import KeepingStopped
+from backup.errors import RetentionStopped
 from backup.format.keep_record import MOST_LISTED, PackId, SnapshotId
 from backup.retention.rules import Rules, expiries
 from backup.retention.vault_state import View
 
 MARK_AGE = timedelta(days=30)
 DROP_AFTER = timedelta(days=7)
-MOST_PERCENT = 20
+MAX_EXPIRED_PERCENT = 20
 MOST_IN_A_RECORD = MOST_LISTED // 4  # of each list: four share a record; the next run goes on
 _CLOCKS_DIFFER = timedelta(hours=1)
 _CLOCK_JUMPED = timedelta(days=60)
@@ -69,32 +69,32 @@ class Plan:
 
 
 def check_clocks(store: datetime, here: datetime, last: datetime | None) -> None:
-    """`KeepingStopped` when the store's clock is not to be believed; `last` is a keep record's."""
+    """Raise RetentionStopped where the clocks disagree; `last` is a keep record's time."""
     what_now = "find out which clock is right; if the store's is, run again with --clock-is-right"
     if abs(store - here) > _CLOCKS_DIFFER:
-        raise KeepingStopped(
+        raise RetentionStopped(
             f"the store's clock says {store:%Y-%m-%d %H:%M}Z and this machine's"
             f" {here:%Y-%m-%d %H:%M}Z: {what_now}"
         )
     if last is not None and store < last:
-        raise KeepingStopped(
+        raise RetentionStopped(
             f"the store's clock says {store:%Y-%m-%d %H:%M:%S}Z, and the last keep record is of"
             f" {last:%Y-%m-%d %H:%M:%S}Z: it went back; {what_now}"
         )
     if last is not None and store - last > _CLOCK_JUMPED:
-        raise KeepingStopped(
+        raise RetentionStopped(
             f"the store's clock says {store:%Y-%m-%d %H:%M}Z, and the last keep record is of"
             f" {last:%Y-%m-%d %H:%M}Z, over {_CLOCK_JUMPED.days} days ago: {what_now}"
         )
 
 
-def plan_keeping(
+def plan_retention(
     view: View,
     rules: Rules,
     clock: datetime,
     *,
     distrust: Collection[PackId] = (),
-    most_percent: int = MOST_PERCENT,
+    most_percent: int = MAX_EXPIRED_PERCENT,
 ) -> Plan:
     """Decide; nothing of a blocked writer changes, except that what is needed is unmarked."""
     keeps = view.keeps

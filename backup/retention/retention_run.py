@@ -20,17 +20,17 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from backup.errors import AlreadyThere, KeepingStopped, Locked, UsageError
+from backup.errors import AlreadyThere, Locked, RetentionStopped, UsageError
 from backup.format.keep_record import KeepRecord, PackId, SnapshotId, keep_to_bytes
 from backup.format.object_names import keep_name, pack_name
 from backup.retention.keeper_key import Keeper
 from backup.retention.lock_extension import extend, locked_until, to_extend
-from backup.retention.retention_plan import MOST_PERCENT, Plan, check_clocks, plan_keeping
+from backup.retention.retention_plan import MAX_EXPIRED_PERCENT, Plan, check_clocks, plan_retention
 from backup.retention.rules import Rules
-from backup.retention.storage_forecast import Stock, take_stock
+from backup.retention.storage_forecast import StorageForecast, forecast_storage
 from backup.retention.vault_state import Reader, View, Watch, unwatched, watched
 from backup.stores.keeper import KeeperStore
-from backup.stores.parallel_reads import several_at_once
+from backup.stores.parallel_reads import run_concurrently
 
 _ATTEMPTS = 20
 
@@ -53,7 +53,7 @@ class LockedPack:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KeepResult:
+class RetentionResult:
     """What a run changed, or would change where `is_plan`; `clock` is the store's."""
 
     is_plan: bool
@@ -85,18 +85,18 @@ def keep(
     now: Callable[[], datetime],
     distrust: Collection[PackId] = (),
     is_clock_right: bool = False,
-    most_percent: int = MOST_PERCENT,
+    most_percent: int = MAX_EXPIRED_PERCENT,
     hold: str | None = None,
     watch: Watch = unwatched,
-) -> KeepResult:
+) -> RetentionResult:
     """Make one keeping run; to run it again after any error is safe, and completes it.
 
     `now` is this machine's clock, held against the store's; `is_clock_right` is for a person who
     has looked.  `most_percent` of the points may expire in one run.  While there is a `hold`,
     nothing expires and nothing is dropped; the locks of all that any point needs are extended.
-    `watch` is told how far it is.  `KeepingStopped`: nothing was recorded; `UsageError`: the owner
-    has not signed this keeper's key in, or the store refuses it; `StoreUnavailable`: try again
-    later.
+    `watch` is told how far it is.  `RetentionStopped`: nothing was recorded; `UsageError`: the
+    owner has not signed this keeper's key in, or the store refuses it; `StoreUnavailable`: try
+    again later.
     """
     run = _Run(
         vault, keeper, rules, now, frozenset(distrust), is_clock_right, most_percent, hold, watch
@@ -111,7 +111,7 @@ def keep(
     )
 
 
-def plan_keep(
+def plan_retention_run(
     vault: KeeperStore,
     owner: bytes,
     rules: Rules,
@@ -119,10 +119,10 @@ def plan_keep(
     now: Callable[[], datetime],
     distrust: Collection[PackId] = (),
     is_clock_right: bool = False,
-    most_percent: int = MOST_PERCENT,
+    most_percent: int = MAX_EXPIRED_PERCENT,
     hold: str | None = None,
     watch: Watch = unwatched,
-) -> tuple[KeepResult, Stock]:
+) -> tuple[RetentionResult, StorageForecast]:
     """Say what a run would do now, and what is there; nothing is changed, and no key is needed.
 
     What would be dropped is what is due by the marks that there are; while there is a `hold`,
@@ -130,20 +130,20 @@ def plan_keep(
     """
     clock = vault.clock()
     view = Reader(vault=vault, owner=owner, watch=watch).look()
-    plan = plan_keeping(view, rules, clock, distrust=distrust, most_percent=most_percent)
+    plan = plan_retention(view, rules, clock, distrust=distrust, most_percent=most_percent)
     refusal = None if hold is not None else plan.refusal
     if hold is not None:
         plan = plan.held(hold)
     if not is_clock_right:
         try:
             check_clocks(clock, now(), view.keeps.created)
-        except KeepingStopped as error:
+        except RetentionStopped as error:
             refusal = str(error)
     names, problems = to_extend(vault, view, plan.to_protect, clock, watch)
     drop, held = _past_locks(vault, view, plan.drop, clock, watch)
     leftover, held_too = _past_locks(vault, view, plan.leftover, clock, watch)
     return (
-        KeepResult(
+        RetentionResult(
             is_plan=True,
             clock=clock,
             records=(),
@@ -159,7 +159,7 @@ def plan_keep(
             refusal=refusal,
             hold=hold,
         ),
-        take_stock(vault, view, plan, watch),
+        forecast_storage(vault, view, plan, watch),
     )
 
 
@@ -196,7 +196,7 @@ class _Run:
         self._extended: list[str] = []
         self._problems: dict[str, None] = {}
 
-    def once(self) -> KeepResult:
+    def once(self) -> RetentionResult:
         """Go through the steps; `AlreadyThere` when another keeper's record came in between."""
         clock, view = self._look()
         plan = self._plan(view, clock)
@@ -209,7 +209,7 @@ class _Run:
         if self._hold is not None:
             return replace(self._result(clock), hold=self._hold)
         if plan.refusal is not None:
-            raise KeepingStopped(plan.refusal)
+            raise RetentionStopped(plan.refusal)
         self._remove(view, plan.leftover, clock)
         if plan.has_first_record:
             self._put(
@@ -252,7 +252,7 @@ class _Run:
         return clock, view
 
     def _plan(self, view: View, clock: datetime) -> Plan:
-        return plan_keeping(
+        return plan_retention(
             view,
             self._rules,
             clock,
@@ -299,7 +299,7 @@ class _Run:
                 return error
             return sized
 
-        removing = several_at_once(remove, packs, self._vault.calls_at_once)
+        removing = run_concurrently(remove, packs, self._vault.calls_at_once)
         for found in watched(removing, "removing packs", len(packs), self._watch):
             if isinstance(found, UsageError):
                 self._tell(str(found))
@@ -311,9 +311,9 @@ class _Run:
     def _tell(self, *problems: str) -> None:
         self._problems.update(dict.fromkeys(problems))
 
-    def _result(self, clock: datetime) -> KeepResult:
+    def _result(self, clock: datetime) -> RetentionResult:
         first = self._first
-        return KeepResult(
+        return RetentionResult(
             is_plan=False,
             clock=clock,
             records=tuple(self._records),

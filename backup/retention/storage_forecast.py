@@ -24,7 +24,7 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stock:
+class StorageForecast:
     """Each pack that is there counts in one of the first five; `free_by` is in order of months."""
 
     live: Share  # an unexpired point needs it
@@ -39,7 +39,9 @@ class Stock:
     expired_points: int
 
 
-def take_stock(vault: KeeperStore, view: View, plan: Plan, watch: Watch = unwatched) -> Stock:
+def forecast_storage(
+    vault: KeeperStore, view: View, plan: Plan, watch: Watch = unwatched
+) -> StorageForecast:
     """Sort what there is; asks for the lock of each pack that no point needs."""
     keeps, packs = view.keeps, view.packs
     sorts: dict[str, list[PackId]] = {
@@ -78,7 +80,7 @@ def take_stock(vault: KeeperStore, view: View, plan: Plan, watch: Watch = unwatc
     def share(of: list[PackId]) -> Share:
         return Share(packs=len(of), size_bytes=sum(packs[pack].size_bytes for pack in of))
 
-    return Stock(
+    return StorageForecast(
         live=share(sorts["live"]),
         expired=share(sorts["expired"]),
         unnamed=share(sorts["unnamed"]),

@@ -19,7 +19,7 @@ from backup.errors import Damaged
 from backup.findings import Findings
 from backup.format.keep_record import PackId, SnapshotId
 from backup.format.object_names import (
-    LARGEST_SNAPSHOT,
+    MAX_SNAPSHOT_BYTES,
     number_in,
     pack_in,
     packs_of,
@@ -31,9 +31,9 @@ from backup.format.snapshot import Snapshot
 from backup.retention.rules import AgedPoint, moments
 from backup.stores import Stat, Store
 from backup.stores.parallel_reads import read_ahead
-from backup.trust.retention_log import Keeps, load_keeps
-from backup.trust.root_chain import Trust, load_trust
-from backup.trust.snapshot_history import History, Slot, read_listed
+from backup.trust.retention_log import Keeps, load_retention_log
+from backup.trust.root_chain import Trust, load_root_chain
+from backup.trust.snapshot_history import Slot, SnapshotHistory, read_listed
 
 T = TypeVar("T")
 Watch = Callable[[str, int, int], None]  # what is done with objects, to how many, of how many
@@ -79,15 +79,15 @@ class Reader:
         """Read everything that the keeper goes by."""
         # The records first: a snapshot that is committed meanwhile is seen, and a mark is not
         # missed by it.
-        trust = load_trust(self.vault, owner=self.owner)
+        trust = load_root_chain(self.vault, owner=self.owner)
         if self._root != trust.links[-1]:
             # What is not valid may become so by a root record that came meanwhile.
             valid = {n: slot for n, slot in self._slots.items() if slot.snapshot is not None}
             self._slots = valid
             self._root = trust.links[-1]
-        keeps = load_keeps(self.vault, trust)
+        keeps = load_retention_log(self.vault, trust)
         points: list[AgedPoint] = []
-        histories: dict[str, History] = {}
+        histories: dict[str, SnapshotHistory] = {}
         unreadable: list[tuple[SnapshotId, datetime]] = []
         packs: dict[PackId, Stat] = {}
         named: set[PackId] = set()
@@ -107,7 +107,7 @@ class Reader:
             snapshots += stats.values()
             reading = self._slots_of(trust, writer, stats.values())
             slots = [*watched(reading, "reading recovery points", len(stats), self.watch)]
-            history = histories[writer] = History(writer, slots)
+            history = histories[writer] = SnapshotHistory(writer, slots)
             named.update((writer, sha256) for sha256 in history.packs)
             problem = _problem(history, keeps)
             if problem is not None:
@@ -136,7 +136,7 @@ class Reader:
         def is_new(stat: Stat) -> bool:
             return stat.name not in self._slots
 
-        for stat, read in read_ahead(self.vault, stats, LARGEST_SNAPSHOT, is_new):
+        for stat, read in read_ahead(self.vault, stats, MAX_SNAPSHOT_BYTES, is_new):
             known = self._slots.get(stat.name)
             if known is None:
                 slot = read_listed(self.vault, trust, writer, stat, read)
@@ -144,7 +144,7 @@ class Reader:
             yield known
 
 
-def _needs(histories: Mapping[str, History], point: SnapshotId) -> set[str]:
+def _needs(histories: Mapping[str, SnapshotHistory], point: SnapshotId) -> set[str]:
     """Worked out when it is asked for: of all points together it would not fit into memory."""
     writer, sequence = point
     try:
@@ -153,7 +153,7 @@ def _needs(histories: Mapping[str, History], point: SnapshotId) -> set[str]:
         return set()  # the writer is blocked
 
 
-def _problem(history: History, keeps: Keeps) -> str | None:
+def _problem(history: SnapshotHistory, keeps: Keeps) -> str | None:
     found = Findings()
     history.check(found)
     prefix = snapshots_of(history.writer)
@@ -171,7 +171,7 @@ def _problem(history: History, keeps: Keeps) -> str | None:
     return None
 
 
-def _unread(history: History, stats: Mapping[int, Stat]) -> Sequence[int]:
+def _unread(history: SnapshotHistory, stats: Mapping[int, Stat]) -> Sequence[int]:
     passed_over = history.passed_over()
     return [n for n in stats if n not in history.snapshots and n not in passed_over]
 

@@ -10,8 +10,8 @@
 SMALL_FILE_BYTES = 64 * 1024  # below this a file is one blob, uncut
 EDITED_CHUNK_BYTES = 64 * 1024
 CHUNK_BYTES = 1024 * 1024
-LARGEST_CHUNK_BYTES = 4 * CHUNK_BYTES
-MEDIA_CHUNK_BYTES = LARGEST_CHUNK_BYTES  # exactly; the others are averages
+MAX_CHUNK_BYTES = 4 * CHUNK_BYTES
+MEDIA_CHUNK_BYTES = MAX_CHUNK_BYTES  # exactly; the others are averages
 
 _EDITED_SUFFIXES = (
     b".db", b".sqlite", b".sqlite3", b".db3", b".mdb", b".ibd", b".frm", b".dbf", b".sql", b".dump",

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from backup.sources.chunk_sizes import SMALL_FILE_BYTES
 from backup.sources.output_completeness import Ending
-from backup.system.landlock import call_without_reading
+from backup.system.landlock import call_with_hidden_paths
 
 UNKNOWN_SIZE = 1 << 62  # of content whose end is known only once it came
 _PIPE_BYTES = 1024 * 1024
@@ -164,7 +164,7 @@ def _heard(command: Command) -> Iterator[Said]:
 def running(command: Command, *, takes: bool = False, gives: bool = False) -> Iterator[Running]:
     """Start a program that takes its standard input or gives its output; kill it at the end."""
     with _heard(command) as said:
-        process = call_without_reading(
+        process = call_with_hidden_paths(
             command.hidden,
             lambda: subprocess.Popen(
                 command.arguments,

@@ -25,7 +25,7 @@ class Ending(Protocol):
         ...
 
 
-class TextEnding:
+class TextEndMarker:
     """A text that ends with `marker`, or shortly before its end."""
 
     def __init__(self, marker: bytes) -> None:
@@ -40,7 +40,7 @@ class TextEnding:
         return self._marker in self._tail
 
 
-class TarEnding:
+class TarEndMarker:
     """A tar, followed from header to header."""
 
     def __init__(self) -> None:

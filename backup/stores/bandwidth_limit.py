@@ -54,7 +54,7 @@ class Bandwidth:
         return next(found, None)
 
 
-class ThrottledStore(Store):
+class BandwidthLimitedStore(Store):
     """Another store, put into at no more than a bandwidth."""
 
     def __init__(

@@ -8,7 +8,7 @@ from backup.errors import Damaged
 from backup.stores import Store
 
 
-def get_capped(store: Store, name: str, most_bytes: int) -> bytes:
+def read_bounded(store: Store, name: str, most_bytes: int) -> bytes:
     """An object whole; `Damaged` when it has more bytes than any of its kind, `NotFound`."""
     data = store.get_range(name, 0, most_bytes + 1)
     if len(data) > most_bytes:

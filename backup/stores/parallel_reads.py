@@ -11,7 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from backup.stores import Stat, Store
-from backup.stores.bounded_read import get_capped
+from backup.stores.bounded_read import read_bounded
 
 _AHEAD_BYTES = 4 * 1024 * 1024
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def several_at_once(act: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:
+def run_concurrently(act: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:
     """Give what the act gives for each item, in their order; a few are acted on ahead."""
     if at_once == 1:
         yield from map(act, items)
@@ -58,20 +58,20 @@ def beside(store: Store, call: Callable[[], R]) -> Callable[[], R]:
 def read_ahead(
     store: Store, stats: Iterable[Stat], most_bytes: int, is_wanted: Callable[[Stat], bool]
 ) -> Iterator[tuple[Stat, Read]]:
-    """Give each object of a listing with what reads it whole, as `get_capped` does.
+    """Give each object of a listing with what reads it whole, as `read_bounded` does.
 
     What is not wanted, and what is larger than any of its kind, is not read before it is asked for.
     """
     if store.calls_at_once == 1:
         for stat in stats:
-            yield stat, partial(get_capped, store, stat.name, most_bytes)
+            yield stat, partial(read_bounded, store, stat.name, most_bytes)
         return
     waiting: deque[tuple[int, Stat, Read]] = deque()
     ahead_bytes = 0
     pool = ThreadPoolExecutor(store.calls_at_once)
     try:
         for stat in stats:
-            read: Read = partial(get_capped, store, stat.name, most_bytes)
+            read: Read = partial(read_bounded, store, stat.name, most_bytes)
             size = 0
             if stat.size_bytes <= most_bytes and is_wanted(stat):
                 size = stat.size_bytes

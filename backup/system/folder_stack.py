@@ -24,7 +24,7 @@ class _Level:
     descriptor: int | None
 
 
-class OpenFolders:
+class FolderStack:
     """A stack of folders; `close` when done."""
 
     def __init__(self, top: int) -> None:

@@ -31,7 +31,7 @@ def is_supported() -> bool:
     return _call(_CREATE_RULESET, None, 0, _GIVE_VERSION) > 0
 
 
-def call_without_reading(hidden: Iterable[Path], function: Callable[[], T]) -> T:
+def call_with_hidden_paths(hidden: Iterable[Path], function: Callable[[], T]) -> T:
     """Call a function in a thread that, like every process it starts, cannot read `hidden`.
 
     Where the kernel has no Landlock, or nothing is hidden, it is only called.

@@ -8,7 +8,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from backup.system.folder_stack import FOLDER_FLAGS, OpenFolders
+from backup.system.folder_stack import FOLDER_FLAGS, FolderStack
 
 
 def remove_tree(folder: Path) -> None:
@@ -18,7 +18,7 @@ def remove_tree(folder: Path) -> None:
     """
     with suppress(OSError):
         _open_up(os.fsencode(folder), None)
-        folders = OpenFolders(os.open(folder, FOLDER_FLAGS))
+        folders = FolderStack(os.open(folder, FOLDER_FLAGS))
         try:
             _empty(folders)
         finally:
@@ -26,7 +26,7 @@ def remove_tree(folder: Path) -> None:
         folder.rmdir()
 
 
-def _empty(folders: OpenFolders) -> None:
+def _empty(folders: FolderStack) -> None:
     """Remove what is in the innermost folder, deepest first; that one stays."""
     left = [_without_files(folders.current)]  # the names of folders, for each level
     while True:

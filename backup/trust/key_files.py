@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from backup.errors import BackupError, Damaged, NotFound, StoreUnavailable, WrongKey
 from backup.format import FORMAT
 from backup.format.canonical_json import to_json
-from backup.format.object_names import LARGEST_KEY, keys_of, number_in
+from backup.format.object_names import MAX_KEY_RECORD_BYTES, keys_of, number_in
 from backup.format.root_record import (
     PUBLIC_KEY_BYTES,
     REPOSITORY_BYTES,
@@ -27,7 +27,7 @@ from backup.format.root_record import (
 )
 from backup.format.strict_fields import from_hex, read_record
 from backup.stores import Store
-from backup.stores.bounded_read import get_capped
+from backup.stores.bounded_read import read_bounded
 from backup.system.durable_files import read_file
 
 HOST_FILE = "host.json"
@@ -254,7 +254,9 @@ def read_key_record(
     damaged: list[Damaged] = [] if passed_over is None else passed_over
     for name in reversed(names):
         try:
-            return parse_key_record(get_capped(keys, name, LARGEST_KEY), root, domain, name)
+            return parse_key_record(
+                read_bounded(keys, name, MAX_KEY_RECORD_BYTES), root, domain, name
+            )
         except Damaged as error:
             damaged.append(error)
     if damaged:

@@ -22,7 +22,7 @@ from backup.format.keep_record import (
     check_keep_signature,
     keep_from_bytes,
 )
-from backup.format.object_names import KEEPS, LARGEST_KEEP, next_number, number_in
+from backup.format.object_names import KEEPS, MAX_KEEP_RECORD_BYTES, next_number, number_in
 from backup.format.record_link import Link
 from backup.format.signature import check_stop_sign, format_of
 from backup.stores import Stat, Store
@@ -53,7 +53,7 @@ class Keeps:
         return next_number(KEEPS, self.signed, self.taken)
 
 
-def load_keeps(vault: Store, trust: Trust, *, after: Link | None = None) -> Keeps:
+def load_retention_log(vault: Store, trust: Trust, *, after: Link | None = None) -> Keeps:
     """Read and check the keep records; a repository without a keeper has none.
 
     `after` is a head of an earlier call: only what came behind it is read and told, so the cost
@@ -77,7 +77,7 @@ def load_keeps(vault: Store, trust: Trust, *, after: Link | None = None) -> Keep
         number = number_in(stat.name, KEEPS)
         return number is not None and (after is None or number > after.number)
 
-    for stat, read in read_ahead(vault, vault.list(KEEPS), LARGEST_KEEP, is_new):
+    for stat, read in read_ahead(vault, vault.list(KEEPS), MAX_KEEP_RECORD_BYTES, is_new):
         number = number_in(stat.name, KEEPS)
         if number is None:
             problems.append((stat.name, f"{stat.name} is not named as a keep record is"))

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backup.errors import BackupError, Damaged, FormatUnknown, NotFound, StoreUnavailable
-from backup.format.object_names import LARGEST_ROOT, ROOTS, next_number, number_in, root_name
+from backup.format.object_names import (
+    MAX_ROOT_RECORD_BYTES,
+    ROOTS,
+    next_number,
+    number_in,
+    root_name,
+)
 from backup.format.record_link import Link
 from backup.format.root_record import RootRecord, root_from_bytes
 from backup.format.signature import ROOT_CONTEXT, check_signature, check_stop_sign, format_of
@@ -55,7 +61,7 @@ class Trust:
         return ended
 
 
-def load_trust(vault: Store, *, owner: bytes | None = None) -> Trust:
+def load_root_chain(vault: Store, *, owner: bytes | None = None) -> Trust:
     """Read and check the root records; `NotFound` when there are none, `Damaged` when none hold.
 
     `FormatUnknown` when the owner signed one of a later format.
@@ -65,7 +71,7 @@ def load_trust(vault: Store, *, owner: bytes | None = None) -> Trust:
     problems: list[tuple[str, str]] = []
     unlinked: list[str] = []
     taken: set[int] = set()
-    for stat, read in read_ahead(vault, vault.list(ROOTS), LARGEST_ROOT, _is_numbered):
+    for stat, read in read_ahead(vault, vault.list(ROOTS), MAX_ROOT_RECORD_BYTES, _is_numbered):
         number = number_in(stat.name, ROOTS)
         if number is None:
             problems.append((stat.name, f"{stat.name} is not named as a root record is"))

@@ -2,7 +2,7 @@
 
 - A slot that holds no valid snapshot of this writer is given with its problem, never skipped
   silently.
-- What a problem means is for the caller: the writer goes past it, `History` is how `verify`
+- What a problem means is for the caller: the writer goes past it, `SnapshotHistory` is how `verify`
   judges it.
 - A writer that was taken over may fill its slots with junk: the first ten thousand are kept in
   mind, the rest is counted, and what is larger than any snapshot is not read.
@@ -26,12 +26,12 @@ from backup.findings import (
     Findings,
 )
 from backup.format.age_header import openers
-from backup.format.object_names import LARGEST_SNAPSHOT, number_in, snapshot_name, snapshots_of
+from backup.format.object_names import MAX_SNAPSHOT_BYTES, number_in, snapshot_name, snapshots_of
 from backup.format.record_link import Link
 from backup.format.snapshot import Snapshot, check_snapshot_signature, snapshot_from_bytes
 from backup.records import Head
 from backup.stores import Stat, Store
-from backup.stores.bounded_read import get_capped
+from backup.stores.bounded_read import read_bounded
 from backup.stores.parallel_reads import Read, read_ahead
 from backup.trust.root_chain import Trust
 
@@ -63,7 +63,7 @@ def read_slot(vault: Store, trust: Trust, writer: str, name: str, read: Read | N
     """Read one snapshot, or have it `read`, and check that it is what its name says."""
     sequence = number_in(name, snapshots_of(writer)) or 0
     try:
-        data = get_capped(vault, name, LARGEST_SNAPSHOT) if read is None else read()
+        data = read_bounded(vault, name, MAX_SNAPSHOT_BYTES) if read is None else read()
     except Damaged as error:
         # What a store will not even read must not hide the snapshots beside it.
         return _no_snapshot(writer, name, str(error))
@@ -88,7 +88,7 @@ def read_listed(
     vault: Store, trust: Trust, writer: str, stat: Stat, read: Read | None = None
 ) -> Slot:
     """Read one snapshot that was listed, or have it `read`, unless it is larger than any."""
-    if stat.size_bytes > LARGEST_SNAPSHOT:
+    if stat.size_bytes > MAX_SNAPSHOT_BYTES:
         slot = _no_snapshot(writer, stat.name, f"{stat.name} is larger than any snapshot")
     else:
         slot = read_slot(vault, trust, writer, stat.name, read)
@@ -111,7 +111,7 @@ def read_history(
     def is_new(stat: Stat) -> bool:
         return junk is None or stat not in junk
 
-    for stat, read in read_ahead(vault, stats, LARGEST_SNAPSHOT, is_new):
+    for stat, read in read_ahead(vault, stats, MAX_SNAPSHOT_BYTES, is_new):
         slot = None if junk is None else junk.get(stat)
         if slot is None:
             slot = read_listed(vault, trust, writer, stat, read)
@@ -192,7 +192,7 @@ def left_behind(
     }
 
 
-class History:
+class SnapshotHistory:
     """A writer's slots, judged as a whole."""
 
     def __init__(self, writer: str, slots: Iterable[Slot], removed: datetime | None = None) -> None:

@@ -23,8 +23,8 @@ from types import FrameType
 from standfast import __version__
 from standfast.cli.parsing.argument_parser import find, values_of
 from standfast.cli.parsing.command_declaration import Command, Group
-from standfast.cli.terminal.invocation import Call, take_everywhere
-from standfast.cli.terminal.output import drop_rest, lost_answer, print_error, print_json
+from standfast.cli.terminal.invocation import Call, parse_global_options
+from standfast.cli.terminal.output import discard_output, lost_answer, print_error, print_json
 from standfast.errors import ExitStatus, FileInvalid, StandfastError, UsageError
 from standfast.records import Json
 
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _run(given)
         lost = lost_answer()
     except BrokenPipeError:
-        drop_rest(sys.stdout)  # whoever read us has enough
+        discard_output(sys.stdout)  # whoever read us has enough
         return ExitStatus.FAILED
     if lost is None:
         return status
@@ -157,7 +157,7 @@ def _open_closed_streams() -> None:
 def _run(given: Sequence[str]) -> int:
     is_json = "--json" in given
     try:
-        call, words = take_everywhere(given, os.environ)
+        call, words = parse_global_options(given, os.environ)
         is_json = call.as_json
         return int(_carried_out(call, words))
     except KeyboardInterrupt as error:

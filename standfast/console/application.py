@@ -32,7 +32,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from standfast.console.deadline_calendar_feed import DueFeed
+from standfast.console.deadline_calendar_feed import DeadlineCalendarFeed
 from standfast.console.http.client_address import is_among, peer_of
 from standfast.console.http.problem_details import Problem, as_response, wait_and_try_again
 from standfast.console.http.rate_limits import Allowance
@@ -50,12 +50,12 @@ from standfast.triggers.standard_webhooks import (
     verify,
 )
 from standfast.triggers.suricata import Network
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import Opened
 from standfast.usecases.triggers.message_intake import (
     AlertTrigger,
     FormTrigger,
-    PlaybookLacking,
+    PlaybookNotFound,
     SignedTrigger,
     Trigger,
     obstacles,
@@ -77,7 +77,7 @@ Answer = Callable[[Request], Awaitable[Response]]
 class App:
     """What the paths stand on; `asgi` gives the application."""
 
-    place: Place
+    installation: Installation
     triggers: Mapping[str, Trigger]
     trusted: tuple[Network, ...] = ()  # proxies whose word about the client counts
     desk: Desk = field(default_factory=Desk)  # of triggers, and of health
@@ -92,7 +92,7 @@ class App:
     _took_nothing_at: float = float("-inf")  # when the ledger did not take what a message wanted
 
     def __post_init__(self) -> None:
-        self._keys = Keys(resolver=self.place.resolver)
+        self._keys = Keys(resolver=self.installation.resolver)
         for name, trigger in self.triggers.items():
             self._allowed[name] = Allowance(
                 per_minute=trigger.per_minute, burst=max(1, trigger.per_minute)
@@ -101,7 +101,7 @@ class App:
     def warm(self) -> None:
         """Read once what the first message would wait for; what is wrong shows when one comes."""
         for trigger in self.triggers.values():
-            obstacles(self.place.config, trigger)
+            obstacles(self.installation.config, trigger)
 
     def close(self) -> None:
         """Take nothing more; what is under way ends by itself."""
@@ -119,7 +119,7 @@ class App:
             from standfast.console.report_form import ReportForm
 
             page = ReportForm(
-                place=self.place,
+                installation=self.installation,
                 trigger=form,
                 trusted=self.trusted,
                 desk=self.public_desk,
@@ -127,24 +127,33 @@ class App:
             )
             routes.append(Route("/report", _guarded(page.show), methods=["GET"]))
             routes.append(Route("/report", _guarded(page.take), methods=["POST"]))
-        if any(getattr(one, "event_key", None) for one in self.place.config.senders.values()):
+        if any(
+            getattr(one, "event_key", None) for one in self.installation.config.senders.values()
+        ):
             from standfast.console.delivery_events import DeliveryEvents
 
             events = DeliveryEvents(
-                place=self.place, keys=self._keys, desk=self.public_desk, note=self._note
+                installation=self.installation,
+                keys=self._keys,
+                desk=self.public_desk,
+                note=self._note,
             )
             routes.append(Route("/events/sendgrid", _guarded(events.take), methods=["POST"]))
-        feed = DueFeed(place=self.place, desk=self.public_desk)
+        feed = DeadlineCalendarFeed(installation=self.installation, desk=self.public_desk)
         routes.append(Route("/calendar/{name}", _guarded(feed.show), methods=["GET"]))
-        if self.place.config.serve.console is not None:
-            from standfast.console.approval_pages import Approving
+        if self.installation.config.serve.console is not None:
+            from standfast.console.approval_pages import ApprovalPages
             from standfast.console.sign_in.passkey_pages import PasskeyPages
-            from standfast.console.sign_in.sign_in_pages import SigningIn
+            from standfast.console.sign_in.sign_in_pages import SignInPages
 
-            door = SigningIn(place=self.place, desk=self.console_desk, trusted=self.trusted)
+            door = SignInPages(
+                installation=self.installation, desk=self.console_desk, trusted=self.trusted
+            )
             routes += door.routes(_guarded)
-            routes += PasskeyPages(place=self.place, door=door).routes(_guarded)
-            pages = Approving(place=self.place, door=door, begin_work=self.begin_work)
+            routes += PasskeyPages(installation=self.installation, door=door).routes(_guarded)
+            pages = ApprovalPages(
+                installation=self.installation, door=door, begin_work=self.begin_work
+            )
             routes += pages.routes(_guarded)
         app = Starlette(
             routes=routes,
@@ -162,7 +171,7 @@ class App:
         looked_at, is_well = self._health
         if time.monotonic() - looked_at > _HEALTH_SECONDS:
             try:
-                await self.desk.do(self.place.ledger.newest_event)
+                await self.desk.do(self.installation.ledger.newest_event)
                 is_well = True
             except (StandfastError, Problem):
                 is_well = False
@@ -182,7 +191,7 @@ class App:
             body = await read_body(request, LARGEST_BYTES)
             return await self._answer(known, partial(self._receive_alerts, known, body))
         try:
-            headers = read_headers(request.headers.items(), self.place.clock())
+            headers = read_headers(request.headers.items(), self.installation.clock())
             body = await read_body(request, LARGEST_BYTES)
             secrets = self._keys.webhook(known) if isinstance(known, SignedTrigger) else []
             verify(headers, body, secrets or [self._nobodys])
@@ -194,7 +203,7 @@ class App:
         return await self._answer(known, partial(self._receive, known, body, headers.id))
 
     def _receive(self, trigger: Trigger, body: bytes, message_id: str) -> Opened | None:
-        return receive(self.place, trigger, read_object(body), message_id=message_id)
+        return receive(self.installation, trigger, read_object(body), message_id=message_id)
 
     def _receive_alerts(self, trigger: Trigger, body: bytes) -> Opened | None:
         group = read_group(read_object(body))
@@ -207,13 +216,13 @@ class App:
             )
         if group.is_firing:
             return receive(
-                self.place,
+                self.installation,
                 trigger,
                 group.payload,
                 message_id=group.message_id,
                 key=group.key,
             )
-        incident = resolved(self.place, trigger, message_id=group.message_id, key=group.key)
+        incident = resolved(self.installation, trigger, message_id=group.message_id, key=group.key)
         return Opened(incident=incident, has_joined=True) if incident else None
 
     async def _answer(self, trigger: Trigger, work: Callable[[], Opened | None]) -> Response:
@@ -268,7 +277,7 @@ class App:
         """Remember for `/health` whether the ledger took what came last."""
         if error is None:
             self._took_nothing_at = float("-inf")
-        elif not isinstance(error, (PlaybookLacking, UsageError)):
+        elif not isinstance(error, (PlaybookNotFound, UsageError)):
             self._took_nothing_at = time.monotonic()
 
     def _is_known(self, trigger: AlertTrigger, request: Request) -> bool:

@@ -36,9 +36,9 @@ from standfast.console.sign_in.sign_in_pages import (
     SIGNED_OUT,
     Answer,
     Fields,
-    SigningIn,
+    SignInPages,
     page,
-    some_tries,
+    sign_in_allowance,
     too_often,
 )
 from standfast.errors import ApprovalRefused, StandfastError, UsageError
@@ -51,9 +51,9 @@ from standfast.reports.console_pages import (
     first_page,
 )
 from standfast.usecases.approvals import step_decisions
-from standfast.usecases.approvals.pending_requests import asked_of, is_report, named
+from standfast.usecases.approvals.pending_requests import is_report, named, pending_requests
 from standfast.usecases.core.incident_visibility import is_visible
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import stop as halt
 from standfast.usecases.people.passkeys import refuse_other_console
 from standfast.usecases.reports.legal_duties import duties_of
@@ -65,13 +65,13 @@ Work = Callable[[Session, Fields, str], str]  # a form of an incident; gives wha
 
 
 @dataclass(kw_only=True)
-class Approving:
+class ApprovalPages:
     """The pages for people; `begin_work` is told of an incident that may go on."""
 
-    place: Place
-    door: SigningIn
+    installation: Installation
+    door: SignInPages
     begin_work: Callable[[str], None]
-    _by_person: Allowance = field(default_factory=some_tries)
+    _by_person: Allowance = field(default_factory=sign_in_allowance)
 
     def routes(self, guarded: Callable[[Answer], Answer]) -> list[Route]:
         """Give the paths, each wrapped by `guarded`."""
@@ -133,10 +133,10 @@ class Approving:
     def _refuse_hidden(self, session: Session, incident: str) -> None:
         """Answer as for an unknown incident where the person may not see this one."""
         try:
-            row = self.place.ledger.incidents.get(incident)
+            row = self.installation.ledger.incidents.get(incident)
         except UsageError:
             raise Problem(HTTPStatus.NOT_FOUND) from None
-        if not is_visible(row, self.place.ledger.people.get(session.person)):
+        if not is_visible(row, self.installation.ledger.people.get(session.person)):
             raise Problem(HTTPStatus.NOT_FOUND)
 
     def _decide(self, session: Session, given: Fields, incident: str) -> str:
@@ -147,9 +147,9 @@ class Approving:
         if decision not in ("approve", "refuse") or not (given.get("step") and given.get("digest")):
             raise UsageError(NOT_WHOLE)
         if given.get("passkey"):
-            refuse_other_console(self.place, given["passkey"])
+            refuse_other_console(self.installation, given["passkey"])
         asked = step_decisions.decide(
-            self.place,
+            self.installation,
             incident,
             given["step"],
             session.person,
@@ -164,16 +164,16 @@ class Approving:
     def _answer(self, session: Session, given: Fields, incident: str) -> str:
         """Answer a question, which takes a sign-in, or report on what was done by hand."""
         step, text = given.get("step", ""), given.get("text", "")
-        if not is_report(self.place, incident, step):
+        if not is_report(self.installation, incident, step):
             if wait := self._by_person.take(session.person):
                 raise ApprovalRefused(too_often(wait))
             self.door.sign_in_again(session, given, _answer_to(incident, step))
             self._by_person.put_back(session.person)
-        step_decisions.answer(self.place, incident, step, text, by=session.person)
+        step_decisions.answer(self.installation, incident, step, text, by=session.person)
         return f"`{step}`: noted."
 
     def _stop(self, session: Session, given: Fields, incident: str) -> str:
-        halt(self.place, incident, by=session.person)
+        halt(self.installation, incident, by=session.person)
         return "Stopped: nothing more of it begins."
 
     async def _shown(
@@ -192,15 +192,15 @@ class Approving:
         return page(html, HTTPStatus.CONFLICT if problem else HTTPStatus.OK)
 
     def _first(self, session: Session) -> str:
-        reader = self.place.ledger.people.get(session.person)
-        there = self.place.ledger.incidents.all(only_open=True)
+        reader = self.installation.ledger.people.get(session.person)
+        there = self.installation.ledger.incidents.all(only_open=True)
         lines = [
             ConsoleLine(
-                incident=open_incident_line(self.place, row),
-                duties=duties_of(self.place, row.id, row.mode),
+                incident=open_incident_line(self.installation, row),
+                duties=duties_of(self.installation, row.id, row.mode),
                 asks=tuple(
                     one.summary
-                    for one in asked_of(self.place, row.id, session.person)
+                    for one in pending_requests(self.installation, row.id, session.person)
                     if not one.obstacle
                 ),
             )
@@ -209,17 +209,18 @@ class Approving:
         ]
         lines.sort(key=lambda line: (not line.asks, line.incident.severity))
         return first_page(
-            ConsoleReport(heading=heading(self.place), lines=tuple(lines)), self.door.seat(session)
+            ConsoleReport(heading=heading(self.installation), lines=tuple(lines)),
+            self.door.seat(session),
         )
 
     def _asking(
         self, session: Session, incident: str, said: str, problem: str, names_of: str
     ) -> str:
         self._refuse_hidden(session, incident)
-        report = incident_report(self.place, incident, is_verified=False)
+        report = incident_report(self.installation, incident, is_verified=False)
         asked = tuple(
-            named(self.place, incident, session.person, one) if one.step == names_of else one
-            for one in asked_of(self.place, incident, session.person)
+            named(self.installation, incident, session.person, one) if one.step == names_of else one
+            for one in pending_requests(self.installation, incident, session.person)
         )
         asked = tuple(
             replace(one, challenges={DECIDE: self.door.challenge(_answer_to(incident, one.step))})

@@ -25,7 +25,7 @@ from pathlib import Path
 from standfast.errors import StandfastError
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.records import Mode
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.control_socket_client import (
     SOURCE,
     address,
@@ -46,10 +46,10 @@ _PEER = struct.Struct("3i")  # process, user, group
 
 
 @dataclass(kw_only=True)
-class Doorkeeper:
+class ControlSocketServer:
     """The door of one `serve`; `begin_work` is called with each incident that it opened."""
 
-    place: Place
+    installation: Installation
     begin_work: Callable[[str], None]
     _listening: socket.socket | None = None
     _has_ended: threading.Event = field(default_factory=threading.Event)
@@ -59,7 +59,7 @@ class Doorkeeper:
 
     @property
     def home(self) -> Path:
-        return self.place.config.serve.prefect_home
+        return self.installation.config.serve.prefect_home
 
     def begin(self) -> None:
         """Answer in the background; commands do without where no socket can be made."""
@@ -124,10 +124,10 @@ class Doorkeeper:
     def _opened(self, door: socket.socket) -> bytes:
         _refuse_strangers(door)
         wanted = wanted_of(line_of(door, time.monotonic() + _SPEAKS_WITHIN_SECONDS))
-        if wanted.configuration != self.place.config.fingerprint:
+        if wanted.configuration != self.installation.config.fingerprint:
             raise ValueError("another configuration than the one that is served")
         opened = open_incident(
-            replace(self.place, actor=wanted.actor),
+            replace(self.installation, actor=wanted.actor),
             wanted.scenario,
             wanted.inputs,
             mode=Mode(wanted.mode),

@@ -24,7 +24,7 @@ from standfast.console.http.problem_details import Problem, wait_and_try_again
 from standfast.console.http.rate_limits import Allowance
 from standfast.console.http.work_queue import Desk
 from standfast.errors import StandfastError
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.calendar_subscriptions import is_address, subscriber_of
 
 log = logging.getLogger("standfast.serve")
@@ -36,10 +36,10 @@ _END = ".ics"
 
 
 @dataclass(kw_only=True)
-class DueFeed:
+class DeadlineCalendarFeed:
     """The calendar of what is due, at the addresses that `standfast deadline feed` makes."""
 
-    place: Place
+    installation: Installation
     desk: Desk
     _often: Allowance = field(default_factory=lambda: Allowance(per_minute=12, burst=12))
     _new: Allowance = field(default_factory=lambda: Allowance(per_minute=30, burst=30))
@@ -56,7 +56,7 @@ class DueFeed:
             raise wait_and_try_again(
                 often, HTTPStatus.TOO_MANY_REQUESTS, "the calendar is read too often"
             )
-        subscriber = await self._ask(partial(subscriber_of, self.place, token))
+        subscriber = await self._ask(partial(subscriber_of, self.installation, token))
         if not subscriber:
             self._known.discard(token)
             raise Problem(HTTPStatus.NOT_FOUND)
@@ -75,7 +75,7 @@ class DueFeed:
     def _written(self, subscriber: str) -> str:
         from standfast.usecases.deadlines.calendar_feed import due_feed  # most places never need it
 
-        return due_feed(self.place, subscriber)
+        return due_feed(self.installation, subscriber)
 
     async def _ask(self, work: Callable[[], T]) -> T:
         try:

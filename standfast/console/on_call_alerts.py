@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from standfast.errors import StandfastError
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.triggers.message_intake import Trigger
 from standfast.usecases.triggers.on_call_pages import due, send
 
@@ -24,10 +24,10 @@ _END_SECONDS = 2.0
 
 
 @dataclass(kw_only=True)
-class Paging:
+class OnCallAlerts:
     """Telling people, for as long as `serve` lives."""
 
-    place: Place
+    installation: Installation
     triggers: Mapping[str, Trigger]
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -58,13 +58,17 @@ class Paging:
                 self._tell_once(f"unexpected {type(error).__name__}")
 
     def _look(self) -> None:
-        newest = self.place.ledger.newest_event()
+        newest = self.installation.ledger.newest_event()
         self._looks += 1
         if newest == self._seen and self._looks < _LATEST_LOOKS:
             return
         self._seen, self._looks = newest, 0
-        for page in due(self.place):
-            log.info("trigger %s: %s", page.trigger, send(self.place, page, self.triggers, "serve"))
+        for page in due(self.installation):
+            log.info(
+                "trigger %s: %s",
+                page.trigger,
+                send(self.installation, page, self.triggers, "serve"),
+            )
 
     def _tell_once(self, trouble: str) -> None:
         if trouble != self._trouble:

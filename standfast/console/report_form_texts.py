@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportWords:
+class ReportFormTexts:
     """One language."""
 
     title: str
@@ -28,8 +28,8 @@ class ReportWords:
     failed: str
 
 
-WORDS: Mapping[str, ReportWords] = {
-    "en": ReportWords(
+WORDS: Mapping[str, ReportFormTexts] = {
+    "en": ReportFormTexts(
         title="Report something suspicious",
         lead="A strange call, a mail that asks for a password, an account that does things by "
         "itself: tell us, even if you are not sure. You need no account for this, and nobody is "
@@ -56,7 +56,7 @@ WORDS: Mapping[str, ReportWords] = {
         failed="The report could not be taken. Please call, or try again in a minute. Your text "
         "is still here.",
     ),
-    "de": ReportWords(
+    "de": ReportFormTexts(
         title="Etwas Verdächtiges melden",
         lead="Ein seltsamer Anruf, eine E-Mail, die nach einem Passwort fragt, ein Konto, das von "
         "selbst etwas tut: Sagen Sie es uns, auch wenn Sie nicht sicher sind. Sie brauchen dafür "
@@ -85,7 +85,7 @@ WORDS: Mapping[str, ReportWords] = {
         failed="Die Meldung konnte nicht angenommen werden. Bitte rufen Sie an, oder versuchen Sie "
         "es in einer Minute wieder. Ihr Text ist noch da.",
     ),
-    "es": ReportWords(
+    "es": ReportFormTexts(
         title="Avisar de algo sospechoso",
         lead="Una llamada extraña, un correo que pide una contraseña, una cuenta que hace cosas "
         "sola: díganoslo, aunque no esté seguro. No necesita ninguna cuenta para ello, y a nadie "
@@ -113,7 +113,7 @@ WORDS: Mapping[str, ReportWords] = {
         failed="No se ha podido recibir el aviso. Llame, por favor, o inténtelo de nuevo dentro de "
         "un minuto. Su texto sigue aquí.",
     ),
-    "fr": ReportWords(
+    "fr": ReportFormTexts(
         title="Signaler quelque chose de suspect",
         lead="Un appel étrange, un courriel qui demande un mot de passe, un compte qui agit tout "
         "seul : dites-le-nous, même sans être sûr. Aucun compte n’est nécessaire, et personne "

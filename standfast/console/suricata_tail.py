@@ -22,10 +22,15 @@ from standfast.console.http.rate_limits import Allowance
 from standfast.errors import StandfastError, Unavailable, UsageError
 from standfast.triggers.json_payload import read_object
 from standfast.triggers.suricata import key_of, line_id, looks_like_event, may_be_alert
-from standfast.usecases.core.installation import Place
-from standfast.usecases.triggers.dead_letters import dealt_with, set_aside, waiting
-from standfast.usecases.triggers.message_intake import EveTrigger, PlaybookLacking, Trigger, receive
-from standfast.usecases.triggers.suricata_tail import Batch, EveTail
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.triggers.dead_letters import delete_dead_letter, set_aside, waiting
+from standfast.usecases.triggers.message_intake import (
+    EveTrigger,
+    PlaybookNotFound,
+    Trigger,
+    receive,
+)
+from standfast.usecases.triggers.suricata_tail import Batch, SuricataTail
 
 log = logging.getLogger("standfast.serve")
 
@@ -36,10 +41,10 @@ _END_SECONDS = 2.0
 
 
 @dataclass(kw_only=True)
-class Tailing:
+class SuricataWatcher:
     """One trigger and the file that feeds it, for as long as `serve` lives."""
 
-    place: Place
+    installation: Installation
     trigger: EveTrigger
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -63,8 +68,8 @@ class Tailing:
             self._thread.join(_END_SECONDS)
 
     def _keep(self) -> None:
-        kept_in = self.place.config.backup.send_log.parent
-        tail = EveTail(self.trigger.file, kept_in, self.trigger.name)
+        kept_in = self.installation.config.backup.send_log.parent
+        tail = SuricataTail(self.trigger.file, kept_in, self.trigger.name)
         pause = LOOK_SECONDS
         while not self._stop.wait(pause):
             try:
@@ -78,7 +83,7 @@ class Tailing:
                 self._tell_once(f"unexpected {type(error).__name__}")
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
-    def _look(self, tail: EveTail) -> None:
+    def _look(self, tail: SuricataTail) -> None:
         """Deal with everything that is there now, and with what waits for somebody to mend it."""
         self._try_again()
         while not self._stop.is_set() and (batch := tail.read()) is not None:
@@ -86,11 +91,11 @@ class Tailing:
                 return
             tail.keep(batch)
 
-    def _deal_with(self, batch: Batch, tail: EveTail) -> bool:
+    def _deal_with(self, batch: Batch, tail: SuricataTail) -> bool:
         """Open what the lines mean; False when it was told to end meanwhile."""
         garbage = 0
         wanted: dict[tuple[str, str], tuple[int, Mapping[str, object]]] = {}
-        for place, line in enumerate(batch.lines):
+        for installation, line in enumerate(batch.lines):
             if not may_be_alert(line):
                 garbage += not looks_like_event(line)
                 continue
@@ -102,7 +107,7 @@ class Tailing:
             try:
                 if self.trigger.rule.means(event):
                     same = (key_of(event), _inputs_of(self.trigger, event))
-                    wanted.setdefault(same, (place, event))
+                    wanted.setdefault(same, (installation, event))
             except Exception as error:
                 self._set_aside(line, error)
         if garbage:
@@ -112,13 +117,13 @@ class Tailing:
                 self.trigger.file.name,
                 garbage,
             )
-        for place, event in wanted.values():  # in the order of the file
+        for installation, event in wanted.values():  # in the order of the file
             while seconds := self._allowed.take():
-                if place:
-                    tail.keep(batch.first(place))  # whoever is stopped now begins no sooner
+                if installation:
+                    tail.keep(batch.first(installation))  # whoever is stopped now begins no sooner
                 if self._stop.wait(seconds):
                     return False
-            self._open(event, batch.lines[place])
+            self._open(event, batch.lines[installation])
         return True
 
     def _open(self, event: Mapping[str, object], line: bytes) -> None:
@@ -127,7 +132,7 @@ class Tailing:
             log.info("trigger %s: %s", name, self._incident_of(event, line))
         except UsageError as error:
             log.warning("trigger %s: an alert does not fit: %s", name, error)
-        except PlaybookLacking as error:
+        except PlaybookNotFound as error:
             self._set_aside(line, error)
         except Unavailable:
             raise  # nothing can be opened now: the file waits
@@ -141,13 +146,13 @@ class Tailing:
             return
         self._tried_again_at = now
         trigger = self.trigger
-        for path, line in waiting(self.place.config, trigger):
+        for path, line in waiting(self.installation.config, trigger):
             if self._allowed.take():
                 return  # as many as a minute allows; the others at the next look
             try:
                 event = read_object(line, is_strict=False)
                 came_to = self._incident_of(event, line)
-            except PlaybookLacking:
+            except PlaybookNotFound:
                 return
             except UsageError as error:
                 came_to = f"it does not fit: {error}"
@@ -161,16 +166,18 @@ class Tailing:
                 path.unlink()
                 continue
             log.info("trigger %s: an alert that waited: %s", trigger.name, came_to)
-            dealt_with(self.place, trigger, path, line, came_to)
+            delete_dead_letter(self.installation, trigger, path, line, came_to)
 
     def _incident_of(self, event: Mapping[str, object], line: bytes) -> str:
         """Open what an alert means, or join it; give the id."""
         message, about = line_id(line), key_of(event)
-        return receive(self.place, self.trigger, event, message_id=message, key=about).incident
+        return receive(
+            self.installation, self.trigger, event, message_id=message, key=about
+        ).incident
 
     def _set_aside(self, line: bytes, error: Exception) -> None:
         name = self.trigger.name
-        path = set_aside(self.place, self.trigger, line, error)
+        path = set_aside(self.installation, self.trigger, line, error)
         is_ours = isinstance(error, StandfastError)
         why = error if is_ours else f"unexpected {type(error).__name__}"
         log.warning("trigger %s: an alert is set aside in %s: %s", name, path.name, why)
@@ -182,10 +189,12 @@ class Tailing:
         self._trouble = trouble
 
 
-def tailings(place: Place, triggers: Mapping[str, Trigger]) -> list[Tailing]:
+def suricata_watchers(
+    installation: Installation, triggers: Mapping[str, Trigger]
+) -> list[SuricataWatcher]:
     """Give one for each trigger that a file of events feeds."""
     return [
-        Tailing(place=place, trigger=trigger)
+        SuricataWatcher(installation=installation, trigger=trigger)
         for trigger in triggers.values()
         if isinstance(trigger, EveTrigger)
     ]

@@ -54,7 +54,7 @@ class Night:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jump:
+class BackupAnomaly:
     """One share that is far above what is usual; in thousandths."""
 
     what: Measured
@@ -80,7 +80,9 @@ class _Share:
     is_weighty: bool  # not about a handful
 
 
-def jumps(before: Sequence[Night], tonight: Night, *, sheds: bool = False) -> tuple[Jump, ...]:
+def jumps(
+    before: Sequence[Night], tonight: Night, *, sheds: bool = False
+) -> tuple[BackupAnomaly, ...]:
     """Name what jumped tonight; `before` are the set's earlier nights, oldest first.
 
     `sheds`: the set lets go of most of its files whenever something else has them.
@@ -99,7 +101,7 @@ def jumps(before: Sequence[Night], tonight: Night, *, sheds: bool = False) -> tu
             continue
         if measured.is_weighty and measured.share > middle + rise:
             found.append(
-                Jump(
+                BackupAnomaly(
                     what=what,
                     permille=measured.share * 1000 // _WHOLE,
                     usual_permille=middle * 1000 // _WHOLE,

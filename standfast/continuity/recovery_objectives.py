@@ -24,7 +24,7 @@ class RpoBasis(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
+class ObjectiveResult:
     """One service's objectives in one drill; None = not reached, so not measured."""
 
     service: str

@@ -32,7 +32,7 @@ from standfast.deadlines.clock_starts import (
 from standfast.deadlines.incident_facts import Fact, FactKind, Facts
 from standfast.deadlines.obligations import Kind, Obligation, Recipient, is_same_notice
 from standfast.deadlines.period_end import Reading, end_of, end_of_year
-from standfast.deadlines.working_days import WorkingDays, working_days, zones_of
+from standfast.deadlines.working_days import WorkingDays, time_zones_of, working_days
 
 
 class Standing(StrEnum):
@@ -225,7 +225,7 @@ class _Run:
             end_of_year(limit.value, begun, zone, days)
             if start.from_year_end
             else end_of(limit.value, limit.unit, begun, zone, days)
-            for zone in {self.reach.zone, *zones_of(obligation.jurisdiction, country)}
+            for zone in {self.reach.zone, *time_zones_of(obligation.jurisdiction, country)}
         ]
         soonest, latest = min(end.strict for end in ends), max(end.lenient for end in ends)
         if limit.kind is Kind.NOT_BEFORE:

@@ -130,7 +130,7 @@ def working_days(jurisdiction: str, authority_country: str = "") -> WorkingDays:
     return WorkingDays(country)
 
 
-def zones_of(jurisdiction: str, authority_country: str = "") -> tuple[ZoneInfo, ...]:
+def time_zones_of(jurisdiction: str, authority_country: str = "") -> tuple[ZoneInfo, ...]:
     """Give the zones whose days a jurisdiction may count by; none where no place is known.
 
     European law is counted where the authority sits, and until that is known at both ends of it.

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from backup.errors import AlreadyThere
 from backup.stores import Stat, Store
-from backup.stores.parallel_reads import several_at_once
+from backup.stores.parallel_reads import run_concurrently
 from standfast.errors import Damaged
 from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody, read_custody
 from standfast.evidence.manifest import Kind, Manifest, read_manifest
@@ -97,7 +97,7 @@ def copy_folder(folder: Path, name: str, store: Store, where: str, who: str, clo
     for piece in pieces:
         if piece.name in there:
             _need_same(store, piece)
-    put = sum(several_at_once(lambda piece: _put(store, piece), missing, store.calls_at_once))
+    put = sum(run_concurrently(lambda piece: _put(store, piece), missing, store.calls_at_once))
     last = _last(folder, name)
     for piece in last:
         put += _put(store, piece) if piece.name not in there else _need_same(store, piece)
@@ -115,7 +115,7 @@ def copy_stamp(folder: Path, name: str, store: Store, where: str, who: str, cloc
     _note_stamp(folder, last, where, who, clock)
 
 
-def look_at_copy(folder: Path, name: str, store: Store, now: datetime) -> Copy:
+def inspect_copy(folder: Path, name: str, store: Store, now: datetime) -> Copy:
     """Hold what the store has against a sealed folder; its errors come out."""
     manifest = read_manifest((folder / MANIFEST_FILE).read_bytes())
     there = {stat.name: stat for stat in store.list(f"{name}/")}
@@ -137,7 +137,7 @@ def look_at_copy(folder: Path, name: str, store: Store, now: datetime) -> Copy:
     elif not (folder / CUSTODY_FILE).read_bytes().startswith(store.get(chains[-1])):
         problems.append(f"{chains[-1]}: the chain of custody here is not a later one of it")
     names = [*(piece.name for piece in expected if piece.name in there), *chains[-1:]]
-    locks = list(several_at_once(store.lock_of, names, store.calls_at_once))
+    locks = list(run_concurrently(store.lock_of, names, store.calls_at_once))
     ends = [lock.until for lock in locks if lock is not None and lock.until > now]
     return Copy(
         problems=tuple(problems),

@@ -11,7 +11,7 @@ from pathlib import Path
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a new file of mode 0600 atomically; an existing one is replaced."""
     draft = path.with_name(f".{path.name}.draft")
     # A draft of an interrupted call, or a link that somebody put there: neither is written into.
@@ -33,11 +33,11 @@ def make_private(folder: Path) -> None:
     if not folder.is_dir():
         make_private(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
-        give_to_owner_above(folder)
+        inherit_owner(folder)
         sync_folder(folder.parent)
 
 
-def give_to_owner_above(path: Path) -> None:
+def inherit_owner(path: Path) -> None:
     """Give what root made to whoever owns the folder it is in; of nobody else's making."""
     if os.geteuid() == 0:
         with suppress(OSError):  # a share may take root for nobody
@@ -54,13 +54,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def give_tree_to_owner_above(folder: Path) -> None:
+def inherit_owner_of_tree(folder: Path) -> None:
     """Give a folder that root made, and everything in it, likewise."""
     if os.geteuid() == 0:
-        give_to_owner_above(folder)
+        inherit_owner(folder)
         for place, folders, files in os.walk(folder):
             for name in (*folders, *files):
-                give_to_owner_above(Path(place, name))
+                inherit_owner(Path(place, name))
 
 
 def sync_tree(folder: Path) -> None:

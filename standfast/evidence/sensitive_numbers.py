@@ -68,7 +68,7 @@ class Unmasked:
     in_files: int  # that hold one or the other
 
 
-def look_for_unmasked(paths: Sequence[Path], exclude: Sequence[str] = ()) -> Unmasked:
+def find_sensitive_numbers(paths: Sequence[Path], exclude: Sequence[str] = ()) -> Unmasked:
     """Count the numbers in clear in the newest files below `paths`.
 
     `exclude` holds shell patterns, matched against the whole path and its last name.

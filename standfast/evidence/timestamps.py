@@ -34,11 +34,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from standfast.errors import ConfigurationError, Damaged, Refused, Unavailable
 from standfast.evidence.custody import Act, Entry, append_custody, read_custody
-from standfast.evidence.durable_files import give_to_owner_above, sync_folder, write_whole
+from standfast.evidence.durable_files import inherit_owner, sync_folder, write_atomically
 from standfast.evidence.manifest import Manifest
 from standfast.evidence.seal import SEAL_FILE
 from standfast.evidence.seal import STAMP_FILE as STAMP_FILE
-from standfast.http_client import BoundedHttp, Deadline
+from standfast.http_client import Deadline, HttpClient
 from standfast.records import Now, moment, timestamp
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Stamp:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StampLook:
+class TimestampStatus:
     """What a look at a folder's stamp came to."""
 
     told: str = ""  # for people; empty where there is none, and none is wanted
@@ -101,7 +101,7 @@ class Authority:
         self._url = url
         self.roots = roots
         self._seconds = seconds
-        self._http = BoundedHttp(ca_file=ca_file, workers=1)
+        self._http = HttpClient(ca_file=ca_file, workers=1)
 
     def stamp(self, message: bytes) -> tuple[bytes, Stamp]:
         """Have `message` stamped; give the answer's bytes, and what they say. Sends only its hash.
@@ -200,7 +200,7 @@ def read_stamp(folder: Path) -> bytes | None:
         os.close(descriptor)
 
 
-def keep_stamp(folder: Path, authority: Authority, who: str, clock: Now) -> Stamp | None:
+def store_timestamp(folder: Path, authority: Authority, who: str, clock: Now) -> Stamp | None:
     """Have the seal of a folder stamped, or note the stamp that a death left without its line.
 
     None where another process is at it. Call it again after any error, or a death. Damaged where
@@ -216,8 +216,8 @@ def keep_stamp(folder: Path, authority: Authority, who: str, clock: Now) -> Stam
                 raise Damaged(f"{STAMP_FILE} is gone: custody has it as of {recorded.detail}")
             raw, stamp = authority.stamp(seal)
             draft = folder.with_name(f".{folder.name}.{STAMP_FILE}")
-            write_whole(draft, raw)
-            give_to_owner_above(draft)
+            write_atomically(draft, raw)
+            inherit_owner(draft)
             draft.rename(folder / STAMP_FILE)
             sync_folder(folder)
         else:
@@ -249,13 +249,13 @@ def stamped_at(line: Entry) -> str:
     return f"stamped {line.detail.partition(',')[0]}"
 
 
-def look_at_stamp(
+def inspect_timestamp(
     folder: Path,
     manifest: Manifest,
     roots: Sequence[x509.Certificate] | str,
     *,
     is_wanted: bool,
-) -> StampLook:
+) -> TimestampStatus:
     """Hold the stamp of a folder whose seal and chain hold against both, and against its times.
 
     `roots` is why there are none, where there are none.
@@ -272,7 +272,7 @@ def look_at_stamp(
         _need(hashlib.sha256(seal).digest() in raw, _OVER_ANOTHER)
         if isinstance(roots, str):
             why = f"{STAMP_FILE} is there, and was not verified: {roots}"
-            return StampLook(told="not verified", unchecked=(why,))
+            return TimestampStatus(told="not verified", unchecked=(why,))
         stamp = verify_stamp(raw, seal, roots)
         if line is not None and timestamp(stamp.at) != _recorded(line)[0]:
             return _wrong(f"says {timestamp(stamp.at)}, the chain of custody {_recorded(line)[0]}")
@@ -285,7 +285,7 @@ def look_at_stamp(
             *unchecked,
             f"{STAMP_FILE} verifies, and is not in the chain of custody: who fetched it is unknown",
         )
-    return StampLook(told=told, problems=problems, unchecked=unchecked)
+    return TimestampStatus(told=told, problems=problems, unchecked=unchecked)
 
 
 # inside
@@ -296,16 +296,18 @@ def _need(condition: bool, otherwise: str) -> None:
         raise Damaged(otherwise)
 
 
-def _missing(line: Entry | None, *, is_wanted: bool) -> StampLook:
+def _missing(line: Entry | None, *, is_wanted: bool) -> TimestampStatus:
     if line is not None:
         return _wrong(f"is gone: the chain of custody has it as of {_recorded(line)[0]}")
     if is_wanted:
-        return StampLook(told="none yet", unchecked=("no time stamp authority has stamped it yet",))
-    return StampLook()
+        return TimestampStatus(
+            told="none yet", unchecked=("no time stamp authority has stamped it yet",)
+        )
+    return TimestampStatus()
 
 
-def _wrong(what: str) -> StampLook:
-    return StampLook(told="WRONG", problems=(f"{STAMP_FILE} {what}",))
+def _wrong(what: str) -> TimestampStatus:
+    return TimestampStatus(told="WRONG", problems=(f"{STAMP_FILE} {what}",))
 
 
 def _recorded(line: Entry) -> tuple[str, str]:

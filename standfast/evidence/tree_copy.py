@@ -9,7 +9,7 @@ Rules
   differs afterwards (size, times) marks the item as changed while it was copied.
 - Access times are left alone where the system allows it: they are evidence, too.
 - Names come in byte order, so that two walks of one tree agree.
-- Trouble with the origin is an item with a reason. Trouble with the copy is `StoreTrouble`: it
+- Trouble with the origin is an item with a reason. Trouble with the copy is `StorageError`: it
   would be as wrong for the next item, and must not pass for evidence that was not there.
 """
 
@@ -46,7 +46,7 @@ def is_left_out(path: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(one, pattern) for pattern in patterns for one in either)
 
 
-class StoreTrouble(Exception):
+class StorageError(Exception):
     """The copy cannot be written; the message is the system's word for why."""
 
 
@@ -242,4 +242,4 @@ def _storing() -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:  # about this item: the copy's folder adds to its path
             raise
-        raise StoreTrouble(error.strerror or type(error).__name__) from error
+        raise StorageError(error.strerror or type(error).__name__) from error

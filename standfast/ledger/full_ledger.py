@@ -12,7 +12,7 @@ from standfast.ledger.approvals.passkeys import Passkeys
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.auditor import AuditEvent, Auditor, newest_sequence, timeline
 from standfast.ledger.audit.hash_chain import Chain
-from standfast.ledger.audit.row_verification import ChainRows
+from standfast.ledger.audit.row_verification import RowVerifier
 from standfast.ledger.database.connections import open_engine
 from standfast.ledger.effects.attempts import Attempts
 from standfast.ledger.effects.effect_store import Effects
@@ -85,7 +85,7 @@ def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
     engine = open_engine(url, makes_file=True)
     try:
         create_schema(engine)
-        core = Core(engine=engine, vault=vault, rows=ChainRows(Chain(vault, witness)))
+        core = Core(engine=engine, vault=vault, rows=RowVerifier(Chain(vault, witness)))
         with core.write(
             actor="init", subject="installation", action="ledger.created", now=now
         ) as write:
@@ -119,7 +119,7 @@ def opened(
     try:
         refuse_other_schema(engine)
         vault = Vault(keys)
-        core = Core(engine=engine, vault=vault, rows=ChainRows(Chain(vault, witness)))
+        core = Core(engine=engine, vault=vault, rows=RowVerifier(Chain(vault, witness)))
         effects = Effects(core)
         yield Ledger(
             core=core,

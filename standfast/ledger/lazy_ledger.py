@@ -13,8 +13,8 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from standfast.ledger.runs.run_record import NOWHERE, Origin, RunRow
-from standfast.ledger.runs.sqlite_run_writer import RunBook
+from standfast.ledger.runs.run_record import NOWHERE, Origin, RunRecord
+from standfast.ledger.runs.sqlite_run_writer import SqliteRunWriter
 from standfast.records import JsonObject
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Runs(Protocol):
         *,
         states: Collection[str] = (),
         most: int | None = None,
-    ) -> list[RunRow]: ...
+    ) -> list[RunRecord]: ...
 
     def sign_head(self, now: datetime) -> int: ...
 
@@ -104,7 +104,7 @@ class LazyLedger:
             url, keys, witness = self._where
             path = url.removeprefix(_SQLITE)
             is_file = url.startswith(_SQLITE) and path
-            self._runs = RunBook(path, keys, witness) if is_file else _Whole(self.whole)
+            self._runs = SqliteRunWriter(path, keys, witness) if is_file else _Whole(self.whole)
         return self._runs
 
 

@@ -14,13 +14,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from standfast.continuity.clock_skew import horizon
-from standfast.ledger.database.read_view import Cursor, one_view, rows
-from standfast.ledger.runs.run_record import CLOCKS_DIFFER, NOWHERE, Origin, RunRow, is_gone
+from standfast.ledger.database.read_view import Cursor, open_read_view, rows
+from standfast.ledger.runs.run_record import (
+    MAX_CLOCK_DIFFERENCE,
+    NOWHERE,
+    Origin,
+    RunRecord,
+    is_gone,
+)
 from standfast.records import canonical, moment, timestamp
 
 _A_WEEK = timedelta(days=7)
 _MOST_BACKUPS = 500
-HELD_STEP = "held-"  # begins the step that tells one person who was held
+HELD_STEP_PREFIX = "held-"  # begins the step that tells one person who was held
 # Handed over, and known not to have arrived.
 _LOST = (
     "SELECT effect.incident, effect.step, effect.round, COUNT(*) FROM delivery"
@@ -45,7 +51,7 @@ _APART = (
     " GROUP BY effect.incident, effect.step, effect.round"
 )
 # What an incident changed and has not given back, once an undo was begun, as
-# `effect_rules.still_held` counts it.
+# `effect_rules.count_held_targets` counts it.
 _KEPT = (
     "SELECT effect.incident, COUNT(DISTINCT effect.handle) FROM effect"
     " JOIN incident ON incident.id = effect.incident WHERE incident.state = 'open'"
@@ -57,7 +63,7 @@ _KEPT = (
     " AND undo.undoes IS NOT NULL AND undo.state = 'done')"
     " GROUP BY effect.incident"
 )
-# The state of an effect; an undo that another one made up for is done (`is_made_up_for`).
+# The state of an effect; an undo that another one made up for is done (`is_superseded_undo`).
 _REACHED = (
     "CASE WHEN effect.undoes IS NOT NULL AND effect.state IN ('failed', 'refused')"
     " AND effect.undoes IN (SELECT undo.undoes FROM effect AS undo"
@@ -81,7 +87,7 @@ class LastRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlarmGlance:
+class AlarmOverview:
     """One word to people about an alarm: that it was raised, or reached nobody, or is over."""
 
     subject: str
@@ -91,7 +97,7 @@ class AlarmGlance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepGlance:
+class StepOverview:
     """One round of one step, as far as it stands in clear."""
 
     name: str
@@ -117,7 +123,7 @@ class StepGlance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FactGlance:
+class FactOverview:
     """One fact that was stated, without what was written beside it."""
 
     kind: str
@@ -130,7 +136,7 @@ class FactGlance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class IncidentGlance:
+class IncidentOverview:
     """One open incident; its steps in the order in which they began."""
 
     id: str
@@ -140,8 +146,8 @@ class IncidentGlance:
     opened_at: datetime
     opened_by: str
     playbook: str
-    steps: tuple[StepGlance, ...]
-    facts: tuple[FactGlance, ...] = ()  # in the order in which they were stated
+    steps: tuple[StepOverview, ...]
+    facts: tuple[FactOverview, ...] = ()  # in the order in which they were stated
     kept: int = 0  # once an undo was begun: targets that still are as the incident left them
     joined: int = 0  # how many triggers brought it more targets since it was opened
     is_carried: bool = True  # a runner works on it, or a `serve` looks for what is to be done
@@ -158,31 +164,31 @@ class IncidentGlance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClosedGlance:
+class ClosedIncidentOverview:
     """A live incident that is closed and of which facts are stated: its clocks may go on."""
 
     id: str
     scenario: str
     opened_at: datetime
-    facts: tuple[FactGlance, ...]
+    facts: tuple[FactOverview, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Glance:
+class LedgerOverview:
     """What the ledger shows at one moment."""
 
     last_runs: tuple[LastRun, ...]
-    incidents: tuple[IncidentGlance, ...]  # the open ones, oldest first
-    closed: tuple[ClosedGlance, ...]  # oldest first
+    incidents: tuple[IncidentOverview, ...]  # the open ones, oldest first
+    closed: tuple[ClosedIncidentOverview, ...]  # oldest first
     events: int  # sequence of the newest event
     signed_events: int  # sequence that the newest signed head covers
     signed_at: datetime | None
     serve_hosts: frozenset[str]  # where `standfast serve` runs, as far as its lease holds
-    backups: tuple[RunRow, ...] = ()  # those of the last week, newest first
-    alarms: tuple[AlarmGlance, ...] = ()  # newest first
+    backups: tuple[RunRecord, ...] = ()  # those of the last week, newest first
+    alarms: tuple[AlarmOverview, ...] = ()  # newest first
 
 
-def glance(url: str, password: str | None, now: datetime, own: Origin = NOWHERE) -> Glance:
+def glance(url: str, password: str | None, now: datetime, own: Origin = NOWHERE) -> LedgerOverview:
     """Look at a ledger by its absolute address; `own` is which host's and vault's runs are ours.
 
     Raises ConfigurationError when there is none of this schema, Unavailable when it does not
@@ -191,7 +197,7 @@ def glance(url: str, password: str | None, now: datetime, own: Origin = NOWHERE)
     finds = "strpos" if url.startswith("postgresql") else "instr"
     other_host = _is_other(finds, "host", own.host)
     other_vault = _is_other(finds, "vault", own.vault)
-    with one_view(url, password) as cursor:
+    with open_read_view(url, password) as cursor:
         last_runs = tuple(
             LastRun(
                 kind=kind,
@@ -217,7 +223,7 @@ def glance(url: str, password: str | None, now: datetime, own: Origin = NOWHERE)
         facts = _facts(cursor)
         if url.startswith("postgresql"):  # leases are by its clock, where several hosts have them
             (found,) = rows(cursor, "SELECT clock_timestamp()")
-            now = found[0].astimezone(UTC) if abs(found[0] - now) <= CLOCKS_DIFFER else now
+            now = found[0].astimezone(UTC) if abs(found[0] - now) <= MAX_CLOCK_DIFFERENCE else now
         alive = [
             (incident, host)
             for incident, alive_until, host, pid in rows(
@@ -227,7 +233,7 @@ def glance(url: str, password: str | None, now: datetime, own: Origin = NOWHERE)
         ]
         incidents = _incidents(cursor, facts, [incident for incident, _ in alive])
         closed = tuple(
-            ClosedGlance(
+            ClosedIncidentOverview(
                 id=row[0], scenario=row[1], opened_at=moment(row[2]), facts=tuple(facts[row[0]])
             )
             for row in rows(
@@ -241,7 +247,7 @@ def glance(url: str, password: str | None, now: datetime, own: Origin = NOWHERE)
         heads = rows(
             cursor, "SELECT sequence, signed_at FROM audit_head ORDER BY sequence DESC LIMIT 1"
         )
-    return Glance(
+    return LedgerOverview(
         last_runs=last_runs,
         incidents=incidents,
         closed=closed,
@@ -269,7 +275,7 @@ def _is_other(finds: str, name: str, own: str) -> str:
     )
 
 
-def _alarms(cursor: Cursor, now: datetime) -> Iterator[AlarmGlance]:
+def _alarms(cursor: Cursor, now: datetime) -> Iterator[AlarmOverview]:
     for subject, state, started, summary in rows(
         cursor,
         "SELECT subject, state, started_at, summary FROM run WHERE kind = 'alarm'"  # noqa: S608 - a time
@@ -277,7 +283,7 @@ def _alarms(cursor: Cursor, now: datetime) -> Iterator[AlarmGlance]:
         " ORDER BY started_at DESC",
     ):
         with suppress(ValueError):  # as above
-            yield AlarmGlance(
+            yield AlarmOverview(
                 subject=subject,
                 state=state,
                 started_at=moment(started),
@@ -285,7 +291,7 @@ def _alarms(cursor: Cursor, now: datetime) -> Iterator[AlarmGlance]:
             )
 
 
-def _backups(cursor: Cursor, now: datetime) -> Iterator[RunRow]:
+def _backups(cursor: Cursor, now: datetime) -> Iterator[RunRecord]:
     for id_, subject, way, state, started, ended, summary in rows(
         cursor,
         "SELECT id, subject, way, state, started_at, ended_at, summary FROM run"  # noqa: S608 - times
@@ -293,7 +299,7 @@ def _backups(cursor: Cursor, now: datetime) -> Iterator[RunRow]:
         f" AND '{timestamp(horizon(now))}' ORDER BY started_at DESC LIMIT {_MOST_BACKUPS}",
     ):
         with suppress(ValueError):  # what somebody changed; `audit verify` names it
-            yield RunRow(
+            yield RunRecord(
                 id=id_,
                 kind="backup",
                 subject=subject,
@@ -307,9 +313,9 @@ def _backups(cursor: Cursor, now: datetime) -> Iterator[RunRow]:
 
 def _incidents(
     cursor: Cursor,
-    facts: Mapping[str, Sequence[FactGlance]],
+    facts: Mapping[str, Sequence[FactOverview]],
     runners: Collection[str | None],
-) -> tuple[IncidentGlance, ...]:
+) -> tuple[IncidentOverview, ...]:
     counts: dict[tuple[str, str, int], dict[str, int]] = {}
     settling: dict[tuple[str, str, int], int] = {}
     untold: dict[tuple[str, str, int], int] = {}
@@ -341,7 +347,7 @@ def _incidents(
     for incident, step, round_, number, parked in rows(cursor, _APART):
         untold[incident, step, round_] -= number
         held[incident, step, round_] = held.get((incident, step, round_), 0) - parked
-    steps: dict[str, list[StepGlance]] = {}
+    steps: dict[str, list[StepOverview]] = {}
     for row in rows(
         cursor,
         "SELECT step.incident, step.name, step.round, step.state, step.due_at, step.is_asked,"
@@ -358,7 +364,7 @@ def _incidents(
     ):
         key, broken, others = (row[0], row[1], row[2]), row[14], row[15]
         steps.setdefault(row[0], []).append(
-            StepGlance(
+            StepOverview(
                 name=row[1],
                 round=row[2],
                 state=row[3],
@@ -383,7 +389,7 @@ def _incidents(
         )
     kept = {incident: int(number) for incident, number in rows(cursor, _KEPT)}
     return tuple(
-        IncidentGlance(
+        IncidentOverview(
             id=row[0],
             scenario=row[1],
             mode=row[2],
@@ -405,8 +411,8 @@ def _incidents(
     )
 
 
-def _facts(cursor: Cursor) -> dict[str, list[FactGlance]]:
-    found: dict[str, list[FactGlance]] = {}
+def _facts(cursor: Cursor) -> dict[str, list[FactOverview]]:
+    found: dict[str, list[FactOverview]] = {}
     for incident, kind, name, at, count, is_so, author, recorded_at in rows(
         cursor,
         "SELECT fact.incident, fact.kind, fact.name, fact.at, fact.people, fact.is_so,"
@@ -416,7 +422,7 @@ def _facts(cursor: Cursor) -> dict[str, list[FactGlance]]:
         " ORDER BY fact.incident, fact.number",
     ):
         found.setdefault(incident, []).append(
-            FactGlance(
+            FactOverview(
                 kind=kind,
                 name=name,
                 at=moment(at) if at else None,
@@ -429,7 +435,7 @@ def _facts(cursor: Cursor) -> dict[str, list[FactGlance]]:
     return found
 
 
-def _each_once(steps: Sequence[StepGlance]) -> Iterator[StepGlance]:
+def _each_once(steps: Sequence[StepOverview]) -> Iterator[StepOverview]:
     """Let nobody count twice, as `operations/accounting` counts them.
 
     Who was asked about anew counts in the newer round, and whom an approver refused to tell by a
@@ -439,7 +445,7 @@ def _each_once(steps: Sequence[StepGlance]) -> Iterator[StepGlance]:
     for one in steps:
         latest[one.name] = max(latest.get(one.name, 0), one.round)
     for one in steps:
-        is_apart = one.name.startswith(HELD_STEP)
+        is_apart = one.name.startswith(HELD_STEP_PREFIX)
         if one.state == "refused" and (is_apart or one.round < latest[one.name]):
             yield replace(one, untold=0, held=0)
         else:

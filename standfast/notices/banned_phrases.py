@@ -52,7 +52,7 @@ def rules() -> tuple[Rule, ...]:
     return tuple(map(_rule, tomllib.loads(_FILE.read_text(encoding="utf-8"))["rule"]))
 
 
-def said_in(text: str, language: str) -> Iterator[tuple[str, Rule]]:
+def find_banned_phrases(text: str, language: str) -> Iterator[tuple[str, Rule]]:
     """Give each banned phrase in a text, with the rule that has it."""
     text = " ".join(text.replace("’", "'").split())
     for rule in rules():
@@ -73,19 +73,19 @@ def banned(template: Template) -> list[Said]:
         ]
         texts += [(SPEC_FILE, words) for words in template.words_in(language)]
         for file, text in texts:
-            for words, rule in said_in(text, language):
+            for words, rule in find_banned_phrases(text, language):
                 one = Said(file=file, language=language, words=words, rule=rule.name, why=rule.why)
                 found[one] = None
     return [*found]
 
 
-def said_by_values(context: JsonObject, languages: Iterable[str]) -> list[str]:
+def find_banned_values(context: JsonObject, languages: Iterable[str]) -> list[str]:
     """Warn of each banned phrase in an incident's values; what all will read, by each language."""
     languages = sorted(languages)
     found: dict[str, None] = {}
     for name, value in sorted(context.items()):
         for language, text in _prose(value, languages):
-            for words, rule in said_in(text, language):
+            for words, rule in find_banned_phrases(text, language):
                 found[f"{name!r} says {words!r}, which {rule.name}: {rule.why}"] = None
     return [*found]
 

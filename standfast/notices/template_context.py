@@ -30,7 +30,7 @@ from standfast.notices.localized_dates import in_language as date_in_language
 from standfast.notices.localized_dates import is_unclear
 from standfast.notices.plain_text import is_one_line, is_some_lines
 from standfast.records import Json, JsonObject
-from standfast.suggestions import did_you_mean
+from standfast.suggestions import nearest_name_hint
 
 LONGEST_TEXT = 1_000
 LONGEST_LINES = 8_000
@@ -139,7 +139,9 @@ class Variable(Section):
             is_word = len(value.split()) == 1
             return [value] if is_word and value not in self.labels else []
         entries = [str(one) for one in value] if isinstance(value, list | tuple) else []
-        return [one for one in entries if one not in self.labels and did_you_mean(one, self.labels)]
+        return [
+            one for one in entries if one not in self.labels and nearest_name_hint(one, self.labels)
+        ]
 
     def _labelled(self, text: str, language: str) -> str:
         words = self.labels.get(text)

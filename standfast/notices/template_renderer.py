@@ -30,7 +30,7 @@ from standfast.notices.prepared_notice import Piece, Prepared, PreparedParts
 from standfast.notices.template_context import SPEC_FILE, Slot, Variable, read_spec
 from standfast.notices.template_grammar import environment, read
 from standfast.records import Json, JsonObject, canonical
-from standfast.suggestions import did_you_mean
+from standfast.suggestions import nearest_name_hint
 
 LARGEST_RESULT = 65_536  # bytes of one rendered part
 LONGEST_SUBJECT = 250  # characters; RFC 5322 2.1.1 allows 998 bytes a line once encoded
@@ -147,7 +147,7 @@ def prepare(template: Template, context: JsonObject, *, banner: bool = False) ->
     prepared: dict[str, PreparedParts] = {}
     warnings = [
         f"{template.name}: {name!r} has {one!r}, which is no code and is shown as written"
-        f"{did_you_mean(one, variable.labels)}"
+        f"{nearest_name_hint(one, variable.labels)}"
         for name, variable in template.variables.items()
         for one in variable.no_codes(values[name])
     ]

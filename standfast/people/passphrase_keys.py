@@ -52,7 +52,7 @@ def is_passphrase_of(passphrase: str, credential: Credential) -> bool:
     return _is_of(_derive(passphrase, credential.salt), credential)
 
 
-def try_for_nobody(passphrase: str) -> None:
+def simulate_sign_in(passphrase: str) -> None:
     """Do the work of a sign-in for a name that nobody has, so that it takes as long."""
     _derive(passphrase, "00" * _SALT_BYTES)
 

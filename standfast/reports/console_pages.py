@@ -27,7 +27,7 @@ class Words:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AskedLine:
+class DecisionLine:
     """One thing that an incident asks of people now."""
 
     step: str
@@ -75,7 +75,7 @@ class ConsoleLine:
 
     incident: OpenIncident
     duties: Duties | None
-    asks: tuple[str, ...]  # what it asks of its reader, each as `AskedLine.summary`
+    asks: tuple[str, ...]  # what it asks of its reader, each as `DecisionLine.summary`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ def first_page(report: ConsoleReport, seat: Seat) -> str:
 
 
 def asking_page(
-    report: IncidentReport, asked: tuple[AskedLine, ...], seat: Seat, *, said: str, problem: str
+    report: IncidentReport, asked: tuple[DecisionLine, ...], seat: Seat, *, said: str, problem: str
 ) -> str:
     """Give an incident's page with what it asks of its reader; `said` is what came of a form."""
     clock = Clock(report.heading.time_zone)

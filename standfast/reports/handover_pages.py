@@ -51,7 +51,7 @@ class Unknown:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HandOver:
+class HandoverReport:
     """What whoever takes an incident over must know."""
 
     report: IncidentReport
@@ -131,7 +131,7 @@ class AfterAction:
         }
 
 
-def handover_page(handed: HandOver) -> str:
+def handover_page(handed: HandoverReport) -> str:
     """Give the page of a hand-over as HTML."""
     return _page("handover.html", handed.report, handed=handed)
 

@@ -28,7 +28,12 @@ from standfast.plurals import counted
 from standfast.records import EffectState, Proof
 from standfast.reports import report_sentences
 from standfast.reports.chart_layout import recovery_plots, stacked, time_axis
-from standfast.reports.report_records import AccountLine, DrillLine, IncidentReport, PlaceReport
+from standfast.reports.report_records import (
+    AccountLine,
+    DrillLine,
+    IncidentReport,
+    InstallationReport,
+)
 
 MOST_ROWS = 100
 _BEGINS = len("<!doctype html>")  # characters; a drawing and a calendar are known by theirs, too
@@ -61,7 +66,7 @@ def incident_values(report: IncidentReport, clock: "Clock") -> dict[str, object]
     }
 
 
-def place_page(report: PlaceReport) -> str:
+def installation_page(report: InstallationReport) -> str:
     """Give the page of a whole place as HTML."""
     return render(
         "place.html",

@@ -43,7 +43,7 @@ class StepLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Untold:
+class NotNotified:
     """Somebody whom a notice did not reach, or not for sure."""
 
     who: str  # masked
@@ -62,7 +62,7 @@ class NoticeLine:
     digest: str
     root: str
     by_language: Mapping[str, Mapping[EffectState, int]]
-    untold: tuple[Untold, ...] = ()
+    untold: tuple[NotNotified, ...] = ()
 
     @property
     def counts(self) -> Mapping[EffectState, int]:
@@ -311,7 +311,7 @@ class OpenIncident:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlaceReport:
+class InstallationReport:
     """Everything that the page of a place says."""
 
     heading: Heading

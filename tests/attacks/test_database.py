@@ -28,9 +28,9 @@ from standfast.ledger.schema.tables import (
     step,
 )
 from standfast.records import EffectState, Observed, StepState
-from standfast.webauthn import challenge_for, read_new
+from standfast.webauthn import challenge_for, read_registration
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import FOUNDED, NOW
+from tests.ledger.ledger_files import FOUNDED, NOW
 from tests.ledger.stage import (
     LOCK,
     OWNER,
@@ -264,7 +264,7 @@ def test_removed_person_does_not_come_back_unseen(ledger: Ledger, intruder: Intr
 
 def test_removed_passkey_does_not_come_back(ledger: Ledger, intruder: Intruder) -> None:
     opened, device = _asking(ledger), Device()
-    new = read_new(device.make(b"0" * 32), challenge=b"0" * 32, origin=device.origin)
+    new = read_registration(device.make(b"0" * 32), challenge=b"0" * 32, origin=device.origin)
     signed = key_of("ann").sign(words("ann", new, device.origin, NOW)).hex()
     added = ledger.passkeys.add("ann", new, origin=device.origin, signature=signed, now=NOW)
     with _written_back(intruder, passkey):

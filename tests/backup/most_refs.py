@@ -8,4 +8,4 @@ from backup.archiver import manifest_builder, source_archiver
 def most_refs(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Have a row keep so many references itself; where there are more, they lie in lists."""
     for module in (manifest_builder, source_archiver):
-        monkeypatch.setattr(module, "MOST_REFS", number)
+        monkeypatch.setattr(module, "MAX_REFS", number)

@@ -12,8 +12,8 @@ from backup.retention.retention_run import keep
 from backup.retention.rules import Rules
 from backup.stores.memory_keeper import MemoryKeeperStore
 from backup.trust.key_files import Identity
-from backup.trust.root_chain import load_trust
-from backup.trust.snapshot_history import History, read_history
+from backup.trust.root_chain import load_root_chain
+from backup.trust.snapshot_history import SnapshotHistory, read_history
 from tests.backup.keep_site import KeptVault, new_keeper
 from tests.backup.office import new_person
 from tests.backup.site import WRITER, Clock, Site, TamperedStore
@@ -77,7 +77,7 @@ def whole_repository(folder: Path) -> Whole:
 
 def _check_that_nothing_lacks(whole: Whole) -> None:
     vault = whole.vault
-    history = History(WRITER, read_history(vault, load_trust(vault), WRITER))
+    history = SnapshotHistory(WRITER, read_history(vault, load_root_chain(vault), WRITER))
     last = history.snapshots[3]
     assert last.burnt == (2,)
     assert last.keep is not None

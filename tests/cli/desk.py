@@ -17,9 +17,9 @@ from standfast.cli import main
 from standfast.cli.app import tree
 from standfast.cli.parsing.argument_parser import find
 from standfast.cli.parsing.command_declaration import Command
-from standfast.cli.terminal.invocation import take_everywhere
+from standfast.cli.terminal.invocation import parse_global_options
 from standfast.errors import ExitStatus, UsageError
-from tests.usecases.places import PASSPHRASES
+from tests.usecases.installations import PASSPHRASES
 
 ROOT = Path(__file__).parents[2]
 _OF_A_SIGNAL = 128
@@ -91,7 +91,7 @@ def _may_end(words: list[str], status: int) -> bool:
     if status > _OF_A_SIGNAL or "--version" in words:
         return True
     try:
-        at, _ = find(tree(rest := take_everywhere(words, {})[1]), rest)
+        at, _ = find(tree(rest := parse_global_options(words, {})[1]), rest)
     except UsageError:
         return status == ExitStatus.USAGE
     return not isinstance(at, Command) or status in at.exits

@@ -6,11 +6,11 @@ import pytest
 
 from tests.cli.desk import Desk
 from tests.servers.scim import ScimServer
-from tests.usecases.places import PASSPHRASES
+from tests.usecases.installations import PASSPHRASES
 
 
 @pytest.fixture
-def asking(desk: Desk, quiet_place: Path) -> str:
+def asking(desk: Desk, quiet_installation: Path) -> str:
     """An exercise, opened by dana, whose notice to customers waits for lee; its id."""
     desk.sign_in_with(PASSPHRASES["dana"])
     words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
@@ -132,9 +132,9 @@ def test_a_step_that_is_mistyped_is_named_and_not_waited_for(desk: Desk, asking:
 
 
 def test_who_breaks_the_glass_is_told_when_it_begins_and_how_it_is_refused(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
-    settings = live_place / "standfast.toml"
+    settings = live_installation / "standfast.toml"
     settings.write_text(settings.read_text() + "\n[limits]\naccounts_without_second_person = 1\n")
     for name in ("alice", "bob"):
         scim_server.create(name)

@@ -12,16 +12,20 @@ MAX_CPU_SECONDS = 0.5
 
 
 @pytest.mark.parametrize("words", [["--help"], ["status"]])
-def test_help_and_status_start_quickly(words: list[str], place: Path) -> None:
+def test_help_and_status_start_quickly(words: list[str], installation: Path) -> None:
     # Processor time instead of wall time, which depends on what else the machine does.
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    answer = run_apart(*words, env=environment(place), cwd=place)
+    answer = run_apart(*words, env=environment(installation), cwd=installation)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert answer.status == 0, answer.err
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert used <= MAX_CPU_SECONDS
 
 
-def environment(place: Path) -> dict[str, str]:
+def environment(installation: Path) -> dict[str, str]:
     plain = {key: value for key, value in os.environ.items() if not key.startswith("STANDFAST_")}
-    return {**plain, "PYTHONPATH": str(ROOT), "STANDFAST_CONFIG": str(place / "standfast.toml")}
+    return {
+        **plain,
+        "PYTHONPATH": str(ROOT),
+        "STANDFAST_CONFIG": str(installation / "standfast.toml"),
+    }

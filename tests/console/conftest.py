@@ -8,8 +8,8 @@ import pytest
 
 from standfast.console.http.rate_limits import Allowance
 from standfast.console.sign_in import sign_in_pages
+from tests.console.installations import ALERTS, SIEM, Site, furnish_with, site_at
 from tests.console.people import Browser
-from tests.console.places import ALERTS, SIEM, Site, furnish_with, site_at
 from tests.memory_disk import tmp_path
 
 __all__ = ["tmp_path"]

@@ -15,6 +15,7 @@ from standfast.console.sign_in.sign_in_pages import BROWSER_COOKIE, COOKIE
 from standfast.people.passphrase_keys import enrol
 from standfast.records import Mode, StepState
 from standfast.usecases.incidents.lifecycle import advance, open_incident
+from tests.console.installations import Site, furnish_with, site_at
 from tests.console.people import (
     Browser,
     ask_for_approval,
@@ -23,9 +24,8 @@ from tests.console.people import (
     site_of_people,
     state,
 )
-from tests.console.places import Site, furnish_with, site_at
 from tests.servers import wait_until
-from tests.usecases.places import OWNER, PASSPHRASES, enrol_people
+from tests.usecases.installations import OWNER, PASSPHRASES, enrol_people
 
 OUR_SCRIPT = '<script src="/console/passkeys.js">'
 
@@ -39,7 +39,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def incident(site: Site) -> str:
     """An exercise that dana opened, which asks whether customers are affected; its id."""
-    return exercised(site.place)
+    return exercised(site.installation)
 
 
 def test_without_a_setting_there_is_no_console(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_who_is_not_signed_in_sees_the_sign_in_whatever_they_ask_for(
         assert "account-takeover" not in answer.text.lower().replace(" ", "-")
     answer = nobody.post(f"/console/{incident}/stop", {"word": "x"})
     assert 'name="passphrase"' in answer.text
-    assert not site.place.ledger.incidents.is_stopped(incident)
+    assert not site.installation.ledger.incidents.is_stopped(incident)
 
 
 def test_a_wrong_passphrase_and_an_unknown_name_get_one_answer(site: Site) -> None:
@@ -153,7 +153,9 @@ def test_after_the_sign_in_only_a_page_of_ours_follows(site: Site, incident: str
 def test_the_first_page_has_what_is_asked_of_its_reader_first(
     site: Site, lee: Browser, incident: str
 ) -> None:
-    other = open_incident(site.place, "lock", {"accounts": ["agents:bob"]}, mode=Mode.PLAN).incident
+    other = open_incident(
+        site.installation, "lock", {"accounts": ["agents:bob"]}, mode=Mode.PLAN
+    ).incident
     lee.get("/console")
     assert "Answer: Are customers affected?" in lee.text
     assert "Task: " in lee.text
@@ -165,14 +167,14 @@ def test_a_question_is_answered_by_who_may_and_the_work_goes_on(
 ) -> None:
     begun: list[str] = []
     with site_at(furnished(tmp_path)) as found:
-        enrol_people(found.place)
-        app = App(place=found.place, triggers={}, begin_work=begun.append)
+        enrol_people(found.installation)
+        app = App(installation=found.installation, triggers={}, begin_work=begun.append)
         server = HttpServer(app=app, host="127.0.0.1", port=0)
         server.begin()
         try:
             wait_until(server.is_listening.is_set, "HTTP is up")
             site = replace(found, app=app, url=f"http://127.0.0.1:{server.port}")
-            incident = exercised(site.place)
+            incident = exercised(site.installation)
             lee = Browser(site)
             lee.sign_in("lee")
             lee.get(f"/console/{incident}")
@@ -180,7 +182,7 @@ def test_a_question_is_answered_by_who_may_and_the_work_goes_on(
             assert lee.answer("lee", "yes").status_code == 200
             assert "customers_affected : noted." in lee.text
             assert begun == [incident]
-            given = site.place.ledger.incidents.state(incident).steps["customers_affected"]
+            given = site.installation.ledger.incidents.state(incident).steps["customers_affected"]
             assert given.answer == "yes"
         finally:
             server.end()
@@ -204,7 +206,7 @@ def test_an_answer_takes_the_passphrase(site: Site, lee: Browser, incident: str)
         assert answer.status_code == 409
         assert state(site, incident, "customers_affected") is StepState.PROMPTED
     assert lee.answer("lee", "no").status_code == 200
-    steps = site.place.ledger.incidents.state(incident).steps
+    steps = site.installation.ledger.incidents.state(incident).steps
     assert steps["customers_affected"].answer == "no"
 
 
@@ -216,7 +218,7 @@ def test_an_approval_shows_what_it_signs_and_the_passphrase_signs_exactly_that(
     assert "It cannot be taken back." in lee.text
     assert "The notice customers-account-takeover to customers." in lee.text
     assert "Its words, es" in lee.text
-    asked = site.place.ledger.steps.question(incident, "tell_customers")
+    asked = site.installation.ledger.steps.question(incident, "tell_customers")
     assert lee.digest == asked.digest
     sent = {"step": "tell_customers", "digest": lee.digest, "decision": "approve"}
     wrong = lee.send("decide", **sent, passphrase=PASSPHRASES["kim"])
@@ -235,7 +237,7 @@ def test_an_approval_shows_what_it_signs_and_the_passphrase_signs_exactly_that(
     lee.get(f"/console/{incident}")
     assert lee.send("decide", **sent, passphrase=PASSPHRASES["lee"]).status_code == 200
     assert "signed, 1 of 1" in lee.text
-    advance(site.place, incident, "direct")
+    advance(site.installation, incident, "direct")
     assert state(site, incident, "tell_customers") is StepState.DONE
 
 
@@ -245,7 +247,7 @@ def test_a_refusal_is_signed_too_and_nothing_of_it_is_done(
     ask_for_approval(site, lee, incident)
     lee.decide("lee", "refuse")
     assert "refused. Nothing of it is done." in lee.text
-    advance(site.place, incident, "direct")
+    advance(site.installation, incident, "direct")
     assert state(site, incident, "tell_customers") is StepState.REFUSED
 
 
@@ -287,7 +289,7 @@ def test_a_form_counts_only_with_the_word_of_its_session_and_from_our_own_page(
         word = lee.word
         assert lee.post(path, {"word": word}, **headers).status_code == 403
         lee.get(f"/console/{incident}")
-    assert not site.place.ledger.incidents.is_stopped(incident)
+    assert not site.installation.ledger.incidents.is_stopped(incident)
 
 
 def test_anybody_who_is_signed_in_can_stop_it_and_the_timeline_says_who(
@@ -296,15 +298,17 @@ def test_anybody_who_is_signed_in_can_stop_it_and_the_timeline_says_who(
     lee.get(f"/console/{incident}")
     assert lee.send("stop").status_code == 200
     assert "Stopped: nothing more of it begins." in lee.text
-    assert site.place.ledger.incidents.is_stopped(incident)
+    assert site.installation.ledger.incidents.is_stopped(incident)
     (event,) = [
-        one for one in site.place.ledger.timeline(incident) if one.action == "incident.stopped"
+        one
+        for one in site.installation.ledger.timeline(incident)
+        if one.action == "incident.stopped"
     ]
     assert event.actor == "lee"
 
 
 def test_names_are_shown_to_who_asks_and_the_look_is_theirs(site: Site, lee: Browser) -> None:
-    incident = exercised(site.place, "shut")
+    incident = exercised(site.installation, "shut")
     lee.get(f"/console/{incident}")
     assert "A lock shuts out people at work." in lee.text
     assert "agents:alice" not in lee.page
@@ -316,7 +320,7 @@ def test_names_are_shown_to_who_asks_and_the_look_is_theirs(site: Site, lee: Bro
 
 
 def _looks(site: Site, incident: str) -> list[str]:
-    there = site.place.ledger.timeline(incident)
+    there = site.installation.ledger.timeline(incident)
     return [event.actor for event in there if event.action == "targets.viewed"]
 
 
@@ -331,9 +335,9 @@ def test_a_session_ends_when_nothing_is_asked_at_sign_out_and_when_its_person_is
     lee.sign_in("lee")
     lee.get("/console")
     word = lee.word
-    site.place.ledger.people.remove("lee", OWNER, site.place.clock())
+    site.installation.ledger.people.remove("lee", OWNER, site.installation.clock())
     lee.post(f"/console/{incident}/stop", {"word": word})
-    assert not site.place.ledger.incidents.is_stopped(incident)
+    assert not site.installation.ledger.incidents.is_stopped(incident)
     for path in ("/console", f"/console/{incident}"):
         assert 'name="passphrase"' in lee.get(path).text
     assert lee.sign_in("kim").status_code == 303  # whose turn it is on the same phone
@@ -374,7 +378,7 @@ def test_sessions_last_a_quarter_of_an_hour_idle_and_half_a_day_at_most() -> Non
 def test_a_passphrase_of_any_letters_signs_in(site: Site) -> None:
     words = "жёлтый дом у реки ☂ & = %"
     credential = enrol(words)
-    site.place.ledger.people.enrol(
+    site.installation.ledger.people.enrol(
         name="mia",
         full_name="Mia",
         mail="mia@example.com",
@@ -383,7 +387,7 @@ def test_a_passphrase_of_any_letters_signs_in(site: Site) -> None:
         public_key=credential.public_key,
         salt=credential.salt,
         enrolled_by="os:test",
-        now=site.place.clock(),
+        now=site.installation.clock(),
     )
     assert Browser(site).sign_in("mia", words).status_code == 303
 
@@ -398,7 +402,7 @@ def test_what_is_no_form_changes_nothing(site: Site, lee: Browser, incident: str
             f"{site.url}/console/{incident}/stop", content=body, headers=headers, trust_env=False
         )
         assert answer.status_code in (200, 413)
-    assert not site.place.ledger.incidents.is_stopped(incident)
+    assert not site.installation.ledger.incidents.is_stopped(incident)
 
 
 def test_a_name_that_cannot_be_one_is_a_name_that_nobody_has(
@@ -406,11 +410,11 @@ def test_a_name_that_cannot_be_one_is_a_name_that_nobody_has(
 ) -> None:
     """On PostgreSQL, which takes no NUL."""
     with site_at(furnished(tmp_path, postgres_ledger_url)) as site:
-        enrol_people(site.place)
+        enrol_people(site.installation)
         browser = Browser(site)
         assert browser.sign_in("lee\0", PASSPHRASES["lee"]).status_code == 403
         assert browser.sign_in("lee").status_code == 303
-        incident = exercised(site.place)
+        incident = exercised(site.installation)
         assert browser.get("/console/inc-2026-0001%00").status_code == 404
         browser.get(f"/console/{incident}")
         browser.answer("lee", "y\0es")

@@ -13,23 +13,23 @@ from typing import Any
 import pytest
 
 from standfast.console import control_socket_server
-from standfast.console.control_socket_server import Doorkeeper
+from standfast.console.control_socket_server import ControlSocketServer
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.records import Mode
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.control_socket_client import (
     SOURCE,
     Door,
-    Wanted,
+    OpenRequest,
     address,
     ask,
-    door_of,
+    control_socket_of,
     socket_of,
 )
 from standfast.usecases.incidents.lifecycle import open_incident
-from tests.usecases.places import furnish, place_at
+from tests.usecases.installations import furnish, installation_at
 
-WANTED = Wanted(
+WANTED = OpenRequest(
     message="0" * 32,
     configuration="",
     scenario="lock",
@@ -44,35 +44,35 @@ class Entrance:
     """A place with a door, and what was begun through it."""
 
     config_file: Path
-    place: Place
+    installation: Installation
     begun: list[str] = field(default_factory=list)
 
     @property
     def home(self) -> Path:
-        return self.place.config.serve.prefect_home
+        return self.installation.config.serve.prefect_home
 
     @property
-    def wanted(self) -> Wanted:
-        return replace(WANTED, configuration=self.place.config.fingerprint)
+    def wanted(self) -> OpenRequest:
+        return replace(WANTED, configuration=self.installation.config.fingerprint)
 
     @property
     def incidents(self) -> list[str]:
-        return [one.id for one in self.place.ledger.incidents.all()]
+        return [one.id for one in self.installation.ledger.incidents.all()]
 
 
 @contextmanager
 def entrance_at(folder: Path) -> Iterator[Entrance]:
     config_file = furnish(folder)
-    with place_at(config_file) as place:
-        found = Entrance(config_file=config_file, place=place)
+    with installation_at(config_file) as installation:
+        found = Entrance(config_file=config_file, installation=installation)
         found.home.mkdir(mode=0o700, exist_ok=True)
-        keeper = Doorkeeper(place=place, begin_work=found.begun.append)
+        keeper = ControlSocketServer(installation=installation, begin_work=found.begun.append)
         keeper.begin()
         try:
             yield found
         finally:
             keeper.end()
-        assert door_of(config_file) is None
+        assert control_socket_of(config_file) is None
 
 
 @pytest.fixture
@@ -82,12 +82,12 @@ def entrance(tmp_path: Path) -> Iterator[Entrance]:
 
 
 def test_an_incident_is_opened_by_who_asked_and_begun_at_once(entrance: Entrance) -> None:
-    door = door_of(entrance.config_file)
+    door = control_socket_of(entrance.config_file)
     assert door == Door(home=entrance.home, configuration=entrance.wanted.configuration)
     opened = ask(entrance.home, entrance.wanted, seconds=30)
     assert opened is not None
     assert (entrance.begun, opened.has_joined) == ([opened.incident], False)
-    row = entrance.place.ledger.incidents.get(opened.incident)
+    row = entrance.installation.ledger.incidents.get(opened.incident)
     assert (row.opened_by, row.is_signed, row.mode) == ("os:dana@desk", False, Mode.LIVE)
     assert row.inputs["accounts"] == ["agents:alice"]
 
@@ -100,15 +100,15 @@ def test_a_door_in_a_folder_that_root_left_is_no_door(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "is_socket", refuse)
-        assert door_of(entrance.config_file) is None
-    assert door_of(entrance.config_file) is not None
+        assert control_socket_of(entrance.config_file) is None
+    assert control_socket_of(entrance.config_file) is not None
 
 
 def test_a_message_that_comes_again_opens_no_second_incident(entrance: Entrance) -> None:
     first = ask(entrance.home, entrance.wanted, seconds=30)
     again = ask(entrance.home, entrance.wanted, seconds=30)
     here = open_incident(
-        entrance.place,
+        entrance.installation,
         "lock",
         WANTED.inputs,
         mode=Mode.LIVE,
@@ -141,13 +141,13 @@ def test_what_cannot_be_opened_is_left_to_the_command(
 def test_a_command_with_another_configuration_opens_nothing_here(entrance: Entrance) -> None:
     other = entrance.config_file.with_name("try-out.toml")
     other.write_text(entrance.config_file.read_text())
-    door = door_of(other)
+    door = control_socket_of(other)
     assert door is not None
     assert door.home == entrance.home
     wanted = replace(WANTED, configuration=door.configuration)
     assert ask(door.home, wanted, seconds=30) is None
     entrance.config_file.write_text(entrance.config_file.read_text() + "# changed since\n")
-    changed = door_of(entrance.config_file)
+    changed = control_socket_of(entrance.config_file)
     assert changed is not None
     wanted = replace(WANTED, configuration=changed.configuration)
     assert ask(changed.home, wanted, seconds=30) is None

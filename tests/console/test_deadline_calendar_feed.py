@@ -20,7 +20,7 @@ from standfast.usecases.deadlines.calendar_subscriptions import (
 )
 from standfast.usecases.deadlines.legal_clocks import state
 from standfast.usecases.incidents import lifecycle
-from tests.console.places import Site, furnish_with, site_at
+from tests.console.installations import Site, furnish_with, site_at
 
 LAWS = """
 [deadlines]
@@ -43,7 +43,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def opened(site: Site, mode: Mode = Mode.LIVE, *, aware: datetime | None = None) -> str:
     """Open an incident in which clocks run."""
     case = lifecycle.open_incident(
-        site.place, "lock", {"accounts": "agents:lee", "reason": "secret"}, mode=mode,
+        site.installation, "lock", {"accounts": "agents:lee", "reason": "secret"}, mode=mode,
         opened_by="dana",
     ).incident  # fmt: skip
     became_aware(site, case, aware or datetime.now(UTC))
@@ -52,7 +52,7 @@ def opened(site: Site, mode: Mode = Mode.LIVE, *, aware: datetime | None = None)
 
 def became_aware(site: Site, case: str, at: datetime) -> None:
     said = Statement(kind=FactKind.TIME, name="awareness", at=at, reference="Ada called")
-    state(site.place, case, said)
+    state(site.installation, case, said)
 
 
 def read(site: Site, path: str, **headers: str) -> httpx.Response:
@@ -86,19 +86,19 @@ def test_what_is_due_in_live_incidents_is_read_at_the_address_that_the_command_m
 
 def test_a_date_that_moved_is_the_same_entry_and_what_is_told_is_gone(site: Site) -> None:
     at = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
-    case, path = opened(site, aware=at), make_address(site.place, "lee")
+    case, path = opened(site, aware=at), make_address(site.installation, "lee")
     before = dues(read(site, path))
     became_aware(site, case, at - timedelta(hours=1))
     moved = dues(read(site, path))
     assert moved == {uid: due - timedelta(hours=1) for uid, due in before.items()}
     told = Statement(kind=FactKind.TOLD, name="contract-acme", at=at, reference="call 9")
-    state(site.place, case, told)
-    lifecycle.close(site.place, case)  # nobody is enrolled, so nobody signs in
+    state(site.installation, case, told)
+    lifecycle.close(site.installation, case)  # nobody is enrolled, so nobody signs in
     assert dues(read(site, path)).keys() == {f"eu-gdpr-33-authority@{case}.standfast"}
 
 
 def test_a_calendar_without_anything_due_is_one_all_the_same(site: Site) -> None:
-    path = make_address(site.place, "lee")
+    path = make_address(site.installation, "lee")
     (zone,) = Calendar.from_ical(read(site, path).text).subcomponents
     assert (zone.name, str(zone["TZID"])) == ("VTIMEZONE", "UTC")
     opened(site)
@@ -107,7 +107,7 @@ def test_a_calendar_without_anything_due_is_one_all_the_same(site: Site) -> None
 
 
 def test_a_calendar_that_did_not_change_is_not_sent_again(site: Site) -> None:
-    case, path = opened(site), make_address(site.place, "lee")
+    case, path = opened(site), make_address(site.installation, "lee")
     first = read(site, path)
     assert first.headers["cache-control"] == "private, no-cache"
     tag = first.headers["etag"]
@@ -124,19 +124,19 @@ def test_an_address_that_was_revoked_or_made_anew_opens_nothing_and_the_others_s
     site: Site, tmp_path: Path
 ) -> None:
     opened(site)
-    lee, kim = make_address(site.place, "lee"), make_address(site.place, "kim")
-    anew = make_address(site.place, "kim")
+    lee, kim = make_address(site.installation, "lee"), make_address(site.installation, "kim")
+    anew = make_address(site.installation, "kim")
     assert [read(site, one).status_code for one in (lee, kim, anew)] == [200, 404, 200]
     words = ["deadline", "feed", "lee", "--revoke", "-c", str(tmp_path / "standfast.toml")]
     assert main(words) == 0
     assert [read(site, one).status_code for one in (lee, kim, anew)] == [404, 404, 200]
-    assert subscribers(site.place).keys() == {"kim"}
-    assert site.place.ledger.audit.verify().is_whole
+    assert subscribers(site.installation).keys() == {"kim"}
+    assert site.installation.ledger.audit.verify().is_whole
 
 
 def test_any_other_address_is_a_page_that_is_not_there(site: Site) -> None:
     opened(site)
-    path = make_address(site.place, "lee")
+    path = make_address(site.installation, "lee")
     token = path.removeprefix("/calendar/").removesuffix(".ics")
     assert len(token) == 43
     swapped = ("A" if token[0] != "A" else "B") + token[1:]
@@ -151,17 +151,17 @@ def test_any_other_address_is_a_page_that_is_not_there(site: Site) -> None:
 def test_the_ledger_alone_tells_no_address_and_takes_none_that_it_was_not_asked_for(
     site: Site,
 ) -> None:
-    path = make_address(site.place, "lee")
+    path = make_address(site.installation, "lee")
     token = path.removeprefix("/calendar/").removesuffix(".ics")
-    told = [event for event in site.place.ledger.timeline() if event.subject == "calendar"]
+    told = [event for event in site.installation.ledger.timeline() if event.subject == "calendar"]
     assert [event.detail["subscriber"] for event in told] == ["lee"]
     assert token not in repr(told)
-    assert subscriber_of(site.place, token) == "lee"
-    assert not subscriber_of(site.place, str(told[0].detail["address"]))
+    assert subscriber_of(site.installation, token) == "lee"
+    assert not subscriber_of(site.installation, str(told[0].detail["address"]))
 
 
 def test_it_is_there_to_be_read_and_for_nothing_else(site: Site) -> None:
-    url = site.url + make_address(site.place, "lee")
+    url = site.url + make_address(site.installation, "lee")
     for method in ("POST", "PUT", "DELETE", "PROPFIND"):
         answer = httpx.request(method, url, content=b"BEGIN:VCALENDAR", trust_env=False)
         assert answer.status_code == 405, method
@@ -169,7 +169,7 @@ def test_it_is_there_to_be_read_and_for_nothing_else(site: Site) -> None:
 
 
 def test_who_reads_too_often_is_told_when_to_come_again(site: Site) -> None:
-    lee, kim = make_address(site.place, "lee"), make_address(site.place, "kim")
+    lee, kim = make_address(site.installation, "lee"), make_address(site.installation, "kim")
     answers = [read(site, lee) for _ in range(20)]
     assert answers[0].status_code == 200
     assert answers[-1].status_code == 429
@@ -178,7 +178,7 @@ def test_who_reads_too_often_is_told_when_to_come_again(site: Site) -> None:
 
 
 def test_whoever_guesses_addresses_is_told_to_wait_and_a_subscriber_reads_on(site: Site) -> None:
-    lee = make_address(site.place, "lee")
+    lee = make_address(site.installation, "lee")
     assert read(site, lee).status_code == 200
     guesses = (read(site, f"/calendar/{number:043}.ics").status_code for number in range(1000))
     assert next(status for status in guesses if status != 404) == 429

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from standfast.continuity.backup_anomalies import Jump, Night, jumps
+from standfast.continuity.backup_anomalies import BackupAnomaly, Night, jumps
 
 GIB = 1 << 30
 QUIET = Night(
@@ -43,7 +43,7 @@ def nights(count: int, like: Night = QUIET, *, stray: float = 0.3, seed: int = 1
     return found
 
 
-def names(found: tuple[Jump, ...]) -> set[str]:
+def names(found: tuple[BackupAnomaly, ...]) -> set[str]:
     return {jump.what for jump in found}
 
 

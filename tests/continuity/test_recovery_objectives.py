@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from standfast.continuity.recovery_objectives import (
-    Judgement,
+    ObjectiveResult,
     RpoBasis,
     between,
     milliseconds,
@@ -14,8 +14,8 @@ from standfast.continuity.recovery_objectives import (
 START = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 
 
-def judged(rto: int | None, rpo: int | None) -> Judgement:
-    return Judgement(
+def judged(rto: int | None, rpo: int | None) -> ObjectiveResult:
+    return ObjectiveResult(
         service="crm",
         rto_promised_ms=minutes(1),
         rto_actual_ms=rto,

@@ -12,7 +12,7 @@ from standfast.deadlines.contract_clocks import contract
 from standfast.deadlines.incident_facts import Fact, FactKind, Facts
 from standfast.deadlines.legal_clocks import Clock, Reach, Standing, clocks
 from standfast.deadlines.obligations import Obligation, Unit, read
-from standfast.deadlines.working_days import zones_of
+from standfast.deadlines.working_days import time_zones_of
 
 SHIPPED = read(
     (resources.files("standfast.deadlines") / "obligations.jsonl").read_text().splitlines()
@@ -347,9 +347,9 @@ def test_a_hold_lasts_until_its_days_are_over_everywhere() -> None:
 
 
 def test_each_place_of_the_data_has_days_of_its_own() -> None:
-    without = {name for name in EVERYWHERE if not zones_of(name)}
+    without = {name for name in EVERYWHERE if not time_zones_of(name)}
     assert without == {"contract (card scheme)"}
-    assert {str(zone) for zone in zones_of("EU/EEA", "GR")} == {"Europe/Helsinki"}
+    assert {str(zone) for zone in time_zones_of("EU/EEA", "GR")} == {"Europe/Helsinki"}
 
 
 def test_a_delay_of_a_place_stops_only_what_gives_way_to_law_enforcement() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from demo import recovery_chapters, server_processes, setup_chapter, tour
 from demo.call_centre import Scale
-from demo.tour_output import Teller
+from demo.tour_output import TourOutput
 from flows.prefect_server import PrefectServer
-from standfast.cli.terminal.output import drop_rest
+from standfast.cli.terminal.output import discard_output
 from standfast.errors import StandfastError, UsageError
 from tests.servers import need
 
@@ -38,21 +38,21 @@ class _NoEngine:
 def test_a_folder_with_something_of_others_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.odt").write_text("three years of work")
     with pytest.raises(UsageError, match="did not make"):
-        tour.run(tmp_path, teller=Teller(out=io.StringIO()))
+        tour.run(tmp_path, teller=TourOutput(out=io.StringIO()))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.odt"]
 
 
 def test_a_file_is_no_place_for_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     with pytest.raises(UsageError, match="did not make"):
-        tour.run(tmp_path / "file", teller=Teller(out=io.StringIO()))
+        tour.run(tmp_path / "file", teller=TourOutput(out=io.StringIO()))
 
 
 def test_a_tour_that_cannot_be_told_says_so_and_what_to_do(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         with pytest.raises(StandfastError, match="No space left on device") as told:
-            tour.run(tmp_path / "place", teller=Teller(out=full))
-        drop_rest(full)
+            tour.run(tmp_path / "place", teller=TourOutput(out=full))
+        discard_output(full)
     assert "begin it anew with --again" in str(told.value)
 
 
@@ -70,7 +70,7 @@ def test_a_tour_that_goes_wrong_ends_its_servers_and_keeps_the_place(
     folder = tmp_path / "place"
     for is_again in (False, True):  # what the demo made is made anew
         with pytest.raises(StandfastError, match="not as it must be"):
-            tour.run(folder, is_again=is_again, scale=SMALL, teller=Teller(out=io.StringIO()))
+            tour.run(folder, is_again=is_again, scale=SMALL, teller=TourOutput(out=io.StringIO()))
         assert (folder / "standfast.toml").exists()
         noted = json.loads((folder / server_processes.SERVERS_FILE).read_text())
         assert [one["name"] for one in noted] == ["directory", "mail", "prefect"]
@@ -79,7 +79,7 @@ def test_a_tour_that_goes_wrong_ends_its_servers_and_keeps_the_place(
     with pytest.raises(
         UsageError, match="begin anew: `standfast demo --again`, or `make demo AGAIN=1`"
     ):
-        tour.run(folder, teller=Teller(out=io.StringIO()))
+        tour.run(folder, teller=TourOutput(out=io.StringIO()))
     assert (folder / "mine.txt").exists()
 
 
@@ -99,7 +99,7 @@ def test_on_a_terminal_long_work_shows_how_far_it_is() -> None:
             return True
 
     out = Terminal()
-    teller = Teller(out=out)
+    teller = TourOutput(out=out)
     seen = False
     with teller.working("counting", lambda: (3, 7)):
         server_processes.wait_for(lambda: "counting 3 of 7" in out.getvalue(), "the progress line")
@@ -110,13 +110,13 @@ def test_on_a_terminal_long_work_shows_how_far_it_is() -> None:
 
 def test_elsewhere_long_work_is_silent() -> None:
     out = io.StringIO()
-    with Teller(out=out).working("counting", lambda: (3, 7)):
+    with TourOutput(out=out).working("counting", lambda: (3, 7)):
         pass
     assert out.getvalue() == ""
 
 
 def test_a_chapter_that_went_wrong_is_not_counted_as_told() -> None:
-    teller = Teller(out=io.StringIO())
+    teller = TourOutput(out=io.StringIO())
     with teller.chapter("good"):
         pass
     with pytest.raises(ValueError, match="no"), teller.chapter("bad"):

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.evidence_sources.files import FilesEvidence
-from standfast.evidence.durable_files import write_whole
+from standfast.evidence.durable_files import write_atomically
 from tests.adapters.evidence_sources.contract import NOW, order
 
 
@@ -21,7 +21,7 @@ def test_a_link_put_where_the_draft_goes_is_not_followed(tmp_path: Path) -> None
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(b"theirs")
     (tmp_path / ".report.draft").symlink_to(elsewhere)
-    write_whole(tmp_path / "report", b"ours")
+    write_atomically(tmp_path / "report", b"ours")
     assert elsewhere.read_bytes() == b"theirs"
     assert not (tmp_path / "report").is_symlink()
     assert (tmp_path / "report").read_bytes() == b"ours"
@@ -33,7 +33,7 @@ def test_what_an_interrupted_call_left_gives_the_file_neither_its_mode_nor_its_b
     draft = tmp_path / ".report.draft"
     draft.write_bytes(b"longer than what comes now")
     draft.chmod(0o666)
-    write_whole(tmp_path / "report", b"ours")
+    write_atomically(tmp_path / "report", b"ours")
     assert (tmp_path / "report").read_bytes() == b"ours"
     assert mode_of(tmp_path / "report") == 0o600
     assert not draft.exists()
@@ -43,7 +43,7 @@ def test_whoever_keeps_the_draft_open_does_not_see_what_is_written(tmp_path: Pat
     draft = tmp_path / ".report.draft"
     draft.write_bytes(b"")
     with draft.open("rb") as kept_open:
-        write_whole(tmp_path / "report", b"ours")
+        write_atomically(tmp_path / "report", b"ours")
         assert kept_open.read() == b""
 
 
@@ -55,7 +55,7 @@ def test_a_file_is_replaced_as_a_whole_and_is_nobody_elses_to_read(
     if before is not None:
         path.write_bytes(before)
         path.chmod(0o644)
-    write_whole(path, b"ours")
+    write_atomically(path, b"ours")
     assert (path.read_bytes(), mode_of(path)) == (b"ours", 0o600)
     assert [one.name for one in tmp_path.iterdir()] == ["report"]
 

@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 from standfast.evidence import sensitive_numbers
-from standfast.evidence.sensitive_numbers import cards_in, look_for_unmasked, social_security_in
+from standfast.evidence.sensitive_numbers import (
+    cards_in,
+    find_sensitive_numbers,
+    social_security_in,
+)
 
 
 @pytest.mark.parametrize(
@@ -80,12 +84,12 @@ def test_a_folder_of_logs_is_counted_by_file_without_what_is_left_out(tmp_path: 
     (tmp_path / "cards.gz").write_text("4111111111111111\n")
     (tmp_path / "link").symlink_to(tmp_path / "app.log")
     os.mkfifo(tmp_path / "pipe")
-    found = look_for_unmasked([tmp_path], ["*.gz"])
+    found = find_sensitive_numbers([tmp_path], ["*.gz"])
     assert (found.files, found.unread, found.in_files) == (3, 0, 2)
     assert (found.cards, found.social_security) == (4, 1)
-    assert look_for_unmasked([tmp_path], ["*.gz", "old"]).cards == 1
-    assert look_for_unmasked([tmp_path / "app.log"]).cards == 1
-    assert look_for_unmasked([tmp_path / "gone"]).files == 0
+    assert find_sensitive_numbers([tmp_path], ["*.gz", "old"]).cards == 1
+    assert find_sensitive_numbers([tmp_path / "app.log"]).cards == 1
+    assert find_sensitive_numbers([tmp_path / "gone"]).files == 0
 
 
 def test_only_the_end_of_the_newest_files_is_read(
@@ -97,5 +101,5 @@ def test_only_the_end_of_the_newest_files_is_read(
         (tmp_path / name).write_text("4111111111111111\n" * 10)
         os.utime(tmp_path / name, (day * 86_400, day * 86_400))
     (tmp_path / "third").write_text("4111111111111111\n" + "-" * 100)
-    found = look_for_unmasked([tmp_path])
+    found = find_sensitive_numbers([tmp_path])
     assert (found.files, found.in_files, found.cards) == (2, 1, 5)

@@ -18,9 +18,9 @@ from standfast.evidence.seal import SEAL_FILE, read_sealed
 from standfast.evidence.timestamps import (
     STAMP_FILE,
     Authority,
-    keep_stamp,
-    look_at_stamp,
+    inspect_timestamp,
     read_roots,
+    store_timestamp,
 )
 from tests.adapters.evidence_sources.contract import order
 from tests.servers import timestamp_authority as servers
@@ -65,13 +65,13 @@ class Case:
 
     def stamp(self) -> None:
         self.freeze()
-        keep_stamp(self.folder, self.authority, "dana", self.clock)
+        store_timestamp(self.folder, self.authority, "dana", self.clock)
 
     def ours(self) -> tuple[int, int]:
         """How many problems, and how many things that nobody can say."""
         manifest = read_sealed(self.folder, KEY.public_key())
         roots = read_roots(self.server.roots)
-        seen = look_at_stamp(self.folder, manifest, roots, is_wanted=True)
+        seen = inspect_timestamp(self.folder, manifest, roots, is_wanted=True)
         return len(seen.problems), len(seen.unchecked)
 
     def theirs(self, *, with_roots: bool = True) -> tuple[list[str], list[str], list[str]]:

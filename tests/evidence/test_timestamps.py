@@ -27,10 +27,10 @@ from standfast.evidence.seal import SEAL_FILE, read_sealed, verify_seal
 from standfast.evidence.timestamps import (
     STAMP_FILE,
     Authority,
-    StampLook,
-    keep_stamp,
-    look_at_stamp,
+    TimestampStatus,
+    inspect_timestamp,
     read_roots,
+    store_timestamp,
     verify_stamp,
 )
 from tests.adapters.evidence_sources.contract import order
@@ -73,9 +73,9 @@ def frozen(folder: Path, *, clock: Callable[[], datetime] = now, off: int | None
     return custody.folder / "logs" / "token-1"
 
 
-def looked(folder: Path, server: servers.Authority, *, is_wanted: bool = True) -> StampLook:
+def looked(folder: Path, server: servers.Authority, *, is_wanted: bool = True) -> TimestampStatus:
     roots = read_roots(server.roots)
-    return look_at_stamp(folder, sealed(folder), roots, is_wanted=is_wanted)
+    return inspect_timestamp(folder, sealed(folder), roots, is_wanted=is_wanted)
 
 
 def sealed(folder: Path) -> Manifest:
@@ -87,7 +87,7 @@ def test_a_seal_is_stamped_by_a_real_authority_and_openssl_verifies_what_is_kept
 ) -> None:
     folder = frozen(tmp_path)
     before = now().replace(microsecond=0)
-    stamp = keep_stamp(folder, authority, "dana", now)
+    stamp = store_timestamp(folder, authority, "dana", now)
     assert stamp is not None
     assert before <= stamp.at <= now()
     assert stamp.authority == "Example Time Stamps"
@@ -109,7 +109,7 @@ def test_the_authority_learns_a_hash_and_nothing_else(
     tmp_path: Path, server: servers.Authority, authority: Authority
 ) -> None:
     folder = frozen(tmp_path)
-    keep_stamp(folder, authority, "dana", now)
+    store_timestamp(folder, authority, "dana", now)
     (question,) = server.asked
     assert hashlib.sha256((folder / SEAL_FILE).read_bytes()).digest() in question
     assert len(question) < 100
@@ -311,7 +311,7 @@ def test_what_does_not_verify_is_named_and_not_kept(
     expected = f"what the time stamp authority 127.0.0.1 answered is not kept: it {why}"
     assert str(caught.value) == expected
     with pytest.raises(Refused):
-        keep_stamp(folder, authority, "dana", now)
+        store_timestamp(folder, authority, "dana", now)
     assert not (folder / STAMP_FILE).exists()
     assert (folder / CUSTODY_FILE).read_bytes() == custody
     assert verify_seal(folder, KEY.public_key()) == []
@@ -392,12 +392,12 @@ def test_a_death_before_the_stamp_is_in_its_place_leaves_a_sound_folder_and_it_i
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", dies)
         with pytest.raises(Crash):
-            keep_stamp(folder, authority, "dana", now)
+            store_timestamp(folder, authority, "dana", now)
     assert verify_seal(folder, KEY.public_key()) == []
-    assert looked(folder, server) == StampLook(
+    assert looked(folder, server) == TimestampStatus(
         told="none yet", unchecked=("no time stamp authority has stamped it yet",)
     )
-    assert keep_stamp(folder, authority, "dana", now) is not None
+    assert store_timestamp(folder, authority, "dana", now) is not None
     assert looked(folder, server).unchecked == ()
     assert [one.name for one in folder.parent.iterdir()] == ["token-1"]
 
@@ -416,7 +416,7 @@ def test_a_death_before_the_line_is_told_and_the_next_call_writes_it_and_asks_no
     with monkeypatch.context() as patched:
         patched.setattr(timestamps, "append_custody", dies)
         with pytest.raises(Crash):
-            keep_stamp(folder, authority, "dana", now)
+            store_timestamp(folder, authority, "dana", now)
     seen = looked(folder, server)
     assert seen.problems == ()
     assert seen.unchecked == (
@@ -424,7 +424,7 @@ def test_a_death_before_the_line_is_told_and_the_next_call_writes_it_and_asks_no
     )
     assert not timestamps.is_stamped(folder)
     server.asked.clear()
-    keep_stamp(folder, authority, "lee", now)
+    store_timestamp(folder, authority, "lee", now)
     assert server.asked == []
     assert [one.act for one in read_custody(folder)] == [Act.COLLECTED, Act.STAMPED]
     assert looked(folder, server).unchecked == ()
@@ -434,9 +434,9 @@ def test_stamping_twice_asks_once_and_writes_one_line(
     tmp_path: Path, server: servers.Authority, authority: Authority
 ) -> None:
     folder = frozen(tmp_path)
-    first = keep_stamp(folder, authority, "dana", now)
+    first = store_timestamp(folder, authority, "dana", now)
     assert first is not None
-    assert keep_stamp(folder, authority, "dana", now) == replace(first, line="")
+    assert store_timestamp(folder, authority, "dana", now) == replace(first, line="")
     assert len(server.asked) == 1
     assert len(read_custody(folder)) == 2
 
@@ -448,11 +448,11 @@ def test_of_two_processes_one_has_it_stamped(
     other: list[object] = []
 
     def meanwhile(question: bytes) -> servers.Said:
-        other.append(keep_stamp(folder, authority, "lee", now))
+        other.append(store_timestamp(folder, authority, "lee", now))
         return (200, {}, server.answer(question))
 
     server.say = meanwhile
-    assert keep_stamp(folder, authority, "dana", now) is not None
+    assert store_timestamp(folder, authority, "dana", now) is not None
     assert other == [None]
     assert [one.who for one in read_custody(folder)] == ["r.okafor", "dana"]
 
@@ -460,7 +460,7 @@ def test_of_two_processes_one_has_it_stamped(
 @pytest.fixture
 def stamped(tmp_path: Path, authority: Authority) -> Path:
     folder = frozen(tmp_path)
-    keep_stamp(folder, authority, "dana", now)
+    store_timestamp(folder, authority, "dana", now)
     return folder
 
 
@@ -478,13 +478,13 @@ def test_a_stamp_that_is_gone_is_named_by_its_line(
         f"seal.tsr is gone: the chain of custody has it as of {said[:27]}"
     )
     with pytest.raises(Damaged, match=r"seal\.tsr is gone"):  # and no other takes its place
-        keep_stamp(stamped, authority, "dana", now)
+        store_timestamp(stamped, authority, "dana", now)
 
 
 def test_a_missing_stamp_is_nothing_where_none_is_wanted(
     tmp_path: Path, server: servers.Authority
 ) -> None:
-    assert looked(frozen(tmp_path), server, is_wanted=False) == StampLook()
+    assert looked(frozen(tmp_path), server, is_wanted=False) == TimestampStatus()
 
 
 def test_every_bit_of_a_stamp_shows(stamped: Path, server: servers.Authority) -> None:
@@ -525,7 +525,7 @@ def test_a_stamp_of_another_seal_another_root_or_no_stamp_is_told_apart(
     file.write_bytes(raw)
     assert wrong(folder, server) == "seal.tsr is over something else: it stamps another hash"
     with pytest.raises(Damaged, match="it stamps another hash"):
-        keep_stamp(folder, authority, "dana", now)
+        store_timestamp(folder, authority, "dana", now)
     seal = (folder / SEAL_FILE).read_bytes()
     server.say = lambda question: (200, {}, _another_root(server, question))
     with pytest.raises(Refused):
@@ -571,13 +571,13 @@ def test_a_stamp_of_another_seal_shows_without_roots(tmp_path: Path, authority: 
     folder = frozen(tmp_path)
     raw, _ = authority.stamp(b"another seal")
     (folder / STAMP_FILE).write_bytes(raw)
-    seen = look_at_stamp(folder, sealed(folder), "no roots here", is_wanted=True)
+    seen = inspect_timestamp(folder, sealed(folder), "no roots here", is_wanted=True)
     assert seen.problems == ("seal.tsr is over something else: it stamps another hash",)
 
 
 def test_without_roots_a_stamp_is_there_and_not_verified(stamped: Path) -> None:
-    seen = look_at_stamp(stamped, sealed(stamped), "no roots here", is_wanted=True)
-    assert seen == StampLook(
+    seen = inspect_timestamp(stamped, sealed(stamped), "no roots here", is_wanted=True)
+    assert seen == TimestampStatus(
         told="not verified", unchecked=("seal.tsr is there, and was not verified: no roots here",)
     )
 
@@ -605,7 +605,7 @@ def test_times_that_cannot_both_be_right_are_named(
         return now() + clock_off
 
     folder = frozen(tmp_path, clock=clock, off=off)
-    keep_stamp(folder, authority, "dana", clock)
+    store_timestamp(folder, authority, "dana", clock)
     seen = looked(folder, server)
     told = seen.unchecked if off is None else seen.problems
     assert len(told) == bool(named)
@@ -626,7 +626,7 @@ def test_a_clock_that_is_known_to_be_off_contradicts_nothing(
         return now() + ahead
 
     folder = frozen(tmp_path, clock=clock, off=ahead // timedelta(microseconds=1))
-    keep_stamp(folder, authority, "dana", clock)
+    store_timestamp(folder, authority, "dana", clock)
     assert looked(folder, server).problems == ()
 
 
@@ -634,7 +634,7 @@ def test_a_stamp_that_came_later_says_when(
     tmp_path: Path, server: servers.Authority, authority: Authority
 ) -> None:
     folder = frozen(tmp_path, clock=lambda: now() - timedelta(hours=50, minutes=5))
-    keep_stamp(folder, authority, "dana", now)
+    store_timestamp(folder, authority, "dana", now)
     assert looked(folder, server).told.endswith(", 50 h after the freezing ended")
 
 
@@ -644,5 +644,5 @@ def test_an_error_of_the_disk_is_not_taken_for_the_authoritys(
     folder = frozen(tmp_path)
     (folder.parent / f"..{folder.name}.{STAMP_FILE}.draft").mkdir()
     with pytest.raises(OSError, match="directory"):
-        keep_stamp(folder, authority, "dana", now)
+        store_timestamp(folder, authority, "dana", now)
     assert verify_seal(folder, KEY.public_key()) == []

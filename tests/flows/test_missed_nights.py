@@ -17,7 +17,7 @@ from standfast.errors import ExitStatus
 from standfast.usecases.backups.backup_run import NIGHTLY_PAUSES, run_backup
 from standfast.usecases.backups.folder_restore import restore
 from standfast.usecases.health.watchdog import GRACE
-from tests.usecases.backup_place import NOW, AwayStore, furnish, identity, place_at
+from tests.usecases.backup_installation import NOW, AwayStore, furnish, identity, installation_at
 
 pytestmark = pytest.mark.xdist_group("prefect")
 DUE = NOW.replace(hour=2, minute=30)
@@ -25,16 +25,16 @@ DUE = NOW.replace(hour=2, minute=30)
 
 def test_a_set_that_missed_many_nights_is_due_once_for_the_newest(tmp_path: Path) -> None:
     now = [NOW]
-    with place_at(furnish(tmp_path), clock=lambda: now[0]) as place:
-        run_backup(place, "main", "direct")
-        assert missed_nights(place) == {"other": DUE}
+    with installation_at(furnish(tmp_path), clock=lambda: now[0]) as installation:
+        run_backup(installation, "main", "direct")
+        assert missed_nights(installation) == {"other": DUE}
         now[0] += timedelta(days=9)
-        assert missed_nights(place) == {
+        assert missed_nights(installation) == {
             "main": DUE + timedelta(days=9),
             "other": DUE + timedelta(days=9),
         }
-        run_backup(place, "main", "direct")
-        assert set(missed_nights(place)) == {"other"}
+        run_backup(installation, "main", "direct")
+        assert set(missed_nights(installation)) == {"other"}
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_a_night_without_prefect_waits_as_long_for_a_store_that_is_away(
     AwayStore.refusals = len(pauses)
     assert standalone_backup.main(str(config_file), "main") == ExitStatus.DONE
     assert slept == pauses
-    with place_at(config_file) as place:
-        restore(place, "latest", tmp_path / "out", identity(tmp_path))
+    with installation_at(config_file) as installation:
+        restore(installation, "latest", tmp_path / "out", identity(tmp_path))
     restored = tmp_path / "out" / "recordings" / "notes.txt"
     assert restored.read_text() == "the customer rang twice\n"
 

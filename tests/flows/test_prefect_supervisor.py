@@ -14,9 +14,9 @@ from flows import prefect_server
 from flows import prefect_supervisor as scheduling_module
 from flows.prefect_server import PrefectServer, environment
 from flows.prefect_supervisor import Scheduling
-from tests.flows.places import plain_environment
+from tests.flows.installations import plain_environment
 from tests.servers import wait_until
-from tests.usecases.backup_place import furnish
+from tests.usecases.backup_installation import furnish
 
 
 def test_a_first_call_that_hangs_keeps_no_dead_prefect_from_being_started_again(

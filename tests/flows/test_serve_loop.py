@@ -26,10 +26,10 @@ from standfast.ledger.runs.run_store import LEASE
 from standfast.records import EffectState
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.backups.verification import verify
-from standfast.usecases.core.installation import Place
-from standfast.usecases.health.watchdog import CarryOn, Tell, WatchOutcome, resume_incidents
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.health.watchdog import ResumeFunction, Tell, WatchOutcome, resume_incidents
 from standfast.usecases.incidents import lifecycle
-from tests.flows.places import (
+from tests.flows.installations import (
     furnish_with_incidents,
     is_over,
     open_exercise,
@@ -42,8 +42,8 @@ from tests.flows.places import (
 from tests.servers import free_port, wait_until
 from tests.servers.smtp import SmtpServer
 from tests.usecases.alarmed import MAIL
-from tests.usecases.backup_place import damage_a_pack, place_at
-from tests.usecases.places import enrol_people
+from tests.usecases.backup_installation import damage_a_pack, installation_at
+from tests.usecases.installations import enrol_people
 
 _ONE_MORE_DIRECTORY = """
 [accounts.more]
@@ -57,13 +57,15 @@ DUE = datetime(2026, 11, 26, 2, tzinfo=UTC)
 
 
 @contextmanager
-def serving_here(place: Place, config_file: Path) -> Iterator[Serving]:
+def serving_here(installation: Installation, config_file: Path) -> Iterator[Serving]:
     """Run the loop in a thread, without Prefect."""
-    loop = Serving(place=place, config_file=config_file, scheduling=None)
+    loop = Serving(installation=installation, config_file=config_file, scheduling=None)
     thread = threading.Thread(target=loop.run)
     thread.start()
     try:
-        wait_until(lambda: bool(place.ledger.runners.alive(None, place.clock())), "it serves")
+        wait_until(
+            lambda: bool(installation.ledger.runners.alive(None, installation.clock())), "it serves"
+        )
         yield loop
     finally:
         loop.stop.set()
@@ -76,11 +78,14 @@ def test_what_this_process_opened_is_begun_without_waiting_for_a_tick(
 ) -> None:
     monkeypatch.setattr("flows.serve_loop.TICK_SECONDS", 3600.0)
     config_file = furnish_with_incidents(tmp_path)
-    with place_at(config_file) as place, serving_here(place, config_file) as loop:
-        case = open_exercise(place)
+    with (
+        installation_at(config_file) as installation,
+        serving_here(installation, config_file) as loop,
+    ):
+        case = open_exercise(installation)
         loop.begin_work(case)
-        wait_until(lambda: is_over(place, case), "the exercise is over")
-        assert ways(place, case) == ["serve"]
+        wait_until(lambda: is_over(installation, case), "the exercise is over")
+        assert ways(installation, case) == ["serve"]
         loop.stop.set()
         loop.begin_work(case)  # so that it need not sleep its hour out
 
@@ -90,32 +95,34 @@ def test_a_directory_that_was_added_since_it_began_is_one_to_lock_in(
 ) -> None:
     config_file = furnish_with_incidents(tmp_path)
     before = config_file.read_text()
-    with place_at(config_file) as place, serving_here(place, config_file):
+    with installation_at(config_file) as installation, serving_here(installation, config_file):
         config_file.write_text(f"{before}{_ONE_MORE_DIRECTORY}")
-        with place_at(config_file) as now:
+        with installation_at(config_file) as now:
             case = open_exercise(now, "more:agent01")
-        wait_until(lambda: is_over(place, case), "the exercise is over")
+        wait_until(lambda: is_over(installation, case), "the exercise is over")
         config_file.write_text("no configuration")
-        left = open_exercise(place)
-        wait_until(lambda: is_over(place, left), "a broken configuration keeps nobody in")
-        (lock,) = place.ledger.effects.of_incident(case)
+        left = open_exercise(installation)
+        wait_until(lambda: is_over(installation, left), "a broken configuration keeps nobody in")
+        (lock,) = installation.ledger.effects.of_incident(case)
         assert (lock.target, lock.state) == ("more:agent01", EffectState.DONE)
-        assert (ways(place, case), ways(place, left)) == (["serve"], ["serve"])
+        assert (ways(installation, case), ways(installation, left)) == (["serve"], ["serve"])
     assert "incidents go by it as it is now" in caplog.text
     assert "as it was read before" in caplog.text
 
 
 def test_an_incident_is_picked_up_while_no_prefect_is_up(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
-    with serving(config_file) as process, place_at(config_file) as place:
-        wait_until(lambda: bool(place.ledger.runners.alive(None, place.clock())), "it serves")
-        case = open_exercise(place)
-        wait_until(lambda: is_over(place, case), "the exercise is over")
-        assert ways(place, case) == ["serve"]
+    with serving(config_file) as process, installation_at(config_file) as installation:
+        wait_until(
+            lambda: bool(installation.ledger.runners.alive(None, installation.clock())), "it serves"
+        )
+        case = open_exercise(installation)
+        wait_until(lambda: is_over(installation, case), "the exercise is over")
+        assert ways(installation, case) == ["serve"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-        assert place.ledger.runners.alive(None, place.clock()) == []
-        assert place.ledger.audit.verify().is_whole
+        assert installation.ledger.runners.alive(None, installation.clock()) == []
+        assert installation.ledger.audit.verify().is_whole
     wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")
     assert "ended" in said(config_file)
     assert "Traceback" not in said(config_file)
@@ -126,8 +133,8 @@ def test_an_incident_is_picked_up_while_no_prefect_is_up(tmp_path: Path) -> None
 def test_a_response_goes_on_when_prefect_is_killed(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
     note = tmp_path / "prefect" / "server.json"
-    with serving(config_file) as process, place_at(config_file) as place:
-        runs = place.ledger.runs
+    with serving(config_file) as process, installation_at(config_file) as installation:
+        runs = installation.ledger.runs
         wait_until(
             lambda: (
                 {run.subject for run in runs.all("backup") if run.ended_at} == {"main", "other"}
@@ -141,16 +148,21 @@ def test_a_response_goes_on_when_prefect_is_killed(tmp_path: Path) -> None:
             ("other", "prefect"),
         ]
         assert "Prefect answers" in said(config_file)
-        case = open_exercise(place)
-        wait_until(lambda: is_over(place, case), "the exercise is over")
-        assert set(ways(place, case)) <= {"prefect", "serve"}  # serve, where Prefect was too slow
+        case = open_exercise(installation)
+        wait_until(lambda: is_over(installation, case), "the exercise is over")
+        assert set(ways(installation, case)) <= {
+            "prefect",
+            "serve",
+        }  # serve, where Prefect was too slow
 
         server = json.loads(note.read_text())
         os.killpg(server["pid"], signal.SIGKILL)
         wait_until(lambda: not is_healthy(server["url"]), "Prefect is dead")
-        case = open_exercise(place)
-        wait_until(lambda: is_over(place, case), "the exercise is over without Prefect", seconds=20)
-        assert ways(place, case) == ["serve"]
+        case = open_exercise(installation)
+        wait_until(
+            lambda: is_over(installation, case), "the exercise is over without Prefect", seconds=20
+        )
+        assert ways(installation, case) == ["serve"]
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")
@@ -166,19 +178,20 @@ def test_a_missed_night_is_run_without_a_prefect_that_stays_away(
         url=f"http://127.0.0.1:{free_port()}/api",
         env=plain_environment(),
     )
-    with place_at(config_file) as place:
+    with installation_at(config_file) as installation:
         scheduling.catch_up({"main": DUE})
-        assert place.ledger.runs.all("backup") == []  # it may yet come up
+        assert installation.ledger.runs.all("backup") == []  # it may yet come up
         monkeypatch.setattr(scheduling_module, "PATIENCE_SECONDS", 0.0)
         scheduling.catch_up({"main": DUE})
         scheduling.catch_up({"main": DUE})  # while the first is under way
         wait_until(
-            lambda: any(run.ended_at for run in place.ledger.runs.all("backup")), "it was run"
+            lambda: any(run.ended_at for run in installation.ledger.runs.all("backup")),
+            "it was run",
         )
         scheduling.end()
-        assert [(run.subject, run.state, run.way) for run in place.ledger.runs.all("backup")] == [
-            ("main", "done", "serve")
-        ]
+        assert [
+            (run.subject, run.state, run.way) for run in installation.ledger.runs.all("backup")
+        ] == [("main", "done", "serve")]
 
 
 def test_a_night_that_prefect_left_out_is_run_once(tmp_path: Path) -> None:
@@ -190,20 +203,20 @@ def test_a_night_that_prefect_left_out_is_run_once(tmp_path: Path) -> None:
         env=plain_environment(),
     )  # Prefect was there a moment ago
     next_night = DUE + timedelta(days=1)
-    with place_at(config_file) as place:
+    with installation_at(config_file) as installation:
 
         def ended() -> list[str]:
-            return [run.subject for run in place.ledger.runs.all("backup") if run.ended_at]
+            return [run.subject for run in installation.ledger.runs.all("backup") if run.ended_at]
 
         scheduling.catch_up({"main": DUE})
         scheduling.catch_up({"main": next_night})
-        assert place.ledger.runs.all("backup") == []  # Prefect may only be late
+        assert installation.ledger.runs.all("backup") == []  # Prefect may only be late
         scheduling.catch_up({"main": next_night})
         wait_until(lambda: ended() == ["main"], "it was run")
         for _ in range(2):  # as if it had failed
             scheduling.catch_up({"main": next_night})
         scheduling.end()
-        assert len(place.ledger.runs.all("backup")) == 1
+        assert len(installation.ledger.runs.all("backup")) == 1
 
 
 STUCK = """
@@ -230,14 +243,16 @@ def test_a_log_that_waits_for_its_server_keeps_no_serve_from_ending(tmp_path: Pa
 @pytest.mark.long
 def test_a_serve_that_was_killed_leaves_an_incident_to_the_next(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
-    with serving(config_file) as process, place_at(config_file) as place:
-        wait_until(lambda: bool(place.ledger.runners.alive(None, place.clock())), "it serves")
+    with serving(config_file) as process, installation_at(config_file) as installation:
+        wait_until(
+            lambda: bool(installation.ledger.runners.alive(None, installation.clock())), "it serves"
+        )
         process.kill()
         process.wait()
-        assert place.ledger.runners.alive(None, place.clock()) == []
-        case = open_exercise(place)
-        with serving_here(place, config_file):
-            wait_until(lambda: is_over(place, case), "the next one goes on")
+        assert installation.ledger.runners.alive(None, installation.clock()) == []
+        case = open_exercise(installation)
+        with serving_here(installation, config_file):
+            wait_until(lambda: is_over(installation, case), "the next one goes on")
         for pid in processes_naming(str(tmp_path / "prefect")):
             os.kill(pid, signal.SIGKILL)  # what the killed one could not end
 
@@ -271,18 +286,18 @@ def test_what_only_time_brings_is_found_at_the_next_look(
     monkeypatch.setattr(serve_module, "LOOK_SECONDS", 0.3)
     config_file = furnish_with_incidents(tmp_path)
     gone_by = [timedelta()]
-    with place_at(config_file) as real:
-        place = replace(real, clock=lambda: real.clock() + gone_by[0])
-        case = open_exercise(place)
-        place.ledger.runners.register(case, "direct", place.clock())
+    with installation_at(config_file) as real:
+        installation = replace(real, clock=lambda: real.clock() + gone_by[0])
+        case = open_exercise(installation)
+        installation.ledger.runners.register(case, "direct", installation.clock())
         with closing(sqlite3.connect(tmp_path / "ledger.db")) as intruder, intruder:
             intruder.execute("UPDATE runner SET host = 'elsewhere.invalid'")
-        with serving_here(place, config_file) as loop:
+        with serving_here(installation, config_file) as loop:
             wait_until(lambda: loop.is_quiet, "the first look is done")
-            assert ways(place, case) == ["direct"], "somebody else is at it"
+            assert ways(installation, case) == ["direct"], "somebody else is at it"
             gone_by[0] = LEASE + LEASE.resolution  # and nothing was written
-            wait_until(lambda: is_over(place, case), "whoever fell silent is made up for")
-            assert ways(place, case) == ["direct", "serve"]
+            wait_until(lambda: is_over(installation, case), "whoever fell silent is made up for")
+            assert ways(installation, case) == ["direct", "serve"]
 
 
 def test_an_idle_loop_writes_nothing_and_reads_one_row_a_tick(
@@ -301,14 +316,14 @@ def test_an_idle_loop_writes_nothing_and_reads_one_row_a_tick(
         lately = statements[-TICKS:]
         return len(lately) == TICKS and all(text.startswith(ONE_ROW) for text in lately)
 
-    with place_at(config_file) as place, serving_here(place, config_file):
-        event.listen(place.ledger.core.engine, "before_cursor_execute", note)
+    with installation_at(config_file) as installation, serving_here(installation, config_file):
+        event.listen(installation.ledger.core.engine, "before_cursor_execute", note)
         wait_until(is_idle, "the first watch and the first look are done")
-        before = place.ledger.newest_event()
+        before = installation.ledger.newest_event()
         statements.clear()
         wait_until(lambda: len(statements) >= TICKS, "four ticks went by")
         asked = set(statements)
-        assert place.ledger.newest_event() == before  # every write would be an event
+        assert installation.ledger.newest_event() == before  # every write would be an event
     (only,) = asked
     assert only.startswith(ONE_ROW)
     assert "LIMIT" in only
@@ -319,10 +334,13 @@ def test_failed_night_is_a_warning_in_the_log(
 ) -> None:
     config_file = furnish_with_incidents(tmp_path)
     (tmp_path / "scripts").rename(tmp_path / "gone")
-    with place_at(config_file) as place, serving_here(place, config_file) as loop:
+    with (
+        installation_at(config_file) as installation,
+        serving_here(installation, config_file) as loop,
+    ):
         wait_until(lambda: loop.is_quiet, "it has looked")
         with caplog.at_level(logging.INFO, "standfast.serve"):
-            with place_at(config_file) as night:  # as in a process of Prefect's runner
+            with installation_at(config_file) as night:  # as in a process of Prefect's runner
                 run_backup(night, "main", "prefect")
                 with pytest.raises(StandfastError) as failed:
                     run_backup(night, "other", "prefect")
@@ -342,35 +360,35 @@ def test_people_are_told_of_alarms_and_no_incident_waits_for_their_mail(
     tmp_path: Path, smtp_server: SmtpServer
 ) -> None:
     config_file = furnish_with_incidents(tmp_path, MAIL.format(port=smtp_server.port))
-    with place_at(config_file) as place:
-        enrol_people(place, "dana")
-        run_backup(place, "main", "direct")
+    with installation_at(config_file) as installation:
+        enrol_people(installation, "dana")
+        run_backup(installation, "main", "direct")
         damage_a_pack(tmp_path)
-        verify(place, read=True)
+        verify(installation, read=True)
         smtp_server.hold("data")
-        with serving_here(place, config_file) as loop:
+        with serving_here(installation, config_file) as loop:
             smtp_server.wait_for("data")
-            case = open_exercise(place)
-            wait_until(lambda: is_over(place, case), "the exercise is over")
+            case = open_exercise(installation)
+            wait_until(lambda: is_over(installation, case), "the exercise is over")
             assert [mail.recipients for mail in smtp_server.delivered] == []
             smtp_server.release()
             wait_until(lambda: loop.is_quiet, "all is told")
         recipients = [mail.recipients for mail in smtp_server.delivered]
         assert recipients == [("dana@example.com",)]
-        (alarm,) = place.ledger.runs.all("alarm")
+        (alarm,) = installation.ledger.runs.all("alarm")
         assert (alarm.subject, alarm.state, alarm.way) == ("vault", "raised", "serve")
 
 
 def test_a_stopped_incident_is_left_alone_until_it_may_go_on(tmp_path: Path) -> None:
     config_file = furnish_with_incidents(tmp_path)
-    with place_at(config_file) as place:
-        case = open_exercise(place)
-        lifecycle.stop(place, case, by="dana")
-        with serving_here(place, config_file) as loop:
+    with installation_at(config_file) as installation:
+        case = open_exercise(installation)
+        lifecycle.stop(installation, case, by="dana")
+        with serving_here(installation, config_file) as loop:
             wait_until(lambda: loop.is_quiet, "it has looked")
-            assert ways(place, case) == []
-            lifecycle.resume(place, case, by="dana")
-            wait_until(lambda: is_over(place, case), "it goes on")
+            assert ways(installation, case) == []
+            lifecycle.resume(installation, case, by="dana")
+            wait_until(lambda: is_over(installation, case), "it goes on")
 
 
 def test_a_ledger_that_fails_for_a_while_is_waited_for(
@@ -379,22 +397,26 @@ def test_a_ledger_that_fails_for_a_while_is_waited_for(
     config_file = furnish_with_incidents(tmp_path)
     failures: list[str] = []
 
-    def fail_at_first(place: Place, way: str, carry_on: CarryOn) -> tuple[list[str], list[str]]:
+    def fail_at_first(
+        installation: Installation, way: str, carry_on: ResumeFunction
+    ) -> tuple[list[str], list[str]]:
         if len(failures) < 3:
             failures.append("again")
             raise Unavailable("the ledger's PostgreSQL does not answer")
-        return resume_incidents(place, way, carry_on)
+        return resume_incidents(installation, way, carry_on)
 
     monkeypatch.setattr(serve_module, "resume_incidents", fail_at_first)
     monkeypatch.setattr(serve_module, "keep_watch", _see_nothing)
-    with place_at(config_file) as place:
-        case = open_exercise(place)
-        with serving_here(place, config_file):
-            wait_until(lambda: is_over(place, case), "it is carried on at last")
+    with installation_at(config_file) as installation:
+        case = open_exercise(installation)
+        with serving_here(installation, config_file):
+            wait_until(lambda: is_over(installation, case), "it is carried on at last")
     assert len(failures) == 3
 
 
-def _see_nothing(place: Place, way: str, carry_on: CarryOn, ring: Tell) -> WatchOutcome:
+def _see_nothing(
+    installation: Installation, way: str, carry_on: ResumeFunction, ring: Tell
+) -> WatchOutcome:
     return WatchOutcome(carried_on=(), died=(), sets=(), troubles=(), head=0)
 
 
@@ -404,14 +426,14 @@ def test_an_incident_that_cannot_go_on_is_not_begun_again_and_again(
     config_file = furnish_with_incidents(tmp_path)
     begun: list[str] = []
 
-    def fail(place: Place, incident_id: str, way: str) -> None:
+    def fail(installation: Installation, incident_id: str, way: str) -> None:
         begun.append(incident_id)
         raise Unavailable("the directory is gone")
 
     monkeypatch.setattr(serve_module, "advance", fail)
-    with place_at(config_file) as place:
-        case = open_exercise(place)
-        with serving_here(place, config_file):
+    with installation_at(config_file) as installation:
+        case = open_exercise(installation)
+        with serving_here(installation, config_file):
             wait_until(lambda: len(begun) >= 2, "it was begun twice")
             wait_until(lambda: len(begun) >= 3, "and, later, a third time")
     assert set(begun) == {case}

@@ -21,7 +21,7 @@ from flows.inline_response import BEGINS_WITHIN_SECONDS, carry_on
 from flows.prefect_server import PrefectServer, is_healthy
 from flows.prefect_supervisor import Scheduling
 from flows.serve_loop import Serving
-from tests.flows.places import plain_environment
+from tests.flows.installations import plain_environment
 from tests.kill.exchanges import CALL_HEADER
 from tests.kill.scenario import Case
 
@@ -61,14 +61,16 @@ def serve_with_prefect(case: Case, url: str) -> None:
     _note_calls(case.config_file)
     probe = functools.partial(is_healthy, seconds=LONG_SECONDS)
     setattr(prefect_supervisor, "is_healthy", probe)  # noqa: B010 - no name of its interface
-    with case.place() as place:
+    with case.installation() as installation:
         prefect = AttendedElsewhere(
             config_file=case.config_file,
             home=case.config_file.parent / "prefect",
             url=url,
             env=plain_environment(),
         )
-        serving = Serving(place=place, config_file=case.config_file, scheduling=prefect)
+        serving = Serving(
+            installation=installation, config_file=case.config_file, scheduling=prefect
+        )
         signal.signal(signal.SIGTERM, lambda _number, _frame: serving.stop.set())
         serving.run()
     os._exit(0)  # as `serve` ends: Prefect's threads would wait for their server

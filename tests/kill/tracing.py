@@ -172,10 +172,10 @@ def wrap_files(tracer: Tracer) -> None:
 
 def wrap_new_passwords(tracer: Tracer) -> None:
     """Every new password that is sealed, and every one that OpenLDAP is given."""
-    from standfast.adapters.accounts.base.new_passwords import NewSecrets
+    from standfast.adapters.accounts.base.new_passwords import NewPasswords
     from standfast.adapters.clients.ldap.client import LdapConnection
 
-    tracer.wrap(NewSecrets, "make", "seal", is_within=True)
+    tracer.wrap(NewPasswords, "make", "seal", is_within=True)
     replace = LdapConnection.replace
 
     @functools.wraps(replace)
@@ -198,15 +198,15 @@ def wrap_stores(tracer: Tracer) -> None:
 
 def wrap_send_log(tracer: Tracer) -> None:
     """Every change of the send-log, with its commit."""
-    from backup.archiver.upload_cache.cache import SendLog
+    from backup.archiver.upload_cache.cache import UploadCache
 
     for name in (
         "acknowledge",
         "forget_packs",
         "forget_everything",
         "begin_run",
-        "keep_page",
-        "carry_page",
+        "store_page",
+        "reuse_page",
         "intend",
         "settle",
         "abandon_intention",
@@ -214,7 +214,7 @@ def wrap_send_log(tracer: Tracer) -> None:
         "remember_keep",
         "run_began",
     ):
-        tracer.wrap(SendLog, name, "send-log")
+        tracer.wrap(UploadCache, name, "send-log")
 
 
 def own_process(run: Callable[..., None], *args: Any) -> BaseProcess:

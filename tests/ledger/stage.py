@@ -15,7 +15,7 @@ from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.people.enrolment import Signer
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.records import EffectState, JsonObject, Limits, Mode, Observed, Result
-from tests.ledger.place import FOUNDED, NOW
+from tests.ledger.ledger_files import FOUNDED, NOW
 
 PLAYBOOK = (Path(__file__).parents[2] / "playbooks" / "lock.yaml").read_text()
 LOCK = Lane(verb="accounts.lock", connector="agents")

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from standfast.notices.banned_phrases import banned, rules, said_by_values, said_in
+from standfast.notices.banned_phrases import banned, find_banned_phrases, find_banned_values, rules
 from standfast.notices.template_folder import read_templates
 from standfast.notices.template_renderer import Template, load
 from standfast.records import JsonObject
@@ -15,7 +15,7 @@ LANGUAGES = {"en", "es", "fr", "de"}
 
 
 def names(text: str, language: str) -> list[str]:
-    return [rule.name for _, rule in said_in(text, language)]
+    return [rule.name for _, rule in find_banned_phrases(text, language)]
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
@@ -94,9 +94,9 @@ def test_what_an_incident_brings_is_warned_of_in_the_language_that_it_is_for() -
         "count": 3,
         "is_final": True,
     }
-    warnings = said_by_values(context, ["en", "de"])
+    warnings = find_banned_values(context, ["en", "de"])
     assert [one.split(":")[0] for one in warnings] == [
         "'city' says 'www.example.test', which has an address of the web",
         "'story' says 'Klicken Sie', which asks for a click",
     ]
-    assert said_by_values({"things": ["it is our top priority"]}, ["en"]) != []
+    assert find_banned_values({"things": ["it is our top priority"]}, ["en"]) != []

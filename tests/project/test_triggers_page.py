@@ -14,7 +14,7 @@ from standfast.config import Config, load
 from standfast.triggers.standard_webhooks import read_secret
 from standfast.usecases.playbooks import library
 from standfast.usecases.triggers.message_intake import obstacles, triggers_of
-from tests.console.places import furnish_with, site_at
+from tests.console.installations import furnish_with, site_at
 from tests.servers import need
 
 ROOT = Path(__file__).parents[2]

@@ -10,14 +10,14 @@ from jinja2 import Environment
 
 from standfast.errors import StandfastError, UsageError
 from standfast.records import EffectState, Mode, Proof, StepState
-from standfast.reports.html_page import MOST_ROWS, incident_page, place_page, write_page
+from standfast.reports.html_page import MOST_ROWS, incident_page, installation_page, write_page
 from standfast.reports.report_records import (
     AccountLine,
     ChainLine,
     EventLine,
+    InstallationReport,
+    NotNotified,
     OpenIncident,
-    PlaceReport,
-    Untold,
 )
 from standfast.reports.report_sentences import standing_words
 from tests.reports.build import (
@@ -73,8 +73,8 @@ def test_a_place_page_is_as_safe(text: str) -> None:
             next_step=name,
         )
         return Page(
-            place_page(
-                PlaceReport(
+            installation_page(
+                InstallationReport(
                     heading=report.heading,
                     incidents=(incident,),
                     drills=report.drills,
@@ -143,7 +143,7 @@ def test_a_huge_incident_shows_the_first_rows_and_says_how_many_it_leaves_out() 
             notice(
                 by_language={"en": {EffectState.FAILED: many}},
                 untold=tuple(
-                    Untold(who=f"a***@{n}.example.net", state=EffectState.FAILED, reason="no")
+                    NotNotified(who=f"a***@{n}.example.net", state=EffectState.FAILED, reason="no")
                     for n in range(many)
                 ),
             ),
@@ -238,7 +238,7 @@ def test_a_page_is_compiled_once_whoever_asks_for_it(monkeypatch: pytest.MonkeyP
 
 
 def test_an_empty_place_says_what_it_lacks() -> None:
-    text = Page(place_page(PlaceReport(heading=heading()))).text
+    text = Page(installation_page(InstallationReport(heading=heading()))).text
     assert "There was none." in text
     assert "No restore was ever drilled here." in text
     assert "There is no backup." in text

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.health.status import Status, look
 from tests.servers.smtp import SmtpServer
-from tests.usecases.backup_place import NOW, SERVICE, furnish, place_at
-from tests.usecases.places import enrol_people
+from tests.usecases.backup_installation import NOW, SERVICE, furnish, installation_at
+from tests.usecases.installations import enrol_people
 
 MAIL = """
 [senders.mail]
@@ -29,7 +29,7 @@ DAY = timedelta(days=1)
 class Night:
     """A place, its mailbox and a clock that a test moves."""
 
-    place: Place
+    installation: Installation
     folder: Path
     smtp: SmtpServer
     now: list[datetime] = field(default_factory=lambda: [NOW])
@@ -57,9 +57,9 @@ def alarmed_nights(folder: Path, smtp: SmtpServer) -> Iterator[Night]:
     now = [NOW]
     service = SERVICE.replace("rpo_minutes = 1560", "rpo_minutes = 1440")
     config_file = furnish(folder, service + MAIL.format(port=smtp.port) + RARELY_VERIFIED)
-    with place_at(config_file, clock=lambda: now[0]) as place:
-        enrol_people(place, "dana", "lee")
-        yield Night(place=place, folder=folder, smtp=smtp, now=now)
+    with installation_at(config_file, clock=lambda: now[0]) as installation:
+        enrol_people(installation, "dana", "lee")
+        yield Night(installation=installation, folder=folder, smtp=smtp, now=now)
 
 
 def both(subject: str) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from standfast.ledger.effects import unknown_outcomes
 from standfast.records import Mode
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.incidents.outcome import Outcome
 from tests.ledger_schema import DATABASES
@@ -18,8 +18,8 @@ from tests.memory_disk import tmp_path
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
 from tests.usecases.alarmed import Night, alarmed_nights
-from tests.usecases.places import enrol_people, furnish, place_at
-from tests.usecases.twins import TwinPlace, twin_place
+from tests.usecases.installations import enrol_people, furnish, installation_at
+from tests.usecases.twins import SimulatedInstallation, simulated_installation
 
 __all__ = ["tmp_path"]
 
@@ -28,7 +28,7 @@ __all__ = ["tmp_path"]
 class Centre:
     """An open place, its servers, and short words for what tests do all the time."""
 
-    place: Place
+    installation: Installation
     config_file: Path
     scim: ScimServer
     smtp: SmtpServer
@@ -37,7 +37,7 @@ class Centre:
         """Open a live incident as dana, who signed in; give its id."""
         options: dict[str, Any] = {"mode": Mode.LIVE, "opened_by": "dana", **more}
         opened = lifecycle.open_incident(
-            self.place,
+            self.installation,
             scenario,
             {"accounts": list(accounts)},
             **options,
@@ -45,7 +45,7 @@ class Centre:
         return opened.incident
 
     def advance(self, incident_id: str) -> Outcome:
-        return lifecycle.advance(self.place, incident_id, "direct")
+        return lifecycle.advance(self.installation, incident_id, "direct")
 
     def mails_to(self, address: str) -> int:
         return sum(mail.recipients == (address,) for mail in self.smtp.delivered)
@@ -55,9 +55,11 @@ class Centre:
 def centre(tmp_path: Path, scim_server: ScimServer, smtp_server: SmtpServer) -> Iterator[Centre]:
     """A place on SQLite with dana (operator), lee and kim (duty managers)."""
     config_file = furnish(tmp_path, scim_url=scim_server.url, smtp_port=smtp_server.port)
-    with place_at(config_file, token=scim_server.token) as place:
-        enrol_people(place)
-        yield Centre(place=place, config_file=config_file, scim=scim_server, smtp=smtp_server)
+    with installation_at(config_file, token=scim_server.token) as installation:
+        enrol_people(installation)
+        yield Centre(
+            installation=installation, config_file=config_file, scim=scim_server, smtp=smtp_server
+        )
 
 
 @pytest.fixture
@@ -67,13 +69,13 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=DATABASES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TwinPlace]:
+def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SimulatedInstallation]:
     """A live place whose outside is twins, on each database in turn."""
     url = "sqlite:///ledger.db"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_ledger_url")
-    with twin_place(tmp_path, url) as place:
-        yield place
+    with simulated_installation(tmp_path, url) as installation:
+        yield installation
 
 
 @pytest.fixture

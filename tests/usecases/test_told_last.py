@@ -10,7 +10,7 @@ from standfast.config.schema import PlaybooksConfig
 from standfast.errors import ExitStatus
 from standfast.notices.audience import Audience
 from tests.servers import wait_until
-from tests.usecases.twins import TwinOutside, TwinPlace, twin_place
+from tests.usecases.twins import SimulatedInstallation, TwinOutside, simulated_installation
 
 _PLAYBOOK = """
 playbook: tell-and-lock
@@ -35,24 +35,24 @@ steps:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[TwinPlace]:
-    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
-        folder = place.config.folder / "own"
+def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
+    with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
+        folder = installation.config.folder / "own"
         folder.mkdir()
         (folder / "tell-and-lock.yaml").write_text(_PLAYBOOK)
-        config = place.config.replaced(playbooks=PlaybooksConfig(folder=folder))
-        yield replace(place, config=config)
+        config = installation.config.replaced(playbooks=PlaybooksConfig(folder=folder))
+        yield replace(installation, config=config)
 
 
 def test_accounts_are_locked_while_an_audience_is_still_read(
-    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+    installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = TwinOutside._read_audience
 
     def slowly(outside: TwinOutside, name: str) -> Audience:
-        wait_until(lambda: not place.is_enabled("agent01"), "the account to be locked")
+        wait_until(lambda: not installation.is_enabled("agent01"), "the account to be locked")
         return read(outside, name)
 
     monkeypatch.setattr(TwinOutside, "_read_audience", slowly)
-    case = place.open("tell-and-lock")
-    assert place.advance(case).exit_status is ExitStatus.DONE
+    case = installation.open("tell-and-lock")
+    assert installation.advance(case).exit_status is ExitStatus.DONE

@@ -15,30 +15,30 @@ from pathlib import Path
 import pytest
 
 from standfast.adapters.accounts import Connector
-from standfast.adapters.accounts.simulator import MemoryDirectory
+from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
-from standfast.adapters.evidence_sources.simulator import MemoryEvidence
+from standfast.adapters.evidence_sources.simulator import SimulatedEvidenceSource
 from standfast.adapters.factory import NoticeOf, Outside
 from standfast.adapters.procedures import Procedure
-from standfast.adapters.procedures.simulator import MemoryProcedure
+from standfast.adapters.procedures.simulator import SimulatedProcedure
 from standfast.adapters.senders import Sender
-from standfast.adapters.senders.simulator import MemorySender
+from standfast.adapters.senders.simulator import SimulatedSender
 from standfast.config import Config
 from standfast.ledger.incidents.incident_store import IncidentRow
 from standfast.notices.audience import Audience, Recipient
 from standfast.records import Limits, Mode
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle as incident
 from standfast.usecases.incidents import runner_waiting
 from standfast.usecases.incidents.outcome import Outcome
-from tests.usecases.places import PASSPHRASES, enrol_people, furnish, place_at
+from tests.usecases.installations import PASSPHRASES, enrol_people, furnish, installation_at
 
 ACCOUNTS = tuple(f"agent{number:02}" for number in range(1, 6))
 
 
-def twin_directory(*names: str, limits: Limits | None = None) -> MemoryDirectory:
+def twin_directory(*names: str, limits: Limits | None = None) -> SimulatedConnector:
     """A directory whose calls settle at once, so that a test need not wait for them."""
-    return MemoryDirectory(
+    return SimulatedConnector(
         "agents",
         dict.fromkeys(names or ACCOUNTS, True),
         limits=limits or Limits(batch=2, workers=2, timeout_seconds=0.05),
@@ -51,12 +51,12 @@ class Twins:
     """Everything outside."""
 
     directory: Connector = field(default_factory=twin_directory)
-    mail: MemorySender = field(
-        default_factory=lambda: MemorySender(
+    mail: SimulatedSender = field(
+        default_factory=lambda: SimulatedSender(
             name="mail", limits=Limits(batch=2, workers=2, timeout_seconds=0.05)
         )
     )
-    procedures: dict[str, MemoryProcedure] = field(default_factory=dict)
+    procedures: dict[str, SimulatedProcedure] = field(default_factory=dict)
     audiences: dict[str, int] = field(default_factory=lambda: {"staff": 2, "customers": 4})
 
     def told(self, address: str) -> int:
@@ -78,7 +78,7 @@ class TwinOutside(Outside):
         return self._twins.directory
 
     def _build_source(self, name: str) -> EvidenceSource:
-        return MemoryEvidence(name=name)
+        return SimulatedEvidenceSource(name=name)
 
     def _build_sender(self, name: str) -> Sender:
         return self._twins.mail
@@ -86,7 +86,7 @@ class TwinOutside(Outside):
     def _build_procedure(self, name: str) -> Procedure:
         return self._twins.procedures.setdefault(
             name,
-            MemoryProcedure(name, limits=Limits(batch=2, workers=2, timeout_seconds=0.05)),
+            SimulatedProcedure(name, limits=Limits(batch=2, workers=2, timeout_seconds=0.05)),
         )
 
     def _read_audience(self, name: str) -> Audience:
@@ -99,7 +99,7 @@ class TwinOutside(Outside):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwinPlace(Place):
+class SimulatedInstallation(Installation):
     """A place whose live incidents reach twins."""
 
     twins: Twins
@@ -143,9 +143,9 @@ class TwinPlace(Place):
         return case
 
     @property
-    def directory(self) -> MemoryDirectory:
+    def directory(self) -> SimulatedConnector:
         """The directory, where it is the usual twin."""
-        assert isinstance(self.twins.directory, MemoryDirectory)
+        assert isinstance(self.twins.directory, SimulatedConnector)
         return self.twins.directory
 
     def is_enabled(self, name: str) -> bool:
@@ -175,14 +175,14 @@ class TwinPlace(Place):
 
 
 @contextmanager
-def twin_place(
+def simulated_installation(
     folder: Path,
     ledger_url: str = "sqlite:///ledger.db",
     twins: Twins | None = None,
     *,
     playbooks: Sequence[str] = (),
     smtp_port: int = 9,
-) -> Iterator[TwinPlace]:
+) -> Iterator[SimulatedInstallation]:
     """Furnish a place on this database and open it, with dana, lee and kim enrolled.
 
     `playbooks` are texts, beside the shipped ones.
@@ -190,10 +190,10 @@ def twin_place(
     config_file = furnish(folder, ledger_url=ledger_url, smtp_port=smtp_port)
     if playbooks:
         add_playbooks(config_file, *playbooks)
-    with place_at(config_file) as place:
-        enrol_people(place, *PASSPHRASES)
-        known = {one.name: getattr(place, one.name) for one in fields(Place)}
-        yield TwinPlace(**known, twins=twins or Twins())
+    with installation_at(config_file) as installation:
+        enrol_people(installation, *PASSPHRASES)
+        known = {one.name: getattr(installation, one.name) for one in fields(Installation)}
+        yield SimulatedInstallation(**known, twins=twins or Twins())
 
 
 def add_playbooks(config_file: Path, *texts: str) -> None:

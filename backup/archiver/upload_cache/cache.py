@@ -22,25 +22,25 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from backup.archiver.blob_location import KeptPage, Outline, PageText, Place, Row
+from backup.archiver.blob_location import Outline, PageText, Place, ReusedPage, Row
 from backup.archiver.upload_cache import blob_index
 from backup.archiver.upload_cache.cache_records import (
+    CachedHead,
+    CachedKeepRecord,
     Commit,
-    LoggedHead,
     PackRow,
-    PassedOver,
-    SeenKeep,
+    SkippedSlot,
 )
 from backup.archiver.upload_cache.database import (
     PUT_ASIDE,
     LogDatabase,
-    SendLogDamaged,
+    UploadCacheDamaged,
     connect,
     is_damage,
     locked,
     put_aside,
 )
-from backup.archiver.upload_cache.id_filter import SeenIds
+from backup.archiver.upload_cache.id_filter import IdFilter
 from backup.archiver.upload_cache.page_encoding import (
     bytes_by_pack,
     outline_from_bytes,
@@ -53,8 +53,8 @@ _MOST_UNFINISHED = 3  # in which different sources may have failed
 _MOST_IDS = 4_000_000  # to be read from the disk, in some seconds
 
 
-class SendLog(LogDatabase):
-    """An open send-log; use `open_send_log`."""
+class UploadCache(LogDatabase):
+    """An open send-log; use `open_upload_cache`."""
 
     def __init__(self, database: sqlite3.Connection, warnings: Iterable[str] = ()) -> None:
         super().__init__(database)
@@ -77,7 +77,7 @@ class SendLog(LogDatabase):
         self._recalled: set[int] = set()  # which nothing more is to be found in, all the same
         self._forgotten: set[int] = set()  # by this run
         # Of every blob, and a few that are gone, which does no harm.
-        self._ids: SeenIds | None = None
+        self._ids: IdFilter | None = None
         highest = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'pack'")
         self._next_pack = highest[0][0] + 1 if highest else 1
 
@@ -105,7 +105,7 @@ class SendLog(LogDatabase):
     def look_up_in_memory(self) -> None:
         """Have in memory which blobs there are, if they are not too many: for who asks often."""
         if self._ids is None and blob_index.count(self._database) <= _MOST_IDS:
-            self._ids = SeenIds()
+            self._ids = IdFilter()
             self._ids.update(blob_index.ids(self._database))
 
     def number_pack(self) -> int:
@@ -196,7 +196,7 @@ class SendLog(LogDatabase):
             self._recalled.update(found)
         return True
 
-    def forget_everything(self, head: LoggedHead | None, because_of: str = "") -> None:
+    def forget_everything(self, head: CachedHead | None, because_of: str = "") -> None:
         """Begin anew: whatever the store has is sent again.
 
         `head` is what this host put last all the same; `because_of` a reason that holds until the
@@ -232,7 +232,7 @@ class SendLog(LogDatabase):
         with self._change() as database:
             database.execute("UPDATE run SET started_ns = ? WHERE number = ?", (started_ns, run))
 
-    def keep_page(self, run: int, ordinal: int, page: PageText, leaf: str) -> None:
+    def store_page(self, run: int, ordinal: int, page: PageText, leaf: str) -> None:
         """Keep a page whose blobs are all acknowledged; a page of the same ordinal is replaced.
 
         `leaf` is the blob that the page itself became.
@@ -246,7 +246,7 @@ class SendLog(LogDatabase):
             if page.outline is not None:
                 database.execute("INSERT INTO outline VALUES (?, ?)", (number, page.outline))
 
-    def carry_page(self, page: KeptPage, run: int, ordinal: int) -> None:
+    def reuse_page(self, page: ReusedPage, run: int, ordinal: int) -> None:
         """Keep a page of an earlier run as a page of this one, too."""
         with self._change() as database:
             database.execute(
@@ -257,7 +257,7 @@ class SendLog(LogDatabase):
         """Whether anything is known of the set from a run before."""
         return bool(self._earlier_runs(set_name, run))
 
-    def previous_pages(self, set_name: str, run: int) -> Iterator[KeptPage] | None:
+    def previous_pages(self, set_name: str, run: int) -> Iterator[ReusedPage] | None:
         """The pages of the run before, in order; None when that one did not finish."""
         for number, started_ns, is_finished in self._earlier_runs(set_name, run):
             return self._kept_pages(number, started_ns) if is_finished else None
@@ -276,7 +276,7 @@ class SendLog(LogDatabase):
             return len(self._numbers(number))
         return 0
 
-    def rows_of(self, page: KeptPage) -> Iterator[Row]:
+    def rows_of(self, page: ReusedPage) -> Iterator[Row]:
         """The rows of a kept page."""
         return self._rows_of(page.number, page.outline)
 
@@ -306,10 +306,10 @@ class SendLog(LogDatabase):
 
     # What was committed
 
-    def head(self) -> LoggedHead | None:
+    def head(self) -> CachedHead | None:
         """The newest snapshot that this host knows it put."""
         value = self._about("head")
-        return None if value is None else LoggedHead(**json.loads(value))
+        return None if value is None else CachedHead(**json.loads(value))
 
     def intended(self) -> Commit | None:
         """A commit that was begun; whether its snapshot is in the store must be looked up."""
@@ -346,7 +346,7 @@ class SendLog(LogDatabase):
             if commit.is_finished:
                 database.execute("DELETE FROM live WHERE set_name = ?", (commit.set_name,))
             database.executemany("INSERT OR IGNORE INTO live VALUES (?, ?)", live)
-            _write_head(database, LoggedHead(sequence=commit.sequence, sha256=commit.sha256))
+            _write_head(database, CachedHead(sequence=commit.sequence, sha256=commit.sha256))
             database.execute("DELETE FROM about WHERE key IN ('pending', 'forgot')")
             if commit.is_finished:
                 self._prune(database, commit)
@@ -371,32 +371,32 @@ class SendLog(LogDatabase):
             with self._synced(), self._change() as database:
                 database.execute("INSERT OR REPLACE INTO about VALUES ('root', ?)", (str(number),))
 
-    def seen_keep(self) -> SeenKeep | None:
+    def seen_keep(self) -> CachedKeepRecord | None:
         """How far the keeper was heeded; None before its first record."""
         value = self._about("keep")
         if value is None:
             return None
         number, sha256, root = json.loads(value)
-        return SeenKeep(link=Link(number=number, sha256=sha256), root=root)
+        return CachedKeepRecord(link=Link(number=number, sha256=sha256), root=root)
 
-    def remember_keep(self, seen: SeenKeep) -> None:
+    def remember_keep(self, seen: CachedKeepRecord) -> None:
         """Remember it; only after what the keeper said was acted upon."""
         if seen != self.seen_keep():
             value = json.dumps([seen.link.number, seen.link.sha256, seen.root])
             with self._synced(), self._change() as database:
                 database.execute("INSERT OR REPLACE INTO about VALUES ('keep', ?)", (value,))
 
-    def passed_over(self, root: int) -> dict[int, PassedOver]:
+    def passed_over(self, root: int) -> dict[int, SkippedSlot]:
         """The slots that were passed over, by what this root record says of whom to believe."""
         found = json.loads(self._about("passed over") or "[-1, []]")
         if found[0] != root:
             return {}
         return {
-            number: PassedOver(size_bytes=size, modified=modified, is_distrusted=is_distrusted)
+            number: SkippedSlot(size_bytes=size, modified=modified, is_distrusted=is_distrusted)
             for number, size, modified, is_distrusted in found[1]
         }
 
-    def remember_passed_over(self, root: int, slots: Mapping[int, PassedOver]) -> None:
+    def cache_skipped_slot(self, root: int, slots: Mapping[int, SkippedSlot]) -> None:
         """Remember them, in place of those before: each is to be read once, and not every night."""
         rows = [[n, one.size_bytes, one.modified, one.is_distrusted] for n, one in slots.items()]
         with self._change() as database:
@@ -456,9 +456,9 @@ class SendLog(LogDatabase):
             return outline_from_bytes(content, leaf)
         return None
 
-    def _kept_pages(self, run: int, started_ns: int) -> Iterator[KeptPage]:
+    def _kept_pages(self, run: int, started_ns: int) -> Iterator[ReusedPage]:
         for number, ordinal in self._numbers(run):
-            yield KeptPage(
+            yield ReusedPage(
                 number=number,
                 ordinal=ordinal,
                 started_ns=started_ns,
@@ -511,27 +511,27 @@ def _drop_runs(database: sqlite3.Connection, which: str, values: tuple[object, .
     database.execute(f"DELETE FROM run WHERE {which}", values)  # noqa: S608 - above
 
 
-def _write_head(database: sqlite3.Connection, head: LoggedHead) -> None:
+def _write_head(database: sqlite3.Connection, head: CachedHead) -> None:
     value = json.dumps({"sequence": head.sequence, "sha256": head.sha256})
     database.execute("INSERT OR REPLACE INTO about VALUES ('head', ?)", (value,))
 
 
 @contextmanager
-def open_send_log(path: Path, binding: str) -> Iterator[SendLog]:
+def open_upload_cache(path: Path, binding: str) -> Iterator[UploadCache]:
     """Open or create the send-log of the writer that `binding` tells from every other.
 
     `Busy` while another run has it; a send-log that is damaged, or was another writer's, is put
-    aside.  `SendLogDamaged` when that shows only later: open it again, and begin anew.
+    aside.  `UploadCacheDamaged` when that shows only later: open it again, and begin anew.
     """
     with locked(path):
         database, warnings = connect(path, binding)
         try:
-            yield SendLog(database, warnings)
+            yield UploadCache(database, warnings)
         except Exception as error:
             if not is_damage(error):
                 raise
             database.close()
             put_aside(path)
-            raise SendLogDamaged(f"the send-log was damaged: {PUT_ASIDE}") from error
+            raise UploadCacheDamaged(f"the send-log was damaged: {PUT_ASIDE}") from error
         finally:
             database.close()

@@ -6,7 +6,7 @@ from backup.format.record_link import Link
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LoggedHead:
+class CachedHead:
     """A snapshot that this host put, or was about to put."""
 
     sequence: int
@@ -14,7 +14,7 @@ class LoggedHead:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SeenKeep:
+class CachedKeepRecord:
     """How far this host has heeded the keeper."""
 
     link: Link  # the last keep record whose word was acted upon
@@ -22,7 +22,7 @@ class SeenKeep:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PassedOver:
+class SkippedSlot:
     """A slot that was read and holds no snapshot to go on behind, as the store listed it then."""
 
     size_bytes: int

@@ -91,7 +91,7 @@ CREATE TABLE live (
 """
 
 
-class SendLogDamaged(NotWritable):
+class UploadCacheDamaged(NotWritable):
     """The send-log cannot be read on; it was put aside, so the same run can begin again."""
 
 

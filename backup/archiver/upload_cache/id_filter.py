@@ -12,7 +12,7 @@ _BYTES = 1 << 23
 _DIGITS = 7  # of an id: 28 bits, of which the upper 26 are a place among the bits
 
 
-class SeenIds:
+class IdFilter:
     """Ids in hexadecimal, none of which is ever taken out."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from backup.errors import BackupError, NotFound, UsageError, WrongKey
 from backup.format import FORMAT
 from backup.format.canonical_json import to_time
-from backup.format.object_names import LARGEST_KEY, keys_of
+from backup.format.object_names import MAX_KEY_RECORD_BYTES, keys_of
 from backup.format.record_link import Link, link_to_json
 from backup.format.root_record import DomainGrant, RootRecord
 from backup.ownership.attestation import challenge, is_answered
@@ -43,7 +43,7 @@ from backup.ownership.erasure.erasure_order import (
 from backup.ownership.operation_plan import Create, Forget, Plan, Step, Told
 from backup.ownership.operations.domain_keys import custodians_of
 from backup.ownership.owner_session import Office, known_domain, next_root
-from backup.stores.bounded_read import get_capped
+from backup.stores.bounded_read import read_bounded
 from backup.trust.key_files import parse_key_record
 from backup.trust.root_chain import Trust
 from backup.trust.snapshot_history import read_history
@@ -162,10 +162,14 @@ def _key_records(office: Office, domain: str) -> list[dict[str, str]]:
     records = [
         stat.name
         for stat in keys.list(_keys_of_domain(domain))
-        if stat.size_bytes <= LARGEST_KEY  # what is larger is none of ours: it goes with the others
+        if stat.size_bytes
+        <= MAX_KEY_RECORD_BYTES  # what is larger is none of ours: it goes with the others
     ]
     return [
-        {"name": name, "sha256": hashlib.sha256(get_capped(keys, name, LARGEST_KEY)).hexdigest()}
+        {
+            "name": name,
+            "sha256": hashlib.sha256(read_bounded(keys, name, MAX_KEY_RECORD_BYTES)).hexdigest(),
+        }
         for name in records
     ]
 
@@ -178,7 +182,7 @@ def _holders(office: Office, root: RootRecord, domain: str) -> tuple[Custodian, 
         for stat in keys.list(keys_of(domain, grant.generation)):
             try:
                 record = parse_key_record(
-                    get_capped(keys, stat.name, LARGEST_KEY), root, grant, stat.name
+                    read_bounded(keys, stat.name, MAX_KEY_RECORD_BYTES), root, grant, stat.name
                 )
             except BackupError:
                 continue  # no record of ours: it goes with the others

@@ -21,10 +21,10 @@ from backup.ownership.attestation import (
     Challenge,
     challenges_from_json,
     challenges_to_json,
-    open_challenges,
+    decrypt_challenges,
 )
 from backup.ownership.custodian_public_key import Custodian, custodian
-from backup.ownership.owner_documents import paper, paper_hash, read_paper
+from backup.ownership.owner_documents import owner_document_hash, paper, read_owner_document
 from backup.trust.key_files import Identity
 
 ORDER = "erasure-order"
@@ -98,7 +98,7 @@ def read_order(data: bytes, where: str, *, owner: bytes | None = None) -> Order:
     if owner not in (None, signer):
         raise WrongKey(f"{where} was signed by another owner than the one that is known here")
     return Order(
-        sha256=paper_hash(data),
+        sha256=owner_document_hash(data),
         repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
         owner=signer,
         domain=fields.name("domain"),
@@ -123,7 +123,7 @@ def attest(
     order = read_order(data, where, owner=identity.owner)
     if identity.repository not in (None, order.repository):
         raise WrongKey(f"{where} is about another repository than this identity's")
-    opened = open_challenges(order.challenges, identity, kind=ORDER, text=order.text)
+    opened = decrypt_challenges(order.challenges, identity, kind=ORDER, text=order.text)
     return tuple(
         paper(
             _ATTESTATION,
@@ -139,7 +139,7 @@ def attest(
 
 def read_attestation(data: bytes, where: str) -> Attestation:
     """Read an attestation; whether it answers its order is for `erase` to find."""
-    fields = read_paper(data, _ATTESTATION, _ATTESTATION_FIELDS, where)
+    fields = read_owner_document(data, _ATTESTATION, _ATTESTATION_FIELDS, where)
     return Attestation(
         order=fields.hexadecimal("order", 32).hex(),
         custodian=custodian(fields.text("custodian")),

@@ -19,10 +19,10 @@ from backup.format.root_record import DomainGrant, KeyRecord, RootRecord
 from backup.ownership.custodian_public_key import Custodian, wrap
 from backup.ownership.operation_plan import Forget, Plan, Put, Step, Told
 from backup.ownership.operations.domain_keys import (
+    active_domains,
     custodians_of,
     free_generation,
     key_of,
-    living_domains,
     new_key,
     numbers_in_use,
     put_key,
@@ -126,7 +126,7 @@ _Domain = tuple[str, int]
 
 
 def _records(office: Office, root: RootRecord) -> list[tuple[_Domain, KeyRecord]]:
-    return [((one.id, one.generation), key_of(office, root, one)) for one in living_domains(root)]
+    return [((one.id, one.generation), key_of(office, root, one)) for one in active_domains(root)]
 
 
 def _opened(
@@ -135,7 +135,7 @@ def _opened(
     opened = open_domains(root, office.key_store(), identity)
     missing = [
         f"{one.id}, generation {one.generation}"
-        for one in living_domains(root)
+        for one in active_domains(root)
         if (one.id, one.generation) not in opened
     ]
     if missing:

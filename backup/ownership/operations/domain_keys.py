@@ -20,7 +20,7 @@ from backup.stores import Store
 from backup.trust.key_files import read_key_record
 
 
-def living_domains(root: RootRecord) -> tuple[DomainGrant, ...]:
+def active_domains(root: RootRecord) -> tuple[DomainGrant, ...]:
     """Every generation of every domain that is not erased, in order."""
     return tuple(
         sorted(

@@ -11,10 +11,10 @@ from backup.format.root_record import RootRecord
 from backup.ownership.custodian_public_key import Custodian
 from backup.ownership.operation_plan import Plan, Put, Told
 from backup.ownership.operations.domain_keys import (
+    active_domains,
     custodians_of,
     free_generation,
     key_of,
-    living_domains,
     new_key,
 )
 from backup.ownership.owner_session import Office, check_name, known_domain, next_root
@@ -73,7 +73,7 @@ def _with_new_key(
 
 
 def _custodians_of_all(office: Office, root: RootRecord) -> tuple[Custodian, ...]:
-    newest = {one.id: one for one in living_domains(root)}  # the last of each is the highest
+    newest = {one.id: one for one in active_domains(root)}  # the last of each is the highest
     found = {name: custodians_of(key_of(office, root, one)) for name, one in newest.items()}
     keys = {frozenset(one.recipient for one in holders) for holders in found.values()}
     if len(keys) != 1:

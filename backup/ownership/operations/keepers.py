@@ -19,7 +19,7 @@ from backup.format.root_record import KeeperGrant, RootRecord
 from backup.ownership.operation_plan import Create, Plan, Step, Told
 from backup.ownership.owner_session import Office, next_root
 from backup.retention.keeper_key import Keeper
-from backup.trust.retention_log import Keeps, load_keeps
+from backup.trust.retention_log import Keeps, load_retention_log
 from backup.trust.root_chain import Trust
 
 
@@ -66,7 +66,7 @@ def retire_keeper(office: Office, *, trusted_through: int | None) -> Told:
         trusted = [one for one in trust.root.keepers if one.trusted_through is None]
         if not trusted:
             raise NotFound("no keeper is trusted, so there is none to retire")
-        keeps = load_keeps(office.vault, trust)
+        keeps = load_retention_log(office.vault, trust)
         sha256 = None if trusted_through is None else _sha256(office, keeps, trusted_through)
         keepers = tuple(
             one

@@ -14,7 +14,7 @@ from typing import Any
 
 from backup.format.manifest import path_key
 from backup.sources.files.file_status import Vector, vector_of_file
-from backup.sources.files.metadata_prefetch import Surveyed
+from backup.sources.files.metadata_prefetch import PrefetchedFolder
 
 _names_of_file: Callable[[Any], int] = attrgetter("st_nlink")
 _mode_of: Callable[[Any], int] = attrgetter("st_mode")
@@ -51,7 +51,7 @@ class Expected:
         prefix: bytes,
         names: Sequence[bytes],
         at: int,
-        surveyed: Surveyed | None = None,
+        surveyed: PrefetchedFolder | None = None,
     ) -> bytes:
         """Which of an open folder's names from `at` on are as expected, as far as they come next.
 

@@ -25,10 +25,10 @@ from backup.sources.files.extended_attributes import xattrs_of
 from backup.sources.files.file_content import REPLACED_BEFORE, FileContent, changed_since
 from backup.sources.files.file_status import found_from_status, vector_of, vector_of_file
 from backup.sources.files.folder_listing import names_in, numbers_of, own_names
-from backup.sources.files.metadata_prefetch import Survey, Surveyed, Told, survey
-from backup.sources.files.open_prefetch import FILE_FLAGS, FILES_AHEAD, OpenedAhead
+from backup.sources.files.metadata_prefetch import MetadataPrefetch, PrefetchedFolder, Told, survey
+from backup.sources.files.open_prefetch import FILE_FLAGS, FILES_AHEAD, OpenPrefetch
 from backup.system.durable_files import resolved
-from backup.system.folder_stack import FOLDER_FLAGS, OpenFolders
+from backup.system.folder_stack import FOLDER_FLAGS, FolderStack
 
 if TYPE_CHECKING:
     from backup.sources.files.files_source import FilesSource
@@ -53,7 +53,7 @@ class _Walk:
     are_same: bytes = b""
     first: int = 0
     expected: Expected | None = None
-    surveyed: Surveyed | None = None
+    surveyed: PrefetchedFolder | None = None
 
 
 class OpenFiles(OpenSource):
@@ -71,8 +71,8 @@ class OpenFiles(OpenSource):
         self._open_file: int | None = None  # of what `scan` gave last, while it is read
         self._expected = Expected((), ())
         self._reads_along = False
-        self._ahead = OpenedAhead()
-        self._survey: Survey | None = None
+        self._ahead = OpenPrefetch()
+        self._survey: MetadataPrefetch | None = None
         self._not_entered = set(numbers_of(source.not_entered))
         self._own_names = own_names(source.own_files, root)
         found = root.stat()
@@ -87,7 +87,7 @@ class OpenFiles(OpenSource):
         self._is_folder = stat.S_ISDIR(found.st_mode)
         self._root_name = os.fsencode(root.name)
         top = root if self._is_folder else root.parent
-        self._folders = OpenFolders(os.open(top, FOLDER_FLAGS))
+        self._folders = FolderStack(os.open(top, FOLDER_FLAGS))
         self._device = self._folders.current_device
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class OpenFiles(OpenSource):
         if self._is_folder and not (self._exclusion.is_any or self._ignore_inode):
             yield from survey(self._folders, lambda status: not self._why_not_into(status))
 
-    def rely_on(self, survey: Survey) -> None:
+    def rely_on(self, survey: MetadataPrefetch) -> None:
         self._survey = survey
 
     def _scan(self) -> Iterator[Found | Unread | ReadFile | range]:

@@ -33,7 +33,7 @@ class FilesSource(Source):
     """A folder or a file; `path` may be bytes-strange, `exclude` are patterns as above."""
 
     kind = "files"
-    may_be_read_apart = True
+    supports_worker_reader = True
 
     def __init__(
         self,

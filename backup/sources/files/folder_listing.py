@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 
-from backup.sources.files.large_folder_listing import ManyNames
+from backup.sources.files.large_folder_listing import LargeFolderListing
 from backup.sources.files.metadata_prefetch import as_bytes
 
 _MANY_NAMES = 50_000  # in one folder
@@ -36,7 +36,7 @@ def names_in(
         )
         first = list(islice(found, _MANY_NAMES))
         if len(first) == _MANY_NAMES:
-            many = ManyNames(chain(first, found), scratch)
+            many = LargeFolderListing(chain(first, found), scratch)
             return many, many.files if tells_files else _NONE
     kinds = dict(first)
     files = {name for name, is_file in kinds.items() if is_file} if tells_files else _NONE

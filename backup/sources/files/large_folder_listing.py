@@ -27,7 +27,7 @@ class NearFiles:
         return name in self.names
 
 
-class ManyNames(Sequence[bytes]):
+class LargeFolderListing(Sequence[bytes]):
     """Names in a file without a name; those around the one that is asked for are in memory."""
 
     def __init__(self, names: Iterable[tuple[bytes, bool]], scratch: Path) -> None:

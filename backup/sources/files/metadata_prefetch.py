@@ -23,7 +23,7 @@ from backup.sources.files.file_status import (
     vectors_from_bytes,
     vectors_to_bytes,
 )
-from backup.system.folder_stack import OpenFolders
+from backup.system.folder_stack import FolderStack
 
 _WIDTH = 7  # of a file's vector
 _MOST_BYTES = 1024 * 1024  # of a folder as it is told; a larger one is left to the walk
@@ -37,7 +37,7 @@ as_bytes = methodcaller("encode", sys.getfilesystemencoding(), sys.getfilesystem
 
 
 @dataclass(kw_only=True, slots=True)
-class Surveyed:
+class PrefetchedFolder:
     """What was in a folder."""
 
     names: list[bytes]  # sorted
@@ -45,7 +45,7 @@ class Surveyed:
     are_plain: bytes  # a 1 for each name that is a file's only one
 
 
-def survey(folders: OpenFolders, enters: Callable[[os.stat_result], bool]) -> Iterator[Told]:
+def survey(folders: FolderStack, enters: Callable[[os.stat_result], bool]) -> Iterator[Told]:
     """Tell of each folder in path order, from where `folders` stand; `enters` says into which.
 
     What cannot be read is left to the walk.  An `OSError`: a folder that this is in was moved away.
@@ -89,7 +89,7 @@ def _look_around(
     return (path, b"\0".join(names), numbers, are_plain), inner
 
 
-class Survey:
+class MetadataPrefetch:
     """What is told of folders, asked for in path order."""
 
     def __init__(self, told: Iterator[Told]) -> None:
@@ -97,7 +97,7 @@ class Survey:
         self._next: Told | None = None
         self._has_ended = False
 
-    def folder(self, path: bytes) -> Surveyed | None:
+    def folder(self, path: bytes) -> PrefetchedFolder | None:
         """What was in a folder; None when that was not told."""
         key = path_key(path)
         while not self._has_ended and (self._next is None or path_key(self._next[0]) < key):
@@ -106,7 +106,7 @@ class Survey:
         if self._next is None or self._next[0] != path:
             return None
         _, names, numbers, are_plain = self._next
-        return Surveyed(
+        return PrefetchedFolder(
             names=names.split(b"\0") if names else [],
             vectors=vectors_from_bytes(numbers, _WIDTH),
             are_plain=are_plain,

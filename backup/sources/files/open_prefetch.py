@@ -25,7 +25,7 @@ def fetch(descriptor: int, count: int) -> None:
             os.posix_fadvise(descriptor, 0, count, os.POSIX_FADV_WILLNEED)
 
 
-class OpenedAhead:
+class OpenPrefetch:
     """The next files of one folder; whoever takes one from `files` closes it."""
 
     def __init__(self) -> None:

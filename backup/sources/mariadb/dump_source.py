@@ -30,7 +30,7 @@ from backup.sources import Obstacle, OpenSource, Source
 from backup.sources.client_programs import ProgramFailed, answer_of
 from backup.sources.database_dumps import Dump, OpenDumps, file_name_of
 from backup.sources.mariadb.server import MariadbPrograms, MariadbServer
-from backup.sources.output_completeness import TextEnding
+from backup.sources.output_completeness import TextEndMarker
 
 SUFFIX = ".sql"
 USERS = "users.grants"  # no database's file can have this name
@@ -41,7 +41,7 @@ _GRANT = re.compile(
     r"(?P<verb>GRANT|REVOKE) (?P<rights>.+?) ON (?P<where>\*\.\*|`(?:[^`]|``)*`\.\*) (?:TO|FROM) "
 )
 _SEES_PROC = "GRANT SELECT ON `mysql`.`proc` TO "  # where routines stand but in MySQL from 8.0 on
-_ENDING = partial(TextEnding, b"\n-- Dump completed")  # of MySQL's mysqldump, too
+_ENDING = partial(TextEndMarker, b"\n-- Dump completed")  # of MySQL's mysqldump, too
 _HOW = (
     "--single-transaction",
     "--quick",

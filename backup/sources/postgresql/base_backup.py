@@ -21,7 +21,7 @@ from backup.sources import Content, Found, Obstacle, OpenSource, Source
 from backup.sources.chunk_sizes import EDITED_CHUNK_BYTES
 from backup.sources.client_programs import Command, ProgramFailed
 from backup.sources.database_dumps import Dump, OpenDumps
-from backup.sources.output_completeness import TarEnding
+from backup.sources.output_completeness import TarEndMarker
 from backup.sources.postgresql.server import PostgresqlServer
 from backup.sources.postgresql.wal_spool import WalSpool
 
@@ -57,7 +57,7 @@ class PostgresqlBaseSource(Source):
             begins_after = self.server.value("SELECT pg_walfile_name(pg_current_wal_lsn())")
         except ProgramFailed as error:
             raise SourceFailed(f"source {self.name}: {error}") from error
-        dump = Dump(file_name=BASE, command=command, ending=TarEnding)
+        dump = Dump(file_name=BASE, command=command, ending=TarEndMarker)
         base = OpenDumps(self.name, consistent_at, [dump])
         opened = _OpenBase(base, self._spool)
         yield opened

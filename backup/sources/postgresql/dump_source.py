@@ -20,12 +20,12 @@ from backup.errors import SourceFailed
 from backup.sources import Obstacle, OpenSource, Source
 from backup.sources.client_programs import ProgramFailed
 from backup.sources.database_dumps import Dump, OpenDumps, file_name_of
-from backup.sources.output_completeness import TextEnding
+from backup.sources.output_completeness import TextEndMarker
 from backup.sources.postgresql.server import PostgresqlServer
 
 SUFFIX = ".dump"
 GLOBALS = "globals.sql"
-_GLOBALS_ENDING = partial(TextEnding, b"\n-- PostgreSQL database cluster dump complete\n")
+_GLOBALS_ENDING = partial(TextEndMarker, b"\n-- PostgreSQL database cluster dump complete\n")
 _LOCK_WAIT = "600s"
 
 _LACKING = """

@@ -44,7 +44,7 @@ from backup.system.network_shutdown import ENDING
 if TYPE_CHECKING:
     from backup.stores.s3.client import Calls
 
-LARGEST_OBJECT_BYTES = 64 * 1024 * 1024  # as FORMAT.md says of a snapshot; a pack has 16 MiB
+MAX_OBJECT_BYTES = 64 * 1024 * 1024  # as FORMAT.md says of a snapshot; a pack has 16 MiB
 _LONGEST_BODY_SECONDS = 600.0
 _PIECE_BYTES = 256 * 1024
 _REMEMBERED = 10_000
@@ -225,7 +225,7 @@ class S3Store(Store):
     def _get_range(self, name: str, start: int, length: int | None) -> bytes:
         first = self._locate(name)
         if length is None:
-            if first.size_bytes > LARGEST_OBJECT_BYTES:
+            if first.size_bytes > MAX_OBJECT_BYTES:
                 raise Damaged(
                     f"{name} has {first.size_bytes:,} bytes, more than anything that is stored"
                     " here; it is not read. Find out who put it there"

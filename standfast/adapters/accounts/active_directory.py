@@ -20,10 +20,10 @@ import secrets
 import uuid
 from dataclasses import dataclass, field
 
-from standfast.adapters.accounts.base.ldap_connector import OURS, Changes, LdapDirectory
-from standfast.adapters.accounts.base.new_passwords import NewSecrets
+from standfast.adapters.accounts.base.ldap_connector import OURS, Changes, LdapConnector
+from standfast.adapters.accounts.base.new_passwords import NewPasswords
 from standfast.adapters.accounts.base.results import proven
-from standfast.adapters.clients.connection_pool import Errand
+from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.adapters.clients.ldap.client import (
     LdapConnection,
     LdapEntry,
@@ -59,7 +59,7 @@ class ActiveDirectoryOptions:
     reset_password: bool = False
 
 
-class ActiveDirectory(LdapDirectory):
+class ActiveDirectory(LdapConnector):
     """One domain."""
 
     proof = Proof.READ_BACK
@@ -73,7 +73,7 @@ class ActiveDirectory(LdapDirectory):
     )
 
     def __init__(
-        self, name: str, options: ActiveDirectoryOptions, new_secrets: NewSecrets | None = None
+        self, name: str, options: ActiveDirectoryOptions, new_secrets: NewPasswords | None = None
     ) -> None:
         self._resets_password = options.reset_password
         if options.reset_password:
@@ -136,7 +136,7 @@ class ActiveDirectory(LdapDirectory):
         )
 
     def _prove_locked(
-        self, connection: LdapConnection, errand: Errand, order: Order, entry: LdapEntry
+        self, connection: LdapConnection, errand: BoundedCall, order: Order, entry: LdapEntry
     ) -> Result:
         return proven(
             order,

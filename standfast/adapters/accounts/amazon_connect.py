@@ -20,7 +20,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from standfast.adapters.accounts.base.aws_client import AwsAnswer, AwsClient, AwsOptions
-from standfast.adapters.accounts.base.per_account_connector import Account, Declined, OneByOne
+from standfast.adapters.accounts.base.per_account_connector import (
+    Account,
+    PerAccountConnector,
+    ProviderRefused,
+)
 from standfast.adapters.accounts.base.results import ABSENT
 from standfast.errors import Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
@@ -77,7 +81,7 @@ class Pace:
             self._sleep(turn - now)
 
 
-class AmazonConnect(OneByOne):
+class AmazonConnect(PerAccountConnector):
     """The agents of one instance."""
 
     proof = Proof.READ_BACK
@@ -144,7 +148,7 @@ class AmazonConnect(OneByOne):
     def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
         profiles, routing = prior.get("security_profiles"), prior.get("routing_profile")
         if not isinstance(profiles, list | tuple) or not profiles or not isinstance(routing, str):
-            raise Declined("the profiles before are not known; a person must give them")
+            raise ProviderRefused("the profiles before are not known; a person must give them")
         if self._options.no_contacts_routing_profile is None:
             routing = None  # no lock changed it
         return self._give(account, sorted(map(str, profiles)), routing, deadline)
@@ -249,4 +253,4 @@ class AmazonConnect(OneByOne):
             **parameters,
         )
         if answer is None:
-            raise Declined(ABSENT)
+            raise ProviderRefused(ABSENT)

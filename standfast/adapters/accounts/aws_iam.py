@@ -28,8 +28,11 @@ from urllib.parse import unquote
 
 from standfast.adapters.accounts import SecondFactors
 from standfast.adapters.accounts.base.aws_client import AwsAnswer, AwsClient, AwsOptions
-from standfast.adapters.accounts.base.per_account_connector import Account, OneByOne
-from standfast.adapters.accounts.base.second_factors import counted_factors, time_for_all
+from standfast.adapters.accounts.base.per_account_connector import Account, PerAccountConnector
+from standfast.adapters.accounts.base.second_factors import (
+    count_second_factors,
+    second_factor_deadline,
+)
 from standfast.errors import Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
 from standfast.records import Json, JsonObject, Now, Order, Proof
@@ -75,7 +78,7 @@ class _Principal:
         return {f"{self.kind.capitalize()}Name": self.name}
 
 
-class AwsIam(OneByOne):
+class AwsIam(PerAccountConnector):
     """The users and roles of one AWS account."""
 
     proof = Proof.SESSIONS_GONE
@@ -205,14 +208,14 @@ class AwsIam(OneByOne):
         return seen
 
     def _second_factors(self) -> SecondFactors:
-        until = time_for_all(self.limits)
+        until = second_factor_deadline(self.limits)
         seen = []
         for row in csv.DictReader(io.StringIO(self._credential_report(until))):
             is_root = row["user"] == _ROOT
             has_password = _SAID.get(row["password_enabled"])  # of root it may not be said
             if has_password or (is_root and has_password is None):
                 seen.append((row["user"], _SAID.get(row["mfa_active"]), is_root))
-        return counted_factors(seen, is_whole=True)
+        return count_second_factors(seen, is_whole=True)
 
     # IAM's side.
 

@@ -24,16 +24,16 @@ from standfast.adapters.accounts.base.aws_client import AwsAnswer, AwsClient, Aw
 from standfast.adapters.accounts.base.oauth_token_revocation import known_tokens
 from standfast.adapters.accounts.base.per_account_connector import (
     Account,
-    Declined,
-    OneByOne,
-    StillOpen,
+    PerAccountConnector,
+    ProviderRefused,
+    SessionsRemain,
 )
 from standfast.adapters.accounts.base.results import ABSENT
 from standfast.adapters.accounts.base.second_factors import (
     MOST_LISTED,
-    ask_each,
-    counted_factors,
-    time_for_all,
+    count_second_factors,
+    query_second_factors,
+    second_factor_deadline,
 )
 from standfast.http_client import Deadline, fits_a_header
 from standfast.records import JsonObject, Order, Proof
@@ -52,7 +52,7 @@ class CognitoOptions(AwsOptions):
     user_pool_id: str
 
 
-class Cognito(OneByOne):
+class Cognito(PerAccountConnector):
     """The users of one pool."""
 
     proof = Proof.READ_BACK  # and `refused` for an order that names an access token of the holder
@@ -106,7 +106,7 @@ class Cognito(OneByOne):
         tokens = [token for token in known_tokens(order) if fits_a_header(token)]
         for token in tokens:
             if self._aws.read("get_user", deadline, absent=_TURNED_AWAY, AccessToken=token):
-                raise StillOpen("an access token of the account is still let in; revoke it")
+                raise SessionsRemain("an access token of the account is still let in; revoke it")
         return Proof.REFUSED if tokens else Proof.READ_BACK
 
     def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
@@ -115,7 +115,7 @@ class Cognito(OneByOne):
         return (f"second factor: {factors}",) if factors else ()
 
     def _second_factors(self) -> SecondFactors:
-        until = time_for_all(self.limits)
+        until = second_factor_deadline(self.limits)
         pool = self._aws.read("get_user_pool_mfa_config", until, UserPoolId=self._pool) or {}
         mode = pool.get("MfaConfiguration", "OFF")
         if mode == "ON":
@@ -123,7 +123,7 @@ class Cognito(OneByOne):
         names = self._who_may_sign_in(until)
         if mode == "OFF":
             listed = list(islice(names, MOST_LISTED + 1))
-            return counted_factors(
+            return count_second_factors(
                 [(name, False, False) for name in listed[:MOST_LISTED]],
                 is_whole=len(listed) <= MOST_LISTED,
             )
@@ -134,7 +134,7 @@ class Cognito(OneByOne):
             )
             return None if user is None else bool(user.get("UserMFASettingList"))
 
-        return ask_each(names, has_factor, self.limits)
+        return query_second_factors(names, has_factor, self.limits)
 
     # Cognito's side.
 
@@ -176,7 +176,7 @@ class Cognito(OneByOne):
             Username=_username(account.id),
         )
         if answer is None:
-            raise Declined(ABSENT)
+            raise ProviderRefused(ABSENT)
 
 
 def _username(account_id: str) -> str:

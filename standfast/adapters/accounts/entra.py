@@ -21,15 +21,15 @@ from urllib.parse import parse_qs, urlsplit
 
 from standfast.adapters.accounts import SecondFactors, WithoutFactor
 from standfast.adapters.accounts.base.http_connector import (
-    HttpDirectory,
+    HttpConnector,
     HttpOptions,
     garbled,
     segment,
 )
-from standfast.adapters.accounts.base.per_account_connector import Account, Declined
+from standfast.adapters.accounts.base.per_account_connector import Account, ProviderRefused
 from standfast.adapters.accounts.base.results import ABSENT
-from standfast.adapters.accounts.base.second_factors import MOST_LISTED, time_for_all
-from standfast.adapters.clients.credentials import Renewed
+from standfast.adapters.accounts.base.second_factors import MOST_LISTED, second_factor_deadline
+from standfast.adapters.clients.credentials import RenewedCredential
 from standfast.adapters.clients.oauth_client import TokenEndpoint
 from standfast.http_client import Deadline
 from standfast.records import JsonObject, Now, Order, Proof
@@ -52,7 +52,7 @@ class EntraOptions(HttpOptions):
     login_url: str = LOGIN
 
 
-class Entra(HttpDirectory):
+class Entra(HttpConnector):
     """One tenant."""
 
     proof = Proof.READ_BACK
@@ -73,7 +73,7 @@ class Entra(HttpDirectory):
         super().__init__(name, f"{graph}/v1.0", options, clock=clock)
         tokens = f"{options.login_url.rstrip('/')}/{segment(options.tenant_id)}/oauth2/v2.0/token"
         endpoint = TokenEndpoint(self._http, tokens, clock)
-        self.credential = Renewed(
+        self.credential = RenewedCredential(
             endpoint.by_secret(options.client_id, options.client_secret, f"{graph}/.default")
         )
 
@@ -99,7 +99,7 @@ class Entra(HttpDirectory):
     def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
         path = f"/users/{segment(account.id)}/revokeSignInSessions"
         if not self._change_at("POST", path, deadline):
-            raise Declined(ABSENT)
+            raise ProviderRefused(ABSENT)
         return True
 
     def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
@@ -108,7 +108,7 @@ class Entra(HttpDirectory):
         return ()
 
     def _second_factors(self) -> SecondFactors:
-        until = time_for_all(self.limits)
+        until = second_factor_deadline(self.limits)
         without: list[WithoutFactor] = []
         unsaid, query = 0, {"$filter": "isMfaRegistered eq false"}
         while True:
@@ -162,5 +162,5 @@ class Entra(HttpDirectory):
             return False
         path = f"/users/{segment(account.id)}"
         if not self._change_at("PATCH", path, deadline, body={"accountEnabled": is_enabled}):
-            raise Declined(ABSENT)
+            raise ProviderRefused(ABSENT)
         return True

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from standfast.adapters.accounts.base.http_connector import (
-    HttpDirectory,
+    HttpConnector,
     HttpOptions,
     garbled,
     segment,
@@ -33,11 +33,11 @@ from standfast.adapters.accounts.base.oauth_token_revocation import (
 )
 from standfast.adapters.accounts.base.per_account_connector import (
     Account,
-    Declined,
-    Doubt,
-    StillOpen,
+    OutcomeUnknown,
+    ProviderRefused,
+    SessionsRemain,
 )
-from standfast.adapters.clients.credentials import Granted, Renewed
+from standfast.adapters.clients.credentials import IssuedCredential, RenewedCredential
 from standfast.adapters.clients.http_status import status_error
 from standfast.errors import Unavailable
 from standfast.http_client import Deadline
@@ -58,7 +58,7 @@ class GlewlwydOptions(HttpOptions):
     probe: TokenProbe | None = None  # None: proof stops at counting sessions
 
 
-class Glewlwyd(HttpDirectory):
+class Glewlwyd(HttpConnector):
     """One Glewlwyd; `base_url` ends in its API prefix, such as https://login.example.com/api."""
 
     def __init__(
@@ -77,7 +77,7 @@ class Glewlwyd(HttpDirectory):
         self.irreversible = (
             "sessions and refresh tokens that were ended stay ended; holders sign in again",
         )
-        self.credential = Renewed(self._sign_in)
+        self.credential = RenewedCredential(self._sign_in)
         self._username = username
         self._password = password
         self._plugin = segment(options.plugin)
@@ -129,7 +129,7 @@ class Glewlwyd(HttpDirectory):
         if sessions or tokens:
             left = self._sessions(account.id, deadline) + self._refresh_tokens(account.id, deadline)
             if left:
-                raise StillOpen("a session or refresh token was not ended; revoke again")
+                raise SessionsRemain("a session or refresh token was not ended; revoke again")
         return self._revoke_known_tokens(order, deadline) or bool(sessions or tokens)
 
     def _door(self, account: Account, order: Order, deadline: Deadline) -> Proof:
@@ -138,7 +138,7 @@ class Glewlwyd(HttpDirectory):
             return level
         match probe_tokens(self._http, self._probe, order, deadline):
             case Door.OPEN:
-                raise StillOpen(
+                raise SessionsRemain(
                     "the account is locked, but an access token of it is still let in; revoke it"
                 )
             case Door.CLOSED:
@@ -163,7 +163,7 @@ class Glewlwyd(HttpDirectory):
     def _set_enabled(self, username: str, is_enabled: bool, deadline: Deadline) -> bool:
         person = self._person(username, deadline)
         if person is None:
-            raise Declined("the directory knows no such account any more")
+            raise ProviderRefused("the directory knows no such account any more")
         if person.get("enabled") is is_enabled:
             return False
         self._change_at(
@@ -207,12 +207,12 @@ class Glewlwyd(HttpDirectory):
             return False
         result = revoke_tokens(self._http, self._revocation, order, deadline)
         if result.state is EffectState.UNKNOWN:
-            raise Doubt(result.reason)
+            raise OutcomeUnknown(result.reason)
         if result.state is not EffectState.DONE:
             raise Unavailable(result.reason, retry_after_seconds=result.retry_after_seconds)
         return True
 
-    def _sign_in(self, deadline: Deadline) -> Granted:
+    def _sign_in(self, deadline: Deadline) -> IssuedCredential:
         answer = self._send(
             "POST",
             "/auth/",
@@ -234,4 +234,4 @@ class Glewlwyd(HttpDirectory):
             raise Unavailable(
                 "the directory signs our administrator in without a session; check `session_key`"
             )
-        return Granted(headers={"Cookie": cookie.group()}, seconds=_SIGNED_IN_SECONDS)
+        return IssuedCredential(headers={"Cookie": cookie.group()}, seconds=_SIGNED_IN_SECONDS)

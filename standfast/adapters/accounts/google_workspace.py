@@ -19,19 +19,23 @@ from datetime import UTC, datetime
 
 from standfast.adapters.accounts import SecondFactors
 from standfast.adapters.accounts.base.http_connector import (
-    HttpDirectory,
+    HttpConnector,
     HttpOptions,
     garbled,
     segment,
 )
-from standfast.adapters.accounts.base.per_account_connector import Account, Declined, StillOpen
+from standfast.adapters.accounts.base.per_account_connector import (
+    Account,
+    ProviderRefused,
+    SessionsRemain,
+)
 from standfast.adapters.accounts.base.results import ABSENT
 from standfast.adapters.accounts.base.second_factors import (
     MOST_LISTED,
-    counted_factors,
-    time_for_all,
+    count_second_factors,
+    second_factor_deadline,
 )
-from standfast.adapters.clients.credentials import Renewed
+from standfast.adapters.clients.credentials import RenewedCredential
 from standfast.adapters.clients.http_status import status_error
 from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
 from standfast.errors import Unavailable
@@ -58,7 +62,7 @@ class GoogleWorkspaceOptions(HttpOptions):
     token_url: str = TOKENS
 
 
-class GoogleWorkspace(HttpDirectory):
+class GoogleWorkspace(HttpConnector):
     """The users of one customer."""
 
     proof = Proof.READ_BACK
@@ -78,7 +82,7 @@ class GoogleWorkspace(HttpDirectory):
         super().__init__(name, address, options, clock=clock)
         signer = JwtSigner(name, options.private_key)
         endpoint = TokenEndpoint(self._http, options.token_url, clock)
-        self.credential = Renewed(
+        self.credential = RenewedCredential(
             endpoint.by_service_account(
                 options.service_account, options.administrator, signer, SCOPE
             )
@@ -121,12 +125,14 @@ class GoogleWorkspace(HttpDirectory):
         for found in left:
             self._change_at("DELETE", f"{path}/{found}", deadline)
         if left and self._left(account, deadline):
-            raise StillOpen("a token or application-specific password is still there; revoke again")
+            raise SessionsRemain(
+                "a token or application-specific password is still there; revoke again"
+            )
         return True
 
     def _door(self, account: Account, order: Order, deadline: Deadline) -> Proof:
         if self._left(account, deadline):
-            raise StillOpen(
+            raise SessionsRemain(
                 "the account is suspended, but has a token or application-specific password; "
                 "revoke it"
             )
@@ -136,7 +142,7 @@ class GoogleWorkspace(HttpDirectory):
         return ("mail forwarding, delegates and filters: Gmail keeps them while suspended",)
 
     def _second_factors(self) -> SecondFactors:
-        until = time_for_all(self.limits)
+        until = second_factor_deadline(self.limits)
         seen: list[tuple[str, bool | None, bool]] = []
         query = {"customer": "my_customer", "maxResults": "500", "orderBy": "email"}
         while True:
@@ -152,7 +158,7 @@ class GoogleWorkspace(HttpDirectory):
                     seen.append((str(user["primaryEmail"]), known, is_admin))
             after = page.get("nextPageToken")
             if not isinstance(after, str) or len(seen) >= MOST_LISTED:
-                return counted_factors(seen, is_whole=not after)
+                return count_second_factors(seen, is_whole=not after)
             if after == query.get("pageToken"):
                 raise garbled()
             query["pageToken"] = after
@@ -172,14 +178,14 @@ class GoogleWorkspace(HttpDirectory):
     def _sign_out(self, account: Account, deadline: Deadline) -> None:
         try:
             is_there = self._change_at("POST", f"/users/{segment(account.id)}/signOut", deadline)
-        except Declined:
+        except ProviderRefused:
             # Suspending signs out by itself: then there may be nothing to be signed out of.
             now = self._read(account.id, deadline)
             if now is None or now.is_enabled is not False:
                 raise
         else:
             if not is_there:
-                raise Declined(ABSENT)
+                raise ProviderRefused(ABSENT)
 
     def _left(self, account: Account, deadline: Deadline) -> list[str]:
         """Give the ends of the addresses of what still lets other programs in."""
@@ -204,7 +210,7 @@ class GoogleWorkspace(HttpDirectory):
             return False
         path = f"/users/{segment(account.id)}"
         if not self._change_at("PUT", path, deadline, body={"suspended": is_suspended}):
-            raise Declined(ABSENT)
+            raise ProviderRefused(ABSENT)
         return True
 
     def _status_error(self, answer: Answer) -> Unavailable:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from standfast.adapters.accounts import AccountState
-from standfast.adapters.accounts.base.pooled_connector import ConnectedDirectory, is_text
+from standfast.adapters.accounts.base.pooled_connector import PooledConnector, is_text
 from standfast.adapters.accounts.base.results import (
     ABSENT,
     PRIOR_UNKNOWN,
@@ -37,7 +37,7 @@ from standfast.adapters.accounts.base.results import (
     refused,
     unknown,
 )
-from standfast.adapters.clients.connection_pool import Dialect, Errand
+from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
 from standfast.errors import ConfigurationError, StandfastError, Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS
 from standfast.records import JsonObject, Limits, Now, Order, Proof, Result
@@ -172,7 +172,7 @@ class _Account:
         return expires == _NEVER or int(expires) > int(self.expires)
 
 
-class LinuxDirectory(ConnectedDirectory[Talk]):
+class LinuxConnector(PooledConnector[Talk]):
     """The local accounts of one host."""
 
     proof = Proof.SESSIONS_GONE
@@ -205,16 +205,24 @@ class LinuxDirectory(ConnectedDirectory[Talk]):
     def _look_on(self, connection: Talk, names: Sequence[str]) -> list[AccountState]:
         return [self._state(name, _look(connection, name)) for name in names]
 
-    def _lock_on(self, connection: Talk, errand: Errand, orders: Sequence[Order]) -> list[Result]:
+    def _lock_on(
+        self, connection: Talk, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]:
         return [self._change_one("lock", connection, errand, order) for order in orders]
 
-    def _revoke_on(self, connection: Talk, errand: Errand, orders: Sequence[Order]) -> list[Result]:
+    def _revoke_on(
+        self, connection: Talk, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]:
         return [self._change_one("revoke", connection, errand, order) for order in orders]
 
-    def _prove_on(self, connection: Talk, errand: Errand, orders: Sequence[Order]) -> list[Result]:
+    def _prove_on(
+        self, connection: Talk, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]:
         return [self._prove_one(connection, order) for order in orders]
 
-    def _undo_on(self, connection: Talk, errand: Errand, orders: Sequence[Order]) -> list[Result]:
+    def _undo_on(
+        self, connection: Talk, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]:
         return [self._undo_one(connection, errand, order) for order in orders]
 
     # One account.
@@ -236,7 +244,7 @@ class LinuxDirectory(ConnectedDirectory[Talk]):
             obstacle=_OBSTACLES[account.obstacle],
         )
 
-    def _change_one(self, verb: str, talk: Talk, errand: Errand, order: Order) -> Result:
+    def _change_one(self, verb: str, talk: Talk, errand: BoundedCall, order: Order) -> Result:
         before = _look(talk, order.target)
         if before is None:
             return refused(order, ABSENT)
@@ -266,7 +274,7 @@ class LinuxDirectory(ConnectedDirectory[Talk]):
             return failed(order, "the account is locked, but it has a process; lock it again")
         return proven(order, Proof.SESSIONS_GONE)
 
-    def _undo_one(self, talk: Talk, errand: Errand, order: Order) -> Result:
+    def _undo_one(self, talk: Talk, errand: BoundedCall, order: Order) -> Result:
         prior = _prior(order.prior)
         if prior is None or order.prior is None:
             return refused(order, PRIOR_UNKNOWN)

@@ -22,15 +22,18 @@ from urllib.parse import parse_qs, urlsplit
 
 from standfast.adapters.accounts import SecondFactors
 from standfast.adapters.accounts.base.http_connector import (
-    HttpDirectory,
+    HttpConnector,
     HttpOptions,
     garbled,
     segment,
 )
-from standfast.adapters.accounts.base.per_account_connector import Account, Declined
+from standfast.adapters.accounts.base.per_account_connector import Account, ProviderRefused
 from standfast.adapters.accounts.base.results import ABSENT
-from standfast.adapters.accounts.base.second_factors import ask_each, time_for_all
-from standfast.adapters.clients.credentials import Credential, Renewed, Standing
+from standfast.adapters.accounts.base.second_factors import (
+    query_second_factors,
+    second_factor_deadline,
+)
+from standfast.adapters.clients.credentials import Credential, RenewedCredential, Standing
 from standfast.adapters.clients.http_status import status_error
 from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
 from standfast.errors import ConfigurationError, Unavailable
@@ -68,7 +71,7 @@ class OktaOptions(HttpOptions):
     key_id: str | None = None
 
 
-class Okta(HttpDirectory):
+class Okta(HttpConnector):
     """One organisation; `base_url` is its address, such as https://example.okta.com."""
 
     proof = Proof.READ_BACK
@@ -105,7 +108,7 @@ class Okta(HttpDirectory):
             return False
         if account.obstacle:
             self._clear_sessions(account, deadline)
-            raise Declined(f"{account.obstacle}; its sessions were ended")
+            raise ProviderRefused(f"{account.obstacle}; its sessions were ended")
         self._turn("suspend", account, deadline)
         return True
 
@@ -113,7 +116,7 @@ class Okta(HttpDirectory):
         if prior["enabled"] is account.is_enabled:
             return False
         if account.prior["status"] == "DEPROVISIONED":
-            raise Declined("the account was deactivated meanwhile; activate it by hand")
+            raise ProviderRefused("the account was deactivated meanwhile; activate it by hand")
         self._turn("unsuspend" if prior["enabled"] else "suspend", account, deadline)
         return True
 
@@ -127,7 +130,7 @@ class Okta(HttpDirectory):
         return (f"second factor: {count}",) if count else ()
 
     def _second_factors(self) -> SecondFactors:
-        until = time_for_all(self.limits)
+        until = second_factor_deadline(self.limits)
         logins: dict[str, str] = {}
 
         def has_factor(account_id: str) -> bool | None:
@@ -141,7 +144,7 @@ class Okta(HttpDirectory):
                 for one in found
             )
 
-        return ask_each(
+        return query_second_factors(
             self._who_may_sign_in(until, logins),
             has_factor,
             self.limits,
@@ -179,12 +182,12 @@ class Okta(HttpDirectory):
     def _turn(self, way: str, account: Account, deadline: Deadline) -> None:
         path = f"/api/v1/users/{segment(account.id)}/lifecycle/{way}"
         if not self._change_at("POST", path, deadline):
-            raise Declined(ABSENT)
+            raise ProviderRefused(ABSENT)
 
     def _clear_sessions(self, account: Account, deadline: Deadline) -> None:
         path = f"/api/v1/users/{segment(account.id)}/sessions"
         if not self._change_at("DELETE", path, deadline, params={"oauthTokens": "true"}):
-            raise Declined(ABSENT)
+            raise ProviderRefused(ABSENT)
 
     def _status_error(self, answer: Answer) -> Unavailable:
         reset = answer.headers.get("x-rate-limit-reset", "")
@@ -212,7 +215,7 @@ class Okta(HttpDirectory):
             )
         signer = JwtSigner(self.name, options.private_key, key_id=options.key_id)
         endpoint = TokenEndpoint(self._http, f"{self._base_url}/oauth2/v1/token", self._clock)
-        return Renewed(endpoint.by_client_key(options.client_id, signer, SCOPE))
+        return RenewedCredential(endpoint.by_client_key(options.client_id, signer, SCOPE))
 
 
 def _read_user(user: object) -> tuple[Account, str]:

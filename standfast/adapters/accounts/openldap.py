@@ -21,16 +21,16 @@ import secrets
 from base64 import b64encode
 from dataclasses import dataclass, field
 
-from standfast.adapters.accounts.base.ldap_connector import Changes, LdapDirectory
-from standfast.adapters.accounts.base.new_passwords import NewSecrets
+from standfast.adapters.accounts.base.ldap_connector import Changes, LdapConnector
+from standfast.adapters.accounts.base.new_passwords import NewPasswords
 from standfast.adapters.accounts.base.results import failed, proven
-from standfast.adapters.clients.connection_pool import Errand
+from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.adapters.clients.ldap.client import (
     LdapConnection,
     LdapEntry,
     LdapResult,
     LdapServer,
-    says_it_is_locked,
+    is_reported_locked,
 )
 from standfast.records import JsonObject, Limits, Order, Proof, Result
 
@@ -48,7 +48,7 @@ class OpenldapOptions:
     monitor: bool = False  # our account may read cn=Connections,cn=Monitor
 
 
-class OpenldapDirectory(LdapDirectory):
+class OpenldapConnector(LdapConnector):
     """One directory."""
 
     id_attribute = "entryUUID"
@@ -56,7 +56,7 @@ class OpenldapDirectory(LdapDirectory):
     cleared_by_password = (_LOCKED_TIME,)
 
     def __init__(
-        self, name: str, options: OpenldapOptions, new_secrets: NewSecrets | None = None
+        self, name: str, options: OpenldapOptions, new_secrets: NewPasswords | None = None
     ) -> None:
         self._is_monitored = options.monitor
         self.proof = Proof.CONNECTIONS_GONE if options.monitor else Proof.READ_BACK
@@ -105,7 +105,7 @@ class OpenldapDirectory(LdapDirectory):
         return lacking
 
     def _prove_locked(
-        self, connection: LdapConnection, errand: Errand, order: Order, entry: LdapEntry
+        self, connection: LdapConnection, errand: BoundedCall, order: Order, entry: LdapEntry
     ) -> Result:
         if self._live_sessions(connection, entry):
             return failed(
@@ -114,7 +114,7 @@ class OpenldapDirectory(LdapDirectory):
                 "client, or let the directory end it (idle time-out, restart)",
             )
         seconds = errand.deadline.left_seconds()
-        if not says_it_is_locked(self._server, entry.dn, secrets.token_hex(16), seconds):
+        if not is_reported_locked(self._server, entry.dn, secrets.token_hex(16), seconds):
             return proven(
                 order,
                 Proof.READ_BACK,

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from standfast.adapters.accounts import AccountState
-from standfast.adapters.accounts.base.new_passwords import NewSecret, NewSecrets, rotated
+from standfast.adapters.accounts.base.new_passwords import NewPassword, NewPasswords, rotated
 from standfast.adapters.accounts.base.pooled_connector import (
-    ConnectedDirectory,
+    PooledConnector,
     end_sessions,
     is_text,
 )
@@ -39,7 +39,7 @@ from standfast.adapters.accounts.base.results import (
     refused,
     unknown,
 )
-from standfast.adapters.clients.connection_pool import Dialect, Errand
+from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
 from standfast.config.sections.server_settings import RedisTls
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS
@@ -73,7 +73,7 @@ class _User:
     live_sessions: int
 
 
-class RedisDirectory(ConnectedDirectory[Connection]):
+class RedisConnector(PooledConnector[Connection]):
     """The users of one server."""
 
     proof = Proof.SESSIONS_GONE
@@ -81,7 +81,7 @@ class RedisDirectory(ConnectedDirectory[Connection]):
     rotates = True
 
     def __init__(
-        self, name: str, options: RedisOptions, new_secrets: NewSecrets | None = None
+        self, name: str, options: RedisOptions, new_secrets: NewPasswords | None = None
     ) -> None:
         self._options = options
         super().__init__(
@@ -112,7 +112,7 @@ class RedisDirectory(ConnectedDirectory[Connection]):
         ]
 
     def _lock_on(
-        self, connection: Connection, errand: Errand, orders: Sequence[Order]
+        self, connection: Connection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users = _users(connection, [order.target for order in orders])
         meant = [name for name in users if not self._obstacle(name)]
@@ -129,7 +129,7 @@ class RedisDirectory(ConnectedDirectory[Connection]):
         ]
 
     def _revoke_on(
-        self, connection: Connection, errand: Errand, orders: Sequence[Order]
+        self, connection: Connection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users = _users(connection, [order.target for order in orders])
         meant = [name for name in users if not self._obstacle(name)]
@@ -139,13 +139,13 @@ class RedisDirectory(ConnectedDirectory[Connection]):
         return [self._revoked(order, users.get(order.target)) for order in orders]
 
     def _prove_on(
-        self, connection: Connection, errand: Errand, orders: Sequence[Order]
+        self, connection: Connection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users = _users(connection, [order.target for order in orders])
         return [_proof(order, users.get(order.target)) for order in orders]
 
     def _undo_on(
-        self, connection: Connection, errand: Errand, orders: Sequence[Order]
+        self, connection: Connection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users = _users(connection, [order.target for order in orders])
         changes = {
@@ -166,14 +166,14 @@ class RedisDirectory(ConnectedDirectory[Connection]):
         ]
 
     def _rotate_on(
-        self, connection: Connection, errand: Errand, orders: Sequence[Order]
+        self, connection: Connection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users = _users(connection, [order.target for order in orders])
 
         def stop(order: Order) -> str:
             return self._obstacle(order.target) if order.target in users else ABSENT
 
-        def give(order: Order, new: NewSecret) -> Result:
+        def give(order: Order, new: NewPassword) -> Result:
             hashed = hashlib.sha256(new.secret.encode()).hexdigest()
             _ask(connection, "ACL", "SETUSER", order.target, "resetpass", f"#{hashed}")
             is_kept = _save(connection)
@@ -309,7 +309,7 @@ def _live(connection: Connection) -> Counter[str]:
 
 
 def _end_sessions(
-    connection: Connection, errand: Errand, names: Sequence[str], *, is_final: bool
+    connection: Connection, errand: BoundedCall, names: Sequence[str], *, is_final: bool
 ) -> None:
     end_sessions(
         errand,

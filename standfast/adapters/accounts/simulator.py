@@ -53,7 +53,7 @@ class _Account:
     changes: int = 0  # made through the connector
 
 
-class MemoryDirectory(Connector):
+class SimulatedConnector(Connector):
     """A directory of accounts in memory.
 
     `accounts` maps each name to whether it is enabled; `passwords` holds those that can sign in.

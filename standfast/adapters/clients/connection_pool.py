@@ -28,7 +28,7 @@ _Connection = TypeVar("_Connection")
 _Value = TypeVar("_Value")
 
 
-class Errand:
+class BoundedCall:
     """One call on its way."""
 
     def __init__(self, deadline: Deadline) -> None:
@@ -68,7 +68,7 @@ class Dialect(Generic[_Connection]):
     explain: Callable[[Exception], StandfastError | None]  # None: not the driver's error
 
 
-class BoundedCalls(Generic[_Connection]):
+class ConnectionPool(Generic[_Connection]):
     """The connections to one server; safe for many threads."""
 
     def __init__(self, dialect: Dialect[_Connection], *, most_idle: int) -> None:
@@ -78,13 +78,13 @@ class BoundedCalls(Generic[_Connection]):
         self._guard = threading.Lock()
         self._hands = _Hands(most_idle)
 
-    def run(self, do: Callable[[_Connection, Errand], _Value], seconds: float) -> _Value:
+    def run(self, do: Callable[[_Connection, BoundedCall], _Value], seconds: float) -> _Value:
         """Do it on a connection, and give its value.
 
         Raises `NotSent` or `NoAnswer` at the deadline or when the connection fails. A declared
         error of `do` comes out as it is; it must not be raised once something was changed.
         """
-        call = _Call(self, self._dialect, do, Errand(Deadline(seconds)))
+        call = _Call(self, self._dialect, do, BoundedCall(Deadline(seconds)))
         self._hands.give(call.run)
         return call.outcome(seconds)
 
@@ -155,10 +155,10 @@ class _Call(Generic[_Connection, _Value]):
 
     def __init__(
         self,
-        calls: BoundedCalls[_Connection],
+        calls: ConnectionPool[_Connection],
         dialect: Dialect[_Connection],
-        do: Callable[[_Connection, Errand], _Value],
-        errand: Errand,
+        do: Callable[[_Connection, BoundedCall], _Value],
+        errand: BoundedCall,
     ) -> None:
         self._calls = calls
         self._dialect = dialect

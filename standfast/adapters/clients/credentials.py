@@ -21,7 +21,7 @@ _EARLY_SECONDS = 60.0  # a request under way must not meet the end of its token
 
 
 @dataclass(frozen=True, kw_only=True)
-class Granted:
+class IssuedCredential:
     """A credential as headers, and how long it holds from now."""
 
     headers: Mapping[str, str] = field(repr=False)
@@ -29,7 +29,7 @@ class Granted:
 
 
 class Credential(ABC):
-    """What `HttpDirectory` puts into each request."""
+    """What `HttpConnector` puts into each request."""
 
     @abstractmethod
     def headers(self, deadline: Deadline) -> Mapping[str, str]:
@@ -53,19 +53,19 @@ class Standing(Credential):
         return False
 
 
-class Renewed(Credential):
+class RenewedCredential(Credential):
     """A short-lived credential; `grant` gets a new one and may raise `Unavailable`."""
 
     def __init__(
         self,
-        grant: Callable[[Deadline], Granted],
+        grant: Callable[[Deadline], IssuedCredential],
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._grant = grant
         self._monotonic = monotonic
         self._guard = threading.Lock()
-        self._granted: Granted | None = None
+        self._granted: IssuedCredential | None = None
         self._ends_at = 0.0
 
     def headers(self, deadline: Deadline) -> Mapping[str, str]:

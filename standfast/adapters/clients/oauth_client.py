@@ -22,10 +22,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from standfast.adapters.clients.credentials import Granted
+from standfast.adapters.clients.credentials import IssuedCredential
 from standfast.adapters.clients.http_status import status_error
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS, BoundedHttp, Deadline, fits_a_header
+from standfast.http_client import TRY_AGAIN_SECONDS, Deadline, HttpClient, fits_a_header
 from standfast.records import Now
 
 _CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -67,14 +67,14 @@ class JwtSigner:
 class TokenEndpoint:
     """Where tokens are given."""
 
-    def __init__(self, http: BoundedHttp, url: str, clock: Now) -> None:
+    def __init__(self, http: HttpClient, url: str, clock: Now) -> None:
         self._http = http
         self._url = url
         self._clock = clock
 
     def by_secret(
         self, client_id: str, client_secret: str, scope: str
-    ) -> Callable[[Deadline], Granted]:
+    ) -> Callable[[Deadline], IssuedCredential]:
         """Ask with a client secret."""
         form = {
             "grant_type": "client_credentials",
@@ -86,10 +86,10 @@ class TokenEndpoint:
 
     def by_client_key(
         self, client_id: str, signer: JwtSigner, scope: str
-    ) -> Callable[[Deadline], Granted]:
+    ) -> Callable[[Deadline], IssuedCredential]:
         """Ask with a JWT in place of a client secret."""
 
-        def grant(deadline: Deadline) -> Granted:
+        def grant(deadline: Deadline) -> IssuedCredential:
             claims = {"iss": client_id, "sub": client_id}
             form = {
                 "grant_type": "client_credentials",
@@ -103,10 +103,10 @@ class TokenEndpoint:
 
     def by_service_account(
         self, account: str, subject: str, signer: JwtSigner, scope: str
-    ) -> Callable[[Deadline], Granted]:
+    ) -> Callable[[Deadline], IssuedCredential]:
         """Ask as a service account that acts for `subject`."""
 
-        def grant(deadline: Deadline) -> Granted:
+        def grant(deadline: Deadline) -> IssuedCredential:
             claims = {"iss": account, "sub": subject, "scope": scope}
             form = {
                 "grant_type": _JWT_BEARER,
@@ -116,7 +116,7 @@ class TokenEndpoint:
 
         return grant
 
-    def _ask(self, form: Mapping[str, str], deadline: Deadline) -> Granted:
+    def _ask(self, form: Mapping[str, str], deadline: Deadline) -> IssuedCredential:
         answer = self._http.exchange(
             "POST",
             self._url,
@@ -145,7 +145,7 @@ class TokenEndpoint:
                 retry_after_seconds=TRY_AGAIN_SECONDS,
             )
         seconds = body.get("expires_in") if isinstance(body, dict) else None
-        return Granted(
+        return IssuedCredential(
             headers={"Authorization": f"Bearer {token}"},
             seconds=float(seconds) if isinstance(seconds, int | float) else _USUAL_SECONDS,
         )

@@ -43,7 +43,7 @@ from standfast.evidence.durable_files import make_private, sync_folder, sync_tre
 from standfast.evidence.host_clock import HostClock, read_host_clock
 from standfast.evidence.manifest import Item, Kind, Manifest
 from standfast.evidence.seal import FILES_FOLDER, is_sealed, read_sealed, write_seal
-from standfast.evidence.tree_copy import StoreTrouble, Walk, is_left_out
+from standfast.evidence.tree_copy import StorageError, Walk, is_left_out
 from standfast.host_name import host_name
 from standfast.plurals import counted
 from standfast.records import EffectState, JsonObject, Now, Order, Result, timestamp
@@ -123,7 +123,7 @@ class FilesEvidence(EvidenceSource):
                         return _failed(order, "nothing could be read; see that the paths exist")
         except _AnotherCollects:
             return _failed(order, "another runner is collecting this", ANOTHER_COLLECTS_SECONDS)
-        except (StoreTrouble, OSError) as error:
+        except (StorageError, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             reason = (
                 f"the evidence folder {custody.folder} cannot be written: {why}."

@@ -11,7 +11,7 @@ from standfast.adapters.evidence_sources import Custody, EvidenceSource
 from standfast.records import EffectState, Order, Result, digest
 
 
-class MemoryEvidence(EvidenceSource):
+class SimulatedEvidenceSource(EvidenceSource):
     """Remembers what it was asked for; safe to call from several threads."""
 
     def __init__(self, *, name: str) -> None:

@@ -21,7 +21,7 @@ from typing import TypeVar, cast
 
 from standfast.adapters.accounts import AccountState, Connector
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
-from standfast.adapters.factory.settings_digest import adapter_settings
+from standfast.adapters.factory.settings_digest import adapter_settings_digests
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.senders import Message, Sender
 from standfast.config import Config
@@ -34,7 +34,7 @@ from standfast.notices.prepared_notice import Prepared
 from standfast.notices.template_folder import read_templates
 from standfast.notices.template_renderer import Template
 from standfast.records import EffectState, Limits, Mode, Observed, Order, Result
-from standfast.suggestions import there_are
+from standfast.suggestions import known_names_hint
 
 _ACCOUNT_VERBS = {
     "accounts.lock": "lock",
@@ -143,8 +143,8 @@ class Outside(ABC):
         return settings is not None and settings.kind == "letters"
 
     def settings(self, verb: str, connector: str) -> Mapping[str, str]:
-        """Return the digests of what an adapter is configured to do; see `adapter_settings`."""
-        return adapter_settings(self.config, verb, connector)
+        """Return the digests of the settings of one adapter."""
+        return adapter_settings_digests(self.config, verb, connector)
 
     # acting
 
@@ -365,4 +365,4 @@ def _procedure_observed(verb: str, row: EffectRow, seen: Observed) -> Observed:
 
 
 def _missing(section: str, name: str, there: Mapping[str, object]) -> str:
-    return f"the configuration has no [{section}.{name}]; {there_are(name, there)}"
+    return f"the configuration has no [{section}.{name}]; {known_names_hint(name, there)}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from standfast.adapters.accounts import Connector
-from standfast.adapters.factory.build_context import Means, Reveal
+from standfast.adapters.factory.build_context import BuildContext, Reveal
 from standfast.adapters.factory.identity_providers import (
     PROVIDERS,
     limits_of,
@@ -25,13 +25,13 @@ from standfast.config.sections.account_servers import (
 from standfast.config.sections.accounts import AccountsConfig, ScimDirectoryConfig
 
 
-def build_connector(name: str, settings: AccountsConfig, means: Means) -> Connector:
+def build_connector(name: str, settings: AccountsConfig, means: BuildContext) -> Connector:
     """Build one; the secrets it needs are resolved now, and SecretMissing names one that is not."""
     return _BUILDERS[settings.kind](name, settings, means)
 
 
-def _scim(name: str, settings: ScimDirectoryConfig, means: Means) -> Connector:
-    from standfast.adapters.accounts.scim.connector import ScimDirectory, ScimOptions
+def _scim(name: str, settings: ScimDirectoryConfig, means: BuildContext) -> Connector:
+    from standfast.adapters.accounts.scim.connector import ScimConnector, ScimOptions
 
     options = ScimOptions(
         limits=limits_of(settings, batch=settings.bulk),
@@ -40,14 +40,14 @@ def _scim(name: str, settings: ScimDirectoryConfig, means: Means) -> Connector:
         revocation=revocation_of(settings.revocation, means.reveal),
         probe=probe_of(settings.probe, means.reveal),
     )
-    return ScimDirectory(
+    return ScimConnector(
         name, settings.url, means.reveal(settings.token), options, clock=means.clock
     )
 
 
-def _postgresql(name: str, settings: PostgresqlDirectoryConfig, means: Means) -> Connector:
+def _postgresql(name: str, settings: PostgresqlDirectoryConfig, means: BuildContext) -> Connector:
     from standfast.adapters.accounts.postgresql.connector import (
-        PostgresqlDirectory,
+        PostgresqlConnector,
         PostgresqlOptions,
     )
 
@@ -61,21 +61,21 @@ def _postgresql(name: str, settings: PostgresqlDirectoryConfig, means: Means) ->
         ca_file=settings.ca_file,
         limits=limits_of(settings, batch=settings.batch),
     )
-    return PostgresqlDirectory(name, options, means.new_secrets)
+    return PostgresqlConnector(name, options, means.new_secrets)
 
 
-def _openldap(name: str, settings: OpenldapDirectoryConfig, means: Means) -> Connector:
-    from standfast.adapters.accounts.openldap import OpenldapDirectory, OpenldapOptions
+def _openldap(name: str, settings: OpenldapDirectoryConfig, means: BuildContext) -> Connector:
+    from standfast.adapters.accounts.openldap import OpenldapConnector, OpenldapOptions
 
     options = OpenldapOptions(
         server=ldap_server(settings, means.reveal),
         limits=limits_of(settings),
         monitor=settings.monitor,
     )
-    return OpenldapDirectory(name, options, means.new_secrets)
+    return OpenldapConnector(name, options, means.new_secrets)
 
 
-def _active_directory(name: str, settings: ActiveDirectoryConfig, means: Means) -> Connector:
+def _active_directory(name: str, settings: ActiveDirectoryConfig, means: BuildContext) -> Connector:
     from standfast.adapters.accounts.active_directory import ActiveDirectory, ActiveDirectoryOptions
 
     options = ActiveDirectoryOptions(
@@ -103,8 +103,8 @@ def ldap_server(settings: OpenldapDirectoryConfig | ActiveDirectoryConfig, revea
     )
 
 
-def _mariadb(name: str, settings: MariadbDirectoryConfig, means: Means) -> Connector:
-    from standfast.adapters.accounts.mariadb.connector import MariadbDirectory, MariadbOptions
+def _mariadb(name: str, settings: MariadbDirectoryConfig, means: BuildContext) -> Connector:
+    from standfast.adapters.accounts.mariadb.connector import MariadbConnector, MariadbOptions
 
     options = MariadbOptions(
         host=settings.host,
@@ -115,11 +115,11 @@ def _mariadb(name: str, settings: MariadbDirectoryConfig, means: Means) -> Conne
         ca_file=settings.ca_file,
         limits=limits_of(settings, batch=settings.batch),
     )
-    return MariadbDirectory(name, options, means.new_secrets)
+    return MariadbConnector(name, options, means.new_secrets)
 
 
-def _redis(name: str, settings: RedisDirectoryConfig, means: Means) -> Connector:
-    from standfast.adapters.accounts.redis import RedisDirectory, RedisOptions
+def _redis(name: str, settings: RedisDirectoryConfig, means: BuildContext) -> Connector:
+    from standfast.adapters.accounts.redis import RedisConnector, RedisOptions
 
     options = RedisOptions(
         host=settings.host,
@@ -130,20 +130,20 @@ def _redis(name: str, settings: RedisDirectoryConfig, means: Means) -> Connector
         ca_file=settings.ca_file,
         limits=limits_of(settings, batch=settings.batch),
     )
-    return RedisDirectory(name, options, means.new_secrets)
+    return RedisConnector(name, options, means.new_secrets)
 
 
-def _linux(name: str, settings: LinuxDirectoryConfig, means: Means) -> Connector:
-    from standfast.adapters.accounts.linux import LinuxDirectory, LinuxOptions
+def _linux(name: str, settings: LinuxDirectoryConfig, means: BuildContext) -> Connector:
+    from standfast.adapters.accounts.linux import LinuxConnector, LinuxOptions
 
     options = LinuxOptions(
         command=settings.command, limits=limits_of(settings, batch=settings.batch)
     )
-    return LinuxDirectory(name, options, clock=means.clock)
+    return LinuxConnector(name, options, clock=means.clock)
 
 
 # By kind, each given the settings of that kind.
-_BUILDERS: Mapping[str, Callable[[str, Any, Means], Connector]] = {
+_BUILDERS: Mapping[str, Callable[[str, Any, BuildContext], Connector]] = {
     "scim": _scim,
     "postgresql": _postgresql,
     "openldap": _openldap,

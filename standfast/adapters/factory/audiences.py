@@ -126,7 +126,7 @@ def _of_directory(
 ) -> Audience:
     from standfast.adapters.accounts.scim.user_list import list_users
     from standfast.adapters.audience_sources.scim import scim_audience
-    from standfast.http_client import BoundedHttp
+    from standfast.http_client import HttpClient
 
     directory: Any = config.accounts.get(settings.directory)
     if not isinstance(directory, ScimDirectoryConfig):
@@ -134,7 +134,7 @@ def _of_directory(
             f"an audience is read from [accounts.{settings.directory}], and that is no SCIM "
             "directory here; mend its `directory`"
         )
-    http = BoundedHttp(
+    http = HttpClient(
         verify_tls=directory.verify_tls, ca_file=directory.ca_file, workers=directory.workers
     )
     try:

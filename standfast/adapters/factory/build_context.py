@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from standfast.adapters.accounts.base.new_passwords import NewSecrets
+from standfast.adapters.accounts.base.new_passwords import NewPasswords
 from standfast.config import SecretReference
 from standfast.records import Now
 
@@ -12,9 +12,9 @@ Reveal: TypeAlias = Callable[[SecretReference], str]  # SecretMissing when there
 
 
 @dataclass(frozen=True, kw_only=True)
-class Means:
+class BuildContext:
     """What a connector is built with."""
 
     reveal: Reveal
     clock: Now
-    new_secrets: NewSecrets | None = None  # None: nobody is named who may open new passwords
+    new_secrets: NewPasswords | None = None  # None: nobody is named who may open new passwords

@@ -12,15 +12,15 @@ Rules
 from collections.abc import Sequence
 
 from standfast.adapters.accounts import Connector
-from standfast.adapters.accounts.simulator import MemoryDirectory
+from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
-from standfast.adapters.evidence_sources.simulator import MemoryEvidence
+from standfast.adapters.evidence_sources.simulator import SimulatedEvidenceSource
 from standfast.adapters.factory import NoticeOf, Outside
-from standfast.adapters.factory.exercise_defaults import with_stand_ins
+from standfast.adapters.factory.exercise_defaults import with_exercise_defaults
 from standfast.adapters.procedures import Procedure
-from standfast.adapters.procedures.simulator import MemoryProcedure
+from standfast.adapters.procedures.simulator import SimulatedProcedure
 from standfast.adapters.senders import Sender
-from standfast.adapters.senders.simulator import MemorySender
+from standfast.adapters.senders.simulator import SimulatedSender
 from standfast.config import Config
 from standfast.notices.audience import Audience, Recipient
 from standfast.records import Limits, Mode
@@ -49,7 +49,7 @@ class Exercise(Outside):
         accounts: Sequence[str],
         locked: Sequence[str],
     ) -> None:
-        super().__init__(with_stand_ins(config), custody, notice_of)
+        super().__init__(with_exercise_defaults(config), custody, notice_of)
         self._accounts = accounts
         self._locked = frozenset(locked)
 
@@ -68,16 +68,16 @@ class Exercise(Outside):
             directory, _, inner = account.rpartition(":")
             if (directory or first) == name:
                 states[inner] = f"{name}:{inner}" not in self._locked
-        return MemoryDirectory(name, states, limits=_LIMITS)
+        return SimulatedConnector(name, states, limits=_LIMITS)
 
     def _build_source(self, name: str) -> EvidenceSource:
-        return MemoryEvidence(name=name)
+        return SimulatedEvidenceSource(name=name)
 
     def _build_sender(self, name: str) -> Sender:
-        return MemorySender(name=name, limits=_LIMITS, is_postal=self.prints(name))
+        return SimulatedSender(name=name, limits=_LIMITS, is_postal=self.prints(name))
 
     def _build_procedure(self, name: str) -> Procedure:
-        return MemoryProcedure(name)
+        return SimulatedProcedure(name)
 
     def _read_audience(self, name: str) -> Audience:
         people = tuple(

@@ -19,7 +19,7 @@ from standfast.config.value_types import SecretReference
 NAME = "stand-in"
 
 
-def with_stand_ins(config: Config) -> Config:
+def with_exercise_defaults(config: Config) -> Config:
     """Give the configuration with a stand-in wherever it has no directory, log or sender."""
     stand_ins = {
         "accounts": ScimDirectoryConfig(

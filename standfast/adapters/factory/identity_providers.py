@@ -8,7 +8,7 @@ from typing import Any
 
 from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.oauth_token_revocation import TokenProbe, TokenRevocation
-from standfast.adapters.factory.build_context import Means, Reveal
+from standfast.adapters.factory.build_context import BuildContext, Reveal
 from standfast.config.sections.identity_providers import (
     AmazonConnectConfig,
     AwsConfig,
@@ -53,7 +53,7 @@ def probe_of(settings: ScimProbeConfig | None, reveal: Reveal) -> TokenProbe | N
     return TokenProbe(url=settings.url, control_token=reveal(settings.control_token))
 
 
-def _glewlwyd(name: str, settings: GlewlwydConfig, means: Means) -> Connector:
+def _glewlwyd(name: str, settings: GlewlwydConfig, means: BuildContext) -> Connector:
     from standfast.adapters.accounts.glewlwyd import Glewlwyd, GlewlwydOptions
 
     options = GlewlwydOptions(
@@ -86,21 +86,21 @@ def _aws(settings: AwsConfig, reveal: Reveal) -> dict[str, Any]:
     }
 
 
-def _aws_iam(name: str, settings: AwsIamConfig, means: Means) -> Connector:
+def _aws_iam(name: str, settings: AwsIamConfig, means: BuildContext) -> Connector:
     from standfast.adapters.accounts.aws_iam import AwsIam
     from standfast.adapters.accounts.base.aws_client import AwsOptions
 
     return AwsIam(name, AwsOptions(**_aws(settings, means.reveal)), clock=means.clock)
 
 
-def _cognito(name: str, settings: CognitoConfig, means: Means) -> Connector:
+def _cognito(name: str, settings: CognitoConfig, means: BuildContext) -> Connector:
     from standfast.adapters.accounts.cognito import Cognito, CognitoOptions
 
     options = CognitoOptions(user_pool_id=settings.user_pool_id, **_aws(settings, means.reveal))
     return Cognito(name, options)
 
 
-def _amazon_connect(name: str, settings: AmazonConnectConfig, means: Means) -> Connector:
+def _amazon_connect(name: str, settings: AmazonConnectConfig, means: BuildContext) -> Connector:
     from standfast.adapters.accounts.amazon_connect import AmazonConnect, AmazonConnectOptions
 
     options = AmazonConnectOptions(
@@ -113,7 +113,7 @@ def _amazon_connect(name: str, settings: AmazonConnectConfig, means: Means) -> C
     return AmazonConnect(name, options)
 
 
-def _okta(name: str, settings: OktaConfig, means: Means) -> Connector:
+def _okta(name: str, settings: OktaConfig, means: BuildContext) -> Connector:
     from standfast.adapters.accounts.okta import Okta, OktaOptions
 
     options = OktaOptions(
@@ -126,7 +126,7 @@ def _okta(name: str, settings: OktaConfig, means: Means) -> Connector:
     return Okta(name, settings.url, options, clock=means.clock)
 
 
-def _entra(name: str, settings: EntraConfig, means: Means) -> Connector:
+def _entra(name: str, settings: EntraConfig, means: BuildContext) -> Connector:
     from standfast.adapters.accounts.entra import Entra, EntraOptions
 
     options = EntraOptions(
@@ -140,7 +140,7 @@ def _entra(name: str, settings: EntraConfig, means: Means) -> Connector:
     return Entra(name, options, clock=means.clock)
 
 
-def _google_workspace(name: str, settings: GoogleWorkspaceConfig, means: Means) -> Connector:
+def _google_workspace(name: str, settings: GoogleWorkspaceConfig, means: BuildContext) -> Connector:
     from standfast.adapters.accounts.google_workspace import GoogleWorkspace, GoogleWorkspaceOptions
 
     options = GoogleWorkspaceOptions(
@@ -153,7 +153,7 @@ def _google_workspace(name: str, settings: GoogleWorkspaceConfig, means: Means) 
 
 
 # By kind, each given the settings of that kind.
-PROVIDERS: Mapping[str, Callable[[str, Any, Means], Connector]] = {
+PROVIDERS: Mapping[str, Callable[[str, Any, BuildContext], Connector]] = {
     "glewlwyd": _glewlwyd,
     "aws_iam": _aws_iam,
     "cognito": _cognito,

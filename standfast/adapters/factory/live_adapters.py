@@ -14,7 +14,7 @@ from standfast.adapters.evidence_sources import Custody, EvidenceSource
 from standfast.adapters.evidence_sources.files import FilesEvidence
 from standfast.adapters.factory import NoticeOf, Outside
 from standfast.adapters.factory.audiences import Restored
-from standfast.adapters.factory.build_context import Means
+from standfast.adapters.factory.build_context import BuildContext
 from standfast.adapters.factory.password_rotation import new_secrets
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.senders import Sender
@@ -92,9 +92,9 @@ class Live(Outside):
         return read_audience(self.config, name, self._reveal, self._restored, today)
 
     @cached_property
-    def _means(self) -> Means:
+    def _means(self) -> BuildContext:
         secrets = new_secrets(self.config.rotation, self._clock)
-        return Means(reveal=self._reveal, clock=self._clock, new_secrets=secrets)
+        return BuildContext(reveal=self._reveal, clock=self._clock, new_secrets=secrets)
 
     def _reveal(self, reference: SecretReference) -> str:
         return self._resolver.resolve(reference).reveal()

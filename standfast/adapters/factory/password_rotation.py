@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from standfast.adapters.accounts.base.new_passwords import NewSecrets
+from standfast.adapters.accounts.base.new_passwords import NewPasswords
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.errors import ConfigurationError
 from standfast.records import Now
 
 
-def new_secrets(settings: RotationConfig | None, clock: Now) -> NewSecrets | None:
+def new_secrets(settings: RotationConfig | None, clock: Now) -> NewPasswords | None:
     """Say where they go; None where nobody is named.
 
     The keys are read when the first is sealed: one that is mistyped keeps nobody from locking.
@@ -21,7 +21,7 @@ def new_secrets(settings: RotationConfig | None, clock: Now) -> NewSecrets | Non
 
         return bytes(pyrage.encrypt(plain, read_recipients(settings.recipients)))
 
-    return NewSecrets(settings.folder, seal, clock)
+    return NewPasswords(settings.folder, seal, clock)
 
 
 def read_recipients(keys: Sequence[str]) -> list[object]:

@@ -131,12 +131,12 @@ def _letters(
     clock: Now,
 ) -> Sender:
     from standfast.adapters.senders.letters import LettersOptions, LettersSender
-    from standfast.evidence.durable_files import make_private, write_whole
+    from standfast.evidence.durable_files import make_private, write_atomically
 
     def write(path: Path, content: bytes) -> None:
         make_private(path.parent)
         path.parent.chmod(0o700)  # also a folder that somebody else made
-        write_whole(path, content)
+        write_atomically(path, content)
 
     options = LettersOptions(
         folder=settings.folder,

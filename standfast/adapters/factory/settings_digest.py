@@ -17,7 +17,7 @@ from standfast.records import Json, digest
 _SECTIONS = ("commands", "requests")
 
 
-def adapter_settings(config: Config, verb: str, connector: str) -> Mapping[str, str]:
+def adapter_settings_digests(config: Config, verb: str, connector: str) -> Mapping[str, str]:
     """Return the digest of the settings of an adapter, and of those that it hands on to.
 
     By the adapter's name. Empty for an act of the program itself, which has no settings.

@@ -28,7 +28,7 @@ from standfast.adapters.procedures.parameters import (
     read_parameters,
 )
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import Answer, BoundedHttp, Deadline, NotSent, fits_a_header
+from standfast.http_client import Answer, Deadline, HttpClient, NotSent, fits_a_header
 from standfast.records import EffectState, Json, JsonObject, Limits, Now, Order, Result
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -105,7 +105,7 @@ class Request(Procedure):
             per_second=options.per_second,
             timeout_seconds=options.timeout_seconds,
         )
-        self._http = BoundedHttp(
+        self._http = HttpClient(
             verify_tls=options.verify_tls,
             ca_file=options.ca_file,
             workers=options.workers,

@@ -13,7 +13,7 @@ from standfast.adapters.procedures.parameters import Parameter, parameters_of, r
 from standfast.records import EffectState, JsonObject, Limits, Order, Result, digest
 
 
-class MemoryProcedure(Procedure):
+class SimulatedProcedure(Procedure):
     """Pretends; with `parameters`, judges them as the real one would."""
 
     can_observe = True

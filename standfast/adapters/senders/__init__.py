@@ -75,7 +75,7 @@ class Sender(ABC):
         refused = {
             position: Result(target=message.address, state=EffectState.REFUSED, reason=reason)
             for position, message in enumerate(messages)
-            if (reason := self.why_no_address(message.address) or why_unsendable(message))
+            if (reason := self.why_no_address(message.address) or sending_obstacle(message))
         }
         fit = [message for position, message in enumerate(messages) if position not in refused]
         sent = iter(self._send_checked(fit) if fit else ())
@@ -120,7 +120,7 @@ class Sender(ABC):
     def _send(self, messages: Sequence[Message]) -> list[Result]: ...
 
 
-def why_unsendable(message: Message) -> str:
+def sending_obstacle(message: Message) -> str:
     """Say why a message must not reach any channel, or nothing when it may."""
     if not _TOKEN.fullmatch(message.token) or len(message.token) > 120:
         return "the token cannot stand in a Message-ID"

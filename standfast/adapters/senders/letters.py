@@ -107,7 +107,7 @@ class LettersSender(Sender):
 
     def why_no_address(self, address: str) -> str:
         """Say why a letter cannot go there: an address is some lines, each of them visible."""
-        return why_no_letter(address)
+        return letter_obstacle(address)
 
     def reach(self) -> None:
         """Raise Unavailable when nothing could be written into the folder."""
@@ -188,7 +188,7 @@ def mark_of(token: str) -> str:
     return token[:MARK_LENGTH]
 
 
-def why_no_letter(address: str) -> str:
+def letter_obstacle(address: str) -> str:
     """Say why a letter cannot go to an address, or nothing when it can."""
     lines = address.split("\n")
     if len(lines) < 2:

@@ -8,7 +8,7 @@ from standfast.notices.plain_text import begins_encoded_word, is_one_line
 
 
 @dataclass(frozen=True, kw_only=True)
-class Letterhead:
+class MailIdentity:
     """The address in From, the name beside it (may be empty), and where answers go."""
 
     address: Address
@@ -18,11 +18,11 @@ class Letterhead:
 
 def letterhead(
     sender: str, *, address: str, name: str = "", reply_to: str | None = None
-) -> Letterhead:
+) -> MailIdentity:
     """Check what the settings of a sender say; `ConfigurationError` names the key that is wrong."""
     if not is_one_line(name) or begins_encoded_word(name):
         raise misfit(sender, "from_name", "must be one visible line and have no =? in it")
-    return Letterhead(
+    return MailIdentity(
         address=_own(sender, "sender_address", address),
         name=name,
         reply_to=None if reply_to is None else _own(sender, "reply_to", reply_to),

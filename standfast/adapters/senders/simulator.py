@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from standfast.adapters.senders import Message, Sender
-from standfast.adapters.senders.letters import why_no_letter
+from standfast.adapters.senders.letters import letter_obstacle
 from standfast.records import EffectState, Limits, Result
 
 
@@ -28,7 +28,7 @@ class Answer:
 TAKEN = Answer(state=EffectState.DONE, is_taken=True)
 
 
-class MemorySender(Sender):
+class SimulatedSender(Sender):
     """Keeps messages in memory; safe to call from several threads."""
 
     def __init__(
@@ -52,7 +52,7 @@ class MemorySender(Sender):
 
     def why_no_address(self, address: str) -> str:
         """Say why the channel that this stands for could not carry anything there."""
-        return why_no_letter(address) if self._is_postal else super().why_no_address(address)
+        return letter_obstacle(address) if self._is_postal else super().why_no_address(address)
 
     def find(self, tokens: Sequence[str]) -> list[bool | None]:
         """Was each message taken on?"""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from standfast.cli.backups import recovery_point_contents, replication, retention
 from standfast.cli.backups.backup_summary import backup_lines
 from standfast.cli.backups.database_restore_summary import lines_of
-from standfast.cli.backups.restore_summary import restored_lines
-from standfast.cli.backups.verification_summary import verified_lines
+from standfast.cli.backups.restore_summary import restore_summary_lines
+from standfast.cli.backups.verification_summary import verification_summary_lines
 from standfast.cli.key_ceremonies import custodian, key_record_copies, owner
 from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
 from standfast.cli.terminal.invocation import Call
@@ -147,14 +147,14 @@ def run(
     statuses: list[ExitStatus] = []
     damaged = read_report(distrust)
     is_key_missing = False
-    with call.place(needs_ledger=False) as place:
-        names = list(place.config.backup.sets) if set_name is None else [set_name]
+    with call.installation(needs_ledger=False) as installation:
+        names = list(installation.config.backup.sets) if set_name is None else [set_name]
         if not names:
             raise UsageError("nothing is backed up: add [backup.sets.NAME] to the configuration")
         for name in names:
             try:
                 with _shown_late(call, f"backing up {name}") as report:
-                    outcome = run_backup(place, name, "direct", report, distrust=damaged)
+                    outcome = run_backup(installation, name, "direct", report, distrust=damaged)
             except StandfastError as error:
                 if len(names) == 1:
                     raise
@@ -192,9 +192,9 @@ def list_points(
     """List the recovery points, newest last. With an identity also what is sealed in each."""
     from standfast.usecases.backups import recovery_point_contents as contents
 
-    with call.place(needs_ledger=False) as place:
-        listed = contents.list_points(place, set_name, identity)
-        zone = place.config.organisation.time_zone
+    with call.installation(needs_ledger=False) as installation:
+        listed = contents.list_points(installation, set_name, identity)
+        zone = installation.config.organisation.time_zone
     rows = [
         [
             point.name,
@@ -286,8 +286,10 @@ def restore(
             replaces=replaces,
             has_globals=has_globals,
         )
-        with call.place(needs_ledger=False) as place, call.progress() as tell:
-            taken = restore_into(place, request, identity, _shown(tell, f"restoring {point}"))
+        with call.installation(needs_ledger=False) as installation, call.progress() as tell:
+            taken = restore_into(
+                installation, request, identity, _shown(tell, f"restoring {point}")
+            )
         call.say(taken.as_json(), lines_of(taken))
         return taken.exit_status
     if to is None or replaces or has_globals:
@@ -300,11 +302,11 @@ def restore(
 
     try:
         with (
-            call.place(needs_ledger=False) as place,
+            call.installation(needs_ledger=False) as installation,
             _shown_late(call, f"restoring {point}") as report,
         ):
             outcome = folder_restore.restore(
-                place,
+                installation,
                 point,
                 to,
                 identity,
@@ -317,7 +319,7 @@ def restore(
     except KeyboardInterrupt as error:
         error.add_note("stopped: the same command goes on from what is restored")
         raise
-    call.say(outcome.as_json(), restored_lines(outcome))
+    call.say(outcome.as_json(), restore_summary_lines(outcome))
     return outcome.exit_status
 
 
@@ -361,11 +363,11 @@ def verify(
     from standfast.usecases.backups import verification
 
     chosen = verification.sample_of(sample, confidence, damage)
-    with call.place(needs_ledger=False) as place, call.progress() as tell:
+    with call.installation(needs_ledger=False) as installation, call.progress() as tell:
         outcome = verification.verify(
-            place, read, identity, _shown(tell, "verifying"), sample=chosen
+            installation, read, identity, _shown(tell, "verifying"), sample=chosen
         )
-    call.say(outcome.as_json(), verified_lines(outcome))
+    call.say(outcome.as_json(), verification_summary_lines(outcome))
     return outcome.exit_status
 
 

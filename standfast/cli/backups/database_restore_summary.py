@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from standfast.cli.backups.restore_summary import (
     WHERE_ELSE,
-    ahead_lines,
-    lacking_lines,
+    clock_ahead_lines,
+    incomplete_lines,
     newer_lines,
     unrecorded_lines,
 )
@@ -15,10 +15,13 @@ from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
 if TYPE_CHECKING:
-    from standfast.usecases.backups.database_restore import DumpOutcome, IntoOutcome
+    from standfast.usecases.backups.database_restore import (
+        DatabaseRestoreOutcome,
+        DumpRestoreOutcome,
+    )
 
 
-def lines_of(outcome: "IntoOutcome") -> list[Line]:
+def lines_of(outcome: "DatabaseRestoreOutcome") -> list[Line]:
     """Say what the server took, what it did not, and what to do about it."""
     lines: list[Line] = [
         f"{outcome.point.name} ({outcome.point.set_name}) into {outcome.into}:",
@@ -33,9 +36,9 @@ def lines_of(outcome: "IntoOutcome") -> list[Line]:
             lines.append(Table(rows=[[one] for one in dump.taken.problems], indent=2))
         if dump.taken is not None and dump.taken.kept_as is not None:
             lines.append(f"What stood there before is kept as {dump.taken.kept_as}.")
-    lines += lacking_lines(outcome.lacking)
+    lines += incomplete_lines(outcome.lacking)
     lines += newer_lines(outcome.newer_damaged)
-    lines += ahead_lines(outcome.point, is_dated_ahead=outcome.is_dated_ahead)
+    lines += clock_ahead_lines(outcome.point, is_dated_ahead=outcome.is_dated_ahead)
     lines += unrecorded_lines(outcome.unrecorded)
     if not outcome.is_confined:
         lines.append(
@@ -45,14 +48,14 @@ def lines_of(outcome: "IntoOutcome") -> list[Line]:
     return lines
 
 
-def _row(dump: "DumpOutcome") -> list[str]:
+def _row(dump: "DumpRestoreOutcome") -> list[str]:
     if dump.taken is None:
         return [dump.path, "not restored", ""]
     where = f"database {dump.taken.database}" if dump.taken.database else "roles and users"
     return [dump.path, where, size(dump.taken.bytes)]
 
 
-def _next(outcome: "IntoOutcome") -> str:
+def _next(outcome: "DatabaseRestoreOutcome") -> str:
     status = outcome.exit_status
     if status is ExitStatus.DONE:
         return "Next: let the application look, before anybody is let in."

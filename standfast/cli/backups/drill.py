@@ -14,7 +14,7 @@ from standfast.plurals import counted
 
 if TYPE_CHECKING:
     from backup.records import Progress
-    from standfast.continuity.recovery_objectives import Judgement
+    from standfast.continuity.recovery_objectives import ObjectiveResult
     from standfast.usecases.drills.outcome import DrillOutcome
 
 _BASIS = {
@@ -75,13 +75,13 @@ def run(
     """
     from standfast.usecases.drills.restore_drill import run_drill
 
-    with call.place() as place, call.progress() as tell:
+    with call.installation() as installation, call.progress() as tell:
 
         def shown(progress: "Progress") -> None:
             tell(f"restoring {set_name} (MiB)", progress.bytes_done >> 20, 0)
 
         outcome = run_drill(
-            place, set_name, identity, point, "direct", shown, keep=keep, compares=compare
+            installation, set_name, identity, point, "direct", shown, keep=keep, compares=compare
         )
     call.say(outcome.as_json(), lines_of(outcome))
     return outcome.exit_status
@@ -94,9 +94,9 @@ def list_drills(
     """List the drills, and check their reports."""
     from standfast.usecases.drills.drill_history import list_drills as listed_drills
 
-    with call.place() as place:
-        listed = listed_drills(place, set_name)
-        zone = place.config.organisation.time_zone
+    with call.installation() as installation:
+        listed = listed_drills(installation, set_name)
+        zone = installation.config.organisation.time_zone
     rows = [
         [
             second(run.started_at, zone),
@@ -190,7 +190,7 @@ def lines_of(outcome: "DrillOutcome") -> list[Line]:
     return lines
 
 
-def _judged(one: "Judgement") -> str:
+def _judged(one: "ObjectiveResult") -> str:
     """Say which of the two promises of a service was kept."""
     beyond = ""
     if one.mtpd_ms is not None and one.is_beyond_mtpd:

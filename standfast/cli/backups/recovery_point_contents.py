@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from standfast.cli.backups.restore_summary import unrecorded_lines
 from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
 from standfast.cli.terminal.invocation import Call
-from standfast.cli.terminal.output import Line, Table, drop_rest, print_error
+from standfast.cli.terminal.output import Line, Table, discard_output, print_error
 from standfast.cli.terminal.units import size
 from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import second
@@ -76,9 +76,9 @@ def ls(
     """List a folder of a recovery point."""
     from standfast.usecases.backups import recovery_point_contents as contents
 
-    with call.place(needs_ledger=False) as place:
-        listing = contents.list_folder(place, point, folder, identity, set_name)
-        zone = place.config.organisation.time_zone
+    with call.installation(needs_ledger=False) as installation:
+        listing = contents.list_folder(installation, point, folder, identity, set_name)
+        zone = installation.config.organisation.time_zone
     rows = [
         [
             f"{entry.mode:04o}",
@@ -111,11 +111,11 @@ def find(
     """Find which recovery points hold a file, in which versions."""
     from standfast.usecases.backups import recovery_point_contents as contents
 
-    with call.place(needs_ledger=False) as place:
+    with call.installation(needs_ledger=False) as installation:
         findings = contents.find_paths(
-            place, patterns, identity, set_name, in_all_points=in_all_points
+            installation, patterns, identity, set_name, in_all_points=in_all_points
         )
-        zone = place.config.organisation.time_zone
+        zone = installation.config.organisation.time_zone
     lines: list[Line] = []
     if findings.found:
         rows = [
@@ -150,8 +150,10 @@ def diff(
     """Compare two recovery points: + added, - removed, M changed."""
     from standfast.usecases.backups import recovery_point_contents as contents
 
-    with call.place(needs_ledger=False) as place:
-        compared = contents.compare_points(place, before, after, identity, patterns or (), set_name)
+    with call.installation(needs_ledger=False) as installation:
+        compared = contents.compare_points(
+            installation, before, after, identity, patterns or (), set_name
+        )
     rows = [
         [_SIGNS[one.change], _sizes(one), one.path, ", ".join(one.aspects)]
         for one in compared.differences
@@ -170,7 +172,7 @@ def to_standard_output(
     call: Call, point: str, patterns: list[str], identity: Path | None, set_name: str | None
 ) -> ExitStatus:
     """Write one file of a point to standard output, and nothing else there."""
-    from standfast.usecases.backups.recovery_point_contents import give_file
+    from standfast.usecases.backups.recovery_point_contents import write_file_to
 
     if call.as_json:
         raise UsageError("--to - writes the file's content, and no JSON: leave one of the two out")
@@ -180,8 +182,8 @@ def to_standard_output(
         raise UsageError(
             "standard output is closed: send it to a file or a program, then run again"
         )
-    with call.place(needs_ledger=False) as place:
-        unrecorded = give_file(place, point, patterns[0], identity, _write, set_name)
+    with call.installation(needs_ledger=False) as installation:
+        unrecorded = write_file_to(installation, point, patterns[0], identity, _write, set_name)
     for line in unrecorded_lines(unrecorded):
         print_error(str(line))
     return ExitStatus.DONE
@@ -192,7 +194,7 @@ def _write(piece: bytes) -> None:
         sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()  # now, while a failure still counts as the restore's
     except OSError:
-        drop_rest(sys.stdout)
+        discard_output(sys.stdout)
         raise
 
 

@@ -51,7 +51,7 @@ def copy(
     ] = False,
 ) -> ExitStatus:
     """Copy the vault to a second site, without any key; only what is new is read."""
-    from standfast.usecases.backups.replication import copy_to_second_site
+    from standfast.usecases.backups.replication import replicate_to_second_site
     from standfast.usecases.key_ceremonies.owner_operations import open_stores
 
     stores = open_stores(call.config_file, call.env)
@@ -60,7 +60,7 @@ def copy(
         def shown(progress: "Progress") -> None:
             tell(f"copying to {to} (MiB)", progress.bytes_done >> 20, 0)
 
-        outcome = copy_to_second_site(stores, to, with_keys=keys, progress=shown)
+        outcome = replicate_to_second_site(stores, to, with_keys=keys, progress=shown)
     call.say(outcome.as_json(), _copy_lines(outcome))
     return outcome.exit_status
 

@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from backup.records import Point, RestoreResult
-    from standfast.usecases.backups.incomplete_points import Lacking
+    from standfast.usecases.backups.incomplete_points import IncompletePoint
     from standfast.usecases.backups.outcomes import RestoreOutcome
 
 WHERE_ELSE = "Next: `standfast backup list` shows the points before; they may have what lacks."
 _SHOWN = 20  # what could not be restored is all in the document; a person sees the first
 
 
-def restored_lines(outcome: "RestoreOutcome") -> list[Line]:
+def restore_summary_lines(outcome: "RestoreOutcome") -> list[Line]:
     """Say what came back, from where else it had to be taken, and what did not come."""
     result = outcome.result
     if outcome.has_found_nothing:
         return [
             f"Nothing is restored: {outcome.point.name} ({outcome.point.set_name}) has nothing of",
             Table(rows=[[problem.path] for problem in result.problems[:_SHOWN]], indent=2),
-            *lacking_lines(outcome.lacking),
+            *incomplete_lines(outcome.lacking),
             WHERE_ELSE
             if outcome.lacking.is_any
             else f"Next: `standfast backup ls {outcome.point.name} --identity FILE` shows what it "
@@ -57,9 +57,9 @@ def restored_lines(outcome: "RestoreOutcome") -> list[Line]:
         ]
         more = len(result.problems) - _SHOWN
         lines += [f"  … and {more:,} more; --json has them"] if more > 0 else []
-    lines += lacking_lines(outcome.lacking)
+    lines += incomplete_lines(outcome.lacking)
     lines += newer_lines(outcome.newer_damaged)
-    lines += ahead_lines(outcome.point, is_dated_ahead=outcome.is_dated_ahead)
+    lines += clock_ahead_lines(outcome.point, is_dated_ahead=outcome.is_dated_ahead)
     lines += unrecorded_lines(outcome.unrecorded)
     if outcome.is_damaged or result.healed or outcome.newer_damaged:
         lines.append("Next: `standfast backup verify --read` names what is damaged in the vault.")
@@ -68,7 +68,7 @@ def restored_lines(outcome: "RestoreOutcome") -> list[Line]:
     return lines
 
 
-def lacking_lines(lacking: "Lacking") -> list[Line]:
+def incomplete_lines(lacking: "IncompletePoint") -> list[Line]:
     """Say what the point itself lacks of what was asked for."""
     lines: list[Line] = []
     if lacking.is_interim:
@@ -99,7 +99,7 @@ def newer_lines(newer_damaged: "Sequence[str]") -> list[Line]:
     return [f"It may not be the latest: what came after it is not what was written ({names})."]
 
 
-def ahead_lines(point: "Point", *, is_dated_ahead: bool) -> list[Line]:
+def clock_ahead_lines(point: "Point", *, is_dated_ahead: bool) -> list[Line]:
     """Say that the latest may be so by a wrong clock only."""
     if not is_dated_ahead:
         return []

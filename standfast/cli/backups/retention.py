@@ -9,13 +9,13 @@ from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.units import size
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
-from standfast.suggestions import there_are
+from standfast.suggestions import known_names_hint
 
 if TYPE_CHECKING:
-    from backup.retention.retention_run import KeepResult
-    from backup.retention.storage_forecast import Share, Stock
+    from backup.retention.retention_run import RetentionResult
+    from backup.retention.storage_forecast import Share, StorageForecast
     from standfast.usecases.backups.retention import KeepOutcome
-    from standfast.usecases.core.installation import Place
+    from standfast.usecases.core.installation import Installation
 
 _SHOWN = 20
 _RUN, _PLAN, _STATUS, _HOLD, _RELEASE = "run", "plan", "status", "hold", "release"
@@ -89,13 +89,13 @@ def keep(
         )
     if most is not None and not 0 <= most <= 100:
         raise UsageError("--most is a number of percent, 0 to 100")
-    with call.place() as place:
+    with call.installation() as installation:
         if name is not None:
-            return _hold(call, place, action, name)
+            return _hold(call, installation, action, name)
         act = retention.keep if action == _RUN and not dry_run else retention.plan
         with call.progress() as tell:
             outcome = act(
-                place,
+                installation,
                 distrust=distrust,
                 is_clock_right=clock_is_right,
                 most_percent=most,
@@ -108,18 +108,20 @@ def keep(
     return ExitStatus.DONE if is_answer else outcome.exit_status
 
 
-def _hold(call: Call, place: "Place", action: str, name: str) -> ExitStatus:
+def _hold(call: Call, installation: "Installation", action: str, name: str) -> ExitStatus:
     from standfast.usecases.backups import retention_holds
 
-    elsewhere = {one.name: one.machine for one in retention_holds.standing(place) if one.machine}
+    elsewhere = {
+        one.name: one.machine for one in retention_holds.standing(installation) if one.machine
+    }
     if action == _HOLD:
-        retention_holds.put_hold(place, name)
-    elif retention_holds.stands(place, name):
-        retention_holds.release_hold(place, name)
+        retention_holds.create_hold(installation, name)
+    elif retention_holds.stands(installation, name):
+        retention_holds.release_hold(installation, name)
     else:
-        standing = [one.name for one in retention_holds.standing(place)]
-        raise UsageError(f"there is no hold {name}; {there_are(name, standing)}")
-    standing = [one.name for one in retention_holds.standing(place)]
+        standing = [one.name for one in retention_holds.standing(installation)]
+        raise UsageError(f"there is no hold {name}; {known_names_hint(name, standing)}")
+    standing = [one.name for one in retention_holds.standing(installation)]
     told = f"Held for {', '.join(standing)}: nothing expires." if standing else "Nothing is held."
     lines: list[Line] = [told]
     if action == _RELEASE and name in elsewhere:
@@ -164,7 +166,7 @@ def _lines(outcome: "KeepOutcome") -> list[Line]:
     return lines
 
 
-def _locked_lines(result: "KeepResult") -> list[Line]:
+def _locked_lines(result: "RetentionResult") -> list[Line]:
     if not result.locked:
         return []
     last = max(one.until for one in result.locked)
@@ -205,7 +207,7 @@ def _status_lines(outcome: "KeepOutcome") -> list[Line]:
     return lines
 
 
-def _forecast(stock: "Stock") -> list[Line]:
+def _forecast(stock: "StorageForecast") -> list[Line]:
     if not stock.free_by:
         return []
     total = stock.live.size_bytes + sum(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from standfast.usecases.backups.verification import VerifyOutcome
 
 
-def verified_lines(outcome: "VerifyOutcome") -> list[Line]:
+def verification_summary_lines(outcome: "VerifyOutcome") -> list[Line]:
     """Say how deep it looked, what it found and what to do about it."""
     report = outcome.report
     depth = "every byte read" if outcome.is_read else "signatures and sizes"

@@ -40,12 +40,12 @@ def feed(
         return _listed(call, revoke)
     from standfast.usecases.deadlines.calendar_subscriptions import make_address, revoke_address
 
-    with call.place() as place:
+    with call.installation() as installation:
         if revoke:
-            revoke_address(place, name)
+            revoke_address(installation, name)
             call.say({"revoked": name}, [f"The address of {name} opens nothing any more."])
             return ExitStatus.DONE
-        path, served = make_address(place, name), place.config.serve
+        path, served = make_address(installation, name), installation.config.serve
     host = f"[{served.host}]" if ":" in served.host else served.host
     address = f"http://{host}:{served.port}{path}"
     call.say(
@@ -65,8 +65,8 @@ def _listed(call: Call, revoke: bool) -> ExitStatus:
 
     if revoke:
         raise UsageError("say whose address: `standfast deadline feed NAME --revoke`")
-    with call.place() as place:
-        found = subscribers(place)
+    with call.installation() as installation:
+        found = subscribers(installation)
     rows = [[name, f"since {made_at:%Y-%m-%d}"] for name, made_at in sorted(found.items())]
     lines: list[Line] = (
         [Table(rows=rows)]

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def clock_lines(clock: "Clock", now: datetime, zone: str) -> list[Line]:
     """Give one clock as a person reads it: a heading and what is known below it."""
     one = clock.obligation
-    rows = [["due", due_words(clock, now, zone)]]
+    rows = [["due", due_text(clock, now, zone)]]
     if clock.started_at is not None:
         rows.append(["from", f"{clock.started_by}, {minute(clock.started_at, zone)}"])
-    rows.append(["rule", f"{one.citation}: {limit_words(one)}"])
+    rows.append(["rule", f"{one.citation}: {limit_text(one)}"])
     if clock.because:
         rows.append(["because", clock.because])
     rows += [["may not go yet", _block(block.reason, block.until, zone)] for block in clock.blocks]
@@ -41,7 +41,7 @@ def standing_words(clock: "Clock") -> str:
     return clock.standing.value.replace("_", " ")
 
 
-def limit_words(one: "Obligation") -> str:
+def limit_text(one: "Obligation") -> str:
     """Say a rule's number and what it counts from."""
     limit = one.limit
     number = f"{limit.value} {limit.unit.replace('_', ' ')}" if limit.value and limit.unit else ""
@@ -49,7 +49,7 @@ def limit_words(one: "Obligation") -> str:
     return ", ".join(part for part in (number, start, limit.also) if part)
 
 
-def due_words(clock: "Clock", now: datetime, zone: str) -> str:
+def due_text(clock: "Clock", now: datetime, zone: str) -> str:
     """Say when a duty is due, strictly first, in the time of a zone."""
     from standfast.deadlines.obligations import Kind
 
@@ -76,7 +76,7 @@ def _block(reason: str, until: datetime | None, zone: str) -> str:
     return f"{reason}; until {minute(until, zone)}" if until else reason
 
 
-def clock_json(clock: "Clock") -> JsonObject:
+def clock_document(clock: "Clock") -> JsonObject:
     """Give one clock as part of a JSON document."""
     one = clock.obligation
     due: Json = None

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 from standfast.cli.deadlines.calendar_subscriptions import add_feed_to
-from standfast.cli.deadlines.clock_text import clock_json, clock_lines, limit_words
+from standfast.cli.deadlines.clock_text import clock_document, clock_lines, limit_text
 from standfast.cli.deadlines.incident_facts import Duty, add_facts_to
-from standfast.cli.incidents.incident_arguments import IncidentArgument, the_incident
+from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
 from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
@@ -83,10 +83,10 @@ def list_deadlines(
     from standfast.deadlines.legal_clocks import Standing
     from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open
 
-    with call.place() as place:
-        incident, _ = the_incident(place, incident)
-        clocks = incident_clocks(place, incident)
-        now, zone = place.clock(), place.config.organisation.time_zone
+    with call.installation() as installation:
+        incident, _ = resolve_incident(installation, incident)
+        clocks = incident_clocks(installation, incident)
+        now, zone = installation.clock(), installation.config.organisation.time_zone
         if not clocks:
             raise UsageError(
                 "no law is configured here: name your places and trades in [deadlines]"
@@ -105,7 +105,7 @@ def list_deadlines(
     document: JsonObject = {
         "incident": incident,
         "exit_status": int(status),
-        "clocks": [clock_json(clock) for clock in clocks],
+        "clocks": [clock_document(clock) for clock in clocks],
         "note": NOT_ADVICE,
     }
     lines.append(NOT_ADVICE)
@@ -130,10 +130,12 @@ def form(
     from standfast.usecases.deadlines.legal_clocks import filled_form
     from standfast.usecases.reports.result_pages import heading
 
-    with call.place() as place:
-        incident, (duty,) = the_incident(place, incident, duty, least=1, most=1, takes="DUTY")
-        filled = filled_form(place, incident, duty)
-        page = form_page(filled, heading(place), incident, place.clock())
+    with call.installation() as installation:
+        incident, (duty,) = resolve_incident(
+            installation, incident, duty, least=1, most=1, takes="DUTY"
+        )
+        filled = filled_form(installation, incident, duty)
+        page = form_page(filled, heading(installation), incident, installation.clock())
     out = (to or Path(f"{duty}.html")).absolute()
     write_page(page, out)
     gaps = [field for field in filled.fields if field.is_gap]
@@ -165,9 +167,9 @@ def calendar(
     from standfast.reports.html_page import write_page
     from standfast.usecases.deadlines.calendar_feed import due_calendar
 
-    with call.place() as place:
-        incident, _ = the_incident(place, incident)
-        text, count = due_calendar(place, incident)
+    with call.installation() as installation:
+        incident, _ = resolve_incident(installation, incident)
+        text, count = due_calendar(installation, incident)
     out = (to or Path(f"{incident}.ics")).absolute()
     write_page(text, out)
     call.say({"calendar": str(out), "due": count}, [f"{counted(count, 'due date')} written: {out}"])
@@ -198,7 +200,7 @@ def show(call: Call, duty: Annotated[str, Argument(help="The duty's id.")]) -> E
         ["written in", f"{one.instrument}, {one.section}"],
         ["binds", one.duty_holder],
         ["to tell", f"{one.recipient_name} ({one.recipient.value.replace('_', ' ')})"],
-        ["limit", f"{limit.kind.value.replace('_', ' ')}: {limit_words(one)}"],
+        ["limit", f"{limit.kind.value.replace('_', ' ')}: {limit_text(one)}"],
         ["threshold", one.threshold],
         ["test", one.risk_test],
         ["must hold", "; ".join(one.content)],

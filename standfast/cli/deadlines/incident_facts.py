@@ -4,8 +4,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
-from standfast.cli.deadlines.clock_text import clock_json, due_words, standing_words
-from standfast.cli.incidents.incident_arguments import IncidentArgument, moment_of, the_incident
+from standfast.cli.deadlines.clock_text import clock_document, due_text, standing_words
+from standfast.cli.incidents.incident_arguments import (
+    IncidentArgument,
+    parse_moment,
+    resolve_incident,
+)
 from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
@@ -84,7 +88,7 @@ def fact(
         (incident, name),
         "FACT",
         lambda now, words: Statement(
-            kind=FactKind.TIME, name=words[0], at=moment_of(at), reference=because
+            kind=FactKind.TIME, name=words[0], at=parse_moment(at), reference=because
         ),
     )
 
@@ -92,7 +96,7 @@ def fact(
 def affected(
     call: Call,
     incident: IncidentArgument = None,
-    place: Annotated[
+    installation: Annotated[
         str | None,
         Argument(metavar="PLACE", help="Where they live, as `deadline places` lists it."),
     ] = None,
@@ -105,7 +109,7 @@ def affected(
 
     return _state(
         call,
-        (incident, place, people),
+        (incident, installation, people),
         "PLACE and PEOPLE",
         lambda now, words: Statement(
             kind=FactKind.AFFECTED, name=words[0], count=_number(words[1]), reference=because
@@ -169,7 +173,7 @@ def told(
         lambda now, words: Statement(
             kind=FactKind.TOLD,
             name=words[0],
-            at=None if mistaken else moment_of(at) or now,
+            at=None if mistaken else parse_moment(at) or now,
             is_so=False if mistaken else None,
             reference=receipt,
         ),
@@ -224,7 +228,7 @@ def delay(
         lambda now, words: Statement(
             kind=FactKind.DELAY,
             name=words[0],
-            at=moment_of(until),
+            at=parse_moment(until),
             is_so=False if mistaken else is_judged,
             reference=f"{document}; {because}" if is_judged else document,
         ),
@@ -266,20 +270,23 @@ def _state(
     """
     from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open, state
 
-    with call.place() as place:
-        now, needed = place.clock(), len(words) - 1
-        zone = place.config.organisation.time_zone
-        incident, given = the_incident(place, *words, least=needed, most=needed, takes=takes)
-        before = {clock.obligation.id: clock.due for clock in incident_clocks(place, incident)}
-        is_news = state(place, incident, make(now, given))
-        clocks = [clock for clock in incident_clocks(place, incident) if is_open(clock)]
+    with call.installation() as installation:
+        now, needed = installation.clock(), len(words) - 1
+        zone = installation.config.organisation.time_zone
+        incident, given = resolve_incident(
+            installation, *words, least=needed, most=needed, takes=takes
+        )
+        before = {
+            clock.obligation.id: clock.due for clock in incident_clocks(installation, incident)
+        }
+        is_news = state(installation, incident, make(now, given))
+        clocks = [clock for clock in incident_clocks(installation, incident) if is_open(clock)]
     later = 0
     for clock in clocks:
         was = before.get(clock.obligation.id)
         later += bool(was and clock.due and clock.due.strict > was.strict)
     rows = [
-        [standing_words(clock), due_words(clock, now, zone), clock.obligation.id]
-        for clock in clocks
+        [standing_words(clock), due_text(clock, now, zone), clock.obligation.id] for clock in clocks
     ]
     lines: list[Line] = [
         "It is stated." if is_news else "That was stated before; nothing changed.",
@@ -290,7 +297,7 @@ def _state(
         "incident": incident,
         "is_news": is_news,
         "later": later,
-        "open": [clock_json(clock) for clock in clocks],
+        "open": [clock_document(clock) for clock in clocks],
     }
     call.say(document, lines)
     return ExitStatus.DONE

@@ -81,9 +81,12 @@ def list_evidence(
     """List what was frozen: by incident and source, with its counts."""
     from standfast.usecases.evidence.frozen_folders import list_frozen, seal_key
 
-    with call.place(needs_ledger=False) as place:
-        listed, zone = list_frozen(place, incident), place.config.organisation.time_zone
-        key = seal_key(place.config)
+    with call.installation(needs_ledger=False) as installation:
+        listed, zone = (
+            list_frozen(installation, incident),
+            installation.config.organisation.time_zone,
+        )
+        key = seal_key(installation.config)
     found, status = listed.evidence, listed.exit_status
     rows = [
         [
@@ -122,8 +125,8 @@ def verify(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
     """Hold every copy against its seal, and the seals against the ledger."""
     from standfast.usecases.evidence.frozen_folders import verify_frozen
 
-    with call.place(needs_ledger=False) as place:
-        verified = verify_frozen(place, incident)
+    with call.installation(needs_ledger=False) as installation:
+        verified = verify_frozen(installation, incident)
     found = verified.evidence
     damaged = [one for one in found if one.problems]
     status = verified.exit_status
@@ -164,8 +167,8 @@ def stamp(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
     """
     from standfast.usecases.evidence.time_stamps import stamp_frozen
 
-    with call.place(needs_ledger=False) as place:
-        stamped = stamp_frozen(place, incident)
+    with call.installation(needs_ledger=False) as installation:
+        stamped = stamp_frozen(installation, incident)
     status = ExitStatus.PARTIAL if any(one.problem for one in stamped) else ExitStatus.DONE
     lines = [f"{one.folder}: {one.sentence}" for one in stamped]
     call.say(
@@ -187,8 +190,8 @@ def copy(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
     """
     from standfast.usecases.evidence.frozen_folders import copy_frozen
 
-    with call.place(needs_ledger=False) as place:
-        copied = copy_frozen(place, incident)
+    with call.installation(needs_ledger=False) as installation:
+        copied = copy_frozen(installation, incident)
     status = ExitStatus.PARTIAL if any(one.problem for one in copied) else ExitStatus.DONE
     lines = [
         f"{one.folder}: {one.problem or counted(one.objects, 'object') + ' put, all is there'}"

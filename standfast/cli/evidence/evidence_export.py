@@ -49,9 +49,9 @@ def export(
 
     if unmasked != bool(reason.strip()):
         raise UsageError("--unmasked and --reason TEXT go together: the timeline keeps why")
-    with call.place() as place, call.progress() as tell:
+    with call.installation() as installation, call.progress() as tell:
         exported = export_evidence(
-            place,
+            installation,
             incident,
             to.absolute(),
             unmasked_because=reason.strip(),

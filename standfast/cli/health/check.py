@@ -37,10 +37,10 @@ def check(call: Call) -> ExitStatus:
     you may accept. Nothing is sent, locked, frozen or backed up.
     """
     from standfast.usecases.health.check_results import Verdict
-    from standfast.usecases.health.installation_check import check_place
+    from standfast.usecases.health.installation_check import check_installation
 
     with call.progress() as tell:
-        report = check_place(
+        report = check_installation(
             call.config_file,
             env=call.env,
             progress=lambda done, total: tell("trying each part", done, total),

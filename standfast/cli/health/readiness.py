@@ -41,17 +41,17 @@ def readiness(
     """
     from standfast.usecases.health import readiness as operation
     from standfast.usecases.health.check_results import Verdict
-    from standfast.usecases.health.installation_check import check_place
+    from standfast.usecases.health.installation_check import check_installation
 
-    with call.place() as place:
+    with call.installation() as installation:
         with call.progress() as tell:
-            tried = check_place(
+            tried = check_installation(
                 call.config_file,
                 env=call.env,
                 progress=lambda done, total: tell("trying each part", done, total),
             )
-            seen = operation.readiness(place, tried)
-        out = operation.write_readiness_page(place, seen, to.absolute()) if to else None
+            seen = operation.readiness(installation, tried)
+        out = operation.write_readiness_page(installation, seen, to.absolute()) if to else None
     lines: list[Line] = [f"Could we take a breach tonight? {seen.answer}", ""]
     for question, parts in seen.by_question.items():
         if not parts:

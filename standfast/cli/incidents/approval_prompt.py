@@ -14,11 +14,16 @@ from standfast.errors import ApprovalRefused
 from standfast.plurals import counted
 
 if TYPE_CHECKING:
-    from standfast.usecases.core.installation import Place
+    from standfast.usecases.core.installation import Installation
 
 
-def shown_and_agreed(
-    call: Call, place: "Place", incident_id: str, step: str | None, person: str, digest: str
+def confirm_signature(
+    call: Call,
+    installation: "Installation",
+    incident_id: str,
+    step: str | None,
+    person: str,
+    digest: str,
 ) -> str:
     """Show what would be signed; give its digest when whoever sits here agrees to exactly that.
 
@@ -27,12 +32,12 @@ def shown_and_agreed(
     looked at is none.
     """
     from standfast.playbook.status.next_step import SHOWN
-    from standfast.usecases.approvals.step_decisions import to_sign
+    from standfast.usecases.approvals.step_decisions import signable_decisions
 
     is_asked = not call.as_json and sys.stdin.isatty()
     if digest and not is_asked:
         return digest
-    shown = to_sign(place, incident_id, step)
+    shown = signable_decisions(installation, incident_id, step)
     last = ", and cannot be taken back" if shown.is_irreversible else ""
     left_out = f" {counted(shown.left_out, 'target')} left out." if shown.left_out else ""
     words = f"standfast notice read {incident_id} {shown.step}"

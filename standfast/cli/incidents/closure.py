@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from standfast.cli.incidents.incident_arguments import IncidentArgument, the_incident
+from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
 from standfast.cli.parsing.command_declaration import Argument
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
-from standfast.cli.terminal.passphrase import Mover, PassphraseFile, signed_in
+from standfast.cli.terminal.passphrase import ActingPerson, PassphraseFile, signed_in
 from standfast.errors import ExitStatus
 from standfast.local_time import minute
 from standfast.plurals import counted
@@ -26,7 +26,7 @@ _STAYS = {
 def close(
     call: Call,
     incident: IncidentArgument = None,
-    as_person: Mover = None,
+    as_person: ActingPerson = None,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Close an incident; accounts stay as they are, and legal clocks go on.
@@ -35,17 +35,17 @@ def close(
     """
     from standfast.usecases.incidents.lifecycle import close as end
     from standfast.usecases.incidents.lifecycle import look
-    from standfast.usecases.notice_follow_up.open_recipients import left_undone
+    from standfast.usecases.notice_follow_up.open_recipients import open_recipients
     from standfast.usecases.reports.legal_duties import duties_of
 
-    with call.place() as place:
-        incident_id, _ = the_incident(place, incident)
-        end(place, incident_id, by=signed_in(call, place, as_person, passphrase_file))
-        outcome = look(place, incident_id)
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
+        end(installation, incident_id, by=signed_in(call, installation, as_person, passphrase_file))
+        outcome = look(installation, incident_id)
         undone, short = outcome.unfinished, outcome.fell_short
-        left = left_undone(place, outcome.state)
-        mode, zone = outcome.state.mode, place.config.organisation.time_zone
-        duties = duties_of(place, incident_id, mode) if mode is Mode.LIVE else None
+        left = open_recipients(installation, outcome.state)
+        mode, zone = outcome.state.mode, installation.config.organisation.time_zone
+        duties = duties_of(installation, incident_id, mode) if mode is Mode.LIVE else None
         clocks = _go_on(duties)
     lines: list[Line] = [f"{incident_id} is closed; {_STAYS[mode]}."]
     if short:
@@ -94,7 +94,7 @@ def close(
 def reopen(
     call: Call,
     incident: Annotated[str, Argument(metavar="ID")],
-    as_person: Mover = None,
+    as_person: ActingPerson = None,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Open a closed incident again, to undo or correct what it did.
@@ -105,9 +105,11 @@ def reopen(
     from standfast.usecases.incidents.lifecycle import look
     from standfast.usecases.incidents.lifecycle import reopen as open_again
 
-    with call.place() as place:
-        open_again(place, incident, by=signed_in(call, place, as_person, passphrase_file))
-        outcome = look(place, incident)
+    with call.installation() as installation:
+        open_again(
+            installation, incident, by=signed_in(call, installation, as_person, passphrase_file)
+        )
+        outcome = look(installation, incident)
     next_step = outcome.standing.next_step
     undo = f"standfast incident undo {incident}"
     lines = [

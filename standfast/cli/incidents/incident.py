@@ -4,13 +4,18 @@ from typing import Annotated
 
 from standfast.cli.incidents import plan_promotion, shift_handover, step_decisions
 from standfast.cli.incidents.incident_arguments import (
-    CARRIED,
+    PROGRESS_EXIT_STATUSES,
     IncidentArgument,
     inputs_of,
-    the_incident,
+    resolve_incident,
 )
-from standfast.cli.incidents.incident_opening import AsPerson, Exercise, NoWait, open_and_carry_on
-from standfast.cli.incidents.incident_progress import say_outcome
+from standfast.cli.incidents.incident_opening import (
+    AsPerson,
+    Exercise,
+    NoWait,
+    open_and_run_incident,
+)
+from standfast.cli.incidents.incident_progress import print_outcome
 from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
@@ -47,7 +52,7 @@ def add_to(app: Group) -> None:
     command(
         incident,
         "open",
-        exits={**CARRIED, ExitStatus.USAGE: "an input is missing or does not fit"},
+        exits={**PROGRESS_EXIT_STATUSES, ExitStatus.USAGE: "an input is missing or does not fit"},
         example="standfast incident open account-takeover -i accounts=alice,bob --as dana",
     )(open_)
     command(
@@ -62,7 +67,7 @@ def add_to(app: Group) -> None:
     command(
         incident,
         "status",
-        exits=CARRIED,
+        exits=PROGRESS_EXIT_STATUSES,
         example="standfast incident status inc-2026-0001 --targets",
     )(status)
     step_decisions.add_to(incident)
@@ -85,11 +90,13 @@ def plan(
     """
     from standfast.usecases.incidents.plan import as_lines, plan_incident
 
-    with call.place() as place, call.progress() as tell:
+    with call.installation() as installation, call.progress() as tell:
         if as_person is not None:
-            place.ledger.people.get(as_person)  # signs in to open it; a typing error shows now
+            installation.ledger.people.get(
+                as_person
+            )  # signs in to open it; a typing error shows now
         report = plan_incident(
-            place,
+            installation,
             scenario,
             inputs_of(given or ()),
             is_signed=as_person is not None,
@@ -126,7 +133,7 @@ def open_(
 
     It ends when the incident is over or needs a person.
     """
-    return open_and_carry_on(
+    return open_and_run_incident(
         call,
         scenario,
         inputs_of(given or ()),
@@ -141,9 +148,9 @@ def list_incidents(
     call: Call, open_only: Annotated[bool, Option("--open", help="Open ones only.")] = False
 ) -> ExitStatus:
     """List the incidents, oldest first."""
-    with call.place() as place:
-        found = place.ledger.incidents.all(only_open=open_only)
-        zone = place.config.organisation.time_zone
+    with call.installation() as installation:
+        found = installation.ledger.incidents.all(only_open=open_only)
+        zone = installation.config.organisation.time_zone
     document: list[Json] = [
         {
             "incident": one.id,
@@ -185,12 +192,12 @@ def status(
     from standfast.usecases.incidents import result_summary
     from standfast.usecases.incidents.lifecycle import look
 
-    with call.place() as place:
-        incident_id, _ = the_incident(place, incident)
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
         told: dict[str, Json] = {}
         before: list[Line] = []
         if targets:
-            rows = result_summary.targets(place, incident_id)
+            rows = result_summary.targets(installation, incident_id)
             told["targets"] = [
                 {
                     "effect": row.token,
@@ -215,7 +222,7 @@ def status(
                 ]
                 for row in rows
             ]
-            inputs = place.ledger.incidents.state(incident_id).inputs
+            inputs = installation.ledger.incidents.state(incident_id).inputs
             told["inputs"] = dict(inputs)
             given = [[name, _shown(value)] for name, value in inputs.items() if value is not None]
             if given:
@@ -223,7 +230,7 @@ def status(
             if shown:
                 before += [Table(headings=("effect", "step", "", "target", ""), rows=shown), ""]
         if timeline:
-            events = place.ledger.timeline(incident_id)
+            events = installation.ledger.timeline(incident_id)
             told["timeline"] = [
                 {
                     "sequence": event.sequence,
@@ -236,7 +243,7 @@ def status(
             ]
             told_rows = [
                 [
-                    second(event.at, place.config.organisation.time_zone),
+                    second(event.at, installation.config.organisation.time_zone),
                     event.actor,
                     event.action,
                     ", ".join(f"{key}={value}" for key, value in event.detail.items()),
@@ -244,7 +251,9 @@ def status(
                 for event in events
             ]
             before += [Table(rows=told_rows), ""]
-        return say_outcome(call, place, look(place, incident_id), told=told, before=before)
+        return print_outcome(
+            call, installation, look(installation, incident_id), told=told, before=before
+        )
 
 
 def _shown(value: Json) -> str:

@@ -12,13 +12,13 @@ from standfast.plurals import counted
 from standfast.records import Mode, meant
 
 if TYPE_CHECKING:
-    from standfast.usecases.core.installation import Place
+    from standfast.usecases.core.installation import Installation
 
 IncidentArgument = Annotated[
     str | None,
     Argument(metavar="ID", help="May be left out when one is open."),
 ]
-CARRIED: dict[ExitStatus, str] = {
+PROGRESS_EXIT_STATUSES: dict[ExitStatus, str] = {
     ExitStatus.DONE: "every step is done",
     ExitStatus.FAILED: "a step reached no target, whatever else waits; or an approver said no",
     ExitStatus.USAGE: "there is no such incident or step",
@@ -31,8 +31,8 @@ _ID = re.compile(r"inc-\d{4}-\d+")
 _LARGEST_FILE_BYTES = 16 * 1024 * 1024  # far more accounts than any directory has
 
 
-def the_incident(
-    place: "Place", *words: str | None, least: int = 0, most: int = 0, takes: str = ""
+def resolve_incident(
+    installation: "Installation", *words: str | None, least: int = 0, most: int = 0, takes: str = ""
 ) -> tuple[str, list[str]]:
     """Give the incident that is meant, and the words after it, `least` to `most` of them.
 
@@ -48,8 +48,8 @@ def the_incident(
             f"{counted(len(rest), 'word')}; put a text of several words in quotes"
         )
     if named is not None:
-        return place.ledger.incidents.get(named).id, rest
-    opened = place.ledger.incidents.all(only_open=True)
+        return installation.ledger.incidents.get(named).id, rest
+    opened = installation.ledger.incidents.all(only_open=True)
     acting = [one for one in opened if one.mode is not Mode.PLAN]
     there = sorted(acting or opened, key=lambda one: one.mode is not Mode.LIVE)
     if len(there) != 1:
@@ -67,7 +67,7 @@ def is_incident_id(word: str) -> bool:
     return _ID.fullmatch(word) is not None
 
 
-def moment_of(text: str | None) -> datetime | None:
+def parse_moment(text: str | None) -> datetime | None:
     """Read a moment with its zone; None for none. UsageError for another form or age."""
     if text is None:
         return None

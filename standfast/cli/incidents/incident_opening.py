@@ -15,8 +15,8 @@ from standfast.errors import ExitStatus, PlaybookInvalid, Problem
 from standfast.records import Json
 
 if TYPE_CHECKING:
-    from standfast.usecases.core.installation import Place
-    from standfast.usecases.incidents.control_socket_client import Wanted
+    from standfast.usecases.core.installation import Installation
+    from standfast.usecases.incidents.control_socket_client import OpenRequest
 
 AsPerson = Annotated[
     str | None,
@@ -34,7 +34,7 @@ NoWait = Annotated[
 ]
 
 
-def open_and_carry_on(
+def open_and_run_incident(
     call: Call,
     scenario: str,
     inputs: Mapping[str, str | list[str]],
@@ -52,8 +52,10 @@ def open_and_carry_on(
     from standfast.usecases.core.installation import os_user
     from standfast.usecases.incidents import control_socket_client
 
-    door = None if as_person is not None else control_socket_client.door_of(call.config_file)
-    wanted = control_socket_client.Wanted(
+    door = (
+        None if as_person is not None else control_socket_client.control_socket_of(call.config_file)
+    )
+    wanted = control_socket_client.OpenRequest(
         message=secrets.token_hex(16),
         configuration=door.configuration if door else "",
         scenario=scenario,
@@ -62,17 +64,19 @@ def open_and_carry_on(
         actor=os_user(),
     )
     there = control_socket_client.ask(door.home, wanted) if door else None
-    with call.place() as place:
+    with call.installation() as installation:
         if there is not None:
             incident_id, has_joined = there.incident, there.has_joined
         else:
-            who = _signed_in(call, place, as_person, passphrase_file)
-            incident_id, has_joined = _opened_here(place, wanted, who, is_asked=door is not None)
+            who = _signed_in(call, installation, as_person, passphrase_file)
+            incident_id, has_joined = _opened_here(
+                installation, wanted, who, is_asked=door is not None
+            )
         with _noted_as_open(incident_id):
             if not no_wait:
                 told: dict[str, Json] = {"has_joined": has_joined}
-                return carry_on(call, place, incident_id, told=told, before=[])
-            has_serve = bool(place.ledger.runners.alive(None, place.clock()))
+                return carry_on(call, installation, incident_id, told=told, before=[])
+            has_serve = bool(installation.ledger.runners.alive(None, installation.clock()))
     next_step = (
         f"Next: `standfast incident status {incident_id}`; `standfast serve` works on it."
         if has_serve
@@ -98,17 +102,19 @@ def _noted_as_open(incident_id: str) -> Iterator[None]:
 
 
 def _signed_in(
-    call: Call, place: "Place", as_person: str | None, passphrase_file: Path | None
+    call: Call, installation: "Installation", as_person: str | None, passphrase_file: Path | None
 ) -> str | None:
     if as_person is None:
         return None
-    from standfast.usecases.approvals.step_decisions import known_person
+    from standfast.usecases.approvals.step_decisions import authenticated_person
 
-    return known_person(place, as_person, passphrase(call, passphrase_file, as_person))
+    return authenticated_person(
+        installation, as_person, passphrase(call, passphrase_file, as_person)
+    )
 
 
 def _opened_here(
-    place: "Place", wanted: "Wanted", opened_by: str | None, *, is_asked: bool
+    installation: "Installation", wanted: "OpenRequest", opened_by: str | None, *, is_asked: bool
 ) -> tuple[str, bool]:
     """Open it in this process; a `serve` that was asked first may have, and then it is the same."""
     from standfast.ledger.incidents.trigger_messages import TriggerMessage
@@ -118,7 +124,7 @@ def _opened_here(
 
     try:
         opened = open_incident(
-            place,
+            installation,
             wanted.scenario,
             wanted.inputs,
             mode=Mode(wanted.mode),
@@ -130,7 +136,7 @@ def _opened_here(
     return opened.incident, opened.has_joined
 
 
-def _meanwhile(wanted: "Wanted") -> Problem:
+def _meanwhile(wanted: "OpenRequest") -> Problem:
     """Say what can be done tonight although the playbook cannot be carried out here."""
     rehearse = "; to rehearse with stand-ins: add --exercise" * (wanted.mode != "exercise")
     return Problem(

@@ -25,7 +25,7 @@ from standfast.records import EffectState, Json, JsonObject, Mode, StepState, ti
 if TYPE_CHECKING:
     from standfast.playbook.run_state import State, StepView
     from standfast.reports.report_records import Duties
-    from standfast.usecases.core.installation import Place
+    from standfast.usecases.core.installation import Installation
     from standfast.usecases.incidents.outcome import Outcome
     from standfast.usecases.incidents.result_summary import Tally
 
@@ -38,7 +38,7 @@ _EXERCISE = "EXERCISE. Nothing live is touched: what is said to be done was done
 
 def carry_on(
     call: Call,
-    place: "Place",
+    installation: "Installation",
     incident_id: str,
     *,
     told: JsonObject,
@@ -53,29 +53,29 @@ def carry_on(
         def show(state: "State") -> None:
             _show(tell, state)
 
-        followed = _followed(place, incident_id, tell)
-        outcome = followed or advance(place, incident_id, "direct", show)
+        followed = _followed(installation, incident_id, tell)
+        outcome = followed or advance(installation, incident_id, "direct", show)
     outcome = replace(outcome, undo_came_to=undo_came_to)
-    status = say_outcome(call, place, outcome, told=told, before=before)
-    if followed is None and place.config.custody.timestamp is not None:
-        _stamp(place, incident_id)
+    status = print_outcome(call, installation, outcome, told=told, before=before)
+    if followed is None and installation.config.custody.timestamp is not None:
+        _stamp(installation, incident_id)
     return status
 
 
-def _stamp(place: "Place", incident_id: str) -> None:
+def _stamp(installation: "Installation", incident_id: str) -> None:
     """Have what was sealed stamped, in one short try; `status` names what is left."""
-    from standfast.usecases.evidence.time_stamps import stamp_left
+    from standfast.usecases.evidence.time_stamps import stamp_pending
 
     with suppress(OSError):  # who reads it may have gone; the end of the process says so
         sys.stdout.flush()
     with suppress(StandfastError, OSError, KeyboardInterrupt):
-        for _ in stamp_left(place, incident_id, seconds=_STAMP_SECONDS):
+        for _ in stamp_pending(installation, incident_id, seconds=_STAMP_SECONDS):
             pass  # each folder is named by `evidence list`
 
 
 def go_on(
     call: Call,
-    place: "Place",
+    installation: "Installation",
     incident_id: str,
     *,
     no_wait: bool,
@@ -87,17 +87,17 @@ def go_on(
     from standfast.usecases.incidents.lifecycle import look
 
     if no_wait:
-        return say_outcome(
+        return print_outcome(
             call,
-            place,
-            look(place, incident_id),
+            installation,
+            look(installation, incident_id),
             told=told or {},
             before=before or [],
             status=ExitStatus.DONE,  # it is noted, whatever the incident waits for
         )
     return carry_on(
         call,
-        place,
+        installation,
         incident_id,
         told=told or {},
         before=before or [],
@@ -105,9 +105,9 @@ def go_on(
     )
 
 
-def say_outcome(
+def print_outcome(
     call: Call,
-    place: "Place",
+    installation: "Installation",
     outcome: "Outcome",
     *,
     told: JsonObject,
@@ -118,25 +118,25 @@ def say_outcome(
     from standfast.playbook.status.next_step import LegalClocks, standing
     from standfast.usecases.approvals.exercise_roles import stood_in_for
     from standfast.usecases.incidents.result_summary import (
-        short_of_approvers,
+        missing_approvers,
         step_reasons,
         tallies,
     )
-    from standfast.usecases.notice_follow_up.letters import with_letters
+    from standfast.usecases.notice_follow_up.letters import include_waiting_letters
     from standfast.usecases.reports.legal_duties import duties_of
 
-    found = tallies(place, outcome.incident)
-    reasons = step_reasons(place, outcome.incident)
-    short = short_of_approvers(place, outcome.incident, outcome.state)
+    found = tallies(installation, outcome.incident)
+    reasons = step_reasons(installation, outcome.incident)
+    short = missing_approvers(installation, outcome.incident, outcome.state)
     state = outcome.state
     status = outcome.exit_status if status is None else status
     is_exercise = state.mode is Mode.EXERCISE
-    lacking = stood_in_for(place, state.playbook) if is_exercise else []
-    owed = duties_of(place, outcome.incident, outcome.state.mode)
+    lacking = stood_in_for(installation, state.playbook) if is_exercise else []
+    owed = duties_of(installation, outcome.incident, outcome.state.mode)
     clocks = LegalClocks()
     if owed is not None and state.mode is Mode.LIVE:
         clocks = LegalClocks(missed=owed.missed, due_now=owed.due_now, next_due=owed.next_due)
-    known = with_letters(place, state, found)
+    known = include_waiting_letters(installation, state, found)
     outcome = replace(outcome, standing=standing(known, clocks))
     document: JsonObject = {
         **told,
@@ -147,7 +147,7 @@ def say_outcome(
         "exit_status": int(status),
     }
     warned = [
-        *_clocks_lines(outcome.incident, owed, place.config.organisation.time_zone),
+        *_clocks_lines(outcome.incident, owed, installation.config.organisation.time_zone),
         *(f"Warning: {one}" for one in short),
         *_rehearsed_lines(lacking),
     ]
@@ -186,30 +186,30 @@ def _rehearsed_lines(lacking: list[str]) -> list[str]:
     return ["Rehearsed with stand-ins. Before this can run live:", *(f"  - {x}" for x in lacking)]
 
 
-def _followed(place: "Place", incident_id: str, tell: Tell) -> "Outcome | None":
+def _followed(installation: "Installation", incident_id: str, tell: Tell) -> "Outcome | None":
     """Watch a `serve` do it; None when there is none, or it leaves work undone."""
     from standfast.usecases.incidents.lifecycle import has_work, look
     from standfast.usecases.incidents.runner_waiting import LONGEST_WHILE_ASKED
     from standfast.usecases.incidents.runner_waiting import (
-        only_tells_while_asking as asks_meanwhile,
+        waits_only_for_notices as asks_meanwhile,
     )
 
     patience = LONGEST_WHILE_ASKED.total_seconds()
-    runners, clock = place.ledger.runners, place.clock
+    runners, clock = installation.ledger.runners, installation.clock
     if not runners.alive(None, clock()):
         return None
     give_up_at = time.monotonic() + _PICKED_UP_SECONDS
     asks_since: float | None = None
     while time.monotonic() < give_up_at:
         if runners.alive(incident_id, clock()):
-            state = place.ledger.incidents.state(incident_id)
+            state = installation.ledger.incidents.state(incident_id)
             _show(tell, state)
             give_up_at = time.monotonic() + _PICKED_UP_SECONDS
             asks_since = (asks_since or time.monotonic()) if asks_meanwhile(state) else None
             if asks_since is not None and time.monotonic() - asks_since > patience:
-                return look(place, incident_id)
-        elif not has_work(place, incident_id):
-            return look(place, incident_id)
+                return look(installation, incident_id)
+        elif not has_work(installation, incident_id):
+            return look(installation, incident_id)
         time.sleep(_LOOK_SECONDS)
     return None
 
@@ -274,7 +274,7 @@ def _lines(
     outcome: "Outcome", found: list["Tally"], reasons: dict[str, str], warned: list[str]
 ) -> list[Line]:
     from standfast.playbook.engine import is_pending
-    from standfast.usecases.core.additional_steps import extra_title
+    from standfast.usecases.core.additional_steps import additional_step_title
 
     state = outcome.state
     titles = {step.name: step.title for step in state.playbook.steps}
@@ -287,7 +287,7 @@ def _lines(
         of_step = [one for one in found if one.step == view.step]
         told = "; ".join(one.sentence for one in of_step)
         told = told or _answered(state, view)
-        title = titles.get(view.step) or extra_title(view.step)
+        title = titles.get(view.step) or additional_step_title(view.step)
         # In the last cell, which alone is folded on a terminal.
         why = "" if told else reasons.get(view.step, "")
         rows.append(

@@ -4,8 +4,13 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from standfast.cli.incidents.incident_arguments import CARRIED, lines_of
-from standfast.cli.incidents.incident_opening import AsPerson, Exercise, NoWait, open_and_carry_on
+from standfast.cli.incidents.incident_arguments import PROGRESS_EXIT_STATUSES, lines_of
+from standfast.cli.incidents.incident_opening import (
+    AsPerson,
+    Exercise,
+    NoWait,
+    open_and_run_incident,
+)
 from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.passphrase import PassphraseFile
@@ -20,7 +25,7 @@ def add_to(app: Group) -> None:
         app,
         "lock",
         exits={
-            **CARRIED,
+            **PROGRESS_EXIT_STATUSES,
             ExitStatus.FAILED: "no directory knows the account, or none answers",
             ExitStatus.USAGE: "no account is named, or there is no directory to lock it in",
         },
@@ -67,7 +72,7 @@ def lock(
     inputs: dict[str, str | list[str]] = {"accounts": names}
     if reason is not None:
         inputs["reason"] = reason
-    return open_and_carry_on(
+    return open_and_run_incident(
         call,
         _SCENARIO,
         inputs,

@@ -3,7 +3,7 @@
 import sys
 from typing import Annotated
 
-from standfast.cli.incidents.incident_arguments import CARRIED
+from standfast.cli.incidents.incident_arguments import PROGRESS_EXIT_STATUSES
 from standfast.cli.incidents.incident_progress import carry_on
 from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
 from standfast.cli.terminal.invocation import Call
@@ -19,7 +19,7 @@ def add_to(incident: Group) -> None:
         incident,
         "carry-out",
         exits={
-            **CARRIED,
+            **PROGRESS_EXIT_STATUSES,
             ExitStatus.USAGE: "there is no such incident, or it is no plan",
             ExitStatus.REFUSED: "the plan was added to since it was shown; nothing was done",
         },
@@ -53,18 +53,20 @@ def carry_out(
     anew, and asked about.
     """
     from standfast.playbook.status.next_step import SHOWN
-    from standfast.usecases.approvals.step_decisions import known_person
-    from standfast.usecases.triggers.plan_promotion import ShowAnew, shown
+    from standfast.usecases.approvals.step_decisions import authenticated_person
+    from standfast.usecases.triggers.plan_promotion import PlanChanged, shown
     from standfast.usecases.triggers.plan_promotion import carry_out as open_live
 
-    with call.place() as place:
+    with call.installation() as installation:
         opened_by = None
         if as_person is not None:
-            opened_by = known_person(place, as_person, passphrase(call, passphrase_file, as_person))
+            opened_by = authenticated_person(
+                installation, as_person, passphrase(call, passphrase_file, as_person)
+            )
         try:
-            opened = open_live(place, plan, opened_by, as_shown=digest)
-        except ShowAnew as error:
-            now = shown(place, plan)
+            opened = open_live(installation, plan, opened_by, as_shown=digest)
+        except PlanChanged as error:
+            now = shown(installation, plan)
             given = ", ".join(f"{name}: {number}" for name, number in now.given.items())
             again = f"standfast incident carry-out {plan} --digest {now.digest[:SHOWN]}"
             lines = [
@@ -75,13 +77,13 @@ def carry_out(
             if now.is_edited:
                 lines.append(f"Read what it would do: `standfast playbook show {now.scenario}`.")
             if call.as_json or not sys.stdin.isatty():
-                raise ShowAnew(
+                raise PlanChanged(
                     "\n".join([*lines, f"To carry out exactly this: `{again}`."])
                 ) from None
             for line in lines:
                 tell(line)
             if not agrees("Carry out exactly this?"):
                 raise
-            opened = open_live(place, plan, opened_by, as_shown=now.digest)
+            opened = open_live(installation, plan, opened_by, as_shown=now.digest)
         told: JsonObject = {"plan": plan, "has_joined": opened.has_joined}
-        return carry_on(call, place, opened.incident, told=told, before=[])
+        return carry_on(call, installation, opened.incident, told=told, before=[])

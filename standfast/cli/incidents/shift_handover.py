@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from standfast.cli.incidents.incident_arguments import IncidentArgument, the_incident
+from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
 from standfast.cli.parsing.command_declaration import Group, Option, command
 from standfast.cli.terminal.invocation import Call
 from standfast.errors import ExitStatus
@@ -48,9 +48,9 @@ def handover(call: Call, incident: IncidentArgument = None, to: To = None) -> Ex
     """
     from standfast.usecases.reports.shift_handover import hand_over, write_handover
 
-    with call.place() as place:
-        incident_id, _ = the_incident(place, incident)
-        handed = hand_over(place, incident_id)
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
+        handed = hand_over(installation, incident_id)
     out = write_handover(handed, (to or Path(f"{incident_id}-handover.html")).absolute())
     lines = [
         f"The page is written: {out}",
@@ -84,9 +84,9 @@ def after_action(call: Call, incident: IncidentArgument = None, to: To = None) -
     from standfast.usecases.reports.shift_handover import after_action as drafted
     from standfast.usecases.reports.shift_handover import write_after_action
 
-    with call.place() as place:
-        incident_id, _ = the_incident(place, incident)
-        draft = drafted(place, incident_id)
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
+        draft = drafted(installation, incident_id)
     out = write_after_action(draft, (to or Path(f"{incident_id}-after-action.html")).absolute())
     call.say(
         {**draft.as_json(), "page": str(out)},

@@ -6,9 +6,13 @@ Adds what `stopping`, `undoing` and `closing` have to the group, too.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from standfast.cli.incidents.approval_prompt import shown_and_agreed
+from standfast.cli.incidents.approval_prompt import confirm_signature
 from standfast.cli.incidents.closure import close, reopen
-from standfast.cli.incidents.incident_arguments import CARRIED, IncidentArgument, the_incident
+from standfast.cli.incidents.incident_arguments import (
+    PROGRESS_EXIT_STATUSES,
+    IncidentArgument,
+    resolve_incident,
+)
 from standfast.cli.incidents.incident_opening import NoWait
 from standfast.cli.incidents.incident_progress import go_on
 from standfast.cli.incidents.stop_and_resume import resume, stop
@@ -43,7 +47,7 @@ def add_to(incident: Group) -> None:
         ("resume", resume, "standfast incident resume --as dana"),
         ("undo", undo, "standfast incident undo --target agents:alice --as dana"),
     ):
-        command(incident, name, exits=CARRIED, example=example)(function)
+        command(incident, name, exits=PROGRESS_EXIT_STATUSES, example=example)(function)
     command(
         incident,
         "stop",
@@ -115,20 +119,32 @@ def approve(
         raise UsageError("an approval is somebody's: name yourself with --as PERSON")
     if break_glass is not None and refuse:
         raise UsageError("who breaks the glass does not refuse; take one of the two away")
-    with call.place() as place:
-        incident_id, rest = the_incident(place, incident, step, most=1, takes="STEP")
+    with call.installation() as installation:
+        incident_id, rest = resolve_incident(installation, incident, step, most=1, takes="STEP")
         wanted = rest[0] if rest else None
         if not refuse:
-            digest = shown_and_agreed(call, place, incident_id, wanted, as_person, digest)
+            digest = confirm_signature(call, installation, incident_id, wanted, as_person, digest)
         secret = passphrase(call, passphrase_file, as_person)
         before: list[Line] = []
         if break_glass is None:
             asked = decide(
-                place, incident_id, wanted, as_person, secret, approves=not refuse, as_shown=digest
+                installation,
+                incident_id,
+                wanted,
+                as_person,
+                secret,
+                approves=not refuse,
+                as_shown=digest,
             )
         else:
             broken = break_its_glass(
-                place, incident_id, wanted, as_person, secret, because=break_glass, as_shown=digest
+                installation,
+                incident_id,
+                wanted,
+                as_person,
+                secret,
+                because=break_glass,
+                as_shown=digest,
             )
             asked = broken.asked
             before.append(broken.told)
@@ -152,7 +168,7 @@ def approve(
                 "opens_at": None if asked.opens_at is None else timestamp(asked.opens_at),
             }
         }
-        return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
 
 
 def answer(
@@ -175,18 +191,18 @@ def answer(
     """
     from standfast.usecases.approvals.step_decisions import answer as keep_answer
 
-    with call.place() as place:
-        incident_id, (asked, said) = the_incident(
-            place, incident, step, text, least=2, most=2, takes="STEP and TEXT"
+    with call.installation() as installation:
+        incident_id, (asked, said) = resolve_incident(
+            installation, incident, step, text, least=2, most=2, takes="STEP and TEXT"
         )
-        by = signed_in(call, place, as_person, passphrase_file)
-        begun = keep_answer(place, incident_id, asked, said, by=by, again=again)
+        by = signed_in(call, installation, as_person, passphrase_file)
+        begun = keep_answer(installation, incident_id, asked, said, by=by, again=again)
         before: list[Line] = [f"{asked}: {'corrected' if again else 'noted'}."]
         before += _begun_before(incident_id, begun)
         told: dict[str, Json] = (
             {"begun_by_the_earlier_answer": [view.step for view in begun]} if again else {}
         )
-        return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
 
 
 def _begun_before(incident_id: str, views: "Sequence[StepView]") -> list[Line]:
@@ -221,11 +237,15 @@ def accept(
     """
     from standfast.usecases.approvals.step_decisions import accept as keep_accepted
 
-    with call.place() as place:
-        incident_id, (wanted,) = the_incident(place, incident, step, least=1, most=1, takes="STEP")
-        by = signed_in(call, place, as_person, passphrase_file)
-        keep_accepted(place, incident_id, wanted, by=by)
-        return go_on(call, place, incident_id, no_wait=no_wait, before=[f"{wanted}: accepted."])
+    with call.installation() as installation:
+        incident_id, (wanted,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes="STEP"
+        )
+        by = signed_in(call, installation, as_person, passphrase_file)
+        keep_accepted(installation, incident_id, wanted, by=by)
+        return go_on(
+            call, installation, incident_id, no_wait=no_wait, before=[f"{wanted}: accepted."]
+        )
 
 
 def settle(
@@ -248,9 +268,9 @@ def settle(
     from standfast.usecases.approvals.step_decisions import settle_step
 
     words = 1 if step else 2
-    with call.place() as place:
-        incident_id, (*named, said) = the_incident(
-            *(place, incident, effect, happened),
+    with call.installation() as installation:
+        incident_id, (*named, said) = resolve_incident(
+            *(installation, incident, effect, happened),
             least=words,
             most=words,
             takes="yes or no" if step else "EFFECT and yes or no",
@@ -258,18 +278,18 @@ def settle(
         if said not in ("yes", "no"):
             raise UsageError("say yes when it happened, or no when it did not")
         did = said == "yes"
-        by = signed_in(call, place, as_person, passphrase_file)
+        by = signed_in(call, installation, as_person, passphrase_file)
         if step is None:
-            keep_settled(place, incident_id, named[0], happened=did, by=by)
-            return go_on(call, place, incident_id, no_wait=no_wait, before=["Settled."])
-        settled = settle_step(place, incident_id, step, happened=did, by=by)
+            keep_settled(installation, incident_id, named[0], happened=did, by=by)
+            return go_on(call, installation, incident_id, no_wait=no_wait, before=["Settled."])
+        settled = settle_step(installation, incident_id, step, happened=did, by=by)
         before: list[Line] = [f"{step}: {settled.count} settled."]
         if settled.left:
             before.append(
                 f"{counted(settled.left, 'other')} may still happen, and will be looked up again."
             )
         told: dict[str, Json] = {"settled": settled.count, "left": settled.left}
-        return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
 
 
 def retry(
@@ -283,10 +303,10 @@ def retry(
     """Try again what failed, of a step or of all."""
     from standfast.usecases.approvals.step_decisions import retry as plan_again
 
-    with call.place() as place:
-        incident_id, rest = the_incident(place, incident, step, most=1, takes="STEP")
-        by = signed_in(call, place, as_person, passphrase_file)
-        again = plan_again(place, incident_id, rest[0] if rest else None, by=by)
+    with call.installation() as installation:
+        incident_id, rest = resolve_incident(installation, incident, step, most=1, takes="STEP")
+        by = signed_in(call, installation, as_person, passphrase_file)
+        again = plan_again(installation, incident_id, rest[0] if rest else None, by=by)
         before: list[Line] = [f"{again.count} to be tried again."]
         if again.not_begun:
             resume = f" when it is resumed: `standfast incident resume {incident_id}`"
@@ -303,7 +323,7 @@ def retry(
             )
         return go_on(
             call,
-            place,
+            installation,
             incident_id,
             no_wait=no_wait,
             told={

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, cast
 
-from standfast.cli.incidents.incident_arguments import IncidentArgument, the_incident
+from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
 from standfast.cli.incidents.incident_opening import NoWait
 from standfast.cli.incidents.incident_progress import go_on
 from standfast.cli.parsing.command_declaration import Option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
-from standfast.cli.terminal.passphrase import Mover, PassphraseFile, signed_in
+from standfast.cli.terminal.passphrase import ActingPerson, PassphraseFile, signed_in
 from standfast.cli.terminal.prompts import tell
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
@@ -17,7 +17,7 @@ from standfast.records import Json
 
 if TYPE_CHECKING:
     from standfast.playbook.status.unstarted_work import Left
-    from standfast.usecases.core.installation import Place
+    from standfast.usecases.core.installation import Installation
 
 
 def stop(
@@ -27,7 +27,7 @@ def stop(
     no_wait: Annotated[
         bool, Option("--no-wait", help="Do not wait for what is under way to end.")
     ] = False,
-    as_person: Mover = None,
+    as_person: ActingPerson = None,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Stop everything that is not under way.
@@ -40,19 +40,19 @@ def stop(
 
     if everything and incident is not None:
         raise UsageError(f"say which: {incident}, or --all for every open incident; not both")
-    with call.place() as place:
+    with call.installation() as installation:
         if everything:
-            stopped = [one.id for one in place.ledger.incidents.all(only_open=True)]
+            stopped = [one.id for one in installation.ledger.incidents.all(only_open=True)]
         else:
-            stopped = [the_incident(place, incident)[0]]
-        by = signed_in(call, place, as_person, passphrase_file)
+            stopped = [resolve_incident(installation, incident)[0]]
+        by = signed_in(call, installation, as_person, passphrase_file)
         for incident_id in stopped:  # all of them first: the waiting may take its time
-            halt(place, incident_id, by=by)
+            halt(installation, incident_id, by=by)
         documents: list[Json] = []
         lines: list[Line] = []
         next_step = ""
         for incident_id in stopped:
-            left = _left_by_a_stop(place, incident_id)
+            left = _left_by_a_stop(installation, incident_id)
             if not no_wait:
                 if open_ends := left["under_way"] + left["unknown"]:
                     tell(
@@ -60,9 +60,9 @@ def stop(
                         f"{counted(open_ends, 'act')} under way or in doubt; Ctrl-C leaves that to "
                         "`standfast serve`, or to whoever stops it again."
                     )
-                wait_until_still(place, incident_id)
-                left = _left_by_a_stop(place, incident_id)
-            next_step = look(place, incident_id).standing.next_step
+                wait_until_still(installation, incident_id)
+                left = _left_by_a_stop(installation, incident_id)
+            next_step = look(installation, incident_id).standing.next_step
             documents.append({"incident": incident_id, "is_stopped": True, **left})
             lines.append(f"{incident_id} is stopped; {_still_ends(left)}.")
     if len(stopped) > 1:
@@ -75,10 +75,10 @@ def stop(
     return ExitStatus.DONE
 
 
-def _left_by_a_stop(place: "Place", incident_id: str) -> dict[str, int]:
+def _left_by_a_stop(installation: "Installation", incident_id: str) -> dict[str, int]:
     from standfast.usecases.incidents.lifecycle import look
 
-    state = look(place, incident_id).state
+    state = look(installation, incident_id).state
     views = (*state.steps.values(), *state.extra)
     return {
         "done": sum(view.counts.done for view in views),
@@ -102,7 +102,7 @@ def resume(
     call: Call,
     incident: IncidentArgument = None,
     no_wait: NoWait = False,
-    as_person: Mover = None,
+    as_person: ActingPerson = None,
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Let a stopped incident go on, and say first what that carries out.
@@ -112,24 +112,28 @@ def resume(
     """
     from standfast.usecases.incidents.lifecycle import resume as let_go_on
 
-    with call.place() as place:
-        incident_id, _ = the_incident(place, incident)
-        left = _left_to_resume(place, incident_id)
-        let_go_on(place, incident_id, by=signed_in(call, place, as_person, passphrase_file))
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
+        left = _left_to_resume(installation, incident_id)
+        let_go_on(
+            installation, incident_id, by=signed_in(call, installation, as_person, passphrase_file)
+        )
         told: dict[str, Json] = {"resumes": [one.as_json() for one in left]}
-        return go_on(call, place, incident_id, no_wait=no_wait, told=told)
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told)
 
 
-def _left_to_resume(place: "Place", incident_id: str) -> "Sequence[Left]":
+def _left_to_resume(installation: "Installation", incident_id: str) -> "Sequence[Left]":
     """Return what resuming carries out, after saying so, and how to give a notice up alone."""
     from standfast.playbook.status.unstarted_work import not_begun
     from standfast.usecases.incidents.lifecycle import look
 
-    state = look(place, incident_id).state
+    state = look(installation, incident_id).state
     if not state.is_halted or state.is_closed:
         return ()
     left = not_begun(state)
-    seconds = {row.step: row.hold_seconds for row in place.ledger.notices.of_incident(incident_id)}
+    seconds = {
+        row.step: row.hold_seconds for row in installation.ledger.notices.of_incident(incident_id)
+    }
     for one in left:
         wait = seconds.get(one.step, 0)
         after = f" after {wait} s" if one.is_notice and wait else ""

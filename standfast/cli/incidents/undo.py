@@ -4,9 +4,9 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
-from standfast.cli.incidents.incident_arguments import IncidentArgument, the_incident
+from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
 from standfast.cli.incidents.incident_opening import NoWait
-from standfast.cli.incidents.incident_progress import go_on, say_outcome
+from standfast.cli.incidents.incident_progress import go_on, print_outcome
 from standfast.cli.parsing.command_declaration import Option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
@@ -59,11 +59,13 @@ def undo(
 
     if not (step or target or everything):
         raise UsageError("say what is given back: --target ACCOUNT, --step STEP, or --all")
-    with call.place() as place:
-        incident_id, _ = the_incident(place, incident)
-        requested_by = signed_in(call, place, as_person, passphrase_file)
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
+        requested_by = signed_in(call, installation, as_person, passphrase_file)
         do = plan_undo if only_plan else start_undo
-        planned = do(place, incident_id, step=step, targets=target or (), requested_by=requested_by)
+        planned = do(
+            installation, incident_id, step=step, targets=target or (), requested_by=requested_by
+        )
         told: dict[str, Json] = {"undo": planned.as_json()}
         before = _undo_lines(planned)
         if only_plan:
@@ -75,16 +77,16 @@ def undo(
             return status
         if planned.keeps is StepState.FAILED:
             # There is no step that would say so: what comes next is not that all is done.
-            outcome = look(place, incident_id)
+            outcome = look(installation, incident_id)
             outcome = replace(
                 outcome,
                 state=replace(outcome.state, kept=len(planned.kept)),
                 undo_came_to=planned.keeps,
             )
-            return say_outcome(call, place, outcome, told=told, before=before)
+            return print_outcome(call, installation, outcome, told=told, before=before)
         return go_on(
             call,
-            place,
+            installation,
             incident_id,
             no_wait=no_wait,
             told=told,

@@ -43,10 +43,10 @@ IdentityPassphraseFile = Annotated[
 
 def office(call: Call, owner_key: Path, passphrase_file: Path | None) -> "Office":
     """Open the owner's key, asking for its passphrase only when it is locked."""
-    from standfast.usecases.key_ceremonies.owner_operations import open_office, open_stores
+    from standfast.usecases.key_ceremonies.owner_operations import open_owner_session, open_stores
 
     stores = open_stores(call.config_file, call.env)
-    return open_office(stores, owner_key, lambda who: passphrase(call, passphrase_file, who))
+    return open_owner_session(stores, owner_key, lambda who: passphrase(call, passphrase_file, who))
 
 
 def attended(call: Call, identity: Path, passphrase_file: Path | None) -> "Identity":
@@ -56,7 +56,7 @@ def attended(call: Call, identity: Path, passphrase_file: Path | None) -> "Ident
     return open_custodian(identity, lambda who: passphrase(call, passphrase_file, who))
 
 
-def say_done(
+def print_ceremony_result(
     call: Call, told: Mapping[str, Any], lines: Sequence[Line], next_steps: Sequence[str]
 ) -> ExitStatus:
     """Print what was done, and what people do next.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-from standfast.cli.key_ceremonies.ceremony import attended, say_done
+from standfast.cli.key_ceremonies.ceremony import attended, print_ceremony_result
 from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
@@ -89,7 +89,7 @@ def new(
 
     asked = ask_custodians(open_stores(call.config_file, call.env), to)
     people: list[Json] = [one.text for one in asked.custodians]
-    return say_done(
+    return print_ceremony_result(
         call,
         {"challenge": str(to), "sha256": asked.challenge, "custodians": people},
         [
@@ -206,7 +206,7 @@ def attest(
             )
             return ExitStatus.REFUSED
     paths = custodian_requests.attested(order, opened, name=name, to=to, now=datetime.now(UTC))
-    return say_done(
+    return print_ceremony_result(
         call,
         {
             "order": str(order),

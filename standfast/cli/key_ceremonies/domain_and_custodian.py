@@ -8,7 +8,7 @@ from standfast.cli.key_ceremonies.ceremony import (
     OwnerKey,
     attended,
     office,
-    say_done,
+    print_ceremony_result,
 )
 from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
 from standfast.cli.terminal.invocation import Call
@@ -89,7 +89,7 @@ def add_domain(
     from standfast.usecases.key_ceremonies.owner_operations import domain_added
 
     told = domain_added(office(call, owner_key, passphrase_file), name, recipient or [])
-    return say_done(
+    return print_ceremony_result(
         call,
         told,
         [
@@ -112,7 +112,7 @@ def new_generation(
     from standfast.usecases.key_ceremonies.owner_operations import generation_begun
 
     told = generation_begun(office(call, owner_key, passphrase_file), domain)
-    return say_done(
+    return print_ceremony_result(
         call,
         told,
         [f"Domain {domain} is in generation {told['generation']} (root record {told['root']})."],
@@ -146,7 +146,7 @@ def add_custodian(
     at = office(call, owner_key, passphrase_file)
     opened = attended(call, identity, identity_passphrase_file)
     told = custodian_added(at, recipient, name, opened)
-    return say_done(
+    return print_ceremony_result(
         call,
         told,
         [
@@ -183,7 +183,7 @@ def retire_custodian(
     opened = attended(call, identity, identity_passphrase_file)
     told = custodian_retired(at, which, opened)
     generations = ", ".join(f"{name} {n}" for name, n in told["generations"].items())
-    return say_done(
+    return print_ceremony_result(
         call,
         told,
         [

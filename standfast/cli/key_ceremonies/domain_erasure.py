@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from standfast.cli.key_ceremonies.ceremony import OwnerKey, office, say_done
+from standfast.cli.key_ceremonies.ceremony import OwnerKey, office, print_ceremony_result
 from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Table
@@ -61,7 +61,7 @@ def order_erasure(
     at = office(call, owner_key, passphrase_file)
     order = erasure_ordered(at, domain=domain, ordered_by=ordered_by, reason=reason, to=to)
     people = [one.custodian for one in order.challenges]
-    return say_done(
+    return print_ceremony_result(
         call,
         {
             "order": str(to),
@@ -109,7 +109,7 @@ def erase(
         at, domain=domain, order=order, attestations=attestations, certificate=certificate
     )
     left = told.get("copies_to_destroy", ())
-    return say_done(
+    return print_ceremony_result(
         call,
         told,
         [

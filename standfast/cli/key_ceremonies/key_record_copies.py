@@ -10,7 +10,7 @@ from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
 if TYPE_CHECKING:
-    from standfast.usecases.key_ceremonies.key_record_copies import CopyStanding, KeysCopied
+    from standfast.usecases.key_ceremonies.key_record_copies import KeyCopyOutcome, KeyCopyStatus
 
 
 def add_to(backup: Group) -> None:
@@ -78,14 +78,14 @@ def copy(
 
 def list_copies(call: Call) -> ExitStatus:
     """List the copies of the key records, with when each was last seen and what it lacks."""
-    from backup.trust.root_chain import load_trust
-    from standfast.usecases.core.backup_repository import plain_errors
+    from backup.trust.root_chain import load_root_chain
+    from standfast.usecases.core.backup_repository import translated_errors
     from standfast.usecases.key_ceremonies.key_record_copies import standings
     from standfast.usecases.key_ceremonies.owner_operations import open_stores
 
     stores = open_stores(call.config_file, call.env)
-    with plain_errors("listing the copies of the key records"):
-        root = load_trust(stores.vault, owner=stores.known_owner).root
+    with translated_errors("listing the copies of the key records"):
+        root = load_root_chain(stores.vault, owner=stores.known_owner).root
         found = standings(stores.config.backup, root)
     rows = [[one.name, f"seen {one.seen:%Y-%m-%d}", _state(one)] for one in found]
     lines: list[Line] = [
@@ -111,7 +111,7 @@ def forget(
     return ExitStatus.DONE
 
 
-def _lines(done: "KeysCopied") -> list[Line]:
+def _lines(done: "KeyCopyOutcome") -> list[Line]:
     changes = done.changes
     lines: list[Line] = [
         f"{name}: no valid key record in the key store or in this copy." for name in changes.lacking
@@ -133,7 +133,7 @@ def _lines(done: "KeysCopied") -> list[Line]:
     ]
 
 
-def _state(one: "CopyStanding") -> str:
+def _state(one: "KeyCopyStatus") -> str:
     found = [f"lacks {', '.join(one.lacks)}"] if one.lacks else []
     found += [f"still holds {', '.join(one.erased)}, erased"] if one.erased else []
     return "; ".join(found) or "complete"

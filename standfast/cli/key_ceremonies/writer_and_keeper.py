@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from standfast.cli.key_ceremonies.ceremony import OwnerKey, office, say_done
+from standfast.cli.key_ceremonies.ceremony import OwnerKey, office, print_ceremony_result
 from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
@@ -113,10 +113,10 @@ def add_writer(
     passphrase_file: PassphraseFile = None,
 ) -> ExitStatus:
     """Let one more host write backups, with keys of its own."""
-    from standfast.usecases.key_ceremonies.owner_operations import writer_added
+    from standfast.usecases.key_ceremonies.owner_operations import add_writer_as_owner
 
-    told = writer_added(office(call, owner_key, passphrase_file), name, domain, host_dir)
-    return say_done(
+    told = add_writer_as_owner(office(call, owner_key, passphrase_file), name, domain, host_dir)
+    return print_ceremony_result(
         call,
         told,
         [f"{name} may write for domain {domain} (root record {told['root']})."],
@@ -155,7 +155,7 @@ def new_epoch(
         f"{writer} is in epoch {told['epoch']} (root record {told['root']}).",
         *_doubted(told),
     ]
-    return say_done(
+    return print_ceremony_result(
         call,
         told,
         lines,
@@ -184,7 +184,7 @@ def remove_writer(
 
     at = office(call, owner_key, passphrase_file)
     told = writer_removed(at, writer, _through(at, writer, trusted_through, witness))
-    return say_done(
+    return print_ceremony_result(
         call,
         told,
         [f"{writer} writes no more (root record {told['root']}).", *_doubted(told)],
@@ -226,7 +226,7 @@ def set_keeper(
             f"Carry {told['keeper_file']} to the keeper's machine, which is not a backup host, and "
             "delete it here.",
         )
-    return say_done(
+    return print_ceremony_result(
         call, told, [f"Keeper {told['key'][:16]}… is granted (root record {told['root']})."], steps
     )
 
@@ -252,7 +252,7 @@ def retire_keeper(
         )
     told = keeper_retired(office(call, owner_key, passphrase_file), trusted_through)
     said = counted(told["no_longer_believed"], "record")
-    return say_done(
+    return print_ceremony_result(
         call,
         told,
         [f"The keeper is retired (root record {told['root']}); {said} of it no longer believed."],

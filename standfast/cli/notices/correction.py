@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from standfast.cli.incidents.incident_arguments import CARRIED, IncidentArgument, the_incident
+from standfast.cli.incidents.incident_arguments import (
+    PROGRESS_EXIT_STATUSES,
+    IncidentArgument,
+    resolve_incident,
+)
 from standfast.cli.incidents.incident_opening import NoWait
 from standfast.cli.incidents.incident_progress import go_on
-from standfast.cli.notices.staged_sending import A_STEP, StepArgument
+from standfast.cli.notices.staged_sending import STEP_METAVAR, StepArgument
 from standfast.cli.parsing.command_declaration import Group, Option, command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
@@ -22,7 +26,7 @@ def add_to(notice: Group) -> None:
         notice,
         "correct",
         exits={
-            **CARRIED,
+            **PROGRESS_EXIT_STATUSES,
             ExitStatus.USAGE: "there is no such step or value, or nobody got the notice",
             ExitStatus.REFUSED: "some of the wrong notice may still leave, or it is corrected "
             "already",
@@ -66,11 +70,13 @@ def correct(
     from standfast.usecases.notice_follow_up.corrections import correct as plan_correction
 
     values = values_of(value)
-    with call.place() as place:
-        incident_id, (wrong,) = the_incident(place, incident, step, least=1, most=1, takes=A_STEP)
-        by = signed_in(call, place, as_person, passphrase_file)
+    with call.installation() as installation:
+        incident_id, (wrong,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
+        )
+        by = signed_in(call, installation, as_person, passphrase_file)
         planned = plan_correction(
-            place, incident_id, wrong, values, requested_by=by, is_another=another
+            installation, incident_id, wrong, values, requested_by=by, is_another=another
         )
         people = counted(planned.recipients, "person", "people")
         needs = f"it needs {counted(planned.needs_approvals, 'approval')}"
@@ -88,4 +94,4 @@ def correct(
             f"{planned.step} is planned: to the {people} who got `{wrong}`; {needs}.",
             *(f"Warning: {warning}." for warning in planned.warnings),
         ]
-        return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)

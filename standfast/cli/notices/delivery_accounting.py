@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from standfast.cli.incidents.incident_arguments import IncidentArgument, the_incident
+from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
 from standfast.cli.parsing.command_declaration import Group, Option, command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
@@ -48,14 +48,14 @@ def accounting(
     shown: list[Person] = []  # nobody's line is kept unless it is to be shown
     each = shown.append if reason else _leave
     digest = None
-    with call.place() as place:
-        incident_id, _ = the_incident(place, incident)
-        uncounted = place.ledger.incidents.state(incident_id).uncounted
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
+        uncounted = installation.ledger.incidents.state(incident_id).uncounted
         if export is None:
-            accounts = account(place, incident_id, unmasked_because=reason, each=each)
+            accounts = account(installation, incident_id, unmasked_because=reason, each=each)
         else:
             accounts, digest = written(
-                place, incident_id, export, unmasked_because=reason, each=each
+                installation, incident_id, export, unmasked_because=reason, each=each
             )
     lines: list[Line] = []
     for one in accounts:

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from standfast.cli.incidents.incident_arguments import (
-    CARRIED,
+    PROGRESS_EXIT_STATUSES,
     IncidentArgument,
-    moment_of,
-    the_incident,
+    parse_moment,
+    resolve_incident,
 )
 from standfast.cli.incidents.incident_opening import NoWait
 from standfast.cli.incidents.incident_progress import go_on
 from standfast.cli.notices.correction import values_of
-from standfast.cli.notices.staged_sending import A_STEP, StepArgument
+from standfast.cli.notices.staged_sending import STEP_METAVAR, StepArgument
 from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
@@ -62,7 +62,7 @@ def add_to(notice: Group) -> None:
         notice,
         "tell",
         exits={
-            **CARRIED,
+            **PROGRESS_EXIT_STATUSES,
             ExitStatus.USAGE: "there is no such incident or mark, they are told already, or the "
             "notice was corrected and no --value says what holds",
             ExitStatus.REFUSED: "a rule forbids telling them yet, by a corrected answer nobody is "
@@ -112,15 +112,19 @@ def posted(
         raise UsageError("a letter that came back was posted; say one of the two")
     if came_back and not marks:
         raise UsageError("name each that came back by the mark at its foot: --letter MARK")
-    with call.place() as place:
-        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1, takes=A_STEP)
-        by = signed_in(call, place, as_person, passphrase_file)
+    with call.installation() as installation:
+        incident_id, (name,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
+        )
+        by = signed_in(call, installation, as_person, passphrase_file)
         if came_back:
-            number = letters.came_back(place, incident_id, name, marks, by=by)
+            number = letters.came_back(installation, incident_id, name, marks, by=by)
         elif thrown_away:
-            number = letters.discarded(place, incident_id, name, because, marks=marks, by=by)
+            number = letters.discarded(installation, incident_id, name, because, marks=marks, by=by)
         else:
-            number = letters.posted(place, incident_id, name, at=moment_of(at), marks=marks, by=by)
+            number = letters.posted(
+                installation, incident_id, name, at=parse_moment(at), marks=marks, by=by
+            )
     what = "came back" if came_back else "thrown away" if thrown_away else "posted"
     call.say(
         {"incident": incident_id, "step": name, what.replace(" ", "_"): number},
@@ -139,11 +143,11 @@ def list_held(call: Call, incident: IncidentArgument = None) -> ExitStatus:
     """
     from standfast.usecases.notice_follow_up.held_recipients import held, unreached
 
-    with call.place() as place:
-        incident_id, _ = the_incident(place, incident)
-        found = held(place, incident_id)
-        lost = unreached(place, incident_id)
-        is_open = place.ledger.incidents.get(incident_id).is_open
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
+        found = held(installation, incident_id)
+        lost = unreached(installation, incident_id)
+        is_open = installation.ledger.incidents.get(incident_id).is_open
     waiting = [one for one in found if not one.decision]
     status = ExitStatus.WAITS_FOR_PEOPLE if waiting and is_open else ExitStatus.DONE
     lines: list[Line] = [
@@ -220,11 +224,13 @@ def tell(
         raise UsageError(
             "say to whom: --to ADDRESS (a postal one line by line), or --own-address, and not both"
         )
-    with call.place() as place:
-        incident_id, (who,) = the_incident(place, incident, mark, least=1, most=1, takes=_A_MARK)
-        by = signed_in(call, place, as_person, passphrase_file)
+    with call.installation() as installation:
+        incident_id, (who,) = resolve_incident(
+            installation, incident, mark, least=1, most=1, takes=_A_MARK
+        )
+        by = signed_in(call, installation, as_person, passphrase_file)
         planned = plan_to_tell(
-            place,
+            installation,
             incident_id,
             who,
             to=to or [],
@@ -242,7 +248,7 @@ def tell(
             }
         }
         before: list[Line] = [f"{planned.step} is planned; {needs}."]
-        return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
 
 
 def leave_out(
@@ -256,10 +262,12 @@ def leave_out(
     """Decide that somebody who was held is not told, with the reason."""
     from standfast.usecases.notice_follow_up.held_recipients import leave_out as keep_left_out
 
-    with call.place() as place:
-        incident_id, (who,) = the_incident(place, incident, mark, least=1, most=1, takes=_A_MARK)
-        by = signed_in(call, place, as_person, passphrase_file)
-        keep_left_out(place, incident_id, [who], because, by=by)
+    with call.installation() as installation:
+        incident_id, (who,) = resolve_incident(
+            installation, incident, mark, least=1, most=1, takes=_A_MARK
+        )
+        by = signed_in(call, installation, as_person, passphrase_file)
+        keep_left_out(installation, incident_id, [who], because, by=by)
     call.say(
         {"incident": incident_id, "mark": who, "decision": "left out"},
         [

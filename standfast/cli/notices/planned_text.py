@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from standfast.cli.incidents.incident_arguments import IncidentArgument, the_incident
-from standfast.cli.notices.staged_sending import A_STEP, StepArgument
+from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
+from standfast.cli.notices.staged_sending import STEP_METAVAR, StepArgument
 from standfast.cli.parsing.command_declaration import Group, Option, command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.errors import ExitStatus, UsageError
-from standfast.suggestions import there_are
+from standfast.suggestions import known_names_hint
 
 
 def add_to(notice: Group) -> None:
@@ -37,12 +37,14 @@ def read(
     """
     from standfast.usecases.notices.preview import planned_words
 
-    with call.place() as place:
-        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1, takes=A_STEP)
-        planned = planned_words(place, incident_id, name)
+    with call.installation() as installation:
+        incident_id, (name,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
+        )
+        planned = planned_words(installation, incident_id, name)
     shown = [one for one in planned.messages if lang in (None, one.language)]
     if lang is not None and not shown:
-        known = there_are(lang, [one.language for one in planned.messages])
+        known = known_names_hint(lang, [one.language for one in planned.messages])
         raise UsageError(f"the notice of {name!r} has no language {lang!r}; {known}")
     lines: list[Line] = [f"{planned.step}: {planned.template} to {planned.audience}"]
     for one in shown:

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from standfast.cli.notices.readability_check import chosen_templates
+from standfast.cli.notices.readability_check import selected_templates
 from standfast.cli.parsing.command_declaration import Argument, Option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
@@ -53,10 +53,10 @@ def preview(
 
     if unmasked and not (audience and reason and reason.strip()):
         raise UsageError("--unmasked needs --audience NAME and --reason TEXT: the look is noted")
-    (template,) = chosen_templates(call, [name]).values()
+    (template,) = selected_templates(call, [name]).values()
     with ExitStack() as held:
-        place = held.enter_context(call.place()) if audience else None
-        config = place.config if place else call.config_if_any()
+        installation = held.enter_context(call.installation()) if audience else None
+        config = installation.config if installation else call.config_if_any()
         organisation = config.organisation if config else None
         drafted = draft(template, organisation, _values(value or []))
         spoken = organisation.languages if organisation else ("en",)
@@ -64,16 +64,16 @@ def preview(
         example = drafted.example(language)
         look = (
             look_at_audience(
-                place,
+                installation,
                 drafted,
                 audience,
                 rows=rows,
                 unmasked_because=reason if unmasked else None,
             )
-            if place and audience
+            if installation and audience
             else None
         )
-        clock = place.clock if place else system_clock
+        clock = installation.clock if installation else system_clock
         written = write_preview(drafted, look, organisation, html, now=clock()) if html else None
     warnings = [*drafted.warnings, *(look.warnings if look else ())]
     lines: list[Line] = []

@@ -12,7 +12,7 @@ from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import Json, JsonObject
-from standfast.suggestions import there_are
+from standfast.suggestions import known_names_hint
 
 if TYPE_CHECKING:
     from standfast.notices.banned_phrases import Said
@@ -28,7 +28,7 @@ def check(
     from standfast.notices.banned_phrases import banned
     from standfast.notices.readability import measure
 
-    chosen = chosen_templates(call, name or [])
+    chosen = selected_templates(call, name or [])
     with call.progress() as tell:
         found = []
         for number, template in enumerate(chosen.values(), 1):
@@ -65,7 +65,7 @@ def check(
     return ExitStatus.FAILED if bad else ExitStatus.DONE
 
 
-def chosen_templates(call: Call, names: list[str]) -> Mapping[str, "Template"]:
+def selected_templates(call: Call, names: list[str]) -> Mapping[str, "Template"]:
     """Load all notices of this place, or those named; UsageError when one is not there."""
     from standfast.notices.template_folder import read_templates
 
@@ -73,7 +73,7 @@ def chosen_templates(call: Call, names: list[str]) -> Mapping[str, "Template"]:
     there = read_templates(config.notices.templates if config else None)
     for name in names:
         if name not in there:
-            raise UsageError(f"there is no notice {name!r}; {there_are(name, there)}")
+            raise UsageError(f"there is no notice {name!r}; {known_names_hint(name, there)}")
     return {name: there[name] for name in names} if names else there
 
 

@@ -2,7 +2,11 @@
 
 from typing import Annotated
 
-from standfast.cli.incidents.incident_arguments import CARRIED, IncidentArgument, the_incident
+from standfast.cli.incidents.incident_arguments import (
+    PROGRESS_EXIT_STATUSES,
+    IncidentArgument,
+    resolve_incident,
+)
 from standfast.cli.incidents.incident_opening import NoWait
 from standfast.cli.incidents.incident_progress import go_on
 from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
@@ -15,13 +19,16 @@ from standfast.records import DeliveryState, EffectState, Json, Mode, timestamp
 StepArgument = Annotated[
     str | None, Argument(metavar="STEP", help="The step of the playbook that tells people.")
 ]
-A_STEP = "STEP (`standfast notice status` names each)"
+STEP_METAVAR = "STEP (`standfast notice status` names each)"
 _SAID: dict[ExitStatus, str] = {
     ExitStatus.DONE: "it is in the ledger, and every runner keeps to it",
     ExitStatus.USAGE: "there is no such incident or step, or nothing of it goes out now",
 }
 
-_MOVED: dict[ExitStatus, str] = {**CARRIED, ExitStatus.USAGE: _SAID[ExitStatus.USAGE]}
+_MOVED: dict[ExitStatus, str] = {
+    **PROGRESS_EXIT_STATUSES,
+    ExitStatus.USAGE: _SAID[ExitStatus.USAGE],
+}
 
 
 def add_to(notice: Group) -> None:
@@ -59,13 +66,13 @@ def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
     from standfast.reports.report_sentences import state_words
     from standfast.usecases.incidents.result_summary import tallies
 
-    with call.place() as place:
-        incident_id, _ = the_incident(place, incident)
-        rows, now = place.ledger.notices.of_incident(incident_id), place.clock()
-        heard = place.ledger.deliveries.counts(incident_id)
-        short = tallies(place, incident_id)
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
+        rows, now = installation.ledger.notices.of_incident(incident_id), installation.clock()
+        heard = installation.ledger.deliveries.counts(incident_id)
+        short = tallies(installation, incident_id)
         newest = {row.step: row.round for row in rows}
-        case = place.ledger.incidents.get(incident_id)
+        case = installation.ledger.incidents.get(incident_id)
     is_exercise, is_stopped = case.mode is Mode.EXERCISE, case.is_halted or not case.is_open
     document: list[Json] = []
     lines: list[Line] = ["EXERCISE. Nobody outside is written to."] if is_exercise else []
@@ -133,9 +140,11 @@ def pause(call: Call, incident: IncidentArgument = None, step: StepArgument = No
     """Let nothing more of one notice leave; the rest of the incident goes on."""
     from standfast.usecases.notices import staged_sending
 
-    with call.place() as place:
-        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1, takes=A_STEP)
-        staged_sending.pause(place, incident_id, name)
+    with call.installation() as installation:
+        incident_id, (name,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
+        )
+        staged_sending.pause(installation, incident_id, name)
     call.say(
         {"incident": incident_id, "step": name, "is_paused": True},
         [
@@ -156,12 +165,14 @@ def resume(
     """Let a paused notice go on; one of which nothing left has its abort window anew."""
     from standfast.usecases.notices import staged_sending
 
-    with call.place() as place:
-        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1, takes=A_STEP)
-        staged_sending.resume(place, incident_id, name)
+    with call.installation() as installation:
+        incident_id, (name,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
+        )
+        staged_sending.resume(installation, incident_id, name)
         told: dict[str, Json] = {"step": name, "is_paused": False}
         before: list[Line] = [f"{name} goes on."]
-        return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
 
 
 def go(
@@ -173,14 +184,16 @@ def go(
     """Write to those after the canary now."""
     from standfast.usecases.notices import staged_sending
 
-    with call.place() as place:
-        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1, takes=A_STEP)
-        number = staged_sending.go(place, incident_id, name)
+    with call.installation() as installation:
+        incident_id, (name,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
+        )
+        number = staged_sending.go(installation, incident_id, name)
         told: dict[str, Json] = {"step": name, "released": number}
         before: list[Line] = [
             f"{counted(number, 'more recipient')} of {name} may be written to now."
         ]
-        return go_on(call, place, incident_id, no_wait=no_wait, told=told, before=before)
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
 
 
 def stop(
@@ -192,9 +205,11 @@ def stop(
     """Give up what of one notice has not left, for good."""
     from standfast.usecases.notices import staged_sending
 
-    with call.place() as place:
-        incident_id, (name,) = the_incident(place, incident, step, least=1, most=1, takes=A_STEP)
-        number = staged_sending.stop(place, incident_id, name, why or "no reason was given")
+    with call.installation() as installation:
+        incident_id, (name,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
+        )
+        number = staged_sending.stop(installation, incident_id, name, why or "no reason was given")
     call.say(
         {"incident": incident_id, "step": name, "stopped": number},
         [

@@ -37,10 +37,10 @@ def reports(
     from standfast.adapters.senders.smtp.delivery_reports import read_reports
     from standfast.records import DeliveryState
 
-    with call.place() as place:
-        now = place.clock()
+    with call.installation() as installation:
+        now = installation.clock()
         found = read_reports(path, now)
-        heard = place.ledger.deliveries.hear(found.events, place.actor, now)
+        heard = installation.ledger.deliveries.hear(found.events, installation.actor, now)
     lines: list[Line] = [
         f"{counted(len(found.events), 'report')} read: {heard.changed} changed where a mail stands."
     ]

@@ -30,7 +30,7 @@ _OTHERWISE_NAMED = {"unlock": "incident undo"}
 _MOST_NAMESAKES = 3
 
 
-class Misused(UsageError):
+class CommandLineError(UsageError):
     """The words do not fit; the message ends with where to read on."""
 
     def __init__(self, message: str, at: Command | Group) -> None:
@@ -50,10 +50,10 @@ def find(root: Group, words: Sequence[str]) -> tuple[Command | Group, list[str]]
         if word not in at.parts:
             near = _meant(word, at, root)
             maybe = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-            raise Misused(f"No such command {word!r}.{maybe}", at)
+            raise CommandLineError(f"No such command {word!r}.{maybe}", at)
         at = at.parts[word]
     if isinstance(at, Group) and rest and rest[0] not in _HELP_NAMES:
-        raise Misused(f"No such option: {rest[0]}", at)
+        raise CommandLineError(f"No such option: {rest[0]}", at)
     return at, [*asked, *rest]
 
 
@@ -72,7 +72,7 @@ def values_of(command: Command, words: Sequence[str]) -> dict[str, Any] | None:
             found, rest = rest[:1], rest[1:]
         values[one.name] = _value(one, found, command)
     if rest:
-        raise Misused(f"Got unexpected extra argument(s) ({' '.join(rest)})", command)
+        raise CommandLineError(f"Got unexpected extra argument(s) ({' '.join(rest)})", command)
     return values
 
 
@@ -121,7 +121,7 @@ def _options(command: Command, words: Sequence[str]) -> tuple[dict[str, Any], li
         name = (error.argument_name or "").rpartition("/")[2]
         flags = {name for one in command.parameters if one.kind is bool for name in one.on}
         needs = "does not take a value" if name in {HELP, *flags} else "requires an argument"
-        raise Misused(f"Option {name!r} {needs}.", command) from None
+        raise CommandLineError(f"Option {name!r} {needs}.", command) from None
     end = rest.index("--") if "--" in rest else len(rest)
     for word in rest[:end]:
         if word.startswith("-") and word != "-":
@@ -129,12 +129,12 @@ def _options(command: Command, words: Sequence[str]) -> tuple[dict[str, Any], li
     return vars(found), rest[:end] + rest[end + 1 :]
 
 
-def _unknown(word: str, command: Command) -> Misused:
+def _unknown(word: str, command: Command) -> CommandLineError:
     name = word.partition("=")[0] if word.startswith("--") else word[:2]
     known = [HELP, *(name for one in command.parameters for name in [*one.on, *one.off])]
     near = sorted(_nearest(name, known))
     maybe = f" (Possible options: {', '.join(near)})" if near else ""
-    return Misused(f"No such option: {name}{maybe}", command)
+    return CommandLineError(f"No such option: {name}{maybe}", command)
 
 
 def _value(one: Parameter, found: Any, command: Command) -> Any:
@@ -142,7 +142,7 @@ def _value(one: Parameter, found: Any, command: Command) -> Any:
     if found == []:
         if one.is_required:
             what = "option" if one.on else "argument"
-            raise Misused(f"Missing {what} {one.shown!r}.", command)
+            raise CommandLineError(f"Missing {what} {one.shown!r}.", command)
         return one.default
     if one.kind is bool:
         return found
@@ -156,7 +156,7 @@ def _converted(one: Parameter, text: str, command: Command) -> Any:
         message = (
             f"Invalid value for {one.shown!r}: name a file or folder; {text!r} stands for none."
         )
-        raise Misused(message, command)
+        raise CommandLineError(message, command)
     if one.kind in (str, Path):
         return one.kind(text)
     least = one.declared.min if isinstance(one.declared, Option) else None
@@ -165,7 +165,7 @@ def _converted(one: Parameter, text: str, command: Command) -> Any:
     except ValueError:
         fits = "whole number" if one.kind is int else "number"
         message = f"Invalid value for {one.shown!r}: {text!r} is no {fits}."
-        raise Misused(message, command) from None
+        raise CommandLineError(message, command) from None
     if least is not None and number < least:
-        raise Misused(f"Invalid value for {one.shown!r}: it is {least} at least.", command)
+        raise CommandLineError(f"Invalid value for {one.shown!r}: it is {least} at least.", command)
     return number

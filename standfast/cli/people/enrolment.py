@@ -18,7 +18,7 @@ from standfast.records import Json, timestamp
 
 if TYPE_CHECKING:
     from standfast.ledger.people.enrolment import Signer
-    from standfast.usecases.core.installation import Place
+    from standfast.usecases.core.installation import Installation
 
 _UNSIGNED = "another's passphrase, the last approver, a role that the signer lacks, or no signature"
 
@@ -131,9 +131,9 @@ def add(
     from standfast.usecases.people.enrolment import enrol_person, refuse_unfit, refuse_unsigned
 
     full_name, mail = _contact(call, full_name, mail)
-    with call.place() as place:
+    with call.installation() as installation:
         refuse_unfit(
-            place,
+            installation,
             name=name,
             full_name=full_name,
             mail=mail,
@@ -142,13 +142,13 @@ def add(
         )
         signer = None
         if as_person is None and owner_key is None:
-            refuse_unsigned(place)
+            refuse_unsigned(installation)
         else:
-            signer = _signer(call, place, as_person, owner_key, as_passphrase_file)
-        now = place.clock()
-        place.ledger.people.refuse_enrolment(full_name, mail, role or (), signer, now)
+            signer = _signer(call, installation, as_person, owner_key, as_passphrase_file)
+        now = installation.clock()
+        installation.ledger.people.refuse_enrolment(full_name, mail, role or (), signer, now)
         enrolled = enrol_person(
-            place,
+            installation,
             name=name,
             full_name=full_name,
             mail=mail,
@@ -198,10 +198,10 @@ def list_people(
     """List who may approve, by sign-in name and role."""
     from standfast.usecases.incidents.result_summary import FRESH, people
 
-    with call.place() as place:
-        now, zone = place.clock(), place.config.organisation.time_zone
-        there = people(place, with_contacts=contacts)
-        passkeys = {one.name: place.ledger.passkeys.of(one.name) for one in there}
+    with call.installation() as installation:
+        now, zone = installation.clock(), installation.config.organisation.time_zone
+        there = people(installation, with_contacts=contacts)
+        passkeys = {one.name: installation.ledger.passkeys.of(one.name) for one in there}
     document: list[Json] = []
     rows: list[list[str]] = []
     for one in there:
@@ -245,10 +245,10 @@ def remove(
     """
     from standfast.usecases.people.enrolment import remove_person
 
-    with call.place() as place:
-        place.ledger.people.get(name)
-        signer = _signer(call, place, as_person, owner_key, passphrase_file)
-        removed = remove_person(place, name, signer)
+    with call.installation() as installation:
+        installation.ledger.people.get(name)
+        signer = _signer(call, installation, as_person, owner_key, passphrase_file)
+        removed = remove_person(installation, name, signer)
     call.say(
         {"person": name, "is_removed": True, "removed_by": signer.name, "untold": removed.untold},
         [f"{name} can no longer approve anything.", *_untold(removed.untold)],
@@ -272,10 +272,10 @@ def grant(
     """
     from standfast.usecases.people.enrolment import grant_roles
 
-    with call.place() as place:
-        place.ledger.people.get(name)
-        signer = _signer(call, place, as_person, owner_key, passphrase_file)
-        granted = grant_roles(place, name, role or (), signer)
+    with call.installation() as installation:
+        installation.ledger.people.get(name)
+        signer = _signer(call, installation, as_person, owner_key, passphrase_file)
+        granted = grant_roles(installation, name, role or (), signer)
     roles = granted.person.roles
     call.say(
         {"person": name, "roles": list(roles), "granted_by": signer.name, "untold": granted.untold},
@@ -286,7 +286,7 @@ def grant(
 
 def _signer(
     call: Call,
-    place: "Place",
+    installation: "Installation",
     as_person: str | None,
     owner_key: Path | None,
     passphrase_file: Path | None,
@@ -295,10 +295,12 @@ def _signer(
     from standfast.usecases.people.enrolment import owner_signer, person_signer
 
     if owner_key is not None and as_person is None:
-        return owner_signer(place, owner_key, lambda who: passphrase(call, passphrase_file, who))
+        return owner_signer(
+            installation, owner_key, lambda who: passphrase(call, passphrase_file, who)
+        )
     if as_person is None or owner_key is not None:
         raise UsageError("one signature is needed. Give --as PERSON or --owner-key FILE")
-    return person_signer(place, as_person, passphrase(call, passphrase_file, as_person))
+    return person_signer(installation, as_person, passphrase(call, passphrase_file, as_person))
 
 
 def _without_role(name: str, roles: "tuple[str, ...]") -> list[str]:
@@ -328,9 +330,11 @@ def remove_passkey(
 
     if as_person is None:
         raise UsageError("the removal takes a sign-in. Give --as PERSON")
-    with call.place() as place:
-        by = signed_in(call, place, as_person, passphrase_file)
-        removed = passkeys.remove_passkey(replace(place, actor=by or place.actor), name, passkey)
+    with call.installation() as installation:
+        by = signed_in(call, installation, as_person, passphrase_file)
+        removed = passkeys.remove_passkey(
+            replace(installation, actor=by or installation.actor), name, passkey
+        )
     call.say(
         {"person": name, "passkey": removed.id, "is_removed": True},
         [f"Passkey {removed.id[:8]} of {name} signs nothing any more."],

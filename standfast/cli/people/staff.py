@@ -9,11 +9,11 @@ from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import Json
-from standfast.suggestions import there_are
+from standfast.suggestions import known_names_hint
 
 if TYPE_CHECKING:
     from standfast.config import SecretReference
-    from standfast.usecases.core.installation import Place
+    from standfast.usecases.core.installation import Installation
     from standfast.usecases.people.staff_lists import Listed
 
 
@@ -79,9 +79,9 @@ def import_staff(
     """
     from standfast.usecases.people import staff_access
 
-    with call.place() as place:
-        source, listed = _listed(place, file, scim, ldap, column or ())
-        taken = staff_access.take(place, source, listed, is_dry=dry_run, is_meant=yes)
+    with call.installation() as installation:
+        source, listed = _listed(installation, file, scim, ldap, column or ())
+        taken = staff_access.take(installation, source, listed, is_dry=dry_run, is_meant=yes)
         changes = taken.changes
         groups = {
             "added": changes.added,
@@ -90,7 +90,7 @@ def import_staff(
             "leaving": taken.leaving,
         }
         if names:
-            staff_access.note_look(place, sum(map(len, groups.values())))
+            staff_access.record_personal_data_view(installation, sum(map(len, groups.values())))
     document: dict[str, Json] = {
         "list": source,
         "is_dry_run": dry_run,
@@ -128,11 +128,11 @@ def list_leavers(
     """
     from standfast.usecases.people import staff_access
 
-    with call.place() as place:
-        found = staff_access.leavers(place)
-        is_listed = bool(place.ledger.staff.all())
+    with call.installation() as installation:
+        found = staff_access.leavers(installation)
+        is_listed = bool(installation.ledger.staff.all())
         if names:
-            staff_access.note_look(place, len(found.everybody))
+            staff_access.record_personal_data_view(installation, len(found.everybody))
     rows: list[list[str]] = []
     for one in found.everybody:
         told = one.as_json(is_masked=not names)
@@ -181,11 +181,11 @@ def list_factors(
     from standfast.usecases.people import staff_access
     from standfast.usecases.people.second_factors import exit_status, second_factors
 
-    with call.place() as place:
-        everywhere = second_factors(place)
+    with call.installation() as installation:
+        everywhere = second_factors(installation)
         if names:
             without = (one.found.without for one in everywhere if one.found)
-            staff_access.note_look(place, sum(map(len, without)))
+            staff_access.record_personal_data_view(installation, sum(map(len, without)))
     status, lines = exit_status(everywhere), list[Line]()
     for one in everywhere:
         lines.append(f"{one.directory}: {one.sentence}")
@@ -210,7 +210,7 @@ def list_factors(
 
 
 def _listed(
-    place: "Place",
+    installation: "Installation",
     file: Path | None,
     scim: str | None,
     ldap: str | None,
@@ -227,19 +227,21 @@ def _listed(
             raise UsageError(f"--column takes OURS=THEIRS; ours are {', '.join(COLUMNS)}")
         names[ours] = theirs
     if file is not None:
-        return "csv", read_csv(file, place.config, names)
+        return "csv", read_csv(file, installation.config, names)
     if names:
         raise UsageError("--column belongs to a CSV file")
     name = scim or ldap or ""
-    if name not in place.config.accounts:
-        raise UsageError(f"there is no accounts.{name}; {there_are(name, place.config.accounts)}")
+    if name not in installation.config.accounts:
+        raise UsageError(
+            f"there is no accounts.{name}; {known_names_hint(name, installation.config.accounts)}"
+        )
 
     def reveal(reference: "SecretReference") -> str:
-        return place.resolver.resolve(reference).reveal()
+        return installation.resolver.resolve(reference).reveal()
 
     if scim is not None:
-        return f"scim.{scim}", read_scim(scim, place.config, reveal)
-    return f"ldap.{name}", read_ldap(name, place.config, reveal)
+        return f"scim.{scim}", read_scim(scim, installation.config, reveal)
+    return f"ldap.{name}", read_ldap(name, installation.config, reveal)
 
 
 def _texts(value: Json) -> list[str]:

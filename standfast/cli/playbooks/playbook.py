@@ -206,9 +206,9 @@ def import_(
     What its commands would run is never taken over: each becomes the name of a command or a request
     that this place must allow, and asks for an approval.
     """
-    from standfast.usecases.playbooks.cacao_exchange import bring_in
+    from standfast.usecases.playbooks.cacao_exchange import import_cacao_playbook
 
-    done = bring_in(call.config_if_any(), source.absolute(), to.absolute())
+    done = import_cacao_playbook(call.config_if_any(), source.absolute(), to.absolute())
     lines = [f"Written: {done.file}, {counted(len(done.playbook.steps), 'step')}."]
     lines += [f"By hand or to be allowed: {warning}" for warning in done.warnings]
     lines += [str(problem) for problem in done.problems]
@@ -234,9 +234,9 @@ def export(
     Another tool sees steps to be done by hand; brought in again here, it is the same playbook.
     """
     from standfast.usecases.core.installation import system_clock
-    from standfast.usecases.playbooks.cacao_exchange import hand_out
+    from standfast.usecases.playbooks.cacao_exchange import export_cacao_playbook
 
-    playbook = hand_out(call.config_if_any(), name, to.absolute(), system_clock())
+    playbook = export_cacao_playbook(call.config_if_any(), name, to.absolute(), system_clock())
     call.say({"playbook": playbook.name, "file": str(to.absolute())}, [f"Written: {to}"])
     return ExitStatus.DONE
 

@@ -12,7 +12,7 @@ from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 
 if TYPE_CHECKING:
-    from standfast.usecases.core.installation import Place
+    from standfast.usecases.core.installation import Installation
     from standfast.usecases.exercises.tabletop import Turn
 
 _NOT_ONE = "there is no such exercise, or not exactly one is open"
@@ -102,8 +102,8 @@ def start(call: Call, name: Annotated[str, Argument(metavar="NAME|FILE")]) -> Ex
     from standfast.usecases.exercises.tabletop import start as begin
 
     exercise = named(name)
-    with call.place() as place:
-        now = begin(place, exercise)
+    with call.installation() as installation:
+        now = begin(installation, exercise)
     briefing: list[Line] = [
         (
             f"{now.incident}: {exercise.title}. {exercise.minutes} minutes, "
@@ -123,8 +123,8 @@ def next_inject(call: Call, incident: IncidentArgument = None) -> ExitStatus:
     """Show what is on the table, for the facilitator to read out."""
     from standfast.usecases.exercises.tabletop import turn
 
-    with call.place() as place:
-        now = turn(place, _meant(place, incident))
+    with call.installation() as installation:
+        now = turn(installation, _meant(installation, incident))
     call.say(now.as_json(), _lines(now))
     return ExitStatus.DONE
 
@@ -145,10 +145,10 @@ def answer(
     from standfast.usecases.exercises.tabletop import turn
 
     numbers = _numbers(met)
-    with call.place() as place:
-        incident_id = _meant(place, incident)
-        inject, result = keep(place, incident_id, text, numbers)
-        now = turn(place, incident_id)
+    with call.installation() as installation:
+        incident_id = _meant(installation, incident)
+        inject, result = keep(installation, incident_id, text, numbers)
+        now = turn(installation, incident_id)
     told: list[Line] = [
         f"{inject.title}: {result.points} of {result.most}. {result.because}".strip()
     ]
@@ -172,8 +172,8 @@ def finish(call: Call, incident: IncidentArgument = None) -> ExitStatus:
     from standfast.usecases.exercises.tabletop import as_json
     from standfast.usecases.exercises.tabletop import finish as end
 
-    with call.place() as place:
-        found = end(place, _meant(place, incident))
+    with call.installation() as installation:
+        found = end(installation, _meant(installation, incident))
     call.say(
         as_json(found),
         [
@@ -198,22 +198,22 @@ def report(
     from standfast.usecases.exercises.tabletop import as_json, write
     from standfast.usecases.exercises.tabletop import report as gather
 
-    with call.place() as place:
-        found = gather(place, incident)
-        out = write(place, incident, (to or Path(f"{incident}.html")).absolute())
+    with call.installation() as installation:
+        found = gather(installation, incident)
+        out = write(installation, incident, (to or Path(f"{incident}.html")).absolute())
     call.say({**as_json(found), "page": str(out)}, [f"The report is written: {out}"])
     return ExitStatus.DONE
 
 
-def _meant(place: "Place", named: str | None) -> str:
+def _meant(installation: "Installation", named: str | None) -> str:
     """Give the exercise that is meant: the one that is named, or the only one that is open."""
     from standfast.usecases.exercises.tabletop import SCENARIO
 
     if named:
-        return place.ledger.incidents.get(named).id
+        return installation.ledger.incidents.get(named).id
     there = [
         one.id
-        for one in place.ledger.incidents.all(only_open=True)
+        for one in installation.ledger.incidents.all(only_open=True)
         if one.scenario.startswith(SCENARIO)
     ]
     if len(there) != 1:

@@ -11,7 +11,7 @@ from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import second
 from standfast.plurals import counted
 from standfast.records import Json, timestamp
-from standfast.suggestions import did_you_mean
+from standfast.suggestions import nearest_name_hint
 
 
 def add_to(app: Group) -> None:
@@ -55,11 +55,11 @@ def add_to(app: Group) -> None:
 
 def verify(call: Call) -> ExitStatus:
     """Verify every link, row, head and witness line."""
-    with call.place() as place, call.progress() as tell:
-        report = place.ledger.audit.verify(
-            lambda events: tell("verifying events", events, 0), now=place.clock()
+    with call.installation() as installation, call.progress() as tell:
+        report = installation.ledger.audit.verify(
+            lambda events: tell("verifying events", events, 0), now=installation.clock()
         )
-        witness = place.config.ledger.witness
+        witness = installation.config.ledger.witness
     status = ExitStatus.PARTIAL if report.untold else ExitStatus.DONE
     if not report.is_whole:
         status = ExitStatus.DAMAGED
@@ -105,15 +105,17 @@ def show(
     ] = None,
 ) -> ExitStatus:
     """Show the timeline: who did what, and when. It holds no personal data."""
-    with call.place() as place:
-        zone = place.config.organisation.time_zone
+    with call.installation() as installation:
+        zone = installation.config.organisation.time_zone
         is_incident = subject is not None and is_incident_id(subject)
-        events = place.ledger.timeline(subject, or_by=None if is_incident else subject)
+        events = installation.ledger.timeline(subject, or_by=None if is_incident else subject)
         if subject is not None and not events:
-            known = {name for one in place.ledger.timeline() for name in (one.subject, one.actor)}
+            known = {
+                name for one in installation.ledger.timeline() for name in (one.subject, one.actor)
+            }
             raise UsageError(
                 f"the timeline has no event of {subject!r}; without a subject `standfast audit "
-                f"show` shows all{did_you_mean(subject, known)}"
+                f"show` shows all{nearest_name_hint(subject, known)}"
             )
     document: list[Json] = [
         {
@@ -156,8 +158,8 @@ def export(
     """
     from standfast.usecases.reports.audit_export import export_timeline
 
-    with call.place() as place:
-        exported = export_timeline(place, incident, to)
+    with call.installation() as installation:
+        exported = export_timeline(installation, incident, to)
     status = ExitStatus.PARTIAL if exported.unsigned else ExitStatus.DONE
     evidence = (
         f"as `standfast evidence export {incident} --to FOLDER --unmasked --reason WHY` writes it"

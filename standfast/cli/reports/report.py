@@ -41,13 +41,13 @@ def report(
 
     It needs nothing from outside, prints, and masks names and addresses.
     """
-    from standfast.usecases.reports.result_pages import write_incident_page, write_place_page
+    from standfast.usecases.reports.result_pages import write_incident_page, write_installation_page
 
     out = (to or Path(f"{incident or 'place'}.html")).absolute()
-    with call.place() as place:
+    with call.installation() as installation:
         if incident:
-            write_incident_page(place, incident, out)
+            write_incident_page(installation, incident, out)
         else:
-            write_place_page(place, out)
+            write_installation_page(installation, out)
     call.say({"page": str(out)}, [f"The page is written: {out}"])
     return ExitStatus.DONE

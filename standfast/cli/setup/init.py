@@ -132,12 +132,17 @@ def _enrol_people(call: Call, made: "SetUp") -> None:
         roles = ask("Roles, with commas between", "duty-manager")
         wanted = [role.strip() for role in roles.split(",") if role.strip()]
         try:
-            with here.place() as place:
+            with here.installation() as installation:
                 refuse_unfit(
-                    place, name=name, full_name=full_name, mail=mail, roles=wanted, accounts=[]
+                    installation,
+                    name=name,
+                    full_name=full_name,
+                    mail=mail,
+                    roles=wanted,
+                    accounts=[],
                 )
                 enrol_person(
-                    place,
+                    installation,
                     name=name,
                     full_name=full_name,
                     mail=mail,

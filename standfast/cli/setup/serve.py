@@ -11,7 +11,7 @@ from standfast.errors import ExitStatus
 
 if TYPE_CHECKING:
     from flows.serve_loop import BeginWork, Beside
-    from standfast.usecases.core.installation import Place
+    from standfast.usecases.core.installation import Installation
 
 
 def add_to(app: Group) -> None:
@@ -42,8 +42,10 @@ def serve(call: Call) -> ExitStatus:
 
     config_file = call.config_file
 
-    def told(place: "Place", begin_work: "BeginWork") -> "Sequence[Beside]":
-        found = beside(place, begin_work)  # what it may be refused for has been looked at by then
+    def told(installation: "Installation", begin_work: "BeginWork") -> "Sequence[Beside]":
+        found = beside(
+            installation, begin_work
+        )  # what it may be refused for has been looked at by then
         call.say(
             {"serve": "begun", "config": str(config_file), "pid": os.getpid()},
             [f"Serving {config_file}; Ctrl-C or SIGTERM ends it."],

@@ -17,7 +17,7 @@ from standfast.records import JsonObject
 
 if TYPE_CHECKING:
     from standfast.config import Config
-    from standfast.usecases.core.installation import Place
+    from standfast.usecases.core.installation import Installation
 
 _CONFIG_NAMES = ("-c", "--config")
 
@@ -36,12 +36,14 @@ class Call:
         return find_config(self.config, self.env)
 
     @contextmanager
-    def place(self, *, needs_ledger: bool = True) -> Iterator["Place"]:
+    def installation(self, *, needs_ledger: bool = True) -> Iterator["Installation"]:
         """Open the place that is meant; what needs no ledger meets what ails it only as it asks."""
-        from standfast.usecases.setup.installation_opening import open_place
+        from standfast.usecases.setup.installation_opening import open_installation
 
-        with open_place(self.config_file, env=self.env, needs_ledger=needs_ledger) as place:
-            yield place
+        with open_installation(
+            self.config_file, env=self.env, needs_ledger=needs_ledger
+        ) as installation:
+            yield installation
 
     def config_if_any(self) -> "Config | None":
         """The configuration where one is named or lies here; what is shipped works without."""
@@ -66,7 +68,9 @@ class Call:
             yield tell
 
 
-def take_everywhere(arguments: Sequence[str], env: Mapping[str, str]) -> tuple["Call", list[str]]:
+def parse_global_options(
+    arguments: Sequence[str], env: Mapping[str, str]
+) -> tuple["Call", list[str]]:
     """Take `-c FILE` and `--json` out of the arguments, wherever they stand before a `--`.
 
     Raises UsageError when no file follows `-c`.

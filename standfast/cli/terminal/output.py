@@ -80,7 +80,7 @@ def print_error(message: str) -> None:
     try:
         _print(_plain(message), sys.stderr)
     except OSError:
-        drop_rest(sys.stderr)
+        discard_output(sys.stderr)
 
 
 def lost_answer() -> str | None:
@@ -99,7 +99,7 @@ def lost_answer() -> str | None:
     return why
 
 
-def drop_rest(stream: TextIO) -> None:
+def discard_output(stream: TextIO) -> None:
     """Let a stream lead nowhere, so that the interpreter's own flush at the end cannot complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
@@ -202,7 +202,7 @@ def _answer(text: str) -> None:
 
 def _lose(error: OSError) -> None:
     _lost.append(error.strerror or type(error).__name__)
-    drop_rest(sys.stdout)
+    discard_output(sys.stdout)
 
 
 def _print(text: str, stream: TextIO) -> None:

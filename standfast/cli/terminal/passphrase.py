@@ -12,7 +12,7 @@ from standfast.cli.terminal.invocation import Call
 from standfast.errors import Refused, UsageError
 
 if TYPE_CHECKING:
-    from standfast.usecases.core.installation import Place
+    from standfast.usecases.core.installation import Installation
 
 VARIABLE = "STANDFAST_PASSPHRASE"
 
@@ -25,7 +25,7 @@ PassphraseFile = Annotated[
     ),
 ]
 
-Mover = Annotated[
+ActingPerson = Annotated[
     str | None,
     Option("--as", metavar="PERSON", help="Who asks for it, signed in; needed in a live one."),
 ]
@@ -82,11 +82,13 @@ def _from_file(call: Call, file: Path) -> str:
 
 
 def signed_in(
-    call: Call, place: "Place", as_person: str | None, passphrase_file: Path | None
+    call: Call, installation: "Installation", as_person: str | None, passphrase_file: Path | None
 ) -> str | None:
     """Give the name of whoever signs in; None when nobody does."""
-    from standfast.usecases.approvals.step_decisions import known_person
+    from standfast.usecases.approvals.step_decisions import authenticated_person
 
     if as_person is None:
         return None
-    return known_person(place, as_person, passphrase(call, passphrase_file, as_person))
+    return authenticated_person(
+        installation, as_person, passphrase(call, passphrase_file, as_person)
+    )

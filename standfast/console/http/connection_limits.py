@@ -38,7 +38,7 @@ class BoundedConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
         address = address_in(self.client[0] if self.client else "")
-        if address is not None and not speaks_for_many(address):
+        if address is not None and not is_loopback_proxy(address):
             self._share = counted_as(address)
         if len(self.connections) > MOST_CONNECTIONS or self._is_too_many():
             transport.abort()
@@ -77,6 +77,6 @@ class BoundedConnection(H11Protocol):
         return theirs.count(self._share) > MOST_PER_ADDRESS
 
 
-def speaks_for_many(address: Address) -> bool:
+def is_loopback_proxy(address: Address) -> bool:
     """Is it this machine, where a reverse proxy speaks for everybody?"""
     return address.is_loopback

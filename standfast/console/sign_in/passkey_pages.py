@@ -27,14 +27,14 @@ from standfast.console.sign_in.sign_in_pages import (
     SIGNED_OUT,
     Answer,
     Fields,
-    SigningIn,
+    SignInPages,
     page,
-    some_tries,
+    sign_in_allowance,
     too_often,
 )
 from standfast.errors import ApprovalRefused, StandfastError, UsageError
 from standfast.reports.console_pages import PasskeyLine, PasskeysReport, passkeys_page
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.people.passkeys import add_passkey, console_origin, remove_passkey
 from standfast.usecases.reports.result_pages import heading
 from standfast.webauthn import ALGORITHMS, encoded
@@ -51,9 +51,9 @@ _HERE = f"{PATH}/passkeys"
 class PasskeyPages:
     """The pages about passkeys."""
 
-    place: Place
-    door: SigningIn
-    _by_person: Allowance = field(default_factory=some_tries)
+    installation: Installation
+    door: SignInPages
+    _by_person: Allowance = field(default_factory=sign_in_allowance)
 
     def routes(self, guarded: Callable[[Answer], Answer]) -> list[Route]:
         """Give the paths, each wrapped by `guarded`."""
@@ -101,22 +101,22 @@ class PasskeyPages:
         challenge = self.door.challenges.read(_purpose(session), given.get("challenge", ""))
         self.door.challenges.use(challenge)
         added = add_passkey(
-            self.place, session.person, given["passphrase"], given["passkey"], challenge
+            self.installation, session.person, given["passphrase"], given["passkey"], challenge
         )
         told = f"Passkey {added.passkey.id[:8]} is added and signs in your name."
         return f"{told} No mail could tell you so: {added.untold}" if added.untold else told
 
     def _remove(self, session: Session, given: Fields) -> str:
-        place = replace(self.place, actor=session.person)
-        removed = remove_passkey(place, session.person, given.get("id", ""))
+        installation = replace(self.installation, actor=session.person)
+        removed = remove_passkey(installation, session.person, given.get("id", ""))
         return f"Passkey {removed.id[:8]} is removed and signs nothing any more."
 
     def _shown(self, session: Session, said: str = "", problem: str = "") -> str:
-        there = self.place.ledger.passkeys.of(session.person)
-        handle = self.place.ledger.vault.mac("passkey handle", [session.person])
+        there = self.installation.ledger.passkeys.of(session.person)
+        handle = self.installation.ledger.vault.mac("passkey handle", [session.person])
         report = PasskeysReport(
-            heading=heading(self.place),
-            origin=console_origin(self.place),
+            heading=heading(self.installation),
+            origin=console_origin(self.installation),
             lines=tuple(
                 PasskeyLine(id=one.id, added_at=one.added_at, origin=one.origin) for one in there
             ),

@@ -37,11 +37,11 @@ from standfast.console.http.work_queue import Desk
 from standfast.console.sign_in.passkey_challenges import Challenges
 from standfast.console.sign_in.sessions import LONGEST_SECONDS, Session, Sessions
 from standfast.errors import ApprovalRefused, StandfastError, UsageError
-from standfast.people.passphrase_keys import try_for_nobody
+from standfast.people.passphrase_keys import simulate_sign_in
 from standfast.reports.console_pages import Seat, SignInReport, sign_in_page
 from standfast.triggers.suricata import Network
 from standfast.usecases.approvals import step_decisions
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.people.passkeys import console_origin, known_by_passkey
 from standfast.usecases.reports.result_pages import heading
 from standfast.webauthn import site_of
@@ -92,7 +92,7 @@ _HEADERS = {
 }
 
 
-def some_tries() -> Allowance:
+def sign_in_allowance() -> Allowance:
     """Give what one person, address or browser may try."""
     return Allowance(per_minute=TRIES_A_MINUTE, burst=TRIES_A_MINUTE)
 
@@ -109,16 +109,16 @@ _NOBODY = Who(person="")
 
 
 @dataclass(kw_only=True)
-class SigningIn:
+class SignInPages:
     """The door of the console."""
 
-    place: Place
+    installation: Installation
     desk: Desk
     trusted: tuple[Network, ...]
     sessions: Sessions = field(default_factory=Sessions)
     challenges: Challenges = field(default_factory=Challenges)
-    _by_address: Allowance = field(default_factory=some_tries)
-    _by_browser: Allowance = field(default_factory=some_tries)
+    _by_address: Allowance = field(default_factory=sign_in_allowance)
+    _by_browser: Allowance = field(default_factory=sign_in_allowance)
     _by_all: Allowance = field(
         default_factory=lambda: Allowance(
             per_minute=_TRIES_OF_ALL_A_MINUTE, burst=_TRIES_OF_ALL_AT_ONCE, most=1
@@ -177,10 +177,10 @@ class SigningIn:
         def work() -> str:
             return sign_in_page(
                 SignInReport(
-                    heading=heading(self.place),
+                    heading=heading(self.installation),
                     path=path if _OUR_PAGE.fullmatch(path) else PATH,
                     problem=problem,
-                    site=site_of(console_origin(self.place)),
+                    site=site_of(console_origin(self.installation)),
                     challenge=self.challenges.give(_SIGNING_IN),
                 )
             )
@@ -215,18 +215,20 @@ class SigningIn:
     def sign_in_again(self, session: Session, given: Fields, purpose: str) -> None:
         """Verify passphrase or passkey of the session's person; ApprovalRefused otherwise."""
         if not given.get("passkey"):
-            step_decisions.known_person(self.place, session.person, given.get("passphrase", ""))
+            step_decisions.authenticated_person(
+                self.installation, session.person, given.get("passphrase", "")
+            )
             return
         challenge = self.challenges.read(purpose, given.get("challenge", ""))
-        found = known_by_passkey(self.place, given["passkey"], challenge)
+        found = known_by_passkey(self.installation, given["passkey"], challenge)
         self.challenges.use(challenge)
         if found.person != session.person:
             raise ApprovalRefused(f"this passkey is not one of {session.person!r}")
 
     def seat(self, session: Session) -> Seat:
         """Give what the pages of a session say of its person."""
-        origin = console_origin(self.place)
-        there = self.place.ledger.passkeys.of(session.person)
+        origin = console_origin(self.installation)
+        there = self.installation.ledger.passkeys.of(session.person)
         return Seat(
             person=session.person,
             form_word=session.form_word,
@@ -245,11 +247,11 @@ class SigningIn:
             ) from None
 
     def _is_over(self, session: Session) -> bool:
-        if self.place.ledger.people.objection(session.person, (), self.place.clock()):
+        if self.installation.ledger.people.objection(session.person, (), self.installation.clock()):
             return True
         if not session.passkey:
             return False
-        there = self.place.ledger.passkeys.of(session.person)
+        there = self.installation.ledger.passkeys.of(session.person)
         return all(one.id != session.passkey for one in there)
 
     def _who(self, given: Fields) -> tuple[Who, str]:
@@ -257,16 +259,18 @@ class SigningIn:
         if given.get("passkey"):
             try:
                 challenge = self.challenges.read(_SIGNING_IN, given.get("challenge", ""))
-                found = known_by_passkey(self.place, given["passkey"], challenge)
+                found = known_by_passkey(self.installation, given["passkey"], challenge)
                 self.challenges.use(challenge)
             except ApprovalRefused as error:
                 return _NOBODY, f"{error}."
             return Who(person=found.person, passkey=found.id), ""
         name, passphrase = given.get("name", ""), given.get("passphrase", "")
         try:
-            return Who(person=step_decisions.known_person(self.place, name, passphrase)), ""
+            return Who(
+                person=step_decisions.authenticated_person(self.installation, name, passphrase)
+            ), ""
         except UsageError:  # there is nobody of that name
-            try_for_nobody(passphrase)
+            simulate_sign_in(passphrase)
         except ApprovalRefused:
             pass
         return _NOBODY, _NOT_THEIRS
@@ -282,7 +286,7 @@ class SigningIn:
         return self._by_address.take(address) or self._by_all.take()
 
     def _seal(self, nonce: str, name: str) -> str:
-        return self.place.ledger.vault.mac("console browser", [nonce, name])
+        return self.installation.ledger.vault.mac("console browser", [nonce, name])
 
 
 def too_often(seconds: float) -> str:

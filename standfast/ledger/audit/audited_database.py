@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from standfast.ledger.audit.row_verification import ChainRows
+from standfast.ledger.audit.row_verification import RowVerifier
 from standfast.ledger.audit.transaction import Write, write
 from standfast.ledger.database.connections import planning, reading
 from standfast.ledger.schema.column_encryption import Vault
@@ -20,7 +20,7 @@ class Core:
 
     engine: Engine
     vault: Vault
-    rows: ChainRows
+    rows: RowVerifier
 
     def reading(self) -> AbstractContextManager[Connection]:
         return reading(self.engine)

@@ -27,10 +27,10 @@ from sqlalchemy import Connection, Table, desc, insert, select, text
 
 from standfast.errors import OnlyReadable, Unavailable
 from standfast.ledger.audit.audited_database import Core
-from standfast.ledger.audit.hash_chain import GENESIS, NOT_A_HEAD, Chain, line_of
+from standfast.ledger.audit.hash_chain import GENESIS, HEAD_PARSE_ERRORS, Chain, line_of
 from standfast.ledger.audit.row_verification import CHECKPOINT
 from standfast.ledger.audit.transaction import row_digest
-from standfast.ledger.database.connections import reading, reading_anything, writing
+from standfast.ledger.database.connections import reading, reading_undecoded, writing
 from standfast.ledger.schema.tables import CHAIN, as_stored, audit_event, audit_head, metadata
 from standfast.records import JsonObject, moment
 
@@ -126,7 +126,7 @@ class Auditor:
         findings: list[AuditFinding] = []
         # First: what another process signs from here on is no more in the witness than in our view.
         lines = self._chain.witness_lines()
-        with reading_anything(self._engine) as connection:
+        with reading_undecoded(self._engine) as connection:
             hashes, expected = self._walk(connection, findings, progress)
             heads = self._check_heads(connection, hashes, findings)
             signed_at = _times_of_heads(connection) if now is not None else {}
@@ -291,7 +291,7 @@ class Auditor:
             try:
                 head = json.loads(line)
                 problem = self._chain.problem_of_head(head, hashes)
-            except NOT_A_HEAD:
+            except HEAD_PARSE_ERRORS:
                 problem = "it is not a head"
             else:
                 if not problem and head["sequence"] not in heads:

@@ -23,7 +23,7 @@ from standfast.ledger.schema.column_encryption import Vault
 from standfast.records import Json, JsonObject, canonical, digest, timestamp
 
 GENESIS = "0" * 64
-NOT_A_HEAD = (ValueError, KeyError, TypeError, RecursionError)
+HEAD_PARSE_ERRORS = (ValueError, KeyError, TypeError, RecursionError)
 _HEAD_CONTEXT = b"standfast audit head v1\n"
 _ROW_DIGEST_HEX = 32
 _TAIL_BYTES = 4096
@@ -34,7 +34,7 @@ _EVENT = ("sequence", "at", "actor", "subject", "action", "detail", "changes", "
 def digest_of_row(names: Sequence[str], values: Iterable[Any]) -> str:
     """Give the digest of one row as the database holds it: column names and values, in order."""
     # Written by hand: this runs three times for each of a million people, and `canonical` would
-    # take longer than the hash. A lone surrogate is what `reading_anything` makes of a byte that
+    # take longer than the hash. A lone surrogate is what `reading_undecoded` makes of a byte that
     # is not UTF-8.
     body = ",".join(
         [
@@ -244,7 +244,7 @@ class Chain:
         try:
             head = json.loads(line)
             is_own = not self.problem_of_head(head, {head["sequence"]: head["hash"]})
-        except NOT_A_HEAD:
+        except HEAD_PARSE_ERRORS:
             return None
         return head if is_own else None
 
@@ -299,5 +299,5 @@ def _sequence_of(line: bytes) -> int:
     try:
         sequence = json.loads(line)["sequence"]
         return sequence if type(sequence) is int else 0
-    except NOT_A_HEAD:
+    except HEAD_PARSE_ERRORS:
         return 0  # verifying names it

@@ -38,7 +38,7 @@ from standfast.ledger.schema.tables import (
 from standfast.records import Json
 
 CHECKPOINT = ("checkpoint", "audit.checkpoint")  # subject and action
-GUARDED = frozenset(
+VERIFIED_TABLES = frozenset(
     table.name
     for table in (
         installation,
@@ -65,7 +65,7 @@ _TOKEN_HEX = 15  # of an effect's token, in 60 bits
 Key = tuple[Any, ...]
 
 
-class ChainRows:
+class RowVerifier:
     """The digests of rows as verified events have them. Safe for many threads."""
 
     def __init__(self, chain: Chain) -> None:
@@ -203,7 +203,7 @@ class ChainRows:
         if start:
             self._learn(json.loads(start["detail"]), start)
 
-    def _view(self, connection: Connection, of: str | None, *, has_effects: bool) -> "ChainRows":
+    def _view(self, connection: Connection, of: str | None, *, has_effects: bool) -> "RowVerifier":
         """Verify what is new, and return what knows the rows as this connection sees them."""
         is_newest = bool(connection.get_execution_options().get("standfast_writes"))
         if is_newest and not self._is_witnessed:
@@ -225,7 +225,7 @@ class ChainRows:
                     "Nothing was done. Bring the newer copy back"
                 )
             # Another thread verified events that this view does not see yet.
-            return ChainRows(self._chain)._view(connection, of, has_effects=has_effects)
+            return RowVerifier(self._chain)._view(connection, of, has_effects=has_effects)
         try:
             self._verify_new(connection)
         except BaseException:
@@ -265,7 +265,7 @@ class ChainRows:
                 "audit verify`"
             )
         changes = event["changes"]
-        if any(f'"{name}":' in changes for name in GUARDED if self._wants(name)):
+        if any(f'"{name}":' in changes for name in VERIFIED_TABLES if self._wants(name)):
             self._learn(json.loads(changes), event)
         self._sequence, self._hash = sequence, event["hash"]
 
@@ -279,7 +279,7 @@ class ChainRows:
             if name == effect.name:
                 if self._has_effects:
                     self._learn_effects(rows, event)
-            elif name in GUARDED:
+            elif name in VERIFIED_TABLES:
                 for *key, digest in rows:
                     self._digests[name, tuple(key)] = digest
 

@@ -43,7 +43,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from standfast.errors import Damaged
 from standfast.ledger.audit.hash_chain import digest_of_row, next_event, refuse_other_keys
-from standfast.ledger.audit.row_verification import GUARDED, ChainRows
+from standfast.ledger.audit.row_verification import VERIFIED_TABLES, RowVerifier
 from standfast.ledger.database.bulk_write import Values, change_many, insert_many, insert_missing
 from standfast.ledger.database.connections import writing
 from standfast.ledger.schema.tables import as_stored, audit_event, incident
@@ -82,7 +82,7 @@ class Write:
     action: str
     now: datetime
     seal: Callable[[str], str]  # gives the MAC over an event's hash
-    rows: ChainRows
+    rows: RowVerifier
     detail: dict[str, Json] = field(default_factory=dict)
     _touched: dict[str, tuple[Table, dict[Key, None]]] = field(default_factory=dict)
     _deleted: set[tuple[str, Key]] = field(default_factory=set)
@@ -187,7 +187,7 @@ class Write:
 
     def _refuse_changed(self, table: Table, keys: Sequence[Key]) -> None:
         """Raise Damaged where a row is not what its last event says: a change would cover it up."""
-        if table.name not in GUARDED:
+        if table.name not in VERIFIED_TABLES:
             return
         touched = self._touched.get(table.name, (table, {}))[1]
         for part in _parts([key for key in keys if key not in touched]):
@@ -261,7 +261,7 @@ def write(
     action: str,
     now: datetime,
     seal: Callable[[str], str],
-    rows: ChainRows,
+    rows: RowVerifier,
     detail: Mapping[str, Json] | None = None,
 ) -> Iterator[Write]:
     """Change rows in one transaction, told by one event; nothing stays when anything escapes."""
@@ -281,7 +281,7 @@ def write(
 
 
 def refuse_changed_rows(
-    rows: ChainRows,
+    rows: RowVerifier,
     connection: Connection,
     table: Table,
     found: Sequence[Any],

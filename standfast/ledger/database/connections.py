@@ -35,17 +35,17 @@ from standfast.errors import (
     Unavailable,
     UsageError,
 )
-from standfast.ledger.database.postgresql_errors import NO_RIGHT, is_told, lacks_right, trouble
-from standfast.ledger.database.postgresql_lock_waits import said_when_long, session_name
+from standfast.ledger.database.postgresql_errors import NO_RIGHT, is_told, lacks_permission, trouble
+from standfast.ledger.database.postgresql_lock_waits import log_long_wait, session_name
 from standfast.ledger.database.sqlite_file import (
     ReadOnly,
     begin_writing,
     connected,
     file_at,
-    in_line,
     refused,
     unavailable,
     unwritten,
+    write_queue,
 )
 
 _CONNECTIONS = 20  # kept open: more than `serve` has threads that ask at once
@@ -141,7 +141,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def reading_anything(engine: Engine) -> Iterator[Connection]:
+def reading_undecoded(engine: Engine) -> Iterator[Connection]:
     """A consistent view of a database that may have been tampered with.
 
     SQLite's driver raises at text that is not UTF-8; here such a byte comes as a lone surrogate.
@@ -176,7 +176,7 @@ def _in_line(engine: Engine) -> Iterator[None]:
     if engine.dialect.name != "sqlite":
         yield
         return
-    with in_line(str(engine.url.database)):
+    with write_queue(str(engine.url.database)):
         yield
 
 
@@ -186,7 +186,7 @@ def _said_when_long(engine: Engine, connection: Connection) -> Iterator[None]:
         yield  # said where its line is waited for
         return
     driver = cast("Any", connection.connection.driver_connection)
-    with said_when_long(driver.info.backend_pid, engine):
+    with log_long_wait(driver.info.backend_pid, engine):
         yield
 
 
@@ -194,7 +194,7 @@ def _said_when_long(engine: Engine, connection: Connection) -> Iterator[None]:
 def planning(engine: Engine) -> Iterator[None]:
     """Be alone in writing down a plan of many pages; whoever dies lets go of it."""
     if engine.dialect.name == "sqlite":
-        with in_line(f"{engine.url.database}-planning"):
+        with write_queue(f"{engine.url.database}-planning"):
             yield
         return
     # Of a session, for the pages are transactions of their own; not in one, which would keep the
@@ -236,7 +236,7 @@ def _plain_errors(engine: Engine, *, writes: bool = False) -> Iterator[None]:
         if is_told(state := getattr(error.orig, "sqlstate", None)):
             raise Unavailable(trouble(state, "")) from None
         if state == NO_RIGHT:
-            raise lacks_right(writes=writes) from None
+            raise lacks_permission(writes=writes) from None
         name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
         raise refused(name) from None
     except UnicodeEncodeError:  # a byte of the command line that is no UTF-8 came as a surrogate

@@ -39,7 +39,7 @@ def is_told(state: str | None) -> bool:
     return state in _BY_STATE
 
 
-def lacks_right(*, writes: bool) -> ConfigurationError:
+def lacks_permission(*, writes: bool) -> ConfigurationError:
     """What it means that the user of `ledger.url` was denied the right to a table."""
     if writes:
         return OnlyReadable(

@@ -109,7 +109,7 @@ _watch = _Watch()
 
 
 @contextmanager
-def said_when_long(session: int, engine: Engine) -> Iterator[None]:
+def log_long_wait(session: int, engine: Engine) -> Iterator[None]:
     """Say who holds the ledger up once the block has taken long; `session` is our own."""
     _watch.add(session, engine)
     try:

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
-from standfast.ledger.database.postgresql_errors import lacks_right, trouble
+from standfast.ledger.database.postgresql_errors import lacks_permission, trouble
 from standfast.ledger.database.sqlite_file import (
     HEAD,
     NO_LEDGER,
     connected_to_read,
     is_disk_full,
-    other_schema,
     refused,
+    schema_mismatch_error,
     unavailable,
     unwritten,
 )
@@ -41,7 +41,7 @@ def rows(cursor: Cursor, statement: str) -> Sequence[tuple[Any, ...]]:
 
 
 @contextmanager
-def one_view(url: str, password: str | None) -> Iterator[Cursor]:
+def open_read_view(url: str, password: str | None) -> Iterator[Cursor]:
     """Read one consistent state; ConfigurationError where there is no ledger of this schema."""
     if url.startswith("sqlite:///"):
         path = url.removeprefix("sqlite:///")
@@ -57,7 +57,7 @@ def one_view(url: str, password: str | None) -> Iterator[Cursor]:
 def _refuse_other_schema(cursor: Cursor, place: str) -> None:
     for (version,) in rows(cursor, "SELECT version_num FROM alembic_version"):
         if version != HEAD:
-            raise other_schema(place, version, HEAD)
+            raise schema_mismatch_error(place, version, HEAD)
 
 
 @contextmanager
@@ -104,6 +104,6 @@ def _postgresql(url: str, password: str | None) -> Iterator[Cursor]:
             f"there is no ledger of this version in that database: {NO_LEDGER}"
         ) from None
     except psycopg.errors.InsufficientPrivilege:
-        raise lacks_right(writes=False) from None
+        raise lacks_permission(writes=False) from None
     except psycopg.Error as error:
         raise Unavailable(trouble(error.sqlstate, str(error))) from None

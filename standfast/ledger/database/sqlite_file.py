@@ -24,7 +24,7 @@ from standfast.errors import (
     StandfastError,
     Unavailable,
 )
-from standfast.ledger.database.sqlite_lock_waits import LONG_SECONDS, said_when_long, say
+from standfast.ledger.database.sqlite_lock_waits import LONG_SECONDS, log_long_wait, say
 
 BUSY_SECONDS = 30
 HEAD = "0001.3"  # the schema that this program needs
@@ -167,7 +167,7 @@ def configure(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def in_line(path: str) -> Iterator[None]:
+def write_queue(path: str) -> Iterator[None]:
     """Let SQLite's writers wait in one line, threads and processes alike.
 
     SQLite itself polls at growing intervals, so who writes again at once is served before who has
@@ -184,7 +184,7 @@ def in_line(path: str) -> Iterator[None]:
         try:
             fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            with said_when_long(path, lock_file):
+            with log_long_wait(path, lock_file):
                 fcntl.flock(line, fcntl.LOCK_EX)
         yield
     finally:
@@ -197,7 +197,7 @@ def begin_writing(connection: sqlite3.Connection, path: str) -> None:
     OnlyReadable, at once: SQLite would begin, and refuse what comes of it.
     """
     if isinstance(connection, ReadOnly):
-        raise only_readable(path)
+        raise read_only_error(path)
     connection.execute(_patience(LONG_SECONDS))
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -240,7 +240,7 @@ def unavailable(path: str, text: str, kind: str) -> StandfastError:
             "that begin with its name; until then work by hand, from `standfast playbook show NAME`"
         )
     if "readonly" in text:
-        return only_readable(path)
+        return read_only_error(path)
     if "unable to open" in text:
         return ConfigurationError(
             f"the ledger {path} cannot be opened for writing; see that its folder "
@@ -255,7 +255,7 @@ def unavailable(path: str, text: str, kind: str) -> StandfastError:
     return StandfastError(f"the ledger {path} failed: {kind}; it may be damaged")
 
 
-def only_readable(path: str) -> OnlyReadable:
+def read_only_error(path: str) -> OnlyReadable:
     """It was to be written, and can only be read."""
     return OnlyReadable(
         f"this is written down in the ledger {path}, which this user may only read, or whose disk "
@@ -276,17 +276,17 @@ def refused(name: str) -> StandfastError:
     )
 
 
-def no_ledger_at(path: str) -> ConfigurationError:
+def ledger_missing_error(path: str) -> ConfigurationError:
     """There is no such file."""
     return ConfigurationError(f"there is no ledger at {path}: {NO_LEDGER}")
 
 
-def no_ledger_in(path: str) -> ConfigurationError:
+def not_a_ledger_error(path: str) -> ConfigurationError:
     """There is a database, but no ledger in it."""
     return ConfigurationError(f"there is no ledger in {path}: {NO_LEDGER}")
 
 
-def other_schema(path: str, version: str, needed: str) -> ConfigurationError:
+def schema_mismatch_error(path: str, version: str, needed: str) -> ConfigurationError:
     """There is a ledger, of another release."""
     release = "a newer release" if version > needed else "an earlier release"
     return ConfigurationError(

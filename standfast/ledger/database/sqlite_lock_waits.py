@@ -23,7 +23,7 @@ _said_at: dict[str, float] = {}
 
 
 @contextmanager
-def said_when_long(path: str, *lock_files: str) -> Iterator[None]:
+def log_long_wait(path: str, *lock_files: str) -> Iterator[None]:
     """Say it once the block has taken long; whoever holds one of `lock_files` holds the ledger."""
     timer = threading.Timer(LONG_SECONDS, say, (path, *lock_files))
     timer.daemon = True

@@ -28,15 +28,15 @@ from standfast.errors import StandfastError, Unavailable
 from standfast.ledger.approvals.two_person_rule import seal_of_step
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.effects import unknown_outcomes
-from standfast.ledger.effects.claims import Lapsed, claimable
+from standfast.ledger.effects.claims import ApprovalLapsed, claimable
 from standfast.ledger.effects.effect_conditions import (
-    OF_LOCKED,
+    LOCKED_ACCOUNT_VERBS,
     PAGE,
     hold,
     is_held,
     is_lock_of,
-    is_made_up_for,
-    is_round,
+    is_step_round,
+    is_superseded_undo,
 )
 from standfast.ledger.effects.effect_store import (
     NO_SETTINGS,
@@ -49,7 +49,7 @@ from standfast.ledger.effects.effect_store import (
     scope_of,
     seal_effect,
 )
-from standfast.ledger.effects.unknown_outcomes import MOST_TRIES, Doubts, run_again
+from standfast.ledger.effects.unknown_outcomes import MOST_TRIES, UnknownOutcomes, run_again
 from standfast.ledger.schema.row_ids import new_token
 from standfast.ledger.schema.tables import as_stored, attempt, effect, incident, step
 from standfast.records import (
@@ -79,7 +79,7 @@ _BEGIN = (
 _LONGEST_WAIT_SECONDS = 86_400.0  # no provider's word postpones an act for longer than a day
 
 
-class Attempts(Doubts):
+class Attempts(UnknownOutcomes):
     """What runners do with effects."""
 
     def __init__(self, core: Core, effects: Effects) -> None:
@@ -137,11 +137,11 @@ class Attempts(Doubts):
             with suppress(StandfastError):  # what stays claimed is looked up when it is overdue
                 self._give_back(token, incident_id, runner, now)
             raise
-        except Lapsed as lapsed:
+        except ApprovalLapsed as lapsed:
             self._ask_again(lapsed, now)
             raise
 
-    def _ask_again(self, lapsed: Lapsed, now: datetime) -> None:
+    def _ask_again(self, lapsed: ApprovalLapsed, now: datetime) -> None:
         """Let a step ask again; with another plan, no approval of the earlier one counts."""
         incident_id, name, _ = lapsed.step_key
         with self._core.write(
@@ -149,7 +149,7 @@ class Attempts(Doubts):
         ) as write:
             hold(write.connection, incident_id, name)
             asking: dict[str, Any] = {"state": StepState.ASKING.value, "is_asked": False}
-            named = is_round(*lapsed.step_key)
+            named = is_step_round(*lapsed.step_key)
             row = write.connection.execute(select(step).where(*named)).mappings().one()
             if lapsed.plan is not None:
                 asking |= {
@@ -184,7 +184,7 @@ class Attempts(Doubts):
             if not found:
                 return None
             rows = [self._effects.open(row) for row in found]
-            if lane.verb in OF_LOCKED:
+            if lane.verb in LOCKED_ACCOUNT_VERBS:
                 earlier = self._found_before(write.connection, rows, is_lock_of(incident_id))
                 rows = [replace(row, prior=_last(earlier[row.handle])) for row in rows]
             tokens = [row.token for row in rows]
@@ -304,7 +304,7 @@ class Attempts(Doubts):
             statement = select(effect.c.token, effect.c.step, effect.c.round, effect.c.verb).where(
                 effect.c.incident == incident_id,
                 effect.c.state == "failed",
-                ~is_made_up_for(incident_id),
+                ~is_superseded_undo(incident_id),
             )
             if step_name is not None:
                 statement = statement.where(effect.c.step == step_name)

@@ -43,7 +43,7 @@ from standfast.ledger.effects.effect_conditions import (
     holders_of,
     is_of_step,
     is_of_undo,
-    may_run,
+    is_runnable,
     with_step,
 )
 from standfast.ledger.effects.effect_store import Lane, Settings, seal_reason
@@ -54,7 +54,7 @@ _ACCOUNTS_LOCK = 7_236_115  # of PostgreSQL, beside the chain's
 _INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
 
 
-class Lapsed(ApprovalRefused):
+class ApprovalLapsed(ApprovalRefused):
     """The approvals of a step that runs no longer verify, or were given for another plan."""
 
     def __init__(
@@ -77,8 +77,8 @@ def claimable(
 ) -> list[Row[Any]]:
     """Give the effects of one step that a call may carry now, locked; refuse those held by others.
 
-    Empty when there are none. Raises Refused for adapters of another mode, Lapsed when the step's
-    approvals no longer verify, and Damaged when what decides was changed outside the ledger.
+    Empty when there are none. Raises Refused for adapters of another mode, ApprovalLapsed when the
+    step's approvals no longer verify, and Damaged when what decides was changed outside the ledger.
     """
     connection = write.connection
     if write.is_postgresql and lane.verb in NEEDS_PRIOR | UNDO_VERBS:
@@ -108,7 +108,7 @@ def claimable(
     try:
         running = holds(core, connection, *step_key, now)
     except ApprovalRefused as error:
-        raise Lapsed(step_key, str(error)) from None
+        raise ApprovalLapsed(step_key, str(error)) from None
     if running["needs_approvals"]:
         _refuse_other_settings(step_key, json.loads(running["plan"]), lane, settings)
     return list(found) if lane.verb not in UNDO_VERBS else _not_held(core, write, found)
@@ -117,12 +117,12 @@ def claimable(
 def _refuse_other_settings(
     step_key: tuple[str, str, int], plan: JsonObject, lane: Lane, settings: Settings
 ) -> None:
-    """Raise Lapsed unless the adapter is configured as it was when the step was planned."""
+    """Raise ApprovalLapsed unless the adapter is configured as it was when the step was planned."""
     approved = cast("Mapping[str, Mapping[str, str]]", plan["settings"])
     planned = {one.get(lane.connector) for one in approved.values()} - {None}
     now = settings(lane.verb, lane.connector).get(lane.connector)
     if now not in (planned or {None}):
-        raise Lapsed(
+        raise ApprovalLapsed(
             step_key,
             f"the settings of {lane.connector} were changed after step {step_key[1]!r} was "
             "planned. Nothing was done; the step asks again",
@@ -183,7 +183,7 @@ def _is_due(needs_prior: bool) -> list[ColumnElement[bool]]:
         effect.c.verb == bindparam("verb"),
         effect.c.connector == bindparam("connector"),
         or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
-        may_run(now),
+        is_runnable(now),
     ]
     if needs_prior:
         conditions += [effect.c.sealed_prior.is_not(None), ~_is_being_unlocked(now)]

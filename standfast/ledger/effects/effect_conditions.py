@@ -32,7 +32,9 @@ from standfast.records import StepState
 LOCKS = frozenset({"accounts.lock"})
 NEEDS_PRIOR = LOCKS | {"run.command", "http.request", "service.degrade"}
 # Verbs that are meant for the account that was locked, whoever bears its name by now.
-OF_LOCKED = frozenset({"accounts.prove_locked", "accounts.revoke_sessions", "accounts.rotate"})
+LOCKED_ACCOUNT_VERBS = frozenset(
+    {"accounts.prove_locked", "accounts.revoke_sessions", "accounts.rotate"}
+)
 UNDO_VERBS = frozenset({"accounts.unlock", "run.undo", "http.undo", "service.restore"})
 # A target may be changed by an act that came so far.
 HOLDING = ("done", "submitting", "unknown")
@@ -62,7 +64,7 @@ def _is_not_given_back() -> Any:
     )
 
 
-def still_held(connection: Connection, incident_id: str) -> int:
+def count_held_targets(connection: Connection, incident_id: str) -> int:
     """Count the targets that an incident changed, or may have, and has not given back."""
     of_incident = effect.c.incident == incident_id
     undone = select(effect.c.undoes).where(
@@ -78,7 +80,7 @@ def still_held(connection: Connection, incident_id: str) -> int:
     return connection.scalar(statement) or 0
 
 
-def is_made_up_for(incident_id: str | BindParameter[str]) -> ColumnElement[bool]:
+def is_superseded_undo(incident_id: str | BindParameter[str]) -> ColumnElement[bool]:
     """Is the effect an undo that did not come to be, of an act that another one has taken back?
 
     Nothing of it is left to do: tried again, it could open what was locked anew since.
@@ -136,7 +138,7 @@ def is_begun() -> Any:
     )
 
 
-def only_in_doubt() -> Any:
+def is_only_unknown() -> Any:
     """Of a step: is all that is not at its end unknown, and something is?"""
     of_step = and_(is_of_step(), effect.c.verb != PAGE)
     moving = effect.c.state.in_(("planned", "submitting"))
@@ -149,7 +151,7 @@ def is_of_undo() -> ColumnElement[bool]:
     return step.c.name.startswith(UNDO_PREFIX, autoescape=True)
 
 
-def may_run(now: datetime | BindParameter[Any]) -> Any:
+def is_runnable(now: datetime | BindParameter[Any]) -> Any:
     """Is it begun, and its abort window over?"""
     return and_(
         is_begun(),
@@ -176,7 +178,7 @@ def _counts_by_step() -> Select[Any]:
         select(
             effect.c.step,
             effect.c.round,
-            case((is_made_up_for(incident_id), "done"), else_=effect.c.state).label("reached"),
+            case((is_superseded_undo(incident_id), "done"), else_=effect.c.state).label("reached"),
             effect.c.is_parked,
             effect.c.proof,
             func.count(),
@@ -187,7 +189,7 @@ def _counts_by_step() -> Select[Any]:
     )
 
 
-def is_round(incident_id: str, step_name: str, round_: int) -> tuple[ColumnElement[bool], ...]:
+def is_step_round(incident_id: str, step_name: str, round_: int) -> tuple[ColumnElement[bool], ...]:
     """Give the conditions on a step to be this round of it."""
     return (step.c.incident == incident_id, step.c.name == step_name, step.c.round == round_)
 

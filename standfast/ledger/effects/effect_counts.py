@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import and_, func, or_, select
 
 from standfast.ledger.audit.audited_database import Core
-from standfast.ledger.effects.effect_conditions import is_made_up_for, with_step
+from standfast.ledger.effects.effect_conditions import is_superseded_undo, with_step
 from standfast.ledger.effects.effect_store import EffectRow, Effects, scope_of
 from standfast.ledger.schema.tables import effect
 from standfast.records import EffectState, Proof
@@ -34,7 +34,7 @@ _SHORT_OF_DONE = tuple(
 )
 
 
-def first_not_done(
+def first_unfinished_effects(
     effects: Effects,
     incident_id: str,
     step_name: str,
@@ -46,7 +46,7 @@ def first_not_done(
     """Open the first effects of a step that failed, were refused, or have no known end."""
     return effects.find(
         effect.c.incident == incident_id,
-        ~is_made_up_for(incident_id),
+        ~is_superseded_undo(incident_id),
         effect.c.state.in_(_SHORT_OF_DONE),
         effect.c.verb == verb,
         effect.c.step == step_name,
@@ -55,14 +55,14 @@ def first_not_done(
     )
 
 
-def count_kinds(core: Core, incident_id: str) -> Counter[Kind]:
+def count_effect_kinds(core: Core, incident_id: str) -> Counter[Kind]:
     """Count an incident's effects by kind, in the order of their steps and rounds.
 
     An undo that another one made up for counts as done.
     """
     kinds = (effect.c.step, effect.c.round, effect.c.verb, effect.c.state)
     mine = effect.c.incident == incident_id
-    is_over = is_made_up_for(incident_id)
+    is_over = is_superseded_undo(incident_id)
     is_plain = and_(or_(effect.c.state == "done", effect.c.sealed_reason.is_(None)), ~is_over)
     made_up_for = (
         select(effect.c.step, effect.c.round, effect.c.verb, func.count())

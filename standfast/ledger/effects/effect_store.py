@@ -27,10 +27,10 @@ from standfast.ledger.effects.effect_conditions import (
     holders_of,
     is_begun,
     is_of_undo,
-    may_run,
+    is_runnable,
     with_step,
 )
-from standfast.ledger.effects.recent_locks import LockedLately, count_locked
+from standfast.ledger.effects.recent_locks import RecentLocks, count_recent_locks
 from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
 from standfast.ledger.schema.tables import attempt, effect, runner, step
 from standfast.records import (
@@ -196,7 +196,7 @@ class Effects:
         lanes: dict[Lane, int] = {}
         later: list[datetime] = []
         is_due = or_(effect.c.not_before.is_(None), effect.c.not_before <= now)
-        may_start = and_(is_due, may_run(now))
+        may_start = and_(is_due, is_runnable(now))
         starts_at = case(
             (
                 and_(step.c.runs_from > now, effect.c.verb != PAGE),
@@ -264,7 +264,7 @@ class Effects:
         """
         if lane.verb not in NEEDS_PRIOR:
             return []
-        begun = select(effect.c.token).select_from(with_step()).where(may_run(now))
+        begun = select(effect.c.token).select_from(with_step()).where(is_runnable(now))
         return self.find(
             effect.c.incident == incident_id,
             effect.c.state == "planned",
@@ -355,10 +355,10 @@ class Effects:
         *,
         called: Sequence[str] = (),
         beside: tuple[str, str] | None = None,
-    ) -> LockedLately:
+    ) -> RecentLocks:
         """Give what steps begun since then lock without asking; see `locked_lately`."""
         with self._core.reading() as connection:
-            return count_locked(connection, began, mode, called, beside)
+            return count_recent_locks(connection, began, mode, called, beside)
 
     def of_incident(self, incident_id: str) -> list[EffectRow]:
         """Give every effect of an incident, opened."""

@@ -29,12 +29,12 @@ _LIMITS_LOCK = 7_236_117  # of PostgreSQL, beside those of the chain, of account
 KEEPS_OUT = LOCKS | {"accounts.rotate", "accounts.revoke_sessions"}
 
 
-class LockedMeanwhile(Exception):
+class RecentLocksChanged(Exception):
     """Steps that begun since the count lock accounts too: count again."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LockedLately:
+class RecentLocks:
     """Accounts by adapter, each by its handle, and how to look for them again."""
 
     began: datetime
@@ -44,13 +44,13 @@ class LockedLately:
     by_connector: Mapping[str, frozenset[str]]
 
 
-def count_locked(
+def count_recent_locks(
     connection: Connection,
     began: datetime,
     mode: Mode,
     called: Sequence[str] = (),
     beside: tuple[str, str] | None = None,
-) -> LockedLately:
+) -> RecentLocks:
     """Give what steps begun since then lock, or mean to, without asking.
 
     Whenever their incidents were opened: many that wait for days may all go on at once.
@@ -74,7 +74,7 @@ def count_locked(
     found: dict[str, set[str]] = {}
     for name, handle in connection.execute(statement):
         found.setdefault(name, set()).add(handle)
-    return LockedLately(
+    return RecentLocks(
         began=began,
         mode=mode,
         called=tuple(called),
@@ -83,13 +83,13 @@ def count_locked(
     )
 
 
-def refuse_outdated(write: Write, counted: LockedLately) -> None:
-    """Raise LockedMeanwhile unless the count still holds; from here to the end it does."""
+def refuse_outdated_locks(write: Write, counted: RecentLocks) -> None:
+    """Raise RecentLocksChanged unless the count still holds; from here to the end it does."""
     if write.is_postgresql:  # SQLite has one writer anyway
         write.connection.execute(text(f"SELECT pg_advisory_xact_lock({_LIMITS_LOCK})"))
     what = (counted.began, counted.mode, counted.called, counted.beside)
-    if count_locked(write.connection, *what) != counted:
-        raise LockedMeanwhile
+    if count_recent_locks(write.connection, *what) != counted:
+        raise RecentLocksChanged
 
 
 def _keeps_out(called: Sequence[str]) -> Any:

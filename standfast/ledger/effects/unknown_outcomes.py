@@ -33,7 +33,7 @@ def in_doubt(effects: Effects, incident_id: str, name: str) -> list[EffectRow]:
     return _unknown(effects, incident_id, effect.c.token.startswith(name, autoescape=True))
 
 
-def in_doubt_of_step(effects: Effects, incident_id: str, step_name: str) -> list[EffectRow]:
+def unknown_outcomes_of_step(effects: Effects, incident_id: str, step_name: str) -> list[EffectRow]:
     """Give the effects of unknown end that a step began, in all of its rounds."""
     return _unknown(effects, incident_id, effect.c.step == step_name)
 
@@ -43,7 +43,7 @@ def _unknown(effects: Effects, incident_id: str, condition: Any) -> list[EffectR
     return effects.find(effect.c.incident == incident_id, is_unknown, condition)
 
 
-class Doubts:
+class UnknownOutcomes:
     """What is not known of effects, and how it becomes known."""
 
     def __init__(self, core: Core) -> None:

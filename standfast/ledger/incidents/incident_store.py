@@ -25,12 +25,12 @@ from standfast.ledger.approvals import two_person_rule
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import damaged
 from standfast.ledger.database.connections import wait_for_turn
-from standfast.ledger.effects.effect_conditions import NEVER, counts_by_step, still_held
+from standfast.ledger.effects.effect_conditions import NEVER, count_held_targets, counts_by_step
 from standfast.ledger.effects.effect_store import NO_SETTINGS, Draft, Settings
 from standfast.ledger.incidents import trigger_messages
-from standfast.ledger.incidents.repeated_triggers import inputs_of, join, keep_subjects, repeated
+from standfast.ledger.incidents.repeated_triggers import inputs_of, insert_subjects, join, repeated
 from standfast.ledger.incidents.step_progress import moved_at
-from standfast.ledger.incidents.stop_and_resume import begin_again, pause_undos
+from standfast.ledger.incidents.stop_and_resume import pause_undos, restart_abort_windows
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
 from standfast.ledger.schema.tables import effect, incident, notice, step
@@ -45,10 +45,10 @@ from standfast.records import (
     StepState,
     canonical,
 )
-from standfast.suggestions import there_are
+from standfast.suggestions import known_names_hint
 
 
-def answer_place(incident_id: str, step_name: str, round_: int) -> str:
+def answer_context(incident_id: str, step_name: str, round_: int) -> str:
     """Give the context that a step's answer is sealed in."""
     return f"step.answer {incident_id}/{step_name}/{round_}"
 
@@ -191,7 +191,7 @@ class Incidents:
             write.insert(
                 incident, row | {"seal": two_person_rule.seal_of_incident(self._core, row)}
             )
-            keep_subjects(self._core, write, incident_id, inputs)
+            insert_subjects(self._core, write, incident_id, inputs)
             if message is not None:
                 trigger_messages.keep(write, message, incident_id)
         return incident_id, False
@@ -210,7 +210,7 @@ class Incidents:
             if is_halted:
                 pause_undos(write, incident_id)
             elif was_halted:
-                begin_again(write, incident_id, now)
+                restart_abort_windows(write, incident_id, now)
 
     def close(
         self, incident_id: str, actor: str, now: datetime, *, joined: int | None = None
@@ -314,7 +314,7 @@ class Incidents:
                 else:
                     extra.append(view)
             is_undone = any(view.step.startswith(UNDO_PREFIX) for view in extra)
-            kept = still_held(connection, incident_id) if is_undone else 0
+            kept = count_held_targets(connection, incident_id) if is_undone else 0
         return State(
             playbook=playbook,
             mode=row.mode,
@@ -375,7 +375,7 @@ class Incidents:
         key = (row["name"], row["round"])
         answer = None
         if row["sealed_answer"] is not None:
-            place = answer_place(row["incident"], *key)
+            place = answer_context(row["incident"], *key)
             opened = self._core.vault.open(INSTALLATION, place, row["sealed_answer"])
             answer = cast("str", opened["text"])
         given, opens_at = 0, None
@@ -425,7 +425,7 @@ class Incidents:
             if row is None:
                 known = connection.scalars(select(incident.c.id).order_by(incident.c.id)).all()
                 raise UsageError(
-                    f"there is no incident {incident_id!r}; {there_are(incident_id, known)}"
+                    f"there is no incident {incident_id!r}; {known_names_hint(incident_id, known)}"
                 )
             return row
 

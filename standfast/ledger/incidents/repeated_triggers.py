@@ -66,7 +66,7 @@ def repeated(
     return min(oldest, key=lambda row: row.opened_at, default=None)
 
 
-def keep_subjects(core: Core, write: Write, incident_id: str, inputs: JsonObject) -> None:
+def insert_subjects(core: Core, write: Write, incident_id: str, inputs: JsonObject) -> None:
     """Write down what an incident is about, so that a trigger finds it; again changes nothing."""
     rows = [
         {"handle": handle, "incident": incident_id, "recorded_at": write.now}
@@ -98,7 +98,7 @@ def join(core: Core, write: Write, known: Row[Any], inputs: JsonObject) -> int:
             joined=incident.c.joined + 1,
             sealed_inputs=core.vault.seal(INSTALLATION, f"incident {known.id}", merged),
         )
-        keep_subjects(core, write, known.id, inputs)
+        insert_subjects(core, write, known.id, inputs)
     return added
 
 

@@ -21,8 +21,8 @@ from standfast.ledger.approvals import two_person_rule
 from standfast.ledger.approvals.two_person_rule import Question
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import Key, Write
-from standfast.ledger.effects.effect_conditions import hold, is_round, only_in_doubt
-from standfast.ledger.incidents.incident_store import answer_place
+from standfast.ledger.effects.effect_conditions import hold, is_only_unknown, is_step_round
+from standfast.ledger.incidents.incident_store import answer_context
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import approval, effect, step
 from standfast.records import StepState
@@ -115,7 +115,9 @@ class Words:
                 self._core, connection, asked, person, decision, signature, now
             )
             step_key = (incident_id, step_name, asked.round)
-            found = connection.execute(select(step).where(*is_round(*step_key))).mappings().one()
+            found = (
+                connection.execute(select(step).where(*is_step_round(*step_key))).mappings().one()
+            )
             is_review = found["state"] != StepState.ASKING
             breaks = decision == two_person_rule.BREAK_GLASS
             if breaks and is_review:
@@ -192,7 +194,9 @@ class Words:
         ) as write:
             hold(write.connection, incident_id, step_name)
             key = (incident_id, step_name, round_)
-            found = write.connection.execute(select(step).where(*is_round(*key))).mappings().one()
+            found = (
+                write.connection.execute(select(step).where(*is_step_round(*key))).mappings().one()
+            )
             two_person_rule.refuse_forged_step(self._core, found)
             if found["state"] != StepState.ASKING or not two_person_rule.is_open(
                 self._core, write.connection, found, now
@@ -237,7 +241,7 @@ class Words:
             write.tell(step=step_name, round=found.round)
 
     def _sealed_answer(self, incident_id: str, step_name: str, round_: int, text: str) -> bytes:
-        place = answer_place(incident_id, step_name, round_)
+        place = answer_context(incident_id, step_name, round_)
         return self._core.vault.seal(INSTALLATION, place, {"text": text})
 
     def accept(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
@@ -275,7 +279,7 @@ class Words:
                     step,
                     key,
                     step.c.state == StepState.RUNNING.value,
-                    only_in_doubt(),
+                    is_only_unknown(),
                     state=StepState.PARTIAL.value,
                     ended_at=now,
                     is_accepted=True,

@@ -36,7 +36,7 @@ _ROWS_A_WRITE = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawnUp:
+class EffectPage:
     """A page of a step's effects, ready to be written down; by token."""
 
     rows: Mapping[str, Mapping[str, Any]]
@@ -53,9 +53,9 @@ class Plan:
         self._acts = hashlib.sha256()
         self._lanes: set[Lane] = set()
         self.effects = 0
-        self.page: DrawnUp | None = None
+        self.page: EffectPage | None = None
 
-    def add(self, page: DrawnUp) -> None:
+    def add(self, page: EffectPage) -> None:
         """Take in the next page."""
         self._acts.update(page.acts)
         self.effects += page.drafts
@@ -82,7 +82,7 @@ class Plan:
         }
 
 
-def drawn_up(
+def draft_effects(
     vault: Vault,
     incident_id: str,
     step_name: str,
@@ -90,7 +90,7 @@ def drawn_up(
     drafts: Sequence[Draft],
     *,
     begin: int = 0,
-) -> DrawnUp:
+) -> EffectPage:
     """Make the rows of a step's effects, of which the first has the position `begin`."""
     rows: dict[str, dict[str, Any]] = {}
     acts: list[bytes] = []
@@ -125,10 +125,10 @@ def drawn_up(
             "proof": Proof.NONE.value,
             "sealed_facts": None,
         }
-    return DrawnUp(rows=rows, acts=b"".join(acts), drafts=len(drafts), lanes=frozenset(lanes))
+    return EffectPage(rows=rows, acts=b"".join(acts), drafts=len(drafts), lanes=frozenset(lanes))
 
 
-def write_down(
+def insert_effect_page(
     write: Write,
     vault: Vault,
     incident_id: str,
@@ -137,11 +137,11 @@ def write_down(
     drafts: Sequence[Draft],
 ) -> None:
     """Add effects to a step that is there, inside the caller's transaction."""
-    page = drawn_up(vault, incident_id, step_name, round_, drafts)
+    page = draft_effects(vault, incident_id, step_name, round_, drafts)
     write.insert_new(effect, *page.rows.values())
 
 
-def drop_unbegun(core: Core, key: tuple[str, str, int], now: datetime) -> int:
+def delete_unstarted_effects(core: Core, key: tuple[str, str, int], now: datetime) -> int:
     """Take away what a planner that died left of a round that never began; give the number.
 
     Only who has the lock of planning may (`core.planning`), for a round whose step is not

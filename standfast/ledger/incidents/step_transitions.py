@@ -20,17 +20,17 @@ from sqlalchemy import Connection, select
 from standfast.errors import StandfastError, UsageError
 from standfast.ledger.approvals import two_person_rule
 from standfast.ledger.approvals.two_person_rule import seal_of_step
-from standfast.ledger.effects.effect_conditions import PAGE, hold, is_round
+from standfast.ledger.effects.effect_conditions import PAGE, hold, is_step_round
 from standfast.ledger.effects.effect_store import Draft
-from standfast.ledger.effects.recent_locks import LockedLately, refuse_outdated
+from standfast.ledger.effects.recent_locks import RecentLocks, refuse_outdated_locks
 from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice, Telling
 from standfast.ledger.incidents.step_decisions import Words, latest
 from standfast.ledger.incidents.step_plans import (
     Plan,
-    drawn_up,
-    drop_unbegun,
+    delete_unstarted_effects,
+    draft_effects,
+    insert_effect_page,
     refuse_changed_effects,
-    write_down,
 )
 from standfast.ledger.schema.tables import effect, notice, step
 from standfast.records import JsonObject, StepState, canonical, digest
@@ -49,22 +49,22 @@ class Steps(Words):
         now: datetime,
         *,
         joined: int = 0,
-        beside: LockedLately | None = None,
+        beside: RecentLocks | None = None,
     ) -> bool:
         """Begin a step with its effects; False when another was first.
 
         `joined` is how many joined triggers its targets cover. `beside` is what it was counted
-        beside that nobody needs to approve it: LockedMeanwhile when that is more by now.
+        beside that nobody needs to approve it: RecentLocksChanged when that is more by now.
         """
         key = (incident_id, step_name, round_)
         if expansion.telling is None:
             plan = Plan(*key)
-            plan.add(drawn_up(self._core.vault, *key, expansion.drafts))
+            plan.add(draft_effects(self._core.vault, *key, expansion.drafts))
             return self._begin_planned(key, expansion, plan, actor, now, joined, beside)
         with self._core.planning():
             if self._is_there(key):
                 return False
-            drop_unbegun(self._core, key, now)
+            delete_unstarted_effects(self._core, key, now)
             try:
                 plan = self._told(key, expansion.telling, actor, now)
                 settled = replace(expansion, notice=expansion.telling.notice())
@@ -73,10 +73,10 @@ class Steps(Words):
                 with suppress(StandfastError):  # what stays is dropped when it is planned again
                     # Where only the commit's answer was lost, the step has begun with all of it.
                     if not self._is_there(key):
-                        drop_unbegun(self._core, key, now)
+                        delete_unstarted_effects(self._core, key, now)
                 raise
             if not is_first:  # somebody closed it meanwhile
-                drop_unbegun(self._core, key, now)
+                delete_unstarted_effects(self._core, key, now)
             return is_first
 
     def _told(self, key: tuple[str, str, int], telling: Telling, actor: str, now: datetime) -> Plan:
@@ -92,7 +92,7 @@ class Steps(Words):
                 ) as write:
                     write.insert_new(effect, *plan.page.rows.values())
                     write.tell(step=key[1], round=key[2], effects=plan.page.drafts)
-            plan.add(drawn_up(self._core.vault, *key, drafts, begin=plan.effects))
+            plan.add(draft_effects(self._core.vault, *key, drafts, begin=plan.effects))
         return plan
 
     def _begin_planned(
@@ -103,7 +103,7 @@ class Steps(Words):
         actor: str,
         now: datetime,
         joined: int,
-        beside: LockedLately | None = None,
+        beside: RecentLocks | None = None,
     ) -> bool:
         incident_id, step_name, round_ = key
         described = plan.described(expansion.notice, expansion.settings)
@@ -112,7 +112,7 @@ class Steps(Words):
             actor=actor, subject=incident_id, action="step.begun", now=now
         ) as write:
             if beside is not None and not expansion.needs_approvals:
-                refuse_outdated(write, beside)
+                refuse_outdated_locks(write, beside)
             row = self._new_step(incident_id, step_name, round_, state, now)
             row |= {
                 "joined": joined,
@@ -141,7 +141,7 @@ class Steps(Words):
 
     def _is_there(self, key: tuple[str, str, int]) -> bool:
         with self._core.reading() as connection:
-            return connection.scalar(select(step.c.name).where(*is_round(*key))) is not None
+            return connection.scalar(select(step.c.name).where(*is_step_round(*key))) is not None
 
     def ask(
         self,
@@ -169,7 +169,7 @@ class Steps(Words):
                 escalates_at=escalates_at,
             ):
                 return False
-            write_down(write, self._core.vault, incident_id, step_name, round_, pages)
+            insert_effect_page(write, self._core.vault, incident_id, step_name, round_, pages)
             write.tell(step=step_name, round=round_, people=len(pages))
         return True
 
@@ -194,7 +194,9 @@ class Steps(Words):
             actor="ledger", subject=incident_id, action="approval.escalated", now=now
         ) as write:
             hold(write.connection, incident_id, step_name)
-            found = write.connection.execute(select(step).where(*is_round(*key))).mappings().one()
+            found = (
+                write.connection.execute(select(step).where(*is_step_round(*key))).mappings().one()
+            )
             if found["state"] != StepState.ASKING or found["rung"] >= rung:
                 return False
             two_person_rule.refuse_forged_step(self._core, found)
@@ -205,7 +207,7 @@ class Steps(Words):
             row["seal"] = seal_of_step(self._core, row, two_person_rule.opens_at(self._core, found))
             changed = ("rung", "escalates_at", "roles", "seal")
             write.update(step, key, **{name: row[name] for name in changed})
-            write_down(write, self._core.vault, incident_id, step_name, round_, pages)
+            insert_effect_page(write, self._core.vault, incident_id, step_name, round_, pages)
             write.tell(
                 step=step_name, round=round_, rung=rung, people=len(pages), may_also=[*may_also]
             )

@@ -29,7 +29,7 @@ def pause_undos(write: Write, incident_id: str) -> None:
         write.update(step, (incident_id, row.name, row.round), runs_from=NEVER)
 
 
-def begin_again(write: Write, incident_id: str, now: datetime) -> None:
+def restart_abort_windows(write: Write, incident_id: str, now: datetime) -> None:
     """Let paused undos go on, and begin the abort window of each notice again."""
     for row in _running(write, incident_id, is_of_undo(), step.c.runs_from == NEVER):
         write.update(step, (incident_id, row.name, row.round), runs_from=None)
@@ -42,7 +42,7 @@ def begin_again(write: Write, incident_id: str, now: datetime) -> None:
             write.update(step, (incident_id, row.name, row.round), runs_from=begins)
 
 
-def take_over(
+def take_over_paused_undo(
     core: Core, incident_id: str, rows: Sequence[EffectRow], why: str, actor: str, now: datetime
 ) -> bool:
     """Refuse effects that a paused undo has not begun; False when one of them was begun since."""

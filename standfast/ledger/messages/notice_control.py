@@ -20,7 +20,7 @@ from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.effects.effect_conditions import NEVER, hold
 from standfast.ledger.effects.effect_store import EffectRow, scope_of, seal_reason
 from standfast.ledger.schema.tables import attempt, effect, notice, step
-from standfast.ledger.status_query import HELD_STEP
+from standfast.ledger.status_query import HELD_STEP_PREFIX
 from standfast.records import EffectState, JsonObject, StepState
 
 _SEND = "notices.send"
@@ -286,7 +286,7 @@ def _is_told_apart(connection: Any, row: EffectRow) -> bool:
         select(step.c.name)
         .where(
             step.c.incident == row.incident,
-            step.c.name.startswith(f"{HELD_STEP}{row.token[:12]}", autoescape=True),
+            step.c.name.startswith(f"{HELD_STEP_PREFIX}{row.token[:12]}", autoescape=True),
             step.c.state != StepState.REFUSED.value,
         )
         .limit(1)

@@ -19,7 +19,7 @@ from standfast.ledger.effects.effect_store import EffectRow, Effects
 from standfast.ledger.incidents.step_transitions import refused_rounds
 from standfast.ledger.messages.delivery_reports import Delivery
 from standfast.ledger.schema.tables import attempt, delivery, effect
-from standfast.ledger.status_query import HELD_STEP
+from standfast.ledger.status_query import HELD_STEP_PREFIX
 from standfast.records import DeliveryState
 
 _SEND = "notices.send"
@@ -111,7 +111,7 @@ def _told_apart(incident_id: str) -> tuple[ColumnElement[bool], ...]:
     return (
         effect.c.incident == incident_id,
         effect.c.verb == _SEND,
-        effect.c.step.startswith(HELD_STEP, autoescape=True),
+        effect.c.step.startswith(HELD_STEP_PREFIX, autoescape=True),
     )
 
 

@@ -9,7 +9,9 @@ from typing import Any
 from standfast.host_name import host_name
 from standfast.records import canonical
 
-CLOCKS_DIFFER = timedelta(minutes=10)  # of hosts at most, or the ledger's server is not gone by
+MAX_CLOCK_DIFFERENCE = timedelta(
+    minutes=10
+)  # of hosts at most, or the ledger's server is not gone by
 
 
 def is_gone(host: str, pid: int) -> bool:
@@ -48,13 +50,13 @@ _ORIGIN = ("host", "machine", "vault")
 NOWHERE = Origin()
 
 
-def begun_summary(origin: Origin) -> str:
+def running_summary(origin: Origin) -> str:
     """What stands in place of a run's counts while it is under way: where it is."""
     return canonical(origin.as_json()).decode()
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRow:
+class RunRecord:
     """One run of a backup, a drill or a verification."""
 
     id: str

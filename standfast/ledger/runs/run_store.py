@@ -19,7 +19,7 @@ from sqlalchemy import Row, desc, or_, select
 from standfast.errors import StandfastError, Unavailable
 from standfast.host_name import host_name
 from standfast.ledger.audit.audited_database import Core
-from standfast.ledger.runs.run_record import NOWHERE, Origin, RunRow, begun_summary, is_gone
+from standfast.ledger.runs.run_record import NOWHERE, Origin, RunRecord, is_gone, running_summary
 from standfast.ledger.schema.row_ids import new_token
 from standfast.ledger.schema.tables import audit_event, run, runner
 from standfast.records import JsonObject, canonical
@@ -56,7 +56,7 @@ class Runs:
             write.insert(
                 run,
                 {"id": token, "kind": kind, "subject": subject, "way": way, "state": "running"}
-                | {"started_at": now, "ended_at": None, "summary": begun_summary(origin)},
+                | {"started_at": now, "ended_at": None, "summary": running_summary(origin)},
             )
             write.tell(set=subject, way=way)
         return token
@@ -106,7 +106,7 @@ class Runs:
         *,
         states: Collection[str] = (),
         most: int | None = None,
-    ) -> list[RunRow]:
+    ) -> list[RunRecord]:
         """Give the runs of a kind, newest first: of one subject, in these states, so many."""
         statement = select(run).where(run.c.kind == kind).order_by(desc(run.c.started_at))
         if subject is not None:
@@ -117,7 +117,7 @@ class Runs:
         with self._core.reading() as connection:
             return [_open(row) for row in connection.execute(statement)]
 
-    def ended_after(self, sequence: int, kinds: Collection[str]) -> list[RunRow]:
+    def ended_after(self, sequence: int, kinds: Collection[str]) -> list[RunRecord]:
         """Return the runs that ended by a later event than that of a sequence, in order."""
         is_end = (audit_event.c.subject == run.c.id) & (
             audit_event.c.action == run.c.kind + "." + run.c.state
@@ -220,8 +220,8 @@ def _is_alive(row: Row[Any], now: datetime) -> bool:
     return not is_gone(row.host, row.pid)
 
 
-def _open(row: Row[Any]) -> RunRow:
-    return RunRow(
+def _open(row: Row[Any]) -> RunRecord:
+    return RunRecord(
         id=row.id,
         kind=row.kind,
         subject=row.subject,

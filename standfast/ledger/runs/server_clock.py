@@ -20,7 +20,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from standfast.ledger.runs.run_record import CLOCKS_DIFFER
+from standfast.ledger.runs.run_record import MAX_CLOCK_DIFFERENCE
 from standfast.records import Now
 
 _FRESH_SECONDS = 60.0
@@ -54,7 +54,7 @@ class ServerClock:
 
     def __call__(self) -> datetime:
         look = self._look
-        if look is None or abs(look.ahead) > CLOCKS_DIFFER:
+        if look is None or abs(look.ahead) > MAX_CLOCK_DIFFERENCE:
             return self._own()
         return look.server + timedelta(seconds=time.monotonic() - look.at)
 
@@ -94,7 +94,7 @@ class ServerClock:
             return
         look = _Look(server=row[0].astimezone(UTC), own=self._own(), at=at)
         self._look = look
-        is_far = abs(look.ahead) > CLOCKS_DIFFER
+        is_far = abs(look.ahead) > MAX_CLOCK_DIFFERENCE
         if is_far and not self._is_far:
             log.warning("%s", far_words(look.ahead))
         self._is_far = is_far

@@ -18,21 +18,21 @@ from standfast.ledger.database.sqlite_file import (
     HEAD,
     begin_writing,
     connected,
-    in_line,
-    no_ledger_at,
-    no_ledger_in,
-    other_schema,
+    ledger_missing_error,
+    not_a_ledger_error,
     refused,
+    schema_mismatch_error,
     unavailable,
     unwritten,
+    write_queue,
 )
-from standfast.ledger.runs.run_record import NOWHERE, Origin, RunRow, begun_summary
+from standfast.ledger.runs.run_record import NOWHERE, Origin, RunRecord, running_summary
 from standfast.ledger.schema.column_encryption import Vault
 from standfast.ledger.schema.row_ids import new_token
 from standfast.records import JsonObject, canonical, moment, timestamp
 
 
-class RunBook:
+class SqliteRunWriter:
     """The runs of the ledger in one file; safe to call from several threads."""
 
     def __init__(self, path: str, keys: Path, witness: Path) -> None:
@@ -58,7 +58,7 @@ class RunBook:
             connection.execute(
                 "INSERT INTO run (id, kind, subject, way, state, started_at, ended_at, summary)"
                 " VALUES (?, ?, ?, ?, 'running', ?, NULL, ?)",
-                (token, kind, subject, way, timestamp(now), begun_summary(origin)),
+                (token, kind, subject, way, timestamp(now), running_summary(origin)),
             )
             self._tell(
                 connection, token, f"{kind}.started", {"set": subject, "way": way}, actor, now
@@ -83,7 +83,7 @@ class RunBook:
         *,
         states: Collection[str] = (),
         most: int | None = None,
-    ) -> list[RunRow]:
+    ) -> list[RunRecord]:
         """As `Runs.all`."""
         rows = self._read(
             "SELECT id, kind, subject, way, state, started_at, ended_at, summary FROM run"
@@ -100,7 +100,7 @@ class RunBook:
             ),
         )
         return [
-            RunRow(
+            RunRecord(
                 id=row["id"],
                 kind=row["kind"],
                 subject=row["subject"],
@@ -211,7 +211,7 @@ class RunBook:
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
-        with in_line(self._path):
+        with write_queue(self._path):
             begin_writing(connection, self._path)
             try:
                 yield
@@ -233,17 +233,17 @@ class RunBook:
     def _refuse_other_schema(self) -> None:
         if not Path(self._path).exists():
             # Connecting would make an empty file where somebody mistyped a path.
-            raise no_ledger_at(self._path)
+            raise ledger_missing_error(self._path)
         with self._connected() as connection:
             tables = _rows(
                 connection, "SELECT name FROM sqlite_master WHERE name = 'alembic_version'"
             )
             if not tables:
-                raise no_ledger_in(self._path)
+                raise not_a_ledger_error(self._path)
             versions = _rows(connection, "SELECT version_num FROM alembic_version")
         version = versions[0]["version_num"] if versions else None
         if version != HEAD:
-            raise other_schema(self._path, str(version), HEAD)
+            raise schema_mismatch_error(self._path, str(version), HEAD)
 
 
 def commit(connection: sqlite3.Connection) -> None:

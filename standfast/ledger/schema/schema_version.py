@@ -6,7 +6,11 @@ from sqlalchemy import Engine, inspect, text
 
 from standfast.ledger.database.connections import reading, writing
 from standfast.ledger.database.sqlite_file import HEAD as HEAD
-from standfast.ledger.database.sqlite_file import no_ledger_at, no_ledger_in, other_schema
+from standfast.ledger.database.sqlite_file import (
+    ledger_missing_error,
+    not_a_ledger_error,
+    schema_mismatch_error,
+)
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -36,12 +40,12 @@ def refuse_other_schema(engine: Engine) -> None:
     """Raise ConfigurationError unless the database is at HEAD."""
     place = engine.url.database or engine.url.render_as_string(hide_password=True)
     if _is_missing(engine):
-        raise no_ledger_at(place)
+        raise ledger_missing_error(place)
     version = _version(engine)
     if version is None:
-        raise no_ledger_in(place)
+        raise not_a_ledger_error(place)
     if version != HEAD:
-        raise other_schema(place, version, HEAD)
+        raise schema_mismatch_error(place, version, HEAD)
 
 
 def _version(engine: Engine) -> str | None:

@@ -32,7 +32,7 @@ from standfast.playbook.parser.input_values import load_inputs, read_input
 from standfast.playbook.parser.yaml_tree import Node, read_tree
 from standfast.records import Json
 
-__all__ = ["load", "load_as_far_as_it_goes", "load_inputs"]
+__all__ = ["load", "load_inputs", "load_partial"]
 
 MOST_STEPS = 100
 LONGEST_SAYING = 500
@@ -57,13 +57,13 @@ def load(text: str, file: str) -> Playbook:
     `file` is what problems call it; nothing is opened. Whether the playbook is sound is not known
     before `check` says so.
     """
-    playbook, problems = load_as_far_as_it_goes(text, file)
+    playbook, problems = load_partial(text, file)
     if problems or playbook is None:
         raise PlaybookInvalid(problems)
     return playbook
 
 
-def load_as_far_as_it_goes(text: str, file: str) -> tuple[Playbook | None, list[Problem]]:
+def load_partial(text: str, file: str) -> tuple[Playbook | None, list[Problem]]:
     """Read a playbook; give what of it could be read, and every structural problem, in line order.
 
     With problems it is only good to look for more of them: what did not fit is left out.

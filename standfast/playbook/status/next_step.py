@@ -20,7 +20,13 @@ from standfast.playbook.engine import is_approved, is_behind, is_pending, standi
 from standfast.playbook.model import AT_A_TABLE, Step, StepKind
 from standfast.playbook.run_state import State, StepView
 from standfast.playbook.status.headline import Severity, headline
-from standfast.playbook.status.obstacles import Blocked, as_whom, blocked, came_to, post_letters
+from standfast.playbook.status.obstacles import (
+    Blocked,
+    as_whom,
+    blocked,
+    came_to,
+    letter_instructions,
+)
 from standfast.playbook.status.progress import (
     can_begin,
     every_view,
@@ -30,7 +36,7 @@ from standfast.playbook.status.progress import (
     step_of,
     waits_for_a_person,
 )
-from standfast.playbook.status.unstarted_work import joined, signed, when_still
+from standfast.playbook.status.unstarted_work import joined, next_step_when_stopped, signed
 from standfast.plurals import counted
 from standfast.records import Mode, StepState
 
@@ -189,7 +195,7 @@ def _when_stopped(state: State) -> str:
         return told
     if moving := tuple(view for view in undos if _is_moving(state, view)):
         return _while_busy(replace(state, steps={}, extra=moving))
-    return when_still(state)
+    return next_step_when_stopped(state)
 
 
 def when_closed(incident: str, clocks: LegalClocks, time_zone: str) -> str:
@@ -228,7 +234,7 @@ def _when_over(state: State, clocks: LegalClocks) -> str:
     told = f"Nothing is left to run, but `{worst.step}` is {came_to(worst)}. "
     if _is_worth_another_try(worst):
         return told + f"Try the rest again: {again}. See each one and why: {show}."
-    posting = "".join(dict.fromkeys(post_letters(state, view) for view in short))
+    posting = "".join(dict.fromkeys(letter_instructions(state, view) for view in short))
     return told + f"{owed}{posting}See each one and why: {show}; then close it: {close}."
 
 

@@ -80,7 +80,7 @@ def as_whom(state: State, step_name: str) -> str:
     return " --as PERSON" if has_roles else ""
 
 
-def post_letters(state: State, view: StepView) -> str:
+def letter_instructions(state: State, view: StepView) -> str:
     """Say what to do first about what a notice left unknown: a written letter waits for the post.
 
     Empty for another step. Which of them are letters is sealed: whoever has not opened them cannot
@@ -111,7 +111,7 @@ def _mend(view: StepView, state: State) -> str:
         if view.counts.unknown > 1:
             settle += f", all at once with `--step {view.step}` in the place of EFFECT"
         see = f"See what may have happened: {show}, and settle it: {settle}; "
-        return f"{post_letters(state, view)}{see}or go on with what is done: {go_on}."
+        return f"{letter_instructions(state, view)}{see}or go on with what is done: {go_on}."
     if view.counts.refused and not view.counts.failed:
         # What a rule refused is refused again: to retry it changes nothing.
         return f"See each one and why: {show}; mend that by hand, then go on: {go_on}."

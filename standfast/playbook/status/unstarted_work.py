@@ -72,7 +72,7 @@ def is_given_back(state: State) -> bool:
     return bool(undos) and all(view.state.is_final for view in undos) and not state.kept
 
 
-def when_still(state: State) -> str:
+def next_step_when_stopped(state: State) -> str:
     """Return the next step of a stopped incident of which no undo is under way."""
     if is_given_back(state):
         close = f"`standfast incident close {state.incident}{signed(state)}`"

@@ -22,7 +22,7 @@ from standfast.playbook.answer_dependencies import ASKS
 from standfast.playbook.expressions import embedded
 from standfast.playbook.model import InputType, Playbook, Step, StepKind
 from standfast.playbook.parser.field_reader import Notes, close_to
-from standfast.playbook.parser.playbook_file import load_as_far_as_it_goes
+from standfast.playbook.parser.playbook_file import load_partial
 from standfast.playbook.step_graph import behind, cycles, in_order
 from standfast.playbook.validation.expression_rules import judge_argument, judge_condition
 from standfast.records import Json
@@ -98,7 +98,7 @@ def check_text(text: str, file: str, known: Known) -> tuple[Playbook | None, lis
 
     Soundness is judged although the structure is not right: the author sees both at once.
     """
-    playbook, problems = load_as_far_as_it_goes(text, file)
+    playbook, problems = load_partial(text, file)
     if playbook is None or not playbook.steps:
         return playbook, problems
     unapproved = _unapproved(playbook, known)

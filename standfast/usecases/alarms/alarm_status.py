@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from standfast.ledger.runs.run_record import Origin
-from standfast.ledger.status_query import Glance
+from standfast.ledger.status_query import LedgerOverview
 from standfast.records import JsonObject, timestamp
 from standfast.usecases.alarms.alarm_scope import Scope, scope_of
 
@@ -84,12 +84,12 @@ class AlarmStatus:
         }
 
 
-def alarms_of(seen: Glance, own: Origin, now: datetime) -> tuple[AlarmStatus, ...]:
+def alarms_of(seen: LedgerOverview, own: Origin, now: datetime) -> tuple[AlarmStatus, ...]:
     """Give the alarms that are not over, by whose they are (ours first) and about what."""
     return tuple(_alarms(seen, own, now))
 
 
-def _alarms(seen: Glance, own: Origin, now: datetime) -> Iterator[AlarmStatus]:
+def _alarms(seen: LedgerOverview, own: Origin, now: datetime) -> Iterator[AlarmStatus]:
     rows: dict[tuple[str, str], dict[str, datetime]] = {}  # by whose it is, and about what
     hosts: dict[str, str] = {}
     for one in seen.alarms:  # the newest first

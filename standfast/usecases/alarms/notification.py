@@ -18,19 +18,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from standfast.continuity.backup_anomalies import Jump
+from standfast.continuity.backup_anomalies import BackupAnomaly
 from standfast.continuity.clock_skew import newest_first
 from standfast.errors import UnderWay
 from standfast.ledger.people.enrolment import Person
-from standfast.ledger.runs.run_record import RunRow
+from standfast.ledger.runs.run_record import RunRecord
 from standfast.records import EffectState, Json, JsonObject
 from standfast.usecases.alarms.alarm_scope import Scope, scope_of
 from standfast.usecases.alarms.recovery_point_age import Freshness
 from standfast.usecases.core.incident_visibility import is_visible
-from standfast.usecases.core.installation import Place
-from standfast.usecases.core.run_origins import of_host, of_vault
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_origins import runs_of_host, runs_of_vault
 from standfast.usecases.core.run_record import is_first, recorded
-from standfast.usecases.core.staff_messages import tell_each
+from standfast.usecases.core.staff_messages import notify_each
 
 RAISED, OVER, FAILED = "raised", "over", "failed"
 VAULT_DAMAGED = "vault"
@@ -74,7 +74,7 @@ def stale(fresh: Freshness) -> Alarm:
     )
 
 
-def jumped(set_name: str, run: str, found: Sequence[Jump]) -> Alarm:
+def jumped(set_name: str, run: str, found: Sequence[BackupAnomaly]) -> Alarm:
     """The alarm of a run that changed far more than those before; `found` is not empty."""
     largest = max(found, key=lambda jump: jump.permille - jump.usual_permille)
     return Alarm(
@@ -110,22 +110,26 @@ def unlocked(*, is_unlocked: bool) -> Alarm:
     )
 
 
-def tell(place: Place, alarm: Alarm, way: str) -> bool:
+def tell(installation: Installation, alarm: Alarm, way: str) -> bool:
     """Tell people of an alarm, or that it is over, unless they know; give whether this call did.
 
     Another watcher that is telling this very thing is left to it.
     """
-    if not _is_news(place, alarm, _told(place, alarm)):
+    if not _is_news(installation, alarm, _told(installation, alarm)):
         return False
     try:
-        with recorded(place, _KIND, alarm.subject, way) as run:
+        with recorded(installation, _KIND, alarm.subject, way) as run:
             # In this order: who was first, and has told by now, is in what was told.
-            is_ours = is_first(place, run, _KIND, alarm.subject, _AGAIN_AFTER)
-            if not (is_ours and _is_news(place, alarm, _told(place, alarm))):
+            is_ours = is_first(installation, run, _KIND, alarm.subject, _AGAIN_AFTER)
+            if not (is_ours and _is_news(installation, alarm, _told(installation, alarm))):
                 run.ends("done", {"about": alarm.about})
                 return False
-            counts, problem = tell_each(
-                place, alarm.template, _values(place, alarm), _people(place, alarm), run.token
+            counts, problem = notify_each(
+                installation,
+                alarm.template,
+                _values(installation, alarm),
+                _people(installation, alarm),
+                run.token,
             )
             reached = counts.get(EffectState.DONE, 0)
             is_final = reached or not alarm.is_raised
@@ -138,40 +142,40 @@ def tell(place: Place, alarm: Alarm, way: str) -> bool:
         return False
 
 
-def _told(place: Place, alarm: Alarm) -> list[RunRow]:
+def _told(installation: Installation, alarm: Alarm) -> list[RunRecord]:
     """What was told before, newest first."""
     told = (RAISED, OVER, FAILED)
-    rows = place.ledger.runs.all(_KIND, alarm.subject, states=told)
+    rows = installation.ledger.runs.all(_KIND, alarm.subject, states=told)
     match scope_of(alarm.subject):
         case Scope.HOST:
-            rows = of_host(place.config, rows)
+            rows = runs_of_host(installation.config, rows)
         case Scope.VAULT:
-            rows = of_vault(place.config, rows)
-    return newest_first(rows, place.clock())
+            rows = runs_of_vault(installation.config, rows)
+    return newest_first(rows, installation.clock())
 
 
-def _is_news(place: Place, alarm: Alarm, told: Sequence[RunRow]) -> bool:
+def _is_news(installation: Installation, alarm: Alarm, told: Sequence[RunRecord]) -> bool:
     last = told[0] if told else None
     if not alarm.is_raised:
         return last is not None and last.state != OVER
     if last is None or last.state == OVER or last.summary.get("about", "") != alarm.about:
         return True
     # By whichever clock: one that stood ahead must not keep it from being tried again.
-    return last.state == FAILED and abs(place.clock() - last.started_at) >= _AGAIN_AFTER
+    return last.state == FAILED and abs(installation.clock() - last.started_at) >= _AGAIN_AFTER
 
 
-def _people(place: Place, alarm: Alarm) -> list[Person]:
-    roles = place.config.backup.alarm_roles if alarm.roles is None else alarm.roles
-    people = place.ledger.people.all(roles)
+def _people(installation: Installation, alarm: Alarm) -> list[Person]:
+    roles = installation.config.backup.alarm_roles if alarm.roles is None else alarm.roles
+    people = installation.ledger.people.all(roles)
     if not alarm.incident:
         return people
-    row = place.ledger.incidents.get(alarm.incident)
+    row = installation.ledger.incidents.get(alarm.incident)
     return [one for one in people if is_visible(row, one)]
 
 
-def _values(place: Place, alarm: Alarm) -> JsonObject:
+def _values(installation: Installation, alarm: Alarm) -> JsonObject:
     return {
-        "host": place.config.backup.writer,
+        "host": installation.config.backup.writer,
         "subject": alarm.shown,
         "is_over": not alarm.is_raised,
         "command": "standfast status",

@@ -17,8 +17,8 @@ from standfast.continuity.clock_skew import is_to_come, newest
 from standfast.continuity.run_schedule import oldest_allowed
 from standfast.records import Json, moment, timestamp
 from standfast.usecases.core.backup_repository import set_of
-from standfast.usecases.core.installation import Place
-from standfast.usecases.core.run_origins import of_host
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_origins import runs_of_host
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +45,10 @@ class Freshness:
         }
 
 
-def freshness(place: Place, set_name: str) -> Freshness:
+def freshness(installation: Installation, set_name: str) -> Freshness:
     """Say how fresh a set is; `UsageError` for an unknown one, and what `oldest_allowed` raises."""
-    now = place.clock()
-    runs = of_host(place.config, place.ledger.runs.all("backup", set_name))
+    now = installation.clock()
+    runs = runs_of_host(installation.config, installation.ledger.runs.all("backup", set_name))
     complete = [
         moment(run.summary["consistent_at"])
         for run in runs
@@ -61,20 +61,20 @@ def freshness(place: Place, set_name: str) -> Freshness:
         set_name=set_name,
         complete_at=complete_at,
         age=None if since is None else now - since,
-        limit=_limit(place, set_name),
+        limit=_limit(installation, set_name),
     )
 
 
-def _limit(place: Place, set_name: str) -> timedelta:
-    settings = set_of(place, set_name)
+def _limit(installation: Installation, set_name: str) -> timedelta:
+    settings = set_of(installation, set_name)
     if settings.max_age_hours is not None:
         return timedelta(hours=settings.max_age_hours)
     promised = [
         service.rpo_minutes
-        for service in place.config.services.values()
+        for service in installation.config.services.values()
         if set_name in service.sets
     ]
     if promised:
         return timedelta(minutes=min(promised))
-    zone = settings.time_zone or place.config.organisation.time_zone
-    return oldest_allowed(settings.schedule, zone, place.clock())
+    zone = settings.time_zone or installation.config.organisation.time_zone
+    return oldest_allowed(settings.schedule, zone, installation.clock())

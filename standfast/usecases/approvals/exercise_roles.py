@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from standfast.playbook.model import Playbook
 from standfast.playbook.validation.playbook_rules import check
 from standfast.records import Mode
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.playbooks.library import known
 
 # By the family of a step's action: what it needs, and the section that has it.
@@ -21,14 +21,14 @@ _NEEDED = {
 }
 
 
-def is_played(place: Place, mode: Mode, roles: Sequence[str]) -> bool:
+def is_role_played(installation: Installation, mode: Mode, roles: Sequence[str]) -> bool:
     """May whoever runs it speak for these roles? In an exercise, where nobody here has one."""
-    return mode is Mode.EXERCISE and bool(roles) and not place.ledger.people.all(roles)
+    return mode is Mode.EXERCISE and bool(roles) and not installation.ledger.people.all(roles)
 
 
-def stood_in_for(place: Place, playbook: Playbook) -> list[str]:
+def stood_in_for(installation: Installation, playbook: Playbook) -> list[str]:
     """Say what the playbook needs and the place has not, each with what to add."""
-    config = place.config
+    config = installation.config
     used = {(step.action or "").partition(".")[0] for step in playbook.steps}
     lacking = [
         f"{what}: add [{section}.NAME]"
@@ -44,5 +44,5 @@ def stood_in_for(place: Place, playbook: Playbook) -> list[str]:
         f"nobody here is {' or '.join(roles)}, so whoever runs the exercise answers, without "
         f"--as: `standfast people add NAME --role {roles[0]}`"
         for roles in dict.fromkeys(asked)
-        if roles and not place.ledger.people.all(roles)
+        if roles and not installation.ledger.people.all(roles)
     ]

@@ -24,10 +24,10 @@ from standfast.playbook.run_state import State, StepView
 from standfast.playbook.status.next_step import urgency
 from standfast.playbook.status.progress import in_playbook, waits_for_a_person
 from standfast.records import Mode, StepState
-from standfast.reports.console_pages import APPROVE, DECIDE, REPORT, AskedLine, Words
-from standfast.usecases.approvals.step_decisions import to_sign
-from standfast.usecases.core.additional_steps import extra_verb
-from standfast.usecases.core.installation import Place
+from standfast.reports.console_pages import APPROVE, DECIDE, REPORT, DecisionLine, Words
+from standfast.usecases.approvals.step_decisions import signable_decisions
+from standfast.usecases.core.additional_steps import additional_step_verb
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.result_summary import targets
 from standfast.usecases.notices.preview import planned_words
 from standfast.webauthn import challenge_for, encoded
@@ -35,36 +35,40 @@ from standfast.webauthn import challenge_for, encoded
 MOST_NAMES = 200
 
 
-def asked_of(place: Place, incident_id: str, person: str) -> tuple[AskedLine, ...]:
+def pending_requests(
+    installation: Installation, incident_id: str, person: str
+) -> tuple[DecisionLine, ...]:
     """Give what the incident asks of people now, as `person` sees it; nothing of a plan."""
-    state = place.ledger.incidents.state(incident_id)
+    state = installation.ledger.incidents.state(incident_id)
     if state.mode is Mode.PLAN or state.is_closed:
         return ()
     if state.is_halted:  # only undos go on
         state = replace(state, steps={}, extra=tuple(one for one in state.extra if one.is_undo))
-    return tuple(_asked(place, state, person))
+    return tuple(_asked(installation, state, person))
 
 
-def is_report(place: Place, incident_id: str, step: str) -> bool:
+def is_report(installation: Installation, incident_id: str, step: str) -> bool:
     """Is the step one that a person does by hand, and not a question that decides?"""
-    steps = place.ledger.incidents.state(incident_id).playbook.steps
+    steps = installation.ledger.incidents.state(incident_id).playbook.steps
     return any(one.name == step and one.kind is StepKind.MANUAL for one in steps)
 
 
-def named(place: Place, incident_id: str, person: str, line: AskedLine) -> AskedLine:
+def named(
+    installation: Installation, incident_id: str, person: str, line: DecisionLine
+) -> DecisionLine:
     """Name the targets of a step that asks for approval, and note that this person looked.
 
     Of a notice nobody is named: its words and its number say what is signed.
     """
     if line.does != APPROVE or line.tells:
         return line
-    rows = targets(replace(place, actor=person), incident_id)
+    rows = targets(replace(installation, actor=person), incident_id)
     there = [row.target for row in rows if row.step == line.step and row.state == "planned"]
     more = [f"and {len(there) - MOST_NAMES:,} more"] if len(there) > MOST_NAMES else []
     return replace(line, names=(*there[:MOST_NAMES], *more))
 
 
-def _asked(place: Place, state: State, person: str) -> Iterator[AskedLine]:
+def _asked(installation: Installation, state: State, person: str) -> Iterator[DecisionLine]:
     steps = {step.name: step for step in state.playbook.steps}
     views = (*in_playbook(state), *state.extra)
     for view in sorted(views, key=lambda view: urgency(state, view)):
@@ -72,48 +76,48 @@ def _asked(place: Place, state: State, person: str) -> Iterator[AskedLine]:
             continue
         step = steps.get(view.step)
         if view.state is StepState.PROMPTED and step is not None:
-            yield _question(place, step, person)
+            yield _question(installation, step, person)
         elif view.state is StepState.ASKING:
             try:
-                yield _approval(place, state, step, view, person)
+                yield _approval(installation, state, step, view, person)
             except UsageError:
                 continue  # somebody decided since the state was read
 
 
-def _question(place: Place, step: Step, person: str) -> AskedLine:
+def _question(installation: Installation, step: Step, person: str) -> DecisionLine:
     is_decision = step.kind is StepKind.DECIDE
-    return AskedLine(
+    return DecisionLine(
         step=step.name,
         title=step.title,
         does=DECIDE if is_decision else REPORT,
         text=tuple(paragraphs(step.question if is_decision else step.instructions)),
         who=" or ".join(step.roles),
-        obstacle=place.ledger.people.objection(person, step.roles, place.clock()),
+        obstacle=installation.ledger.people.objection(person, step.roles, installation.clock()),
         facts=step.facts,
         options=step.options,
     )
 
 
 def _approval(
-    place: Place, state: State, step: Step | None, view: StepView, person: str
-) -> AskedLine:
+    installation: Installation, state: State, step: Step | None, view: StepView, person: str
+) -> DecisionLine:
     incident = state.incident
-    asked = place.ledger.steps.question(incident, view.step)
-    shown = to_sign(place, incident, view.step)
-    why = place.ledger.steps.objection(incident, person, asked.roles, place.clock())
-    verb = (step.action if step else None) or extra_verb(view.step)
+    asked = installation.ledger.steps.question(incident, view.step)
+    shown = signable_decisions(installation, incident, view.step)
+    why = installation.ledger.steps.objection(incident, person, asked.roles, installation.clock())
+    verb = (step.action if step else None) or additional_step_verb(view.step)
     text = [step.approval.reason] if step and step.approval and step.approval.reason else []
     if asked.opens_at is not None:
-        at = minute(asked.opens_at, place.config.organisation.time_zone)
+        at = minute(asked.opens_at, installation.config.organisation.time_zone)
         text.insert(0, f"It begins at {at} on one person's word, unless somebody refuses it.")
-    return AskedLine(
+    return DecisionLine(
         step=shown.step,
         title=shown.title,
         does=APPROVE,
         text=tuple(text),
         who=" or ".join(asked.roles),
         obstacle=why,
-        may_refuse=not why or _may_object(place, asked, person),
+        may_refuse=not why or _may_object(installation, asked, person),
         digest=shown.digest,
         reaches=shown.planned,
         target=CATALOGUE[verb].targets.removesuffix("s"),
@@ -126,23 +130,23 @@ def _approval(
             said: encoded(challenge_for(asked.message(person, said)))
             for said in (two_person_rule.APPROVE, two_person_rule.REFUSE)
         },
-        words=_words(place, incident, view.step) if shown.tells else (),
+        words=_words(installation, incident, view.step) if shown.tells else (),
     )
 
 
-def _may_object(place: Place, asked: Question, person: str) -> bool:
+def _may_object(installation: Installation, asked: Question, person: str) -> bool:
     """Return whether a person who may not approve may refuse: what one person lets begin alone."""
     if asked.opens_at is None:
         return False
-    return not place.ledger.steps.objection(
-        asked.incident, person, (), place.clock(), as_what=two_person_rule.OBJECT
+    return not installation.ledger.steps.objection(
+        asked.incident, person, (), installation.clock(), as_what=two_person_rule.OBJECT
     )
 
 
-def _words(place: Place, incident_id: str, step: str) -> tuple[Words, ...]:
+def _words(installation: Installation, incident_id: str, step: str) -> tuple[Words, ...]:
     """Give a notice's words, those in the place's own language first."""
-    own = place.config.organisation.languages[0]
-    messages = planned_words(place, incident_id, step).messages
+    own = installation.config.organisation.languages[0]
+    messages = planned_words(installation, incident_id, step).messages
     return tuple(
         Words(language=one.language, subject=one.subject, text=one.text)
         for one in sorted(messages, key=lambda one: one.language != own)

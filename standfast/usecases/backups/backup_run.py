@@ -23,24 +23,24 @@ from backup.format.keep_record import PackId
 from backup.records import BackupResult, Progress
 from backup.sources import Source
 from backup.stores import Store
-from standfast.continuity.backup_anomalies import NIGHTS, Jump, Night, jumps
+from standfast.continuity.backup_anomalies import NIGHTS, BackupAnomaly, Night, jumps
 from standfast.continuity.clock_skew import is_to_come, newest, newest_first
 from standfast.errors import ExitStatus, StandfastError, Unavailable
-from standfast.ledger.runs.run_record import Origin, RunRow
-from standfast.usecases.backups.cloned_hosts import Twin, twin_of
+from standfast.ledger.runs.run_record import Origin, RunRecord
+from standfast.usecases.backups.cloned_hosts import ClonedHost, find_cloned_host
 from standfast.usecases.backups.configured_sources import own_files, source_of
 from standfast.usecases.backups.damaged_packs import DamagedPacks, damaged_packs
-from standfast.usecases.backups.outcomes import BackupOutcome, SetAge
+from standfast.usecases.backups.outcomes import BackupAge, BackupOutcome
 from standfast.usecases.core.backup_repository import (
     keys_of,
-    own_host,
-    plain_errors,
+    local_host_keys,
     set_of,
+    translated_errors,
     writing_vault_of,
 )
-from standfast.usecases.core.installation import Place
-from standfast.usecases.core.run_origins import of_host
-from standfast.usecases.core.run_record import Run, recorded_if_it_can_be
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_origins import runs_of_host
+from standfast.usecases.core.run_record import Run, recorded_if_possible
 
 Report = Callable[[Progress], None]
 
@@ -53,7 +53,7 @@ _LAST_BACKUPS = 100  # among which another machine is looked for; `check` looks 
 
 
 def run_backup(
-    place: Place,
+    installation: Installation,
     set_name: str,
     way: str,
     progress: Report | None = None,
@@ -70,36 +70,36 @@ def run_backup(
     again. Safe to run again after any error. Raises `UsageError` for an unknown set, `UnderWay`
     while this set is being backed up, `Unavailable` when the store does not answer.
     """
-    settings = set_of(place, set_name)
+    settings = set_of(installation, set_name)
     with (
-        recorded_if_it_can_be(place, "backup", set_name, way) as run,
-        plain_errors(f"backing up {set_name}"),
+        recorded_if_possible(installation, "backup", set_name, way) as run,
+        translated_errors(f"backing up {set_name}"),
     ):
         known = DamagedPacks()
         try:
-            known = damaged_packs(place)
+            known = damaged_packs(installation)
         except StandfastError as error:
             run.goes_on_without(error)
-        host = own_host(place.config.backup)
-        left_out = settings.exclude, own_files(place.config.backup)
-        sources = [source_of(one, place.resolver, *left_out) for one in settings.sources]
+        host = local_host_keys(installation.config.backup)
+        left_out = settings.exclude, own_files(installation.config.backup)
+        sources = [source_of(one, installation.resolver, *left_out) for one in settings.sources]
         give_up_at = time.monotonic() + wait_for_another_set.total_seconds()
         left = list(pauses)
         vault: Store | None = None
         has_waited = False
         while True:
             try:
-                vault = vault or writing_vault_of(place)
+                vault = vault or writing_vault_of(installation)
                 result = back_up(
                     vault=vault,
                     host=host,
                     set_name=set_name,
                     sources=sources,
-                    send_log=place.config.backup.send_log,
+                    send_log=installation.config.backup.send_log,
                     distrust=known.packs.union(distrust),
-                    now=place.clock,
+                    now=installation.clock,
                     progress=progress,
-                    keys=keys_of(place),
+                    keys=keys_of(installation),
                 )
                 break
             except Busy:
@@ -124,8 +124,8 @@ def run_backup(
             undistrusted=0 if distrust else known.unnamed,
         )
         try:
-            before = _good_runs(place, set_name, NIGHTS)
-            twin = _twin(place, run)
+            before = _good_runs(installation, set_name, NIGHTS)
+            twin = _twin(installation, run)
         except StandfastError as error:
             run.goes_on_without(error)
         else:
@@ -150,18 +150,18 @@ def run_backup(
 
         with suppress(StandfastError):  # the point is made; the watch tells what this could not
             if outcome.jumps:
-                tell(place, jumped(set_name, outcome.run, outcome.jumps), way)
+                tell(installation, jumped(set_name, outcome.run, outcome.jumps), way)
             if is_damaged:
-                tell(place, damaged(is_damaged=True), way)
+                tell(installation, damaged(is_damaged=True), way)
     return outcome
 
 
-def _twin(place: Place, run: Run) -> Twin | None:
+def _twin(installation: Installation, run: Run) -> ClonedHost | None:
     """Find another machine that backed up under this host's name since this one last did."""
-    rows = place.runs.all("backup", most=_LAST_BACKUPS)
-    now = place.clock()
+    rows = installation.runs.all("backup", most=_LAST_BACKUPS)
+    now = installation.clock()
     before = [row for row in rows if row.id != run.token]
-    found = twin_of(rows, run.origin, now) or twin_of(before, run.origin, now)
+    found = find_cloned_host(rows, run.origin, now) or find_cloned_host(before, run.origin, now)
     own = [row.started_at for row in before if Origin.of(row.summary) == run.origin]
     return None if found is None or (own and found.seen_at < max(own)) else found
 
@@ -173,38 +173,44 @@ def _say(told: str) -> None:
     logging.getLogger("standfast.backup").warning("%s", told)
 
 
-def expected_files(place: Place, set_name: str) -> int:
+def expected_files(installation: Installation, set_name: str) -> int:
     """Give how many files the newest good run of a set had; 0 where none is known."""
     try:
-        runs = _good_runs(place, set_name, 1)
+        runs = _good_runs(installation, set_name, 1)
     except StandfastError:
         return 0  # the backup goes on without the ledger, and says so
     return next((int(run.summary.get("files", 0)) for run in runs), 0)
 
 
-def newest_jumps(place: Place, set_name: str) -> tuple[str, tuple[Jump, ...]] | None:
+def newest_jumps(
+    installation: Installation, set_name: str
+) -> tuple[str, tuple[BackupAnomaly, ...]] | None:
     """Give the newest good run of a set and what jumped in it; None when nothing did."""
-    for run in _good_runs(place, set_name, 1):
+    for run in _good_runs(installation, set_name, 1):
         if found := run.summary.get("jumps"):
-            return run.id, tuple(Jump(**jump) for jump in found)
+            return run.id, tuple(BackupAnomaly(**jump) for jump in found)
     return None
 
 
-def _jumps(runs: Sequence[RunRow], outcome: BackupOutcome, *, sheds: bool) -> tuple[Jump, ...]:
+def _jumps(
+    runs: Sequence[RunRecord], outcome: BackupOutcome, *, sheds: bool
+) -> tuple[BackupAnomaly, ...]:
     nights = [Night.of(run.summary) for run in runs]
     tonight = Night.of(outcome.summary())
     before = [night for night in reversed(nights) if night is not None]
     return () if tonight is None else jumps(before, tonight, sheds=sheds)
 
 
-def _good_runs(place: Place, set_name: str, most: int) -> list[RunRow]:
+def _good_runs(installation: Installation, set_name: str, most: int) -> list[RunRecord]:
     states = ["done", "partial"]
-    found = place.runs.all("backup", set_name, states=states, most=most)
-    runs, now = of_host(place.config, found), place.clock()
+    found = installation.runs.all("backup", set_name, states=states, most=most)
+    runs, now = runs_of_host(installation.config, found), installation.clock()
     # Those that came after a clock that stood ahead are not the first ones, nor are ours between
     # another host's.
     if found and (len(runs) < len(found) or is_to_come(runs[0].started_at, now)):
-        every = of_host(place.config, place.runs.all("backup", set_name, states=states))
+        every = runs_of_host(
+            installation.config, installation.runs.all("backup", set_name, states=states)
+        )
         runs = newest_first(every, now)[:most]
     return runs
 
@@ -223,23 +229,25 @@ def _let_go(sources: Sequence[Source], result: BackupResult) -> BackupResult:
     return dataclasses.replace(result, warnings=(*result.warnings, *warnings))
 
 
-def set_age(place: Place, set_name: str, *, grace: timedelta = timedelta(0)) -> SetAge:
+def set_age(
+    installation: Installation, set_name: str, *, grace: timedelta = timedelta(0)
+) -> BackupAge:
     """Say when a set was due last, whether that run was missed, and how old the last good one is.
 
     A run under way counts as not missed; a failed one counts as none, and so does one of a clock
     that stood ahead. `grace` is how long after the due moment a run may still begin.
     """
-    now = place.clock()
-    settings = set_of(place, set_name)
-    zone = settings.time_zone or place.config.organisation.time_zone
+    now = installation.clock()
+    settings = set_of(installation, set_name)
+    zone = settings.time_zone or installation.config.organisation.time_zone
     from standfast.continuity.run_schedule import is_missed, last_due  # no backup needs them
 
     due_at = last_due(settings.schedule, zone, now - grace)
-    runs = of_host(place.config, place.runs.all("backup", set_name))
+    runs = runs_of_host(installation.config, installation.runs.all("backup", set_name))
     good = [run.started_at for run in runs if run.state in ("done", "partial")]
     begun = [run.started_at for run in runs if run.state in ("done", "partial", "running")]
     good_at = newest(good, now)
-    return SetAge(
+    return BackupAge(
         set_name=set_name,
         due_at=due_at,
         good_at=good_at,

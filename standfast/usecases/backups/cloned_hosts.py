@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from standfast.continuity.clock_skew import is_to_come
-from standfast.ledger.runs.run_record import Origin, RunRow
+from standfast.ledger.runs.run_record import Origin, RunRecord
 from standfast.records import Json, timestamp
 
 LATELY = timedelta(days=7)
@@ -28,7 +28,7 @@ APART = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Twin:
+class ClonedHost:
     """Another machine that backs up under this host's name, or did before this one."""
 
     host: str
@@ -63,7 +63,9 @@ class Twin:
         }
 
 
-def twin_of(backups: Iterable[RunRow], here: Origin, now: datetime) -> Twin | None:
+def find_cloned_host(
+    backups: Iterable[RunRecord], here: Origin, now: datetime
+) -> ClonedHost | None:
     """Find the other machine among the backups of a ledger; None where there is none lately."""
     own: list[datetime] = []
     newest: dict[str, tuple[datetime, bool]] = {}  # of each other machine, and whether so named
@@ -84,14 +86,14 @@ def twin_of(backups: Iterable[RunRow], here: Origin, now: datetime) -> Twin | No
     is_sure = bool(own) and min(own) < seen_at
     if own and not is_sure:
         return None  # this machine is in the place of the other
-    return Twin(host=here.host, machine=machine, seen_at=seen_at, is_sure=is_sure)
+    return ClonedHost(host=here.host, machine=machine, seen_at=seen_at, is_sure=is_sure)
 
 
-def forked_at(backups: Iterable[RunRow], here: Origin, now: datetime) -> datetime | None:
+def forked_at(backups: Iterable[RunRecord], here: Origin, now: datetime) -> datetime | None:
     """Give when the vault last had a point under this host's name that this machine had not made.
 
     So it is where another machine's ledger is another; and once, where this one was rolled back.
-    Of one that has this ledger `twin_of` tells, also that it is over.
+    Of one that has this ledger `find_cloned_host` tells, also that it is over.
     """
     found: datetime | None = None
     for run in backups:

@@ -17,7 +17,7 @@ from standfast.config.sections.backup import (
     SqliteSourceConfig,
 )
 from standfast.secrets import Resolver
-from standfast.usecases.core.backup_repository import plain_errors
+from standfast.usecases.core.backup_repository import translated_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def files_source(
     config: FilesSourceConfig, exclude: Sequence[str] = (), own: OwnFiles = NONE
 ) -> FilesSource:
     """Give the reader of files; `UsageError` for a pattern that can match nothing."""
-    with plain_errors(f"source {config.name}"):
+    with translated_errors(f"source {config.name}"):
         return FilesSource(
             config.name,
             config.path,

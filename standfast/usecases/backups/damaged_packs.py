@@ -20,8 +20,8 @@ from backup.format.keep_record import PackId
 from backup.format.object_names import pack_in
 from standfast.errors import UsageError
 from standfast.records import Json
-from standfast.usecases.core.installation import Place
-from standfast.usecases.core.run_origins import of_vault
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_origins import runs_of_vault
 
 _FINDERS = ("verify", "drill", "restore")  # kinds of runs
 _MOST_KEPT = 1_000
@@ -35,9 +35,11 @@ class DamagedPacks:
     unnamed: int = 0  # that the newest verification found besides, and the ledger does not name
 
 
-def damaged_packs(place: Place) -> DamagedPacks:
+def damaged_packs(installation: Installation) -> DamagedPacks:
     """Return what the ledger's runs on this place's vault found damaged, whoever made them."""
-    runs = {kind: of_vault(place.config, place.runs.all(kind)) for kind in _FINDERS}
+    runs = {
+        kind: runs_of_vault(installation.config, installation.runs.all(kind)) for kind in _FINDERS
+    }
     found = frozenset[PackId]().union(
         *(
             _packs(run.summary.get("damaged_packs", ()))

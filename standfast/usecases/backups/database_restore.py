@@ -31,17 +31,21 @@ from standfast.config.value_types import SecretReference
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.records import Json, timestamp
 from standfast.usecases.backups.damage_cause import damaged_after, is_dated_ahead
-from standfast.usecases.backups.incomplete_points import Lacking, lacking
+from standfast.usecases.backups.incomplete_points import IncompletePoint, lacking
 from standfast.usecases.backups.service_sources import Address, address_from_secret, address_of
-from standfast.usecases.core.backup_repository import identity_of, opened_repository, plain_errors
-from standfast.usecases.core.installation import Place
-from standfast.usecases.core.run_record import recorded_if_it_can_be
+from standfast.usecases.core.backup_repository import (
+    identity_of,
+    opened_repository,
+    translated_errors,
+)
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_record import recorded_if_possible
 
 Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DumpOutcome:
+class DumpRestoreOutcome:
     """What became of one dump."""
 
     path: str
@@ -70,15 +74,15 @@ class DumpOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntoOutcome:
+class DatabaseRestoreOutcome:
     """What a server took of a point."""
 
     run: str
     point: Point
     into: str  # the source's name, or where the address lies
     kind: str
-    dumps: tuple[DumpOutcome, ...]
-    lacking: Lacking  # what the point itself has not, or not whole
+    dumps: tuple[DumpRestoreOutcome, ...]
+    lacking: IncompletePoint  # what the point itself has not, or not whole
     newer_damaged: tuple[str, ...] = ()  # where the latest was asked for: what came after it
     is_dated_ahead: bool = False  # where the latest was asked for: its time is still to come
     is_confined: bool  # its programs could not read the identity
@@ -146,31 +150,33 @@ class Request:
 
 
 def restore_into(
-    place: Place,
+    installation: Installation,
     request: Request,
     identity_file: Path | None,
     progress: Report | None = None,
     *,
     way: str = "direct",
-) -> IntoOutcome:
+) -> DatabaseRestoreOutcome:
     """Stream the dumps of a point into a server, and say what it took of each.
 
     `UsageError` when there is no such point, source or dump. What happens to a single database is
     in the outcome: one that is not empty counts as refused, unless the request replaces it.
     """
     with tempfile.TemporaryDirectory(prefix="standfast-") as scratch:
-        with plain_errors("restoring"):
-            repository = opened_repository(place, identity_of(place, identity_file))
+        with translated_errors("restoring"):
+            repository = opened_repository(installation, identity_of(installation, identity_file))
             point = repository.resolve(request.point, request.set_name)
-            address = _address(place, request, point)
-            hidden = _hidden(place.config, identity_file)
-            target = address.target(place.clock, Path(scratch), hidden)
+            address = _address(installation, request, point)
+            hidden = _hidden(installation.config, identity_file)
+            target = address.target(installation.clock, Path(scratch), hidden)
             sources = _sources(point, address, request)
             paths = _paths(repository, point, sources, address, target, request)
-        with recorded_if_it_can_be(place, "restore", point.set_name, way, is_shared=True) as run:
-            started = place.clock()
+        with recorded_if_possible(
+            installation, "restore", point.set_name, way, is_shared=True
+        ) as run:
+            started = installation.clock()
             restorer = _Restorer(repository, point, target, address.database, request, progress)
-            outcome = IntoOutcome(
+            outcome = DatabaseRestoreOutcome(
                 run=run.token,
                 point=point,
                 into=request.into,
@@ -178,19 +184,19 @@ def restore_into(
                 dumps=restorer.restore_all(paths),
                 lacking=lacking(point, request.patterns or sources),
                 newer_damaged=damaged_after(repository, point, request.point),
-                is_dated_ahead=is_dated_ahead(point, request.point, place.clock()),
+                is_dated_ahead=is_dated_ahead(point, request.point, installation.clock()),
                 is_confined=landlock.is_supported(),
                 started=started,
-                ended=place.clock(),
+                ended=installation.clock(),
             )
             states = {ExitStatus.DONE: "done", ExitStatus.PARTIAL: "partial"}
             run.ends(states.get(outcome.exit_status, "failed"), outcome.summary())
     return replace(outcome, unrecorded=run.unrecorded)
 
 
-def _address(place: Place, request: Request, point: Point) -> Address:
+def _address(installation: Installation, request: Request, point: Point) -> Address:
     """The server, by the name of its source or by the secret that holds its address."""
-    sets = place.config.backup.sets
+    sets = installation.config.backup.sets
     # The point's own set first: two sets may each have a source of that name.
     ordered = sorted(sets, key=lambda name: name != point.set_name)
     sources = [source for name in ordered for source in sets[name].sources]
@@ -199,10 +205,10 @@ def _address(place: Place, request: Request, point: Point) -> Address:
             reference = SecretReference(request.into)
         except ValueError as error:
             raise UsageError(f"--into: {error}") from error
-        return address_from_secret(reference, place.resolver, sources)
+        return address_from_secret(reference, installation.resolver, sources)
     for source in sources:
         if source.name == request.into:
-            address = address_of(source, place.resolver)
+            address = address_of(source, installation.resolver)
             if address is not None:
                 return address
             raise UsageError(
@@ -305,7 +311,7 @@ class _Restorer:
         self._files = 0
         self._bytes = 0
 
-    def restore_all(self, paths: Sequence[bytes]) -> tuple[DumpOutcome, ...]:
+    def restore_all(self, paths: Sequence[bytes]) -> tuple[DumpRestoreOutcome, ...]:
         """Restore them in this order, roles and users for a second time where some were refused.
 
         A right may be on a table, and a user may have a role, that was made only after it.
@@ -319,7 +325,7 @@ class _Restorer:
     def _has_globals(self, path: bytes) -> bool:
         return path.partition(b"/")[2].decode() == self._target.globals_name
 
-    def restore(self, path: bytes) -> DumpOutcome:
+    def restore(self, path: bytes) -> DumpRestoreOutcome:
         """Restore one; an error is part of the outcome."""
         target = self._target
         name = path.partition(b"/")[2].decode()
@@ -328,7 +334,7 @@ class _Restorer:
             return self._pieces(path)
 
         try:
-            with plain_errors(f"restoring {to_path_text(path)}"):
+            with translated_errors(f"restoring {to_path_text(path)}"):
                 if self._has_globals(path):
                     taken = target.restore_globals(stream)
                 else:
@@ -340,14 +346,14 @@ class _Restorer:
                         replace=self._request.replaces,
                     )
         except StandfastError as error:
-            return DumpOutcome(
+            return DumpRestoreOutcome(
                 path=to_path_text(path),
                 taken=None,
                 error=str(error),
                 error_status=error.exit_status,
             )
         self._files += 1
-        return DumpOutcome(path=to_path_text(path), taken=taken)
+        return DumpRestoreOutcome(path=to_path_text(path), taken=taken)
 
     def _pieces(self, path: bytes) -> Iterator[bytes]:
         for piece in self._repository.stream(self._point, path):

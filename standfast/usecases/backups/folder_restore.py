@@ -19,13 +19,17 @@ from standfast.errors import Refused
 from standfast.usecases.backups.damage_cause import damaged_after, is_damage_behind, is_dated_ahead
 from standfast.usecases.backups.incomplete_points import lacking
 from standfast.usecases.backups.outcomes import RestoreOutcome
-from standfast.usecases.core.backup_repository import identity_of, opened_repository, plain_errors
-from standfast.usecases.core.installation import Place
-from standfast.usecases.core.run_record import recorded_if_it_can_be
+from standfast.usecases.core.backup_repository import (
+    identity_of,
+    opened_repository,
+    translated_errors,
+)
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_record import recorded_if_possible
 
 
 def restore(
-    place: Place,
+    installation: Installation,
     point: str,
     to: Path,
     identity_file: Path | None,
@@ -44,16 +48,16 @@ def restore(
     several sets or an identity that opens nothing, `Refused` when `to` holds anything else or lies
     in a store.
     """
-    _refuse_stores(place, to)
-    with plain_errors("restoring"):
-        repository = opened_repository(place, identity_of(place, identity_file))
+    _refuse_stores(installation, to)
+    with translated_errors("restoring"):
+        repository = opened_repository(installation, identity_of(installation, identity_file))
         chosen = repository.resolve(point, set_name)
     with (
-        recorded_if_it_can_be(place, "restore", chosen.set_name, way, is_shared=True) as run,
-        plain_errors(f"restoring {chosen.name}"),
+        recorded_if_possible(installation, "restore", chosen.set_name, way, is_shared=True) as run,
+        translated_errors(f"restoring {chosen.name}"),
     ):
         result = repository.restore(
-            chosen, to, patterns, progress, owner=has_owner, syncs=syncs, now=place.clock
+            chosen, to, patterns, progress, owner=has_owner, syncs=syncs, now=installation.clock
         )
         outcome = RestoreOutcome(
             run=run.token,
@@ -63,7 +67,7 @@ def restore(
             is_damaged=is_damage_behind(result.problems),
             lacking=lacking(chosen, patterns),
             newer_damaged=damaged_after(repository, chosen, point),
-            is_dated_ahead=is_dated_ahead(chosen, point, place.clock()),
+            is_dated_ahead=is_dated_ahead(chosen, point, installation.clock()),
         )
         is_whole = not (result.problems or outcome.lacking.is_any or outcome.newer_damaged)
         state = "failed" if outcome.is_damaged else "done" if is_whole else "partial"
@@ -71,9 +75,9 @@ def restore(
     return replace(outcome, unrecorded=run.unrecorded)
 
 
-def _refuse_stores(place: Place, to: Path) -> None:
+def _refuse_stores(installation: Installation, to: Path) -> None:
     """What is restored lies there in clear, and a copy or an archive of the store may take it."""
-    backup = place.config.backup
+    backup = installation.config.backup
     stores = [None if backup.s3 else backup.vault, backup.keys]
     stores += [store for copy in backup.copies.values() for store in (copy.vault, copy.keys)]
     for store in stores:

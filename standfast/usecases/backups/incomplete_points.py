@@ -20,7 +20,7 @@ from standfast.records import Json
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lacking:
+class IncompletePoint:
     """What is not in the point, or not whole."""
 
     named: tuple[Unread, ...]
@@ -44,14 +44,14 @@ class Lacking:
         }
 
 
-def lacking(point: Point, patterns: Sequence[str] = ()) -> Lacking:
+def lacking(point: Point, patterns: Sequence[str] = ()) -> IncompletePoint:
     """Say what the point lacks of what the patterns select; without any, of everything."""
     details = point.details
     unread = () if details is None else details.unread
     total = 0 if details is None else details.unread_total
     selection = Selection(patterns)
     named = tuple(item for item in unread if selection.takes(_path(item)))
-    return Lacking(
+    return IncompletePoint(
         named=named,
         total=len(named) + total - len(unread),
         is_interim=point.is_interim,

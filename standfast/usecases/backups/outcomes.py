@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup.records import BackupResult, Point, RestoreResult
-from standfast.continuity.backup_anomalies import Jump
+from standfast.continuity.backup_anomalies import BackupAnomaly
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
-from standfast.usecases.backups.cloned_hosts import Twin
+from standfast.usecases.backups.cloned_hosts import ClonedHost
 from standfast.usecases.backups.damaged_packs import kept
 
 if TYPE_CHECKING:
-    from standfast.usecases.backups.incomplete_points import Lacking  # no backup needs it
+    from standfast.usecases.backups.incomplete_points import IncompletePoint  # no backup needs it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,11 @@ class BackupOutcome:
     set_name: str
     result: BackupResult
     died_before: tuple[str, ...]  # earlier runs of the set whose process had died
-    jumps: tuple[Jump, ...] = ()  # what is far more than in the nights before
+    jumps: tuple[BackupAnomaly, ...] = ()  # what is far more than in the nights before
     is_incomparable: bool = False  # everything was sent anew: no jump could be seen
     unrecorded: str = ""  # why the ledger has nothing of it, or could not be asked
     is_ledger_damaged: bool = False  # that is why
-    twin: Twin | None = None  # another machine that backs up under this host's name
+    twin: ClonedHost | None = None  # another machine that backs up under this host's name
     undistrusted: int = 0  # packs known to be damaged, and not which: it may be built on them
 
     @property
@@ -138,7 +138,7 @@ class RestoreOutcome:
     to: Path
     result: RestoreResult
     is_damaged: bool  # something is missing because the vault is not what was written
-    lacking: "Lacking"  # what the point itself has not, or not whole
+    lacking: "IncompletePoint"  # what the point itself has not, or not whole
     newer_damaged: tuple[str, ...] = ()  # where the latest was asked for: what came after it
     is_dated_ahead: bool = False  # where the latest was asked for: its time is still to come
     unrecorded: str = ""  # why the ledger has nothing of it
@@ -197,7 +197,7 @@ class RestoreOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetAge:
+class BackupAge:
     """How old the newest good backup of a set is, against its schedule."""
 
     set_name: str

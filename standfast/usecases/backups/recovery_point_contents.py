@@ -19,10 +19,10 @@ from standfast.usecases.core.backup_repository import (
     check_set,
     identity_of,
     opened_repository,
-    plain_errors,
+    translated_errors,
 )
-from standfast.usecases.core.installation import Place
-from standfast.usecases.core.run_record import recorded_if_it_can_be
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_record import recorded_if_possible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Findings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PointDiff:
+class RecoveryPointDiff:
     """What is different in the later of two points."""
 
     before: Point
@@ -103,34 +103,38 @@ class PointDiff:
 
 
 def list_points(
-    place: Place, set_name: str | None = None, identity: Path | None = None
+    installation: Installation, set_name: str | None = None, identity: Path | None = None
 ) -> PointList:
     """List the recovery points of one set or of all; `identity` is a custodian's file."""
-    with plain_errors("listing recovery points"):
-        opened = None if identity is None else identity_of(place, identity)
-        repository = opened_repository(place, opened)
+    with translated_errors("listing recovery points"):
+        opened = None if identity is None else identity_of(installation, identity)
+        repository = opened_repository(installation, opened)
         points = repository.points(set_name)
-    check_set(place, set_name, points)
+    check_set(installation, set_name, points)
     from standfast.usecases.backups.damage_cause import damaged_points  # nothing else here needs it
 
     return PointList(points=tuple(points), damaged=damaged_points(repository))
 
 
 def list_folder(
-    place: Place, point: str, folder: str, identity_file: Path | None, set_name: str | None = None
+    installation: Installation,
+    point: str,
+    folder: str,
+    identity_file: Path | None,
+    set_name: str | None = None,
 ) -> Listing:
     """List what lies directly in a folder of a point; "" are its sources.
 
     `UsageError` when there is no such point or folder.
     """
-    with plain_errors(f"looking into {point}"):
-        repository = opened_repository(place, identity_of(place, identity_file))
+    with translated_errors(f"looking into {point}"):
+        repository = opened_repository(installation, identity_of(installation, identity_file))
         chosen = repository.resolve(point, set_name)
         return Listing(point=chosen, entries=tuple(repository.list_folder(chosen, folder)))
 
 
 def find_paths(
-    place: Place,
+    installation: Installation,
     patterns: Sequence[str],
     identity_file: Path | None,
     set_name: str | None = None,
@@ -138,10 +142,10 @@ def find_paths(
     in_all_points: bool = False,
 ) -> Findings:
     """Search the newest point of each set, or all points, of one set where it is named."""
-    with plain_errors("searching the recovery points"):
-        repository = opened_repository(place, identity_of(place, identity_file))
+    with translated_errors("searching the recovery points"):
+        repository = opened_repository(installation, identity_of(installation, identity_file))
         points = repository.points(set_name)
-        check_set(place, set_name, points)
+        check_set(installation, set_name, points)
         if not in_all_points:
             ended = [point for point in points if not point.is_interim]
             newest = {point.set_name: point for point in (*points, *ended)}
@@ -151,31 +155,31 @@ def find_paths(
 
 
 def compare_points(
-    place: Place,
+    installation: Installation,
     before: str,
     after: str,
     identity_file: Path | None,
     patterns: Sequence[str] = (),
     set_name: str | None = None,
-) -> PointDiff:
+) -> RecoveryPointDiff:
     """Say what is different in the later of two points of one host.
 
     Beside a point that is named, "latest" is that of its set and host.
     """
-    with plain_errors(f"comparing {before} with {after}"):
-        repository = opened_repository(place, identity_of(place, identity_file))
+    with translated_errors(f"comparing {before} with {after}"):
+        repository = opened_repository(installation, identity_of(installation, identity_file))
         if "latest" in (before, after) and before != after:
             named = repository.resolve(before if after == "latest" else after, set_name)
             set_name, latest = named.set_name, f"{named.writer}/latest"
             before, after = (latest if text == "latest" else text for text in (before, after))
         one, two = (repository.resolve(text, set_name) for text in (before, after))
-        return PointDiff(
+        return RecoveryPointDiff(
             before=one, after=two, differences=tuple(repository.diff(one, two, patterns))
         )
 
 
-def give_file(
-    place: Place,
+def write_file_to(
+    installation: Installation,
     point: str,
     path: str,
     identity_file: Path | None,
@@ -187,13 +191,15 @@ def give_file(
     Gives why the ledger has nothing of it, or "" when it has. `Damaged` may come after some of it
     was written: that is then right, and not all of it.
     """
-    with plain_errors("restoring"):
-        repository = opened_repository(place, identity_of(place, identity_file))
+    with translated_errors("restoring"):
+        repository = opened_repository(installation, identity_of(installation, identity_file))
         chosen = repository.resolve(point, set_name)
         pieces = repository.stream(chosen, path)
     with (
-        recorded_if_it_can_be(place, "restore", chosen.set_name, "direct", is_shared=True) as run,
-        plain_errors(f"restoring out of {chosen.name}"),
+        recorded_if_possible(
+            installation, "restore", chosen.set_name, "direct", is_shared=True
+        ) as run,
+        translated_errors(f"restoring out of {chosen.name}"),
     ):
         written = 0
         for piece in pieces:

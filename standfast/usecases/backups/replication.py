@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from backup.ownership.key_record_copies import KeyFolder, note_seen
 from backup.records import Finding, Progress
-from backup.replication.copy_report import CopyReport
-from backup.replication.vault_copy import copy_vault
+from backup.replication.copy_report import ReplicationReport
+from backup.replication.vault_copy import replicate_vault
 from backup.stores import StoreTraits
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from standfast.errors import ExitStatus, UsageError
 from standfast.records import Json, JsonObject
-from standfast.usecases.core.backup_repository import plain_errors, throttled
+from standfast.usecases.core.backup_repository import throttled, translated_errors
 from standfast.usecases.key_ceremonies.key_record_copies import reachable
 from standfast.usecases.key_ceremonies.owner_operations import Stores
 
@@ -21,7 +21,7 @@ class CopyOutcome:
     """What a copy did."""
 
     name: str
-    report: CopyReport
+    report: ReplicationReport
     has_keys: bool
     traits: StoreTraits
 
@@ -47,7 +47,7 @@ class CopyOutcome:
         }
 
 
-def copy_to_second_site(
+def replicate_to_second_site(
     stores: Stores,
     name: str,
     *,
@@ -67,8 +67,8 @@ def copy_to_second_site(
         if settings.keys is None:
             raise UsageError(f"set backup.copies.{name}.keys: the folder for the domain keys")
         keys_to = KeyFolder(settings.keys)
-    with plain_errors(f"copying the vault to {name}"):
-        report = copy_vault(
+    with translated_errors(f"copying the vault to {name}"):
+        report = replicate_vault(
             stores.vault,
             to,
             owner=stores.known_owner,
@@ -77,7 +77,7 @@ def copy_to_second_site(
             progress=progress,
         )
         if keys_to is not None:
-            root = load_trust(stores.vault, owner=stores.known_owner).root
+            root = load_root_chain(stores.vault, owner=stores.known_owner).root
             note_seen(root, reachable(stores.config.backup), stores.clock())
     return CopyOutcome(name=name, report=report, has_keys=with_keys, traits=to.describe())
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from backup.format.keep_record import PackId
 from backup.retention.keeper_key import Keeper
-from backup.retention.retention_plan import MOST_PERCENT
-from backup.retention.retention_run import KeepResult, plan_keep
+from backup.retention.retention_plan import MAX_EXPIRED_PERCENT
+from backup.retention.retention_run import RetentionResult, plan_retention_run
 from backup.retention.retention_run import keep as keep_repository
 from backup.retention.rules import Rules, period
-from backup.retention.storage_forecast import Share, Stock
+from backup.retention.storage_forecast import Share, StorageForecast
 from backup.retention.vault_state import Watch, unwatched
 from backup.stores.directory_keeper import DirectoryKeeperStore
 from backup.stores.keeper import KeeperStore
@@ -27,9 +27,9 @@ from backup.stores.s3.keeper import open_s3_keeper
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
 from standfast.usecases.backups.damaged_packs import damaged_packs, read_report
-from standfast.usecases.backups.retention_holds import tell_others, why_held
-from standfast.usecases.core.backup_repository import plain_errors, s3_options
-from standfast.usecases.core.installation import Place
+from standfast.usecases.backups.retention_holds import hold_reason, notify_other_hosts
+from standfast.usecases.core.backup_repository import s3_options, translated_errors
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import recorded
 
 VAULT = "vault"  # what a run's row names as its subject
@@ -40,8 +40,8 @@ class KeepOutcome:
     """What a keeping run did, or would do; `stock` comes with a plan and a status."""
 
     run: str  # empty for what is no run
-    result: KeepResult
-    stock: Stock | None = None
+    result: RetentionResult
+    stock: StorageForecast | None = None
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -99,7 +99,7 @@ class KeepOutcome:
 
 
 def keep(
-    place: Place,
+    installation: Installation,
     *,
     distrust: Path | None = None,
     is_clock_right: bool = False,
@@ -114,19 +114,19 @@ def keep(
     `Refused` when a clock or the number of points that would go forbids it, or while another run is
     under way; `UsageError` without the keeper's key.
     """
-    lost = _distrusted(place, distrust)
-    with recorded(place, "keep", VAULT, way) as run, plain_errors("keeping"):
-        keeper = Keeper.load(place.config.backup.keeping.key)
-        tell_others(place)
+    lost = _distrusted(installation, distrust)
+    with recorded(installation, "keep", VAULT, way) as run, translated_errors("keeping"):
+        keeper = Keeper.load(installation.config.backup.keeping.key)
+        notify_other_hosts(installation)
         result = keep_repository(
-            _vault(place),
+            _vault(installation),
             keeper,
-            _rules(place),
-            now=place.clock,
+            _rules(installation),
+            now=installation.clock,
             distrust=lost,
             is_clock_right=is_clock_right,
-            most_percent=MOST_PERCENT if most_percent is None else most_percent,
-            hold=why_held(place),
+            most_percent=MAX_EXPIRED_PERCENT if most_percent is None else most_percent,
+            hold=hold_reason(installation),
             watch=watch,
         )
         outcome = KeepOutcome(run=run.token, result=result)
@@ -136,7 +136,7 @@ def keep(
 
 
 def plan(
-    place: Place,
+    installation: Installation,
     *,
     distrust: Path | None = None,
     is_clock_right: bool = False,
@@ -144,32 +144,32 @@ def plan(
     watch: Watch = unwatched,
 ) -> KeepOutcome:
     """Say what a run would do now and what there is; changes nothing."""
-    lost = _distrusted(place, distrust)
-    with plain_errors("planning to keep"):
-        keeper = Keeper.load(place.config.backup.keeping.key)
-        result, stock = plan_keep(
-            _vault(place),
+    lost = _distrusted(installation, distrust)
+    with translated_errors("planning to keep"):
+        keeper = Keeper.load(installation.config.backup.keeping.key)
+        result, stock = plan_retention_run(
+            _vault(installation),
             keeper.owner,
-            _rules(place),
-            now=place.clock,
+            _rules(installation),
+            now=installation.clock,
             distrust=lost,
             is_clock_right=is_clock_right,
-            most_percent=MOST_PERCENT if most_percent is None else most_percent,
-            hold=why_held(place),
+            most_percent=MAX_EXPIRED_PERCENT if most_percent is None else most_percent,
+            hold=hold_reason(installation),
             watch=watch,
         )
     return KeepOutcome(run="", result=result, stock=stock)
 
 
-def _vault(place: Place) -> KeeperStore:
-    settings = place.config.backup
+def _vault(installation: Installation) -> KeeperStore:
+    settings = installation.config.backup
     if settings.s3 is None:
         return DirectoryKeeperStore(settings.vault)
-    return open_s3_keeper(s3_options(settings.s3, place.resolver), now=place.clock)
+    return open_s3_keeper(s3_options(settings.s3, installation.resolver), now=installation.clock)
 
 
-def _rules(place: Place) -> Rules:
-    settings = place.config.backup.keeping
+def _rules(installation: Installation) -> Rules:
+    settings = installation.config.backup.keeping
     return Rules(
         everything=period(settings.everything),
         daily=period(settings.daily),
@@ -179,8 +179,8 @@ def _rules(place: Place) -> Rules:
     )
 
 
-def _distrusted(place: Place, report: Path | None) -> frozenset[PackId]:
-    return read_report(report) | damaged_packs(place).packs
+def _distrusted(installation: Installation, report: Path | None) -> frozenset[PackId]:
+    return read_report(report) | damaged_packs(installation).packs
 
 
 def _text(pack: PackId) -> str:
@@ -191,7 +191,7 @@ def _share_json(share: Share) -> dict[str, Json]:
     return {"packs": share.packs, "bytes": share.size_bytes}
 
 
-def _stock_json(stock: Stock) -> dict[str, Json]:
+def _stock_json(stock: StorageForecast) -> dict[str, Json]:
     return {
         "points": stock.points,
         "expired_points": stock.expired_points,

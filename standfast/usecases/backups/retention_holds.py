@@ -19,11 +19,11 @@ from pathlib import Path
 
 from standfast.config import Config
 from standfast.errors import ConfigurationError, UsageError
-from standfast.evidence.durable_files import make_private, sync_folder, write_whole
-from standfast.ledger.runs.run_record import Origin, RunRow
+from standfast.evidence.durable_files import make_private, sync_folder, write_atomically
+from standfast.ledger.runs.run_record import Origin, RunRecord
 from standfast.records import canonical, timestamp
-from standfast.usecases.core.installation import Place
-from standfast.usecases.core.run_origins import of_vault, origin_of
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_origins import origin_of, runs_of_vault
 
 _KIND, _HELD, _RELEASED = "hold", "held", "released"  # of its row in the ledger
 _TOKEN = 32
@@ -40,7 +40,7 @@ class Hold:
     machine: str = ""  # where it stands, if not here
 
 
-def is_keeper_here(config: Config) -> bool:
+def is_keeper_machine(config: Config) -> bool:
     """Has this machine the keeper's key?"""
     return config.backup.keeping.key.is_file()
 
@@ -60,52 +60,54 @@ def holds(config: Config) -> list[Hold]:
         ) from error
 
 
-def put_hold(place: Place, name: str) -> None:
+def create_hold(installation: Installation, name: str) -> None:
     """Put a hold; to put it again changes nothing. UsageError where the keeper is not."""
-    if not is_keeper_here(place.config):
+    if not is_keeper_machine(installation.config):
         raise UsageError(
             f"the keeper's key is not on this machine; there: `standfast backup keep hold {name}`"
         )
-    path = _path(place.config, name)
+    path = _path(installation.config, name)
     if not path.exists():
         make_private(path.parent)
-        body = {"name": name, "since": timestamp(place.clock()), "by": place.actor}
-        write_whole(path, canonical(body))
-    _tell(place, name, _HELD)
+        body = {"name": name, "since": timestamp(installation.clock()), "by": installation.actor}
+        write_atomically(path, canonical(body))
+    _tell(installation, name, _HELD)
 
 
-def release_hold(place: Place, name: str) -> None:
+def release_hold(installation: Installation, name: str) -> None:
     """Release a hold; one that does not stand is released already."""
-    path = _path(place.config, name)
+    path = _path(installation.config, name)
     if path.exists():
         path.unlink(missing_ok=True)
         sync_folder(path.parent)
-    if any(run.subject == name for run in _in_ledger(place)):
-        _tell(place, name, _RELEASED)
+    if any(run.subject == name for run in _in_ledger(installation)):
+        _tell(installation, name, _RELEASED)
 
 
-def tell_others(place: Place) -> None:
+def notify_other_hosts(installation: Installation) -> None:
     """Have the ledger know what stands here, also what was put while it was away."""
-    known = {run.subject for run in _in_ledger(place)}
-    for one in holds(place.config):
+    known = {run.subject for run in _in_ledger(installation)}
+    for one in holds(installation.config):
         if one.name not in known:
-            _tell(place, one.name, _HELD)
+            _tell(installation, one.name, _HELD)
 
 
-def _in_ledger(place: Place) -> list[RunRow]:
-    return of_vault(place.config, place.ledger.runs.all(_KIND, states=[_HELD]))
+def _in_ledger(installation: Installation) -> list[RunRecord]:
+    return runs_of_vault(installation.config, installation.ledger.runs.all(_KIND, states=[_HELD]))
 
 
-def _tell(place: Place, name: str, state: str) -> None:
-    origin = origin_of(place.config)
+def _tell(installation: Installation, name: str, state: str) -> None:
+    origin = origin_of(installation.config)
     token = hashlib.sha256(f"hold {origin.vault} {name}".encode()).hexdigest()[:_TOKEN]
-    place.ledger.runs.note(token, _KIND, name, state, origin.as_json(), place.actor, place.clock())
+    installation.ledger.runs.note(
+        token, _KIND, name, state, origin.as_json(), installation.actor, installation.clock()
+    )
 
 
-def standing(place: Place) -> list[Hold]:
+def standing(installation: Installation) -> list[Hold]:
     """Give the holds that stand here or, by the ledger, elsewhere; by name."""
-    found = {one.name: one for one in holds(place.config)}
-    for run in _in_ledger(place):
+    found = {one.name: one for one in holds(installation.config)}
+    for run in _in_ledger(installation):
         since = timestamp(run.ended_at or run.started_at)
         machine = Origin.of(run.summary).machine
         elsewhere = Hold(name=run.subject, since=since, by="", machine=machine)
@@ -113,15 +115,15 @@ def standing(place: Place) -> list[Hold]:
     return [found[name] for name in sorted(found)]
 
 
-def stands(place: Place, name: str) -> bool:
+def stands(installation: Installation, name: str) -> bool:
     """Does a hold of this name stand?"""
-    is_there = _path(place.config, name).exists()
-    return is_there or any(run.subject == name for run in _in_ledger(place))
+    is_there = _path(installation.config, name).exists()
+    return is_there or any(run.subject == name for run in _in_ledger(installation))
 
 
-def why_held(place: Place) -> str | None:
+def hold_reason(installation: Installation) -> str | None:
     """Say what holds everything, and how it ends; None when nothing does."""
-    there = standing(place)
+    there = standing(installation)
     if not there:
         return None
     names = ", ".join(

@@ -25,7 +25,7 @@ from backup.checker.verification import verify as verify_repository
 from backup.records import Finding, VerifyReport
 from standfast.continuity.clock_skew import newest_first
 from standfast.errors import ExitStatus, StandfastError, UsageError
-from standfast.ledger.runs.run_record import RunRow
+from standfast.ledger.runs.run_record import RunRecord
 from standfast.records import Json, timestamp
 from standfast.usecases.backups.backup_run import Report
 from standfast.usecases.backups.damaged_packs import DamagedPacks, damaged_packs, kept
@@ -34,13 +34,13 @@ from standfast.usecases.core.backup_repository import (
     identity_of,
     keys_of,
     owner_of,
-    plain_errors,
+    translated_errors,
     vault_of,
 )
 from standfast.usecases.core.backup_witness import append_heads, read_heads
-from standfast.usecases.core.installation import Place
-from standfast.usecases.core.run_origins import of_vault
-from standfast.usecases.core.run_record import recorded_if_it_can_be
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_origins import runs_of_vault
+from standfast.usecases.core.run_record import recorded_if_possible
 
 VAULT = "vault"  # what a verification's run row names as its subject
 _CONFIDENCE = 0.99
@@ -176,14 +176,14 @@ def sample_of(pieces: int | None, confidence: float | None, damage: float | None
     if pieces is not None and confidence is not None:
         raise UsageError("--sample says how many pieces, --confidence asks: give one of them")
     share = DAMAGE if damage is None else damage
-    with plain_errors("choosing a sample"):
+    with translated_errors("choosing a sample"):
         if pieces is not None:
             return Sample(pieces=pieces, damage=share)
         return sample_for(_CONFIDENCE if confidence is None else confidence, share)
 
 
 def verify(
-    place: Place,
+    installation: Installation,
     read: bool = False,
     identity_file: Path | None = None,
     progress: Report | None = None,
@@ -199,25 +199,25 @@ def verify(
     back the rest unseen. `UsageError` for an identity of another repository, which is no damage.
     """
     is_keyed = identity_file is not None or sample is not None
-    identity = identity_of(place, identity_file) if is_keyed else None
-    owner = owner_of(place)
+    identity = identity_of(installation, identity_file) if is_keyed else None
+    owner = owner_of(installation)
     check_identity(identity, owner)
     with (
-        recorded_if_it_can_be(place, "verify", VAULT, way) as run,
-        plain_errors("verifying the repository"),
+        recorded_if_possible(installation, "verify", VAULT, way) as run,
+        translated_errors("verifying the repository"),
     ):
-        witness, torn = read_heads(place.config.backup.witness)
-        vault = vault_of(place)
-        runs: Sequence[RunRow] = ()
+        witness, torn = read_heads(installation.config.backup.witness)
+        vault = vault_of(installation)
+        runs: Sequence[RunRecord] = ()
         known = DamagedPacks()
         try:
-            runs = verifications(place)
-            known = damaged_packs(place)
+            runs = verifications(installation)
+            known = damaged_packs(installation)
         except StandfastError as error:
             run.goes_on_without(error)
         report = verify_repository(
             vault,
-            keys=keys_of(place),
+            keys=keys_of(installation),
             identity=identity,
             read=read,
             sample=sample,
@@ -226,7 +226,7 @@ def verify(
             locks_right_at=locks_right_at(runs),
             distrusted=known.packs,
             progress=progress,
-            now=place.clock,
+            now=installation.clock,
         )
         traits = vault.describe()
         outcome = VerifyOutcome(
@@ -241,7 +241,9 @@ def verify(
         )
         if outcome.is_history_sound:
             try:
-                append_heads(place.config.backup.witness, report.heads, witness, place.clock())
+                append_heads(
+                    installation.config.backup.witness, report.heads, witness, installation.clock()
+                )
             except StandfastError as error:  # a full disk: what was found is told all the same
                 run.goes_on_without(error)
         is_damaged = outcome.exit_status is ExitStatus.DAMAGED
@@ -249,7 +251,7 @@ def verify(
     return replace(outcome, unrecorded=run.unrecorded, is_ledger_damaged=run.is_ledger_damaged)
 
 
-def locks_right_at(runs: Sequence[RunRow]) -> datetime | None:
+def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
     """Give when the newest verification that looked at locks began, if all it asked for was right.
 
     `runs` are newest first.
@@ -258,32 +260,34 @@ def locks_right_at(runs: Sequence[RunRow]) -> datetime | None:
     return last.started_at if last is not None and last.summary["locks"]["is_right"] else None
 
 
-def are_locks_wrong(runs: Sequence[RunRow]) -> bool:
+def are_retention_locks_wrong(runs: Sequence[RunRecord]) -> bool:
     """Did the newest verification, newest first, that could tell find a lock wrong?"""
     seen = (locks for run in runs if (locks := run.summary.get("locks")))
     return next((bool(one["wrong"]) for one in seen if one["wrong"] or one["is_right"]), False)
 
 
-def is_vault_damaged(place: Place) -> bool:
+def is_vault_damaged(installation: Installation) -> bool:
     """Is damage open that a verification found, or a backup since the newest one that looked?"""
-    runs = verifications(place)
+    runs = verifications(installation)
     if open_damage(runs) is not None:
         return True
     looked_at = next((run.started_at for run in runs if run.summary.get("saw")), None)
     return any(
         (run.summary.get("is_store_damaged") or run.summary.get("is_key_missing"))
         and (looked_at is None or run.started_at > looked_at)
-        for run in of_vault(place.config, place.ledger.runs.all("backup", states=["partial"]))
+        for run in runs_of_vault(
+            installation.config, installation.ledger.runs.all("backup", states=["partial"])
+        )
     )
 
 
-def verifications(place: Place) -> list[RunRow]:
+def verifications(installation: Installation) -> list[RunRecord]:
     """Give those of this vault, whoever made them, the newest first."""
-    runs = of_vault(place.config, place.ledger.runs.all("verify", VAULT))
-    return newest_first(runs, place.clock())
+    runs = runs_of_vault(installation.config, installation.ledger.runs.all("verify", VAULT))
+    return newest_first(runs, installation.clock())
 
 
-def open_damage(runs: Sequence[RunRow], cleared: Sequence[str] = ()) -> OpenDamage | None:
+def open_damage(runs: Sequence[RunRecord], cleared: Sequence[str] = ()) -> OpenDamage | None:
     """Give the newest damage of the verifications, newest first, that none after them cleared.
 
     `cleared` are the depths that a check has just looked into, beside what the runs did.

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from backup.errors import (
     BackupError,
     Busy,
-    KeepingStopped,
     Locked,
+    RetentionStopped,
     StoreUnavailable,
     UnexpectedStatement,
     UnsafePath,
@@ -35,8 +35,8 @@ from standfast.config.sections.backup import BackupConfig, BackupSetConfig, S3Co
 from standfast.errors import Damaged, Refused, StandfastError, Unavailable, UsageError
 from standfast.records import Now
 from standfast.secrets import Resolver
-from standfast.suggestions import there_are
-from standfast.usecases.core.installation import Place
+from standfast.suggestions import known_names_hint
+from standfast.usecases.core.installation import Installation
 
 if TYPE_CHECKING:
     from backup.repository import Repository
@@ -52,7 +52,7 @@ _MENDS = {
 
 
 @contextmanager
-def plain_errors(doing: str) -> Iterator[None]:
+def translated_errors(doing: str) -> Iterator[None]:
     """Turn what `backup` and the disk under it raise into our errors; `doing` names the act."""
     try:
         yield
@@ -79,7 +79,7 @@ def _ours(error: BackupError) -> StandfastError:
             return Damaged(str(error))
         case StoreUnavailable() | Locked():
             return Unavailable(str(error))
-        case Busy() | UnsafePath() | UnexpectedStatement() | KeepingStopped():
+        case Busy() | UnsafePath() | UnexpectedStatement() | RetentionStopped():
             return Refused(str(error))
         case BackupUsageError():
             return UsageError(str(error))
@@ -87,14 +87,14 @@ def _ours(error: BackupError) -> StandfastError:
             return StandfastError(str(error))
 
 
-def vault_of(place: Place) -> Store:
+def vault_of(installation: Installation) -> Store:
     """Give the store that recovery points lie in, as `open_vault` does."""
-    return open_vault(place.config, place.resolver, place.clock)
+    return open_vault(installation.config, installation.resolver, installation.clock)
 
 
-def writing_vault_of(place: Place) -> Store:
+def writing_vault_of(installation: Installation) -> Store:
     """Give the same store as a backup uses it: what it puts keeps to the bandwidth."""
-    return throttled(vault_of(place), place.config, place.clock)
+    return throttled(vault_of(installation), installation.config, installation.clock)
 
 
 def throttled(store: Store, config: Config, clock: Now) -> Store:
@@ -104,7 +104,11 @@ def throttled(store: Store, config: Config, clock: Now) -> Store:
         return store
     from zoneinfo import ZoneInfo
 
-    from backup.stores.bandwidth_limit import Bandwidth, ThrottledStore, Window  # few limit it
+    from backup.stores.bandwidth_limit import (
+        Bandwidth,
+        BandwidthLimitedStore,
+        Window,
+    )  # few limit it
     from standfast.config.sections.bandwidth import bytes_per_second, span_minutes
 
     windows = []
@@ -114,7 +118,7 @@ def throttled(store: Store, config: Config, clock: Now) -> Store:
             Window(start_minute=start, end_minute=end, bytes_per_second=bytes_per_second(rate))
         )
     zone = ZoneInfo(config.organisation.time_zone)
-    return ThrottledStore(store, Bandwidth(windows=windows, zone=zone), now=clock)
+    return BandwidthLimitedStore(store, Bandwidth(windows=windows, zone=zone), now=clock)
 
 
 def open_vault(config: Config, resolver: Resolver, clock: Now) -> Store:
@@ -130,7 +134,7 @@ def open_store(folder: Path, bucket: S3Config | None, resolver: Resolver, clock:
     """Give a store of the kind that is set, as `open_vault` does."""
     if bucket is None:
         return DirectoryStore(folder)
-    with plain_errors(f"opening bucket {bucket.bucket}"):
+    with translated_errors(f"opening bucket {bucket.bucket}"):
         from backup.stores.s3.store import open_s3
 
         return open_s3(s3_options(bucket, resolver), now=clock)
@@ -155,24 +159,24 @@ def s3_options(settings: S3Config, resolver: Resolver) -> "S3Options":
     )
 
 
-def keys_of(place: Place) -> DirectoryStore:
+def keys_of(installation: Installation) -> DirectoryStore:
     """Give the store that the domain keys lie in."""
-    return DirectoryStore(place.config.backup.keys)
+    return DirectoryStore(installation.config.backup.keys)
 
 
-def owner_of(place: Place) -> bytes | None:
+def owner_of(installation: Installation) -> bytes | None:
     """Give the owner's public key as this host knows it, or None where no host's keys lie."""
-    host = _host_of(place)
+    host = _host_of(installation)
     return None if host is None else host.owner
 
 
-def _host_of(place: Place) -> Host | None:
-    with plain_errors("reading the host's keys"):
-        folder = place.config.backup.host
+def _host_of(installation: Installation) -> Host | None:
+    with translated_errors("reading the host's keys"):
+        folder = installation.config.backup.host
         return Host.load(folder) if folder.is_dir() else None
 
 
-def own_host(config: BackupConfig) -> Host:
+def local_host_keys(config: BackupConfig) -> Host:
     """Read the keys that this host writes with.
 
     `UsageError` when they write for another domain than is set: what is sealed to one can never be
@@ -188,20 +192,20 @@ def own_host(config: BackupConfig) -> Host:
     return host
 
 
-def identity_of(place: Place, identity_file: Path | None) -> Identity:
+def identity_of(installation: Installation, identity_file: Path | None) -> Identity:
     """Read a custodian's identity: from the file, or the one that `drills.identity` names."""
-    with plain_errors("reading the identity"):
+    with translated_errors("reading the identity"):
         if identity_file is not None:
             identity = open_identity(identity_file)
             _warn_of_readers(identity_file)
             return identity
-        reference = place.config.drills.identity
+        reference = installation.config.drills.identity
         if reference is None:
             raise UsageError(
                 "a custodian's identity is needed: name its file with --identity, or set "
                 "drills.identity for drills that nobody attends"
             )
-        return open_identity(place.resolver.resolve(reference).reveal().encode())
+        return open_identity(installation.resolver.resolve(reference).reveal().encode())
 
 
 def _warn_of_readers(identity_file: Path) -> None:
@@ -226,34 +230,35 @@ def check_identity(identity: Identity | None, known: bytes | None) -> None:
         )
 
 
-def opened_repository(place: Place, identity: Identity | None) -> "Repository":
+def opened_repository(installation: Installation, identity: Identity | None) -> "Repository":
     """Open the repository for listing, and with an identity for restoring."""
-    host = _host_of(place)
+    host = _host_of(installation)
     known = None if host is None else host.owner
     check_identity(identity, known)
-    keys = None if identity is None else keys_of(place)
+    keys = None if identity is None else keys_of(installation)
     from backup.repository import Repository  # a backup reads nothing back
 
     writer = None if host is None else host.writer
     beside = None if identity is None else identity.folder
     copies = () if beside is None else (DirectoryStore(beside),)
-    return Repository.open(vault_of(place), keys, identity, known, writer, copies)
+    return Repository.open(vault_of(installation), keys, identity, known, writer, copies)
 
 
-def check_set(place: Place, set_name: str | None, found: Sized) -> None:
+def check_set(installation: Installation, set_name: str | None, found: Sized) -> None:
     """`UsageError` when nothing was found of a set that is not configured: a typo, then.
 
     One that was removed may still have points and drills.
     """
     if set_name is not None and not found:
-        set_of(place, set_name)
+        set_of(installation, set_name)
 
 
-def set_of(place: Place, set_name: str) -> BackupSetConfig:
+def set_of(installation: Installation, set_name: str) -> BackupSetConfig:
     """Give the settings of a set; UsageError names the sets that there are."""
-    sets = place.config.backup.sets
+    sets = installation.config.backup.sets
     if set_name not in sets:
         raise UsageError(
-            f"there is no backup set {set_name!r} in the configuration; {there_are(set_name, sets)}"
+            f"there is no backup set {set_name!r} in the configuration; "
+            f"{known_names_hint(set_name, sets)}"
         )
     return sets[set_name]

@@ -36,21 +36,21 @@ def os_user() -> str:
 class AdapterFactory(Protocol):
     """Adapters by mode; the implementation stays above every use-case that an adapter calls."""
 
-    def for_incident(self, place: "Place", incident: "IncidentRow") -> "Outside":
+    def for_incident(self, installation: "Installation", incident: "IncidentRow") -> "Outside":
         """Return the adapters of an incident, by its mode and by nothing else."""
         ...
 
-    def for_reading(self, place: "Place") -> "Outside":
+    def for_reading(self, installation: "Installation") -> "Outside":
         """Return the adapters of a plan: everything, to read."""
         ...
 
-    def for_notifying(self, place: "Place") -> "Outside":
+    def for_notifying(self, installation: "Installation") -> "Outside":
         """Return the adapters of an alarm that belongs to no incident: the channels to people."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Installation:
     """Everything that a use-case stands on."""
 
     config: Config

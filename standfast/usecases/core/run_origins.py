@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from standfast.host_name import host_name
-from standfast.ledger.runs.run_record import Origin, RunRow
+from standfast.ledger.runs.run_record import Origin, RunRecord
 
 if TYPE_CHECKING:
     from standfast.config import Config  # `status` does without
@@ -30,11 +30,11 @@ def origin_of(config: "Config") -> Origin:
     return Origin(
         host=backup.writer,
         machine=host_name(),
-        vault=vault_of_keys(backup.host, backup.keeping.key),
+        vault=vault_id_of_keys(backup.host, backup.keeping.key),
     )
 
 
-def vault_of_keys(host: Path, keeper: Path) -> str:
+def vault_id_of_keys(host: Path, keeper: Path) -> str:
     """Name the vault that the host's keys, or else the keeper's, are for; or nothing."""
     for file in (host / _HOST_FILE, keeper):
         with suppress(OSError, ValueError, KeyError, TypeError):
@@ -42,16 +42,18 @@ def vault_of_keys(host: Path, keeper: Path) -> str:
     return ""
 
 
-def of_vault(config: "Config", runs: Iterable[RunRow]) -> list[RunRow]:
+def runs_of_vault(config: "Config", runs: Iterable[RunRecord]) -> list[RunRecord]:
     """Keep the runs on this place's vault, whoever made them."""
-    vault = vault_of_keys(config.backup.host, config.backup.keeping.key)
+    vault = vault_id_of_keys(config.backup.host, config.backup.keeping.key)
     return [run for run in runs if _is_same(Origin.of(run.summary).vault, vault)]
 
 
-def of_host(config: "Config", runs: Iterable[RunRow]) -> list[RunRow]:
+def runs_of_host(config: "Config", runs: Iterable[RunRecord]) -> list[RunRecord]:
     """Keep the runs of this backup host on its vault."""
     host = config.backup.writer
-    return [run for run in of_vault(config, runs) if _is_same(Origin.of(run.summary).host, host)]
+    return [
+        run for run in runs_of_vault(config, runs) if _is_same(Origin.of(run.summary).host, host)
+    ]
 
 
 def _is_same(one: str, other: str) -> bool:

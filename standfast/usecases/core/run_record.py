@@ -32,7 +32,7 @@ from standfast.errors import Damaged, OnlyReadable, Refused, StandfastError, Und
 from standfast.host_name import host_name
 from standfast.ledger.runs.run_record import NOWHERE, Origin
 from standfast.records import Json, JsonObject, moment, timestamp
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import origin_of
 
 KINDS = ("backup", "verify", "restore", "drill", "keep", "alarm", "page")
@@ -67,19 +67,21 @@ class Run:
 
 @contextmanager
 def recorded(
-    place: Place, kind: str, subject: str, way: str, *, is_shared: bool = False
+    installation: Installation, kind: str, subject: str, way: str, *, is_shared: bool = False
 ) -> Iterator[Run]:
     """Hold the lock and keep the ledger's row of a run; then sign the chain's head.
 
     Raises `UnderWay` when the same run is under way, before anything is written. What escapes the
     block is written down as the run's failure and raised on.
     """
-    with _held(place, kind, subject, is_shared=is_shared) as lock:
-        died = _bury(place, kind, subject) if lock.is_alone else ()
+    with _held(installation, kind, subject, is_shared=is_shared) as lock:
+        died = _bury(installation, kind, subject) if lock.is_alone else ()
         if is_shared:
             lock.share()
-        origin = origin_of(place.config)
-        token = place.runs.start(kind, subject, way, place.actor, place.clock(), origin=origin)
+        origin = origin_of(installation.config)
+        token = installation.runs.start(
+            kind, subject, way, installation.actor, installation.clock(), origin=origin
+        )
         run = Run(token=token, origin=origin, died_before=died)
         try:
             yield run
@@ -88,15 +90,15 @@ def recorded(
             is_ours = isinstance(error, StandfastError)
             problem = str(error) if is_ours else f"unexpected {type(error).__name__}"
             with suppress(StandfastError):  # the first error is the one to be told
-                _finish(place, run, kind, "failed", {**run.summary, "problem": problem})
+                _finish(installation, run, kind, "failed", {**run.summary, "problem": problem})
             raise
-        _finish(place, run, kind, run.state, run.summary)
-        place.runs.sign_head(place.clock())
+        _finish(installation, run, kind, run.state, run.summary)
+        installation.runs.sign_head(installation.clock())
 
 
 @contextmanager
-def recorded_if_it_can_be(
-    place: Place, kind: str, subject: str, way: str, *, is_shared: bool = False
+def recorded_if_possible(
+    installation: Installation, kind: str, subject: str, way: str, *, is_shared: bool = False
 ) -> Iterator[Run]:
     """As `recorded`, for what no ledger may keep from happening; see `Run.unrecorded`.
 
@@ -104,12 +106,14 @@ def recorded_if_it_can_be(
     """
     with ExitStack() as record:
         try:
-            run = record.enter_context(recorded(place, kind, subject, way, is_shared=is_shared))
+            run = record.enter_context(
+                recorded(installation, kind, subject, way, is_shared=is_shared)
+            )
         except UnderWay:
             raise
         except StandfastError as error:
             if not is_shared:
-                record.enter_context(_held(place, kind, subject, is_shared=False))
+                record.enter_context(_held(installation, kind, subject, is_shared=False))
             run = Run(token="", origin=NOWHERE, died_before=())
             run.goes_on_without(error)
         yield run
@@ -136,8 +140,8 @@ def other_user_of(config: Config) -> str | None:
         return f"#{owner}"
 
 
-def bury_dead_runs(
-    place: Place, clean: Mapping[str, Callable[[Place, str], object]]
+def mark_dead_runs_failed(
+    installation: Installation, clean: Mapping[str, Callable[[Installation, str], object]]
 ) -> tuple[tuple[str, str], ...]:
     """Mark every run of this host whose process died as failed; give the kind and set of each.
 
@@ -145,53 +149,61 @@ def bury_dead_runs(
     """
     buried: list[tuple[str, str]] = []
     for kind in KINDS:
-        running = {row.subject for row in place.runs.all(kind, states=["running"])}
+        running = {row.subject for row in installation.runs.all(kind, states=["running"])}
         for subject in sorted(running):
-            if not _lock_file(place, kind, subject).exists():
+            if not _lock_file(installation, kind, subject).exists():
                 continue  # another host's set
-            with suppress(UnderWay), _held(place, kind, subject, is_shared=False):
-                dead = _bury(place, kind, subject)
+            with suppress(UnderWay), _held(installation, kind, subject, is_shared=False):
+                dead = _bury(installation, kind, subject)
                 if dead and kind in clean:
-                    clean[kind](place, subject)
+                    clean[kind](installation, subject)
                 buried += [(kind, subject)] * len(dead)
     return tuple(buried)
 
 
-def is_first(place: Place, run: Run, kind: str, subject: str, within: timedelta) -> bool:
+def is_first(
+    installation: Installation, run: Run, kind: str, subject: str, within: timedelta
+) -> bool:
     """Is no other host about this very thing, since before us? A lock here says nothing of it.
 
     Both are in the ledger before either asks, and its order decides. One that began longer ago than
     `within`, by whichever clock, has died.
     """
-    now = place.clock()
+    now = installation.clock()
     others = [
         row.id
-        for row in place.ledger.runs.all(kind, subject, states=["running"])
+        for row in installation.ledger.runs.all(kind, subject, states=["running"])
         if row.id != run.token and abs(now - row.started_at) <= within
     ]
-    return not any(_begun(place, other) < _begun(place, run.token) for other in others)
+    return not any(
+        _begun(installation, other) < _begun(installation, run.token) for other in others
+    )
 
 
-def _begun(place: Place, token: str) -> int:
+def _begun(installation: Installation, token: str) -> int:
     """Give where a run's beginning stands in the chain, which goes by no clock."""
-    return place.ledger.timeline(token)[0].sequence
+    return installation.ledger.timeline(token)[0].sequence
 
 
-def _bury(place: Place, kind: str, subject: str) -> tuple[str, ...]:
-    runs, own = place.runs, origin_of(place.config)
+def _bury(installation: Installation, kind: str, subject: str) -> tuple[str, ...]:
+    runs, own = installation.runs, origin_of(installation.config)
     dead: list[str] = []
     for row in runs.all(kind, subject, states=["running"]):
         origin = Origin.of(row.summary)
         if (origin.host or own.host, origin.machine or own.machine) == (own.host, own.machine):
             problem = {**origin.as_json(), "problem": DIED}
-            runs.finish(row.id, kind, "failed", problem, place.actor, place.clock())
+            runs.finish(row.id, kind, "failed", problem, installation.actor, installation.clock())
             dead.append(row.id)
     return tuple(dead)
 
 
-def _finish(place: Place, run: Run, kind: str, state: str, summary: JsonObject) -> None:
+def _finish(
+    installation: Installation, run: Run, kind: str, state: str, summary: JsonObject
+) -> None:
     summary = {**run.origin.as_json(), **summary}
-    place.runs.finish(run.token, kind, state, summary, place.actor, place.clock())
+    installation.runs.finish(
+        run.token, kind, state, summary, installation.actor, installation.clock()
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,14 +217,16 @@ class _Lock:
 
 
 @contextmanager
-def _held(place: Place, kind: str, subject: str, *, is_shared: bool) -> Iterator[_Lock]:
-    user = other_user_of(place.config) if os.geteuid() == 0 else None
+def _held(
+    installation: Installation, kind: str, subject: str, *, is_shared: bool
+) -> Iterator[_Lock]:
+    user = other_user_of(installation.config) if os.geteuid() == 0 else None
     if kind in _LEAVING_FILES and user is not None:
         raise Refused(
             f"this place is run by the user {user}, whom what root leaves in it would keep out: "
             f"run this as that user, with `sudo -u {user}` before it"
         )
-    path = _lock_file(place, kind, subject)
+    path = _lock_file(installation, kind, subject)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -231,7 +245,7 @@ def _held(place: Place, kind: str, subject: str, *, is_shared: bool) -> Iterator
         if not is_alone and not is_shared:
             raise UnderWay(_who_holds(descriptor, kind, subject))
         if is_alone:
-            _sign(descriptor, timestamp(place.clock()))
+            _sign(descriptor, timestamp(installation.clock()))
         yield _Lock(descriptor=descriptor, is_alone=is_alone)
     finally:
         os.close(descriptor)
@@ -251,8 +265,8 @@ def _take(descriptor: int) -> bool:
             return True
 
 
-def _lock_file(place: Place, kind: str, subject: str) -> Path:
-    return place.config.backup.send_log.parent / f"{kind}-{subject}.lock"
+def _lock_file(installation: Installation, kind: str, subject: str) -> Path:
+    return installation.config.backup.send_log.parent / f"{kind}-{subject}.lock"
 
 
 def _sign(descriptor: int, since: str) -> None:

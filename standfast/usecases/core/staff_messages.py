@@ -10,11 +10,15 @@ from contextlib import closing
 from standfast.errors import StandfastError
 from standfast.ledger.people.enrolment import Person
 from standfast.records import EffectState, JsonObject
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 
 
-def tell_each(
-    place: Place, template: str, values: JsonObject, people: Sequence[Person], token: str
+def notify_each(
+    installation: Installation,
+    template: str,
+    values: JsonObject,
+    people: Sequence[Person],
+    token: str,
 ) -> tuple[Counter[EffectState], str]:
     """Send one message to each person; give how many ended how, and what kept it from all.
 
@@ -27,9 +31,9 @@ def tell_each(
     from standfast.notices.prepared_notice import pick_language
     from standfast.notices.template_renderer import prepare
 
-    organisation = place.config.organisation
+    organisation = installation.config.organisation
     try:
-        with closing(place.teller()) as outside:
+        with closing(installation.teller()) as outside:
             sender = outside.sender(outside.default_sender())
             prepared = prepare(
                 outside.templates[template],

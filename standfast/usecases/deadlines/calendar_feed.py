@@ -16,31 +16,31 @@ from standfast.deadlines import NOT_ADVICE
 from standfast.deadlines.obligations import Kind, Obligation
 from standfast.records import Mode
 from standfast.usecases.core.incident_visibility import is_visible
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open
 
 _AHEAD = timedelta(hours=4)
 _READ_AGAIN_AFTER = timedelta(minutes=15)
 
 
-def due_calendar(place: Place, incident_id: str) -> tuple[str, int]:
+def due_calendar(installation: Installation, incident_id: str) -> tuple[str, int]:
     """Give the calendar of one incident as text, and how many due dates it has."""
-    return _written(place, f"Due in {incident_id}", [incident_id])
+    return _written(installation, f"Due in {incident_id}", [incident_id])
 
 
-def due_feed(place: Place, subscriber: str) -> str:
+def due_feed(installation: Installation, subscriber: str) -> str:
     """Return the calendar of every live incident that the subscriber may see, closed ones too."""
-    stated = place.ledger.facts.stated_of()
-    person = next((one for one in place.ledger.people.all() if one.name == subscriber), None)
+    stated = installation.ledger.facts.stated_of()
+    person = next((one for one in installation.ledger.people.all() if one.name == subscriber), None)
     incidents = [
         one.id
-        for one in place.ledger.incidents.all()
+        for one in installation.ledger.incidents.all()
         if one.mode is Mode.LIVE and one.id in stated and is_visible(one, person)
     ]
-    return _written(place, f"Due: {place.config.organisation.name}", incidents)[0]
+    return _written(installation, f"Due: {installation.config.organisation.name}", incidents)[0]
 
 
-def _written(place: Place, name: str, incidents: Sequence[str]) -> tuple[str, int]:
+def _written(installation: Installation, name: str, incidents: Sequence[str]) -> tuple[str, int]:
     calendar = Calendar()
     calendar.add("prodid", "-//Standfast//deadlines//EN")
     calendar.add("version", "2.0")
@@ -48,7 +48,7 @@ def _written(place: Place, name: str, incidents: Sequence[str]) -> tuple[str, in
     # RFC 7986 and what Outlook reads instead: how often a subscriber is to look.
     calendar.add("refresh-interval", _READ_AGAIN_AFTER, parameters={"VALUE": "DURATION"})
     calendar.add("x-published-ttl", "PT15M")
-    events = [event for incident_id in incidents for event in _events(place, incident_id)]
+    events = [event for incident_id in incidents for event in _events(installation, incident_id)]
     for event in events:
         calendar.add_component(event)
     if not events:
@@ -56,12 +56,12 @@ def _written(place: Place, name: str, incidents: Sequence[str]) -> tuple[str, in
     return calendar.to_ical().decode(), len(events)
 
 
-def _events(place: Place, incident_id: str) -> list[Event]:
-    clocks = incident_clocks(place, incident_id)
+def _events(installation: Installation, incident_id: str) -> list[Event]:
+    clocks = incident_clocks(installation, incident_id)
     due = [(clock.obligation, clock.due.strict) for clock in clocks if is_open(clock) and clock.due]
     if not due:
         return []
-    stated_at = max(fact.recorded_at for fact in place.ledger.facts.of(incident_id))
+    stated_at = max(fact.recorded_at for fact in installation.ledger.facts.of(incident_id))
     return [_event(stated_at, incident_id, one, moment) for one, moment in due]
 
 

@@ -26,8 +26,8 @@ from standfast.deadlines.obligations import Obligation, Recipient
 from standfast.errors import Refused, UsageError
 from standfast.ledger.incidents.incident_facts import Statement
 from standfast.local_time import minute
-from standfast.suggestions import did_you_mean
-from standfast.usecases.core.installation import Place
+from standfast.suggestions import nearest_name_hint
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.obligations import obligations, reach
 
 _ENDED = frozenset(
@@ -35,11 +35,13 @@ _ENDED = frozenset(
 )
 
 
-def incident_clocks(place: Place, incident_id: str) -> tuple[Clock, ...]:
+def incident_clocks(installation: Installation, incident_id: str) -> tuple[Clock, ...]:
     """Give every clock of an incident: the missed first, then by what is due next."""
-    place.ledger.incidents.get(incident_id)
-    facts = place.ledger.facts.of(incident_id)
-    found = clocks(obligations(place.config), facts, reach(place.config), place.clock())
+    installation.ledger.incidents.get(incident_id)
+    facts = installation.ledger.facts.of(incident_id)
+    found = clocks(
+        obligations(installation.config), facts, reach(installation.config), installation.clock()
+    )
     return tuple(sorted(found, key=_order))
 
 
@@ -48,44 +50,48 @@ def is_open(clock: Clock) -> bool:
     return clock.standing not in _ENDED
 
 
-def state(place: Place, incident_id: str, statement: Statement, author: str | None = None) -> bool:
+def state(
+    installation: Installation, incident_id: str, statement: Statement, author: str | None = None
+) -> bool:
     """State a fact about an incident; say whether it is news.
 
     A time without `at` is now, the first time that it is stated. Raises UsageError for an unknown
     name, for a time stated anew without `at`, and for a duty judged away without a reason.
     """
-    known = obligations(place.config)
+    known = obligations(installation.config)
     _refuse_unknown(statement, known)
     _refuse_untested(statement, known)
     _refuse_unreasoned(statement)
-    _refuse_never_stated(place, incident_id, statement)
-    now = place.clock()
+    _refuse_never_stated(installation, incident_id, statement)
+    now = installation.clock()
     if statement.kind is FactKind.DELAY:
         _refuse_powerless(statement, known)
-        _refuse_over(place, incident_id, statement, now)
+        _refuse_over(installation, incident_id, statement, now)
     if statement.kind is FactKind.TIME and statement.at is None:
-        statement = _happened_now(place, incident_id, statement, now)
+        statement = _happened_now(installation, incident_id, statement, now)
     if statement.kind in (FactKind.TIME, FactKind.TOLD) and statement.at and statement.at > now:
         raise UsageError("that time is still to come; state what has happened")
     if statement.kind is FactKind.TOLD and statement.at:
-        _refuse_told_before(place, incident_id, statement.at)
+        _refuse_told_before(installation, incident_id, statement.at)
     try:
-        return place.ledger.facts.state(incident_id, statement, author or place.actor, now)
+        return installation.ledger.facts.state(
+            incident_id, statement, author or installation.actor, now
+        )
     except ValueError as error:
         raise UsageError(str(error)) from None
 
 
-def filled_form(place: Place, incident_id: str, obligation_id: str) -> Form:
+def filled_form(installation: Installation, incident_id: str, obligation_id: str) -> Form:
     """Fill in the notice that one duty asks for, as far as it is known."""
-    there = incident_clocks(place, incident_id)
+    there = incident_clocks(installation, incident_id)
     for clock in there:
         if clock.obligation.id == obligation_id:
-            organisation = place.config.organisation
+            organisation = installation.config.organisation
             known = {"contact": f"{organisation.name}, {organisation.contact_line}"}
-            return form_of(clock, place.ledger.facts.of(incident_id), known)
+            return form_of(clock, installation.ledger.facts.of(incident_id), known)
     raise UsageError(
         f"{obligation_id!r} is no duty here; `standfast deadline list {incident_id}` names them"
-        f"{did_you_mean(obligation_id, [clock.obligation.id for clock in there])}"
+        f"{nearest_name_hint(obligation_id, [clock.obligation.id for clock in there])}"
     )
 
 
@@ -115,7 +121,7 @@ def _order(clock: Clock) -> tuple[int, str, str]:
 def _refuse_unknown(statement: Statement, known: Sequence[Obligation]) -> None:
     ids = {obligation.id for obligation in known}
     places = {obligation.jurisdiction for obligation in known}
-    people = {f"people:{place}" for place in places}
+    people = {f"people:{installation}" for installation in places}
     own_topics = {f"{one.id}#{n}" for one in known for n in range(1, len(one.content) + 1)}
     fitting = {
         FactKind.TIME: set(QUESTIONS),
@@ -127,7 +133,7 @@ def _refuse_unknown(statement: Statement, known: Sequence[Obligation]) -> None:
         FactKind.CONTENT: TOPICS.keys() | own_topics,
     }[statement.kind]
     if statement.name not in fitting:
-        maybe = did_you_mean(statement.name, fitting)
+        maybe = nearest_name_hint(statement.name, fitting)
         raise UsageError(
             f"nothing is known as {statement.name!r} here; {_where_named(statement.kind)}{maybe}"
         )
@@ -155,11 +161,13 @@ def _refuse_unreasoned(statement: Statement) -> None:
         )
 
 
-def _refuse_never_stated(place: Place, incident_id: str, statement: Statement) -> None:
+def _refuse_never_stated(
+    installation: Installation, incident_id: str, statement: Statement
+) -> None:
     """Raise UsageError where what is taken back was never stated: it is another one's."""
     if statement.kind not in (FactKind.TOLD, FactKind.DELAY) or statement.is_so is not False:
         return
-    if place.ledger.facts.of(incident_id).latest(statement.kind, statement.name) is None:
+    if installation.ledger.facts.of(incident_id).latest(statement.kind, statement.name) is None:
         what = "told" if statement.kind is FactKind.TOLD else "to wait"
         raise UsageError(
             f"{incident_id} has no statement that {statement.name} was {what}: nothing is taken "
@@ -167,16 +175,16 @@ def _refuse_never_stated(place: Place, incident_id: str, statement: Statement) -
         )
 
 
-def _refuse_told_before(place: Place, incident_id: str, at: datetime) -> None:
+def _refuse_told_before(installation: Installation, incident_id: str, at: datetime) -> None:
     """Raise UsageError for a receipt from before anything happened: a mistyped day ends a clock."""
     stated = [
         fact.at
-        for fact in place.ledger.facts.of(incident_id)
+        for fact in installation.ledger.facts.of(incident_id)
         if fact.kind is FactKind.TIME and fact.at is not None
     ]
-    first = min([place.ledger.incidents.get(incident_id).opened_at, *stated])
+    first = min([installation.ledger.incidents.get(incident_id).opened_at, *stated])
     if at < first:
-        zone = place.config.organisation.time_zone
+        zone = installation.config.organisation.time_zone
         raise UsageError(
             f"{minute(at, zone)} is before anything of {incident_id} ({minute(first, zone)}): "
             "nobody was told of it then. Mend --at; where something had happened by then, state "
@@ -206,15 +214,17 @@ def _refuse_powerless(statement: Statement, known: Sequence[Obligation]) -> None
     )
 
 
-def _refuse_over(place: Place, incident_id: str, statement: Statement, now: datetime) -> None:
+def _refuse_over(
+    installation: Installation, incident_id: str, statement: Statement, now: datetime
+) -> None:
     """Raise UsageError for a delay until a time that is over, unless it ends one that lasts."""
     if statement.at is None or statement.at > now:
         return
-    there = place.ledger.facts.of(incident_id).latest(FactKind.DELAY, statement.name)
+    there = installation.ledger.facts.of(incident_id).latest(FactKind.DELAY, statement.name)
     lasts = there is not None and there.is_so is not False and (there.at is None or there.at > now)
     if there is not None and lasts and statement.at >= there.recorded_at:
         return
-    zone = place.config.organisation.time_zone
+    zone = installation.config.organisation.time_zone
     since = (
         f"; the delay was stated at {minute(there.recorded_at, zone)}" if there and lasts else ""
     )
@@ -224,13 +234,15 @@ def _refuse_over(place: Place, incident_id: str, statement: Statement, now: date
     )
 
 
-def _happened_now(place: Place, incident_id: str, statement: Statement, now: datetime) -> Statement:
+def _happened_now(
+    installation: Installation, incident_id: str, statement: Statement, now: datetime
+) -> Statement:
     """Take now for the time, unless one is stated: a date would move later unseen."""
-    there = place.ledger.facts.of(incident_id).latest(FactKind.TIME, statement.name)
+    there = installation.ledger.facts.of(incident_id).latest(FactKind.TIME, statement.name)
     if there is not None and there.at is not None:
         raise UsageError(
             f"{statement.name} is stated already, at "
-            f"{minute(there.at, place.config.organisation.time_zone)}; "
+            f"{minute(there.at, installation.config.organisation.time_zone)}; "
             "give --at to state it anew"
         )
     return replace(statement, at=now)

@@ -20,7 +20,7 @@ from standfast.deadlines.obligations import Kind
 from standfast.local_time import minute
 from standfast.records import Mode
 from standfast.usecases.alarms.notification import Alarm
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import incident_clocks
 
 MARKS = (50, 75, 90)  # per cent of the time that is gone
@@ -30,15 +30,15 @@ _STARTED = "started"
 _ASK = "ask"
 
 
-def reminders(place: Place) -> Iterator[Alarm]:
+def reminders(installation: Installation) -> Iterator[Alarm]:
     """Give an alarm for each duty of each live incident, raised or not."""
-    stated = place.ledger.facts.stated_of()
+    stated = installation.ledger.facts.stated_of()
     if not stated:
         return
-    for incident in place.ledger.incidents.all():
+    for incident in installation.ledger.incidents.all():
         if incident.mode is Mode.LIVE and incident.id in stated:
-            for clock in incident_clocks(place, incident.id):
-                yield _alarm(place, incident.id, clock, place.clock())
+            for clock in incident_clocks(installation, incident.id):
+                yield _alarm(installation, incident.id, clock, installation.clock())
 
 
 def mark_of(clock: Clock, now: datetime) -> str:
@@ -56,7 +56,7 @@ def mark_of(clock: Clock, now: datetime) -> str:
     return str(max((mark for mark in MARKS if gone * 100 >= mark), default=""))
 
 
-def _alarm(place: Place, incident_id: str, clock: Clock, now: datetime) -> Alarm:
+def _alarm(installation: Installation, incident_id: str, clock: Clock, now: datetime) -> Alarm:
     mark = mark_of(clock, now)
     due = clock.due
     return Alarm(
@@ -64,14 +64,14 @@ def _alarm(place: Place, incident_id: str, clock: Clock, now: datetime) -> Alarm
         shown=incident_id,
         is_raised=bool(mark),
         template="deadline-reminder",
-        roles=place.config.deadlines.reminder_roles,
+        roles=installation.config.deadlines.reminder_roles,
         values={
             "recipient_name": clock.obligation.recipient_name,
             "citation": clock.obligation.citation,
             "is_missed": mark == str(MISSED),
             "is_to_ask": mark.startswith(_ASK),
             "has_date": due is not None,
-            "due": minute(due.strict, place.config.organisation.time_zone) if due else "",
+            "due": minute(due.strict, installation.config.organisation.time_zone) if due else "",
             "percent": int(mark) if mark.isdecimal() else 0,
             "command": f"standfast deadline list {incident_id}",
         },

@@ -21,8 +21,12 @@ from standfast.evidence.indicator_search import Indicators, scan
 from standfast.evidence.text_masking import mask_text
 from standfast.records import JsonObject, timestamp
 from standfast.usecases.backups.damage_cause import is_damage_behind
-from standfast.usecases.core.backup_repository import identity_of, opened_repository, plain_errors
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.backup_repository import (
+    identity_of,
+    opened_repository,
+    translated_errors,
+)
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.restore_drill import drill_folder
 
 MOST_POINTS = 500  # the newest so many; older ones are not looked for
@@ -62,14 +66,16 @@ class CleanPoint:
         }
 
 
-def last_clean_point(place: Place, set_name: str, wanted: Indicators, token: str) -> CleanPoint:
+def last_clean_point(
+    installation: Installation, set_name: str, wanted: Indicators, token: str
+) -> CleanPoint:
     """Go back through a set's points; UsageError without an identity that opens them.
 
     `token` names the folder that points are restored into, one after the other.
     """
-    identity = identity_of(place, None)
-    with plain_errors("opening the repository"):
-        repository = opened_repository(place, identity)
+    identity = identity_of(installation, None)
+    with translated_errors("opening the repository"):
+        repository = opened_repository(installation, identity)
         points = [point for point in repository.points(set_name) if not point.is_interim]
     newest_first = sorted(points, key=lambda point: point.time, reverse=True)[:MOST_POINTS]
     found = CleanPoint(points=len(newest_first))
@@ -78,7 +84,7 @@ def last_clean_point(place: Place, set_name: str, wanted: Indicators, token: str
     def is_clean(position: int) -> bool:
         if position not in known:
             point = newest_first[position]
-            known[position], told = _look(place, repository, token, point, wanted)
+            known[position], told = _look(installation, repository, token, point, wanted)
             found.looked_at.append(f"{point.name}: {told}")
         return known[position]
 
@@ -108,12 +114,12 @@ def newest_clean(count: int, is_clean: Callable[[int], bool], found: CleanPoint)
 
 
 def _look(
-    place: Place, repository: Repository, token: str, point: Point, wanted: Indicators
+    installation: Installation, repository: Repository, token: str, point: Point, wanted: Indicators
 ) -> tuple[bool, str]:
-    with drill_folder(place, point.set_name, f"look-{token}") as folder:
+    with drill_folder(installation, point.set_name, f"look-{token}") as folder:
         try:
-            with plain_errors(f"restoring {point.name}"):
-                result = repository.restore(point, folder / "tree", (), now=place.clock)
+            with translated_errors(f"restoring {point.name}"):
+                result = repository.restore(point, folder / "tree", (), now=installation.clock)
         except StandfastError as error:
             return False, f"could not be restored: {error}"
         if is_damage_behind(result.problems):

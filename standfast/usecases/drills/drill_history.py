@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from standfast.errors import ExitStatus
 from standfast.host_name import host_name
-from standfast.ledger.runs.run_record import Origin, RunRow
+from standfast.ledger.runs.run_record import Origin, RunRecord
 from standfast.records import Json, timestamp
-from standfast.usecases.core.backup_repository import check_set, plain_errors
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.backup_repository import check_set, translated_errors
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.signed_reports import ReportProblem, check_reports
 
 
@@ -15,7 +15,7 @@ from standfast.usecases.drills.signed_reports import ReportProblem, check_report
 class DrillList:
     """Every drill there was, newest first, and what is wrong with the chain of reports."""
 
-    runs: tuple[RunRow, ...]
+    runs: tuple[RunRecord, ...]
     problems: tuple[ReportProblem, ...]
     elsewhere: tuple[str, ...] = ()  # other machines that drilled, where their reports lie
 
@@ -43,24 +43,24 @@ class DrillList:
         }
 
 
-def list_drills(place: Place, set_name: str | None = None) -> DrillList:
+def list_drills(installation: Installation, set_name: str | None = None) -> DrillList:
     """List the drills, and check that each report is there, signed and chained to the last.
 
     What another machine drilled, its own list checks. `UsageError` when there is no such set.
     """
-    runs = place.ledger.runs.all("drill", set_name)
-    check_set(place, set_name, runs)
+    runs = installation.ledger.runs.all("drill", set_name)
+    check_set(installation, set_name, runs)
     known: dict[str, str] = {}
     elsewhere: dict[str, str] = {}
-    for run in place.ledger.runs.all("drill"):
+    for run in installation.ledger.runs.all("drill"):
         if run.summary.get("report"):
             known[run.id] = str(run.summary["report"])
             if (machine := Origin.of(run.summary).machine) not in ("", host_name()):
                 elsewhere[run.id] = machine
-    with plain_errors("reading the drill reports"):
+    with translated_errors("reading the drill reports"):
         problems = check_reports(
-            place.config.drills.folder / "reports",
-            place.ledger.vault.signing_key(),
+            installation.config.drills.folder / "reports",
+            installation.ledger.vault.signing_key(),
             known,
             elsewhere,
         )

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from backup.records import Point, Problem, RestoreResult
-from standfast.continuity.recovery_objectives import Judgement, RpoBasis
+from standfast.continuity.recovery_objectives import ObjectiveResult, RpoBasis
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
 from standfast.usecases.backups.damaged_packs import kept
@@ -47,7 +47,7 @@ class DrillOutcome:
     damaged_packs: tuple[str, ...]  # also where what lay in them was taken from another point
     checks: tuple[CheckResult, ...]
     comparison: Comparison | None
-    services: tuple[Judgement, ...]
+    services: tuple[ObjectiveResult, ...]
     rto_ms: int | None  # None where `usable_at` is
     rpo_ms: int | None  # None: the moment it is counted from is still to come
     rpo_basis: RpoBasis
@@ -185,7 +185,7 @@ class DrillOutcome:
         }
 
 
-def _judged(service: Judgement) -> dict[str, Json]:
+def _judged(service: ObjectiveResult) -> dict[str, Json]:
     return {
         "service": service.service,
         "rto_promised_ms": service.rto_promised_ms,
@@ -200,7 +200,7 @@ def _judged(service: Judgement) -> dict[str, Json]:
     }
 
 
-def _rto(service: Judgement) -> str:
+def _rto(service: ObjectiveResult) -> str:
     if not service.is_checked:
         return "not measured"
     return "met" if service.is_rto_met else "missed"

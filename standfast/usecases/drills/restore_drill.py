@@ -27,7 +27,7 @@ from backup.trust.key_files import Identity
 from standfast.config.sections.backup import BackupSetConfig
 from standfast.config.sections.services import ServiceConfig
 from standfast.continuity.recovery_objectives import (
-    Judgement,
+    ObjectiveResult,
     RpoBasis,
     between,
     lost,
@@ -42,10 +42,10 @@ from standfast.usecases.backups.damage_cause import is_damage_behind
 from standfast.usecases.core.backup_repository import (
     identity_of,
     opened_repository,
-    plain_errors,
     set_of,
+    translated_errors,
 )
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import recorded
 from standfast.usecases.drills.outcome import DrillOutcome, Target
 from standfast.usecases.drills.service_checks import (
@@ -75,12 +75,12 @@ class _Seen:
     is_damaged: bool = False
     damaged_packs: tuple[str, ...] = ()
     checks: list[CheckResult] = field(default_factory=list)
-    services: list[Judgement] = field(default_factory=list)
+    services: list[ObjectiveResult] = field(default_factory=list)
     comparison: Comparison | None = None
 
 
 def run_drill(
-    place: Place,
+    installation: Installation,
     set_name: str,
     identity_file: Path | None,
     point: str = "latest",
@@ -96,22 +96,24 @@ def run_drill(
     tree against the live source as well, which must not change meanwhile. Raises `UsageError` for
     an unknown set, point or identity, `Refused` while a drill of this set is under way.
     """
-    declared_at = place.clock()
-    settings = set_of(place, set_name)
-    services = _services_of(place, set_name)
-    identity = identity_of(place, identity_file)
-    named = None if point == "latest" else _named(place, identity, point, set_name)
-    with recorded(place, "drill", set_name, way) as run:
-        destroy_leftovers(place, set_name)
-        repository, chosen = named or _found(place, identity, point, set_name)
+    declared_at = installation.clock()
+    settings = set_of(installation, set_name)
+    services = _services_of(installation, set_name)
+    identity = identity_of(installation, identity_file)
+    named = None if point == "latest" else _named(installation, identity, point, set_name)
+    with recorded(installation, "drill", set_name, way) as run:
+        destroy_leftovers(installation, set_name)
+        repository, chosen = named or _found(installation, identity, point, set_name)
         seen = _Seen()
-        with _target(place, set_name, run.token) as folder:
+        with _target(installation, set_name, run.token) as folder:
             try:
-                with plain_errors(f"drilling {set_name}"):
-                    _restore(place, repository, chosen, folder, progress, seen)
-                    _check(place, chosen, settings, services, folder / "tree", declared_at, seen)
+                with translated_errors(f"drilling {set_name}"):
+                    _restore(installation, repository, chosen, folder, progress, seen)
+                    _check(
+                        installation, chosen, settings, services, folder / "tree", declared_at, seen
+                    )
                     if compares:
-                        _compare(place, settings, folder, seen)
+                        _compare(installation, settings, folder, seen)
             except Damaged as error:
                 seen.problem, seen.is_damaged, seen.has_failed = str(error), True, True
                 if isinstance(error.__cause__, DamagedBackup):
@@ -120,70 +122,74 @@ def run_drill(
                 seen.problem, seen.has_failed = str(error), True
             _judge_unseen(services, seen)
             target = _keep(folder) if keep else _destroy(folder)
-        outcome = _outcome(place, run.token, set_name, way, chosen, declared_at, seen, target)
+        outcome = _outcome(
+            installation, run.token, set_name, way, chosen, declared_at, seen, target
+        )
         if not compares:
             skipped = CheckResult(
                 name=COMPARISON, service="", state=CheckState.SKIPPED, reason="not asked for"
             )
             outcome = replace(outcome, checks=(*outcome.checks, skipped))
         filed = file_report(
-            place.config.drills.folder / "reports",
+            installation.config.drills.folder / "reports",
             run.token,
             outcome.measures(),
-            place.ledger.vault.signing_key(),
+            installation.ledger.vault.signing_key(),
         )
         outcome = replace(
             outcome, report=filed.path, report_digest=filed.digest, died_before=run.died_before
         )
         run.ends(outcome.state, outcome.summary())
-    output = place.config.drills.folder / f"{set_name}.{run.token}{_OUTPUT}"
+    output = installation.config.drills.folder / f"{set_name}.{run.token}{_OUTPUT}"
     is_written = write_output(output, outcome.checks)
     return replace(outcome, output=output if is_written else None)
 
 
-def _services_of(place: Place, set_name: str) -> dict[str, ServiceConfig]:
+def _services_of(installation: Installation, set_name: str) -> dict[str, ServiceConfig]:
     """Give the services that are restored from a set, in the order in which they come back."""
-    services = place.config.services
+    services = installation.config.services
     order = [name for wave in recovery_order(services) for name in wave]
     return {name: services[name] for name in order if set_name in services[name].sets}
 
 
-def _found(place: Place, identity: Identity, point: str, set_name: str) -> tuple[Repository, Point]:
-    with plain_errors("opening the repository"):
-        repository = opened_repository(place, identity)
+def _found(
+    installation: Installation, identity: Identity, point: str, set_name: str
+) -> tuple[Repository, Point]:
+    with translated_errors("opening the repository"):
+        repository = opened_repository(installation, identity)
         return repository, repository.resolve(point, set_name, of_any_host=True)
 
 
 def _named(
-    place: Place, identity: Identity, point: str, set_name: str
+    installation: Installation, identity: Identity, point: str, set_name: str
 ) -> tuple[Repository, Point] | None:
     """Find a named point; `UsageError` where it is none of those there are: a slip is no drill.
 
     None where anything else is wrong: the drill meets it as well, and that is recorded.
     """
     try:
-        with plain_errors("opening the repository"):
-            repository = opened_repository(place, identity)
+        with translated_errors("opening the repository"):
+            repository = opened_repository(installation, identity)
             points = repository.points(set_name)
     except StandfastError:
         return None
     if points:
-        with suppress(Damaged, Unavailable), plain_errors("opening the repository"):
+        with suppress(Damaged, Unavailable), translated_errors("opening the repository"):
             return repository, repository.resolve(point, set_name, of_any_host=True)
     return None
 
 
 def _restore(
-    place: Place,
+    installation: Installation,
     repository: Repository,
     point: Point,
     folder: Path,
     progress: Callable[[Progress], None] | None,
     seen: _Seen,
 ) -> None:
-    started = place.clock()
-    seen.result = repository.restore(point, folder / "tree", (), progress, now=place.clock)
-    seen.restored_at = place.clock()
+    started = installation.clock()
+    seen.result = repository.restore(point, folder / "tree", (), progress, now=installation.clock)
+    seen.restored_at = installation.clock()
     seen.is_damaged = is_damage_behind(seen.result.problems)
     seen.damaged_packs = seen.result.damaged_packs
     missing = len(seen.result.problems)
@@ -200,7 +206,7 @@ def _restore(
 
 
 def _check(
-    place: Place,
+    installation: Installation,
     point: Point,
     settings: BackupSetConfig,
     services: dict[str, ServiceConfig],
@@ -213,19 +219,19 @@ def _check(
     seen.has_failed = seen.is_damaged
     is_checked = bool(services)
     for name, service in services.items():
-        results = run_checks(name, service, tree, sources, place.clock)
+        results = run_checks(name, service, tree, sources, installation.clock)
         seen.checks += results
         states = {result.state for result in results}
         has_passed = CheckState.PASSED in states
         has_failed = seen.is_damaged or CheckState.FAILED in states
         seen.has_failed |= has_failed
         is_checked &= has_passed
-        back_at = place.clock() if has_passed and not has_failed else None
+        back_at = installation.clock() if has_passed and not has_failed else None
         changes = [result.last_change for result in results if result.last_change is not None]
         # The oldest: a service has lost as much as the database of it that lost most.
         lost_since = min(changes, default=_consistent_at(point))
         seen.services.append(
-            Judgement(
+            ObjectiveResult(
                 service=name,
                 rto_promised_ms=minutes(service.rto_minutes),
                 rto_actual_ms=between(declared_at, back_at),
@@ -237,14 +243,14 @@ def _check(
                 is_checked_elsewhere=states == {CheckState.SKIPPED},
             )
         )
-    seen.usable_at = place.clock() if is_checked else None
+    seen.usable_at = installation.clock() if is_checked else None
 
 
 def _judge_unseen(services: dict[str, ServiceConfig], seen: _Seen) -> None:
     """Judge the services that a failed drill never came to: they did not come back."""
     judged = {service.service for service in seen.services}
     seen.services += [
-        Judgement(
+        ObjectiveResult(
             service=name,
             rto_promised_ms=minutes(service.rto_minutes),
             rto_actual_ms=None,
@@ -258,12 +264,14 @@ def _judge_unseen(services: dict[str, ServiceConfig], seen: _Seen) -> None:
     ]
 
 
-def _compare(place: Place, settings: BackupSetConfig, folder: Path, seen: _Seen) -> None:
+def _compare(
+    installation: Installation, settings: BackupSetConfig, folder: Path, seen: _Seen
+) -> None:
     scratch = folder / "scratch"
     scratch.mkdir(mode=0o700)
-    started = place.clock()
-    own = own_files(place.config.backup)
-    seen.comparison = compare(settings, folder / "tree", scratch, place.clock, own)
+    started = installation.clock()
+    own = own_files(installation.config.backup)
+    seen.comparison = compare(settings, folder / "tree", scratch, installation.clock, own)
     state, reason = CheckState.PASSED, ""
     if not seen.comparison.is_equal:
         state = CheckState.FAILED
@@ -277,7 +285,7 @@ def _compare(place: Place, settings: BackupSetConfig, folder: Path, seen: _Seen)
             service="",
             state=state,
             reason=reason,
-            took_ms=milliseconds(place.clock() - started),
+            took_ms=milliseconds(installation.clock() - started),
         )
     )
     seen.checks += [
@@ -292,7 +300,7 @@ def _compare(place: Place, settings: BackupSetConfig, folder: Path, seen: _Seen)
 
 
 def _outcome(
-    place: Place,
+    installation: Installation,
     run: str,
     set_name: str,
     way: str,
@@ -320,7 +328,7 @@ def _outcome(
         restored_at=seen.restored_at,
         usable_at=usable_at,
         has_failed=seen.has_failed,
-        ended_at=place.clock(),
+        ended_at=installation.clock(),
         restored=seen.result,
         problem=seen.problem,
         is_damaged=seen.is_damaged,
@@ -340,9 +348,9 @@ def _consistent_at(point: Point) -> datetime:
 
 
 @contextmanager
-def _target(place: Place, set_name: str, run: str) -> Iterator[Path]:
+def _target(installation: Installation, set_name: str, run: str) -> Iterator[Path]:
     """Give a fresh private folder; whatever stops the drill, it does not stay."""
-    folder = place.config.drills.folder / f"{set_name}.{run}"
+    folder = installation.config.drills.folder / f"{set_name}.{run}"
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
@@ -359,14 +367,14 @@ def _target(place: Place, set_name: str, run: str) -> Iterator[Path]:
 
 
 @contextmanager
-def drill_folder(place: Place, set_name: str, name: str) -> Iterator[Path]:
+def drill_folder(installation: Installation, set_name: str, name: str) -> Iterator[Path]:
     """Give a fresh private folder beside the drills' for whoever restores to look, then destroy it.
 
     What a dead one of the same name left goes first.
     """
     set_name = f".{set_name}"  # no drill takes it for what a dead drill left
-    _destroy(place.config.drills.folder / f"{set_name}.{name}")
-    with _target(place, set_name, name) as folder:
+    _destroy(installation.config.drills.folder / f"{set_name}.{name}")
+    with _target(installation, set_name, name) as folder:
         yield folder
         _destroy(folder)
 
@@ -384,13 +392,13 @@ def _destroy(folder: Path) -> Target:
     return Target(folder=folder, is_kept=False, is_gone=not os.path.lexists(folder))
 
 
-def destroy_leftovers(place: Place, set_name: str) -> int:
+def destroy_leftovers(installation: Installation, set_name: str) -> int:
     """Delete what dead drills of a set left; for a caller that holds the lock of its drills.
 
     The lock says nothing of another machine that drills into the same folder: the ledger does.
     """
-    folder = place.config.drills.folder
-    alive = {row.id for row in place.ledger.runs.all("drill", set_name, states=["running"])}
+    folder = installation.config.drills.folder
+    alive = {row.id for row in installation.ledger.runs.all("drill", set_name, states=["running"])}
     left = [
         path
         for path in folder.glob(f"{set_name}.*")

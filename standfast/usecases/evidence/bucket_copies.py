@@ -17,15 +17,15 @@ from standfast.evidence.bucket_copy import (
     Copy,
     Elsewhere,
     copy_folder,
+    inspect_copy,
     is_copied,
     is_stamp_copied,
-    look_at_copy,
 )
 from standfast.evidence.custody import verify_custody
 from standfast.evidence.seal import verify_seal
 from standfast.records import Now
 from standfast.secrets import Resolver
-from standfast.usecases.core.backup_repository import open_store, plain_errors
+from standfast.usecases.core.backup_repository import open_store, translated_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def elsewhere(config: Config, resolver: Resolver, clock: Now) -> Elsewhere | Non
     return Elsewhere(where=f"bucket {settings.bucket}{below}", open=opened)
 
 
-def needed_elsewhere(config: Config, resolver: Resolver, clock: Now) -> Elsewhere:
+def required_evidence_bucket(config: Config, resolver: Resolver, clock: Now) -> Elsewhere:
     """Give it, or UsageError."""
     found = elsewhere(config, resolver, clock)
     if found is None:
@@ -73,7 +73,7 @@ def copy_each(
             continue
         name = name_of(config, folder)
         try:
-            with plain_errors(f"copying {name}"):
+            with translated_errors(f"copying {name}"):
                 put = copy_folder(folder, name, store, to.where, who, clock)
         except StandfastError as error:
             yield Copied(folder=folder, objects=0, problem=str(error))
@@ -81,13 +81,13 @@ def copy_each(
             yield Copied(folder=folder, objects=put)
 
 
-def look_elsewhere(config: Config, store: Store, folder: Path, clock: Now) -> Copy:
+def inspect_bucket_copy(config: Config, store: Store, folder: Path, clock: Now) -> Copy:
     """Look at the copy of one folder; the store's errors, as ours."""
-    with plain_errors(f"looking at the copy of {folder.name}"):
-        return look_at_copy(folder, name_of(config, folder), store, clock())
+    with translated_errors(f"looking at the copy of {folder.name}"):
+        return inspect_copy(folder, name_of(config, folder), store, clock())
 
 
-def not_copied(to: Elsewhere, folders: list[Path]) -> list[Path]:
+def uncopied_folders(to: Elsewhere, folders: list[Path]) -> list[Path]:
     """Give the folders of which the chain of custody does not say that all was copied; asks nobody.
 
     All is the folder, and its time stamp where it has one.

@@ -32,14 +32,14 @@ from standfast.evidence.masked_copy import copy_masked
 from standfast.evidence.seal import FILES_FOLDER, read_sealed, verify_seal
 from standfast.evidence.text_masking import Masked, mask_text
 from standfast.records import Json, JsonObject, canonical, timestamp
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import (
     EXPORTED,
     Frozen,
     Recorded,
     frozen,
     is_another,
-    nothing_here,
+    no_evidence_found,
     recorded,
 )
 from standfast.usecases.evidence.review import REVIEWS
@@ -93,7 +93,7 @@ class ExportedEvidence:
 
 
 def export_evidence(
-    place: Place,
+    installation: Installation,
     incident_id: str,
     to: Path,
     *,
@@ -106,24 +106,24 @@ def export_evidence(
     already; Damaged when all of it is gone; StandfastError when nothing of it holds, or it cannot
     be written. Then none is left.
     """
-    place.ledger.incidents.get(incident_id)
-    there = frozen(place.config, incident_id)
+    installation.ledger.incidents.get(incident_id)
+    there = frozen(installation.config, incident_id)
     if not there:
-        raise nothing_here(place, incident_id)
-    known = recorded(place, incident_id)
+        raise no_evidence_found(installation, incident_id)
+    known = recorded(installation, incident_id)
     sound = [one for one in there if _is_sound(one, known)]
     if not sound:
         raise StandfastError(
             "there is nothing sound to export: look at what `standfast evidence verify "
             f"{incident_id}` says"
         )
-    draft = _draft_of(place, to)
+    draft = _draft_of(installation, to)
     exported = ExportedEvidence(
         folder=to,
         is_masked=not unmasked_because,
         unsound=tuple(_unsound(there, sound, known)),
     )
-    export = _Export(place, incident_id, sound, draft, exported, progress)
+    export = _Export(installation, incident_id, sound, draft, exported, progress)
     try:
         make_private(draft)
         if unmasked_because:
@@ -163,10 +163,10 @@ def _unsound(there: Sequence[Frozen], sound: Sequence[Frozen], known: Recorded) 
     return iter(sorted(bad))
 
 
-def _draft_of(place: Place, to: Path) -> Path:
+def _draft_of(installation: Installation, to: Path) -> Path:
     if os.path.lexists(to):
         raise UsageError(f"{to} is there already; name a new folder with --to")
-    if to.resolve().is_relative_to(place.config.custody.folder.resolve()):
+    if to.resolve().is_relative_to(installation.config.custody.folder.resolve()):
         raise UsageError(f"{to} lies where the evidence itself does; name a folder elsewhere")
     draft = to.with_name(f".{to.name}.draft")
     if os.path.lexists(draft):
@@ -179,35 +179,37 @@ class _Export:
 
     def __init__(
         self,
-        place: Place,
+        installation: Installation,
         incident_id: str,
         sound: Sequence[Frozen],
         draft: Path,
         exported: ExportedEvidence,
         progress: Progress,
     ) -> None:
-        self._place, self._incident, self._sound = place, incident_id, sound
+        self._installation, self._incident, self._sound = installation, incident_id, sound
         self._draft, self._exported, self._progress = draft, exported, progress
-        self._key = read_signing_key(place.config.custody.key).public_key()
+        self._key = read_signing_key(installation.config.custody.key).public_key()
         self._manifests = {one.folder: read_sealed(one.folder, self._key) for one in sound}
         self._total = sum(manifest.counts.size_bytes for manifest in self._manifests.values())
         self._done = 0
         # What was found in the evidence is no evidence, and goes with it; the ledger has its hash.
         self._reviews = {
-            place.config.custody.folder / str(row.facts["timeline"]): str(row.facts["sha256"])
-            for row in place.ledger.effects.reviewed(incident_id)
+            installation.config.custody.folder / str(row.facts["timeline"]): str(
+                row.facts["sha256"]
+            )
+            for row in installation.ledger.effects.reviewed(incident_id)
             if "timeline" in row.facts
         }
 
     def note(self, reason: str) -> None:
         """Note the export in each chain of custody and in the timeline."""
-        place, exported = self._place, self._exported
+        installation, exported = self._installation, self._exported
         how = "in clear" if reason else f"masked, index {exported.index}"
         custody = {
             _name_of(one): append_custody(
                 one.folder,
-                at=place.clock(),
-                who=place.actor,
+                at=installation.clock(),
+                who=installation.actor,
                 act=Act.EXPORTED,
                 detail=f"{how}: {reason}" if reason else how,
             ).hash
@@ -218,11 +220,11 @@ class _Export:
             detail["reason"] = reason
         else:
             detail |= {"files": exported.files, "index": exported.index}
-        with place.ledger.core.write(
-            actor=place.actor,
+        with installation.ledger.core.write(
+            actor=installation.actor,
             subject=self._incident,
             action=EXPORTED,
-            now=place.clock(),
+            now=installation.clock(),
             detail=detail,
         ):
             pass  # the event is all there is to write
@@ -267,8 +269,8 @@ class _Export:
             {
                 "format": FORMAT,
                 "incident": self._incident,
-                "exported_at": timestamp(self._place.clock()),
-                "exported_by": self._place.actor,
+                "exported_at": timestamp(self._installation.clock()),
+                "exported_by": self._installation.actor,
                 "unsound": [*self._exported.unsound],
                 "note": _NOTE,
             },

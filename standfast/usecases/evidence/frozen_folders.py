@@ -25,17 +25,17 @@ from standfast.evidence.custody import read_custody, verify_custody
 from standfast.evidence.host_clock import offset_in_words
 from standfast.evidence.manifest import read_manifest
 from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
-from standfast.evidence.timestamps import look_at_stamp, read_roots, stamped_at, stamped_line
+from standfast.evidence.timestamps import inspect_timestamp, read_roots, stamped_at, stamped_line
 from standfast.host_name import host_name
 from standfast.plurals import counted
 from standfast.records import JsonObject
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.bucket_copies import (
     Copied,
     copy_each,
     elsewhere,
-    look_elsewhere,
-    needed_elsewhere,
+    inspect_bucket_copy,
+    required_evidence_bucket,
 )
 
 EXPORTED = "evidence.exported"  # the event of an export; `custody` of its detail has the lines
@@ -118,9 +118,13 @@ class Recorded:
     hosts: dict[Path, str] = field(default_factory=dict)  # where it was frozen
 
 
-def recorded(place: Place, incident: str) -> Recorded:
+def recorded(installation: Installation, incident: str) -> Recorded:
     """Read what the ledger has as sealed for an incident, and as noted in its chains of custody."""
-    found, root, ledger = _sealed(place, incident), _root(place, incident), place.ledger
+    found, root, ledger = (
+        _sealed(installation, incident),
+        _root(installation, incident),
+        installation.ledger,
+    )
     noted = [row.facts.get("custody", {}) for row in ledger.effects.reviewed(incident)]
     events = ledger.timeline(incident)
     noted += [
@@ -132,9 +136,9 @@ def recorded(place: Place, incident: str) -> Recorded:
     return found
 
 
-def _sealed(place: Place, incident: str) -> Recorded:
+def _sealed(installation: Installation, incident: str) -> Recorded:
     """Read what the ledger has as sealed for an incident."""
-    found, root, ledger = Recorded(), _root(place, incident), place.ledger
+    found, root, ledger = Recorded(), _root(installation, incident), installation.ledger
     by = ledger.effects.hosts_of(incident, "evidence.snapshot")
     for row in ledger.effects.frozen(incident):
         folder = root / str(row.facts["folder"])
@@ -145,8 +149,8 @@ def _sealed(place: Place, incident: str) -> Recorded:
     return found
 
 
-def _root(place: Place, incident: str) -> Path:
-    return place.config.custody.folder / incident
+def _root(installation: Installation, incident: str) -> Path:
+    return installation.config.custody.folder / incident
 
 
 def is_another(folder: Path, manifest: str) -> bool:
@@ -182,17 +186,17 @@ class Found:
         return ExitStatus.DONE if is_all and not self.unrecorded else ExitStatus.PARTIAL
 
 
-def list_frozen(place: Place, incident: str | None = None) -> Found:
+def list_frozen(installation: Installation, incident: str | None = None) -> Found:
     """List what was frozen, of one incident or of all, and what of it is gone; reads no copy.
 
     Raises the ledger's own error when nothing is here and the ledger cannot say whether that is
     right, and UsageError when there is no such incident.
     """
-    found = frozen(place.config, incident)
+    found = frozen(installation.config, incident)
     try:
-        incidents = place.ledger.incidents
+        incidents = installation.ledger.incidents
         asked = [one.id for one in incidents.all()] if incident is None else [incident]
-        gone = [lost for one in asked for lost in _gone(found, _sealed(place, one))]
+        gone = [lost for one in asked for lost in _gone(found, _sealed(installation, one))]
     except StandfastError as error:
         if not found:
             raise
@@ -202,9 +206,9 @@ def list_frozen(place: Place, incident: str | None = None) -> Found:
     return Found(evidence=(*found, *gone), unrecorded="")
 
 
-def nothing_here(place: Place, incident: str) -> StandfastError:
+def no_evidence_found(installation: Installation, incident: str) -> StandfastError:
     """Say why nothing of an incident is here: it was never frozen, or all of it is gone."""
-    if _sealed(place, incident).manifests:
+    if _sealed(installation, incident).manifests:
         return Damaged(
             f"what was frozen for incident {incident!r} is gone: `standfast evidence verify "
             f"{incident}` names it"
@@ -214,17 +218,17 @@ def nothing_here(place: Place, incident: str) -> StandfastError:
     )
 
 
-def verify_frozen(place: Place, incident: str) -> Found:
+def verify_frozen(installation: Installation, incident: str) -> Found:
     """Read every copy of an incident again; `problems` has all that differs, or is gone.
 
     Raises UsageError when nothing was frozen for it, and the ledger's own error when nothing is
     here and the ledger cannot say whether that is right.
     """
-    config = place.config
+    config = installation.config
     no_ledger: StandfastError | None = None
     known = Recorded()
     try:
-        known = recorded(place, incident)
+        known = recorded(installation, incident)
     except StandfastError as error:
         no_ledger = error
     key = read_signing_key(config.custody.key).public_key()
@@ -242,8 +246,8 @@ def verify_frozen(place: Place, incident: str) -> Found:
     if not found and no_ledger:
         raise no_ledger
     if not found:
-        raise nothing_here(place, incident)
-    found = list(_with_copies(place, list(_with_stamps(config, found))))
+        raise no_evidence_found(installation, incident)
+    found = list(_with_copies(installation, list(_with_stamps(config, found))))
     return Found(evidence=tuple(found), unrecorded=str(no_ledger or ""))
 
 
@@ -255,7 +259,7 @@ def _with_stamps(config: Config, found: list[Frozen]) -> Iterator[Frozen]:
             yield one  # what it is a stamp of is not what was sealed
             continue
         manifest = read_manifest((one.folder / MANIFEST_FILE).read_bytes())
-        seen = look_at_stamp(one.folder, manifest, roots, is_wanted=is_wanted)
+        seen = inspect_timestamp(one.folder, manifest, roots, is_wanted=is_wanted)
         yield replace(one, stamp=seen.told, stamp_unchecked=seen.unchecked, problems=seen.problems)
 
 
@@ -269,10 +273,10 @@ def _roots(config: Config) -> tuple[Certificate, ...] | str:
         return str(error)
 
 
-def _with_copies(place: Place, found: list[Frozen]) -> Iterator[Frozen]:
+def _with_copies(installation: Installation, found: list[Frozen]) -> Iterator[Frozen]:
     """Look for the copy of each elsewhere, where there should be one."""
-    config, clock = place.config, place.clock
-    to = elsewhere(config, place.resolver, clock)
+    config, clock = installation.config, installation.clock
+    to = elsewhere(config, installation.resolver, clock)
     if to is None:
         yield from found
         return
@@ -283,7 +287,7 @@ def _with_copies(place: Place, found: list[Frozen]) -> Iterator[Frozen]:
             continue
         try:
             store = store or to.open()
-            copy = look_elsewhere(config, store, one.folder, clock)
+            copy = inspect_bucket_copy(config, store, one.folder, clock)
         except StandfastError as error:
             yield replace(one, copy=f"nobody could look in {to.where}", copy_problems=(str(error),))
             continue
@@ -297,18 +301,18 @@ def _with_copies(place: Place, found: list[Frozen]) -> Iterator[Frozen]:
         yield replace(one, copy=found_there, copy_problems=problems)
 
 
-def copy_frozen(place: Place, incident: str) -> list[Copied]:
+def copy_frozen(installation: Installation, incident: str) -> list[Copied]:
     """Copy what is not there yet of an incident's evidence into the bucket that is set.
 
     UsageError when none is set, or nothing was frozen; Damaged when all of it is gone; the bucket's
     error when it does not open.
     """
-    config = place.config
-    to = needed_elsewhere(config, place.resolver, place.clock)
+    config = installation.config
+    to = required_evidence_bucket(config, installation.resolver, installation.clock)
     folders = [one.folder for one in frozen(config, incident)]
     if not folders:
-        raise nothing_here(place, incident)
-    return list(copy_each(config, to, folders, place.actor, place.clock))
+        raise no_evidence_found(installation, incident)
+    return list(copy_each(config, to, folders, installation.actor, installation.clock))
 
 
 def _gone(found: Sequence[Frozen], known: Recorded) -> list[Frozen]:

@@ -17,12 +17,12 @@ from pathlib import Path
 from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.errors import Damaged, StandfastError
 from standfast.evidence.custody import Act, append_custody
-from standfast.evidence.durable_files import make_private, write_whole
+from standfast.evidence.durable_files import make_private, write_atomically
 from standfast.evidence.evidence_review import Review, review, too_short, wanted_of
 from standfast.evidence.seal import read_sealed
 from standfast.plurals import counted
 from standfast.records import JsonObject, canonical
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import Frozen, frozen
 
 REVIEWS = "reviews"
@@ -30,7 +30,7 @@ _NAMED = 5  # copies that are named at once
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reviewed:
+class ReviewResult:
     """What a review came to."""
 
     timeline: Path
@@ -87,21 +87,21 @@ class Reviewed:
         }
 
 
-def review_frozen(
-    place: Place,
+def review_evidence(
+    installation: Installation,
     incident_id: str,
     token: str,
     indicators: Sequence[str],
     accounts: Sequence[str],
-) -> Reviewed:
+) -> ReviewResult:
     """Look through what an incident froze; raises StandfastError when nothing was frozen."""
     wanted = wanted_of(indicators, accounts)
     detail = f"reviewed for {counted(len(indicators) + len(accounts), 'indicator')}"
-    there = frozen(place.config, incident_id)
+    there = frozen(installation.config, incident_id)
     notes = {
         one.folder: line
         for one in there
-        if not one.problems and (line := _noted(place, one, detail)) is not None
+        if not one.problems and (line := _noted(installation, one, detail)) is not None
     }
     sound = [one for one in there if one.folder in notes]
     if not sound:
@@ -109,15 +109,15 @@ def review_frozen(
             "there is nothing sound to look through: freeze the evidence first, and look at what "
             f"`standfast evidence verify {incident_id}` says"
         )
-    key = read_signing_key(place.config.custody.key).public_key()
+    key = read_signing_key(installation.config.custody.key).public_key()
     found = review([(one.folder, read_sealed(one.folder, key)) for one in sound], wanted)
-    folder = place.config.custody.folder / incident_id / REVIEWS
+    folder = installation.config.custody.folder / incident_id / REVIEWS
     make_private(folder)
     timeline = folder / f"{token}.jsonl"
     content = b"".join(canonical(entry.as_json()) + b"\n" for entry in found.in_order())
-    write_whole(timeline, content)
-    return Reviewed(
-        timeline=Path(os.path.relpath(timeline, place.config.custody.folder)),
+    write_atomically(timeline, content)
+    return ReviewResult(
+        timeline=Path(os.path.relpath(timeline, installation.config.custody.folder)),
         digest=hashlib.sha256(content).hexdigest(),
         result=found,
         folders=len(sound),
@@ -127,9 +127,9 @@ def review_frozen(
     )
 
 
-def _noted(place: Place, one: Frozen, detail: str) -> str | None:
+def _noted(installation: Installation, one: Frozen, detail: str) -> str | None:
     """Note the look in the folder's chain of custody; None where the chain does not hold."""
-    at, who = place.clock(), place.actor
+    at, who = installation.clock(), installation.actor
     try:
         return append_custody(one.folder, at=at, who=who, act=Act.VIEWED, detail=detail).hash
     except Damaged:

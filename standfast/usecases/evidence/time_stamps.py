@@ -25,18 +25,18 @@ from standfast.evidence.timestamps import (
     Authority,
     Stamp,
     is_stamped,
-    keep_stamp,
     read_roots,
+    store_timestamp,
 )
 from standfast.records import JsonObject, timestamp
-from standfast.usecases.core.backup_repository import plain_errors
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.backup_repository import translated_errors
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.bucket_copies import elsewhere, name_of
 from standfast.usecases.evidence.frozen_folders import (
     NO_AUTHORITY,
     STAMPED,
     folders_of,
-    nothing_here,
+    no_evidence_found,
 )
 
 
@@ -84,20 +84,20 @@ def unstamped(config: Config, incident: str | None = None) -> list[Path]:
     return [one for one in folders_of(config, incident) if not is_stamped(one)]
 
 
-def stamp_left(
-    place: Place, incident: str | None = None, *, seconds: float = ASK_SECONDS
+def stamp_pending(
+    installation: Installation, incident: str | None = None, *, seconds: float = ASK_SECONDS
 ) -> Iterator[Stamped]:
     """Have stamped what is not yet, of one incident or of all, and its copy made; safe to repeat.
 
     Gives each folder that lacked one of both. Asks nobody where none does, or no authority is set.
     """
-    config, clock = place.config, place.clock
+    config, clock = installation.config, installation.clock
     if config.custody.timestamp is None:
         return
     left = unstamped(config, incident)
     if left:
-        yield from _stamp_each(place, left, authority_of(config, seconds))
-    to = elsewhere(config, place.resolver, clock)
+        yield from _stamp_each(installation, left, authority_of(config, seconds))
+    to = elsewhere(config, installation.resolver, clock)
     if to is None:
         return
     uncopied = [one for one in folders_of(config, incident) if _lacks_copy(one, to.where)]
@@ -107,27 +107,29 @@ def stamp_left(
         store = to.open()
         for folder in uncopied:
             name = name_of(config, folder)
-            with plain_errors(f"copying the time stamp of {name}"):
-                copy_stamp(folder, name, store, to.where, place.actor, clock)
+            with translated_errors(f"copying the time stamp of {name}"):
+                copy_stamp(folder, name, store, to.where, installation.actor, clock)
     except StandfastError as error:
         why = f"its time stamp is not copied: {error}"
         yield Stamped(folder=uncopied[0], problem=why, may_pass=True)
 
 
-def stamp_frozen(place: Place, incident: str) -> list[Stamped]:
+def stamp_frozen(installation: Installation, incident: str) -> list[Stamped]:
     """Do so for an incident; UsageError where no authority is set, or nothing was frozen for it.
 
     Damaged where all of it is gone.
     """
-    if place.config.custody.timestamp is None:
+    if installation.config.custody.timestamp is None:
         raise UsageError(NO_AUTHORITY)
-    if not any(folders_of(place.config, incident)):
-        raise nothing_here(place, incident)
-    return list(stamp_left(place, incident))
+    if not any(folders_of(installation.config, incident)):
+        raise no_evidence_found(installation, incident)
+    return list(stamp_pending(installation, incident))
 
 
-def _stamp_each(place: Place, folders: Sequence[Path], authority: Authority) -> Iterator[Stamped]:
-    key = read_signing_key(place.config.custody.key).public_key()
+def _stamp_each(
+    installation: Installation, folders: Sequence[Path], authority: Authority
+) -> Iterator[Stamped]:
+    key = read_signing_key(installation.config.custody.key).public_key()
     failure = ""
     try:
         for folder in folders:
@@ -137,7 +139,9 @@ def _stamp_each(place: Place, folders: Sequence[Path], authority: Authority) -> 
                 yield Stamped(folder=folder, problem="its seal does not hold: it is not stamped")
             else:
                 try:
-                    stamp = keep_stamp(folder, authority, place.actor, place.clock)
+                    stamp = store_timestamp(
+                        folder, authority, installation.actor, installation.clock
+                    )
                 except Damaged as error:
                     yield Stamped(folder=folder, problem=str(error))
                 except StandfastError as error:
@@ -147,7 +151,7 @@ def _stamp_each(place: Place, folders: Sequence[Path], authority: Authority) -> 
                     why = f"its time stamp cannot be written: {error.strerror}"
                     yield Stamped(folder=folder, problem=why, may_pass=True)
                 else:
-                    _note(place, folder, stamp)
+                    _note(installation, folder, stamp)
                     is_there = stamp is not None
                     other = "" if is_there else "another process is having it stamped now"
                     yield Stamped(folder=folder, stamp=stamp, problem=other)
@@ -155,18 +159,18 @@ def _stamp_each(place: Place, folders: Sequence[Path], authority: Authority) -> 
         authority.close()
 
 
-def _note(place: Place, folder: Path, stamp: Stamp | None) -> None:
+def _note(installation: Installation, folder: Path, stamp: Stamp | None) -> None:
     """Let the timeline have it, and with it the line of custody, where there is a ledger."""
     if stamp is None or not stamp.line:
         return
     name = f"{folder.parent.name}/{folder.name}"
     with (
         suppress(StandfastError),  # the chain of custody has it
-        place.ledger.core.write(
-            actor=place.actor,
+        installation.ledger.core.write(
+            actor=installation.actor,
             subject=folder.parent.parent.name,
             action=STAMPED,
-            now=place.clock(),
+            now=installation.clock(),
             detail={
                 "custody": {name: stamp.line},
                 "stamped_at": timestamp(stamp.at),

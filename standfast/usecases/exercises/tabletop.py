@@ -25,9 +25,9 @@ from standfast.playbook.tabletop_exercise import (
 from standfast.records import JsonObject, Mode, StepState, timestamp
 from standfast.reports.html_page import write_page
 from standfast.reports.tabletop_page import InjectLine, TabletopReport, tabletop_page
-from standfast.suggestions import there_are
+from standfast.suggestions import known_names_hint
 from standfast.usecases.approvals.step_decisions import answer as keep_answer
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle as incident
 from standfast.usecases.playbooks import library
 from standfast.usecases.reports.result_pages import chain_line, heading
@@ -89,40 +89,40 @@ def named(name: str) -> Exercise:
         return load_exercise(library.text_of(Path(name)), name)
     there = {one.name: one for one in exercises()}
     if name not in there:
-        raise UsageError(f"there is no exercise {name!r}; {there_are(name, there)}")
+        raise UsageError(f"there is no exercise {name!r}; {known_names_hint(name, there)}")
     return there[name]
 
 
-def start(place: Place, exercise: Exercise) -> Turn:
+def start(installation: Installation, exercise: Exercise) -> Turn:
     """Open the exercise, and put its first inject on the table."""
-    incident_id, _ = place.ledger.incidents.open(
+    incident_id, _ = installation.ledger.incidents.open(
         scenario=f"{SCENARIO}{exercise.name}",
         mode=Mode.EXERCISE,
         playbook=as_playbook(exercise),
         connectors=[],
         inputs={},
-        opened_by=place.actor,
+        opened_by=installation.actor,
         is_signed=False,
         trigger=None,
-        now=place.clock(),
+        now=installation.clock(),
     )
-    return turn(place, incident_id)
+    return turn(installation, incident_id)
 
 
-def turn(place: Place, incident_id: str) -> Turn:
+def turn(installation: Installation, incident_id: str) -> Turn:
     """Say what is on the table now; the next inject is put there once the last one is answered."""
-    row = place.ledger.incidents.get(incident_id)
+    row = installation.ledger.incidents.get(incident_id)
     exercise = carried(row.playbook)
     if row.is_open:
-        incident.advance(place, incident_id, "direct")
-    state = place.ledger.incidents.state(incident_id)
+        incident.advance(installation, incident_id, "direct")
+    state = installation.ledger.incidents.state(incident_id)
     views = [state.steps.get(inject.name) for inject in exercise.injects]
     here = [
         number
         for number, view in enumerate(views, 1)
         if row.is_open and view is not None and view.state is StepState.PROMPTED
     ]
-    until = row.closed_at or place.clock()
+    until = row.closed_at or installation.clock()
     return Turn(
         incident=incident_id,
         exercise=exercise,
@@ -134,36 +134,36 @@ def turn(place: Place, incident_id: str) -> Turn:
 
 
 def answer(
-    place: Place, incident_id: str, text: str, met: tuple[int, ...] = ()
+    installation: Installation, incident_id: str, text: str, met: tuple[int, ...] = ()
 ) -> tuple[Inject, Scored]:
     """Keep the answer to the inject that is on the table; give the inject, and what it is worth."""
-    now = turn(place, incident_id)
+    now = turn(installation, incident_id)
     if now.inject is None:
         raise UsageError(
             f"nothing is asked in {incident_id} any more; end it: `standfast tabletop finish`"
         )
     kept = held(now.inject, text, met)
-    keep_answer(place, incident_id, now.inject.name, kept)
-    place_state = place.ledger.incidents.state(incident_id)
-    return now.inject, scored(now.inject, place_state.steps[now.inject.name].answer)
+    keep_answer(installation, incident_id, now.inject.name, kept)
+    installation_state = installation.ledger.incidents.state(incident_id)
+    return now.inject, scored(now.inject, installation_state.steps[now.inject.name].answer)
 
 
-def finish(place: Place, incident_id: str) -> TabletopReport:
+def finish(installation: Installation, incident_id: str) -> TabletopReport:
     """End the exercise, whether all was asked or not; give its report."""
-    carried(place.ledger.incidents.get(incident_id).playbook)
-    incident.close(place, incident_id)
-    return report(place, incident_id)
+    carried(installation.ledger.incidents.get(incident_id).playbook)
+    incident.close(installation, incident_id)
+    return report(installation, incident_id)
 
 
-def report(place: Place, incident_id: str) -> TabletopReport:
+def report(installation: Installation, incident_id: str) -> TabletopReport:
     """Gather what was asked, answered and missed."""
-    row = place.ledger.incidents.get(incident_id)
+    row = installation.ledger.incidents.get(incident_id)
     exercise = carried(row.playbook)
-    chain = chain_line(place)
-    state = place.ledger.incidents.state(incident_id)
+    chain = chain_line(installation)
+    state = installation.ledger.incidents.state(incident_id)
     asked: dict[str, datetime] = {}
     answered: dict[str, datetime] = {}
-    for event in place.ledger.timeline(incident_id):
+    for event in installation.ledger.timeline(incident_id):
         step = str(event.detail.get("step"))
         if event.action == "step.prompted":
             asked[step] = event.at
@@ -191,7 +191,7 @@ def report(place: Place, incident_id: str) -> TabletopReport:
             )
         )
     return TabletopReport(
-        heading=heading(place),
+        heading=heading(installation),
         incident=incident_id,
         exercise=exercise.name,
         version=exercise.version,
@@ -205,9 +205,9 @@ def report(place: Place, incident_id: str) -> TabletopReport:
     )
 
 
-def write(place: Place, incident_id: str, out: Path) -> Path:
+def write(installation: Installation, incident_id: str, out: Path) -> Path:
     """Write the report as one page."""
-    return write_page(tabletop_page(report(place, incident_id)), out)
+    return write_page(tabletop_page(report(installation, incident_id)), out)
 
 
 def as_json(found: TabletopReport) -> JsonObject:

@@ -24,7 +24,7 @@ from standfast.evidence.bucket_copy import Elsewhere
 from standfast.notices.prepared_notice import pick_language
 from standfast.playbook.model import Playbook
 from standfast.plurals import counted
-from standfast.usecases.evidence.bucket_copies import elsewhere, not_copied
+from standfast.usecases.evidence.bucket_copies import elsewhere, uncopied_folders
 from standfast.usecases.evidence.frozen_folders import frozen
 from standfast.usecases.evidence.time_stamps import authority_of, unstamped
 from standfast.usecases.health.check_results import Check, Ground, Look, fail, lacking, ok, warn
@@ -178,7 +178,7 @@ def _evidence_copies(ground: Ground, to: Elsewhere) -> Iterator[Check]:
     else:
         yield warn("evidence", f"copied as well: {traits.why}", "lock it in COMPLIANCE mode")
     there = [one.folder for one in frozen(ground.config)]
-    for folder in not_copied(to, there):
+    for folder in uncopied_folders(to, there):
         incident = folder.parent.parent.name
         yield warn(
             "evidence",

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from standfast.errors import ConfigurationError
 from standfast.ledger.status_query import (
-    ClosedGlance,
-    FactGlance,
-    Glance,
-    IncidentGlance,
-    StepGlance,
+    ClosedIncidentOverview,
+    FactOverview,
+    IncidentOverview,
+    LedgerOverview,
+    StepOverview,
 )
 from standfast.local_time import is_zone
 from standfast.records import Json, JsonObject, timestamp
@@ -41,7 +41,7 @@ _SEALED = "sealed"  # stands for what was written beside a fact
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClocksGlance:
+class ClockSummary:
     """How many legal clocks of an incident are missed or due now, and when the next one ends."""
 
     missed: int
@@ -76,7 +76,7 @@ class IncidentStatus:
     severity: int  # the lowest is the most severe, as `Severity`
     next_step: str
     is_closed: bool = False
-    clocks: ClocksGlance | None  # None: not live, no law and no agreement is configured, or
+    clocks: ClockSummary | None  # None: not live, no law and no agreement is configured, or
     lacks_clocks: bool = False  # one is, and no clock of it can be counted
 
     @property
@@ -104,7 +104,7 @@ class IncidentStatus:
 
 
 def incidents_of(
-    seen: Glance, config_file: Path, raw: Mapping[str, Any], now: datetime
+    seen: LedgerOverview, config_file: Path, raw: Mapping[str, Any], now: datetime
 ) -> tuple[IncidentStatus, ...]:
     """Give the incidents in the order in which they matter. `raw` is the file as TOML."""
     duties = raw.get("deadlines")
@@ -141,17 +141,17 @@ def _urgency(one: IncidentStatus) -> tuple[int, int, bool]:
     return _ORDER.index(one.mode), one.severity, one.is_closed
 
 
-def _clocks(seen: IncidentGlance, config: "Config | None", now: datetime) -> ClocksGlance | None:
+def _clocks(seen: IncidentOverview, config: "Config | None", now: datetime) -> ClockSummary | None:
     return None if seen.mode != LIVE else _counted(seen.facts, config, now)
 
 
 def _counted(
-    facts: Sequence[FactGlance], config: "Config | None", now: datetime
-) -> ClocksGlance | None:
+    facts: Sequence[FactOverview], config: "Config | None", now: datetime
+) -> ClockSummary | None:
     if config is None:
         return None
     if not facts:
-        return ClocksGlance(missed=0, next_due=None)  # no fact, no clock
+        return ClockSummary(missed=0, next_due=None)  # no fact, no clock
     from standfast.deadlines.incident_facts import Facts
     from standfast.deadlines.legal_clocks import Standing, clocks
     from standfast.deadlines.obligations import Kind
@@ -168,14 +168,14 @@ def _counted(
         for clock in running
         if clock.due and clock.obligation.limit.kind is not Kind.NOT_BEFORE
     )
-    return ClocksGlance(
+    return ClockSummary(
         missed=sum(clock.standing is Standing.MISSED for clock in found),
         due_now=sum(clock.due is None for clock in running),
         next_due=min(ends, default=None),
     )
 
 
-def _fact(seen: FactGlance) -> "Fact":
+def _fact(seen: FactOverview) -> "Fact":
     from standfast.deadlines.incident_facts import Fact, FactKind
 
     return Fact(
@@ -190,7 +190,9 @@ def _fact(seen: FactGlance) -> "Fact":
     )
 
 
-def _closed_status(seen: ClosedGlance, clocks: ClocksGlance | None, zone: str) -> IncidentStatus:
+def _closed_status(
+    seen: ClosedIncidentOverview, clocks: ClockSummary | None, zone: str
+) -> IncidentStatus:
     from standfast.playbook.status.headline import Severity
     from standfast.playbook.status.next_step import when_closed
 
@@ -213,7 +215,7 @@ def _closed_status(seen: ClosedGlance, clocks: ClocksGlance | None, zone: str) -
 
 
 def _incident_status(
-    seen: IncidentGlance, clocks: ClocksGlance | None, zone: str, *, lacks_clocks: bool
+    seen: IncidentOverview, clocks: ClockSummary | None, zone: str, *, lacks_clocks: bool
 ) -> IncidentStatus:
     # Half of what status may take, so it waits until there is an incident.
     from standfast.playbook.engine import merged
@@ -257,7 +259,7 @@ def _incident_status(
     )
 
 
-def _view(step: StepGlance) -> "StepView":
+def _view(step: StepOverview) -> "StepView":
     from standfast.playbook.run_state import Counts, StepView
     from standfast.records import StepState
 

@@ -25,7 +25,7 @@ from standfast.ledger.runs.server_clock import ServerClock
 from standfast.plurals import counted
 from standfast.records import Mode, Now
 from standfast.secrets import Resolver, SystemResolver
-from standfast.usecases.core.backup_repository import plain_errors
+from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.core.installation import ledger_url, os_user, system_clock
 from standfast.usecases.health import (
     adapter_checks,
@@ -38,7 +38,7 @@ from standfast.usecases.health import (
 from standfast.usecases.health.check_results import Check, Ground, Report, Verdict, ok
 
 
-def check_place(
+def check_installation(
     config_file: Path,
     *,
     env: Mapping[str, str],
@@ -103,7 +103,7 @@ def _no_notice(incident: str, step: str, round_: int) -> FrozenNotice:
 def tried(part: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
     """Give what a look finds; what keeps it from looking is a failure of that part."""
     try:
-        with plain_errors(f"checking {part}"):
+        with translated_errors(f"checking {part}"):
             return list(look())
     except StandfastError as error:
         return [_failed(part, error)]

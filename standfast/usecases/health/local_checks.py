@@ -23,7 +23,7 @@ from backup.sources import Obstacle
 from backup.sources.files.exclusion_patterns import Exclusion
 from backup.stores import Store
 from backup.stores.directory import DirectoryStore
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.config import Config
 from standfast.config.sections.backup import BackupSetConfig, FilesSourceConfig, SqliteSourceConfig
@@ -32,11 +32,11 @@ from standfast.continuity.service_order import recovery_order
 from standfast.errors import ConfigurationError, StandfastError, UsageError
 from standfast.host_name import host_name
 from standfast.ledger import Ledger
-from standfast.ledger.runs.run_record import CLOCKS_DIFFER
+from standfast.ledger.runs.run_record import MAX_CLOCK_DIFFERENCE
 from standfast.ledger.runs.server_clock import ServerClock, apart, far_words
 from standfast.plurals import counted
 from standfast.usecases.backups.configured_sources import below, own_files, source_of
-from standfast.usecases.core.backup_repository import open_vault, own_host
+from standfast.usecases.core.backup_repository import local_host_keys, open_vault
 from standfast.usecases.core.run_record import other_user_of
 from standfast.usecases.health import shared_host_checks
 from standfast.usecases.health.check_results import (
@@ -101,7 +101,7 @@ def _keys_of_incidents(config: Config, ledger: Ledger) -> Iterator[Check]:
 
 
 def _clock(clock: ServerClock) -> Iterator[Check]:
-    if abs(clock.ahead) > CLOCKS_DIFFER:
+    if abs(clock.ahead) > MAX_CLOCK_DIFFERENCE:
         yield fail("ledger", far_words(clock.ahead))
     elif abs(clock.ahead) > _CLOCKS_AGREE:
         yield warn(
@@ -115,7 +115,7 @@ def _vault(ground: Ground) -> Iterator[Check]:
     config = ground.config.backup
     store = open_vault(ground.config, ground.resolver, ground.clock)
     try:
-        host = own_host(config)
+        host = local_host_keys(config)
         trust = admit(store, host).trust  # the very question that a backup asks
     except (UsageError, BackupUsageError) as error:
         yield fail("backup", str(error), "name the vault and the keys that belong together")
@@ -306,7 +306,7 @@ def _custodians(ground: Ground) -> Iterator[Check]:
     found = standings(folder_of(ground.config.backup.send_log))
     if not found:
         store = open_vault(ground.config, ground.resolver, ground.clock)
-        made = load_trust(store).roots[0].created
+        made = load_root_chain(store).roots[0].created
         if now - made > FRESH_FOR:
             yield warn("custodians", "nobody was ever asked whether the keys still open", ask)
         return

@@ -22,7 +22,7 @@ from standfast.reports.readiness_page import (
     ReadinessReport,
     readiness_page,
 )
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.health import recency_checks
 from standfast.usecases.health.check_results import Check, Report, Verdict
 from standfast.usecases.reports.backup_and_drill_results import drill_lines
@@ -128,19 +128,19 @@ class Readiness:
         }
 
 
-def readiness(place: Place, tried: Report) -> Readiness:
+def readiness(installation: Installation, tried: Report) -> Readiness:
     """Say whether the place could take a breach, from what `check_place` tried."""
-    return Readiness(checks=Report(checks=(*tried.checks, *recency_checks.practice(place))))
+    return Readiness(checks=Report(checks=(*tried.checks, *recency_checks.practice(installation))))
 
 
-def write_readiness_page(place: Place, seen: Readiness, out: Path) -> Path:
+def write_readiness_page(installation: Installation, seen: Readiness, out: Path) -> Path:
     """Write the page; the same page again replaces the one that is there."""
-    return write_page(readiness_page(_report(place, seen)), out)
+    return write_page(readiness_page(_report(installation, seen)), out)
 
 
-def _report(place: Place, seen: Readiness) -> ReadinessReport:
+def _report(installation: Installation, seen: Readiness) -> ReadinessReport:
     return ReadinessReport(
-        heading=heading(place),
+        heading=heading(installation),
         answer=seen.answer,
         next_step=seen.next_step,
         areas=tuple(
@@ -148,7 +148,7 @@ def _report(place: Place, seen: Readiness) -> ReadinessReport:
             for question, parts in seen.by_question.items()
             if parts
         ),
-        drills=drill_lines(place),
+        drills=drill_lines(installation),
     )
 
 

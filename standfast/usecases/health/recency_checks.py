@@ -17,14 +17,14 @@ from functools import partial
 
 from standfast.continuity.clock_skew import is_to_come
 from standfast.errors import PlaybookInvalid
-from standfast.evidence.sensitive_numbers import look_for_unmasked
-from standfast.ledger.runs.run_record import RunRow
+from standfast.evidence.sensitive_numbers import find_sensitive_numbers
+from standfast.ledger.runs.run_record import RunRecord
 from standfast.plurals import counted
 from standfast.records import Mode
 from standfast.reports.report_sentences import duration
 from standfast.usecases.alarms.recovery_point_age import freshness
-from standfast.usecases.core.installation import Place
-from standfast.usecases.core.run_origins import of_vault
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_origins import runs_of_vault
 from standfast.usecases.exercises.tabletop import SCENARIO, exercises
 from standfast.usecases.health.check_results import Check, fail, lacking, ok, warn
 from standfast.usecases.health.installation_check import tried
@@ -39,15 +39,15 @@ RECOVERY_POINTS, DRILLS, EXERCISES = "recovery points", "restore drills", "exerc
 LEAVERS, FACTORS, LOGS = "leavers", "second factors", "logs"
 
 
-def practice(place: Place) -> Iterator[Check]:
+def practice(installation: Installation) -> Iterator[Check]:
     """Look at all of it, in this order; one part's trouble hides no other's."""
     for part, look in _LOOKS.items():
-        yield from tried(part, partial(look, place))
+        yield from tried(part, partial(look, installation))
 
 
-def _recovery_points(place: Place) -> Iterator[Check]:
-    for name in place.config.backup.sets:
-        seen = freshness(place, name)
+def _recovery_points(installation: Installation) -> Iterator[Check]:
+    for name in installation.config.backup.sets:
+        seen = freshness(installation, name)
         command = f"`standfast backup run {name}`"
         if seen.complete_at is None:
             yield fail(RECOVERY_POINTS, f"{name}: there is no complete one", command)
@@ -66,42 +66,47 @@ def _recovery_points(place: Place) -> Iterator[Check]:
             )
 
 
-def _drills(place: Place) -> Iterator[Check]:
-    for name in place.config.backup.sets:
+def _drills(installation: Installation) -> Iterator[Check]:
+    for name in installation.config.backup.sets:
         command = f"`standfast drill run {name} --identity FILE`"
-        good = _newest(place, name, "done", "partial")
-        failed = _newest(place, name, "failed")
+        good = _newest(installation, name, "done", "partial")
+        failed = _newest(installation, name, "failed")
         if failed and (good is None or failed.started_at > good.started_at):
-            yield fail(DRILLS, f"{name}: the last one, {_ago(failed, place)}, failed", command)
+            yield fail(
+                DRILLS, f"{name}: the last one, {_ago(failed, installation)}, failed", command
+            )
         elif good is None:
             yield lacking(DRILLS, f"{name}: no restore was ever drilled", command)
-        elif place.clock() - good.started_at > _A_YEAR:
-            yield warn(DRILLS, f"{name}: the last one was {_ago(good, place)}", command)
+        elif installation.clock() - good.started_at > _A_YEAR:
+            yield warn(DRILLS, f"{name}: the last one was {_ago(good, installation)}", command)
         elif good.state == "partial":
             yield warn(
                 DRILLS,
-                f"{name}: the last one, {_ago(good, place)}, fell short of what was promised, or "
+                f"{name}: the last one, {_ago(good, installation)}, fell short of what was "
+                "promised, or "
                 "could not show it",
                 "`standfast report` says of what; mend that, then drill again",
             )
         else:
-            yield ok(DRILLS, f"{name}: came back whole and in time, {_ago(good, place)}")
+            yield ok(DRILLS, f"{name}: came back whole and in time, {_ago(good, installation)}")
 
 
-def _newest(place: Place, set_name: str, *states: str) -> RunRow | None:
+def _newest(installation: Installation, set_name: str, *states: str) -> RunRecord | None:
     """Give the newest that can have been: a clock that stood ahead hides no failure."""
-    runs = of_vault(place.config, place.ledger.runs.all("drill", set_name, states=states))
-    return next((run for run in runs if not is_to_come(run.started_at, place.clock())), None)
+    runs = runs_of_vault(
+        installation.config, installation.ledger.runs.all("drill", set_name, states=states)
+    )
+    return next((run for run in runs if not is_to_come(run.started_at, installation.clock())), None)
 
 
-def _ago(run: RunRow, place: Place) -> str:
-    return f"{duration(place.clock() - run.started_at)} ago"
+def _ago(run: RunRecord, installation: Installation) -> str:
+    return f"{duration(installation.clock() - run.started_at)} ago"
 
 
-def _exercises(place: Place) -> Iterator[Check]:
-    tried, since = _tried(place), place.clock() - _A_YEAR
-    lately = [name for name in _carried_out_here(place) if tried.get(name, since) > since]
-    never = [name for name in _carried_out_here(place) if name not in lately]
+def _exercises(installation: Installation) -> Iterator[Check]:
+    tried, since = _tried(installation), installation.clock() - _A_YEAR
+    lately = [name for name in _carried_out_here(installation) if tried.get(name, since) > since]
+    never = [name for name in _carried_out_here(installation) if name not in lately]
     if lately:
         yield ok(EXERCISES, f"tried within a year: {', '.join(lately)}")
     if never:
@@ -113,21 +118,21 @@ def _exercises(place: Place) -> Iterator[Check]:
         )
 
 
-def _carried_out_here(place: Place) -> list[str]:
+def _carried_out_here(installation: Installation) -> list[str]:
     """Name the playbooks that could be tried here; `check` says why the others could not."""
     found = []
-    for name in library.files(place.config):
+    for name in library.files(installation.config):
         if name == _HURRIED:
             continue
         try:
-            library.find(place.config, name, is_rehearsed=True)
+            library.find(installation.config, name, is_rehearsed=True)
         except PlaybookInvalid:
             continue
         found.append(name)
     return found
 
 
-def _tried(place: Place) -> dict[str, datetime]:
+def _tried(installation: Installation) -> dict[str, datetime]:
     """Give when each playbook was last carried out or exercised.
 
     A table that answered nothing has tried nothing.
@@ -135,26 +140,26 @@ def _tried(place: Place) -> dict[str, datetime]:
     at_a_table = {f"{SCENARIO}{one.name}": one.playbook for one in exercises()}
     return {
         at_a_table.get(row.scenario, row.scenario): row.opened_at
-        for row in place.ledger.incidents.all()
+        for row in installation.ledger.incidents.all()
         if row.mode is not Mode.PLAN
-        and (not row.scenario.startswith(SCENARIO) or _is_answered(place, row.id))
+        and (not row.scenario.startswith(SCENARIO) or _is_answered(installation, row.id))
     }
 
 
-def _is_answered(place: Place, incident_id: str) -> bool:
-    steps = place.ledger.incidents.state(incident_id).steps
+def _is_answered(installation: Installation, incident_id: str) -> bool:
+    steps = installation.ledger.incidents.state(incident_id).steps
     return any(view.answer is not None for view in steps.values())
 
 
-def _leavers(place: Place) -> Iterator[Check]:
-    if not place.ledger.staff.all():
+def _leavers(installation: Installation) -> Iterator[Check]:
+    if not installation.ledger.staff.all():
         yield warn(
             LEAVERS,
             "no list says who works here, so nobody sees a leaver's account that stays",
             "`standfast people import`",
         )
         return
-    everybody = leavers(place).everybody
+    everybody = leavers(installation).everybody
     still_in = sum(bool(one.still_in) for one in everybody)
     unclear = sum(bool(one.unclear) and not one.still_in for one in everybody)
     who = counted(len(everybody), "person has", "people have")
@@ -174,8 +179,8 @@ def _leavers(place: Place) -> Iterator[Check]:
         yield ok(LEAVERS, f"{who} left, and nobody of them gets in")
 
 
-def _factors(place: Place) -> Iterator[Check]:
-    everywhere = second_factors(place)
+def _factors(installation: Installation) -> Iterator[Check]:
+    everywhere = second_factors(installation)
     for one in everywhere:
         said = f"{one.directory}: {one.sentence}"
         if one.problem:
@@ -196,9 +201,9 @@ def _factors(place: Place) -> Iterator[Check]:
         )
 
 
-def _logs(place: Place) -> Iterator[Check]:
-    for name, settings in place.config.evidence.items():
-        found = look_for_unmasked(settings.paths, settings.exclude)
+def _logs(installation: Installation) -> Iterator[Check]:
+    for name, settings in installation.config.evidence.items():
+        found = find_sensitive_numbers(settings.paths, settings.exclude)
         read = f"the ends of {counted(found.files, 'file')}"
         if found.in_files:
             kinds = (

@@ -11,13 +11,13 @@ from backup.errors import BackupError, NotFound
 from backup.format.root_record import RootRecord
 from backup.stores.directory import DirectoryStore
 from backup.trust.key_files import read_key_record
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from standfast.config.sections.backup import BackupConfig
 from standfast.errors import StandfastError
 from standfast.usecases.core.backup_repository import open_vault
 from standfast.usecases.health.check_results import Check, Ground, Look, fail, ok, warn
 from standfast.usecases.key_ceremonies.key_record_copies import (
-    CopyStanding,
+    KeyCopyStatus,
     key_store_name,
     standings,
 )
@@ -31,7 +31,7 @@ _COPY = "`standfast backup keys copy FOLDER`"
 def _recovery(ground: Ground) -> Iterator[Check]:
     backup = ground.config.backup
     try:
-        root = load_trust(open_vault(ground.config, ground.resolver, ground.clock)).root
+        root = load_root_chain(open_vault(ground.config, ground.resolver, ground.clock)).root
     except (BackupError, StandfastError):
         return  # said of the vault
     copies = standings(backup, root)
@@ -72,7 +72,7 @@ def _recovery(ground: Ground) -> Iterator[Check]:
 
 
 def _key_records(
-    backup: BackupConfig, root: RootRecord, copies: tuple[CopyStanding, ...]
+    backup: BackupConfig, root: RootRecord, copies: tuple[KeyCopyStatus, ...]
 ) -> Iterator[Check]:
     """Is the record of each domain's key in the key store, and valid?"""
     store = DirectoryStore(backup.keys)
@@ -94,7 +94,7 @@ def _key_records(
             yield fail("recovery", f"in the key store {store.where}: {error}", f"{_COPY}{where}")
 
 
-def _copy(one: CopyStanding, *, is_key_store: bool) -> Iterator[Check]:
+def _copy(one: KeyCopyStatus, *, is_key_store: bool) -> Iterator[Check]:
     if one.lacks and not is_key_store:
         yield warn(
             "recovery",

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from standfast.host_name import host_name
-from standfast.ledger.runs.run_record import Origin, RunRow
-from standfast.usecases.backups.cloned_hosts import APART, forked_at, twin_of
-from standfast.usecases.core.run_origins import of_vault, origin_of
+from standfast.ledger.runs.run_record import Origin, RunRecord
+from standfast.usecases.backups.cloned_hosts import APART, find_cloned_host, forked_at
+from standfast.usecases.core.run_origins import origin_of, runs_of_vault
 from standfast.usecases.health.check_results import Check, Ground, fail, warn
 
 _LATELY = timedelta(days=31)
@@ -21,7 +21,7 @@ def other_keepers(ground: Ground) -> Iterator[Check]:
     if ground.ledger is None or ground.config.backup.keeping.schedule is None:
         return
     since = ground.clock() - _LATELY
-    runs = of_vault(ground.config, ground.ledger.runs.all("keep"))
+    runs = runs_of_vault(ground.config, ground.ledger.runs.all("keep"))
     lately = {Origin.of(run.summary).machine for run in runs if run.started_at >= since}
     if others := lately - {"", host_name()}:
         yield warn(
@@ -39,7 +39,7 @@ def twins(ground: Ground) -> Iterator[Check]:
     runs, now = ground.ledger.runs.all("backup"), ground.clock()
     own = origin_of(ground.config)
     yield from _namesakes(runs, own, now)
-    twin = twin_of(runs, own, now)
+    twin = find_cloned_host(runs, own, now)
     if twin is not None:
         judge = fail if twin.is_sure else warn
         yield judge("backup", twin.sentence, twin.what_to_do)
@@ -59,7 +59,7 @@ def other_hosts_of(ground: Ground, name: str) -> Iterator[Check]:
     since = ground.clock() - _LATELY
     points = [
         run.summary["point"]
-        for run in of_vault(ground.config, ground.ledger.runs.all("backup", name))
+        for run in runs_of_vault(ground.config, ground.ledger.runs.all("backup", name))
         if run.started_at >= since and run.summary.get("point")
     ]
     others = {point.partition("/")[0] for point in points} - {ground.config.backup.writer}
@@ -72,7 +72,7 @@ def other_hosts_of(ground: Ground, name: str) -> Iterator[Check]:
         )
 
 
-def _namesakes(runs: Sequence[RunRow], own: Origin, now: datetime) -> Iterator[Check]:
+def _namesakes(runs: Sequence[RunRecord], own: Origin, now: datetime) -> Iterator[Check]:
     lately = [Origin.of(run.summary) for run in runs if now - run.started_at <= _LATELY]
     machines = {
         one.machine

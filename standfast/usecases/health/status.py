@@ -23,11 +23,11 @@ from backup.ownership.key_copy_list import read_copy_list
 from standfast.errors import ConfigurationError, FileInvalid
 from standfast.host_name import host_name
 from standfast.ledger.runs.run_record import Origin
-from standfast.ledger.status_query import Glance, LastRun, glance
+from standfast.ledger.status_query import LastRun, LedgerOverview, glance
 from standfast.records import Json, JsonObject, timestamp
 from standfast.usecases.alarms.alarm_status import JUMP_SHOWN, AlarmStatus, alarms_of
-from standfast.usecases.backups.cloned_hosts import Twin, forked_at, twin_of
-from standfast.usecases.core.run_origins import vault_of_keys
+from standfast.usecases.backups.cloned_hosts import ClonedHost, find_cloned_host, forked_at
+from standfast.usecases.core.run_origins import vault_id_of_keys
 from standfast.usecases.health.disk_space import Room, rooms
 from standfast.usecases.health.incident_overview import IncidentStatus, incidents_of, zone_of
 from standfast.usecases.key_ceremonies.custodian_answers import Standing, folder_of, standings
@@ -61,7 +61,7 @@ class SetStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UntoldTrigger:
+class UnnotifiedTrigger:
     """A trigger whose last page, about something that is still open, reached nobody."""
 
     name: str
@@ -86,7 +86,7 @@ class SetAside:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unstamped:
+class UnstampedEvidence:
     """Sealed evidence that has no time stamp yet, though an authority is set."""
 
     count: int
@@ -117,12 +117,12 @@ class Status:
     verify_failed: datetime | None = None  # when, unless a newer verification found all whole
     custodians: tuple[Standing, ...] = ()  # those of whom no sign came for too long
     alarms: tuple[AlarmStatus, ...] = ()
-    untold_triggers: tuple[UntoldTrigger, ...] = ()
+    untold_triggers: tuple[UnnotifiedTrigger, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
-    unstamped: Unstamped | None = None
+    unstamped: UnstampedEvidence | None = None
     little_room: tuple[Room, ...] = ()  # the disks under the ledger and the state that lack room
     time_zone: str = "UTC"  # that of the people who read it
-    twin: Twin | None = None  # another machine that backs up under this host's name
+    twin: ClonedHost | None = None  # another machine that backs up under this host's name
     forked_at: datetime | None = None  # the vault then had a point that this machine had not made
     misconfigured: str = ""  # why the other commands refuse the configuration
     vault: str = ""  # where it is, as people write it
@@ -233,7 +233,7 @@ def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
     url, password, sets = _needed(raw, folder) or _by_schema(config_file, env)
     own = _origin(raw, folder)
     seen = glance(url, password, now, own)
-    twin = twin_of(seen.backups, own, now)
+    twin = find_cloned_host(seen.backups, own, now)
     return Status(
         at=now,
         sets=tuple(_set_status(name, seen) for name in sets),
@@ -307,11 +307,11 @@ def _origin(raw: Mapping[str, Any], folder: Path) -> Origin:
     return Origin(
         host=str(backup.get("writer", "host-1")),
         machine=host_name(),
-        vault=vault_of_keys(host, folder / Path(str(keeper or "keys/keeper.json")).expanduser()),
+        vault=vault_id_of_keys(host, folder / Path(str(keeper or "keys/keeper.json")).expanduser()),
     )
 
 
-def _untold_triggers(seen: Glance) -> Iterator[UntoldTrigger]:
+def _untold_triggers(seen: LedgerOverview) -> Iterator[UnnotifiedTrigger]:
     """Give the triggers whose newest page reached nobody, while what it told of may be open.
 
     What one brought to a stopped incident may have been opened by anybody.
@@ -324,10 +324,10 @@ def _untold_triggers(seen: Glance) -> Iterator[UntoldTrigger]:
     for name in names:
         failed = pages.get((name, "failed"))
         if failed and _is_newer(failed, pages.get((name, "raised"))):
-            yield UntoldTrigger(name=name, since=failed.started_at)
+            yield UnnotifiedTrigger(name=name, since=failed.started_at)
 
 
-def _verify_failed(seen: Glance) -> datetime | None:
+def _verify_failed(seen: LedgerOverview) -> datetime | None:
     runs = {
         run.state: run
         for run in seen.last_runs
@@ -352,7 +352,7 @@ def _send_log(raw: Mapping[str, Any], folder: Path) -> Path | None:
     return folder / send_log
 
 
-def _unstamped(raw: Mapping[str, Any], folder: Path) -> Unstamped | None:
+def _unstamped(raw: Mapping[str, Any], folder: Path) -> UnstampedEvidence | None:
     """Find sealed folders without a stamp, where an authority is set; None for none to be seen."""
     custody = raw.get("custody", {})
     if not isinstance(custody, dict) or "timestamp" not in custody:
@@ -369,7 +369,7 @@ def _unstamped(raw: Mapping[str, Any], folder: Path) -> Unstamped | None:
         since, first = min((one.stat().st_mtime, one) for one in left)
     except OSError:
         return None  # whoever owns it is told
-    return Unstamped(
+    return UnstampedEvidence(
         count=len(left),
         incident=first.parents[2].name,
         since=datetime.fromtimestamp(since, UTC),
@@ -427,7 +427,7 @@ def _by_schema(config_file: Path, env: Mapping[str, str]) -> tuple[str, str | No
     return config.ledger.url, password, list(config.backup.sets)
 
 
-def _set_status(name: str, seen: Glance) -> SetStatus:
+def _set_status(name: str, seen: LedgerOverview) -> SetStatus:
     backups = {
         run.state: run
         for run in seen.last_runs

@@ -18,7 +18,7 @@ from standfast.usecases.triggers.message_intake import (
     obstacles,
     triggers_of,
 )
-from standfast.usecases.triggers.on_call_pages import why_untold
+from standfast.usecases.triggers.on_call_pages import notification_obstacle
 
 
 def _triggers(ground: Ground) -> Iterator[Check]:
@@ -36,7 +36,7 @@ def _triggers(ground: Ground) -> Iterator[Check]:
             yield warn(
                 "triggers", f"{name}: there is no {trigger.file} yet", "see that Suricata writes it"
             )
-        why = why_untold(ground.ledger, ground.outside, trigger) if ground.ledger else ""
+        why = notification_obstacle(ground.ledger, ground.outside, trigger) if ground.ledger else ""
         if why:
             yield warn(
                 "triggers",

@@ -21,10 +21,14 @@ from standfast.usecases.alarms.notification import Alarm, damaged, jumped, stale
 from standfast.usecases.alarms.recovery_point_age import Freshness, freshness
 from standfast.usecases.backups.backup_run import newest_jumps, set_age
 from standfast.usecases.backups.maintenance_schedule import lateness
-from standfast.usecases.backups.outcomes import SetAge
-from standfast.usecases.backups.verification import are_locks_wrong, is_vault_damaged, verifications
-from standfast.usecases.core.installation import Place
-from standfast.usecases.core.run_record import bury_dead_runs
+from standfast.usecases.backups.outcomes import BackupAge
+from standfast.usecases.backups.verification import (
+    are_retention_locks_wrong,
+    is_vault_damaged,
+    verifications,
+)
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_record import mark_dead_runs_failed
 from standfast.usecases.deadlines.reminders import reminders
 from standfast.usecases.drills.restore_drill import destroy_leftovers
 from standfast.usecases.incidents.lifecycle import advance, has_work
@@ -33,8 +37,8 @@ from standfast.usecases.incidents.lifecycle import advance, has_work
 GRACE = timedelta(hours=1)
 _BEATS_WAIT = timedelta(hours=1)  # for a signature; what else happens is signed at the next watch
 
-CarryOn = Callable[[Place, str, str], object]
-Tell = Callable[[Place, Alarm, str], bool]
+ResumeFunction = Callable[[Installation, str, str], object]
+Tell = Callable[[Installation, Alarm, str], bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +47,7 @@ class WatchOutcome:
 
     carried_on: tuple[str, ...]  # incidents
     died: tuple[tuple[str, str], ...]  # kind and set of each run whose process had died
-    sets: tuple[SetAge, ...]
+    sets: tuple[BackupAge, ...]
     troubles: tuple[str, ...]
     head: int  # the audit event that the newest signed head covers
     fresh: tuple[Freshness, ...] = ()
@@ -80,7 +84,10 @@ class WatchOutcome:
 
 
 def keep_watch(
-    place: Place, way: str, carry_on: CarryOn = advance, ring: Tell | None = None
+    installation: Installation,
+    way: str,
+    carry_on: ResumeFunction = advance,
+    ring: Tell | None = None,
 ) -> WatchOutcome:
     """Look at everything once; safe at any time, by any number of watchers.
 
@@ -89,25 +96,25 @@ def keep_watch(
     it they are told here and now, which takes as long as the mail server takes.
     """
     ring = ring or tell
-    carried_on, troubles = resume_incidents(place, way, carry_on)
-    died = bury_dead_runs(place, {"drill": destroy_leftovers})
-    sets: list[SetAge] = []
+    carried_on, troubles = resume_incidents(installation, way, carry_on)
+    died = mark_dead_runs_failed(installation, {"drill": destroy_leftovers})
+    sets: list[BackupAge] = []
     fresh: list[Freshness] = []
-    for name in place.config.backup.sets:
+    for name in installation.config.backup.sets:
         try:
-            sets.append(set_age(place, name, grace=GRACE))
-            fresh.append(freshness(place, name))
+            sets.append(set_age(installation, name, grace=GRACE))
+            fresh.append(freshness(installation, name))
         except ConfigurationError as error:
             troubles.append(f"set {name}: {error}")
     told: list[Alarm] = []
     late: list[Alarm] = []
     try:
-        late += lateness(place)
+        late += lateness(installation)
     except ConfigurationError as error:
         troubles.append(str(error))
-    for alarm in (*_alarms(place, fresh), *late):
+    for alarm in (*_alarms(installation, fresh), *late):
         try:
-            told += [alarm] if ring(place, alarm, way) else []
+            told += [alarm] if ring(installation, alarm, way) else []
         except StandfastError as error:
             troubles.append(f"alarm {alarm.subject}: {error}")
     return WatchOutcome(
@@ -117,31 +124,31 @@ def keep_watch(
         fresh=tuple(fresh),
         told=tuple(told),
         troubles=tuple(troubles),
-        head=place.ledger.audit.sign_head(place.clock(), beats_wait=_BEATS_WAIT),
+        head=installation.ledger.audit.sign_head(installation.clock(), beats_wait=_BEATS_WAIT),
     )
 
 
-def _alarms(place: Place, fresh: Sequence[Freshness]) -> Iterator[Alarm]:
+def _alarms(installation: Installation, fresh: Sequence[Freshness]) -> Iterator[Alarm]:
     yield from map(stale, fresh)
-    for name in place.config.backup.sets:
-        found = newest_jumps(place, name)
+    for name in installation.config.backup.sets:
+        found = newest_jumps(installation, name)
         if found is not None:
             yield jumped(name, *found)
-    yield damaged(is_damaged=is_vault_damaged(place))
-    yield unlocked(is_unlocked=are_locks_wrong(verifications(place)))
-    yield from reminders(place)
+    yield damaged(is_damaged=is_vault_damaged(installation))
+    yield unlocked(is_unlocked=are_retention_locks_wrong(verifications(installation)))
+    yield from reminders(installation)
 
 
 def resume_incidents(
-    place: Place, way: str, carry_on: CarryOn = advance
+    installation: Installation, way: str, carry_on: ResumeFunction = advance
 ) -> tuple[list[str], list[str]]:
     """Carry on every open incident that has work and no live runner; give those, and troubles."""
     carried_on: list[str] = []
     troubles: list[str] = []
-    for incident in place.ledger.incidents.all(only_open=True):
+    for incident in installation.ledger.incidents.all(only_open=True):
         try:
-            if needs_runner(place, incident.id):
-                carry_on(place, incident.id, way)
+            if needs_runner(installation, incident.id):
+                carry_on(installation, incident.id, way)
                 carried_on.append(incident.id)
         except StandfastError as error:
             troubles.append(f"{incident.id}: {error}")
@@ -151,7 +158,7 @@ def resume_incidents(
     return carried_on, troubles
 
 
-def needs_runner(place: Place, incident_id: str) -> bool:
+def needs_runner(installation: Installation, incident_id: str) -> bool:
     """Has this incident work, and nobody alive who does it?"""
-    is_alone = not place.ledger.runners.alive(incident_id, place.clock())
-    return is_alone and has_work(place, incident_id)
+    is_alone = not installation.ledger.runners.alive(incident_id, installation.clock())
+    return is_alone and has_work(installation, incident_id)

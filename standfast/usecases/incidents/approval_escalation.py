@@ -28,7 +28,7 @@ from standfast.playbook.engine import Ask, Escalate
 from standfast.playbook.model import Approval
 from standfast.playbook.run_state import State, StepView
 from standfast.usecases.core.incident_visibility import accounts_named, written
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.approval_request_message import page, target_of
 
 _OF_AN_UNDO = Approval(count=1)  # which no playbook describes
@@ -43,20 +43,20 @@ class Rung:
     why: str = ""  # what is wanted of them
 
 
-def ask(place: Place, state: State, outside: Outside, move: Ask) -> None:
+def ask(installation: Installation, state: State, outside: Outside, move: Ask) -> None:
     """Page who may approve; where nobody can be reached, those who come next are due at once."""
     try:
-        asked = place.ledger.steps.question(state.incident, move.step)
+        asked = installation.ledger.steps.question(state.incident, move.step)
     except UsageError:
         return  # somebody decided since the state was read: nobody needs to be woken
     roles = asked.roles or _roles_of_quiet(state)
-    first = _fit(place, state, asked, place.ledger.people.all(roles), roles)
-    found = _pages(place, state, outside, asked, Rung(people=first))
-    now = place.clock()
-    reached = {target_of(one) for one in first} | _paged(place, asked)
+    first = _fit(installation, state, asked, installation.ledger.people.all(roles), roles)
+    found = _pages(installation, state, outside, asked, Rung(people=first))
+    now = installation.clock()
+    reached = {target_of(one) for one in first} | _paged(installation, asked)
     after = _patience(state, move.step) if found else timedelta()
-    is_last = next(_rungs(place, state, asked, reached), None) is None
-    place.ledger.steps.ask(
+    is_last = next(_rungs(installation, state, asked, reached), None) is None
+    installation.ledger.steps.ask(
         state.incident,
         move.step,
         move.round,
@@ -66,21 +66,21 @@ def ask(place: Place, state: State, outside: Outside, move: Ask) -> None:
     )
 
 
-def escalate(place: Place, state: State, outside: Outside, move: Escalate) -> None:
+def escalate(installation: Installation, state: State, outside: Outside, move: Escalate) -> None:
     """Page the people of the next rung that has anybody who was not paged yet."""
     try:
-        asked = place.ledger.steps.question(state.incident, move.step)
+        asked = installation.ledger.steps.question(state.incident, move.step)
     except UsageError:
         return
     rung, pages = Rung(people=()), list[Draft]()
-    after = _paged(place, asked)
-    for rung in _rungs(place, state, asked, after):
+    after = _paged(installation, asked)
+    for rung in _rungs(installation, state, asked, after):
         after |= {target_of(one) for one in rung.people}
-        if pages := _pages(place, state, outside, asked, rung):
+        if pages := _pages(installation, state, outside, asked, rung):
             break  # one whose people cannot be written to is no rung to stay on
-    is_last = next(_rungs(place, state, asked, after), None) is None
-    now = place.clock()
-    place.ledger.steps.escalate(
+    is_last = next(_rungs(installation, state, asked, after), None) is None
+    now = installation.clock()
+    installation.ledger.steps.escalate(
         state.incident,
         move.step,
         move.round,
@@ -92,12 +92,12 @@ def escalate(place: Place, state: State, outside: Outside, move: Escalate) -> No
     )
 
 
-def everybody_else(place: Place, state: State) -> tuple[Person, ...]:
+def remaining_approvers(installation: Installation, state: State) -> tuple[Person, ...]:
     """Return whom to notify of a broken glass: everybody who may object, the targets included.
 
     Of a quiet incident, those whom it names a role for, and whom it is not about.
     """
-    people = place.ledger.people.all(_roles_of_quiet(state))
+    people = installation.ledger.people.all(_roles_of_quiet(state))
     if not state.playbook.is_quiet:
         return tuple(people)
     about = accounts_named(state.playbook, state.inputs)
@@ -109,16 +109,18 @@ def ladder(config: Config) -> Sequence[str]:
     return config.approvals.ladder
 
 
-def _rungs(place: Place, state: State, asked: Question, reached: set[str]) -> Iterator[Rung]:
+def _rungs(
+    installation: Installation, state: State, asked: Question, reached: set[str]
+) -> Iterator[Rung]:
     """Give the rungs that have anybody who is not `reached`, with only those."""
     if state.playbook.is_quiet:
         return
-    for name in ladder(place.config):
-        people = _fit(place, state, asked, place.ledger.people.all([name]), [name])
+    for name in ladder(installation.config):
+        people = _fit(installation, state, asked, installation.ledger.people.all([name]), [name])
         if new := _new(people, reached):
             yield Rung(people=new, may_also=(name,), why="Nobody has answered yet, so you may.")
     who = f" with the role {' or '.join(asked.roles)}" if asked.roles else ""
-    others = _fit(place, state, asked, place.ledger.people.all(), ())
+    others = _fit(installation, state, asked, installation.ledger.people.all(), ())
     if new := _new(others, reached):
         yield Rung(people=new, why=f"Nobody has answered. Please reach somebody{who}.")
 
@@ -128,13 +130,17 @@ def _new(people: Sequence[Person], reached: set[str]) -> tuple[Person, ...]:
 
 
 def _fit(
-    place: Place, state: State, asked: Question, people: Sequence[Person], roles: Sequence[str]
+    installation: Installation,
+    state: State,
+    asked: Question,
+    people: Sequence[Person],
+    roles: Sequence[str],
 ) -> tuple[Person, ...]:
     """Leave out whose approval would not count, and whom the incident is about.
 
     The latter also while no effect of theirs is planned yet: evidence comes before the lock.
     """
-    objection, now = place.ledger.steps.objection, place.clock()
+    objection, now = installation.ledger.steps.objection, installation.clock()
     about = accounts_named(state.playbook, state.inputs)
     fit = [one for one in people if not objection(asked.incident, one.name, roles, now)]
     apart = [one for one in fit if not about & written(one.accounts)]
@@ -142,13 +148,13 @@ def _fit(
     return tuple(apart or ([] if state.playbook.is_quiet else fit))
 
 
-def _paged(place: Place, asked: Question) -> set[str]:
-    rows = place.ledger.effects.pages(asked.incident, asked.step, asked.round)
+def _paged(installation: Installation, asked: Question) -> set[str]:
+    rows = installation.ledger.effects.pages(asked.incident, asked.step, asked.round)
     return {row.target for row in rows}
 
 
 def _pages(
-    place: Place, state: State, outside: Outside, asked: Question, rung: Rung
+    installation: Installation, state: State, outside: Outside, asked: Question, rung: Rung
 ) -> list[Draft]:
     found: list[Draft] = []
     count = _view(state, asked.step).counts.total
@@ -156,7 +162,7 @@ def _pages(
         # One approver who cannot be written to keeps nobody else from being woken. That the ledger
         # is away is another matter: then nobody was asked, and the next look asks.
         with suppress(ConfigurationError, Refused):
-            found.append(page(place, state, outside, asked, one, count=count, why=rung.why))
+            found.append(page(installation, state, outside, asked, one, count=count, why=rung.why))
     return found
 
 

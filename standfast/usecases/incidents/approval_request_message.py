@@ -10,7 +10,7 @@ from standfast.notices.template_renderer import prepare
 from standfast.playbook.run_state import State
 from standfast.playbook.status.next_step import SHOWN
 from standfast.records import Mode
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.step_expansion import is_irreversible
 from standfast.usecases.notices.recipient_targets import MAIL
 
@@ -23,7 +23,7 @@ def target_of(person: Person) -> str:
 
 
 def page(
-    place: Place,
+    installation: Installation,
     state: State,
     outside: Outside,
     asked: Question,
@@ -38,7 +38,7 @@ def page(
     """
     step = next((step for step in state.playbook.steps if step.name == asked.step), None)
     what = step.title if step else "Give accounts back what they had before"
-    organisation = place.config.organisation
+    organisation = installation.config.organisation
     prepared = prepare(
         outside.templates[_TEMPLATE],
         {
@@ -46,13 +46,13 @@ def page(
             "contact_line": organisation.contact_line,
             "incident_id": state.incident,
             "step": step.title if step else asked.step,
-            "requested_by": place.ledger.incidents.get(state.incident).opened_by,
+            "requested_by": installation.ledger.incidents.get(state.incident).opened_by,
             "what_is_asked": f"{what}. {why}" if why else what,
             "people_count": count,
             "digest": asked.digest,
             "command": f"standfast incident approve {state.incident} {asked.step} "
             f"--digest {asked.digest[:SHOWN]} --as {person.name}",
-            "has_console": place.config.serve.console is not None,
+            "has_console": installation.config.serve.console is not None,
             "is_irreversible": bool(step and is_irreversible(step)),
         },
         banner=outside.mode is Mode.EXERCISE,

@@ -22,7 +22,7 @@ from standfast.config import Config
 from standfast.ledger import Ledger
 from standfast.ledger.effects.effect_conditions import LOCKS
 from standfast.ledger.effects.effect_store import Draft
-from standfast.ledger.effects.recent_locks import KEEPS_OUT, LockedLately
+from standfast.ledger.effects.recent_locks import KEEPS_OUT, RecentLocks
 from standfast.ledger.people.enrolment import Person
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.plurals import counted
@@ -30,14 +30,14 @@ from standfast.records import EffectState, Json, Mode
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptOut:
+class LockedAccounts:
     """Accounts that are kept out already and count: by directory, each by its handle."""
 
     handles: Mapping[str, Set[str]] = field(default_factory=dict)
     handle_of: Callable[[str], str] = str  # gives the handle of a target
 
 
-NOBODY = KeptOut()
+NOBODY = LockedAccounts()
 
 
 def locked_today(
@@ -47,7 +47,7 @@ def locked_today(
     config: Config,
     *,
     beside: tuple[str, str] | None = None,
-) -> LockedLately:
+) -> RecentLocks:
     """Give what the last day's steps lock without having asked, but for those of one step.
 
     `beside` is that step: its incident and its name.
@@ -56,13 +56,13 @@ def locked_today(
     return ledger.effects.locked_lately(began, mode, called=[*_systems(config)], beside=beside)
 
 
-def by_directory(locked: LockedLately, ledger: Ledger, config: Config) -> KeptOut:
+def by_directory(locked: RecentLocks, ledger: Ledger, config: Config) -> LockedAccounts:
     """Give them by directory, and by the systems whose accounts calls lock."""
     systems = _systems(config)
     found: dict[str, set[str]] = {}
     for name, handles in locked.by_connector.items():
         found.setdefault(systems.get(name, name), set()).update(handles)
-    return KeptOut(
+    return LockedAccounts(
         handles=found, handle_of=lambda target: ledger.vault.handle(INSTALLATION, target)
     )
 
@@ -90,7 +90,7 @@ def _systems(config: Config) -> dict[str, str]:
     }
 
 
-def over_limit(drafts: Sequence[Draft], locked: KeptOut, config: Config) -> str:
+def over_limit(drafts: Sequence[Draft], locked: LockedAccounts, config: Config) -> str:
     """Say which limit locking these would go over, beside what is `locked` already; or nothing."""
     limits, new = config.limits, _kept_out(drafts, config)
     if not new:
@@ -106,7 +106,7 @@ def over_limit(drafts: Sequence[Draft], locked: KeptOut, config: Config) -> str:
     return ""
 
 
-def with_planned(locked: KeptOut, drafts: Sequence[Draft], config: Config) -> KeptOut:
+def with_planned(locked: LockedAccounts, drafts: Sequence[Draft], config: Config) -> LockedAccounts:
     """Give what is `locked` once a step that asks nobody has carried these out too."""
     both = {name: set(handles) for name, handles in locked.handles.items()}
     for name, targets in _kept_out(drafts, config).items():

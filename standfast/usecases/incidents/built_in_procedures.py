@@ -20,21 +20,21 @@ from standfast.errors import StandfastError, UsageError
 from standfast.records import EffectState, JsonObject, Limits, Order, Result, moment, timestamp
 
 if TYPE_CHECKING:
-    from standfast.usecases.core.installation import Place
+    from standfast.usecases.core.installation import Installation
 
 KEEPER, REVIEW, DRILL, PREVIEW, LEDGER = "keeper", "review", "drill", "preview", "ledger"
 
 
-def own_acts(
-    place: "Place", incident_id: str, author: str
+def built_in_procedures(
+    installation: "Installation", incident_id: str, author: str
 ) -> Mapping[str, Callable[[], Procedure]]:
     """Give how each act of our own is built; `author` is who answers for facts."""
     return {
-        KEEPER: lambda: _Protecting(place, incident_id),
-        REVIEW: lambda: _Reviewing(place, incident_id),
-        DRILL: lambda: _GoingBack(place),
+        KEEPER: lambda: _Protecting(installation, incident_id),
+        REVIEW: lambda: _Reviewing(installation, incident_id),
+        DRILL: lambda: _GoingBack(installation),
         PREVIEW: lambda: _Preparing(),
-        LEDGER: lambda: _Recording(place, incident_id, author),
+        LEDGER: lambda: _Recording(installation, incident_id, author),
     }
 
 
@@ -70,23 +70,23 @@ class _Protecting(_OwnAct):
     can_undo = True
     changes_nothing = False
 
-    def __init__(self, place: "Place", incident_id: str) -> None:
+    def __init__(self, installation: "Installation", incident_id: str) -> None:
         super().__init__(KEEPER)
-        self._place = place
+        self._installation = installation
         self._incident = incident_id
 
     def _is_in_effect(self, order: Order) -> bool:
         from standfast.usecases.backups.retention_holds import stands
 
-        return stands(self._place, self._incident)
+        return stands(self._installation, self._incident)
 
     def _done(self, order: Order) -> Result:
         from standfast.usecases.backups.retention import keep
-        from standfast.usecases.backups.retention_holds import put_hold
+        from standfast.usecases.backups.retention_holds import create_hold
 
-        put_hold(self._place, self._incident)
+        create_hold(self._installation, self._incident)
         try:
-            outcome = keep(self._place)
+            outcome = keep(self._installation)
         except StandfastError as error:
             # The hold stands, and that is what was asked; locks are extended by every later run.
             return Result(
@@ -106,16 +106,16 @@ class _Protecting(_OwnAct):
     def _undo(self, order: Order) -> Result:
         from standfast.usecases.backups.retention_holds import release_hold
 
-        release_hold(self._place, self._incident)
+        release_hold(self._installation, self._incident)
         return Result(target=order.target, state=EffectState.DONE)
 
 
 class _Reviewing(_OwnAct):
     """Looks through the incident's frozen folders, and keeps the timeline beside them."""
 
-    def __init__(self, place: "Place", incident_id: str) -> None:
+    def __init__(self, installation: "Installation", incident_id: str) -> None:
         super().__init__(REVIEW)
-        self._place = place
+        self._installation = installation
         self._incident = incident_id
 
     def fit(self, details: JsonObject) -> None:
@@ -124,10 +124,10 @@ class _Reviewing(_OwnAct):
         wanted_of(_texts(details, "indicators"), _texts(details, "accounts"))
 
     def _done(self, order: Order) -> Result:
-        from standfast.usecases.evidence.review import review_frozen
+        from standfast.usecases.evidence.review import review_evidence
 
-        reviewed = review_frozen(
-            self._place,
+        reviewed = review_evidence(
+            self._installation,
             self._incident,
             order.token,
             _texts(order.details, "indicators"),
@@ -147,9 +147,9 @@ class _GoingBack(_OwnAct):
 
     limits = Limits(batch=1, workers=1, timeout_seconds=86_400.0, is_local=True)
 
-    def __init__(self, place: "Place") -> None:
+    def __init__(self, installation: "Installation") -> None:
         super().__init__(DRILL)
-        self._place = place
+        self._installation = installation
 
     def fit(self, details: JsonObject) -> None:
         from standfast.evidence.indicator_search import read_indicators
@@ -161,7 +161,7 @@ class _GoingBack(_OwnAct):
         from standfast.usecases.drills.clean_point_search import last_clean_point
 
         wanted = read_indicators(_texts(order.details, "indicators"))
-        found = last_clean_point(self._place, order.target, wanted, order.token)
+        found = last_clean_point(self._installation, order.target, wanted, order.token)
         return Result(
             target=order.target,
             state=EffectState.DONE if found.point else EffectState.FAILED,
@@ -193,9 +193,9 @@ class _Recording(_OwnAct):
     whenever a runner came to carry it out; where it needs none, from the incident's opening.
     """
 
-    def __init__(self, place: "Place", incident_id: str, author: str) -> None:
+    def __init__(self, installation: "Installation", incident_id: str, author: str) -> None:
         super().__init__(LEDGER)
-        self._place = place
+        self._installation = installation
         self._incident = incident_id
         self._author = author
 
@@ -206,9 +206,9 @@ class _Recording(_OwnAct):
     def _done(self, order: Order) -> Result:
         from standfast.ledger.incidents.incident_facts import Statement
 
-        now, details = self._place.clock(), order.details
+        now, details = self._installation.clock(), order.details
         name, given = str(details["fact"]), details.get("at")
-        known = self._place.ledger.facts.of(self._incident).latest(FactKind.TIME, name)
+        known = self._installation.ledger.facts.of(self._incident).latest(FactKind.TIME, name)
         if known is not None and given is None:
             # Without a time of its own it moves no clock that runs already.
             return self._stated(order, known.at or now, is_news=False)
@@ -216,11 +216,13 @@ class _Recording(_OwnAct):
         statement = Statement(
             kind=FactKind.TIME, name=name, at=at, reference=str(details.get("note") or "")
         )
-        is_news = self._place.ledger.facts.state(self._incident, statement, self._author, now)
+        is_news = self._installation.ledger.facts.state(
+            self._incident, statement, self._author, now
+        )
         return self._stated(order, at, is_news=is_news)
 
     def _known_since(self, steps: Sequence[str]) -> datetime:
-        ledger = self._place.ledger
+        ledger = self._installation.ledger
         times: dict[str, dict[str, datetime]] = {"step.answered": {}, "step.finished": {}}
         for event in ledger.timeline(self._incident) if steps else ():
             times.get(event.action, {})[str(event.detail.get("step"))] = event.at

@@ -37,7 +37,7 @@ _PART = 65536
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class OpenRequest:
     """The incident that a command wants opened."""
 
     message: str  # 32 hexadecimal digits, drawn by the command
@@ -49,7 +49,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenedThere:
+class OpenResponse:
     """What a `serve` answered."""
 
     incident: str
@@ -64,7 +64,7 @@ class Door:
     configuration: str  # its fingerprint
 
 
-def door_of(config_file: Path) -> Door | None:
+def control_socket_of(config_file: Path) -> Door | None:
     """Give the door of the `serve` of this place; None where none was opened."""
     config = load(config_file)
     home = config.serve.prefect_home
@@ -81,8 +81,8 @@ def socket_of(home: Path) -> Path:
 
 
 def ask(
-    home: Path, wanted: Wanted, *, seconds: float = ANSWERS_WITHIN_SECONDS
-) -> OpenedThere | None:
+    home: Path, wanted: OpenRequest, *, seconds: float = ANSWERS_WITHIN_SECONDS
+) -> OpenResponse | None:
     """Let the `serve` whose folder this is open an incident; None when it does not say it did."""
     deadline = time.monotonic() + seconds
     said: dict[str, Json] = {
@@ -102,16 +102,16 @@ def ask(
             door.connect(where)
             door.sendall(json.dumps(said).encode() + b"\n")
             answer = json.loads(line_of(door, deadline))
-            return OpenedThere(incident=answer["incident"], has_joined=answer["has_joined"])
+            return OpenResponse(incident=answer["incident"], has_joined=answer["has_joined"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def wanted_of(line: bytes) -> Wanted:
+def wanted_of(line: bytes) -> OpenRequest:
     """Read what a command said; ValueError when it is nothing of ours."""
     try:
         said = json.loads(line)
-        wanted = Wanted(**said)
+        wanted = OpenRequest(**said)
     except (TypeError, RecursionError):
         raise ValueError("not a message of a command") from None
     texts = (

@@ -24,19 +24,19 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from standfast.adapters.factory import Outside
-from standfast.adapters.factory.settings_digest import adapter_settings
+from standfast.adapters.factory.settings_digest import adapter_settings_digests
 from standfast.errors import ConfigurationError, UsageError
 from standfast.ledger.approvals.two_person_rule import folded
 from standfast.ledger.effects.effect_store import Draft, EffectRow
 from standfast.ledger.incidents.incident_store import Expansion, IncidentRow
-from standfast.ledger.incidents.stop_and_resume import take_over
+from standfast.ledger.incidents.stop_and_resume import take_over_paused_undo
 from standfast.playbook.action_catalogue import CATALOGUE
 from standfast.plurals import counted
 from standfast.records import EffectState, JsonObject, Mode, Proof, StepState
-from standfast.suggestions import there_are
-from standfast.usecases.core.installation import Place
+from standfast.suggestions import known_names_hint
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import refuse_closed
-from standfast.usecases.incidents.lifecycle_permission import entitled
+from standfast.usecases.incidents.lifecycle_permission import authorise_lifecycle_change
 
 _LOCK = "accounts.lock"
 _PROOFS = "accounts.prove_locked"
@@ -76,7 +76,7 @@ class UndoPlan:
 
 
 def plan_undo(
-    place: Place,
+    installation: Installation,
     incident_id: str,
     *,
     step: str | None = None,
@@ -84,12 +84,12 @@ def plan_undo(
     requested_by: str | None = None,
 ) -> UndoPlan:
     """Say what an undo would do now, changing nothing."""
-    name = place.ledger.incidents.next_undo(incident_id)
-    return _planned(place, incident_id, name, step, targets, requested_by)[0]
+    name = installation.ledger.incidents.next_undo(incident_id)
+    return _planned(installation, incident_id, name, step, targets, requested_by)[0]
 
 
 def undo(
-    place: Place,
+    installation: Installation,
     incident_id: str,
     *,
     step: str | None = None,
@@ -101,32 +101,34 @@ def undo(
     `requested_by` is the name of a person who signed in to ask for it; see `entitlement`. Asked for
     by several at once, each act is undone once.
     """
-    refuse_closed(place, incident_id, then="undo what it did")
-    who = entitled(place, incident_id, requested_by)
-    core = place.ledger.core
+    refuse_closed(installation, incident_id, then="undo what it did")
+    who = authorise_lifecycle_change(installation, incident_id, requested_by)
+    core = installation.ledger.core
     while True:
         # The name before the locks: whoever plans an undo after this look takes the name, and then
         # the locks are looked at again.
-        name = place.ledger.incidents.next_undo(incident_id)
-        plan, drafts, paused = _planned(place, incident_id, name, step, targets, requested_by)
+        name = installation.ledger.incidents.next_undo(incident_id)
+        plan, drafts, paused = _planned(
+            installation, incident_id, name, step, targets, requested_by
+        )
         if not drafts:
             return plan
         expansion = Expansion(
             drafts=drafts,
             needs_approvals=plan.needs_approvals,
-            settings=partial(adapter_settings, place.config),
+            settings=partial(adapter_settings_digests, installation.config),
             reason=_why_approved(plan),
         )
-        now = place.clock()
+        now = installation.clock()
         why = f"stopped; {name} was asked for instead"
-        if paused and not take_over(core, incident_id, paused, why, who, now):
+        if paused and not take_over_paused_undo(core, incident_id, paused, why, who, now):
             continue  # one of them was begun since: the incident was resumed
-        if place.ledger.steps.expand(incident_id, name, 1, expansion, who, now):
+        if installation.ledger.steps.expand(incident_id, name, 1, expansion, who, now):
             return plan
 
 
 def _planned(
-    place: Place,
+    installation: Installation,
     incident_id: str,
     name: str,
     step: str | None,
@@ -134,10 +136,10 @@ def _planned(
     requested_by: str | None,
 ) -> tuple[UndoPlan, tuple[Draft, ...], list[EffectRow]]:
     """Return the undo step of this name, its effects, and those of paused undos it replaces."""
-    incident = place.ledger.incidents.get(incident_id)
-    refuse_closed(place, incident_id, then="undo what it did")
-    rows = place.ledger.effects.of_incident(incident_id)
-    state = place.ledger.incidents.state(incident_id)
+    incident = installation.ledger.incidents.get(incident_id)
+    refuse_closed(installation, incident_id, then="undo what it did")
+    rows = installation.ledger.effects.of_incident(incident_id)
+    state = installation.ledger.incidents.state(incident_id)
     refused = {view.step for view in state.extra if view.state is StepState.REFUSED}
     running = {
         view.step
@@ -149,13 +151,13 @@ def _planned(
     waiting = {row.token for row in waits}
     others = [row for row in rows if row.token not in waiting]
     acts = _undoable(others, refused, running, step, targets)
-    holders = place.ledger.effects.holders(acts)
+    holders = installation.ledger.effects.holders(acts)
     proven = _proof_by_handle(rows)
     drafts: list[Draft] = []
     kept: list[str] = []
     lacking: list[ConfigurationError] = []
     unproven = 0
-    with closing(place.outside(incident)) as outside:
+    with closing(installation.outside(incident)) as outside:
         for row in acts:
             reason = _reason_to_keep(row, holders.get(row.handle))
             try:
@@ -237,7 +239,7 @@ def _undoable(
         and step in (None, row.step)
     ]
     if step is not None and step not in {row.step for row in rows}:
-        known = there_are(step, {row.step for row in rows if row.verb in _UNDO_OF})
+        known = known_names_hint(step, {row.step for row in rows if row.verb in _UNDO_OF})
         raise UsageError(f"step {step!r} touched nothing that can be undone; {known}")
     if not targets:
         return acts

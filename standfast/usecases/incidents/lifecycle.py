@@ -19,7 +19,7 @@ from standfast.adapters.factory import Outside
 from standfast.deadlines.incident_facts import Facts
 from standfast.errors import Refused, StandfastError
 from standfast.ledger.effects.effect_store import Draft, Work, effect_token, scope_of
-from standfast.ledger.effects.recent_locks import LockedMeanwhile
+from standfast.ledger.effects.recent_locks import RecentLocksChanged
 from standfast.ledger.incidents.incident_store import Expansion
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.runs.run_store import LEASE
@@ -40,12 +40,12 @@ from standfast.playbook.parser.input_values import load_inputs
 from standfast.playbook.run_state import State
 from standfast.playbook.status.next_step import standing
 from standfast.records import Mode, StepState
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import refuse_blocked
 from standfast.usecases.incidents.approval_escalation import ask, escalate
 from standfast.usecases.incidents.blast_radius import by_directory, keeps_out, locked_today
 from standfast.usecases.incidents.effect_queues import Lanes
-from standfast.usecases.incidents.lifecycle_permission import entitled
+from standfast.usecases.incidents.lifecycle_permission import authorise_lifecycle_change
 from standfast.usecases.incidents.outcome import Outcome, gravest
 from standfast.usecases.incidents.runner_waiting import is_soon, is_worth_waiting, longest_wait
 from standfast.usecases.incidents.step_expansion import expand
@@ -69,7 +69,7 @@ class Opened:
 
 
 def open_incident(
-    place: Place,
+    installation: Installation,
     scenario: str,
     inputs: Mapping[str, str | list[str]],
     *,
@@ -86,36 +86,36 @@ def open_incident(
     it, and gives the same incident whenever it comes again. Refused where the playbook's text is
     not `as_read`, when that is given.
     """
-    playbook = library.find(place.config, scenario, is_rehearsed=mode is Mode.EXERCISE)
+    playbook = library.find(installation.config, scenario, is_rehearsed=mode is Mode.EXERCISE)
     if as_read not in (None, playbook.source):
         raise Refused(
             f"the playbook {scenario} was edited at this moment; nothing was done; run the same "
             "command again"
         )
     typed = load_inputs(playbook, inputs)
-    incident_id, has_joined = place.ledger.incidents.open(
+    incident_id, has_joined = installation.ledger.incidents.open(
         scenario=scenario,
         mode=mode,
         playbook=playbook.source,
-        connectors=library.adapters(place.config),
+        connectors=library.adapters(installation.config),
         inputs=typed,
-        opened_by=opened_by or place.actor,
+        opened_by=opened_by or installation.actor,
         is_signed=opened_by is not None,
         trigger=trigger,
-        now=place.clock(),
+        now=installation.clock(),
         message=message,
-        configuration=place.config.settings_digest(),
+        configuration=installation.config.settings_digest(),
     )
     lacking = 0 if message is None else message.lacking
     return Opened(
         incident=incident_id,
         has_joined=has_joined,
         lacking=lacking,
-        is_stopped=has_joined and place.ledger.incidents.is_stopped(incident_id),
+        is_stopped=has_joined and installation.ledger.incidents.is_stopped(incident_id),
     )
 
 
-def stop(place: Place, incident_id: str, *, by: str | None = None) -> None:
+def stop(installation: Installation, incident_id: str, *, by: str | None = None) -> None:
     """Stop everything that is not under way; what is, ends and is written down.
 
     `by`, here and below, is the name of a person who signed in; see `entitlement`.
@@ -123,27 +123,27 @@ def stop(place: Place, incident_id: str, *, by: str | None = None) -> None:
     A runner, this one or another, then looks up what nobody saw the end of: a stop leaves no act
     half known. `wait_until_still` does it here.
     """
-    refuse_closed(place, incident_id)
-    who = entitled(place, incident_id, by, needs_role=False)
-    place.ledger.incidents.set_halted(incident_id, True, who, place.clock())
+    refuse_closed(installation, incident_id)
+    who = authorise_lifecycle_change(installation, incident_id, by, needs_role=False)
+    installation.ledger.incidents.set_halted(incident_id, True, who, installation.clock())
 
 
-def wait_until_still(place: Place, incident_id: str) -> Outcome:
+def wait_until_still(installation: Installation, incident_id: str) -> Outcome:
     """Let what is under way in a stopped incident end, and look up what nobody saw the end of."""
-    return advance(place, incident_id, "direct")
+    return advance(installation, incident_id, "direct")
 
 
-def resume(place: Place, incident_id: str, *, by: str | None = None) -> None:
+def resume(installation: Installation, incident_id: str, *, by: str | None = None) -> None:
     """Let a stopped incident go on; one that is not stopped needs no sign-in, and is as it was."""
-    refuse_closed(place, incident_id)
-    if place.ledger.incidents.is_stopped(incident_id):
-        who = entitled(place, incident_id, by)
-        place.ledger.incidents.set_halted(incident_id, False, who, place.clock())
+    refuse_closed(installation, incident_id)
+    if installation.ledger.incidents.is_stopped(incident_id):
+        who = authorise_lifecycle_change(installation, incident_id, by)
+        installation.ledger.incidents.set_halted(incident_id, False, who, installation.clock())
 
 
-def refuse_closed(place: Place, incident_id: str, *, then: str = "") -> None:
+def refuse_closed(installation: Installation, incident_id: str, *, then: str = "") -> None:
     """Raise Refused where nothing can be said or done any more; once reopened, `then` can be."""
-    row = place.ledger.incidents.get(incident_id)
+    row = installation.ledger.incidents.get(incident_id)
     if row.is_open:
         return
     if row.mode is Mode.PLAN:  # it is not reopened
@@ -158,61 +158,67 @@ def refuse_closed(place: Place, incident_id: str, *, then: str = "") -> None:
 
 
 def close(
-    place: Place, incident_id: str, *, by: str | None = None, joined: int | None = None
+    installation: Installation,
+    incident_id: str,
+    *,
+    by: str | None = None,
+    joined: int | None = None,
 ) -> None:
     """Close an incident; refused while something is under way, or a broken glass unreviewed.
 
     With `joined`, only while no more triggers than those have joined it.
     """
-    who_closes = entitled(place, incident_id, by)
-    for step, who in place.ledger.steps.unreviewed(incident_id).items():
+    who_closes = authorise_lifecycle_change(installation, incident_id, by)
+    for step, who in installation.ledger.steps.unreviewed(incident_id).items():
         raise Refused(
             f"{who} broke the glass of step {step!r} of {incident_id}, which ran on that word "
             "alone; somebody else looks at it first: "
             f"`standfast incident approve {incident_id} {step} --as PERSON`, with --refuse where "
             "it should not have been done"
         )
-    place.ledger.incidents.close(incident_id, who_closes, place.clock(), joined=joined)
-    place.ledger.audit.sign_head(place.clock())
+    installation.ledger.incidents.close(
+        incident_id, who_closes, installation.clock(), joined=joined
+    )
+    installation.ledger.audit.sign_head(installation.clock())
 
 
-def reopen(place: Place, incident_id: str, *, by: str | None = None) -> None:
+def reopen(installation: Installation, incident_id: str, *, by: str | None = None) -> None:
     """Open a closed incident again, so that what it did can be undone or corrected."""
-    who = entitled(place, incident_id, by)
-    place.ledger.incidents.reopen(incident_id, who, place.clock())
-    place.ledger.audit.sign_head(place.clock())
+    who = authorise_lifecycle_change(installation, incident_id, by)
+    installation.ledger.incidents.reopen(incident_id, who, installation.clock())
+    installation.ledger.audit.sign_head(installation.clock())
 
 
-def look(place: Place, incident_id: str, *, is_verified: bool = True) -> Outcome:
+def look(installation: Installation, incident_id: str, *, is_verified: bool = True) -> Outcome:
     """Return the state and the standing of an incident, changing nothing."""
-    runners, now = place.ledger.runners, place.clock()
+    runners, now = installation.ledger.runners, installation.clock()
     state = replace(
-        place.ledger.incidents.state(incident_id, is_verified=is_verified),
-        time_zone=place.config.organisation.time_zone,
+        installation.ledger.incidents.state(incident_id, is_verified=is_verified),
+        time_zone=installation.config.organisation.time_zone,
         is_carried=bool(runners.alive(incident_id, now) or runners.alive(None, now)),
     )
     return Outcome(incident=incident_id, state=state, standing=standing(state))
 
 
-def has_work(place: Place, incident_id: str) -> bool:
+def has_work(installation: Installation, incident_id: str) -> bool:
     """Would a runner find something to do now, or soon?"""
-    state = place.ledger.incidents.state(incident_id)
-    now = place.clock()
-    if next_moves(state, now) or due_notices(place, state, now):
+    state = installation.ledger.incidents.state(incident_id)
+    now = installation.clock()
+    if next_moves(state, now) or due_notices(installation, state, now):
         return True
-    work = open_work(place, state, now)
+    work = open_work(installation, state, now)
     return bool(work.lanes or work.in_flight) or is_soon(work.next_due, now)
 
 
-def open_work(place: Place, state: State, now: datetime) -> Work:
+def open_work(installation: Installation, state: State, now: datetime) -> Work:
     """Return what a runner may do now: of a stopped incident undos, of any its look-ups."""
-    return place.ledger.effects.open_work(
+    return installation.ledger.effects.open_work(
         state.incident, now, only_undos=state.is_halted, only_looks=state.is_closed
     )
 
 
 def advance(
-    place: Place,
+    installation: Installation,
     incident_id: str,
     way: str,
     progress: Callable[[State], None] | None = None,
@@ -221,9 +227,9 @@ def advance(
 
     `way` says what runs this: prefect, serve or direct. `progress` is shown each state.
     """
-    ledger, clock = place.ledger, place.clock
-    outside = place.outside(ledger.incidents.get(incident_id))
-    with _runner(place, incident_id, way) as runner:
+    ledger, clock = installation.ledger, installation.clock
+    outside = installation.outside(ledger.incidents.get(incident_id))
+    with _runner(installation, incident_id, way) as runner:
         lanes = Lanes(
             ledger=ledger, outside=outside, incident=incident_id, runner=runner, clock=clock
         )
@@ -236,12 +242,14 @@ def advance(
                 state = ledger.incidents.state(incident_id)
                 if progress:
                     progress(state)
-                if _make(place, state, outside, now) or release_due(place, state, now):
+                if _make(installation, state, outside, now) or release_due(
+                    installation, state, now
+                ):
                     continue
-                work = open_work(place, state, now)
+                work = open_work(installation, state, now)
                 lanes.start(work)
                 # Only now: who is to be locked out does not wait until customers are read.
-                if _make(place, state, outside, now, is_long=True):
+                if _make(installation, state, outside, now, is_long=True):
                     continue
                 longest = longest_wait(state, way)
                 if not (
@@ -260,7 +268,7 @@ def advance(
     except StandfastError as error:
         # What was contained stays contained, and is told, where the witness is not to be reached.
         troubles.append(error)
-    outcome = look(place, incident_id)
+    outcome = look(installation, incident_id)
     return Outcome(
         incident=incident_id,
         state=outcome.state,
@@ -270,18 +278,22 @@ def advance(
     )
 
 
-def expand_step(place: Place, state: State, outside: Outside, step_name: str, round_: int) -> None:
+def expand_step(
+    installation: Installation, state: State, outside: Outside, step_name: str, round_: int
+) -> None:
     """Plan a step's effects; what makes it impossible closes it as failed, with the reason."""
     while True:
         try:
-            _expand_once(place, state, outside, step_name, round_)
-        except LockedMeanwhile:
+            _expand_once(installation, state, outside, step_name, round_)
+        except RecentLocksChanged:
             continue  # another step that locks has begun, which is counted now
         return
 
 
-def _expand_once(place: Place, state: State, outside: Outside, step_name: str, round_: int) -> None:
-    ledger, incident_id = place.ledger, state.incident
+def _expand_once(
+    installation: Installation, state: State, outside: Outside, step_name: str, round_: int
+) -> None:
+    ledger, incident_id = installation.ledger, state.incident
     step = state.playbook.step(step_name)
     verb = step.action or ""
     scope = scope_of(verb, incident_id)
@@ -295,26 +307,28 @@ def _expand_once(place: Place, state: State, outside: Outside, step_name: str, r
     own = (incident_id, step_name)  # its earlier rounds are counted by itself
     # Not below: a ledger that is away for a moment makes no step impossible.
     facts = ledger.facts.of(incident_id)
-    locked = locked_today(ledger, state.mode, place.clock(), place.config, beside=own)
+    locked = locked_today(ledger, state.mode, installation.clock(), installation.config, beside=own)
     try:
-        _refuse_to_tell_too_soon(place, step, state, facts)
+        _refuse_to_tell_too_soon(installation, step, state, facts)
         expansion = expand(
             step,
             state,
             outside,
             is_signed=is_signed,
             token_of=token_of,
-            locked_today=by_directory(locked, ledger, place.config),
+            locked_today=by_directory(locked, ledger, installation.config),
         )
     except Exception as error:
-        _fail(place, incident_id, step_name, round_, error)
+        _fail(installation, incident_id, step_name, round_, error)
         return
     if verb == "accounts.prove_locked":
-        expansion = _without_given_back(place, incident_id, expansion)
+        expansion = _without_given_back(installation, incident_id, expansion)
     if round_ > 1:
-        expansion = _only_new(place, incident_id, step_name, expansion)
+        expansion = _only_new(installation, incident_id, step_name, expansion)
         if _is_empty(expansion) and state.steps[step_name].joined < state.joined:
-            ledger.steps.cover(incident_id, step_name, round_ - 1, state.joined, place.clock())
+            ledger.steps.cover(
+                incident_id, step_name, round_ - 1, state.joined, installation.clock()
+            )
             return
     try:
         ledger.steps.expand(
@@ -322,18 +336,20 @@ def _expand_once(place: Place, state: State, outside: Outside, step_name: str, r
             step_name,
             round_,
             expansion,
-            place.actor,
-            place.clock(),
+            installation.actor,
+            installation.clock(),
             joined=state.joined,
-            beside=locked if keeps_out(expansion.drafts, place.config) else None,
+            beside=locked if keeps_out(expansion.drafts, installation.config) else None,
         )
-    except (StandfastError, LockedMeanwhile):
+    except (StandfastError, RecentLocksChanged):
         raise  # the ledger's own: whoever runs next plans it
     except Exception as error:
-        _fail(place, incident_id, step_name, round_, error)
+        _fail(installation, incident_id, step_name, round_, error)
 
 
-def _fail(place: Place, incident_id: str, step_name: str, round_: int, error: Exception) -> None:
+def _fail(
+    installation: Installation, incident_id: str, step_name: str, round_: int, error: Exception
+) -> None:
     """Close a step that cannot be planned, with the reason: the others have people to keep out."""
     # Of what nobody foresaw only the class, for its text may quote an account.
     reason = (
@@ -341,24 +357,28 @@ def _fail(place: Place, incident_id: str, step_name: str, round_: int, error: Ex
         if isinstance(error, StandfastError)
         else f"could not be planned: unexpected {type(error).__name__}"
     )
-    steps, now = place.ledger.steps, place.clock()
+    steps, now = installation.ledger.steps, installation.clock()
     steps.finish(incident_id, step_name, round_, StepState.FAILED, reason, now)
 
 
-def _refuse_to_tell_too_soon(place: Place, step: Step, state: State, facts: Facts) -> None:
+def _refuse_to_tell_too_soon(
+    installation: Installation, step: Step, state: State, facts: Facts
+) -> None:
     """Raise Refused where a rule forbids telling the people concerned yet; staff may be told."""
     if step.action != "notices.send":
         return
     audience = arguments_of(step, state)["audience"]
-    if audience not in library.staff_audiences(place.config):
-        refuse_blocked(place.config, state.incident, facts, place.clock())
+    if audience not in library.staff_audiences(installation.config):
+        refuse_blocked(installation.config, state.incident, facts, installation.clock())
 
 
-def _only_new(place: Place, incident_id: str, step_name: str, expansion: Expansion) -> Expansion:
+def _only_new(
+    installation: Installation, incident_id: str, step_name: str, expansion: Expansion
+) -> Expansion:
     """Leave out what an earlier round of the step has planned: nobody is told or locked twice."""
 
     def new(drafts: Sequence[Draft]) -> Sequence[Draft]:
-        there = place.ledger.effects.planned_before(incident_id, step_name, drafts)
+        there = installation.ledger.effects.planned_before(incident_id, step_name, drafts)
         return [draft for draft in drafts if (draft.verb, draft.target) not in there]
 
     if isinstance(expansion.telling, NoticePlan):
@@ -373,9 +393,11 @@ def _is_empty(expansion: Expansion) -> bool:
     return next(expansion.telling.pages(), None) is None
 
 
-def _without_given_back(place: Place, incident_id: str, expansion: Expansion) -> Expansion:
+def _without_given_back(
+    installation: Installation, incident_id: str, expansion: Expansion
+) -> Expansion:
     """Leave out of a proof what this incident locked and gave back: it is open, as it should be."""
-    effects = place.ledger.effects
+    effects = installation.ledger.effects
     back = set(effects.locked_targets(incident_id, is_undone=True))
     back -= set(effects.locked_targets(incident_id))  # what was locked again is to be shut
     kept = [draft for draft in expansion.drafts if draft.target not in back]
@@ -383,12 +405,17 @@ def _without_given_back(place: Place, incident_id: str, expansion: Expansion) ->
 
 
 def _make(
-    place: Place, state: State, outside: Outside, now: datetime, *, is_long: bool = False
+    installation: Installation,
+    state: State,
+    outside: Outside,
+    now: datetime,
+    *,
+    is_long: bool = False,
 ) -> bool:
     """Make every quick move that there is now, or one that is long; say whether there was any."""
     moves = [one for one in next_moves(state, now) if _is_long(state, one) is is_long]
     for move in moves[:1] if is_long else moves:
-        _make_one(place, state, outside, move)
+        _make_one(installation, state, outside, move)
     return bool(moves)
 
 
@@ -397,15 +424,15 @@ def _is_long(state: State, move: Move) -> bool:
     return isinstance(move, Expand) and state.playbook.step(move.step).action in _TELLS
 
 
-def _make_one(place: Place, state: State, outside: Outside, move: Move) -> None:
-    steps, incident_id, now = place.ledger.steps, state.incident, place.clock()
+def _make_one(installation: Installation, state: State, outside: Outside, move: Move) -> None:
+    steps, incident_id, now = installation.ledger.steps, state.incident, installation.clock()
     match move:
         case Expand():
-            expand_step(place, state, outside, move.step, move.round)
+            expand_step(installation, state, outside, move.step, move.round)
         case Ask():
-            ask(place, state, outside, move)
+            ask(installation, state, outside, move)
         case Escalate():
-            escalate(place, state, outside, move)
+            escalate(installation, state, outside, move)
         case Open():
             steps.open_glass(incident_id, move.step, move.round, now)
         case Prompt():
@@ -425,17 +452,17 @@ def _make_one(place: Place, state: State, outside: Outside, move: Move) -> None:
 
 
 @contextmanager
-def _runner(place: Place, incident_id: str, way: str) -> Iterator[str]:
+def _runner(installation: Installation, incident_id: str, way: str) -> Iterator[str]:
     """Be known as a runner while the block runs, and say so before the lease ends."""
-    runners = place.ledger.runners
-    token = runners.register(incident_id, way, place.clock())
+    runners = installation.ledger.runners
+    token = runners.register(incident_id, way, installation.clock())
     is_over = threading.Event()
 
     def beat() -> None:
         while not is_over.wait(LEASE.total_seconds() / 3):
             # A beat that is missed is made up for by the next: two of them fit in the lease.
             with suppress(StandfastError):
-                runners.beat(token, incident_id, place.clock())
+                runners.beat(token, incident_id, installation.clock())
 
     heart = threading.Thread(target=beat, name=f"heart-{incident_id}", daemon=True)
     heart.start()
@@ -444,4 +471,4 @@ def _runner(place: Place, incident_id: str, way: str) -> Iterator[str]:
     finally:
         is_over.set()
         heart.join()
-        runners.retire(token, incident_id, place.clock())
+        runners.retire(token, incident_id, installation.clock())

@@ -10,20 +10,22 @@ Rules
 
 from standfast.errors import ApprovalRefused
 from standfast.records import Mode
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 
 
-def entitled(place: Place, incident_id: str, by: str | None, *, needs_role: bool = True) -> str:
+def authorise_lifecycle_change(
+    installation: Installation, incident_id: str, by: str | None, *, needs_role: bool = True
+) -> str:
     """Return who moves the incident, for the timeline; ApprovalRefused where they may not.
 
     `by` is the name of a person who signed in.
     """
-    if place.ledger.incidents.get(incident_id).mode is not Mode.LIVE:
-        return by or place.actor
-    people = place.ledger.people
+    if installation.ledger.incidents.get(incident_id).mode is not Mode.LIVE:
+        return by or installation.actor
+    people = installation.ledger.people
     if by is None:
         if not people.all():
-            return place.actor
+            return installation.actor
         raise ApprovalRefused(
             f"incident {incident_id}: it is live, and nobody signed in. Add --as PERSON"
         )
@@ -33,6 +35,6 @@ def entitled(place: Place, incident_id: str, by: str | None, *, needs_role: bool
             f"person {by}: has no role, and may only stop incidents. Ask somebody who has one, or "
             f"`standfast people grant {by} --role ROLE --as PERSON`"
         )
-    if why := people.objection(by, roles if needs_role else (), place.clock()):
+    if why := people.objection(by, roles if needs_role else (), installation.clock()):
         raise ApprovalRefused(why)
     return by

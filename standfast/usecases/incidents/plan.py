@@ -27,10 +27,10 @@ from standfast.playbook.run_state import State
 from standfast.playbook.step_graph import in_order
 from standfast.plurals import counted
 from standfast.records import JsonObject, Mode, digest
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import blast_radius
 from standfast.usecases.incidents.blast_radius import (
-    KeptOut,
+    LockedAccounts,
     by_directory,
     locked_today,
     with_planned,
@@ -119,7 +119,7 @@ class PlanReport:
 
 
 def plan_incident(
-    place: Place,
+    installation: Installation,
     scenario: str,
     inputs: Mapping[str, str | list[str]],
     *,
@@ -132,14 +132,14 @@ def plan_incident(
     `opened_by` is the sign-in name of whoever means to open it, to be warned of their own account.
     `progress` is told how many steps were looked at, of how many.
     """
-    playbook = library.find(place.config, scenario)
+    playbook = library.find(installation.config, scenario)
     typed = load_inputs(playbook, inputs)
     state = State(playbook=playbook, mode=Mode.PLAN, inputs=typed, incident="plan")
-    people = place.ledger.people.all()
-    today = locked_today(place.ledger, Mode.LIVE, place.clock(), place.config)
-    locked = by_directory(today, place.ledger, place.config)
+    people = installation.ledger.people.all()
+    today = locked_today(installation.ledger, Mode.LIVE, installation.clock(), installation.config)
+    locked = by_directory(today, installation.ledger, installation.config)
     ordered, planned = in_order(playbook), []
-    with closing(place.reader()) as outside:
+    with closing(installation.reader()) as outside:
         for number, step in enumerate(ordered):
             if progress:
                 progress(number, len(ordered))
@@ -148,7 +148,7 @@ def plan_incident(
             )
             planned.append(one)
             if not one.approvals:  # a live run counts it, too, when the next step begins
-                locked = with_planned(locked, drafts, place.config)
+                locked = with_planned(locked, drafts, installation.config)
     steps = tuple(planned)
     body: JsonObject = {
         "playbook": playbook.digest,
@@ -160,7 +160,7 @@ def plan_incident(
         title=playbook.title,
         steps=steps,
         warnings=(
-            *_warnings(place, steps, opened_by=opened_by if is_signed else None),
+            *_warnings(installation, steps, opened_by=opened_by if is_signed else None),
             *(
                 line
                 for one in steps
@@ -169,11 +169,11 @@ def plan_incident(
         ),
         digest=digest(body),
     )
-    with place.ledger.core.write(
-        actor=place.actor,
+    with installation.ledger.core.write(
+        actor=installation.actor,
         subject=scenario,
         action="incident.planned",
-        now=place.clock(),
+        now=installation.clock(),
         detail={"scenario": scenario, "digest": report.digest},
     ):
         pass
@@ -186,7 +186,7 @@ def _planned(
     outside: Outside,
     *,
     is_signed: bool,
-    locked: KeptOut,
+    locked: LockedAccounts,
     people: Sequence[Person],
 ) -> tuple[PlannedStep, tuple[Draft, ...]]:
     """Give the step as it would go, and what it would do but for telling people."""
@@ -310,18 +310,20 @@ def _seconds(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> int
     return max(0, round(slowest))
 
 
-def _warnings(place: Place, steps: tuple[PlannedStep, ...], *, opened_by: str | None) -> list[str]:
+def _warnings(
+    installation: Installation, steps: tuple[PlannedStep, ...], *, opened_by: str | None
+) -> list[str]:
     warnings: list[str] = []
     asking = [step for step in steps if step.approvals]
-    opener = Opener(name=opened_by or place.actor, is_signed=opened_by is not None)
+    opener = Opener(name=opened_by or installation.actor, is_signed=opened_by is not None)
     own = {name for step in steps for name in step.own}  # of whom another line warns
     if asking and not opener.is_signed:
         warnings.append(
             "nobody signed in to open it, so each approval needs one more person; use --as NAME"
         )
     for step in asking:
-        able = place.ledger.people.able_beside(opener, step.roles, place.clock())
-        there = place.ledger.people.counted_once(one for one in able if one.name not in own)
+        able = installation.ledger.people.able_beside(opener, step.roles, installation.clock())
+        there = installation.ledger.people.counted_once(one for one in able if one.name not in own)
         if there < step.approvals:
             who = f" with the role {' or '.join(step.roles)}" if step.roles else ""
             warnings.append(
@@ -347,7 +349,7 @@ def as_lines(report: PlanReport) -> list[str]:
 def _step_lines(step: PlannedStep) -> list[str]:
     lines: list[str] = []
     if step.impossible:
-        lines.append(f"CANNOT BE CARRIED OUT: {step.impossible}")
+        lines.append(f"CANNOT BE PROGRESS_EXIT_STATUSES OUT: {step.impossible}")
     if step.kind is StepKind.DO and step.targets:
         where = ", ".join(f"{count:,} through {name}" for name, count in step.by_adapter.items())
         lines.append(where)

@@ -18,7 +18,7 @@ from standfast.errors import Refused, UsageError
 from standfast.ledger.effects.effect_store import Draft
 from standfast.playbook.model import Step
 from standfast.records import EffectState, Json, JsonObject, Mode, digest
-from standfast.usecases.backups.retention_holds import is_keeper_here
+from standfast.usecases.backups.retention_holds import is_keeper_machine
 from standfast.usecases.incidents.account_resolution import key_of, protected_accounts
 from standfast.usecases.incidents.blast_radius import accounts_of
 from standfast.usecases.incidents.built_in_procedures import DRILL, KEEPER, LEDGER, REVIEW
@@ -117,7 +117,7 @@ def _service(step: Step, arguments: JsonObject, outside: Outside) -> tuple[Draft
 
 def _protect(outside: Outside, incident: str) -> tuple[Draft, ...]:
     refusal = ""
-    if outside.mode is not Mode.EXERCISE and not is_keeper_here(outside.config):
+    if outside.mode is not Mode.EXERCISE and not is_keeper_machine(outside.config):
         refusal = (
             "the keeper is another machine's, as it should be; by hand, there: `standfast backup "
             f"keep hold {'INCIDENT' if outside.mode is Mode.PLAN else incident}`"

@@ -15,7 +15,7 @@ from datetime import timedelta
 from standfast.adapters.senders.letters import WRITTEN
 from standfast.errors import UsageError
 from standfast.ledger.effects.effect_conditions import PAGE
-from standfast.ledger.effects.effect_counts import count_kinds, first_not_done
+from standfast.ledger.effects.effect_counts import count_effect_kinds, first_unfinished_effects
 from standfast.ledger.effects.effect_store import EffectRow
 from standfast.ledger.people.enrolment import Person
 from standfast.playbook.run_state import State
@@ -23,7 +23,7 @@ from standfast.plurals import counted
 from standfast.records import EffectState, JsonObject, Mode, Proof, StepState
 from standfast.reports.name_masking import mask_target
 from standfast.reports.report_sentences import proof_level
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.step_expansion import DECIDES
 from standfast.usecases.notices.delivery_accounting import APART, LEFT_OUT
 
@@ -120,13 +120,13 @@ class Tally:
         }
 
 
-def tallies(place: Place, incident_id: str) -> list[Tally]:
+def tallies(installation: Installation, incident_id: str) -> list[Tally]:
     """Count each step's effects, with the reasons of those not done.
 
     A round that was refused counts as long as it is the latest: asked again, it is replaced.
     """
-    kinds = count_kinds(place.ledger.core, incident_id)
-    refused = place.ledger.steps.refused(incident_id)
+    kinds = count_effect_kinds(installation.ledger.core, incident_id)
+    refused = installation.ledger.steps.refused(incident_id)
     latest: dict[str, int] = {}
     for kind in kinds:
         latest[kind.step] = max(latest.get(kind.step, 0), kind.round)
@@ -146,7 +146,7 @@ def tallies(place: Place, incident_id: str) -> list[Tally]:
             step,
             verb,
             found,
-            _who(place, incident_id, step, verb, found, rounds[step]),
+            _who(installation, incident_id, step, verb, found, rounds[step]),
             is_refused=(step, latest[step]) in refused,
             proofs=proofs.get(step, {}) if verb == _PROVES else {},
         )
@@ -154,10 +154,10 @@ def tallies(place: Place, incident_id: str) -> list[Tally]:
     ]
 
 
-def step_reasons(place: Place, incident_id: str) -> dict[str, str]:
+def step_reasons(installation: Installation, incident_id: str) -> dict[str, str]:
     """Say of each step that ended, and has not begun again, why it ended as it did."""
     reasons: dict[str, str] = {}
-    for event in place.ledger.timeline(incident_id):
+    for event in installation.ledger.timeline(incident_id):
         if event.action in ("step.begun", "step.prompted", "step.waits"):
             reasons.pop(str(event.detail["step"]), None)
         elif event.action == "step.finished" and event.detail.get("reason"):
@@ -165,14 +165,14 @@ def step_reasons(place: Place, incident_id: str) -> dict[str, str]:
     return reasons
 
 
-def short_of_approvers(place: Place, incident_id: str, state: State) -> list[str]:
+def missing_approvers(installation: Installation, incident_id: str, state: State) -> list[str]:
     """Say of each step that it asks for an approval, or an answer, that nobody could give now."""
-    may_not, now = place.ledger.steps.objection, place.clock()
+    may_not, now = installation.ledger.steps.objection, installation.clock()
     found: list[str] = []
     for view in (*state.steps.values(), *state.extra):
         if view.state is StepState.PROMPTED and state.mode is Mode.LIVE:
             roles = state.playbook.step(view.step).roles
-            if roles and not place.ledger.people.all(roles):
+            if roles and not installation.ledger.people.all(roles):
                 found.append(
                     f"`{view.step}` is for {' or '.join(roles)} to answer, and nobody here is one; "
                     f"`standfast people add NAME --role {roles[0]}`"
@@ -180,10 +180,10 @@ def short_of_approvers(place: Place, incident_id: str, state: State) -> list[str
         if view.state is not StepState.ASKING or view.approvals >= view.approvals_needed:
             continue
         try:
-            roles = place.ledger.steps.question(incident_id, view.step).roles
+            roles = installation.ledger.steps.question(incident_id, view.step).roles
         except UsageError:
             continue  # somebody decided since the state was read
-        people = place.ledger.people
+        people = installation.ledger.people
         able = people.counted_once(
             one for one in people.all(roles) if not may_not(incident_id, one.name, roles, now)
         )
@@ -198,34 +198,34 @@ def short_of_approvers(place: Place, incident_id: str, state: State) -> list[str
     return found
 
 
-def targets(place: Place, incident_id: str) -> list[EffectRow]:
+def targets(installation: Installation, incident_id: str) -> list[EffectRow]:
     """Give every target by name, and note that somebody looked."""
-    rows = place.ledger.effects.of_incident(incident_id)
-    _note(place, incident_id, "targets.viewed", len(rows))
+    rows = installation.ledger.effects.of_incident(incident_id)
+    _note(installation, incident_id, "targets.viewed", len(rows))
     return rows
 
 
-def people(place: Place, *, with_contacts: bool) -> list[Person]:
+def people(installation: Installation, *, with_contacts: bool) -> list[Person]:
     """Give who is enrolled; a look at their contacts is noted."""
-    there = place.ledger.people.all()
+    there = installation.ledger.people.all()
     if with_contacts:
-        _note(place, "people", "contacts.viewed", len(there))
+        _note(installation, "people", "contacts.viewed", len(there))
     return there
 
 
-def _note(place: Place, subject: str, action: str, number: int) -> None:
-    with place.ledger.core.write(
-        actor=place.actor,
+def _note(installation: Installation, subject: str, action: str, number: int) -> None:
+    with installation.ledger.core.write(
+        actor=installation.actor,
         subject=subject,
         action=action,
-        now=place.clock(),
+        now=installation.clock(),
         detail={"count": number},
     ):
         pass  # the event is all there is to write
 
 
 def _who(
-    place: Place,
+    installation: Installation,
     incident_id: str,
     step: str,
     verb: str,
@@ -236,8 +236,10 @@ def _who(
     if all(state in _NOT_SHORT for state, _ in counts):
         return {}
     found: dict[tuple[EffectState, str], list[str]] = {}
-    effects = place.ledger.effects
-    for row in first_not_done(effects, incident_id, step, verb, _MOST_OPENED, rounds=rounds):
+    effects = installation.ledger.effects
+    for row in first_unfinished_effects(
+        effects, incident_id, step, verb, _MOST_OPENED, rounds=rounds
+    ):
         shown = row.target if verb.startswith(_NOBODYS) else mask_target(row.target)
         names = found.setdefault((row.state, row.reason), [])
         if len(names) < _MOST_NAMED:

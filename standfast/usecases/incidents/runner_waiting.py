@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from standfast.playbook.run_state import State
 from standfast.playbook.status.next_step import standing
 from standfast.records import StepState
-from standfast.usecases.core.additional_steps import extra_verb
+from standfast.usecases.core.additional_steps import additional_step_verb
 
 DIRECT = "direct"  # the way of a runner that a person waits for
 # Beyond this a runner does not sit and wait: `keep_watch` or the next call goes on.
@@ -16,18 +16,18 @@ LONGEST_WHILE_ASKED = timedelta(seconds=5)
 
 def longest_wait(state: State, way: str) -> timedelta:
     """How long to wait for what is due later. Who sits before it is not kept from a question."""
-    is_kept = way == DIRECT and only_tells_while_asking(state)
+    is_kept = way == DIRECT and waits_only_for_notices(state)
     return LONGEST_WHILE_ASKED if is_kept else LONGEST_WAIT
 
 
-def only_tells_while_asking(state: State) -> bool:
+def waits_only_for_notices(state: State) -> bool:
     """Does a person have something to do, and nothing go on but notices that are tried again later?
 
     What contains or gives back is waited for all the same, and so is the look at what may have been
     sent; notices that surely were not go on by `serve`, or by the next command.
     """
     acts = [(state.playbook.step(view.step).action, view) for view in state.steps.values()]
-    acts += [(extra_verb(view.step), view) for view in state.extra]
+    acts += [(additional_step_verb(view.step), view) for view in state.extra]
     only_tells = all(
         action == "notices.send" and not view.settling and not view.counts.submitting
         for action, view in acts

@@ -35,9 +35,9 @@ from standfast.playbook.model import Step
 from standfast.playbook.run_state import State
 from standfast.playbook.status.containment_measures import measures_taken
 from standfast.records import EffectState, Json, JsonObject, Mode
-from standfast.suggestions import there_are
+from standfast.suggestions import known_names_hint
 from standfast.usecases.incidents.account_resolution import protected_accounts, resolved_accounts
-from standfast.usecases.incidents.blast_radius import NOBODY, KeptOut, over_limit
+from standfast.usecases.incidents.blast_radius import NOBODY, LockedAccounts, over_limit
 from standfast.usecases.incidents.built_in_procedures import PREVIEW
 from standfast.usecases.incidents.procedure_expansion import called, is_called
 from standfast.usecases.notices.delivery_plan import NoticePlan, refuse_placeholders
@@ -58,7 +58,7 @@ def expand(
     *,
     is_signed: bool,
     token_of: TokenOf,
-    locked_today: KeptOut = NOBODY,
+    locked_today: LockedAccounts = NOBODY,
 ) -> Expansion:
     """Give what the step would touch. Raises what makes the whole step impossible now."""
     arguments = arguments_of(step, state)
@@ -75,16 +75,18 @@ def expand(
             expansion = _accounts(verb, arguments, outside)
         case _:
             raise UsageError(f"step {step.name!r}: no operation carries {step.action!r}")
-    return with_approvals(step, expansion, outside, is_signed=is_signed, locked_today=locked_today)
+    return add_required_approvals(
+        step, expansion, outside, is_signed=is_signed, locked_today=locked_today
+    )
 
 
-def with_approvals(
+def add_required_approvals(
     step: Step,
     expansion: Expansion,
     outside: Outside,
     *,
     is_signed: bool,
-    locked_today: KeptOut,
+    locked_today: LockedAccounts,
 ) -> Expansion:
     needed = step.approval.count if step.approval else 0
     roles = step.approval.roles if step.approval else ()
@@ -156,7 +158,7 @@ def _known_nowhere(name: str, directories: Collection[str]) -> str:
     """Say that no directory knows the account, and what may have been mistyped; not by its name."""
     prefix, colon, _ = name.partition(":")
     if colon:
-        return f"{_UNKNOWN}, nor is there such a directory; {there_are(prefix, directories)}"
+        return f"{_UNKNOWN}, nor is there such a directory; {known_names_hint(prefix, directories)}"
     if "," in name:
         return f"{_UNKNOWN}; if these are several, name each by itself, with a space between"
     return _UNKNOWN
@@ -215,7 +217,7 @@ def _notice(
 ) -> Expansion:
     sender = cast("str | None", arguments.get("sender")) or outside.default_sender()
     audience_name = cast("str", arguments["audience"])
-    prepared = words_of(step, arguments, state, outside)
+    prepared = render_step_notice(step, arguments, state, outside)
     audience = outside.audience(audience_name)
     if not audience.rows:
         # Of a wrong query, or a copy without its rows, it would be said that everybody was told.
@@ -240,7 +242,7 @@ def _notice(
     )
 
 
-def words_of(
+def render_step_notice(
     step: Step,
     arguments: JsonObject,
     state: State,
@@ -254,7 +256,7 @@ def words_of(
     if template is None:
         raise UsageError(
             f"step {step.name!r} names no notice that exists: {template_name!r}; "
-            f"{there_are(template_name, outside.templates)}"
+            f"{known_names_hint(template_name, outside.templates)}"
         )
     organisation = outside.config.organisation
     refuse_placeholders(template, organisation, outside.mode)

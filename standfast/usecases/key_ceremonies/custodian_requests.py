@@ -21,12 +21,12 @@ from backup.ownership.custodian_challenge import (
 )
 from backup.ownership.custodian_public_key import Custodian
 from backup.ownership.erasure.erasure_order import Order, attest, read_order
-from backup.ownership.owner_documents import paper_hash
+from backup.ownership.owner_documents import owner_document_hash
 from backup.system.durable_files import create_file, read_file
 from backup.trust.key_files import Identity
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from standfast.errors import UsageError
-from standfast.usecases.core.backup_repository import plain_errors
+from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.key_ceremonies.custodian_answers import (
     challenge_file,
     folder_of,
@@ -47,11 +47,11 @@ class Asked:
 
 def ask_custodians(stores: Stores, to: Path) -> Asked:
     """Make a challenge for every custodian; the same file goes to each of them."""
-    with plain_errors("making a challenge"):
+    with translated_errors("making a challenge"):
         check_new_file(to)
-        trust = load_trust(stores.vault, owner=stores.known_owner)
+        trust = load_root_chain(stores.vault, owner=stores.known_owner)
         data, people = make_challenge(trust, stores.keys, now=stores.clock(), random=os.urandom)
-        sha256 = paper_hash(data)
+        sha256 = owner_document_hash(data)
         folder = folder_of(stores.config.backup.send_log)
         create_file(challenge_file(folder, sha256), data)
         create_file(to.absolute(), data)
@@ -61,7 +61,7 @@ def ask_custodians(stores: Stores, to: Path) -> Asked:
 
 def answer(challenge: Path, identity: Identity, to: Path, now: datetime) -> tuple[Answer, ...]:
     """Open a challenge and write what is sent back."""
-    with plain_errors("answering the challenge"):
+    with translated_errors("answering the challenge"):
         check_new_file(to)
         data, answers = answer_challenge(
             read_file(challenge), identity, now=now, where=str(challenge)
@@ -73,7 +73,7 @@ def answer(challenge: Path, identity: Identity, to: Path, now: datetime) -> tupl
 def accept(stores: Stores, file: Path) -> tuple[Answer, ...]:
     """Compare what came back with the challenge that was kept, and record it."""
     folder = folder_of(stores.config.backup.send_log)
-    with plain_errors("accepting an answer"):
+    with translated_errors("accepting an answer"):
         answers = read_answers(read_file(file), str(file))
         for one in answers:
             kept = challenge_file(folder, one.challenge)
@@ -97,7 +97,7 @@ def accept(stores: Stores, file: Path) -> tuple[Answer, ...]:
 
 def order_in(file: Path) -> Order:
     """Read an order to show it; its signature fits the owner's key that it names."""
-    with plain_errors("reading the order"):
+    with translated_errors("reading the order"):
         return read_order(read_file(file), str(file))
 
 
@@ -105,7 +105,7 @@ def attested(
     file: Path, identity: Identity, *, name: str, to: Path, now: datetime
 ) -> tuple[Path, ...]:
     """Agree to an order: one file for each custodian's key that the identity holds."""
-    with plain_errors("attesting"):
+    with translated_errors("attesting"):
         papers = attest(read_file(file), identity, attested_by=name, now=now, where=str(file))
         paths = [to.absolute()]
         paths += [to.absolute().with_name(f"{to.name}.{n}") for n in range(2, len(papers) + 1)]

@@ -9,7 +9,7 @@ from backup.ownership.operation_plan import Told
 from backup.ownership.owner_session import Office
 from backup.system.durable_files import create_file, read_file
 from standfast.errors import UsageError
-from standfast.usecases.core.backup_repository import plain_errors
+from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.key_ceremonies.owner_operations import check_new_file
 
 
@@ -17,7 +17,7 @@ def erasure_ordered(
     office: Office, *, domain: str, ordered_by: str, reason: str, to: Path
 ) -> Order:
     """Write a signed order into a new file; nothing is erased by it."""
-    with plain_errors("ordering the erasure"):
+    with translated_errors("ordering the erasure"):
         check_new_file(to)
         data = order_erasure(office, domain=domain, ordered_by=ordered_by, reason=reason)
         create_file(to.absolute(), data)
@@ -28,7 +28,7 @@ def erased(
     office: Office, *, domain: str, order: Path, attestations: Sequence[Path], certificate: Path
 ) -> Told:
     """Carry an order out; `domain` is said again, so that nobody erases by a mixed-up file."""
-    with plain_errors("erasing the domain"):
+    with translated_errors("erasing the domain"):
         given = read_order(read_file(order), str(order), owner=office.owner.public)
         if given.domain != domain:
             raise UsageError(

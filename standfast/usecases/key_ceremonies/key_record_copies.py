@@ -23,15 +23,15 @@ from backup.ownership.key_record_copies import (
 )
 from backup.stores import Store
 from backup.system.durable_files import resolved
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from standfast.config.sections.backup import BackupConfig
 from standfast.errors import ExitStatus, UsageError
 from standfast.records import Json, JsonObject, timestamp
-from standfast.usecases.core.backup_repository import plain_errors
+from standfast.usecases.core.backup_repository import translated_errors
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeysCopied:
+class KeyCopyOutcome:
     """Result of making one copy equal to the key store."""
 
     name: str
@@ -62,7 +62,7 @@ class KeysCopied:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CopyStanding:
+class KeyCopyStatus:
     """A copy that is known, compared with what a restore needs now."""
 
     name: str
@@ -128,13 +128,13 @@ def copy_keys(
     folder: Path,
     name: str | None,
     now: datetime,
-) -> KeysCopied:
+) -> KeyCopyOutcome:
     """Make a folder a copy of the key records, or compare and complete the copy that it is.
 
     A record that the key store lost comes back from the copy. `UsageError` for the key store
     itself, or a new copy without a name; `Damaged` when both have different records of one name.
     """
-    with plain_errors("copying the key records"):
+    with translated_errors("copying the key records"):
         folder = folder.absolute()
         if resolved(folder) == resolved(backup.keys):
             raise UsageError(f"{folder}: it is the key store itself. Name the folder of a copy")
@@ -151,23 +151,23 @@ def copy_keys(
         check_copy_name(name)
         if name in taken and resolved(folder) != resolved(taken[name]):
             raise UsageError(f"name {name!r}: {taken[name]} has it. Choose another name")
-        root = load_trust(vault, owner=owner).root
+        root = load_root_chain(vault, owner=owner).root
         changes = synchronize(root, KeyFolder(backup.keys), KeyFolder(folder))
         copies = note_seen(root, {**taken, name: folder}, now)
     known = tuple(one.name for one in CopyList(copies=copies).known)
-    return KeysCopied(name=name, folder=folder, changes=changes, known=known)
+    return KeyCopyOutcome(name=name, folder=folder, changes=changes, known=known)
 
 
 def forget_copy(backup: BackupConfig, name: str, now: datetime) -> None:
     """Take a copy that was destroyed off the list; `NotFound` names those that are on it."""
-    with plain_errors("taking a copy off the list"):
+    with translated_errors("taking a copy off the list"):
         folders = reachable(backup)
         if name in folders:
             raise UsageError(f"{name}: {folders[name]} is there. Remove the folder first")
         note_destroyed(folders, name, now)
 
 
-def standings(backup: BackupConfig, root: RootRecord) -> tuple[CopyStanding, ...]:
+def standings(backup: BackupConfig, root: RootRecord) -> tuple[KeyCopyStatus, ...]:
     """Compare every known copy with what a restore needs; those that can be reached as they are.
 
     Nothing is written.
@@ -184,7 +184,7 @@ def standings(backup: BackupConfig, root: RootRecord) -> tuple[CopyStanding, ...
     erased = {f"{one.id}/{one.generation}" for one in root.domains} - living
     newest = {key: max(one.keys.get(key, -1) for one in every) for key in sorted(living)}
     return tuple(
-        CopyStanding(
+        KeyCopyStatus(
             name=one.name,
             seen=one.seen,
             lacks=tuple(key for key, number in newest.items() if one.keys.get(key) != number),

@@ -34,8 +34,8 @@ from standfast.errors import UsageError
 from standfast.people.passphrase_keys import check_new
 from standfast.records import Now
 from standfast.secrets import Resolver, SystemResolver
-from standfast.suggestions import there_are
-from standfast.usecases.core.backup_repository import open_store, open_vault, plain_errors
+from standfast.suggestions import known_names_hint
+from standfast.usecases.core.backup_repository import open_store, open_vault, translated_errors
 from standfast.usecases.core.backup_witness import read_heads
 from standfast.usecases.core.installation import system_clock
 from standfast.usecases.key_ceremonies.key_record_copies import away, reachable, unseen
@@ -68,7 +68,7 @@ class Stores:
         if name not in copies:
             raise UsageError(
                 f"there is no copy {name!r} in the configuration: add [backup.copies.{name}]; "
-                f"{there_are(name, copies)}"
+                f"{known_names_hint(name, copies)}"
             )
         one = copies[name]
         if (
@@ -108,9 +108,9 @@ def open_stores(config_file: Path, env: Mapping[str, str], clock: Now = system_c
     )
 
 
-def open_office(stores: Stores, owner_key: Path, ask: AskPassphrase) -> Office:
+def open_owner_session(stores: Stores, owner_key: Path, ask: AskPassphrase) -> Office:
     """Bring the owner's key and the stores together."""
-    with plain_errors("opening the owner's key"):
+    with translated_errors("opening the owner's key"):
         passphrase = ask("the owner's key") if is_locked(owner_key) else None
         owner = open_owner(owner_key, passphrase)
         # Its own folder is a copy of the key records, since it is there at every deed.
@@ -131,7 +131,7 @@ def open_office(stores: Stores, owner_key: Path, ask: AskPassphrase) -> Office:
 
 def open_custodian(path: Path, ask: AskPassphrase) -> Identity:
     """Read a custodian's identity, which may be under a passphrase."""
-    with plain_errors("reading the identity"):
+    with translated_errors("reading the identity"):
         try:
             return open_identity(path)
         except WrongKey:
@@ -148,13 +148,13 @@ def check_new_file(to: Path) -> None:
 
 def roster(stores: Stores) -> Roster:
     """Say who may do what; takes no key."""
-    with plain_errors("reading who may do what"):
+    with translated_errors("reading who may do what"):
         return read_roster(stores.vault, stores.keys, owner=stores.known_owner)
 
 
-def writer_added(office: Office, name: str, domain: str, host_dir: Path) -> Told:
+def add_writer_as_owner(office: Office, name: str, domain: str, host_dir: Path) -> Told:
     """Let a new backup host write."""
-    with plain_errors("adding a writer"):
+    with translated_errors("adding a writer"):
         return add_writer(office, name=name, domain=domain, host_dir=host_dir)
 
 
@@ -168,31 +168,31 @@ def last_witnessed(office: Office, writer: str, witness: Path) -> int:
             f"{witness} is no witness, or was changed: {torn[0].object} names no recovery point. "
             "Name the right file, or say --trusted-through"
         )
-    with plain_errors("comparing with the witness"):
+    with translated_errors("comparing with the witness"):
         return witnessed_head(office, writer, heads)
 
 
 def epoch_begun(office: Office, writer: str, trusted_through: int, host_dir: Path) -> Told:
     """Give a writer new keys after a compromise."""
-    with plain_errors("beginning a new epoch"):
+    with translated_errors("beginning a new epoch"):
         return new_epoch(office, writer=writer, trusted_through=trusted_through, host_dir=host_dir)
 
 
 def writer_removed(office: Office, writer: str, trusted_through: int) -> Told:
     """Let a writer write no more."""
-    with plain_errors("removing a writer"):
+    with translated_errors("removing a writer"):
         return remove_writer(office, writer=writer, trusted_through=trusted_through)
 
 
 def domain_added(office: Office, name: str, recipients: list[str]) -> Told:
     """Add an erasure domain."""
-    with plain_errors("adding a domain"):
+    with translated_errors("adding a domain"):
         return add_domain(office, name=name, custodians=[custodian(one) for one in recipients])
 
 
 def generation_begun(office: Office, domain: str) -> Told:
     """Give a domain a new key."""
-    with plain_errors("beginning a new generation"):
+    with translated_errors("beginning a new generation"):
         return new_generation(office, domain=domain)
 
 
@@ -206,36 +206,36 @@ def keeper_set(office: Office, keeper_file: Path | None, key: str | None) -> Tol
             public = b""
         if len(public) != 32:
             raise UsageError("a keeper's public key is 64 hexadecimal digits")
-    with plain_errors("granting a keeper"):
+    with translated_errors("granting a keeper"):
         return set_keeper(office, keeper_file=keeper_file, key=public)
 
 
 def keeper_retired(office: Office, trusted_through: int | None) -> Told:
     """Trust the keeper no further."""
-    with plain_errors("retiring the keeper"):
+    with translated_errors("retiring the keeper"):
         return retire_keeper(office, trusted_through=trusted_through)
 
 
 def custodian_added(office: Office, recipient: str, name: str, identity: Identity) -> Told:
     """Let one more custodian open every domain."""
-    with plain_errors("adding a custodian"):
+    with translated_errors("adding a custodian"):
         return add_custodian(office, custodian=custodian(recipient, name), identity=identity)
 
 
 def custodian_retired(office: Office, which: str, identity: Identity) -> Told:
     """Let a custodian open nothing of what comes."""
-    with plain_errors("retiring a custodian"):
+    with translated_errors("retiring a custodian"):
         return retire_custodian(office, which=which, identity=identity)
 
 
 def documents_published(stores: Stores) -> tuple[str, ...]:
     """Put this version's FORMAT.md and break_glass.py into the vault; names those that are new."""
-    from backup.ownership.bundled_reader import copies, publish_copies
+    from backup.ownership.bundled_reader import copies, publish_bundled_reader
 
-    with plain_errors("publishing the documents"):
+    with translated_errors("publishing the documents"):
         vault = stores.vault
         before = set(read_roster(vault, None, owner=stores.known_owner).documents)
-        publish_copies(vault)
+        publish_bundled_reader(vault)
         return tuple(name for name in copies() if name not in before)
 
 
@@ -245,7 +245,7 @@ def key_locked(owner_key: Path, to: Path, ask_new: AskPassphrase) -> None:
     One that is locked is not locked anew: its own passphrase would have to be asked for as well.
     """
     check_new_file(to)
-    with plain_errors("locking the owner's key"):
+    with translated_errors("locking the owner's key"):
         if is_locked(owner_key):
             raise UsageError(
                 f"{owner_key} is locked already; for another passphrase open it first, with "

@@ -7,7 +7,7 @@ from backup.ownership.key_copy_list import read_copy_list
 from backup.ownership.recovery_card import Card, Places, make_card
 from standfast.config.sections.backup import S3Config
 from standfast.records import Json, JsonObject, timestamp
-from standfast.usecases.core.backup_repository import plain_errors
+from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.key_ceremonies.owner_operations import Stores, roster
 from standfast.usecases.key_ceremonies.roster_document import custodian_json, roster_json
 
@@ -56,7 +56,7 @@ def card_json(card: Card) -> JsonObject:
 
 
 def _key_copies(keys: Path) -> tuple[tuple[str, str], ...]:
-    with plain_errors("reading the list of copies"):
+    with translated_errors("reading the list of copies"):
         seen = read_copy_list(keys)
     return tuple(
         (one.name, f"seen on {one.seen:%Y-%m-%d}")

@@ -23,13 +23,13 @@ from standfast.ledger.messages.sent_messages import Sent, sent, told_apart
 from standfast.notices.prepared_notice import Prepared, pick_language
 from standfast.notices.template_renderer import prepare
 from standfast.records import DeliveryState, EffectState, Json, Mode
-from standfast.suggestions import there_are
+from standfast.suggestions import known_names_hint
 from standfast.usecases.core.additional_steps import CORRECTS
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.blast_radius import NOBODY
 from standfast.usecases.incidents.lifecycle import refuse_closed
-from standfast.usecases.incidents.step_expansion import with_approvals
-from standfast.usecases.notices.correction_history import corrections_of, who_got
+from standfast.usecases.incidents.step_expansion import add_required_approvals
+from standfast.usecases.notices.correction_history import standing_corrections, who_got
 from standfast.usecases.notices.delivery_plan import NoticePlan, refuse_placeholders
 
 CORRECTION = "wrong-notice-correction"
@@ -51,7 +51,7 @@ class Correction:
 
 
 def correct(
-    place: Place,
+    installation: Installation,
     incident_id: str,
     step_name: str,
     context: Mapping[str, str],
@@ -65,32 +65,32 @@ def correct(
     notice is under way or may still leave, and where it is corrected already unless `is_another`;
     UsageError when nobody got it.
     """
-    incident = place.ledger.incidents.get(incident_id)
-    refuse_closed(place, incident_id, then="correct the notice")
-    state = place.ledger.incidents.state(incident_id)
+    incident = installation.ledger.incidents.get(incident_id)
+    refuse_closed(installation, incident_id, then="correct the notice")
+    state = installation.ledger.incidents.state(incident_id)
     try:
         step = state.playbook.step(step_name)
     except KeyError:
         known = [one.name for one in state.playbook.steps if one.action == _SEND]
         raise UsageError(
             f"{incident_id} has no step {step_name!r} that tells anybody; "
-            f"{there_are(step_name, known)}"
+            f"{known_names_hint(step_name, known)}"
         ) from None
     while True:
         # The name before the look: whoever plans a correction after it takes the name.
-        name = place.ledger.notices.next_step(incident_id, CORRECTS)
+        name = installation.ledger.notices.next_step(incident_id, CORRECTS)
         if not is_another:
-            _refuse_twice(place, incident_id, step_name)
-        _refuse_unfinished(place, incident_id, step_name)
-        outside = place.outside(incident)
-        prepared = _prepared(place, incident_id, context, incident.mode)
+            _refuse_twice(installation, incident_id, step_name)
+        _refuse_unfinished(installation, incident_id, step_name)
+        outside = installation.outside(incident)
+        prepared = _prepared(installation, incident_id, context, incident.mode)
         telling = NoticePlan(
             template=CORRECTION,
             audience=who_got(step_name),
             prepared=prepared,
-            drafts=partial(_drafts, place, incident_id, step_name, name, prepared),
+            drafts=partial(_drafts, installation, incident_id, step_name, name, prepared),
         )
-        expansion = with_approvals(
+        expansion = add_required_approvals(
             step,
             Expansion(
                 telling=telling,
@@ -100,9 +100,9 @@ def correct(
             is_signed=incident.is_signed and requested_by == incident.opened_by,
             locked_today=NOBODY,
         )
-        now = place.clock()
-        actor = requested_by or place.actor
-        if place.ledger.steps.expand(incident_id, name, 1, expansion, actor, now):
+        now = installation.clock()
+        actor = requested_by or installation.actor
+        if installation.ledger.steps.expand(incident_id, name, 1, expansion, actor, now):
             return Correction(
                 step=name,
                 recipients=telling.notice().recipients,
@@ -112,9 +112,9 @@ def correct(
             )
 
 
-def _refuse_twice(place: Place, incident_id: str, step_name: str) -> None:
+def _refuse_twice(installation: Installation, incident_id: str, step_name: str) -> None:
     """Raise Refused where another correction of the notice stands: people would get both."""
-    for name in corrections_of(place, incident_id, step_name):
+    for name in standing_corrections(installation, incident_id, step_name):
         raise Refused(
             f"{name} corrects {step_name} already, and whoever got it would get two; see "
             f"it: `standfast notice status {incident_id}`. Where that one is wrong too: "
@@ -122,11 +122,11 @@ def _refuse_twice(place: Place, incident_id: str, step_name: str) -> None:
         )
 
 
-def _refuse_unfinished(place: Place, incident_id: str, step_name: str) -> None:
+def _refuse_unfinished(installation: Installation, incident_id: str, step_name: str) -> None:
     """Raise Refused while some of the notice may still leave, UsageError when nobody got it."""
     still: Counter[str] = Counter()
     is_got = False
-    for message in _messages(place, incident_id, step_name):
+    for message in _messages(installation, incident_id, step_name):
         if message.row.state in _STILL:
             still[message.row.step] += 1
         is_got = is_got or _has_come(message)
@@ -139,9 +139,9 @@ def _refuse_unfinished(place: Place, incident_id: str, step_name: str) -> None:
         raise UsageError(f"nobody got the notice of {step_name!r} in {incident_id}")
 
 
-def _messages(place: Place, incident_id: str, step_name: str) -> Iterator[Sent]:
+def _messages(installation: Installation, incident_id: str, step_name: str) -> Iterator[Sent]:
     """Give the messages of a notice, and last those that told it apart."""
-    ledger = place.ledger
+    ledger = installation.ledger
     refused = ledger.steps.refused(incident_id)
     settled = {row.details.get("settles") for row in told_apart(ledger.effects, incident_id)}
     theirs: set[str] = set()
@@ -167,20 +167,22 @@ def _has_come(message: Sent) -> bool:
 
 
 def _drafts(
-    place: Place, incident_id: str, step_name: str, name: str, prepared: Prepared
+    installation: Installation, incident_id: str, step_name: str, name: str, prepared: Prepared
 ) -> Iterator[Draft]:
-    elsewhere = {row.target for row in told_apart(place.ledger.effects, incident_id)}
+    elsewhere = {row.target for row in told_apart(installation.ledger.effects, incident_id)}
     met: set[str] = set()
-    for message in _messages(place, incident_id, step_name):
+    for message in _messages(installation, incident_id, step_name):
         target = message.row.target
         if _has_come(message) and target not in met:  # a guardian may be a customer, too
             met |= {target} & elsewhere
-            yield _draft(place, incident_id, name, prepared, message.row)
+            yield _draft(installation, incident_id, name, prepared, message.row)
 
 
-def _prepared(place: Place, incident_id: str, given: Mapping[str, str], mode: Mode) -> Prepared:
-    outside = place.reader()
-    template, organisation = outside.templates[CORRECTION], place.config.organisation
+def _prepared(
+    installation: Installation, incident_id: str, given: Mapping[str, str], mode: Mode
+) -> Prepared:
+    outside = installation.reader()
+    template, organisation = outside.templates[CORRECTION], installation.config.organisation
     refuse_placeholders(template, organisation, mode)
     known: dict[str, Json] = {
         "organisation": organisation.name,
@@ -195,13 +197,15 @@ def _prepared(place: Place, incident_id: str, given: Mapping[str, str], mode: Mo
     return prepare(template, {**known, **given}, banner=mode is Mode.EXERCISE)
 
 
-def _draft(place: Place, incident_id: str, name: str, prepared: Prepared, row: EffectRow) -> Draft:
+def _draft(
+    installation: Installation, incident_id: str, name: str, prepared: Prepared, row: EffectRow
+) -> Draft:
     address = row.target.partition(":")[2]
-    handle = place.ledger.vault.handle(scope_of(_SEND, incident_id), row.target)
+    handle = installation.ledger.vault.handle(scope_of(_SEND, incident_id), row.target)
     token = effect_token(incident_id, name, 1, _SEND, handle)
     before = cast("Mapping[str, str]", row.details["values"])
     values = {slot: before.get(slot, "") for slot in prepared.slots}
-    default = place.config.organisation.languages[0]
+    default = installation.config.organisation.languages[0]
     language = pick_language(str(row.details["language"]), prepared.languages, default).language
     details: dict[str, Json] = {
         "language": language,

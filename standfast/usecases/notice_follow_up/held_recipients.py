@@ -26,12 +26,12 @@ from operator import eq
 from typing import cast
 
 from standfast.adapters.factory import Outside
-from standfast.adapters.senders.letters import why_no_letter
+from standfast.adapters.senders.letters import letter_obstacle
 from standfast.errors import Refused, UsageError
 from standfast.ledger.effects.effect_store import Draft, EffectRow, effect_token, scope_of
 from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice
 from standfast.ledger.messages.sent_messages import first_message, replaced_message, sent
-from standfast.ledger.status_query import HELD_STEP
+from standfast.ledger.status_query import HELD_STEP_PREFIX
 from standfast.notices.mail_addresses import parse_address
 from standfast.notices.prepared_notice import Prepared, merkle_root, pick_language
 from standfast.playbook.action_arguments import arguments_of
@@ -39,13 +39,16 @@ from standfast.playbook.answer_dependencies import answers_behind
 from standfast.playbook.engine import is_wanted
 from standfast.records import Json, JsonObject, StepState
 from standfast.usecases.approvals.step_decisions import speaker
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import refuse_blocked
 from standfast.usecases.incidents.blast_radius import NOBODY
 from standfast.usecases.incidents.lifecycle import refuse_closed
-from standfast.usecases.incidents.step_expansion import with_approvals, words_of
-from standfast.usecases.notice_follow_up.undelivered_messages import returned, steps_apart
-from standfast.usecases.notices.correction_history import corrections_of
+from standfast.usecases.incidents.step_expansion import add_required_approvals, render_step_notice
+from standfast.usecases.notice_follow_up.undelivered_messages import (
+    individual_notice_steps,
+    returned,
+)
+from standfast.usecases.notices.correction_history import standing_corrections
 from standfast.usecases.notices.delivery_accounting import APART, LEFT_OUT, counted_rows
 from standfast.usecases.notices.recipient_targets import HELD, MAIL, POST
 
@@ -75,27 +78,30 @@ class Held:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToldApart:
+class IndividualNotice:
     """What telling somebody who was held came to: a step, and what it needs."""
 
     step: str
     needs_approvals: int
 
 
-def held(place: Place, incident_id: str) -> list[Held]:
+def held(installation: Installation, incident_id: str) -> list[Held]:
     """Give everybody who is held in an incident, those first about whom nobody decided."""
-    place.ledger.incidents.get(incident_id)
-    rows, apart = _rows(place, incident_id), steps_apart(place, incident_id)
-    marks = marks_of([*rows, *(one.row for one in returned(place, incident_id))])
+    installation.ledger.incidents.get(incident_id)
+    rows, apart = (
+        _rows(installation, incident_id),
+        individual_notice_steps(installation, incident_id),
+    )
+    marks = marks_of([*rows, *(one.row for one in returned(installation, incident_id))])
     found = [_shown(row, apart, marks[row.token]) for row in rows]
     return sorted(found, key=lambda one: bool(one.decision))
 
 
-def unreached(place: Place, incident_id: str) -> list[Held]:
+def unreached(installation: Installation, incident_id: str) -> list[Held]:
     """Give whose message did not arrive, those first who are not told in another way."""
-    place.ledger.incidents.get(incident_id)
-    lost = returned(place, incident_id)
-    marks = marks_of([*_rows(place, incident_id), *(one.row for one in lost)])
+    installation.ledger.incidents.get(incident_id)
+    lost = returned(installation, incident_id)
+    marks = marks_of([*_rows(installation, incident_id), *(one.row for one in lost)])
     found = [
         Held(
             mark=marks[one.row.token],
@@ -110,28 +116,37 @@ def unreached(place: Place, incident_id: str) -> list[Held]:
 
 
 def leave_out(
-    place: Place, incident_id: str, marks: Sequence[str], because: str, *, by: str | None = None
+    installation: Installation,
+    incident_id: str,
+    marks: Sequence[str],
+    because: str,
+    *,
+    by: str | None = None,
 ) -> int:
     """Decide that somebody is not told, with the reason; give how many. Again changes nothing."""
-    refuse_closed(place, incident_id, then="decide about them")
+    refuse_closed(installation, incident_id, then="decide about them")
     if not because.strip():
         raise UsageError("say why they are left out: --because TEXT; it is kept with each of them")
-    rows = _meant(incident_id, _rows(place, incident_id), marks)
-    apart = steps_apart(place, incident_id)
+    rows = _meant(incident_id, _rows(installation, incident_id), marks)
+    apart = individual_notice_steps(installation, incident_id)
     for row in rows:
         _refuse_told(row, apart)
     for row in rows:
-        who = _speaker(place, row, by)
+        who = _speaker(installation, row, by)
         if not _decision(row, apart):
             facts = {"decision": LEFT_OUT, "by": who, "because": because}
             why = f"{LEFT_OUT} by {who}: {because} ({_why(row)})"
-            if not place.ledger.notices.decide_held(row, facts, why, who, place.clock()):
-                _refuse_told(row, steps_apart(place, incident_id))  # somebody was first
+            if not installation.ledger.notices.decide_held(
+                row, facts, why, who, installation.clock()
+            ):
+                _refuse_told(
+                    row, individual_notice_steps(installation, incident_id)
+                )  # somebody was first
     return len(rows)
 
 
 def tell(
-    place: Place,
+    installation: Installation,
     incident_id: str,
     mark: str,
     *,
@@ -140,7 +155,7 @@ def tell(
     name: str = "",
     values: Mapping[str, str] | None = None,
     by: str | None = None,
-) -> ToldApart:
+) -> IndividualNotice:
     """Plan that somebody who is held, or whom no message reached, is told at the address `to`.
 
     It leaves once it is approved.
@@ -150,30 +165,40 @@ def tell(
     needed once it is corrected. UsageError for an address that is none; Refused while the law
     forbids to tell anybody yet, and where by a corrected answer nobody is to be told.
     """
-    refuse_closed(place, incident_id, then="decide about them")
+    refuse_closed(installation, incident_id, then="decide about them")
     if not because.strip():
         raise UsageError("say why they are told: --because TEXT; it is kept with them")
-    rows = [*_rows(place, incident_id), *(one.row for one in returned(place, incident_id))]
+    rows = [
+        *_rows(installation, incident_id),
+        *(one.row for one in returned(installation, incident_id)),
+    ]
     (row,) = _meant(incident_id, rows, [mark])
-    who = _speaker(place, row, by)
-    _refuse_unapproved(place, row)
-    refuse_blocked(place.config, incident_id, place.ledger.facts.of(incident_id), place.clock())
-    step_name = _step_name(place, row)
-    with closing(place.outside(place.ledger.incidents.get(incident_id))) as outside:
-        words = _words(place, row, outside, values or {})
-        expansion = _expansion(place, row, step_name, outside, words, to=to, name=name, by=by)
-    now = place.clock()
-    is_new = place.ledger.steps.expand(incident_id, step_name, 1, expansion, who, now)
+    who = _speaker(installation, row, by)
+    _refuse_unapproved(installation, row)
+    refuse_blocked(
+        installation.config,
+        incident_id,
+        installation.ledger.facts.of(incident_id),
+        installation.clock(),
+    )
+    step_name = _step_name(installation, row)
+    with closing(installation.outside(installation.ledger.incidents.get(incident_id))) as outside:
+        words = _words(installation, row, outside, values or {})
+        expansion = _expansion(
+            installation, row, step_name, outside, words, to=to, name=name, by=by
+        )
+    now = installation.clock()
+    is_new = installation.ledger.steps.expand(incident_id, step_name, 1, expansion, who, now)
     if not is_new:
-        row = place.ledger.effects.again(row)
+        row = installation.ledger.effects.again(row)
     decision = f"{APART} {step_name}"
     if _is_held(row) and row.facts.get("decision") != decision:  # whoever was first may have died
         facts = {"decision": decision, "by": who, "because": because}
         why = f"{decision}, decided by {who}: {because} ({_why(row)})"
-        place.ledger.notices.decide_held(row, facts, why, who, now)
+        installation.ledger.notices.decide_held(row, facts, why, who, now)
     if not is_new:
         raise UsageError(f"{_mark(row)} is told by step {step_name} already; look at that one")
-    return ToldApart(step=step_name, needs_approvals=expansion.needs_approvals)
+    return IndividualNotice(step=step_name, needs_approvals=expansion.needs_approvals)
 
 
 def _refuse_told(row: EffectRow, apart: Mapping[str, str]) -> None:
@@ -182,9 +207,9 @@ def _refuse_told(row: EffectRow, apart: Mapping[str, str]) -> None:
         raise UsageError(f"{_mark(row)} is {decision}; that is not taken back here")
 
 
-def _refuse_unapproved(place: Place, row: EffectRow) -> None:
+def _refuse_unapproved(installation: Installation, row: EffectRow) -> None:
     """Raise UsageError while the notice may be planned anew: they would be in it a second time."""
-    for notice in place.ledger.notices.of_incident(row.incident):
+    for notice in installation.ledger.notices.of_incident(row.incident):
         is_theirs = (notice.step, notice.round) == (row.step, row.round)
         if is_theirs and notice.state in (StepState.ASKING, StepState.REFUSED):
             raise UsageError(
@@ -194,13 +219,13 @@ def _refuse_unapproved(place: Place, row: EffectRow) -> None:
 
 
 def _words(
-    place: Place, row: EffectRow, outside: Outside, values: Mapping[str, str]
+    installation: Installation, row: EffectRow, outside: Outside, values: Mapping[str, str]
 ) -> FrozenNotice:
     """Give the notice in the words that hold by now; say why not, where nobody is to get it."""
-    frozen = place.ledger.incidents.notice(row.incident, row.step, row.round)
-    written = replaced_message(place.ledger.effects, row)
-    first = first_message(place.ledger.effects, row)
-    corrected = corrections_of(place, row.incident, first.step)
+    frozen = installation.ledger.incidents.notice(row.incident, row.step, row.round)
+    written = replaced_message(installation.ledger.effects, row)
+    first = first_message(installation.ledger.effects, row)
+    corrected = standing_corrections(installation, row.incident, first.step)
     if written.step != first.step:  # a correction: they got what was wrong
         if written.step != corrected[-1]:
             raise UsageError(
@@ -210,7 +235,7 @@ def _words(
         if values:
             raise UsageError(f"{written.step} goes in its own words; take --value away")
         return frozen
-    state = place.ledger.incidents.state(row.incident)
+    state = installation.ledger.incidents.state(row.incident)
     step = state.playbook.step(first.step)
     behind = (state.steps.get(name) for name in answers_behind(state.playbook, step))
     asked = [view for view in behind if view is not None]
@@ -234,12 +259,12 @@ def _words(
         raise UsageError(f"{first.step} was not corrected and goes in its own words")
     if not corrected and not is_answered_anew:
         return frozen
-    prepared = words_of(step, arguments_of(step, state), state, outside, otherwise=values)
+    prepared = render_step_notice(step, arguments_of(step, state), state, outside, otherwise=values)
     return replace(frozen, body=prepared.as_json(), digest=prepared.digest)
 
 
 def _expansion(
-    place: Place,
+    installation: Installation,
     row: EffectRow,
     step_name: str,
     outside: Outside,
@@ -249,9 +274,9 @@ def _expansion(
     name: str,
     by: str | None,
 ) -> Expansion:
-    incident = place.ledger.incidents.get(row.incident)
-    first = first_message(place.ledger.effects, row)  # no playbook knows a step told apart
-    step = place.ledger.incidents.state(row.incident).playbook.step(first.step)
+    incident = installation.ledger.incidents.get(row.incident)
+    first = first_message(installation.ledger.effects, row)  # no playbook knows a step told apart
+    step = installation.ledger.incidents.state(row.incident).playbook.step(first.step)
     prepared = Prepared.from_json(words.body)
     target = _target(row, to)
     connector = row.connector
@@ -266,9 +291,9 @@ def _expansion(
     values = {slot: known.get(slot, "") for slot in prepared.slots}
     if name and "name" in prepared.slots:
         values["name"] = name
-    default = place.config.organisation.languages[0]
+    default = installation.config.organisation.languages[0]
     language = pick_language(str(row.details["language"]), prepared.languages, default).language
-    handle = place.ledger.vault.handle(scope_of(_SEND, row.incident), target)
+    handle = installation.ledger.vault.handle(scope_of(_SEND, row.incident), target)
     token = effect_token(row.incident, step_name, 1, _SEND, handle)
     filled = prepared.fill(language, values, token, address=target.partition(":")[2])
     details: dict[str, Json] = {
@@ -279,7 +304,7 @@ def _expansion(
         "settles": row.token,
     }
     draft = Draft(verb=_SEND, connector=connector, target=target, details=details)
-    return with_approvals(
+    return add_required_approvals(
         step,
         Expansion(
             drafts=(draft,),
@@ -313,22 +338,22 @@ def _target(row: EffectRow, to: Sequence[str]) -> str:
             return MAIL + parse_address(to[0]).text
         except ValueError as error:
             raise UsageError(f"that is no mail address: {error}") from None
-    if why := why_no_letter("\n".join(to)):
+    if why := letter_obstacle("\n".join(to)):
         raise UsageError(f"that is no address to write to: {why}")
     return POST + "\n".join(to)
 
 
-def _rows(place: Place, incident_id: str) -> list[EffectRow]:
+def _rows(installation: Installation, incident_id: str) -> list[EffectRow]:
     """Give the held effects that count: not those of a round that was refused and asked anew."""
-    messages = sent(place.ledger.core, place.ledger.effects, incident_id)
+    messages = sent(installation.ledger.core, installation.ledger.effects, incident_id)
     rows = [message.row for message in messages if _is_held(message.row)]
-    return counted_rows(rows, place.ledger.steps.refused(incident_id))
+    return counted_rows(rows, installation.ledger.steps.refused(incident_id))
 
 
-def _step_name(place: Place, row: EffectRow) -> str:
+def _step_name(installation: Installation, row: EffectRow) -> str:
     """Name the step that tells somebody: one a person, and a new one for each that was refused."""
-    name = f"{HELD_STEP}{row.token[:12]}"
-    refused = {one for one, _ in place.ledger.steps.refused(row.incident)}
+    name = f"{HELD_STEP_PREFIX}{row.token[:12]}"
+    refused = {one for one, _ in installation.ledger.steps.refused(row.incident)}
     before = sum(one == name or one.startswith(f"{name}-") for one in refused)
     return f"{name}-{before + 1}" if before else name
 
@@ -357,8 +382,8 @@ def _meant(incident_id: str, rows: Sequence[EffectRow], marks: Sequence[str]) ->
     return list(found.values())
 
 
-def _speaker(place: Place, row: EffectRow, by: str | None) -> str:
-    return speaker(place, place.ledger.incidents.state(row.incident), row.step, by)
+def _speaker(installation: Installation, row: EffectRow, by: str | None) -> str:
+    return speaker(installation, installation.ledger.incidents.state(row.incident), row.step, by)
 
 
 def _shown(row: EffectRow, apart: Mapping[str, str], mark: str) -> Held:

@@ -24,7 +24,7 @@ from standfast.local_time import minute
 from standfast.playbook.run_state import State, StepView
 from standfast.records import DeliveryEvent, DeliveryState, EffectState
 from standfast.usecases.approvals.step_decisions import speaker
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.notices.recipient_targets import POST
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _A_TRANSACTION = 500
 
 
 def posted(
-    place: Place,
+    installation: Installation,
     incident_id: str,
     step: str,
     *,
@@ -48,28 +48,29 @@ def posted(
     Gives their number. UsageError when there are none, a mark is of none, or the day is to come or
     before the incident.
     """
-    who, now = _who(place, incident_id, step, by), place.clock()
+    who, now = _who(installation, incident_id, step, by), installation.clock()
     at = at or now
     if at > now:
         raise UsageError("that time is still to come; say what was posted")
-    opened = place.ledger.incidents.get(incident_id).opened_at
+    opened = installation.ledger.incidents.get(incident_id).opened_at
     if at < opened:
         raise UsageError(
-            f"{incident_id} was opened {minute(opened, place.config.organisation.time_zone)}, and "
+            f"{incident_id} was opened "
+            f"{minute(opened, installation.config.organisation.time_zone)}, and "
             "no letter of it was there before; say when these were posted"
         )
-    rows = _waiting(place, incident_id, step, marks)
+    rows = _waiting(installation, incident_id, step, marks)
     number = 0
     for start in range(0, len(rows), _A_TRANSACTION):
         part = rows[start : start + _A_TRANSACTION]
         events = [DeliveryEvent(token=row.token, state=DeliveryState.TAKEN, at=at) for row in part]
-        heard = place.ledger.deliveries.hear(events, who, now, reason=f"posted, says {who}")
+        heard = installation.ledger.deliveries.hear(events, who, now, reason=f"posted, says {who}")
         number += heard.settled
     return _some(number, incident_id, step)
 
 
 def discarded(
-    place: Place,
+    installation: Installation,
     incident_id: str,
     step: str,
     because: str,
@@ -81,48 +82,57 @@ def discarded(
 
     Gives their number; their readers are not told. UsageError as `posted`.
     """
-    who, now = _who(place, incident_id, step, by), place.clock()
+    who, now = _who(installation, incident_id, step, by), installation.clock()
     if not because.strip():
         raise UsageError("say why they are thrown away: --because TEXT; it is kept with each")
-    rows = _waiting(place, incident_id, step, marks)
+    rows = _waiting(installation, incident_id, step, marks)
     number = 0
     for start in range(0, len(rows), _A_TRANSACTION):
         part = rows[start : start + _A_TRANSACTION]
         why = f"{THROWN_AWAY}, says {who}: {because}"
-        number += place.ledger.notices.discard(part, why, who, now)
+        number += installation.ledger.notices.discard(part, why, who, now)
     return _some(number, incident_id, step)
 
 
 def came_back(
-    place: Place, incident_id: str, step: str, marks: Sequence[str], *, by: str | None = None
+    installation: Installation,
+    incident_id: str,
+    step: str,
+    marks: Sequence[str],
+    *,
+    by: str | None = None,
 ) -> int:
     """Note that posted letters came back; give their number. UsageError for a mark of none.
 
     Again changes nothing: the moment of the first time stays.
     """
-    who, now = _who(place, incident_id, step, by), place.clock()
-    gone = [row for row in _letters(place, incident_id, step) if row.state is EffectState.DONE]
+    who, now = _who(installation, incident_id, step, by), installation.clock()
+    gone = [
+        row for row in _letters(installation, incident_id, step) if row.state is EffectState.DONE
+    ]
     rows = _meant(gone, marks, "was posted")
-    heard = place.ledger.deliveries.of_incident(incident_id)
+    heard = installation.ledger.deliveries.of_incident(incident_id)
     events = [
         DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=now)
         for row in rows
         if row.token not in heard or heard[row.token].state is not DeliveryState.BOUNCED
     ]
-    place.ledger.deliveries.hear(events, who, now)
+    installation.ledger.deliveries.hear(events, who, now)
     return len(rows)
 
 
-def waiting_letters(place: Place, incident_id: str) -> list[EffectRow]:
+def waiting_letters(installation: Installation, incident_id: str) -> list[EffectRow]:
     """Give the letters of an incident that are written, and that nobody has said to be posted."""
     return [
         row
-        for row in _all_letters(place, incident_id)
+        for row in _all_letters(installation, incident_id)
         if row.state is EffectState.UNKNOWN and row.is_parked
     ]
 
 
-def with_letters(place: Place, state: State, found: "Sequence[Tally]") -> State:
+def include_waiting_letters(
+    installation: Installation, state: State, found: "Sequence[Tally]"
+) -> State:
     """Give the state with how many letters wait to be posted, as the tallies have it, and where."""
     waiting = {
         one.step: sum(missed.count for missed in one.missed if missed.reason == WRITTEN)
@@ -131,7 +141,7 @@ def with_letters(place: Place, state: State, found: "Sequence[Tally]") -> State:
     }
     folder = " or ".join(
         str(sender.folder)
-        for sender in place.config.senders.values()
+        for sender in installation.config.senders.values()
         if isinstance(sender, LettersSenderConfig)
     )
 
@@ -145,18 +155,20 @@ def with_letters(place: Place, state: State, found: "Sequence[Tally]") -> State:
     )
 
 
-def _who(place: Place, incident_id: str, step: str, by: str | None) -> str:
-    state = place.ledger.incidents.state(incident_id)
-    if not _letters(place, incident_id, step):
+def _who(installation: Installation, incident_id: str, step: str, by: str | None) -> str:
+    state = installation.ledger.incidents.state(incident_id)
+    if not _letters(installation, incident_id, step):
         raise UsageError(
             f"step {step!r} of {incident_id} wrote no letters; `standfast notice accounting "
             f"{incident_id}` says by which channel each was told"
         )
-    return speaker(place, state, step, by)
+    return speaker(installation, state, step, by)
 
 
-def _waiting(place: Place, incident_id: str, step: str, marks: Sequence[str]) -> list[EffectRow]:
-    waiting = [row for row in waiting_letters(place, incident_id) if row.step == step]
+def _waiting(
+    installation: Installation, incident_id: str, step: str, marks: Sequence[str]
+) -> list[EffectRow]:
+    waiting = [row for row in waiting_letters(installation, incident_id) if row.step == step]
     rows = _meant(waiting, marks, "waits to be posted")
     _some(len(rows), incident_id, step)
     return rows
@@ -169,12 +181,12 @@ def _some(number: int, incident_id: str, step: str) -> int:
     return number
 
 
-def _letters(place: Place, incident_id: str, step: str) -> list[EffectRow]:
-    return [row for row in _all_letters(place, incident_id) if row.step == step]
+def _letters(installation: Installation, incident_id: str, step: str) -> list[EffectRow]:
+    return [row for row in _all_letters(installation, incident_id) if row.step == step]
 
 
-def _all_letters(place: Place, incident_id: str) -> list[EffectRow]:
-    messages = sent(place.ledger.core, place.ledger.effects, incident_id)
+def _all_letters(installation: Installation, incident_id: str) -> list[EffectRow]:
+    messages = sent(installation.ledger.core, installation.ledger.effects, incident_id)
     return [message.row for message in messages if message.row.target.startswith(POST)]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from standfast.playbook.run_state import State
 from standfast.plurals import counted
 from standfast.records import JsonObject, StepState
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.notice_follow_up.held_recipients import held
 from standfast.usecases.notice_follow_up.letters import waiting_letters
 
@@ -16,7 +16,7 @@ _TELLS = "notices.send"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeftUndone:
+class OpenRecipients:
     """How much of telling people stays undone."""
 
     held: int  # people about whom nobody decided
@@ -44,14 +44,14 @@ class LeftUndone:
         }
 
 
-def left_undone(place: Place, state: State) -> LeftUndone:
+def open_recipients(installation: Installation, state: State) -> OpenRecipients:
     """Count what an incident leaves undone as it stands, open or closed."""
     sends = {step.name for step in state.playbook.steps if step.action == _TELLS}
     # Corrections, and what tells somebody who was held, are no steps of the playbook.
-    sends |= {row.step for row in place.ledger.notices.of_incident(state.incident)}
-    return LeftUndone(
-        held=sum(not one.decision for one in held(place, state.incident)),
-        letters=len(waiting_letters(place, state.incident)),
+    sends |= {row.step for row in installation.ledger.notices.of_incident(state.incident)}
+    return OpenRecipients(
+        held=sum(not one.decision for one in held(installation, state.incident)),
+        letters=len(waiting_letters(installation, state.incident)),
         unapproved=sum(
             view.state is StepState.ASKING and view.step in sends
             for view in (*state.steps.values(), *state.extra)

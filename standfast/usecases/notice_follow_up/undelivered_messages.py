@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from standfast.ledger.effects.effect_store import EffectRow
 from standfast.ledger.messages.sent_messages import sent, told_apart
 from standfast.records import DeliveryState, EffectState
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.notice_follow_up.letters import THROWN_AWAY
-from standfast.usecases.notices.correction_history import corrected_since
+from standfast.usecases.notices.correction_history import newest_correction
 from standfast.usecases.notices.delivery_accounting import APART
 from standfast.usecases.notices.recipient_targets import MAIL, POST
 from standfast.usecases.notices.staged_sending import STOPPED
@@ -38,10 +38,10 @@ class Returned:
     decision: str  # empty while nobody is told apart
 
 
-def returned(place: Place, incident_id: str) -> list[Returned]:
+def returned(installation: Installation, incident_id: str) -> list[Returned]:
     """Give every message of an incident's notices that came to nothing."""
-    ledger = place.ledger
-    apart = steps_apart(place, incident_id)
+    ledger = installation.ledger
+    apart = individual_notice_steps(installation, incident_id)
     found = []
     corrected: dict[str, str] = {}
     for message in sent(ledger.core, ledger.effects, incident_id):
@@ -49,7 +49,7 @@ def returned(place: Place, incident_id: str) -> list[Returned]:
         why = row.reason if _is_refused(row) else ""
         if row.state is EffectState.FAILED:
             if row.step not in corrected:
-                corrected[row.step] = corrected_since(place, incident_id, row.step)
+                corrected[row.step] = newest_correction(installation, incident_id, row.step)
             if name := corrected[row.step]:
                 why = f"it failed, and {name} corrects its words: {row.reason}"
         if row.state is EffectState.DONE and heard is not None:
@@ -70,14 +70,14 @@ def _is_refused(row: EffectRow) -> bool:
     return "settles" in row.details if is_given_up else row.tries > 0 and "@" in row.target
 
 
-def steps_apart(place: Place, incident_id: str) -> dict[str, str]:
+def individual_notice_steps(installation: Installation, incident_id: str) -> dict[str, str]:
     """Give the steps that tell somebody apart, by the message in whose place they do.
 
     None that an approver refused: it is as if nobody had asked for it.
     """
-    refused = place.ledger.steps.refused(incident_id)
+    refused = installation.ledger.steps.refused(incident_id)
     return {
         str(row.details["settles"]): row.step
-        for row in told_apart(place.ledger.effects, incident_id)
+        for row in told_apart(installation.ledger.effects, incident_id)
         if "settles" in row.details and (row.step, row.round) not in refused
     }

@@ -28,14 +28,14 @@ from standfast.evidence.durable_files import sync_folder
 from standfast.host_name import host_name
 from standfast.ledger.runs.run_record import is_gone
 from standfast.records import Json, JsonObject, canonical, timestamp
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.notices.delivery_accounting import Account, Line, account
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def export(
-    place: Place,
+    installation: Installation,
     incident_id: str,
     file: Path,
     *,
@@ -51,7 +51,7 @@ def export(
         raise UsageError(f"an export is a .csv or a .json file, not {file.name}")
     with _new_file(file) as draft:
         written = _Written(draft)
-        document = _KINDS[file.suffix](written.write, incident_id, timestamp(place.clock()))
+        document = _KINDS[file.suffix](written.write, incident_id, timestamp(installation.clock()))
         document.begin(is_clear=bool(unmasked_because))
 
         def add(line: Line) -> None:
@@ -61,14 +61,14 @@ def export(
             document.add(one)
             each(line)
 
-        accounts = account(place, incident_id, unmasked_because=unmasked_because, each=add)
+        accounts = account(installation, incident_id, unmasked_because=unmasked_because, each=add)
         document.end(accounts)
         found = written.whole.hexdigest()
-        with place.ledger.core.write(
-            actor=place.actor,
+        with installation.ledger.core.write(
+            actor=installation.actor,
             subject=incident_id,
             action="accounting.exported",
-            now=place.clock(),
+            now=installation.clock(),
             detail={
                 "sha256": found,
                 "lines": written.lines,

@@ -30,38 +30,40 @@ from standfast.usecases.backups.damage_cause import is_damage_behind
 from standfast.usecases.core.backup_repository import (
     identity_of,
     opened_repository,
-    plain_errors,
     set_of,
+    translated_errors,
 )
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.restore_drill import drill_folder
 
 _TOLD_BY = ("occurrence", "detection", "suspicion")
 _in_use: set[str] = set()  # the folders of this process, by name
 
 
-def incident_time(place: Place, incident_id: str) -> datetime:
+def incident_time(installation: Installation, incident_id: str) -> datetime:
     """Give the moment before which nothing of the incident had happened, as far as is known."""
-    facts = place.ledger.facts.of(incident_id)
+    facts = installation.ledger.facts.of(incident_id)
     known = [facts.latest(FactKind.TIME, name) for name in _TOLD_BY]
     stated = [one.at for one in known if one is not None and one.at is not None]
-    return min([place.ledger.incidents.get(incident_id).opened_at, *stated])
+    return min([installation.ledger.incidents.get(incident_id).opened_at, *stated])
 
 
 @contextmanager
-def file_before(place: Place, moment: datetime, set_name: str, path: str) -> Iterator[Path]:
+def file_before(
+    installation: Installation, moment: datetime, set_name: str, path: str
+) -> Iterator[Path]:
     """Give the file `SOURCE/PATH` of the newest point of the set from before the moment.
 
     ConfigurationError when there is no such set, point or file; UsageError without an identity
     that opens it; Damaged when it does not come back whole.
     """
     try:
-        set_of(place, set_name)
+        set_of(installation, set_name)
     except UsageError as error:
         raise ConfigurationError(f"an audience is read from a backup: {error}") from None
-    identity = identity_of(place, None)
-    with plain_errors("opening the repository"):
-        repository = opened_repository(place, identity)
+    identity = identity_of(installation, None)
+    with translated_errors("opening the repository"):
+        repository = opened_repository(installation, identity)
         there = [
             point
             for point in repository.points(set_name)
@@ -73,10 +75,10 @@ def file_before(place: Place, moment: datetime, set_name: str, path: str) -> Ite
             f"the backup set {set_name!r} has no complete recovery point from before "
             f"{timestamp(moment)[:16]}Z; name another audience"
         )
-    with _own_folder(place, set_name) as folder:
-        with plain_errors(f"restoring {point.name}"):
+    with _own_folder(installation, set_name) as folder:
+        with translated_errors(f"restoring {point.name}"):
             result = repository.restore(
-                point, folder / "tree", (glob.escape(path),), now=place.clock
+                point, folder / "tree", (glob.escape(path),), now=installation.clock
             )
         if is_damage_behind(result.problems):
             raise Damaged(f"{point.name} does not come back whole; run `standfast backup verify`")
@@ -90,10 +92,10 @@ def file_before(place: Place, moment: datetime, set_name: str, path: str) -> Ite
 
 
 @contextmanager
-def _own_folder(place: Place, set_name: str) -> Iterator[Path]:
+def _own_folder(installation: Installation, set_name: str) -> Iterator[Path]:
     """Give a folder that nobody else restores into; what the dead left of the set goes first."""
     here = hashlib.sha256(host_name().encode()).hexdigest()[:12]
-    for left in place.config.drills.folder.glob(f".{set_name}.audience-*-{here}-*"):
+    for left in installation.config.drills.folder.glob(f".{set_name}.audience-*-{here}-*"):
         name = left.name.removeprefix(f".{set_name}.")
         pid = int(name.split("-")[1])
         if name not in _in_use and (pid == os.getpid() or is_gone(host_name(), pid)):
@@ -101,7 +103,7 @@ def _own_folder(place: Place, set_name: str) -> Iterator[Path]:
     mine = f"audience-{os.getpid()}-{here}-{new_token()}"
     _in_use.add(mine)
     try:
-        with drill_folder(place, set_name, mine) as folder:
+        with drill_folder(installation, set_name, mine) as folder:
             yield folder
     finally:
         _in_use.discard(mine)

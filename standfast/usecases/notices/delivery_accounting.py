@@ -27,7 +27,7 @@ from standfast.ledger.effects.effect_store import EffectRow
 from standfast.ledger.messages.delivery_reports import Delivery
 from standfast.ledger.messages.sent_messages import viewed
 from standfast.records import DeliveryState, EffectState, JsonObject, timestamp
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.notices.recipient_targets import HELD, POST
 
 # What a person decided about somebody who was held: it stands in the effect's facts and reason.
@@ -124,7 +124,7 @@ class Account:
 
 
 def account(
-    place: Place,
+    installation: Installation,
     incident_id: str,
     *,
     unmasked_because: str = "",
@@ -137,16 +137,16 @@ def account(
     """
     if unmasked_because and not unmasked_because.strip():
         raise UsageError("say why addresses are shown: --reason TEXT; the timeline keeps it")
-    ledger = place.ledger
+    ledger = installation.ledger
     ledger.incidents.get(incident_id)
     of_step: dict[str, Counter[End]] = {}
     with viewed(ledger.core, ledger.effects, incident_id) as view:
         if unmasked_because:
             with ledger.core.write(
-                actor=place.actor,
+                actor=installation.actor,
                 subject=incident_id,
                 action="accounting.viewed",
-                now=place.clock(),
+                now=installation.clock(),
                 detail={"count": view.number, "reason": unmasked_because},
             ):
                 pass  # the event is all there is to write

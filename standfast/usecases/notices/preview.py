@@ -16,7 +16,7 @@ from pathlib import Path
 from standfast.config.schema import OrganisationConfig
 from standfast.errors import StandfastError, UsageError
 from standfast.notices.audience import Audience, Recipient
-from standfast.notices.banned_phrases import said_by_values
+from standfast.notices.banned_phrases import find_banned_values
 from standfast.notices.prepared_notice import Prepared, pick_language
 from standfast.notices.template_renderer import Template, prepare
 from standfast.plurals import counted
@@ -25,7 +25,7 @@ from standfast.reports.html_page import write_page
 from standfast.reports.name_masking import mask_address, mask_word
 from standfast.reports.notice_page import ShownMessage, notice_page
 from standfast.reports.report_records import Heading
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.notices.staged_sending import its_notice, unread_entries
 
 
@@ -86,7 +86,7 @@ def draft(
         for name, key in left.items()
         if name in template.variables and name not in given
     ]
-    warnings += [*prepared.warnings, *said_by_values(context, prepared.languages)]
+    warnings += [*prepared.warnings, *find_banned_values(context, prepared.languages)]
     return Draft(template=template, prepared=prepared, warnings=tuple(warnings))
 
 
@@ -102,13 +102,13 @@ class Planned:
     messages: tuple[ShownMessage, ...]  # one a language; `[name]` stands for a reader's own
 
 
-def planned_words(place: Place, incident_id: str, step: str) -> Planned:
+def planned_words(installation: Installation, incident_id: str, step: str) -> Planned:
     """Give what the latest round of a step tells, in every language; UsageError for another step.
 
     It opens nobody's row, so the look is not noted.
     """
-    newest = its_notice(place, incident_id, step)[-1]
-    frozen = place.ledger.incidents.notice(incident_id, step, newest.round)
+    newest = its_notice(installation, incident_id, step)[-1]
+    frozen = installation.ledger.incidents.notice(incident_id, step, newest.round)
     prepared = Prepared.from_json(frozen.body)
     own = {slot: f"[{slot}]" for slot in prepared.slots}
     return Planned(
@@ -133,21 +133,26 @@ def _shown(prepared: Prepared, language: str, slots: Mapping[str, str]) -> Shown
 
 
 def look_at_audience(
-    place: Place, drafted: Draft, name: str, *, rows: int, unmasked_because: str | None
+    installation: Installation,
+    drafted: Draft,
+    name: str,
+    *,
+    rows: int,
+    unmasked_because: str | None,
 ) -> AudienceLook:
     """Show what the first `rows` recipients of an audience would get.
 
     With a reason they are shown as they are, and the look is noted before they are.
     """
-    audience = place.reader().audience(name)
-    default = place.config.organisation.languages[0]
+    audience = installation.reader().audience(name)
+    default = installation.config.organisation.languages[0]
     choices = [
         pick_language(person.language, drafted.prepared.languages, default)
         for person in audience.recipients
     ]
     first = audience.recipients[:rows]
     if unmasked_because is not None:
-        _note(place, drafted.template.name, name, len(first), unmasked_because)
+        _note(installation, drafted.template.name, name, len(first), unmasked_because)
     messages = tuple(
         _message(
             drafted.prepared, person, choice.language, choice.warning, number, unmasked_because
@@ -275,18 +280,18 @@ def _counts(audience: Audience) -> dict[str, int]:
     }
 
 
-def _note(place: Place, notice: str, audience: str, number: int, reason: str) -> None:
+def _note(installation: Installation, notice: str, audience: str, number: int, reason: str) -> None:
     detail: JsonObject = {
         "notice": notice,
         "audience": audience,
         "count": number,
         "reason": reason,
     }
-    with place.ledger.core.write(
-        actor=place.actor,
+    with installation.ledger.core.write(
+        actor=installation.actor,
         subject="notices",
         action="audience.viewed",
-        now=place.clock(),
+        now=installation.clock(),
         detail=detail,
     ):
         pass  # the event is all there is to write

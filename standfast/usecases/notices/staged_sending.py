@@ -25,8 +25,8 @@ from standfast.notices.audience import Audience
 from standfast.playbook.run_state import State
 from standfast.plurals import counted
 from standfast.records import DeliveryState, EffectState, StepState
-from standfast.suggestions import there_are
-from standfast.usecases.core.installation import Place
+from standfast.suggestions import known_names_hint
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.notices.recipient_targets import POST
 
 SEND = "notices.send"
@@ -77,7 +77,7 @@ def unread_entries(audience: Audience) -> Iterator[str]:
         )
 
 
-def due_notices(place: Place, state: State, now: datetime) -> list[str]:
+def due_notices(installation: Installation, state: State, now: datetime) -> list[str]:
     """Give the steps whose others may follow the canary now."""
     views = (*state.steps.values(), *state.earlier, *state.extra)
     names = {step.name for step in state.playbook.steps if step.action == SEND}
@@ -90,20 +90,22 @@ def due_notices(place: Place, state: State, now: datetime) -> list[str]:
     )
     if not is_possible:
         return []
-    rows = place.ledger.notices.of_incident(state.incident)
-    return [row.step for row in rows if _may_follow(place, state.incident, row, now)]
+    rows = installation.ledger.notices.of_incident(state.incident)
+    return [row.step for row in rows if _may_follow(installation, state.incident, row, now)]
 
 
-def release_due(place: Place, state: State, now: datetime) -> bool:
+def release_due(installation: Installation, state: State, now: datetime) -> bool:
     """Let the others follow where they may; say whether there were any."""
-    due = due_notices(place, state, now)
+    due = due_notices(installation, state, now)
     for step in dict.fromkeys(due):
-        place.ledger.notices.release(state.incident, step, "ledger", now)
+        installation.ledger.notices.release(state.incident, step, "ledger", now)
     return bool(due)
 
 
-def _may_follow(place: Place, incident_id: str, row: NoticeRow, now: datetime) -> bool:
-    minutes = place.config.notices.canary_minutes
+def _may_follow(
+    installation: Installation, incident_id: str, row: NoticeRow, now: datetime
+) -> bool:
+    minutes = installation.config.notices.canary_minutes
     if not row.waiting or row.is_paused or row.state is not StepState.RUNNING or not minutes:
         return False
     if row.canary_ended_at is None or now - row.canary_ended_at < timedelta(minutes=minutes):
@@ -114,7 +116,7 @@ def _may_follow(place: Place, incident_id: str, row: NoticeRow, now: datetime) -
     done = counts.get(EffectState.DONE, 0)
     if is_open or not done or any(counts.get(one) for one in trouble):
         return False
-    heard = place.ledger.deliveries.counts(incident_id).get((row.step, row.round), {})
+    heard = installation.ledger.deliveries.counts(incident_id).get((row.step, row.round), {})
     lost = heard.get(DeliveryState.BOUNCED, 0) + heard.get(DeliveryState.DROPPED, 0)
     # Some relays say at once what others send back: there is no such mailbox.
     return (lost + row.turned_away) * _MOST_LOST <= done + row.turned_away
@@ -123,21 +125,21 @@ def _may_follow(place: Place, incident_id: str, row: NoticeRow, now: datetime) -
 # what people say
 
 
-def pause(place: Place, incident_id: str, step: str) -> None:
+def pause(installation: Installation, incident_id: str, step: str) -> None:
     """Let nothing more of one notice leave; the rest of the incident goes on."""
-    its_notice(place, incident_id, step)
-    place.ledger.notices.pause(incident_id, step, place.actor, place.clock())
+    its_notice(installation, incident_id, step)
+    installation.ledger.notices.pause(incident_id, step, installation.actor, installation.clock())
 
 
-def resume(place: Place, incident_id: str, step: str) -> None:
+def resume(installation: Installation, incident_id: str, step: str) -> None:
     """Let a paused notice go on."""
-    its_notice(place, incident_id, step)
-    place.ledger.notices.resume(incident_id, step, place.actor, place.clock())
+    its_notice(installation, incident_id, step)
+    installation.ledger.notices.resume(incident_id, step, installation.actor, installation.clock())
 
 
-def go(place: Place, incident_id: str, step: str) -> int:
+def go(installation: Installation, incident_id: str, step: str) -> int:
     """Let those after the canary be written to now; give their number."""
-    waiting = [row for row in its_notice(place, incident_id, step) if row.waiting]
+    waiting = [row for row in its_notice(installation, incident_id, step) if row.waiting]
     if not waiting:
         raise UsageError(f"nobody of step {step!r} of {incident_id} waits for the first ones")
     if not any(row.state is StepState.RUNNING for row in waiting):
@@ -145,22 +147,26 @@ def go(place: Place, incident_id: str, step: str) -> int:
             f"the notice of step {step!r} of {incident_id} is not approved; say go once the first "
             "ones were written to"
         )
-    return place.ledger.notices.release(incident_id, step, place.actor, place.clock())
+    return installation.ledger.notices.release(
+        incident_id, step, installation.actor, installation.clock()
+    )
 
 
-def stop(place: Place, incident_id: str, step: str, why: str) -> int:
+def stop(installation: Installation, incident_id: str, step: str, why: str) -> int:
     """Give up what of a notice has not left, for good; give how many are not told."""
-    its_notice(place, incident_id, step)
-    reason = f"{STOPPED} {place.actor} before it left: {why}"
-    return place.ledger.notices.stop(incident_id, step, reason, place.actor, place.clock())
+    its_notice(installation, incident_id, step)
+    reason = f"{STOPPED} {installation.actor} before it left: {why}"
+    return installation.ledger.notices.stop(
+        incident_id, step, reason, installation.actor, installation.clock()
+    )
 
 
-def its_notice(place: Place, incident_id: str, step: str) -> list[NoticeRow]:
+def its_notice(installation: Installation, incident_id: str, step: str) -> list[NoticeRow]:
     """Give the rounds of what a step tells, the latest last; UsageError where it tells nobody."""
-    place.ledger.incidents.get(incident_id)
-    rows = place.ledger.notices.of_incident(incident_id)
+    installation.ledger.incidents.get(incident_id)
+    rows = installation.ledger.notices.of_incident(incident_id)
     found = [row for row in rows if row.step == step]
     if not found:
-        known = there_are(step, {row.step for row in rows})
+        known = known_names_hint(step, {row.step for row in rows})
         raise UsageError(f"{incident_id} tells nobody in a step {step!r}, so far; {known}")
     return found

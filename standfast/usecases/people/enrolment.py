@@ -33,10 +33,10 @@ from standfast.people.passphrase_keys import Credential, enrol, is_passphrase_of
 from standfast.playbook.parser.field_reader import close_to
 from standfast.records import EffectState
 from standfast.usecases.approvals.step_decisions import signing_key
-from standfast.usecases.core.backup_repository import plain_errors
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.backup_repository import translated_errors
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import recorded
-from standfast.usecases.core.staff_messages import tell_each
+from standfast.usecases.core.staff_messages import notify_each
 from standfast.usecases.key_ceremonies.owner_operations import Stores, roster
 from standfast.usecases.playbooks import library
 
@@ -53,18 +53,20 @@ class Changed:
     untold: str
 
 
-def person_signer(place: Place, name: str, passphrase: str) -> Signer:
+def person_signer(installation: Installation, name: str, passphrase: str) -> Signer:
     """Sign a person in to change who may approve; ApprovalRefused for another's passphrase."""
-    key = signing_key(place, name, passphrase)
-    if why := place.ledger.people.objection(name, (), place.clock()):
+    key = signing_key(installation, name, passphrase)
+    if why := installation.ledger.people.objection(name, (), installation.clock()):
         raise ApprovalRefused(why)
     return Signer(name=name, key=key)
 
 
-def owner_signer(place: Place, owner_key: Path, ask: Callable[[str], str]) -> Signer:
+def owner_signer(installation: Installation, owner_key: Path, ask: Callable[[str], str]) -> Signer:
     """Open the owner's key; ApprovalRefused unless it is that of this place's backups."""
-    stores = Stores(config=place.config, resolver=place.resolver, clock=place.clock)
-    with plain_errors("opening the owner's key"):
+    stores = Stores(
+        config=installation.config, resolver=installation.resolver, clock=installation.clock
+    )
+    with translated_errors("opening the owner's key"):
         passphrase = ask("the owner's key") if is_locked(owner_key) else None
         owner = open_owner(owner_key, passphrase)
         known = stores.known_owner
@@ -77,7 +79,7 @@ def owner_signer(place: Place, owner_key: Path, ask: Callable[[str], str]) -> Si
 
 
 def enrol_person(
-    place: Place,
+    installation: Installation,
     *,
     name: str,
     full_name: str,
@@ -93,64 +95,72 @@ def enrol_person(
     where somebody must sign for it and nobody did.
     """
     if signer is None:
-        refuse_unsigned(place)
-    refuse_unfit(place, name=name, full_name=full_name, mail=mail, roles=roles, accounts=accounts)
-    place.ledger.people.refuse_enrolment(
-        full_name.strip(), mail.strip(), roles, signer, place.clock()
+        refuse_unsigned(installation)
+    refuse_unfit(
+        installation, name=name, full_name=full_name, mail=mail, roles=roles, accounts=accounts
     )
-    _refuse_known_passphrase(place, passphrase)
+    installation.ledger.people.refuse_enrolment(
+        full_name.strip(), mail.strip(), roles, signer, installation.clock()
+    )
+    _refuse_known_passphrase(installation, passphrase)
     credential = enrol(passphrase)
-    person = place.ledger.people.enrol(
+    person = installation.ledger.people.enrol(
         name=name,
         full_name=full_name.strip(),
         mail=mail.strip(),
-        accounts=_canonical(place, accounts),
+        accounts=_canonical(installation, accounts),
         roles=sorted(set(roles)),
         public_key=credential.public_key,
         salt=credential.salt,
-        enrolled_by=place.actor,
-        now=place.clock(),
+        enrolled_by=installation.actor,
+        now=installation.clock(),
         signer=signer,
     )
-    return Changed(person=person, untold=_notify(place, person, person.enrolled_by))
+    return Changed(person=person, untold=_notify(installation, person, person.enrolled_by))
 
 
-def grant_roles(place: Place, name: str, roles: Sequence[str], signer: Signer) -> Changed:
+def grant_roles(
+    installation: Installation, name: str, roles: Sequence[str], signer: Signer
+) -> Changed:
     """Add roles to those of a person, and notify everybody; ApprovalRefused for one not theirs."""
     if not roles:
         raise UsageError("no role is named. Give --role ROLE")
-    _refuse_unknown_roles(place, roles)
-    person = place.ledger.people.grant(name, roles, signer, place.clock())
-    return Changed(person=person, untold=_notify(place, person, signer.name, is_granted=True))
+    _refuse_unknown_roles(installation, roles)
+    person = installation.ledger.people.grant(name, roles, signer, installation.clock())
+    return Changed(
+        person=person, untold=_notify(installation, person, signer.name, is_granted=True)
+    )
 
 
-def remove_person(place: Place, name: str, signer: Signer) -> Changed:
+def remove_person(installation: Installation, name: str, signer: Signer) -> Changed:
     """Remove somebody's right to approve, and notify everybody and them.
 
     What they approved stays readable. ApprovalRefused for the last approver.
     """
-    place.ledger.people.remove(name, signer, place.clock())
-    person = place.ledger.people.get(name)
-    return Changed(person=person, untold=_notify(place, person, signer.name))
+    installation.ledger.people.remove(name, signer, installation.clock())
+    person = installation.ledger.people.get(name)
+    return Changed(person=person, untold=_notify(installation, person, signer.name))
 
 
-def _notify(place: Place, changed: Person, by: str, *, is_granted: bool = False) -> str:
+def _notify(
+    installation: Installation, changed: Person, by: str, *, is_granted: bool = False
+) -> str:
     """Sign the chain's head, then notify everybody; return why nobody was, if nobody was."""
-    now = place.clock()
-    place.ledger.audit.sign_head(now)
-    there = place.ledger.people.all()
+    now = installation.clock()
+    installation.ledger.audit.sign_head(now)
+    there = installation.ledger.people.all()
     people = [*there, *([changed] if changed.is_removed else [])]
     # Who signed a removal that nobody knows of is the one whose passphrase is in doubt.
     doubted = by if changed.is_removed else changed.name
     is_enrolled = any(one.name == doubted for one in there)
-    with recorded(place, "page", f"people.{changed.name}", "direct") as run:
-        counts, problem = tell_each(
-            place,
+    with recorded(installation, "page", f"people.{changed.name}", "direct") as run:
+        counts, problem = notify_each(
+            installation,
             "approvers-changed",
             {
                 "person": changed.name,
                 "changed_by": by,
-                "changed_at": minute(now, place.config.organisation.time_zone),
+                "changed_at": minute(now, installation.config.organisation.time_zone),
                 "roles": ", ".join(changed.roles) or "-",
                 "is_removed": changed.is_removed,
                 "is_granted": is_granted,
@@ -166,9 +176,9 @@ def _notify(place: Place, changed: Person, by: str, *, is_granted: bool = False)
     return "" if told else problem or "the mail server took no message"
 
 
-def _refuse_known_passphrase(place: Place, passphrase: str) -> None:
+def _refuse_known_passphrase(installation: Installation, passphrase: str) -> None:
     """Raise UsageError for a passphrase of somebody here; it does not say whose."""
-    for one in place.ledger.people.all():
+    for one in installation.ledger.people.all():
         if is_passphrase_of(passphrase, Credential(public_key=one.public_key, salt=one.salt)):
             raise UsageError(
                 "the new passphrase: somebody who is enrolled has it already, and one human counts "
@@ -176,9 +186,9 @@ def _refuse_known_passphrase(place: Place, passphrase: str) -> None:
             )
 
 
-def refuse_unsigned(place: Place) -> None:
+def refuse_unsigned(installation: Installation) -> None:
     """Raise Refused once a place is set up: then somebody signs for a new person."""
-    if not place.ledger.people.is_setting_up(place.clock()):
+    if not installation.ledger.people.is_setting_up(installation.clock()):
         raise Refused(
             "nobody was enrolled: once a place is set up, one of its people signs for a new one; "
             "add --as PERSON. Where nobody can, the owner signs: --owner-key FILE"
@@ -201,13 +211,13 @@ def known_roles(config: Config) -> frozenset[str]:
     return frozenset(role for role in found if _ROLE.fullmatch(role))
 
 
-def _canonical(place: Place, accounts: Sequence[str]) -> list[str]:
+def _canonical(installation: Installation, accounts: Sequence[str]) -> list[str]:
     """Spell accounts as incidents do: who is `agents:LEE` there must not approve as `agents:lee`.
 
     Of a directory that cannot be set up yet, both spellings that it may have are kept.
     """
     found: list[str] = []
-    with closing(place.reader()) as reader:
+    with closing(installation.reader()) as reader:
         for account in accounts:
             directory, _, name = account.partition(":")
             try:
@@ -217,16 +227,16 @@ def _canonical(place: Place, accounts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _is_used(place: Place, name: str) -> bool:
+def _is_used(installation: Installation, name: str) -> bool:
     try:
-        place.ledger.people.get(name)
+        installation.ledger.people.get(name)
     except UsageError:
         return False
     return True
 
 
 def refuse_unfit(
-    place: Place,
+    installation: Installation,
     *,
     name: str,
     full_name: str,
@@ -240,7 +250,7 @@ def refuse_unfit(
             "a sign-in name has small letters, digits, dots, - and _, begins with a letter and "
             "has at most 64 characters"
         )
-    if _is_used(place, name):
+    if _is_used(installation, name):
         raise UsageError(f"a person {name!r} was enrolled before; choose another name")
     if not full_name.strip() or len(full_name) > _LONGEST_FULL_NAME or not full_name.isprintable():
         raise UsageError("--full-name takes one line of at most 200 characters")
@@ -248,21 +258,21 @@ def refuse_unfit(
         parse_address(mail.strip())
     except ValueError as error:
         raise UsageError(f"--mail takes a mail address: {error}") from None
-    _refuse_unknown_roles(place, roles)
+    _refuse_unknown_roles(installation, roles)
     for account in accounts:
         directory, colon, inner = account.partition(":")
-        if not colon or not inner or directory not in place.config.accounts:
-            there = ", ".join(place.config.accounts) or "none"
+        if not colon or not inner or directory not in installation.config.accounts:
+            there = ", ".join(installation.config.accounts) or "none"
             raise UsageError(
                 f"--account takes DIRECTORY:ACCOUNT; the directories here are: {there}"
             )
 
 
-def _refuse_unknown_roles(place: Place, roles: Sequence[str]) -> None:
+def _refuse_unknown_roles(installation: Installation, roles: Sequence[str]) -> None:
     for role in roles:
         if not _ROLE.fullmatch(role):
             raise UsageError(f"{role!r} is no role; write one like duty-manager")
-    asked_for = known_roles(place.config) if roles else frozenset()
+    asked_for = known_roles(installation.config) if roles else frozenset()
     if unknown := sorted(set(roles) - asked_for):
         raise UsageError(
             f"nothing here asks for the role {unknown[0]}; {close_to(unknown[0], asked_for)}"

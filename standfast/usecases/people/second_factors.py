@@ -16,7 +16,7 @@ from standfast.errors import ExitStatus, StandfastError, Unsupported
 from standfast.plurals import counted
 from standfast.records import JsonObject
 from standfast.reports.name_masking import mask_word
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 
 _MOST_NAMED = 5
 
@@ -87,9 +87,9 @@ class Factors:
         }
 
 
-def second_factors(place: Place) -> list[Factors]:
+def second_factors(installation: Installation) -> list[Factors]:
     """Ask every directory, in the order of the configuration."""
-    with closing(place.reader()) as outside:
+    with closing(installation.reader()) as outside:
         return [_asked(outside, name) for name in outside.config.accounts]
 
 

@@ -24,7 +24,7 @@ from standfast.ledger.people.staff_list import Member, StaffChanges, StaffRow
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.records import JsonObject, Mode, timestamp
 from standfast.reports.name_masking import mask_word
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import open_incident
 from standfast.usecases.people.staff_lists import Listed
 
@@ -97,17 +97,22 @@ class Taken:
 
 
 def take(
-    place: Place, source: str, listed: Sequence[Listed], *, is_dry: bool, is_meant: bool
+    installation: Installation,
+    source: str,
+    listed: Sequence[Listed],
+    *,
+    is_dry: bool,
+    is_meant: bool,
 ) -> Taken:
     """Take a list over, and plan the leavers in it who still get in somewhere.
 
     With `is_dry` nothing is changed and nobody planned. Raises Refused when most people would be
     gone and it is not meant.
     """
-    now = place.clock()
-    there = {row.member.key: row for row in place.ledger.staff.all(source)}
+    now = installation.clock()
+    there = {row.member.key: row for row in installation.ledger.staff.all(source)}
     members = [_settled(one, there.get(one.member.key), now) for one in listed]
-    changes = place.ledger.staff.compare(source, members)
+    changes = installation.ledger.staff.compare(source, members)
     known = sum(row.gone_at is None for row in there.values())
     is_odd = len(changes.gone) > max(_FEW, known // 2) or (changes.gone and not listed)
     if is_odd and not (is_meant or is_dry):
@@ -116,23 +121,23 @@ def take(
             "whole? Look with --dry-run; --yes takes it all the same"
         )
     if not is_dry:
-        changes = place.ledger.staff.take(source, members, place.actor, now)
+        changes = installation.ledger.staff.take(source, members, installation.actor, now)
     were_gone = {key for key, row in there.items() if row.has_left(now)}
     leaving = [
         one
         for one in (*changes.gone, *members)
         if one.key not in were_gone and (one in changes.gone or _has_left(one, now))
     ]
-    planned = {} if is_dry else _plan_leavers(place, source)
+    planned = {} if is_dry else _plan_leavers(installation, source)
     return Taken(source=source, changes=changes, leaving=tuple(leaving), planned=planned)
 
 
-def leavers(place: Place, *, source: str | None = None) -> Leavers:
+def leavers(installation: Installation, *, source: str | None = None) -> Leavers:
     """Ask every directory about everybody who has left."""
-    now = place.clock()
-    gone = [row for row in place.ledger.staff.all(source) if row.has_left(now)]
+    now = installation.clock()
+    gone = [row for row in installation.ledger.staff.all(source) if row.has_left(now)]
     states: dict[str, AccountState | str] = {}
-    with closing(place.reader()) as outside:
+    with closing(installation.reader()) as outside:
         names = {id(row): _names(row.member, outside) for row in gone}
         for directory in outside.config.accounts:
             wanted = dict.fromkeys(one for row in gone for one in names[id(row)].get(directory, ()))
@@ -153,13 +158,13 @@ def shown(member: Member, *, is_masked: bool) -> str:
     return " ".join(mask_word(part) for part in member.full_name.split())
 
 
-def note_look(place: Place, number: int) -> None:
+def record_personal_data_view(installation: Installation, number: int) -> None:
     """Note that somebody looked at names."""
-    with place.ledger.core.write(
-        actor=place.actor,
+    with installation.ledger.core.write(
+        actor=installation.actor,
         subject="staff",
         action="staff.viewed",
-        now=place.clock(),
+        now=installation.clock(),
         detail={"count": number},
     ):
         pass  # the event is all there is to write
@@ -173,19 +178,19 @@ def _settled(one: Listed, before: StaffRow | None, now: datetime) -> Member:
     return replace(one.member, leaves_at=since if since and since <= now else now)
 
 
-def _plan_leavers(place: Place, source: str) -> dict[str, str]:
+def _plan_leavers(installation: Installation, source: str) -> dict[str, str]:
     """Open a plan for each leaver who still gets in; one who has a plan gets no other."""
     planned: dict[str, str] = {}
-    for one in leavers(place, source=source).everybody:
+    for one in leavers(installation, source=source).everybody:
         # What the list does not name may be somebody else's of the same name: a person looks.
         accounts = [access.account for access in (*one.still_in, *one.unclear) if access.is_listed]
         if not accounts:
             continue
         member = one.row.member
         about = f"leaver {source} {member.key} {_left_at(one.row)}"
-        handle = place.ledger.vault.handle(INSTALLATION, about)
+        handle = installation.ledger.vault.handle(INSTALLATION, about)
         opened = open_incident(
-            place,
+            installation,
             LEAVER,
             {"accounts": accounts},
             mode=Mode.PLAN,

@@ -35,7 +35,7 @@ from standfast.errors import (
     Unavailable,
     UsageError,
 )
-from standfast.http_client import BoundedHttp
+from standfast.http_client import HttpClient
 from standfast.ledger.people.staff_list import Member
 from standfast.notices.mail_addresses import parse_address
 from standfast.records import meant
@@ -115,7 +115,7 @@ def read_scim(name: str, config: Config, reveal: Reveal) -> list[Listed]:
     settings = config.accounts[name]
     if not isinstance(settings, ScimDirectoryConfig):
         raise UsageError(f"accounts.{name} is no SCIM directory; it is a {settings.kind}")
-    http = BoundedHttp(
+    http = HttpClient(
         verify_tls=settings.verify_tls, ca_file=settings.ca_file, workers=settings.workers
     )
     try:

@@ -21,7 +21,7 @@ from standfast.usecases.playbooks import library
 
 
 @dataclass(frozen=True, kw_only=True)
-class BroughtIn:
+class ImportedPlaybook:
     """What an import came to."""
 
     playbook: Playbook
@@ -30,13 +30,13 @@ class BroughtIn:
     problems: tuple[Problem, ...]  # what this place lacks, by the line of the new file
 
 
-def bring_in(config: Config | None, source: Path, to: Path) -> BroughtIn:
+def import_cacao_playbook(config: Config | None, source: Path, to: Path) -> ImportedPlaybook:
     """Write a CACAO file as a playbook of ours; PlaybookInvalid says why it cannot be one."""
     _refuse_to_overwrite(to)
     imported = import_cacao(library.text_of(source), str(source))
     playbook = load(imported.text, str(to))
     _write(to, imported.text)
-    return BroughtIn(
+    return ImportedPlaybook(
         playbook=playbook,
         file=to,
         warnings=imported.warnings,
@@ -44,7 +44,7 @@ def bring_in(config: Config | None, source: Path, to: Path) -> BroughtIn:
     )
 
 
-def hand_out(config: Config | None, name: str, to: Path, now: datetime) -> Playbook:
+def export_cacao_playbook(config: Config | None, name: str, to: Path, now: datetime) -> Playbook:
     """Write a playbook as a CACAO file."""
     _refuse_to_overwrite(to)
     playbook = library.read(library.named(config, name))

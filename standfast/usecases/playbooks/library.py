@@ -17,7 +17,7 @@ from standfast.playbook.cacao import is_cacao
 from standfast.playbook.model import Playbook
 from standfast.playbook.parser.playbook_file import load
 from standfast.playbook.validation.playbook_rules import Known, check
-from standfast.suggestions import there_are
+from standfast.suggestions import known_names_hint
 
 SHIPPED = Path(__file__).parents[3] / "playbooks"  # beside the package, in a wheel too
 
@@ -47,7 +47,8 @@ def find(config: Config | None, scenario: str, *, is_rehearsed: bool = False) ->
         is_file = "/" in scenario or scenario.endswith(_ENDINGS)
         hint = " (a file is carried out by its name, once `playbooks.folder` holds it)"
         raise UsageError(
-            f"there is no playbook {scenario!r}{hint * is_file}; {there_are(scenario, there)}"
+            f"there is no playbook {scenario!r}{hint * is_file}; "
+            f"{known_names_hint(scenario, there)}"
         )
     playbook = read(there[scenario])
     here = known(config)
@@ -80,7 +81,7 @@ def named(config: Config | None, name: str) -> Path:
     if name not in there:
         raise UsageError(
             f"there is no playbook {name!r} (a file is named with its ending: ./mine.yaml); "
-            f"{there_are(name, there)}"
+            f"{known_names_hint(name, there)}"
         )
     return there[name]
 

@@ -20,10 +20,10 @@ from pathlib import Path
 from standfast.errors import Damaged, OnlyReadable, StandfastError, Unavailable, UsageError
 from standfast.evidence import standfast_verify
 from standfast.evidence.custody import read_custody
-from standfast.evidence.durable_files import make_private, sync_folder, write_whole
+from standfast.evidence.durable_files import make_private, sync_folder, write_atomically
 from standfast.ledger.audit.timeline_export import exported
 from standfast.records import JsonObject, canonical
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import seal_key
 
 TIMELINE_FILE = "timeline.jsonl"
@@ -41,33 +41,36 @@ class Exported:
     seal_key: str
 
 
-def export_timeline(place: Place, incident_id: str, folder: Path) -> Exported:
+def export_timeline(installation: Installation, incident_id: str, folder: Path) -> Exported:
     """Write an incident's timeline and the program into a new folder.
 
     UsageError when there is no such incident, or the folder is there already; OnlyReadable when a
     head has to be signed first, and cannot be; Damaged when the chain does not hold. Then no
     timeline is left.
     """
-    place.ledger.incidents.get(incident_id)
+    installation.ledger.incidents.get(incident_id)
     if os.path.lexists(folder):
         raise UsageError(f"{folder} is there already; name a new folder with --to")
-    key = seal_key(place.config)
-    told: JsonObject = {"incident": incident_id, "evidence": list(_evidence(place, incident_id))}
+    key = seal_key(installation.config)
+    told: JsonObject = {
+        "incident": incident_id,
+        "evidence": list(_evidence(installation, incident_id)),
+    }
     timeline, program = folder / TIMELINE_FILE, folder / Path(standfast_verify.__file__).name
     draft = timeline.with_suffix(".draft")
     events, unsigned, ledger_key = 0, 0, ""
     try:
         make_private(folder)
         with draft.open("xb") as stream:
-            now = place.clock()
-            unsigned = _signed_as_far_as_can_be(place, incident_id, now)
-            for record in exported(place.ledger.core, incident_id, now, told):
+            now = installation.clock()
+            unsigned = _signed_as_far_as_can_be(installation, incident_id, now)
+            for record in exported(installation.ledger.core, incident_id, now, told):
                 stream.write(canonical(record) + b"\n")
                 events += "event" in record
                 if "head" in record:
                     ledger_key = str(record["head"]["key"])
         draft.replace(timeline)
-        write_whole(program, Path(standfast_verify.__file__).read_bytes())
+        write_atomically(program, Path(standfast_verify.__file__).read_bytes())
         sync_folder(folder)
     except OSError as error:
         raise StandfastError(
@@ -89,13 +92,13 @@ def export_timeline(place: Place, incident_id: str, folder: Path) -> Exported:
     )
 
 
-def _signed_as_far_as_can_be(place: Place, incident_id: str, now: datetime) -> int:
+def _signed_as_far_as_can_be(installation: Installation, incident_id: str, now: datetime) -> int:
     """Sign a head, or count the incident's events that the newest one does not cover."""
     try:
-        place.ledger.audit.sign_head(now)
+        installation.ledger.audit.sign_head(now)
     except (OnlyReadable, Unavailable):  # a replica takes no writes, and may be read
-        signed_to = place.ledger.audit.newest_signed(now)
-        own = place.ledger.timeline(incident_id)
+        signed_to = installation.ledger.audit.newest_signed(now)
+        own = installation.ledger.timeline(incident_id)
         unsigned = sum(event.sequence > signed_to for event in own)
         if unsigned == len(own):
             raise  # nothing of it could be shown
@@ -103,10 +106,10 @@ def _signed_as_far_as_can_be(place: Place, incident_id: str, now: datetime) -> i
     return 0
 
 
-def _evidence(place: Place, incident_id: str) -> Iterator[JsonObject]:
+def _evidence(installation: Installation, incident_id: str) -> Iterator[JsonObject]:
     """Name what the ledger has as sealed, and the end of each chain of custody as it is now."""
-    root = place.config.custody.folder / incident_id
-    for row in place.ledger.effects.frozen(incident_id):
+    root = installation.config.custody.folder / incident_id
+    for row in installation.ledger.effects.frozen(incident_id):
         folder = str(row.facts["folder"])
         try:
             chain = read_custody(root / folder)

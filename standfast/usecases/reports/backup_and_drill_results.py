@@ -13,16 +13,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from standfast.ledger.runs.run_record import RunRow
+from standfast.ledger.runs.run_record import RunRecord
 from standfast.reports.report_records import BackupLine, Check, DrillLine, Measure
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 
 _MOST_BACKUPS = 20
 
 
-def backup_lines(place: Place) -> tuple[BackupLine, ...]:
+def backup_lines(installation: Installation) -> tuple[BackupLine, ...]:
     """Give the newest backup runs, newest first."""
-    runs = place.ledger.runs.all("backup")[:_MOST_BACKUPS]
+    runs = installation.ledger.runs.all("backup")[:_MOST_BACKUPS]
     return tuple(
         BackupLine(
             at=run.started_at,
@@ -41,12 +41,12 @@ def backup_lines(place: Place) -> tuple[BackupLine, ...]:
     )
 
 
-def drill_lines(place: Place) -> tuple[DrillLine, ...]:
+def drill_lines(installation: Installation) -> tuple[DrillLine, ...]:
     """Give every drill, newest first."""
-    filed = _filed_reports(place.config.drills.folder / "reports")
+    filed = _filed_reports(installation.config.drills.folder / "reports")
     return tuple(
-        _drill(place, run, filed.get(str(run.summary.get("report")), {}))
-        for run in place.ledger.runs.all("drill")
+        _drill(installation, run, filed.get(str(run.summary.get("report")), {}))
+        for run in installation.ledger.runs.all("drill")
     )
 
 
@@ -59,7 +59,7 @@ def _filed_reports(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _drill(place: Place, run: RunRow, report: Mapping[str, Any]) -> DrillLine:
+def _drill(installation: Installation, run: RunRecord, report: Mapping[str, Any]) -> DrillLine:
     summary = run.summary
     return DrillLine(
         at=run.started_at,
@@ -71,7 +71,7 @@ def _drill(place: Place, run: RunRow, report: Mapping[str, Any]) -> DrillLine:
         size_bytes=int(summary.get("bytes", 0)),
         took=run.ended_at - run.started_at if run.ended_at else None,
         measures=tuple(_measure(service) for service in report.get("services", ()))
-        or _never_back(place, run),
+        or _never_back(installation, run),
         checks=tuple(
             Check(
                 name=f"{check['service']}: {check['name']}" if check["service"] else check["name"],
@@ -87,7 +87,7 @@ def _drill(place: Place, run: RunRow, report: Mapping[str, Any]) -> DrillLine:
     )
 
 
-def _never_back(place: Place, run: RunRow) -> tuple[Measure, ...]:
+def _never_back(installation: Installation, run: RunRecord) -> tuple[Measure, ...]:
     """Return what a drill comes to that failed and judged no service, by today's promises."""
     return tuple(
         Measure(
@@ -97,7 +97,7 @@ def _never_back(place: Place, run: RunRow) -> tuple[Measure, ...]:
             rpo=None,
             rpo_promised=timedelta(minutes=service.rpo_minutes),
         )
-        for name, service in place.config.services.items()
+        for name, service in installation.config.services.items()
         if run.state == "failed" and run.subject in service.sets
     )
 

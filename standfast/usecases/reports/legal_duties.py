@@ -15,19 +15,19 @@ from standfast.deadlines.obligations import Kind
 from standfast.errors import ConfigurationError
 from standfast.records import Mode
 from standfast.reports.report_records import Duties, DutyLine
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open
 
 _TO_ACT_ON = frozenset({Standing.MISSED, Standing.RUNNING, Standing.HELD})
 
 
-def duties_of(place: Place, incident_id: str, mode: Mode) -> Duties | None:
+def duties_of(installation: Installation, incident_id: str, mode: Mode) -> Duties | None:
     """Give the duties of an incident; None where no law and no agreement is configured."""
-    is_bound = place.config.deadlines.jurisdictions or place.config.contracts
+    is_bound = installation.config.deadlines.jurisdictions or installation.config.contracts
     if mode is Mode.PLAN or not is_bound:
         return None
     try:
-        clocks = incident_clocks(place, incident_id)
+        clocks = incident_clocks(installation, incident_id)
     except ConfigurationError as error:
         return Duties(lines=(), questions=(), not_started=0, trouble=str(error))
     return Duties(

@@ -27,7 +27,7 @@ from standfast.playbook.model import StepKind
 from standfast.playbook.parser.playbook_file import load
 from standfast.playbook.run_state import State, StepView
 from standfast.records import EffectState, Proof, StepState
-from standfast.reports.html_page import incident_page, place_page, write_page
+from standfast.reports.html_page import incident_page, installation_page, write_page
 from standfast.reports.name_masking import mask_target
 from standfast.reports.report_records import (
     AccountLine,
@@ -35,15 +35,15 @@ from standfast.reports.report_records import (
     EvidenceLine,
     Heading,
     IncidentReport,
+    InstallationReport,
     NoticeLine,
+    NotNotified,
     OpenIncident,
-    PlaceReport,
     Reason,
     StepLine,
-    Untold,
 )
-from standfast.usecases.core.additional_steps import extra_title, extra_verb
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.additional_steps import additional_step_title, additional_step_verb
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import seal_key
 from standfast.usecases.incidents.lifecycle import look
 from standfast.usecases.notices.delivery_accounting import LOST, counted_rows
@@ -52,30 +52,36 @@ from standfast.usecases.reports.legal_duties import duties_of
 from standfast.usecases.reports.timeline import decisions, event_lines
 
 
-def write_incident_page(place: Place, incident_id: str, out: Path) -> Path:
+def write_incident_page(installation: Installation, incident_id: str, out: Path) -> Path:
     """Write the page of one incident; the same page again replaces the one that is there."""
-    return write_page(incident_page(incident_report(place, incident_id)), out)
+    return write_page(incident_page(incident_report(installation, incident_id)), out)
 
 
-def write_place_page(place: Place, out: Path) -> Path:
+def write_installation_page(installation: Installation, out: Path) -> Path:
     """Write the page of the whole place: backups, drills, incidents, the record."""
-    return write_page(place_page(place_report(place)), out)
+    return write_page(installation_page(installation_report(installation)), out)
 
 
-def incident_report(place: Place, incident_id: str, *, is_verified: bool = True) -> IncidentReport:
+def incident_report(
+    installation: Installation, incident_id: str, *, is_verified: bool = True
+) -> IncidentReport:
     """Gather what is known of one incident. UsageError when there is none of that id.
 
     Not `is_verified`, neither the record behind it nor what backups there are is looked at: then
     it is there at once, however long the ledger has grown.
     """
-    row = place.ledger.incidents.get(incident_id)
-    chain = chain_line(place) if is_verified else None
-    outcome = look(place, incident_id, is_verified=False)  # the page has the audit's findings
-    effects = [one for one in place.ledger.effects.of_incident(incident_id) if one.verb != PAGE]
-    events = place.ledger.timeline(incident_id)
-    refused = place.ledger.steps.refused(incident_id)
+    row = installation.ledger.incidents.get(incident_id)
+    chain = chain_line(installation) if is_verified else None
+    outcome = look(
+        installation, incident_id, is_verified=False
+    )  # the page has the audit's findings
+    effects = [
+        one for one in installation.ledger.effects.of_incident(incident_id) if one.verb != PAGE
+    ]
+    events = installation.ledger.timeline(incident_id)
+    refused = installation.ledger.steps.refused(incident_id)
     return IncidentReport(
-        heading=heading(place),
+        heading=heading(installation),
         incident=incident_id,
         scenario=row.scenario,
         title=outcome.state.playbook.title,
@@ -87,48 +93,49 @@ def incident_report(place: Place, incident_id: str, *, is_verified: bool = True)
         closed_at=row.closed_at,
         next_step=outcome.standing.next_step if row.is_open else "None: the incident is closed.",
         steps=tuple(_steps(outcome.state, effects, events, refused)),
-        duties=duties_of(place, incident_id, row.mode),
-        notices=tuple(_notices(place, outcome.state, effects)),
+        duties=duties_of(installation, incident_id, row.mode),
+        notices=tuple(_notices(installation, outcome.state, effects)),
         accounts=tuple(_accounts(effects)),
         decisions=tuple(decisions(outcome.state, events)),
         evidence=tuple(_evidence(effects)),
-        seal_key=_seal_key(place),
+        seal_key=_seal_key(installation),
         ways=Counter(str(e.detail.get("way")) for e in events if e.action == "runner.started"),
         chain=chain,
         events=tuple(event_lines(outcome.state, events)),
-        drills=drill_lines(place) if is_verified else (),
-        backups=backup_lines(place) if is_verified else (),
+        drills=drill_lines(installation) if is_verified else (),
+        backups=backup_lines(installation) if is_verified else (),
     )
 
 
-def place_report(place: Place) -> PlaceReport:
+def installation_report(installation: Installation) -> InstallationReport:
     """Gather what is known of the whole place."""
-    chain = chain_line(place)
-    return PlaceReport(
-        heading=heading(place),
+    chain = chain_line(installation)
+    return InstallationReport(
+        heading=heading(installation),
         incidents=tuple(
-            open_incident_line(place, row) for row in reversed(place.ledger.incidents.all())
+            open_incident_line(installation, row)
+            for row in reversed(installation.ledger.incidents.all())
         ),
-        services=tuple(place.config.services),
-        drills=drill_lines(place),
-        backups=backup_lines(place),
+        services=tuple(installation.config.services),
+        drills=drill_lines(installation),
+        backups=backup_lines(installation),
         chain=chain,
     )
 
 
-def heading(place: Place) -> Heading:
+def heading(installation: Installation) -> Heading:
     """Give what stands on top of every page."""
-    organisation = place.config.organisation
+    organisation = installation.config.organisation
     return Heading(
         organisation=organisation.name,
         time_zone=organisation.time_zone,
-        written_at=place.clock(),
+        written_at=installation.clock(),
     )
 
 
-def open_incident_line(place: Place, row: IncidentRow) -> OpenIncident:
+def open_incident_line(installation: Installation, row: IncidentRow) -> OpenIncident:
     """Give one incident as a list of them shows it."""
-    standing = look(place, row.id, is_verified=False).standing if row.is_open else None
+    standing = look(installation, row.id, is_verified=False).standing if row.is_open else None
     return OpenIncident(
         incident=row.id,
         title=load(row.playbook, row.scenario).title,
@@ -141,29 +148,29 @@ def open_incident_line(place: Place, row: IncidentRow) -> OpenIncident:
     )
 
 
-def chain_line(place: Place) -> ChainLine:
+def chain_line(installation: Installation) -> ChainLine:
     """Sign the head, so that it covers what the page says, and verify all of it."""
     try:
-        signed_to = place.ledger.audit.newest_signed(place.clock())
+        signed_to = installation.ledger.audit.newest_signed(installation.clock())
     except Damaged:
         signed_to = 0  # nothing is signed over damage; verifying names it
-    found = place.ledger.audit.verify()
+    found = installation.ledger.audit.verify()
     return ChainLine(
         events=found.events,
         rows=found.rows,
         heads=found.heads,
         witnessed=found.witnessed,
         signed_to=signed_to,
-        head=_witnessed_hash(place.config.ledger.witness, signed_to),
+        head=_witnessed_hash(installation.config.ledger.witness, signed_to),
         findings=tuple(f"{finding.where}: {finding.problem}" for finding in found.findings),
-        key=place.ledger.vault.signing_key().public_key().public_bytes_raw().hex(),
+        key=installation.ledger.vault.signing_key().public_key().public_bytes_raw().hex(),
     )
 
 
-def _seal_key(place: Place) -> str:
+def _seal_key(installation: Installation) -> str:
     """Give the key on paper, for who checks the evidence elsewhere; empty when it is not here."""
     try:
-        return seal_key(place.config)
+        return seal_key(installation.config)
     except ConfigurationError:
         return ""  # `check` says so
 
@@ -206,8 +213,8 @@ def _steps(
             yield _step(step.title, step.action or "", view, rounds(view), effects, events, outcome)
     for view in state.extra:
         yield _step(
-            f"{extra_title(view.step)} ({view.step})",
-            extra_verb(view.step),
+            f"{additional_step_title(view.step)} ({view.step})",
+            additional_step_verb(view.step),
             view,
             {view.round},
             effects,
@@ -263,18 +270,22 @@ def _step(
 # people and accounts
 
 
-def _notices(place: Place, state: State, effects: Sequence[EffectRow]) -> Iterator[NoticeLine]:
+def _notices(
+    installation: Installation, state: State, effects: Sequence[EffectRow]
+) -> Iterator[NoticeLine]:
     titles = {step.name: step.title for step in state.playbook.steps}
     order = [*titles, *(view.step for view in state.extra)]
     sent = counted_rows([one for one in effects if one.verb == "notices.send"], refused=set())
     lost = {
         token: one.state.value
-        for token, one in place.ledger.deliveries.of_incident(state.incident).items()
+        for token, one in installation.ledger.deliveries.of_incident(state.incident).items()
         if one.state in LOST
     }
     rounds = {(one.step, one.round) for one in sent}
     for step, round_ in sorted(rounds, key=lambda one: (order.index(one[0]), one[1])):
-        frozen = place.ledger.incidents.notice(state.incident, step, round_, is_verified=False)
+        frozen = installation.ledger.incidents.notice(
+            state.incident, step, round_, is_verified=False
+        )
         mine = [
             replace(one, state=EffectState.FAILED, reason=f"handed over, then {lost[one.token]}")
             if one.state is EffectState.DONE and one.token in lost
@@ -295,7 +306,7 @@ def _notices(place: Place, state: State, effects: Sequence[EffectRow]) -> Iterat
             root=frozen.root,
             by_language=dict(sorted(by_language.items())),
             untold=tuple(
-                Untold(who=mask_target(one.target), state=one.state, reason=one.reason)
+                NotNotified(who=mask_target(one.target), state=one.state, reason=one.reason)
                 for one in mine
                 if one.state is not EffectState.DONE
             ),

@@ -24,7 +24,7 @@ from standfast.reports.handover_pages import (
     AfterAction,
     ClockLine,
     Figure,
-    HandOver,
+    HandoverReport,
     OpenStep,
     Unknown,
     after_action_page,
@@ -33,7 +33,7 @@ from standfast.reports.handover_pages import (
 from standfast.reports.html_page import write_page
 from standfast.reports.name_masking import mask_target
 from standfast.reports.report_records import IncidentReport
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import look, open_work
 from standfast.usecases.reports.result_pages import incident_report
 from standfast.usecases.reports.timeline import titles_of
@@ -48,20 +48,20 @@ _QUESTIONS = (
 )
 
 
-def hand_over(place: Place, incident_id: str) -> HandOver:
+def hand_over(installation: Installation, incident_id: str) -> HandoverReport:
     """Say what whoever takes the incident over must know. UsageError when there is none."""
-    report = incident_report(place, incident_id, is_verified=False)
-    state = look(place, incident_id).state
+    report = incident_report(installation, incident_id, is_verified=False)
+    state = look(installation, incident_id).state
     titles = titles_of(state)
     unknown = [
         one
-        for one in place.ledger.effects.of_incident(incident_id)
+        for one in installation.ledger.effects.of_incident(incident_id)
         if one.state is EffectState.UNKNOWN
     ]
-    return HandOver(
+    return HandoverReport(
         report=report,
         open_steps=tuple(_open_steps(state)) if report.is_open else (),
-        clocks=tuple(sorted(_clocks(place, state, titles), key=lambda clock: clock.at))
+        clocks=tuple(sorted(_clocks(installation, state, titles), key=lambda clock: clock.at))
         if report.is_open
         else (),
         unknowns=tuple(
@@ -74,16 +74,16 @@ def hand_over(place: Place, incident_id: str) -> HandOver:
             )
             for one in unknown
         ),
-        people=tuple(_people(place.ledger.timeline(incident_id))),
+        people=tuple(_people(installation.ledger.timeline(incident_id))),
         is_carried=state.is_carried,
     )
 
 
-def after_action(place: Place, incident_id: str) -> AfterAction:
+def after_action(installation: Installation, incident_id: str) -> AfterAction:
     """Draft the review of an incident, open or closed. UsageError when there is none."""
-    report = incident_report(place, incident_id, is_verified=False)
-    events = place.ledger.timeline(incident_id)
-    state = place.ledger.incidents.state(incident_id)
+    report = incident_report(installation, incident_id, is_verified=False)
+    events = installation.ledger.timeline(incident_id)
+    state = installation.ledger.incidents.state(incident_id)
     return AfterAction(
         report=report,
         figures=tuple(_figures(report, events)),
@@ -92,7 +92,7 @@ def after_action(place: Place, incident_id: str) -> AfterAction:
     )
 
 
-def write_handover(handed: HandOver, out: Path) -> Path:
+def write_handover(handed: HandoverReport, out: Path) -> Path:
     """Write the page of a hand-over; the same again replaces the one that is there."""
     return write_page(handover_page(handed), out)
 
@@ -136,7 +136,9 @@ def _who(state: State, name: str) -> str:
     return " or ".join(step.by or step.roles or approvers)
 
 
-def _clocks(place: Place, state: State, titles: dict[str, str]) -> Iterator[ClockLine]:
+def _clocks(
+    installation: Installation, state: State, titles: dict[str, str]
+) -> Iterator[ClockLine]:
     for view in (*state.steps.values(), *state.extra):
         title = titles[view.step]
         if view.state is StepState.WAITING and view.due_at:
@@ -147,7 +149,7 @@ def _clocks(place: Place, state: State, titles: dict[str, str]) -> Iterator[Cloc
             )
         if view.opens_at:
             yield ClockLine(what=f"“{title}” begins on one person's word", at=view.opens_at)
-    work = open_work(place, state, place.clock())
+    work = open_work(installation, state, installation.clock())
     if work.next_due is not None:
         yield ClockLine(what="acts that wait for their time go on", at=work.next_due)
 

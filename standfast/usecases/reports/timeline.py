@@ -12,7 +12,7 @@ from standfast.playbook.model import StepKind
 from standfast.playbook.run_state import State
 from standfast.plurals import counted
 from standfast.reports.report_records import Decision, EventLine
-from standfast.usecases.core.additional_steps import extra_title
+from standfast.usecases.core.additional_steps import additional_step_title
 
 
 def event_lines(state: State, events: Sequence[AuditEvent]) -> Iterator[EventLine]:
@@ -102,7 +102,9 @@ def _words(event: AuditEvent, titles: Mapping[str, str]) -> str:
 def titles_of(state: State) -> dict[str, str]:
     """Give the title of every step, also of those that people asked for beside the playbook."""
     titles = {step.name: step.title for step in state.playbook.steps}
-    return titles | {view.step: f"{extra_title(view.step)} ({view.step})" for view in state.extra}
+    return titles | {
+        view.step: f"{additional_step_title(view.step)} ({view.step})" for view in state.extra
+    }
 
 
 def decisions(state: State, events: Sequence[AuditEvent]) -> Iterator[Decision]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from standfast.adapters.evidence_sources import Custody
 from standfast.config import Config
 from standfast.records import Mode
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 
 if TYPE_CHECKING:
     from standfast.adapters.factory import Outside
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 class ConfiguredAdapters:
     """The factory that every opened installation gets, unless a caller passes another."""
 
-    def for_incident(self, place: Place, incident: "IncidentRow") -> "Outside":
+    def for_incident(self, installation: Installation, incident: "IncidentRow") -> "Outside":
         """Give what this incident may reach, by its mode and by nothing else."""
         custody = Custody(
             incident=incident.id,
-            collector=place.actor,
+            collector=installation.actor,
             reason=f"incident {incident.id}, {incident.scenario}",
-            folder=place.config.custody.folder / incident.id,
+            folder=installation.config.custody.folder / incident.id,
         )
-        notice_of = place.ledger.incidents.notice
-        config = _as_frozen(place.config, incident.connectors)
+        notice_of = installation.ledger.incidents.notice
+        config = _as_frozen(installation.config, incident.connectors)
         if incident.mode is Mode.EXERCISE:
             from standfast.adapters.factory.exercise_adapters import Exercise
 
@@ -41,68 +41,72 @@ class ConfiguredAdapters:
                 custody,
                 notice_of,
                 accounts=_accounts_of(incident),
-                locked=place.ledger.effects.locked_targets(incident.id),
+                locked=installation.ledger.effects.locked_targets(incident.id),
             )
         from standfast.adapters.factory.live_adapters import (
             Live,  # templates and mail: a backup needs neither
         )
         from standfast.usecases.evidence.bucket_copies import elsewhere
-        from standfast.usecases.incidents.built_in_procedures import own_acts
+        from standfast.usecases.incidents.built_in_procedures import built_in_procedures
 
         return Live(
             config,
             custody,
             notice_of,
             mode=incident.mode,
-            resolver=place.resolver,
-            clock=place.clock,
-            restored=_restored(place, incident.id),
-            own=own_acts(place, incident.id, incident.opened_by),
-            configured=place.config,
-            elsewhere=elsewhere(place.config, place.resolver, place.clock),
+            resolver=installation.resolver,
+            clock=installation.clock,
+            restored=_restored(installation, incident.id),
+            own=built_in_procedures(installation, incident.id, incident.opened_by),
+            configured=installation.config,
+            elsewhere=elsewhere(installation.config, installation.resolver, installation.clock),
         )
 
-    def for_reading(self, place: Place) -> "Outside":
+    def for_reading(self, installation: Installation) -> "Outside":
         """Give what a plan may reach: everything, to read."""
-        return _beside_incidents(place, "plan", Mode.PLAN)
+        return _beside_incidents(installation, "plan", Mode.PLAN)
 
-    def for_notifying(self, place: Place) -> "Outside":
+    def for_notifying(self, installation: Installation) -> "Outside":
         """Give what an alarm may reach that belongs to no incident: the channels to people."""
-        return _beside_incidents(place, "alarm", Mode.LIVE)
+        return _beside_incidents(installation, "alarm", Mode.LIVE)
 
 
-def _beside_incidents(place: Place, name: str, mode: Mode) -> "Outside":
+def _beside_incidents(installation: Installation, name: str, mode: Mode) -> "Outside":
     custody = Custody(
         incident=name,
-        collector=place.actor,
+        collector=installation.actor,
         reason=name,
-        folder=place.config.custody.folder / name,
+        folder=installation.config.custody.folder / name,
     )
     from standfast.adapters.factory.live_adapters import Live
     from standfast.usecases.evidence.bucket_copies import elsewhere
-    from standfast.usecases.incidents.built_in_procedures import own_acts
+    from standfast.usecases.incidents.built_in_procedures import built_in_procedures
 
     return Live(
-        place.config,
+        installation.config,
         custody,
-        place.ledger.incidents.notice,
+        installation.ledger.incidents.notice,
         mode=mode,
-        resolver=place.resolver,
-        clock=place.clock,
-        restored=_restored(place, None),
-        own=own_acts(place, name, place.actor),
-        elsewhere=elsewhere(place.config, place.resolver, place.clock),
+        resolver=installation.resolver,
+        clock=installation.clock,
+        restored=_restored(installation, None),
+        own=built_in_procedures(installation, name, installation.actor),
+        elsewhere=elsewhere(installation.config, installation.resolver, installation.clock),
     )
 
 
-def _restored(place: Place, incident_id: str | None) -> "Restored":
+def _restored(installation: Installation, incident_id: str | None) -> "Restored":
     """Give how a file of a backup set comes back as it was before the incident, or now."""
 
     def restored(set_name: str, path: str) -> AbstractContextManager[Path]:
         from standfast.usecases.notices.audience_snapshots import file_before, incident_time
 
-        moment = place.clock() if incident_id is None else incident_time(place, incident_id)
-        return file_before(place, moment, set_name, path)
+        moment = (
+            installation.clock()
+            if incident_id is None
+            else incident_time(installation, incident_id)
+        )
+        return file_before(installation, moment, set_name, path)
 
     return restored
 

@@ -10,7 +10,7 @@ from standfast.records import Now
 from standfast.secrets import Resolver, SystemResolver
 from standfast.usecases.core.installation import (
     AdapterFactory,
-    Place,
+    Installation,
     ledger_url,
     os_user,
     system_clock,
@@ -19,7 +19,7 @@ from standfast.usecases.setup.adapter_factory import ConfiguredAdapters
 
 
 @contextmanager
-def open_place(
+def open_installation(
     config_file: Path,
     *,
     env: Mapping[str, str],
@@ -28,7 +28,7 @@ def open_place(
     resolver: Resolver | None = None,
     needs_ledger: bool = True,
     adapters: AdapterFactory | None = None,
-) -> Iterator[Place]:
+) -> Iterator[Installation]:
     """Open the installation that a configuration file describes.
 
     Without a `clock` it goes by the machine's, or by that of the ledger's server where several
@@ -47,7 +47,7 @@ def open_place(
         url, config.ledger.keys, config.ledger.witness, server, opens_now=needs_ledger
     )
     with ledger as opened:
-        yield Place(
+        yield Installation(
             config=config,
             opened=opened,
             resolver=resolver,

@@ -27,18 +27,18 @@ from backup.ownership.key_record_copies import KeyFolder, note_seen, synchronize
 from backup.ownership.repository_creation import create_repository
 from backup.stores.directory import DirectoryStore
 from backup.system.durable_files import create_file
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from standfast.adapters.factory.live_adapters import read_signing_key
 from standfast.config import Config
 from standfast.config.default_file import render_default
 from standfast.config.load import load, parse
 from standfast.config_file import DEFAULT_FILE
 from standfast.errors import FileInvalid, Refused, StandfastError, UsageError
-from standfast.evidence.durable_files import write_whole
+from standfast.evidence.durable_files import write_atomically
 from standfast.ledger import create, is_there
 from standfast.records import JsonObject
 from standfast.secrets import SystemResolver
-from standfast.usecases.core.backup_repository import plain_errors
+from standfast.usecases.core.backup_repository import translated_errors
 from standfast.usecases.core.installation import ledger_url
 from standfast.usecases.key_ceremonies.key_record_copies import key_store_name
 
@@ -171,7 +171,7 @@ def set_up(
     ).encode()
     config = _checked(text, config_file)
     offline = folder / OFFLINE
-    with plain_errors("setting up the place"):
+    with translated_errors("setting up the place"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make_repository(config, offline, now)
         _fill_offline(config, offline, now)
@@ -223,11 +223,11 @@ def _make_repository(config: Config, offline: Path, now: datetime) -> None:
 def _fill_offline(config: Config, offline: Path, now: datetime) -> None:
     """Write what a restore needs besides the vault and the identity into the offline folder."""
     backup = config.backup
-    root = load_trust(DirectoryStore(backup.vault)).root
+    root = load_root_chain(DirectoryStore(backup.vault)).root
     synchronize(root, KeyFolder(backup.keys), KeyFolder(offline))
     note_seen(root, {key_store_name(backup): backup.keys, OFFLINE: offline}, now)
-    write_whole(offline / READER, document(READER))
-    write_whole(offline / "README.txt", _README.encode())
+    write_atomically(offline / READER, document(READER))
+    write_atomically(offline / "README.txt", _README.encode())
 
 
 def _make_evidence_key(path: Path) -> None:

@@ -20,13 +20,13 @@ from pathlib import Path
 
 from standfast.config import Config
 from standfast.errors import StandfastError
-from standfast.evidence.durable_files import make_private, write_whole
+from standfast.evidence.durable_files import make_private, write_atomically
 from standfast.ledger import Ledger
-from standfast.ledger.runs.run_record import RunRow
+from standfast.ledger.runs.run_record import RunRecord
 from standfast.records import JsonObject
 from standfast.triggers.suricata import line_id
-from standfast.usecases.core.installation import Place
-from standfast.usecases.triggers.message_intake import PlaybookLacking, Trigger
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.triggers.message_intake import PlaybookNotFound, Trigger
 
 KIND = "alert"
 _LACKING = "its playbook cannot be opened"
@@ -35,17 +35,17 @@ _DONE = "done"
 _SHOWN_FOR = timedelta(days=7)  # nothing calls it over, so it goes when a week has passed
 
 
-def set_aside(place: Place, trigger: Trigger, line: bytes, error: Exception) -> Path:
+def set_aside(installation: Installation, trigger: Trigger, line: bytes, error: Exception) -> Path:
     """Keep an alert that could not be dealt with; give the file that it lies in."""
     waits = isinstance(error, StandfastError)
-    folder = _waiting_in(place.config, trigger) if waits else folder_of(place.config)
+    folder = _waiting_in(installation.config, trigger) if waits else folder_of(installation.config)
     name = line_id(line)
     path = folder / f"{trigger.name}-{name[:16]}.json"
     make_private(path.parent)
-    write_whole(path, line)
+    write_atomically(path, line)
     summary: JsonObject = {"line": name, "why": _why(error), "waits": waits}
-    run, now = _run_of(trigger, line), place.clock()
-    place.ledger.runs.note(run, KIND, trigger.name, _FAILED, summary, trigger.actor, now)
+    run, now = _run_of(trigger, line), installation.clock()
+    installation.ledger.runs.note(run, KIND, trigger.name, _FAILED, summary, trigger.actor, now)
     return path
 
 
@@ -56,11 +56,13 @@ def waiting(config: Config, trigger: Trigger) -> Iterator[tuple[Path, bytes]]:
         yield path, path.read_bytes()
 
 
-def dealt_with(place: Place, trigger: Trigger, path: Path, line: bytes, came_to: str) -> None:
+def delete_dead_letter(
+    installation: Installation, trigger: Trigger, path: Path, line: bytes, came_to: str
+) -> None:
     """Note what an alert that had waited came to after all, and let go of its file."""
     summary = {"line": line_id(line), "came_to": came_to}
-    run, now = _run_of(trigger, line), place.clock()
-    place.ledger.runs.finish(run, KIND, _DONE, summary, trigger.actor, now)
+    run, now = _run_of(trigger, line), installation.clock()
+    installation.ledger.runs.finish(run, KIND, _DONE, summary, trigger.actor, now)
     path.unlink(missing_ok=True)
 
 
@@ -69,7 +71,7 @@ def folder_of(config: Config) -> Path:
     return config.backup.send_log.parent / "set-aside"
 
 
-def recent(ledger: Ledger, trigger: str, now: datetime) -> list[RunRow]:
+def recent(ledger: Ledger, trigger: str, now: datetime) -> list[RunRecord]:
     """Give what was set aside of a trigger in the last days, newest first."""
     return [
         run
@@ -88,7 +90,7 @@ def _run_of(trigger: Trigger, line: bytes) -> str:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, PlaybookLacking):
+    if isinstance(error, PlaybookNotFound):
         return _LACKING  # `check` has its reasons anyway
     if isinstance(error, StandfastError):
         return str(error)

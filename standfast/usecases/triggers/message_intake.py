@@ -38,7 +38,7 @@ from standfast.playbook.model import Playbook
 from standfast.records import Mode, digest
 from standfast.triggers.input_mapping import Expression, Missing, parse
 from standfast.triggers.suricata import EveRule, Network
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import Opened, open_incident
 from standfast.usecases.playbooks import library
 
@@ -103,7 +103,7 @@ class FormTrigger(Trigger):
     networks: tuple[Network, ...]
 
 
-class PlaybookLacking(Unavailable):
+class PlaybookNotFound(Unavailable):
     """The trigger's playbook cannot be opened now, whatever the message says; others' may be."""
 
 
@@ -137,7 +137,7 @@ def obstacles(config: Config, trigger: Trigger) -> list[str]:
 
 
 def receive(
-    place: Place,
+    installation: Installation,
     trigger: Trigger,
     payload: Mapping[str, object],
     *,
@@ -148,44 +148,44 @@ def receive(
 
     It came before when one of its id gave the playbook the same.
     `key` says what the message is about where the trigger does not; empty: its inputs. Raises
-    UsageError when the message does not fit the scenario, PlaybookLacking when the scenario cannot
+    UsageError when the message does not fit the scenario, PlaybookNotFound when the scenario cannot
     be opened now whatever the message says, Unavailable when nothing can.
     """
     try:
-        playbook = library.find(place.config, trigger.scenario)
+        playbook = library.find(installation.config, trigger.scenario)
     except StandfastError as error:
-        raise PlaybookLacking(
+        raise PlaybookNotFound(
             f"its playbook cannot be opened ({type(error).__name__}); `standfast check` says why"
         ) from None
     inputs, lacking = _inputs(playbook, trigger, payload)
     given = digest(dict(inputs))
     about = _about(trigger, payload) or key or given
     # A sender that gives one id to all that it sends would have an account taken for a repeat.
-    message = _message(place, trigger, f"{given} {message_id}")
+    message = _message(installation, trigger, f"{given} {message_id}")
     return open_incident(
-        replace(place, actor=trigger.actor),
+        replace(installation, actor=trigger.actor),
         trigger.scenario,
         inputs,
         mode=trigger.mode,
-        trigger=_key(place, trigger, about),
+        trigger=_key(installation, trigger, about),
         message=replace(message, lacking=lacking),
     )
 
 
-def resolved(place: Place, trigger: Trigger, *, message_id: str, key: str) -> str:
+def resolved(installation: Installation, trigger: Trigger, *, message_id: str, key: str) -> str:
     """Note in the open incident that what it is about is over by itself; give its id, or nothing.
 
     It stays open: that an alert is silent does not show that nobody is inside.
     """
-    return place.ledger.triggers.resolved(
-        _key(place, trigger, key),
-        _message(place, trigger, message_id),
+    return installation.ledger.triggers.resolved(
+        _key(installation, trigger, key),
+        _message(installation, trigger, message_id),
         trigger.actor,
-        place.clock(),
+        installation.clock(),
     )
 
 
-def inputs_again(incident: IncidentRow) -> dict[str, str | list[str]]:
+def reread_inputs(incident: IncidentRow) -> dict[str, str | list[str]]:
     """Give an incident's inputs as they are handed over; what was left out stays left out."""
     found: dict[str, str | list[str]] = {}
     for name, value in incident.inputs.items():
@@ -272,15 +272,15 @@ def _about(trigger: Trigger, payload: Mapping[str, object]) -> str:
     return found if isinstance(found, str) else "\n".join(found)
 
 
-def _message(place: Place, trigger: Trigger, message_id: str) -> TriggerMessage:
-    handle = place.ledger.vault.handle(INSTALLATION, f"message {trigger.name} {message_id}")
+def _message(installation: Installation, trigger: Trigger, message_id: str) -> TriggerMessage:
+    handle = installation.ledger.vault.handle(INSTALLATION, f"message {trigger.name} {message_id}")
     return TriggerMessage(source=trigger.name, handle=handle)
 
 
-def _key(place: Place, trigger: Trigger, text: str) -> str:
+def _key(installation: Installation, trigger: Trigger, text: str) -> str:
     """Say what a message is about by a handle, since it may be somebody's account.
 
     By the mode, too: what only plans must not join what acts.
     """
     about = f"key {trigger.name} {trigger.mode.value} {text}"
-    return f"{trigger.name}:{place.ledger.vault.handle(INSTALLATION, about)}"
+    return f"{trigger.name}:{installation.ledger.vault.handle(INSTALLATION, about)}"

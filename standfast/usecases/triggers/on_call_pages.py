@@ -25,16 +25,16 @@ from standfast.errors import ConfigurationError, StandfastError, UnderWay
 from standfast.ledger import Ledger
 from standfast.ledger.incidents.incident_store import IncidentRow
 from standfast.ledger.incidents.trigger_messages import Waiting
-from standfast.ledger.runs.run_record import RunRow
+from standfast.ledger.runs.run_record import RunRecord
 from standfast.plurals import counted
 from standfast.records import EffectState, Json, JsonObject, Mode
 from standfast.usecases.core.incident_visibility import is_visible
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import is_first, recorded
-from standfast.usecases.core.staff_messages import tell_each
+from standfast.usecases.core.staff_messages import notify_each
 from standfast.usecases.incidents.plan import PlanReport, plan_incident
 from standfast.usecases.playbooks import library
-from standfast.usecases.triggers.message_intake import ACTOR, Trigger, inputs_again
+from standfast.usecases.triggers.message_intake import ACTOR, Trigger, reread_inputs
 
 KIND = "page"
 TOLD, FAILED, LEFT = "raised", "failed", "done"  # left to another host, or told by one meanwhile
@@ -64,19 +64,19 @@ class _Letter:
     summary: JsonObject
 
 
-def due(place: Place) -> list[Page]:
+def due(installation: Installation) -> list[Page]:
     """Give the pages that are to be sent now, by trigger."""
     opened: dict[str, list[IncidentRow]] = {}
-    for row in place.ledger.incidents.all(only_open=True):
+    for row in installation.ledger.incidents.all(only_open=True):
         if row.opened_by.startswith(ACTOR):
             opened.setdefault(row.opened_by.removeprefix(ACTOR), []).append(row)
     waiting: dict[str, list[Waiting]] = {}
-    for one in place.ledger.triggers.waiting():
+    for one in installation.ledger.triggers.waiting():
         if one.source.startswith(ACTOR):
             waiting.setdefault(one.source.removeprefix(ACTOR), []).append(one)
-    now, found = place.clock(), []
+    now, found = installation.clock(), []
     for name in {**waiting, **opened}:
-        runs = place.ledger.runs.all(KIND, name)  # newest first
+        runs = installation.ledger.runs.all(KIND, name)  # newest first
         page = _news(
             Page(
                 trigger=name,
@@ -92,22 +92,26 @@ def due(place: Place) -> list[Page]:
     return found
 
 
-def send(place: Place, page: Page, triggers: Mapping[str, Trigger], way: str) -> str:
+def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger], way: str) -> str:
     """Tell people; give what came of it, for a log. Another process that is at it is left to it."""
     trigger = triggers.get(page.trigger)
     try:
-        with recorded(place, KIND, page.trigger, way) as run:
+        with recorded(installation, KIND, page.trigger, way) as run:
             # In this order: who was first, and has told by now, is in what was told.
-            is_ours = is_first(place, run, KIND, page.trigger, _LONGEST_TELLING)
-            news = _news(page, place.ledger.runs.all(KIND, page.trigger))
+            is_ours = is_first(installation, run, KIND, page.trigger, _LONGEST_TELLING)
+            news = _news(page, installation.ledger.runs.all(KIND, page.trigger))
             if news is None or not is_ours:
                 run.ends(LEFT, {})
                 return "another host tells people, or has"
-            letter = _of_waiting(place, news) if news.waiting else _of_opened(place, news)
-            row = place.ledger.incidents.get(letter.incident)
+            letter = (
+                _of_waiting(installation, news) if news.waiting else _of_opened(installation, news)
+            )
+            row = installation.ledger.incidents.get(letter.incident)
             roles = trigger.page_roles if trigger else ()
-            people = [one for one in place.ledger.people.all(roles) if is_visible(row, one)]
-            counts, problem = tell_each(place, letter.template, letter.values, people, run.token)
+            people = [one for one in installation.ledger.people.all(roles) if is_visible(row, one)]
+            counts, problem = notify_each(
+                installation, letter.template, letter.values, people, run.token
+            )
             summary: dict[str, Json] = {
                 **letter.summary,
                 "people": len(people),
@@ -122,7 +126,7 @@ def send(place: Place, page: Page, triggers: Mapping[str, Trigger], way: str) ->
     return f"{told} told of {what}" + (f"; {problem}" if problem else "")
 
 
-def why_untold(ledger: Ledger, outside: Outside, trigger: Trigger) -> str:
+def notification_obstacle(ledger: Ledger, outside: Outside, trigger: Trigger) -> str:
     """Say what keeps its pages from anybody, as far as that is known before one leaves; or nothing.
 
     `outside` is asked for a sender only; nothing is connected to.
@@ -138,12 +142,12 @@ def why_untold(ledger: Ledger, outside: Outside, trigger: Trigger) -> str:
     return "its last page reached nobody" if has_failed else ""
 
 
-def _has_failed(runs: Sequence[RunRow]) -> bool:
+def _has_failed(runs: Sequence[RunRecord]) -> bool:
     """Did the last page reach nobody? `runs` are the newest first."""
     return next((run.state for run in runs if run.state != LEFT), "") == FAILED
 
 
-def _news(page: Page, runs: Sequence[RunRow]) -> Page | None:
+def _news(page: Page, runs: Sequence[RunRecord]) -> Page | None:
     """Leave of a page what nobody was told yet; what waits comes first, and alone."""
     told: set[Json] = set()
     for run in runs:
@@ -160,12 +164,12 @@ def _name(one: Waiting) -> str:
     return f"{one.incident} since {one.stop}"
 
 
-def _of_opened(place: Place, page: Page) -> _Letter:
-    plan = _plan(place, page.incidents[-1])
+def _of_opened(installation: Installation, page: Page) -> _Letter:
+    plan = _plan(installation, page.incidents[-1])
     return _Letter(
         template=_OPENED,
         incident=page.incidents[-1].id,
-        values=_values(place, page.trigger, page.incidents, plan),
+        values=_values(installation, page.trigger, page.incidents, plan),
         summary={
             "incidents": [row.id for row in page.incidents],
             **({"plan": plan.digest, "targets": _most(plan)} if plan else {}),
@@ -173,7 +177,7 @@ def _of_opened(place: Place, page: Page) -> _Letter:
     )
 
 
-def _of_waiting(place: Place, page: Page) -> _Letter:
+def _of_waiting(installation: Installation, page: Page) -> _Letter:
     newest = page.waiting[-1]
     return _Letter(
         template=_WAITS,
@@ -183,14 +187,14 @@ def _of_waiting(place: Place, page: Page) -> _Letter:
             "incident_id": newest.incident,
             "incidents_count": len(page.waiting),
             "has_more": len(page.waiting) > 1,
-            "what": _title(place, newest.scenario),
+            "what": _title(installation, newest.scenario),
             "command": f"standfast incident status {newest.incident}",
         },
         summary={"waiting": [_name(one) for one in page.waiting]},
     )
 
 
-def _plan(place: Place, incident: IncidentRow) -> PlanReport | None:
+def _plan(installation: Installation, incident: IncidentRow) -> PlanReport | None:
     """Plan it, if that can be done in time; what comes later stands in the timeline anyway."""
     if incident.mode is not Mode.PLAN:
         return None
@@ -198,7 +202,7 @@ def _plan(place: Place, incident: IncidentRow) -> PlanReport | None:
 
     def work() -> None:
         with suppress(StandfastError):
-            made.append(plan_incident(place, incident.scenario, inputs_again(incident)))
+            made.append(plan_incident(installation, incident.scenario, reread_inputs(incident)))
 
     thread = threading.Thread(target=work, name=f"plan-{incident.id}", daemon=True)
     thread.start()
@@ -212,7 +216,10 @@ def _most(plan: PlanReport) -> int:
 
 
 def _values(
-    place: Place, trigger: str, incidents: Sequence[IncidentRow], plan: PlanReport | None
+    installation: Installation,
+    trigger: str,
+    incidents: Sequence[IncidentRow],
+    plan: PlanReport | None,
 ) -> JsonObject:
     newest = incidents[-1]
     found: dict[str, Json] = {
@@ -220,7 +227,7 @@ def _values(
         "incident_id": newest.id,
         "incidents_count": len(incidents),
         "has_more": len(incidents) > 1,
-        "what": _title(place, newest.scenario),
+        "what": _title(installation, newest.scenario),
         "is_plan": newest.mode is Mode.PLAN,
         "command": f"standfast incident status {newest.id}",
     }
@@ -234,8 +241,8 @@ def _values(
     return found
 
 
-def _title(place: Place, scenario: str) -> str:
+def _title(installation: Installation, scenario: str) -> str:
     try:
-        return library.find(place.config, scenario).title
+        return library.find(installation.config, scenario).title
     except StandfastError:
         return scenario  # it was changed since; the page goes out all the same

@@ -33,7 +33,7 @@ _COMPRESSED = {".gz", ".xz", ".zst", ".bz2", ".lz4"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spot:
+class FilePosition:
     """A place in a file, and which file that is: the one that begins so, wherever it lies now."""
 
     offset: int
@@ -48,7 +48,7 @@ class Batch:
 
     lines: tuple[bytes, ...]
     ends: tuple[int, ...]  # where each line ends in the file
-    spot: Spot
+    spot: FilePosition
 
     def first(self, count: int) -> "Batch":
         """Give its first lines, at least one, as a batch of their own."""
@@ -56,7 +56,7 @@ class Batch:
         return Batch(lines=self.lines[:count], ends=self.ends[:count], spot=spot)
 
 
-class EveTail:
+class SuricataTail:
     """One file, as `follower` follows it; its place is written down in the folder `kept_in`."""
 
     def __init__(self, file: Path, kept_in: Path, follower: str) -> None:
@@ -118,7 +118,7 @@ class EveTail:
             spot = _spot(io.BytesIO(), 0)
         return Batch(lines=(), ends=(), spot=spot)
 
-    def _files(self, spot: Spot) -> list[tuple[Path, int]]:
+    def _files(self, spot: FilePosition) -> list[tuple[Path, int]]:
         """Give the files from the one that was read last to the newest, and from where each."""
         if not self._file.exists():
             return []
@@ -141,10 +141,10 @@ class EveTail:
         newer = [*moved[1:], self._file]
         return [(moved[0], spot.offset), *((path, 0) for path in newer)]
 
-    def _read_note(self) -> Spot | None:
+    def _read_note(self) -> FilePosition | None:
         try:
             found = json.loads(self._note.read_bytes())
-            return Spot(
+            return FilePosition(
                 offset=int(found["offset"]),
                 head=str(found["head"]),
                 head_bytes=int(found["head_bytes"]),
@@ -179,7 +179,7 @@ def _read(file: BinaryIO, offset: int, most_bytes: int, *, is_last: bool) -> Bat
     return Batch(lines=tuple(found), ends=tuple(ends), spot=_spot(file, offset + end))
 
 
-def _is_at(path: Path, spot: Spot) -> bool:
+def _is_at(path: Path, spot: FilePosition) -> bool:
     """Is this the file of that place, and no shorter than it?"""
     try:
         with path.open("rb") as file:
@@ -189,9 +189,9 @@ def _is_at(path: Path, spot: Spot) -> bool:
         return False
 
 
-def _spot(file: BinaryIO, offset: int) -> Spot:
+def _spot(file: BinaryIO, offset: int) -> FilePosition:
     head_bytes = min(_HEAD_BYTES, offset)
-    return Spot(
+    return FilePosition(
         offset=offset, head=_head(file, head_bytes), head_bytes=head_bytes, since=time.time()
     )
 

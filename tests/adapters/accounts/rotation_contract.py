@@ -17,7 +17,7 @@ import pyrage
 import pytest
 
 from standfast.adapters.accounts import Connector
-from standfast.adapters.accounts.base.new_passwords import NewSecrets
+from standfast.adapters.accounts.base.new_passwords import NewPasswords
 from standfast.adapters.factory.password_rotation import new_secrets
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.records import EffectState, Result
@@ -34,7 +34,7 @@ class Recipient:
         self.folder = folder
         self._identity = pyrage.x25519.Identity.generate()
 
-    def new_secrets(self) -> NewSecrets:
+    def new_secrets(self) -> NewPasswords:
         settings = RotationConfig(recipients=(str(self._identity.to_public()),), folder=self.folder)
         sealing = new_secrets(settings, lambda: datetime.now(UTC))
         assert sealing is not None
@@ -76,7 +76,7 @@ class RelayedRotationHouse(RotationHouse, RelayedHouse):
 
     @abstractmethod
     def through(
-        self, port: int, seconds: float, new_secrets: NewSecrets | None = None
+        self, port: int, seconds: float, new_secrets: NewPasswords | None = None
     ) -> Connector: ...
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from standfast.adapters.accounts.scim.connector import ScimDirectory, ScimOptions
+from standfast.adapters.accounts.scim.connector import ScimConnector, ScimOptions
 from standfast.records import JsonObject, Limits, Order, Result
 from tests.adapters.accounts.scripted import TOKEN, Scripted, scripted_directory
 
@@ -21,13 +21,13 @@ def directory() -> Iterator[Scripted]:
 
 def connect(
     url: str, *, seconds: float = 10.0, token: str = TOKEN, batch: int = 1
-) -> ScimDirectory:
+) -> ScimConnector:
     options = ScimOptions(limits=Limits(timeout_seconds=seconds, batch=batch))
-    return ScimDirectory("directory", url, token, options, clock=lambda: NOW)
+    return ScimConnector("directory", url, token, options, clock=lambda: NOW)
 
 
 @pytest.fixture
-def connector(directory: Scripted) -> Iterator[ScimDirectory]:
+def connector(directory: Scripted) -> Iterator[ScimConnector]:
     connector = connect(directory.url)
     yield connector
     connector.close()
@@ -37,7 +37,7 @@ def order(verb: str = "lock", target: str = "alice", prior: JsonObject | None = 
     return Order(token="t", verb=f"accounts.{verb}", target=target, prior=prior)
 
 
-def lock(connector: ScimDirectory, target: str = "alice") -> Result:
+def lock(connector: ScimConnector, target: str = "alice") -> Result:
     (result,) = connector.lock([order(target=target)])
     return result
 

@@ -12,7 +12,7 @@ from standfast.adapters.accounts.active_directory import (
     ActiveDirectory,
     ActiveDirectoryOptions,
 )
-from standfast.adapters.accounts.base.new_passwords import NewSecrets
+from standfast.adapters.accounts.base.new_passwords import NewPasswords
 from standfast.adapters.clients.ldap.client import LdapConnection, LdapServer, sign_in
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Limits, Proof
@@ -118,7 +118,7 @@ class ActiveDirectoryHouse(RelayedRotationHouse):
         relay.rewrite_request = lambda asked: asked.replace(self.change, octets(b"512"))
 
     def through(
-        self, port: int, seconds: float, new_secrets: NewSecrets | None = None
+        self, port: int, seconds: float, new_secrets: NewPasswords | None = None
     ) -> ActiveDirectory:
         plain = replace(self.server, host="127.0.0.1", port=port, tls="none")
         limits = Limits(workers=1, timeout_seconds=seconds)

@@ -16,7 +16,7 @@ from standfast.adapters.accounts.amazon_connect import (
     Pace,
 )
 from standfast.adapters.accounts.base.aws_client import AwsClient
-from standfast.adapters.accounts.base.per_account_connector import Declined
+from standfast.adapters.accounts.base.per_account_connector import ProviderRefused
 from standfast.errors import Unavailable
 from standfast.http_client import Deadline
 from standfast.records import EffectState, Limits, Proof
@@ -278,7 +278,7 @@ def test_the_published_policy_allows_every_call_and_no_other(
 
 def test_the_imitation_takes_only_what_the_sdk_describes(house: ConnectHouse, alice: str) -> None:
     client = AwsClient("connect", house.options)
-    with pytest.raises(Declined, match="UnknownOperation"):
+    with pytest.raises(ProviderRefused, match="UnknownOperation"):
         client.change(
             "delete_user",
             Deadline(10.0),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from standfast.http_client import BoundedHttp, Deadline, NoAnswer, NotSent
+from standfast.http_client import Deadline, HttpClient, NoAnswer, NotSent
 from tests.adapters.accounts.scripted import Scripted, scripted_directory
 
 
@@ -19,8 +19,8 @@ def directory() -> Iterator[Scripted]:
 
 
 @pytest.fixture
-def http() -> Iterator[BoundedHttp]:
-    http = BoundedHttp(workers=1)
+def http() -> Iterator[HttpClient]:
+    http = HttpClient(workers=1)
     yield http
     http.close()
 
@@ -34,7 +34,7 @@ def join_errands() -> None:
 
 
 def test_a_request_that_waits_for_a_connection_in_vain_was_not_sent(
-    directory: Scripted, http: BoundedHttp
+    directory: Scripted, http: HttpClient
 ) -> None:
     has_arrived = threading.Event()
 
@@ -56,7 +56,7 @@ def test_a_request_that_waits_for_a_connection_in_vain_was_not_sent(
 
 
 def test_a_request_whose_name_look_up_hangs_is_called_back_and_never_arrives(
-    directory: Scripted, http: BoundedHttp, monkeypatch: pytest.MonkeyPatch
+    directory: Scripted, http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolver_answers = threading.Event()
     resolve = socket.getaddrinfo
@@ -74,7 +74,7 @@ def test_a_request_whose_name_look_up_hangs_is_called_back_and_never_arrives(
 
 
 def test_a_request_that_was_sent_and_not_answered_may_have_arrived(
-    directory: Scripted, http: BoundedHttp
+    directory: Scripted, http: HttpClient
 ) -> None:
     directory.script("PATCH", lambda exchange: exchange.drop())
     with pytest.raises(NoAnswer):
@@ -83,7 +83,7 @@ def test_a_request_that_was_sent_and_not_answered_may_have_arrived(
 
 
 def test_an_exchange_whose_body_never_ends_is_not_left_running(
-    directory: Scripted, http: BoundedHttp
+    directory: Scripted, http: HttpClient
 ) -> None:
     directory.script("GET", lambda exchange: exchange.drip_body())
     with pytest.raises(NoAnswer):
@@ -91,13 +91,13 @@ def test_an_exchange_whose_body_never_ends_is_not_left_running(
     join_errands()
 
 
-def test_no_time_left_sends_nothing(directory: Scripted, http: BoundedHttp) -> None:
+def test_no_time_left_sends_nothing(directory: Scripted, http: HttpClient) -> None:
     with pytest.raises(NotSent):
         http.exchange("PATCH", directory.url + "/Users/1", Deadline(0))
     assert directory.count("PATCH") == 0
 
 
-def test_an_errors_text_carries_neither_address_nor_parameters(http: BoundedHttp) -> None:
+def test_an_errors_text_carries_neither_address_nor_parameters(http: HttpClient) -> None:
     with socket.socket() as reserved:  # bound and not listening: every connection is refused
         reserved.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}/alice"
@@ -107,7 +107,7 @@ def test_an_errors_text_carries_neither_address_nor_parameters(http: BoundedHttp
 
 
 def test_the_environments_proxy_is_not_asked(
-    directory: Scripted, http: BoundedHttp, monkeypatch: pytest.MonkeyPatch
+    directory: Scripted, http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")

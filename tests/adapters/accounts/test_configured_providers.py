@@ -7,7 +7,7 @@ import pytest
 
 from standfast.adapters.accounts import Connector
 from standfast.adapters.factory.account_servers import build_connector
-from standfast.adapters.factory.build_context import Means
+from standfast.adapters.factory.build_context import BuildContext
 from standfast.adapters.factory.identity_providers import PROVIDERS
 from standfast.config import SecretReference
 from standfast.config.load import parse
@@ -38,7 +38,7 @@ def reveal(reference: SecretReference) -> str:
 def build(kind: str, settings: str) -> Connector:
     text = f'{ORGANISATION}[accounts.people]\nkind = "{kind}"\n{settings}'
     config = parse(text.encode(), Path("standfast.toml"))
-    means = Means(reveal=reveal, clock=lambda: datetime.now(UTC))
+    means = BuildContext(reveal=reveal, clock=lambda: datetime.now(UTC))
     return build_connector("people", config.accounts["people"], means)
 
 
@@ -132,7 +132,7 @@ def test_what_was_configured_reaches_the_cloud(moto_server: Moto) -> None:
     text = f'{ORGANISATION}[accounts.people]\nkind = "aws_iam"\n{settings}'
     config = parse(text.encode(), Path("standfast.toml"))
     secret = moto_server.admin.secret
-    means = Means(reveal=lambda _: secret, clock=lambda: datetime.now(UTC))
+    means = BuildContext(reveal=lambda _: secret, clock=lambda: datetime.now(UTC))
     connector = build_connector("people", config.accounts["people"], means)
     nobody, admin = connector.observe(["standfast-check", "admin"])
     connector.close()

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from standfast.adapters.accounts.linux import LinuxDirectory, LinuxOptions
+from standfast.adapters.accounts.linux import LinuxConnector, LinuxOptions
 from standfast.errors import ConfigurationError
 from standfast.records import EffectState, Proof
 from tests.adapters.accounts.contract import ConnectorContract, House, order
@@ -73,7 +73,7 @@ def standing_by(host: LinuxHost, script: str, *words: str) -> Iterator[None]:
 class LinuxHouse(House):
     def __init__(self, host: LinuxHost, options: LinuxOptions) -> None:
         self.host = host
-        self.connector = LinuxDirectory("web1", options)
+        self.connector = LinuxConnector("web1", options)
         self._sessions: list[subprocess.Popen[bytes]] = []
 
     def add(self, name: str, *, is_enabled: bool = True) -> None:
@@ -391,7 +391,7 @@ def test_where_no_home_tells_it_the_name_must_be_the_same_as_well(house: LinuxHo
 
 
 def test_a_program_of_another_version_is_named_as_such() -> None:
-    old = LinuxDirectory("web1", LinuxOptions(command=("echo", "standfast-accounts 1")))
+    old = LinuxConnector("web1", LinuxOptions(command=("echo", "standfast-accounts 1")))
     with pytest.raises(ConfigurationError, match="another version"):
         old.observe(["alice"])
 

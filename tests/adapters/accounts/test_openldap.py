@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from standfast.adapters.accounts.base.new_passwords import NewSecrets
-from standfast.adapters.accounts.openldap import OpenldapDirectory, OpenldapOptions
+from standfast.adapters.accounts.base.new_passwords import NewPasswords
+from standfast.adapters.accounts.openldap import OpenldapConnector, OpenldapOptions
 from standfast.adapters.clients.ldap.client import LdapServer, LdapTls, sign_in
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import EffectState, Limits, Proof
@@ -46,7 +46,7 @@ class OpenldapHouse(RelayedRotationHouse, ServerHouse):
     ) -> None:
         self.slapd, self.recipient, self.server = slapd, recipient, server
         self.relayed = slapd.port
-        self.connector = OpenldapDirectory(
+        self.connector = OpenldapConnector(
             "staff", OpenldapOptions(server=server, monitor=monitor), recipient.new_secrets()
         )
         self.dns: dict[str, str] = {}
@@ -91,11 +91,11 @@ class OpenldapHouse(RelayedRotationHouse, ServerHouse):
         relay.rewrite_request = lambda asked: asked.replace(self.change, b"200001010000Z")
 
     def through(
-        self, port: int, seconds: float, new_secrets: NewSecrets | None = None
-    ) -> OpenldapDirectory:
+        self, port: int, seconds: float, new_secrets: NewPasswords | None = None
+    ) -> OpenldapConnector:
         plain = replace(self.server, host="127.0.0.1", port=port, tls="none")
         limits = Limits(workers=1, timeout_seconds=seconds)
-        return OpenldapDirectory("staff", OpenldapOptions(server=plain, limits=limits), new_secrets)
+        return OpenldapConnector("staff", OpenldapOptions(server=plain, limits=limits), new_secrets)
 
 
 @pytest.fixture
@@ -112,9 +112,9 @@ class TestOpenldapDirectory(
 
 @pytest.fixture
 def secured(slapd_server: Slapd, server: LdapServer) -> Secured:
-    def connect(**how: Any) -> OpenldapDirectory:
+    def connect(**how: Any) -> OpenldapConnector:
         kind: Any = how.pop("tls") or "ldaps"
-        return OpenldapDirectory("staff", OpenldapOptions(server=replace(server, tls=kind, **how)))
+        return OpenldapConnector("staff", OpenldapOptions(server=replace(server, tls=kind, **how)))
 
     return Secured(
         connect=connect,
@@ -215,7 +215,7 @@ def test_nobody_else_and_not_we_ourselves_are_given_a_new_password(
     rotate = house.order("rotate", alice)
     stranger = {**(rotate.prior or {}), "id": str(uuid.UUID(int=7))}
     we = replace(server, bind_dn=house.dns[alice], password="right", base=house.dns[alice])
-    ours = OpenldapDirectory("staff", OpenldapOptions(server=we), house.recipient.new_secrets())
+    ours = OpenldapConnector("staff", OpenldapOptions(server=we), house.recipient.new_secrets())
     for connector, prior, why in (
         (house.connector, stranger, "another account"),
         (ours, rotate.prior, "itself"),
@@ -349,11 +349,11 @@ def test_starttls_is_as_good_as_ldaps_and_a_stranger_of_a_server_is_refused(
     slapd_server: Slapd, server: LdapServer
 ) -> None:
     starttls = replace(server, tls="starttls", port=slapd_server.port)
-    connector = OpenldapDirectory("staff", OpenldapOptions(server=starttls))
+    connector = OpenldapConnector("staff", OpenldapOptions(server=starttls))
     assert not connector.observe(["nobody"])[0].exists
     connector.close()
     for broken in (replace(server, ca_file=None), replace(starttls, ca_file=None)):
-        connector = OpenldapDirectory("staff", OpenldapOptions(server=broken))
+        connector = OpenldapConnector("staff", OpenldapOptions(server=broken))
         with pytest.raises(Unavailable, match="certificate"):
             connector.observe(["nobody"])
 
@@ -370,7 +370,7 @@ def test_failed_connection_names_address_and_cause(
         causes["no TLS"] = replace(server, tls=tls, port=slapd_server.port)
         causes["no address"] = replace(server, host="nowhere.invalid", port=port)
     for cause, broken in causes.items():
-        connector = OpenldapDirectory("staff", OpenldapOptions(server=broken))
+        connector = OpenldapConnector("staff", OpenldapOptions(server=broken))
         with pytest.raises(Unavailable) as failed:
             connector.observe(["nobody"])
         connector.close()
@@ -384,7 +384,7 @@ def test_a_password_does_not_travel_in_the_clear_nor_empty(server: LdapServer) -
         (replace(server, host="ldap.example.com", tls="none"), "in the clear"),
         (replace(server, password=""), "empty"),
     ):
-        connector = OpenldapDirectory("staff", OpenldapOptions(server=broken))
+        connector = OpenldapConnector("staff", OpenldapOptions(server=broken))
         with pytest.raises(ConfigurationError, match=why):
             connector.observe(["alice"])
         (result,) = connector.lock([order("lock", "alice")])
@@ -395,7 +395,7 @@ def test_a_wrong_password_of_ours_is_told_and_locks_nobody(
     server: LdapServer, house: OpenldapHouse, alice: str
 ) -> None:
     wrong = replace(server, password="wrong")
-    connector = OpenldapDirectory("staff", OpenldapOptions(server=wrong))
+    connector = OpenldapConnector("staff", OpenldapOptions(server=wrong))
     (result,) = connector.lock([order("lock", alice)])
     assert (result.state, result.retry_after_seconds) == (EffectState.FAILED, None)
     assert "our own credential" in result.reason
@@ -412,7 +412,7 @@ def test_our_own_account_is_known_however_its_dn_is_written(
     dn = slapd_server.add(name)
     written = between.join(part.replace("=", between.replace(",", "=")) for part in dn.split(","))
     we = replace(server, bind_dn=written.upper(), password="right", base=dn)
-    connector = OpenldapDirectory("staff", OpenldapOptions(server=we))
+    connector = OpenldapConnector("staff", OpenldapOptions(server=we))
     (ours,) = connector.observe([name])
     (locked,) = connector.lock([order("lock", name)])
     connector.close()
@@ -427,12 +427,12 @@ def test_a_check_says_what_our_account_does_not_see(
     agent = slapd_server.add(f"agent-{uuid.uuid4().hex[:8]}")
     # It sees itself alone: the server's size limit would cut a list of all the other tests' people.
     blind = replace(server, bind_dn=agent, password="right", base=agent)
-    connector = OpenldapDirectory("staff", OpenldapOptions(server=blind, monitor=True))
+    connector = OpenldapConnector("staff", OpenldapOptions(server=blind, monitor=True))
     said = connector.shortcomings()
     connector.close()
     assert any("cn=Monitor" in one for one in said)
     elsewhere = replace(server, base=f"ou=policies,{SUFFIX}")
-    connector = OpenldapDirectory("staff", OpenldapOptions(server=elsewhere))
+    connector = OpenldapConnector("staff", OpenldapOptions(server=elsewhere))
     with pytest.raises(Unavailable, match="search base"):
         connector.shortcomings()
     connector.close()

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from standfast.adapters.accounts import Connector
-from standfast.adapters.accounts.base.pooled_connector import ConnectedDirectory
+from standfast.adapters.accounts.base.pooled_connector import PooledConnector
 from standfast.config.section_reader import kind_of
 from standfast.config.sections.accounts import AccountsConfig
 from tests.adapters.accounts.rights import PAGE
@@ -50,5 +50,5 @@ def test_each_kind_says_how_it_was_tried(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_who_gives_new_passwords_says_how(kind: str) -> None:
     connector = connector_of(kind)
-    rotates = issubclass(connector, ConnectedDirectory) and connector.rotates
+    rotates = issubclass(connector, PooledConnector) and connector.rotates
     assert ("**Rotate**" in SECTIONS[kind]) is rotates

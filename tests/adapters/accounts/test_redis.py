@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from standfast.adapters.accounts.base.new_passwords import NewSecrets
-from standfast.adapters.accounts.redis import RedisDirectory, RedisOptions
+from standfast.adapters.accounts.base.new_passwords import NewPasswords
+from standfast.adapters.accounts.redis import RedisConnector, RedisOptions
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import EffectState, Limits
 from tests.adapters.accounts.contract import ConnectorContract, order
@@ -53,7 +53,7 @@ class RedisHouse(RelayedRotationHouse, LimitedHouse):
     def __init__(self, server: RedisServer, options: RedisOptions, recipient: Recipient) -> None:
         self.server, self.recipient, self.options = server, recipient, options
         self.relayed = server.port
-        self.connector = RedisDirectory("cache", options, recipient.new_secrets())
+        self.connector = RedisConnector("cache", options, recipient.new_secrets())
         self._sessions: list[Any] = []
 
     def add(self, name: str, *, is_enabled: bool = True) -> None:
@@ -115,10 +115,10 @@ class RedisHouse(RelayedRotationHouse, LimitedHouse):
         relay.rewrite_request = lambda asked: asked.replace(b"$3\r\noff\r\n", b"$2\r\non\r\n")
 
     def through(
-        self, port: int, seconds: float, new_secrets: NewSecrets | None = None
-    ) -> RedisDirectory:
+        self, port: int, seconds: float, new_secrets: NewPasswords | None = None
+    ) -> RedisConnector:
         limits = Limits(workers=1, timeout_seconds=seconds)
-        return RedisDirectory("cache", replace(self.options, port=port, limits=limits), new_secrets)
+        return RedisConnector("cache", replace(self.options, port=port, limits=limits), new_secrets)
 
     def close(self) -> None:
         self.connector.close()
@@ -147,10 +147,10 @@ class TestRedisDirectory(
 
 @pytest.fixture
 def secured(redis_server: RedisServer, options: RedisOptions) -> Secured:
-    def connect(**how: Any) -> RedisDirectory:
+    def connect(**how: Any) -> RedisConnector:
         # Without TLS Redis waits for the rest of a line that is none.
         limits = Limits(timeout_seconds=0.5)
-        return RedisDirectory("cache", replace(options, limits=limits, **how))
+        return RedisConnector("cache", replace(options, limits=limits, **how))
 
     return Secured(
         connect=connect,
@@ -234,7 +234,7 @@ def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
         (replace(options, password="wrong"), Unavailable),
         (replace(options, user="narrow", password="right"), ConfigurationError),
     ):
-        connector = RedisDirectory("cache", broken)
+        connector = RedisConnector("cache", broken)
         with pytest.raises(error) as caught:
             connector.observe(["alice"])
         assert "narrow" not in str(caught.value)
@@ -242,7 +242,7 @@ def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
 
 
 def test_a_socket_file_is_as_good_as_a_port(house: RedisHouse, options: RedisOptions) -> None:
-    connector = RedisDirectory("cache", replace(options, host=str(house.server.socket)))
+    connector = RedisConnector("cache", replace(options, host=str(house.server.socket)))
     assert not connector.observe(["nobody"])[0].exists
     connector.close()
 
@@ -250,7 +250,7 @@ def test_a_socket_file_is_as_good_as_a_port(house: RedisHouse, options: RedisOpt
 def test_a_check_names_a_right_that_is_missing(house: RedisHouse, options: RedisOptions) -> None:
     assert house.connector.shortcomings() == []
     house.server.ask("ACL", "SETUSER", "nearly", "on", ">right", "-@all", "+acl|getuser", "+client")
-    nearly = RedisDirectory("cache", replace(options, user="nearly", password="right"))
+    nearly = RedisConnector("cache", replace(options, user="nearly", password="right"))
     said = nearly.shortcomings()
     nearly.close()
     assert [one.split(";")[0] for one in said] == [

@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from standfast.adapters.accounts.simulator import Call, Fault, MemoryDirectory
+from standfast.adapters.accounts.simulator import Call, Fault, SimulatedConnector
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Limits, Order, Proof
 from tests.adapters.accounts.contract import ConnectorContract, House
@@ -16,7 +16,7 @@ class MemoryHouse(House):
     knows_factors = True
 
     def __init__(self) -> None:
-        self.connector: MemoryDirectory = MemoryDirectory("twin", {}, factors={})
+        self.connector: SimulatedConnector = SimulatedConnector("twin", {}, factors={})
 
     def give_factor(self, name: str) -> None:
         self.connector.give_factor(name)
@@ -48,8 +48,8 @@ def order(target: str = "alice", verb: str = "lock") -> Order:
 
 
 @pytest.fixture
-def twin() -> MemoryDirectory:
-    return MemoryDirectory(
+def twin() -> SimulatedConnector:
+    return SimulatedConnector(
         "twin",
         {"alice": True, "bob": True},
         passwords={"alice": PASSWORD},
@@ -57,7 +57,9 @@ def twin() -> MemoryDirectory:
     )
 
 
-def test_a_lock_ends_the_old_session_and_an_undo_does_not_revive_it(twin: MemoryDirectory) -> None:
+def test_a_lock_ends_the_old_session_and_an_undo_does_not_revive_it(
+    twin: SimulatedConnector,
+) -> None:
     session = twin.open_session("alice")
     assert twin.admits(session)
     (before,) = twin.observe(["alice"])
@@ -69,7 +71,9 @@ def test_a_lock_ends_the_old_session_and_an_undo_does_not_revive_it(twin: Memory
     assert twin.sign_in("alice", PASSWORD)
 
 
-def test_a_revocation_ends_sessions_and_leaves_the_account_enabled(twin: MemoryDirectory) -> None:
+def test_a_revocation_ends_sessions_and_leaves_the_account_enabled(
+    twin: SimulatedConnector,
+) -> None:
     session = twin.open_session("alice")
     (result,) = twin.revoke([order(verb="revoke")])
     assert result.state is EffectState.DONE
@@ -77,20 +81,20 @@ def test_a_revocation_ends_sessions_and_leaves_the_account_enabled(twin: MemoryD
     assert twin.is_enabled("alice")
 
 
-def test_a_live_session_fails_the_proof(twin: MemoryDirectory) -> None:
+def test_a_live_session_fails_the_proof(twin: SimulatedConnector) -> None:
     twin.set_enabled("alice", False)
     twin.open_session("alice")
     (result,) = twin.prove([order(verb="prove")])
     assert result.state is EffectState.FAILED
 
 
-def test_a_proof_reaches_the_highest_level(twin: MemoryDirectory) -> None:
+def test_a_proof_reaches_the_highest_level(twin: SimulatedConnector) -> None:
     twin.lock([order()])
     (result,) = twin.prove([order(verb="prove")])
     assert (result.state, result.proof) == (EffectState.DONE, Proof.REFUSED)
 
 
-def test_a_wrong_password_and_an_account_without_one_are_kept_out(twin: MemoryDirectory) -> None:
+def test_a_wrong_password_and_an_account_without_one_are_kept_out(twin: SimulatedConnector) -> None:
     assert not twin.sign_in("alice", "guess")
     assert not twin.sign_in("bob", "")
     assert not twin.sign_in("nobody", PASSWORD)
@@ -106,7 +110,7 @@ def test_a_wrong_password_and_an_account_without_one_are_kept_out(twin: MemoryDi
     ],
 )
 def test_a_fault_leaves_exactly_what_it_says(
-    twin: MemoryDirectory,
+    twin: SimulatedConnector,
     fault: Fault,
     state: EffectState,
     is_enabled_after: bool,
@@ -122,13 +126,13 @@ def test_a_fault_leaves_exactly_what_it_says(
     assert again.state is EffectState.DONE
 
 
-def test_a_fault_without_a_target_strikes_as_often_as_scripted(twin: MemoryDirectory) -> None:
+def test_a_fault_without_a_target_strikes_as_often_as_scripted(twin: SimulatedConnector) -> None:
     twin.script("lock", Fault.FAIL, times=2)
     states = [result.state for result in twin.lock([order("alice"), order("bob"), order("alice")])]
     assert states == [EffectState.FAILED, EffectState.FAILED, EffectState.DONE]
 
 
-def test_a_hanging_order_holds_up_no_other_and_ends_unknown(twin: MemoryDirectory) -> None:
+def test_a_hanging_order_holds_up_no_other_and_ends_unknown(twin: SimulatedConnector) -> None:
     twin.script("lock", Fault.HANG, target="alice")
     with ThreadPoolExecutor(max_workers=1) as pool:
         hanging = pool.submit(twin.lock, [order("alice")])
@@ -141,13 +145,13 @@ def test_a_hanging_order_holds_up_no_other_and_ends_unknown(twin: MemoryDirector
 
 
 def test_a_hang_ends_at_the_time_out() -> None:
-    twin = MemoryDirectory("twin", {"alice": True}, limits=Limits(timeout_seconds=0.01))
+    twin = SimulatedConnector("twin", {"alice": True}, limits=Limits(timeout_seconds=0.01))
     twin.script("lock", Fault.HANG)
     (result,) = twin.lock([order()])
     assert result.state is EffectState.UNKNOWN
 
 
-def test_a_directory_that_is_away_says_so_until_it_comes_back(twin: MemoryDirectory) -> None:
+def test_a_directory_that_is_away_says_so_until_it_comes_back(twin: SimulatedConnector) -> None:
     twin.go_away()
     with pytest.raises(Unavailable, match="twin"):
         twin.observe(["alice"])
@@ -159,7 +163,7 @@ def test_a_directory_that_is_away_says_so_until_it_comes_back(twin: MemoryDirect
     assert result.state is EffectState.DONE
 
 
-def test_every_call_is_logged_in_order(twin: MemoryDirectory) -> None:
+def test_every_call_is_logged_in_order(twin: SimulatedConnector) -> None:
     twin.observe(["alice"])
     twin.lock([order("alice"), order("bob")])
     assert twin.calls == (
@@ -169,7 +173,7 @@ def test_every_call_is_logged_in_order(twin: MemoryDirectory) -> None:
 
 
 def test_rotating_makes_the_old_password_useless_and_leaves_the_account_enabled() -> None:
-    directory = MemoryDirectory("agents", {"ann": True}, passwords={"ann": "old word"})
+    directory = SimulatedConnector("agents", {"ann": True}, passwords={"ann": "old word"})
     assert directory.sign_in("ann", "old word")
     (result,) = directory.rotate([Order(token="t", verb="accounts.rotate", target="ann")])
     assert result.state is EffectState.DONE

@@ -8,7 +8,7 @@ from tests.adapters.accounts.conftest import with_account
 from tests.adapters.accounts.rights import block
 from tests.servers import need
 from tests.servers.slapd import PEOPLE, running_slapd
-from tests.usecases.places import furnish, place_at
+from tests.usecases.installations import furnish, installation_at
 
 SETTINGS = """
 [accounts.staff]
@@ -44,8 +44,8 @@ def test_the_right_in_the_page_is_what_a_list_of_staff_needs(tmp_path: Path) -> 
             return account.password
 
         def listed() -> Listed:
-            with place_at(config_file) as place:
-                (found,) = read_ldap("staff", place.config, reveal)
+            with installation_at(config_file) as installation:
+                (found,) = read_ldap("staff", installation.config, reveal)
             return found
 
         assert listed().member.full_name == "ada", "the right to lock shows nothing of a person"

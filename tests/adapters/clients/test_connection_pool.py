@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from standfast.adapters.clients.connection_pool import BoundedCalls, Dialect, Errand
+from standfast.adapters.clients.connection_pool import BoundedCall, ConnectionPool, Dialect
 from standfast.errors import Refused, StandfastError, Unavailable
 from standfast.http_client import NoAnswer, NotSent
 from tests.servers import wait_until
@@ -39,7 +39,7 @@ class Server:
         self.opened.append(Line())
         return self.opened[-1]
 
-    def change(self, line: Line, errand: Errand) -> str:
+    def change(self, line: Line, errand: BoundedCall) -> str:
         errand.begin()
         self.changes += 1
         if line.is_dead:
@@ -61,8 +61,8 @@ def server() -> Server:
 
 
 @pytest.fixture
-def calls(server: Server) -> Iterator[BoundedCalls[Line]]:
-    calls = BoundedCalls(
+def calls(server: Server) -> Iterator[ConnectionPool[Line]]:
+    calls = ConnectionPool(
         Dialect(
             connect=server.connect,
             disconnect=end,
@@ -75,25 +75,25 @@ def calls(server: Server) -> Iterator[BoundedCalls[Line]]:
     calls.close()
 
 
-def raising(error: Exception) -> Callable[[Line, Errand], str]:
-    def do(line: Line, errand: Errand) -> str:
+def raising(error: Exception) -> Callable[[Line, BoundedCall], str]:
+    def do(line: Line, errand: BoundedCall) -> str:
         raise error
 
     return do
 
 
-def test_a_connection_is_used_again(calls: BoundedCalls[Line], server: Server) -> None:
+def test_a_connection_is_used_again(calls: ConnectionPool[Line], server: Server) -> None:
     for _ in range(3):
         assert calls.run(server.change, LONG) == "changed"
     assert len(server.opened) == 1
 
 
 def test_calls_side_by_side_have_a_connection_each_and_no_more_are_kept_than_allowed(
-    calls: BoundedCalls[Line], server: Server
+    calls: ConnectionPool[Line], server: Server
 ) -> None:
     together = threading.Barrier(4)
 
-    def do(line: Line, errand: Errand) -> int:
+    def do(line: Line, errand: BoundedCall) -> int:
         return together.wait(LONG)
 
     threads = [threading.Thread(target=calls.run, args=(do, LONG)) for _ in range(4)]
@@ -106,11 +106,11 @@ def test_calls_side_by_side_have_a_connection_each_and_no_more_are_kept_than_all
 
 
 def test_a_call_that_hangs_before_its_change_never_makes_it(
-    calls: BoundedCalls[Line], server: Server
+    calls: ConnectionPool[Line], server: Server
 ) -> None:
     ended = threading.Event()
 
-    def do(line: Line, errand: Errand) -> str:
+    def do(line: Line, errand: BoundedCall) -> str:
         line.is_cut.wait(LONG)
         try:
             return server.change(line, errand)
@@ -125,9 +125,9 @@ def test_a_call_that_hangs_before_its_change_never_makes_it(
 
 
 def test_a_call_that_hangs_after_its_change_is_in_doubt_and_its_connection_is_cut(
-    calls: BoundedCalls[Line], server: Server
+    calls: ConnectionPool[Line], server: Server
 ) -> None:
-    def do(line: Line, errand: Errand) -> str:
+    def do(line: Line, errand: BoundedCall) -> str:
         server.change(line, errand)
         line.is_cut.wait(LONG)
         raise DriverError
@@ -141,9 +141,9 @@ def test_a_call_that_hangs_after_its_change_is_in_doubt_and_its_connection_is_cu
 
 
 def test_a_connection_that_died_while_it_idled_costs_nothing(
-    calls: BoundedCalls[Line], server: Server
+    calls: ConnectionPool[Line], server: Server
 ) -> None:
-    def do(line: Line, errand: Errand) -> str:
+    def do(line: Line, errand: BoundedCall) -> str:
         if line.is_dead:
             raise DriverError
         return server.change(line, errand)
@@ -154,7 +154,7 @@ def test_a_connection_that_died_while_it_idled_costs_nothing(
     assert [line.is_ended for line in server.opened] == [True, False]
 
 
-def test_a_change_that_broke_is_never_repeated(calls: BoundedCalls[Line], server: Server) -> None:
+def test_a_change_that_broke_is_never_repeated(calls: ConnectionPool[Line], server: Server) -> None:
     calls.run(server.change, LONG)
     server.opened[0].is_dead = True
     with pytest.raises(NoAnswer, match="the driver broke off"):
@@ -162,7 +162,7 @@ def test_a_change_that_broke_is_never_repeated(calls: BoundedCalls[Line], server
     assert (server.changes, len(server.opened)) == (2, 1)
 
 
-def test_what_broke_before_a_change_is_told_in_our_words_alone(calls: BoundedCalls[Line]) -> None:
+def test_what_broke_before_a_change_is_told_in_our_words_alone(calls: ConnectionPool[Line]) -> None:
     with pytest.raises(Unavailable) as caught:
         calls.run(raising(DriverError("alice's secret")), LONG)
     assert str(caught.value) == "the driver broke off"
@@ -174,7 +174,7 @@ def test_what_broke_before_a_change_is_told_in_our_words_alone(calls: BoundedCal
 
 
 def test_threads_that_are_free_end_with_the_calls(
-    calls: BoundedCalls[Line], server: Server
+    calls: ConnectionPool[Line], server: Server
 ) -> None:
     earlier = set(threading.enumerate())
     calls.run(server.change, LONG)
@@ -184,6 +184,6 @@ def test_threads_that_are_free_end_with_the_calls(
     wait_until(lambda: _closed(calls, ours), "the threads have ended")
 
 
-def _closed(calls: BoundedCalls[Line], threads: set[threading.Thread]) -> bool:
+def _closed(calls: ConnectionPool[Line], threads: set[threading.Thread]) -> bool:
     calls.close()  # again, since one may be on its way back from its call
     return not any(thread.is_alive() for thread in threads)

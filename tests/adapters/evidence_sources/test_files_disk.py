@@ -16,7 +16,7 @@ from standfast.evidence.custody import (
     read_custody,
     verify_custody,
 )
-from standfast.evidence.durable_files import make_private, sync_folder, write_whole
+from standfast.evidence.durable_files import make_private, sync_folder, write_atomically
 from standfast.evidence.seal import verify_seal
 from standfast.records import EffectState
 from tests.adapters.evidence_sources.contract import NOW, order
@@ -127,7 +127,7 @@ class _Replacing:
     def act(self) -> None:
         make_private(self._file.parent)
         for content in (b"one", b"another"):
-            write_whole(self._file, content)
+            write_atomically(self._file, content)
             report(self._told / content.decode())
 
     def check(self) -> None:

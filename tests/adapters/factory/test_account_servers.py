@@ -9,9 +9,9 @@ from typing import Any, get_args
 import pytest
 
 from standfast.adapters.accounts import Connector
-from standfast.adapters.accounts.base.ldap_connector import LdapDirectory
+from standfast.adapters.accounts.base.ldap_connector import LdapConnector
 from standfast.adapters.factory.account_servers import build_connector
-from standfast.adapters.factory.build_context import Means
+from standfast.adapters.factory.build_context import BuildContext
 from standfast.config import SecretReference
 from standfast.config.section_reader import kind_of, read
 from standfast.config.sections.accounts import AccountsConfig
@@ -36,7 +36,9 @@ def built(kind: str, **written: object) -> Connector:
     def reveal(reference: SecretReference) -> str:
         return f"revealed {reference}"
 
-    return build_connector("staff", settings, Means(reveal=reveal, clock=lambda: datetime.now(UTC)))
+    return build_connector(
+        "staff", settings, BuildContext(reveal=reveal, clock=lambda: datetime.now(UTC))
+    )
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
@@ -47,7 +49,7 @@ def test_a_directory_is_called_as_the_configuration_says(kind: str) -> None:
     assert type(connector).__module__.startswith(f"standfast.adapters.accounts.{kind}")
     assert connector.name == "staff"
     assert (limits.per_second, limits.burst, limits.timeout_seconds) == (25.0, 7, 4.0)
-    if isinstance(connector, LdapDirectory):
+    if isinstance(connector, LdapConnector):
         # Its workers are connections, over which calls of many accounts go.
         assert limits.batch > 1
         assert limits.workers <= 3

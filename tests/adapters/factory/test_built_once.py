@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from standfast.adapters.accounts import Connector
-from standfast.adapters.accounts.simulator import MemoryDirectory
+from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.adapters.evidence_sources import Custody
 from standfast.adapters.factory.exercise_adapters import Exercise
 from standfast.adapters.procedures import Procedure
-from standfast.adapters.procedures.simulator import MemoryProcedure
+from standfast.adapters.procedures.simulator import SimulatedProcedure
 from standfast.config import load
 from standfast.ledger.incidents.incident_store import FrozenNotice
-from tests.usecases.places import furnish
+from tests.usecases.installations import furnish
 
 
 class Slow(Exercise):
@@ -36,11 +36,11 @@ class Slow(Exercise):
 
     def _build_connector(self, name: str) -> Connector:
         self.wanted_meanwhile("connector", name)
-        return MemoryDirectory(name, {})
+        return SimulatedConnector(name, {})
 
     def _build_procedure(self, name: str) -> Procedure:
         self.wanted_meanwhile("procedure", name)
-        return MemoryProcedure(name)
+        return SimulatedProcedure(name)
 
 
 @pytest.mark.parametrize(("want", "name"), [("connector", "agents"), ("procedure", "own.act")])

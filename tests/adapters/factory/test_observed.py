@@ -3,7 +3,7 @@
 import pytest
 
 from standfast.adapters.accounts import AccountState
-from standfast.adapters.accounts.simulator import MemoryDirectory
+from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.adapters.factory import _account_observed
 from tests.effect_rows import effect_row
 
@@ -25,6 +25,6 @@ def test_a_lock_has_happened_only_where_no_session_is_left(
     seen = AccountState(
         name="alice", exists=True, is_enabled=is_enabled, live_sessions=live_sessions
     )
-    directory = MemoryDirectory("agents", {"alice": True})
+    directory = SimulatedConnector("agents", {"alice": True})
     assert "revoke" in directory.verbs
     assert _account_observed("accounts.lock", row, seen, directory).happened is happened

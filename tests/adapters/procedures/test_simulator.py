@@ -1,19 +1,19 @@
 import pytest
 
 from standfast.adapters.procedures.parameters import Parameter, ParameterType
-from standfast.adapters.procedures.simulator import MemoryProcedure
+from standfast.adapters.procedures.simulator import SimulatedProcedure
 from standfast.records import digest
 from tests.adapters.procedures.contract import ProcedureContract, Yard
 
 
 class MemoryYard(Yard):
     def __init__(self) -> None:
-        self.procedure = MemoryProcedure(
+        self.procedure = SimulatedProcedure(
             "commands.isolate", parameters={"host": Parameter(type=ParameterType.HOST)}
         )
 
     def is_isolated(self, host: str) -> bool:
-        assert isinstance(self.procedure, MemoryProcedure)
+        assert isinstance(self.procedure, SimulatedProcedure)
         return digest([host, {"host": host}]) in self.procedure._in_effect
 
 

@@ -12,7 +12,7 @@ import pytest
 from standfast.adapters.senders import Message
 from standfast.adapters.senders.letters import LettersOptions, LettersSender, mark_of
 from standfast.errors import Unavailable
-from standfast.evidence.durable_files import make_private, write_whole
+from standfast.evidence.durable_files import make_private, write_atomically
 from standfast.records import EffectState
 
 NOW = datetime(2026, 11, 1, 3, 0, tzinfo=UTC)
@@ -34,7 +34,7 @@ def letter(number: int = 1, **changes: str) -> Message:
 def sender_at(folder: Path, **options: Any) -> LettersSender:
     def write(path: Path, content: bytes) -> None:
         make_private(path.parent)
-        write_whole(path, content)
+        write_atomically(path, content)
 
     settings = {
         "organisation": "Example & Sons",

@@ -3,16 +3,16 @@ from collections.abc import Sequence
 import pytest
 
 from standfast.adapters.senders import Message
-from standfast.adapters.senders.simulator import TAKEN, Answer, MemorySender
+from standfast.adapters.senders.simulator import TAKEN, Answer, SimulatedSender
 from standfast.records import EffectState
 from tests.adapters.senders.sender_contract import SenderContract, message
 
 
 class TestMemorySender(SenderContract):
     @pytest.fixture
-    def sender(self) -> MemorySender:
+    def sender(self) -> SimulatedSender:
         self.answers: dict[str, Answer] = {}
-        self.memory = MemorySender(answer=lambda one: self.answers.get(one.address, TAKEN))
+        self.memory = SimulatedSender(answer=lambda one: self.answers.get(one.address, TAKEN))
         return self.memory
 
     def arrived(self) -> Sequence[Message]:
@@ -29,7 +29,7 @@ class TestMemorySender(SenderContract):
 
 def test_what_may_have_been_taken_is_unknown_and_can_be_found() -> None:
     lost = Answer(state=EffectState.UNKNOWN, reason="no answer", is_taken=True)
-    sender = MemorySender(answer=lambda one: lost if one.token == "token-1" else TAKEN)
+    sender = SimulatedSender(answer=lambda one: lost if one.token == "token-1" else TAKEN)
     assert [one.state for one in sender.send([message(1), message(2)])] == [
         EffectState.UNKNOWN,
         EffectState.DONE,
@@ -41,6 +41,6 @@ def test_what_escapes_a_channel_is_unknown_for_each_and_says_nothing_of_them() -
     def broken(one: Message) -> Answer:
         raise RuntimeError(f"about {one.address}")
 
-    results = MemorySender(answer=broken).send([message(1), message(2)])
+    results = SimulatedSender(answer=broken).send([message(1), message(2)])
     assert {result.state for result in results} == {EffectState.UNKNOWN}
     assert {result.reason for result in results} == {"unexpected RuntimeError"}

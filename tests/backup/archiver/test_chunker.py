@@ -9,7 +9,7 @@ from backup.archiver.chunker import windows
 from backup.sources.chunk_sizes import (
     CHUNK_BYTES,
     EDITED_CHUNK_BYTES,
-    LARGEST_CHUNK_BYTES,
+    MAX_CHUNK_BYTES,
     MEDIA_CHUNK_BYTES,
     chunk_bytes_for,
 )
@@ -31,7 +31,7 @@ class Text:
 
 def chunks_of(data: bytes, average: int, size: int | None = None) -> list[bytes]:
     """Cut through one piece of memory that is used again and again, as in a pack."""
-    memory = memoryview(bytearray(3 * LARGEST_CHUNK_BYTES))
+    memory = memoryview(bytearray(3 * MAX_CHUNK_BYTES))
     found = []
     for window, ends in windows(Text(data, size), average, lambda size: memory[:size]):
         assert ends[-1] == len(window)
@@ -40,7 +40,7 @@ def chunks_of(data: bytes, average: int, size: int | None = None) -> list[bytes]
     return found
 
 
-SIZES = (1, CHUNK_BYTES, LARGEST_CHUNK_BYTES, LARGEST_CHUNK_BYTES + 1, 11_000_000)
+SIZES = (1, CHUNK_BYTES, MAX_CHUNK_BYTES, MAX_CHUNK_BYTES + 1, 11_000_000)
 
 
 @pytest.mark.parametrize("average", [EDITED_CHUNK_BYTES, CHUNK_BYTES, MEDIA_CHUNK_BYTES])
@@ -49,7 +49,7 @@ def test_chunks_put_together_are_the_content(size: int, average: int) -> None:
     data = random.Random(size).randbytes(size)
     chunks = chunks_of(data, average)
     assert b"".join(chunks) == data
-    assert all(len(chunk) <= min(4 * average, LARGEST_CHUNK_BYTES) for chunk in chunks)
+    assert all(len(chunk) <= min(4 * average, MAX_CHUNK_BYTES) for chunk in chunks)
     # A stream says only at its end how long it is: it is cut where a file is.
     assert chunks_of(data, average, size=0) == chunks
 
@@ -69,6 +69,6 @@ def test_recordings_are_cut_by_length_and_dumps_finely() -> None:
         CHUNK_BYTES,
         CHUNK_BYTES,
     ]
-    data = random.Random(2).randbytes(2 * LARGEST_CHUNK_BYTES + 5)
+    data = random.Random(2).randbytes(2 * MAX_CHUNK_BYTES + 5)
     lengths = [len(chunk) for chunk in chunks_of(data, MEDIA_CHUNK_BYTES)]
-    assert lengths == [LARGEST_CHUNK_BYTES, LARGEST_CHUNK_BYTES, 5]
+    assert lengths == [MAX_CHUNK_BYTES, MAX_CHUNK_BYTES, 5]

@@ -19,8 +19,8 @@ from backup.format.snapshot import Body, seal_body, snapshot_from_bytes, snapsho
 from backup.ownership.operations.domains import add_domain
 from backup.ownership.operations.writers import add_writer
 from backup.records import Head, VerifyReport
-from backup.trust.retention_log import load_keeps
-from backup.trust.root_chain import load_trust
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import load_root_chain
 from tests.backup.keep_site import KeptSite, kept_site, vault_of
 from tests.backup.office import new_person, owned_site
 from tests.backup.site import DOMAIN, WRITER, Site, TamperedStore
@@ -321,7 +321,7 @@ class TestWhatTheKeeperIsSaidToHaveSaid:
         return kept
 
     def record(self, kept: KeptSite, **changes: Any) -> bytes:
-        trust = load_trust(kept.vault)
+        trust = load_root_chain(kept.vault)
         record = KeepRecord(
             repository=trust.root.repository,
             number=0,
@@ -344,7 +344,7 @@ class TestWhatTheKeeperIsSaidToHaveSaid:
         self, kept: KeptSite, changes: dict[str, Any], why: str
     ) -> None:
         kept.vault.put(keep_name(0), self.record(kept, **changes))
-        keeps = load_keeps(kept.vault, load_trust(kept.vault))
+        keeps = load_retention_log(kept.vault, load_root_chain(kept.vault))
         assert (keeps.head, keeps.dropped, keeps.avoided) == (None, frozenset(), frozenset())
         found = errors(verify(kept.vault))
         assert found.keys() == {keep_name(0)}
@@ -354,6 +354,6 @@ class TestWhatTheKeeperIsSaidToHaveSaid:
         self, kept: KeptSite
     ) -> None:
         kept.vault.put("pub/keep/newest", self.record(kept))
-        assert load_keeps(kept.vault, load_trust(kept.vault)).dropped == frozenset()
+        assert load_retention_log(kept.vault, load_root_chain(kept.vault)).dropped == frozenset()
         assert errors(verify(kept.vault)).keys() == {"pub/keep/newest"}
         assert len(vault_of(kept).names("pub/keep/")) == 1

@@ -7,7 +7,7 @@ import pytest
 from backup.archiver import pack_writer
 from backup.archiver.blob_location import Row
 from backup.archiver.manifest_builder import ManifestBuilder
-from backup.archiver.upload_cache.cache import open_send_log
+from backup.archiver.upload_cache.cache import open_upload_cache
 from tests.backup.most_refs import most_refs
 from tests.backup.site import Site
 from tests.backup.trees import describe, noise
@@ -23,7 +23,7 @@ def test_what_the_lists_of_a_file_name_is_in_use(
     source.mkdir()
     (source / "big.db").write_bytes(noise(MIB))
     site.back_up(source)
-    with open_send_log(site.send_log, site.binding) as log:
+    with open_upload_cache(site.send_log, site.binding) as log:
         assert sum(log.live_bytes("nightly").values()) >= MIB
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from backup.archiver.blob_location import Frame
-from backup.archiver.pack_buffers import PackMemory
-from backup.archiver.pack_writer import Outlet, Stored, Tape
+from backup.archiver.pack_buffers import PackBuffers
+from backup.archiver.pack_writer import Outlet, PackWriter, Stored
 from backup.errors import AlreadyThere, StoreUnavailable
 from backup.format.frame import Effort, to_frame
 from backup.format.object_names import pack_name
@@ -47,14 +47,14 @@ def outlet_to(site: Site, store: Store) -> Iterator[Outlet]:
             random=os.urandom,
             compressing=pool,
             sending=pool,
-            buffers=PackMemory(),
+            buffers=PackBuffers(),
         )
 
 
 def test_what_the_store_has_is_noted_while_there_is_more_to_come(site: Site) -> None:
     noted: list[Stored] = []
     with outlet_to(site, MemoryStore()) as outlet:
-        tape = Tape(outlet, count(1).__next__, lambda frame: None, noted.append)
+        tape = PackWriter(outlet, count(1).__next__, lambda frame: None, noted.append)
         # The last six wait for more to come; those before them fill a pack and begin another.
         for number in range(12):
             tape.append([(Frame(), noise(4 * MIB, number), Effort.DUMP)])
@@ -80,7 +80,7 @@ def test_a_frame_counts_as_stored_once_the_store_has_the_last_pack_that_it_lies_
             assert store.stat(name).size_bytes == pack.size
             stored.append([tape.has(frame) for frame in frames])
 
-        tape = Tape(outlet, count(1).__next__, lambda frame: None, note)
+        tape = PackWriter(outlet, count(1).__next__, lambda frame: None, note)
         for number, frame in enumerate(frames):
             tape.append([(frame, noise(3 * MIB, number), Effort.DUMP)])
         tape.flush()
@@ -100,7 +100,7 @@ def test_what_fails_in_a_thread_is_raised_and_no_pack_of_it_is_noted(
     noted: list[Stored] = []
     frame = Frame()
     with outlet_to(site, Failing()) as outlet:
-        tape = Tape(outlet, count(1).__next__, lambda frame: None, noted.append)
+        tape = PackWriter(outlet, count(1).__next__, lambda frame: None, noted.append)
         tape.append([(frame, b"a line\n", Effort.DUMP)])
         with pytest.raises(type(ails)):
             tape.flush()
@@ -120,7 +120,7 @@ def test_a_pack_that_is_there_already_is_noted_only_if_all_of_it_is(
     noted: list[Stored] = []
     frame = Frame()
     with outlet_to(site, There()) as outlet:
-        tape = Tape(outlet, count(1).__next__, lambda frame: None, noted.append)
+        tape = PackWriter(outlet, count(1).__next__, lambda frame: None, noted.append)
         tape.append([(frame, b"a line\n", Effort.DUMP)])
         with nullcontext() if is_whole else pytest.raises(AlreadyThere):
             tape.flush()
@@ -143,7 +143,7 @@ def test_what_a_pack_does_not_fill_is_zeros_and_not_what_lay_in_its_memory(
         before[:] = b"x" * len(before)
         outlet.buffers.give_back(before)
         frame = Frame()
-        tape = Tape(outlet, count(1).__next__, lambda frame: None, lambda pack: None)
+        tape = PackWriter(outlet, count(1).__next__, lambda frame: None, lambda pack: None)
         tape.append([(frame, b"a line\n", Effort.DUMP)])
         tape.flush()
     (payload,) = sealed
@@ -154,7 +154,7 @@ def test_what_a_pack_does_not_fill_is_zeros_and_not_what_lay_in_its_memory(
 def test_memory_of_a_pack_is_nobody_elses_while_it_is_sealed_and_sent(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    buffers: list[PackMemory] = []
+    buffers: list[PackBuffers] = []
 
     def use_all_but(ours: memoryview) -> None:
         before = bytes(ours[:64])
@@ -178,7 +178,7 @@ def test_memory_of_a_pack_is_nobody_elses_while_it_is_sealed_and_sent(
     monkeypatch.setattr("backup.archiver.pack_writer.seal_pack", sealing)
     with outlet_to(site, Sending()) as outlet:
         buffers.append(outlet.buffers)
-        tape = Tape(outlet, count(1).__next__, lambda frame: None, lambda pack: None)
+        tape = PackWriter(outlet, count(1).__next__, lambda frame: None, lambda pack: None)
         for number in range(3):
             tape.append([(Frame(), b"a line of %d\n" % number, Effort.DUMP)])
             tape.flush()
@@ -208,7 +208,7 @@ def test_so_many_packs_are_under_way_and_no_more(site: Site, calls_at_once: int,
     noted: list[Stored] = []
     with outlet_to(site, store) as outlet:
         late = replace(outlet, sending=Late(1))
-        tape = Tape(late, count(1).__next__, lambda frame: None, noted.append)
+        tape = PackWriter(late, count(1).__next__, lambda frame: None, noted.append)
         for _ in range(8):
             size = CAPACITY // 2 - 1  # and a byte that says what it is
             for _ in range(2):
@@ -231,7 +231,7 @@ def test_what_cannot_be_compressed_is_raised_and_not_left_out(
     laid: list[Frame] = []
     frames = [Frame(), Frame()]
     with outlet_to(site, MemoryStore()) as outlet:
-        tape = Tape(outlet, count(1).__next__, laid.append, lambda pack: None)
+        tape = PackWriter(outlet, count(1).__next__, laid.append, lambda pack: None)
         for frame, raw in zip(frames, (b"first", b"second"), strict=True):
             tape.append([(frame, raw, Effort.DUMP)])
         with pytest.raises(MemoryError):

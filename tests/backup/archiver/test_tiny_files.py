@@ -7,11 +7,11 @@ import pytest
 
 from backup.archiver import blob_writer, manifest_builder, worker_ipc
 from backup.archiver.blob_location import Row
-from backup.archiver.blob_writer import BlobSink
+from backup.archiver.blob_writer import BlobWriter
 from backup.archiver.chunker import AS_USUAL
 from backup.archiver.manifest_builder import ManifestBuilder
 from backup.archiver.upload_cache import id_filter
-from backup.archiver.upload_cache.id_filter import SeenIds
+from backup.archiver.upload_cache.id_filter import IdFilter
 from backup.checker.verification import verify
 from tests.backup.site import Site
 from tests.backup.trees import describe
@@ -39,14 +39,14 @@ def test_what_waits_for_its_pack_does_not_grow_with_the_files(
         (tmp_path / "before/note").write_text("what there was")
         site.back_up(tmp_path / "before")
     waiting = 0
-    close_bundle = BlobSink._close_bundle
+    close_bundle = BlobWriter._close_bundle
 
-    def counted(sink: BlobSink) -> None:
+    def counted(sink: BlobWriter) -> None:
         nonlocal waiting
         waiting = max(waiting, len(sink._pending))
         close_bundle(sink)
 
-    monkeypatch.setattr(BlobSink, "_close_bundle", counted)
+    monkeypatch.setattr(BlobWriter, "_close_bundle", counted)
     assert site.back_up(tiny).complete
     assert 64 <= waiting <= 300
     assert len(list(site.vault.list("w/desk-1/p/"))) > FILES // 100
@@ -77,14 +77,14 @@ def test_a_bundle_is_filled_by_batch_after_batch_and_no_fuller_than_it_may_be(
     monkeypatch.setattr(blob_writer, "BUNDLE_BYTES", bundle_bytes)
     monkeypatch.setattr(worker_ipc, "BATCH_BYTES", 1000)  # a few files
     bundles: list[tuple[int, int]] = []
-    close_bundle = BlobSink._close_bundle
+    close_bundle = BlobWriter._close_bundle
 
-    def noted(sink: BlobSink) -> None:
+    def noted(sink: BlobWriter) -> None:
         if sink._bundled and sink._packing is AS_USUAL:
             bundles.append((len(sink._bundled), sink._bundle_bytes))
         close_bundle(sink)
 
-    monkeypatch.setattr(BlobSink, "_close_bundle", noted)
+    monkeypatch.setattr(BlobWriter, "_close_bundle", noted)
     assert site.back_up(source).complete
     assert bundles == [full] * (200 // full[0])
     assert site.restore("latest", tmp_path / "out").problems == ()
@@ -126,7 +126,7 @@ def test_more_ids_than_are_kept_as_they_are_are_known_all_the_same(
 ) -> None:
     monkeypatch.setattr(id_filter, "_FEW", 100)
     ids = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(4000)]
-    seen = SeenIds()
+    seen = IdFilter()
     for begin in range(0, 2000, 50):
         seen.update(iter(ids[begin : begin + 50]))
         assert all(one in seen for one in ids[: begin + 50])
@@ -143,7 +143,7 @@ def test_ids_that_come_again_hide_none_that_come_after_them(
     """What a store lost and was sent again stands twice in the send-log for a while."""
     monkeypatch.setattr(id_filter, "_FEW", 100)
     ids = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(150)]
-    seen = SeenIds()
+    seen = IdFilter()
     seen.update(ids[:known])
     seen.update(ids[:90] + ids[:90] + ids)
     assert set(seen.may_have(ids)) == set(ids)

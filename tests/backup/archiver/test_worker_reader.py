@@ -24,7 +24,7 @@ from tests.backup.trees import KIB, describe, noise, plain_tree
 
 
 class ReadHere(FilesSource):
-    may_be_read_apart = False
+    supports_worker_reader = False
 
 
 class Meddled(FilesSource):

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from backup.archiver import source_archiver
-from backup.archiver.unusable_packs import Avoidance
-from backup.archiver.upload_cache.cache import open_send_log
+from backup.archiver.unusable_packs import UnusablePacks
+from backup.archiver.upload_cache.cache import open_upload_cache
 from backup.checker.verification import verify
 from backup.format.keep_record import KeepRecord, keep_to_bytes
 from backup.format.object_names import keep_name, pack_name, packs_of
 from backup.format.record_link import Link
-from backup.trust.retention_log import load_keeps
-from backup.trust.root_chain import load_trust
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import load_root_chain
 from tests.backup.archiver.test_writer_keeps import (
     HookedVault,
     check_latest,
@@ -74,14 +74,14 @@ def test_what_the_keeper_disowns_is_not_taken_back_though_it_was_forgotten_as_so
     kept: KeptSite, tmp_path: Path, what: str
 ) -> None:
     """As between two points of one run: the second would be built on what the first avoided."""
-    with open_send_log(tmp_path / "log", "a binding") as log:
+    with open_upload_cache(tmp_path / "log", "a binding") as log:
         packs = [log.number_pack(), log.number_pack()]
         for number in packs:
             log.acknowledge(number, bytes([number]) * 32, 5000, "nightly", [])
         log.forget_packs(packs, are_sound=True)
         say(kept, **{what: ((WRITER, (bytes([packs[0]]) * 32).hex()),)})
-        avoidance = Avoidance(vault=kept.vault, writer=WRITER, log=log)
-        avoidance.heed_keeper(load_trust(kept.vault))
+        avoidance = UnusablePacks(vault=kept.vault, writer=WRITER, log=log)
+        avoidance.apply_retention_log(load_root_chain(kept.vault))
         assert not log.recall_packs([packs[0]])
         assert log.recall_packs([packs[1]])
 
@@ -95,7 +95,7 @@ def test_of_a_keepers_word_that_was_hidden_the_last_that_was_seen_stays_named(
     first = kept.packs()
     say(kept, marked=tuple(first))
     kept.night()
-    seen = load_keeps(kept.vault, load_trust(kept.vault)).head
+    seen = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
     assert seen is not None
     vault_of(kept).lose(keep_name(seen.number))
     for _ in range(2):
@@ -114,14 +114,14 @@ def test_a_chain_that_goes_on_beside_what_was_seen_is_told_and_what_it_disowns_i
 ) -> None:
     kept.night()
     say(kept)
-    before = load_keeps(kept.vault, load_trust(kept.vault)).head
+    before = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
     say(kept)
     kept.night()
-    seen = load_keeps(kept.vault, load_trust(kept.vault)).head
+    seen = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
     assert before is not None
     assert seen is not None
     vault_of(kept).lose(keep_name(seen.number))
-    trust = load_trust(kept.vault)
+    trust = load_root_chain(kept.vault)
     beside = KeepRecord(
         repository=trust.root.repository,
         number=seen.number + 1,
@@ -143,7 +143,7 @@ def test_a_chain_that_goes_on_beside_what_was_seen_is_told_and_what_it_disowns_i
 def test_a_pack_that_was_sound_and_is_forgotten_once_more_is_not_taken_back(
     tmp_path: Path,
 ) -> None:
-    with open_send_log(tmp_path / "log", "a binding") as log:
+    with open_upload_cache(tmp_path / "log", "a binding") as log:
         number = log.number_pack()
         log.acknowledge(number, bytes(32), 5000, "nightly", [])
         log.forget_packs([number], are_sound=True)

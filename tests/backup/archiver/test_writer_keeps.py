@@ -17,8 +17,8 @@ from backup.format.snapshot import Snapshot, snapshot_from_bytes
 from backup.records import BackupResult, Progress
 from backup.retention.rules import Rules
 from backup.stores import ObjectLock
-from backup.trust.retention_log import load_keeps
-from backup.trust.root_chain import load_trust
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import load_root_chain
 from tests.backup.keep_site import KeptSite, KeptVault, kept_site, sign_root
 from tests.backup.site import WRITER, Clock
 from tests.backup.trees import KIB, describe, noise
@@ -55,8 +55,8 @@ def vault_of(kept: KeptSite) -> HookedVault:
 
 def say(kept: KeptSite, **what: Any) -> None:
     """Put the keeper's next record, whatever its rules would say of it."""
-    trust = load_trust(kept.vault)
-    keeps = load_keeps(kept.vault, trust)
+    trust = load_root_chain(kept.vault)
+    keeps = load_retention_log(kept.vault, trust)
     record = KeepRecord(
         repository=trust.root.repository,
         number=keeps.next_number,
@@ -173,7 +173,9 @@ def test_a_pack_marked_during_the_run_is_sent_again_before_the_commit(
     assert vault_of(kept).hooks == []
     assert (result.sequence, result.is_fork) == (2, False)
     assert not needed_by(kept, 2) & marked
-    assert named_by(kept, 2).keep == load_keeps(kept.vault, load_trust(kept.vault)).head
+    assert (
+        named_by(kept, 2).keep == load_retention_log(kept.vault, load_root_chain(kept.vault)).head
+    )
     drop(kept, marked)
     check_latest(kept, result, tmp_path / "out")
     # And the run after builds on what the second walk stored.
@@ -243,7 +245,7 @@ def test_a_record_that_is_hidden_later_does_not_bring_a_marked_pack_back(
     marked = kept.packs()
     say(kept, marked=tuple(marked))
     kept.night()
-    hidden = load_keeps(kept.vault, load_trust(kept.vault)).head
+    hidden = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
     assert hidden is not None
     vault_of(kept).lose(keep_name(hidden.number))
     result = kept.night()
@@ -265,9 +267,9 @@ def test_a_keeper_that_is_replaced_is_heeded_from_its_first_record(
     kept.night()
     say(kept, marked=tuple(kept.packs()))
     kept.night()
-    last = load_keeps(kept.vault, load_trust(kept.vault)).head
+    last = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
     # The owner believes the keeper up to that record, and no further.
-    trust = load_trust(kept.vault)
+    trust = load_root_chain(kept.vault)
     (grant,) = trust.root.keepers
     say(kept, marked=())
     assert last is not None
@@ -287,7 +289,7 @@ def test_another_writers_marked_packs_are_none_of_ours(kept: KeptSite) -> None:
 
 def test_a_writer_that_is_cut_off_during_its_run_puts_no_snapshot(kept: KeptSite) -> None:
     kept.night()
-    trust = load_trust(kept.vault)
+    trust = load_root_chain(kept.vault)
     (grant,) = trust.root.writers
     cut = replace(grant, trusted_through=1)
     vault_of(kept).before(packs_of(WRITER), lambda: sign_root(kept.site, writers=(cut,)))
@@ -299,7 +301,7 @@ def test_a_writer_that_is_cut_off_during_its_run_puts_no_snapshot(kept: KeptSite
 
 def test_root_records_that_vanish_during_the_run_stop_it(kept: KeptSite) -> None:
     kept.night()
-    newest = load_trust(kept.vault).root.number
+    newest = load_root_chain(kept.vault).root.number
     vault_of(kept).before(packs_of(WRITER), lambda: vault_of(kept).lose(f"pub/root/{newest:010d}"))
     with pytest.raises(Damaged, match="is gone"):
         kept.night()
@@ -310,7 +312,7 @@ def test_a_root_record_signed_during_the_run_is_the_one_that_the_snapshot_names(
 ) -> None:
     vault_of(kept).before(packs_of(WRITER), lambda: sign_root(kept.site))
     result = kept.night()
-    assert named_by(kept, 1).root == load_trust(kept.vault).links[-1]
+    assert named_by(kept, 1).root == load_root_chain(kept.vault).links[-1]
     check_latest(kept, result, tmp_path / "out")
 
 

@@ -10,8 +10,8 @@ import pyrage
 import pytest
 
 from backup.archiver.blob_location import Place
-from backup.archiver.blob_writer import BlobSink
-from backup.archiver.upload_cache.cache import SendLog
+from backup.archiver.blob_writer import BlobWriter
+from backup.archiver.upload_cache.cache import UploadCache
 from backup.checker.verification import verify
 from backup.errors import Damaged
 from backup.format.manifest import page_to_bytes
@@ -27,7 +27,7 @@ from backup.format.snapshot import (
 )
 from backup.reader.path_selection import Selection
 from backup.repository import blobs_of, walk
-from backup.trust.snapshot_history import History, read_history
+from backup.trust.snapshot_history import SnapshotHistory, read_history
 from tests.backup.most_refs import most_refs
 from tests.backup.poison import poison
 from tests.backup.site import WRITER, Site, TamperedStore
@@ -189,12 +189,12 @@ def test_content_that_another_point_means_something_else_by_is_found(
     (source / "note").write_text("the first night")
     site.back_up(source)
     (source / "note").unlink()
-    real = BlobSink.__init__
+    real = BlobWriter.__init__
 
-    def by_another_key(sink: BlobSink, **given: Any) -> None:
+    def by_another_key(sink: BlobWriter, **given: Any) -> None:
         real(sink, **(given if given["bundles"] else given | {"id_key": bytes(32)}))
 
-    monkeypatch.setattr(BlobSink, "__init__", by_another_key)
+    monkeypatch.setattr(BlobWriter, "__init__", by_another_key)
     monkeypatch.setattr(
         "backup.archiver.snapshot_commit.seal_body",
         lambda body, recipient: seal_body(replace(body, id_key=bytes(32)), recipient),
@@ -245,16 +245,16 @@ def test_a_reference_that_tells_another_size_of_a_frame_is_found(
     (source / "one.sql").write_text("insert into customer values (1);\n" * 900)
     site.back_up(source)
     assert keyed(site, read=True) == {}
-    real = SendLog.find
+    real = UploadCache.find
     asked: list[str] = []
 
-    def poisoned(log: SendLog, blob_id: str) -> Place | None:
+    def poisoned(log: UploadCache, blob_id: str) -> Place | None:
         place = real(log, blob_id)
         asked.append(blob_id)
         is_right = is_in_one_point and asked.count(blob_id) == 1
         return place if place is None or is_right else place._replace(stored=place.stored + 1)
 
-    monkeypatch.setattr(SendLog, "find", poisoned)
+    monkeypatch.setattr(UploadCache, "find", poisoned)
     for name in ("one.sql", "two.sql"):
         (source / name).write_text("insert into customer values (1);\n" * 900)
     result = site.back_up(source)
@@ -272,13 +272,13 @@ def test_a_reference_to_behind_the_beginning_of_what_it_means_is_found(
     source.mkdir()
     (source / "one.sql").write_text("insert into customer values (1);\n" * 900)
     site.back_up(source)
-    real = SendLog.find
+    real = UploadCache.find
 
-    def poisoned(log: SendLog, blob_id: str) -> Place | None:
+    def poisoned(log: UploadCache, blob_id: str) -> Place | None:
         place = real(log, blob_id)
         return place and place._replace(inner=place.inner + 1)
 
-    monkeypatch.setattr(SendLog, "find", poisoned)
+    monkeypatch.setattr(UploadCache, "find", poisoned)
     (source / "one.sql").rename(source / "two.sql")
     result = site.back_up(source)
     (problem,) = keyed(site, read=True).values()
@@ -299,7 +299,7 @@ def test_a_snapshot_names_exactly_what_it_needs(site: Site, source: Path) -> Non
         for entry in repository.entries(point):
             for ref in blobs_of(reader, entry):
                 reader.blob(ref)
-        history = History("desk-1", read_history(site.vault, repository.trust, "desk-1"))
+        history = SnapshotHistory("desk-1", read_history(site.vault, repository.trust, "desk-1"))
         _, body, _ = repository.open_point(point)
         for _ in walk(reader, body, Selection(())):
             pass

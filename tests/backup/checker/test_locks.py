@@ -11,7 +11,7 @@ from backup.checker.lock_check import DAYS_FOR_ALL, problem_of, turn_of, turns
 from backup.checker.verification import verify
 from backup.errors import StoreUnavailable, UsageError
 from backup.format.object_names import pack_name, root_name, snapshot_name
-from backup.records import LocksSeen, Progress, VerifyReport
+from backup.records import LockSummary, Progress, VerifyReport
 from backup.stores import ObjectLock, Retention
 from backup.stores.directory import DirectoryStore
 from tests.backup.keep_site import WEEKS, KeptSite, KeptVault, kept_site
@@ -43,7 +43,7 @@ def look(kept: KeptSite, since: datetime | None = None, *, read: bool = False) -
     return verify(kept.vault, now=kept.clock, locks_right_at=since, read=read)
 
 
-def seen(report: VerifyReport) -> LocksSeen:
+def seen(report: VerifyReport) -> LockSummary:
     assert report.locks is not None
     return report.locks
 
@@ -115,7 +115,7 @@ def test_a_lock_is_as_long_and_as_strong_as_the_buckets_and_extended_in_time(
 def test_a_vault_whose_objects_are_all_locked_has_no_finding(locked: KeptSite) -> None:
     report = look(locked)
     count = len(vault_of(locked).names())
-    assert seen(report) == LocksSeen(objects=count, looked_at=count, wrong=0, unknown=0)
+    assert seen(report) == LockSummary(objects=count, looked_at=count, wrong=0, unknown=0)
     assert report.findings == ()
 
 
@@ -270,7 +270,7 @@ class TestUnknown:
         report = look(locked)
         names = vault_of(locked).names()
         packs = [name for name in names if "/p/" in name]
-        assert seen(report) == LocksSeen(
+        assert seen(report) == LockSummary(
             objects=len(names),
             looked_at=len(names) - len(packs),
             wrong=0,

@@ -21,8 +21,8 @@ from backup.ownership.operations.writers import add_writer
 from backup.records import Finding, VerifyReport
 from backup.stores import Stat
 from backup.stores.memory import MemoryStore
-from backup.trust.root_chain import load_trust
-from backup.trust.snapshot_history import History, read_history
+from backup.trust.root_chain import load_root_chain
+from backup.trust.snapshot_history import SnapshotHistory, read_history
 from tests.backup.little_memory import little_memory
 from tests.backup.office import owned_site
 from tests.backup.site import DOMAIN, WRITER, Site, TamperedStore
@@ -180,7 +180,7 @@ class Keeping:
         owner = Ed25519PrivateKey.from_private_bytes(
             bytes.fromhex(json.loads((site.folder / "owner.json").read_bytes())["owner_key"])
         )
-        last = load_trust(site.vault)
+        last = load_root_chain(site.vault)
         before = site.vault.get(root_name(last.root.number))
         root = replace(
             last.root,
@@ -194,7 +194,7 @@ class Keeping:
             ),
         )
         site.vault.put(root_name(root.number), root_to_bytes(root, owner))
-        self.root = load_trust(site.vault).links[-1]
+        self.root = load_root_chain(site.vault).links[-1]
         self.previous: Link | None = None
         self.number = 0
 
@@ -222,7 +222,7 @@ def kept(site: Site, source: Path) -> tuple[Site, set[str]]:
     nights(site, source, 1)
     (source / "gone").unlink()
     nights(site, source, 2)
-    history = History(WRITER, read_history(site.vault, load_trust(site.vault), WRITER))
+    history = SnapshotHistory(WRITER, read_history(site.vault, load_root_chain(site.vault), WRITER))
     only_first = history.packs_of(1) - history.packs_of(2) - history.packs_of(3)
     assert only_first
     return site, only_first

@@ -2,7 +2,7 @@
 
 import pyrage
 
-from backup.format.age_header import LONGEST_HEADER, has_short_header, openers
+from backup.format.age_header import MAX_HEADER_BYTES, has_short_header, openers
 
 
 def test_an_age_file_says_how_many_keys_open_it() -> None:
@@ -22,7 +22,7 @@ def test_a_header_is_short_that_ends_where_a_pack_has_room_for_it() -> None:
     header, end, rest = wrapped.partition(b"\n---")
     more = b"\n-> other\n" + b"A" * 64
     assert has_short_header(wrapped)
-    long = header + more * (LONGEST_HEADER // len(more)) + end + rest
+    long = header + more * (MAX_HEADER_BYTES // len(more)) + end + rest
     assert not has_short_header(long)
-    assert has_short_header(long, 2 * LONGEST_HEADER)
+    assert has_short_header(long, 2 * MAX_HEADER_BYTES)
     assert openers(long) > 1

@@ -9,20 +9,20 @@ import backup
 from backup import break_glass
 from backup.archiver import blob_location, blob_writer, chunker, manifest_builder, unusable_packs
 from backup.archiver.backup_run import INTERIM_AFTER, INTERIM_PACKS, back_up
-from backup.format.frame import LARGEST_STORED, WORTHWHILE
+from backup.format.frame import MAX_STORED_BYTES, WORTHWHILE
 from backup.format.keep_record import MOST_LISTED
 from backup.format.object_names import (
-    LARGEST_COPY,
-    LARGEST_KEEP,
-    LARGEST_KEY,
     LARGEST_NUMBER,
-    LARGEST_ROOT,
-    LARGEST_SNAPSHOT,
+    MAX_BUNDLED_FILE_BYTES,
+    MAX_KEEP_RECORD_BYTES,
+    MAX_KEY_RECORD_BYTES,
+    MAX_ROOT_RECORD_BYTES,
+    MAX_SNAPSHOT_BYTES,
 )
-from backup.format.pack import CAPACITY, LARGEST_PACK, SEGMENT_PAYLOAD
-from backup.format.root_record import LARGEST_GENERATION
+from backup.format.pack import CAPACITY, MAX_PACK_BYTES, SEGMENT_PAYLOAD
+from backup.format.root_record import MAX_GENERATION
 from backup.format.signature import KEEP_CONTEXT, KEY_CONTEXT, ROOT_CONTEXT, SNAPSHOT_CONTEXT
-from backup.format.snapshot import DEEPEST_TREE, MOST_UNREAD_BYTES, MOST_UNREAD_NAMED
+from backup.format.snapshot import MAX_TREE_DEPTH, MAX_UNREAD_BYTES, MAX_UNREAD_NAMED
 from backup.retention import retention_plan
 from backup.sources import chunk_sizes
 from backup.sources.files import extended_attributes, file_content
@@ -55,19 +55,19 @@ def test_contexts_are_those_that_are_signed_under() -> None:
 
 def test_sizes_are_those_that_are_read() -> None:
     objects = section("Objects")
-    assert LARGEST_ROOT == LARGEST_KEY == LARGEST_COPY == MIB
+    assert MAX_ROOT_RECORD_BYTES == MAX_KEY_RECORD_BYTES == MAX_BUNDLED_FILE_BYTES == MIB
     assert "copies of this page and the reader | 1 MiB" in objects
-    assert (LARGEST_KEEP, LARGEST_SNAPSHOT) == (16 * MIB, 64 * MIB)
+    assert (MAX_KEEP_RECORD_BYTES, MAX_SNAPSHOT_BYTES) == (16 * MIB, 64 * MIB)
     assert "keep record | 16 MiB | and at most 100,000 things" in objects
     assert "snapshot | 64 MiB" in objects
-    assert f"pack | {LARGEST_PACK:,}" in objects
+    assert f"pack | {MAX_PACK_BYTES:,}" in objects
     assert MOST_LISTED == 100_000
-    assert LARGEST_GENERATION == 2**32 - 1
-    assert LARGEST_STORED == 8 * MIB + 1
+    assert MAX_GENERATION == 2**32 - 1
+    assert MAX_STORED_BYTES == 8 * MIB + 1
     assert f"{SEGMENT_PAYLOAD:,}" in section("Pack")
     assert f"{CAPACITY:,}" in section("Pack")
     assert f"{LARGEST_NUMBER:,}" in section("Limits")
-    assert (DEEPEST_TREE, MOST_UNREAD_NAMED, MOST_UNREAD_BYTES) == (8, 10_000, 4 * MIB)
+    assert (MAX_TREE_DEPTH, MAX_UNREAD_NAMED, MAX_UNREAD_BYTES) == (8, 10_000, 4 * MIB)
     assert "at most 8\n" in section("Snapshot")
     assert "at most 10,000 and 4 MiB of them" in section("Snapshot")
 
@@ -104,9 +104,9 @@ def test_a_writer_cuts_and_bundles_as_the_page_says() -> None:
         f"CRC-32 is 0 mod {manifest_builder._CUT_MASK + 1:,}, "
         f"at {manifest_builder.MOST_ENTRIES:,} entries" in chosen
     )
-    assert f"more than {blob_location.MOST_REFS:,} references gets lists" in chosen
+    assert f"more than {blob_location.MAX_REFS:,} references gets lists" in chosen
     assert (
-        f"first of {blob_location.FIRST_REFS}, the others of {blob_location.MOST_REFS:,}" in chosen
+        f"first of {blob_location.FIRST_REFS}, the others of {blob_location.MAX_REFS:,}" in chosen
     )
     assert f"at most {blob_writer._MOST_IN_BUNDLE:,} small blobs" in chosen
     assert f"the pack that has {blob_writer._MOST_IN_PACK:,} of them" in chosen
@@ -121,7 +121,7 @@ def test_what_is_moved_and_freed_when_is_what_the_page_says() -> None:
     assert f"at most {unusable_packs.SPARSE_BYTES_A_NIGHT >> 30} GiB" in order
     assert f"that the store has had for over {retention_plan.MARK_AGE.days} days" in keeping
     assert f"has been marked for {retention_plan.DROP_AFTER.days} days or more" in keeping
-    assert (retention_plan.MOST_PERCENT, retention_plan._CLOCKS_DIFFER.total_seconds()) == (
+    assert (retention_plan.MAX_EXPIRED_PERCENT, retention_plan._CLOCKS_DIFFER.total_seconds()) == (
         20,
         3600,
     )
@@ -134,7 +134,7 @@ def test_what_is_moved_and_freed_when_is_what_the_page_says() -> None:
 
 def test_the_copies_in_the_vault_are_small_enough_to_be_read() -> None:
     for path in (Path(break_glass.__file__), Path(backup.__file__).parent / "FORMAT.md"):
-        assert path.stat().st_size < LARGEST_COPY
+        assert path.stat().st_size < MAX_BUNDLED_FILE_BYTES
 
 
 def test_records_have_the_fields_that_the_page_lists() -> None:

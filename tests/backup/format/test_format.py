@@ -24,7 +24,7 @@ from backup.format.canonical_json import (
     to_path_text,
     to_time,
 )
-from backup.format.frame import LARGEST_RAW, from_frame, to_frame
+from backup.format.frame import MAX_RAW_BYTES, from_frame, to_frame
 from backup.format.manifest import (
     entry_to_text,
     leaf_from_bytes,
@@ -43,7 +43,7 @@ from backup.format.object_names import number_in, pack_in, pack_name, root_name,
 from backup.format.pack import (
     CAPACITY,
     HEADER_BYTES,
-    LARGEST_PACK,
+    MAX_PACK_BYTES,
     Destination,
     OpenPack,
     padded_size,
@@ -145,14 +145,16 @@ def test_a_frame_comes_back(raw: bytes, repeated: bool) -> None:
 
 
 def test_a_frame_that_would_grow_without_bound_is_refused() -> None:
-    bomb = b"\1" + zstandard.ZstdCompressor().compress(bytes(LARGEST_RAW + 1))
+    bomb = b"\1" + zstandard.ZstdCompressor().compress(bytes(MAX_RAW_BYTES + 1))
     with pytest.raises(Damaged):
         from_frame(bomb, "it")
-    hidden = b"\1" + zstandard.ZstdCompressor(write_content_size=False).compress(bytes(LARGEST_RAW))
+    hidden = b"\1" + zstandard.ZstdCompressor(write_content_size=False).compress(
+        bytes(MAX_RAW_BYTES)
+    )
     with pytest.raises(Damaged):
         from_frame(hidden, "it")
     with pytest.raises(ValueError, match="at most"):
-        to_frame(bytes(LARGEST_RAW + 1))
+        to_frame(bytes(MAX_RAW_BYTES + 1))
 
 
 def sealed(payload: bytes) -> bytes:
@@ -172,7 +174,7 @@ def test_a_pack_comes_back_padded(size: int) -> None:
 
 def test_a_full_pack_is_exactly_full() -> None:
     for size in (CAPACITY, CAPACITY - 1):
-        assert len(sealed(b"x" * size)) == LARGEST_PACK == 4096 + 255 * 65_536
+        assert len(sealed(b"x" * size)) == MAX_PACK_BYTES == 4096 + 255 * 65_536
     for size in (0, CAPACITY + 1):
         with pytest.raises(ValueError, match="holds"):
             sealed(b"x" * size)
@@ -343,7 +345,7 @@ def test_a_leaf_page_comes_back() -> None:
         {"blobs": [[0, 5, 2**40, 0, 2, "cd" * 32, 0]]},
         {"blobs": [[0, 5, 20, 0, 2, "cd" * 32, 0]]},
         {"blobs": [[0, CAPACITY - 5, 20, 0, 2, "cd" * 32, -1]]},
-        {"blobs": [[0, 5, 20, LARGEST_RAW, 2, "cd" * 32, -1]]},
+        {"blobs": [[0, 5, 20, MAX_RAW_BYTES, 2, "cd" * 32, -1]]},
         {"blobs": [[0, 5, 20, 0, 2, "CD" * 32, -1]]},
         {"blobs": [[0, 5, 20, 0, 2, " c" * 32, -1]]},
         {"blobs": [[True, 5, 20, 0, 2, "cd" * 32, -1]]},

@@ -19,8 +19,8 @@ from backup.format.object_names import keep_name, root_name, snapshot_name
 from backup.repository import Repository
 from backup.stores.directory import DirectoryStore
 from backup.trust.key_files import open_identity
-from backup.trust.retention_log import load_keeps
-from backup.trust.root_chain import load_trust
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import load_root_chain
 from backup.trust.snapshot_history import read_history
 from tests.backup.fixtures.make import HERE as FROZEN
 from tests.backup.fixtures.make import IDENTITY, SECOND_IDENTITY, expected
@@ -119,8 +119,8 @@ def test_an_interim_point_holds_a_part_of_what_its_run_held(tmp_path: Path) -> N
 
 
 def test_the_keepers_word_is_what_it_was() -> None:
-    trust = load_trust(VAULT)
-    keeps = load_keeps(VAULT, trust)
+    trust = load_root_chain(VAULT)
+    keeps = load_retention_log(VAULT, trust)
     for name in ("expired", "marked", "dropped", "distrusted"):
         assert sorted(map(list, getattr(keeps, name))) == FACTS[name], name
     assert sorted(name for name, _ in (*trust.problems, *keeps.problems)) == FACTS["junk"]
@@ -130,7 +130,7 @@ def test_the_keepers_word_is_what_it_was() -> None:
 
 
 def test_burnt_slots_epochs_and_generations_are_what_they_were() -> None:
-    trust = load_trust(VAULT)
+    trust = load_root_chain(VAULT)
     assert root_name(2) in FACTS["junk"]
     slots = {slot.sequence: slot for slot in read_history(VAULT, trust, "desk-1")}
     assert slots[3].snapshot is None

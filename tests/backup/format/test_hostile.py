@@ -23,14 +23,14 @@ from hypothesis import strategies as st
 import backup
 from backup.errors import BackupError, Damaged
 from backup.format.canonical_json import from_json
-from backup.format.frame import LARGEST_RAW, from_frame
+from backup.format.frame import MAX_RAW_BYTES, from_frame
 from backup.format.keep_record import keep_from_bytes
 from backup.format.manifest import leaf_from_bytes, list_from_bytes, node_from_bytes
 from backup.format.object_names import (
-    LARGEST_KEEP,
-    LARGEST_KEY,
-    LARGEST_ROOT,
-    LARGEST_SNAPSHOT,
+    MAX_KEEP_RECORD_BYTES,
+    MAX_KEY_RECORD_BYTES,
+    MAX_ROOT_RECORD_BYTES,
+    MAX_SNAPSHOT_BYTES,
     keep_name,
     key_name,
     root_name,
@@ -41,8 +41,8 @@ from backup.format.root_record import key_from_bytes, root_from_bytes
 from backup.format.snapshot import open_body, snapshot_from_bytes
 from backup.stores.memory import MemoryStore
 from backup.trust.key_files import open_domains
-from backup.trust.retention_log import load_keeps
-from backup.trust.root_chain import load_trust
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import load_root_chain
 from backup.trust.snapshot_history import read_history
 from tests.backup.fixtures.make_vectors import KEEPER, OWNER, WRITER, signed, text_of
 from tests.backup.format.test_vectors import FILES, identity, object_bytes
@@ -209,7 +209,7 @@ def test_signed_nonsense_is_refused_or_read_and_nothing_else(case: tuple[str, An
         PARSERS[kind](SIGNERS[kind](text_of(value)))
 
 
-@pytest.mark.parametrize("size", [LARGEST_RAW + 1, 64 * MIB, 2**40])
+@pytest.mark.parametrize("size", [MAX_RAW_BYTES + 1, 64 * MIB, 2**40])
 @pytest.mark.parametrize("is_declared", [True, False])
 def test_a_frame_that_grows_is_not_let_grow(size: int, is_declared: bool) -> None:
     maker = zstandard.ZstdCompressor(level=1, write_content_size=is_declared)
@@ -283,12 +283,16 @@ def endless(tmp_path: Path) -> tuple[Site, EndlessStore]:
 
 def test_endless_records_are_not_read(endless: tuple[Site, EndlessStore]) -> None:
     site, store = endless
-    trust = load_trust(store)
+    trust = load_root_chain(store)
     readers: tuple[tuple[str, int, Callable[[], object]], ...] = (
-        (root_name(1), LARGEST_ROOT, lambda: load_trust(store)),
-        (keep_name(0), LARGEST_KEEP, lambda: load_keeps(store, trust)),
-        (snapshot_name(DESK, 2), LARGEST_SNAPSHOT, lambda: list(read_history(store, trust, DESK))),
-        (snapshot_name(DESK, 3), LARGEST_SNAPSHOT, lambda: site.repository().points()),
+        (root_name(1), MAX_ROOT_RECORD_BYTES, lambda: load_root_chain(store)),
+        (keep_name(0), MAX_KEEP_RECORD_BYTES, lambda: load_retention_log(store, trust)),
+        (
+            snapshot_name(DESK, 2),
+            MAX_SNAPSHOT_BYTES,
+            lambda: list(read_history(store, trust, DESK)),
+        ),
+        (snapshot_name(DESK, 3), MAX_SNAPSHOT_BYTES, lambda: site.repository().points()),
     )
     for name, most, read in readers:
         store.put(name, b"")
@@ -300,12 +304,12 @@ def test_endless_records_are_not_read(endless: tuple[Site, EndlessStore]) -> Non
 
 def test_an_endless_key_record_is_not_read(endless: tuple[Site, EndlessStore]) -> None:
     site, _ = endless
-    root, keys = load_trust(site.vault).root, EndlessStore()
+    root, keys = load_root_chain(site.vault).root, EndlessStore()
     keys.put(key_name("main", 0, 1), b"")
     keys.endless = key_name("main", 0, 1)
     with pytest.raises(Damaged, match="is not read"):
         open_domains(root, keys, site.identity)
-    assert keys.most_asked == LARGEST_KEY + 1
+    assert keys.most_asked == MAX_KEY_RECORD_BYTES + 1
     # Nor does it stand in the way of the true one.
     keys.put(key_name("main", 0, 0), site.keys.get(key_name("main", 0, 0)))
     assert open_domains(root, keys, site.identity).keys() == {("main", 0)}

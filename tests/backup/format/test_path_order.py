@@ -20,7 +20,7 @@ Order = Callable[[Iterator[Any]], Iterator[Any]]
 class MisorderedSource(FilesSource):
     """Files that come in another order than that of their names."""
 
-    may_be_read_apart = False
+    supports_worker_reader = False
 
     def __init__(self, path: Path, order: Order) -> None:
         super().__init__("files", path)

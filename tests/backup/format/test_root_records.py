@@ -9,7 +9,7 @@ import pytest
 from backup.errors import UsageError
 from backup.format.object_names import root_name
 from backup.ownership.operations.domains import add_domain
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from tests.backup.keep_site import sign_root
 from tests.backup.office import owned_site
 from tests.backup.site import Site, TamperedStore
@@ -24,7 +24,7 @@ def test_a_record_under_another_number_than_its_own_does_not_count(site: Site) -
     data = vault.get(root_name(1))
     vault.remove(root_name(1))
     vault.put(root_name(2), data)
-    trust = load_trust(vault)
+    trust = load_root_chain(vault)
     assert trust.root.number == 0
     assert trust.problems == ((root_name(2), f"{root_name(2)} holds root record 1: it was moved"),)
 
@@ -33,9 +33,9 @@ def test_an_object_beside_the_records_that_is_none_is_told_and_keeps_the_owner_f
     site: Site,
 ) -> None:
     site.vault.put("pub/root/newest", b"not a record")
-    assert load_trust(site.vault).root.number == 0
+    assert load_root_chain(site.vault).root.number == 0
     sign_root(site)
-    trust = load_trust(site.vault)
+    trust = load_root_chain(site.vault)
     assert trust.root.number == 1
     assert [name for name, _ in trust.problems] == ["pub/root/newest"]
 
@@ -50,20 +50,20 @@ def test_a_record_that_does_not_count_is_named_once_to_whoever_backs_up(
 
 def test_a_writer_counts_as_removed_only_while_no_grant_of_its_own_holds(site: Site) -> None:
     """What it wrote before would else be taken for given up, or stay an error for ever."""
-    (grant,) = load_trust(site.vault).root.writers
+    (grant,) = load_root_chain(site.vault).root.writers
     other = replace(grant, id="desk-2")
-    assert load_trust(site.vault).removed("desk-2") is None, "it never was one"
+    assert load_root_chain(site.vault).removed("desk-2") is None, "it never was one"
     sign_root(site, writers=(grant, other))
     sign_root(site, writers=(grant, replace(other, trusted_through=3)))
-    ended = load_trust(site.vault).root.created
+    ended = load_root_chain(site.vault).root.created
     assert ended > datetime(2026, 1, 1, tzinfo=UTC)
     sign_root(site, writers=(grant, replace(other, trusted_through=3)))
-    trust = load_trust(site.vault)
+    trust = load_root_chain(site.vault)
     assert trust.removed("desk-2") == ended, "the first record that said so"
     assert trust.removed(grant.id) is None
     new_epoch = replace(other, epoch=1)
     sign_root(site, writers=(grant, replace(other, trusted_through=3), new_epoch))
-    assert load_trust(site.vault).removed("desk-2") is None
+    assert load_root_chain(site.vault).removed("desk-2") is None
 
 
 def test_a_host_backs_nothing_up_for_a_domain_that_its_grant_does_not_name(tmp_path: Path) -> None:

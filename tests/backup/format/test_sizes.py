@@ -7,10 +7,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.errors import UsageError
-from backup.format.object_names import LARGEST_SNAPSHOT
+from backup.format.object_names import MAX_SNAPSHOT_BYTES
 from backup.format.snapshot import (
-    MOST_UNREAD_BYTES,
-    MOST_UNREAD_NAMED,
+    MAX_UNREAD_BYTES,
+    MAX_UNREAD_NAMED,
     Body,
     Snapshot,
     open_body,
@@ -34,10 +34,10 @@ def valid() -> tuple[Snapshot, Body]:
 def test_a_snapshot_that_nobody_would_read_is_not_written(valid: tuple[Snapshot, Body]) -> None:
     snapshot, _ = valid
     least = len(snapshot_to_bytes(snapshot, b"", KEY))
-    fitting = snapshot_to_bytes(snapshot, bytes(LARGEST_SNAPSHOT - least), KEY)
-    assert len(fitting) == LARGEST_SNAPSHOT
+    fitting = snapshot_to_bytes(snapshot, bytes(MAX_SNAPSHOT_BYTES - least), KEY)
+    assert len(fitting) == MAX_SNAPSHOT_BYTES
     with pytest.raises(UsageError, match="split the largest file of set nightly"):
-        snapshot_to_bytes(snapshot, bytes(LARGEST_SNAPSHOT - least + 1), KEY)
+        snapshot_to_bytes(snapshot, bytes(MAX_SNAPSHOT_BYTES - least + 1), KEY)
 
 
 @pytest.mark.parametrize("length", [1, 600, 5000])
@@ -51,9 +51,7 @@ def test_what_could_not_be_read_is_named_as_far_as_there_is_room(
     again = open_body(sealed, [domain], "it")
     named = sum(len(one.path.encode()) + len(one.reason) for one in again.unread)
     assert again.unread_total == 12_000
-    assert 0 < len(again.unread) <= MOST_UNREAD_NAMED
-    assert named <= MOST_UNREAD_BYTES
-    assert (
-        len(again.unread) == MOST_UNREAD_NAMED or named > MOST_UNREAD_BYTES - 2 * length - 100_000
-    )
-    assert len(sealed) < 1.15 * MOST_UNREAD_BYTES
+    assert 0 < len(again.unread) <= MAX_UNREAD_NAMED
+    assert named <= MAX_UNREAD_BYTES
+    assert len(again.unread) == MAX_UNREAD_NAMED or named > MAX_UNREAD_BYTES - 2 * length - 100_000
+    assert len(sealed) < 1.15 * MAX_UNREAD_BYTES

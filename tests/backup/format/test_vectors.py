@@ -33,8 +33,8 @@ from backup.format.root_record import RootRecord
 from backup.format.snapshot import Body, open_body
 from backup.stores.memory import MemoryStore
 from backup.trust.key_files import Identity, open_domains
-from backup.trust.retention_log import Keeps, load_keeps
-from backup.trust.root_chain import load_trust
+from backup.trust.retention_log import Keeps, load_retention_log
+from backup.trust.root_chain import load_root_chain
 from backup.trust.snapshot_history import read_slot
 from tests.backup.fixtures.make_vectors import padme
 
@@ -177,7 +177,7 @@ def test_root_records(file: Vector, vector: Vector) -> None:
     owner = bytes.fromhex(file["keys"]["owner"])
 
     def read() -> RootRecord:
-        trust = load_trust(vault, owner=owner)
+        trust = load_root_chain(vault, owner=owner)
         for name, problem in trust.problems:
             if name == vector["at"]:
                 raise Damaged(problem)
@@ -187,7 +187,7 @@ def test_root_records(file: Vector, vector: Vector) -> None:
     if root is None:
         # Whatever lies there, the record before it stays in force.
         if vector["failure"] != "format-unknown":
-            assert load_trust(vault, owner=owner).root.number == 0
+            assert load_root_chain(vault, owner=owner).root.number == 0
         return
     assert root_name(root.number) == vector["at"]
 
@@ -195,10 +195,10 @@ def test_root_records(file: Vector, vector: Vector) -> None:
 @each("keep")
 def test_keep_records(file: Vector, vector: Vector) -> None:
     vault, _ = stores(file, vector)
-    trust = load_trust(vault)
+    trust = load_root_chain(vault)
 
     def read() -> Keeps:
-        keeps = load_keeps(vault, trust)
+        keeps = load_retention_log(vault, trust)
         for name, problem in keeps.problems:
             if name == vector["at"]:
                 raise Damaged(problem)
@@ -215,7 +215,9 @@ def test_keep_records(file: Vector, vector: Vector) -> None:
 def test_key_records(file: Vector, vector: Vector) -> None:
     vault, keys = stores(file, vector)
     custodian = Identity(keys=(identity(file, "custodian"),), owner=None, repository=None)
-    opened = refused_or_read(vector, lambda: open_domains(load_trust(vault).root, keys, custodian))
+    opened = refused_or_read(
+        vector, lambda: open_domains(load_root_chain(vault).root, keys, custodian)
+    )
     if isinstance(opened, dict):
         assert str(opened["main", 0]) == file["keys"]["domain"]
 
@@ -226,7 +228,7 @@ def test_snapshots(file: Vector, vector: Vector) -> None:
 
     def read() -> Body:
         writer = vector["at"].split("/")[1]
-        slot = read_slot(vault, load_trust(vault), writer, vector["at"])
+        slot = read_slot(vault, load_root_chain(vault), writer, vector["at"])
         if slot.problem is not None:
             assert not vector.get("sealed")
             raise Damaged(slot.problem)

@@ -20,7 +20,7 @@ from backup.ownership.erasure.erasure_order import read_order
 from backup.ownership.operations.custodians import add_custodian
 from backup.ownership.operations.domains import add_domain, new_generation
 from backup.ownership.owner_documents import paper
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from tests.backup.office import OwnedSite, new_person, owned_site
 from tests.backup.site import DOMAIN
 
@@ -36,7 +36,9 @@ def owned(tmp_path: Path) -> OwnedSite:
 
 
 def challenge(site: OwnedSite) -> tuple[bytes, tuple[Custodian, ...]]:
-    return make_challenge(load_trust(site.vault), site.keys, now=site.clock(), random=os.urandom)
+    return make_challenge(
+        load_root_chain(site.vault), site.keys, now=site.clock(), random=os.urandom
+    )
 
 
 def test_a_right_answer_says_what_the_identity_opens(owned: OwnedSite) -> None:

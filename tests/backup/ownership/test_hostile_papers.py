@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from backup.errors import BackupError, UsageError, WrongKey
 from backup.format.canonical_json import to_json
 from backup.format.signature import SIGNATURE_BYTES, sign
-from backup.ownership.attestation import open_challenges
+from backup.ownership.attestation import decrypt_challenges
 from backup.ownership.custodian_challenge import (
     answer_challenge,
     check_answer,
@@ -65,11 +65,11 @@ from backup.ownership.operation_plan import (
 )
 from backup.ownership.operations.custodians import add_custodian
 from backup.ownership.owner_session import open_owner
-from backup.restorer.restore_journal import opened_target
+from backup.restorer.restore_journal import open_target
 from backup.restorer.safe_paths import JOURNAL
 from backup.retention.keeper_key import Keeper
 from backup.trust.key_files import Host, open_identity
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from tests.backup.keep_site import new_keeper
 from tests.backup.office import KeyDrawer, new_person, owned_site
 from tests.backup.site import DOMAIN, TamperedStore
@@ -123,7 +123,9 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Paper]:
 
     order = order_erasure(site.office, domain=DOMAIN, ordered_by="Dana Ray", reason="it ended")
     (attestation,) = attest(order, LEES, attested_by="Lee Moss", now=now, where="order")
-    challenge, _ = make_challenge(load_trust(site.vault), site.keys, now=now, random=os.urandom)
+    challenge, _ = make_challenge(
+        load_root_chain(site.vault), site.keys, now=now, random=os.urandom
+    )
     answers, _ = answer_challenge(challenge, LEES, now=now, where="challenge")
     (answer,) = read_answers(answers, "answers")
     told = read_order(order, "order")
@@ -147,7 +149,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Paper]:
 
     def opened(data: bytes) -> None:
         one = replace(sealed, sealed=wrap(data, (LEE,)))
-        open_challenges([one], LEES, kind=ORDER, text=told.text)
+        decrypt_challenges([one], LEES, kind=ORDER, text=told.text)
 
     def erased(data: bytes) -> None:
         """With the word of one custodian of two, so it is refused however right that is."""
@@ -188,7 +190,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Paper]:
             (target / os.fsdecode(JOURNAL)).write_bytes(path.read_bytes())
             for one in name:
                 (target / one).write_text("of somebody")
-            with opened_target(target, request) as opened:
+            with open_target(target, request) as opened:
                 assert opened.is_resumed == (path.read_bytes() == to_json(request) + b"\n")
 
     host_file = site.folder / "host" / "host.json"

@@ -34,7 +34,7 @@ from backup.ownership.owner_session import open_owner
 from backup.ownership.repository_creation import create_repository
 from backup.system.durable_files import create_file, replace_file
 from backup.trust.key_files import Host, open_identity
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from tests.backup.office import KeyDrawer, OwnedSite, owned_site
 from tests.backup.site import DOMAIN, WRITER, Died, DyingStore
 from tests.backup.trees import describe, plain_tree
@@ -82,11 +82,11 @@ def test_a_deed_that_dies_at_any_file_is_completed_by_asking_again(
                 patch.setattr(name, dying_at(number, after=after, files=files, write=write))
             with pytest.raises(Died):
                 deed()
-        if (site.folder / "owner.json.unfinished").exists() or not load_trust(
+        if (site.folder / "owner.json.unfinished").exists() or not load_root_chain(
             site.vault
         ).root.writer(WRITER, 1):
             deed()
-        roots = load_trust(site.vault).roots
+        roots = load_root_chain(site.vault).roots
         assert len(roots) == 2
         assert roots[-1].writers[-1].key == site.host_of("new").public_key
         site.back_up(source, host=site.host_of("new"))
@@ -125,7 +125,7 @@ def test_a_place_that_takes_no_file_is_refused_and_another_one_can_be_named(
         ):
             add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=place)
     assert not place.exists() or not list(place.iterdir())
-    assert len(load_trust(owned.vault).roots) == 1
+    assert len(load_root_chain(owned.vault).roots) == 1
     assert not (owned.folder / "owner.json.unfinished").exists()
     add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
     assert owned.host_of("two").writer == "desk-2"
@@ -143,7 +143,7 @@ def test_a_store_that_says_there_and_then_not_there_is_tried_again(
         with pytest.raises(StoreUnavailable, match="and then that it is not"):
             add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
     add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
-    assert [one.id for one in load_trust(owned.vault).root.writers] == [WRITER, "desk-2"]
+    assert [one.id for one in load_root_chain(owned.vault).root.writers] == [WRITER, "desk-2"]
 
 
 def test_two_owners_at_once_do_not_sign_over_each_other(owned: OwnedSite) -> None:
@@ -161,7 +161,7 @@ def test_two_owners_at_once_do_not_sign_over_each_other(owned: OwnedSite) -> Non
         add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
     (owned.folder / "owner.json.unfinished").unlink()
     add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "again")
-    names = [one.id for one in load_trust(owned.vault).root.writers]
+    names = [one.id for one in load_root_chain(owned.vault).root.writers]
     assert names == [WRITER, "desk-3", "desk-2"]
     assert Host.load(owned.folder / "again").writer == "desk-2"
 
@@ -179,7 +179,7 @@ def test_a_spoilt_plan_is_named_and_nothing_is_done(owned: OwnedSite) -> None:
             read_plan(plan)
         with pytest.raises(Damaged, match="unfinished"):
             add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
-    assert len(load_trust(owned.vault).roots) == 1
+    assert len(load_root_chain(owned.vault).roots) == 1
     assert read_plan(owned.folder / "absent") is None
 
 
@@ -201,7 +201,7 @@ def test_an_owners_file_may_be_locked_from_the_first_day(tmp_path: Path) -> None
     with pytest.raises(WrongKey, match="passphrase"):
         open_owner(tmp_path / "owner.json")
     opened = open_owner(tmp_path / "owner.json", "a long enough phrase")
-    assert opened.public == load_trust(vault).root.owner
+    assert opened.public == load_root_chain(vault).root.owner
 
 
 def test_a_custodian_with_an_ssh_key_comes_and_goes(owned: OwnedSite, tmp_path: Path) -> None:

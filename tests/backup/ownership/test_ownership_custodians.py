@@ -14,7 +14,7 @@ from backup.ownership.operations.writers import add_writer
 from backup.ownership.roster import read_roster
 from backup.repository import Repository
 from backup.trust.key_files import Identity
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from tests.backup.office import OwnedSite, dies_everywhere, new_person, owned_site
 from tests.backup.site import DOMAIN
 from tests.backup.trees import describe, plain_tree
@@ -177,7 +177,7 @@ def test_a_second_domain_has_a_key_of_its_own(owned: OwnedSite, tmp_path: Path) 
     owned.back_up(source, host=owned.host_of("two"), send_log=owned.folder / "two/send.log")
     for point in ("desk-1/1", "desk-2/1"):
         assert restores(owned, owned.identity, point, source, tmp_path / point.replace("/", "-"))
-    first, second = load_trust(owned.vault).root.domains
+    first, second = load_root_chain(owned.vault).root.domains
     assert first.recipient != second.recipient
     with pytest.raises(UsageError, match="already"):
         add_domain(owned.office, name="hr")

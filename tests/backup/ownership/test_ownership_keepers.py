@@ -10,8 +10,8 @@ from backup.format.keep_record import KeepRecord, keep_to_bytes
 from backup.format.object_names import keep_name
 from backup.ownership.operations.keepers import retire_keeper, set_keeper
 from backup.retention.keeper_key import Keeper
-from backup.trust.retention_log import load_keeps
-from backup.trust.root_chain import load_trust
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import load_root_chain
 from tests.backup.office import OwnedSite, dies_everywhere, owned_site
 from tests.backup.site import WRITER
 from tests.backup.trees import describe, plain_tree
@@ -29,8 +29,8 @@ def owned(tmp_path: Path) -> OwnedSite:
 def let_expire(site: OwnedSite, file: str, sequence: int) -> None:
     """One record of a keeper, as it would write it."""
     keeper = Keeper.load(site.folder / file)
-    trust = load_trust(site.vault)
-    keeps = load_keeps(site.vault, trust)
+    trust = load_root_chain(site.vault)
+    keeps = load_retention_log(site.vault, trust)
     record = KeepRecord(
         repository=trust.root.repository,
         number=keeps.next_number,
@@ -43,7 +43,10 @@ def let_expire(site: OwnedSite, file: str, sequence: int) -> None:
 
 
 def expired(site: OwnedSite) -> set[int]:
-    return {sequence for _, sequence in load_keeps(site.vault, load_trust(site.vault)).expired}
+    return {
+        sequence
+        for _, sequence in load_retention_log(site.vault, load_root_chain(site.vault)).expired
+    }
 
 
 def test_a_granted_keepers_records_count(owned: OwnedSite) -> None:
@@ -117,5 +120,5 @@ def test_granting_a_keeper_completes_wherever_it_was_cut_off(tmp_path: Path) -> 
         set_keeper(site.office, keeper_file=site.folder / "keeper.json")
 
     for site in dies_everywhere(tmp_path, deed, lambda _: None):
-        (granted,) = load_trust(site.vault).root.keepers
+        (granted,) = load_root_chain(site.vault).root.keepers
         assert granted.key == Keeper.load(site.folder / "keeper.json").public_key

@@ -11,7 +11,7 @@ from backup.ownership.operations.writers import add_writer, new_epoch, remove_wr
 from backup.ownership.owner_session import Office, lock_owner_file, open_owner
 from backup.records import Head
 from backup.trust.key_files import Host
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from tests.backup.office import OwnedSite, dies_everywhere, owned_site
 from tests.backup.site import DOMAIN, WRITER, Died
 from tests.backup.trees import describe, plain_tree
@@ -58,7 +58,7 @@ def test_a_writer_that_cannot_be_is_refused_and_nothing_is_written(
     with pytest.raises(error):
         add_writer(owned.office, name=name, domain=domain, host_dir=owned.folder / "two")
     assert not (owned.folder / "two").exists()
-    assert len(load_trust(owned.vault).roots) == 1
+    assert len(load_root_chain(owned.vault).roots) == 1
     assert sorted(p.name for p in owned.folder.iterdir()) == ["custodian.txt", "host", "owner.json"]
 
 
@@ -209,7 +209,7 @@ def test_a_third_epoch_never_believes_more_of_the_first(owned: OwnedSite, tmp_pa
     new_epoch(owned.office, writer=WRITER, trusted_through=1, host_dir=owned.folder / "b")
     owned.back_up(source, host=owned.host_of("b"))
     new_epoch(owned.office, writer=WRITER, trusted_through=3, host_dir=owned.folder / "c")
-    grants = load_trust(owned.vault).root.writers
+    grants = load_root_chain(owned.vault).root.writers
     assert [(w.epoch, w.trusted_through) for w in grants] == [(0, 1), (1, 3), (2, None)]
     assert grants[0].trusted_sha256 != grants[1].trusted_sha256
     owned.back_up(source, host=owned.host_of("c"))
@@ -265,7 +265,7 @@ def test_a_new_epoch_completes_wherever_it_was_cut_off(tmp_path: Path) -> None:
         new_epoch(site.office, writer=WRITER, trusted_through=1, host_dir=site.folder / "new")
 
     for site in dies_everywhere(tmp_path, deed, lambda site: site.back_up(source)):
-        roots = load_trust(site.vault).roots
+        roots = load_root_chain(site.vault).roots
         assert len(roots) == 2
         assert roots[-1].writers[-1].key == site.host_of("new").public_key
         assert not (site.folder / "owner.json.unfinished").exists()
@@ -283,7 +283,7 @@ def test_another_deed_is_not_begun_over_an_unfinished_one(owned: OwnedSite) -> N
         add_writer(owned.office, name="desk-3", domain=DOMAIN, host_dir=owned.folder / "three")
     add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
     add_writer(owned.office, name="desk-3", domain=DOMAIN, host_dir=owned.folder / "three")
-    assert len(load_trust(owned.vault).roots) == 3
+    assert len(load_root_chain(owned.vault).roots) == 3
 
 
 def test_nothing_is_signed_on_top_of_a_vault_that_was_rolled_back(owned: OwnedSite) -> None:
@@ -299,7 +299,7 @@ def test_nothing_is_signed_on_top_of_a_vault_that_was_rolled_back(owned: OwnedSi
 def test_junk_among_the_root_records_does_not_stop_the_owner(owned: OwnedSite) -> None:
     owned.vault.put("pub/root/0000000001", b"junk" * 100)
     add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
-    trust = load_trust(owned.vault)
+    trust = load_root_chain(owned.vault)
     assert [root.number for root in trust.roots] == [0, 2]
     assert trust.root.writer("desk-2", 0) is not None
 

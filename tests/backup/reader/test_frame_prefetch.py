@@ -11,7 +11,7 @@ import pytest
 from backup.errors import BackupError, Damaged
 from backup.format.manifest import BlobRef
 from backup.reader.blob_reader import Raw
-from backup.reader.frame_prefetch import fetch_ahead, fetch_runs
+from backup.reader.frame_prefetch import fetch_runs, prefetch_frames
 from backup.reader.manifest_walk import blobs_of, walk
 from backup.reader.path_selection import Selection
 from backup.stores.directory import DirectoryStore
@@ -84,7 +84,7 @@ Fetched = Callable[[Packs, Sequence[BlobRef]], list[Raw | BackupError | None]]
 def fetched(packs: Packs, refs: Sequence[BlobRef]) -> list[Raw | BackupError | None]:
     with ThreadPoolExecutor(1) as pool:
         steps = ((ref, ref) for ref in refs)
-        return [raw for _, raw in fetch_ahead(packs, steps, pool)]  # type: ignore[arg-type]
+        return [raw for _, raw in prefetch_frames(packs, steps, pool)]  # type: ignore[arg-type]
 
 
 def fetched_as_runs(packs: Packs, refs: Sequence[BlobRef]) -> list[Raw | BackupError | None]:
@@ -211,7 +211,7 @@ def test_what_is_under_way_is_bounded_however_much_is_wanted(size: int) -> None:
     given = most = 0
     with ThreadPoolExecutor(1) as pool:
         steps = ((ref, ref) for ref in refs())
-        for ref, _ in fetch_ahead(Packs(), steps, pool):  # type: ignore[arg-type]
+        for ref, _ in prefetch_frames(Packs(), steps, pool):  # type: ignore[arg-type]
             most = max(most, asked - given)
             given += ref.length
     assert given == asked
@@ -251,7 +251,9 @@ def test_files_that_do_not_compress_are_read_through_a_few_buffers(tmp_path: Pat
     entries = list(walk(reader, body, Selection(())))
     steps = ((None, ref) for entry in entries for ref in blobs_of(reader, entry))
     with ThreadPoolExecutor(2) as pool:
-        came = sum(len(raw) for _, raw in fetch_ahead(reader, steps, pool) if isinstance(raw, Raw))
+        came = sum(
+            len(raw) for _, raw in prefetch_frames(reader, steps, pool) if isinstance(raw, Raw)
+        )
     assert came == 200 * 400 * KIB
     assert len(reader._plain._kept) <= 8  # of 4 MiB each
 

@@ -28,8 +28,8 @@ from backup.ownership.operations.writers import _last_believed, witnessed_head
 from backup.reader.path_selection import Selection
 from backup.records import Head
 from backup.retention.vault_state import Reader
-from backup.trust.root_chain import load_trust
-from backup.trust.snapshot_history import History, Slot
+from backup.trust.root_chain import load_root_chain
+from backup.trust.snapshot_history import Slot, SnapshotHistory
 from tests.backup.little_memory import little_memory
 from tests.backup.office import OwnedSite, owned_site
 from tests.backup.restorer.test_hostile_tree import ENTRY, TakenOver, in_page
@@ -119,7 +119,7 @@ def test_thousands_of_tiny_points_are_judged_in_a_time_that_grows_with_them(
             problem=None,
         )
 
-    history = History(WRITER, map(slot, range(1, 30_001)))
+    history = SnapshotHistory(WRITER, map(slot, range(1, 30_001)))
     found = Findings()
     began = time.process_time()
     history.check(found)
@@ -241,7 +241,7 @@ def test_an_owner_ends_the_trust_in_a_host_without_holding_what_it_signed(
     head = Head(writer=WRITER, sequence=1, sha256=owned.repository().points()[0].sha256)
     with little_memory(20 * MIB):
         assert witnessed_head(owned.office, WRITER, [head]) == 1
-        sha256, doubted = _last_believed(owned.office, load_trust(owned.vault), WRITER, 1)
+        sha256, doubted = _last_believed(owned.office, load_root_chain(owned.vault), WRITER, 1)
     assert (sha256, len(doubted)) == (head.sha256, 40)
 
 

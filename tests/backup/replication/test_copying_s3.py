@@ -8,7 +8,7 @@ from backup.checker.verification import verify
 from backup.errors import UsageError
 from backup.ownership.operations.writers import new_epoch
 from backup.ownership.owner_session import Office, open_owner
-from backup.replication.vault_copy import copy_vault
+from backup.replication.vault_copy import replicate_vault
 from backup.repository import Repository
 from backup.stores import Store
 from backup.stores.s3.store import open_s3
@@ -33,7 +33,7 @@ def test_a_vault_is_copied_between_buckets_by_who_can_open_nothing(
     site.back_up(source)
     second = seaweedfs_server.bucket()
     vault, copier = store_of(s3_bucket, "reader"), store_of(second, "copier")
-    first = copy_vault(vault, copier)
+    first = replicate_vault(vault, copier)
     assert first.findings == ()
 
     # What the owner and the new host do meanwhile comes with the next copy.
@@ -49,7 +49,7 @@ def test_a_vault_is_copied_between_buckets_by_who_can_open_nothing(
     (site.folder / "host-2").rename(site.folder / "host")
     site.vault = store_of(s3_bucket, "writer")
     site.back_up(source)
-    again = copy_vault(vault, copier)
+    again = replicate_vault(vault, copier)
     assert again.findings == ()
     assert again.counts["snapshots"].copied == 1
     assert again.counts["root records"].copied == 1

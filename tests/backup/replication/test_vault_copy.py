@@ -13,14 +13,14 @@ from backup.format.object_names import keep_name
 from backup.ownership.operations.custodians import add_custodian, retire_custodian
 from backup.ownership.operations.keepers import retire_keeper, set_keeper
 from backup.ownership.operations.writers import add_writer, new_epoch
-from backup.replication.vault_copy import copy_vault
+from backup.replication.vault_copy import replicate_vault
 from backup.repository import Repository
 from backup.retention.keeper_key import Keeper
 from backup.stores import Stat, Store
 from backup.stores.memory import MemoryStore
-from backup.trust.retention_log import load_keeps
-from backup.trust.root_chain import Trust, load_trust
-from backup.trust.snapshot_history import History, Slot, read_history
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import Trust, load_root_chain
+from backup.trust.snapshot_history import Slot, SnapshotHistory, read_history
 from tests.backup.office import KeyDrawer, OwnedSite, new_person, owned_site
 from tests.backup.site import DOMAIN, WRITER, Died, DyingStore, TamperedStore, new_site
 from tests.backup.trees import KIB, describe, noise, plain_tree
@@ -45,8 +45,8 @@ def owned(tmp_path: Path) -> OwnedSite:
 
 def expire(site: OwnedSite, sequence: int) -> None:
     """What the keeper does over weeks: let a point expire, mark its packs, and drop them."""
-    trust = load_trust(site.vault)
-    history = History(WRITER, read_history(site.vault, trust, WRITER))
+    trust = load_root_chain(site.vault)
+    history = SnapshotHistory(WRITER, read_history(site.vault, trust, WRITER))
     needed = {n: history.packs_of(n) for n in history.snapshots}
     others = set().union(*(packs for n, packs in needed.items() if n != sequence))
     packs = tuple((WRITER, sha256) for sha256 in sorted(needed[sequence] - others))
@@ -64,8 +64,8 @@ def expire(site: OwnedSite, sequence: int) -> None:
 def record_keeping(site: OwnedSite, change: dict[str, Any]) -> None:
     """Put the keeper's next record, a week before anything else."""
     keeper = Keeper.load(site.folder / "keeper.json")
-    trust = load_trust(site.vault)
-    keeps = load_keeps(site.vault, trust)
+    trust = load_root_chain(site.vault)
+    keeps = load_retention_log(site.vault, trust)
     number = keeps.next_number
     record = KeepRecord(
         repository=trust.root.repository,
@@ -93,7 +93,7 @@ def check_copy(site: OwnedSite, copy: TamperedStore, source: Path, out: Path) ->
 
 def test_a_copy_verifies_and_restores_as_the_vault_does(owned: OwnedSite, tmp_path: Path) -> None:
     copy = TamperedStore(now=owned.clock)
-    report = copy_vault(owned.vault, copy)
+    report = replicate_vault(owned.vault, copy)
     assert report.findings == ()
     assert copy.names() == owned.vault.names()
     check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
@@ -108,8 +108,8 @@ def test_a_copy_verifies_and_restores_as_the_vault_does(owned: OwnedSite, tmp_pa
 
 def test_a_second_copy_reads_only_what_is_new(owned: OwnedSite, tmp_path: Path) -> None:
     copy = TamperedStore(now=owned.clock)
-    copy_vault(owned.vault, copy)
-    again = copy_vault(owned.vault, copy)
+    replicate_vault(owned.vault, copy)
+    again = replicate_vault(owned.vault, copy)
     assert all(count.copied == 0 for count in again.counts.values())
     (tmp_path / "source/note.txt").write_text("tomorrow")
     owned.back_up(tmp_path / "source", host=owned.host_of("new"))
@@ -122,7 +122,7 @@ def test_a_second_copy_reads_only_what_is_new(owned: OwnedSite, tmp_path: Path) 
         return reading(name, start, length)
 
     owned.vault._get_range = watched  # to see what is read
-    third = copy_vault(owned.vault, copy)
+    third = replicate_vault(owned.vault, copy)
     assert third.counts["snapshots"].copied == 1
     assert third.counts["packs"].copied == len(packs_read) > 0
     assert copy.names() == owned.vault.names()
@@ -133,17 +133,17 @@ def test_a_copy_that_is_cut_off_anywhere_is_a_repository_and_goes_on(
 ) -> None:
     source = tmp_path / "source"
     whole = DyingStore(now=owned.clock)
-    copy_vault(owned.vault, whole)
+    replicate_vault(owned.vault, whole)
     for dies in (True, False):
         for at in range(0, whole.puts, 1 if dies else 4):
             copy = DyingStore(now=owned.clock)
             # Dead before each put in turn; of what fails, the answer is lost and the put was made.
             copy.puts_left, copy.dies, copy.is_stored = at, dies, not dies
             with pytest.raises((Died, StoreUnavailable)):
-                copy_vault(owned.vault, copy)
+                replicate_vault(owned.vault, copy)
             copy.puts_left = None
             check_half(owned, copy)
-            report = copy_vault(owned.vault, copy)
+            report = replicate_vault(owned.vault, copy)
             assert report.is_whole
             assert copy.names() == owned.vault.names()
     check_copy(owned, copy, source, tmp_path / "out")
@@ -160,15 +160,15 @@ def test_a_point_comes_behind_the_keep_record_that_it_saw_though_nothing_was_dro
     record_keeping(site, {"expired": ((WRITER, 1),)})
     site.back_up(source)
     whole = DyingStore(now=site.clock)
-    copy_vault(site.vault, whole)
+    replicate_vault(site.vault, whole)
     for at in range(whole.puts):
         copy = DyingStore(now=site.clock)
         copy.puts_left = at
         with pytest.raises(Died):
-            copy_vault(site.vault, copy)
+            replicate_vault(site.vault, copy)
         copy.puts_left = None
         check_half(site, copy)
-    assert copy_vault(site.vault, copy).is_whole
+    assert replicate_vault(site.vault, copy).is_whole
     result = Repository.open(copy, site.keys, site.identity)
     assert result.restore(result.resolve("latest"), tmp_path / "out").problems == ()
     assert describe(tmp_path / "out/files") == describe(source)
@@ -190,10 +190,10 @@ def test_a_copy_that_says_it_has_a_point_which_it_has_not_is_asked_again_the_nex
 ) -> None:
     copy = ContradictingStore(now=owned.clock)
     with pytest.raises(StoreUnavailable, match=r"storing w/desk-.*/s/.*Run again") as failed:
-        copy_vault(owned.vault, copy)
+        replicate_vault(owned.vault, copy)
     assert failed.value.exit_code == 1
     copy.is_contradicting = False
-    assert copy_vault(owned.vault, copy).is_whole
+    assert replicate_vault(owned.vault, copy).is_whole
     check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
 
 
@@ -217,18 +217,18 @@ def test_a_killed_update_of_a_copy_never_costs_a_point_that_it_had(
     """The keeper lets old points expire while the copy sleeps: newer ones come first."""
     source = tmp_path / "source"
     base = DyingStore(now=owned.clock)
-    copy_vault(owned.vault, base)
+    replicate_vault(owned.vault, base)
     owned.back_up(source, host=owned.host_of("new"))
     expire(owned, 2)
     dry = DyingStore(now=owned.clock)
     dry._objects = dict(base._objects)
-    copy_vault(owned.vault, dry)
+    replicate_vault(owned.vault, dry)
     for at in range(dry.puts):
         copy = DyingStore(now=owned.clock)
         copy._objects = dict(base._objects)
         copy.puts_left = at
         with pytest.raises(Died):
-            copy_vault(owned.vault, copy)
+            replicate_vault(owned.vault, copy)
         copy.puts_left = None
         assert verify(copy, read=True).is_sound
         there = {point.name for point in Repository.open(copy).points()}
@@ -236,7 +236,7 @@ def test_a_killed_update_of_a_copy_never_costs_a_point_that_it_had(
         point = Repository.open(copy, owned.keys, owned.identity).resolve("desk-2/latest")
         repository = Repository.open(copy, owned.keys, owned.identity)
         assert repository.restore(point, tmp_path / f"out-{at}").problems == ()
-        assert copy_vault(owned.vault, copy).is_whole
+        assert replicate_vault(owned.vault, copy).is_whole
 
 
 def test_a_pack_that_the_vault_lacks_is_named_and_comes_once_it_is_back(
@@ -246,11 +246,11 @@ def test_a_pack_that_the_vault_lacks_is_named_and_comes_once_it_is_back(
     data = owned.vault.get(name)
     owned.vault.remove(name)
     copy = TamperedStore(now=owned.clock)
-    report = copy_vault(owned.vault, copy)
+    report = replicate_vault(owned.vault, copy)
     assert {one.object: one.severity for one in report.findings} == {name: "error"}
     assert not report.is_whole
     owned.vault.put(name, data)
-    assert copy_vault(owned.vault, copy).is_whole
+    assert replicate_vault(owned.vault, copy).is_whole
     check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
 
 
@@ -270,7 +270,7 @@ def test_what_the_owner_signs_while_it_is_looked_what_there_is_is_copied_with_wh
 
     monkeypatch.setattr("backup.replication.vault_copy.read_history", meanwhile)
     copy = TamperedStore(now=owned.clock)
-    assert copy_vault(owned.vault, copy).findings == ()
+    assert replicate_vault(owned.vault, copy).findings == ()
     assert copy.names() == owned.vault.names()
     check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
 
@@ -282,7 +282,7 @@ def test_a_damaged_pack_is_named_and_not_copied_and_comes_once_it_is_mended(
     whole = owned.vault.get(name)
     owned.vault.replace(name, whole[:-1] + bytes([whole[-1] ^ 1]))
     copy = TamperedStore(now=owned.clock)
-    report = copy_vault(owned.vault, copy)
+    report = replicate_vault(owned.vault, copy)
     (finding,) = report.findings
     assert (finding.severity, finding.object) == ("error", name)
     assert not report.is_whole
@@ -290,7 +290,7 @@ def test_a_damaged_pack_is_named_and_not_copied_and_comes_once_it_is_mended(
     missing = [f.object for f in verify(copy).findings if f.severity == "error"]
     assert missing == [name]
     owned.vault.replace(name, whole)
-    assert copy_vault(owned.vault, copy).is_whole
+    assert replicate_vault(owned.vault, copy).is_whole
     check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
 
 
@@ -299,18 +299,18 @@ def test_what_has_another_size_in_the_copy_is_told_and_filled_in_once_it_is_remo
     owned: OwnedSite, tmp_path: Path, is_cut: bool
 ) -> None:
     copy = TamperedStore(now=owned.clock)
-    copy_vault(owned.vault, copy)
+    replicate_vault(owned.vault, copy)
     snapshots = [name for name in copy.names() if "/s/" in name]
     others = [name for name in copy.names() if "/p/" in name][:2] + snapshots[:1] + snapshots[-1:]
     others += [name for name in copy.names() if name.startswith("pub/reader/")]
     for name in others:
         copy.replace(name, copy.get(name)[:-1] if is_cut else copy.get(name) + b"!")
-    report = copy_vault(owned.vault, copy)
+    report = replicate_vault(owned.vault, copy)
     assert {finding.object for finding in report.findings} == set(others)
     assert not report.is_whole
     for name in others:
         copy.remove(name)
-    filled = copy_vault(owned.vault, copy)
+    filled = replicate_vault(owned.vault, copy)
     assert filled.is_whole
     assert sum(count.copied for count in filled.counts.values()) == len(others)
     check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
@@ -333,7 +333,7 @@ def test_any_damaged_object_is_named_and_not_copied(owned: OwnedSite, name: str)
     data[len(data) // 3] ^= 1
     owned.vault.replace(name, bytes(data))
     copy = TamperedStore(now=owned.clock)
-    report = copy_vault(owned.vault, copy)
+    report = replicate_vault(owned.vault, copy)
     assert name in {finding.object for finding in report.findings}
     assert name not in copy.names()
 
@@ -344,7 +344,7 @@ def test_junk_and_foreign_objects_are_not_copied(owned: OwnedSite) -> None:
     owned.vault.put("w/stranger/p/ab/" + "ab" * 32, b"junk")
     owned.vault.put("elsewhere", b"junk")
     copy = TamperedStore(now=owned.clock)
-    report = copy_vault(owned.vault, copy)
+    report = replicate_vault(owned.vault, copy)
     assert {"pub/keep/0000000007", "w/desk-1/s/0000000009"} <= {
         finding.object for finding in report.findings
     }
@@ -362,12 +362,12 @@ def test_a_place_that_holds_another_repository_is_refused(owned: OwnedSite, tmp_
     assert isinstance(other.vault, TamperedStore)
     before = other.vault.names()
     with pytest.raises(UsageError, match="another repository"):
-        copy_vault(owned.vault, other.vault)
+        replicate_vault(owned.vault, other.vault)
     assert other.vault.names() == before
     with pytest.raises(NotFound, match="no repository"):
-        copy_vault(MemoryStore(), TamperedStore())
+        replicate_vault(MemoryStore(), TamperedStore())
     with pytest.raises(BackupError, match="owner"):
-        copy_vault(owned.vault, TamperedStore(now=owned.clock), owner=bytes(32))
+        replicate_vault(owned.vault, TamperedStore(now=owned.clock), owner=bytes(32))
 
 
 def test_a_copy_that_knows_more_than_the_vault_says_so(owned: OwnedSite, tmp_path: Path) -> None:
@@ -375,14 +375,14 @@ def test_a_copy_that_knows_more_than_the_vault_says_so(owned: OwnedSite, tmp_pat
     kept = owned.vault.copy()
     copy = TamperedStore(now=owned.clock)
     owned.back_up(tmp_path / "source", host=owned.host_of("new"))
-    copy_vault(owned.vault, copy)
+    replicate_vault(owned.vault, copy)
     theirs = copy.get("w/desk-1/s/0000000004")
     rolled = DyingStore(now=owned.clock)
     rolled._objects = dict(kept._objects)
     (tmp_path / "source/note.txt").write_text("otherwise")
     owned.vault = rolled
     owned.back_up(tmp_path / "source", host=owned.host_of("new"), send_log=tmp_path / "fresh.log")
-    report = copy_vault(rolled, copy)
+    report = replicate_vault(rolled, copy)
     assert "w/desk-1/s/0000000004" in {f.object for f in report.findings if f.severity == "error"}
     assert copy.get("w/desk-1/s/0000000004") == theirs
 
@@ -392,12 +392,12 @@ def test_a_copy_whose_last_keep_record_is_another_one_says_so(
 ) -> None:
     """As after a rollback: which of the two says what is needed no more, a person finds out."""
     copy = TamperedStore(now=owned.clock)
-    copy_vault(owned.vault, copy)
+    replicate_vault(owned.vault, copy)
     last = owned.vault.names("pub/keep/")[-1]
     data = bytearray(copy.get(last))
     data[len(data) // 3] ^= 1
     copy.replace(last, bytes(data))
-    (finding,) = copy_vault(owned.vault, copy).findings
+    (finding,) = replicate_vault(owned.vault, copy).findings
     assert (finding.severity, finding.object) == ("error", last)
     assert copy.get(last) == data
 
@@ -425,11 +425,11 @@ def test_a_record_that_is_read_otherwise_than_when_it_was_judged_is_named_and_no
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(copy, "_list", listed)
         patch.setattr(owned.vault, "_get_range", otherwise)
-        report = copy_vault(owned.vault, copy)
+        report = replicate_vault(owned.vault, copy)
     assert name in {finding.object for finding in report.findings if finding.severity == "error"}
     assert not report.is_whole
     assert name not in copy.names()
-    assert copy_vault(owned.vault, copy).is_whole
+    assert replicate_vault(owned.vault, copy).is_whole
     check_copy(owned, copy, tmp_path / "source", tmp_path / "out")
 
 
@@ -437,16 +437,16 @@ def test_keys_are_copied_only_where_a_store_for_them_is_named(
     owned: OwnedSite, tmp_path: Path
 ) -> None:
     copy, keys = TamperedStore(now=owned.clock), KeyDrawer()
-    report = copy_vault(owned.vault, copy, keys=owned.keys, keys_to=keys)
+    report = replicate_vault(owned.vault, copy, keys=owned.keys, keys_to=keys)
     assert report.counts["key records"].copied == 1
     assert keys.names() == owned.keys.names()
     opened = Repository.open(copy, keys, owned.identity)
     assert opened.restore(opened.resolve("desk-1/latest"), tmp_path / "out").problems == ()
     lee, _ = new_person("Lee")
     add_custodian(owned.office, custodian=lee, identity=owned.identity)
-    copy_vault(owned.vault, copy, keys=owned.keys, keys_to=keys)
+    replicate_vault(owned.vault, copy, keys=owned.keys, keys_to=keys)
     retire_custodian(owned.office, which="Lee", identity=owned.identity)
-    stale = copy_vault(owned.vault, copy, keys=owned.keys, keys_to=keys)
+    stale = replicate_vault(owned.vault, copy, keys=owned.keys, keys_to=keys)
     named = {f.object for f in stale.findings}
     assert named == {f"k/main/0000000000/000000000{n}" for n in (0, 1)}
     assert not stale.is_whole
@@ -458,12 +458,14 @@ def test_a_damaged_key_record_is_named_and_not_copied(owned: OwnedSite) -> None:
     data = owned.keys.get(name)
     owned.keys.replace(name, data[:-1] + bytes([data[-1] ^ 1]))
     keys = KeyDrawer()
-    report = copy_vault(owned.vault, TamperedStore(now=owned.clock), keys=owned.keys, keys_to=keys)
+    report = replicate_vault(
+        owned.vault, TamperedStore(now=owned.clock), keys=owned.keys, keys_to=keys
+    )
     assert [finding.object for finding in report.findings] == [name]
     assert not report.is_whole
     assert keys.names() == []
     owned.keys.replace(name, data)
-    assert copy_vault(owned.vault, owned.vault.copy(), keys=owned.keys, keys_to=keys).is_whole
+    assert replicate_vault(owned.vault, owned.vault.copy(), keys=owned.keys, keys_to=keys).is_whole
     assert keys.get(name) == data
 
 
@@ -473,7 +475,7 @@ def test_a_retired_keepers_records_are_copied_where_a_point_has_seen_them(
     """Record 2 no longer counts, and the last point names it; record 1 nobody needs."""
     retire_keeper(owned.office, trusted_through=0)
     copy = TamperedStore(now=owned.clock)
-    report = copy_vault(owned.vault, copy)
+    report = replicate_vault(owned.vault, copy)
     assert copy.names("pub/keep/") == ["pub/keep/0000000000", "pub/keep/0000000002"]
     assert {"pub/keep/0000000001", "pub/keep/0000000002"} <= {f.object for f in report.findings}
     there = {f.object for f in verify(copy).findings if f.severity == "error"}
@@ -483,7 +485,7 @@ def test_a_retired_keepers_records_are_copied_where_a_point_has_seen_them(
 
 def test_progress_grows_with_what_is_copied(owned: OwnedSite) -> None:
     told: list[int] = []
-    report = copy_vault(
+    report = replicate_vault(
         owned.vault, TamperedStore(now=owned.clock), progress=lambda p: told.append(p.bytes_done)
     )
     assert told == sorted(told)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backup.records import Unread
-from backup.restorer.target_folders import OpenPath
+from backup.restorer.target_folders import TargetFolders
 from backup.sources.files.files_source import FilesSource
 from backup.system.tree_removal import remove_tree
 from tests.backup.restorer.test_restore_safety import entry
@@ -174,7 +174,7 @@ class Restored:
         self.root = root
         self.given: list[bytes] = []
         top = os.open(root, os.O_RDONLY)
-        self.path = OpenPath(
+        self.path = TargetFolders(
             top,
             is_resumed=False,
             give=lambda _, folder: self.given.append(folder.path),

@@ -20,7 +20,7 @@ from backup.format.object_names import pack_name, snapshot_name
 from backup.format.pack import Destination, seal_pack
 from backup.format.snapshot import Body, Snapshot, seal_body, snapshot_to_bytes
 from backup.stores.directory import DirectoryStore
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from tests.backup.site import DOMAIN, WRITER, Site
 
 DAMAGED = 6
@@ -38,7 +38,7 @@ class TakenOver:
         self.folder = folder
         self.vault, self.keys = DirectoryStore(folder / "vault"), DirectoryStore(folder / "keys")
         self.site = Site(folder=folder / "site", vault=self.vault, keys=self.keys).create()
-        self.trust = load_trust(self.vault)
+        self.trust = load_root_chain(self.vault)
         self.packs: list[tuple[str, int]] = []
 
     def page(self, kind: str, items: list[Any], packs: list[str]) -> BlobRef:

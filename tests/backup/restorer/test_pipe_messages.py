@@ -7,14 +7,14 @@ from threading import Thread
 
 import pytest
 
-from backup.restorer.pipe_messages import End, two_ends
+from backup.restorer.pipe_messages import End, open_message_pipe
 from backup.system.process_fork import fork
 
 LARGE = bytes(range(256)) * 16_384  # 4 MiB: many times what a pipe holds
 
 
 def test_values_arrive_whole_and_in_order_however_large() -> None:
-    ours, theirs = two_ends()
+    ours, theirs = open_message_pipe()
     child = fork()
     if not child:
         ours.close()
@@ -32,7 +32,7 @@ def test_values_arrive_whole_and_in_order_however_large() -> None:
 
 
 def test_what_is_posted_waits_for_nobody_and_arrives_as_room_is_made() -> None:
-    ours, theirs = two_ends()
+    ours, theirs = open_message_pipe()
     ours.post(LARGE)
     ours.post("next")
     assert not ours.has_sent_all()
@@ -48,7 +48,7 @@ def test_what_is_posted_waits_for_nobody_and_arrives_as_room_is_made() -> None:
 
 
 def test_who_sends_to_an_end_that_is_closed_is_told() -> None:
-    ours, theirs = two_ends()
+    ours, theirs = open_message_pipe()
     theirs.close()
     with pytest.raises(BrokenPipeError):
         ours.send("anybody?")
@@ -56,7 +56,7 @@ def test_who_sends_to_an_end_that_is_closed_is_told() -> None:
 
 
 def test_a_value_that_does_not_pickle_is_refused_and_nothing_of_it_arrives() -> None:
-    ours, theirs = two_ends()
+    ours, theirs = open_message_pipe()
     with pytest.raises((pickle.PicklingError, AttributeError)):
         ours.send([LARGE, lambda: None])
     ours.send("next")
@@ -70,7 +70,7 @@ def test_values_that_wait_in_the_pipe_stay_apart_though_each_write_takes_little(
 ) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda number, data: write(number, data[:3]))
-    ours, theirs = two_ends()
+    ours, theirs = open_message_pipe()
     for value in ("first", "second"):
         ours.send(value)
     ours.close()  # so that nobody waits for what was not sent
@@ -96,7 +96,7 @@ def test_a_user_who_may_have_no_larger_pipe_has_a_smaller_one(
         raise PermissionError
 
     monkeypatch.setattr("fcntl.fcntl", refused)
-    ours, theirs = two_ends()
+    ours, theirs = open_message_pipe()
     ours.send("value")
     assert theirs.receive() == "value"
     for end in (ours, theirs):

@@ -163,7 +163,7 @@ def test_killed_at_every_change_to_the_disk_a_restore_goes_on_and_is_whole(
     phase: str, is_power_cut: bool, syncs: bool, split_bytes: int,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(large_files, "SPLIT_BYTES", split_bytes)
-    monkeypatch.setattr(restore_run, "complete_behind", complete_here)
+    monkeypatch.setattr(restore_run, "complete_in_background", complete_here)
     expected = describe(source)
     out = tmp_path / "out"
     ended, trace = killed_restore(stored, out, 0, phase, syncs=syncs)

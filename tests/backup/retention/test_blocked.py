@@ -13,8 +13,8 @@ from backup.format.keep_record import KeepRecord, PackId, keep_to_bytes
 from backup.format.object_names import keep_name, pack_name, snapshot_name
 from backup.retention.rules import Rules
 from backup.stores import ObjectLock
-from backup.trust.retention_log import load_keeps
-from backup.trust.root_chain import load_trust
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import load_root_chain
 from tests.backup.keep_site import KeptSite, kept_site, vault_of
 from tests.backup.site import WRITER, Died
 
@@ -29,8 +29,8 @@ SHORT = Rules(
 
 def say_dropped(kept: KeptSite, packs: set[PackId]) -> None:
     """Put the record of a keeper that died before it removed them."""
-    trust = load_trust(kept.vault)
-    keeps = load_keeps(kept.vault, trust)
+    trust = load_root_chain(kept.vault)
+    keeps = load_retention_log(kept.vault, trust)
     record = KeepRecord(
         repository=trust.root.repository,
         number=keeps.next_number,

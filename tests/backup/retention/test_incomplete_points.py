@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from backup.checker.verification import verify
 from backup.format.object_names import pack_in, pack_name
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from tests.backup.keep_site import (
     KeptSite,
     expired_and_marked,
@@ -126,7 +126,7 @@ def test_packs_of_a_run_that_broke_off_go_after_a_month_and_a_week(kept: KeptSit
 class TestAnErasedDomain:
     def test_its_points_go_a_floor_later_though_they_are_the_newest(self, kept: KeptSite) -> None:
         kept.keep(most_percent=50)
-        domains = load_trust(kept.vault).root.domains
+        domains = load_root_chain(kept.vault).root.domains
         sign_root(kept.site, domains=tuple(replace(one, erased=kept.clock()) for one in domains))
         kept.days(29)
         kept.keep()

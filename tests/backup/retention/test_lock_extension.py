@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.errors import KeepingStopped, Locked, NotFound, UsageError
+from backup.errors import Locked, NotFound, RetentionStopped, UsageError
 from backup.format.object_names import pack_name
 from backup.stores import ObjectLock, Retention
 from tests.backup.keep_site import (
@@ -82,7 +82,7 @@ class TestLocks:
     def test_locks_are_extended_even_where_too_much_would_expire(self, locked: KeptSite) -> None:
         locked.night()
         locked.days(45)
-        with pytest.raises(KeepingStopped, match="1 of 2"):
+        with pytest.raises(RetentionStopped, match="1 of 2"):
             locked.keep()
         for name in vault_of(locked).names():
             until = locked.vault.lock_until(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.errors import KeepingStopped, NotFound
+from backup.errors import NotFound, RetentionStopped
 from backup.format.keep_record import PackId
 from backup.format.object_names import KEEPS, pack_name, snapshot_name, snapshots_of
 from backup.format.record_link import Link
@@ -227,10 +227,10 @@ def test_the_newest_complete_point_stays_for_ever_and_so_does_the_newest_of_all(
 
 def test_more_than_a_fifth_stops_and_nothing_is_written(kept: KeptSite) -> None:
     names = vault_of(kept).names()
-    with pytest.raises(KeepingStopped, match="4 of 10 recovery points would expire in one run"):
+    with pytest.raises(RetentionStopped, match="4 of 10 recovery points would expire in one run"):
         kept.keep()
     assert vault_of(kept).names() == names
-    with pytest.raises(KeepingStopped):
+    with pytest.raises(RetentionStopped):
         kept.keep(most_percent=39)
     kept.check()
     assert len(kept.keep(most_percent=40).expired) == 4
@@ -242,7 +242,7 @@ def test_the_share_that_is_named_is_enough_where_it_is_no_whole_number(tmp_path:
     kept.rules = WEEKS
     for _ in range(3):
         kept.night(days=21)
-    with pytest.raises(KeepingStopped, match=r"1 of 3 .* --most 34$"):
+    with pytest.raises(RetentionStopped, match=r"1 of 3 .* --most 34$"):
         kept.keep(most_percent=33)
     assert len(kept.keep(most_percent=34).expired) == 1
     kept.check()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.errors import AlreadyThere, Damaged, KeepingStopped, NotFound, UsageError
+from backup.errors import AlreadyThere, Damaged, NotFound, RetentionStopped, UsageError
 from backup.format.object_names import KEEPS, keep_name
 from backup.format.root_record import KeeperGrant
 from backup.retention.keeper_key import Keeper
@@ -23,7 +23,7 @@ class TestClocks:
     def test_a_clock_that_differs_from_ours_stops_everything(self, kept: KeptSite) -> None:
         names = vault_of(kept).names()
         for off in (timedelta(minutes=61), -timedelta(minutes=61)):
-            with pytest.raises(KeepingStopped, match="this machine's"):
+            with pytest.raises(RetentionStopped, match="this machine's"):
                 kept.keep(now=lambda off=off: kept.clock() + off, most_percent=50)
         assert vault_of(kept).names() == names
         now = kept.clock() + timedelta(minutes=59)
@@ -34,7 +34,7 @@ class TestClocks:
         expired_and_marked(kept)
         names = vault_of(kept).names()
         kept.clock.forward(hours=-1)
-        with pytest.raises(KeepingStopped, match="it went back"):
+        with pytest.raises(RetentionStopped, match="it went back"):
             kept.keep()
         assert vault_of(kept).names() == names
         kept.clock.forward(hours=1)
@@ -45,7 +45,7 @@ class TestClocks:
         expired_and_marked(kept)
         names = vault_of(kept).names()
         kept.days(61)
-        with pytest.raises(KeepingStopped, match="over 60 days ago"):
+        with pytest.raises(RetentionStopped, match="over 60 days ago"):
             kept.keep(most_percent=100)
         assert vault_of(kept).names() == names
         kept.check()

@@ -17,7 +17,7 @@ from backup.sources.client_programs import (
     find_program,
     running,
 )
-from backup.sources.output_completeness import TextEnding
+from backup.sources.output_completeness import TextEndMarker
 from backup.targets import feed
 from tests.backup.little_memory import little_memory
 from tests.servers import wait_until
@@ -38,7 +38,7 @@ def content_of(
     failures: list[str] = []
     given = b""
     with running(command, gives=True) as program:
-        looked_for = TextEnding(ending) if ending else None
+        looked_for = TextEndMarker(ending) if ending else None
         output = Output(program, first=first, ending=looked_for, on_failure=failures.append)
         size = output.size
         buffer = memoryview(bytearray(50_000))

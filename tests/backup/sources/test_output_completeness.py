@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from backup.sources.output_completeness import Ending, TarEnding, TextEnding
+from backup.sources.output_completeness import Ending, TarEndMarker, TextEndMarker
 
 KIB = 1024
 
@@ -39,7 +39,7 @@ def seen(content: bytes, piece_bytes: int, ending: Ending) -> bool:
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 @pytest.mark.parametrize("piece_bytes", [1, 511, 512, 513, 50_000, 1 << 20])
 def test_a_whole_tar_has_its_end_however_it_comes(form: int, piece_bytes: int) -> None:
-    assert seen(tar(form=form), piece_bytes, TarEnding())
+    assert seen(tar(form=form), piece_bytes, TarEndMarker())
 
 
 def test_a_tar_that_breaks_off_anywhere_has_none_though_its_files_are_full_of_zeros() -> None:
@@ -49,15 +49,15 @@ def test_a_tar_that_breaks_off_anywhere_has_none_though_its_files_are_full_of_ze
     end = -(-end // 512) * 512
     assert not content[end:].strip(b"\0"), "what follows the last member is empty"
     for cut in [*range(0, end, 97), *range(end, end + 1024)]:
-        assert not seen(content[:cut], 4096, TarEnding()), cut
-    assert seen(content[: end + 1024], 4096, TarEnding())
+        assert not seen(content[:cut], 4096, TarEndMarker()), cut
+    assert seen(content[: end + 1024], 4096, TarEndMarker())
 
 
 def test_a_member_of_eight_gigabytes_and_more_is_passed_over() -> None:
     """Its size does not fit the octal digits; PostgreSQL writes it as GNU does."""
     member = tarfile.TarInfo("base/1/16384")
     member.size = 9 * 1024**3
-    ending = TarEnding()
+    ending = TarEndMarker()
     ending.see(memoryview(member.tobuf(tarfile.GNU_FORMAT)))
     zeros = memoryview(bytes(64 * 1024 * KIB))
     for _ in range(9 * 1024**3 // len(zeros)):
@@ -71,13 +71,13 @@ def test_a_member_of_eight_gigabytes_and_more_is_passed_over() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 1023, b"\xff" * 4096, b"no tar at all" * 999])
 def test_what_is_no_tar_has_no_end_of_one(content: bytes) -> None:
-    assert not seen(content, 1000, TarEnding())
+    assert not seen(content, 1000, TarEndMarker())
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 4096])
 def test_a_text_ends_with_its_line_or_shortly_before(piece_bytes: int) -> None:
     line = b"\n-- Dump completed"
-    assert seen(b"x" * 5000 + line, piece_bytes, TextEnding(line))
-    assert seen(b"x" * 5000 + line + b" on 2026-11-27\n", piece_bytes, TextEnding(line))
-    assert not seen(b"x" * 5000 + line + b"x" * 2000, piece_bytes, TextEnding(line))
-    assert not seen(b"x" * 5000 + line[:-1], piece_bytes, TextEnding(line))
+    assert seen(b"x" * 5000 + line, piece_bytes, TextEndMarker(line))
+    assert seen(b"x" * 5000 + line + b" on 2026-11-27\n", piece_bytes, TextEndMarker(line))
+    assert not seen(b"x" * 5000 + line + b"x" * 2000, piece_bytes, TextEndMarker(line))
+    assert not seen(b"x" * 5000 + line[:-1], piece_bytes, TextEndMarker(line))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from backup.archiver.upload_cache.cache import open_send_log
+from backup.archiver.upload_cache.cache import open_upload_cache
 from backup.checker.verification import verify
 from backup.errors import Busy, NothingToBackUp, UsageError
 from backup.records import BackupResult
@@ -25,7 +25,7 @@ from tests.backup.trees import KIB, describe, noise, plain_tree
 class MeddledSource(FilesSource):
     """Files with which something happens at the moment when one of them is listed or read."""
 
-    may_be_read_apart = False  # the moment is one of this process
+    supports_worker_reader = False  # the moment is one of this process
 
     def __init__(self, path: Path, name: bytes, *, when: str, meddle: Any) -> None:
         super().__init__("files", path)
@@ -242,7 +242,7 @@ def test_a_file_that_is_replaced_by_a_fifo_hangs_nobody(site: Site, tmp_path: Pa
 
 
 class ReadHere(FilesSource):
-    may_be_read_apart = False
+    supports_worker_reader = False
 
 
 def test_a_small_file_that_changes_whenever_it_is_read_is_kept_and_named(
@@ -383,7 +383,10 @@ def test_a_request_that_makes_no_sense_is_refused(site: Site, tmp_path: Path) ->
 
 def test_two_runs_at_once_are_refused(site: Site, tmp_path: Path) -> None:
     source = plain_tree(tmp_path / "source")
-    with open_send_log(site.send_log, site.binding), pytest.raises(Busy, match="another backup"):
+    with (
+        open_upload_cache(site.send_log, site.binding),
+        pytest.raises(Busy, match="another backup"),
+    ):
         site.back_up(source)
     assert site.back_up(source).complete
 

@@ -10,7 +10,7 @@ import pytest
 
 from backup.errors import AlreadyThere, NotFound
 from backup.stores import Store
-from backup.stores.bandwidth_limit import Bandwidth, ThrottledStore, Window
+from backup.stores.bandwidth_limit import Bandwidth, BandwidthLimitedStore, Window
 from backup.stores.memory import MemoryStore
 from tests.backup.site import Clock, new_site
 from tests.backup.stores_contract import StoreContract
@@ -47,8 +47,8 @@ def at(hour: int, minute: int = 0, second: int = 0) -> Time:
     return Time(datetime(2026, 3, 2, hour, minute, second, tzinfo=UTC))
 
 
-def throttled(time: Time, *windows: Window, zone: str = "UTC") -> ThrottledStore:
-    return ThrottledStore(
+def throttled(time: Time, *windows: Window, zone: str = "UTC") -> BandwidthLimitedStore:
+    return BandwidthLimitedStore(
         MemoryStore(),
         Bandwidth(windows=windows, zone=ZoneInfo(zone)),
         now=time.now,
@@ -178,7 +178,7 @@ def test_a_backup_at_a_limit_is_as_whole_as_any_and_tells_its_progress(tmp_path:
     site = new_site(tmp_path / "site")
     time = at(9)
     limits = Bandwidth(windows=(WHOLE_DAY,), zone=UTC)
-    vault = ThrottledStore(
+    vault = BandwidthLimitedStore(
         site.vault, limits, now=time.now, sleep=time.sleep, monotonic=time.monotonic
     )
     told: list[int] = []

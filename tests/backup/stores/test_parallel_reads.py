@@ -9,7 +9,7 @@ from backup.errors import NotFound
 from backup.repository import Repository
 from backup.stores import Stat
 from backup.stores.memory import MemoryStore
-from backup.stores.parallel_reads import beside, read_ahead, several_at_once
+from backup.stores.parallel_reads import beside, read_ahead, run_concurrently
 from tests.backup.keep_site import WEEKS, KeptVault, expired_and_marked, kept_site
 from tests.backup.site import Clock
 
@@ -98,7 +98,7 @@ def test_a_store_at_hand_is_asked_by_whoever_wants_it_and_no_thread_is_begun() -
     store.put("a/1", b"x")
     before = threading.active_count()
     assert [read() for _, read in read_ahead(store, store.list(""), MOST, is_wanted)] == [b"x"]
-    assert list(several_at_once(lambda n: (n, threading.get_ident()), [1], 1)) == [
+    assert list(run_concurrently(lambda n: (n, threading.get_ident()), [1], 1)) == [
         (1, threading.get_ident())
     ]
     assert beside(store, lambda: store.get("a/1"))() == b"x"

@@ -15,7 +15,7 @@ from backup.errors import AlreadyThere, Damaged, Locked, NotFound, StoreUnavaila
 from backup.stores import LockMode, ObjectLock, Retention, Stat, Store, StoreTraits
 from backup.stores.keeper import KeeperStore
 from backup.stores.s3.keeper import open_s3_keeper
-from backup.stores.s3.store import LARGEST_OBJECT_BYTES, S3Options, S3Store, open_s3
+from backup.stores.s3.store import MAX_OBJECT_BYTES, S3Options, S3Store, open_s3
 from backup.stores.s3.version_listing import first_versions
 from tests.backup.little_memory import little_memory
 from tests.backup.s3_options import options
@@ -289,7 +289,7 @@ class TestVersions:
         source = plain_tree(tmp_path / "source")
         point = site.back_up(source).point
         name = "w/desk-1/s/0000000002"
-        body = bytes(LARGEST_OBJECT_BYTES + 1)
+        body = bytes(MAX_OBJECT_BYTES + 1)
         intruder.put_object(Bucket=s3_bucket.name, Key=name, Body=body)
         with pytest.raises(Damaged, match="more than anything"):
             store.get(name)

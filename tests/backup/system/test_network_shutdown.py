@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from backup.errors import StoreUnavailable
-from backup.stores.bandwidth_limit import Bandwidth, ThrottledStore, Window
+from backup.stores.bandwidth_limit import Bandwidth, BandwidthLimitedStore, Window
 from backup.stores.memory import MemoryStore
 from backup.stores.s3.client import _Connections
 from backup.system.network_shutdown import ENDING, Ending
@@ -71,7 +71,7 @@ def test_where_nothing_is_asked_across_a_network_no_thread_is_begun(ending: Endi
 
 def test_what_waits_for_its_bandwidth_waits_no_longer() -> None:
     window = Window(start_minute=0, end_minute=1440, bytes_per_second=1)
-    store = ThrottledStore(
+    store = BandwidthLimitedStore(
         MemoryStore(),
         Bandwidth(windows=[window], zone=ZoneInfo("UTC")),
         now=lambda: datetime.now(UTC),

@@ -12,9 +12,9 @@ from backup.findings import Findings
 from backup.format.object_names import KEEPS, ROOTS, copy_in, keys_of, pack_in
 from backup.records import VerifyReport
 from backup.trust.key_files import parse_key_record
-from backup.trust.retention_log import load_keeps
-from backup.trust.root_chain import load_trust
-from backup.trust.snapshot_history import History, read_history, read_slot
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import load_root_chain
+from backup.trust.snapshot_history import SnapshotHistory, read_history, read_slot
 from tests.backup.site import WRITER, Site, TamperedStore
 from tests.backup.trees import describe, noise, plain_tree
 from tests.backup.whole import BURNT, JUNK, Whole, whole_repository
@@ -68,7 +68,7 @@ def check_of(whole: Whole, name: str, *, is_cut: bool = False) -> Check:
     their snapshot says before anything is read.
     """
     owner = whole.site.host.owner
-    trust = load_trust(whole.vault, owner=owner)
+    trust = load_root_chain(whole.vault, owner=owner)
     if name.startswith("k/"):
         (domain,) = (
             one for one in trust.root.domains if name.startswith(keys_of(one.id, one.generation))
@@ -81,8 +81,8 @@ def check_of(whole: Whole, name: str, *, is_cut: bool = False) -> Check:
                 vault.put(one, whole.vault.get(one))
     else:
         vault.put(name, whole.vault.get(name))
-    history = History(WRITER, read_history(whole.vault, trust, WRITER))
-    keeps = load_keeps(whole.vault, trust)
+    history = SnapshotHistory(WRITER, read_history(whole.vault, trust, WRITER))
+    keeps = load_retention_log(whole.vault, trust)
     pack = pack_in(name)
     if pack is not None:
         history.packs = {pack[1]: history.packs[pack[1]]}
@@ -90,11 +90,11 @@ def check_of(whole: Whole, name: str, *, is_cut: bool = False) -> Check:
     def problems() -> bool:
         if name.startswith(ROOTS):
             try:
-                return name in dict(load_trust(vault, owner=owner).problems)
+                return name in dict(load_root_chain(vault, owner=owner).problems)
             except Damaged as error:  # no root record holds; the first that does not is named
                 return name in str(error)
         if name.startswith(KEEPS):
-            return name in dict(load_keeps(vault, trust).problems)
+            return name in dict(load_retention_log(vault, trust).problems)
         if pack is not None:
             packs = Packs(vault, history, keeps, Findings())
             packs.look() if is_cut else packs.read(None, lambda *_: None)

@@ -31,7 +31,7 @@ from backup.ownership.operations.writers import new_epoch
 from backup.ownership.roster import read_roster
 from backup.repository import Repository
 from backup.stores.directory import DirectoryStore
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from tests.backup.keep_site import expired_and_marked, ten_weeks, vault_of
 from tests.backup.office import OwnedSite, new_person, owned_site
 from tests.backup.site import DOMAIN, WRITER, Site
@@ -122,7 +122,7 @@ def test_a_root_record_goes_before_junk_there_and_stolen_keys_are_refused(
     told = new_epoch(
         owned.office, writer=WRITER, trusted_through=2, host_dir=owned.folder / "rebuilt"
     )
-    assert told["root"] == load_trust(owned.vault).root.number == 1
+    assert told["root"] == load_root_chain(owned.vault).root.number == 1
     with pytest.raises(UsageError, match="does not let these keys"):
         owned.back_up(source)
     owned.back_up(source, host=owned.host_of("rebuilt"), send_log=owned.folder / "rebuilt/send.log")
@@ -138,7 +138,7 @@ def test_keys_are_wrapped_again_beside_junk_there(
     lee, lees = new_person("Lee")
     add_custodian(owned.office, custodian=lee, identity=owned.identity)
     new_generation(owned.office, domain=DOMAIN)
-    assert load_trust(owned.vault).root.domains[-1].generation == 1
+    assert load_root_chain(owned.vault).root.domains[-1].generation == 1
     owned.back_up(source)
     for identity in (owned.identity, lees):
         repository = Repository.open(owned.vault, owned.keys, identity)
@@ -332,7 +332,7 @@ def test_what_a_run_read_before_it_was_cut_off_is_read_by_no_other(
 def test_what_is_larger_than_any_snapshot_is_read_by_nobody(
     owned: OwnedSite, source: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backup.trust.snapshot_history.LARGEST_SNAPSHOT", 100_000)
+    monkeypatch.setattr("backup.trust.snapshot_history.MAX_SNAPSHOT_BYTES", 100_000)
     owned.vault.put(LAST, bytes(100_001))
     assert owned.back_up(source).is_intruded
     assert errors_of(owned) == []

@@ -7,8 +7,8 @@ import pytest
 from backup.checker.verification import verify
 from backup.format.object_names import pack_in, pack_name, packs_of, snapshot_name
 from backup.records import Finding, VerifyReport
-from backup.trust.root_chain import load_trust
-from backup.trust.snapshot_history import History, read_history
+from backup.trust.root_chain import load_root_chain
+from backup.trust.snapshot_history import SnapshotHistory, read_history
 from tests.backup.site import WRITER, Site, TamperedStore
 from tests.backup.trees import KIB, noise, plain_tree
 
@@ -32,7 +32,7 @@ def errors(report: VerifyReport) -> list[Finding]:
 
 def packs_of_point(vault: TamperedStore, sequence: int) -> list[str]:
     """The packs that a point brought, by name."""
-    history = History(WRITER, read_history(vault, load_trust(vault), WRITER))
+    history = SnapshotHistory(WRITER, read_history(vault, load_root_chain(vault), WRITER))
     return [pack_name(WRITER, sha256) for sha256, _ in history.snapshots[sequence].packs]
 
 

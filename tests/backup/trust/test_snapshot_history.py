@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backup.archiver.upload_cache.cache import open_send_log
+from backup.archiver.upload_cache.cache import open_upload_cache
 from backup.checker.verification import verify
 from backup.errors import Damaged, NotFound, UsageError
 from backup.format.object_names import snapshot_name
@@ -343,7 +343,7 @@ def test_without_an_identity_points_show_their_public_part(site: Site, source: P
 
 def test_a_removed_root_record_stops_a_host_that_has_seen_it(site: Site, source: Path) -> None:
     nights(site, source, 1)
-    with open_send_log(site.send_log, site.binding) as log:
+    with open_upload_cache(site.send_log, site.binding) as log:
         log.remember_root(1)
     with pytest.raises(Damaged, match="root record 1"):
         site.back_up(source)

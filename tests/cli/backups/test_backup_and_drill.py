@@ -16,13 +16,13 @@ from tests.servers import free_port
 
 
 @pytest.fixture
-def identity(place: Path) -> Path:
-    return place / "offline/identity.txt"
+def identity(installation: Path) -> Path:
+    return installation / "offline/identity.txt"
 
 
-def damage(place: Path) -> None:
+def damage(installation: Path) -> None:
     """Flip a byte in the middle of the largest objects, which are the packs with the files."""
-    objects = [path for path in (place / "vault").rglob("*") if path.is_file()]
+    objects = [path for path in (installation / "vault").rglob("*") if path.is_file()]
     packs = [path for path in objects if path.stat().st_size > 100_000]
     assert packs
     for pack in packs:
@@ -32,7 +32,7 @@ def damage(place: Path) -> None:
         pack.write_bytes(content)
 
 
-def test_a_backup_comes_back_as_it_was(desk: Desk, place: Path, identity: Path) -> None:
+def test_a_backup_comes_back_as_it_was(desk: Desk, installation: Path, identity: Path) -> None:
     answer = desk.run("backup", "run", "main")
     assert answer.status == 0
     assert "main: host-1/0000000001, 1 file, 6 B" in answer.out
@@ -56,7 +56,7 @@ def test_a_backup_comes_back_as_it_was(desk: Desk, place: Path, identity: Path) 
     ],
 )
 def test_whatever_its_host_is_called_a_backup_comes_back_and_the_timeline_names_it(
-    name: str, written: str, desk: Desk, place: Path, identity: Path
+    name: str, written: str, desk: Desk, installation: Path, identity: Path
 ) -> None:
     *_, release, version, machine = os.uname()
     called = os.uname_result(("Linux", name, release, version, machine))
@@ -71,11 +71,11 @@ def test_whatever_its_host_is_called_a_backup_comes_back_and_the_timeline_names_
 
 
 def test_what_somebody_else_put_where_a_hosts_points_go_is_told_once(
-    desk: Desk, place: Path, identity: Path
+    desk: Desk, installation: Path, identity: Path
 ) -> None:
     assert desk.run("backup", "run", "main").status == 0
     for slot in ("0000000002", "9999999999"):
-        (place / "vault/w/host-1/s" / slot).write_bytes(b"not a point")
+        (installation / "vault/w/host-1/s" / slot).write_bytes(b"not a point")
     answer = desk.run("backup", "run", "main")
     assert answer.status == 3
     assert "see who else has this host's rights at the store" in answer.out + answer.err
@@ -90,21 +90,21 @@ def test_what_somebody_else_put_where_a_hosts_points_go_is_told_once(
 
 
 def test_a_machine_that_was_rolled_back_is_told_so_and_its_next_run_is_whole(
-    desk: Desk, place: Path, identity: Path
+    desk: Desk, installation: Path, identity: Path
 ) -> None:
     """A machine that was cloned meets the same: two that say that they are one."""
     note = desk.folder / "source/note.txt"
     assert desk.run("backup", "run", "main").status == 0
-    vault, image = place / "vault", desk.folder / "image"
+    vault, image = installation / "vault", desk.folder / "image"
     vault.rename(desk.folder / "elsewhere")
-    shutil.copytree(place, image)
+    shutil.copytree(installation, image)
     (desk.folder / "elsewhere").rename(vault)
     note.write_text("after the image was made")
     assert desk.run("backup", "run", "main").status == 0
 
     vault.rename(image / "vault")
-    shutil.rmtree(place)
-    image.rename(place)
+    shutil.rmtree(installation)
+    image.rename(installation)
     note.write_text("after the machine was rolled back")
     answer = desk.run("backup", "run", "main")
     assert answer.status == 3
@@ -128,7 +128,7 @@ def test_a_machine_that_was_rolled_back_is_told_so_and_its_next_run_is_whole(
 
 
 def test_a_full_disk_under_the_state_keeps_nobody_from_restoring(
-    desk: Desk, place: Path, identity: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, installation: Path, identity: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run's lock says who holds it, for whoever is refused; it holds without that."""
     assert desk.run("backup", "run", "main").status == 0
@@ -147,9 +147,11 @@ def test_a_full_disk_under_the_state_keeps_nobody_from_restoring(
     assert (desk.folder / "out/source/note.txt").read_text() == "a note"
 
 
-def test_a_set_that_is_not_there_is_answered_with_those_that_are(desk: Desk, place: Path) -> None:
+def test_a_set_that_is_not_there_is_answered_with_those_that_are(
+    desk: Desk, installation: Path
+) -> None:
     assert desk.run("backup", "run").status == 0
-    identity = place / "offline/identity.txt"
+    identity = installation / "offline/identity.txt"
     words = ("backup", "restore", "latest", "--to", "out", "--identity", identity)
     answer = desk.run(*words, "--set", "nope")
     assert answer.status == ExitStatus.USAGE
@@ -157,10 +159,10 @@ def test_a_set_that_is_not_there_is_answered_with_those_that_are(desk: Desk, pla
 
 
 def test_a_restore_of_what_no_point_holds_says_that_nothing_came_back(
-    desk: Desk, place: Path
+    desk: Desk, installation: Path
 ) -> None:
     assert desk.run("backup", "run").status == 0
-    identity = place / "offline/identity.txt"
+    identity = installation / "offline/identity.txt"
     words = ("backup", "restore", "latest", "--identity", identity)
     nothing = desk.run(*words, "--to", "out", "source/gone/*")
     assert nothing.status == ExitStatus.USAGE
@@ -174,7 +176,7 @@ def test_a_restore_of_what_no_point_holds_says_that_nothing_came_back(
 
 
 def test_a_folder_that_is_not_empty_is_not_restored_into(
-    desk: Desk, place: Path, identity: Path
+    desk: Desk, installation: Path, identity: Path
 ) -> None:
     desk.run("backup", "run")
     words = ("backup", "restore", "latest", "--to", desk.folder / "source", "--identity", identity)
@@ -187,7 +189,7 @@ def test_a_folder_that_is_not_empty_is_not_restored_into(
 
 
 def test_a_folder_that_another_restore_fills_is_refused_until_that_one_has_ended(
-    desk: Desk, place: Path, identity: Path
+    desk: Desk, installation: Path, identity: Path
 ) -> None:
     desk.run("backup", "run")
     words = ("backup", "restore", "latest", "--to", "out", "--identity", identity)
@@ -201,10 +203,10 @@ def test_a_folder_that_another_restore_fills_is_refused_until_that_one_has_ended
 
 
 def test_a_source_that_is_gone_makes_it_partial_and_is_named(
-    desk: Desk, place: Path, identity: Path
+    desk: Desk, installation: Path, identity: Path
 ) -> None:
-    text = (place / "standfast.toml").read_text()
-    (place / "standfast.toml").write_text(
+    text = (installation / "standfast.toml").read_text()
+    (installation / "standfast.toml").write_text(
         text.replace(
             "sources = [", 'sources = [\n  { kind = "files", name = "gone", path = "gone" },'
         )
@@ -220,10 +222,10 @@ def test_a_source_that_is_gone_makes_it_partial_and_is_named(
     assert "they may have what lacks" in nothing.out
 
 
-def test_a_set_without_a_file_is_never_called_done(desk: Desk, place: Path) -> None:
+def test_a_set_without_a_file_is_never_called_done(desk: Desk, installation: Path) -> None:
     """An empty folder is what is left of a disk that was not mounted."""
     (desk.folder / "unmounted").mkdir()
-    with (place / "standfast.toml").open("a") as file:
+    with (installation / "standfast.toml").open("a") as file:
         file.write(
             "\n[backup.sets.other]\n"
             f'sources = [{{ kind = "files", name = "x", path = "{desk.folder}/unmounted" }}]\n'
@@ -234,8 +236,8 @@ def test_a_set_without_a_file_is_never_called_done(desk: Desk, place: Path) -> N
     assert "There was no file: see that what the set names is there, and mounted." in answer.out
 
 
-def test_one_sets_failure_does_not_stop_the_others(desk: Desk, place: Path) -> None:
-    with (place / "standfast.toml").open("a") as file:
+def test_one_sets_failure_does_not_stop_the_others(desk: Desk, installation: Path) -> None:
+    with (installation / "standfast.toml").open("a") as file:
         file.write(
             '\n[backup.sets.other]\nsources = [{ kind = "files", name = "x", path = "gone" }]\n'
         )
@@ -247,10 +249,10 @@ def test_one_sets_failure_does_not_stop_the_others(desk: Desk, place: Path) -> N
 
 
 def test_a_database_server_that_is_down_fails_its_set_and_leaves_another_partial(
-    desk: Desk, place: Path
+    desk: Desk, installation: Path
 ) -> None:
     down = f'{{ kind = "postgresql", name = "crm", host = "127.0.0.1", port = {free_port()} }}'
-    config = place / "standfast.toml"
+    config = installation / "standfast.toml"
     text = config.read_text().replace("sources = [", f"sources = [\n  {down},")
     config.write_text(f"{text}\n[backup.sets.crm]\nsources = [{down}]\n")
     alone = desk.run("backup", "run", "crm")
@@ -263,16 +265,16 @@ def test_a_database_server_that_is_down_fails_its_set_and_leaves_another_partial
     assert document["backups"][0]["files"] == 1
 
 
-def test_a_set_that_is_being_backed_up_is_refused(desk: Desk, place: Path) -> None:
+def test_a_set_that_is_being_backed_up_is_refused(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run")
-    with (place / "state/backup-main.lock").open("r+") as lock:
+    with (installation / "state/backup-main.lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         answer = desk.run("backup", "run", "main")
     assert answer.status == 4
     assert "is under way" in answer.err
 
 
-@pytest.mark.usefixtures("place")
+@pytest.mark.usefixtures("installation")
 def test_where_there_is_no_point_verify_does_not_say_that_all_agrees(desk: Desk) -> None:
     answer = desk.run("backup", "verify")
     assert answer.status == 0
@@ -281,12 +283,12 @@ def test_where_there_is_no_point_verify_does_not_say_that_all_agrees(desk: Desk)
 
 
 def test_a_damaged_vault_is_found_by_verify_restore_and_drill(
-    desk: Desk, place: Path, identity: Path
+    desk: Desk, installation: Path, identity: Path
 ) -> None:
     (desk.folder / "source/large").write_bytes(os.urandom(200_000))
     desk.run("backup", "run")
     assert desk.run("backup", "verify", "--read").status == 0
-    damage(place)
+    damage(installation)
     verified = desk.run("backup", "verify", "--read")
     assert verified.status == 6
     assert "error: " in verified.out
@@ -297,7 +299,9 @@ def test_a_damaged_vault_is_found_by_verify_restore_and_drill(
     assert "RTO" in drilled.out
 
 
-def test_a_drill_measures_destroys_and_is_listed(desk: Desk, place: Path, identity: Path) -> None:
+def test_a_drill_measures_destroys_and_is_listed(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
     desk.run("backup", "run")
     document = desk.json("drill", "run", "main", "--identity", identity, "--compare")
     assert (document["exit_status"], document["target_is_gone"]) == (0, True)
@@ -317,10 +321,10 @@ def test_a_drill_measures_destroys_and_is_listed(desk: Desk, place: Path, identi
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
 )
 def test_a_drill_that_is_told_to_end_destroys_what_it_restored_and_is_known_to_have_failed(
-    desk: Desk, place: Path, identity: Path, number: signal.Signals, status: int
+    desk: Desk, installation: Path, identity: Path, number: signal.Signals, status: int
 ) -> None:
     """Customers' plain text would lie there until somebody drills again."""
-    with (place / "standfast.toml").open("a") as file:
+    with (installation / "standfast.toml").open("a") as file:
         file.write(
             "\n[services.notes]\nowner = 'Head'\nrto_minutes = 60\nrpo_minutes = 60\n"
             "sets = ['main']\nchecks = [{ kind = 'command', command = ['true'] }]\n"
@@ -329,7 +333,7 @@ def test_a_drill_that_is_told_to_end_destroys_what_it_restored_and_is_known_to_h
     restored: list[Path] = []
 
     def told_to_end(*_: object) -> None:
-        restored.extend((place / "drills").rglob("note.txt"))
+        restored.extend((installation / "drills").rglob("note.txt"))
         os.kill(os.getpid(), number)
 
     desk.monkeypatch.setattr("standfast.usecases.drills.restore_drill.run_checks", told_to_end)
@@ -346,7 +350,7 @@ def test_a_drill_that_is_told_to_end_destroys_what_it_restored_and_is_known_to_h
 
 
 def test_a_restore_that_is_stopped_says_that_the_same_command_goes_on(
-    desk: Desk, place: Path, identity: Path, tmp_path: Path
+    desk: Desk, installation: Path, identity: Path, tmp_path: Path
 ) -> None:
     desk.run("backup", "run")
     words = ("backup", "restore", "latest", "--to", tmp_path / "out", "--identity", identity)
@@ -363,10 +367,10 @@ def test_a_restore_that_is_stopped_says_that_the_same_command_goes_on(
 
 
 def test_a_drill_that_differs_from_the_source_names_what_differs(
-    desk: Desk, place: Path, identity: Path
+    desk: Desk, installation: Path, identity: Path
 ) -> None:
     desk.run("backup", "run")
-    note = next((place.parent).rglob("note.txt"))
+    note = next((installation.parent).rglob("note.txt"))
     note.write_text("written since")
     drilled = desk.run("drill", "run", "main", "--identity", identity, "--compare")
     assert drilled.status == 1
@@ -376,9 +380,9 @@ def test_a_drill_that_differs_from_the_source_names_what_differs(
 
 
 def test_a_drill_that_came_to_nothing_says_why_in_the_list_and_on_the_page(
-    desk: Desk, place: Path, identity: Path
+    desk: Desk, installation: Path, identity: Path
 ) -> None:
-    config = place / "standfast.toml"
+    config = installation / "standfast.toml"
     config.write_text(
         config.read_text()
         + '[services.crm]\nowner = "IT"\nrto_minutes = 60\nrpo_minutes = 60\nsets = ["main"]\n'
@@ -405,7 +409,7 @@ def test_a_drill_that_came_to_nothing_says_why_in_the_list_and_on_the_page(
 
 
 def test_a_drill_of_a_point_that_is_mistyped_is_no_failed_drill(
-    desk: Desk, place: Path, identity: Path
+    desk: Desk, installation: Path, identity: Path
 ) -> None:
     drill = ("drill", "run", "main", "--identity", identity)
     desk.run("backup", "run")
@@ -419,10 +423,10 @@ def test_a_drill_of_a_point_that_is_mistyped_is_no_failed_drill(
 
 @pytest.mark.parametrize("point", ["latest", "host-1/latest", "1"])
 def test_a_drill_of_a_vault_that_lost_every_point_has_failed(
-    desk: Desk, place: Path, identity: Path, point: str
+    desk: Desk, installation: Path, identity: Path, point: str
 ) -> None:
     desk.run("backup", "run")
-    (place / "vault/w/host-1/s/0000000001").unlink()
+    (installation / "vault/w/host-1/s/0000000001").unlink()
     drilled = desk.run("drill", "run", "main", "--identity", identity, "--point", point)
     assert drilled.status == 2
     (failed,) = desk.json("drill", "list")["drills"]
@@ -430,7 +434,7 @@ def test_a_drill_of_a_vault_that_lost_every_point_has_failed(
 
 
 def test_a_drill_that_brings_back_no_file_or_less_than_was_meant_says_so(
-    desk: Desk, place: Path, identity: Path
+    desk: Desk, installation: Path, identity: Path
 ) -> None:
     drill = ("drill", "run", "main", "--identity", identity)
     (desk.folder / "source/note.txt").rename(desk.folder / "note.txt")
@@ -438,7 +442,7 @@ def test_a_drill_that_brings_back_no_file_or_less_than_was_meant_says_so(
     empty = desk.run(*drill)
     assert (empty.status, "no file came back: see that" in empty.out) == (3, True)
     (desk.folder / "note.txt").rename(desk.folder / "source/note.txt")
-    config = place / "standfast.toml"
+    config = installation / "standfast.toml"
     absent = '{ kind = "files", name = "absent", path = "/nowhere" },\n]'
     config.write_text(config.read_text().replace("\n]\n", f"\n{absent}\n", 1))
     assert desk.run("backup", "run").status == 3
@@ -447,8 +451,8 @@ def test_a_drill_that_brings_back_no_file_or_less_than_was_meant_says_so(
     assert desk.json(*drill)["shortfalls"]
 
 
-def test_a_failed_check_fails_the_drill(desk: Desk, place: Path, identity: Path) -> None:
-    with (place / "standfast.toml").open("a") as file:
+def test_a_failed_check_fails_the_drill(desk: Desk, installation: Path, identity: Path) -> None:
+    with (installation / "standfast.toml").open("a") as file:
         file.write(
             "\n[services.notes]\nowner = 'Head'\nrto_minutes = 60\nrpo_minutes = 60\n"
             "sets = ['main']\nchecks = [{ kind = 'command', command = ['false'] }]\n"
@@ -459,7 +463,7 @@ def test_a_failed_check_fails_the_drill(desk: Desk, place: Path, identity: Path)
     assert "failed" in answer.out
 
 
-def test_a_drill_without_an_identity_says_where_to_name_one(desk: Desk, place: Path) -> None:
+def test_a_drill_without_an_identity_says_where_to_name_one(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run")
     answer = desk.run("drill", "run", "main")
     assert answer.status == 2

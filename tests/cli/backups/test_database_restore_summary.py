@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.desk import Desk
 from tests.servers.postgres import Postgres
-from tests.usecases.backup_place import furnish, identity
+from tests.usecases.backup_installation import furnish, identity
 
 INTO = ("backup", "restore", "latest", "--set", "main", "--into", "db")
 

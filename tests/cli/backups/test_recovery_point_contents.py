@@ -15,12 +15,12 @@ HARD_BYTES = bytes(range(256)) + b"\r\n\0\xff" + random.Random(3).randbytes(2_00
 
 
 @pytest.fixture
-def identity(place: Path) -> Path:
-    return place / "offline/identity.txt"
+def identity(installation: Path) -> Path:
+    return installation / "offline/identity.txt"
 
 
 @pytest.fixture
-def two_points(desk: Desk, place: Path) -> Path:
+def two_points(desk: Desk, installation: Path) -> Path:
     source = desk.folder / "source"
     (source / "audio").mkdir()
     (source / "audio/call.wav").write_bytes(HARD_BYTES)
@@ -31,11 +31,11 @@ def two_points(desk: Desk, place: Path) -> Path:
     return source
 
 
-def pipe(place: Path, *words: str | Path) -> subprocess.CompletedProcess[bytes]:
+def pipe(installation: Path, *words: str | Path) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-c", ENTRY, *map(str, words)],
         cwd=ROOT,
-        env=os.environ | {"STANDFAST_CONFIG": str(place / "standfast.toml")},
+        env=os.environ | {"STANDFAST_CONFIG": str(installation / "standfast.toml")},
         capture_output=True,
         timeout=60,
         check=False,
@@ -84,9 +84,9 @@ def test_a_set_that_is_mistyped_is_not_searched_in_vain(
 
 
 def test_a_set_that_was_renamed_is_still_found_by_its_old_name(
-    desk: Desk, two_points: Path, place: Path, identity: Path
+    desk: Desk, two_points: Path, installation: Path, identity: Path
 ) -> None:
-    config = place / "standfast.toml"
+    config = installation / "standfast.toml"
     config.write_text(config.read_text().replace("[backup.sets.main]", "[backup.sets.files]"))
     words = ("backup", "find", "*.wav", "--set", "main", "--identity", identity)
     assert desk.json(*words)["searched"] == ["host-1/0000000002"]
@@ -116,16 +116,16 @@ def test_a_pattern_that_fits_nothing_is_not_called_unchanged(
 
 
 def test_one_file_goes_to_standard_output_and_nothing_else(
-    two_points: Path, place: Path, identity: Path
+    two_points: Path, installation: Path, identity: Path
 ) -> None:
     words = ("backup", "restore", "1", "--to", "-", "--identity", identity)
-    given = pipe(place, *words, "source/audio/call.wav")
+    given = pipe(installation, *words, "source/audio/call.wav")
     assert (given.returncode, given.stdout, given.stderr) == (0, HARD_BYTES, b"")
     for wrong in (("source/absent",), ("source",), (), ("source/note.txt", "source/audio")):
-        given = pipe(place, *words, *wrong)
+        given = pipe(installation, *words, *wrong)
         assert (given.returncode, given.stdout) == (2, b"")
         assert given.stderr
-    given = pipe(place, "--json", *words, "source/note.txt")
+    given = pipe(installation, "--json", *words, "source/note.txt")
     assert given.returncode == 2
     assert b"no JSON" in given.stdout
 
@@ -136,7 +136,13 @@ def test_one_file_goes_to_standard_output_and_nothing_else(
     [(">&-", 2, "standard output is closed"), (">/dev/full", 1, "No space left"), ("|true", 1, "")],
 )
 def test_a_file_that_standard_output_does_not_take_is_not_said_to_be_restored(
-    two_points: Path, place: Path, identity: Path, path: str, where: str, status: int, says: str
+    two_points: Path,
+    installation: Path,
+    identity: Path,
+    path: str,
+    where: str,
+    status: int,
+    says: str,
 ) -> None:
     words = ("backup", "restore", "latest", path, "--to", "-", "--identity", str(identity))
     command = shlex.join((sys.executable, "-c", ENTRY, *words))
@@ -144,7 +150,7 @@ def test_a_file_that_standard_output_does_not_take_is_not_said_to_be_restored(
         ["bash", "-c", f"set -o pipefail; {command} {where}"],
         cwd=ROOT,
         env=os.environ
-        | {"STANDFAST_CONFIG": str(place / "standfast.toml"), "PYTHONUNBUFFERED": ""},
+        | {"STANDFAST_CONFIG": str(installation / "standfast.toml"), "PYTHONUNBUFFERED": ""},
         capture_output=True,
         text=True,
         timeout=60,
@@ -157,16 +163,16 @@ def test_a_file_that_standard_output_does_not_take_is_not_said_to_be_restored(
 
 
 def test_damaged_content_does_not_go_to_standard_output(
-    two_points: Path, place: Path, identity: Path
+    two_points: Path, installation: Path, identity: Path
 ) -> None:
-    for pack in (place / "vault/w").glob("*/p/*/*"):
+    for pack in (installation / "vault/w").glob("*/p/*/*"):
         content = bytearray(pack.read_bytes())
         if len(content) > 100_000:
             content[5000] ^= 1
             pack.chmod(0o640)
             pack.write_bytes(content)
     words = ("backup", "restore", "1", "--to", "-", "--identity", identity)
-    given = pipe(place, *words, "source/audio/call.wav")
+    given = pipe(installation, *words, "source/audio/call.wav")
     assert given.returncode == 6
     assert HARD_BYTES.startswith(given.stdout)
     assert given.stderr

@@ -25,24 +25,24 @@ def age(vault: Path, days: float) -> None:
 
 
 @pytest.fixture
-def kept(desk: Desk, place: Path) -> Path:
+def kept(desk: Desk, installation: Path) -> Path:
     """A place with a keeper and two points of which the first is over the rules."""
-    config = place / "standfast.toml"
+    config = installation / "standfast.toml"
     short = "\n".join(f'{name} = "31d"' for name in ("everything", "daily", "weekly", "monthly"))
     table = "\n[backup.keeping]\n"
     written = config.read_text()
     assert table in written, "`init` writes every table"
     config.write_text(written.replace(table, f"{table}{short}\n"))
-    key = ("--owner-key", place / "offline/owner.json")
-    keeper = ("--keeper-file", place / "keys/keeper.json")
+    key = ("--owner-key", installation / "offline/owner.json")
+    keeper = ("--keeper-file", installation / "keys/keeper.json")
     assert desk.run("backup", "owner", "set-keeper", *keeper, *key).status == 0
     note = desk.folder / "source/note.txt"
     for night in range(2):
         note.write_bytes(os.urandom(30_000 + night))
         assert desk.run("backup", "run").status == 0
         if night == 0:
-            age(place / "vault", 40)
-    return place
+            age(installation / "vault", 40)
+    return installation
 
 
 def test_a_plan_says_what_would_go_and_a_run_does_it(
@@ -153,7 +153,7 @@ def test_a_hold_that_is_not_there_is_not_said_to_be_released(desk: Desk, kept: P
     assert desk.run("backup", "keep", "release", "inc-2026-0001").out == "Nothing is held.\n"
 
 
-def test_a_place_without_a_keeper_says_who_makes_one(desk: Desk, place: Path) -> None:
+def test_a_place_without_a_keeper_says_who_makes_one(desk: Desk, installation: Path) -> None:
     answer = desk.run("backup", "keep")
     assert answer.status == 2
     assert "the owner makes one" in answer.err

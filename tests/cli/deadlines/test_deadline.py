@@ -16,9 +16,9 @@ jurisdictions = ["EU/EEA"]
 
 
 @pytest.fixture
-def incident(desk: Desk, quiet_place: Path) -> str:
+def incident(desk: Desk, quiet_installation: Path) -> str:
     """An exercise whose clocks are watched."""
-    config_file = quiet_place / "standfast.toml"
+    config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text() + LAWS)
     opened = desk.json("incident", "open", "lock", "--exercise", "--input", "accounts=agents:lee")
     return str(opened["incident"])
@@ -45,9 +45,9 @@ def test_what_is_due_follows_from_what_is_stated(desk: Desk, incident: str) -> N
 
 
 def test_the_list_says_the_section_the_content_what_is_missing_and_what_was_due(
-    desk: Desk, incident: str, quiet_place: Path
+    desk: Desk, incident: str, quiet_installation: Path
 ) -> None:
-    config_file = quiet_place / "standfast.toml"
+    config_file = quiet_installation / "standfast.toml"
     laws = 'jurisdictions = ["EU/EEA", "US-MD"]\nparts = ["controller"]\nauthority_country = "DE"'
     text = config_file.read_text().replace('jurisdictions = ["EU/EEA"]', laws)
     config_file.write_text(text)
@@ -71,7 +71,7 @@ def test_the_list_says_the_section_the_content_what_is_missing_and_what_was_due(
     assert "How many people in US-MD are affected?" in rest
 
 
-def test_a_place_without_laws_says_what_to_configure(desk: Desk, quiet_place: Path) -> None:
+def test_a_place_without_laws_says_what_to_configure(desk: Desk, quiet_installation: Path) -> None:
     opened = desk.json("incident", "open", "lock", "--exercise", "--input", "accounts=agents:lee")
     answer = desk.run("deadline", "list", opened["incident"])
     assert answer.status == ExitStatus.USAGE
@@ -112,9 +112,9 @@ def test_a_mistake_is_answered_with_what_would_fit(
 @pytest.mark.parametrize("reason", [[], ["--because", " "]])
 @pytest.mark.parametrize("of", [[], ["--threshold"]])
 def test_a_duty_is_not_judged_away_without_a_reason(
-    desk: Desk, incident: str, quiet_place: Path, of: list[str], reason: list[str]
+    desk: Desk, incident: str, quiet_installation: Path, of: list[str], reason: list[str]
 ) -> None:
-    config_file = quiet_place / "standfast.toml"
+    config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text().replace('["EU/EEA"]', '["EU/EEA", "Japan"]'))
     config_file.write_text(config_file.read_text() + 'parts = ["controller"]\n')
     duty = "jp-appi-preliminary" if of else "eu-gdpr-34-individuals"
@@ -142,9 +142,9 @@ def test_a_time_that_is_stated_moves_only_to_a_time_that_is_given(
 
 
 def test_what_makes_a_date_later_says_how_many(
-    desk: Desk, incident: str, quiet_place: Path
+    desk: Desk, incident: str, quiet_installation: Path
 ) -> None:
-    config_file = quiet_place / "standfast.toml"
+    config_file = quiet_installation / "standfast.toml"
     agreement = '\n[contracts.acme]\nclient = "Acme"\nsection = "12.3"\nwithin = 24\n'
     config_file.write_text(config_file.read_text() + agreement)
     fact = ["deadline", "fact", incident, "awareness", "--at"]
@@ -199,7 +199,7 @@ def test_the_places_and_facts_are_listed(desk: Desk) -> None:
 
 
 def test_a_duty_that_is_mistyped_is_answered_with_those_that_are_near(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     assert "did you mean 'eu-gdpr-33-authority'" in desk.run("deadline", "show", "gdpr").err
     answer = desk.run("deadline", "show", "eu-gdpr-33")
@@ -209,7 +209,7 @@ def test_a_duty_that_is_mistyped_is_answered_with_those_that_are_near(
 
 
 def test_an_incident_says_how_many_clocks_are_missed_and_what_is_due_next(
-    desk: Desk, incident: str, quiet_place: Path
+    desk: Desk, incident: str, quiet_installation: Path
 ) -> None:
     assert desk.json("incident", "status", incident)["clocks"] == {
         "missed": 0,
@@ -217,7 +217,7 @@ def test_an_incident_says_how_many_clocks_are_missed_and_what_is_due_next(
         "next_due": None,
     }
     assert "Legal clocks" not in desk.run("incident", "status", incident).out
-    config_file = quiet_place / "standfast.toml"
+    config_file = quiet_installation / "standfast.toml"
     agreement = '\n[contracts.{0}]\nclient = "{0}"\nsection = "12.3"\nwithin = {1}\n'
     config_file.write_text(
         config_file.read_text() + agreement.format("acme", 24) + agreement.format("other", 48)
@@ -234,9 +234,9 @@ def test_an_incident_says_how_many_clocks_are_missed_and_what_is_due_next(
 
 
 def test_a_duty_without_a_number_is_due_now_and_never_said_not_to_run(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
-    config_file = quiet_place / "standfast.toml"
+    config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text() + LAWS)
     live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
     desk.json("deadline", "fact", live, "awareness")
@@ -256,10 +256,10 @@ def test_a_duty_without_a_number_is_due_now_and_never_said_not_to_run(
 
 
 def test_a_place_that_no_law_names_keeps_nobody_from_being_told_what_was_done(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     scim_server.create("alice")
-    config_file = live_place / "standfast.toml"
+    config_file = live_installation / "standfast.toml"
     text = config_file.read_text() + LAWS
     config_file.write_text(text.replace("EU/EEA", "Europe"))
     answer = desk.run("lock", "agents:alice")
@@ -275,7 +275,7 @@ def test_a_place_that_no_law_names_keeps_nobody_from_being_told_what_was_done(
     assert (seen["clocks"], len(seen["warnings"])) == (None, 1)
     assert "UNKNOWN: `standfast check`" in desk.run("status").out
     assert desk.json("status")["incidents"][0]["lacks_clocks"]
-    page = live_place / "handover.html"
+    page = live_installation / "handover.html"
     assert desk.run("incident", "handover", case, "--to", page).status == 0
     assert "No clock can be counted: [deadlines] jurisdictions" in page.read_text()
 

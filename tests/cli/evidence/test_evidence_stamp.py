@@ -17,21 +17,21 @@ from tests.usecases.evidence.test_time_stamps import NOBODY_ANSWERS
 
 
 @pytest.fixture
-def stamped_place(live_place: Path, timestamp_authority: servers.Authority) -> Path:
+def stamped_installation(live_installation: Path, timestamp_authority: servers.Authority) -> Path:
     """A place with an authority, and a playbook that only freezes."""
-    (live_place / "playbooks").mkdir(exist_ok=True)
-    (live_place / "playbooks" / "keep-logs.yaml").write_text(PLAYBOOK)
-    settings = live_place / "standfast.toml"
+    (live_installation / "playbooks").mkdir(exist_ok=True)
+    (live_installation / "playbooks" / "keep-logs.yaml").write_text(PLAYBOOK)
+    settings = live_installation / "standfast.toml"
     settings.write_text(
         f'{settings.read_text()}\n[playbooks]\nfolder = "playbooks"\n\n[custody.timestamp]\n'
         f'url = "{timestamp_authority.url}"\nroots = "{timestamp_authority.roots}"\n'
     )
-    return live_place
+    return live_installation
 
 
-def at(place: Path, url: str) -> None:
+def at(installation: Path, url: str) -> None:
     """Let the authority be at another address."""
-    settings = place / "standfast.toml"
+    settings = installation / "standfast.toml"
     lines = settings.read_text().splitlines()
     found = [f'url = "{url}"' if one.endswith('/stamp"') else one for one in lines]
     settings.write_text("\n".join(found) + "\n")
@@ -45,7 +45,7 @@ def froze(desk: Desk) -> str:
 
 def test_a_command_that_froze_has_it_stamped_once_it_has_said_its_answer(
     desk: Desk,
-    stamped_place: Path,
+    stamped_installation: Path,
     timestamp_authority: servers.Authority,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -69,17 +69,17 @@ def test_a_command_that_froze_has_it_stamped_once_it_has_said_its_answer(
 
 
 def test_an_exercise_asks_no_authority(
-    desk: Desk, stamped_place: Path, timestamp_authority: servers.Authority
+    desk: Desk, stamped_installation: Path, timestamp_authority: servers.Authority
 ) -> None:
     assert desk.run("incident", "open", "keep-logs", "--exercise").status == 0
     assert timestamp_authority.asked == []
-    assert not list((stamped_place / "evidence").glob("*"))
+    assert not list((stamped_installation / "evidence").glob("*"))
 
 
 def test_what_an_authority_that_is_down_did_not_stamp_is_named_and_fetched_by_command(
-    desk: Desk, stamped_place: Path, timestamp_authority: servers.Authority
+    desk: Desk, stamped_installation: Path, timestamp_authority: servers.Authority
 ) -> None:
-    at(stamped_place, NOBODY_ANSWERS)
+    at(stamped_installation, NOBODY_ANSWERS)
     incident = froze(desk)
     assert "time stamp: none yet" in desk.run("evidence", "list").out
     seen = desk.json("status")["unstamped"]
@@ -92,7 +92,7 @@ def test_what_an_authority_that_is_down_did_not_stamp_is_named_and_fetched_by_co
     failed = desk.run("evidence", "stamp", incident)
     assert failed.status == 3
     assert "no connection was made" in failed.out
-    at(stamped_place, timestamp_authority.url)
+    at(stamped_installation, timestamp_authority.url)
     stamped = desk.json("evidence", "stamp", incident)
     assert stamped["exit_status"] == 0
     assert stamped["stamps"][0]["authority"] == "Example Time Stamps"
@@ -102,10 +102,10 @@ def test_what_an_authority_that_is_down_did_not_stamp_is_named_and_fetched_by_co
 
 
 def test_a_stamp_that_was_replaced_is_damage(
-    desk: Desk, stamped_place: Path, timestamp_authority: servers.Authority
+    desk: Desk, stamped_installation: Path, timestamp_authority: servers.Authority
 ) -> None:
     incident = froze(desk)
-    (stamp,) = (stamped_place / "evidence").glob("*/*/*/seal.tsr")
+    (stamp,) = (stamped_installation / "evidence").glob("*/*/*/seal.tsr")
     stamp.write_bytes(timestamp_authority.answer(timestamp_authority.asked[0]))
     verified = desk.run("evidence", "verify", incident)
     assert verified.status == 6
@@ -113,11 +113,11 @@ def test_a_stamp_that_was_replaced_is_damage(
 
 
 def test_a_command_that_is_killed_while_the_authority_is_asked_leaves_all_to_the_next_one(
-    desk: Desk, stamped_place: Path, timestamp_authority: servers.Authority
+    desk: Desk, stamped_installation: Path, timestamp_authority: servers.Authority
 ) -> None:
-    at(stamped_place, NOBODY_ANSWERS)
+    at(stamped_installation, NOBODY_ANSWERS)
     incident = froze(desk)
-    at(stamped_place, timestamp_authority.url)
+    at(stamped_installation, timestamp_authority.url)
     goes_on = threading.Event()
 
     def silent(question: bytes) -> servers.Said:
@@ -125,7 +125,7 @@ def test_a_command_that_is_killed_while_the_authority_is_asked_leaves_all_to_the
         return (200, {}, b"")
 
     timestamp_authority.say = silent
-    config_file = stamped_place / "standfast.toml"
+    config_file = stamped_installation / "standfast.toml"
     words = [sys.executable, "-c", ENTRY, "evidence", "stamp", incident, "-c", str(config_file)]
     plain = {key: value for key, value in os.environ.items() if not key.startswith("STANDFAST_")}
     with subprocess.Popen(words, env={**plain, "PYTHONPATH": str(ROOT)}) as process:
@@ -144,18 +144,20 @@ def test_a_command_that_is_killed_while_the_authority_is_asked_leaves_all_to_the
 
 
 def test_who_has_waited_enough_for_the_stamp_ends_it_and_the_command_ends_as_it_said(
-    desk: Desk, stamped_place: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, stamped_installation: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ended(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("standfast.usecases.evidence.time_stamps.stamp_left", ended)
+    monkeypatch.setattr("standfast.usecases.evidence.time_stamps.stamp_pending", ended)
     answer = desk.run("incident", "open", "keep-logs")
     assert answer.status == 0
     assert "Next: " in answer.out
 
 
-def test_without_an_authority_the_command_says_what_to_add(desk: Desk, live_place: Path) -> None:
+def test_without_an_authority_the_command_says_what_to_add(
+    desk: Desk, live_installation: Path
+) -> None:
     answer = desk.run("evidence", "stamp", "inc-2026-0001")
     assert answer.status == 2
     assert "add [custody.timestamp]" in answer.err

@@ -27,7 +27,7 @@ def verdicts(desk: Desk, part: str) -> list[tuple[str, str]]:
     ]
 
 
-def test_a_fresh_place_has_nothing_to_mend(desk: Desk, place: Path) -> None:
+def test_a_fresh_place_has_nothing_to_mend(desk: Desk, installation: Path) -> None:
     answer = desk.run("check")
     assert answer.status == 0
     assert desk.json("check")["fail"] == 0
@@ -41,7 +41,7 @@ def test_a_fresh_place_has_nothing_to_mend(desk: Desk, place: Path) -> None:
     ("free", "verdict"), [(0, "fail"), (15 << 20, "fail"), (16 << 20, "warn"), (1 << 30, "ok")]
 )
 def test_a_disk_on_which_nothing_can_be_written_is_told_though_everything_reads(
-    desk: Desk, place: Path, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str
+    desk: Desk, installation: Path, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str
 ) -> None:
     monkeypatch.setattr(disk_space, "free_at", lambda folder: free)
     told = f"{free >> 20:,} MiB free for ledger, send-log, drills, evidence"
@@ -51,17 +51,17 @@ def test_a_disk_on_which_nothing_can_be_written_is_told_though_everything_reads(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_the_user_who_runs_a_place_is_named_to_another(desk: Desk, place: Path) -> None:
+def test_the_user_who_runs_a_place_is_named_to_another(desk: Desk, installation: Path) -> None:
     assert verdicts(desk, "user") == []
-    os.chown(load(place / "standfast.toml").backup.host, 65534, 65534)
+    os.chown(load(installation / "standfast.toml").backup.host, 65534, 65534)
     answer = desk.run("check")
     assert answer.status == 0
     assert "this place is run by the user nobody" in answer.out
     assert "`sudo -u nobody`" in answer.out
 
 
-def test_what_init_wrote_for_somebody_to_replace_is_told(desk: Desk, place: Path) -> None:
-    config_file = place / "standfast.toml"
+def test_what_init_wrote_for_somebody_to_replace_is_told(desk: Desk, installation: Path) -> None:
+    config_file = installation / "standfast.toml"
     text = config_file.read_text()
     assert "as `standfast init` wrote it" not in str(verdicts(desk, "notices"))
     for name, line, told in (
@@ -78,8 +78,8 @@ def test_what_init_wrote_for_somebody_to_replace_is_told(desk: Desk, place: Path
         ]
 
 
-def test_a_language_without_a_line_to_reach_you_by_is_told(desk: Desk, place: Path) -> None:
-    config_file = place / "standfast.toml"
+def test_a_language_without_a_line_to_reach_you_by_is_told(desk: Desk, installation: Path) -> None:
+    config_file = installation / "standfast.toml"
     text = config_file.read_text().replace("Example Contact Centres", "Harbour Calls")
     text = text.replace("[organisation]", '[organisation]\nlanguages = ["en", "es", "fr"]')
     config_file.write_text(text)
@@ -90,9 +90,9 @@ def test_a_language_without_a_line_to_reach_you_by_is_told(desk: Desk, place: Pa
 
 
 def test_readers_of_a_language_that_no_notice_has_get_what_check_and_preview_say(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
-    config_file = quiet_place / "standfast.toml"
+    config_file = quiet_installation / "standfast.toml"
     text = config_file.read_text()
     config_file.write_text(text.replace("[organisation]", '[organisation]\nlanguages = ["pl"]'))
     advice = {
@@ -105,7 +105,7 @@ def test_readers_of_a_language_that_no_notice_has_get_what_check_and_preview_say
 
 
 def test_a_furnished_place_answers_in_every_part(
-    desk: Desk, live_place: Path, scim_server: ScimServer, smtp_server: SmtpServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer, smtp_server: SmtpServer
 ) -> None:
     scim_server.create("break-glass")
     report = desk.json("check")
@@ -123,7 +123,9 @@ def test_a_furnished_place_answers_in_every_part(
     assert smtp_server.sessions > 0
 
 
-def test_what_does_not_answer_fails_and_hides_nothing_else(desk: Desk, quiet_place: Path) -> None:
+def test_what_does_not_answer_fails_and_hides_nothing_else(
+    desk: Desk, quiet_installation: Path
+) -> None:
     desk.monkeypatch.setenv("SCIM_TOKEN", "a-token")
     report = desk.json("check")
     assert report["exit_status"] == 2
@@ -138,61 +140,65 @@ def test_what_does_not_answer_fails_and_hides_nothing_else(desk: Desk, quiet_pla
     assert "Next: fix the first line that says fail" in desk.run("check").out
 
 
-def test_a_missing_secret_is_named_by_its_reference(desk: Desk, quiet_place: Path) -> None:
+def test_a_missing_secret_is_named_by_its_reference(desk: Desk, quiet_installation: Path) -> None:
     (failed,) = [found for verdict, found in verdicts(desk, "accounts") if verdict == "fail"]
     assert "env:SCIM_TOKEN is not there" in failed
 
 
-def test_a_protected_account_that_is_misspelt_is_noticed(desk: Desk, live_place: Path) -> None:
+def test_a_protected_account_that_is_misspelt_is_noticed(
+    desk: Desk, live_installation: Path
+) -> None:
     assert (
         "warn",
         "agents: 1 of 1 under [protected.accounts] not known there",
     ) in verdicts(desk, "accounts")
 
 
-def spoil_key_mode(place: Path) -> None:
-    (place / "keys/ledger/installation.key").chmod(0o644)
+def spoil_key_mode(installation: Path) -> None:
+    (installation / "keys/ledger/installation.key").chmod(0o644)
 
 
-def spoil_source(place: Path) -> None:
-    (place / "recordings").rename(place / "elsewhere")
+def spoil_source(installation: Path) -> None:
+    (installation / "recordings").rename(installation / "elsewhere")
 
 
-def spoil_logs(place: Path) -> None:
-    (place / "logs").rename(place / "elsewhere")
+def spoil_logs(installation: Path) -> None:
+    (installation / "logs").rename(installation / "elsewhere")
 
 
-def spoil_audience(place: Path) -> None:
-    (place / "staff.csv").unlink()
+def spoil_audience(installation: Path) -> None:
+    (installation / "staff.csv").unlink()
 
 
-def spoil_host_key(place: Path) -> None:
-    (place / "keys/backup-host/host.json").unlink()
+def spoil_host_key(installation: Path) -> None:
+    (installation / "keys/backup-host/host.json").unlink()
 
 
-def spoil_evidence_key(place: Path) -> None:
-    (place / "keys/evidence-seal.key").write_text("no key")
+def spoil_evidence_key(installation: Path) -> None:
+    (installation / "keys/evidence-seal.key").write_text("no key")
 
 
-def spoil_playbook(place: Path) -> None:
-    (place / "own").mkdir()
-    (place / "own/mine.yaml").write_text("playbook: mine\n")
-    with (place / "standfast.toml").open("a") as file:
+def spoil_playbook(installation: Path) -> None:
+    (installation / "own").mkdir()
+    (installation / "own/mine.yaml").write_text("playbook: mine\n")
+    with (installation / "standfast.toml").open("a") as file:
         file.write('\n[playbooks]\nfolder = "own"\n')
 
 
-def spoil_services(place: Path) -> None:
+def spoil_services(installation: Path) -> None:
     promise = 'owner = "Operations"\nrto_minutes = 60\nrpo_minutes = 60\n'
-    with (place / "standfast.toml").open("a") as file:
+    with (installation / "standfast.toml").open("a") as file:
         file.write(f'\n[services.crm]\n{promise}depends_on = ["phones"]\n')
         file.write(f'\n[services.phones]\n{promise}depends_on = ["crm"]\n')
 
 
-def spoil_schedule(place: Path) -> None:
-    text = (place / "standfast.toml").read_text()
+def spoil_schedule(installation: Path) -> None:
+    text = (installation / "standfast.toml").read_text()
     sets = "[backup.sets.main]\n"
     assert sets in text
-    (place / "standfast.toml").write_text(text.replace(sets, sets + 'schedule = "0 5 30 2 *"\n', 1))
+    (installation / "standfast.toml").write_text(
+        text.replace(sets, sets + 'schedule = "0 5 30 2 *"\n', 1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -210,18 +216,18 @@ def spoil_schedule(place: Path) -> None:
     ],
 )
 def test_what_would_not_work_tonight_fails(
-    spoil: object, part: str, says: str, desk: Desk, quiet_place: Path
+    spoil: object, part: str, says: str, desk: Desk, quiet_installation: Path
 ) -> None:
     assert callable(spoil)
-    spoil(quiet_place)
+    spoil(quiet_installation)
     failed = [found for verdict, found in verdicts(desk, part) if verdict == "fail"]
     assert any(says in found for found in failed), failed
 
 
 def test_a_row_that_cannot_be_reached_is_told_by_number_and_not_by_name(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
-    with (quiet_place / "staff.csv").open("a") as file:
+    with (quiet_installation / "staff.csv").open("a") as file:
         file.write("not-an-address,Secret Name,en\n")
     (told,) = [found for verdict, found in verdicts(desk, "audiences") if verdict == "warn"]
     assert "1 row cannot" in told
@@ -230,23 +236,29 @@ def test_a_row_that_cannot_be_reached_is_told_by_number_and_not_by_name(
     assert "not-an-address" not in told
 
 
-def test_an_audience_of_whom_nobody_can_be_reached_fails(desk: Desk, quiet_place: Path) -> None:
-    (quiet_place / "staff.csv").write_text("email,name,language\nnot-an-address,Secret Name,en\n")
+def test_an_audience_of_whom_nobody_can_be_reached_fails(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    (quiet_installation / "staff.csv").write_text(
+        "email,name,language\nnot-an-address,Secret Name,en\n"
+    )
     (told,) = [found for verdict, found in verdicts(desk, "audiences") if verdict == "fail"]
     assert "staff: 0 people can be reached, 1 row cannot" in told
-    (quiet_place / "staff.csv").write_text("email,name,language\n")
+    (quiet_installation / "staff.csv").write_text("email,name,language\n")
     assert ("fail", "staff: nobody is in it") in verdicts(desk, "audiences")
 
 
 def test_entries_that_keep_nobody_from_being_told_are_counted_and_not_shown(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
-    file = quiet_place / "standfast.toml"
+    file = quiet_installation / "standfast.toml"
     text = file.read_text()
     settings = 'path = "staff.csv"\n'
     assert settings in text
     file.write_text(text.replace(settings, f'{settings}suppress = "never.csv"\n'))
-    (quiet_place / "never.csv").write_text("who,why\nsecret@,asked\n4711,asked\nx@x.test,asked\n")
+    (quiet_installation / "never.csv").write_text(
+        "who,why\nsecret@,asked\n4711,asked\nx@x.test,asked\n"
+    )
     (told,) = [found for verdict, found in verdicts(desk, "audiences") if verdict == "warn"]
     assert told.startswith("staff: 2 entries on the list of those never to be written to without")
     assert "secret" not in told
@@ -254,20 +266,20 @@ def test_entries_that_keep_nobody_from_being_told_are_counted_and_not_shown(
 
 
 def test_a_sender_of_letters_says_that_its_folder_can_be_written(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
-    with (quiet_place / "standfast.toml").open("a") as file:
+    with (quiet_installation / "standfast.toml").open("a") as file:
         file.write('\n[senders.post]\nkind = "letters"\nreturn_address = ["1 Road", "Leeds"]\n')
-    folder = quiet_place / "letters"
+    folder = quiet_installation / "letters"
     assert ("ok", f"post: {folder} can be written; nothing was") in verdicts(desk, "senders")
     assert not folder.exists()
 
 
 def test_a_places_own_keys_in_a_source_are_told_until_they_are_left_out(
-    desk: Desk, place: Path
+    desk: Desk, installation: Path
 ) -> None:
     """Else a person who was erased is read again with the keys in a backup that nobody changes."""
-    config_file = place / "standfast.toml"
+    config_file = installation / "standfast.toml"
     text = config_file.read_text()
     whole = text.replace(f'path = "{desk.folder / "source"}"', f'path = "{desk.folder}"')
     assert whole != text
@@ -284,7 +296,7 @@ def test_a_places_own_keys_in_a_source_are_told_until_they_are_left_out(
     )
     assert "lies in it: whoever" not in str(verdicts(desk, "backup sets"))
     assert desk.run("backup", "run").status == 0
-    words = ("--to", desk.folder / "back", "--identity", place / "offline/identity.txt")
+    words = ("--to", desk.folder / "back", "--identity", installation / "offline/identity.txt")
     assert desk.run("backup", "restore", "latest", *words).status == 0
     back = {
         path.relative_to(desk.folder / "back").as_posix()
@@ -295,14 +307,14 @@ def test_a_places_own_keys_in_a_source_are_told_until_they_are_left_out(
 
 
 def test_a_key_store_without_the_key_that_opens_every_backup_is_told(
-    desk: Desk, place: Path
+    desk: Desk, installation: Path
 ) -> None:
     def told() -> list[tuple[str, str]]:
         found = verdicts(desk, "recovery")
-        return [one for one in found if f"the key store {place / 'keys/store'}" in one[1]]
+        return [one for one in found if f"the key store {installation / 'keys/store'}" in one[1]]
 
     assert told() == []
-    (record,) = (place / "keys/store/k/main/0000000000").iterdir()
+    (record,) = (installation / "keys/store/k/main/0000000000").iterdir()
     record.chmod(0o600)
     whole = record.read_bytes()
     record.write_bytes(whole[:-1])
@@ -313,22 +325,22 @@ def test_a_key_store_without_the_key_that_opens_every_backup_is_told(
     assert (verdict, "main/0" in found) == ("fail", True)
 
 
-def test_each_key_of_this_machine_that_is_gone_is_named(desk: Desk, place: Path) -> None:
-    seal, keys = place / "keys/evidence-seal.key", place / "keys/ledger"
+def test_each_key_of_this_machine_that_is_gone_is_named(desk: Desk, installation: Path) -> None:
+    seal, keys = installation / "keys/evidence-seal.key", installation / "keys/ledger"
     seal.unlink()
-    keys.rename(place / "elsewhere")
+    keys.rename(installation / "elsewhere")
     lost, gone = [found for verdict, found in verdicts(desk, "keys") if verdict == "fail"]
     assert gone == f"{keys} is not there"
     assert f"the evidence key {seal} cannot be read" in lost
-    (place / "elsewhere").rename(keys)
+    (installation / "elsewhere").rename(keys)
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not here")
     subprocess.run(shlex.split(lost.partition("new one: ")[2]), check=True)
     assert {verdict for verdict, _ in verdicts(desk, "keys")} == {"ok"}
 
 
-def test_a_log_that_is_missing_is_no_good_news(desk: Desk, quiet_place: Path) -> None:
-    config_file = quiet_place / "standfast.toml"
+def test_a_log_that_is_missing_is_no_good_news(desk: Desk, quiet_installation: Path) -> None:
+    config_file = quiet_installation / "standfast.toml"
     text = config_file.read_text()
     config_file.write_text(text.replace('paths = ["logs"]', 'paths = ["logs", "gone.log"]'))
     assert [verdict for verdict, found in verdicts(desk, "evidence") if "gone.log" in found] == [
@@ -336,9 +348,9 @@ def test_a_log_that_is_missing_is_no_good_news(desk: Desk, quiet_place: Path) ->
     ]
 
 
-def test_a_history_that_was_rewritten_is_damage(desk: Desk, place: Path) -> None:
+def test_a_history_that_was_rewritten_is_damage(desk: Desk, installation: Path) -> None:
     desk.run("lock", "alice", "--exercise", "--no-wait")
-    with closing(sqlite3.connect(place / "ledger.db")) as ledger, ledger:
+    with closing(sqlite3.connect(installation / "ledger.db")) as ledger, ledger:
         ledger.execute("UPDATE audit_event SET actor = 'nobody' WHERE sequence = 2")
     ledger.close()
     assert desk.run("check").status == 6
@@ -348,10 +360,12 @@ def test_a_history_that_was_rewritten_is_damage(desk: Desk, place: Path) -> None
     assert desk.json("audit", "verify")["is_whole"] is False
 
 
-def test_a_witness_that_was_cut_is_told_until_it_knows_all_again(desk: Desk, place: Path) -> None:
+def test_a_witness_that_was_cut_is_told_until_it_knows_all_again(
+    desk: Desk, installation: Path
+) -> None:
     desk.run("lock", "alice", "--exercise", "--no-wait")
     assert desk.run("audit", "verify").status == 0
-    (place / "witness.jsonl").write_bytes(b"")
+    (installation / "witness.jsonl").write_bytes(b"")
     answer = desk.run("audit", "verify")
     assert answer.status == 3
     assert "witness.jsonl says nothing of " in answer.out
@@ -360,8 +374,10 @@ def test_a_witness_that_was_cut_is_told_until_it_knows_all_again(desk: Desk, pla
     assert desk.run("audit", "verify").status == 0
 
 
-def test_without_a_ledger_the_rest_is_tried_all_the_same(desk: Desk, quiet_place: Path) -> None:
-    for file in quiet_place.glob("ledger.db*"):
+def test_without_a_ledger_the_rest_is_tried_all_the_same(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    for file in quiet_installation.glob("ledger.db*"):
         file.unlink()
     report = desk.json("check")
     assert report["exit_status"] == 2
@@ -370,9 +386,9 @@ def test_without_a_ledger_the_rest_is_tried_all_the_same(desk: Desk, quiet_place
     assert (verdict, "there is no ledger at" in found) == ("fail", True)
 
 
-def test_a_prefect_that_does_not_answer_is_no_failure(desk: Desk, place: Path) -> None:
-    text = (place / "standfast.toml").read_text()
-    (place / "standfast.toml").write_text(
+def test_a_prefect_that_does_not_answer_is_no_failure(desk: Desk, installation: Path) -> None:
+    text = (installation / "standfast.toml").read_text()
+    (installation / "standfast.toml").write_text(
         text.replace("[serve]", '[serve]\nprefect = "http://127.0.0.1:9/api"')
     )
     assert ("warn", True) in [

@@ -6,14 +6,14 @@ from tests.cli.desk import Desk
 
 
 def test_a_place_for_backups_alone_is_not_ready_for_a_breach_and_says_what_to_do_first(
-    desk: Desk, place: Path
+    desk: Desk, installation: Path
 ) -> None:
     answer = desk.run("readiness")
     assert answer.status == 3
     first, *_ = answer.out.splitlines()
     assert first.startswith("Could we take a breach tonight? No: 1 error, ")
     assert "First: `standfast backup run main` (recovery points: main: there is no" in answer.out
-    identity = place / "offline" / "identity.txt"
+    identity = installation / "offline" / "identity.txt"
     assert desk.run("backup", "run").status == 0
     assert desk.run("drill", "run", "main", "--identity", identity).status == 0
     answer = desk.run("readiness", "--to", "ready.html")
@@ -25,7 +25,7 @@ def test_a_place_for_backups_alone_is_not_ready_for_a_breach_and_says_what_to_do
     assert desk.run("check").status == 0
 
 
-def test_the_page_is_written_where_it_is_asked_for(desk: Desk, place: Path) -> None:
+def test_the_page_is_written_where_it_is_asked_for(desk: Desk, installation: Path) -> None:
     document = desk.json("readiness", "--to", "ready.html")
     assert document["page"] == str(desk.folder / "ready.html")
     assert document["answer"] in (desk.folder / "ready.html").read_text()

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from standfast.records import Mode
 from standfast.usecases.incidents.lifecycle import open_incident
-from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.cli.desk import Desk
 from tests.servers.scim import ScimServer
 
 
 def test_an_account_can_be_given_back_after_its_incident_was_closed_too_soon(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice = scim_server.create("alice")
     desk.run("lock", "alice")
@@ -36,11 +36,13 @@ def test_an_account_can_be_given_back_after_its_incident_was_closed_too_soon(
 
 
 def test_a_plan_that_is_closed_says_that_it_did_nothing_and_how_to_carry_it_out(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice = scim_server.create("alice")
-    with open_place(live_place / "standfast.toml", env=dict(os.environ), actor="os:test") as place:
-        plan = open_incident(place, "lock", {"accounts": ["alice"]}, mode=Mode.PLAN).incident
+    with open_installation(
+        live_installation / "standfast.toml", env=dict(os.environ), actor="os:test"
+    ) as installation:
+        plan = open_incident(installation, "lock", {"accounts": ["alice"]}, mode=Mode.PLAN).incident
     closed = desk.run("incident", "close", plan, *desk.by("dana"))
     assert closed.out.startswith(f"{plan} is closed; it was a plan, and did nothing.\nNext: ")
     carry_out = f"incident carry-out {plan}"
@@ -51,7 +53,7 @@ def test_a_plan_that_is_closed_says_that_it_did_nothing_and_how_to_carry_it_out(
     assert desk.run("incident", "undo", "--all", *desk.by("dana")).status == 5
 
 
-def test_an_undo_of_nothing_says_so(desk: Desk, live_place: Path) -> None:
+def test_an_undo_of_nothing_says_so(desk: Desk, live_installation: Path) -> None:
     assert desk.run("lock", "nobody").status == 1
     answer = desk.run("incident", "undo", "--all", *desk.by("dana"))
     assert answer.status == 1, "the lock is still failed"
@@ -59,7 +61,7 @@ def test_an_undo_of_nothing_says_so(desk: Desk, live_place: Path) -> None:
 
 
 def test_what_fell_short_is_named_when_its_incident_is_closed(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     scim_server.create("alice")
     failed = desk.json("lock", "nobody")["incident"]
@@ -72,7 +74,7 @@ def test_what_fell_short_is_named_when_its_incident_is_closed(
     assert "Not fully done" not in desk.run("incident", "close", whole, *desk.by("dana")).out
 
 
-def test_what_cannot_be_opened_again_says_why(desk: Desk, quiet_place: Path) -> None:
+def test_what_cannot_be_opened_again_says_why(desk: Desk, quiet_installation: Path) -> None:
     opened = desk.json("lock", "alice", "--exercise")["incident"]
     for incident, status, says in (
         (opened, 2, f"incident {opened} is open"),

@@ -7,15 +7,20 @@ import pytest
 from tests.cli.desk import Desk
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
-from tests.usecases.places import PASSPHRASES
+from tests.usecases.installations import PASSPHRASES
 
 
 def test_an_account_takeover_from_its_plan_to_its_end(
-    desk: Desk, live_place: Path, scim_server: ScimServer, smtp_server: SmtpServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer, smtp_server: SmtpServer
 ) -> None:
     ids = [scim_server.create(f"agent{n:02}") for n in range(1, 4)]
-    (live_place / "accounts.txt").write_text("agent01\nagent02\n\nagent03\n")
-    given = ("-i", f"accounts=@{live_place}/accounts.txt", "--input", "reason=strange sign-ins")
+    (live_installation / "accounts.txt").write_text("agent01\nagent02\n\nagent03\n")
+    given = (
+        "-i",
+        f"accounts=@{live_installation}/accounts.txt",
+        "--input",
+        "reason=strange sign-ins",
+    )
 
     planned = desk.json("incident", "plan", "account-takeover", *given, "--as", "dana")
     assert planned["exit_status"] == 0, planned
@@ -57,7 +62,7 @@ def test_an_account_takeover_from_its_plan_to_its_end(
 
 
 def test_what_is_not_done_is_counted_with_its_reason_and_what_to_do(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     scim_server.create("alice")
     scim_server.create("break-glass")
@@ -72,7 +77,7 @@ def test_what_is_not_done_is_counted_with_its_reason_and_what_to_do(
     assert (shown.status, "agents:nobody" in shown.out) == (3, True)
 
 
-def test_every_look_at_the_targets_is_in_the_timeline(desk: Desk, quiet_place: Path) -> None:
+def test_every_look_at_the_targets_is_in_the_timeline(desk: Desk, quiet_installation: Path) -> None:
     desk.run("lock", "alice", "--exercise")
     desk.json("incident", "status", "--targets")
     looks = [
@@ -83,7 +88,7 @@ def test_every_look_at_the_targets_is_in_the_timeline(desk: Desk, quiet_place: P
     assert [event["detail"] for event in looks] == [{"count": 1}]
 
 
-def test_stop_holds_everything_until_resume(desk: Desk, quiet_place: Path) -> None:
+def test_stop_holds_everything_until_resume(desk: Desk, quiet_installation: Path) -> None:
     opened = desk.json("incident", "open", "leaver", "-i", "accounts=a", "--exercise", "--no-wait")
     assert opened["serve"] is False
     assert desk.json("incident", "stop", *desk.by("dana"))["is_stopped"] is True
@@ -95,7 +100,7 @@ def test_stop_holds_everything_until_resume(desk: Desk, quiet_place: Path) -> No
 
 
 def test_a_refusal_closes_the_step_and_fails_nothing_in_silence(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     desk.sign_in_with(PASSPHRASES["dana"])
     words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
@@ -111,7 +116,7 @@ def test_a_refusal_closes_the_step_and_fails_nothing_in_silence(
 
 
 def test_a_wrong_answer_is_corrected_and_what_it_began_is_named(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     desk.run("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     desk.sign_in_with(PASSPHRASES["lee"])
@@ -130,7 +135,7 @@ def test_a_wrong_answer_is_corrected_and_what_it_began_is_named(
     assert forth["begun_by_the_earlier_answer"] == ["start_clocks", "clocks", "tell_customers"]
 
 
-def test_the_one_who_opened_it_cannot_approve_it(desk: Desk, quiet_place: Path) -> None:
+def test_the_one_who_opened_it_cannot_approve_it(desk: Desk, quiet_installation: Path) -> None:
     desk.sign_in_with(PASSPHRASES["dana"])
     words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     desk.run(*words, "--as", "dana")
@@ -142,7 +147,9 @@ def test_the_one_who_opened_it_cannot_approve_it(desk: Desk, quiet_place: Path) 
     assert "duty-manager" in answer.err or "opened the incident" in answer.err
 
 
-def test_the_id_may_be_left_out_only_while_one_is_open(desk: Desk, quiet_place: Path) -> None:
+def test_the_id_may_be_left_out_only_while_one_is_open(
+    desk: Desk, quiet_installation: Path
+) -> None:
     assert "no incident is open; name the one" in desk.run("incident", "status").err
     first = desk.json("lock", "alice", "--exercise")["incident"]
     assert desk.json("incident", "status")["incident"] == first
@@ -155,7 +162,7 @@ def test_the_id_may_be_left_out_only_while_one_is_open(desk: Desk, quiet_place: 
     assert [one["incident"] for one in listed] == [first, second]
 
 
-def test_a_wrong_number_of_words_is_told(desk: Desk, quiet_place: Path) -> None:
+def test_a_wrong_number_of_words_is_told(desk: Desk, quiet_installation: Path) -> None:
     desk.run("lock", "alice", "--exercise")
     for words in (["answer", "lock"], ["accept"], ["settle", "3f", "yes", "no"], ["settle", "3f"]):
         answer = desk.run("incident", *words)
@@ -185,13 +192,15 @@ steps:
 
 
 def test_what_was_not_wholly_done_is_accepted_and_the_rest_goes_on(
-    desk: Desk, live_place: Path, scim_server: ScimServer, smtp_server: SmtpServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer, smtp_server: SmtpServer
 ) -> None:
     scim_server.create("alice")
-    held = live_place / "held.yaml"
+    held = live_installation / "held.yaml"
     held.write_text(HELD)
-    config_file = live_place / "standfast.toml"
-    config_file.write_text(config_file.read_text() + f'\n[playbooks]\nfolder = "{live_place}"\n')
+    config_file = live_installation / "standfast.toml"
+    config_file.write_text(
+        config_file.read_text() + f'\n[playbooks]\nfolder = "{live_installation}"\n'
+    )
     opened = desk.json("incident", "open", "held", "-i", "accounts=alice,agents:nobody")
     assert opened["exit_status"] == 5
     assert "`lock` holds up `after`" in opened["next_step"]
@@ -210,7 +219,7 @@ def test_what_was_not_wholly_done_is_accepted_and_the_rest_goes_on(
     ],
 )
 def test_inputs_that_do_not_fit_open_nothing(
-    given: list[str], why: str, desk: Desk, quiet_place: Path
+    given: list[str], why: str, desk: Desk, quiet_installation: Path
 ) -> None:
     answer = desk.run("incident", "open", "lock", *given)
     assert answer.status == 2
@@ -218,7 +227,9 @@ def test_inputs_that_do_not_fit_open_nothing(
     assert desk.json("incident", "list")["incidents"] == []
 
 
-def test_an_approval_that_nobody_here_can_give_is_told(desk: Desk, quiet_place: Path) -> None:
+def test_an_approval_that_nobody_here_can_give_is_told(
+    desk: Desk, quiet_installation: Path
+) -> None:
     desk.sign_in_with(PASSPHRASES["dana"])
     words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     assert desk.json(*words, "--as", "dana")["warnings"] == []
@@ -226,7 +237,7 @@ def test_an_approval_that_nobody_here_can_give_is_told(desk: Desk, quiet_place: 
     answer = ("incident", "answer", "customers_affected", "yes", "--as", "lee")
     assert desk.json(*answer)["warnings"] == []
     for name in ("lee", "kim"):
-        owner = ("--owner-key", quiet_place / "offline/owner.json")
+        owner = ("--owner-key", quiet_installation / "offline/owner.json")
         assert desk.run("people", "remove", name, *owner).status == 0
     told = desk.run("incident", "status")
     assert (
@@ -236,7 +247,9 @@ def test_an_approval_that_nobody_here_can_give_is_told(desk: Desk, quiet_place: 
     assert "was paged" not in told.out
 
 
-def test_closing_names_the_steps_that_were_never_carried_out(desk: Desk, quiet_place: Path) -> None:
+def test_closing_names_the_steps_that_were_never_carried_out(
+    desk: Desk, quiet_installation: Path
+) -> None:
     desk.run("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
     closed = desk.run("incident", "close", *desk.by("dana"))
     assert closed.status == 0
@@ -246,13 +259,13 @@ def test_closing_names_the_steps_that_were_never_carried_out(desk: Desk, quiet_p
     )
 
 
-def test_a_stop_says_how_much_still_ends(desk: Desk, quiet_place: Path) -> None:
+def test_a_stop_says_how_much_still_ends(desk: Desk, quiet_installation: Path) -> None:
     desk.run("incident", "open", "leaver", "-i", "accounts=a", "--exercise", "--no-wait")
     assert "is stopped; 0 done, 0 not begun." in desk.run("incident", "stop", *desk.by("dana")).out
 
 
 def test_what_was_given_is_shown_with_the_targets_and_the_look_is_noted(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     given = ("--input", "accounts=agents:lee", "--input", "reason=a strange call")
     opened = desk.json("incident", "open", "lock", "--exercise", *given)
@@ -263,7 +276,7 @@ def test_what_was_given_is_shown_with_the_targets_and_the_look_is_noted(
 
 
 def test_what_is_done_by_hand_or_found_out_first_stands_before_the_next_step(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     opened = desk.run("incident", "open", "platform-outage", "--exercise", "-i", "service=phones")
     assert opened.status == 5
@@ -272,7 +285,9 @@ def test_what_is_done_by_hand_or_found_out_first_stands_before_the_next_step(
     assert "\nSay to callers that we know:\n  - " in answered.out
 
 
-def test_a_stop_of_one_and_of_all_at_once_stops_neither(desk: Desk, quiet_place: Path) -> None:
+def test_a_stop_of_one_and_of_all_at_once_stops_neither(
+    desk: Desk, quiet_installation: Path
+) -> None:
     given = ("--input", "accounts=agents:lee")
     opened = desk.json("incident", "open", "lock", "--exercise", *given)["incident"]
     answer = desk.run("incident", "stop", opened, "--all", *desk.by("dana"))
@@ -281,13 +296,13 @@ def test_a_stop_of_one_and_of_all_at_once_stops_neither(desk: Desk, quiet_place:
     assert not only["is_stopped"]
 
 
-def test_a_word_too_few_is_counted_and_all_are_named(desk: Desk, quiet_place: Path) -> None:
+def test_a_word_too_few_is_counted_and_all_are_named(desk: Desk, quiet_installation: Path) -> None:
     answer = desk.run("incident", "answer", "inc-2026-0001", "lock")
     assert answer.status == 2
     assert "takes STEP and TEXT after the incident's id" in answer.err
 
 
-def test_a_plan_counts_on_nobody_who_is_not_enrolled(desk: Desk, quiet_place: Path) -> None:
+def test_a_plan_counts_on_nobody_who_is_not_enrolled(desk: Desk, quiet_installation: Path) -> None:
     words = ("incident", "plan", "lock", "--input", "accounts=agents:lee", "--as")
     answer = desk.run(*words, "danna")
     assert (answer.status, "nobody named 'danna' is enrolled" in answer.err) == (2, True)
@@ -295,9 +310,9 @@ def test_a_plan_counts_on_nobody_who_is_not_enrolled(desk: Desk, quiet_place: Pa
 
 
 def test_a_plan_that_cannot_be_carried_out_says_what_to_do_next(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
-    config_file = quiet_place / "standfast.toml"
+    config_file = quiet_installation / "standfast.toml"
     text = config_file.read_text()
     config_file.write_text(
         text[: text.index("[accounts.agents]")] + text[text.index("[evidence") :]
@@ -312,11 +327,13 @@ def test_a_plan_that_cannot_be_carried_out_says_what_to_do_next(
 
 
 def test_whoever_rehearses_what_is_not_sound_is_not_told_to_rehearse_it(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
-    (quiet_place / "playbooks").mkdir()
-    (quiet_place / "playbooks/odd.yaml").write_text("playbook: odd\nversion: 1\ntitle: Odd\n")
-    config_file = quiet_place / "standfast.toml"
+    (quiet_installation / "playbooks").mkdir()
+    (quiet_installation / "playbooks/odd.yaml").write_text(
+        "playbook: odd\nversion: 1\ntitle: Odd\n"
+    )
+    config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text() + '\n[playbooks]\nfolder = "playbooks"\n')
     live = desk.run("incident", "open", "odd")
     played = desk.run("incident", "open", "odd", "--exercise")

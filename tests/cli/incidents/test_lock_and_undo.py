@@ -7,11 +7,11 @@ import pytest
 from standfast.errors import ExitStatus
 from tests.cli.desk import Desk
 from tests.servers.scim import ScimServer
-from tests.usecases.places import PASSPHRASES
+from tests.usecases.installations import PASSPHRASES
 
 
 def test_lock_shuts_the_accounts_and_undo_gives_back_what_each_had(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice, bob = scim_server.create("alice"), scim_server.create("bob", is_active=False)
     locked = desk.run("lock", "alice", "agents:bob")
@@ -36,7 +36,7 @@ def test_lock_shuts_the_accounts_and_undo_gives_back_what_each_had(
 
 
 def test_an_undo_that_keeps_everybody_says_so_and_not_that_all_is_done(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice = scim_server.create("alice")
     assert "Next: Everything is done." in desk.run("lock", "alice").out
@@ -55,18 +55,18 @@ def test_an_undo_that_keeps_everybody_says_so_and_not_that_all_is_done(
 
 
 def test_an_undo_that_keeps_some_ends_as_partial(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice, bob = scim_server.create("alice"), scim_server.create("bob")
-    (live_place / "own").mkdir()
-    (live_place / "own/shut.yaml").write_text(
+    (live_installation / "own").mkdir()
+    (live_installation / "own/shut.yaml").write_text(
         "playbook: shut\nversion: 1\ntitle: Shut\nuse_when: A test shuts.\n"
         "inputs: {accounts: {type: accounts, required: true}}\nsteps:\n"
         '  lock: {title: Lock, do: accounts.lock, with: {accounts: "{{ inputs.accounts }}"}}\n'
         "  prove: {title: Prove, needs: [lock], do: accounts.prove_locked,"
         ' with: {accounts: "{{ inputs.accounts }}"}}\n'
     )
-    with (live_place / "standfast.toml").open("a") as file:
+    with (live_installation / "standfast.toml").open("a") as file:
         file.write('\n[playbooks]\nfolder = "own"\n')
     both = ("-i", "accounts=agents:alice,agents:bob")
     opened = desk.json("incident", "open", "shut", *both)
@@ -85,13 +85,13 @@ def test_an_undo_that_keeps_some_ends_as_partial(
 
 
 def test_after_a_directory_was_renamed_an_incident_says_which_there_are_and_what_to_do(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice, bob = scim_server.create("alice"), scim_server.create("bob")
     first = desk.json("lock", "agents:alice")["incident"]
     words = ("incident", "open", "lock", "--input", "accounts=agents:bob", "--no-wait")
     second = desk.json(*words)["incident"]
-    config_file = live_place / "standfast.toml"
+    config_file = live_installation / "standfast.toml"
     before = config_file.read_text()
     renamed = before.replace("[accounts.agents]", "[accounts.helpers]")
     config_file.write_text(renamed.replace("agents:break-glass", "helpers:break-glass"))
@@ -110,7 +110,7 @@ def test_after_a_directory_was_renamed_an_incident_says_which_there_are_and_what
 
 
 def test_whoever_opened_it_signed_in_needs_one_approval_less_to_undo(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     scim_server.create("alice")
     desk.sign_in_with(PASSPHRASES["dana"])
@@ -120,17 +120,19 @@ def test_whoever_opened_it_signed_in_needs_one_approval_less_to_undo(
     assert undone["exit_status"] == 5
 
 
-def test_an_account_that_no_directory_knows_is_not_locked(desk: Desk, live_place: Path) -> None:
+def test_an_account_that_no_directory_knows_is_not_locked(
+    desk: Desk, live_installation: Path
+) -> None:
     answer = desk.run("lock", "nobody")
     assert answer.status == 1
     assert "no directory knows this account" in answer.out
 
 
 def test_a_lock_of_more_than_one_person_may_says_why_it_waits_and_for_how_many(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice, bob = scim_server.create("alice"), scim_server.create("bob")
-    with (live_place / "standfast.toml").open("a") as file:
+    with (live_installation / "standfast.toml").open("a") as file:
         file.write("\n[limits]\naccounts_without_second_person = 1\n")
     answer = desk.run("lock", "alice", "bob")
     assert answer.status == ExitStatus.WAITS_FOR_PEOPLE
@@ -153,7 +155,7 @@ def test_a_lock_of_more_than_one_person_may_says_why_it_waits_and_for_how_many(
     ],
 )
 def test_accounts_that_can_only_be_a_slip_open_nothing(
-    desk: Desk, quiet_place: Path, words: tuple[str, ...], told: str
+    desk: Desk, quiet_installation: Path, words: tuple[str, ...], told: str
 ) -> None:
     answer = desk.run("lock", *words)
     assert answer.status == 2
@@ -163,7 +165,7 @@ def test_accounts_that_can_only_be_a_slip_open_nothing(
 
 @pytest.mark.parametrize("deed", ["plan", "open"])
 def test_an_input_that_names_a_directory_and_nobody_opens_nothing(
-    desk: Desk, quiet_place: Path, deed: str
+    desk: Desk, quiet_installation: Path, deed: str
 ) -> None:
     answer = desk.run("incident", deed, "lock", "--input", "accounts=alice,agents:")
     assert answer.status == ExitStatus.USAGE
@@ -171,7 +173,9 @@ def test_an_input_that_names_a_directory_and_nobody_opens_nothing(
     assert desk.json("incident", "list")["incidents"] == []
 
 
-def test_a_lock_where_there_is_no_directory_opens_nothing_live(desk: Desk, place: Path) -> None:
+def test_a_lock_where_there_is_no_directory_opens_nothing_live(
+    desk: Desk, installation: Path
+) -> None:
     answer = desk.run("lock", "nobody")
     assert answer.status == ExitStatus.USAGE
     assert "nothing was opened: add [accounts.NAME]" in answer.err
@@ -183,10 +187,10 @@ def test_a_lock_where_there_is_no_directory_opens_nothing_live(desk: Desk, place
 
 
 def test_a_directory_that_is_away_fails_and_a_retry_locks(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     alice = scim_server.create("alice")
-    config_file = live_place / "standfast.toml"
+    config_file = live_installation / "standfast.toml"
     right = config_file.read_text()
     config_file.write_text(right.replace(scim_server.url, "http://127.0.0.1:9/v2"))
     failed = desk.run("lock", "agents:alice")

@@ -30,19 +30,19 @@ vault = "{vault}"
 
 
 @pytest.fixture
-def owner_key(place: Path) -> tuple[str, str]:
-    return ("--owner-key", str(place / "offline/owner.json"))
+def owner_key(installation: Path) -> tuple[str, str]:
+    return ("--owner-key", str(installation / "offline/owner.json"))
 
 
 @pytest.fixture
-def saved(desk: Desk, place: Path) -> Path:
+def saved(desk: Desk, installation: Path) -> Path:
     """A folder with the vault and `offline`, all that is left of a place that backed up."""
     assert desk.run("backup", "run").status == 0
     saved = desk.folder / "saved"
     saved.mkdir()
     for name in ("vault", "offline"):
-        shutil.move(place / name, saved / name)
-    shutil.rmtree(place)
+        shutil.move(installation / name, saved / name)
+    shutil.rmtree(installation)
     return saved
 
 
@@ -84,10 +84,10 @@ def test_command_line_restores_from_vault_and_offline_folder(desk: Desk, saved: 
 
 
 def test_readable_identity_is_warned_of(
-    desk: Desk, place: Path, caplog: pytest.LogCaptureFixture
+    desk: Desk, installation: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     desk.run("backup", "run")
-    identity = place / "offline/identity.txt"
+    identity = installation / "offline/identity.txt"
     words = ("backup", "ls", "latest", "--identity", identity)
     assert (desk.run(*words).status, caplog.records) == (0, [])
     identity.chmod(0o644)
@@ -95,41 +95,41 @@ def test_readable_identity_is_warned_of(
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
-def test_backup_without_its_key_record_ends_damaged(desk: Desk, place: Path) -> None:
-    (record,) = (place / RECORDS).iterdir()
+def test_backup_without_its_key_record_ends_damaged(desk: Desk, installation: Path) -> None:
+    (record,) = (installation / RECORDS).iterdir()
     record.unlink()
     document = desk.json("backup", "run")
     assert document["exit_status"] == 6
     (made,) = document["backups"]
     assert (made["point"], made["is_key_missing"]) == ("host-1/0000000001", True)
     assert "fail" in dict(recovery(desk))
-    restored = desk.json("backup", "keys", "copy", place / "offline")["restored"]
+    restored = desk.json("backup", "keys", "copy", installation / "offline")["restored"]
     assert restored == ["k/main/0000000000/0000000000"]
     assert desk.json("backup", "run")["exit_status"] == 0
 
 
-def test_damaged_key_record_is_replaced_from_a_copy(desk: Desk, place: Path) -> None:
-    (record,) = (place / RECORDS).iterdir()
+def test_damaged_key_record_is_replaced_from_a_copy(desk: Desk, installation: Path) -> None:
+    (record,) = (installation / RECORDS).iterdir()
     record.chmod(0o600)
     record.write_bytes(record.read_bytes()[:-1])
     assert desk.json("backup", "run")["exit_status"] == 6
-    assert desk.json("backup", "keys", "copy", place / "offline")["restored"]
+    assert desk.json("backup", "keys", "copy", installation / "offline")["restored"]
     assert desk.json("backup", "run")["exit_status"] == 0
 
 
 def test_owner_deed_reaches_the_folder_of_its_key(
-    desk: Desk, place: Path, owner_key: tuple[str, str]
+    desk: Desk, installation: Path, owner_key: tuple[str, str]
 ) -> None:
     desk.json("backup", "owner", "add-domain", "hr", *owner_key)
     desk.json("backup", "owner", "new-generation", "main", *owner_key)
-    store, offline = describe(place / "keys/store/k"), describe(place / "offline/k")
+    store, offline = describe(installation / "keys/store/k"), describe(installation / "offline/k")
     records = [path for path in store if not path.startswith(b".") and b"000" in path]
     assert len([path for path in records if path.count(b"/") == 2]) == 3
     assert set(records) <= set(offline)
 
 
 def test_copy_that_lags_behind_is_named(
-    desk: Desk, place: Path, owner_key: tuple[str, str]
+    desk: Desk, installation: Path, owner_key: tuple[str, str]
 ) -> None:
     safe = stick(desk, "safe")
     away = safe.rename(desk.folder / "away")
@@ -143,19 +143,19 @@ def test_copy_that_lags_behind_is_named(
     assert not [found for verdict, found in recovery(desk) if verdict == "warn" and "safe" in found]
 
 
-def test_one_known_copy_is_a_warning(desk: Desk, place: Path) -> None:
+def test_one_known_copy_is_a_warning(desk: Desk, installation: Path) -> None:
     assert not [found for _, found in recovery(desk) if "only one copy" in found]
-    shutil.rmtree(place / "offline")
+    shutil.rmtree(installation / "offline")
     desk.json("backup", "keys", "forget", "offline")
     assert [verdict for verdict, found in recovery(desk) if "only one copy" in found] == ["warn"]
     stick(desk, "safe")
     assert not [found for _, found in recovery(desk) if "only one copy" in found]
 
 
-def test_three_things_are_named_for_a_restore(desk: Desk, place: Path) -> None:
+def test_three_things_are_named_for_a_restore(desk: Desk, installation: Path) -> None:
     copies = ["key store of host-1", "offline"]
     assert desk.json("status")["restore_takes"] == {
-        "vault": str(place / "vault"),
+        "vault": str(installation / "vault"),
         "key_records": copies,
         "identity": "a custodian's",
     }
@@ -164,17 +164,20 @@ def test_three_things_are_named_for_a_restore(desk: Desk, place: Path) -> None:
     assert [name for name in named if "copy" in name] == ["copy: offline"]
     assert [name[:2] for name in named if name[0].isdigit()] == ["1.", "2.", "3."]
     ((verdict, found),) = [one for one in recovery(desk) if "three things" in one[1]]
-    assert (verdict, all(name in found for name in (*copies, str(place / "vault")))) == ("ok", True)
+    assert (verdict, all(name in found for name in (*copies, str(installation / "vault")))) == (
+        "ok",
+        True,
+    )
 
 
 def test_erasure_names_copies_that_hold_the_keys(
-    desk: Desk, place: Path, owner_key: tuple[str, str]
+    desk: Desk, installation: Path, owner_key: tuple[str, str]
 ) -> None:
     desk.json("backup", "owner", "add-domain", "hr", *owner_key)
     away = stick(desk, "safe").rename(desk.folder / "away")
-    with (place / "standfast.toml").open("a") as config:
+    with (installation / "standfast.toml").open("a") as config:
         config.write('[backup.copies.paris]\nvault = "../paris"\nkeys = "../not-mounted"\n')
-    identity = ("--identity", place / "offline/identity.txt")
+    identity = ("--identity", installation / "offline/identity.txt")
     order = ("--ordered-by", "dana", "--reason", "over", "--to", "order")
     desk.json("backup", "owner", "order-erasure", "hr", *order, *owner_key)
     attestation = ("--yes", "--as", "lee", "--to", "attestation")
@@ -184,26 +187,28 @@ def test_erasure_names_copies_that_hold_the_keys(
     assert [one["copy"] for one in erased["copies_to_destroy"]] == ["safe", "paris"]
     certificate = (desk.folder / "erased.json.txt").read_text()
     assert all(name in certificate for name in ("safe", "paris"))
-    assert not [*(place / "offline/k").glob("hr/*/*")]
-    assert not [*(place / "keys/store/k").glob("hr/*/*")]
+    assert not [*(installation / "offline/k").glob("hr/*/*")]
+    assert not [*(installation / "keys/store/k").glob("hr/*/*")]
     assert [verdict for verdict, found in recovery(desk) if "hr/0" in found] == ["warn"]
     assert desk.json("backup", "keys", "copy", away)["removed"] == ["k/hr/0000000000/0000000000"]
     assert not [found for _, found in recovery(desk) if "hr/0" in found]
 
 
-def test_new_copy_needs_a_name(desk: Desk, place: Path) -> None:
+def test_new_copy_needs_a_name(desk: Desk, installation: Path) -> None:
     assert desk.run("backup", "keys", "copy", "stick").status == 2
     assert not (desk.folder / "stick").exists()
-    assert desk.run("backup", "keys", "copy", place / "keys/store", "--name", "x").status == 2
+    assert (
+        desk.run("backup", "keys", "copy", installation / "keys/store", "--name", "x").status == 2
+    )
 
 
-def test_copy_on_disk_cannot_be_forgotten(desk: Desk, place: Path) -> None:
+def test_copy_on_disk_cannot_be_forgotten(desk: Desk, installation: Path) -> None:
     assert desk.run("backup", "keys", "forget", "nothing").status == 2
     assert desk.run("backup", "keys", "forget", "key store of host-1").status == 2
 
 
 def test_copies_are_listed_with_what_they_lack(
-    desk: Desk, place: Path, owner_key: tuple[str, str]
+    desk: Desk, installation: Path, owner_key: tuple[str, str]
 ) -> None:
     stick(desk, "safe").rename(desk.folder / "away")
     desk.json("backup", "owner", "add-domain", "hr", *owner_key)
@@ -212,9 +217,9 @@ def test_copies_are_listed_with_what_they_lack(
 
 
 def test_leaving_of_a_custodian_names_copies_to_clean(
-    desk: Desk, place: Path, owner_key: tuple[str, str]
+    desk: Desk, installation: Path, owner_key: tuple[str, str]
 ) -> None:
-    lee, identity = new_person("Lee")[0], ("--identity", place / "offline/identity.txt")
+    lee, identity = new_person("Lee")[0], ("--identity", installation / "offline/identity.txt")
     words = ("add-custodian", "--recipient", lee.recipient, "--name", "Lee", *identity)
     desk.json("backup", "owner", *words, *owner_key)
     stick(desk, "safe").rename(desk.folder / "away")
@@ -224,20 +229,20 @@ def test_leaving_of_a_custodian_names_copies_to_clean(
     assert removed == ["k/main/0000000000/0000000001"]
 
 
-def test_second_site_is_a_copy(desk: Desk, place: Path) -> None:
-    with (place / "standfast.toml").open("a") as config:
+def test_second_site_is_a_copy(desk: Desk, installation: Path) -> None:
+    with (installation / "standfast.toml").open("a") as config:
         config.write('[backup.copies.paris]\nvault = "../paris"\nkeys = "../paris-keys"\n')
     desk.json("backup", "copy", "--to", "paris", "--keys")
     assert "paris" in [one["copy"] for one in desk.json("backup", "keys", "list")["copies"]]
 
 
-def test_second_host_is_a_copy(desk: Desk, place: Path) -> None:
+def test_second_host_is_a_copy(desk: Desk, installation: Path) -> None:
     second = desk.folder / "two/standfast.toml"
     second.parent.mkdir()
-    text = STAND_IN.format(vault=place / "vault")
+    text = STAND_IN.format(vault=installation / "vault")
     second.write_text(text + 'writer = "desk-2"\n')
-    taken = desk.json("-c", second, "backup", "keys", "copy", place / "offline")
+    taken = desk.json("-c", second, "backup", "keys", "copy", installation / "offline")
     assert taken["restored"] == ["k/main/0000000000/0000000000"]
-    desk.json("backup", "keys", "copy", place / "offline")
+    desk.json("backup", "keys", "copy", installation / "offline")
     listed = [one["copy"] for one in desk.json("backup", "keys", "list")["copies"]]
     assert "key store of desk-2" in listed

@@ -11,13 +11,13 @@ from tests.cli.desk import Desk
 
 
 @pytest.fixture
-def owner(place: Path) -> tuple[str, Path]:
-    return ("--owner-key", place / "offline/owner.json")
+def owner(installation: Path) -> tuple[str, Path]:
+    return ("--owner-key", installation / "offline/owner.json")
 
 
 @pytest.fixture
-def identity(place: Path) -> Path:
-    return place / "offline/identity.txt"
+def identity(installation: Path) -> Path:
+    return installation / "offline/identity.txt"
 
 
 def new_identity(folder: Path, name: str) -> tuple[str, Path]:
@@ -39,7 +39,9 @@ def restores(desk: Desk, point: str, identity: Path) -> bool:
     return True
 
 
-def test_show_tells_who_may_do_what_and_no_secret(desk: Desk, place: Path, identity: Path) -> None:
+def test_show_tells_who_may_do_what_and_no_secret(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
     desk.run("backup", "run")
     answer = desk.run("backup", "owner", "show")
     assert answer.status == 0
@@ -48,13 +50,13 @@ def test_show_tells_who_may_do_what_and_no_secret(desk: Desk, place: Path, ident
     document = desk.json("backup", "owner", "show")
     assert document["writers"][0]["newest"]["point"] == "host-1/0000000001"
     said = answer.out + json.dumps(document)
-    owner_key = json.loads((place / "offline/owner.json").read_text())["owner_key"]
+    owner_key = json.loads((installation / "offline/owner.json").read_text())["owner_key"]
     assert owner_key not in said
     assert "AGE-SECRET-KEY" not in said
 
 
 def test_a_second_host_is_added_and_its_backup_comes_back(
-    desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
+    desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     words = ("backup", "owner", "add-writer", "desk-2", "--domain", "main", "--host-dir", "two")
     document = desk.json(*words, *owner)
@@ -62,12 +64,12 @@ def test_a_second_host_is_added_and_its_backup_comes_back(
     assert len(document["next"]) == 5
     host_key = json.loads((desk.folder / "two/host.json").read_text())["signing_key"]
     assert host_key not in json.dumps(document)
-    text = (place / "standfast.toml").read_text()
-    config = place / "two.toml"
+    text = (installation / "standfast.toml").read_text()
+    config = installation / "two.toml"
     config.write_text(text.replace("[backup]", f'[backup]\nhost = "{desk.folder}/two"\n', 1))
     if "[backup]\n" not in text:
         config.write_text(f'{text}\n[backup]\nhost = "{desk.folder}/two"\n')
-    (place / "state").mkdir(exist_ok=True)
+    (installation / "state").mkdir(exist_ok=True)
     desk.use(config)
     assert "desk-2/0000000001" in desk.run("backup", "run").out
     assert restores(desk, "desk-2/1", identity)
@@ -77,12 +79,12 @@ def test_a_second_host_is_added_and_its_backup_comes_back(
 
 
 def test_a_new_epoch_names_what_is_no_longer_believed_and_refuses_the_old_host(
-    desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
+    desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     desk.run("backup", "run")
     desk.run("backup", "verify")
     witness = desk.folder / "witness.jsonl"
-    shutil.copy(place / "backup-witness.jsonl", witness)
+    shutil.copy(installation / "backup-witness.jsonl", witness)
     desk.run("backup", "run")
     words = ("backup", "owner", "new-epoch", "host-1", "--host-dir", "rebuilt", *owner)
     asked = desk.run(*words)
@@ -90,7 +92,7 @@ def test_a_new_epoch_names_what_is_no_longer_believed_and_refuses_the_old_host(
     assert "--trusted-through" in asked.err
     both = desk.run(*words, "--trusted-through", "1", "--witness", witness)
     assert both.status == 2
-    mistaken = desk.run(*words, "--witness", place / "standfast.toml")
+    mistaken = desk.run(*words, "--witness", installation / "standfast.toml")
     assert (mistaken.status, "standfast.toml is no witness" in mistaken.err) == (2, True)
     answer = desk.run(*words, "--witness", witness)
     assert answer.status == 0
@@ -108,8 +110,8 @@ def test_a_new_epoch_names_what_is_no_longer_believed_and_refuses_the_old_host(
     old, new = (line.split() for line in shown.splitlines() if line.startswith("host-1 "))
     assert old[3:] == ["through", "1", "1,", *new[5:]]
     assert (new[1], new[3], new[4]) == ("1", "yes", "1,")
-    shutil.rmtree(place / "keys/backup-host")
-    shutil.copytree(desk.folder / "rebuilt", place / "keys/backup-host")
+    shutil.rmtree(installation / "keys/backup-host")
+    shutil.copytree(desk.folder / "rebuilt", installation / "keys/backup-host")
     checked = [one for one in desk.json("check")["checks"] if one["part"] == "backup"]
     assert checked
     assert "fail" not in {one["verdict"] for one in checked}
@@ -132,11 +134,11 @@ def test_a_new_epoch_names_what_is_no_longer_believed_and_refuses_the_old_host(
 
 
 def test_nothing_goes_into_another_domain_than_is_set(
-    desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
+    desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     """Else it would outlive the erasure of the domain that people think it is in."""
     assert desk.run("backup", "owner", "add-domain", "hr", *owner).status == 0
-    config = place / "standfast.toml"
+    config = installation / "standfast.toml"
     config.write_text(config.read_text().replace('#domain = "main"', 'domain = "hr"', 1))
     refused = desk.run("backup", "run")
     assert refused.status == 2
@@ -152,7 +154,7 @@ def test_nothing_goes_into_another_domain_than_is_set(
     assert restores(desk, "desk-2/1", identity)
 
 
-def test_a_removed_host_is_refused(desk: Desk, place: Path, owner: tuple[str, Path]) -> None:
+def test_a_removed_host_is_refused(desk: Desk, installation: Path, owner: tuple[str, Path]) -> None:
     desk.run("backup", "run")
     words = ("backup", "owner", "remove-writer", "host-1", "--trusted-through", "1")
     assert desk.run(*words, *owner).status == 0
@@ -162,7 +164,7 @@ def test_a_removed_host_is_refused(desk: Desk, place: Path, owner: tuple[str, Pa
 
 
 def test_custodians_come_and_go(
-    desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
+    desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     desk.run("backup", "run")
     lee, lees = new_identity(desk.folder, "lee")
@@ -187,7 +189,7 @@ def test_custodians_come_and_go(
 
 
 def test_an_identity_and_an_owners_key_may_be_locked(
-    desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
+    desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     desk.sign_in_with("too short")  # who finds the file can guess at it for as long as they like
     refused = desk.run("backup", "owner", "lock-key", *owner, "--to", "owner.age")
@@ -217,7 +219,7 @@ def test_an_identity_and_an_owners_key_may_be_locked(
 
 
 def test_domains_generations_and_keepers(
-    desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
+    desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     assert desk.json("backup", "owner", "add-domain", "hr", *owner)["generation"] == 0
     assert desk.json("backup", "owner", "new-generation", "main", *owner)["generation"] == 1
@@ -241,7 +243,7 @@ def test_domains_generations_and_keepers(
 
 
 def test_another_repositorys_owner_and_an_unnamed_custodian_are_no_damage_and_nobody(
-    desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
+    desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     desk.run("init", "another", "--source", "source", "--yes")
     theirs = ("--owner-key", desk.folder / "another/offline/owner.json")
@@ -255,12 +257,12 @@ def test_another_repositorys_owner_and_an_unnamed_custodian_are_no_damage_and_no
     assert (nobody.status, "say which custodian" in nobody.err) == (2, True)
     both = desk.run("backup", "owner", "set-keeper", *owner)
     assert (both.status, "--keeper-file FILE" in both.err) == (2, True)
-    folder = desk.run("backup", "list", "--identity", place)
+    folder = desk.run("backup", "list", "--identity", installation)
     assert (folder.status, "is a folder: name the file" in folder.err) == (2, True)
 
 
 def test_a_domain_is_erased_by_two_persons(
-    desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
+    desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     desk.run("backup", "run")
     lee, lees = new_identity(desk.folder, "lee")
@@ -304,7 +306,7 @@ def test_a_domain_is_erased_by_two_persons(
 
 
 def test_a_custodian_answers_a_challenge(
-    desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
+    desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     made = desk.json("backup", "custodian", "challenge", "new", "--to", "challenge.json")
     assert len(made["custodians"]) == 1
@@ -315,7 +317,7 @@ def test_a_custodian_answers_a_challenge(
     stranger = new_identity(desk.folder, "kim")[1]
     assert desk.run(*answer, stranger, "--to", "other.json").status == 2
     assert not (desk.folder / "other.json").exists()
-    desk.use(place / "standfast.toml")
+    desk.use(installation / "standfast.toml")
     accepted = desk.run("backup", "custodian", "challenge", "accept", "answer.json")
     assert accepted.status == 0
     assert "answered rightly and opens main/0" in accepted.out
@@ -331,10 +333,10 @@ def test_a_custodian_answers_a_challenge(
 
 
 def test_the_card_is_a_page_and_the_copy_comes_back(
-    desk: Desk, place: Path, identity: Path
+    desk: Desk, installation: Path, identity: Path
 ) -> None:
     desk.run("backup", "run")
-    with (place / "standfast.toml").open("a") as file:
+    with (installation / "standfast.toml").open("a") as file:
         file.write(
             f'\n[backup.copies.paris]\nvault = "{desk.folder}/paris"\n'
             f'keys = "{desk.folder}/paris-keys"\n'
@@ -345,7 +347,7 @@ def test_the_card_is_a_page_and_the_copy_comes_back(
     assert "Example Contact Centres" in page
     assert "paris" in page
     assert desk.run("backup", "card", "--html", "card.html").status == 0
-    mistyped = desk.run("backup", "card", "--html", place / "standfast.toml")
+    mistyped = desk.run("backup", "card", "--html", installation / "standfast.toml")
     assert (mistyped.status, "is another kind of file" in mistyped.err) == (2, True)
     assert "RECOVERY CARD" in desk.run("backup", "card").out
     copied = desk.run("backup", "copy", "--to", "paris", "--keys")
@@ -353,16 +355,16 @@ def test_the_card_is_a_page_and_the_copy_comes_back(
     assert "has everything that the vault has" in copied.out
     again = desk.json("backup", "copy", "--to", "paris")
     assert all(one["copied"] == 0 for one in again["counts"].values())
-    shutil.rmtree(place / "vault")
-    shutil.rmtree(place / "keys/store")
-    shutil.copytree(desk.folder / "paris", place / "vault")
-    shutil.copytree(desk.folder / "paris-keys", place / "keys/store")
+    shutil.rmtree(installation / "vault")
+    shutil.rmtree(installation / "keys/store")
+    shutil.copytree(desk.folder / "paris", installation / "vault")
+    shutil.copytree(desk.folder / "paris-keys", installation / "keys/store")
     assert restores(desk, "latest", identity)
     assert desk.run("backup", "verify", "--read", "--identity", identity).status == 0
     missing = desk.run("backup", "copy", "--to", "rome")
     assert missing.status == 2
     assert "there are: paris" in missing.err
-    with (place / "standfast.toml").open("a") as file:
+    with (installation / "standfast.toml").open("a") as file:
         file.write('[backup.copies.itself]\nvault = "../place/vault"\n')
     itself = desk.run("backup", "copy", "--to", "itself")
     assert (itself.status, "the very place that it should be a copy of" in itself.err) == (2, True)
@@ -370,10 +372,12 @@ def test_the_card_is_a_page_and_the_copy_comes_back(
 
 @pytest.mark.parametrize("words", [(), ("--html", "card.html")], ids=["shown", "written"])
 def test_a_card_that_may_be_an_old_one_says_so(
-    desk: Desk, place: Path, words: tuple[str, ...]
+    desk: Desk, installation: Path, words: tuple[str, ...]
 ) -> None:
-    desk.run("backup", "owner", "add-domain", "hr", "--owner-key", place / "offline/owner.json")
-    newest = place / "vault/pub/root/0000000001"
+    desk.run(
+        "backup", "owner", "add-domain", "hr", "--owner-key", installation / "offline/owner.json"
+    )
+    newest = installation / "vault/pub/root/0000000001"
     newest.chmod(0o640)
     newest.write_bytes(b"")
     made = desk.run("backup", "card", *words)
@@ -384,12 +388,14 @@ def test_a_card_that_may_be_an_old_one_says_so(
     assert desk.json("backup", "card", *words)["exit_status"] == 6
 
 
-def test_what_is_damaged_is_not_copied_and_named(desk: Desk, place: Path) -> None:
+def test_what_is_damaged_is_not_copied_and_named(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run")
-    with (place / "standfast.toml").open("a") as file:
+    with (installation / "standfast.toml").open("a") as file:
         file.write(f'\n[backup.copies.paris]\nvault = "{desk.folder}/paris"\n')
     pack = next(
-        path for path in (place / "vault/w").rglob("*") if "/p/" in str(path) and path.is_file()
+        path
+        for path in (installation / "vault/w").rglob("*")
+        if "/p/" in str(path) and path.is_file()
     )
     data = bytearray(pack.read_bytes())
     data[-1] ^= 1
@@ -450,13 +456,13 @@ def test_what_is_damaged_is_not_copied_and_named(desk: Desk, place: Path) -> Non
         "copy --to nowhere",
     ],
 )
-def test_bad_input_is_named_and_changes_nothing(desk: Desk, place: Path, words: str) -> None:
+def test_bad_input_is_named_and_changes_nothing(desk: Desk, installation: Path, words: str) -> None:
     def state() -> dict[str, bytes]:
         kept = ("vault", "keys", "offline")
         return {
             str(path): path.read_bytes()
             for one in kept
-            for path in sorted((place / one).rglob("*"))
+            for path in sorted((installation / one).rglob("*"))
             if path.is_file()
         }
 
@@ -471,12 +477,12 @@ def test_bad_input_is_named_and_changes_nothing(desk: Desk, place: Path, words: 
     assert not {"two", "c", "o"} & {path.name for path in desk.folder.iterdir()}
 
 
-def test_status_and_check_name_a_custodian_without_a_sign(desk: Desk, place: Path) -> None:
+def test_status_and_check_name_a_custodian_without_a_sign(desk: Desk, installation: Path) -> None:
     assert "custodians" not in desk.run("check").out
     desk.run("backup", "custodian", "challenge", "new", "--to", "challenge.json")
     assert "has not answered the challenge yet" in desk.run("check").out
     assert desk.json("status")["custodians_overdue"] == []
-    file = place / "state/custodians.jsonl"
+    file = installation / "state/custodians.jsonl"
     year = file.read_text().partition('"at":"')[2][:4]
     file.write_text(file.read_text().replace(f'"at":"{year}', f'"at":"{int(year) - 1}'))
     (overdue,) = desk.json("status")["custodians_overdue"]
@@ -486,7 +492,7 @@ def test_status_and_check_name_a_custodian_without_a_sign(desk: Desk, place: Pat
 
 
 def test_check_holds_the_answers_against_who_opens_the_backups_now(
-    desk: Desk, place: Path, owner: tuple[str, Path], identity: Path
+    desk: Desk, installation: Path, owner: tuple[str, Path], identity: Path
 ) -> None:
     deed = ("--identity", identity, *owner)
     challenge = ("backup", "custodian", "challenge")

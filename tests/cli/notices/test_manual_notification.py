@@ -10,7 +10,7 @@ from standfast.errors import ExitStatus
 from tests.adapters.senders.smtp.test_delivery_reports import report
 from tests.cli.desk import Desk
 from tests.servers.smtp import SmtpServer
-from tests.usecases.places import PASSPHRASES
+from tests.usecases.installations import PASSPHRASES
 
 TELL = """
 playbook: tell
@@ -43,11 +43,11 @@ OWN_STAFF = '[notices]\nstaff_audience = "customers"'
 
 
 @pytest.fixture
-def case(desk: Desk, live_place: Path) -> str:
+def case(desk: Desk, live_installation: Path) -> str:
     """An incident for five customers: one gets a letter, and two are held."""
-    (live_place / "playbooks").mkdir()
-    (live_place / "playbooks/tell.yaml").write_text(TELL)
-    with closing(sqlite3.connect(live_place / "crm.db")) as crm, crm:
+    (live_installation / "playbooks").mkdir()
+    (live_installation / "playbooks/tell.yaml").write_text(TELL)
+    with closing(sqlite3.connect(live_installation / "crm.db")) as crm, crm:
         crm.execute("ALTER TABLE customers ADD COLUMN street")
         crm.execute("ALTER TABLE customers ADD COLUMN died")
         crm.execute("UPDATE customers SET email = '', street = '1 Road' WHERE id = 1")
@@ -57,7 +57,7 @@ def case(desk: Desk, live_place: Path) -> str:
             " (5, 'E', 'e@example.net')"
         )
     crm.close()
-    config_file = live_place / "standfast.toml"
+    config_file = live_installation / "standfast.toml"
     text = config_file.read_text().replace(
         "AS address, name FROM",
         "AS address, name, street AS postal_1, 'Leeds' AS postal_2, died AS died_on FROM",
@@ -67,16 +67,18 @@ def case(desk: Desk, live_place: Path) -> str:
 
 
 def test_a_letter_is_noted_as_posted_and_as_having_come_back(
-    desk: Desk, case: str, live_place: Path
+    desk: Desk, case: str, live_installation: Path
 ) -> None:
     told = desk.json("notice", "accounting")["notices"][0]["counts"]
     assert told == {"handed over": 2, "printed": 1, "held": 2}
-    (page,) = (live_place / "letters").glob("*.html")
+    (page,) = (live_installation / "letters").glob("*.html")
     mark = page.read_text().partition('<p class="mark">')[2][:8]
     status = desk.run("incident", "status").out
     assert f"print and post them, then `standfast notice posted {case} people`" in status
     assert f"`standfast notice held {case}` names each" in status
-    assert f"1 letter to be posted, in {live_place / 'letters'}: print and post them" in status
+    assert (
+        f"1 letter to be posted, in {live_installation / 'letters'}: print and post them" in status
+    )
     assert desk.run("notice", "posted", "people", "--at", "tomorrow").status == ExitStatus.USAGE
     assert desk.run("notice", "posted", "people", "--came-back").status == ExitStatus.USAGE
     assert desk.run("notice", "posted", "staff").status == ExitStatus.USAGE
@@ -159,9 +161,9 @@ def test_what_is_told_to_type_names_its_incident_while_another_one_is_open(
 
 
 def test_who_is_to_approve_a_correction_is_asked_at_once_and_not_only_by_the_next_command(
-    desk: Desk, case: str, live_place: Path, smtp_server: SmtpServer
+    desk: Desk, case: str, live_installation: Path, smtp_server: SmtpServer
 ) -> None:
-    (live_place / "playbooks/tell-approved.yaml").write_text(ASKS)
+    (live_installation / "playbooks/tell-approved.yaml").write_text(ASKS)
     desk.sign_in_with(PASSPHRASES["dana"])
     opened = desk.json("incident", "open", "tell-approved", "--as", "dana")
     incident = opened["incident"]
@@ -206,10 +208,10 @@ def test_who_approves_a_correction_reads_its_own_words_and_no_examples(
 
 
 def test_whom_a_notice_cannot_reach_is_named_once_although_it_was_refused_and_asked_again(
-    desk: Desk, case: str, live_place: Path
+    desk: Desk, case: str, live_installation: Path
 ) -> None:
-    (live_place / "playbooks/tell-approved.yaml").write_text(ASKS)
-    with closing(sqlite3.connect(live_place / "crm.db")) as crm, crm:
+    (live_installation / "playbooks/tell-approved.yaml").write_text(ASKS)
+    with closing(sqlite3.connect(live_installation / "crm.db")) as crm, crm:
         crm.execute("UPDATE customers SET email = 'no address' WHERE id = 4")
     crm.close()
     incident = desk.json("incident", "open", "tell-approved")["incident"]

@@ -12,14 +12,14 @@ WORDS = ("notice", "preview", "customers-data-theft", "--audience", "customers")
 
 
 @pytest.fixture
-def customers(place: Path) -> Path:
+def customers(installation: Path) -> Path:
     """Three customers, of whom one has no name and one a hostile one; give the place."""
-    furnish(place)
-    with closing(sqlite3.connect(place / "crm.db")) as crm, crm:
+    furnish(installation)
+    with closing(sqlite3.connect(installation / "crm.db")) as crm, crm:
         crm.execute("UPDATE customers SET name = '' WHERE id = 2")
         crm.execute("UPDATE customers SET name = ? WHERE id = 3", ("Mallory </iframe><script>",))
     crm.close()
-    return place
+    return installation
 
 
 def looks(desk: Desk) -> list[dict[str, object]]:

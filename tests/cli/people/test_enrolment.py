@@ -8,11 +8,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from backup.ownership.owner_session import Owner
 from standfast.ledger.approvals.passkeys import words
 from standfast.usecases.approvals.step_decisions import signing_key
-from standfast.usecases.setup.installation_opening import open_place
-from standfast.webauthn import read_new
+from standfast.usecases.setup.installation_opening import open_installation
+from standfast.webauthn import read_registration
 from tests.cli.desk import Answer, Desk
 from tests.passkey_device import Device
-from tests.usecases.places import PASSPHRASES
+from tests.usecases.installations import PASSPHRASES
 
 LONG = "a long walk by the sea"
 
@@ -23,7 +23,9 @@ def add(desk: Desk, name: str, *more: str) -> Answer:
     )
 
 
-def test_a_person_is_enrolled_and_may_approve_on_the_first_day(desk: Desk, place: Path) -> None:
+def test_a_person_is_enrolled_and_may_approve_on_the_first_day(
+    desk: Desk, installation: Path
+) -> None:
     desk.sign_in_with(LONG)
     answer = add(desk, "erin", "--role", "duty-manager", "--role", "legal")
     assert answer.status == 0
@@ -35,7 +37,7 @@ def test_a_person_is_enrolled_and_may_approve_on_the_first_day(desk: Desk, place
 
 
 def test_what_messages_tell_to_type_asks_for_the_rest_on_a_terminal(
-    desk: Desk, place: Path
+    desk: Desk, installation: Path
 ) -> None:
     desk.sign_in_with(LONG)
     words = ("people", "add", "erin", "--role", "duty-manager")
@@ -50,7 +52,7 @@ def test_what_messages_tell_to_type_asks_for_the_rest_on_a_terminal(
 
 
 def test_whoever_may_not_approve_yet_is_listed_with_the_time_from_which_they_may(
-    desk: Desk, quiet_place: Path, tmp_path: Path
+    desk: Desk, quiet_installation: Path, tmp_path: Path
 ) -> None:
     desk.run("incident", "open", "lock", "--input", "accounts=agents:nobody")
     desk.sign_in_with(LONG)
@@ -63,7 +65,7 @@ def test_whoever_may_not_approve_yet_is_listed_with_the_time_from_which_they_may
 
 
 def test_contacts_are_shown_only_when_asked_for_and_the_look_is_noted(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     assert "@" not in desk.run("people", "list").out
     assert "mail" not in str(desk.json("people", "list"))
@@ -72,7 +74,9 @@ def test_contacts_are_shown_only_when_asked_for_and_the_look_is_noted(
     assert [look["detail"] for look in looks] == [{"count": 3}]
 
 
-def test_whoever_is_named_by_as_enrols(desk: Desk, quiet_place: Path, tmp_path: Path) -> None:
+def test_whoever_is_named_by_as_enrols(
+    desk: Desk, quiet_installation: Path, tmp_path: Path
+) -> None:
     danas, erins = tmp_path / "dana", tmp_path / "erin"
     for file, text in ((danas, PASSPHRASES["dana"]), (erins, LONG)):
         file.write_text(text + "\n")
@@ -86,7 +90,7 @@ def test_whoever_is_named_by_as_enrols(desk: Desk, quiet_place: Path, tmp_path: 
 
 
 def test_once_a_place_is_set_up_one_of_its_people_signs_for_whoever_comes(
-    desk: Desk, quiet_place: Path, tmp_path: Path
+    desk: Desk, quiet_installation: Path, tmp_path: Path
 ) -> None:
     """Whoever finds a terminal could else enrol who approves what they ask for."""
     desk.run("incident", "open", "lock", "--input", "accounts=agents:nobody")
@@ -117,7 +121,7 @@ def test_once_a_place_is_set_up_one_of_its_people_signs_for_whoever_comes(
     ],
 )
 def test_who_does_not_fit_is_not_enrolled(
-    name: str, more: tuple[str, ...], why: str, desk: Desk, quiet_place: Path
+    name: str, more: tuple[str, ...], why: str, desk: Desk, quiet_installation: Path
 ) -> None:
     desk.sign_in_with(LONG)
     answer = add(desk, name, *more)
@@ -127,20 +131,22 @@ def test_who_does_not_fit_is_not_enrolled(
     assert len(desk.json("people", "list")["people"]) == 3
 
 
-def test_a_short_passphrase_is_refused(desk: Desk, place: Path) -> None:
+def test_a_short_passphrase_is_refused(desk: Desk, installation: Path) -> None:
     desk.sign_in_with("short")
     answer = add(desk, "erin")
     assert (answer.status, "at least 12 characters" in answer.err) == (2, True)
 
 
-def test_without_a_terminal_a_passphrase_must_come_from_somewhere(desk: Desk, place: Path) -> None:
+def test_without_a_terminal_a_passphrase_must_come_from_somewhere(
+    desk: Desk, installation: Path
+) -> None:
     desk.monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
     answer = add(desk, "erin")
     assert answer.status == 2
     assert "--passphrase-file FILE, set STANDFAST_PASSPHRASE" in answer.err
 
 
-def test_a_new_passphrase_is_typed_twice(desk: Desk, place: Path) -> None:
+def test_a_new_passphrase_is_typed_twice(desk: Desk, installation: Path) -> None:
     typed = iter([LONG, "another one entirely", LONG, LONG])
     desk.monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     desk.monkeypatch.setattr("getpass.getpass", lambda _: next(typed))
@@ -148,7 +154,7 @@ def test_a_new_passphrase_is_typed_twice(desk: Desk, place: Path) -> None:
     assert add(desk, "erin").status == 0
 
 
-def test_a_passphrase_that_every_user_may_read_is_refused(desk: Desk, place: Path) -> None:
+def test_a_passphrase_that_every_user_may_read_is_refused(desk: Desk, installation: Path) -> None:
     file = desk.folder / "passphrase"
     file.write_text(LONG)
     file.chmod(0o644)
@@ -159,7 +165,7 @@ def test_a_passphrase_that_every_user_may_read_is_refused(desk: Desk, place: Pat
     assert (missing.status, "cannot be read" in missing.err) == (2, True)
 
 
-def test_who_was_removed_can_no_longer_approve(desk: Desk, quiet_place: Path) -> None:
+def test_who_was_removed_can_no_longer_approve(desk: Desk, quiet_installation: Path) -> None:
     assert desk.run("people", "remove", "lee").status == 2, "nobody signs for it"
     desk.sign_in_with(PASSPHRASES["dana"])
     removed = desk.json("people", "remove", "lee", "--as", "dana")
@@ -169,11 +175,11 @@ def test_who_was_removed_can_no_longer_approve(desk: Desk, quiet_place: Path) ->
     assert desk.run("people", "remove", "lee", "--as", "dana").status == 2
 
 
-def test_last_approver_is_removed_by_the_owner(desk: Desk, quiet_place: Path) -> None:
+def test_last_approver_is_removed_by_the_owner(desk: Desk, quiet_installation: Path) -> None:
     desk.sign_in_with(PASSPHRASES["dana"])
     assert desk.run("people", "remove", "lee", "--as", "dana").status == 0
     assert desk.run("people", "remove", "kim", "--as", "dana").status == 4
-    owner = ("--owner-key", quiet_place / "offline/owner.json")
+    owner = ("--owner-key", quiet_installation / "offline/owner.json")
     assert desk.run("people", "remove", "kim", "--as", "dana", *owner).status == 2, "one signature"
     removed = desk.json("people", "remove", "kim", *owner)
     assert removed["removed_by"].startswith("owner:")
@@ -182,16 +188,16 @@ def test_last_approver_is_removed_by_the_owner(desk: Desk, quiet_place: Path) ->
     assert desk.run("people", "remove", "dana", "--owner-key", foreign).status == 4
 
 
-def test_owner_enrols_once_a_place_is_set_up(desk: Desk, quiet_place: Path) -> None:
+def test_owner_enrols_once_a_place_is_set_up(desk: Desk, quiet_installation: Path) -> None:
     desk.run("incident", "open", "lock", "--input", "accounts=agents:nobody")
     desk.sign_in_with(LONG)
-    owner = ("--owner-key", str(quiet_place / "offline/owner.json"))
+    owner = ("--owner-key", str(quiet_installation / "offline/owner.json"))
     enrolled = add(desk, "erin", "--role", "duty-manager", *owner, "--json").document
     assert enrolled["may_approve_at_once"]
     assert enrolled["enrolled_by"].startswith("owner:")
 
 
-def test_forgotten_role_is_granted_later(desk: Desk, quiet_place: Path) -> None:
+def test_forgotten_role_is_granted_later(desk: Desk, quiet_installation: Path) -> None:
     desk.sign_in_with(LONG)
     assert "people grant erin --role" in add(desk, "erin").out
     grant = ("people", "grant", "erin", "--role", "duty-manager")
@@ -206,14 +212,16 @@ def test_forgotten_role_is_granted_later(desk: Desk, quiet_place: Path) -> None:
 
 
 def test_passkeys_are_listed_and_that_of_a_lost_phone_is_removed(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     device, challenge = Device(), bytes(32)
-    with open_place(quiet_place / "standfast.toml", env={}, actor="os:test") as place:
-        new = read_new(device.make(challenge), challenge=challenge, origin=device.origin)
-        now, key = place.clock(), signing_key(place, "lee", PASSPHRASES["lee"])
+    with open_installation(
+        quiet_installation / "standfast.toml", env={}, actor="os:test"
+    ) as installation:
+        new = read_registration(device.make(challenge), challenge=challenge, origin=device.origin)
+        now, key = installation.clock(), signing_key(installation, "lee", PASSPHRASES["lee"])
         signed = key.sign(words("lee", new, device.origin, now)).hex()
-        id_ = place.ledger.passkeys.add(
+        id_ = installation.ledger.passkeys.add(
             "lee", new, origin=device.origin, signature=signed, now=now
         ).id
     listed = {one["person"]: one["passkeys"] for one in desk.json("people", "list")["people"]}

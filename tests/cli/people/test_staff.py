@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from standfast.adapters.accounts import SecondFactors, WithoutFactor
-from standfast.adapters.accounts.scim.connector import ScimDirectory
+from standfast.adapters.accounts.scim.connector import ScimConnector
 from standfast.usecases.people.staff_lists import read_csv, read_scim
-from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.cli.desk import Desk, furnish
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
-from tests.usecases.places import enrol_people
+from tests.usecases.installations import enrol_people
 
 HEADER = "key,name,mail,phone,accounts,roles,left\n"
 LINES = {
@@ -31,30 +31,30 @@ def listed(folder: Path, *names: str, more: str = "") -> Path:
 
 @pytest.fixture
 def staffed(
-    place: Path, desk: Desk, scim_server: ScimServer, smtp_server: SmtpServer
+    installation: Path, desk: Desk, scim_server: ScimServer, smtp_server: SmtpServer
 ) -> ScimServer:
     """A place whose directory has ada, ben (twice, one of them disabled) and somebody else."""
-    config_file = furnish(place, scim_url=scim_server.url, smtp_port=smtp_server.port)
+    config_file = furnish(installation, scim_url=scim_server.url, smtp_port=smtp_server.port)
     desk.monkeypatch.setenv("SCIM_TOKEN", scim_server.token)
     for name in ("ada", "ben", "other"):
         scim_server.create(name)
     scim_server.create("ben.admin", is_active=False)
-    with open_place(config_file, env={}, actor="os:test") as opened:
+    with open_installation(config_file, env={}, actor="os:test") as opened:
         enrol_people(opened)
     return scim_server
 
 
 def test_where_no_list_was_imported_nobody_is_said_to_have_left(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     answer = desk.run("people", "leavers")
     assert (answer.status, "No list says who works here" in answer.out) == (0, True)
 
 
 def test_a_dry_run_shows_what_changes_by_count_and_masked_names_and_changes_nothing(
-    desk: Desk, staffed: ScimServer, place: Path
+    desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
-    file = listed(place)
+    file = listed(installation)
     answer = desk.run("people", "import", file, "--dry-run")
     assert answer.status == 0, answer
     assert "3 would be added: A*** Q***, B*** S***, C*** V***" in answer.out
@@ -66,9 +66,9 @@ def test_a_dry_run_shows_what_changes_by_count_and_masked_names_and_changes_noth
 
 
 def test_a_leaver_who_still_gets_in_is_planned_once_and_shown_until_the_lock(
-    desk: Desk, staffed: ScimServer, place: Path
+    desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
-    file = listed(place)
+    file = listed(installation)
     taken = desk.json("people", "import", file)
     assert taken["added"]["count"] == 3
     (incident,) = taken["planned"]
@@ -99,10 +99,12 @@ def test_a_leaver_who_still_gets_in_is_planned_once_and_shown_until_the_lock(
 
 
 def test_an_account_that_nobody_wrote_down_is_found_by_its_name_and_not_planned(
-    desk: Desk, staffed: ScimServer, place: Path
+    desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
     staffed.create("dora@example.com")
-    file = listed(place, "ada", more="9,Dora Low,dora@example.com,,agents:gone,,2026-01-01\n")
+    file = listed(
+        installation, "ada", more="9,Dora Low,dora@example.com,,agents:gone,,2026-01-01\n"
+    )
     assert desk.json("people", "import", file)["planned"] == {}
     (dora,) = desk.json("people", "leavers")["leavers"]
     assert (dora["still_in"], dora["not_listed"]) == (["agents:d***"], 1)
@@ -110,23 +112,25 @@ def test_an_account_that_nobody_wrote_down_is_found_by_its_name_and_not_planned(
 
 
 def test_who_is_gone_from_the_list_has_left_and_half_a_list_is_not_believed(
-    desk: Desk, staffed: ScimServer, place: Path
+    desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
     many = "".join(f"m{n},Member {n},,,,,\n" for n in range(20))
-    desk.run("people", "import", listed(place, more=many))
-    answer = desk.run("people", "import", listed(place, "ada"))
+    desk.run("people", "import", listed(installation, more=many))
+    answer = desk.run("people", "import", listed(installation, "ada"))
     assert answer.status == 4
     assert "22 of 23 people would be gone" in answer.err
-    assert desk.run("people", "import", listed(place, "ada"), "--dry-run").status == 0
-    assert desk.json("people", "import", listed(place, "ada"), "--yes")["gone"]["count"] == 22
+    assert desk.run("people", "import", listed(installation, "ada"), "--dry-run").status == 0
+    assert (
+        desk.json("people", "import", listed(installation, "ada"), "--yes")["gone"]["count"] == 22
+    )
     assert len(desk.json("people", "leavers")["leavers"]) == 22
 
 
 def test_an_empty_list_is_not_believed_however_few_there_were(
-    desk: Desk, staffed: ScimServer, place: Path
+    desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
-    assert desk.run("people", "import", listed(place)).status == 0
-    empty = place / "empty.csv"
+    assert desk.run("people", "import", listed(installation)).status == 0
+    empty = installation / "empty.csv"
     empty.write_text(HEADER)
     answer = desk.run("people", "import", empty)
     assert (answer.status, "3 of 3 people would be gone" in answer.err) == (4, True), answer
@@ -134,16 +138,16 @@ def test_an_empty_list_is_not_believed_however_few_there_were(
 
 
 def test_a_directory_that_is_away_is_unclear_and_never_taken_for_no_access(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     desk.monkeypatch.setenv("SCIM_TOKEN", "x")
-    desk.run("people", "import", listed(quiet_place, "ben"))
+    desk.run("people", "import", listed(quiet_installation, "ben"))
     found = desk.json("people", "leavers")
     assert (found["exit_status"], found["still_in"], found["unclear"]) == (3, 0, 1)
 
 
 def test_a_directory_that_is_away_gives_no_list_and_says_where_to_look(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     desk.monkeypatch.setenv("SCIM_TOKEN", "x")
     answer = desk.run("people", "import", "--scim", "agents")
@@ -165,7 +169,7 @@ def test_people_come_from_a_scim_directory_and_who_is_inactive_there_has_left(
 
 
 def test_what_a_file_and_a_scim_directory_say_of_a_person_is_taken_over(
-    desk: Desk, staffed: ScimServer, place: Path
+    desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
     staffed.create(
         "Guy",
@@ -174,8 +178,8 @@ def test_what_a_file_and_a_scim_directory_say_of_a_person_is_taken_over(
         phoneNumbers=[{"value": "020 7946 0002"}],
         roles=[{"value": "Team Lead"}, {"value": "legal"}, {"value": "R&D (EU)"}],
     )
-    with open_place(place / "standfast.toml", env={}) as opened:
-        (ben,) = read_csv(listed(place, "ben"), opened.config, {})
+    with open_installation(installation / "standfast.toml", env={}) as opened:
+        (ben,) = read_csv(listed(installation, "ben"), opened.config, {})
         listing = read_scim("agents", opened.config, lambda reference: staffed.token)
     (guy,) = [one.member for one in listing if one.member.full_name == "Guy Low"]
     assert (ben.member.roles, ben.member.accounts) == (
@@ -188,7 +192,7 @@ def test_what_a_file_and_a_scim_directory_say_of_a_person_is_taken_over(
 
 
 def test_every_line_that_does_not_fit_is_named_and_nothing_is_taken(
-    desk: Desk, staffed: ScimServer, place: Path
+    desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
     bad = (
         "1,Twice Told,,,,,\n"
@@ -200,7 +204,7 @@ def test_every_line_that_does_not_fit_is_named_and_nothing_is_taken(
         "9,Too,Few\n"
         "10,Ida Low,,,,,0226-12-31\n"
     )
-    answer = desk.run("people", "import", listed(place, more=bad))
+    answer = desk.run("people", "import", listed(installation, more=bad))
     assert answer.status == 2
     for line, why in (
         (5, "key: stands on line 2 already"),
@@ -215,13 +219,13 @@ def test_every_line_that_does_not_fit_is_named_and_nothing_is_taken(
         assert f"staff-list.csv:{line}: {why}" in answer.err, answer.err
     for personal in ("Eve", "Twice", "fay"):
         assert personal not in answer.err
-    assert desk.json("people", "import", listed(place, "ada"), "--dry-run")["unchanged"] == 0
+    assert desk.json("people", "import", listed(installation, "ada"), "--dry-run")["unchanged"] == 0
 
 
 def test_the_files_own_names_of_columns_are_told(
-    desk: Desk, staffed: ScimServer, place: Path
+    desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
-    file = place / "export.csv"
+    file = installation / "export.csv"
     with file.open("w", newline="", encoding="utf-8-sig") as stream:
         rows = csv.writer(stream, delimiter=";")
         rows.writerow(["Nr", "Name", "Konto"])
@@ -246,9 +250,9 @@ def test_the_files_own_names_of_columns_are_told(
     ],
 )
 def test_a_list_is_read_as_a_spreadsheet_wrote_it(
-    desk: Desk, staffed: ScimServer, place: Path, encoding: str, first: str, mark: str
+    desk: Desk, staffed: ScimServer, installation: Path, encoding: str, first: str, mark: str
 ) -> None:
-    file = place / "export.csv"
+    file = installation / "export.csv"
     with file.open("w", newline="", encoding=encoding) as stream:
         stream.write(first)
         rows = csv.writer(stream, delimiter=mark)
@@ -268,16 +272,16 @@ def test_a_list_is_read_as_a_spreadsheet_wrote_it(
         .replace(f"3{mark}", f"3{mark}Cat")
         .encode(encoding)
     )
-    with open_place(place / "standfast.toml", env={}) as opened:
+    with open_installation(installation / "standfast.toml", env={}) as opened:
         ada, ben, _ = (one.member for one in read_csv(file, opened.config, {}))
     assert (ada.full_name, ben.full_name) == ("Zoë Quill", "Böse; Ben, Stone")
     assert (ben.accounts, ben.roles) == (("agents:ben", "agents:ben.admin"), ("a", "b"))
 
 
 def test_a_list_that_is_no_text_is_refused_with_what_to_save_it_as(
-    desk: Desk, staffed: ScimServer, place: Path
+    desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
-    file = place / "export.csv"
+    file = installation / "export.csv"
     for content in (HEADER.encode() + b"1,Zo\xeb,,,,,\n", b"\xff\xfek\0e\0y"):
         file.write_bytes(content)
         answer = desk.run("people", "import", file)
@@ -303,15 +307,15 @@ def test_what_names_no_list_is_refused(
 
 
 def test_the_day_of_leaving_ends_where_the_organisation_is(
-    desk: Desk, staffed: ScimServer, place: Path
+    desk: Desk, staffed: ScimServer, installation: Path
 ) -> None:
-    config_file = place / "standfast.toml"
+    config_file = installation / "standfast.toml"
     text = config_file.read_text()
     config_file.write_text(
         text.replace("[organisation]", '[organisation]\ntime_zone = "Asia/Tokyo"')
     )
-    with open_place(config_file, env={}) as opened:
-        (ben,) = read_csv(listed(place, "ben"), opened.config, {})
+    with open_installation(config_file, env={}) as opened:
+        (ben,) = read_csv(listed(installation, "ben"), opened.config, {})
     assert ben.member.leaves_at == datetime(2026, 1, 31, 15, tzinfo=UTC)
 
 
@@ -319,7 +323,7 @@ def test_names_of_accounts_without_a_second_factor_are_shown_only_on_request_and
     desk: Desk, staffed: ScimServer
 ) -> None:
     known = SecondFactors(without=(WithoutFactor(name="ada", is_privileged=True),), looked_at=2)
-    desk.monkeypatch.setattr(ScimDirectory, "_second_factors", lambda self: known)
+    desk.monkeypatch.setattr(ScimConnector, "_second_factors", lambda self: known)
     answer = desk.run("people", "factors")
     assert (answer.status, "ada" in answer.out) == (3, False)
     assert "1 of 2 accounts has no second factor: a***; 1 of them privileged" in answer.out

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.xdist_group("slapd")
 
 
 def test_who_is_locked_there_is_shown_where_they_still_get_in_until_that_is_locked_too(
-    desk: Desk, place: Path, slapd_server: Slapd, scim_server: ScimServer
+    desk: Desk, installation: Path, slapd_server: Slapd, scim_server: ScimServer
 ) -> None:
     tag = uuid.uuid4().hex[:12]
     ada, ben = f"ada-{tag}", f"ben-{tag}"
@@ -23,7 +23,7 @@ def test_who_is_locked_there_is_shown_where_they_still_get_in_until_that_is_lock
     scim_server.create(ada)
     account = scim_server.create(ben)
     furnish(
-        place,
+        installation,
         scim_url=scim_server.url,
         more=STAFF.format(
             port=slapd_server.tls_port,

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.cli.desk import Desk
 
 
-def test_an_exercise_from_its_start_to_its_report(desk: Desk, place: Path) -> None:
+def test_an_exercise_from_its_start_to_its_report(desk: Desk, installation: Path) -> None:
     listed = {one["exercise"] for one in desk.json("tabletop", "list")["exercises"]}
     assert listed >= {"ransomware", "agent-vishing"}
     started = desk.run("tabletop", "start", "agent-vishing")
@@ -51,7 +51,7 @@ def test_an_exercise_from_its_start_to_its_report(desk: Desk, place: Path) -> No
     ]
 
 
-def test_all_answered_it_asks_to_be_ended(desk: Desk, place: Path) -> None:
+def test_all_answered_it_asks_to_be_ended(desk: Desk, installation: Path) -> None:
     (desk.folder / "own.yaml").write_text(
         "exercise: own\nversion: 1\nplaybook: lock\ntitle: Own\nminutes: 10\nbriefing: Sit.\n"
         "injects: {one: {title: One, inject: Now., ask: What?, look_for: [this]}}\n"
@@ -65,7 +65,7 @@ def test_all_answered_it_asks_to_be_ended(desk: Desk, place: Path) -> None:
     assert "1 of 1 points, 1 of 1 inject answered." in desk.run("tabletop", "finish").out
 
 
-def test_an_exercise_that_cannot_be_read_says_why(desk: Desk, quiet_place: Path) -> None:
+def test_an_exercise_that_cannot_be_read_says_why(desk: Desk, quiet_installation: Path) -> None:
     (desk.folder / "latin.yaml").write_bytes(b"exercise: caf\xe9\n")
     for name, why in (
         ("bad/missing.yaml", "cannot be read: No such file or directory"),
@@ -76,7 +76,7 @@ def test_an_exercise_that_cannot_be_read_says_why(desk: Desk, quiet_place: Path)
         assert (answer.status, why in answer.err) == (2, True)
 
 
-def test_of_two_open_exercises_one_is_to_be_named(desk: Desk, quiet_place: Path) -> None:
+def test_of_two_open_exercises_one_is_to_be_named(desk: Desk, quiet_installation: Path) -> None:
     for _ in range(2):
         desk.json("tabletop", "start", "ransomware")
     answer = desk.run("tabletop", "answer", "B")
@@ -85,7 +85,7 @@ def test_of_two_open_exercises_one_is_to_be_named(desk: Desk, quiet_place: Path)
     assert "; name the one that you mean, with `answer` as --incident ID" in answer.err
 
 
-def test_what_is_no_exercise_is_not_taken_for_one(desk: Desk, quiet_place: Path) -> None:
+def test_what_is_no_exercise_is_not_taken_for_one(desk: Desk, quiet_installation: Path) -> None:
     opened = desk.json("lock", "alice", "--exercise")["incident"]
     for word in ("next", "finish", "report"):
         answer = desk.run("tabletop", word, opened)

@@ -85,11 +85,11 @@ def test_a_sqlite_database_becomes_a_set_of_that_kind(desk: Desk) -> None:
 
 def test_keys_and_the_ledger_are_closed_to_others(desk: Desk, source: Path) -> None:
     desk.run("init", "place", "--source", source, "--yes")
-    place = desk.folder / "place"
-    private = [place, *(place / "offline").rglob("*"), place / "offline"]
-    private += place.glob("ledger.db*")
-    private += [*(place / "keys/ledger").rglob("*"), place / "keys/evidence-seal.key"]
-    private += [place / "keys/backup-host", *(place / "keys/backup-host").rglob("*")]
+    installation = desk.folder / "place"
+    private = [installation, *(installation / "offline").rglob("*"), installation / "offline"]
+    private += installation.glob("ledger.db*")
+    private += [*(installation / "keys/ledger").rglob("*"), installation / "keys/evidence-seal.key"]
+    private += [installation / "keys/backup-host", *(installation / "keys/backup-host").rglob("*")]
     assert len(private) > 8
     assert [path for path in private if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
 
@@ -272,10 +272,10 @@ def test_a_ledger_that_a_place_names_and_never_had_is_made(
 
 def test_a_ledger_that_was_lost_is_not_covered_by_an_empty_one(desk: Desk, source: Path) -> None:
     again = ("init", "place", "--source", source, "--yes")
-    place = Path(desk.json(*again)["config"]).parent
-    for file in place.glob("ledger.db*"):
+    installation = Path(desk.json(*again)["config"]).parent
+    for file in installation.glob("ledger.db*"):
         file.unlink()
     lost = desk.run(*again)
     assert lost.status == 4
-    assert f"{place / 'witness.jsonl'} tells of one that was: bring it back" in lost.err
-    assert not (place / "ledger.db").exists()
+    assert f"{installation / 'witness.jsonl'} tells of one that was: bring it back" in lost.err
+    assert not (installation / "ledger.db").exists()

@@ -35,10 +35,10 @@ def serving(config_file: Path, log: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_it_picks_up_what_the_command_line_opens_and_ends_when_told(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     need("prefect", "serve runs its flows; install the requirements")
-    config_file = quiet_place / "standfast.toml"
+    config_file = quiet_installation / "standfast.toml"
     with config_file.open("a") as file:
         file.write('\n[serve]\nprefect = "http://127.0.0.1:9/api"\n')
     with serving(config_file, desk.folder / "log") as process:
@@ -61,9 +61,11 @@ def test_it_picks_up_what_the_command_line_opens_and_ends_when_told(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_root_does_not_serve_the_place_of_another_user(desk: Desk, quiet_place: Path) -> None:
-    home = load(quiet_place / "standfast.toml").serve.prefect_home
-    os.chown(load(quiet_place / "standfast.toml").backup.host, 65534, 65534)
+def test_root_does_not_serve_the_place_of_another_user(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    home = load(quiet_installation / "standfast.toml").serve.prefect_home
+    os.chown(load(quiet_installation / "standfast.toml").backup.host, 65534, 65534)
     answer = desk.run("serve")
     assert (answer.status, "run this as that user, with `sudo -u nobody`" in answer.err) == (
         4,
@@ -88,9 +90,11 @@ def test_a_place_that_is_not_there_is_not_served(desk: Desk) -> None:
     assert (answer.status, "there is no configuration file" in answer.err) == (2, True)
 
 
-def test_a_place_that_cannot_be_served_is_answered_by_one_document(desk: Desk, place: Path) -> None:
+def test_a_place_that_cannot_be_served_is_answered_by_one_document(
+    desk: Desk, installation: Path
+) -> None:
     need("prefect", "serve runs its flows; install the requirements")
-    config_file = place / "standfast.toml"
+    config_file = installation / "standfast.toml"
     config_file.write_text(config_file.read_text().replace("#port = 8350", "port = 99999"))
     assert "serve.port" in desk.json("serve")["error"]
     assert desk.run("serve").out == ""

@@ -19,7 +19,7 @@ from standfast.errors import Unavailable
 from standfast.triggers.json_payload import LARGEST_BYTES
 from tests.console import people
 from tests.console import test_report_form as report_form
-from tests.console.places import (
+from tests.console.installations import (
     ALERTS,
     SECRET,
     SIEM,
@@ -67,7 +67,7 @@ def test_a_message_caught_on_its_way_opens_nothing_a_second_time(site: Site) -> 
     body = json.dumps(about("replayed"))
     headers = signed(body, "msg_caught")
     first = site.post("siem", body.encode(), headers).json()["incident"]
-    site.place.ledger.incidents.close(first, "olga", site.place.clock())
+    site.installation.ledger.incidents.close(first, "olga", site.installation.clock())
     again = site.post("siem", body.encode(), headers)
     assert again.json() == {"incident": first, "has_joined": True, "mode": "live"}
     wanted[site.url] = {first}
@@ -244,7 +244,7 @@ def _sign(body: bytes, message_id: str = "msg_x") -> dict[str, str]:
 def test_an_account_with_commas_is_one_strange_account(site: Site) -> None:
     answer = site.send(about("one,agents:two\u2028,three"), "msg_commas")
     incident = answer.json()["incident"]
-    assert site.place.ledger.incidents.get(incident).inputs["accounts"] == [
+    assert site.installation.ledger.incidents.get(incident).inputs["accounts"] == [
         "agents:one,agents:two\u2028,three"
     ]
     wanted[site.url] = {incident}
@@ -322,7 +322,7 @@ def test_more_connections_than_it_bears_are_closed_and_the_rest_is_served(
     site: Site, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, what, 20)
-    monkeypatch.setattr(connection_module, "speaks_for_many", lambda host: False)
+    monkeypatch.setattr(connection_module, "is_loopback_proxy", lambda host: False)
     wait_until(lambda: _connections(site) == 0, "nobody is connected")
     with ExitStack() as stack:
         held = [stack.enter_context(connected(site.port)) for _ in range(60)]

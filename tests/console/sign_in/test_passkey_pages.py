@@ -14,6 +14,7 @@ from standfast.records import StepState
 from standfast.usecases.people.enrolment import remove_person
 from standfast.usecases.people.passkeys import remove_passkey
 from standfast.webauthn import challenge_for, decoded
+from tests.console.installations import Site, site_at
 from tests.console.people import (
     ADDRESS,
     Browser,
@@ -22,10 +23,9 @@ from tests.console.people import (
     site_of_people,
     state,
 )
-from tests.console.places import Site, site_at
 from tests.passkey_device import Device
 from tests.servers.smtp import SmtpServer
-from tests.usecases.places import OWNER, PASSPHRASES
+from tests.usecases.installations import OWNER, PASSPHRASES
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def decide(browser: Browser, device: Device, decision: str, signs: str = "") -> 
 def test_a_passkey_signs_in_and_approves_and_no_passphrase_is_sent(
     site: Site, lee: Browser, device: Device
 ) -> None:
-    incident = exercised(site.place)
+    incident = exercised(site.installation)
     ask_for_approval(site, lee, incident)
     phone = Browser(site)
     assert sign_in(phone, device).status_code == 303
@@ -89,8 +89,8 @@ def test_a_passkey_signs_in_and_approves_and_no_passphrase_is_sent(
     assert answer.status_code == 200, phone.text
     assert "signed, 1 of 1" in phone.text
     assert state(site, incident, "tell_customers") is StepState.RUNNING
-    assert site.place.ledger.timeline(incident, or_by="lee")[-1].action == "approval.approve"
-    assert site.place.ledger.audit.verify().findings == ()
+    assert site.installation.ledger.timeline(incident, or_by="lee")[-1].action == "approval.approve"
+    assert site.installation.ledger.audit.verify().findings == ()
 
 
 def test_who_adds_a_passkey_is_told_by_mail(tmp_path: Path, smtp_server: SmtpServer) -> None:
@@ -100,7 +100,7 @@ def test_who_adds_a_passkey_is_told_by_mail(tmp_path: Path, smtp_server: SmtpSer
         lee.sign_in("lee")
         add(lee, Device())
         assert "No mail could tell you so" not in lee.text
-        (added,) = site.place.ledger.passkeys.of("lee")
+        (added,) = site.installation.ledger.passkeys.of("lee")
     (mail,) = smtp_server.delivered
     assert mail.recipients == ("lee@example.com",)
     body = mail.message.get_body(("plain",))
@@ -112,18 +112,18 @@ def test_a_passkey_is_added_where_no_mail_goes_and_the_page_says_so(
     site: Site, lee: Browser, device: Device
 ) -> None:
     assert "No mail could tell you so" in lee.text
-    assert len(site.place.ledger.passkeys.of("lee")) == 1
+    assert len(site.installation.ledger.passkeys.of("lee")) == 1
 
 
 def test_a_passkey_refuses(site: Site, lee: Browser, device: Device) -> None:
-    incident = exercised(site.place)
+    incident = exercised(site.installation)
     ask_for_approval(site, lee, incident)
     assert decide(lee, device, "refuse").status_code == 200
     assert state(site, incident, "tell_customers") is StepState.REFUSED
 
 
 def test_a_refusal_that_was_signed_is_no_approval(site: Site, lee: Browser, device: Device) -> None:
-    incident = exercised(site.place)
+    incident = exercised(site.installation)
     ask_for_approval(site, lee, incident)
     assert decide(lee, device, "approve", signs="refuse").status_code == 409
     assert "signed something else than what is asked" in lee.text
@@ -131,7 +131,7 @@ def test_a_refusal_that_was_signed_is_no_approval(site: Site, lee: Browser, devi
 
 
 def test_who_has_no_passkey_is_asked_for_the_passphrase_alone(site: Site, lee: Browser) -> None:
-    incident = exercised(site.place)
+    incident = exercised(site.installation)
     ask_for_approval(site, lee, incident)
     assert "Approve with your passkey" not in lee.text
     assert lee.decide("lee", "approve").status_code == 200
@@ -140,7 +140,7 @@ def test_who_has_no_passkey_is_asked_for_the_passphrase_alone(site: Site, lee: B
 def test_the_passphrase_still_does_what_the_passkey_does(
     site: Site, lee: Browser, device: Device
 ) -> None:
-    incident = exercised(site.place)
+    incident = exercised(site.installation)
     ask_for_approval(site, lee, incident)
     assert "Approve with your passkey" in lee.text
     assert lee.decide("lee", "approve").status_code == 200
@@ -215,7 +215,7 @@ def test_a_removed_passkey_signs_nobody_in(site: Site, lee: Browser, device: Dev
 def test_the_passkey_of_a_removed_person_signs_nobody_in(
     site: Site, lee: Browser, device: Device
 ) -> None:
-    remove_person(site.place, "lee", OWNER)
+    remove_person(site.installation, "lee", OWNER)
     phone = Browser(site)
     assert sign_in(phone, device).status_code == 403
     assert phone.cookie == ""
@@ -228,7 +228,7 @@ def test_a_passkey_of_an_earlier_address_signs_nothing_here(tmp_path: Path) -> N
         lee = Browser(site)
         lee.sign_in("lee")
         add(lee, device)
-        incident = exercised(site.place, "shut")
+        incident = exercised(site.installation, "shut")
     settings = tmp_path / "standfast.toml"
     settings.write_text(settings.read_text().replace(ADDRESS, "https://new.example.com"))
     with site_at(settings) as site:
@@ -238,7 +238,7 @@ def test_a_passkey_of_an_earlier_address_signs_nothing_here(tmp_path: Path) -> N
         assert f"It is one of {ADDRESS}, and signs nothing here" in lee.text
         lee.get(f"/console/{incident}")
         assert "Approve with your passkey" not in lee.text
-        asked = site.place.ledger.steps.question(incident, "shut").message("lee", "approve")
+        asked = site.installation.ledger.steps.question(incident, "shut").message("lee", "approve")
         fields = {"step": "shut", "digest": lee.digest, "decision": "approve"}
         answer = lee.send("decide", **fields, passkey=device.sign(challenge_for(asked)))
         assert answer.status_code == 409
@@ -255,8 +255,8 @@ def test_a_session_that_a_passkey_began_ends_when_it_is_removed(
     phone = Browser(site)
     sign_in(phone, device)
     assert "Sign out" in phone.get("/console").text
-    (one,) = site.place.ledger.passkeys.of("lee")
-    remove_passkey(site.place, "lee", one.id)
+    (one,) = site.installation.ledger.passkeys.of("lee")
+    remove_passkey(site.installation, "lee", one.id)
     assert "Sign out" not in phone.get("/console").text
     assert "Sign out" in lee.get("/console").text
 
@@ -264,7 +264,7 @@ def test_a_session_that_a_passkey_began_ends_when_it_is_removed(
 def test_who_was_signed_out_is_told_that_nothing_was_done(
     site: Site, lee: Browser, device: Device
 ) -> None:
-    incident = exercised(site.place, "shut")
+    incident = exercised(site.installation, "shut")
     lee.get(f"/console/{incident}")
     said = device.sign(challenge(lee, "approve"))
     word, digest = lee.word, lee.digest
@@ -289,17 +289,17 @@ def test_passphrases_are_not_guessed_by_adding_passkeys(site: Site) -> None:
     codes = [add(lee, Device(), f"a wrong guess {number}").status_code for number in range(7)]
     assert codes == [409] * 7
     assert "Too many tries" in lee.text
-    assert site.place.ledger.passkeys.of("lee") == []
+    assert site.installation.ledger.passkeys.of("lee") == []
 
 
 def test_nobody_removes_the_passkey_of_another(site: Site, lee: Browser, device: Device) -> None:
-    (theirs,) = site.place.ledger.passkeys.of("lee")
+    (theirs,) = site.installation.ledger.passkeys.of("lee")
     kim = Browser(site)
     kim.sign_in("kim")
     kim.get("/console/passkeys")
     kim.post("/console/passkeys/remove", {"word": kim.word, "id": theirs.id})
     assert "'kim' has no passkey" in kim.text
-    assert site.place.ledger.passkeys.of("lee") == [theirs]
+    assert site.installation.ledger.passkeys.of("lee") == [theirs]
 
 
 def test_forms_about_passkeys_come_from_our_own_pages(site: Site, lee: Browser) -> None:
@@ -310,7 +310,7 @@ def test_forms_about_passkeys_come_from_our_own_pages(site: Site, lee: Browser) 
     assert other.status_code == 403
     wrong = lee.post("/console/passkeys/add", {**fields, "word": "another"})
     assert 'name="passphrase"' in wrong.text
-    assert site.place.ledger.passkeys.of("lee") == []
+    assert site.installation.ledger.passkeys.of("lee") == []
 
 
 def test_guessing_passphrases_keeps_nobody_with_a_passkey_out(

@@ -11,7 +11,7 @@ from standfast.ledger.approvals.two_person_rule import BREAK_GLASS, GLASS
 from standfast.ledger.schema.tables import approval, step
 from standfast.records import EffectState, StepState
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
     OWNER,
     REVOKE,

@@ -18,9 +18,9 @@ from standfast.ledger import Ledger
 from standfast.ledger.approvals.passkeys import MOST, words
 from standfast.ledger.approvals.two_person_rule import APPROVE, BREAK_GLASS, GLASS, REFUSE
 from standfast.records import StepState
-from standfast.webauthn import NewPasskey, challenge_for, encoded, read_new
+from standfast.webauthn import NewPasskey, challenge_for, encoded, read_registration
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import REVOKE, begin, claim, drafts, enrol, key_of, open_incident, runner
 from tests.ledger.stage import decide as sign
 from tests.passkey_device import SEEN, Device, Key
@@ -31,7 +31,7 @@ CHALLENGE = bytes(range(32))
 
 def add(ledger: Ledger, name: str, device: Device, *, by: str = "") -> str:
     """Let `name` add a passkey, for which `by` signs; give its id."""
-    new = read_new(device.make(CHALLENGE), challenge=CHALLENGE, origin=ORIGIN)
+    new = read_registration(device.make(CHALLENGE), challenge=CHALLENGE, origin=ORIGIN)
     signature = key_of(by or name).sign(words(name, new, ORIGIN, NOW)).hex()
     added = ledger.passkeys.add(name, new, origin=ORIGIN, signature=signature, now=NOW)
     return added.id
@@ -276,9 +276,9 @@ def test_a_new_passkey_is_read_only_as_the_answer_to_this_very_question() -> Non
 
     def refused(said: str, why: str, challenge: bytes = CHALLENGE) -> None:
         with pytest.raises(ApprovalRefused, match=why):
-            read_new(said, challenge=challenge, origin=ORIGIN)
+            read_registration(said, challenge=challenge, origin=ORIGIN)
 
-    new = read_new(device.make(CHALLENGE), challenge=CHALLENGE, origin=ORIGIN)
+    new = read_registration(device.make(CHALLENGE), challenge=CHALLENGE, origin=ORIGIN)
     assert new == NewPasskey(credential=encoded(device.credential), public_key=device.public_text)
     refused(device.make(CHALLENGE), "signed something else", challenge=bytes(32))
     refused(device.make(CHALLENGE, type="webauthn.get"), "signed something else")
@@ -314,7 +314,7 @@ def test_a_new_passkey_is_read_only_as_the_answer_to_this_very_question() -> Non
 )
 def test_whatever_a_browser_hands_over_is_refused_in_words(said: str) -> None:
     with pytest.raises(ApprovalRefused):
-        read_new(said, challenge=CHALLENGE, origin=ORIGIN)
+        read_registration(said, challenge=CHALLENGE, origin=ORIGIN)
     with pytest.raises(ApprovalRefused):
         webauthn.check(said, public_key=Device().public_text, challenge=CHALLENGE, origin=ORIGIN)
 
@@ -323,7 +323,7 @@ def test_whatever_a_browser_hands_over_is_refused_in_words(said: str) -> None:
 def test_whatever_a_device_says_of_itself_is_refused_in_words(device: bytes) -> None:
     made = json.loads(Device().make(CHALLENGE))
     with pytest.raises(ApprovalRefused):
-        read_new(
+        read_registration(
             json.dumps({**made, "attestation": encoded(device)}),
             challenge=CHALLENGE,
             origin=ORIGIN,

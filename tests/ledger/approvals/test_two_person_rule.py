@@ -11,7 +11,7 @@ from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger import Ledger
 from standfast.records import StepState
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import FOUNDED, NOW
+from tests.ledger.ledger_files import FOUNDED, NOW
 from tests.ledger.stage import (
     OWNER,
     REVOKE,

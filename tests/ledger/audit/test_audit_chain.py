@@ -12,7 +12,7 @@ from standfast.ledger import Ledger
 from standfast.ledger.audit.hash_chain import event_hash
 from standfast.ledger.schema.tables import audit_event, audit_head, run
 from tests.ledger.intruder import Intruder, Row
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import open_incident
 
 _DEEP = "[" * 100_000

@@ -14,7 +14,7 @@ from standfast.errors import ConfigurationError, Damaged
 from standfast.ledger import Ledger, opened
 from standfast.ledger.audit.auditor import Auditor
 from standfast.ledger.audit.hash_chain import Chain
-from tests.ledger.place import NOW, Place
+from tests.ledger.ledger_files import NOW, Place
 from tests.ledger.stage import open_incident
 
 

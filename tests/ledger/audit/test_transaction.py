@@ -15,7 +15,7 @@ from standfast.ledger.audit.transaction import row_digest
 from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
 from standfast.ledger.schema.tables import as_stored, audit_event, run
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import NOW, Place
+from tests.ledger.ledger_files import NOW, Place
 from tests.ledger.stage import waiting
 from tests.servers import wait_until
 

@@ -14,7 +14,7 @@ from standfast.errors import StandfastError, Unavailable, UsageError
 from standfast.ledger import Ledger
 from standfast.ledger.database import connections
 from standfast.ledger.schema.tables import approval, incident, run
-from tests.ledger.place import NOW, Place
+from tests.ledger.ledger_files import NOW, Place
 from tests.ledger.stage import open_incident
 
 

@@ -15,11 +15,11 @@ from sqlalchemy import select
 from standfast.errors import ConfigurationError, OnlyReadable, Unavailable
 from standfast.ledger import Ledger
 from standfast.ledger.database import connections
-from standfast.ledger.database.read_view import one_view, rows
-from standfast.ledger.runs.sqlite_run_writer import RunBook
+from standfast.ledger.database.read_view import open_read_view, rows
+from standfast.ledger.runs.sqlite_run_writer import SqliteRunWriter
 from standfast.ledger.schema.tables import incident
 from tests.ledger.auditor import copy_to_read
-from tests.ledger.place import NOW, Place
+from tests.ledger.ledger_files import NOW, Place
 from tests.ledger.stage import open_incident
 
 COUNT = "SELECT count(*) FROM incident"
@@ -86,10 +86,10 @@ def test_all_of_it_is_read_and_verified_whether_or_not_it_was_copied_in_use(
         assert report.is_whole
         assert (report.heads, report.witnessed) == (2, 2)
         path = str(ledger.engine.url.database)
-        with one_view(f"sqlite:///{path}", None) as cursor:
+        with open_read_view(f"sqlite:///{path}", None) as cursor:
             assert rows(cursor, COUNT) == [(2,)]
         keys = place_in(Path(path).parent).keys
-        assert RunBook(path, keys, Path()).all("backup") == []
+        assert SqliteRunWriter(path, keys, Path()).all("backup") == []
 
 
 @pytest.mark.parametrize("then", [in_use, at_rest])
@@ -101,7 +101,7 @@ def test_what_has_to_be_written_is_refused_plainly(
             open_incident(ledger)
         path = str(ledger.engine.url.database)
         with pytest.raises(OnlyReadable, match="which this user may only read"):
-            RunBook(path, place_in(Path(path).parent).keys, Path()).start(
+            SqliteRunWriter(path, place_in(Path(path).parent).keys, Path()).start(
                 "backup", "s", "direct", "os:test", NOW
             )
 
@@ -124,7 +124,10 @@ def test_what_was_not_merged_and_cannot_be_read_beside_it_is_refused_and_never_l
     with copy_to_read(whole(home, tmp_path, without_shared_memory)) as copy:
         with pytest.raises(ConfigurationError, match=says), place_in(copy).opened():
             pass
-        with pytest.raises(ConfigurationError, match=says), one_view(place_in(copy).url, None):
+        with (
+            pytest.raises(ConfigurationError, match=says),
+            open_read_view(place_in(copy).url, None),
+        ):
             pass
 
 

@@ -22,13 +22,13 @@ from standfast.ledger.database import (
     sqlite_file,
     sqlite_lock_waits,
 )
-from tests.ledger.place import NOW, Place
+from tests.ledger.ledger_files import NOW, Place
 from tests.servers import wait_until
 
 # As each of our programs holds the ledger while it writes, and as any other does.
 HOLDS = {
-    "in line": "from standfast.ledger.database.sqlite_file import in_line; i = in_line({file!r});"
-    "i.__enter__()",
+    "in line": "from standfast.ledger.database.sqlite_file import write_queue;"
+    "i = write_queue({file!r}); i.__enter__()",
     "past the line": "import sqlite3; c = sqlite3.connect({file!r}, isolation_level=None);"
     "c.execute('BEGIN IMMEDIATE')",
 }

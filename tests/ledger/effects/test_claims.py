@@ -13,11 +13,11 @@ from sqlalchemy.engine.default import DefaultDialect
 from standfast.errors import Refused, Unavailable
 from standfast.ledger import Ledger
 from standfast.ledger.database.connections import wait_for_turn
-from standfast.ledger.database.sqlite_file import in_line
+from standfast.ledger.database.sqlite_file import write_queue
 from standfast.ledger.effects.effect_store import Batch
 from standfast.ledger.schema.tables import effect
 from standfast.records import EffectState, Limits, Mode, StepState
-from tests.ledger.place import NOW, Place
+from tests.ledger.ledger_files import NOW, Place
 from tests.ledger.stage import (
     LOCK,
     REVOKE,
@@ -221,7 +221,7 @@ def test_a_stop_waits_in_line_and_is_not_overtaken_without_end(
         thread.start()
     assert is_going.wait(timeout=20)
     with monkeypatch.context() as patch:  # where it waits, on SQLite and on PostgreSQL
-        patch.setattr("standfast.ledger.database.connections.in_line", noted(in_line))
+        patch.setattr("standfast.ledger.database.connections.write_queue", noted(write_queue))
         patch.setattr(
             "standfast.ledger.incidents.incident_store.wait_for_turn", noted(wait_for_turn)
         )

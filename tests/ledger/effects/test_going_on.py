@@ -9,7 +9,7 @@ from standfast.errors import UsageError
 from standfast.ledger import Ledger
 from standfast.ledger.effects.unknown_outcomes import MOST_TRIES
 from standfast.records import EffectState, Observed, Result
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
     LOCK,
     begin,

@@ -8,7 +8,7 @@ from standfast.ledger.effects.effect_store import Draft, Lane, effect_token
 from standfast.ledger.incidents.incident_store import Expansion
 from standfast.records import EffectState, Observed
 from tests.ledger import story
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
     LOCK,
     REVOKE,

@@ -12,7 +12,7 @@ from standfast.ledger.effects.effect_store import Draft, EffectRow, Lane
 from standfast.ledger.incidents.incident_store import Expansion
 from standfast.ledger.schema.tables import effect
 from standfast.records import EffectState, JsonObject, Mode, Observed
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
     LOCK,
     REVOKE,

@@ -7,7 +7,7 @@ import pytest
 from standfast.ledger import Ledger
 from standfast.ledger.effects.effect_store import Batch, Lane
 from standfast.records import EffectState, Limits, Observed, Proof, Result
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
     REVOKE,
     begin,

@@ -12,7 +12,7 @@ from standfast.ledger.effects.effect_store import Batch, Lane
 from standfast.ledger.effects.unknown_outcomes import MOST_TRIES
 from standfast.playbook.run_state import StepView
 from standfast.records import EffectState, Limits, Observed, Result, StepState
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
     OWNER,
     REVOKE,

@@ -6,7 +6,7 @@ from standfast.ledger import Ledger
 from standfast.ledger.effects.effect_store import Batch, Draft, Lane
 from standfast.ledger.incidents.incident_store import Expansion
 from standfast.records import EffectState, JsonObject
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
     LOCK,
     begin,

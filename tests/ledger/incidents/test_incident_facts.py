@@ -8,7 +8,7 @@ from standfast.deadlines.incident_facts import Fact, FactKind
 from standfast.errors import Refused
 from standfast.ledger import Ledger
 from standfast.ledger.incidents.incident_facts import Statement
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import open_incident
 
 LATER = NOW + timedelta(hours=2)

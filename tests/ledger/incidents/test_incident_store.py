@@ -13,7 +13,7 @@ from standfast.playbook.run_state import Counts
 from standfast.records import JsonObject, Mode, StepState
 from tests.ledger import story
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
     LOCK,
     PLAYBOOK,

@@ -7,7 +7,7 @@ import pytest
 from standfast.errors import UsageError
 from standfast.ledger import Ledger
 from standfast.records import EffectState, Limits, StepState
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
     REVOKE,
     begin,

@@ -8,11 +8,11 @@ import pytest
 from standfast.ledger import Ledger
 from standfast.ledger.effects.effect_store import NO_SETTINGS, Draft
 from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice
-from standfast.ledger.incidents.step_plans import Plan, drawn_up
+from standfast.ledger.incidents.step_plans import Plan, draft_effects
 from standfast.ledger.schema.tables import effect
 from tests.ledger import story
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import claim, open_incident, runner, states
 
 KEY = ("tell", 1)
@@ -65,7 +65,7 @@ def test_how_it_is_paged_makes_no_difference_to_what_is_approved(sqlite_ledger: 
     for people in ([["a", "b"], ["c"]], [["a"], ["b", "c"]], [["a", "b", "c"]]):
         plan = Plan(incident, *KEY)
         for page in Pages(people).pages():
-            plan.add(drawn_up(sqlite_ledger.vault, incident, *KEY, page))
+            plan.add(draft_effects(sqlite_ledger.vault, incident, *KEY, page))
         digests.add(plan.digest(story.NOTICE, NO_SETTINGS))
     assert len(digests) == 1
 

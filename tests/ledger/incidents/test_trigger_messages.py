@@ -7,7 +7,7 @@ import pytest
 from standfast.ledger import Ledger
 from standfast.ledger.schema.tables import trigger_message
 from standfast.records import JsonObject, Mode
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import message_of, open_incident
 
 

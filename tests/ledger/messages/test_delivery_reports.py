@@ -14,7 +14,7 @@ from standfast.ledger.effects.effect_conditions import PAGE
 from standfast.ledger.effects.effect_store import Lane
 from standfast.ledger.messages.delivery_reports import Delivery, Heard
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Observed
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
     begin,
     claim,

@@ -7,7 +7,7 @@ import pytest
 from standfast.errors import UsageError
 from standfast.ledger import Ledger
 from standfast.records import Mode
-from tests.ledger.place import FOUNDED, NOW
+from tests.ledger.ledger_files import FOUNDED, NOW
 from tests.ledger.stage import OWNER, enrol, open_incident
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from standfast.ledger import Ledger
 from standfast.ledger.people.staff_list import Member
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 
 ALICE = Member(key="7", full_name="Alice Example", accounts=("agents:alice",), roles=("agent",))
 BOB = Member(key="8", full_name="Bob Example", mail="bob@example.com", phone="020 7946 0001")

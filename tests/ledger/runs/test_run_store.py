@@ -7,7 +7,7 @@ from datetime import timedelta
 from standfast.ledger import Ledger
 from standfast.ledger.runs.run_store import LEASE, SERVE_LEASE
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import NOW, Place
+from tests.ledger.ledger_files import NOW, Place
 from tests.ledger.stage import open_incident, runner
 
 _REGISTER = """

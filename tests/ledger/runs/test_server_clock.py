@@ -8,9 +8,9 @@ import pytest
 
 from standfast.ledger import opened
 from standfast.ledger.runs.server_clock import ServerClock
-from standfast.usecases.setup.installation_opening import open_place
-from tests.ledger.place import Place
-from tests.usecases.places import furnish
+from standfast.usecases.setup.installation_opening import open_installation
+from tests.ledger.ledger_files import Place
+from tests.usecases.installations import furnish
 
 _SOON = timedelta(seconds=10)  # on a busy machine
 
@@ -96,6 +96,6 @@ def test_the_servers_clock_is_for_a_ledger_that_several_hosts_may_share(
         assert abs(clock() - own()) < _SOON
     (tmp_path / "place").mkdir()
     config_file = furnish(tmp_path / "place", ledger_url=postgres_ledger_url)
-    with open_place(config_file, env={"SCIM_TOKEN": ""}) as place:
+    with open_installation(config_file, env={"SCIM_TOKEN": ""}) as place:
         assert isinstance(place.clock, ServerClock)
         assert place.ledger.newest_event() == 1

@@ -12,7 +12,7 @@ from standfast.errors import ConfigurationError, Unavailable
 from standfast.ledger.full_ledger import create, opened
 from standfast.ledger.lazy_ledger import LazyLedger
 from standfast.ledger.runs.run_record import Origin
-from standfast.ledger.runs.sqlite_run_writer import RunBook
+from standfast.ledger.runs.sqlite_run_writer import SqliteRunWriter
 from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
 from standfast.records import moment
 
@@ -29,7 +29,7 @@ def where(tmp_path: Path) -> tuple[str, Path, Path]:
 
 def test_runs_of_either_way_stand_in_one_chain_that_is_whole(where: tuple[str, Path, Path]) -> None:
     url, keys, witness = where
-    book = RunBook(url.removeprefix("sqlite:///"), keys, witness)
+    book = SqliteRunWriter(url.removeprefix("sqlite:///"), keys, witness)
     with opened(*where) as ledger:
         ways = ((book, book.sign_head), (ledger.runs, ledger.audit.sign_head)) * 2
         for runs, sign in ways:
@@ -59,7 +59,7 @@ def test_either_way_gives_the_newest_in_the_states_that_are_asked_for(
     where: tuple[str, Path, Path],
 ) -> None:
     url, keys, witness = where
-    book = RunBook(url.removeprefix("sqlite:///"), keys, witness)
+    book = SqliteRunWriter(url.removeprefix("sqlite:///"), keys, witness)
     for number, state in enumerate(["done", "failed", "partial", "running"]):
         began = NOW + timedelta(minutes=number)
         token = book.start("backup", "main", "direct", "os:test", began)
@@ -78,7 +78,7 @@ def test_a_row_that_the_run_book_wrote_and_somebody_changed_shows(
     where: tuple[str, Path, Path],
 ) -> None:
     url, keys, witness = where
-    book = RunBook(url.removeprefix("sqlite:///"), keys, witness)
+    book = SqliteRunWriter(url.removeprefix("sqlite:///"), keys, witness)
     token = book.start("backup", "main", "direct", "os:test", NOW)
     with opened(*where) as ledger:
         with ledger.engine.begin() as connection:
@@ -94,7 +94,7 @@ def test_where_a_ledger_was_moved_away_meanwhile_none_is_made(
 ) -> None:
     url, keys, witness = where
     file = Path(url.removeprefix("sqlite:///"))
-    book = RunBook(str(file), keys, witness)
+    book = SqliteRunWriter(str(file), keys, witness)
     token = book.start("backup", "main", "direct", "os:test", NOW)
     file.rename(file.with_name("elsewhere.db"))
     with pytest.raises(Unavailable, match="is gone while it was in use"):
@@ -131,7 +131,7 @@ def test_under_keys_that_are_not_the_ledgers_nothing_is_written(
 ) -> None:
     url, _, witness = where
     Vault(tmp_path / "other").create(INSTALLATION)
-    book = RunBook(url.removeprefix("sqlite:///"), tmp_path / "other", witness)
+    book = SqliteRunWriter(url.removeprefix("sqlite:///"), tmp_path / "other", witness)
     with pytest.raises(ConfigurationError, match=r"ledger\.keys are not those of this ledger"):
         book.start("backup", "main", "direct", "os:test", NOW)
     assert book.all("backup") == []

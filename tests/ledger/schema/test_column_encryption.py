@@ -14,10 +14,10 @@ from standfast.ledger.schema.tables import effect, incident
 from standfast.records import JsonObject
 from tests.ledger import story
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import NOW, Place
+from tests.ledger.ledger_files import NOW, Place
 from tests.ledger.stage import REVOKE, begin, drafts, open_incident
 from tests.servers import refused_to_root
-from tests.usecases.backup_place import full_disk
+from tests.usecases.backup_installation import full_disk
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from standfast.ledger.effects.effect_store import Draft, Lane
 from standfast.ledger.schema.tables import approval, effect, incident, person, step
 from standfast.records import EffectState, Mode, StepState
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
     REVOKE,
     begin,

@@ -14,7 +14,7 @@ from standfast.ledger.schema import schema_version
 from standfast.ledger.schema.tables import metadata
 from standfast.ledger.status_query import glance
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import FOUNDED, NOW, Place
+from tests.ledger.ledger_files import FOUNDED, NOW, Place
 
 
 def test_the_migrated_schema_is_the_one_in_the_code(ledger: Ledger) -> None:

@@ -12,35 +12,35 @@ import pytest
 
 from standfast.errors import Refused
 from standfast.ledger.effects.effect_store import Batch, EffectRow, Lane, effect_token, scope_of
-from standfast.ledger.incidents.step_plans import Plan, drawn_up
+from standfast.ledger.incidents.step_plans import Plan, draft_effects
 from standfast.notices.prepared_notice import Piece, Prepared
 from standfast.records import EffectState, JsonObject, Mode
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.incidents.step_expansion import expand
 from tests.usecases.conftest import Centre
 from tests.usecases.incidents.test_notice_waves import asking, counts
-from tests.usecases.places import PASSPHRASES
-from tests.usecases.twins import TwinPlace
+from tests.usecases.installations import PASSPHRASES
+from tests.usecases.twins import SimulatedInstallation
 
 TOLD = "tell_customers"
 
 
 def plan_digest(centre: Centre, case: str) -> str:
     """Plan the notice anew, as a runner would, and give what an approval would sign."""
-    ledger = centre.place.ledger
+    ledger = centre.installation.ledger
     state = ledger.incidents.state(case)
 
     def token_of(target: str) -> str:
         handle = ledger.vault.handle(scope_of("notices.send", case), target)
         return effect_token(case, TOLD, 1, "notices.send", handle)
 
-    outside = centre.place.outside(ledger.incidents.get(case))
+    outside = centre.installation.outside(ledger.incidents.get(case))
     step = state.playbook.step(TOLD)
     expansion = expand(step, state, outside, is_signed=True, token_of=token_of)
     assert expansion.telling is not None
     plan = Plan(case, TOLD, 1)
     for page in expansion.telling.pages():
-        plan.add(drawn_up(ledger.vault, case, TOLD, 1, page))
+        plan.add(draft_effects(ledger.vault, case, TOLD, 1, page))
     return plan.digest(expansion.telling.notice(), expansion.settings)
 
 
@@ -77,9 +77,9 @@ def test_a_changed_body_is_another_plan(
 ) -> None:
     case = centre.open("account-takeover", "agents:agent01")
     before = plan_digest(centre, case)
-    config = centre.place.config
+    config = centre.installation.config
     changed = config.organisation.replaced(contact_line="555 0199")
-    centre.place = replace(centre.place, config=config.replaced(organisation=changed))
+    centre.installation = replace(centre.installation, config=config.replaced(organisation=changed))
     assert plan_digest(centre, case) != before
 
 
@@ -102,7 +102,7 @@ def test_notice_changed_after_the_approval_reaches_nobody(
     centre: Centre, forge: Callable[[JsonObject], JsonObject]
 ) -> None:
     case = asking(centre)
-    step_decisions.decide(centre.place, case, TOLD, "lee", PASSPHRASES["lee"])
+    step_decisions.decide(centre.installation, case, TOLD, "lee", PASSPHRASES["lee"])
     with closing(sqlite3.connect(centre.config_file.parent / "ledger.db")) as database, database:
         (body,) = database.execute("SELECT body FROM notice WHERE step = ?", (TOLD,)).fetchone()
         forged = json.dumps(forge(json.loads(body)))
@@ -114,13 +114,13 @@ def test_notice_changed_after_the_approval_reaches_nobody(
 
 
 def test_of_many_messages_only_the_one_that_is_not_as_approved_stays_and_is_named(
-    place: TwinPlace,
+    installation: SimulatedInstallation,
 ) -> None:
-    case = asked_about_customers(place)
-    first, second, *others = customers(place, case)
+    case = asked_about_customers(installation)
+    first, second, *others = customers(installation, case)
     values = {"name": "Mallory"}
     another = replace(second, details={**second.details, "values": values})
-    outside = place.outside(place.ledger.incidents.get(case))
+    outside = installation.outside(installation.ledger.incidents.get(case))
     results = outside.call(batch_of(case, first, another, *others))
     assert [(one.target, one.state) for one in results] == [
         ("customers1@example.net", EffectState.DONE),
@@ -128,15 +128,17 @@ def test_of_many_messages_only_the_one_that_is_not_as_approved_stays_and_is_name
         ("customers3@example.net", EffectState.DONE),
         ("customers4@example.net", EffectState.DONE),
     ]
-    told = [one.address for one in place.twins.mail.messages if "customers" in one.address]
+    told = [one.address for one in installation.twins.mail.messages if "customers" in one.address]
     assert told == [f"customers{number}@example.net" for number in (1, 3, 4)]
 
 
-def test_a_round_that_was_asked_for_anew_goes_out_in_its_own_words(place: TwinPlace) -> None:
+def test_a_round_that_was_asked_for_anew_goes_out_in_its_own_words(
+    installation: SimulatedInstallation,
+) -> None:
     """One runner may carry both: the words of the first are none of the second's."""
-    case = asked_about_customers(place)
-    before = place.ledger.incidents.notice(case, TOLD, 1)
-    first, *_ = customers(place, case)
+    case = asked_about_customers(installation)
+    before = installation.ledger.incidents.notice(case, TOLD, 1)
+    first, *_ = customers(installation, case)
     prepared = Prepared.from_json(rewritten(before.body))
     details = cast("Mapping[str, Any]", first.details)
     filled = prepared.fill(
@@ -147,37 +149,37 @@ def test_a_round_that_was_asked_for_anew_goes_out_in_its_own_words(place: TwinPl
     )
     second = replace(first, round=2, details={**details, "digest": filled.digest})
     rounds = {1: before, 2: replace(before, body=prepared.as_json(), digest=prepared.digest)}
-    outside = place.outside(place.ledger.incidents.get(case))
+    outside = installation.outside(installation.ledger.incidents.get(case))
     outside._notice_of = lambda incident, step, round_: rounds[round_]
     for row in (first, second):
         (result,) = outside.call(batch_of(case, row))
         assert result.state is EffectState.DONE
-    one, other = place.twins.mail.messages[-2:]
+    one, other = installation.twins.mail.messages[-2:]
     assert "0909" not in one.text
     assert "0909" in other.text
 
 
-def test_what_only_plans_hands_nothing_over(place: TwinPlace) -> None:
-    case = asked_about_customers(place)
-    row, *_ = customers(place, case)
-    planned = replace(place.ledger.incidents.get(case), mode=Mode.PLAN)
-    told = len(place.twins.mail.messages)
+def test_what_only_plans_hands_nothing_over(installation: SimulatedInstallation) -> None:
+    case = asked_about_customers(installation)
+    row, *_ = customers(installation, case)
+    planned = replace(installation.ledger.incidents.get(case), mode=Mode.PLAN)
+    told = len(installation.twins.mail.messages)
     with pytest.raises(Refused, match="a plan acts on nothing"):
-        place.outside(planned).call(batch_of(case, row))
-    assert len(place.twins.mail.messages) == told
+        installation.outside(planned).call(batch_of(case, row))
+    assert len(installation.twins.mail.messages) == told
 
 
-def asked_about_customers(place: TwinPlace) -> str:
+def asked_about_customers(installation: SimulatedInstallation) -> str:
     """Open a takeover and carry it on until what customers are told is to be approved."""
-    case = place.run("account-takeover")
-    step_decisions.answer(place, case, "customers_affected", "yes", by="lee")
-    place.advance(case)
+    case = installation.run("account-takeover")
+    step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
+    installation.advance(case)
     return case
 
 
-def customers(place: TwinPlace, case: str) -> list[EffectRow]:
+def customers(installation: SimulatedInstallation, case: str) -> list[EffectRow]:
     """Give the messages to customers, in order."""
-    rows = place.ledger.effects.of_incident(case)
+    rows = installation.ledger.effects.of_incident(case)
     return [row for row in rows if (row.step, row.verb) == (TOLD, "notices.send")]
 
 

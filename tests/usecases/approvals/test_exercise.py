@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from standfast.adapters.senders.simulator import MemorySender
+from standfast.adapters.senders.simulator import SimulatedSender
 from standfast.config import SecretReference
 from standfast.config.section_reader import kind_of
 from standfast.config.sections.senders import SenderConfig
@@ -19,7 +19,7 @@ from standfast.usecases.approvals import step_decisions
 from standfast.usecases.approvals.exercise_roles import stood_in_for
 from standfast.usecases.incidents import effect_undo, lifecycle
 from standfast.usecases.playbooks import library
-from tests.usecases.places import PASSPHRASES, enrol_people, furnish, place_at
+from tests.usecases.installations import PASSPHRASES, enrol_people, furnish, installation_at
 
 
 class RaisingResolver:
@@ -46,32 +46,37 @@ def test_an_exercise_completes_where_no_network_exists_and_no_secret_is_given(
     config_file = furnish(tmp_path)
     (tmp_path / "crm.db").unlink()  # it reads no customer either
     hour = [datetime(2026, 3, 1, 2, 30, tzinfo=UTC)]
-    with place_at(config_file, resolver=RaisingResolver(), clock=lambda: hour[0]) as place:
-        enrol_people(place)
+    with installation_at(
+        config_file, resolver=RaisingResolver(), clock=lambda: hour[0]
+    ) as installation:
+        enrol_people(installation)
         case = lifecycle.open_incident(
-            place,
+            installation,
             "account-takeover",
             {"accounts": ["agent01", "agents:agent02"]},
             mode=Mode.EXERCISE,
             opened_by="dana",
         ).incident
-        assert lifecycle.advance(place, case, "direct").exit_status is ExitStatus.WAITS_FOR_PEOPLE
-        step_decisions.answer(place, case, "customers_affected", "yes", by="lee")
-        lifecycle.advance(place, case, "direct")
-        step_decisions.decide(place, case, None, "lee", PASSPHRASES["lee"])
+        assert (
+            lifecycle.advance(installation, case, "direct").exit_status
+            is ExitStatus.WAITS_FOR_PEOPLE
+        )
+        step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
+        lifecycle.advance(installation, case, "direct")
+        step_decisions.decide(installation, case, None, "lee", PASSPHRASES["lee"])
         for step in ("clocks", "watch"):
-            step_decisions.answer(place, case, step, "rehearsed", by="lee")
-        lifecycle.advance(place, case, "direct")
+            step_decisions.answer(installation, case, step, "rehearsed", by="lee")
+        lifecycle.advance(installation, case, "direct")
         hour[0] += timedelta(minutes=30)
-        lifecycle.advance(place, case, "direct")
-        step_decisions.answer(place, case, "close", "rehearsed")
-        outcome = lifecycle.advance(place, case, "direct")
+        lifecycle.advance(installation, case, "direct")
+        step_decisions.answer(installation, case, "close", "rehearsed")
+        outcome = lifecycle.advance(installation, case, "direct")
         assert outcome.exit_status is ExitStatus.DONE, outcome.standing
-        effect_undo.undo(place, case, requested_by="dana")
-        outcome = lifecycle.advance(place, case, "direct")
+        effect_undo.undo(installation, case, requested_by="dana")
+        outcome = lifecycle.advance(installation, case, "direct")
         assert outcome.exit_status is ExitStatus.DONE, outcome.standing
-        assert place.ledger.effects.locked_targets(case) == []
-        assert place.ledger.audit.verify().is_whole
+        assert installation.ledger.effects.locked_targets(case) == []
+        assert installation.ledger.audit.verify().is_whole
     assert not (tmp_path / "evidence").exists()
 
 
@@ -127,14 +132,14 @@ def test_an_exercise_reaches_a_twin_of_every_kind_of_channel_and_no_channel(tmp_
     (tmp_path / "playbooks").mkdir()
     steps = "".join(map(BY_ONE.format, names))
     (tmp_path / "playbooks/by-any.yaml").write_text(BY_ANY + steps)
-    with place_at(config_file, resolver=RaisingResolver()) as place:
-        assert {one.kind for one in place.config.senders.values()} == {
+    with installation_at(config_file, resolver=RaisingResolver()) as installation:
+        assert {one.kind for one in installation.config.senders.values()} == {
             kind for section in get_args(SenderConfig) for kind in kind_of(section)
         }
-        case = lifecycle.open_incident(place, "by-any", {}, mode=Mode.EXERCISE).incident
-        outside = place.outside(place.ledger.incidents.get(case))
-        assert {type(outside.sender(name)) for name in names} == {MemorySender}
-        outcome = lifecycle.advance(place, case, "direct")
+        case = lifecycle.open_incident(installation, "by-any", {}, mode=Mode.EXERCISE).incident
+        outside = installation.outside(installation.ledger.incidents.get(case))
+        assert {type(outside.sender(name)) for name in names} == {SimulatedSender}
+        outcome = lifecycle.advance(installation, case, "direct")
         assert outcome.exit_status is ExitStatus.DONE, outcome.standing
         told = {step: view.counts.done for step, view in outcome.state.steps.items()}
         assert told == {f"by_{name}": 3 for name in names}
@@ -160,37 +165,37 @@ def test_an_exercise_runs_where_nothing_is_configured_and_says_what_live_lacks(
     inputs: dict[str, str | list[str]] = {"accounts": ["alice"]}
     if scenario == "supplier-breach":
         inputs["supplier"] = "Acme"
-    with place_at(config_file) as place:
+    with installation_at(config_file) as installation:
         with pytest.raises(PlaybookInvalid):
-            lifecycle.open_incident(place, scenario, inputs, mode=Mode.LIVE)
-        case = lifecycle.open_incident(place, scenario, inputs, mode=Mode.EXERCISE).incident
-        outcome = lifecycle.advance(place, case, "direct")
+            lifecycle.open_incident(installation, scenario, inputs, mode=Mode.LIVE)
+        case = lifecycle.open_incident(installation, scenario, inputs, mode=Mode.EXERCISE).incident
+        outcome = lifecycle.advance(installation, case, "direct")
         assert standing_state(outcome.state.steps["lock"]) is StepState.DONE
         assert not outcome.troubles
-        lacking = stood_in_for(place, outcome.state.playbook)
+        lacking = stood_in_for(installation, outcome.state.playbook)
     assert "a directory of accounts: add [accounts.NAME]" in lacking
     assert any("[audiences.staff]" in one for one in lacking)
 
 
 def test_a_role_that_nobody_has_is_played_in_an_exercise_and_never_live(tmp_path: Path) -> None:
     config_file = furnish(tmp_path)
-    with place_at(config_file) as place:
+    with installation_at(config_file) as installation:
         case = lifecycle.open_incident(
-            place, "account-takeover", {"accounts": "alice"}, mode=Mode.EXERCISE
+            installation, "account-takeover", {"accounts": "alice"}, mode=Mode.EXERCISE
         ).incident
-        outcome = lifecycle.advance(place, case, "direct")
-        lacking = stood_in_for(place, outcome.state.playbook)
+        outcome = lifecycle.advance(installation, case, "direct")
+        lacking = stood_in_for(installation, outcome.state.playbook)
         assert any("nobody here is duty-manager" in one for one in lacking)
-        step_decisions.answer(place, case, "customers_affected", "no")
+        step_decisions.answer(installation, case, "customers_affected", "no")
         real = lifecycle.open_incident(
-            place, "account-takeover", {"accounts": "bob"}, mode=Mode.LIVE
+            installation, "account-takeover", {"accounts": "bob"}, mode=Mode.LIVE
         ).incident
         with pytest.raises(ApprovalRefused, match="--role duty-manager"):
-            step_decisions.answer(place, real, "customers_affected", "no")
+            step_decisions.answer(installation, real, "customers_affected", "no")
 
 
 def test_an_exercise_lacks_nothing_where_all_is_configured(tmp_path: Path) -> None:
-    with place_at(furnish(tmp_path)) as place:
-        enrol_people(place)
-        playbook = library.find(place.config, "account-takeover")
-        assert stood_in_for(place, playbook) == []
+    with installation_at(furnish(tmp_path)) as installation:
+        enrol_people(installation)
+        playbook = library.find(installation.config, "account-takeover")
+        assert stood_in_for(installation, playbook) == []

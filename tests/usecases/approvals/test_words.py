@@ -12,79 +12,91 @@ from standfast.errors import ApprovalRefused
 from standfast.people.passphrase_keys import enrol
 from standfast.records import EffectState, StepState
 from standfast.usecases.approvals import step_decisions
-from tests.usecases.places import OWNER, PASSPHRASES
-from tests.usecases.twins import TwinPlace, twin_place
+from tests.usecases.installations import OWNER, PASSPHRASES
+from tests.usecases.twins import SimulatedInstallation, simulated_installation
 
 STEP = "customers_affected"  # its playbook: duty managers
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[TwinPlace]:
+def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
     """A live place on SQLite whose outside is twins: dana an operator, lee a duty manager."""
-    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
-        yield place
+    with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
+        yield installation
 
 
-Say = Callable[[TwinPlace, str, str | None], object]
+Say = Callable[[SimulatedInstallation, str, str | None], object]
 WORDS: dict[str, Say] = {
-    "answer": lambda place, case, by: step_decisions.answer(place, case, STEP, "yes", by=by),
-    "accept": lambda place, case, by: step_decisions.accept(place, case, STEP, by=by),
+    "answer": lambda installation, case, by: step_decisions.answer(
+        installation, case, STEP, "yes", by=by
+    ),
+    "accept": lambda installation, case, by: step_decisions.accept(installation, case, STEP, by=by),
 }
 
 
-def refused(place: TwinPlace, case: str, by: str | None, say: Say, why: str) -> None:
+def refused(
+    installation: SimulatedInstallation, case: str, by: str | None, say: Say, why: str
+) -> None:
     with pytest.raises(ApprovalRefused, match=why):
-        say(place, case, by)
-    view = place.ledger.incidents.state(case).steps[STEP]
+        say(installation, case, by)
+    view = installation.ledger.incidents.state(case).steps[STEP]
     assert (view.state, view.answer, view.is_accepted) == (StepState.PROMPTED, None, False)
 
 
 @pytest.mark.parametrize("word", WORDS)
 def test_where_a_step_names_roles_nobody_else_is_heard_and_the_try_is_told(
-    place: TwinPlace, word: str
+    installation: SimulatedInstallation, word: str
 ) -> None:
-    case = place.run("account-takeover")
-    refused(place, case, None, WORDS[word], "duty-manager.*--as PERSON")
-    refused(place, case, "dana", WORDS[word], "none of the roles")
-    told = place.ledger.timeline(case)[-1]
+    case = installation.run("account-takeover")
+    refused(installation, case, None, WORDS[word], "duty-manager.*--as PERSON")
+    refused(installation, case, "dana", WORDS[word], "none of the roles")
+    told = installation.ledger.timeline(case)[-1]
     assert (told.actor, told.action, told.detail["step"]) == ("dana", "word.rejected", STEP)
 
 
-def test_who_has_the_role_is_heard_and_named(place: TwinPlace) -> None:
-    case = place.run("account-takeover")
-    step_decisions.answer(place, case, STEP, "no", by="lee")
-    assert place.ledger.timeline(case)[-1].actor == "lee"
-    place.advance(case)
-    step_decisions.answer(place, case, "watch", "nothing was found")
-    assert place.ledger.timeline(case)[-1].actor == "os:test", "no role is named: whoever runs it"
+def test_who_has_the_role_is_heard_and_named(installation: SimulatedInstallation) -> None:
+    case = installation.run("account-takeover")
+    step_decisions.answer(installation, case, STEP, "no", by="lee")
+    assert installation.ledger.timeline(case)[-1].actor == "lee"
+    installation.advance(case)
+    step_decisions.answer(installation, case, "watch", "nothing was found")
+    assert installation.ledger.timeline(case)[-1].actor == "os:test", (
+        "no role is named: whoever runs it"
+    )
 
 
-def test_who_lacks_the_role_of_a_step_settles_nothing_of_it(place: TwinPlace) -> None:
+def test_who_lacks_the_role_of_a_step_settles_nothing_of_it(
+    installation: SimulatedInstallation,
+) -> None:
     """Or whoever sits at the terminal could say of customers that they were told."""
-    case = place.run("account-takeover")
-    step_decisions.answer(place, case, STEP, "yes", by="lee")
-    place.advance(case)
-    step_decisions.decide(place, case, "tell_customers", "lee", PASSPHRASES["lee"])
-    mail = place.twins.mail
+    case = installation.run("account-takeover")
+    step_decisions.answer(installation, case, STEP, "yes", by="lee")
+    installation.advance(case)
+    step_decisions.decide(installation, case, "tell_customers", "lee", PASSPHRASES["lee"])
+    mail = installation.twins.mail
     mail._answer = lambda _message: Answer(state=EffectState.UNKNOWN)
     mail.find = lambda tokens: [None for _ in tokens]
-    place.advance(case)
-    rows = place.ledger.effects.of_incident(case)
+    installation.advance(case)
+    rows = installation.ledger.effects.of_incident(case)
     doubts = [row.token for row in rows if row.state is EffectState.UNKNOWN]
     for by in (None, "dana"):
         with pytest.raises(ApprovalRefused, match=r"duty-manager|none of the roles"):
-            step_decisions.settle(place, case, doubts[0], happened=True, by=by)
+            step_decisions.settle(installation, case, doubts[0], happened=True, by=by)
         with pytest.raises(ApprovalRefused, match=r"duty-manager|none of the roles"):
-            step_decisions.settle_step(place, case, "tell_customers", happened=True, by=by)
-    settled = step_decisions.settle_step(place, case, "tell_customers", happened=True, by="lee")
+            step_decisions.settle_step(installation, case, "tell_customers", happened=True, by=by)
+    settled = step_decisions.settle_step(
+        installation, case, "tell_customers", happened=True, by="lee"
+    )
     assert settled.count == len(doubts) == 4
-    assert place.ledger.timeline(case)[-1].actor == "lee"
+    assert installation.ledger.timeline(case)[-1].actor == "lee"
 
 
-def test_a_fresh_enrolment_speaks_for_no_role_for_a_day(place: TwinPlace) -> None:
-    case = place.run("account-takeover")
+def test_a_fresh_enrolment_speaks_for_no_role_for_a_day(
+    installation: SimulatedInstallation,
+) -> None:
+    case = installation.run("account-takeover")
     credential = enrol("a brand new passphrase")
-    place.ledger.people.enrol(
+    installation.ledger.people.enrol(
         name="eve",
         full_name="Eve",
         mail="eve@example.com",
@@ -93,32 +105,36 @@ def test_a_fresh_enrolment_speaks_for_no_role_for_a_day(place: TwinPlace) -> Non
         public_key=credential.public_key,
         salt=credential.salt,
         enrolled_by="dana",
-        now=place.clock(),
+        now=installation.clock(),
     )
-    refused(place, case, "eve", WORDS["answer"], "less than a day")
-    later = replace(place, clock=lambda: place.clock() + timedelta(days=1))
+    refused(installation, case, "eve", WORDS["answer"], "less than a day")
+    later = replace(installation, clock=lambda: installation.clock() + timedelta(days=1))
     step_decisions.answer(later, case, STEP, "no", by="eve")
 
 
-def test_who_was_removed_or_whose_key_was_swapped_does_not_sign_in(place: TwinPlace) -> None:
+def test_who_was_removed_or_whose_key_was_swapped_does_not_sign_in(
+    installation: SimulatedInstallation,
+) -> None:
     theirs = enrol("the intruder's own phrase")
-    with place.ledger.engine.begin() as connection:
+    with installation.ledger.engine.begin() as connection:
         connection.exec_driver_sql(
             f"UPDATE person SET public_key = '{theirs.public_key}', salt = '{theirs.salt}' "
             "WHERE name = 'lee'"
         )
     with pytest.raises(ApprovalRefused, match="changed outside the ledger"):
-        step_decisions.known_person(place, "lee", "the intruder's own phrase")
-    place.ledger.people.remove("kim", OWNER, place.clock())
+        step_decisions.authenticated_person(installation, "lee", "the intruder's own phrase")
+    installation.ledger.people.remove("kim", OWNER, installation.clock())
     with pytest.raises(ApprovalRefused, match="not enrolled"):
-        step_decisions.known_person(place, "kim", PASSPHRASES["kim"])
+        step_decisions.authenticated_person(installation, "kim", PASSPHRASES["kim"])
     # Who was removed, or when, is told to nobody without their passphrase, nor by the time.
     with pytest.raises(ApprovalRefused, match="not the passphrase"):
-        step_decisions.known_person(place, "kim", "a stranger's own guess")
+        step_decisions.authenticated_person(installation, "kim", "a stranger's own guess")
 
 
-def test_a_step_that_needs_roles_says_so_in_the_command_to_type(place: TwinPlace) -> None:
-    case = place.run("account-takeover")
-    next_step = place.advance(case).standing.next_step
+def test_a_step_that_needs_roles_says_so_in_the_command_to_type(
+    installation: SimulatedInstallation,
+) -> None:
+    case = installation.run("account-takeover")
+    next_step = installation.advance(case).standing.next_step
     assert f"answer {case} {STEP} yes | no --as PERSON`" in next_step
     assert "(duty-manager)" in next_step

@@ -16,31 +16,31 @@ from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.backups.damaged_packs import damaged_packs, read_report
 from standfast.usecases.backups.folder_restore import restore
 from standfast.usecases.backups.verification import VAULT, verify
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.restore_drill import run_drill
 from tests.backup.sources.files.test_unreadable import unreadable
-from tests.usecases.backup_place import damage_a_pack, furnish, identity, place_at
+from tests.usecases.backup_installation import damage_a_pack, furnish, identity, installation_at
 
 MIB = 1024 * 1024
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def installation(tmp_path: Path) -> Iterator[Installation]:
     """A set with one point."""
-    with place_at(furnish(tmp_path)) as place:
-        run_backup(place, "main", "direct")
-        yield place
+    with installation_at(furnish(tmp_path)) as installation:
+        run_backup(installation, "main", "direct")
+        yield installation
 
 
 @pytest.fixture
-def nights(place: Place, tmp_path: Path) -> Place:
+def nights(installation: Installation, tmp_path: Path) -> Installation:
     """The same after some nights, most of it being a recording that does not compress."""
     (tmp_path / "recordings" / "2026" / "long.wav").write_bytes(os.urandom(9 * MIB))
     for _ in range(6):
-        run_backup(place, "main", "direct")
+        run_backup(installation, "main", "direct")
     damage_a_pack(tmp_path)
-    verify(place, read=True)
-    return place
+    verify(installation, read=True)
+    return installation
 
 
 def damage_the_pages(folder: Path) -> None:
@@ -56,34 +56,36 @@ def damage_the_pages(folder: Path) -> None:
         pack.write_bytes(content)
 
 
-def is_whole(place: Place, folder: Path) -> bool:
+def is_whole(installation: Installation, folder: Path) -> bool:
     """Whether the newest point restores to what the source is."""
-    outcome = restore(place, "latest", folder / "out", identity(folder))
+    outcome = restore(installation, "latest", folder / "out", identity(folder))
     call = Path("recordings/2026/call-1.wav")
     is_same = (folder / "out" / call).read_bytes() == (folder / call).read_bytes()
     return is_same and outcome.exit_status is ExitStatus.DONE and not outcome.result.healed
 
 
-def test_next_backup_heals_what_verification_found(place: Place, tmp_path: Path) -> None:
+def test_next_backup_heals_what_verification_found(
+    installation: Installation, tmp_path: Path
+) -> None:
     damage_a_pack(tmp_path)
-    assert verify(place, read=True).exit_status is ExitStatus.DAMAGED
-    healing = run_backup(place, "main", "direct")
+    assert verify(installation, read=True).exit_status is ExitStatus.DAMAGED
+    healing = run_backup(installation, "main", "direct")
     assert healing.exit_status is ExitStatus.DONE
-    assert is_whole(place, tmp_path)
-    healed = verify(place, read=True)
+    assert is_whole(installation, tmp_path)
+    healed = verify(installation, read=True)
     assert healed.exit_status is ExitStatus.DONE
     assert [finding.severity for finding in healed.findings] == ["warning"]
-    assert run_backup(place, "main", "direct").result.bytes_changed == 0
+    assert run_backup(installation, "main", "direct").result.bytes_changed == 0
 
 
-def test_healing_is_no_jump(nights: Place) -> None:
+def test_healing_is_no_jump(nights: Installation) -> None:
     healing = run_backup(nights, "main", "direct")
     assert healing.result.bytes_new > 9 * MIB
     assert healing.result.bytes_incompressible == 0
     assert healing.jumps == ()
 
 
-def test_changed_content_jumps_while_healing(nights: Place, tmp_path: Path) -> None:
+def test_changed_content_jumps_while_healing(nights: Installation, tmp_path: Path) -> None:
     (tmp_path / "recordings" / "2026" / "long.wav").write_bytes(os.urandom(9 * MIB))
     healing = run_backup(nights, "main", "direct")
     assert "incompressible" in {jump.what for jump in healing.jumps}
@@ -91,41 +93,43 @@ def test_changed_content_jumps_while_healing(nights: Place, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("damage", [damage_a_pack, damage_the_pages])
 def test_next_backup_heals_what_drill_found(
-    place: Place, tmp_path: Path, damage: Callable[[Path], object]
+    installation: Installation, tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:
     damage(tmp_path)
-    drill = run_drill(place, "main", identity(tmp_path))
+    drill = run_drill(installation, "main", identity(tmp_path))
     assert drill.exit_status is ExitStatus.DAMAGED
     assert drill.damaged_packs
-    assert run_backup(place, "main", "direct").exit_status is ExitStatus.DONE
-    assert is_whole(place, tmp_path)
+    assert run_backup(installation, "main", "direct").exit_status is ExitStatus.DONE
+    assert is_whole(installation, tmp_path)
 
 
-def test_next_backup_heals_what_restore_found(place: Place, tmp_path: Path) -> None:
+def test_next_backup_heals_what_restore_found(installation: Installation, tmp_path: Path) -> None:
     damage_a_pack(tmp_path)
-    restore(place, "latest", tmp_path / "lacking", identity(tmp_path))
-    run_backup(place, "main", "direct")
-    assert is_whole(place, tmp_path)
+    restore(installation, "latest", tmp_path / "lacking", identity(tmp_path))
+    run_backup(installation, "main", "direct")
+    assert is_whole(installation, tmp_path)
 
 
-def test_unhealed_damage_makes_backup_partial(place: Place, tmp_path: Path) -> None:
+def test_unhealed_damage_makes_backup_partial(installation: Installation, tmp_path: Path) -> None:
     damage_a_pack(tmp_path)
-    verify(place, read=True)
+    verify(installation, read=True)
     with unreadable("call-1.wav"):
-        assert run_backup(place, "main", "direct").exit_status is ExitStatus.PARTIAL
-    assert run_backup(place, "main", "direct").exit_status is ExitStatus.DONE
-    assert is_whole(place, tmp_path)
+        assert run_backup(installation, "main", "direct").exit_status is ExitStatus.PARTIAL
+    assert run_backup(installation, "main", "direct").exit_status is ExitStatus.DONE
+    assert is_whole(installation, tmp_path)
 
 
-def test_unnamed_damage_makes_backup_partial(place: Place) -> None:
+def test_unnamed_damage_makes_backup_partial(installation: Installation) -> None:
     summary: dict[str, Json] = {"damaged_packs": [], "damaged_packs_total": 7, "is_read": True}
-    token = place.runs.start("verify", VAULT, "direct", "os:test", place.clock(), origin=Origin())
-    place.runs.finish(token, "verify", "failed", summary, "os:test", place.clock())
-    outcome = run_backup(place, "main", "direct")
+    token = installation.runs.start(
+        "verify", VAULT, "direct", "os:test", installation.clock(), origin=Origin()
+    )
+    installation.runs.finish(token, "verify", "failed", summary, "os:test", installation.clock())
+    outcome = run_backup(installation, "main", "direct")
     assert (outcome.exit_status, outcome.undistrusted) == (ExitStatus.PARTIAL, 7)
 
 
-def test_report_of_another_machine_heals(place: Place, tmp_path: Path) -> None:
+def test_report_of_another_machine_heals(installation: Installation, tmp_path: Path) -> None:
     damage_a_pack(tmp_path)
     other = furnish(tmp_path / "verifier")
     paths = f'[backup]\nvault = "{tmp_path}/vault"\nhost = "no-host-here"\n'
@@ -133,24 +137,24 @@ def test_report_of_another_machine_heals(place: Place, tmp_path: Path) -> None:
         other.read_text().replace("[backup.sets.main]", f"{paths}\n[backup.sets.main]")
     )
     report = tmp_path / "report.json"
-    with place_at(other) as elsewhere:
+    with installation_at(other) as elsewhere:
         report.write_text(json.dumps(verify(elsewhere, read=True).as_json()))
-    assert damaged_packs(place).packs == frozenset()
-    run_backup(place, "main", "direct", distrust=read_report(report))
-    assert is_whole(place, tmp_path)
+    assert damaged_packs(installation).packs == frozenset()
+    run_backup(installation, "main", "direct", distrust=read_report(report))
+    assert is_whole(installation, tmp_path)
 
 
-def test_forged_report_costs_uploads_only(place: Place, tmp_path: Path) -> None:
+def test_forged_report_costs_uploads_only(installation: Installation, tmp_path: Path) -> None:
     vault = DirectoryStore(tmp_path / "vault")
     sound = [stat.name for stat in vault.list(packs_of("host-1"))]
     report = tmp_path / "forged.json"
     names = [*sound, f"w/host-1/p/00/{0:064x}", "w/../../etc", "junk", 7, None]
     report.write_text(json.dumps({"damaged_packs": names}))
-    outcome = run_backup(place, "main", "direct", distrust=read_report(report))
+    outcome = run_backup(installation, "main", "direct", distrust=read_report(report))
     assert outcome.exit_status is ExitStatus.DONE
     assert (outcome.result.bytes_new > 300_000, outcome.result.bytes_changed) == (True, 0)
     assert {*sound} <= {stat.name for stat in vault.list(packs_of("host-1"))}
-    assert is_whole(place, tmp_path)
+    assert is_whole(installation, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"damaged_packs": 1}'])

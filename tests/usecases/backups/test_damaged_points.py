@@ -6,23 +6,23 @@ from pathlib import Path
 import pytest
 
 from backup.format.object_names import snapshot_name
-from standfast.cli.backups.restore_summary import restored_lines
+from standfast.cli.backups.restore_summary import restore_summary_lines
 from standfast.errors import Damaged, ExitStatus, UsageError
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.backups.folder_restore import restore
 from standfast.usecases.backups.recovery_point_contents import list_points
-from standfast.usecases.core.installation import Place
-from tests.usecases.backup_place import furnish, identity, place_at
+from standfast.usecases.core.installation import Installation
+from tests.usecases.backup_installation import furnish, identity, installation_at
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def installation(tmp_path: Path) -> Iterator[Installation]:
     """A place with three points."""
-    with place_at(furnish(tmp_path)) as place:
+    with installation_at(furnish(tmp_path)) as installation:
         for night in range(3):
             (tmp_path / "recordings" / "notes.txt").write_text(f"night {night}\n")
-            run_backup(place, "main", "direct")
-        yield place
+            run_backup(installation, "main", "direct")
+        yield installation
 
 
 def damage(folder: Path, sequence: int) -> None:
@@ -33,14 +33,16 @@ def damage(folder: Path, sequence: int) -> None:
     path.write_bytes(content)
 
 
-def names(place: Place) -> list[str]:
-    return [point.name for point in list_points(place).points]
+def names(installation: Installation) -> list[str]:
+    return [point.name for point in list_points(installation).points]
 
 
-def test_a_list_says_which_point_is_not_what_was_written(place: Place, tmp_path: Path) -> None:
-    assert list_points(place).exit_status is ExitStatus.DONE
+def test_a_list_says_which_point_is_not_what_was_written(
+    installation: Installation, tmp_path: Path
+) -> None:
+    assert list_points(installation).exit_status is ExitStatus.DONE
     damage(tmp_path, 2)
-    listed = list_points(place)
+    listed = list_points(installation)
     assert listed.exit_status is ExitStatus.DAMAGED
     assert [point.sequence for point in listed.points] == [1, 3]
     ((name, problem),) = listed.damaged
@@ -49,54 +51,62 @@ def test_a_list_says_which_point_is_not_what_was_written(place: Place, tmp_path:
 
 
 @pytest.mark.parametrize("text", ["2", "0000000002", "host-1/2", "host-1/0000000002"])
-def test_a_damaged_point_is_not_said_to_be_none(place: Place, tmp_path: Path, text: str) -> None:
+def test_a_damaged_point_is_not_said_to_be_none(
+    installation: Installation, tmp_path: Path, text: str
+) -> None:
     damage(tmp_path, 2)
     with pytest.raises(Damaged, match="host-1/0000000002 cannot be used"):
-        restore(place, text, tmp_path / "out", identity(tmp_path))
+        restore(installation, text, tmp_path / "out", identity(tmp_path))
     with pytest.raises(UsageError, match="there is no recovery point"):
-        restore(place, "host-2/2", tmp_path / "out", identity(tmp_path))
+        restore(installation, "host-2/2", tmp_path / "out", identity(tmp_path))
     with pytest.raises(UsageError, match="there is no recovery point"):
-        restore(place, "4", tmp_path / "out", identity(tmp_path))
+        restore(installation, "4", tmp_path / "out", identity(tmp_path))
 
 
-def test_the_latest_is_not_taken_for_it_without_a_word(place: Place, tmp_path: Path) -> None:
+def test_the_latest_is_not_taken_for_it_without_a_word(
+    installation: Installation, tmp_path: Path
+) -> None:
     damage(tmp_path, 3)
-    outcome = restore(place, "latest", tmp_path / "out", identity(tmp_path))
+    outcome = restore(installation, "latest", tmp_path / "out", identity(tmp_path))
     assert outcome.point.sequence == 2
     assert (tmp_path / "out" / "recordings" / "notes.txt").read_text() == "night 1\n"
     assert outcome.exit_status is ExitStatus.DAMAGED
     assert outcome.newer_damaged == ("host-1/0000000003",)
-    text = "\n".join(map(str, restored_lines(outcome)))
+    text = "\n".join(map(str, restore_summary_lines(outcome)))
     assert "may not be the latest" in text
     # Who names the point has it.
-    named = restore(place, "2", tmp_path / "named", identity(tmp_path))
+    named = restore(installation, "2", tmp_path / "named", identity(tmp_path))
     assert named.exit_status is ExitStatus.DONE
 
 
-def test_an_older_one_does_not_matter_to_the_latest(place: Place, tmp_path: Path) -> None:
+def test_an_older_one_does_not_matter_to_the_latest(
+    installation: Installation, tmp_path: Path
+) -> None:
     damage(tmp_path, 1)
-    outcome = restore(place, "latest", tmp_path / "out", identity(tmp_path))
+    outcome = restore(installation, "latest", tmp_path / "out", identity(tmp_path))
     assert (outcome.exit_status, outcome.point.sequence) == (ExitStatus.DONE, 3)
 
 
 def test_where_every_point_is_damaged_nobody_says_that_there_is_none(
-    place: Place, tmp_path: Path
+    installation: Installation, tmp_path: Path
 ) -> None:
     for sequence in (1, 2, 3):
         damage(tmp_path, sequence)
-    assert list_points(place).exit_status is ExitStatus.DAMAGED
+    assert list_points(installation).exit_status is ExitStatus.DAMAGED
     with pytest.raises(Damaged, match="cannot be used"):
-        restore(place, "latest", tmp_path / "out", identity(tmp_path))
+        restore(installation, "latest", tmp_path / "out", identity(tmp_path))
 
 
-def test_junk_that_the_writer_passed_over_is_no_damaged_point(place: Place, tmp_path: Path) -> None:
+def test_junk_that_the_writer_passed_over_is_no_damaged_point(
+    installation: Installation, tmp_path: Path
+) -> None:
     path = tmp_path / "vault" / snapshot_name("host-1", 4)
     path.write_bytes(b"junk")
-    assert list_points(place).exit_status is ExitStatus.DAMAGED  # it may have been one
-    run_backup(place, "main", "direct")
-    assert list_points(place).exit_status is ExitStatus.DONE
-    assert names(place)[-1] == "host-1/0000000005"
+    assert list_points(installation).exit_status is ExitStatus.DAMAGED  # it may have been one
+    run_backup(installation, "main", "direct")
+    assert list_points(installation).exit_status is ExitStatus.DONE
+    assert names(installation)[-1] == "host-1/0000000005"
     assert (
-        restore(place, "latest", tmp_path / "out", identity(tmp_path)).exit_status
+        restore(installation, "latest", tmp_path / "out", identity(tmp_path)).exit_status
         is ExitStatus.DONE
     )

@@ -9,13 +9,17 @@ import pytest
 
 from standfast.errors import ExitStatus, UsageError
 from standfast.usecases.backups import backup_run
-from standfast.usecases.backups.database_restore import IntoOutcome, Request, restore_into
+from standfast.usecases.backups.database_restore import (
+    DatabaseRestoreOutcome,
+    Request,
+    restore_into,
+)
 from standfast.usecases.drills import restore_drill
 from standfast.usecases.health.check_results import Verdict
-from standfast.usecases.health.installation_check import check_place
+from standfast.usecases.health.installation_check import check_installation
 from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
-from tests.usecases.backup_place import furnish, identity, place_at
+from tests.usecases.backup_installation import furnish, identity, installation_at
 
 pytestmark = pytest.mark.xdist_group("databases")
 
@@ -87,7 +91,7 @@ path = "recordings"
     return furnish(tmp_path, more=more)
 
 
-def into(config_file: Path, target: str, *patterns: str, **more: Any) -> IntoOutcome:
+def into(config_file: Path, target: str, *patterns: str, **more: Any) -> DatabaseRestoreOutcome:
     request = Request(
         point="latest",
         into=target,
@@ -95,8 +99,8 @@ def into(config_file: Path, target: str, *patterns: str, **more: Any) -> IntoOut
         patterns=patterns,
         **more,
     )
-    with place_at(config_file) as place:
-        return restore_into(place, request, identity(config_file.parent))
+    with installation_at(config_file) as installation:
+        return restore_into(installation, request, identity(config_file.parent))
 
 
 def address(config_file: Path, text: str) -> str:
@@ -109,8 +113,8 @@ def address(config_file: Path, text: str) -> str:
 
 @pytest.fixture
 def backed_up(config_file: Path) -> Path:
-    with place_at(config_file) as place:
-        outcome = backup_run.run_backup(place, "servers", "direct")
+    with installation_at(config_file) as installation:
+        outcome = backup_run.run_backup(installation, "servers", "direct")
     assert outcome.result.unread == ()
     return config_file
 
@@ -166,8 +170,8 @@ def test_the_source_by_its_name_is_the_server_and_its_reader_may_not_write(
     assert dump.taken is not None
     assert "permission denied for schema public" in dump.taken.problems[0]
     assert "Ünal" not in str(outcome.as_json())
-    with place_at(backed_up) as place:
-        (run,) = place.ledger.runs.all("restore", "servers")
+    with installation_at(backed_up) as installation:
+        (run,) = installation.ledger.runs.all("restore", "servers")
     assert run.state == "partial"
     assert names["crm"] not in str(run.summary)
 
@@ -190,8 +194,8 @@ def test_one_dump_comes_with_roles_when_asked(
 ) -> None:
     owner, _ = postgres_server.role()
     postgres_server.execute(f"ALTER TABLE t OWNER TO {owner}", database=names["crm"])
-    with place_at(config_file) as place:
-        backup_run.run_backup(place, "servers", "direct")
+    with installation_at(config_file) as installation:
+        backup_run.run_backup(installation, "servers", "direct")
     postgres_server.execute(f"DROP DATABASE {names['crm']}", f"DROP ROLE {owner}")
     target = address(config_file, f"postgresql://postgres@/?host={postgres_server.socket_folder}")
     crm = f"crm-server/{names['crm']}.dump"
@@ -216,8 +220,8 @@ def test_roles_that_a_point_lacks_are_refused(
 ) -> None:
     text = config_file.read_text()
     config_file.write_text(text.replace('"file:my.secret"', '"file:my.secret"\nusers = false'))
-    with place_at(config_file) as place:
-        backup_run.run_backup(place, "servers", "direct")
+    with installation_at(config_file) as installation:
+        backup_run.run_backup(installation, "servers", "direct")
     mariadb_server.execute("DROP TABLE t", database=names["shop"])
     mariadb = address(config_file, f"mysql://root@/?socket={mariadb_server.socket}")
     with pytest.raises(UsageError):
@@ -231,8 +235,8 @@ def test_a_right_on_a_table_comes_back_though_users_come_before_tables(
 ) -> None:
     shop = names["shop"]
     clerk, _ = mariadb_server.user(f"SELECT ON {shop}.t")
-    with place_at(config_file) as place:
-        backup_run.run_backup(place, "servers", "direct")
+    with installation_at(config_file) as installation:
+        backup_run.run_backup(installation, "servers", "direct")
     mariadb_server.execute(f"DROP USER {clerk}@localhost", f"DROP DATABASE {shop}")
     mariadb = address(config_file, f"mysql://root@/?socket={mariadb_server.socket}")
     outcome = into(config_file, mariadb, has_globals=True)
@@ -277,7 +281,7 @@ def test_a_check_says_what_a_source_lacks(
     config_file: Path, postgres_server: Postgres, mariadb_server: Mariadb, names: dict[str, str]
 ) -> None:
     def found() -> list[tuple[Verdict, str]]:
-        report = check_place(config_file, env={})
+        report = check_installation(config_file, env={})
         sets = [check for check in report.checks if check.part == "backup sets"]
         return [(check.verdict, check.found) for check in sets]
 
@@ -297,8 +301,8 @@ def test_a_check_says_what_a_source_lacks(
 
 def test_a_missing_password_costs_its_source_alone(config_file: Path) -> None:
     (config_file.parent / "pg.secret").unlink()
-    with place_at(config_file) as place:
-        outcome = backup_run.run_backup(place, "servers", "direct")
+    with installation_at(config_file) as installation:
+        outcome = backup_run.run_backup(installation, "servers", "direct")
         assert outcome.exit_status is ExitStatus.PARTIAL
         assert [item.path for item in outcome.result.unread] == ["crm-server"]
         assert "file:pg.secret cannot be read" in outcome.result.unread[0].reason
@@ -306,9 +310,9 @@ def test_a_missing_password_costs_its_source_alone(config_file: Path) -> None:
 
 
 def test_a_drill_compares_the_files_and_names_the_servers_as_skipped(backed_up: Path) -> None:
-    with place_at(backed_up) as place:
+    with installation_at(backed_up) as installation:
         outcome = restore_drill.run_drill(
-            place, "servers", identity(backed_up.parent), compares=True
+            installation, "servers", identity(backed_up.parent), compares=True
         )
     assert outcome.exit_status is ExitStatus.DONE
     skipped = [name for name in outcome.skipped if name.startswith(restore_drill.COMPARISON)]

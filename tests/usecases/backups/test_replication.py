@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from backup.stores.bandwidth_limit import ThrottledStore
+from backup.stores.bandwidth_limit import BandwidthLimitedStore
 from standfast.usecases.backups.backup_run import run_backup
-from standfast.usecases.backups.replication import copy_to_second_site
+from standfast.usecases.backups.replication import replicate_to_second_site
 from standfast.usecases.key_ceremonies.owner_operations import open_stores
-from tests.usecases.backup_place import furnish, place_at
+from tests.usecases.backup_installation import furnish, installation_at
 
 SITES = """
 [backup.copies.far]
@@ -26,10 +26,10 @@ def test_a_copy_keeps_to_the_bandwidth_of_the_hour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hour: int, seconds: int
 ) -> None:
     config_file = furnish(tmp_path)
-    with place_at(config_file) as place:
+    with installation_at(config_file) as installation:
         for _ in range(2):  # more than the one pack that goes out at once
             (tmp_path / "recordings" / "2026" / "call-1.wav").write_bytes(os.urandom(400_000))
-            run_backup(place, "main", "direct")
+            run_backup(installation, "main", "direct")
     config_file.write_text(config_file.read_text() + SITES)
     passed = [0.0]
 
@@ -37,9 +37,9 @@ def test_a_copy_keeps_to_the_bandwidth_of_the_hour(
         passed[0] += some
 
     defaults = {"sleep": sleep, "monotonic": lambda: passed[0]}
-    monkeypatch.setattr(ThrottledStore.__init__, "__kwdefaults__", defaults)
+    monkeypatch.setattr(BandwidthLimitedStore.__init__, "__kwdefaults__", defaults)
     stores = open_stores(config_file, {}, lambda: datetime(2026, 3, 2, hour, tzinfo=UTC))
-    outcome = copy_to_second_site(stores, "far", with_keys=False)
+    outcome = replicate_to_second_site(stores, "far", with_keys=False)
     assert outcome.report.is_whole
     assert passed[0] >= seconds
     assert bool(passed[0]) is bool(seconds)

@@ -24,10 +24,17 @@ from standfast.usecases.backups import (
     retention_holds,
 )
 from standfast.usecases.backups.verification import verify
-from standfast.usecases.incidents.built_in_procedures import own_acts
+from standfast.usecases.incidents.built_in_procedures import built_in_procedures
 from tests.backup.s3_options import options
 from tests.servers.seaweedfs import Bucket
-from tests.usecases.backup_place import SERVICE, change, damage_a_pack, furnish, identity, place_at
+from tests.usecases.backup_installation import (
+    SERVICE,
+    change,
+    damage_a_pack,
+    furnish,
+    identity,
+    installation_at,
+)
 from tests.usecases.backups.test_backup_s3 import configuration
 
 RULES = """
@@ -65,10 +72,10 @@ def folder(tmp_path: Path) -> Path:
     """A place with a keeper and six nights, of which the first two are over the rules."""
     config_file = furnish(tmp_path, more=SERVICE + RULES)
     name_a_keeper(tmp_path, tmp_path / "keys" / "keeper.json")
-    with place_at(config_file) as place:
+    with installation_at(config_file) as installation:
         for night in range(6):
             (tmp_path / "recordings" / "tonight.wav").write_bytes(os.urandom(50_000))
-            backup_run.run_backup(place, "main", "direct")
+            backup_run.run_backup(installation, "main", "direct")
             if night == 1:
                 age(tmp_path / "vault", 40)
     return tmp_path
@@ -76,30 +83,32 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_point_expires_and_what_only_it_needed_is_freed_a_week_later(folder: Path) -> None:
     vault = folder / "vault"
-    with place_at(folder / "standfast.toml") as place:
-        planned = retention.plan(place, most_percent=40)
+    with installation_at(folder / "standfast.toml") as installation:
+        planned = retention.plan(installation, most_percent=40)
         assert planned.exit_status is ExitStatus.DONE
         assert planned.stock is not None
-        outcome = retention.keep(place, most_percent=40)
+        outcome = retention.keep(installation, most_percent=40)
         assert outcome.result.expired == planned.result.expired == (("host-1", 1), ("host-1", 2))
         assert outcome.result.marked == planned.result.marked != ()
-        (run,) = place.ledger.runs.all("keep")
+        (run,) = installation.ledger.runs.all("keep")
         assert (run.state, run.way, run.summary["expired"]) == ("done", "direct", 2)
     before = sum(path.stat().st_size for path in vault.rglob("p/*/*"))
     later = datetime.now(UTC) + timedelta(days=8)
     with (
         pytest.MonkeyPatch.context() as patch,
-        place_at(folder / "standfast.toml", clock=lambda: later) as place,
+        installation_at(folder / "standfast.toml", clock=lambda: later) as installation,
     ):
         patch.setattr(DirectoryKeeperStore, "_clock", lambda _: later)
-        outcome = retention.keep(place)
+        outcome = retention.keep(installation)
         assert outcome.result.freed_bytes > 50_000
         assert outcome.as_json()["exit_status"] == 0
     assert sum(path.stat().st_size for path in vault.rglob("p/*/*")) == before - (
         outcome.result.freed_bytes
     )
-    with place_at(folder / "standfast.toml") as place:
-        assert [point.sequence for point in recovery_point_contents.list_points(place).points] == [
+    with installation_at(folder / "standfast.toml") as installation:
+        assert [
+            point.sequence for point in recovery_point_contents.list_points(installation).points
+        ] == [
             3,
             4,
             5,
@@ -107,44 +116,46 @@ def test_a_point_expires_and_what_only_it_needed_is_freed_a_week_later(folder: P
         ]
         for point in ("3", "latest"):
             restored = folder_restore.restore(
-                place, point, folder / f"out-{point}", identity(folder)
+                installation, point, folder / f"out-{point}", identity(folder)
             )
             assert restored.exit_status is ExitStatus.DONE
         tonight = (folder / "out-latest/recordings/tonight.wav").read_bytes()
         assert tonight == (folder / "recordings/tonight.wav").read_bytes()
-        assert verify(place, read=True).exit_status is ExitStatus.DONE
+        assert verify(installation, read=True).exit_status is ExitStatus.DONE
 
 
 def test_too_many_at_once_are_refused_and_a_person_can_allow_them(folder: Path) -> None:
     age(folder / "vault", 35)
-    with place_at(folder / "standfast.toml") as place:
+    with installation_at(folder / "standfast.toml") as installation:
         with pytest.raises(Refused, match="5 of 6 recovery points would expire"):
-            retention.keep(place)
-        assert place.ledger.runs.all("keep")[0].state == "failed"
-        planned = retention.plan(place)
+            retention.keep(installation)
+        assert installation.ledger.runs.all("keep")[0].state == "failed"
+        planned = retention.plan(installation)
         assert planned.exit_status is ExitStatus.REFUSED
         assert "5 of 6" in str(planned.as_json()["refusal"])
         assert not (folder / "vault/pub/keep").exists()
-        assert len(retention.keep(place, most_percent=90).result.expired) == 5
-        assert len(recovery_point_contents.list_points(place).points) == 1
+        assert len(retention.keep(installation, most_percent=90).result.expired) == 5
+        assert len(recovery_point_contents.list_points(installation).points) == 1
 
 
 def test_a_clock_that_is_an_hour_off_is_refused(folder: Path) -> None:
     off = timedelta(hours=2)
-    with place_at(folder / "standfast.toml", clock=lambda: datetime.now(UTC) + off) as place:
+    with installation_at(
+        folder / "standfast.toml", clock=lambda: datetime.now(UTC) + off
+    ) as installation:
         with pytest.raises(Refused, match="this machine's"):
-            retention.keep(place)
-        kept = retention.keep(place, is_clock_right=True, most_percent=40)
+            retention.keep(installation)
+        kept = retention.keep(installation, is_clock_right=True, most_percent=40)
         assert kept.exit_status is ExitStatus.DONE
 
 
 def test_without_the_keepers_key_nothing_is_kept(folder: Path) -> None:
     (folder / "keys/keeper.json").unlink()
     with (
-        place_at(folder / "standfast.toml") as place,
+        installation_at(folder / "standfast.toml") as installation,
         pytest.raises(UsageError, match=r"no keeper's key .*the owner makes one"),
     ):
-        retention.keep(place)
+        retention.keep(installation)
 
 
 def test_what_a_verification_found_lost_is_distrusted_and_sent_again(folder: Path) -> None:
@@ -152,21 +163,21 @@ def test_what_a_verification_found_lost_is_distrusted_and_sent_again(folder: Pat
     packs[-1].chmod(0o600)
     packs[-1].write_bytes(b"rot")
     report = folder / "report.json"
-    with place_at(folder / "standfast.toml") as place:
-        report.write_text(json.dumps(verify(place, read=True).as_json()))
-        outcome = retention.keep(place, distrust=report, most_percent=40)
+    with installation_at(folder / "standfast.toml") as installation:
+        report.write_text(json.dumps(verify(installation, read=True).as_json()))
+        outcome = retention.keep(installation, distrust=report, most_percent=40)
         assert [sha256 for _, sha256 in outcome.result.distrusted] == [packs[-1].name]
         change(folder)
-        backup_run.run_backup(place, "main", "direct")
-        restored = folder_restore.restore(place, "latest", folder / "out", identity(folder))
+        backup_run.run_backup(installation, "main", "direct")
+        restored = folder_restore.restore(installation, "latest", folder / "out", identity(folder))
         assert restored.exit_status is ExitStatus.DONE
 
 
 def test_keeper_distrusts_what_ledger_knows(folder: Path) -> None:
     damage_a_pack(folder)
-    with place_at(folder / "standfast.toml") as place:
-        found = verify(place, read=True).report.damaged_packs
-        outcome = retention.keep(place, most_percent=40)
+    with installation_at(folder / "standfast.toml") as installation:
+        found = verify(installation, read=True).report.damaged_packs
+        outcome = retention.keep(installation, most_percent=40)
     assert [pack_name(*pack) for pack in outcome.result.distrusted] == list(found)
 
 
@@ -180,36 +191,36 @@ def test_the_keeper_of_a_bucket_has_its_own_configuration(
         if path.is_file():
             owner.put(str(path.relative_to(tmp_path / "vault")), path.read_bytes())
     writer = s3_bucket.key("writer", writer="host-1")
-    with place_at(configuration(tmp_path, s3_bucket, writer, "writer")) as place:
-        backup_run.run_backup(place, "main", "direct")
+    with installation_at(configuration(tmp_path, s3_bucket, writer, "writer")) as installation:
+        backup_run.run_backup(installation, "main", "direct")
     keeper = configuration(tmp_path, s3_bucket, s3_bucket.key("keeper"), "keeper")
-    with place_at(keeper) as place:
-        outcome = retention.keep(place)
+    with installation_at(keeper) as installation:
+        outcome = retention.keep(installation)
         assert (outcome.exit_status, outcome.result.expired) == (ExitStatus.DONE, ())
-        stock = retention.plan(place).stock
+        stock = retention.plan(installation).stock
         assert stock is not None
         assert stock.live.size_bytes > 0
 
 
 def test_while_a_hold_stands_nothing_expires_and_its_release_lets_it_expire(folder: Path) -> None:
-    with place_at(folder / "standfast.toml") as place:
-        retention_holds.put_hold(place, "inc-2026-0001")
-        retention_holds.put_hold(place, "inc-2026-0002")
-        held = retention.keep(place, most_percent=40)
+    with installation_at(folder / "standfast.toml") as installation:
+        retention_holds.create_hold(installation, "inc-2026-0001")
+        retention_holds.create_hold(installation, "inc-2026-0002")
+        held = retention.keep(installation, most_percent=40)
         assert held.exit_status is ExitStatus.DONE
         assert (held.result.expired, held.result.records) == ((), ())
         assert "inc-2026-0001" in str(held.result.hold)
-        retention_holds.release_hold(place, "inc-2026-0001")
-        assert retention.keep(place, most_percent=40).result.expired == ()
-        retention_holds.release_hold(place, "inc-2026-0002")
-        assert len(retention.keep(place, most_percent=40).result.expired) == 2
+        retention_holds.release_hold(installation, "inc-2026-0001")
+        assert retention.keep(installation, most_percent=40).result.expired == ()
+        retention_holds.release_hold(installation, "inc-2026-0002")
+        assert len(retention.keep(installation, most_percent=40).result.expired) == 2
 
 
 def test_a_hold_that_cannot_be_read_holds_all_the_same(folder: Path) -> None:
-    with place_at(folder / "standfast.toml") as place:
-        retention_holds.put_hold(place, "inc-2026-0001")
+    with installation_at(folder / "standfast.toml") as installation:
+        retention_holds.create_hold(installation, "inc-2026-0001")
         (folder / "keys" / "holds" / "inc-2026-0001.json").write_text("?")
-        assert retention.keep(place, most_percent=40).result.expired == ()
+        assert retention.keep(installation, most_percent=40).result.expired == ()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read")
@@ -217,26 +228,26 @@ def test_a_hold_of_another_user_holds_all_the_same(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Not below pytest's folder, which nobody but its owner may enter.
-    with TemporaryDirectory() as name, place_at(folder / "standfast.toml") as place:
+    with TemporaryDirectory() as name, installation_at(folder / "standfast.toml") as installation:
         Path(name).chmod(0o755)
         monkeypatch.setattr(retention_holds, "_folder", lambda _: Path(name) / "holds")
-        assert retention_holds.why_held(place) is None
-        retention_holds.put_hold(place, "inc-2026-0001")
+        assert retention_holds.hold_reason(installation) is None
+        retention_holds.create_hold(installation, "inc-2026-0001")
         os.seteuid(65534)
         try:
             with pytest.raises(ConfigurationError, match="nothing is let go until they can"):
-                retention_holds.why_held(place)
+                retention_holds.hold_reason(installation)
         finally:
             os.seteuid(0)
-        assert "inc-2026-0001" in str(retention_holds.why_held(place))
+        assert "inc-2026-0001" in str(retention_holds.hold_reason(installation))
 
 
 def test_the_last_clean_point_is_the_newest_without_the_indicators(folder: Path) -> None:
-    with place_at(folder / "standfast.toml") as place:
+    with installation_at(folder / "standfast.toml") as installation:
         for content in (b"pay to wallet-4711", b"still wallet-4711"):
             (folder / "recordings" / "note.txt").write_bytes(content)
-            backup_run.run_backup(place, "main", "direct")
-        act = own_acts(place, "inc-2026-0001", "dana")["drill"]()
+            backup_run.run_backup(installation, "main", "direct")
+        act = built_in_procedures(installation, "inc-2026-0001", "dana")["drill"]()
         order = Order(
             token="f00d",
             verb="drill.last_clean_point",
@@ -248,8 +259,10 @@ def test_the_last_clean_point_is_the_newest_without_the_indicators(folder: Path)
         assert "identity" in result.reason
     with (folder / "standfast.toml").open("a") as settings:
         settings.write(f'[drills]\nidentity = "file:{identity(folder)}"\n')
-    with place_at(folder / "standfast.toml") as place:
-        (result,) = own_acts(place, "inc-2026-0001", "dana")["drill"]().run([order])
+    with installation_at(folder / "standfast.toml") as installation:
+        (result,) = built_in_procedures(installation, "inc-2026-0001", "dana")["drill"]().run(
+            [order]
+        )
         assert result.state is EffectState.DONE, result.reason
         assert str(result.facts["point"]).endswith("/0000000006")
         assert result.facts["monotone"] is True

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from backup.retention.retention_run import KeepResult
+from backup.retention.retention_run import RetentionResult
 from backup.stores.directory_keeper import DirectoryKeeperStore
 from standfast.errors import ExitStatus
 from standfast.usecases.backups import retention, retention_holds
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.backups.folder_restore import restore
 from standfast.usecases.backups.verification import verify
-from standfast.usecases.health.installation_check import check_place
+from standfast.usecases.health.installation_check import check_installation
 from tests.backup.trees import describe
-from tests.usecases.backup_place import identity
+from tests.usecases.backup_installation import identity
 from tests.usecases.backups.test_retention import RULES, age, name_a_keeper
-from tests.usecases.twin_places import ALPHA, at, machine, twins
+from tests.usecases.simulated_installations import ALPHA, at, machine, twins
 
 EXPIRED = (("host-1", 1), ("host-1", 2))
 A_WEEK = timedelta(days=8)
@@ -44,11 +44,11 @@ def kept(tmp_path: Path, postgres_ledger_url: str) -> tuple[Path, Path]:
     return one, other
 
 
-def keep(folder: Path, later: timedelta = timedelta(0)) -> KeepResult:
+def keep(folder: Path, later: timedelta = timedelta(0)) -> RetentionResult:
     """One run of the keeper on this folder's machine, so much later by the vault's clock."""
-    with pytest.MonkeyPatch.context() as patch, at(folder) as place:
+    with pytest.MonkeyPatch.context() as patch, at(folder) as installation:
         patch.setattr(DirectoryKeeperStore, "_clock", lambda _: datetime.now(UTC) + later)
-        outcome = retention.keep(place, most_percent=40, is_clock_right=True)
+        outcome = retention.keep(installation, most_percent=40, is_clock_right=True)
     assert outcome.exit_status is ExitStatus.DONE, outcome.result.problems
     return outcome.result
 
@@ -64,7 +64,7 @@ def two_processes() -> Iterator[ProcessPoolExecutor]:
 def test_two_keepers_let_each_thing_go_once_and_not_before_its_time(
     kept: tuple[Path, Path], two_processes: ProcessPoolExecutor, tmp_path: Path, is_at_once: bool
 ) -> None:
-    def both(later: timedelta) -> list[KeepResult]:
+    def both(later: timedelta) -> list[RetentionResult]:
         if is_at_once:
             runs = [two_processes.submit(keep, folder, later) for folder in kept]
             return [run.result() for run in runs]
@@ -94,7 +94,7 @@ def test_two_keepers_let_each_thing_go_once_and_not_before_its_time(
 def test_a_hold_on_one_machine_holds_the_keeper_of_the_other(kept: tuple[Path, Path]) -> None:
     one, other = kept
     with at(one) as here:
-        retention_holds.put_hold(here, "inc-2026-0001")
+        retention_holds.create_hold(here, "inc-2026-0001")
     held = keep(other)
     assert (held.expired, held.records) == ((), ())
     assert "inc-2026-0001" in str(held.hold)
@@ -109,7 +109,7 @@ def test_a_hold_of_a_machine_that_is_gone_is_released_by_its_name_on_the_other(
 ) -> None:
     one, other = kept
     with at(one) as here:
-        retention_holds.put_hold(here, "inc-2026-0001")
+        retention_holds.create_hold(here, "inc-2026-0001")
     with at(other) as there:
         assert retention_holds.stands(there, "inc-2026-0001")
         retention_holds.release_hold(there, "inc-2026-0001")
@@ -135,5 +135,5 @@ def test_that_the_keeper_runs_by_schedule_on_another_machine_too_is_named(
 
 def twice(folder: Path) -> list[str]:
     with machine(folder.name):
-        report = check_place(folder / "standfast.toml", env={})
+        report = check_installation(folder / "standfast.toml", env={})
     return [one.found for one in report.checks if "keeper of this vault" in one.found]

@@ -13,16 +13,16 @@ from standfast.usecases.backups.backup_run import run_backup, set_age
 from standfast.usecases.backups.folder_restore import restore
 from standfast.usecases.backups.recovery_point_contents import list_points
 from standfast.usecases.backups.verification import is_vault_damaged, verify
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.drill_history import list_drills
 from standfast.usecases.drills.restore_drill import run_drill
-from standfast.usecases.health.installation_check import check_place
+from standfast.usecases.health.installation_check import check_installation
 from standfast.usecases.health.status import Status, look
 from standfast.usecases.health.watchdog import keep_watch
 from tests import ledger_schema
 from tests.backup.trees import describe
-from tests.usecases.backup_place import NOW, damage_a_pack, furnish, identity
-from tests.usecases.twin_places import ALPHA, BETA, at, machine, share_ledger
+from tests.usecases.backup_installation import NOW, damage_a_pack, furnish, identity
+from tests.usecases.simulated_installations import ALPHA, BETA, at, machine, share_ledger
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_night_and_a_drill_of_one_host_are_not_the_others(hosts: tuple[Path, P
     assert (len(listed.runs), listed.problems, listed.elsewhere) == (2, (), (ALPHA,))
     for folder in hosts:
         with machine(folder.name):
-            report = check_place(folder / "standfast.toml", env={})
+            report = check_installation(folder / "standfast.toml", env={})
         assert [c.found for c in report.checks if "set of that name" in c.found] == []
         (namesake,) = [c.found for c in report.checks if "another vault" in c.found]
         elsewhere = ALPHA if folder is other else BETA
@@ -80,13 +80,13 @@ def test_a_night_and_a_drill_of_one_host_are_not_the_others(hosts: tuple[Path, P
 def test_the_latest_of_each_host_is_its_own(hosts: tuple[Path, Path], tmp_path: Path) -> None:
     for folder in hosts:
         (folder / "recordings" / "half.tmp").unlink()
-        with at(folder) as place:
-            run_backup(place, "main", "direct")
+        with at(folder) as installation:
+            run_backup(installation, "main", "direct")
     for folder in hosts:
-        with at(folder) as place:
-            assert [p.name for p in list_points(place).points] == ["host-1/0000000001"]
+        with at(folder) as installation:
+            assert [p.name for p in list_points(installation).points] == ["host-1/0000000001"]
             to = tmp_path / "restored" / folder.name
-            restore(place, "latest", to, identity(folder))
+            restore(installation, "latest", to, identity(folder))
             assert describe(to / "recordings") == describe(folder / "recordings")
 
 
@@ -95,8 +95,8 @@ def test_damage_in_one_vault_is_not_called_over_by_a_look_at_the_other(
 ) -> None:
     one, other = hosts
     for folder in hosts:
-        with at(folder) as place:
-            run_backup(place, "main", "direct")
+        with at(folder) as installation:
+            run_backup(installation, "main", "direct")
     damage_a_pack(one)
     with at(one) as here:
         assert verify(here, read=True).exit_status is ExitStatus.DAMAGED
@@ -113,12 +113,12 @@ def test_damage_in_one_vault_is_not_called_over_by_a_look_at_the_other(
 
 def watch(folder: Path) -> list[tuple[str, bool]]:
     """What one watch told, or tried to tell."""
-    with at(folder) as place:
-        return [(one.subject, one.is_raised) for one in keep_watch(place, "serve").told]
+    with at(folder) as installation:
+        return [(one.subject, one.is_raised) for one in keep_watch(installation, "serve").told]
 
 
-def alarms(place: Place) -> list[tuple[str, str, str]]:
-    rows = reversed(place.ledger.runs.all("alarm", states=[RAISED, FAILED, OVER]))
+def alarms(installation: Installation) -> list[tuple[str, str, str]]:
+    rows = reversed(installation.ledger.runs.all("alarm", states=[RAISED, FAILED, OVER]))
     return [(row.subject, row.state, row.summary["machine"]) for row in rows]
 
 
@@ -127,8 +127,8 @@ def test_the_end_of_one_hosts_alarm_is_not_taken_for_the_others(
 ) -> None:
     one, other = hosts
     for folder in hosts:
-        with at(folder) as place:
-            run_backup(place, "main", "direct")
+        with at(folder) as installation:
+            run_backup(installation, "main", "direct")
     damage_a_pack(one)
     with at(one) as here:
         verify(here, read=True)

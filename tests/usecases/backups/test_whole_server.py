@@ -9,7 +9,7 @@ from standfast.errors import ExitStatus
 from standfast.usecases.backups import backup_run
 from tests.servers.postgres import Postgres
 from tests.servers.postgres_cluster import Cluster, cluster_folder, told
-from tests.usecases.backup_place import furnish, place_at
+from tests.usecases.backup_installation import furnish, installation_at
 
 pytestmark = pytest.mark.xdist_group("postgresql")
 
@@ -50,17 +50,17 @@ def test_the_log_grows_until_the_point_of_a_base_is_committed(
     config_file = furnish(
         tmp_path, more=SETS.format(folder=cluster.folder, programs=cluster.programs)
     )
-    with place_at(config_file) as place:
+    with installation_at(config_file) as installation:
         for set_name in ("often", "night", "often"):
-            outcome = backup_run.run_backup(place, set_name, "direct")
+            outcome = backup_run.run_backup(installation, set_name, "direct")
             assert (outcome.result.unread, outcome.exit_status) == ((), ExitStatus.DONE)
         before = {path.name for path in spool.iterdir()}
         cluster.execute("CREATE TABLE t AS SELECT 1")
         vault = tmp_path / "vault"
         vault.rename(tmp_path / "away")
         with pytest.raises(Exception, match="repository"):
-            backup_run.run_backup(place, "night", "direct")
+            backup_run.run_backup(installation, "night", "direct")
         assert before <= {path.name for path in spool.iterdir()}, "nothing was committed"
         (tmp_path / "away").rename(vault)
-        assert backup_run.run_backup(place, "night", "direct").exit_status is ExitStatus.DONE
+        assert backup_run.run_backup(installation, "night", "direct").exit_status is ExitStatus.DONE
     assert not before & {path.name for path in spool.iterdir() if len(path.name) == 24}

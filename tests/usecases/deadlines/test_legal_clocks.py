@@ -17,7 +17,7 @@ from standfast.ledger.incidents.incident_facts import Statement
 from standfast.records import DeliveryEvent, DeliveryState, Mode, StepState
 from standfast.reports.authority_form_page import form_page
 from standfast.usecases.approvals.step_decisions import decide, retry
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.calendar_feed import due_calendar
 from standfast.usecases.deadlines.legal_clocks import (
     filled_form,
@@ -34,7 +34,7 @@ from standfast.usecases.notice_follow_up import held_recipients
 from standfast.usecases.reports.result_pages import heading
 from standfast.usecases.triggers.plan_promotion import carry_out
 from tests.servers.smtp import SmtpServer
-from tests.usecases.places import PASSPHRASES, enrol_people, furnish, place_at
+from tests.usecases.installations import PASSPHRASES, enrol_people, furnish, installation_at
 
 NOW = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
 AUTHORITY = "eu-gdpr-33-authority"
@@ -89,7 +89,7 @@ steps:
 class Office:
     """A place with laws, one live incident, a mailbox, and a clock that a test moves."""
 
-    place: Place
+    installation: Installation
     smtp: SmtpServer
     now: list[datetime] = field(default_factory=lambda: [NOW])
 
@@ -97,7 +97,7 @@ class Office:
         self.now[0] += timedelta(**much)
 
     def open_incident(self, mode: Mode = Mode.LIVE) -> str:
-        incident, _ = self.place.ledger.incidents.open(
+        incident, _ = self.installation.ledger.incidents.open(
             scenario="lock",
             mode=mode,
             playbook=PLAYBOOK,
@@ -113,16 +113,16 @@ class Office:
     def state(self, incident: str, kind: FactKind, name: str, **what: Any) -> bool:
         if kind in (FactKind.TIME, FactKind.TOLD):
             what = {"at": self.now[0], **what}
-        return state(self.place, incident, Statement(kind=kind, name=name, **what))
+        return state(self.installation, incident, Statement(kind=kind, name=name, **what))
 
     def clock(self, incident: str, obligation: str) -> Clock:
-        found = incident_clocks(self.place, incident)
+        found = incident_clocks(self.installation, incident)
         return next(clock for clock in found if clock.obligation.id == obligation)
 
     def watch(self) -> list[str]:
         """Keep watch once; give the subjects of the mails that this sent about deadlines."""
         before = len(self.smtp.delivered)
-        troubles = keep_watch(self.place, "direct").troubles
+        troubles = keep_watch(self.installation, "direct").troubles
         assert troubles == ()
         return [_subject(mail.message) for mail in self.smtp.delivered[before:]]
 
@@ -136,9 +136,9 @@ def office(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Office]:
     config_file = furnish(tmp_path, smtp_port=smtp_server.port)
     config_file.write_text(config_file.read_text() + LAWS)
     now = [NOW]
-    with place_at(config_file, clock=lambda: now[0]) as place:
-        enrol_people(place, "lee")
-        yield Office(place=place, smtp=smtp_server, now=now)
+    with installation_at(config_file, clock=lambda: now[0]) as installation:
+        enrol_people(installation, "lee")
+        yield Office(installation=installation, smtp=smtp_server, now=now)
 
 
 def test_a_fact_starts_its_clocks_and_a_receipt_ends_one(office: Office) -> None:
@@ -153,14 +153,14 @@ def test_a_fact_starts_its_clocks_and_a_receipt_ends_one(office: Office) -> None
     clock = office.clock(incident, AUTHORITY)
     assert (clock.standing, clock.because) == (Standing.MET, "case 4711")
     assert not is_open(clock)
-    assert office.place.ledger.audit.verify().is_whole
+    assert office.installation.ledger.audit.verify().is_whole
 
 
 def test_the_missed_stand_first_and_then_what_is_due_next(office: Office) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     office.forward(hours=25)
-    order = [clock.obligation.id for clock in incident_clocks(office.place, incident)]
+    order = [clock.obligation.id for clock in incident_clocks(office.installation, incident)]
     assert order[:2] == ["contract-acme", "eu-gdpr-34-individuals"]
     assert order.index(AUTHORITY) < order.index("us-md-residents")
 
@@ -187,7 +187,7 @@ def test_a_fact_that_fits_nothing_is_refused_and_not_kept(
     incident = office.open_incident()
     with pytest.raises(UsageError, match=says):
         office.state(incident, kind, name, **what)
-    assert list(office.place.ledger.facts.of(incident)) == []
+    assert list(office.installation.ledger.facts.of(incident)) == []
 
 
 def test_each_mark_of_a_clock_reminds_once_and_a_receipt_ends_it(office: Office) -> None:
@@ -224,7 +224,7 @@ def test_closing_an_incident_ends_no_legal_clock(office: Office) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
     office.watch()
-    close(office.place, incident, by="lee")
+    close(office.installation, incident, by="lee")
     office.forward(hours=37)
     authority = "competent supervisory authority (Art. 55)"
     assert f"Due 5 March 2026, 12:30 UTC: {incident}, tell {authority}" in office.watch()
@@ -233,18 +233,18 @@ def test_closing_an_incident_ends_no_legal_clock(office: Office) -> None:
 
 
 def test_what_was_stated_of_a_plan_counts_when_it_is_carried_out(office: Office) -> None:
-    place = office.place
-    (place.config.folder / "playbooks").mkdir()
-    (place.config.folder / "playbooks/tell.yaml").write_text(TELLING)
-    plan = open_incident(place, "tell", {}, mode=Mode.PLAN).incident
+    installation = office.installation
+    (installation.config.folder / "playbooks").mkdir()
+    (installation.config.folder / "playbooks/tell.yaml").write_text(TELLING)
+    plan = open_incident(installation, "tell", {}, mode=Mode.PLAN).incident
     office.state(plan, FactKind.TIME, "awareness", reference="the mail of Monday")
     began = office.now[0]
     office.forward(hours=60)
-    opened = carry_out(place, plan, "dana").incident
+    opened = carry_out(installation, plan, "dana").incident
     assert office.clock(opened, AUTHORITY).started_at == began
     # Done again, it brings back nothing that was stated better meanwhile.
     office.state(opened, FactKind.TIME, "awareness", at=NOW - timedelta(hours=1))
-    assert carry_out(place, plan, "dana").incident == opened
+    assert carry_out(installation, plan, "dana").incident == opened
     assert office.clock(opened, AUTHORITY).started_at == NOW - timedelta(hours=1)
 
 
@@ -364,11 +364,11 @@ def test_a_reminder_names_nothing_of_what_happened(office: Office) -> None:
 
 def test_people_are_not_told_while_a_rule_forbids_it(office: Office) -> None:
     incident = office.open_incident()
-    place = office.place
+    installation = office.installation
 
     def ask() -> None:
-        facts = place.ledger.facts.of(incident)
-        refuse_blocked(place.config, incident, facts, place.clock())
+        facts = installation.ledger.facts.of(incident)
+        refuse_blocked(installation.config, incident, facts, installation.clock())
 
     with pytest.raises(Refused, match="Maryland AG must be told first") as refused:
         ask()
@@ -378,44 +378,46 @@ def test_people_are_not_told_while_a_rule_forbids_it(office: Office) -> None:
     ask()
 
 
-def approve(place: Place, incident: str) -> None:
-    decide(place, incident, "people", "lee", PASSPHRASES["lee"])
+def approve(installation: Installation, incident: str) -> None:
+    decide(installation, incident, "people", "lee", PASSPHRASES["lee"])
 
 
 def test_a_notice_that_a_rule_forbids_waits_for_it_and_staff_are_told(office: Office) -> None:
-    place = office.place
-    (place.config.folder / "playbooks").mkdir()
-    (place.config.folder / "playbooks/tell.yaml").write_text(TELLING)
-    opened = open_incident(place, "tell", {}, mode=Mode.LIVE, opened_by="dana").incident
-    outcome = advance(place, opened, "direct")
+    installation = office.installation
+    (installation.config.folder / "playbooks").mkdir()
+    (installation.config.folder / "playbooks/tell.yaml").write_text(TELLING)
+    opened = open_incident(installation, "tell", {}, mode=Mode.LIVE, opened_by="dana").incident
+    outcome = advance(installation, opened, "direct")
     states = {name: view.state for name, view in outcome.state.steps.items()}
     assert states == {"staff": StepState.DONE, "people": StepState.FAILED}
-    assert "Maryland AG must be told first" in step_reasons(place, opened)["people"]
+    assert "Maryland AG must be told first" in step_reasons(installation, opened)["people"]
     assert len(office.smtp.delivered) == 3  # the staff
     office.state(opened, FactKind.TOLD, "us-md-ag", reference="portal 12")
-    retry(place, opened, "people")
-    approve(place, opened)
-    advance(place, opened, "direct")
+    retry(installation, opened, "people")
+    approve(installation, opened)
+    advance(installation, opened, "direct")
     assert len(office.smtp.delivered) == 3 + 20
 
 
 def test_nobody_is_told_apart_while_a_rule_forbids_it(office: Office) -> None:
-    place = office.place
-    (place.config.folder / "playbooks").mkdir()
-    (place.config.folder / "playbooks/tell.yaml").write_text(TELLING)
-    opened = open_incident(place, "tell", {}, mode=Mode.LIVE, opened_by="dana").incident
+    installation = office.installation
+    (installation.config.folder / "playbooks").mkdir()
+    (installation.config.folder / "playbooks/tell.yaml").write_text(TELLING)
+    opened = open_incident(installation, "tell", {}, mode=Mode.LIVE, opened_by="dana").incident
     office.state(opened, FactKind.TOLD, "us-md-ag", reference="portal 12")
-    advance(place, opened, "direct")
-    approve(place, opened)
-    advance(place, opened, "direct")
-    row = next(row for row in place.ledger.effects.of_incident(opened) if row.step == "people")
-    lost = DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=place.clock())
-    place.ledger.deliveries.hear([lost], "event", place.clock())
+    advance(installation, opened, "direct")
+    approve(installation, opened)
+    advance(installation, opened, "direct")
+    row = next(
+        row for row in installation.ledger.effects.of_incident(opened) if row.step == "people"
+    )
+    lost = DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=installation.clock())
+    installation.ledger.deliveries.hear([lost], "event", installation.clock())
     office.state(opened, FactKind.TOLD, "us-md-ag", at=None, is_so=False, reference="a mistake")
 
     def tell() -> None:
         held_recipients.tell(
-            place, opened, row.token[:8], to=["a@example.net"], because="it bounced"
+            installation, opened, row.token[:8], to=["a@example.net"], because="it bounced"
         )
 
     with pytest.raises(Refused, match="Maryland AG must be told first"):
@@ -429,7 +431,7 @@ def test_a_form_is_filled_with_what_is_stated_and_its_gaps_are_marked(office: Of
     office.state(incident, FactKind.TIME, "awareness")
     office.state(incident, FactKind.AFFECTED, "EU/EEA", count=1234)
     office.state(incident, FactKind.CONTENT, "what_happened", reference="A <laptop> was stolen.")
-    form = filled_form(office.place, incident, AUTHORITY)
+    form = filled_form(office.installation, incident, AUTHORITY)
     filled = {field.topic: field.text for field in form.fields if not field.is_gap}
     assert filled == {
         "what_happened": "A <laptop> was stolen.",
@@ -441,7 +443,7 @@ def test_a_form_is_filled_with_what_is_stated_and_its_gaps_are_marked(office: Of
         "consequences",
         "measures",
     ]
-    page = form_page(form, heading(office.place), incident, office.now[0])
+    page = form_page(form, heading(office.installation), incident, office.now[0])
     assert page.count("GAP:") == form.gaps == 3
     assert "A &lt;laptop&gt; was stolen." in page
     assert "Not sent" in page
@@ -450,26 +452,26 @@ def test_a_form_is_filled_with_what_is_stated_and_its_gaps_are_marked(office: Of
 def test_a_form_of_no_duty_is_refused(office: Office) -> None:
     incident = office.open_incident()
     with pytest.raises(UsageError, match="is no duty here"):
-        filled_form(office.place, incident, "us-ca-ag")
+        filled_form(office.installation, incident, "us-ca-ag")
 
 
 def test_the_calendar_has_one_entry_a_due_date_that_keeps_its_identity(office: Office) -> None:
     incident = office.open_incident()
     office.state(incident, FactKind.TIME, "awareness")
-    text, count = due_calendar(office.place, incident)
+    text, count = due_calendar(office.installation, incident)
     events = Calendar.from_ical(text).walk("VEVENT")
     assert count == len(events) == 2
     by_id = {str(event["UID"]): event.decoded("DTSTART") for event in events}
     assert by_id[f"{AUTHORITY}@{incident}.standfast"] == NOW + timedelta(hours=72)
     office.forward(hours=1)
     office.state(incident, FactKind.TIME, "awareness")
-    text, _ = due_calendar(office.place, incident)
+    text, _ = due_calendar(office.installation, incident)
     moved = {str(event["UID"]) for event in Calendar.from_ical(text).walk("VEVENT")}
     assert moved == by_id.keys()
 
 
 def test_a_place_that_no_law_names_is_a_mistake_in_the_configuration(office: Office) -> None:
-    config = office.place.config
+    config = office.installation.config
     wrong = config.replaced(deadlines=config.deadlines.replaced(jurisdictions=("Atlantis",)))
     with pytest.raises(ConfigurationError, match="Atlantis"):
         reach(wrong)

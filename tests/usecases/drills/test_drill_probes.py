@@ -11,7 +11,7 @@ from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.drills.restore_drill import run_drill
 from standfast.usecases.drills.service_checks import CheckState
 from tests.servers import wait_until
-from tests.usecases.backup_place import SERVICE, furnish, identity, place_at
+from tests.usecases.backup_installation import SERVICE, furnish, identity, installation_at
 
 PROBE = """
 [[services.crm.checks]]
@@ -34,9 +34,9 @@ def test_a_probe_runs_in_the_restored_tree_without_our_secrets(
         "ok = pathlib.Path('crm/crm.db').is_file() and 'STANDFAST_PASSPHRASE' not in os.environ; "
         "raise SystemExit(not ok)"
     )
-    with place_at(furnish(tmp_path, probe(code))) as place:
-        run_backup(place, "main", "direct")
-        outcome = run_drill(place, "main", identity(tmp_path))
+    with installation_at(furnish(tmp_path, probe(code))) as installation:
+        run_backup(installation, "main", "direct")
+        outcome = run_drill(installation, "main", identity(tmp_path))
     assert outcome.exit_status is ExitStatus.DONE
     assert [check.name for check in outcome.checks if check.name.startswith("command")] == [
         f"command {Path(sys.executable).name}"
@@ -44,18 +44,18 @@ def test_a_probe_runs_in_the_restored_tree_without_our_secrets(
 
 
 def test_a_probe_that_says_no_fails_the_drill(tmp_path: Path) -> None:
-    with place_at(furnish(tmp_path, probe("raise SystemExit(3)"))) as place:
-        run_backup(place, "main", "direct")
-        outcome = run_drill(place, "main", identity(tmp_path))
+    with installation_at(furnish(tmp_path, probe("raise SystemExit(3)"))) as installation:
+        run_backup(installation, "main", "direct")
+        outcome = run_drill(installation, "main", identity(tmp_path))
     assert outcome.exit_status is ExitStatus.FAILED
     assert outcome.checks[2].reason == "it ended with 3"
 
 
 def test_output_of_failed_probe_is_kept_privately(tmp_path: Path) -> None:
     code = "import sys; print('x' * 100000); sys.exit('no row for Ada')"
-    with place_at(furnish(tmp_path, probe(code))) as place:
-        run_backup(place, "main", "direct")
-        outcome = run_drill(place, "main", identity(tmp_path))
+    with installation_at(furnish(tmp_path, probe(code))) as installation:
+        run_backup(installation, "main", "direct")
+        outcome = run_drill(installation, "main", identity(tmp_path))
         assert outcome.report is not None
         assert outcome.output is not None
         assert "no row for Ada" in outcome.checks[2].output
@@ -63,16 +63,16 @@ def test_output_of_failed_probe_is_kept_privately(tmp_path: Path) -> None:
         assert "no row for Ada" in outcome.output.read_text()
         assert outcome.output.stat().st_mode & 0o777 == 0o600
         assert outcome.output.stat().st_size < 20_000
-        (row,) = place.ledger.runs.all("drill")
+        (row,) = installation.ledger.runs.all("drill")
         assert "Ada" not in f"{row.summary}{outcome.report.read_text()}"
-        run_drill(place, "main", identity(tmp_path))
+        run_drill(installation, "main", identity(tmp_path))
     assert not outcome.output.exists()
 
 
 def test_output_of_passed_probe_is_dropped(tmp_path: Path) -> None:
-    with place_at(furnish(tmp_path, probe("print('x' * 10**6)"))) as place:
-        run_backup(place, "main", "direct")
-        outcome = run_drill(place, "main", identity(tmp_path))
+    with installation_at(furnish(tmp_path, probe("print('x' * 10**6)"))) as installation:
+        run_backup(installation, "main", "direct")
+        outcome = run_drill(installation, "main", identity(tmp_path))
     assert outcome.exit_status is ExitStatus.DONE
     assert outcome.output is None
 
@@ -84,9 +84,9 @@ def test_a_probe_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> Non
         f"child = subprocess.Popen(['sleep', '600']); "
         f"pathlib.Path('{noted}').write_text(str(child.pid)); child.wait()"
     )
-    with place_at(furnish(tmp_path, probe(code, seconds=1.5))) as place:
-        run_backup(place, "main", "direct")
-        outcome = run_drill(place, "main", identity(tmp_path))
+    with installation_at(furnish(tmp_path, probe(code, seconds=1.5))) as installation:
+        run_backup(installation, "main", "direct")
+        outcome = run_drill(installation, "main", identity(tmp_path))
     assert outcome.exit_status is ExitStatus.FAILED
     assert "did not end within 1.5 s" in outcome.checks[2].reason
     wait_until(lambda: not _runs(int(noted.read_text())), "the probe's child is gone")
@@ -102,8 +102,8 @@ def _runs(pid: int) -> bool:
 
 def test_a_program_that_is_not_there_fails_the_check_and_not_the_rest(tmp_path: Path) -> None:
     more = SERVICE + '[[services.crm.checks]]\nkind = "command"\ncommand = ["/no/such/probe"]\n'
-    with place_at(furnish(tmp_path, more)) as place:
-        run_backup(place, "main", "direct")
-        outcome = run_drill(place, "main", identity(tmp_path))
+    with installation_at(furnish(tmp_path, more)) as installation:
+        run_backup(installation, "main", "direct")
+        outcome = run_drill(installation, "main", identity(tmp_path))
     assert [check.state for check in outcome.checks[1:3]] == [CheckState.PASSED, CheckState.FAILED]
     assert "cannot be started" in outcome.checks[2].reason

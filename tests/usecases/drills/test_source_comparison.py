@@ -11,25 +11,25 @@ import pytest
 from standfast.config.sections.backup import BackupSetConfig
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.backups.folder_restore import restore
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.source_comparison import Comparison, compare
-from tests.usecases.backup_place import furnish, identity, place_at
+from tests.usecases.backup_installation import furnish, identity, installation_at
 
 NAME = "n" * 250
 DEPTH = 20  # of such names: over 4,096 bytes, more than the kernel takes as one path
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with place_at(furnish(tmp_path)) as place:
-        yield place
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    with installation_at(furnish(tmp_path)) as installation:
+        yield installation
 
 
-def compared(place: Place, folder: Path) -> Comparison:
+def compared(installation: Installation, folder: Path) -> Comparison:
     scratch = folder / "scratch"
     scratch.mkdir()
     try:
-        other: BackupSetConfig = place.config.backup.sets["other"]
+        other: BackupSetConfig = installation.config.backup.sets["other"]
         return compare(other, folder / "tree", scratch, lambda: datetime.now(UTC))
     finally:
         scratch.rmdir()
@@ -53,24 +53,26 @@ def write_deep(top: Path, content: bytes, *, begins: bool) -> None:
         os.close(here)
 
 
-def test_a_file_too_deep_for_a_path_is_compared_too(place: Place, tmp_path: Path) -> None:
+def test_a_file_too_deep_for_a_path_is_compared_too(
+    installation: Installation, tmp_path: Path
+) -> None:
     live = tmp_path / "scripts"
     write_deep(live, b"who called", begins=True)
-    run_backup(place, "other", "direct")
-    restore(place, "latest", tmp_path / "tree", identity(tmp_path), set_name="other")
-    assert compared(place, tmp_path).differences == ()
+    run_backup(installation, "other", "direct")
+    restore(installation, "latest", tmp_path / "tree", identity(tmp_path), set_name="other")
+    assert compared(installation, tmp_path).differences == ()
     write_deep(live, b"who CALLED", begins=False)
-    (difference,) = compared(place, tmp_path).differences
+    (difference,) = compared(installation, tmp_path).differences
     assert difference.endswith("/note: content differ")
     for top in (live, tmp_path / "tree"):
         shutil.rmtree(top)  # pytest goes by paths
 
 
 def test_what_cannot_be_read_on_either_side_is_no_match(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(tmp_path / "scripts", tmp_path / "tree" / "scripts")
-    assert compared(place, tmp_path).differences == ()
+    assert compared(installation, tmp_path).differences == ()
     real = os.open
 
     def refusing(path: str | bytes, *how: int, **more: int) -> int:
@@ -79,10 +81,12 @@ def test_what_cannot_be_read_on_either_side_is_no_match(
         return real(path, *how, **more)
 
     monkeypatch.setattr(os, "open", refusing)
-    assert compared(place, tmp_path).differences == ("scripts/greeting.txt: content differ",)
+    assert compared(installation, tmp_path).differences == ("scripts/greeting.txt: content differ",)
 
 
-def test_holes_are_compared_as_what_they_read_as(place: Place, tmp_path: Path) -> None:
+def test_holes_are_compared_as_what_they_read_as(
+    installation: Installation, tmp_path: Path
+) -> None:
     with (tmp_path / "scripts" / "holes").open("wb") as file:
         file.truncate(9 << 20)
         file.seek(5 << 20)
@@ -92,9 +96,9 @@ def test_holes_are_compared_as_what_they_read_as(place: Place, tmp_path: Path) -
     times = same.stat()
     same.write_bytes((tmp_path / "scripts" / "holes").read_bytes())  # without a hole
     os.utime(same, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert compared(place, tmp_path).differences == ()
+    assert compared(installation, tmp_path).differences == ()
     with same.open("r+b") as file:
         file.seek(8 << 20)
         file.write(b"x")
     os.utime(same, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert compared(place, tmp_path).differences == ("scripts/holes: content differ",)
+    assert compared(installation, tmp_path).differences == ("scripts/holes: content differ",)

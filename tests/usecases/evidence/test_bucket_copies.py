@@ -16,16 +16,16 @@ from standfast.errors import Damaged, ExitStatus, UsageError
 from standfast.evidence import bucket_copy
 from standfast.evidence.custody import Act, read_custody
 from standfast.records import EffectState, Mode
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.bucket_copies import elsewhere
 from standfast.usecases.evidence.frozen_folders import copy_frozen, frozen, verify_frozen
 from standfast.usecases.health.check_results import Check, Verdict
-from standfast.usecases.health.installation_check import check_place
+from standfast.usecases.health.installation_check import check_installation
 from standfast.usecases.incidents.lifecycle import advance, open_incident
 from tests.adapters.evidence_sources.contract import order
 from tests.backup.s3_proxy import Fault, running_proxy
 from tests.servers.seaweedfs import Bucket, SeaweedFs
-from tests.usecases.places import enrol_people, furnish, place_at
+from tests.usecases.installations import enrol_people, furnish, installation_at
 
 # Its log is all that it touches.
 PLAYBOOK = """\
@@ -51,7 +51,9 @@ class Crash(BaseException):
 
 
 @contextmanager
-def place_over(folder: Path, bucket: Bucket, *, url: str = "", more: str = "") -> Iterator[Place]:
+def installation_over(
+    folder: Path, bucket: Bucket, *, url: str = "", more: str = ""
+) -> Iterator[Installation]:
     """A place whose evidence is copied into the bucket, as the identity that may only add."""
     config_file = folder / "standfast.toml"
     if not config_file.exists():
@@ -71,61 +73,61 @@ def place_over(folder: Path, bucket: Bucket, *, url: str = "", more: str = "") -
         'access_key_id = "file:evidence.id"\nsecret_access_key = "file:evidence.secret"\n'
         f'prefix = "centre/"\n{more}'
     )
-    with place_at(config_file) as place:
-        yield place
+    with installation_at(config_file) as installation:
+        yield installation
 
 
 @pytest.fixture
-def place(tmp_path: Path, s3_bucket: Bucket) -> Iterator[Place]:
-    with place_over(tmp_path, s3_bucket) as place:
-        enrol_people(place)
-        yield place
+def installation(tmp_path: Path, s3_bucket: Bucket) -> Iterator[Installation]:
+    with installation_over(tmp_path, s3_bucket) as installation:
+        enrol_people(installation)
+        yield installation
 
 
-def freeze(place: Place) -> str:
+def freeze(installation: Installation) -> str:
     """Open the incident and carry it on until nothing is left to do; give its id."""
-    opened = open_incident(place, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
-    advance(place, opened.incident, "direct")
+    opened = open_incident(installation, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
+    advance(installation, opened.incident, "direct")
     return opened.incident
 
 
 def copies_checked(folder: Path) -> list[Check]:
     """What `check` says of copies."""
-    report = check_place(folder / "standfast.toml", env={})
+    report = check_installation(folder / "standfast.toml", env={})
     return [one for one in report.checks if "copied" in one.found]
 
 
-def folder_of(place: Place, incident: str) -> Path:
-    (one,) = frozen(place.config, incident)
+def folder_of(installation: Installation, incident: str) -> Path:
+    (one,) = frozen(installation.config, incident)
     return one.folder
 
 
-def names_in(place: Place) -> list[str]:
-    to = elsewhere(place.config, place.resolver, place.clock)
+def names_in(installation: Installation) -> list[str]:
+    to = elsewhere(installation.config, installation.resolver, installation.clock)
     assert to is not None
     return [stat.name for stat in to.open().list("")]
 
 
-def effect_of(place: Place, incident: str) -> tuple[EffectState, str]:
-    (row,) = place.ledger.effects.of_incident(incident)
+def effect_of(installation: Installation, incident: str) -> tuple[EffectState, str]:
+    (row,) = installation.ledger.effects.of_incident(incident)
     return row.state, row.reason
 
 
 def test_what_an_incident_freezes_is_in_the_bucket_locked_and_so_it_is_verified(
-    place: Place, s3_bucket: Bucket
+    installation: Installation, s3_bucket: Bucket
 ) -> None:
-    incident = freeze(place)
-    state, reason = effect_of(place, incident)
+    incident = freeze(installation)
+    state, reason = effect_of(installation, incident)
     assert state is EffectState.DONE
     assert reason == f"2 files frozen, and copied to bucket {s3_bucket.name} below centre/"
-    folder = folder_of(place, incident)
+    folder = folder_of(installation, incident)
     assert [entry.act for entry in read_custody(folder)] == [Act.COLLECTED, Act.TRANSFERRED]
-    verified = verify_frozen(place, incident)
+    verified = verify_frozen(installation, incident)
     assert verified.exit_status is ExitStatus.DONE
     assert verified.evidence[0].copy_problems == ()
     assert ", locked until 20" in verified.evidence[0].copy
     client = s3_bucket.client(s3_bucket.admin)
-    for name in names_in(place):
+    for name in names_in(installation):
         (version,) = client.list_object_versions(Bucket=s3_bucket.name, Prefix=f"centre/{name}")[
             "Versions"
         ]
@@ -135,37 +137,37 @@ def test_what_an_incident_freezes_is_in_the_bucket_locked_and_so_it_is_verified(
             )
 
 
-def test_the_bucket_alone_gives_back_every_byte(place: Place) -> None:
-    incident = freeze(place)
-    folder = folder_of(place, incident)
-    to = elsewhere(place.config, place.resolver, place.clock)
+def test_the_bucket_alone_gives_back_every_byte(installation: Installation) -> None:
+    incident = freeze(installation)
+    folder = folder_of(installation, incident)
+    to = elsewhere(installation.config, installation.resolver, installation.clock)
     assert to is not None
-    store, name = to.open(), folder.relative_to(place.config.custody.folder).as_posix()
+    store, name = to.open(), folder.relative_to(installation.config.custody.folder).as_posix()
     for one in ("manifest.json", "seal.dsse.json"):
         assert store.get(f"{name}/{one}") == (folder / one).read_bytes()
     first_line = (folder / "custody.jsonl").read_bytes().splitlines(keepends=True)[0]
     assert store.get(f"{name}/custody/00000001") == first_line
     contents = {store.get(stat.name) for stat in store.list(f"{name}/files/")}
-    logs = place.config.folder / "logs"
+    logs = installation.config.folder / "logs"
     assert contents == {path.read_bytes() for path in logs.iterdir()}
 
 
-def source_of(place: Place) -> tuple[FilesEvidence, Custody]:
+def source_of(installation: Installation) -> tuple[FilesEvidence, Custody]:
     """The logs as an incident freezes them, with nobody who tries again by himself."""
     source = FilesEvidence(
         name="telephony",
-        paths=[place.config.folder / "logs"],
-        signing_key=read_signing_key(place.config.custody.key),
-        clock=place.clock,
-        elsewhere=elsewhere(place.config, place.resolver, place.clock),
+        paths=[installation.config.folder / "logs"],
+        signing_key=read_signing_key(installation.config.custody.key),
+        clock=installation.clock,
+        elsewhere=elsewhere(installation.config, installation.resolver, installation.clock),
     )
-    folder = place.config.custody.folder / CASE
+    folder = installation.config.custody.folder / CASE
     return source, Custody(incident=CASE, collector="dana", reason="takeover", folder=folder)
 
 
 @pytest.mark.parametrize("puts", range(6))
 def test_a_process_that_dies_at_any_put_is_gone_on_with(
-    puts: int, place: Place, monkeypatch: pytest.MonkeyPatch
+    puts: int, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two copies, the manifest, the seal and the chain; the last time all is put, and not noted."""
     put, made = S3Store.put, list[str]()
@@ -183,19 +185,19 @@ def test_a_process_that_dies_at_any_put_is_gone_on_with(
         patched.setattr(S3Store, "calls_at_once", 1)
         patched.setattr(S3Store, "put", dies)
         patched.setattr(bucket_copy, "append_custody", dies_noting)
-        source, custody = source_of(place)
+        source, custody = source_of(installation)
         with pytest.raises(Crash):
             source.collect(order(), custody)
-    assert len(names_in(place)) == min(puts, 5)
-    source, custody = source_of(place)
+    assert len(names_in(installation)) == min(puts, 5)
+    source, custody = source_of(installation)
     assert not source.find(order(), custody)  # so it is done again, and not taken for done
     result = source.collect(order(), custody)
     assert (result.state, result.reason[:14]) == (EffectState.DONE, "2 files frozen")
     assert source.find(order(), custody)
-    assert len(names_in(place)) == 5
-    (one,) = frozen(place.config, CASE)
+    assert len(names_in(installation)) == 5
+    (one,) = frozen(installation.config, CASE)
     assert [entry.act for entry in read_custody(one.folder)] == [Act.COLLECTED, Act.TRANSFERRED]
-    assert verify_frozen(place, CASE).exit_status is ExitStatus.DONE
+    assert verify_frozen(installation, CASE).exit_status is ExitStatus.DONE
 
 
 def test_a_bucket_that_does_not_answer_leaves_the_evidence_sealed_and_is_tried_again(
@@ -203,8 +205,8 @@ def test_a_bucket_that_does_not_answer_leaves_the_evidence_sealed_and_is_tried_a
 ) -> None:
     with running_proxy(s3_bucket.server.url) as proxy:
         proxy.will(Fault.FALSE_UNAVAILABLE, "GET", times=1000)
-        with place_over(tmp_path, s3_bucket, url=proxy.url) as place:
-            source, custody = source_of(place)
+        with installation_over(tmp_path, s3_bucket, url=proxy.url) as installation:
+            source, custody = source_of(installation)
             failed = source.collect(order(), custody)
             assert failed.state is EffectState.FAILED
             assert failed.retry_after_seconds == 60
@@ -212,61 +214,61 @@ def test_a_bucket_that_does_not_answer_leaves_the_evidence_sealed_and_is_tried_a
                 f"2 files frozen and sealed here, but not copied to bucket {s3_bucket.name}"
             )
             assert failed.facts["folder"] == "telephony/token-1"  # so that the ledger knows of it
-            verified = verify_frozen(place, CASE)
+            verified = verify_frozen(installation, CASE)
             assert verified.exit_status is ExitStatus.PARTIAL
             assert verified.evidence[0].problems == ()
             proxy.heal()
             assert source.collect(order(), custody).state is EffectState.DONE
-            assert verify_frozen(place, CASE).exit_status is ExitStatus.DONE
+            assert verify_frozen(installation, CASE).exit_status is ExitStatus.DONE
 
 
 def test_evidence_of_before_is_copied_by_the_command_and_a_second_time_changes_nothing(
     tmp_path: Path, s3_bucket: Bucket
 ) -> None:
-    with place_over(tmp_path, s3_bucket):
+    with installation_over(tmp_path, s3_bucket):
         pass
-    with place_at(tmp_path / "plain.toml") as before:
+    with installation_at(tmp_path / "plain.toml") as before:
         enrol_people(before)
         incident = freeze(before)
         with pytest.raises(UsageError, match=r"add \[custody.s3\]"):
             copy_frozen(before, incident)
-    with place_over(tmp_path, s3_bucket) as place:
-        assert verify_frozen(place, incident).exit_status is ExitStatus.PARTIAL
+    with installation_over(tmp_path, s3_bucket) as installation:
+        assert verify_frozen(installation, incident).exit_status is ExitStatus.PARTIAL
         checks = copies_checked(tmp_path)
         assert [one.verdict for one in checks] == [Verdict.OK, Verdict.WARN]
         assert checks[1].what_to_do == f"standfast evidence copy {incident}"
-        assert [one.objects for one in copy_frozen(place, incident)] == [5]
+        assert [one.objects for one in copy_frozen(installation, incident)] == [5]
         # The line that tells of the first copy is in the second, and no more is added then.
-        assert [one.objects for one in copy_frozen(place, incident)] == [1]
-        assert [one.objects for one in copy_frozen(place, incident)] == [0]
-        assert verify_frozen(place, incident).exit_status is ExitStatus.DONE
-        shutil.rmtree(place.config.custody.folder / incident)
+        assert [one.objects for one in copy_frozen(installation, incident)] == [1]
+        assert [one.objects for one in copy_frozen(installation, incident)] == [0]
+        assert verify_frozen(installation, incident).exit_status is ExitStatus.DONE
+        shutil.rmtree(installation.config.custody.folder / incident)
         with pytest.raises(Damaged, match=r"what was frozen for incident .inc-[-0-9]+. is gone"):
-            copy_frozen(place, incident)
+            copy_frozen(installation, incident)
 
 
-def test_what_is_not_what_was_sealed_is_not_copied(place: Place) -> None:
-    incident = freeze(place)
-    folder = folder_of(place, incident)
+def test_what_is_not_what_was_sealed_is_not_copied(installation: Installation) -> None:
+    incident = freeze(installation)
+    folder = folder_of(installation, incident)
     (folder / "files" / "planted").touch()
-    (copied,) = copy_frozen(place, incident)
+    (copied,) = copy_frozen(installation, incident)
     assert "is not what was sealed: planted" in copied.problem
-    verified = verify_frozen(place, incident)
+    verified = verify_frozen(installation, incident)
     assert verified.exit_status is ExitStatus.DAMAGED
     assert verified.evidence[0].copy.startswith("not held against what lies here: go by bucket")
 
 
-def _another_seal(place: Place, name: str, bucket: Bucket) -> None:
+def _another_seal(installation: Installation, name: str, bucket: Bucket) -> None:
     client = bucket.client(bucket.admin)
     client.put_object(Bucket=bucket.name, Key=f"centre/{name}/seal.dsse.json", Body=b"{}")
 
 
-def _marker(place: Place, name: str, bucket: Bucket) -> None:
+def _marker(installation: Installation, name: str, bucket: Bucket) -> None:
     client = bucket.client(bucket.admin)
     client.delete_object(Bucket=bucket.name, Key=f"centre/{name}/manifest.json")
 
 
-def _other_chain(place: Place, name: str, bucket: Bucket) -> None:
+def _other_chain(installation: Installation, name: str, bucket: Bucket) -> None:
     client = bucket.client(bucket.admin)
     key = f"centre/{name}/custody/00000009"
     client.put_object(Bucket=bucket.name, Key=key, Body=b"another chain\n")
@@ -280,12 +282,17 @@ def _other_chain(place: Place, name: str, bucket: Bucket) -> None:
     ],
 )
 def test_what_is_not_as_it_was_put_is_named(
-    change: Callable[[Place, str, Bucket], None], named: str, place: Place, s3_bucket: Bucket
+    change: Callable[[Installation, str, Bucket], None],
+    named: str,
+    installation: Installation,
+    s3_bucket: Bucket,
 ) -> None:
-    incident = freeze(place)
-    name = folder_of(place, incident).relative_to(place.config.custody.folder).as_posix()
-    change(place, name, s3_bucket)
-    verified = verify_frozen(place, incident)
+    incident = freeze(installation)
+    name = (
+        folder_of(installation, incident).relative_to(installation.config.custody.folder).as_posix()
+    )
+    change(installation, name, s3_bucket)
+    verified = verify_frozen(installation, incident)
     assert verified.exit_status is ExitStatus.PARTIAL
     assert named in "\n".join(verified.evidence[0].copy_problems)
 
@@ -293,17 +300,17 @@ def test_what_is_not_as_it_was_put_is_named(
 def test_a_name_that_somebody_took_before_is_told_and_not_taken_for_ours(
     tmp_path: Path, s3_bucket: Bucket
 ) -> None:
-    with place_over(tmp_path, s3_bucket):
+    with installation_over(tmp_path, s3_bucket):
         pass
-    with place_at(tmp_path / "plain.toml") as before:
+    with installation_at(tmp_path / "plain.toml") as before:
         enrol_people(before)
         incident = freeze(before)
         name = folder_of(before, incident).relative_to(before.config.custody.folder).as_posix()
-    with place_over(tmp_path, s3_bucket) as place:
-        _another_seal(place, name, s3_bucket)
-        (copied,) = copy_frozen(place, incident)
+    with installation_over(tmp_path, s3_bucket) as installation:
+        _another_seal(installation, name, s3_bucket)
+        (copied,) = copy_frozen(installation, incident)
         assert "seal.dsse.json is there already and holds something else" in copied.problem
-        (one,) = verify_frozen(place, incident).evidence
+        (one,) = verify_frozen(installation, incident).evidence
         assert any("seal.dsse.json" in problem for problem in one.copy_problems)
 
 
@@ -311,16 +318,16 @@ def test_a_bucket_without_a_lock_is_refused_and_said_where_it_is_allowed(
     tmp_path: Path, seaweedfs_server: SeaweedFs
 ) -> None:
     bucket = seaweedfs_server.bucket(mode=None)
-    with place_over(tmp_path, bucket) as place:
-        enrol_people(place)
-        incident = freeze(place)
-        state, reason = effect_of(place, incident)
+    with installation_over(tmp_path, bucket) as installation:
+        enrol_people(installation)
+        incident = freeze(installation)
+        state, reason = effect_of(installation, incident)
         assert state is EffectState.FAILED
         assert "has no default lock" in reason
-    with place_over(tmp_path, bucket, more="requires_lock = false\n") as place:
-        (copied,) = copy_frozen(place, incident)
+    with installation_over(tmp_path, bucket, more="requires_lock = false\n") as installation:
+        (copied,) = copy_frozen(installation, incident)
         assert copied.problem == ""
-        verified = verify_frozen(place, incident)
+        verified = verify_frozen(installation, incident)
         assert verified.exit_status is ExitStatus.DONE
         assert verified.evidence[0].copy.endswith("not locked")
         checks = copies_checked(tmp_path)
@@ -333,12 +340,14 @@ def test_each_object_of_a_copy_is_locked_for_as_long_as_is_said_where_the_bucket
 ) -> None:
     bucket = seaweedfs_server.bucket(mode=None)
     monkeypatch.setattr(Bucket, "key", lambda *_: bucket.admin)  # who may lock
-    with place_over(tmp_path, bucket, more=f'lock_days = 45\nlock_mode = "{mode}"\n') as place:
-        enrol_people(place)
-        incident = freeze(place)
-        assert effect_of(place, incident)[0] is EffectState.DONE
-        (one,) = verify_frozen(place, incident).evidence
-        until = place.clock() + timedelta(days=45)
+    with installation_over(
+        tmp_path, bucket, more=f'lock_days = 45\nlock_mode = "{mode}"\n'
+    ) as installation:
+        enrol_people(installation)
+        incident = freeze(installation)
+        assert effect_of(installation, incident)[0] is EffectState.DONE
+        (one,) = verify_frozen(installation, incident).evidence
+        until = installation.clock() + timedelta(days=45)
         client = bucket.client(bucket.admin)
         rows = client.list_object_versions(Bucket=bucket.name)["Versions"]
         assert f"{len(rows)} objects" in one.copy
@@ -353,29 +362,33 @@ def test_each_object_of_a_copy_is_locked_for_as_long_as_is_said_where_the_bucket
 def test_a_lock_that_the_evidences_role_may_not_give_is_told_with_the_right_that_it_takes(
     tmp_path: Path, seaweedfs_server: SeaweedFs
 ) -> None:
-    with place_over(tmp_path, seaweedfs_server.bucket(mode=None), more="lock_days = 45\n") as place:
-        enrol_people(place)
-        state, reason = effect_of(place, freeze(place))
+    with installation_over(
+        tmp_path, seaweedfs_server.bucket(mode=None), more="lock_days = 45\n"
+    ) as installation:
+        enrol_people(installation)
+        state, reason = effect_of(installation, freeze(installation))
         assert state is EffectState.FAILED
         assert "it takes s3:PutObjectRetention) was refused" in reason
 
 
-def test_large_files_are_copied_in_pieces(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_are_copied_in_pieces(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bucket_copy, "PIECE_BYTES", 1000)
-    log = place.config.folder / "logs" / "calls.log"
+    log = installation.config.folder / "logs" / "calls.log"
     log.write_bytes(b"".join(b"%d\n" % number for number in range(1000)))
-    incident = freeze(place)
+    incident = freeze(installation)
     size = log.stat().st_size
-    pieces = [name for name in names_in(place) if "/files/" in name]
+    pieces = [name for name in names_in(installation) if "/files/" in name]
     assert len(pieces) == 1 + -(-size // 1000)
-    to = elsewhere(place.config, place.resolver, place.clock)
+    to = elsewhere(installation.config, installation.resolver, installation.clock)
     assert to is not None
     store = to.open()
     assert b"".join(store.get(name) for name in pieces if not name.endswith("X")).count(b"999\n")
-    assert verify_frozen(place, incident).exit_status is ExitStatus.DONE
+    assert verify_frozen(installation, incident).exit_status is ExitStatus.DONE
 
 
-def test_an_exercise_copies_nothing(place: Place) -> None:
-    opened = open_incident(place, "keep-logs", {}, mode=Mode.EXERCISE, opened_by="dana")
-    advance(place, opened.incident, "direct")
-    assert names_in(place) == []
+def test_an_exercise_copies_nothing(installation: Installation) -> None:
+    opened = open_incident(installation, "keep-logs", {}, mode=Mode.EXERCISE, opened_by="dana")
+    advance(installation, opened.incident, "direct")
+    assert names_in(installation) == []

@@ -13,13 +13,13 @@ from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.evidence import standfast_verify
 from standfast.evidence.custody import Act, read_custody
 from standfast.records import Mode
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.export import INDEX_FILE, ExportedEvidence, export_evidence
 from standfast.usecases.evidence.frozen_folders import frozen, seal_key, verify_frozen
 from standfast.usecases.incidents.lifecycle import advance, open_incident
 from standfast.usecases.reports.result_pages import incident_report
 from tests.usecases.evidence.test_frozen_folders import PLAYBOOK
-from tests.usecases.places import enrol_people, furnish, place_at
+from tests.usecases.installations import enrol_people, furnish, installation_at
 
 LINE = "2026-11-25T02:13:00Z agent01 took 4111 1111 1111 1111 of alice@example.net, 123-45-6789\n"
 MASKED = "2026-11-25T02:13:00Z agent01 took **** **** **** 1111 of a***@example.net, ***-**-****\n"
@@ -28,12 +28,12 @@ MASKED = "2026-11-25T02:13:00Z agent01 took **** **** **** 1111 of a***@example.
 class Frozen:
     """An incident that froze logs with all that is masked, and looked through them."""
 
-    def __init__(self, place: Place, folder: Path, incident: str) -> None:
-        self.place, self.to, self.incident = place, folder / "handed", incident
-        (self.sealed,) = (one.folder for one in frozen(place.config, incident))
+    def __init__(self, installation: Installation, folder: Path, incident: str) -> None:
+        self.installation, self.to, self.incident = installation, folder / "handed", incident
+        (self.sealed,) = (one.folder for one in frozen(installation.config, incident))
 
     def export(self, **more: Any) -> ExportedEvidence:
-        return export_evidence(self.place, self.incident, self.to, **more)
+        return export_evidence(self.installation, self.incident, self.to, **more)
 
     def before(self) -> dict[str, bytes]:
         """All that is sealed, but the chain of custody."""
@@ -41,7 +41,7 @@ class Frozen:
         return {str(one): one.read_bytes() for one in files if one.name != "custody.jsonl"}
 
     def events(self) -> list[dict[str, Any]]:
-        timeline = self.place.ledger.timeline(self.incident)
+        timeline = self.installation.ledger.timeline(self.incident)
         return [dict(event.detail) for event in timeline if event.action == "evidence.exported"]
 
     def records(self) -> list[tuple[str, dict[str, Any]]]:
@@ -60,11 +60,11 @@ def case(tmp_path: Path) -> Iterator[Frozen]:
     (logs / "of alice@example.net.log").write_text("nothing\n")
     (logs / "memory.dump").write_bytes(b"\x01\x02 4111111111111111")
     (logs / "now").symlink_to("alice@example.net")
-    with place_at(config_file) as place:
-        enrol_people(place)
-        opened = open_incident(place, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
-        advance(place, opened.incident, "direct")
-        yield Frozen(place, tmp_path, opened.incident)
+    with installation_at(config_file) as installation:
+        enrol_people(installation)
+        opened = open_incident(installation, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
+        advance(installation, opened.incident, "direct")
+        yield Frozen(installation, tmp_path, opened.incident)
 
 
 def test_what_is_exported_is_masked_names_its_original_and_leaves_it_as_it_is(case: Frozen) -> None:
@@ -109,13 +109,13 @@ def test_a_masked_export_is_one_event_and_one_line_of_custody_with_the_hash_of_i
     index = hashlib.sha256((case.to / INDEX_FILE).read_bytes()).hexdigest()
     assert (event["is_masked"], event["index"], exported.index) == (True, index, index)
     line = read_custody(case.sealed)[-1]
-    assert (line.act, line.who) == (Act.EXPORTED, case.place.actor)
+    assert (line.act, line.who) == (Act.EXPORTED, case.installation.actor)
     assert index in line.detail
     assert [*event["custody"].values()] == [line.hash]
-    assert verify_frozen(case.place, case.incident).exit_status is ExitStatus.DONE
+    assert verify_frozen(case.installation, case.incident).exit_status is ExitStatus.DONE
     chain = case.sealed / "custody.jsonl"
     chain.write_bytes(b"".join(chain.read_bytes().splitlines(keepends=True)[:-1]))
-    assert verify_frozen(case.place, case.incident).exit_status is ExitStatus.DAMAGED
+    assert verify_frozen(case.installation, case.incident).exit_status is ExitStatus.DAMAGED
 
 
 def test_in_clear_it_is_the_evidence_itself_with_its_reason_in_the_timeline(
@@ -126,12 +126,14 @@ def test_in_clear_it_is_the_evidence_itself_with_its_reason_in_the_timeline(
     (event,) = case.events()
     assert (event["is_masked"], event["reason"]) == (False, "court order 4711")
     assert read_custody(case.sealed)[-1].detail == "in clear: court order 4711"
-    (*_, told) = incident_report(case.place, case.incident).events
+    (*_, told) = incident_report(case.installation, case.incident).events
     assert told.what == "wrote the evidence for others, in clear: court order 4711"
-    copy = case.to / case.sealed.relative_to(case.place.config.custody.folder / case.incident)
+    copy = case.to / case.sealed.relative_to(
+        case.installation.config.custody.folder / case.incident
+    )
     assert (copy / "custody.jsonl").read_bytes() == (case.sealed / "custody.jsonl").read_bytes()
     assert LINE in [one.read_text() for one in copy.rglob("payments.log")]
-    key = seal_key(case.place.config)
+    key = seal_key(case.installation.config)
     assert standfast_verify.main([str(case.to), "--seal-key", key]) == ExitStatus.PARTIAL
     assert "not what was sealed" not in capsys.readouterr().out
 
@@ -206,4 +208,4 @@ def test_nothing_is_written_over_nor_into_the_evidence(case: Frozen) -> None:
     with pytest.raises(UsageError, match="name a folder elsewhere"):
         case.export()
     with pytest.raises(UsageError, match="inc-2000-0001"):
-        export_evidence(case.place, "inc-2000-0001", case.to)
+        export_evidence(case.installation, "inc-2000-0001", case.to)

@@ -13,7 +13,7 @@ from standfast.records import Mode
 from standfast.usecases.evidence.frozen_folders import frozen, verify_frozen
 from standfast.usecases.incidents.lifecycle import advance, open_incident
 from tests.usecases.evidence.test_bucket_copies import PLAYBOOK as KEEP_LOGS
-from tests.usecases.places import enrol_people, furnish, place_at
+from tests.usecases.installations import enrol_people, furnish, installation_at
 
 
 def test_evidence_that_this_user_may_not_read_is_not_called_gone(
@@ -21,8 +21,8 @@ def test_evidence_that_this_user_may_not_read_is_not_called_gone(
 ) -> None:
     incident = "inc-2026-0001"
     scandir = os.scandir
-    with place_at(furnish(tmp_path)) as place:
-        root = place.config.custody.folder / incident
+    with installation_at(furnish(tmp_path)) as installation:
+        root = installation.config.custody.folder / incident
         (root / "logs" / "token").mkdir(parents=True)
 
         def refuse(path: Any = ".") -> Any:
@@ -32,10 +32,13 @@ def test_evidence_that_this_user_may_not_read_is_not_called_gone(
 
         with monkeypatch.context() as patched:
             patched.setattr(os, "scandir", refuse)
-            for look in (lambda: frozen(place.config), lambda: verify_frozen(place, incident)):
+            for look in (
+                lambda: frozen(installation.config),
+                lambda: verify_frozen(installation, incident),
+            ):
                 with pytest.raises(ConfigurationError, match="may not be read by this user"):
                     look()
-        assert [one.folder for one in frozen(place.config)] == [root / "logs" / "token"]
+        assert [one.folder for one in frozen(installation.config)] == [root / "logs" / "token"]
 
 
 PLAYBOOK = (
@@ -60,20 +63,20 @@ def test_lines_cut_from_the_end_of_a_chain_of_custody_are_named_on_the_spot(
     config_file.write_text(config_file.read_text() + '\n[playbooks]\nfolder = "playbooks"\n')
     (tmp_path / "playbooks").mkdir()
     (tmp_path / "playbooks" / "keep-logs.yaml").write_text(PLAYBOOK)
-    with place_at(config_file) as place:
-        enrol_people(place)
-        opened = open_incident(place, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
-        advance(place, opened.incident, "direct")
-        (one,) = verify_frozen(place, opened.incident).evidence
+    with installation_at(config_file) as installation:
+        enrol_people(installation)
+        opened = open_incident(installation, "keep-logs", {}, mode=Mode.LIVE, opened_by="dana")
+        advance(installation, opened.incident, "direct")
+        (one,) = verify_frozen(installation, opened.incident).evidence
         assert one.problems == ()
         chain = one.folder / CUSTODY_FILE
         lines = chain.read_bytes().splitlines(keepends=True)
         assert [entry.act for entry in read_custody(one.folder)] == [Act.COLLECTED, Act.VIEWED]
-        append_custody(one.folder, at=place.clock(), who="legal", act=Act.VIEWED)
-        assert verify_frozen(place, opened.incident).exit_status is ExitStatus.DONE
+        append_custody(one.folder, at=installation.clock(), who="legal", act=Act.VIEWED)
+        assert verify_frozen(installation, opened.incident).exit_status is ExitStatus.DONE
         chain.write_bytes(b"".join(lines[:left]))
         if not left:  # and begun anew, by who has none but the folder
-            append_custody(one.folder, at=place.clock(), who="dana", act=Act.COLLECTED)
-        found = verify_frozen(place, opened.incident)
+            append_custody(one.folder, at=installation.clock(), who="dana", act=Act.COLLECTED)
+        found = verify_frozen(installation, opened.incident)
         assert found.exit_status is ExitStatus.DAMAGED
         assert "it was cut, or made anew" in found.evidence[0].problems[0]

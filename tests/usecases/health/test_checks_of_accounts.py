@@ -7,20 +7,20 @@ from typing import cast
 
 from standfast.adapters.accounts import AccountState
 from standfast.adapters.accounts.base.results import ANOTHER_NAME
-from standfast.adapters.accounts.simulator import MemoryDirectory
+from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.usecases.health.adapter_checks import LOOKS
 from standfast.usecases.health.check_results import Check, Ground, Verdict
 
 
-class Narrow(MemoryDirectory):
+class Narrow(SimulatedConnector):
     """A directory over which our own rights do not reach everywhere."""
 
     def shortcomings(self) -> list[str]:
         return ["3 of 40 accounts cannot be locked: ask for the right"]
 
 
-def said_of(connector: MemoryDirectory, rotation: RotationConfig | None = None) -> list[Check]:
+def said_of(connector: SimulatedConnector, rotation: RotationConfig | None = None) -> list[Check]:
     config = SimpleNamespace(
         accounts={"staff": object()},
         protected=SimpleNamespace(accounts={"staff:root": "why"}),
@@ -32,7 +32,7 @@ def said_of(connector: MemoryDirectory, rotation: RotationConfig | None = None) 
 
 
 def test_a_directory_that_answers_is_named_with_its_level_of_proof() -> None:
-    answers, _ = said_of(MemoryDirectory("staff", {"root": True}))
+    answers, _ = said_of(SimulatedConnector("staff", {"root": True}))
     assert answers.verdict is Verdict.OK
     assert "refused" in answers.found
 
@@ -43,7 +43,7 @@ def test_what_our_own_rights_lack_is_named() -> None:
     assert "3 of 40" in lacks.found
 
 
-class Aliased(MemoryDirectory):
+class Aliased(SimulatedConnector):
     """A directory in which `root` is another name of an account."""
 
     def _observe(self, names: Sequence[str]) -> list[AccountState]:
@@ -61,7 +61,7 @@ def test_an_alias_protects_nothing_and_is_named() -> None:
 
 
 def test_a_directory_that_is_away_is_a_failure() -> None:
-    connector = MemoryDirectory("staff", {"root": True})
+    connector = SimulatedConnector("staff", {"root": True})
     connector.go_away()
     (failure,) = said_of(connector)
     assert failure.verdict is Verdict.FAIL
@@ -73,7 +73,7 @@ KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 def test_a_key_for_new_passwords_that_is_mistyped_is_a_failure_and_keeps_nobody_from_locking() -> (
     None
 ):
-    connector = MemoryDirectory("staff", {"root": True})
+    connector = SimulatedConnector("staff", {"root": True})
     *_, good = said_of(connector, RotationConfig(recipients=(KEY,)))
     assert (good.verdict, good.found) == (Verdict.OK, "new passwords are sealed to 1 key")
     answers, *_, bad = said_of(connector, RotationConfig(recipients=(KEY, KEY[:-1] + "q")))

@@ -5,27 +5,27 @@ from pathlib import Path
 import pytest
 
 from standfast.usecases.health.check_results import Check, Verdict
-from standfast.usecases.health.installation_check import check_place
-from tests.usecases.places import enrol_people, furnish, place_at
+from standfast.usecases.health.installation_check import check_installation
+from tests.usecases.installations import enrol_people, furnish, installation_at
 
 ENV = {"SCIM_TOKEN": "unused"}
 
 
 def told(config_file: Path, part: str) -> list[Check]:
-    return [one for one in check_place(config_file, env=ENV).checks if one.part == part]
+    return [one for one in check_installation(config_file, env=ENV).checks if one.part == part]
 
 
-def place_with(folder: Path, settings: str, *people: str) -> Path:
+def installation_with(folder: Path, settings: str, *people: str) -> Path:
     config_file = furnish(folder)
     config_file.write_text(config_file.read_text() + settings)
-    with place_at(config_file) as place:
+    with installation_at(config_file) as installation:
         for name in people:
-            enrol_people(place, name)
+            enrol_people(installation, name)
     return config_file
 
 
 def test_without_places_no_clock_is_counted_and_that_is_said(tmp_path: Path) -> None:
-    law, client = told(place_with(tmp_path, "", "lee"), "deadlines")
+    law, client = told(installation_with(tmp_path, "", "lee"), "deadlines")
     assert (law.verdict, client.verdict) == (Verdict.WARN, Verdict.WARN)
     assert "no law is counted" in law.found
     assert "deadlines.jurisdictions" in law.what_to_do
@@ -54,14 +54,14 @@ def test_without_places_no_clock_is_counted_and_that_is_said(tmp_path: Path) -> 
 def test_what_a_clock_lacks_is_said_with_what_to_do(
     tmp_path: Path, settings: str, verdict: Verdict, said: str
 ) -> None:
-    found = told(place_with(tmp_path, f"\n[deadlines]\n{settings}\n", "lee"), "deadlines")
+    found = told(installation_with(tmp_path, f"\n[deadlines]\n{settings}\n", "lee"), "deadlines")
     (one,) = [one for one in found if said in one.found]
     assert one.verdict is verdict
     assert one.what_to_do or verdict is Verdict.OK
 
 
 def test_a_role_without_people_and_one_with_a_single_person_are_named(tmp_path: Path) -> None:
-    found = told(place_with(tmp_path, '\n[approvals]\nladder = ["head"]\n', "lee"), "roles")
+    found = told(installation_with(tmp_path, '\n[approvals]\nladder = ["head"]\n', "lee"), "roles")
     sentences = {one.found: one for one in found}
     (alone,) = [
         text for text in sentences if text.startswith("only one person has the role duty-manager:")
@@ -76,5 +76,5 @@ def test_a_role_without_people_and_one_with_a_single_person_are_named(tmp_path: 
 
 
 def test_a_role_with_two_people_is_well(tmp_path: Path) -> None:
-    found = told(place_with(tmp_path, "", "lee", "kim"), "roles")
+    found = told(installation_with(tmp_path, "", "lee", "kim"), "roles")
     assert (Verdict.OK, "duty-manager: 2 people") in [(one.verdict, one.found) for one in found]

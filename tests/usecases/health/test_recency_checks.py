@@ -11,7 +11,7 @@ from standfast.usecases.drills.restore_drill import run_drill
 from standfast.usecases.exercises.tabletop import answer, named, start, turn
 from standfast.usecases.health import adapter_checks, local_checks
 from standfast.usecases.health.check_results import Check, Report, Verdict, fail, lacking, ok, warn
-from standfast.usecases.health.installation_check import check_place
+from standfast.usecases.health.installation_check import check_installation
 from standfast.usecases.health.readiness import (
     QUESTIONS,
     Readiness,
@@ -28,16 +28,18 @@ from standfast.usecases.health.recency_checks import (
 )
 from standfast.usecases.incidents.lifecycle import open_incident
 from tests.usecases.alarmed import Night
-from tests.usecases.backup_place import damage_a_pack, identity
-from tests.usecases.places import furnish, place_at
+from tests.usecases.backup_installation import damage_a_pack, identity
+from tests.usecases.installations import furnish, installation_at
 
 
 def told(night: Night, part: str) -> dict[str, Check]:
-    return {one.found.partition(":")[0]: one for one in practice(night.place) if one.part == part}
+    return {
+        one.found.partition(":")[0]: one for one in practice(night.installation) if one.part == part
+    }
 
 
 def test_a_set_without_a_point_or_with_an_old_one_would_not_come_back(night: Night) -> None:
-    run_backup(night.place, "main", "direct")
+    run_backup(night.installation, "main", "direct")
     seen = told(night, RECOVERY_POINTS)
     assert (seen["main"].verdict, seen["other"].verdict) == (Verdict.OK, Verdict.FAIL)
     assert seen["other"].what_to_do == "`standfast backup run other`"
@@ -48,33 +50,33 @@ def test_a_set_without_a_point_or_with_an_old_one_would_not_come_back(night: Nig
 
 
 def test_a_drill_counts_until_it_is_a_year_old_or_a_later_one_fails(night: Night) -> None:
-    run_backup(night.place, "main", "direct")
+    run_backup(night.installation, "main", "direct")
     never = told(night, DRILLS)["main"]
     assert (never.verdict, never.found) == (
         Verdict.WARN,
         "main: no restore was ever drilled",
     )
     assert never.is_lacking
-    outcome = run_drill(night.place, "main", identity(night.folder))
+    outcome = run_drill(night.installation, "main", identity(night.folder))
     assert outcome.exit_status is ExitStatus.DONE
     assert told(night, DRILLS)["main"].verdict is Verdict.OK
     night.forward(days=367)
     old = told(night, DRILLS)["main"]
     assert (old.verdict, old.found) == (Verdict.WARN, "main: the last one was 367 d ago")
     damage_a_pack(night.folder)
-    run_drill(night.place, "main", identity(night.folder))
+    run_drill(night.installation, "main", identity(night.folder))
     failed = told(night, DRILLS)["main"]
     assert failed.verdict is Verdict.FAIL
     assert "failed" in failed.found
 
 
 def test_a_drill_of_a_clock_that_stood_ahead_hides_no_later_failure(night: Night) -> None:
-    run_backup(night.place, "main", "direct")
+    run_backup(night.installation, "main", "direct")
     night.forward(days=400)
-    run_drill(night.place, "main", identity(night.folder))
+    run_drill(night.installation, "main", identity(night.folder))
     night.forward(days=-400)
     damage_a_pack(night.folder)
-    run_drill(night.place, "main", identity(night.folder))
+    run_drill(night.installation, "main", identity(night.folder))
     night.forward(days=1)
     assert told(night, DRILLS)["main"].verdict is Verdict.FAIL
 
@@ -85,35 +87,35 @@ def test_a_playbook_is_tried_by_an_incident_an_exercise_or_at_a_table_and_not_by
     def untried() -> set[str]:
         (said,) = [
             one.found
-            for one in practice(place)
+            for one in practice(installation)
             if one.part == EXERCISES and one.verdict is Verdict.WARN
         ]
         return set(said.partition(": ")[2].split(", "))
 
-    with place_at(furnish(tmp_path)) as place:
+    with installation_at(furnish(tmp_path)) as installation:
         everything = untried()
         assert {"account-takeover", "leaver", "ransomware"} <= everything
         assert "lock" not in everything
         accounts = {"accounts": ["agents:ada"]}
-        open_incident(place, "account-takeover", accounts, mode=Mode.PLAN)
+        open_incident(installation, "account-takeover", accounts, mode=Mode.PLAN)
         assert untried() == everything
-        open_incident(place, "account-takeover", accounts, mode=Mode.EXERCISE)
+        open_incident(installation, "account-takeover", accounts, mode=Mode.EXERCISE)
         assert untried() == everything - {"account-takeover"}
-        begun = start(place, named("ransomware")).incident
+        begun = start(installation, named("ransomware")).incident
         assert untried() == everything - {"account-takeover"}, "nobody said anything yet"
-        first = turn(place, begun).inject
+        first = turn(installation, begun).inject
         assert first is not None
-        answer(place, begun, first.letters[0] if first.letters else "we would", ())
+        answer(installation, begun, first.letters[0] if first.letters else "we would", ())
         assert untried() == everything - {"account-takeover", "ransomware"}
 
 
 def test_numbers_in_clear_at_the_end_of_a_log_are_counted_and_not_shown(tmp_path: Path) -> None:
     config_file = furnish(tmp_path)
     log = tmp_path / "logs" / "payments.log"
-    with place_at(config_file) as place:
+    with installation_at(config_file) as installation:
 
         def said() -> list[Check]:
-            return [one for one in practice(place) if one.part == LOGS]
+            return [one for one in practice(installation) if one.part == LOGS]
 
         (clean,) = said()
         assert clean.verdict is Verdict.OK
@@ -126,8 +128,8 @@ def test_numbers_in_clear_at_the_end_of_a_log_are_counted_and_not_shown(tmp_path
 
 
 def test_without_a_list_of_staff_nobody_sees_who_has_left(tmp_path: Path) -> None:
-    with place_at(furnish(tmp_path)) as place:
-        (leavers,) = [one for one in practice(place) if one.part == LEAVERS]
+    with installation_at(furnish(tmp_path)) as installation:
+        (leavers,) = [one for one in practice(installation) if one.part == LEAVERS]
     assert leavers.verdict is Verdict.WARN
     assert leavers.what_to_do == "`standfast people import`"
 
@@ -139,8 +141,8 @@ def test_trouble_with_one_part_hides_no_other(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("standfast.usecases.health.recency_checks.leavers", away)
-    monkeypatch.setattr(night.place.ledger.staff, "all", away)
-    seen = {one.part: one for one in practice(night.place)}
+    monkeypatch.setattr(night.installation.ledger.staff, "all", away)
+    seen = {one.part: one for one in practice(night.installation)}
     assert seen[LEAVERS].verdict is Verdict.FAIL
     assert "Input/output error" in seen[LEAVERS].found
     assert seen[RECOVERY_POINTS]
@@ -148,9 +150,11 @@ def test_trouble_with_one_part_hides_no_other(
 
 def test_every_part_that_is_tried_answers_a_question(night: Night) -> None:
     answered = {part for parts in QUESTIONS.values() for part in parts}
-    tried = check_place(night.folder / "standfast.toml", env={})
+    tried = check_installation(night.folder / "standfast.toml", env={})
     looked_at = {*local_checks.LOOKS, *adapter_checks.LOOKS}
-    assert {one.part for one in (*tried.checks, *practice(night.place))} | looked_at <= answered
+    assert {
+        one.part for one in (*tried.checks, *practice(night.installation))
+    } | looked_at <= answered
 
 
 @pytest.mark.parametrize(
@@ -184,18 +188,20 @@ def test_the_answer_is_as_good_as_its_worst_part(
 
 def test_what_was_never_set_up_is_no_yes(night: Night) -> None:
     config_file = night.folder / "standfast.toml"
-    seen = readiness(night.place, check_place(config_file, env={}))
+    seen = readiness(night.installation, check_installation(config_file, env={}))
     absent = {one.part for one in seen.checks.checks if one.is_lacking}
     assert {DRILLS, "deadlines", "triggers"} <= absent
     assert seen.exit_status is ExitStatus.PARTIAL
 
 
 def test_what_to_mend_stands_first_on_the_page_with_what_drills_measured(night: Night) -> None:
-    run_backup(night.place, "main", "direct")
-    run_drill(night.place, "main", identity(night.folder))
+    run_backup(night.installation, "main", "direct")
+    run_drill(night.installation, "main", identity(night.folder))
     night.forward(hours=30)
-    seen = readiness(night.place, check_place(night.folder / "standfast.toml", env={}))
-    page = write_readiness_page(night.place, seen, night.folder / "r.html").read_text()
+    seen = readiness(
+        night.installation, check_installation(night.folder / "standfast.toml", env={})
+    )
+    page = write_readiness_page(night.installation, seen, night.folder / "r.html").read_text()
     assert "Could we take a breach tonight?" in page
     assert page.index("the newest complete one is") < page.index("readable and writable")
     assert "RTO" in page

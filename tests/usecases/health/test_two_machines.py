@@ -13,21 +13,21 @@ from standfast.usecases.alarms.notification import damaged, tell
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.backups.folder_restore import restore
 from standfast.usecases.backups.verification import verify
-from standfast.usecases.core.run_record import DIED, bury_dead_runs, recorded
+from standfast.usecases.core.run_record import DIED, mark_dead_runs_failed, recorded
 from standfast.usecases.drills.drill_history import list_drills
 from standfast.usecases.drills.restore_drill import destroy_leftovers, run_drill
 from standfast.usecases.health.check_results import Verdict
-from standfast.usecases.health.installation_check import check_place
+from standfast.usecases.health.installation_check import check_installation
 from standfast.usecases.health.status import look
 from standfast.usecases.health.watchdog import keep_watch
 from standfast.usecases.key_ceremonies.owner_operations import (
-    open_office,
+    add_writer_as_owner,
+    open_owner_session,
     open_stores,
-    writer_added,
 )
 from tests.backup.trees import describe
-from tests.usecases.backup_place import furnish, identity
-from tests.usecases.twin_places import BETA, at, machine, twins
+from tests.usecases.backup_installation import furnish, identity
+from tests.usecases.simulated_installations import BETA, at, machine, twins
 
 Tree = dict[bytes, tuple[object, ...]]
 
@@ -40,7 +40,7 @@ def test_a_run_that_is_under_way_on_another_machine_of_the_same_name_is_not_call
         with at(other) as there:
             outcome = run_backup(there, "main", "direct")
             assert outcome.died_before == ()
-            assert bury_dead_runs(there, {}) == ()
+            assert mark_dead_runs_failed(there, {}) == ()
         (row,) = here.ledger.runs.all("backup", states=["running"])
         assert (row.id, row.summary["machine"]) == (run.token, one.name)
         run.ends("done", {"files": 1})
@@ -61,9 +61,9 @@ def test_a_run_that_died_is_still_found_by_its_own_machine(
         # As the process leaves it when the power goes.
         here.ledger.runs.finish(run.token, "backup", "running", origin, "os:test", here.clock())
     with at(other) as there:
-        assert bury_dead_runs(there, {}) == ()
+        assert mark_dead_runs_failed(there, {}) == ()
     with at(one) as here:
-        assert bury_dead_runs(here, {}) == (("backup", "main"),)
+        assert mark_dead_runs_failed(here, {}) == (("backup", "main"),)
         (row,) = (row for row in here.ledger.runs.all("backup") if row.id == run.token)
         assert (row.state, row.summary["problem"], row.summary["machine"]) == (
             "failed",
@@ -150,16 +150,16 @@ def test_two_machines_whose_copy_got_a_name_of_its_own_are_not_told_any_more(
 ) -> None:
     one, other = twins(tmp_path, postgres_ledger_url)
     for folder in (one, other, one):
-        with at(folder) as place:
-            run_backup(place, "main", "direct")
+        with at(folder) as installation:
+            run_backup(installation, "main", "direct")
     part(one, other)
     with at(other) as there:
         outcome = run_backup(there, "main", "direct")
     assert (outcome.result.point, outcome.exit_status) == ("beta/0000000001", ExitStatus.DONE)
     assert found(one) == [] == found(other)
     for folder in (one, other):
-        with at(folder) as place:
-            assert run_backup(place, "main", "direct").twin is None
+        with at(folder) as installation:
+            assert run_backup(installation, "main", "direct").twin is None
 
 
 def test_a_rolled_back_machine_or_a_copy_with_a_ledger_of_its_own_is_in_check_and_status(
@@ -172,8 +172,8 @@ def test_a_rolled_back_machine_or_a_copy_with_a_ledger_of_its_own_is_in_check_an
         file.write(f'[backup]\nvault = "{one / "vault"}"\n')
     shutil.copytree(one, other, symlinks=True, ignore=shutil.ignore_patterns("vault"))
     for folder in (one, other, one):
-        with at(folder) as place:
-            outcome = run_backup(place, "main", "direct")
+        with at(folder) as installation:
+            outcome = run_backup(installation, "main", "direct")
     assert (outcome.result.is_fork, outcome.exit_status) == (True, ExitStatus.PARTIAL)
     ((verdict, words),) = found(one)
     assert verdict is Verdict.WARN
@@ -208,15 +208,17 @@ def nights(folder: Path, count: int) -> dict[str, Tree]:
     made: dict[str, Tree] = {}
     for _ in range(count):
         (folder / "recordings" / "notes.txt").write_bytes(os.urandom(20))
-        with at(folder) as place:
-            made[run_backup(place, "main", "direct").result.point] = describe(folder / "recordings")
+        with at(folder) as installation:
+            made[run_backup(installation, "main", "direct").result.point] = describe(
+                folder / "recordings"
+            )
     return made
 
 
 def found(folder: Path) -> list[tuple[Verdict, str]]:
     """What a check in this folder, on its machine, says of a name on two machines."""
     with machine(folder.name):
-        report = check_place(folder / "standfast.toml", env={})
+        report = check_installation(folder / "standfast.toml", env={})
     told = [one for one in report.checks if "machine" in one.found and one.part == "backup"]
     return [(one.verdict, one.found.partition(", last at")[0]) for one in told]
 
@@ -231,8 +233,8 @@ def said(folder: Path) -> list[str]:
 def part(one: Path, other: Path) -> None:
     """Give the copy a name and keys of its own, as docs/roles.md has it."""
     stores = open_stores(one / "standfast.toml", {})
-    office = open_office(stores, one / "offline" / "owner.key", lambda _: "")
-    writer_added(office, "beta", "main", one.parent / "new")
+    office = open_owner_session(stores, one / "offline" / "owner.key", lambda _: "")
+    add_writer_as_owner(office, "beta", "main", one.parent / "new")
     (one.parent / "new" / "host.json").rename(other / "keys" / "backup-host" / "host.json")
     config = other / "standfast.toml"
     config.write_text(config.read_text().replace("[backup]\n", '[backup]\nwriter = "beta"\n'))
@@ -249,7 +251,7 @@ def test_an_alarm_that_the_other_machine_is_telling_is_not_told_again(
     with at(one) as here, recorded(here, "alarm", "vault", "serve") as run:
         with at(other) as there:
             assert not tell(there, alarm, "serve")
-            assert bury_dead_runs(there, {}) == ()
+            assert mark_dead_runs_failed(there, {}) == ()
         run.ends("raised", {"about": ""})
     with at(other) as there:
         assert not tell(there, alarm, "serve")
@@ -278,12 +280,12 @@ def test_a_drill_that_dies_on_one_machine_is_found_there_and_the_others_goes_on(
         states = [run.state for run in list_drills(here).runs]
     assert states == ["done", "failed"]
     for folder in (one, other):
-        with at(folder) as place:
-            assert list_drills(place).problems == ()
+        with at(folder) as installation:
+            assert list_drills(installation).problems == ()
 
 
 def die_drilling(folder: Path) -> None:
     """Lose the power in the middle of a drill."""
-    with at(folder) as place, recorded(place, "drill", "main", "direct") as run:
+    with at(folder) as installation, recorded(installation, "drill", "main", "direct") as run:
         (folder / "drills" / f"main.{run.token}").mkdir(parents=True)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -18,10 +18,10 @@ from standfast.config.sections.procedures import CommandConfig, ParameterConfig
 from standfast.ledger.effects.effect_store import Draft
 from standfast.records import EffectState, Mode, StepState
 from standfast.usecases.incidents import lifecycle
-from standfast.usecases.incidents.blast_radius import KeptOut, over_limit, whose
+from standfast.usecases.incidents.blast_radius import LockedAccounts, over_limit, whose
 from standfast.usecases.incidents.plan import as_lines, plan_incident
 from tests.usecases.conftest import Centre
-from tests.usecases.twins import ACCOUNTS, TwinPlace, twin_place
+from tests.usecases.twins import ACCOUNTS, SimulatedInstallation, simulated_installation
 
 MANY = tuple(f"agents:{name}" for name in ACCOUNTS)
 LIMITS = LimitsConfig(accounts_without_second_person=4, accounts_by_directory={"staff": 1})
@@ -88,28 +88,28 @@ def test_a_limit_counts_what_would_be_locked_beside_what_is(
     handles = {
         name: {f"{name}:{number}" for number in range(count)} for name, count in locked.items()
     }
-    said = over_limit(drafts, KeptOut(handles=handles), CONFIG)
+    said = over_limit(drafts, LockedAccounts(handles=handles), CONFIG)
     assert said.startswith(why)
     assert bool(said) == bool(why)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[TwinPlace]:
+def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
     """A live place of which one directory takes three locks from one person."""
-    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
+    with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         limits = LimitsConfig(accounts_by_directory={"agents": 3})
-        yield replace(place, config=place.config.replaced(limits=limits))
+        yield replace(installation, config=installation.config.replaced(limits=limits))
 
 
 def test_over_the_limit_of_one_directory_a_second_person_is_needed_and_told_why(
-    place: TwinPlace,
+    installation: SimulatedInstallation,
 ) -> None:
-    few = place.run("lock", MANY[:3])
-    assert place.ledger.incidents.state(few).steps["lock"].state is StepState.DONE
-    case = place.run("lock", MANY[3:4])
-    view = place.ledger.incidents.state(case).steps["lock"]
+    few = installation.run("lock", MANY[:3])
+    assert installation.ledger.incidents.state(few).steps["lock"].state is StepState.DONE
+    case = installation.run("lock", MANY[3:4])
+    view = installation.ledger.incidents.state(case).steps["lock"]
     assert (view.state, view.approvals_needed) == (StepState.ASKING, 1)
-    assert place.is_enabled(ACCOUNTS[3])
+    assert installation.is_enabled(ACCOUNTS[3])
 
 
 TWICE = """
@@ -130,36 +130,38 @@ steps:
 
 
 def test_a_plan_adds_up_what_its_steps_lock_as_a_live_run_does(tmp_path: Path) -> None:
-    with twin_place(tmp_path, "sqlite:///ledger.db", playbooks=[TWICE]) as opened:
+    with simulated_installation(tmp_path, "sqlite:///ledger.db", playbooks=[TWICE]) as opened:
         limits = LimitsConfig(accounts_by_directory={"agents": 3})
-        place = replace(opened, config=opened.config.replaced(limits=limits))
+        installation = replace(opened, config=opened.config.replaced(limits=limits))
         given = {"first": list(MANY[:2]), "second": list(MANY[2:4])}
-        plan = plan_incident(place, "twice", given, is_signed=True, opened_by="dana")
+        plan = plan_incident(installation, "twice", given, is_signed=True, opened_by="dana")
         assert [step.approvals for step in plan.steps] == [0, 1, 0]
         assert "4 accounts in agents within a day; more than 3 need" in plan.steps[1].notes[-1]
         case = lifecycle.open_incident(
-            place, "twice", given, mode=Mode.LIVE, opened_by="dana"
+            installation, "twice", given, mode=Mode.LIVE, opened_by="dana"
         ).incident
-        steps = place.advance(case).state.steps
+        steps = installation.advance(case).state.steps
         assert (steps["some"].state, steps["others"].state) == (StepState.DONE, StepState.ASKING)
         assert steps["others"].approvals_needed == 1
 
 
-def test_incidents_that_were_opened_days_ago_and_lock_today_count_today(place: TwinPlace) -> None:
-    cases = [place.open("lock", [account]) for account in MANY[:4]]
-    later = replace(place, clock=lambda: place.clock() + timedelta(days=3))
+def test_incidents_that_were_opened_days_ago_and_lock_today_count_today(
+    installation: SimulatedInstallation,
+) -> None:
+    cases = [installation.open("lock", [account]) for account in MANY[:4]]
+    later = replace(installation, clock=lambda: installation.clock() + timedelta(days=3))
     for case in cases:
         later.advance(case)
-    state = place.ledger.incidents.state(cases[3]).steps["lock"].state
+    state = installation.ledger.incidents.state(cases[3]).steps["lock"].state
     assert state is StepState.ASKING
-    assert [place.is_enabled(name) for name in ACCOUNTS[:4]] == [False, False, False, True]
+    assert [installation.is_enabled(name) for name in ACCOUNTS[:4]] == [False, False, False, True]
 
 
 def test_a_plan_warns_of_the_accounts_of_whoever_opens_it_and_of_approvers(centre: Centre) -> None:
     for name in ("dana", "lee", "agent01"):
         centre.scim.create(name)
     report = plan_incident(
-        centre.place,
+        centre.installation,
         "lock",
         {"accounts": ["DANA", "agents:lee", "agent01"]},
         is_signed=True,
@@ -189,31 +191,33 @@ steps:
 
 
 @pytest.fixture
-def phones(place: TwinPlace) -> TwinPlace:
+def phones(installation: SimulatedInstallation) -> SimulatedInstallation:
     """The same place with a command that locks a phone, of a system without a connector."""
-    folder = place.config.folder / "own"
+    folder = installation.config.folder / "own"
     folder.mkdir()
     (folder / "phones.yaml").write_text(_PHONES)
     parameters = {"target": ParameterConfig(account_of="phones")}
     command = LOCK_PHONE.replaced(parameters=parameters)
-    config = place.config.replaced(
+    config = installation.config.replaced(
         commands={"lock-phone": command},
         playbooks=PlaybooksConfig(folder=folder),
         protected=ProtectedConfig(accounts={"phones:Ambulance": "emergency line"}),
         limits=LimitsConfig(accounts_by_directory={"phones": 3}),
     )
-    return replace(place, config=config)
+    return replace(installation, config=config)
 
 
-def locked_phones(place: TwinPlace, *names: str) -> str:
+def locked_phones(installation: SimulatedInstallation, *names: str) -> str:
     inputs: dict[str, str | list[str]] = {"names": list(names)}
-    opened = lifecycle.open_incident(place, "phones", inputs, mode=Mode.LIVE, opened_by="dana")
-    place.advance(opened.incident)
+    opened = lifecycle.open_incident(
+        installation, "phones", inputs, mode=Mode.LIVE, opened_by="dana"
+    )
+    installation.advance(opened.incident)
     return opened.incident
 
 
 def test_a_command_that_names_a_protected_account_is_refused_for_it_alone(
-    phones: TwinPlace,
+    phones: SimulatedInstallation,
 ) -> None:
     case = locked_phones(phones, "desk1", "ambulance")
     rows = {row.target: row for row in phones.ledger.effects.of_incident(case)}
@@ -222,14 +226,16 @@ def test_a_command_that_names_a_protected_account_is_refused_for_it_alone(
     assert (refused.state, refused.reason) == (EffectState.REFUSED, "protected: emergency line")
 
 
-def test_commands_that_name_accounts_count_to_the_limit_over_a_day(phones: TwinPlace) -> None:
+def test_commands_that_name_accounts_count_to_the_limit_over_a_day(
+    phones: SimulatedInstallation,
+) -> None:
     first = locked_phones(phones, "desk1", "desk2")
     assert phones.ledger.incidents.state(first).steps["lock"].state is StepState.DONE
     second = locked_phones(phones, "desk3", "desk4")
     assert phones.ledger.incidents.state(second).steps["lock"].state is StepState.ASKING
 
 
-def test_a_plan_warns_of_a_phone_of_whoever_is_enrolled(phones: TwinPlace) -> None:
+def test_a_plan_warns_of_a_phone_of_whoever_is_enrolled(phones: SimulatedInstallation) -> None:
     lee = phones.ledger.people.get("lee")
     drafts = [
         Draft(

@@ -10,12 +10,12 @@ from standfast.adapters.factory import Outside
 from standfast.errors import ExitStatus, Unavailable
 from standfast.ledger.effects.effect_conditions import PAGE
 from standfast.records import EffectState, Mode
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle
-from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.servers.sendgrid import KEY, Fault, SendGrid
 from tests.servers.smtp import SmtpServer
-from tests.usecases.places import enrol_people, furnish
+from tests.usecases.installations import enrol_people, furnish
 
 TELL = """
 playbook: tell
@@ -49,7 +49,7 @@ folder = "playbooks"
 """
 
 
-def place_with(folder: Path, grid: SendGrid, relay: SmtpServer, failover: str) -> Path:
+def installation_with(folder: Path, grid: SendGrid, relay: SmtpServer, failover: str) -> Path:
     config_file = furnish(folder, smtp_port=relay.port)
     (folder / "playbooks").mkdir()
     (folder / "playbooks/tell.yaml").write_text(TELL)
@@ -59,26 +59,28 @@ def place_with(folder: Path, grid: SendGrid, relay: SmtpServer, failover: str) -
 
 
 @pytest.fixture
-def place(tmp_path: Path, sendgrid_server: SendGrid, smtp_server: SmtpServer) -> Iterator[Place]:
-    config_file = place_with(tmp_path, sendgrid_server, smtp_server, "mail")
+def installation(
+    tmp_path: Path, sendgrid_server: SendGrid, smtp_server: SmtpServer
+) -> Iterator[Installation]:
+    config_file = installation_with(tmp_path, sendgrid_server, smtp_server, "mail")
     env = {"SCIM_TOKEN": "unused", "SENDGRID_KEY": KEY}
-    with open_place(config_file, env=env, actor="os:test") as found:
+    with open_installation(config_file, env=env, actor="os:test") as found:
         yield found
 
 
-def tell(place: Place) -> tuple[ExitStatus, dict[str, tuple[str, EffectState]]]:
+def tell(installation: Installation) -> tuple[ExitStatus, dict[str, tuple[str, EffectState]]]:
     """Tell three people; give how it ended, and by which channel each was told."""
-    opened = lifecycle.open_incident(place, "tell", {}, mode=Mode.LIVE, opened_by="dana")
-    outcome = lifecycle.advance(place, opened.incident, "direct")
-    rows = place.ledger.effects.of_incident(opened.incident)
+    opened = lifecycle.open_incident(installation, "tell", {}, mode=Mode.LIVE, opened_by="dana")
+    outcome = lifecycle.advance(installation, opened.incident, "direct")
+    rows = installation.ledger.effects.of_incident(opened.incident)
     return outcome.exit_status, {row.target: (row.connector, row.state) for row in rows}
 
 
 def test_a_suspended_account_hands_everybody_to_the_next(
-    place: Place, sendgrid_server: SendGrid, smtp_server: SmtpServer
+    installation: Installation, sendgrid_server: SendGrid, smtp_server: SmtpServer
 ) -> None:
     sendgrid_server.is_suspended = True
-    status, told = tell(place)
+    status, told = tell(installation)
     assert status is ExitStatus.DONE
     assert set(told.values()) == {("mail", EffectState.DONE)}
     assert len(smtp_server.delivered) == 3
@@ -86,10 +88,10 @@ def test_a_suspended_account_hands_everybody_to_the_next(
 
 
 def test_one_person_that_the_provider_refuses_goes_to_the_next_and_the_others_stay(
-    place: Place, sendgrid_server: SendGrid, smtp_server: SmtpServer
+    installation: Installation, sendgrid_server: SendGrid, smtp_server: SmtpServer
 ) -> None:
     sendgrid_server.unknown_people.add("staff2@example.com")
-    status, told = tell(place)
+    status, told = tell(installation)
     assert status is ExitStatus.DONE
     assert [one.recipients for one in smtp_server.delivered] == [("staff2@example.com",)]
     assert told == {
@@ -100,17 +102,20 @@ def test_one_person_that_the_provider_refuses_goes_to_the_next_and_the_others_st
 
 
 def test_what_may_have_been_taken_on_is_handed_to_nobody(
-    place: Place, sendgrid_server: SendGrid, smtp_server: SmtpServer
+    installation: Installation, sendgrid_server: SendGrid, smtp_server: SmtpServer
 ) -> None:
     sendgrid_server.faults.append(Fault(status=500, takes_place=True))
-    _, told = tell(place)
+    _, told = tell(installation)
     assert set(told.values()) == {("grid", EffectState.UNKNOWN)}
     assert smtp_server.delivered == ()
 
 
 @pytest.mark.parametrize("error", [RuntimeError, Unavailable])
 def test_what_broke_off_in_the_middle_of_a_call_is_handed_to_nobody(
-    place: Place, smtp_server: SmtpServer, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+    installation: Installation,
+    smtp_server: SmtpServer,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
 ) -> None:
     """Or whoever had the message already would be told a second time."""
 
@@ -118,7 +123,7 @@ def test_what_broke_off_in_the_middle_of_a_call_is_handed_to_nobody(
         raise error("the channel broke off")
 
     monkeypatch.setattr(Outside, "call", break_off)
-    _, told = tell(place)
+    _, told = tell(installation)
     assert set(told.values()) == {("grid", EffectState.UNKNOWN)}
     assert smtp_server.delivered == ()
 
@@ -126,29 +131,31 @@ def test_what_broke_off_in_the_middle_of_a_call_is_handed_to_nobody(
 def test_a_sender_whose_key_is_missing_hands_on_too(
     tmp_path: Path, sendgrid_server: SendGrid, smtp_server: SmtpServer
 ) -> None:
-    config_file = place_with(tmp_path, sendgrid_server, smtp_server, "mail")
-    with open_place(config_file, env={"SCIM_TOKEN": "unused"}, actor="os:test") as place:
-        _, told = tell(place)
+    config_file = installation_with(tmp_path, sendgrid_server, smtp_server, "mail")
+    with open_installation(
+        config_file, env={"SCIM_TOKEN": "unused"}, actor="os:test"
+    ) as installation:
+        _, told = tell(installation)
     assert set(told.values()) == {("mail", EffectState.DONE)}
 
 
 def test_an_approver_whom_one_channel_cannot_reach_is_paged_through_the_next(
-    place: Place, sendgrid_server: SendGrid, smtp_server: SmtpServer
+    installation: Installation, sendgrid_server: SendGrid, smtp_server: SmtpServer
 ) -> None:
     sendgrid_server.is_suspended = True
-    enrol_people(place)
-    by_grid = place.config.notices.replaced(sender="grid")
-    place = replace(place, config=place.config.replaced(notices=by_grid))
+    enrol_people(installation)
+    by_grid = installation.config.notices.replaced(sender="grid")
+    installation = replace(installation, config=installation.config.replaced(notices=by_grid))
     asks = "count: 1\n      roles: [duty-manager]"
     text = TELL.replace("playbook: tell", "playbook: ask").replace(
         "none_because: It is a test.", asks
     )
-    (place.config.folder / "playbooks/ask.yaml").write_text(text)
-    opened = lifecycle.open_incident(place, "ask", {}, mode=Mode.LIVE, opened_by="dana")
-    lifecycle.advance(place, opened.incident, "direct")
+    (installation.config.folder / "playbooks/ask.yaml").write_text(text)
+    opened = lifecycle.open_incident(installation, "ask", {}, mode=Mode.LIVE, opened_by="dana")
+    lifecycle.advance(installation, opened.incident, "direct")
     paged = sorted(mail.recipients for mail in smtp_server.delivered)
     assert paged == [("kim@example.com",), ("lee@example.com",)]
-    rows = place.ledger.effects.of_incident(opened.incident)
+    rows = installation.ledger.effects.of_incident(opened.incident)
     assert {(row.connector, row.state) for row in rows if row.verb == PAGE} == {
         ("mail", EffectState.DONE)
     }

@@ -30,8 +30,8 @@ from standfast.usecases.incidents.step_expansion import expand
 from tests.servers.postgres import Postgres
 from tests.servers.scim import ScimServer
 from tests.usecases.conftest import Centre
-from tests.usecases.places import PASSPHRASES, furnish, place_at
-from tests.usecases.twins import ACCOUNTS, TwinPlace, twin_place
+from tests.usecases.installations import PASSPHRASES, furnish, installation_at
+from tests.usecases.twins import ACCOUNTS, SimulatedInstallation, simulated_installation
 
 pytestmark = pytest.mark.usefixtures("quick_looks")
 
@@ -39,52 +39,56 @@ MANY = tuple(f"agents:{name}" for name in ACCOUNTS)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[TwinPlace]:
+def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
     """A live place on SQLite whose outside is twins."""
-    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
-        yield place
+    with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
+        yield installation
 
 
-def states(place: TwinPlace, case: str, verb: str) -> list[EffectState]:
-    return [row.state for row in place.ledger.effects.of_incident(case) if row.verb == verb]
+def states(installation: SimulatedInstallation, case: str, verb: str) -> list[EffectState]:
+    return [row.state for row in installation.ledger.effects.of_incident(case) if row.verb == verb]
 
 
 # A directory
 
 
 def test_a_directory_that_always_loses_the_request_is_given_up_and_says_so(
-    place: TwinPlace,
+    installation: SimulatedInstallation,
 ) -> None:
-    place.directory.script("lock", Fault.LOST_REQUEST, times=100)
-    outcome = place.advance(case := place.open("lock"))
+    installation.directory.script("lock", Fault.LOST_REQUEST, times=100)
+    outcome = installation.advance(case := installation.open("lock"))
     assert outcome.exit_status is ExitStatus.FAILED
-    (row,) = place.ledger.effects.of_incident(case)
+    (row,) = installation.ledger.effects.of_incident(case)
     assert (row.state, row.tries) == (EffectState.FAILED, 5)
     assert "never happened" in row.reason
 
 
-def test_a_lock_that_happened_but_lost_its_answer_changes_once(place: TwinPlace) -> None:
-    place.directory.script("lock", Fault.LOST_ANSWER)
-    place.advance(place.open("lock"))
-    assert place.directory.changes("agent01") == 1
+def test_a_lock_that_happened_but_lost_its_answer_changes_once(
+    installation: SimulatedInstallation,
+) -> None:
+    installation.directory.script("lock", Fault.LOST_ANSWER)
+    installation.advance(installation.open("lock"))
+    assert installation.directory.changes("agent01") == 1
 
 
 def test_a_directory_that_dies_after_an_unanswered_lock_holds_no_runner_for_ever(
-    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+    installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The look at what happened comes back later and later; the runner ends, the doubt stays."""
-    place.directory.script("lock", Fault.LOST_REQUEST)
-    case = place.open("lock")
-    place.advance_while_it_dies(case, "lock", monkeypatch)
-    assert states(place, case, "accounts.lock") == [EffectState.UNKNOWN]
-    assert place.advance(case).exit_status is ExitStatus.DONE
-    assert not place.is_enabled("agent01")
+    installation.directory.script("lock", Fault.LOST_REQUEST)
+    case = installation.open("lock")
+    installation.advance_while_it_dies(case, "lock", monkeypatch)
+    assert states(installation, case, "accounts.lock") == [EffectState.UNKNOWN]
+    assert installation.advance(case).exit_status is ExitStatus.DONE
+    assert not installation.is_enabled("agent01")
 
 
-def test_a_directory_that_is_down_at_planning_and_comes_back_is_locked(place: TwinPlace) -> None:
-    directory = place.directory
+def test_a_directory_that_is_down_at_planning_and_comes_back_is_locked(
+    installation: SimulatedInstallation,
+) -> None:
+    directory = installation.directory
     directory.go_away()
-    case = place.open("lock", ["agent01", "agent02"])
+    case = installation.open("lock", ["agent01", "agent02"])
     seen = 0
     observe = directory._observe
 
@@ -96,20 +100,20 @@ def test_a_directory_that_is_down_at_planning_and_comes_back_is_locked(place: Tw
         return observe(names)
 
     directory._observe = come_back_at_the_third_look
-    assert place.advance(case).exit_status is ExitStatus.DONE
-    assert not place.is_enabled("agent01")
-    assert not place.is_enabled("agent02")
+    assert installation.advance(case).exit_status is ExitStatus.DONE
+    assert not installation.is_enabled("agent01")
+    assert not installation.is_enabled("agent02")
 
 
 def test_a_directory_that_is_silent_at_planning_costs_one_time_out_and_not_one_a_name(
-    place: TwinPlace,
+    installation: SimulatedInstallation,
 ) -> None:
-    directory = place.directory
+    directory = installation.directory
     directory.go_away()
     names = [f"n{number}" for number in range(2_000)]
-    case = place.open("lock", names)
-    outside = place.outside(place.ledger.incidents.get(case))
-    state: State = place.ledger.incidents.state(case)
+    case = installation.open("lock", names)
+    outside = installation.outside(installation.ledger.incidents.get(case))
+    state: State = installation.ledger.incidents.state(case)
     step = state.playbook.step("lock")
     expansion = expand(step, state, outside, is_signed=True, token_of=str)
     assert len(expansion.drafts) == 2_000
@@ -117,13 +121,13 @@ def test_a_directory_that_is_silent_at_planning_costs_one_time_out_and_not_one_a
 
 
 def test_the_first_accounts_are_locked_before_the_last_are_looked_at(
-    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+    installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(effect_queues, "_LOOK_BATCH", 2)
-    place.advance(place.open("lock", MANY))
-    verbs = [call.verb for call in place.directory.calls]
+    installation.advance(installation.open("lock", MANY))
+    verbs = [call.verb for call in installation.directory.calls]
     assert verbs.index("lock") < len(verbs) - 1 - verbs[::-1].index("observe")
-    assert not any(place.is_enabled(name) for name in ACCOUNTS)
+    assert not any(installation.is_enabled(name) for name in ACCOUNTS)
 
 
 def test_a_directory_whose_secret_is_missing_keeps_nobody_in_elsewhere(
@@ -135,12 +139,12 @@ def test_a_directory_whose_secret_is_missing_keeps_nobody_in_elsewhere(
         + f'[accounts.other]\nkind = "scim"\nurl = "{scim_server.url}"\ntoken = "env:NOT_THERE"\n'
     )
     account = scim_server.create("agent01")
-    with place_at(config_file, token=scim_server.token) as place:
+    with installation_at(config_file, token=scim_server.token) as installation:
         case = lifecycle.open_incident(
-            place, "lock", {"accounts": ["agent01"]}, mode=Mode.LIVE, opened_by="dana"
+            installation, "lock", {"accounts": ["agent01"]}, mode=Mode.LIVE, opened_by="dana"
         ).incident
-        outcome = lifecycle.advance(place, case, "direct")
-        rows = {row.connector: row for row in place.ledger.effects.of_incident(case)}
+        outcome = lifecycle.advance(installation, case, "direct")
+        rows = {row.connector: row for row in installation.ledger.effects.of_incident(case)}
     assert not scim_server.is_active(account)
     assert outcome.exit_status is ExitStatus.PARTIAL
     assert rows["other"].state is EffectState.FAILED
@@ -178,17 +182,17 @@ def test_a_message_put_off_with_4xx_is_accepted_later_and_sent_once(centre: Cent
     case = centre.open("account-takeover", "agent01")
     centre.advance(case)
     assert sum(centre.mails_to(f"staff{n}@example.com") for n in (1, 2, 3)) == 2
-    with place_at(
+    with installation_at(
         centre.config_file,
         token=centre.scim.token,
-        clock=lambda: centre.place.clock() + timedelta(minutes=10),
+        clock=lambda: centre.installation.clock() + timedelta(minutes=10),
     ) as later:
         lifecycle.advance(later, case, "direct")
     assert [centre.mails_to(f"staff{n}@example.com") for n in (1, 2, 3)] == [1, 1, 1]
 
 
 def test_one_approver_who_cannot_be_written_to_keeps_no_other_from_being_woken(
-    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+    installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def page_but_not_kim(*args: Any, **more: Any) -> Any:
         if getattr(args[4], "name", "") == "kim":
@@ -196,84 +200,97 @@ def test_one_approver_who_cannot_be_written_to_keeps_no_other_from_being_woken(
         return page(*args, **more)
 
     monkeypatch.setattr("standfast.usecases.incidents.approval_escalation.page", page_but_not_kim)
-    case = place.run("account-takeover")
-    step_decisions.answer(place, case, "customers_affected", "yes", by="lee")
-    place.advance(case)
-    assert place.twins.told("lee@example.com") == 1
+    case = installation.run("account-takeover")
+    step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
+    installation.advance(case)
+    assert installation.twins.told("lee@example.com") == 1
 
 
-def test_who_decides_between_the_look_and_the_page_stops_no_runner(place: TwinPlace) -> None:
-    case = place.run("account-takeover")
-    step_decisions.answer(place, case, "customers_affected", "yes", by="lee")
-    outside = place.outside(place.ledger.incidents.get(case))
-    state = place.ledger.incidents.state(case)
-    lifecycle.expand_step(place, state, outside, "tell_customers", 1)
-    stale = place.ledger.incidents.state(case)
-    step_decisions.decide(place, case, "tell_customers", "lee", PASSPHRASES["lee"])
-    lifecycle._make(place, stale, outside, place.clock())
-    place.advance(case)
-    assert place.twins.told("customers1@example.net") == 1
-    assert place.twins.told("lee@example.com") == 0, "nobody is woken for what is decided"
+def test_who_decides_between_the_look_and_the_page_stops_no_runner(
+    installation: SimulatedInstallation,
+) -> None:
+    case = installation.run("account-takeover")
+    step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
+    outside = installation.outside(installation.ledger.incidents.get(case))
+    state = installation.ledger.incidents.state(case)
+    lifecycle.expand_step(installation, state, outside, "tell_customers", 1)
+    stale = installation.ledger.incidents.state(case)
+    step_decisions.decide(installation, case, "tell_customers", "lee", PASSPHRASES["lee"])
+    lifecycle._make(installation, stale, outside, installation.clock())
+    installation.advance(case)
+    assert installation.twins.told("customers1@example.net") == 1
+    assert installation.twins.told("lee@example.com") == 0, "nobody is woken for what is decided"
 
 
-def test_a_persons_no_is_refused_while_the_message_may_still_be_taken(place: TwinPlace) -> None:
+def test_a_persons_no_is_refused_while_the_message_may_still_be_taken(
+    installation: SimulatedInstallation,
+) -> None:
     """Or it would be sent a second time beside the first."""
-    case = _nobody_can_tell_of_the_staff(place, is_taken=True)
+    case = _nobody_can_tell_of_the_staff(installation, is_taken=True)
     with pytest.raises(Refused, match="may still happen"):
-        step_decisions.settle(place, case, _unknown(place, case)[0].token, happened=False)
+        step_decisions.settle(
+            installation, case, _unknown(installation, case)[0].token, happened=False
+        )
 
 
 def test_what_a_person_says_did_not_leave_is_sent_though_its_step_had_ended(
-    place: TwinPlace,
+    installation: SimulatedInstallation,
 ) -> None:
-    case = _nobody_can_tell_of_the_staff(place)
-    for row in _unknown(place, case):
-        step_decisions.settle(place, case, row.token, happened=False)
-    place.advance(case)
-    assert [place.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [1, 1]
-    assert place.ledger.incidents.state(case).steps["tell_staff"].state is StepState.DONE
+    case = _nobody_can_tell_of_the_staff(installation)
+    for row in _unknown(installation, case):
+        step_decisions.settle(installation, case, row.token, happened=False)
+    installation.advance(case)
+    assert [installation.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [1, 1]
+    assert installation.ledger.incidents.state(case).steps["tell_staff"].state is StepState.DONE
 
 
 @pytest.mark.parametrize(("happened", "told"), [(True, 0), (False, 1)])
 def test_a_person_settles_all_of_a_step_at_once(
-    place: TwinPlace, happened: bool, told: int, monkeypatch: pytest.MonkeyPatch
+    installation: SimulatedInstallation, happened: bool, told: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step_decisions, "_SETTLED_AT_ONCE", 1)
-    case = _nobody_can_tell_of_the_staff(place)
-    settled = step_decisions.settle_step(place, case, "tell_staff", happened=happened)
-    assert (settled.count, settled.left, _unknown(place, case)) == (2, 0, [])
-    place.advance(case)
-    assert [place.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [told, told]
-    assert standing_state(place.ledger.incidents.state(case).steps["tell_staff"]) is StepState.DONE
+    case = _nobody_can_tell_of_the_staff(installation)
+    settled = step_decisions.settle_step(installation, case, "tell_staff", happened=happened)
+    assert (settled.count, settled.left, _unknown(installation, case)) == (2, 0, [])
+    installation.advance(case)
+    assert [installation.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [told, told]
+    assert (
+        standing_state(installation.ledger.incidents.state(case).steps["tell_staff"])
+        is StepState.DONE
+    )
     with pytest.raises(UsageError, match="has no unknown effect"):
-        step_decisions.settle_step(place, case, "tell_staff", happened=happened)
+        step_decisions.settle_step(installation, case, "tell_staff", happened=happened)
     with pytest.raises(UsageError, match=r"has no step 'tell_stuff'.*; did you mean"):
-        step_decisions.settle_step(place, case, "tell_stuff", happened=happened)
+        step_decisions.settle_step(installation, case, "tell_stuff", happened=happened)
 
 
-def test_of_a_step_only_what_can_no_longer_happen_takes_a_persons_no(place: TwinPlace) -> None:
-    case = _nobody_can_tell_of_the_staff(place, is_taken=True)
+def test_of_a_step_only_what_can_no_longer_happen_takes_a_persons_no(
+    installation: SimulatedInstallation,
+) -> None:
+    case = _nobody_can_tell_of_the_staff(installation, is_taken=True)
     with pytest.raises(Refused, match=r"2 unknown effects of step 'tell_staff'.*may still happen"):
-        step_decisions.settle_step(place, case, "tell_staff", happened=False)
-    assert len(_unknown(place, case)) == 2
-    assert step_decisions.settle_step(place, case, "tell_staff", happened=True).count == 2
+        step_decisions.settle_step(installation, case, "tell_staff", happened=False)
+    assert len(_unknown(installation, case)) == 2
+    assert step_decisions.settle_step(installation, case, "tell_staff", happened=True).count == 2
 
 
-def _unknown(place: TwinPlace, case: str) -> list[EffectRow]:
-    rows = place.ledger.effects.of_incident(case)
+def _unknown(installation: SimulatedInstallation, case: str) -> list[EffectRow]:
+    rows = installation.ledger.effects.of_incident(case)
     return [row for row in rows if row.state is EffectState.UNKNOWN]
 
 
-def _nobody_can_tell_of_the_staff(place: TwinPlace, *, is_taken: bool = False) -> str:
+def _nobody_can_tell_of_the_staff(
+    installation: SimulatedInstallation, *, is_taken: bool = False
+) -> str:
     """An incident that does not know of two mails whether they left; from then on mails leave."""
-    mail = place.twins.mail
+    mail = installation.twins.mail
     mail._answer = lambda _message: Answer(state=EffectState.UNKNOWN, is_taken=is_taken)
     if is_taken:
         mail.limits = Limits(batch=2, workers=1, timeout_seconds=600)
     else:
         mail.find = lambda tokens: [None for _ in tokens]
-    case = place.run("account-takeover")
-    assert len(_unknown(place, case)) == 2
+    case = installation.run("account-takeover")
+    assert len(_unknown(installation, case)) == 2
     mail._answer = lambda _message: TAKEN
     return case
 
@@ -282,7 +299,7 @@ def _nobody_can_tell_of_the_staff(place: TwinPlace, *, is_taken: bool = False) -
 
 
 def test_a_fault_that_nobody_foresaw_in_one_lane_leaves_the_others_to_their_work(
-    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+    installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     look = effect_queues.Lanes._look
 
@@ -292,9 +309,9 @@ def test_a_fault_that_nobody_foresaw_in_one_lane_leaves_the_others_to_their_work
         look(self, lane)
 
     monkeypatch.setattr(effect_queues.Lanes, "_look", fall_over)
-    outcome = place.advance(place.open("account-takeover"))
-    assert not place.is_enabled("agent01")
-    assert place.twins.told("staff1@example.net") == 1
+    outcome = installation.advance(installation.open("account-takeover"))
+    assert not installation.is_enabled("agent01")
+    assert installation.twins.told("staff1@example.net") == 1
     assert outcome.exit_status is ExitStatus.FAILED
     (trouble,) = outcome.troubles
     assert "evidence.snapshot through telephony: unexpected RuntimeError" in trouble
@@ -302,7 +319,7 @@ def test_a_fault_that_nobody_foresaw_in_one_lane_leaves_the_others_to_their_work
 
 
 def test_a_step_that_cannot_even_be_planned_leaves_the_others_to_their_work(
-    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+    installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from standfast.usecases.incidents import step_expansion
 
@@ -310,10 +327,10 @@ def test_a_step_that_cannot_even_be_planned_leaves_the_others_to_their_work(
         raise KeyError("agent01")
 
     monkeypatch.setattr(step_expansion, "_sources", fall_over)
-    outcome = place.advance(place.open("account-takeover"))
-    assert not place.is_enabled("agent01")
+    outcome = installation.advance(installation.open("account-takeover"))
+    assert not installation.is_enabled("agent01")
     assert outcome.state.steps["freeze_logs"].state is StepState.FAILED
-    told = json.dumps([event.detail for event in place.ledger.timeline(outcome.incident)])
+    told = json.dumps([event.detail for event in installation.ledger.timeline(outcome.incident)])
     assert "agent01" not in told
 
 
@@ -322,7 +339,7 @@ def test_a_step_that_cannot_even_be_planned_leaves_the_others_to_their_work(
 
 @pytest.mark.parametrize("falls", [2, 4])
 def test_a_receipt_is_written_again_when_the_ledger_was_away(
-    place: TwinPlace, monkeypatch: pytest.MonkeyPatch, falls: int
+    installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch, falls: int
 ) -> None:
     receipt = attempts.Attempts.receipt
     monkeypatch.setattr(effect_queues, "_RECEIPT_PAUSES_SECONDS", (0.0, 0.0, 0.0, 0.0))
@@ -335,15 +352,15 @@ def test_a_receipt_is_written_again_when_the_ledger_was_away(
         receipt(self, *args, **more)
 
     monkeypatch.setattr(attempts.Attempts, "receipt", stumble)
-    outcome = place.advance(place.open("account-takeover"))
+    outcome = installation.advance(installation.open("account-takeover"))
     assert outcome.troubles == ()
-    assert place.twins.told("staff1@example.net") == 1
-    assert EffectState.UNKNOWN not in states(place, outcome.incident, "notices.send")
+    assert installation.twins.told("staff1@example.net") == 1
+    assert EffectState.UNKNOWN not in states(installation, outcome.incident, "notices.send")
 
 
 @pytest.mark.parametrize("falls", [5, 6])
 def test_a_lane_whose_ledger_stays_away_is_given_up_and_the_others_go_on(
-    place: TwinPlace, monkeypatch: pytest.MonkeyPatch, falls: int
+    installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch, falls: int
 ) -> None:
     claim, left = attempts.Attempts.claim, falls
 
@@ -355,15 +372,15 @@ def test_a_lane_whose_ledger_stays_away_is_given_up_and_the_others_go_on(
         return claim(self, case, lane, *args, **more)
 
     monkeypatch.setattr(attempts.Attempts, "claim", stumble)
-    outcome = place.advance(place.open("account-takeover"))
-    assert not place.is_enabled("agent01")
+    outcome = installation.advance(installation.open("account-takeover"))
+    assert not installation.is_enabled("agent01")
     is_given_up = falls == 6
     assert len(outcome.troubles) == is_given_up
-    assert place.twins.told("staff1@example.net") == (not is_given_up)
+    assert installation.twins.told("staff1@example.net") == (not is_given_up)
 
 
 def test_a_heart_that_misses_a_beat_goes_on(
-    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+    installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beats = threading.Semaphore(0)
 
@@ -372,9 +389,9 @@ def test_a_heart_that_misses_a_beat_goes_on(
         raise Unavailable("the ledger stayed locked for 30 s by another process")
 
     monkeypatch.setattr(lifecycle, "LEASE", timedelta(seconds=0.03))
-    monkeypatch.setattr(type(place.ledger.runners), "beat", beat)
-    case = place.open("lock")
-    with lifecycle._runner(place, case, "direct"):
+    monkeypatch.setattr(type(installation.ledger.runners), "beat", beat)
+    case = installation.open("lock")
+    with lifecycle._runner(installation, case, "direct"):
         assert beats.acquire(timeout=60)
         assert beats.acquire(timeout=60), "one missed beat was its last"
 
@@ -395,17 +412,17 @@ def test_connections_cut_in_the_middle_leave_an_incident_that_can_be_gone_on_wit
                 )
         return TAKEN
 
-    with twin_place(tmp_path, postgres_ledger_url) as place:
-        place.twins.mail._answer = cut_and_take
-        case = place.open("account-takeover", MANY)
+    with simulated_installation(tmp_path, postgres_ledger_url) as installation:
+        installation.twins.mail._answer = cut_and_take
+        case = installation.open("account-takeover", MANY)
         for _ in range(6):  # a person who runs it again
             try:
-                place.advance(case)
+                installation.advance(case)
             except StandfastError:
                 continue
             break
-        place.advance(case)
-        assert not any(place.is_enabled(name) for name in ACCOUNTS)
-        assert [place.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [1, 1]
-        assert set(states(place, case, "notices.send")) == {EffectState.DONE}
-        assert place.ledger.audit.verify().is_whole
+        installation.advance(case)
+        assert not any(installation.is_enabled(name) for name in ACCOUNTS)
+        assert [installation.twins.told(f"staff{n}@example.net") for n in (1, 2)] == [1, 1]
+        assert set(states(installation, case, "notices.send")) == {EffectState.DONE}
+        assert installation.ledger.audit.verify().is_whole

@@ -14,13 +14,13 @@ from standfast.usecases.approvals import step_decisions
 from standfast.usecases.incidents import effect_undo, lifecycle
 from standfast.usecases.incidents.plan import plan_incident
 from tests.usecases.conftest import Centre
-from tests.usecases.places import PASSPHRASES, furnish, place_at, undo_approved
+from tests.usecases.installations import PASSPHRASES, furnish, installation_at, undo_approved
 
 
 def states(centre: Centre, incident_id: str, verb: str) -> dict[str, EffectState]:
     return {
         row.target.partition(":")[2]: row.state
-        for row in centre.place.ledger.effects.of_incident(incident_id)
+        for row in centre.installation.ledger.effects.of_incident(incident_id)
         if row.verb == verb
     }
 
@@ -33,30 +33,32 @@ def test_a_takeover_is_contained_proven_told_and_undone(centre: Centre) -> None:
     assert not any(centre.scim.is_active(id_) for id_ in ids.values())
     proofs = [
         row.proof
-        for row in centre.place.ledger.effects.of_incident(case)
+        for row in centre.installation.ledger.effects.of_incident(case)
         if row.verb == "accounts.prove_locked"
     ]
     assert proofs == [Proof.READ_BACK] * 3
     assert centre.mails_to("staff1@example.com") == 1
     assert centre.mails_to("customer1@example.net") == 0
 
-    step_decisions.answer(centre.place, case, "customers_affected", "YES", by="lee")
+    step_decisions.answer(centre.installation, case, "customers_affected", "YES", by="lee")
     assert centre.advance(case).state.steps["tell_customers"].state is StepState.ASKING
     assert centre.mails_to("lee@example.com") == centre.mails_to("kim@example.com") == 1
     assert centre.mails_to("customer1@example.net") == 0
 
-    step_decisions.decide(centre.place, case, None, "lee", PASSPHRASES["lee"])
+    step_decisions.decide(centre.installation, case, None, "lee", PASSPHRASES["lee"])
     centre.advance(case)
     assert all(centre.mails_to(f"customer{n}@example.net") == 1 for n in range(1, 21))
 
-    plan = undo_approved(centre.place, case, targets=["agent02", "agents:agent03"])
+    plan = undo_approved(centre.installation, case, targets=["agent02", "agents:agent03"])
     assert (plan.restores, plan.needs_approvals, plan.kept) == (2, 1, ())
-    step_decisions.answer(centre.place, case, "watch", "nothing more was found")
-    step_decisions.answer(centre.place, case, "clocks", "02:40, the client was called", by="lee")
+    step_decisions.answer(centre.installation, case, "watch", "nothing more was found")
+    step_decisions.answer(
+        centre.installation, case, "clocks", "02:40, the client was called", by="lee"
+    )
     centre.advance(case)
     half_past = datetime.now(UTC) + timedelta(minutes=31)
     token = centre.scim.token
-    with place_at(centre.config_file, token=token, clock=lambda: half_past) as later:
+    with installation_at(centre.config_file, token=token, clock=lambda: half_past) as later:
         lifecycle.advance(later, case, "direct")
         step_decisions.answer(later, case, "close", "handed over to lee")
         outcome = lifecycle.advance(later, case, "direct")
@@ -68,14 +70,14 @@ def test_a_takeover_is_contained_proven_told_and_undone(centre: Centre) -> None:
         "agent02": True,
         "agent03": True,
     }
-    assert centre.place.ledger.audit.verify().is_whole
+    assert centre.installation.ledger.audit.verify().is_whole
 
 
 def test_an_account_that_was_disabled_before_stays_disabled_after_the_undo(centre: Centre) -> None:
     gone, here = centre.scim.create("gone", is_active=False), centre.scim.create("here")
     case = centre.open("account-takeover", "gone", "here")
     centre.advance(case)
-    undo_approved(centre.place, case)
+    undo_approved(centre.installation, case)
     centre.advance(case)
     assert (centre.scim.is_active(gone), centre.scim.is_active(here)) == (False, True)
 
@@ -87,15 +89,15 @@ def test_an_undo_gives_back_nothing_that_another_open_incident_holds(centre: Cen
     second = centre.open("account-takeover", "shared")
     centre.advance(second)
 
-    plan = undo_approved(centre.place, first)
+    plan = undo_approved(centre.installation, first)
     assert plan.restores == 1
     assert second in plan.kept[0]
     centre.advance(first)
     assert (centre.scim.is_active(shared), centre.scim.is_active(own)) == (False, True)
 
     # The second one found it locked, and still gives back what the first one had found.
-    lifecycle.close(centre.place, first, by="dana")
-    undo_approved(centre.place, second)
+    lifecycle.close(centre.installation, first, by="dana")
+    undo_approved(centre.installation, second)
     centre.advance(second)
     assert centre.scim.is_active(shared)
 
@@ -104,11 +106,11 @@ def test_an_undo_of_what_was_never_proven_needs_an_approval_of_the_risk(centre: 
     account = centre.scim.create("agent01")
     case = centre.open("lock", "agent01")  # this playbook locks and proves nothing
     centre.advance(case)
-    plan = effect_undo.undo(centre.place, case, requested_by="dana")
+    plan = effect_undo.undo(centre.installation, case, requested_by="dana")
     assert plan.needs_approvals == 1
     centre.advance(case)
     assert not centre.scim.is_active(account)
-    step_decisions.decide(centre.place, case, plan.step, "kim", PASSPHRASES["kim"])
+    step_decisions.decide(centre.installation, case, plan.step, "kim", PASSPHRASES["kim"])
     centre.advance(case)
     assert centre.scim.is_active(account)
 
@@ -131,12 +133,14 @@ def test_a_requester_who_did_not_sign_in_needs_one_more_approval(centre: Centre)
     centre.scim.create("agent01")
     case = centre.open("account-takeover", "agent01", opened_by=None)
     centre.advance(case)
-    step_decisions.answer(centre.place, case, "customers_affected", "yes", by="lee")
+    step_decisions.answer(centre.installation, case, "customers_affected", "yes", by="lee")
     centre.advance(case)
-    assert step_decisions.decide(centre.place, case, None, "lee", PASSPHRASES["lee"]).given == 1
+    assert (
+        step_decisions.decide(centre.installation, case, None, "lee", PASSPHRASES["lee"]).given == 1
+    )
     assert centre.advance(case).state.steps["tell_customers"].state is StepState.ASKING
     assert centre.mails_to("customer1@example.net") == 0
-    step_decisions.decide(centre.place, case, None, "kim", PASSPHRASES["kim"])
+    step_decisions.decide(centre.installation, case, None, "kim", PASSPHRASES["kim"])
     centre.advance(case)
     assert centre.mails_to("customer1@example.net") == 1
 
@@ -161,10 +165,10 @@ def test_an_approval_that_does_not_count_is_refused_and_in_the_timeline(
     centre.scim.create("agent01")
     case = centre.open("account-takeover", "agent01")
     centre.advance(case)
-    step_decisions.answer(centre.place, case, "customers_affected", "yes", by="lee")
+    step_decisions.answer(centre.installation, case, "customers_affected", "yes", by="lee")
     centre.advance(case)
     with pytest.raises(ApprovalRefused, match=why):
-        step_decisions.decide(centre.place, case, None, person, passphrase)
+        step_decisions.decide(centre.installation, case, None, person, passphrase)
     assert centre.advance(case).state.steps["tell_customers"].state is StepState.ASKING
 
 
@@ -172,19 +176,19 @@ def test_whose_account_is_a_target_cannot_approve(centre: Centre) -> None:
     centre.scim.create("lee")
     case = centre.open("account-takeover", "lee")
     centre.advance(case)
-    step_decisions.answer(centre.place, case, "customers_affected", "yes", by="lee")
+    step_decisions.answer(centre.installation, case, "customers_affected", "yes", by="lee")
     centre.advance(case)
     with pytest.raises(ApprovalRefused, match="among the targets"):
-        step_decisions.decide(centre.place, case, None, "lee", PASSPHRASES["lee"])
+        step_decisions.decide(centre.installation, case, None, "lee", PASSPHRASES["lee"])
 
 
 def test_a_stopped_incident_acts_no_more_until_it_is_resumed(centre: Centre) -> None:
     account = centre.scim.create("agent01")
     case = centre.open("lock", "agent01")
-    lifecycle.stop(centre.place, case, by="dana")
+    lifecycle.stop(centre.installation, case, by="dana")
     assert centre.advance(case).exit_status is ExitStatus.WAITS_FOR_PEOPLE
     assert centre.scim.is_active(account)
-    lifecycle.resume(centre.place, case, by="dana")
+    lifecycle.resume(centre.installation, case, by="dana")
     assert centre.advance(case).exit_status is ExitStatus.DONE
     assert not centre.scim.is_active(account)
 
@@ -192,7 +196,7 @@ def test_a_stopped_incident_acts_no_more_until_it_is_resumed(centre: Centre) -> 
 def test_a_repeated_trigger_joins_the_open_incident(centre: Centre) -> None:
     first = centre.open("lock", "agent01", trigger="alert 17")
     assert centre.open("lock", "agent01", trigger="alert 17") == first
-    lifecycle.close(centre.place, first, by="dana")
+    lifecycle.close(centre.installation, first, by="dana")
     assert centre.open("lock", "agent01", trigger="alert 17") != first
 
 
@@ -205,7 +209,7 @@ def test_two_runners_at_once_act_on_each_target_once(centre: Centre) -> None:
     for runner in runners:
         runner.join()
     assert not any(centre.scim.is_active(id_) for id_ in ids)
-    rows = centre.place.ledger.effects.of_incident(case)
+    rows = centre.installation.ledger.effects.of_incident(case)
     assert {row.tries for row in rows} == {1}
     assert all(centre.mails_to(f"staff{n}@example.com") == 1 for n in (1, 2, 3))
 
@@ -234,12 +238,12 @@ def test_a_message_that_may_have_been_taken_is_unknown_until_a_person_says(
     centre.advance(case)
     unknown = [
         row
-        for row in centre.place.ledger.effects.of_incident(case)
+        for row in centre.installation.ledger.effects.of_incident(case)
         if row.state is EffectState.UNKNOWN
     ]
     assert len(unknown) == 1
     assert unknown[0].is_parked
-    step_decisions.settle(centre.place, case, unknown[0].token[:8], happened=True)
+    step_decisions.settle(centre.installation, case, unknown[0].token[:8], happened=True)
     assert set(states(centre, case, "notices.send").values()) == {EffectState.DONE}
     assert sum(centre.mails_to(f"staff{n}@example.com") for n in (1, 2, 3)) == 3
 
@@ -254,7 +258,7 @@ def test_a_message_that_may_have_been_taken_is_unknown_until_a_person_says(
 def test_what_was_probably_mistyped_is_said_and_names_nobody(
     centre: Centre, typed: str, says: str
 ) -> None:
-    report = plan_incident(centre.place, "lock", {"accounts": [typed]})
+    report = plan_incident(centre.installation, "lock", {"accounts": [typed]})
     (step,) = report.steps
     (reason,) = dict(step.refused)
     assert says in reason
@@ -264,7 +268,9 @@ def test_what_was_probably_mistyped_is_said_and_names_nobody(
 def test_a_plan_reads_and_changes_nothing(centre: Centre) -> None:
     account = centre.scim.create("agent01")
     version = centre.scim.version(account)
-    report = plan_incident(centre.place, "account-takeover", {"accounts": ["agent01", "nobody"]})
+    report = plan_incident(
+        centre.installation, "account-takeover", {"accounts": ["agent01", "nobody"]}
+    )
     by_name = {step.name: step for step in report.steps}
     assert by_name["lock"].targets == 1
     assert dict(by_name["lock"].refused) == {"no directory knows this account": 1}
@@ -277,7 +283,7 @@ def test_a_plan_reads_and_changes_nothing(centre: Centre) -> None:
 
 
 def test_a_step_that_the_inputs_rule_out_is_planned_as_left_out(centre: Centre) -> None:
-    report = plan_incident(centre.place, "ransomware", {})
+    report = plan_incident(centre.installation, "ransomware", {})
     lock = next(step for step in report.steps if step.name == "lock")
     assert (lock.is_left_out, lock.impossible, lock.targets) == (True, "", 0)
     assert any("left out, by what was given" in note for note in lock.notes)
@@ -288,16 +294,16 @@ def test_an_answer_that_is_no_option_is_refused(centre: Centre) -> None:
     case = centre.open("account-takeover", "agent01")
     centre.advance(case)
     with pytest.raises(UsageError, match="yes"):
-        step_decisions.answer(centre.place, case, "customers_affected", "perhaps", by="lee")
+        step_decisions.answer(centre.installation, case, "customers_affected", "perhaps", by="lee")
     with pytest.raises(UsageError, match="has no step"):
-        step_decisions.answer(centre.place, case, "no_such_step", "yes")
+        step_decisions.answer(centre.installation, case, "no_such_step", "yes")
 
 
 def test_a_witness_that_cannot_be_written_stops_no_containment_and_is_told(
     centre: Centre,
 ) -> None:
     account = centre.scim.create("agent01")
-    witness = centre.place.config.ledger.witness
+    witness = centre.installation.config.ledger.witness
     witness.unlink()
     witness.mkdir()
     outcome = centre.advance(centre.open("lock", "agent01"))
@@ -311,7 +317,7 @@ def test_a_directory_added_after_the_opening_is_not_touched(centre: Centre) -> N
     text = centre.config_file.read_text()
     without = text.replace("[accounts.agents]", "[accounts.old]").replace("agents:", "old:")
     centre.config_file.write_text(without)
-    with place_at(centre.config_file, token=centre.scim.token) as before:
+    with installation_at(centre.config_file, token=centre.scim.token) as before:
         case = lifecycle.open_incident(
             before, "lock", {"accounts": ["agent01"]}, mode=Mode.LIVE, opened_by="dana"
         ).incident
@@ -325,25 +331,25 @@ def test_a_closed_incident_undoes_nothing(centre: Centre) -> None:
     centre.scim.create("agent01")
     case = centre.open("lock", "agent01")
     centre.advance(case)
-    lifecycle.close(centre.place, case, by="dana")
+    lifecycle.close(centre.installation, case, by="dana")
     with pytest.raises(Refused, match="closed"):
-        effect_undo.undo(centre.place, case, requested_by="dana")
+        effect_undo.undo(centre.installation, case, requested_by="dana")
 
 
 def test_a_closed_incident_neither_stops_nor_goes_on(centre: Centre) -> None:
     centre.scim.create("agent01")
     case = centre.open("lock", "agent01")
     centre.advance(case)
-    lifecycle.close(centre.place, case, by="dana")
+    lifecycle.close(centre.installation, case, by="dana")
     for ask in (lifecycle.stop, lifecycle.resume):
         with pytest.raises(Refused, match=f"{case} is closed"):
-            ask(centre.place, case)
+            ask(centre.installation, case)
 
 
 def test_a_step_that_is_none_is_not_tried_again(centre: Centre) -> None:
     case = centre.open("lock", "agent01")
     with pytest.raises(UsageError, match="has no step 'lok'; its steps are: lock"):
-        step_decisions.retry(centre.place, case, "lok")
+        step_decisions.retry(centre.installation, case, "lok")
 
 
 def test_a_missing_mail_password_does_not_keep_anyone_from_locking(
@@ -357,14 +363,14 @@ def test_a_missing_mail_password_does_not_keep_anyone_from_locking(
     )
     config_file.write_text(text)
     account = centre.scim.create("agent01")
-    with place_at(config_file, token=centre.scim.token) as place:
+    with installation_at(config_file, token=centre.scim.token) as installation:
         opened = lifecycle.open_incident(
-            place, "account-takeover", {"accounts": ["agent01"]}, mode=Mode.LIVE
+            installation, "account-takeover", {"accounts": ["agent01"]}, mode=Mode.LIVE
         )
-        outcome = lifecycle.advance(place, opened.incident, "direct")
+        outcome = lifecycle.advance(installation, opened.incident, "direct")
         failed = [
             row
-            for row in place.ledger.effects.of_incident(opened.incident)
+            for row in installation.ledger.effects.of_incident(opened.incident)
             if row.verb == "notices.send"
         ]
     assert not centre.scim.is_active(account)

@@ -15,7 +15,7 @@ from standfast.records import EffectState, Mode
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.incidents.outcome import Outcome
 from tests.servers.over_http import Answering, listening
-from tests.usecases.places import furnish, place_at
+from tests.usecases.installations import furnish, installation_at
 
 pytestmark = pytest.mark.usefixtures("quick_looks")
 
@@ -62,14 +62,18 @@ def listed(*, is_active: bool) -> tuple[int, dict[str, str], bytes]:
 def locked_through(tmp_path: Path, liar: Liar) -> tuple[Outcome, str, EffectState]:
     """Lock agent01 in the liar's directory; give the outcome, the reason and the state."""
     config_file = furnish(tmp_path, timeout_seconds=2)
-    with place_at(config_file) as known, lying(liar, known.clock):
+    with installation_at(config_file) as known, lying(liar, known.clock):
         config_file.write_text(config_file.read_text().replace("http://127.0.0.1:9/v2", liar.url))
-        with place_at(config_file) as place:
+        with installation_at(config_file) as installation:
             case = lifecycle.open_incident(
-                place, "lock", {"accounts": ["agents:agent01"]}, mode=Mode.LIVE, opened_by="dana"
+                installation,
+                "lock",
+                {"accounts": ["agents:agent01"]},
+                mode=Mode.LIVE,
+                opened_by="dana",
             ).incident
-            outcome = lifecycle.advance(place, case, "direct")
-            (row,) = place.ledger.effects.of_incident(case)
+            outcome = lifecycle.advance(installation, case, "direct")
+            (row,) = installation.ledger.effects.of_incident(case)
             return outcome, row.reason, row.state
 
 

@@ -17,8 +17,8 @@ from standfast.records import EffectState, Order, Result
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.incidents import effect_undo, lifecycle
 from tests.usecases.conftest import Centre
-from tests.usecases.places import PASSPHRASES, undo_approved
-from tests.usecases.twins import TwinPlace, twin_place
+from tests.usecases.installations import PASSPHRASES, undo_approved
+from tests.usecases.twins import SimulatedInstallation, simulated_installation
 
 pytestmark = pytest.mark.usefixtures("quick_looks")
 
@@ -41,71 +41,73 @@ steps:
 """
 
 
-def give_the_name_away(place: TwinPlace, *, is_enabled: bool) -> None:
-    place.directory.rename(NAME, FORMER)
-    place.directory.add(NAME, is_enabled=is_enabled)
+def give_the_name_away(installation: SimulatedInstallation, *, is_enabled: bool) -> None:
+    installation.directory.rename(NAME, FORMER)
+    installation.directory.add(NAME, is_enabled=is_enabled)
 
 
 @pytest.fixture
-def renamed_after_its_lock(place: TwinPlace, monkeypatch: pytest.MonkeyPatch) -> TwinPlace:
+def renamed_after_its_lock(
+    installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
+) -> SimulatedInstallation:
     """A place where the name of the account is given away between its lock and its proof."""
-    lock = place.directory._lock
+    lock = installation.directory._lock
 
     def lock_and_rename(orders: Sequence[Order]) -> list[Result]:
         results = lock(orders)
-        if FORMER not in place.directory._accounts:
-            give_the_name_away(place, is_enabled=False)
+        if FORMER not in installation.directory._accounts:
+            give_the_name_away(installation, is_enabled=False)
         return results
 
-    monkeypatch.setattr(place.directory, "_lock", lock_and_rename)
-    return place
+    monkeypatch.setattr(installation.directory, "_lock", lock_and_rename)
+    return installation
 
 
-def row_of(place: TwinPlace, case: str, verb: str) -> tuple[EffectState, str]:
+def row_of(installation: SimulatedInstallation, case: str, verb: str) -> tuple[EffectState, str]:
     """Give what the last effect of this verb came to."""
-    rows = [row for row in place.ledger.effects.of_incident(case) if row.verb == verb]
+    rows = [row for row in installation.ledger.effects.of_incident(case) if row.verb == verb]
     return rows[-1].state, rows[-1].reason
 
 
 def test_a_disabled_account_under_the_name_of_the_locked_one_is_no_proof(
-    renamed_after_its_lock: TwinPlace,
+    renamed_after_its_lock: SimulatedInstallation,
 ) -> None:
-    place = renamed_after_its_lock
-    case = place.open("account-takeover")
-    outcome = place.advance(case)
-    state, reason = row_of(place, case, "accounts.prove_locked")
+    installation = renamed_after_its_lock
+    case = installation.open("account-takeover")
+    outcome = installation.advance(case)
+    state, reason = row_of(installation, case, "accounts.prove_locked")
     assert (state, "another account" in reason) == (EffectState.REFUSED, True)
     assert outcome.exit_status is ExitStatus.FAILED
 
 
 def test_the_undo_gives_back_the_account_that_was_locked_whatever_it_is_called(
-    renamed_after_its_lock: TwinPlace,
+    renamed_after_its_lock: SimulatedInstallation,
 ) -> None:
-    place = renamed_after_its_lock
-    case = place.run("account-takeover")
-    plan = effect_undo.undo(place, case, requested_by="dana")
+    installation = renamed_after_its_lock
+    case = installation.run("account-takeover")
+    plan = effect_undo.undo(installation, case, requested_by="dana")
     assert (plan.unproven, plan.needs_approvals) == (1, 1), "it was never proven shut"
-    step_decisions.decide(place, case, plan.step, "lee", PASSPHRASES["lee"])
-    place.advance(case)
-    assert (place.is_enabled(FORMER), place.is_enabled(NAME)) == (True, False)
+    step_decisions.decide(installation, case, plan.step, "lee", PASSPHRASES["lee"])
+    installation.advance(case)
+    assert (installation.is_enabled(FORMER), installation.is_enabled(NAME)) == (True, False)
 
 
 def test_who_was_given_the_name_of_a_locked_account_can_be_locked_and_is_not_given_back_for_it(
-    place: TwinPlace,
+    installation: SimulatedInstallation,
 ) -> None:
-    first = place.run("account-takeover")
-    give_the_name_away(place, is_enabled=True)
-    second = place.run("account-takeover")
+    first = installation.run("account-takeover")
+    give_the_name_away(installation, is_enabled=True)
+    second = installation.run("account-takeover")
     for verb in ("accounts.lock", "accounts.prove_locked"):
-        assert row_of(place, second, verb)[0] is EffectState.DONE
-    assert not place.is_enabled(NAME)
-    later = replace(place, clock=lambda: place.clock() + timedelta(minutes=31))
+        assert row_of(installation, second, verb)[0] is EffectState.DONE
+    assert not installation.is_enabled(NAME)
+    later = replace(installation, clock=lambda: installation.clock() + timedelta(minutes=31))
     later.advance(first)
-    assert row_of(place, first, "accounts.prove_locked")[0] is EffectState.REFUSED
-    place.ledger.incidents.close(second, "os:test", place.clock())
-    undo_approved(place, first)
-    place.advance(first)
-    assert (place.is_enabled(FORMER), place.is_enabled(NAME)) == (True, False)
+    assert row_of(installation, first, "accounts.prove_locked")[0] is EffectState.REFUSED
+    installation.ledger.incidents.close(second, "os:test", installation.clock())
+    undo_approved(installation, first)
+    installation.advance(first)
+    assert (installation.is_enabled(FORMER), installation.is_enabled(NAME)) == (True, False)
 
 
 @pytest.mark.parametrize("verb", ["accounts.revoke_sessions", "accounts.rotate"])
@@ -113,32 +115,32 @@ def test_what_is_meant_for_the_locked_account_is_not_done_to_another_one(
     tmp_path: Path, verb: str
 ) -> None:
     playbook = THEN.replace("VERB", verb)
-    with twin_place(tmp_path, playbooks=[playbook]) as place:
-        case = place.open("then")
-        lock = place.directory._lock
+    with simulated_installation(tmp_path, playbooks=[playbook]) as installation:
+        case = installation.open("then")
+        lock = installation.directory._lock
 
         def lock_and_rename(orders: Sequence[Order]) -> list[Result]:
             results = lock(orders)
-            give_the_name_away(place, is_enabled=True)
+            give_the_name_away(installation, is_enabled=True)
             return results
 
-        place.directory._lock = lock_and_rename
-        session = place.directory.open_session(NAME)
-        place.advance(case)
-        place.directory._lock = lock
-        assert not place.directory.admits(session)
-        state, reason = row_of(place, case, verb)
+        installation.directory._lock = lock_and_rename
+        session = installation.directory.open_session(NAME)
+        installation.advance(case)
+        installation.directory._lock = lock
+        assert not installation.directory.admits(session)
+        state, reason = row_of(installation, case, verb)
         assert (state, "another account" in reason) == (EffectState.REFUSED, True)
-        assert place.directory.changes(NAME) == 0
+        assert installation.directory.changes(NAME) == 0
 
 
 def test_a_lock_whose_answer_was_lost_is_not_done_because_another_account_is_shut(
-    renamed_after_its_lock: TwinPlace,
+    renamed_after_its_lock: SimulatedInstallation,
 ) -> None:
-    place = renamed_after_its_lock
-    place.directory.script("lock", Fault.LOST_REQUEST, target=NAME)
-    case = place.run("account-takeover", (f"agents:{NAME}", "agents:agent02"))
-    rows = place.ledger.effects.of_incident(case)
+    installation = renamed_after_its_lock
+    installation.directory.script("lock", Fault.LOST_REQUEST, target=NAME)
+    case = installation.run("account-takeover", (f"agents:{NAME}", "agents:agent02"))
+    rows = installation.ledger.effects.of_incident(case)
     found = {(row.verb, row.target): row.state for row in rows if row.verb.startswith("accounts.")}
     refused, done = EffectState.REFUSED, EffectState.DONE
     assert found == {
@@ -147,25 +149,25 @@ def test_a_lock_whose_answer_was_lost_is_not_done_because_another_account_is_shu
         ("accounts.prove_locked", f"agents:{NAME}"): refused,
         ("accounts.prove_locked", "agents:agent02"): done,
     }
-    assert place.is_enabled(FORMER), "and nobody says that it is not"
+    assert installation.is_enabled(FORMER), "and nobody says that it is not"
 
 
 def test_what_an_earlier_version_kept_without_an_id_is_proven_and_given_back_by_name(
-    place: TwinPlace, monkeypatch: pytest.MonkeyPatch
+    installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    observe = place.directory._observe
+    observe = installation.directory._observe
 
     def without_id(names: Sequence[str]) -> list[AccountState]:
         found = observe(names)
         return [replace(one, prior={"enabled": one.is_enabled}) for one in found]
 
-    monkeypatch.setattr(place.directory, "_observe", without_id)
-    case = place.run("account-takeover")
-    assert row_of(place, case, "accounts.prove_locked")[0] is EffectState.DONE
+    monkeypatch.setattr(installation.directory, "_observe", without_id)
+    case = installation.run("account-takeover")
+    assert row_of(installation, case, "accounts.prove_locked")[0] is EffectState.DONE
     monkeypatch.undo()
-    undo_approved(place, case)
-    place.advance(case)
-    assert place.is_enabled(NAME)
+    undo_approved(installation, case)
+    installation.advance(case)
+    assert installation.is_enabled(NAME)
 
 
 def test_in_a_real_directory_the_second_proof_is_of_the_account_that_was_locked(
@@ -176,7 +178,9 @@ def test_in_a_real_directory_the_second_proof_is_of_the_account_that_was_locked(
     centre.advance(case)
     centre.scim.rename(locked, FORMER)
     heir = centre.scim.create(NAME, is_active=False)
-    later = replace(centre.place, clock=lambda: centre.place.clock() + timedelta(minutes=31))
+    later = replace(
+        centre.installation, clock=lambda: centre.installation.clock() + timedelta(minutes=31)
+    )
     lifecycle.advance(later, case, "direct")
     proofs = {
         row.step: (row.state, "another account" in row.reason)

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from standfast.adapters.accounts import AccountState, Connector
-from standfast.adapters.accounts.simulator import MemoryDirectory
+from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.adapters.factory.live_adapters import Live
 from standfast.errors import ExitStatus
 from standfast.usecases.incidents.plan import plan_incident
-from tests.usecases.twins import twin_place
+from tests.usecases.twins import simulated_installation
 
 
-class Guarded(MemoryDirectory):
+class Guarded(SimulatedConnector):
     """A directory that will not lock its superuser."""
 
     def _observe(self, names: Sequence[str]) -> list[AccountState]:
@@ -33,8 +33,8 @@ def test_an_obstacle_is_a_refusal_of_that_account_alone(
         return Guarded(name, {"agent01": True, "root": True})
 
     monkeypatch.setattr(Live, "_build_connector", build)
-    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
-        report = plan_incident(place, "lock", {"accounts": ["agents:agent01", "root"]})
+    with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
+        report = plan_incident(installation, "lock", {"accounts": ["agents:agent01", "root"]})
     step = next(step for step in report.steps if step.by_adapter)
     assert step.refused == {"superusers are not locked from here": 1}
     assert step.by_adapter == {"agents": 1}
@@ -43,13 +43,15 @@ def test_an_obstacle_is_a_refusal_of_that_account_alone(
 def test_an_account_that_its_directory_does_not_know_is_refused_in_the_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = MemoryDirectory("agents", {"agent01": True})
+    directory = SimulatedConnector("agents", {"agent01": True})
     monkeypatch.setattr(Live, "_build_connector", lambda self, name: directory)
-    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
-        mistyped = plan_incident(place, "lock", {"accounts": ["agents:agnet01"]})
-        among_others = plan_incident(place, "lock", {"accounts": ["agents:agnet01", "agent01"]})
+    with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
+        mistyped = plan_incident(installation, "lock", {"accounts": ["agents:agnet01"]})
+        among_others = plan_incident(
+            installation, "lock", {"accounts": ["agents:agnet01", "agent01"]}
+        )
         directory.go_away()
-        unread = plan_incident(place, "lock", {"accounts": ["agents:agnet01"]})
+        unread = plan_incident(installation, "lock", {"accounts": ["agents:agnet01"]})
     (lock,) = mistyped.steps
     assert lock.refused == {"the directory knows no such account": 1}
     assert mistyped.exit_status is ExitStatus.REFUSED

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from standfast.usecases.incidents.plan import as_lines, plan_incident
-from tests.usecases.places import furnish, place_at
+from tests.usecases.installations import furnish, installation_at
 
 _POST = (
     '[senders.post]\nkind = "letters"\nreturn_address = ["1 Example Street"]\n\n[audiences.staff]'
@@ -22,8 +22,8 @@ def test_a_plan_says_which_channels_go_around_the_relay(
     config_file = furnish(tmp_path)
     text = config_file.read_text()
     config_file.write_text(text.replace("[audiences.staff]", more) if more else text)
-    with place_at(config_file) as place:
-        report = plan_incident(place, "account-takeover", {"accounts": ["agents:agent01"]})
+    with installation_at(config_file) as installation:
+        report = plan_incident(installation, "account-takeover", {"accounts": ["agents:agent01"]})
     (step,) = [step for step in report.steps if step.name == "tell_customers"]
     assert f"{_SAID}{stays}" in step.notes
     assert f"      {_SAID}{stays}" in as_lines(report)

@@ -9,11 +9,11 @@ import pytest
 from standfast.errors import ExitStatus
 from standfast.ledger.effects import unknown_outcomes
 from standfast.records import EffectState, Mode
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import effect_undo, lifecycle
 from standfast.usecases.incidents.plan import plan_incident
 from tests.adapters.procedures.test_http_request import Firewall, firewall
-from tests.usecases.places import enrol_people, furnish, place_at
+from tests.usecases.installations import enrol_people, furnish, installation_at
 from tests.usecases.twins import add_playbooks
 
 PLAYBOOK = """
@@ -57,26 +57,28 @@ def there() -> Iterator[Firewall]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, there: Firewall, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def installation(
+    tmp_path: Path, there: Firewall, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Installation]:
     monkeypatch.setattr(unknown_outcomes, "LOOK_AGAIN", timedelta(seconds=0.02))
     config_file = furnish(tmp_path)
     add_playbooks(config_file, PLAYBOOK)
     with config_file.open("a") as file:
         file.write(REQUESTS.format(url=there.url))
-    with place_at(config_file) as opened:
+    with installation_at(config_file) as opened:
         enrol_people(opened)
         yield opened
 
 
-def carried_out(place: Place, *hosts: str) -> tuple[str, ExitStatus]:
+def carried_out(installation: Installation, *hosts: str) -> tuple[str, ExitStatus]:
     case = lifecycle.open_incident(
-        place, "isolate", {"hosts": list(hosts)}, mode=Mode.LIVE, opened_by="dana"
+        installation, "isolate", {"hosts": list(hosts)}, mode=Mode.LIVE, opened_by="dana"
     ).incident
-    return case, lifecycle.advance(place, case, "direct").exit_status
+    return case, lifecycle.advance(installation, case, "direct").exit_status
 
 
-def rows(place: Place, case: str, verb: str) -> dict[str, EffectState]:
-    found = place.ledger.effects.of_incident(case)
+def rows(installation: Installation, case: str, verb: str) -> dict[str, EffectState]:
+    found = installation.ledger.effects.of_incident(case)
     return {row.target: row.state for row in found if row.verb == verb}
 
 
@@ -85,22 +87,24 @@ def changing(there: Firewall, method: str) -> list[str]:
 
 
 def test_it_is_sent_once_for_each_target_and_its_undo_leaves_what_was_before(
-    place: Place, there: Firewall
+    installation: Installation, there: Firewall
 ) -> None:
     there.hosts["pc-2"] = "isolated"
-    case, status = carried_out(place, "pc-1", "pc-2")
+    case, status = carried_out(installation, "pc-1", "pc-2")
     assert status is ExitStatus.DONE
     assert set(there.hosts) == {"pc-1", "pc-2"}
     assert sorted(set(changing(there, "PUT"))) == sorted(changing(there, "PUT"))
-    effect_undo.undo(place, case, requested_by="dana")
-    assert lifecycle.advance(place, case, "direct").exit_status is ExitStatus.DONE
+    effect_undo.undo(installation, case, requested_by="dana")
+    assert lifecycle.advance(installation, case, "direct").exit_status is ExitStatus.DONE
     assert set(there.hosts) == {"pc-2"}, "that one was isolated before the incident"
-    assert set(rows(place, case, "http.undo").values()) == {EffectState.DONE}
-    assert place.ledger.audit.verify().is_whole
+    assert set(rows(installation, case, "http.undo").values()) == {EffectState.DONE}
+    assert installation.ledger.audit.verify().is_whole
 
 
-def test_a_plan_sends_nothing_but_looks(place: Place, there: Firewall) -> None:
-    (step,) = plan_incident(place, "isolate", {"hosts": ["pc-1", "--all"]}, is_signed=True).steps
+def test_a_plan_sends_nothing_but_looks(installation: Installation, there: Firewall) -> None:
+    (step,) = plan_incident(
+        installation, "isolate", {"hosts": ["pc-1", "--all"]}, is_signed=True
+    ).steps
     assert (step.targets, sum(dict(step.refused).values())) == (1, 1)
     assert there.hosts == {}
     assert {method for method, *_ in there.asked} <= {"GET"}
@@ -108,23 +112,23 @@ def test_a_plan_sends_nothing_but_looks(place: Place, there: Firewall) -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_an_api_that_says_later_is_asked_later_and_then_done(
-    place: Place, there: Firewall, status: int
+    installation: Installation, there: Firewall, status: int
 ) -> None:
     there.answers += [(404, {}, b"{}"), (status, {"Retry-After": "1"}, b"")]  # the look, the try
-    case, outcome = carried_out(place, "pc-1")
+    case, outcome = carried_out(installation, "pc-1")
     assert outcome is ExitStatus.DONE
     assert changing(there, "PUT") == ["pc-1"] * 2
-    assert rows(place, case, "http.request") == {"requests.isolate:pc-1": EffectState.DONE}
+    assert rows(installation, case, "http.request") == {"requests.isolate:pc-1": EffectState.DONE}
 
 
 def test_an_answer_that_is_none_is_looked_up_and_not_believed(
-    place: Place, there: Firewall
+    installation: Installation, there: Firewall
 ) -> None:
     there.answers += [(404, {}, b"{}"), (500, {}, b"<html>")]
-    case, outcome = carried_out(place, "pc-1")
+    case, outcome = carried_out(installation, "pc-1")
     assert outcome is ExitStatus.DONE
     assert there.hosts == {"pc-1": "isolated"}, "it had not happened, so it was sent once more"
     assert changing(there, "PUT") == ["pc-1"] * 2
     keys = {headers["Idempotency-Key"] for method, _, headers, _ in there.asked if method == "PUT"}
     assert len(keys) == 1, "by the same key"
-    assert rows(place, case, "http.request") == {"requests.isolate:pc-1": EffectState.DONE}
+    assert rows(installation, case, "http.request") == {"requests.isolate:pc-1": EffectState.DONE}

@@ -15,8 +15,8 @@ from standfast.usecases.notice_follow_up import corrections
 from standfast.usecases.notices import correction_history, staged_sending
 from tests.usecases.conftest import Centre
 from tests.usecases.incidents.test_notice_waves import TOLD, approved, later, with_notices
-from tests.usecases.places import PASSPHRASES
-from tests.usecases.twins import twin_place
+from tests.usecases.installations import PASSPHRASES
+from tests.usecases.twins import simulated_installation
 
 WRONG = {"what_happened": "not-concerned"}
 
@@ -38,23 +38,23 @@ def test_a_correction_reaches_those_who_got_the_wrong_notice_and_nobody_else(
     first = set(mails_about(centre))
     assert len(first) == 4
     with pytest.raises(Refused, match="16 messages of tell_customers"):
-        corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
-    staged_sending.stop(centre.place, case, TOLD, "wrong audience")
+        corrections.correct(centre.installation, case, TOLD, WRONG, requested_by="dana")
+    staged_sending.stop(centre.installation, case, TOLD, "wrong audience")
     centre.advance(case)
     got = [
         row
-        for row in centre.place.ledger.effects.of_incident(case)
+        for row in centre.installation.ledger.effects.of_incident(case)
         if row.step == TOLD and row.verb == "notices.send" and row.state is EffectState.DONE
     ]
-    now = centre.place.clock()
+    now = centre.installation.clock()
     lost = DeliveryEvent(token=got[0].token, state=DeliveryState.BOUNCED, at=now)
-    centre.place.ledger.deliveries.hear([lost], "event", now)
+    centre.installation.ledger.deliveries.hear([lost], "event", now)
 
-    plan = corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
+    plan = corrections.correct(centre.installation, case, TOLD, WRONG, requested_by="dana")
     assert (plan.step, plan.recipients, plan.refused) == ("correction-1", 3, 0)
     assert centre.advance(case).state.extra[0].state is StepState.ASKING
     assert mails_about(centre) == dict.fromkeys(first, 1)
-    step_decisions.decide(centre.place, case, plan.step, "lee", PASSPHRASES["lee"])
+    step_decisions.decide(centre.installation, case, plan.step, "lee", PASSPHRASES["lee"])
     with_notices(centre, canary_percent=0)
     centre.advance(case)
     assert sorted(mails_about(centre).values()) == [1, 2, 2, 2]
@@ -62,7 +62,7 @@ def test_a_correction_reaches_those_who_got_the_wrong_notice_and_nobody_else(
     assert got[0].target.removeprefix("mail:") in {
         address for address, number in mails_about(centre).items() if number == 1
     }
-    assert centre.place.ledger.audit.verify().findings == ()
+    assert centre.installation.ledger.audit.verify().findings == ()
 
 
 def test_while_one_message_is_under_way_no_correction_is_planned_that_would_miss_it(
@@ -72,28 +72,28 @@ def test_while_one_message_is_under_way_no_correction_is_planned_that_would_miss
         centre, canary_percent=50, canary_from=10, canary_minutes=15, abort_window_seconds=60
     )
     case = approved(centre)
-    centre.place = place = later(centre.place, 2)
-    outside = place.outside(place.ledger.incidents.get(case))
+    centre.installation = installation = later(centre.installation, 2)
+    outside = installation.outside(installation.ledger.incidents.get(case))
     lane = Lane(verb="notices.send", connector="mail")
-    runner = place.ledger.runners.register(case, "direct", place.clock())
+    runner = installation.ledger.runners.register(case, "direct", installation.clock())
     limits = replace(outside.limits(lane), batch=9)
-    told = place.ledger.attempts.claim(
-        case, lane, runner, Mode.LIVE, limits, place.clock(), settings=outside.settings
+    told = installation.ledger.attempts.claim(
+        case, lane, runner, Mode.LIVE, limits, installation.clock(), settings=outside.settings
     )
     assert told is not None
     results = [Result(target=one.target, state=EffectState.DONE) for one in told.orders]
-    place.ledger.attempts.receipt(told, results, runner, place.clock())
-    last = place.ledger.attempts.claim(
-        case, lane, runner, Mode.LIVE, limits, place.clock(), settings=outside.settings
+    installation.ledger.attempts.receipt(told, results, runner, installation.clock())
+    last = installation.ledger.attempts.claim(
+        case, lane, runner, Mode.LIVE, limits, installation.clock(), settings=outside.settings
     )
     assert last is not None
     assert len(last.effects) == 1
-    staged_sending.stop(place, case, TOLD, "wrong audience")
+    staged_sending.stop(installation, case, TOLD, "wrong audience")
     with pytest.raises(Refused, match="1 messages of tell_customers are under way"):
-        corrections.correct(place, case, TOLD, WRONG, requested_by="dana")
+        corrections.correct(installation, case, TOLD, WRONG, requested_by="dana")
     results = [Result(target=one.target, state=EffectState.DONE) for one in last.orders]
-    place.ledger.attempts.receipt(last, results, runner, place.clock())
-    plan = corrections.correct(place, case, TOLD, WRONG, requested_by="dana")
+    installation.ledger.attempts.receipt(last, results, runner, installation.clock())
+    plan = corrections.correct(installation, case, TOLD, WRONG, requested_by="dana")
     assert plan.recipients == 10
 
 
@@ -102,11 +102,11 @@ def test_a_notice_that_nobody_got_and_a_value_that_it_does_not_take_are_refused(
 ) -> None:
     with_notices(centre, abort_window_seconds=3600)
     case = approved(centre)
-    staged_sending.stop(centre.place, case, TOLD, "wrong audience")
+    staged_sending.stop(centre.installation, case, TOLD, "wrong audience")
     with pytest.raises(UsageError, match="nobody got"):
-        corrections.correct(centre.place, case, TOLD, WRONG)
+        corrections.correct(centre.installation, case, TOLD, WRONG)
     with pytest.raises(UsageError, match="has no step"):
-        corrections.correct(centre.place, case, "nothing", WRONG)
+        corrections.correct(centre.installation, case, "nothing", WRONG)
 
 
 def test_a_notice_is_corrected_once_unless_another_correction_is_asked_for(
@@ -114,17 +114,19 @@ def test_a_notice_is_corrected_once_unless_another_correction_is_asked_for(
 ) -> None:
     with_notices(centre, canary_percent=0)
     case = approved(centre)
-    first = corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
+    first = corrections.correct(centre.installation, case, TOLD, WRONG, requested_by="dana")
     with pytest.raises(Refused, match=f"{first.step} corrects {TOLD} already"):
-        corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
+        corrections.correct(centre.installation, case, TOLD, WRONG, requested_by="dana")
     another = corrections.correct(
-        centre.place, case, TOLD, WRONG, requested_by="dana", is_another=True
+        centre.installation, case, TOLD, WRONG, requested_by="dana", is_another=True
     )
     assert another.step == "correction-2"
     centre.advance(case)
-    step_decisions.decide(centre.place, case, first.step, "lee", PASSPHRASES["lee"], approves=False)
+    step_decisions.decide(
+        centre.installation, case, first.step, "lee", PASSPHRASES["lee"], approves=False
+    )
     with pytest.raises(Refused, match=another.step):
-        corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
+        corrections.correct(centre.installation, case, TOLD, WRONG, requested_by="dana")
 
 
 def test_who_may_have_got_the_wrong_notice_is_corrected_and_who_surely_did_not_is_left_alone(
@@ -137,35 +139,35 @@ def test_who_may_have_got_the_wrong_notice_is_corrected_and_who_surely_did_not_i
         "customers5@example.net": TAKEN,
         "customers6@example.net": TAKEN,
     }
-    with twin_place(tmp_path) as place:
-        place.twins.audiences["customers"] = 6
-        place.twins.mail._answer = lambda message: answers.get(message.address, TAKEN)
-        place.twins.mail.find = lambda tokens: [None for _ in tokens]
-        case = place.run("account-takeover")
-        step_decisions.answer(place, case, "customers_affected", "yes", by="lee")
-        place.advance(case)
-        step_decisions.decide(place, case, TOLD, "lee", PASSPHRASES["lee"])
-        place.advance(case)
+    with simulated_installation(tmp_path) as installation:
+        installation.twins.audiences["customers"] = 6
+        installation.twins.mail._answer = lambda message: answers.get(message.address, TAKEN)
+        installation.twins.mail.find = lambda tokens: [None for _ in tokens]
+        case = installation.run("account-takeover")
+        step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
+        installation.advance(case)
+        step_decisions.decide(installation, case, TOLD, "lee", PASSPHRASES["lee"])
+        installation.advance(case)
         rows = {
             row.target.removeprefix("mail:"): row
-            for row in place.ledger.effects.of_incident(case)
+            for row in installation.ledger.effects.of_incident(case)
             if row.step == TOLD
         }
         assert {name: rows[name].state for name in answers} == {
             name: answer.state for name, answer in answers.items()
         }
-        now = place.clock()
+        now = installation.clock()
         heard = {"customers5": DeliveryState.DROPPED, "customers6": DeliveryState.DEFERRED}
         events = [
             DeliveryEvent(token=rows[f"{name}@example.net"].token, state=state, at=now)
             for name, state in heard.items()
         ]
-        place.ledger.deliveries.hear(events, "event", now)
-        plan = corrections.correct(place, case, TOLD, WRONG, requested_by="dana")
+        installation.ledger.deliveries.hear(events, "event", now)
+        plan = corrections.correct(installation, case, TOLD, WRONG, requested_by="dana")
         assert (plan.recipients, plan.refused) == (3, 0)
         corrected = {
             row.target: row.details["corrects"]
-            for row in place.ledger.effects.of_incident(case)
+            for row in installation.ledger.effects.of_incident(case)
             if row.step == plan.step and row.verb == "notices.send"
         }
         assert corrected == {
@@ -178,16 +180,16 @@ def test_who_did_not_open_the_incident_does_not_send_a_correction_alone(centre: 
     """Lee asked for it and may approve it: one more must."""
     with_notices(centre, canary_percent=0)
     case = approved(centre)
-    place = centre.place
-    plan = corrections.correct(place, case, TOLD, WRONG, requested_by="lee")
+    installation = centre.installation
+    plan = corrections.correct(installation, case, TOLD, WRONG, requested_by="lee")
     assert plan.needs_approvals == 2
-    unsigned = corrections.correct(place, case, TOLD, WRONG, is_another=True)
+    unsigned = corrections.correct(installation, case, TOLD, WRONG, is_another=True)
     assert unsigned.needs_approvals == 2
     centre.advance(case)
-    step_decisions.decide(place, case, plan.step, "lee", PASSPHRASES["lee"])
+    step_decisions.decide(installation, case, plan.step, "lee", PASSPHRASES["lee"])
     centre.advance(case)
     assert set(mails_about(centre).values()) == {1}
-    step_decisions.decide(place, case, plan.step, "kim", PASSPHRASES["kim"])
+    step_decisions.decide(installation, case, plan.step, "kim", PASSPHRASES["kim"])
     centre.advance(case)
     assert set(mails_about(centre).values()) == {2}
 
@@ -195,10 +197,10 @@ def test_who_did_not_open_the_incident_does_not_send_a_correction_alone(centre: 
 def test_nothing_is_corrected_in_an_incident_that_is_closed(centre: Centre) -> None:
     with_notices(centre, canary_percent=0)
     case = approved(centre)
-    lifecycle.close(centre.place, case, by="dana")
+    lifecycle.close(centre.installation, case, by="dana")
     with pytest.raises(Refused, match="is closed"):
-        corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
-    assert correction_history.corrections_of(centre.place, case, TOLD) == []
+        corrections.correct(centre.installation, case, TOLD, WRONG, requested_by="dana")
+    assert correction_history.standing_corrections(centre.installation, case, TOLD) == []
 
 
 def test_a_correction_is_in_the_language_in_which_its_reader_got_the_notice(
@@ -206,8 +208,8 @@ def test_a_correction_is_in_the_language_in_which_its_reader_got_the_notice(
 ) -> None:
     with_notices(centre, canary_percent=0)
     case = approved(centre)
-    plan = corrections.correct(centre.place, case, TOLD, WRONG, requested_by="dana")
-    step_decisions.decide(centre.place, case, plan.step, "lee", PASSPHRASES["lee"])
+    plan = corrections.correct(centre.installation, case, TOLD, WRONG, requested_by="dana")
+    step_decisions.decide(centre.installation, case, plan.step, "lee", PASSPHRASES["lee"])
     centre.advance(case)
     subjects = {
         number: [

@@ -20,9 +20,9 @@ CONTACT_IN = {
 
 
 def saying(centre: Centre, **changes: object) -> None:
-    config = centre.place.config
+    config = centre.installation.config
     changed = config.organisation.replaced(**changes)
-    centre.place = replace(centre.place, config=config.replaced(organisation=changed))
+    centre.installation = replace(centre.installation, config=config.replaced(organisation=changed))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_no_notice_is_planned_with_what_only_init_wrote(
 ) -> None:
     centre.scim.create("alice")
     saying(centre, **{key: left})
-    report = plan_incident(centre.place, "account-takeover", {"accounts": ["agents:alice"]})
+    report = plan_incident(centre.installation, "account-takeover", {"accounts": ["agents:alice"]})
     steps = {one.name: one.impossible for one in report.steps}
     assert f"set organisation.{key} in standfast.toml" in steps[TOLD]
     assert steps["lock"] == "", "what locks goes on"
@@ -46,20 +46,20 @@ def test_no_notice_is_planned_with_what_only_init_wrote(
 
     rehearsed = centre.open("account-takeover", "agents:bob", mode=Mode.EXERCISE)
     centre.advance(rehearsed)
-    assert centre.place.ledger.notices.of_incident(rehearsed), "an exercise reaches nobody"
+    assert centre.installation.ledger.notices.of_incident(rehearsed), "an exercise reaches nobody"
 
 
 def test_a_correction_is_not_planned_with_what_only_init_wrote(centre: Centre) -> None:
     case = approved(centre)
     saying(centre, contact_line=CONTACT_PLACEHOLDER)
     with pytest.raises(ConfigurationError, match=r"set organisation\.contact_line"):
-        corrections.correct(centre.place, case, TOLD, {"what_happened": "not-concerned"})
+        corrections.correct(centre.installation, case, TOLD, {"what_happened": "not-concerned"})
 
 
 def test_each_language_says_how_to_reach_you_in_its_own_words(centre: Centre) -> None:
     saying(centre, contact_lines={"es": CONTACT_IN["es"]})
     case = approved(centre)
-    frozen = centre.place.ledger.incidents.notice(case, TOLD, 1)
+    frozen = centre.installation.ledger.incidents.notice(case, TOLD, 1)
     parts = Prepared.from_json(frozen.body).languages
     read = {language: "".join(piece.text for piece in one.text) for language, one in parts.items()}
     assert CONTACT_IN["en"] in read["en"]

@@ -35,7 +35,7 @@ from standfast.usecases.notices.delivery_accounting import (
 from standfast.usecases.reports.result_pages import incident_report
 from tests.effect_rows import effect_row
 from tests.usecases.conftest import Centre
-from tests.usecases.places import PASSPHRASES, place_at
+from tests.usecases.installations import PASSPHRASES, installation_at
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 TOLD = "tell_customers"
@@ -110,11 +110,11 @@ def test_who_reads_the_file_finds_the_digest_of_its_lines_in_the_timeline(
 ) -> None:
     case = told_centre(centre)
     lines: list[Line] = []
-    export(centre.place, case, tmp_path / "told.json", each=lines.append)
+    export(centre.installation, case, tmp_path / "told.json", each=lines.append)
     written = json.loads((tmp_path / "told.json").read_text())["lines"]
     (noted,) = (
         event.detail
-        for event in centre.place.ledger.timeline(case)
+        for event in centre.installation.ledger.timeline(case)
         if event.action == "accounting.exported"
     )
     digest = hashlib.sha256(b"".join(map(canonical, written))).hexdigest()
@@ -127,7 +127,7 @@ def test_an_export_leaves_the_draft_of_one_that_still_runs(centre: Centre, tmp_p
     of_another = tmp_path / ".told.csv.mine.draft"
     for draft in (living, of_another):
         draft.write_text("half a line")
-    export(centre.place, case, tmp_path / "told.csv")
+    export(centre.installation, case, tmp_path / "told.csv")
     assert living.exists()
     assert of_another.exists()
 
@@ -138,7 +138,7 @@ def test_an_export_takes_away_the_draft_of_a_dead_one_that_bore_its_number(
     """In a container each command may have the same one, and no export would ever be written."""
     case = told_centre(centre)
     (tmp_path / f".told.csv.{os.getpid()}.draft").write_text("half a line")
-    _, digest = export(centre.place, case, tmp_path / "told.csv")
+    _, digest = export(centre.installation, case, tmp_path / "told.csv")
     assert hashlib.sha256((tmp_path / "told.csv").read_bytes()).hexdigest() == digest
     assert [one.name for one in tmp_path.glob("*told*")] == ["told.csv"]
 
@@ -147,25 +147,25 @@ def told_centre(centre: Centre) -> str:
     centre.scim.create("agent01")
     case = centre.open("account-takeover", "agents:agent01")
     centre.advance(case)
-    step_decisions.answer(centre.place, case, "customers_affected", "yes", by="lee")
+    step_decisions.answer(centre.installation, case, "customers_affected", "yes", by="lee")
     centre.advance(case)
-    step_decisions.decide(centre.place, case, TOLD, "lee", PASSPHRASES["lee"])
+    step_decisions.decide(centre.installation, case, TOLD, "lee", PASSPHRASES["lee"])
     centre.advance(case)
     return case
 
 
 def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_path: Path) -> None:
-    config = centre.place.config
+    config = centre.installation.config
     why = "\uff1dcmd(), says whoever wrote the list"
     customers = config.audiences["customers"].replaced(why=why)
     audiences = {**config.audiences, "customers": customers}
-    centre.place = replace(centre.place, config=config.replaced(audiences=audiences))
+    centre.installation = replace(centre.installation, config=config.replaced(audiences=audiences))
     case = told_centre(centre)
-    place = centre.place
-    there = place.ledger.effects.of_incident(case)
+    installation = centre.installation
+    there = installation.ledger.effects.of_incident(case)
     rows = [row for row in there if (row.step, row.verb) == (TOLD, "notices.send")]
-    now = place.clock()
-    place.ledger.deliveries.hear(
+    now = installation.clock()
+    installation.ledger.deliveries.hear(
         [
             DeliveryEvent(token=rows[0].token, state=DeliveryState.DELIVERED, at=now),
             DeliveryEvent(token=rows[1].token, state=DeliveryState.BOUNCED, at=now),
@@ -177,7 +177,7 @@ def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_pat
         now,
     )
     lines: list[Line] = []
-    masked = account(place, case, each=lines.append)
+    masked = account(installation, case, each=lines.append)
     mine = [each for each in lines if each.step == TOLD]
     (one,) = [each for each in masked if each.step == TOLD]
     assert one.counts == {
@@ -188,7 +188,7 @@ def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_pat
         End.DROPPED: 1,
     }
     assert (len(mine), one.audience, one.untold) == (20, 20, 3)
-    (told,) = [each for each in incident_report(place, case).notices if each.step == TOLD]
+    (told,) = [each for each in incident_report(installation, case).notices if each.step == TOLD]
     ends = ("bounced", "deferred", "dropped")
     assert sorted(each.reason for each in told.untold) == [f"handed over, then {e}" for e in ends]
     (status,) = look(centre.config_file, {}, now).incidents
@@ -197,15 +197,15 @@ def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_pat
     assert "@" not in json.dumps([each.as_json() for each in lines])
 
     clear: list[Line] = []
-    account(place, case, unmasked_because="the regulator asked", each=clear.append)
+    account(installation, case, unmasked_because="the regulator asked", each=clear.append)
     assert {each.address for each in clear if each.step == TOLD} == {
         f"customer{n}@example.net" for n in range(1, 21)
     }
-    views = [e for e in place.ledger.timeline(case) if e.action == "accounting.viewed"]
+    views = [e for e in installation.ledger.timeline(case) if e.action == "accounting.viewed"]
     assert [event.detail["reason"] for event in views] == ["the regulator asked"]
 
     file = tmp_path / "told.csv"
-    accounts, digest = export(place, case, file)
+    accounts, digest = export(installation, case, file)
     assert accounts == masked
     assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
     with file.open(newline="") as stream:
@@ -216,27 +216,27 @@ def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_pat
     assert "address" not in written[0]
     assert {row["why"] for row in written if row["step"] == TOLD} == {f"'{why}"}  # no formula
     assert file.stat().st_mode & 0o77 == 0
-    export(place, case, tmp_path / "told.json")
+    export(installation, case, tmp_path / "told.json")
     document = json.loads((tmp_path / "told.json").read_text())
     assert document["notices"] == [each.as_json() for each in masked]
     assert document["lines"] == [each.as_json() for each in lines]
-    export(place, case, tmp_path / "clear.csv", unmasked_because="the regulator asked")
+    export(installation, case, tmp_path / "clear.csv", unmasked_because="the regulator asked")
     assert "customer1@example.net" in (tmp_path / "clear.csv").read_text()
-    events = [e for e in place.ledger.timeline(case) if e.action == "accounting.exported"]
+    events = [e for e in installation.ledger.timeline(case) if e.action == "accounting.exported"]
     assert events[0].detail["sha256"] == digest
     assert [event.detail["lines"] for event in events] == [len(lines)] * 3
     assert [event.detail["is_masked"] for event in events] == [True, True, False]
     assert "@" not in json.dumps([dict(event.detail) for event in events])
     before = file.read_bytes()
     with pytest.raises(StandfastError, match="name another file"):
-        export(place, case, file)
+        export(installation, case, file)
     with pytest.raises(StandfastError, match="name another file"):
-        export(place, case, tmp_path / "nowhere" / "told.csv")
+        export(installation, case, tmp_path / "nowhere" / "told.csv")
     with pytest.raises(UsageError):
-        export(place, case, tmp_path / "told.pdf")
+        export(installation, case, tmp_path / "told.pdf")
     assert file.read_bytes() == before
     assert {one.name for one in tmp_path.glob("*told*")} == {"told.csv", "told.json"}
-    assert place.ledger.audit.verify().findings == ()
+    assert installation.ledger.audit.verify().findings == ()
 
 
 def test_without_a_reason_that_says_something_nobody_sees_an_address(
@@ -249,10 +249,10 @@ def test_without_a_reason_that_says_something_nobody_sees_an_address(
         partial(export, file=tmp_path / "told.csv"),
     ):
         with pytest.raises(UsageError, match="say why"):
-            look_in_clear(centre.place, case, unmasked_because=" \n")
+            look_in_clear(centre.installation, case, unmasked_because=" \n")
     assert lines == []
     assert list(tmp_path.glob("*told*")) == []
-    noted = {one.action for one in centre.place.ledger.timeline(case)}
+    noted = {one.action for one in centre.installation.ledger.timeline(case)}
     assert not noted & {"accounting.viewed", "accounting.exported"}
 
 
@@ -261,12 +261,12 @@ def test_without_a_reason_that_says_something_nobody_sees_an_address(
 def test_no_spreadsheet_takes_what_somebody_wrote_for_a_formula(
     centre: Centre, tmp_path: Path, why: str
 ) -> None:
-    config = centre.place.config
+    config = centre.installation.config
     customers = config.audiences["customers"].replaced(why=why)
     audiences = {**config.audiences, "customers": customers}
-    centre.place = replace(centre.place, config=config.replaced(audiences=audiences))
+    centre.installation = replace(centre.installation, config=config.replaced(audiences=audiences))
     case = told_centre(centre)
-    export(centre.place, case, tmp_path / "told.csv")
+    export(centre.installation, case, tmp_path / "told.csv")
     with (tmp_path / "told.csv").open(newline="") as stream:
         written = [row["why"] for row in csv.DictReader(stream) if row["step"] == TOLD]
     assert written == [f"'{why}"] * 20
@@ -282,7 +282,7 @@ def test_an_export_that_fails_leaves_no_file(
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(StandfastError, match="No space left"):
-        export(centre.place, case, tmp_path / "told.csv")
+        export(centre.installation, case, tmp_path / "told.csv")
     assert list(tmp_path.glob("*told*")) == []
 
 
@@ -296,10 +296,10 @@ def test_an_export_is_written_where_a_file_has_one_name_only(
 
     monkeypatch.setattr("os.link", one_name)
     file = tmp_path / "told.csv"
-    _, digest = export(centre.place, case, file)
+    _, digest = export(centre.installation, case, file)
     assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
     with pytest.raises(StandfastError, match="File exists"):
-        export(centre.place, case, file)
+        export(centre.installation, case, file)
     assert [one.name for one in tmp_path.glob("*told*")] == ["told.csv"]
 
 
@@ -320,12 +320,16 @@ def test_who_dies_over_an_export_leaves_a_whole_file_or_none(
     assert len(drafts) == 1
     if call == "unlink":  # it had its name already
         with pytest.raises(StandfastError, match="File exists"):
-            export(centre.place, case, file)
-        whole = [e for e in centre.place.ledger.timeline(case) if e.action == "accounting.exported"]
+            export(centre.installation, case, file)
+        whole = [
+            e
+            for e in centre.installation.ledger.timeline(case)
+            if e.action == "accounting.exported"
+        ]
         digest = whole[0].detail["sha256"]
     else:
         assert not file.exists()
-        _, digest = export(centre.place, case, file)
+        _, digest = export(centre.installation, case, file)
     assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
     assert [one.name for one in tmp_path.glob("*told*")] == ["told.csv"]
 
@@ -336,11 +340,11 @@ def _die_exporting(config_file: Path, token: str, case: str, file: Path, call: s
     def die(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with place_at(config_file, token=token) as place:
+    with installation_at(config_file, token=token) as installation:
         if call == "unlink":
             monkey = pytest.MonkeyPatch()
             monkey.setattr(Path, "unlink", die)
         elif call != "write":
             monkey = pytest.MonkeyPatch()
             monkey.setattr(f"standfast.usecases.notices.accounting_export.os.{call}", die)
-        export(place, case, file, each=die if call == "write" else lambda line: None)
+        export(installation, case, file, each=die if call == "write" else lambda line: None)

@@ -9,23 +9,23 @@ from typing import Any
 
 import pytest
 
-from standfast.adapters.accounts.simulator import Fault, MemoryDirectory
+from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
 from standfast.adapters.factory import Outside
 from standfast.ledger.people.staff_list import Member
 from standfast.records import EffectState
 from standfast.usecases.approvals import step_decisions
-from standfast.usecases.core.installation import Place
-from standfast.usecases.core.staff_messages import tell_each
-from standfast.usecases.health.installation_check import check_place
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.staff_messages import notify_each
+from standfast.usecases.health.installation_check import check_installation
 from standfast.usecases.incidents import effect_undo
 from standfast.usecases.incidents.plan import plan_incident
 from standfast.usecases.people import staff_access
 from standfast.usecases.people.enrolment import enrol_person
-from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.servers import wait_until
 from tests.servers.postgres import Postgres
-from tests.usecases.places import OWNER, enrol_people, furnish
-from tests.usecases.twins import twin_place
+from tests.usecases.installations import OWNER, enrol_people, furnish
+from tests.usecases.twins import simulated_installation
 
 pytestmark = pytest.mark.xdist_group("databases")
 
@@ -43,7 +43,7 @@ timeout_seconds = 5
 class Looked:
     """A place with one directory, and how many sessions it has there."""
 
-    place: Place
+    installation: Installation
     config_file: Path
     env: dict[str, str]
     role: str
@@ -55,15 +55,15 @@ class Looked:
         return int(count)
 
     def plan(self) -> None:
-        (step,) = plan_incident(self.place, "lock", {"accounts": [f"db:{self.role}"]}).steps
+        (step,) = plan_incident(self.installation, "lock", {"accounts": [f"db:{self.role}"]}).steps
         assert dict(step.refused), "it was looked at: our own role is not locked"
 
     def leavers(self) -> None:
-        (leaver,) = staff_access.leavers(self.place).everybody
+        (leaver,) = staff_access.leavers(self.installation).everybody
         assert leaver.still_in
 
     def check(self) -> None:
-        found = [one.found for one in check_place(self.config_file, env=self.env).checks]
+        found = [one.found for one in check_installation(self.config_file, env=self.env).checks]
         assert any("db" in one for one in found)
 
 
@@ -74,18 +74,22 @@ def looked(tmp_path: Path, postgres_server: Postgres) -> Iterator[Looked]:
     with config_file.open("a") as file:
         file.write(DIRECTORY.format(host=postgres_server.socket_folder, user=role))
     env = {"SCIM_TOKEN": "unused", "DB_PASSWORD": password}
-    with open_place(config_file, env=env, actor="os:test") as place:
-        enrol_people(place)
-        now = place.clock()
+    with open_installation(config_file, env=env, actor="os:test") as installation:
+        enrol_people(installation)
+        now = installation.clock()
         member = Member(
             key="1",
             full_name="Ben Stone",
             accounts=(f"db:{role}",),
             leaves_at=now - timedelta(days=1),
         )
-        place.ledger.staff.take("csv", [member], "os:test", now)
+        installation.ledger.staff.take("csv", [member], "os:test", now)
         yield Looked(
-            place=place, config_file=config_file, env=env, role=role, server=postgres_server
+            installation=installation,
+            config_file=config_file,
+            env=env,
+            role=role,
+            server=postgres_server,
         )
     postgres_server.execute(f"DROP ROLE {role}")
 
@@ -126,20 +130,22 @@ def left(monkeypatch: pytest.MonkeyPatch) -> dict[int, Outside]:
 def test_who_tries_again_takes_back_or_enrols_lets_go_of_what_it_asked(
     tmp_path: Path, left: dict[int, Outside]
 ) -> None:
-    with twin_place(tmp_path) as place:
-        directory = place.twins.directory
-        assert isinstance(directory, MemoryDirectory)
+    with simulated_installation(tmp_path) as installation:
+        directory = installation.twins.directory
+        assert isinstance(directory, SimulatedConnector)
         directory.script("lock", Fault.FAIL)
-        case = place.run("lock")
-        assert step_decisions.retry(place, case).count == 1
-        place.advance(case)
-        assert effect_undo.plan_undo(place, case).restores == 1
-        effect_undo.undo(place, case, requested_by="dana")
-        people = place.ledger.people.all()
-        told, why = tell_each(place, "staff-heads-up", {"nothing": "it needs"}, people, "t")
+        case = installation.run("lock")
+        assert step_decisions.retry(installation, case).count == 1
+        installation.advance(case)
+        assert effect_undo.plan_undo(installation, case).restores == 1
+        effect_undo.undo(installation, case, requested_by="dana")
+        people = installation.ledger.people.all()
+        told, why = notify_each(
+            installation, "staff-heads-up", {"nothing": "it needs"}, people, "t"
+        )
         assert (told[EffectState.FAILED], bool(why)) == (len(people), True)
         enrol_person(
-            place,
+            installation,
             name="may",
             full_name="May",
             mail="may@example.com",

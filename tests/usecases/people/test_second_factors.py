@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 
 from standfast.adapters.accounts import Connector, SecondFactors, WithoutFactor
-from standfast.adapters.accounts.simulator import MemoryDirectory
+from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.errors import ExitStatus
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.health.check_results import Check, Verdict
 from standfast.usecases.health.recency_checks import FACTORS, practice
 from standfast.usecases.people.second_factors import Factors, exit_status, second_factors
-from tests.usecases.places import furnish, place_at
+from tests.usecases.installations import furnish, installation_at
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with place_at(furnish(tmp_path)) as place:
-        yield place
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    with installation_at(furnish(tmp_path)) as installation:
+        yield installation
 
 
 def directories(monkeypatch: pytest.MonkeyPatch, *connectors: Connector) -> None:
@@ -28,39 +28,43 @@ def directories(monkeypatch: pytest.MonkeyPatch, *connectors: Connector) -> None
     known = {one.name: one for one in connectors}
     config = SimpleNamespace(accounts=known)
     outside = SimpleNamespace(config=config, connector=known.__getitem__, close=lambda: None)
-    monkeypatch.setattr(Place, "reader", lambda self: outside)
+    monkeypatch.setattr(Installation, "reader", lambda self: outside)
 
 
-def said(place: Place) -> list[Check]:
-    return [one for one in practice(place) if one.part == FACTORS]
+def said(installation: Installation) -> list[Check]:
+    return [one for one in practice(installation) if one.part == FACTORS]
 
 
 def test_each_directory_says_how_many_have_none_and_one_that_is_away_hides_no_other(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    away = MemoryDirectory("crm", {"ada": True}, factors={})
+    away = SimulatedConnector("crm", {"ada": True}, factors={})
     away.go_away()
     directories(
         monkeypatch,
         away,
-        MemoryDirectory("desk", {"ada": True, "ben": True, "gone": False}, factors={"ben": True}),
-        MemoryDirectory("phone", {"ada": True}),
-        MemoryDirectory("safe", {"ada": True}, factors={"ada": True}),
-        MemoryDirectory("vault", {"ada": True}),
+        SimulatedConnector(
+            "desk", {"ada": True, "ben": True, "gone": False}, factors={"ben": True}
+        ),
+        SimulatedConnector("phone", {"ada": True}),
+        SimulatedConnector("safe", {"ada": True}, factors={"ada": True}),
+        SimulatedConnector("vault", {"ada": True}),
     )
-    assert [(one.verdict, one.found) for one in said(place)] == [
+    assert [(one.verdict, one.found) for one in said(installation)] == [
         (Verdict.WARN, "crm: directory 'crm' does not answer; try again"),
         (Verdict.WARN, "desk: 1 of 2 accounts has no second factor: a***"),
         (Verdict.OK, "safe: nobody of 1 account is without a second factor"),
         (Verdict.WARN, "phone, vault: cannot say who has a second factor"),
     ]
-    assert exit_status(second_factors(place)) is ExitStatus.PARTIAL
+    assert exit_status(second_factors(installation)) is ExitStatus.PARTIAL
 
 
-def test_without_a_directory_nothing_is_said(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_directory_nothing_is_said(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     directories(monkeypatch)
-    assert said(place) == []
-    assert exit_status(second_factors(place)) is ExitStatus.DONE
+    assert said(installation) == []
+    assert exit_status(second_factors(installation)) is ExitStatus.DONE
 
 
 def everybody(**more: Any) -> Factors:

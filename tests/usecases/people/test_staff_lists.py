@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import Unavailable, UsageError
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.people.staff_lists import read_ldap
 from tests.servers.slapd import PEOPLE, STAFF, SUFFIX, Slapd
-from tests.usecases.places import furnish, place_at
+from tests.usecases.installations import furnish, installation_at
 
 pytestmark = pytest.mark.xdist_group("slapd")
 
@@ -49,13 +49,13 @@ def test_people_come_from_ldap_with_what_it_says_of_them(
     )
     locked = slapd_server.add(ben, employeeType=[tag])
     slapd_server.replace(locked, {"pwdAccountLockedTime": ["000001010000Z"]})
-    with place_at(furnished(tmp_path, slapd_server, tag)) as place:
-        found = read_ldap("staff", place.config, Fixed("of-the-administrator"))
+    with installation_at(furnished(tmp_path, slapd_server, tag)) as installation:
+        found = read_ldap("staff", installation.config, Fixed("of-the-administrator"))
         first, second = sorted(found, key=lambda one: one.member.key)
         assert (first.member.full_name, first.member.mail) == ("Ada Quill", "ada@example.com")
         assert first.member.accounts == (f"staff:{ada.casefold()}",)
         assert (first.has_left, second.has_left) == (False, True)
-        _refuses(place)
+        _refuses(installation)
 
 
 def test_who_mistyped_a_password_has_not_left_and_has_one_account(
@@ -67,13 +67,13 @@ def test_who_mistyped_a_password_has_not_left_and_has_one_account(
     slapd_server.replace(
         dn, {"pwdAccountLockedTime": ["20260301120000Z"], "uid": [f"a-nickname-{tag}", eve]}
     )
-    with place_at(furnished(tmp_path, slapd_server, tag)) as place:
-        (found,) = read_ldap("staff", place.config, Fixed("of-the-administrator"))
+    with installation_at(furnished(tmp_path, slapd_server, tag)) as installation:
+        (found,) = read_ldap("staff", installation.config, Fixed("of-the-administrator"))
     assert (found.member.accounts, found.has_left) == ((f"staff:{eve}",), False)
 
 
-def _refuses(place: Place) -> None:
+def _refuses(installation: Installation) -> None:
     with pytest.raises(Unavailable):
-        read_ldap("staff", place.config, Fixed("wrong"))
+        read_ldap("staff", installation.config, Fixed("wrong"))
     with pytest.raises(UsageError, match="no LDAP directory"):
-        read_ldap("agents", place.config, Fixed("x"))
+        read_ldap("agents", installation.config, Fixed("x"))

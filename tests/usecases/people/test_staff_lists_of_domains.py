@@ -8,7 +8,7 @@ import pytest
 from standfast.config.value_types import SecretReference
 from standfast.usecases.people.staff_lists import Listed, read_ldap
 from tests.servers.samba import STAFF, Samba
-from tests.usecases.places import furnish, place_at
+from tests.usecases.installations import furnish, installation_at
 
 pytestmark = pytest.mark.xdist_group("samba")
 
@@ -64,8 +64,8 @@ def listed(folder: Path, samba: Samba) -> dict[str, Listed]:
     def reveal(reference: SecretReference) -> str:
         return PASSWORD
 
-    with place_at(config_file) as place:
-        return {one.member.key: one for one in read_ldap("domain", place.config, reveal)}
+    with installation_at(config_file) as installation:
+        return {one.member.key: one for one in read_ldap("domain", installation.config, reveal)}
 
 
 def test_people_come_from_a_domain_with_their_groups_as_roles_and_who_is_disabled_has_left(

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import PlaybookInvalid
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.plan import plan_incident
 from standfast.usecases.playbooks.validation import check_files
-from tests.usecases.places import furnish, place_at
+from tests.usecases.installations import furnish, installation_at
 from tests.usecases.twins import add_playbooks
 
 TELL = """
@@ -39,19 +39,19 @@ COMMAND = '\n[commands.isolate]\nargv = ["/bin/true"]\n'
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def installation(tmp_path: Path) -> Installation:
     config_file = furnish(tmp_path)
     with config_file.open("a") as file:
         file.write(COMMAND)
     add_playbooks(config_file, "playbook: tell\n")
-    with place_at(config_file) as place:
-        return place
+    with installation_at(config_file) as installation:
+        return installation
 
 
-def is_sound(place: Place, text: str) -> bool:
-    (place.config.folder / "playbooks/tell.yaml").write_text(text)
+def is_sound(installation: Installation, text: str) -> bool:
+    (installation.config.folder / "playbooks/tell.yaml").write_text(text)
     try:
-        return bool(check_files(place.config, ["tell"]))
+        return bool(check_files(installation.config, ["tell"]))
     except PlaybookInvalid:
         return False
 
@@ -66,30 +66,32 @@ def is_sound(place: Place, text: str) -> bool:
     ],
 )
 def test_notice_to_customers_needs_an_approval(
-    place: Place, audience: str, approval: str, expected: bool
+    installation: Installation, audience: str, approval: str, expected: bool
 ) -> None:
     text = TELL.replace("AUDIENCE", audience).replace("APPROVAL", approval)
-    assert is_sound(place, text.replace("CONTEXT", FITTING)) is expected
+    assert is_sound(installation, text.replace("CONTEXT", FITTING)) is expected
 
 
 @pytest.mark.parametrize(
     ("context", "expected"),
     [(FITTING, True), ("what_hapened: x", False), ("data_concerned: 7", False)],
 )
-def test_notice_fits_its_template(place: Place, context: str, expected: bool) -> None:
+def test_notice_fits_its_template(installation: Installation, context: str, expected: bool) -> None:
     text = TELL.replace("AUDIENCE", "customers").replace("APPROVAL", "count: 1")
-    assert is_sound(place, text.replace("CONTEXT", context)) is expected
+    assert is_sound(installation, text.replace("CONTEXT", context)) is expected
 
 
 @pytest.mark.parametrize(("more", "expected"), [("", False), ("    approval: {count: 1}\n", True)])
-def test_command_without_undo_needs_an_approval(place: Place, more: str, expected: bool) -> None:
-    assert is_sound(place, CALL + more) is expected
+def test_command_without_undo_needs_an_approval(
+    installation: Installation, more: str, expected: bool
+) -> None:
+    assert is_sound(installation, CALL + more) is expected
 
 
 def test_run_asks_whatever_the_playbook_says(tmp_path: Path) -> None:
     config_file = furnish(tmp_path)
     unapproved = TELL.replace("AUDIENCE", "customers").replace("APPROVAL", "none_because: x")
     add_playbooks(config_file, unapproved.replace("CONTEXT", FITTING))
-    with place_at(config_file) as place:
-        (step,) = plan_incident(place, "tell", {}, is_signed=True).steps
+    with installation_at(config_file) as installation:
+        (step,) = plan_incident(installation, "tell", {}, is_signed=True).steps
     assert step.approvals == 1

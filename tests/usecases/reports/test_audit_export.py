@@ -23,14 +23,14 @@ from standfast.evidence.manifest import read_manifest
 from standfast.evidence.seal import read_sealed, write_seal
 from standfast.records import Mode, canonical
 from standfast.usecases.approvals import step_decisions
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import verify_frozen
 from standfast.usecases.incidents import lifecycle as incident
 from standfast.usecases.reports.audit_export import Exported, export_timeline
 from tests.sampling import sample
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import running_smtp
-from tests.usecases.places import enrol_people, furnish, place_at
+from tests.usecases.installations import enrol_people, furnish, installation_at
 
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 
@@ -39,21 +39,21 @@ OTHER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 class Handed:
     """An incident's evidence as it was handed over, beside what stays with us."""
 
-    place: Place
+    installation: Installation
     incident: str
     exported: Exported
     capture: pytest.CaptureFixture[str]
 
     @property
     def evidence(self) -> Path:
-        return self.place.config.custody.folder / self.incident
+        return self.installation.config.custody.folder / self.incident
 
     @property
     def folders(self) -> list[Path]:
         return sorted(self.evidence.glob("*/*"))
 
     def ours(self) -> ExitStatus:
-        return verify_frozen(self.place, self.incident).exit_status
+        return verify_frozen(self.installation, self.incident).exit_status
 
     def theirs(self, *more: str, **keys: str) -> int:
         """What the program says of it; keys None are left out."""
@@ -65,7 +65,7 @@ class Handed:
 
     @property
     def witness(self) -> Path:
-        return self.place.config.ledger.witness
+        return self.installation.config.ledger.witness
 
     def named(self) -> str:
         """All the problems that the program names."""
@@ -81,24 +81,24 @@ def model(tmp_path_factory: pytest.TempPathFactory, scim_process: ScimServer) ->
     folder.mkdir()
     with (
         running_smtp() as smtp,
-        place_at(
+        installation_at(
             furnish(folder, scim_url=scim_process.url, smtp_port=smtp.port),
             token=scim_process.token,
-        ) as place,
+        ) as installation,
     ):
-        enrol_people(place)
+        enrol_people(installation)
         opened = []
         for account in ("agents:a", "agents:b"):
             targets = {"accounts": [account]}
             case = incident.open_incident(
-                place, "account-takeover", targets, mode=Mode.LIVE, opened_by="dana"
+                installation, "account-takeover", targets, mode=Mode.LIVE, opened_by="dana"
             ).incident
-            incident.advance(place, case, "direct")
+            incident.advance(installation, case, "direct")
             opened.append(case)
         first = opened[0]
-        step_decisions.answer(place, first, "customers_affected", "no", by="lee")
-        for frozen in place.config.custody.folder.glob(f"{first}/*/*"):
-            append_custody(frozen, at=place.clock(), who="legal", act=Act.VIEWED)
+        step_decisions.answer(installation, first, "customers_affected", "no", by="lee")
+        for frozen in installation.config.custody.folder.glob(f"{first}/*/*"):
+            append_custody(frozen, at=installation.clock(), who="legal", act=Act.VIEWED)
     return folder, first
 
 
@@ -108,9 +108,11 @@ def handed(
 ) -> Iterator[Handed]:
     """Two takeovers one after the other; the evidence of the first is handed over."""
     shutil.copytree(model[0], tmp_path, dirs_exist_ok=True)
-    with place_at(tmp_path / "standfast.toml") as place:
-        exported = export_timeline(place, model[1], tmp_path / "out")
-        yield Handed(place=place, incident=model[1], exported=exported, capture=capsys)
+    with installation_at(tmp_path / "standfast.toml") as installation:
+        exported = export_timeline(installation, model[1], tmp_path / "out")
+        yield Handed(
+            installation=installation, incident=model[1], exported=exported, capture=capsys
+        )
 
 
 def test_what_was_handed_over_whole_agrees_for_us_and_for_the_program(handed: Handed) -> None:
@@ -175,22 +177,22 @@ def _cut(file: Path, number: int) -> None:
     file.write_bytes(b"".join(lines[:number] + lines[number + 1 :]))
 
 
-def _seal_with(folder: Path, key: Ed25519PrivateKey, place: Place) -> None:
-    ours = read_signing_key(place.config.custody.key).public_key()
+def _seal_with(folder: Path, key: Ed25519PrivateKey, installation: Installation) -> None:
+    ours = read_signing_key(installation.config.custody.key).public_key()
     write_seal(folder, read_sealed(folder, ours), key)
 
 
-def _seal_another(folder: Path, place: Place) -> None:
+def _seal_another(folder: Path, installation: Installation) -> None:
     """Freeze something else under the same name, as whoever owns the host can."""
-    key = read_signing_key(place.config.custody.key)
+    key = read_signing_key(installation.config.custody.key)
     manifest = (folder / "manifest.json").read_bytes().replace(b'"reason":"i', b'"reason":"I')
     (folder / "manifest.json").write_bytes(manifest)
     write_seal(folder, read_manifest(manifest), key)
     (folder / "custody.jsonl").unlink()
-    append_custody(folder, at=place.clock(), who="dana", act=Act.COLLECTED)
+    append_custody(folder, at=installation.clock(), who="dana", act=Act.COLLECTED)
 
 
-DAMAGE: dict[str, Callable[[Path, Place], object]] = {
+DAMAGE: dict[str, Callable[[Path, Installation], object]] = {
     "a bit of a copy": lambda folder, _: _flip(_copy_of(folder), 3),
     "a bit of the manifest": lambda folder, _: _flip(folder / "manifest.json", 40),
     "a bit of the seal": lambda folder, _: _flip(folder / "seal.dsse.json", 40),
@@ -203,21 +205,21 @@ DAMAGE: dict[str, Callable[[Path, Place], object]] = {
     "a foreign file among the copies": lambda folder, _: (folder / "files" / "new").touch(),
     "a foreign file beside them": lambda folder, _: (folder / "new").touch(),
     "a link for a copy": lambda folder, _: _link(_copy_of(folder), folder.parents[2] / "away.log"),
-    "another key": lambda folder, place: _seal_with(folder, OTHER, place),
+    "another key": lambda folder, installation: _seal_with(folder, OTHER, installation),
     "swapped copies": lambda folder, _: _swap(
         *[path for path in (folder / "files").rglob("*") if path.is_file()][:2]
     ),
     "the first line of custody removed": lambda folder, _: _cut(folder / "custody.jsonl", 0),
-    "sealed anew by this host": lambda folder, place: _seal_another(folder, place),
+    "sealed anew by this host": lambda folder, installation: _seal_another(folder, installation),
 }
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_each_kind_of_damage_is_found_by_us_and_by_the_program(kind: str, handed: Handed) -> None:
     folder = handed.folders[0]
-    logs = handed.place.config.folder / "logs"
+    logs = handed.installation.config.folder / "logs"
     assert len(list(logs.iterdir())) >= 2
-    DAMAGE[kind](folder, handed.place)
+    DAMAGE[kind](folder, handed.installation)
     assert handed.ours() is ExitStatus.DAMAGED
     assert handed.theirs() == 6
     assert handed.named()
@@ -245,7 +247,7 @@ def test_what_was_frozen_for_another_incident_is_not_taken_for_this_ones(handed:
 
 def test_a_line_that_was_added_since_is_no_damage(handed: Handed) -> None:
     folder = handed.folders[0]
-    append_custody(folder, at=handed.place.clock(), who="police", act=Act.TRANSFERRED)
+    append_custody(folder, at=handed.installation.clock(), who="police", act=Act.TRANSFERRED)
     assert handed.theirs() == 0
 
 
@@ -328,11 +330,11 @@ def test_a_timeline_names_nobody_and_no_account(handed: Handed) -> None:
 
 
 def test_a_chain_that_does_not_hold_is_not_exported(handed: Handed, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(handed.place.config.folder / "ledger.db")) as database:
+    with closing(sqlite3.connect(handed.installation.config.folder / "ledger.db")) as database:
         database.execute("UPDATE audit_event SET actor = 'nobody' WHERE sequence = 20")
         database.commit()
     with pytest.raises(Damaged):
-        export_timeline(handed.place, handed.incident, tmp_path / "again")
+        export_timeline(handed.installation, handed.incident, tmp_path / "again")
     assert not (tmp_path / "again").exists()
 
 
@@ -340,13 +342,13 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(
     handed: Handed, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="is there already"):
-        export_timeline(handed.place, handed.incident, tmp_path / "out")
+        export_timeline(handed.installation, handed.incident, tmp_path / "out")
     with pytest.raises(UsageError):
-        export_timeline(handed.place, "inc-2020-0001", tmp_path / "none")
+        export_timeline(handed.installation, "inc-2020-0001", tmp_path / "none")
     assert not (tmp_path / "none").exists()
     (tmp_path / "file").touch()
     with pytest.raises(StandfastError, match="name a new folder where there is room and this user"):
-        export_timeline(handed.place, handed.incident, tmp_path / "file" / "out")
+        export_timeline(handed.installation, handed.incident, tmp_path / "file" / "out")
 
 
 def test_the_program_is_the_same_when_it_is_run_as_a_file() -> None:

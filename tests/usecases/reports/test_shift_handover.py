@@ -19,41 +19,41 @@ from standfast.usecases.reports import shift_handover
 from standfast.usecases.reports.result_pages import incident_report, write_incident_page
 from tests.reports.build import Page
 from tests.usecases.incidents.test_approval_escalation import newcomer
-from tests.usecases.places import PASSPHRASES
-from tests.usecases.twins import TwinPlace, twin_place
+from tests.usecases.installations import PASSPHRASES
+from tests.usecases.twins import SimulatedInstallation, simulated_installation
 
 DAYS = timedelta(days=10)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[TwinPlace]:
+def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
     """A live place on SQLite whose outside is twins, with somebody beyond the duty managers."""
-    with twin_place(tmp_path, "sqlite:///ledger.db") as place:
-        newcomer(place, "max", [])
-        yield place
+    with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
+        newcomer(installation, "max", [])
+        yield installation
 
 
-def asking(place: TwinPlace) -> str:
-    case = place.run("account-takeover", ["agents:agent01"])
-    step_decisions.answer(place, case, "customers_affected", "yes", by="lee")
-    place.advance(case)
+def asking(installation: SimulatedInstallation) -> str:
+    case = installation.run("account-takeover", ["agents:agent01"])
+    step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
+    installation.advance(case)
     return case
 
 
-def test_before_anything_happened_it_says_what_is_next(place: TwinPlace) -> None:
-    case = place.open("account-takeover")
-    handed = shift_handover.hand_over(place, case)
+def test_before_anything_happened_it_says_what_is_next(installation: SimulatedInstallation) -> None:
+    case = installation.open("account-takeover")
+    handed = shift_handover.hand_over(installation, case)
     assert {one.state for one in handed.open_steps} == {"not reached"}
     assert (handed.clocks, handed.unknowns) == ((), ())
     assert handed.people == ("dana",)
-    assert shift_handover.after_action(place, case).figures == ()
+    assert shift_handover.after_action(installation, case).figures == ()
 
 
 def test_it_names_what_is_open_whose_it_is_and_when_the_next_people_are_paged(
-    place: TwinPlace,
+    installation: SimulatedInstallation,
 ) -> None:
-    case = asking(place)
-    handed = shift_handover.hand_over(place, case)
+    case = asking(installation)
+    handed = shift_handover.hand_over(installation, case)
     by_name = {one.step: one for one in handed.open_steps}
     assert by_name["tell_customers"].who == "duty-manager"
     assert by_name["clocks"].who == "legal or duty-manager", "who does it by hand"
@@ -67,10 +67,10 @@ def test_it_names_what_is_open_whose_it_is_and_when_the_next_people_are_paged(
 
 
 def test_what_waits_for_its_time_is_not_said_to_go_on_by_itself_where_nobody_carries_it_on(
-    place: TwinPlace, tmp_path: Path
+    installation: SimulatedInstallation, tmp_path: Path
 ) -> None:
-    case = asking(place)
-    handed = shift_handover.hand_over(place, case)
+    case = asking(installation)
+    handed = shift_handover.hand_over(installation, case)
     assert not handed.is_carried
     page = shift_handover.write_handover(handed, tmp_path / "handover.html").read_text()
     assert "Nothing does until somebody carries it on" in page
@@ -80,7 +80,9 @@ def test_what_waits_for_its_time_is_not_said_to_go_on_by_itself_where_nobody_car
     assert "Nothing does until" not in again
 
 
-def test_both_pages_are_there_at_every_moment(place: TwinPlace, tmp_path: Path) -> None:
+def test_both_pages_are_there_at_every_moment(
+    installation: SimulatedInstallation, tmp_path: Path
+) -> None:
     """As a plan, just opened, stopped, asking, with an undo that waits, at an end, and closed."""
     written = 0
 
@@ -89,43 +91,45 @@ def test_both_pages_are_there_at_every_moment(place: TwinPlace, tmp_path: Path) 
         written += 1
         folder = tmp_path / f"moment-{written}"
         folder.mkdir()
-        handed = shift_handover.hand_over(place, case)
+        handed = shift_handover.hand_over(installation, case)
         assert next_step in handed.report.next_step
         page = shift_handover.write_handover(handed, folder / "handover.html").read_text()
         draft = shift_handover.write_after_action(
-            shift_handover.after_action(place, case), folder / "review.html"
+            shift_handover.after_action(installation, case), folder / "review.html"
         ).read_text()
         for html in (page, draft):
             assert case in Page(html).text
             assert "agent01" not in html
 
-    are_written(place.open("lock", mode=Mode.PLAN), "This is a plan")
-    case = place.open("account-takeover")
+    are_written(installation.open("lock", mode=Mode.PLAN), "This is a plan")
+    case = installation.open("account-takeover")
     are_written(case, "has not begun")
-    lifecycle.stop(place, case, by="dana")
+    lifecycle.stop(installation, case, by="dana")
     are_written(case, "Stopped")
-    lifecycle.resume(place, case, by="dana")
-    place.advance(case)
+    lifecycle.resume(installation, case, by="dana")
+    installation.advance(case)
     are_written(case, "seen or changed customers' data")
-    step_decisions.answer(place, case, "customers_affected", "yes", by="lee")
-    place.advance(case)
+    step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
+    installation.advance(case)
     are_written(case, "waits for the approval")
-    effect_undo.undo(place, case, requested_by="dana")
+    effect_undo.undo(installation, case, requested_by="dana")
     are_written(case, "waits for the approval")
-    lifecycle.close(place, case, by="dana")
+    lifecycle.close(installation, case, by="dana")
     are_written(case, "the incident is closed")
 
 
 def test_each_act_that_nobody_knows_of_is_named_and_masked(
-    place: TwinPlace, tmp_path: Path
+    installation: SimulatedInstallation, tmp_path: Path
 ) -> None:
-    place.twins.mail._answer = lambda _message: Answer(state=EffectState.UNKNOWN, is_taken=True)
-    place.twins.mail.limits = Limits(batch=2, workers=1, timeout_seconds=600)
-    case = place.run("account-takeover", ["agents:agent01"])
-    handed = shift_handover.hand_over(place, case)
+    installation.twins.mail._answer = lambda _message: Answer(
+        state=EffectState.UNKNOWN, is_taken=True
+    )
+    installation.twins.mail.limits = Limits(batch=2, workers=1, timeout_seconds=600)
+    case = installation.run("account-takeover", ["agents:agent01"])
+    handed = shift_handover.hand_over(installation, case)
     unknown = [
         row.token[:8]
-        for row in place.ledger.effects.of_incident(case)
+        for row in installation.ledger.effects.of_incident(case)
         if row.state is EffectState.UNKNOWN
     ]
     assert unknown
@@ -140,15 +144,15 @@ def test_each_act_that_nobody_knows_of_is_named_and_masked(
 
 
 def test_the_draft_says_how_long_it_took_and_what_went_otherwise(
-    place: TwinPlace, tmp_path: Path
+    installation: SimulatedInstallation, tmp_path: Path
 ) -> None:
-    case = asking(place)
-    later = replace(place, clock=lambda: place.clock() + timedelta(minutes=16))
+    case = asking(installation)
+    later = replace(installation, clock=lambda: installation.clock() + timedelta(minutes=16))
     later.advance(case)
-    step_decisions.decide(place, case, "tell_customers", "lee", PASSPHRASES["lee"])
-    place.advance(case)
-    lifecycle.close(place, case, by="dana")
-    draft = shift_handover.after_action(place, case)
+    step_decisions.decide(installation, case, "tell_customers", "lee", PASSPHRASES["lee"])
+    installation.advance(case)
+    lifecycle.close(installation, case, by="dana")
+    draft = shift_handover.after_action(installation, case)
     measured = {figure.what for figure in draft.figures}
     assert {"from opening to the first lock", "from opening to closing"} <= measured
     assert "1 time: nobody had answered, and the next people were paged" in draft.otherwise
@@ -158,27 +162,31 @@ def test_the_draft_says_how_long_it_took_and_what_went_otherwise(
     assert f":{draft.report.events[0].at:%S}</td>" in html, (
         "what follows within a minute is told apart"
     )
-    assert shift_handover.hand_over(place, case).open_steps == ()
+    assert shift_handover.hand_over(installation, case).open_steps == ()
 
 
-def bound_by_law(place: TwinPlace, later: timedelta = timedelta(0)) -> TwinPlace:
+def bound_by_law(
+    installation: SimulatedInstallation, later: timedelta = timedelta(0)
+) -> SimulatedInstallation:
     """The same place in the EU, so much later."""
-    laws = place.config.deadlines.replaced(
+    laws = installation.config.deadlines.replaced(
         jurisdictions=("EU/EEA",), parts=("controller",), authority_country="DE"
     )
-    now = place.clock() + later
-    return replace(place, config=place.config.replaced(deadlines=laws), clock=lambda: now)
+    now = installation.clock() + later
+    return replace(
+        installation, config=installation.config.replaced(deadlines=laws), clock=lambda: now
+    )
 
 
 def test_the_legal_clocks_stand_on_every_page_the_missed_first(
-    place: TwinPlace, tmp_path: Path
+    installation: SimulatedInstallation, tmp_path: Path
 ) -> None:
-    case = asking(place)
-    begun = bound_by_law(place)
+    case = asking(installation)
+    begun = bound_by_law(installation)
     aware = Statement(kind=FactKind.TIME, name="awareness", at=begun.clock())
     assert legal_clocks.state(begun, case, aware, "lee")
     for later, standing, missed in ((timedelta(hours=1), "running", 0), (DAYS, "missed", 1)):
-        there = bound_by_law(place, later)
+        there = bound_by_law(installation, later)
         owed = incident_report(there, case, is_verified=False).duties
         assert owed is not None
         authority = next(line for line in owed.lines if "33(1)" in line.rule)
@@ -205,11 +213,13 @@ def test_the_legal_clocks_stand_on_every_page_the_missed_first(
     assert document["missed"] == 1
 
 
-def test_without_laws_and_in_a_plan_no_page_speaks_of_any(place: TwinPlace) -> None:
-    case = place.open("account-takeover")
-    assert shift_handover.hand_over(place, case).report.duties is None
-    bound = bound_by_law(place)
-    plan = place.open("account-takeover", mode=Mode.PLAN)
+def test_without_laws_and_in_a_plan_no_page_speaks_of_any(
+    installation: SimulatedInstallation,
+) -> None:
+    case = installation.open("account-takeover")
+    assert shift_handover.hand_over(installation, case).report.duties is None
+    bound = bound_by_law(installation)
+    plan = installation.open("account-takeover", mode=Mode.PLAN)
     assert shift_handover.hand_over(bound, plan).report.duties is None
     owed = shift_handover.hand_over(bound, case).report.duties
     assert owed is not None

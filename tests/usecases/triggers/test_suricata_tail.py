@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from standfast.usecases.triggers.suricata_tail import EveTail
+from standfast.usecases.triggers.suricata_tail import SuricataTail
 
 
 @pytest.fixture
@@ -16,14 +16,14 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "eve.json"
 
 
-def begin(file: Path) -> EveTail:
+def begin(file: Path) -> SuricataTail:
     """Begin to follow, at the end of what is there."""
-    tail = EveTail(file, file.parent / "kept", "leak")
+    tail = SuricataTail(file, file.parent / "kept", "leak")
     assert list(lines(tail)) == []
     return tail
 
 
-def lines(tail: EveTail, most_bytes: int = 1024) -> Iterator[bytes]:
+def lines(tail: SuricataTail, most_bytes: int = 1024) -> Iterator[bytes]:
     """Deal with everything that is there now."""
     while (batch := tail.read(most_bytes)) is not None:
         yield from batch.lines
@@ -35,9 +35,9 @@ def write(file: Path, text: str) -> None:
         stream.write(text)
 
 
-def again(file: Path) -> EveTail:
+def again(file: Path) -> SuricataTail:
     """What the next process begins with."""
-    return EveTail(file, file.parent / "kept", "leak")
+    return SuricataTail(file, file.parent / "kept", "leak")
 
 
 def test_the_first_time_it_begins_at_the_end_and_then_misses_nothing(file: Path) -> None:

@@ -7,8 +7,8 @@ Rules
 - The SDK retries nothing: what is tried again, and when, is decided where effects are counted.
 - The SDK bounds single reads at best. Every call runs in a thread of its own that can be left
   behind, and that is called back as long as nothing was sent.
-- A change that was sent and not answered, or answered by a failure of AWS, is `Doubt`; one that AWS
-  turns down for good is `Declined`; what surely did not happen is `Unavailable`.
+- A change that was sent and not answered, or answered by a failure of AWS, is `OutcomeUnknown`; one
+  that AWS turns down for good is `ProviderRefused`; what surely did not happen is `Unavailable`.
 - Errors carry AWS's error code at most, never its message: that names accounts.
 - boto3 is an extra, and takes long to import: it is loaded with the first call.
 """
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
-from standfast.adapters.accounts.base.per_account_connector import Declined, Doubt
+from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
 from standfast.records import Limits
@@ -230,7 +230,7 @@ class _Errand:
 
 def _not_answered(why: str, *, is_sent: bool, changes: bool) -> NoReturn:
     if is_sent and changes:
-        raise Doubt(f"the change was sent: AWS did not answer ({why})")
+        raise OutcomeUnknown(f"the change was sent: AWS did not answer ({why})")
     raise Unavailable(f"AWS did not answer ({why})", retry_after_seconds=TRY_AGAIN_SECONDS)
 
 
@@ -249,7 +249,9 @@ def _explain(error: Exception | None, *, absent: str, is_sent: bool, changes: bo
         case ClientError():
             _explain_status(error, absent=absent, changes=changes)
         case ParamValidationError():
-            raise Declined("AWS allows no such value; check the name and the settings") from None
+            raise ProviderRefused(
+                "AWS allows no such value; check the name and the settings"
+            ) from None
         case NoCredentialsError() | PartialCredentialsError():
             raise Unavailable(
                 "AWS knows no identity of ours; set `access_key_id` and `secret_access_key`, "
@@ -284,14 +286,14 @@ def _explain_status(error: Any, *, absent: str, changes: bool) -> None:
         ) from None
     if status >= 500:
         if changes and status != 503:
-            raise Doubt(f"the change was sent: AWS failed (status {status})") from None
+            raise OutcomeUnknown(f"the change was sent: AWS failed (status {status})") from None
         raise Unavailable(
             f"AWS failed (status {status})", retry_after_seconds=_retry_after(meta)
         ) from None
     # A code is a word of AWS's own; whatever else stood there is not repeated.
     word = code if code.isascii() and code.isalnum() else "unnamed"
     if changes:
-        raise Declined(f"AWS does not accept the change ({word})") from None
+        raise ProviderRefused(f"AWS does not accept the change ({word})") from None
     raise Unavailable(f"AWS does not accept the request ({word})") from None
 
 

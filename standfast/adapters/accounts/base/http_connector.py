@@ -5,8 +5,9 @@ paths, the fields and their meaning belong to the provider's module.
 
 Rules
 - A read gives JSON, or None for 404; everything else raises `Unavailable`.
-- A change that was sent and not answered, or answered by a failure of the server, is `Doubt`; one
-  that the provider turns down is `Declined`; what surely did not happen is `Unavailable`.
+- A change that was sent and not answered, or answered by a failure of the server, is
+  `OutcomeUnknown`; one that the provider turns down is `ProviderRefused`; what surely did not
+  happen is `Unavailable`.
 - 401 with a short-lived credential is answered by a new one, once: nothing was done before it.
 - A name or id from outside is one segment of a path, and never one that climbs.
 """
@@ -18,11 +19,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from standfast.adapters.accounts.base.per_account_connector import Declined, Doubt, OneByOne
+from standfast.adapters.accounts.base.per_account_connector import (
+    OutcomeUnknown,
+    PerAccountConnector,
+    ProviderRefused,
+)
 from standfast.adapters.clients.credentials import Credential
 from standfast.adapters.clients.http_status import is_declined, status_error
 from standfast.errors import Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS, Answer, BoundedHttp, Deadline, NoAnswer
+from standfast.http_client import TRY_AGAIN_SECONDS, Answer, Deadline, HttpClient, NoAnswer
 from standfast.records import Json, Limits, Now
 
 
@@ -35,7 +40,7 @@ class HttpOptions:
     ca_file: Path | None = None  # None: the public authorities
 
 
-class HttpDirectory(OneByOne):
+class HttpConnector(PerAccountConnector):
     """One directory behind HTTP; `credential` may be made by the subclass after this."""
 
     credential: Credential
@@ -50,7 +55,7 @@ class HttpDirectory(OneByOne):
     ) -> None:
         super().__init__(name, options.limits)
         self._base_url = base_url.rstrip("/")
-        self._http = BoundedHttp(
+        self._http = HttpClient(
             verify_tls=options.verify_tls,
             ca_file=options.ca_file,
             workers=options.limits.workers,
@@ -89,16 +94,16 @@ class HttpDirectory(OneByOne):
         try:
             answer = self._ask(method, path, deadline, params=params, body=body)
         except NoAnswer as error:
-            raise Doubt(f"the change was sent: {error}") from None
+            raise OutcomeUnknown(f"the change was sent: {error}") from None
         if answer.is_success:
             return True
         if answer.status == 404:
             return False
         why = self._status_error(answer)
         if answer.status >= 500 and not answer.is_busy:
-            raise Doubt(f"the change was sent: {why}")
+            raise OutcomeUnknown(f"the change was sent: {why}")
         if is_declined(answer):
-            raise Declined(str(why))
+            raise ProviderRefused(str(why))
         raise why
 
     def _status_error(self, answer: Answer) -> Unavailable:

@@ -31,8 +31,8 @@ from standfast.adapters.accounts.base.ldap_entry_lookup import (
     by_names,
     clear,
 )
-from standfast.adapters.accounts.base.new_passwords import NewSecret, NewSecrets, rotated
-from standfast.adapters.accounts.base.pooled_connector import ConnectedDirectory, not_begun
+from standfast.adapters.accounts.base.new_passwords import NewPassword, NewPasswords, rotated
+from standfast.adapters.accounts.base.pooled_connector import PooledConnector, not_begun
 from standfast.adapters.accounts.base.results import (
     ABSENT,
     ANOTHER_NAME,
@@ -43,7 +43,7 @@ from standfast.adapters.accounts.base.results import (
     failed,
     refused,
 )
-from standfast.adapters.clients.connection_pool import Errand
+from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.adapters.clients.ldap.client import (
     NO_SUCH_OBJECT,
     SUCCESS,
@@ -82,7 +82,7 @@ class _Change:
     anew: Collection[str] = ()
 
 
-class LdapDirectory(ConnectedDirectory[LdapConnection]):
+class LdapConnector(PooledConnector[LdapConnection]):
     """One directory; a subclass knows its kind."""
 
     identity = ("id",)
@@ -94,7 +94,7 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
     rotates = True
 
     def __init__(
-        self, name: str, server: LdapServer, limits: Limits, new_secrets: NewSecrets | None = None
+        self, name: str, server: LdapServer, limits: Limits, new_secrets: NewPasswords | None = None
     ) -> None:
         self._server = server
         self._connections = limits.workers
@@ -134,7 +134,7 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
 
     @abstractmethod
     def _prove_locked(
-        self, connection: LdapConnection, errand: Errand, order: Order, entry: LdapEntry
+        self, connection: LdapConnection, errand: BoundedCall, order: Order, entry: LdapEntry
     ) -> Result:
         """Prove it of an entry that reads as locked."""
 
@@ -188,7 +188,7 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
         ]
 
     def _lock_on(
-        self, connection: LdapConnection, errand: Errand, orders: Sequence[Order]
+        self, connection: LdapConnection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         found = self._by_names(connection, [order.target for order in orders])
 
@@ -205,7 +205,7 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
         return self._change_each(connection, errand, orders, decide)
 
     def _prove_on(
-        self, connection: LdapConnection, errand: Errand, orders: Sequence[Order]
+        self, connection: LdapConnection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         found = self._by_names(connection, [order.target for order in orders])
 
@@ -229,7 +229,7 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
         return [prove(order) for order in orders]
 
     def _undo_on(
-        self, connection: LdapConnection, errand: Errand, orders: Sequence[Order]
+        self, connection: LdapConnection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         known = {
             order.token: entry_id
@@ -261,12 +261,12 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
         return self._carry_out(self._rotate_on, orders, most=1)
 
     def _rotate_on(
-        self, connection: LdapConnection, errand: Errand, orders: Sequence[Order]
+        self, connection: LdapConnection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         found = self._by_names(connection, [order.target for order in orders])
         entries = {name: clear(one) for name, one in found.items()}
 
-        def give(order: Order, new: NewSecret) -> Result:
+        def give(order: Order, new: NewPassword) -> Result:
             return self._rotate_one(connection, errand, order, entries[order.target], new)
 
         return self._rotate_each(
@@ -276,10 +276,10 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
     def _rotate_one(
         self,
         connection: LdapConnection,
-        errand: Errand,
+        errand: BoundedCall,
         order: Order,
         entry: LdapEntry | None,
-        new: NewSecret,
+        new: NewPassword,
     ) -> Result:
         if entry is None:
             return refused(order, ABSENT)
@@ -333,7 +333,7 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
     def _change_each(
         self,
         connection: LdapConnection,
-        errand: Errand,
+        errand: BoundedCall,
         orders: Sequence[Order],
         decide: Callable[[Order], "Result | _Change"],
     ) -> list[Result]:
@@ -374,7 +374,7 @@ class LdapDirectory(ConnectedDirectory[LdapConnection]):
             return failed(order, NO_EFFECT)
         return done(order, was_changed=True, id=self._id(change.entry))
 
-    def _is_late(self, errand: Errand) -> bool:
+    def _is_late(self, errand: BoundedCall) -> bool:
         """Is what is left of the call's time needed for what was begun?"""
         return errand.deadline.left_seconds() < self.limits.timeout_seconds / 3
 

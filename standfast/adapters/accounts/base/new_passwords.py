@@ -23,14 +23,14 @@ from standfast.records import EffectState, Now, Order, Proof, Result, timestamp
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewSecret:
+class NewPassword:
     """A password that is on the disk and not yet set; `place` is its file."""
 
     secret: str = field(repr=False)
     place: Path
 
 
-class NewSecrets:
+class NewPasswords:
     """Where new passwords are sealed; `seal` encrypts to those who may open them."""
 
     def __init__(self, folder: Path, seal: Callable[[bytes], bytes], clock: Now) -> None:
@@ -38,7 +38,7 @@ class NewSecrets:
         self._seal = seal
         self._clock = clock
 
-    def make(self, directory: str, order: Order) -> NewSecret:
+    def make(self, directory: str, order: Order) -> NewPassword:
         """Make one for the order's account and seal it; `Unavailable` when it cannot be kept."""
         # Four kinds of letter, since many a rule wants them; none that a shell or an address reads.
         secret = f"{secrets.token_urlsafe(24)}-aA1"
@@ -54,7 +54,7 @@ class NewSecrets:
             ).encode()
         )
         try:
-            return NewSecret(secret=secret, place=self._keep(order.token, sealed))
+            return NewPassword(secret=secret, place=self._keep(order.token, sealed))
         except OSError as error:
             raise Unavailable(
                 f"a new password could not be kept in {self._folder}, so none was set: "
@@ -95,7 +95,7 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def rotated(order: Order, new: NewSecret, proof: Proof = Proof.NONE) -> Result:
+def rotated(order: Order, new: NewPassword, proof: Proof = Proof.NONE) -> Result:
     """The new password is set, and the old one is useless."""
     return Result(
         target=order.target,

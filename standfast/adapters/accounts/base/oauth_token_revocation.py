@@ -21,8 +21,8 @@ from urllib.parse import quote_plus, urlencode
 from standfast.http_client import (
     TRY_AGAIN_SECONDS,
     Answer,
-    BoundedHttp,
     Deadline,
+    HttpClient,
     NoAnswer,
     NotSent,
     fits_a_header,
@@ -71,7 +71,7 @@ def known_tokens(order: Order) -> tuple[str, ...]:
 
 
 def revoke_tokens(
-    http: BoundedHttp, revocation: TokenRevocation, order: Order, deadline: Deadline
+    http: HttpClient, revocation: TokenRevocation, order: Order, deadline: Deadline
 ) -> Result:
     """Revoke every token that the order names; the gravest outcome is the result."""
     results = [
@@ -85,7 +85,7 @@ def gravest(results: list[Result]) -> Result:
     return min(results, key=lambda result: _GRAVEST_FIRST.index(result.state))
 
 
-def probe_tokens(http: BoundedHttp, probe: TokenProbe, order: Order, deadline: Deadline) -> Door:
+def probe_tokens(http: HttpClient, probe: TokenProbe, order: Order, deadline: Deadline) -> Door:
     """Try the holder's tokens at the probe; raise `Unavailable` when it does not answer."""
     tokens = known_tokens(order)
     # What no header can carry is turned away everywhere, so it shows nothing.
@@ -101,12 +101,12 @@ def probe_tokens(http: BoundedHttp, probe: TokenProbe, order: Order, deadline: D
     return Door.UNCLEAR
 
 
-def _knock(http: BoundedHttp, url: str, token: str, deadline: Deadline) -> Answer:
+def _knock(http: HttpClient, url: str, token: str, deadline: Deadline) -> Answer:
     return http.exchange("GET", url, deadline, headers={"Authorization": f"Bearer {token}"})
 
 
 def _revoke(
-    http: BoundedHttp, revocation: TokenRevocation, target: str, token: str, deadline: Deadline
+    http: HttpClient, revocation: TokenRevocation, target: str, token: str, deadline: Deadline
 ) -> Result:
     try:
         answer = http.exchange(

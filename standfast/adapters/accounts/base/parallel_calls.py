@@ -11,7 +11,7 @@ _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
-def side_by_side(do: Callable[[_In], _Out], items: Sequence[_In], *, workers: int) -> list[_Out]:
+def run_parallel(do: Callable[[_In], _Out], items: Sequence[_In], *, workers: int) -> list[_Out]:
     """Do each item, at most `workers` at once; the answers are in the items' order."""
     if len(items) < 2:
         return [do(item) for item in items]
@@ -19,7 +19,7 @@ def side_by_side(do: Callable[[_In], _Out], items: Sequence[_In], *, workers: in
         return list(pool.map(do, items))
 
 
-def observe_each(
+def observe_accounts(
     directory: str, look: Callable[[str], AccountState], names: Sequence[str], *, workers: int
 ) -> list[AccountState]:
     """Look at each name; where `look` raises Unavailable, the state says why.
@@ -35,7 +35,7 @@ def observe_each(
             errors.append(error)
             return AccountState(name=name, exists=False, reason=str(error))
 
-    states = side_by_side(one, names, workers=workers)
+    states = run_parallel(one, names, workers=workers)
     if names and len(errors) == len(names):
         raise Unavailable(
             f"directory {directory!r} could not be read: {errors[0]}",

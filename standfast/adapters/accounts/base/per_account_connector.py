@@ -12,8 +12,8 @@ Rules
   incident holds, or whose holder approves would not be known for what it is.
 - An undo ends what is left of the old sessions before it lets the account in again: a session or a
   refresh token that was only idle while the account was locked would work once more.
-- `Doubt` becomes UNKNOWN, `Declined` REFUSED, `Unavailable` FAILED; in a proof, which changes
-  nothing, doubt is FAILED too.
+- `OutcomeUnknown` becomes UNKNOWN, `ProviderRefused` REFUSED, `Unavailable` FAILED; in a proof,
+  which changes nothing, doubt is FAILED too.
 - One account's call, with all its requests, shares the hard time-out of `limits`.
 """
 
@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from standfast.adapters.accounts import AccountState, Connector
-from standfast.adapters.accounts.base.parallel_calls import observe_each, side_by_side
+from standfast.adapters.accounts.base.parallel_calls import observe_accounts, run_parallel
 from standfast.adapters.accounts.base.results import (
     ABSENT,
     ANOTHER_NAME,
@@ -41,15 +41,15 @@ from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
 from standfast.records import JsonObject, Limits, Order, Proof, Result
 
 
-class Doubt(StandfastError):
+class OutcomeUnknown(StandfastError):
     """A change that may have happened."""
 
 
-class Declined(Refused):
+class ProviderRefused(Refused):
     """A change that the provider will not make, however often it is asked."""
 
 
-class StillOpen(StandfastError):
+class SessionsRemain(StandfastError):
     """A proof that did not succeed: the account still admits."""
 
 
@@ -69,7 +69,7 @@ class Account:
         return {**self.prior, "id": self.id, "enabled": self.is_enabled}
 
 
-class OneByOne(Connector):
+class PerAccountConnector(Connector):
     """A connector that carries each order out by itself, `limits.workers` at once."""
 
     identity = ("id",)
@@ -78,7 +78,8 @@ class OneByOne(Connector):
         self.name = name
         self.limits = limits
 
-    # What a provider's module fills in. All may raise Unavailable; those that change, Doubt too.
+    # What a provider's module fills in. All may raise Unavailable; those that change,
+    # OutcomeUnknown too.
 
     @abstractmethod
     def _find(self, name: str, deadline: Deadline) -> Account | None:
@@ -113,7 +114,7 @@ class OneByOne(Connector):
         if account.live_sessions is None:
             return Proof.READ_BACK
         if account.live_sessions:
-            raise StillOpen("a session or token of the account is still live; revoke it")
+            raise SessionsRemain("a session or token of the account is still live; revoke it")
         return Proof.SESSIONS_GONE
 
     def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
@@ -136,7 +137,7 @@ class OneByOne(Connector):
                 obstacle=self._alias(account, name) or account.obstacle,
             )
 
-        return observe_each(self.name, look, names, workers=self.limits.workers)
+        return observe_accounts(self.name, look, names, workers=self.limits.workers)
 
     def _lock(self, orders: Sequence[Order]) -> list[Result]:
         return self._carry_out(self._lock_one, orders)
@@ -165,12 +166,12 @@ class OneByOne(Connector):
         prior = order.prior or {}
         account_id, was_enabled = prior.get("id"), prior.get("enabled")
         if not isinstance(account_id, str) or not isinstance(was_enabled, bool):
-            raise Declined(PRIOR_UNKNOWN)
+            raise ProviderRefused(PRIOR_UNKNOWN)
         account = _understood(self._read, account_id, deadline)
         if account is None:
-            raise Declined(ABSENT)
+            raise ProviderRefused(ABSENT)
         if objection := self._objection(account, prior):
-            raise Declined(objection)
+            raise ProviderRefused(objection)
         changed = False
         if was_enabled and not account.is_enabled and "revoke" in self.verbs:
             changed = self._before_undo(account, order, deadline)
@@ -182,9 +183,9 @@ class OneByOne(Connector):
     def _prove_one(self, order: Order, deadline: Deadline) -> Result:
         account = self._bearer(order, deadline)
         if account.is_enabled is None:
-            raise StillOpen("the directory does not show whether the account is enabled")
+            raise SessionsRemain("the directory does not show whether the account is enabled")
         if account.is_enabled:
-            raise StillOpen("the account is enabled; lock it again")
+            raise SessionsRemain("the account is enabled; lock it again")
         return proven(order, self._door(account, order, deadline))
 
     # Inside.
@@ -193,16 +194,16 @@ class OneByOne(Connector):
         """Find who bears the name, and see that it is whom the prior state was kept of."""
         account = _understood(self._find, order.target, deadline)
         if account is None:
-            raise Declined(ABSENT)
+            raise ProviderRefused(ABSENT)
         known_id = (order.prior or {}).get("id")
         if isinstance(known_id, str) and known_id != account.id:
-            raise Declined(SOMEONE_ELSE)
+            raise ProviderRefused(SOMEONE_ELSE)
         return account
 
     def _owner(self, order: Order, deadline: Deadline) -> Account:
         account = self._bearer(order, deadline)
         if obstacle := self._alias(account, order.target):
-            raise Declined(obstacle)
+            raise ProviderRefused(obstacle)
         return account
 
     def _alias(self, account: Account, name: str) -> str:
@@ -221,26 +222,26 @@ class OneByOne(Connector):
         self, account: Account, is_enabled: bool, act: Callable[[], bool], deadline: Deadline
     ) -> bool:
         """Act, and believe only what is read back."""
-        trouble: Doubt | Declined | None = None
+        trouble: OutcomeUnknown | ProviderRefused | None = None
         changed = True
         try:
             changed = act()
-        except (Doubt, Declined) as error:
+        except (OutcomeUnknown, ProviderRefused) as error:
             trouble = error  # or somebody else did it a moment before
         if not changed:
             return False
         try:
             after = _understood(self._read, account.id, deadline)
         except Unavailable as error:
-            raise trouble or Doubt(
+            raise trouble or OutcomeUnknown(
                 f"the change was sent, and could not be read back: {error}"
             ) from None
         if after is None:
-            raise Declined(ABSENT)
+            raise ProviderRefused(ABSENT)
         if after.is_enabled is is_enabled:
-            return not isinstance(trouble, Declined)
+            return not isinstance(trouble, ProviderRefused)
         if trouble or after.is_enabled is None:
-            raise trouble or Doubt(
+            raise trouble or OutcomeUnknown(
                 "the change was sent, and the directory does not show its effect"
             )
         raise Unavailable(NO_EFFECT, retry_after_seconds=REPLICA_SECONDS)
@@ -251,16 +252,16 @@ class OneByOne(Connector):
         def one(order: Order) -> Result:
             try:
                 return act(order, self._deadline())
-            except Doubt as error:
+            except OutcomeUnknown as error:
                 return unknown(order, str(error))
-            except Declined as error:
+            except ProviderRefused as error:
                 return refused(order, str(error))
-            except (StillOpen, ConfigurationError) as error:
+            except (SessionsRemain, ConfigurationError) as error:
                 return failed(order, str(error))
             except Unavailable as error:
                 return failed(order, error)
 
-        return side_by_side(one, orders, workers=self.limits.workers)
+        return run_parallel(one, orders, workers=self.limits.workers)
 
     def _deadline(self) -> Deadline:
         return Deadline(self.limits.timeout_seconds)

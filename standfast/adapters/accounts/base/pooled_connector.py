@@ -18,10 +18,10 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Generic, TypeVar
 
 from standfast.adapters.accounts import AccountState, Connector
-from standfast.adapters.accounts.base.new_passwords import NewSecret, NewSecrets
-from standfast.adapters.accounts.base.parallel_calls import side_by_side
+from standfast.adapters.accounts.base.new_passwords import NewPassword, NewPasswords
+from standfast.adapters.accounts.base.parallel_calls import run_parallel
 from standfast.adapters.accounts.base.results import failed, refused, unknown
-from standfast.adapters.clients.connection_pool import BoundedCalls, Dialect, Errand
+from standfast.adapters.clients.connection_pool import BoundedCall, ConnectionPool, Dialect
 from standfast.errors import StandfastError, Unavailable, Unsupported
 from standfast.http_client import TRY_AGAIN_SECONDS, Deadline, NoAnswer
 from standfast.records import EffectState, Limits, Order, Result
@@ -34,7 +34,7 @@ _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
-class ConnectedDirectory(Connector, Generic[_C]):
+class PooledConnector(Connector, Generic[_C]):
     """A directory behind connections that stay open between calls."""
 
     rotates = False  # the kind has `_rotate_on`
@@ -44,14 +44,14 @@ class ConnectedDirectory(Connector, Generic[_C]):
         name: str,
         limits: Limits,
         dialect: Dialect[_C],
-        new_secrets: NewSecrets | None = None,
+        new_secrets: NewPasswords | None = None,
         *,
         connections: int | None = None,
     ) -> None:
         """`connections` are kept open; as many as there are workers, when it is not said."""
         self.name = name
         self.limits = limits
-        self._calls = BoundedCalls(dialect, most_idle=connections or limits.workers)
+        self._calls = ConnectionPool(dialect, most_idle=connections or limits.workers)
         self._new_secrets = new_secrets
         if self.rotates and new_secrets is not None:
             self.verbs = self.verbs | {"rotate"}
@@ -75,30 +75,38 @@ class ConnectedDirectory(Connector, Generic[_C]):
         """Read up to a batch of accounts."""
 
     @abstractmethod
-    def _lock_on(self, connection: _C, errand: Errand, orders: Sequence[Order]) -> list[Result]: ...
+    def _lock_on(
+        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]: ...
 
-    def _revoke_on(self, connection: _C, errand: Errand, orders: Sequence[Order]) -> list[Result]:
+    def _revoke_on(
+        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]:
         """Left out where `verbs` has no revoke."""
         raise Unsupported(f"directory {self.name!r} cannot revoke")
 
     @abstractmethod
     def _prove_on(
-        self, connection: _C, errand: Errand, orders: Sequence[Order]
+        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]: ...
 
     @abstractmethod
-    def _undo_on(self, connection: _C, errand: Errand, orders: Sequence[Order]) -> list[Result]: ...
+    def _undo_on(
+        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]: ...
 
-    def _rotate_on(self, connection: _C, errand: Errand, orders: Sequence[Order]) -> list[Result]:
+    def _rotate_on(
+        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]:
         """Left out where the kind does not rotate."""
         raise Unsupported(f"directory {self.name!r} cannot rotate")
 
     def _rotate_each(
         self,
-        errand: Errand,
+        errand: BoundedCall,
         orders: Sequence[Order],
         stop: Callable[[Order], str],
-        give: Callable[[Order, NewSecret], Result],
+        give: Callable[[Order, NewPassword], Result],
     ) -> list[Result]:
         """Give each a new password unless `stop` says why not; all are sealed before any is set."""
         if self._new_secrets is None:
@@ -155,7 +163,7 @@ class ConnectedDirectory(Connector, Generic[_C]):
 
     def _carry_out(
         self,
-        act: Callable[[_C, Errand, Sequence[Order]], list[Result]],
+        act: Callable[[_C, BoundedCall, Sequence[Order]], list[Result]],
         orders: Sequence[Order],
         *,
         most: int | None = None,
@@ -164,9 +172,9 @@ class ConnectedDirectory(Connector, Generic[_C]):
         deadline = Deadline(self.limits.timeout_seconds)
 
         def call(some: Sequence[Order]) -> list[Result]:
-            errands: list[Errand] = []
+            errands: list[BoundedCall] = []
 
-            def do(connection: _C, errand: Errand) -> list[Result]:
+            def do(connection: _C, errand: BoundedCall) -> list[Result]:
                 errands.append(errand)
                 return act(connection, errand, some)
 
@@ -198,7 +206,7 @@ class ConnectedDirectory(Connector, Generic[_C]):
         size, at_once = self._parts_of(len(items))
         size = min(size, most or size)
         parts = [items[start : start + size] for start in range(0, len(items), size)]
-        answered = side_by_side(do, parts, workers=at_once)
+        answered = run_parallel(do, parts, workers=at_once)
         return [answer for answers in answered for answer in answers]
 
     def _parts_of(self, count: int) -> tuple[int, int]:
@@ -218,7 +226,7 @@ def not_begun(order: Order) -> Result:
 
 
 def end_sessions(
-    errand: Errand,
+    errand: BoundedCall,
     names: Collection[str],
     live: Callable[[], Collection[str]],
     end: Callable[[str], object],

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from standfast.adapters.accounts import SecondFactors, WithoutFactor
-from standfast.adapters.accounts.base.parallel_calls import side_by_side
+from standfast.adapters.accounts.base.parallel_calls import run_parallel
 from standfast.errors import Unavailable
 from standfast.http_client import Deadline
 from standfast.records import Limits
@@ -22,12 +22,12 @@ MOST_ASKED = 300
 _CALLS = 4  # so many calls' time
 
 
-def time_for_all(limits: Limits) -> Deadline:
+def second_factor_deadline(limits: Limits) -> Deadline:
     """Give the moment by which all the requests together must be over."""
     return Deadline(_CALLS * limits.timeout_seconds)
 
 
-def ask_each(
+def query_second_factors(
     accounts: Iterable[str],
     has_factor: Callable[[str], bool | None],
     limits: Limits,
@@ -44,7 +44,7 @@ def ask_each(
         except Unavailable as error:
             return error
 
-    answers = side_by_side(one, asked, workers=limits.workers)
+    answers = run_parallel(one, asked, workers=limits.workers)
     errors = [answer for answer in answers if isinstance(answer, Unavailable)]
     if errors and len(errors) == len(asked):
         raise errors[0]
@@ -60,7 +60,7 @@ def ask_each(
     )
 
 
-def counted_factors(
+def count_second_factors(
     accounts: Sequence[tuple[str, bool | None, bool]], *, is_whole: bool
 ) -> SecondFactors:
     """Count accounts of a list, each with whether it has a factor and whether it is privileged."""

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from standfast.adapters.accounts import AccountState
-from standfast.adapters.accounts.base.new_passwords import NewSecret, NewSecrets, rotated
-from standfast.adapters.accounts.base.pooled_connector import ConnectedDirectory
+from standfast.adapters.accounts.base.new_passwords import NewPassword, NewPasswords, rotated
+from standfast.adapters.accounts.base.pooled_connector import PooledConnector
 from standfast.adapters.accounts.base.results import (
     ABSENT,
     PRIOR_UNKNOWN,
@@ -43,7 +43,7 @@ from standfast.adapters.accounts.mariadb.statements import (
     set_password,
     users_by_name,
 )
-from standfast.adapters.clients.connection_pool import Dialect, Errand
+from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
 from standfast.config.sections.server_settings import MariadbTls
 from standfast.errors import ExtraMissing, StandfastError, Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS
@@ -73,7 +73,7 @@ class MariadbOptions:
     limits: Limits = field(default_factory=lambda: Limits(batch=50, workers=4))
 
 
-class MariadbDirectory(ConnectedDirectory[Connection]):
+class MariadbConnector(PooledConnector[Connection]):
     """The users of one server."""
 
     proof = Proof.SESSIONS_GONE
@@ -83,7 +83,7 @@ class MariadbDirectory(ConnectedDirectory[Connection]):
     rotates = True
 
     def __init__(
-        self, name: str, options: MariadbOptions, new_secrets: NewSecrets | None = None
+        self, name: str, options: MariadbOptions, new_secrets: NewPasswords | None = None
     ) -> None:
         self._options = options
         super().__init__(
@@ -115,7 +115,7 @@ class MariadbDirectory(ConnectedDirectory[Connection]):
         ]
 
     def _lock_on(
-        self, connection: Connection, errand: Errand, orders: Sequence[Order]
+        self, connection: Connection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users = users_by_name(connection, [order.target for order in orders])
         meant = [user for user in users.values() if not self._obstacle(user)]
@@ -130,7 +130,7 @@ class MariadbDirectory(ConnectedDirectory[Connection]):
         return [self._locked(order, users.get(order.target), after) for order in orders]
 
     def _revoke_on(
-        self, connection: Connection, errand: Errand, orders: Sequence[Order]
+        self, connection: Connection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users = users_by_name(connection, [order.target for order in orders])
         meant = [user for user in users.values() if not self._obstacle(user)]
@@ -140,13 +140,13 @@ class MariadbDirectory(ConnectedDirectory[Connection]):
         return [self._revoked(order, users.get(order.target)) for order in orders]
 
     def _prove_on(
-        self, connection: Connection, errand: Errand, orders: Sequence[Order]
+        self, connection: Connection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users = users_by_name(connection, [order.target for order in orders])
         return [_proof(order, users.get(order.target)) for order in orders]
 
     def _undo_on(
-        self, connection: Connection, errand: Errand, orders: Sequence[Order]
+        self, connection: Connection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users = users_by_name(connection, [order.target for order in orders])
         wrong: dict[str, dict[str, bool]] = {}  # what each pair is to be
@@ -167,7 +167,7 @@ class MariadbDirectory(ConnectedDirectory[Connection]):
         return [self._undone(order, users.get(order.target), wrong, after) for order in orders]
 
     def _rotate_on(
-        self, connection: Connection, errand: Errand, orders: Sequence[Order]
+        self, connection: Connection, errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         users = users_by_name(connection, [order.target for order in orders])
 
@@ -175,7 +175,7 @@ class MariadbDirectory(ConnectedDirectory[Connection]):
             user = users.get(order.target)
             return ABSENT if user is None else self._obstacle(user)
 
-        def give(order: Order, new: NewSecret) -> Result:
+        def give(order: Order, new: NewPassword) -> Result:
             verifier = hashed(new.secret)
             taken = [
                 set_password(connection, order.target, host, verifier)

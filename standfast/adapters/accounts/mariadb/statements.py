@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from standfast.adapters.accounts.base.pooled_connector import end_sessions, is_text
-from standfast.adapters.clients.connection_pool import Errand
+from standfast.adapters.clients.connection_pool import BoundedCall
 
 Connection = Any  # pymysql has no types
 
@@ -41,7 +41,7 @@ def users_by_name(connection: Connection, names: Sequence[str]) -> dict[str, Use
     holes = ", ".join(["%s"] * len(askable))
     rows = ask(
         connection,
-        "SELECT user, host, is_locked, is_super FROM standfast.adapters.accounts "  # noqa: S608 - holes only
+        "SELECT user, host, is_locked, is_super FROM standfast.accounts "  # noqa: S608 - holes only
         f"WHERE user IN ({holes}) ORDER BY user, host",
         askable,
     )
@@ -78,7 +78,7 @@ def hashed(secret: str) -> str:
 
 
 def end_sessions_of(
-    connection: Connection, errand: Errand, users: Sequence[User], *, is_final: bool
+    connection: Connection, errand: BoundedCall, users: Sequence[User], *, is_final: bool
 ) -> None:
     """End what these have open, as `connected.end_sessions` does."""
     end_sessions(

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from standfast.adapters.accounts import AccountState
-from standfast.adapters.accounts.base.new_passwords import NewSecret, NewSecrets, rotated
-from standfast.adapters.accounts.base.pooled_connector import ConnectedDirectory
+from standfast.adapters.accounts.base.new_passwords import NewPassword, NewPasswords, rotated
+from standfast.adapters.accounts.base.pooled_connector import PooledConnector
 from standfast.adapters.accounts.base.results import (
     ABSENT,
     PRIOR_UNKNOWN,
@@ -46,7 +46,7 @@ from standfast.adapters.accounts.postgresql.statements import (
     roles_by_oid,
     set_password,
 )
-from standfast.adapters.clients.connection_pool import Dialect, Errand
+from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
 from standfast.config.sections.server_settings import PostgresqlTls
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS
@@ -83,7 +83,7 @@ class PostgresqlOptions:
     limits: Limits = field(default_factory=lambda: Limits(batch=100, workers=4))
 
 
-class PostgresqlDirectory(ConnectedDirectory["Connection"]):
+class PostgresqlConnector(PooledConnector["Connection"]):
     """The roles of one server."""
 
     proof = Proof.SESSIONS_GONE
@@ -94,7 +94,7 @@ class PostgresqlDirectory(ConnectedDirectory["Connection"]):
     rotates = True
 
     def __init__(
-        self, name: str, options: PostgresqlOptions, new_secrets: NewSecrets | None = None
+        self, name: str, options: PostgresqlOptions, new_secrets: NewPasswords | None = None
     ) -> None:
         self._options = options
         super().__init__(
@@ -121,7 +121,7 @@ class PostgresqlDirectory(ConnectedDirectory["Connection"]):
         ]
 
     def _lock_on(
-        self, connection: "Connection", errand: Errand, orders: Sequence[Order]
+        self, connection: "Connection", errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         roles = roles_by_name(connection, [order.target for order in orders])
         stopped = {order.target: _stop(roles.get(order.target), order) for order in orders}
@@ -139,7 +139,7 @@ class PostgresqlDirectory(ConnectedDirectory["Connection"]):
         ]
 
     def _revoke_on(
-        self, connection: "Connection", errand: Errand, orders: Sequence[Order]
+        self, connection: "Connection", errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         roles = roles_by_name(connection, [order.target for order in orders])
         stopped = {order.target: _stop(roles.get(order.target), order) for order in orders}
@@ -154,13 +154,13 @@ class PostgresqlDirectory(ConnectedDirectory["Connection"]):
         ]
 
     def _prove_on(
-        self, connection: "Connection", errand: Errand, orders: Sequence[Order]
+        self, connection: "Connection", errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         roles = roles_by_name(connection, [order.target for order in orders])
         return [_proof(order, roles.get(order.target)) for order in orders]
 
     def _undo_on(
-        self, connection: "Connection", errand: Errand, orders: Sequence[Order]
+        self, connection: "Connection", errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         priors = [_prior(order) for order in orders]
         roles = roles_by_oid(connection, [prior[0] for prior in priors if prior])
@@ -182,11 +182,11 @@ class PostgresqlDirectory(ConnectedDirectory["Connection"]):
         ]
 
     def _rotate_on(
-        self, connection: "Connection", errand: Errand, orders: Sequence[Order]
+        self, connection: "Connection", errand: BoundedCall, orders: Sequence[Order]
     ) -> list[Result]:
         roles = roles_by_name(connection, [order.target for order in orders])
 
-        def give(order: Order, new: NewSecret) -> Result:
+        def give(order: Order, new: NewPassword) -> Result:
             if set_password(connection, order.target, new.secret):
                 return rotated(order, new)
             return failed(order, "the server did not take the new password; look at its log")

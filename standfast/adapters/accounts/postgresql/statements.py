@@ -20,7 +20,7 @@ from standfast.adapters.accounts.base.pooled_connector import (
     PAUSE_SECONDS,
     is_text,
 )
-from standfast.adapters.clients.connection_pool import Errand
+from standfast.adapters.clients.connection_pool import BoundedCall
 
 if TYPE_CHECKING:
     import psycopg
@@ -127,7 +127,7 @@ def set_password(connection: "Connection", name: str, secret: str) -> bool:
     return True
 
 
-def end_sessions(connection: "Connection", errand: Errand, roles: Sequence[Role]) -> bool:
+def end_sessions(connection: "Connection", errand: BoundedCall, roles: Sequence[Role]) -> bool:
     """End those that are there and wait for it; True when none was there, or no time is left."""
     oids = [role.oid for role in roles]
     pids = [pid for (pid,) in connection.execute(_SESSIONS, (oids,)).fetchall()]

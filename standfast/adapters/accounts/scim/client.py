@@ -27,7 +27,7 @@ from standfast.adapters.accounts.scim.messages import (
 )
 from standfast.adapters.clients.http_status import status_error
 from standfast.errors import Unavailable
-from standfast.http_client import Answer, BoundedHttp, Deadline
+from standfast.http_client import Answer, Deadline, HttpClient
 
 LONGEST_FILTER = 1500  # characters; percent-encoded and in an address, still far from 8 KB
 
@@ -35,7 +35,7 @@ LONGEST_FILTER = 1500  # characters; percent-encoded and in an address, still fa
 class ScimClient:
     """The requests to one directory; `base_url` is what stands before /Users."""
 
-    def __init__(self, http: BoundedHttp, base_url: str, token: str) -> None:
+    def __init__(self, http: HttpClient, base_url: str, token: str) -> None:
         self._http = http
         self._base_url = base_url.rstrip("/")
         self._headers = {

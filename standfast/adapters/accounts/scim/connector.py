@@ -33,7 +33,7 @@ from standfast.adapters.accounts.base.oauth_token_revocation import (
     probe_tokens,
     revoke_tokens,
 )
-from standfast.adapters.accounts.base.parallel_calls import observe_each, side_by_side
+from standfast.adapters.accounts.base.parallel_calls import observe_accounts, run_parallel
 from standfast.adapters.accounts.base.results import (
     ABSENT,
     NO_EFFECT,
@@ -51,7 +51,7 @@ from standfast.adapters.accounts.scim.client import ScimClient
 from standfast.adapters.accounts.scim.messages import ScimAccount
 from standfast.adapters.clients.http_status import is_declined, status_error
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import Answer, BoundedHttp, Deadline, NoAnswer, NotSent, fits_a_header
+from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer, NotSent, fits_a_header
 from standfast.records import EffectState, Limits, Now, Order, Proof, Result
 
 _OWN_SESSIONS = (
@@ -78,7 +78,7 @@ class ScimOptions:
     probe: TokenProbe | None = None  # None: proof stops at reading back
 
 
-class ScimDirectory(Connector):
+class ScimConnector(Connector):
     """One SCIM directory; `base_url` is what stands before /Users, `token` may change accounts."""
 
     identity = ("id",)
@@ -108,7 +108,7 @@ class ScimDirectory(Connector):
             self.verbs = self.verbs - {"revoke"}
         self._revocation = options.revocation
         self._probe = options.probe
-        self._http = BoundedHttp(
+        self._http = HttpClient(
             verify_tls=options.verify_tls,
             ca_file=options.ca_file,
             workers=options.limits.workers,
@@ -129,7 +129,7 @@ class ScimDirectory(Connector):
         def look(name: str) -> AccountState:
             return _state(name, known.get(name) or self._client.find(name, self._deadline()))
 
-        return observe_each(self.name, look, names, workers=self.limits.workers)
+        return observe_accounts(self.name, look, names, workers=self.limits.workers)
 
     def _lock(self, orders: Sequence[Order]) -> list[Result]:
         return self._change_each(orders, _target, self._client.find_many, self._lock_wants)
@@ -325,7 +325,7 @@ class ScimDirectory(Connector):
         return Deadline(self.limits.timeout_seconds)
 
     def _side_by_side(self, do: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
-        return side_by_side(do, items, workers=self.limits.workers)
+        return run_parallel(do, items, workers=self.limits.workers)
 
 
 def _state(name: str, account: ScimAccount | None) -> AccountState:

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import cast
 
 from standfast.errors import Unavailable
-from standfast.http_client import BoundedHttp, Deadline, NoAnswer, NotSent
+from standfast.http_client import Deadline, HttpClient, NoAnswer, NotSent
 
 _PAGE = 200
 _MOST_PEOPLE = 200_000
 _LIST_SECONDS = 300.0
 
 
-def list_users(name: str, url: str, token: str, http: BoundedHttp) -> list[Mapping[str, object]]:
+def list_users(name: str, url: str, token: str, http: HttpClient) -> list[Mapping[str, object]]:
     """Give the users as the directory writes them, each once, by its id.
 
     `name` is what the directory is called here, `url` what stands before `/Users`. Unavailable when

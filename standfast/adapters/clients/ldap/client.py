@@ -219,7 +219,7 @@ def sign_in(server: LdapServer, seconds: float) -> LdapConnection:
     return LdapConnection(raw)
 
 
-def says_it_is_locked(server: LdapServer, dn: str, password: str, seconds: float) -> bool:
+def is_reported_locked(server: LdapServer, dn: str, password: str, seconds: float) -> bool:
     """Try to sign in as somebody, and tell whether the server says: turned away, since locked.
 
     The password policy control (draft-behera-ldap-password-policy-10, 6.2) asks it to say so; a

@@ -30,7 +30,7 @@ from typing import Any, Literal, TypeAlias
 from standfast.adapters.senders import Message, Sender
 from standfast.adapters.senders.mail_identity import letterhead, misfit
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
-from standfast.http_client import Answer, BoundedHttp, Deadline, NoAnswer, NotSent, fits_a_header
+from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer, NotSent, fits_a_header
 from standfast.notices.mail_addresses import parse_address
 from standfast.notices.prepared_notice import Piece, PreparedParts
 from standfast.records import EffectState, JsonObject, Limits, Now, Result
@@ -89,7 +89,7 @@ class SendGridSender(Sender):
         self._clock = clock
         self._new_mark = new_mark
         self._monotonic = monotonic
-        self._http = BoundedHttp(
+        self._http = HttpClient(
             ca_file=options.ca_file, workers=options.limits.workers, clock=clock
         )
 

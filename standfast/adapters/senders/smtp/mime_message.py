@@ -25,7 +25,7 @@ from email.utils import format_datetime, quote
 from functools import lru_cache
 
 from standfast.adapters.senders import Message
-from standfast.adapters.senders.mail_identity import Letterhead
+from standfast.adapters.senders.mail_identity import MailIdentity
 from standfast.notices.mail_addresses import Address
 from standfast.records import utc
 
@@ -36,7 +36,7 @@ def written(
     message: Message,
     to: Address,
     *,
-    letterhead: Letterhead,
+    letterhead: MailIdentity,
     now: datetime,
 ) -> bytes:
     """Write one mail, with CRLF at every line's end and no dot doubled."""

@@ -9,7 +9,7 @@ import pytest
 
 from standfast.adapters.accounts.aws_iam import AwsIam
 from standfast.adapters.accounts.base.aws_client import AwsClient, AwsOptions
-from standfast.adapters.accounts.base.per_account_connector import Declined, Doubt
+from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
 from standfast.http_client import Deadline
 from standfast.records import EffectState, Order
@@ -119,13 +119,13 @@ def test_a_change_that_is_turned_down_is_declined_without_aws_own_words(
     service: Scripted, client: AwsClient, code: str
 ) -> None:
     service.script("POST", failing(409, code))
-    with pytest.raises(Declined, match="does not accept") as caught:
+    with pytest.raises(ProviderRefused, match="does not accept") as caught:
         change(client)
     assert "alice" not in str(caught.value)
 
 
 def test_a_value_that_aws_never_takes_is_not_sent(service: Scripted, client: AwsClient) -> None:
-    with pytest.raises(Declined, match="no such value"):
+    with pytest.raises(ProviderRefused, match="no such value"):
         client.change("delete_login_profile", Deadline(10.0), UserName="")
     assert service.count("POST") == 0
 
@@ -135,7 +135,7 @@ def test_a_broken_answer_leaves_a_change_in_doubt_and_a_read_to_be_tried_again(
     service: Scripted, client: AwsClient, behaviour: Behaviour
 ) -> None:
     service.script("POST", behaviour, behaviour)
-    with pytest.raises(Doubt):
+    with pytest.raises(OutcomeUnknown):
         change(client)
     with pytest.raises(Unavailable) as caught:
         read(client)
@@ -149,7 +149,7 @@ def test_a_service_that_stalls_is_left_at_the_time_out(
     service: Scripted, client: AwsClient, behaviour: Behaviour
 ) -> None:
     service.script("POST", behaviour, behaviour)
-    with pytest.raises(Doubt, match="time-out"):
+    with pytest.raises(OutcomeUnknown, match="time-out"):
         change(client, 0.3)
     with pytest.raises(Unavailable, match="time-out"):
         read(client, 0.3)

@@ -15,44 +15,44 @@ from tests.adapters.accounts.test_google_workspace import GoogleHouse, GooglePro
 from tests.adapters.accounts.test_okta import OktaHouse, OktaProvider
 
 ALICE = "alice@example.com"
-Place = tuple[House, Provider, str]  # with the method of its first change
+Installation = tuple[House, Provider, str]  # with the method of its first change
 
 
 @contextmanager
-def _okta() -> Iterator[Place]:
+def _okta() -> Iterator[Installation]:
     provider = OktaProvider()
     with serving(provider):
         yield OktaHouse(provider), provider, "POST"
 
 
 @contextmanager
-def _entra() -> Iterator[Place]:
+def _entra() -> Iterator[Installation]:
     provider = EntraProvider()
     with serving(provider):
         yield EntraHouse(provider), provider, "PATCH"
 
 
 @contextmanager
-def _google() -> Iterator[Place]:
+def _google() -> Iterator[Installation]:
     provider = GoogleProvider()
     with serving(provider):
         yield GoogleHouse(provider), provider, "PUT"
 
 
 @pytest.fixture(params=[_okta, _entra, _google], ids=["okta", "entra", "google_workspace"])
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    with request.param() as place:
-        place[0].add(ALICE)
-        yield place
-        place[0].connector.close()
+def installation(request: pytest.FixtureRequest) -> Iterator[Installation]:
+    with request.param() as installation:
+        installation[0].add(ALICE)
+        yield installation
+        installation[0].connector.close()
 
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("is_change", [True, False])
 def test_a_busy_provider_is_tried_again_when_it_asks(
-    place: Place, status: int, is_change: bool
+    installation: Installation, status: int, is_change: bool
 ) -> None:
-    house, provider, change = place
+    house, provider, change = installation
     method = change if is_change else "GET"
     provider.faults.append(Fault(method=method, status=status, headers=(("Retry-After", "7"),)))
     result = house.lock(ALICE)
@@ -64,17 +64,17 @@ def test_a_busy_provider_is_tried_again_when_it_asks(
 @pytest.mark.parametrize("takes_place", [True, False])
 @pytest.mark.parametrize("status", [0, 500, 502])
 def test_a_change_that_breaks_is_done_when_it_shows_and_unknown_when_not(
-    place: Place, status: int, takes_place: bool
+    installation: Installation, status: int, takes_place: bool
 ) -> None:
-    house, provider, change = place
+    house, provider, change = installation
     provider.faults.append(Fault(method=change, status=status, takes_place=takes_place))
     result = house.lock(ALICE)
     assert result.state is (EffectState.DONE if takes_place else EffectState.UNKNOWN)
     assert house.is_enabled(ALICE) is not takes_place
 
 
-def test_a_success_without_effect_is_a_failure(place: Place) -> None:
-    house, provider, change = place
+def test_a_success_without_effect_is_a_failure(installation: Installation) -> None:
+    house, provider, change = installation
     provider.faults.append(Fault(method=change, status=200, body=b"{}"))
     result = house.lock(ALICE)
     assert result.state is EffectState.FAILED
@@ -84,9 +84,9 @@ def test_a_success_without_effect_is_a_failure(place: Place) -> None:
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_a_change_that_is_turned_down_is_refused_without_the_providers_words(
-    place: Place, status: int
+    installation: Installation, status: int
 ) -> None:
-    house, provider, change = place
+    house, provider, change = installation
     provider.faults.append(Fault(method=change, status=status, body=b"no, alice"))
     result = house.lock(ALICE)
     assert result.state is EffectState.REFUSED
@@ -95,8 +95,10 @@ def test_a_change_that_is_turned_down_is_refused_without_the_providers_words(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_credential_is_said_and_not_tried_again(place: Place, status: int) -> None:
-    house, provider, change = place
+def test_a_refused_credential_is_said_and_not_tried_again(
+    installation: Installation, status: int
+) -> None:
+    house, provider, change = installation
     provider.faults += [Fault(method=change, status=status, body=b"alice")] * 2
     result = house.lock(ALICE)
     assert result.state is EffectState.FAILED
@@ -117,9 +119,9 @@ def test_a_refused_credential_is_said_and_not_tried_again(place: Place, status: 
     ],
 )
 def test_a_look_that_fails_is_no_absent_account_and_changes_nothing(
-    place: Place, fault: Fault
+    installation: Installation, fault: Fault
 ) -> None:
-    house, provider, change = place
+    house, provider, change = installation
     provider.faults.append(fault)
     result = house.lock(ALICE)
     if result.state is EffectState.REFUSED:  # an answer for another account: there is no such one
@@ -133,8 +135,8 @@ def test_a_look_that_fails_is_no_absent_account_and_changes_nothing(
         house.observe(ALICE)
 
 
-def test_a_change_that_cannot_be_read_back_is_unknown(place: Place) -> None:
-    house, provider, _ = place
+def test_a_change_that_cannot_be_read_back_is_unknown(installation: Installation) -> None:
+    house, provider, _ = installation
     act = provider.act
     looks = 0
 
@@ -150,8 +152,8 @@ def test_a_change_that_cannot_be_read_back_is_unknown(place: Place) -> None:
     assert not house.is_enabled(ALICE)
 
 
-def test_a_proof_that_breaks_is_a_failure_and_no_doubt(place: Place) -> None:
-    house, provider, _ = place
+def test_a_proof_that_breaks_is_a_failure_and_no_doubt(installation: Installation) -> None:
+    house, provider, _ = installation
     house.lock(ALICE)
     provider.faults.append(Fault(method="GET"))
     result = house.prove(ALICE)
@@ -159,8 +161,10 @@ def test_a_proof_that_breaks_is_a_failure_and_no_doubt(place: Place) -> None:
     assert house.prove(ALICE).state is EffectState.DONE
 
 
-def test_sessions_that_could_not_be_ended_leave_the_lock_to_be_finished(place: Place) -> None:
-    house, provider, change = place
+def test_sessions_that_could_not_be_ended_leave_the_lock_to_be_finished(
+    installation: Installation,
+) -> None:
+    house, provider, change = installation
     house.set_enabled(ALICE, False)
     method = "DELETE" if isinstance(house, OktaHouse) else "POST"
     provider.faults.append(Fault(method=method, status=429))
@@ -171,8 +175,8 @@ def test_sessions_that_could_not_be_ended_leave_the_lock_to_be_finished(place: P
     assert provider.count(change) <= 1
 
 
-def test_a_connector_works_on_after_it_was_closed(place: Place) -> None:
-    house, _, _ = place
+def test_a_connector_works_on_after_it_was_closed(installation: Installation) -> None:
+    house, _, _ = installation
     house.connector.close()
     assert house.lock(ALICE).state is EffectState.DONE
     house.connector.close()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from standfast.adapters.accounts.base.ldap_connector import LdapDirectory
+from standfast.adapters.accounts.base.ldap_connector import LdapConnector
 from standfast.adapters.accounts.base.ldap_entry_lookup import by_ids, by_names
-from standfast.adapters.accounts.openldap import OpenldapDirectory, OpenldapOptions
+from standfast.adapters.accounts.openldap import OpenldapConnector, OpenldapOptions
 from standfast.adapters.clients.ldap.client import LdapConnection, LdapEntry, LdapServer
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Limits, Order
@@ -103,14 +103,14 @@ def server(openldap_account: LdapServer) -> LdapServer:
 
 
 @pytest.fixture
-def one_connection(server: LdapServer) -> Iterator[OpenldapDirectory]:
+def one_connection(server: LdapServer) -> Iterator[OpenldapConnector]:
     """A directory whose call goes over one connection, so that its order is known."""
-    directory = OpenldapDirectory("staff", OpenldapOptions(server=server, limits=Limits(workers=1)))
+    directory = OpenldapConnector("staff", OpenldapOptions(server=server, limits=Limits(workers=1)))
     yield directory
     directory.close()
 
 
-def orders_for(slapd: Slapd, directory: OpenldapDirectory, count: int) -> list[Order]:
+def orders_for(slapd: Slapd, directory: OpenldapConnector, count: int) -> list[Order]:
     """Add people, and give the orders that lock them, as a lane would."""
     names = [f"many-{uuid.uuid4().hex[:8]}" for _ in range(count)]
     for name in names:
@@ -127,7 +127,7 @@ def locked_of(slapd: Slapd, orders: Sequence[Order]) -> list[bool]:
 
 @pytest.mark.xdist_group("slapd")
 def test_a_batch_is_locked_proven_and_given_back(
-    slapd_server: Slapd, one_connection: OpenldapDirectory
+    slapd_server: Slapd, one_connection: OpenldapConnector
 ) -> None:
     orders = orders_for(slapd_server, one_connection, 9)
     everywhere = [EffectState.DONE] * 9
@@ -142,7 +142,7 @@ def test_a_batch_is_locked_proven_and_given_back(
 
 @pytest.mark.xdist_group("slapd")
 def test_a_call_that_breaks_leaves_in_doubt_what_it_had_begun_and_nothing_else(
-    slapd_server: Slapd, one_connection: OpenldapDirectory, monkeypatch: pytest.MonkeyPatch
+    slapd_server: Slapd, one_connection: OpenldapConnector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orders = orders_for(slapd_server, one_connection, 6)
     written = 0
@@ -173,7 +173,7 @@ def test_a_rotation_that_breaks_leaves_the_others_with_the_password_that_is_seal
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options = OpenldapOptions(server=server, limits=Limits(workers=1))
-    directory = OpenldapDirectory("staff", options, recipient.new_secrets())
+    directory = OpenldapConnector("staff", options, recipient.new_secrets())
     orders = orders_for(slapd_server, directory, 3)
     real = LdapConnection.replace
 
@@ -197,25 +197,25 @@ def test_a_rotation_that_breaks_leaves_the_others_with_the_password_that_is_seal
 
 @pytest.mark.xdist_group("slapd")
 def test_what_there_is_no_time_for_is_left_for_the_next_try(
-    slapd_server: Slapd, one_connection: OpenldapDirectory, monkeypatch: pytest.MonkeyPatch
+    slapd_server: Slapd, one_connection: OpenldapConnector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orders = orders_for(slapd_server, one_connection, 3)
     done, failed = EffectState.DONE, EffectState.FAILED
     with monkeypatch.context() as patched:
-        patched.setattr(LdapDirectory, "_is_late", lambda self, errand: True)
+        patched.setattr(LdapConnector, "_is_late", lambda self, errand: True)
         results = one_connection.lock(orders)
         assert [one.state for one in results] == [done, failed, failed]
         assert results[1].retry_after_seconds is not None
         assert [one.is_untried for one in results] == [False, True, True]
         assert locked_of(slapd_server, orders) == [True, False, False]
     one_connection.lock(orders)
-    monkeypatch.setattr(LdapDirectory, "_is_late", lambda self, errand: True)
+    monkeypatch.setattr(LdapConnector, "_is_late", lambda self, errand: True)
     assert [one.state for one in one_connection.prove(orders)] == [done, failed, failed]
 
 
 @pytest.mark.xdist_group("slapd")
 def test_one_account_that_is_refused_keeps_nobody_from_the_others(
-    slapd_server: Slapd, one_connection: OpenldapDirectory
+    slapd_server: Slapd, one_connection: OpenldapConnector
 ) -> None:
     orders = orders_for(slapd_server, one_connection, 4)
     orders[1] = replace(orders[1], target="nobody-of-this-name")
@@ -232,7 +232,7 @@ def test_one_account_that_is_refused_keeps_nobody_from_the_others(
 @pytest.mark.parametrize("workers", [1, 16, 64])
 def test_a_call_goes_over_as_many_connections_as_were_configured(workers: int) -> None:
     limits = Limits(workers=workers)
-    directory = OpenldapDirectory("staff", OpenldapOptions(server=SERVER, limits=limits))
+    directory = OpenldapConnector("staff", OpenldapOptions(server=SERVER, limits=limits))
     assert directory.limits.workers == 1, "one call at a time"
     size, at_once = directory._parts_of(directory.limits.batch)
     assert at_once == workers

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from standfast.adapters.accounts.base.new_passwords import NewSecrets
+from standfast.adapters.accounts.base.new_passwords import NewPasswords
 from standfast.records import Order
 
 NOW = datetime(2026, 11, 25, 2, 13, tzinfo=UTC)
 ORDER = Order(token="token-1", verb="accounts.rotate", target="ada")
 
 
-def secrets_in(folder: Path) -> NewSecrets:
-    return NewSecrets(folder, lambda plain: plain[::-1], lambda: NOW)
+def secrets_in(folder: Path) -> NewPasswords:
+    return NewPasswords(folder, lambda plain: plain[::-1], lambda: NOW)
 
 
 def test_every_folder_that_is_made_is_private_and_one_that_was_there_keeps_its_mode(

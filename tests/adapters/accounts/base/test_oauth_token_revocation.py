@@ -15,7 +15,7 @@ from standfast.adapters.accounts.base.oauth_token_revocation import (
     revoke_tokens,
 )
 from standfast.errors import Unavailable
-from standfast.http_client import BoundedHttp, Deadline
+from standfast.http_client import Deadline, HttpClient
 from standfast.records import EffectState, Json, Order, Result
 from tests.adapters.accounts.scripted import (
     Behaviour,
@@ -33,8 +33,8 @@ def server() -> Iterator[Scripted]:
 
 
 @pytest.fixture
-def http() -> Iterator[BoundedHttp]:
-    http = BoundedHttp()
+def http() -> Iterator[HttpClient]:
+    http = HttpClient()
     yield http
     http.close()
 
@@ -43,14 +43,14 @@ def order(*tokens: Json) -> Order:
     return Order(token="t", verb="accounts.revoke", target="alice", details={"tokens": tokens})
 
 
-def revoke(http: BoundedHttp, server: Scripted, *tokens: str, seconds: float = 10.0) -> Result:
+def revoke(http: HttpClient, server: Scripted, *tokens: str, seconds: float = 10.0) -> Result:
     revocation = TokenRevocation(
         url=f"{server.url}/revoke", client_id="agent:desktop", client_secret="p%ss word"
     )
     return revoke_tokens(http, revocation, order(*tokens), Deadline(seconds))
 
 
-def probe(http: BoundedHttp, server: Scripted, *tokens: Json) -> Door:
+def probe(http: HttpClient, server: Scripted, *tokens: Json) -> Door:
     at = TokenProbe(url=f"{server.url}/userinfo", control_token="control")
     return probe_tokens(http, at, order(*tokens), Deadline(10))
 
@@ -66,7 +66,7 @@ def letting_in(*good: str, otherwise: int = 401) -> Behaviour:
 
 
 def test_every_token_is_revoked_as_the_client_they_were_issued_to(
-    http: BoundedHttp, server: Scripted
+    http: HttpClient, server: Scripted
 ) -> None:
     server.script("POST", replying(200), replying(200))
     assert revoke(http, server, "first", "a&b=c").state is EffectState.DONE
@@ -88,7 +88,7 @@ def test_every_token_is_revoked_as_the_client_they_were_issued_to(
     ],
 )
 def test_the_gravest_outcome_is_told_and_every_token_was_tried(
-    http: BoundedHttp,
+    http: HttpClient,
     server: Scripted,
     behaviour: Behaviour,
     state: EffectState,
@@ -101,37 +101,37 @@ def test_the_gravest_outcome_is_told_and_every_token_was_tried(
 
 
 def test_a_revocation_that_is_not_answered_in_time_is_unknown(
-    http: BoundedHttp, server: Scripted
+    http: HttpClient, server: Scripted
 ) -> None:
     server.script("POST", lambda exchange: exchange.hang())
     assert revoke(http, server, "first", seconds=1.0).state is EffectState.UNKNOWN
 
 
-def test_no_token_shows_in_a_reason(http: BoundedHttp, server: Scripted) -> None:
+def test_no_token_shows_in_a_reason(http: HttpClient, server: Scripted) -> None:
     server.script("POST", replying(400, b"token hunter2 is not yours"))
     assert "hunter2" not in revoke(http, server, "hunter2").reason
 
 
 def test_the_door_is_closed_when_every_token_is_turned_away(
-    http: BoundedHttp, server: Scripted
+    http: HttpClient, server: Scripted
 ) -> None:
     server.script("GET", *[letting_in("control")] * 3)
     assert probe(http, server, "first", "second") is Door.CLOSED
 
 
-def test_the_door_is_open_when_one_token_is_let_in(http: BoundedHttp, server: Scripted) -> None:
+def test_the_door_is_open_when_one_token_is_let_in(http: HttpClient, server: Scripted) -> None:
     server.script("GET", *[letting_in("control", "second")] * 3)
     assert probe(http, server, "first", "second") is Door.OPEN
 
 
 @pytest.mark.parametrize("status", [403, 404, 302, 500])
-def test_only_a_401_turns_a_token_away(http: BoundedHttp, server: Scripted, status: int) -> None:
+def test_only_a_401_turns_a_token_away(http: HttpClient, server: Scripted, status: int) -> None:
     server.script("GET", *[letting_in("control", otherwise=status)] * 2)
     assert probe(http, server, "first") is Door.UNCLEAR
 
 
 def test_a_door_that_is_closed_to_everybody_shows_nothing(
-    http: BoundedHttp, server: Scripted
+    http: HttpClient, server: Scripted
 ) -> None:
     server.script("GET", *[letting_in()] * 2)
     assert probe(http, server, "first") is Door.UNCLEAR
@@ -139,13 +139,13 @@ def test_a_door_that_is_closed_to_everybody_shows_nothing(
 
 @pytest.mark.parametrize("tokens", [(), ("two words",), ("line\nbreak",), ("",), (7, None)])
 def test_tokens_that_no_header_carries_show_nothing(
-    http: BoundedHttp, server: Scripted, tokens: tuple[Json, ...]
+    http: HttpClient, server: Scripted, tokens: tuple[Json, ...]
 ) -> None:
     assert probe(http, server, *tokens) is Door.UNCLEAR
     assert server.count("GET") == 0
 
 
-def test_a_probe_that_does_not_answer_is_no_proof(http: BoundedHttp, server: Scripted) -> None:
+def test_a_probe_that_does_not_answer_is_no_proof(http: HttpClient, server: Scripted) -> None:
     server.script("GET", letting_in("control"), lambda exchange: exchange.drop())
     with pytest.raises(Unavailable):
         probe(http, server, "first")

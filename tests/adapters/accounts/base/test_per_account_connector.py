@@ -7,9 +7,9 @@ import pytest
 
 from standfast.adapters.accounts.base.per_account_connector import (
     Account,
-    Declined,
-    Doubt,
-    OneByOne,
+    OutcomeUnknown,
+    PerAccountConnector,
+    ProviderRefused,
 )
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import Deadline
@@ -36,7 +36,7 @@ class _Alice:
     acts: list[str] = field(default_factory=list)
 
 
-class _Directory(OneByOne):
+class _Directory(PerAccountConnector):
     proof = Proof.SESSIONS_GONE
 
     def __init__(self, *, act: Callable[[_Alice, bool], None] | None = None) -> None:
@@ -195,21 +195,21 @@ def _vanished(alice: _Alice, is_enabled: bool) -> None:
 
 
 def _doubtful(alice: _Alice, is_enabled: bool) -> None:
-    raise Doubt("no answer came")
+    raise OutcomeUnknown("no answer came")
 
 
 def _doubtful_and_done(alice: _Alice, is_enabled: bool) -> None:
     alice.is_enabled = is_enabled
-    raise Doubt("no answer came")
+    raise OutcomeUnknown("no answer came")
 
 
 def _declined(alice: _Alice, is_enabled: bool) -> None:
-    raise Declined("it may not")
+    raise ProviderRefused("it may not")
 
 
 def _declined_for_it_was_done(alice: _Alice, is_enabled: bool) -> None:
     alice.is_enabled = is_enabled
-    raise Declined("it is so already")
+    raise ProviderRefused("it is so already")
 
 
 def _away(alice: _Alice, is_enabled: bool) -> None:

@@ -10,8 +10,8 @@ import pymysql
 import pytest
 from pymysql.constants import CLIENT
 
-from standfast.adapters.accounts.base.new_passwords import NewSecrets
-from standfast.adapters.accounts.mariadb.connector import MariadbDirectory, MariadbOptions
+from standfast.adapters.accounts.base.new_passwords import NewPasswords
+from standfast.adapters.accounts.mariadb.connector import MariadbConnector, MariadbOptions
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Limits
 from tests.adapters.accounts.contract import ConnectorContract, order
@@ -53,7 +53,7 @@ class MariadbHouse(RelayedRotationHouse, LimitedHouse):
     def __init__(self, server: Mariadb, options: MariadbOptions, recipient: Recipient) -> None:
         self.server, self.recipient, self.options = server, recipient, options
         self.relayed = server.socket
-        self.connector = MariadbDirectory("database", options, recipient.new_secrets())
+        self.connector = MariadbConnector("database", options, recipient.new_secrets())
         self._sessions: list[Any] = []
         self._made: list[str] = []
 
@@ -119,13 +119,13 @@ class MariadbHouse(RelayedRotationHouse, LimitedHouse):
         relay.rewrite_request = lambda asked: asked.replace(b", 1)", b", 0)")
 
     def through(
-        self, port: int, seconds: float, new_secrets: NewSecrets | None = None
-    ) -> MariadbDirectory:
+        self, port: int, seconds: float, new_secrets: NewPasswords | None = None
+    ) -> MariadbConnector:
         options = replace(
             self.options, host="127.0.0.1", port=port, tls="disable",
             limits=Limits(batch=1, workers=1, timeout_seconds=seconds),
         )  # fmt: skip
-        return MariadbDirectory("database", options, new_secrets)
+        return MariadbConnector("database", options, new_secrets)
 
     def close(self) -> None:
         self.connector.close()
@@ -161,8 +161,8 @@ class TestMariadbDirectory(
 
 @pytest.fixture
 def secured(mariadb_server: Mariadb, options: MariadbOptions) -> Secured:
-    def connect(**how: Any) -> MariadbDirectory:
-        return MariadbDirectory("database", replace(options, **how))
+    def connect(**how: Any) -> MariadbConnector:
+        return MariadbConnector("database", replace(options, **how))
 
     return Secured(
         connect=connect,
@@ -261,8 +261,8 @@ def test_the_connectors_user_can_do_nothing_else(
 def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
     options: MariadbOptions,
 ) -> None:
-    gone = MariadbDirectory("database", replace(options, host="127.0.0.1", port=1))
-    wrong = MariadbDirectory("database", replace(options, password="wrong"))
+    gone = MariadbConnector("database", replace(options, host="127.0.0.1", port=1))
+    wrong = MariadbConnector("database", replace(options, password="wrong"))
     for connector in (gone, wrong):
         with pytest.raises(Unavailable, match="server") as caught:
             connector.observe(["alice"])

@@ -10,10 +10,10 @@ from typing import Any, cast
 import psycopg
 import pytest
 
-from standfast.adapters.accounts.base.new_passwords import NewSecrets
-from standfast.adapters.accounts.postgresql.connector import PostgresqlDirectory, PostgresqlOptions
+from standfast.adapters.accounts.base.new_passwords import NewPasswords
+from standfast.adapters.accounts.postgresql.connector import PostgresqlConnector, PostgresqlOptions
 from standfast.adapters.accounts.postgresql.statements import end_sessions
-from standfast.adapters.clients.connection_pool import Errand
+from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Limits
 from tests.adapters.accounts.contract import ConnectorContract
@@ -63,7 +63,7 @@ class PostgresqlHouse(RelayedRotationHouse, LimitedHouse):
             password=self.password,
             limits=Limits(batch=100, workers=4),
         )
-        self.connector = PostgresqlDirectory("database", self.options, recipient.new_secrets())
+        self.connector = PostgresqlConnector("database", self.options, recipient.new_secrets())
         self._made: list[str] = []
         self._sessions: list[Session] = []
 
@@ -128,13 +128,13 @@ class PostgresqlHouse(RelayedRotationHouse, LimitedHouse):
         relay.rewrite_request = lambda asked: asked.replace(b"NOLOGIN", b"LOGIN  ")
 
     def through(
-        self, port: int, seconds: float, new_secrets: NewSecrets | None = None
-    ) -> PostgresqlDirectory:
+        self, port: int, seconds: float, new_secrets: NewPasswords | None = None
+    ) -> PostgresqlConnector:
         options = replace(
             self.options, host="127.0.0.1", port=port, tls="disable",
             limits=Limits(batch=1, workers=1, timeout_seconds=seconds),
         )  # fmt: skip
-        return PostgresqlDirectory("database", options, new_secrets)
+        return PostgresqlConnector("database", options, new_secrets)
 
     def close(self) -> None:
         self.connector.close()
@@ -256,13 +256,13 @@ class TestPostgresqlDirectory(
         for name in names:
             house.add(name)
         # The right is lost between the look and the change.
-        begin = Errand.begin
+        begin = BoundedCall.begin
 
-        def lose(errand: Errand) -> None:
+        def lose(errand: BoundedCall) -> None:
             house.server.execute(f'REVOKE "{names[1]}" FROM {house.role}')
             begin(errand)
 
-        monkeypatch.setattr(Errand, "begin", lose)
+        monkeypatch.setattr(BoundedCall, "begin", lose)
         results = house.connector.lock([house.order("lock", name) for name in names])
         assert [result.state.value for result in results] == ["done", "failed", "done"]
         assert [house.is_enabled(name) for name in names] == [False, True, False]
@@ -333,7 +333,7 @@ class TestPostgresqlDirectory(
         self, house: PostgresqlHouse, alice: str
     ) -> None:
         limits = Limits(batch=1, workers=1, timeout_seconds=1)
-        connector = PostgresqlDirectory("database", replace(house.options, limits=limits))
+        connector = PostgresqlConnector("database", replace(house.options, limits=limits))
         with psycopg.connect(
             host=house.options.host, dbname="postgres", user="postgres"
         ) as somebody:
@@ -403,9 +403,9 @@ def secured(postgres_server: Postgres) -> Iterator[Secured]:
             assert cluster.port is not None
             cluster.execute("CREATE ROLE standfast_over_tls LOGIN CREATEROLE")
 
-            def connect(**how: Any) -> PostgresqlDirectory:
+            def connect(**how: Any) -> PostgresqlConnector:
                 user = "standfast_over_tls"
-                return PostgresqlDirectory("database", PostgresqlOptions(user=user, **how))
+                return PostgresqlConnector("database", PostgresqlOptions(user=user, **how))
 
             yield Secured(
                 connect=connect,
@@ -426,7 +426,7 @@ def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
     house: PostgresqlHouse,
 ) -> None:
     gone = house.through(1, 5.0)
-    wrong = PostgresqlDirectory("database", replace(house.options, password="wrong"))
+    wrong = PostgresqlConnector("database", replace(house.options, password="wrong"))
     for connector in (gone, wrong):
         with pytest.raises(Unavailable, match="check its host") as caught:
             connector.observe(["alice"])
@@ -435,7 +435,7 @@ def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
 
 
 def test_names_are_told_apart_by_case() -> None:
-    connector = PostgresqlDirectory("database", PostgresqlOptions(host="db.example.com"))
+    connector = PostgresqlConnector("database", PostgresqlOptions(host="db.example.com"))
     assert connector.canonical("Alice") != connector.canonical("alice")
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from standfast.adapters.accounts.scim.connector import ScimDirectory, ScimOptions
+from standfast.adapters.accounts.scim.connector import ScimConnector, ScimOptions
 from standfast.records import EffectState, Limits, Order, Proof, Result
 from tests.adapters.accounts.contract import ConnectorContract, House
 from tests.adapters.accounts.scim.test_connector import ScimHouse
@@ -24,7 +24,7 @@ class BulkHouse(ScimHouse):
 
     def __init__(self, server: ScimServer) -> None:
         super().__init__(server)
-        self.connector = ScimDirectory(
+        self.connector = ScimConnector(
             "directory", server.url, server.token, ScimOptions(limits=Limits(batch=100))
         )
         self._absent = Order(token=uuid.uuid4().hex, verb="accounts.lock", target="no-bystander")
@@ -81,13 +81,13 @@ def crowd(directory: Scripted) -> Scripted:
 
 
 @pytest.fixture
-def bulk(crowd: Scripted) -> Iterator[ScimDirectory]:
+def bulk(crowd: Scripted) -> Iterator[ScimConnector]:
     connector = connect(crowd.url, batch=100)
     yield connector
     connector.close()
 
 
-def lock_all(connector: ScimDirectory) -> list[Result]:
+def lock_all(connector: ScimConnector) -> list[Result]:
     return connector.lock([order(target=name) for name in NAMES])
 
 
@@ -95,7 +95,7 @@ def active(directory: Scripted) -> list[str]:
     return [account.name for account in directory.accounts if account.active]
 
 
-def test_many_locks_take_four_requests(crowd: Scripted, bulk: ScimDirectory) -> None:
+def test_many_locks_take_four_requests(crowd: Scripted, bulk: ScimConnector) -> None:
     results = lock_all(bulk)
     assert {(result.state, result.proof) for result in results} == {
         (EffectState.DONE, Proof.READ_BACK)
@@ -123,7 +123,7 @@ def test_many_locks_take_four_requests(crowd: Scripted, bulk: ScimDirectory) -> 
     ],
 )
 def test_a_directory_that_offers_no_bulk_is_asked_one_by_one(
-    crowd: Scripted, bulk: ScimDirectory, offers: dict[str, bool] | None
+    crowd: Scripted, bulk: ScimConnector, offers: dict[str, bool] | None
 ) -> None:
     crowd.offers = offers
     assert {result.state for result in lock_all(bulk)} == {EffectState.DONE}
@@ -133,7 +133,7 @@ def test_a_directory_that_offers_no_bulk_is_asked_one_by_one(
 
 @pytest.mark.parametrize("status", [403, 500])
 def test_an_offer_that_cannot_be_read_keeps_nobody_from_being_locked(
-    crowd: Scripted, bulk: ScimDirectory, status: int
+    crowd: Scripted, bulk: ScimConnector, status: int
 ) -> None:
     crowd.script("GET", replying(status))
     assert {result.state for result in lock_all(bulk)} == {EffectState.DONE}
@@ -142,7 +142,7 @@ def test_an_offer_that_cannot_be_read_keeps_nobody_from_being_locked(
 
 @pytest.mark.parametrize("status", [400, 404, 405, 413, 501])
 def test_a_bulk_that_is_not_taken_after_all_falls_back_and_is_not_tried_again(
-    crowd: Scripted, bulk: ScimDirectory, status: int
+    crowd: Scripted, bulk: ScimConnector, status: int
 ) -> None:
     crowd.script("POST", replying(status))
     assert {result.state for result in lock_all(bulk)} == {EffectState.DONE}
@@ -153,7 +153,7 @@ def test_a_bulk_that_is_not_taken_after_all_falls_back_and_is_not_tried_again(
 
 
 def test_a_request_carries_no_more_than_the_directory_takes(
-    crowd: Scripted, bulk: ScimDirectory
+    crowd: Scripted, bulk: ScimConnector
 ) -> None:
     crowd.offers = {**OFFER, "maxOperations": 3}
     assert {result.state for result in lock_all(bulk)} == {EffectState.DONE}
@@ -181,7 +181,7 @@ def test_a_request_carries_no_more_than_the_directory_takes(
     ],
 )
 def test_each_operation_has_an_answer_of_its_own(
-    crowd: Scripted, bulk: ScimDirectory, status: str, state: EffectState, may_retry: bool
+    crowd: Scripted, bulk: ScimConnector, status: str, state: EffectState, may_retry: bool
 ) -> None:
     crowd.refusals["/Users/id-agent-3"] = status
     results = lock_all(bulk)
@@ -195,7 +195,7 @@ def test_each_operation_has_an_answer_of_its_own(
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_bulk_is_tried_again_when_the_directory_asks(
-    crowd: Scripted, bulk: ScimDirectory, status: int
+    crowd: Scripted, bulk: ScimConnector, status: int
 ) -> None:
     crowd.script("POST", replying(status, Retry_After="7"))
     results = lock_all(bulk)
@@ -209,7 +209,7 @@ def drop(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("behaviour", [drop, applying_then(drop)])
 def test_a_bulk_whose_connection_drops_leaves_all_unknown_and_is_sent_once(
-    crowd: Scripted, bulk: ScimDirectory, behaviour: Behaviour
+    crowd: Scripted, bulk: ScimConnector, behaviour: Behaviour
 ) -> None:
     crowd.script("POST", behaviour)
     assert {result.state for result in lock_all(bulk)} == {EffectState.UNKNOWN}
@@ -239,13 +239,13 @@ def test_a_bulk_that_is_not_answered_in_time_leaves_all_unknown_until_it_is_look
 )
 @pytest.mark.parametrize("status", [200, 500])
 def test_a_garbled_bulk_answer_is_settled_by_reading_back(
-    crowd: Scripted, bulk: ScimDirectory, status: int, body: bytes
+    crowd: Scripted, bulk: ScimConnector, status: int, body: bytes
 ) -> None:
     crowd.script("POST", applying_then(replying(status, body)))
     assert {result.state for result in lock_all(bulk)} == {EffectState.DONE}
 
 
-def test_a_bulk_that_lies_is_a_failure(crowd: Scripted, bulk: ScimDirectory) -> None:
+def test_a_bulk_that_lies_is_a_failure(crowd: Scripted, bulk: ScimConnector) -> None:
     lie = {
         "Operations": [
             {"method": "PATCH", "bulkId": str(place), "status": {"code": "200"}}
@@ -259,7 +259,7 @@ def test_a_bulk_that_lies_is_a_failure(crowd: Scripted, bulk: ScimDirectory) -> 
 
 
 def test_a_directory_that_ignores_filters_locks_nobody_else(
-    crowd: Scripted, bulk: ScimDirectory
+    crowd: Scripted, bulk: ScimConnector
 ) -> None:
     crowd.ignores_filters = True
     crowd.page_size = 3
@@ -268,7 +268,7 @@ def test_a_directory_that_ignores_filters_locks_nobody_else(
 
 
 def test_a_directory_that_takes_no_long_filter_is_asked_for_each(
-    crowd: Scripted, bulk: ScimDirectory
+    crowd: Scripted, bulk: ScimConnector
 ) -> None:
     crowd.takes_or = False
     assert {result.state for result in lock_all(bulk)} == {EffectState.DONE}

@@ -9,7 +9,7 @@ import pytest
 
 from standfast import http_client
 from standfast.adapters.accounts.base.oauth_token_revocation import TokenProbe, TokenRevocation
-from standfast.adapters.accounts.scim.connector import ScimDirectory, ScimOptions
+from standfast.adapters.accounts.scim.connector import ScimConnector, ScimOptions
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import EffectState, Proof
 from tests.adapters.accounts.scripted import (
@@ -26,7 +26,7 @@ ABSENT_AUTHORITY = Path("no-such-authority.pem")
 
 
 @pytest.fixture
-def hasty(directory: Scripted) -> Iterator[ScimDirectory]:
+def hasty(directory: Scripted) -> Iterator[ScimConnector]:
     """A connector that gives up soon; only for servers that would never answer."""
     connector = connect(directory.url, seconds=0.3)
     yield connector
@@ -55,7 +55,7 @@ def drip_body(exchange: Exchange) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
 def test_a_refused_credential_is_said_and_not_tried_again(
-    directory: Scripted, connector: ScimDirectory, method: str, status: int
+    directory: Scripted, connector: ScimConnector, method: str, status: int
 ) -> None:
     directory.script(method, replying(status, b"secret detail"))
     result = lock(connector)
@@ -78,12 +78,12 @@ def test_a_refused_credential_is_not_an_absent_account(directory: Scripted) -> N
 @pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "tökén"])
 def test_a_token_that_no_header_carries_is_refused_at_once_and_not_shown(token: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        ScimDirectory("directory", "http://127.0.0.1:1", token)
+        ScimConnector("directory", "http://127.0.0.1:1", token)
     assert not token or token not in str(caught.value)
 
 
 def test_a_certificate_file_that_is_absent_is_a_matter_of_configuration() -> None:
-    connector = ScimDirectory(
+    connector = ScimConnector(
         "directory", "https://127.0.0.1:1", TOKEN, ScimOptions(ca_file=ABSENT_AUTHORITY)
     )
     with pytest.raises(ConfigurationError, match="ca_file"):
@@ -108,7 +108,7 @@ def test_a_certificate_file_that_is_absent_is_a_matter_of_configuration() -> Non
 )
 def test_a_busy_directory_is_tried_again_when_it_asks_and_not_before(
     directory: Scripted,
-    connector: ScimDirectory,
+    connector: ScimConnector,
     method: str,
     status: int,
     asks: str,
@@ -128,7 +128,7 @@ def test_a_busy_directory_is_tried_again_when_it_asks_and_not_before(
     ("behaviour", "still_active"), [(drop, True), (applying_then(drop), False)]
 )
 def test_a_change_whose_connection_drops_is_unknown_and_sent_once(
-    directory: Scripted, connector: ScimDirectory, behaviour: Behaviour, still_active: bool
+    directory: Scripted, connector: ScimConnector, behaviour: Behaviour, still_active: bool
 ) -> None:
     directory.script("PATCH", behaviour)
     result = lock(connector)
@@ -147,7 +147,7 @@ def test_a_change_that_is_not_answered_in_time_is_unknown(directory: Scripted) -
 
 
 def test_words_that_are_not_http_leave_a_change_unknown(
-    directory: Scripted, connector: ScimDirectory
+    directory: Scripted, connector: ScimConnector
 ) -> None:
     def babble(exchange: Exchange) -> None:
         exchange._handler.wfile.write(b"220 mail.test ESMTP\r\n\r\n")
@@ -160,7 +160,7 @@ def test_words_that_are_not_http_leave_a_change_unknown(
 @pytest.mark.parametrize("status", [200, 204, 500, 502])
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b'{"id": []}'])
 def test_a_garbled_answer_is_settled_by_reading_back(
-    directory: Scripted, connector: ScimDirectory, status: int, body: bytes
+    directory: Scripted, connector: ScimConnector, status: int, body: bytes
 ) -> None:
     content = b"" if status == 204 else body
     directory.script("PATCH", applying_then(replying(status, content)))
@@ -171,14 +171,14 @@ def test_a_garbled_answer_is_settled_by_reading_back(
 
 @pytest.mark.parametrize("status", [500, 502, 504])
 def test_a_broken_answer_without_visible_effect_is_unknown(
-    directory: Scripted, connector: ScimDirectory, status: int
+    directory: Scripted, connector: ScimConnector, status: int
 ) -> None:
     directory.script("PATCH", replying(status))
     assert lock(connector).state is EffectState.UNKNOWN
 
 
 def test_a_success_without_effect_is_a_failure(
-    directory: Scripted, connector: ScimDirectory
+    directory: Scripted, connector: ScimConnector
 ) -> None:
     lie = json.dumps({"id": "id-alice", "userName": "alice", "active": False}).encode()
     directory.script("PATCH", replying(200, lie))
@@ -192,14 +192,14 @@ def test_a_success_without_effect_is_a_failure(
     "reading", [replying(500), replying(200, b"?"), drop, replying(200, b'{"id":"x"}')]
 )
 def test_a_change_that_cannot_be_read_back_is_unknown(
-    directory: Scripted, connector: ScimDirectory, reading: Behaviour
+    directory: Scripted, connector: ScimConnector, reading: Behaviour
 ) -> None:
     directory.script("GET", lambda exchange: exchange.reply(*exchange.apply()), reading)
     assert lock(connector).state is EffectState.UNKNOWN
 
 
 def test_reading_back_another_account_proves_nothing(
-    directory: Scripted, connector: ScimDirectory
+    directory: Scripted, connector: ScimConnector
 ) -> None:
     other = json.dumps({"id": "id-bob", "userName": "bob", "active": False}).encode()
     directory.script(
@@ -220,7 +220,7 @@ def test_reading_back_another_account_proves_nothing(
 )
 def test_a_change_that_is_turned_down_did_not_happen(
     directory: Scripted,
-    connector: ScimDirectory,
+    connector: ScimConnector,
     status: int,
     state: EffectState,
     may_retry: bool,
@@ -233,7 +233,7 @@ def test_a_change_that_is_turned_down_did_not_happen(
 
 
 def test_no_change_is_sent_for_what_is_so_already(
-    directory: Scripted, connector: ScimDirectory
+    directory: Scripted, connector: ScimConnector
 ) -> None:
     (before,) = connector.observe(["alice"])
     first, second = lock(connector), lock(connector)
@@ -262,7 +262,7 @@ def test_no_change_is_sent_for_what_is_so_already(
     ],
 )
 def test_a_look_up_that_fails_changes_nothing_and_may_be_tried_again(
-    directory: Scripted, connector: ScimDirectory, behaviour: Behaviour
+    directory: Scripted, connector: ScimConnector, behaviour: Behaviour
 ) -> None:
     directory.script("GET", behaviour)
     result = lock(connector)
@@ -273,7 +273,7 @@ def test_a_look_up_that_fails_changes_nothing_and_may_be_tried_again(
 
 @pytest.mark.parametrize("behaviour", [hang, drip_headers, drip_body])
 def test_a_directory_that_stalls_is_left_at_the_time_out(
-    directory: Scripted, hasty: ScimDirectory, behaviour: Behaviour
+    directory: Scripted, hasty: ScimConnector, behaviour: Behaviour
 ) -> None:
     directory.script("GET", behaviour, behaviour)
     result = lock(hasty)
@@ -285,7 +285,7 @@ def test_a_directory_that_stalls_is_left_at_the_time_out(
 
 
 def test_an_answer_that_does_not_end_is_not_read_to_the_end(
-    directory: Scripted, connector: ScimDirectory, monkeypatch: pytest.MonkeyPatch
+    directory: Scripted, connector: ScimConnector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_client, "LARGEST_BODY_BYTES", 1000)
     directory.script("GET", replying(200, b" " * 2000))
@@ -315,7 +315,7 @@ def test_nobody_listening_is_a_failure_to_be_tried_again() -> None:
 
 
 def test_one_account_that_cannot_be_read_spoils_no_other(
-    directory: Scripted, connector: ScimDirectory
+    directory: Scripted, connector: ScimConnector
 ) -> None:
     directory.add("bob")
     directory.script("GET", replying(500))
@@ -326,7 +326,7 @@ def test_one_account_that_cannot_be_read_spoils_no_other(
 
 
 def test_a_connector_works_on_after_it_was_closed(
-    directory: Scripted, connector: ScimDirectory
+    directory: Scripted, connector: ScimConnector
 ) -> None:
     connector.close()
     assert lock(connector).state is EffectState.DONE

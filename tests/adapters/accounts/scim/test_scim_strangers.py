@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from standfast.adapters.accounts.scim.connector import ScimDirectory
+from standfast.adapters.accounts.scim.connector import ScimConnector
 from standfast.records import EffectState
 from tests.adapters.accounts.scripted import Scripted, replying
 from tests.adapters.accounts.scripted_scim import alice, lock, order
@@ -14,7 +14,7 @@ from tests.adapters.accounts.scripted_scim import alice, lock, order
 
 @pytest.mark.parametrize("page_size", [1, 2, 100])
 def test_a_directory_that_ignores_filters_is_searched_page_by_page(
-    directory: Scripted, connector: ScimDirectory, page_size: int
+    directory: Scripted, connector: ScimConnector, page_size: int
 ) -> None:
     directory.ignores_filters = True
     directory.page_size = page_size
@@ -27,7 +27,7 @@ def test_a_directory_that_ignores_filters_is_searched_page_by_page(
 
 
 def test_an_account_of_another_name_is_not_believed(
-    directory: Scripted, connector: ScimDirectory
+    directory: Scripted, connector: ScimConnector
 ) -> None:
     directory.script(
         "GET",
@@ -43,7 +43,7 @@ def test_an_account_of_another_name_is_not_believed(
 
 
 def test_of_two_names_that_differ_in_case_the_exact_one_is_meant(
-    directory: Scripted, connector: ScimDirectory
+    directory: Scripted, connector: ScimConnector
 ) -> None:
     directory.add("Alice")
     assert lock(connector, "Alice").state is EffectState.DONE
@@ -54,14 +54,14 @@ def test_of_two_names_that_differ_in_case_the_exact_one_is_meant(
     assert directory.count("PATCH") == 1
 
 
-def test_an_id_is_one_segment_of_the_path(directory: Scripted, connector: ScimDirectory) -> None:
+def test_an_id_is_one_segment_of_the_path(directory: Scripted, connector: ScimConnector) -> None:
     directory.add("eve", account_id="../Groups/1?x#y")
     assert lock(connector, "eve").state is EffectState.DONE
     assert directory.count("PATCH", "/Users/../Groups/1?x#y") == 1
 
 
 def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_enabled(
-    directory: Scripted, connector: ScimDirectory
+    directory: Scripted, connector: ScimConnector
 ) -> None:
     (before,) = connector.observe(["alice"])
     lock(connector)
@@ -76,7 +76,7 @@ def test_a_name_that_was_given_to_somebody_else_is_neither_locked_nor_enabled(
 
 
 def test_an_undo_of_an_account_that_is_gone_is_refused(
-    directory: Scripted, connector: ScimDirectory
+    directory: Scripted, connector: ScimConnector
 ) -> None:
     (before,) = connector.observe(["alice"])
     directory.accounts.clear()
@@ -89,7 +89,7 @@ def test_an_undo_of_an_account_that_is_gone_is_refused(
 
 @pytest.mark.parametrize("shown", [None, "false", 0])
 def test_a_flag_that_is_not_shown_is_never_taken_for_locked(
-    directory: Scripted, connector: ScimDirectory, shown: object
+    directory: Scripted, connector: ScimConnector, shown: object
 ) -> None:
     directory.accounts[0].shown = shown
     (before,) = connector.observe(["alice"])

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from standfast.adapters.accounts.base.oauth_token_revocation import TokenProbe, TokenRevocation
-from standfast.adapters.accounts.scim.connector import ScimDirectory, ScimOptions
+from standfast.adapters.accounts.scim.connector import ScimConnector, ScimOptions
 from standfast.http_client import Answer
 from standfast.records import EffectState, Order, Proof
 from tests.adapters.accounts.contract import ConnectorContract, House
@@ -34,8 +34,8 @@ class CanailleHouse(House):
         )
         self.connector = self.connect(self.options)
 
-    def connect(self, options: ScimOptions) -> ScimDirectory:
-        return ScimDirectory("provider", self.server.scim_url, self.server.scim_token, options)
+    def connect(self, options: ScimOptions) -> ScimConnector:
+        return ScimConnector("provider", self.server.scim_url, self.server.scim_token, options)
 
     def add(self, name: str, *, is_enabled: bool = True) -> None:
         self.server.add(name, PASSWORD)
@@ -104,7 +104,7 @@ def test_tokens_that_were_revoked_make_no_lock_of_a_change_without_effect(
 ) -> None:
     old = signed_in(house, alice)
     nothing = Answer(status=200, headers={}, body=b"{}")
-    assert isinstance(house.connector, ScimDirectory)
+    assert isinstance(house.connector, ScimConnector)
     monkeypatch.setattr(house.connector._client, "patch", lambda *_: nothing)
     assert house.lock(alice).state is EffectState.FAILED
     assert house.is_enabled(alice)

@@ -7,7 +7,7 @@ import pytest
 
 from standfast.adapters.accounts.scim.user_list import list_users
 from standfast.errors import Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS, BoundedHttp
+from standfast.http_client import TRY_AGAIN_SECONDS, HttpClient
 from tests.adapters.accounts.scripted import TOKEN, Scripted, replying, scripted_directory
 
 
@@ -20,7 +20,7 @@ def directory() -> Iterator[Scripted]:
 
 
 def listed(directory: Scripted) -> list[str]:
-    http = BoundedHttp()
+    http = HttpClient()
     try:
         return [str(user["userName"]) for user in list_users("staff", directory.url, TOKEN, http)]
     finally:
@@ -60,7 +60,7 @@ def test_a_page_that_fails_or_makes_no_sense_is_no_list(
 
 
 def test_a_directory_that_is_away_is_named_and_may_be_asked_again() -> None:
-    http = BoundedHttp()
+    http = HttpClient()
     try:
         with pytest.raises(
             Unavailable, match=r"'staff' could not be read: .*\[accounts\.staff\]"

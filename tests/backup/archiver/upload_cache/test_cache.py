@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from backup.archiver.blob_location import PageText, Place, Row
-from backup.archiver.upload_cache.cache import SendLog, open_send_log
-from backup.archiver.upload_cache.cache_records import Commit, LoggedHead
+from backup.archiver.upload_cache.cache import UploadCache, open_upload_cache
+from backup.archiver.upload_cache.cache_records import CachedHead, Commit
 from backup.archiver.upload_cache.page_encoding import (
     outline_from_bytes,
     outline_to_bytes,
@@ -52,7 +52,7 @@ def page(rows: list[Row], *, has_outline: bool = False) -> PageText:
     )
 
 
-def acknowledge(log: SendLog, *blobs: Place, set_name: str = "nightly") -> int:
+def acknowledge(log: UploadCache, *blobs: Place, set_name: str = "nightly") -> int:
     number = log.number_pack()
     log.acknowledge(number, bytes([number]) * 32, 5000, set_name, blobs)
     return number
@@ -71,35 +71,35 @@ def commit(run: int, sequence: int, *packs: int, new: int = 0, ends: bool = True
 
 
 def test_a_blob_is_known_once_its_pack_is_acknowledged(tmp_path: Path) -> None:
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         number = log.number_pack()
         assert log.find("aa" * 32) is None
         log.acknowledge(number, b"\1" * 32, 5000, "nightly", [place(number)])
         assert log.find("aa" * 32) == place(number)
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         assert log.find("aa" * 32) == place(number)
 
 
 def test_only_its_user_can_read_it(tmp_path: Path) -> None:
-    with open_send_log(tmp_path / "state" / "log", BINDING):
+    with open_upload_cache(tmp_path / "state" / "log", BINDING):
         modes = {path.stat().st_mode & 0o077 for path in (tmp_path / "state").iterdir()}
     assert modes == {0}
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
 
 
 def test_another_repositorys_log_is_put_aside(tmp_path: Path) -> None:
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         acknowledge(log, place(1))
-    with open_send_log(tmp_path / "log", "another") as log:
+    with open_upload_cache(tmp_path / "log", "another") as log:
         assert log.find("aa" * 32) is None
         assert len(log.warnings) == 1
 
 
 def test_a_pack_number_is_never_used_twice(tmp_path: Path) -> None:
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         numbers = [acknowledge(log) for _ in range(3)]
         log.forget_packs(numbers)
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         later = acknowledge(log)
         assert later > max(numbers)
         log.forget_everything(None)
@@ -107,8 +107,8 @@ def test_a_pack_number_is_never_used_twice(tmp_path: Path) -> None:
 
 
 def test_everything_is_forgotten_once_for_one_reason(tmp_path: Path) -> None:
-    with open_send_log(tmp_path / "log", BINDING) as log:
-        head = LoggedHead(sequence=3, sha256="ab" * 32)
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
+        head = CachedHead(sequence=3, sha256="ab" * 32)
         acknowledge(log)
         log.forget_everything(head, "the store has another head")
         assert (list(log.packs()), log.head()) == ([], head)
@@ -124,7 +124,7 @@ def test_everything_is_forgotten_once_for_one_reason(tmp_path: Path) -> None:
 
 
 def test_a_forgotten_pack_takes_its_blobs_along(tmp_path: Path) -> None:
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         first = acknowledge(log)
         second = acknowledge(log, place(first, "aa"), place(first, "bb", following=first + 1))
         third = acknowledge(log, place(third_of(second), "cc"))
@@ -139,7 +139,7 @@ def third_of(second: int) -> int:
 
 
 def test_a_finished_run_keeps_what_the_latest_snapshots_need(tmp_path: Path) -> None:
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         old, kept = acknowledge(log, place(1, "aa")), acknowledge(log, place(2, "bb"))
         other = acknowledge(log, place(3, "cc"), set_name="hourly")
         first = log.begin_run("nightly", 1)
@@ -154,7 +154,7 @@ def test_a_finished_run_keeps_what_the_latest_snapshots_need(tmp_path: Path) -> 
 
 
 def test_an_interim_commit_prunes_nothing(tmp_path: Path) -> None:
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         old = acknowledge(log, place(1, "aa"))
         log.settle(commit(log.begin_run("nightly", 1), 1, old, new=1))
         new = acknowledge(log, place(2, "bb"))
@@ -188,15 +188,15 @@ def test_what_cannot_be_compared_has_no_outline(vector: tuple[int, ...] | None) 
 def test_rows_of_unfinished_runs_go_before_the_last_finished_one(
     tmp_path: Path, has_outline: bool
 ) -> None:
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         pack = acknowledge(log)
         done = log.begin_run("nightly", 100)
         rows = [row("s"), row("s/a", place(pack)), row("s/b")]
-        log.keep_page(done, 0, page(rows, has_outline=has_outline), "10" * 32)
-        log.keep_page(done, 1, page([row("s-t")]), "11" * 32)
+        log.store_page(done, 0, page(rows, has_outline=has_outline), "10" * 32)
+        log.store_page(done, 1, page([row("s-t")]), "11" * 32)
         log.settle(commit(done, 1, pack, new=1))
         broken = log.begin_run("nightly", 200)
-        log.keep_page(broken, 1, page([row("s/b"), row("s/c")]), "12" * 32)
+        log.store_page(broken, 1, page([row("s/b"), row("s/c")]), "12" * 32)
         now = log.begin_run("nightly", 300)
         seen = [(r.path, started) for r, started in log.previous_rows("nightly", now)]
         assert seen == [(b"s", 100), (b"s/a", 100), (b"s/b", 200), (b"s/c", 200), (b"s-t", 100)]
@@ -206,12 +206,12 @@ def test_rows_of_unfinished_runs_go_before_the_last_finished_one(
 
 
 def test_an_intention_survives_until_it_is_settled(tmp_path: Path) -> None:
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         pack = acknowledge(log)
         intended = commit(log.begin_run("nightly", 1), 1, pack, new=1)
         log.intend(intended)
         assert log.head() is None
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         assert log.intended() == intended
         log.settle(intended)
         head = log.head()
@@ -224,7 +224,7 @@ def test_an_intention_survives_until_it_is_settled(tmp_path: Path) -> None:
 
 
 def test_a_log_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         with closing(sqlite3.connect(tmp_path / "log", isolation_level=None)) as other:
             log._database.execute("PRAGMA busy_timeout=1")
             other.execute("BEGIN IMMEDIATE")
@@ -232,7 +232,7 @@ def test_a_log_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
                 acknowledge(log)
         assert acknowledge(log)
     (tmp_path / "file").write_text("")
-    with pytest.raises(NotWritable), open_send_log(tmp_path / "file" / "log", BINDING):
+    with pytest.raises(NotWritable), open_upload_cache(tmp_path / "file" / "log", BINDING):
         pass
 
 
@@ -287,7 +287,7 @@ def test_a_log_that_may_not_be_opened_is_not_taken_for_damaged(tmp_path: Path) -
     (tmp_path / "log").mkdir()
     with (
         pytest.raises(NotWritable, match="Run as the user who owns it"),
-        open_send_log(tmp_path / "log", BINDING),
+        open_upload_cache(tmp_path / "log", BINDING),
     ):
         pass
     assert (tmp_path / "log").is_dir()
@@ -297,12 +297,12 @@ def test_a_log_that_may_not_be_opened_is_not_taken_for_damaged(tmp_path: Path) -
 def test_a_log_that_its_disk_does_not_give_back_is_put_aside(tmp_path: Path) -> None:
     """Nothing mends a sector that cannot be read: no night would make a point any more."""
     (tmp_path / "log").symlink_to("/proc/self/mem")  # of which nobody can read the beginning
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         assert log.warnings == [
             "the send-log was damaged: the send-log was put aside, and everything is sent again"
         ]
         acknowledge(log)
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         assert len(list(log.packs())) == 1
     assert (tmp_path / "log.put-aside").is_symlink()
 
@@ -320,15 +320,15 @@ def _no_file_over(size_bytes: int) -> Iterator[None]:
 
 def test_a_full_disk_does_not_have_everything_sent_again(tmp_path: Path) -> None:
     """SQLite needs room to open the file, and calls the want of it an I/O error."""
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         pack = acknowledge(log)
     with (
         _no_file_over(8192),
         pytest.raises(NotWritable, match="see that its disk has room"),
-        open_send_log(tmp_path / "log", BINDING),
+        open_upload_cache(tmp_path / "log", BINDING),
     ):
         pass
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         assert log.warnings == []
         assert log.pack(pack) is not None
 
@@ -340,22 +340,22 @@ def test_a_log_that_could_not_be_made_is_not_called_damaged(
     with (
         _no_file_over(size_bytes),
         pytest.raises(sqlite3.Error),
-        open_send_log(tmp_path / "log", BINDING),
+        open_upload_cache(tmp_path / "log", BINDING),
     ):
         pass
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         assert log.warnings == []
     assert not (tmp_path / "log.put-aside").exists()
 
 
 def test_an_error_that_is_no_damage_puts_nothing_aside(tmp_path: Path) -> None:
-    with pytest.raises(NotWritable), open_send_log(tmp_path / "log", BINDING):
+    with pytest.raises(NotWritable), open_upload_cache(tmp_path / "log", BINDING):
         raise NotWritable("the disk is full") from sqlite3.OperationalError("disk is full")
     assert not (tmp_path / "log.put-aside").exists()
 
 
 def test_a_pack_that_was_recalled_is_not_built_on_and_counts_as_it_did(tmp_path: Path) -> None:
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         old = acknowledge(log, place(1, "aa"), place(1, "bb"))
         log.forget_packs([old], are_sound=True)
         new = acknowledge(log, place(2, "aa"))
@@ -365,7 +365,7 @@ def test_a_pack_that_was_recalled_is_not_built_on_and_counts_as_it_did(tmp_path:
         for number in range(8):  # which merges what there is
             acknowledge(log, place(3 + number, f"{number:02}"))
         assert log.find("aa" * 32) == place(new, "aa")
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         row = log.pack(old)
         assert row is not None
         assert row.blobs == 2
@@ -386,28 +386,28 @@ def test_a_kill_in_a_large_merge_costs_the_pack_it_came_with_and_no_other(
         ]
         for pack in range(1, 9)
     ]
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         for blobs in packs[:7]:
             acknowledge(log, *blobs)
     died_at = max(1, int(share * 7 * MANY))
     if (child := os.fork()) == 0:
         looked = 0
 
-        def is_built_on(log: SendLog, pack: int) -> bool:
+        def is_built_on(log: UploadCache, pack: int) -> bool:
             nonlocal looked
             looked += 1
             if looked == died_at:
                 os.kill(os.getpid(), signal.SIGKILL)
             return log.pack(pack) is not None
 
-        monkeypatch.setattr(SendLog, "_is_built_on", is_built_on)
+        monkeypatch.setattr(UploadCache, "_is_built_on", is_built_on)
         try:
-            with open_send_log(tmp_path / "log", BINDING) as log:
+            with open_upload_cache(tmp_path / "log", BINDING) as log:
                 acknowledge(log, *packs[7])
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    with open_send_log(tmp_path / "log", BINDING) as log:
+    with open_upload_cache(tmp_path / "log", BINDING) as log:
         assert log.warnings == []
         assert [row.number for row in log.packs()] == list(range(1, 8))
         for blobs in packs[:7]:

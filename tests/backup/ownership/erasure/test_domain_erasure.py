@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.checker.verification import verify
 from backup.errors import BackupError, Damaged, UsageError, WrongKey
-from backup.format.object_names import LARGEST_KEY
+from backup.format.object_names import MAX_KEY_RECORD_BYTES
 from backup.ownership.erasure.domain_erasure import erase, order_erasure
 from backup.ownership.erasure.erasure_certificate import certificate_from_bytes
 from backup.ownership.erasure.erasure_order import (
@@ -27,7 +27,7 @@ from backup.ownership.operations.domains import add_domain, new_generation
 from backup.ownership.operations.writers import add_writer
 from backup.repository import Repository
 from backup.trust.key_files import Identity
-from backup.trust.root_chain import load_trust
+from backup.trust.root_chain import load_root_chain
 from tests.backup.office import KeyDrawer, OwnedSite, dies_everywhere, new_person, owned_site
 from tests.backup.site import DOMAIN
 from tests.backup.trees import describe, plain_tree
@@ -81,7 +81,7 @@ def erased(site: OwnedSite, data: bytes | None = None) -> Told:
 
 def check_erased(site: OwnedSite, source: Path, out: Path) -> None:
     assert not site.keys.names("k/main/")
-    root = load_trust(site.vault).root
+    root = load_root_chain(site.vault).root
     assert all((one.erased is not None) == (one.id == DOMAIN) for one in root.domains)
     for identity in (site.identity, LEES):
         repository = Repository.open(site.vault, site.keys, identity)
@@ -133,7 +133,7 @@ def test_the_certificate_says_what_was_erased_when_and_by_whom(owned: OwnedSite)
         ["Lee Moss", "Dana Ray"],
     )
     assert [one["name"] for one in value["key_records"]] == records
-    root = load_trust(owned.vault)
+    root = load_root_chain(owned.vault)
     assert value["root"] == {"number": root.root.number, "sha256": root.links[-1].sha256}
     text = (owned.folder / "certificate.json.txt").read_text()
     for part in (DOMAIN, "Dana Ray", "Lee Moss", "the contract has ended", told["erased_at"]):
@@ -149,7 +149,7 @@ def test_what_is_too_large_for_a_key_holds_no_erasure_up_and_goes_with_it(
 ) -> None:
     """As whoever holds the key store may put it; a bucket gives none of it, a folder all."""
     junk = f"k/{DOMAIN}/0000000000/0000000007"
-    owned.keys.put(junk, bytes(LARGEST_KEY + 1))
+    owned.keys.put(junk, bytes(MAX_KEY_RECORD_BYTES + 1))
     get = owned.keys._get_range
 
     def capped(name: str, start: int, length: int | None) -> bytes:
@@ -187,7 +187,7 @@ def check_not_ours(site: OwnedSite, data: bytes, given: list[Attestation]) -> No
             certificate=site.folder / "certificate.json",
         )
     assert site.keys.names("k/") == before
-    assert all(one.erased is None for one in load_trust(site.vault).root.domains)
+    assert all(one.erased is None for one in load_root_chain(site.vault).root.domains)
 
 
 def test_it_takes_every_custodian(owned: OwnedSite) -> None:
@@ -377,7 +377,7 @@ def test_an_erasure_completes_wherever_it_was_cut_off(tmp_path: Path) -> None:
         orders[site.folder] = ordered(site)
 
     def deed(site: OwnedSite) -> None:
-        root = load_trust(site.vault).root.domain(DOMAIN)
+        root = load_root_chain(site.vault).root.domain(DOMAIN)
         assert root is not None
         report = verify(site.vault, keys=site.keys)
         # Nothing has happened yet, or what is not finished is named as that, or it is done.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backup.sources.files import folder_listing, large_folder_listing
 from backup.sources.files.files_source import FilesSource
-from backup.sources.files.large_folder_listing import ManyNames
+from backup.sources.files.large_folder_listing import LargeFolderListing
 from tests.backup.site import Site
 from tests.backup.trees import describe
 
@@ -25,7 +25,7 @@ def test_names_come_back_in_order_one_by_one_and_in_stretches(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(large_folder_listing, "_RUN", 7)
         patch.setattr(large_folder_listing, "_BLOCK", 4)
-        many = ManyNames(names.items(), Path(tempfile.gettempdir()))
+        many = LargeFolderListing(names.items(), Path(tempfile.gettempdir()))
         expected = sorted(names)
         assert len(many) == len(expected)
         for number, name in enumerate(expected):

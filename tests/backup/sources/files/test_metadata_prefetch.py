@@ -17,7 +17,7 @@ from backup.sources import OpenSource
 from backup.sources.files import file_walk
 from backup.sources.files import metadata_prefetch as survey_module
 from backup.sources.files.files_source import FilesSource
-from backup.sources.files.metadata_prefetch import Survey, Told
+from backup.sources.files.metadata_prefetch import MetadataPrefetch, Told
 from tests.backup.site import Site, TamperedStore, new_site
 from tests.backup.trees import describe, noise
 
@@ -202,7 +202,7 @@ def test_a_source_that_fails_midway_does_not_mix_with_the_next(
 
 def test_a_survey_gives_a_folder_only_in_its_turn() -> None:
     told = [(path, b"x", bytes(56), b"\1") for path in (b"", b"a", b"a/b", b"a-b", b"c")]
-    survey = Survey(iter(told))
+    survey = MetadataPrefetch(iter(told))
     found = [survey.folder(path) is not None for path in (b"", b"a", b"a/c", b"a-b", b"b", b"c")]
     assert found == [True, True, False, True, False, True]
     assert survey.folder(b"d") is None

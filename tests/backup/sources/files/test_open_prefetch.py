@@ -21,7 +21,7 @@ COUNT = 3 * FILES_AHEAD
 
 
 class ReadHere(FilesSource):
-    may_be_read_apart = False
+    supports_worker_reader = False
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import pytest
 from backup.format.object_names import pack_name
 from backup.restorer.safe_paths import JOURNAL
 from backup.retention.keeper_key import Keeper
-from backup.retention.retention_run import KeepResult, keep
+from backup.retention.retention_run import RetentionResult, keep
 from backup.stores import ObjectLock
 from backup.stores.directory import DirectoryStore
 from backup.stores.s3.store import S3Options, open_s3
@@ -66,7 +66,7 @@ def keepers(where: S3Options, ahead: timedelta) -> Later:
     return vault
 
 
-def keep_at(vault: Later, folder: Path) -> KeepResult:
+def keep_at(vault: Later, folder: Path) -> RetentionResult:
     keeper = Keeper.load(folder / "keeper.json")
     return keep(vault, keeper, WEEKS, now=lambda: datetime.now(UTC) + vault.ahead, most_percent=100)
 

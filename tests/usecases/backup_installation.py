@@ -10,8 +10,8 @@ from pathlib import Path
 from backup.errors import StoreUnavailable
 from backup.ownership.repository_creation import create_repository
 from backup.stores.directory import DirectoryStore
-from standfast.usecases.core.installation import Place
-from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.setup.installation_opening import open_installation
 from tests import ledger_schema
 
 # The last time that it was three in the morning: some tests live then, others now.
@@ -114,12 +114,12 @@ def change(folder: Path) -> None:
 
 
 @contextmanager
-def place_at(
+def installation_at(
     config_file: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> Iterator[Place]:
+) -> Iterator[Installation]:
     """Open the place with nothing in its environment."""
-    with open_place(config_file, env={}, actor="os:test", clock=clock) as place:
-        yield place
+    with open_installation(config_file, env={}, actor="os:test", clock=clock) as installation:
+        yield installation
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from tests import ledger_schema
-from tests.usecases.backup_place import NOW, furnish, place_at
+from tests.usecases.backup_installation import NOW, furnish, installation_at
 
 ALPHA, BETA = "alpha", "beta"
 
@@ -27,10 +27,10 @@ def machine(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def at(folder: Path) -> Iterator[Place]:
+def at(folder: Path) -> Iterator[Installation]:
     """Open the place in a folder, on the machine that is called like it."""
-    with machine(folder.name), place_at(folder / "standfast.toml") as place:
-        yield place
+    with machine(folder.name), installation_at(folder / "standfast.toml") as installation:
+        yield installation
 
 
 def twins(folder: Path, url: str) -> tuple[Path, Path]:

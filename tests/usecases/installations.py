@@ -15,10 +15,10 @@ from standfast.ledger.approvals.two_person_rule import APPROVE
 from standfast.ledger.people.enrolment import Signer
 from standfast.people.passphrase_keys import Credential, enrol, sign_in
 from standfast.secrets import Resolver
-from standfast.usecases.core.installation import Place, system_clock
+from standfast.usecases.core.installation import Installation, system_clock
 from standfast.usecases.incidents import effect_undo
 from standfast.usecases.incidents.effect_undo import UndoPlan
-from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.setup.installation_opening import open_installation
 from tests import ledger_schema
 
 PASSPHRASES = {
@@ -133,17 +133,19 @@ def configure(folder: Path, **settings: object) -> Path:
 
 
 @contextmanager
-def place_at(
+def installation_at(
     config_file: Path,
     *,
     token: str = "unused",
     resolver: Resolver | None = None,
     clock: Callable[[], datetime] = system_clock,
-) -> Iterator[Place]:
+) -> Iterator[Installation]:
     """Open the place with its secrets in the environment it is handed."""
     env: Mapping[str, str] = {"SCIM_TOKEN": token}
-    with open_place(config_file, env=env, actor="os:test", resolver=resolver, clock=clock) as place:
-        yield place
+    with open_installation(
+        config_file, env=env, actor="os:test", resolver=resolver, clock=clock
+    ) as installation:
+        yield installation
 
 
 def signer(name: str) -> Signer:
@@ -156,26 +158,26 @@ def _key(name: str) -> Ed25519PrivateKey:
     return sign_in(name, PASSPHRASES[name], _credential(name))
 
 
-def approve_as(place: Place, case: str, step: str, name: str) -> None:
+def approve_as(installation: Installation, case: str, step: str, name: str) -> None:
     """Approve a step as one of PASSPHRASES, without the slow derivation of their key."""
-    message = place.ledger.steps.question(case, step).message(name, APPROVE)
+    message = installation.ledger.steps.question(case, step).message(name, APPROVE)
     signed = signer(name).key.sign(message).hex()
-    place.ledger.steps.decide(case, step, name, APPROVE, signed, place.clock())
+    installation.ledger.steps.decide(case, step, name, APPROVE, signed, installation.clock())
 
 
-def undo_approved(place: Place, case: str, **asked: Any) -> UndoPlan:
+def undo_approved(installation: Installation, case: str, **asked: Any) -> UndoPlan:
     """Ask for an undo as dana, and approve it as lee and kim as far as that is needed."""
-    plan = effect_undo.undo(place, case, requested_by="dana", **asked)
+    plan = effect_undo.undo(installation, case, requested_by="dana", **asked)
     for name in ("lee", "kim")[: plan.needs_approvals]:
-        approve_as(place, case, plan.step, name)
+        approve_as(installation, case, plan.step, name)
     return plan
 
 
-def enrol_people(place: Place, *names: str) -> None:
+def enrol_people(installation: Installation, *names: str) -> None:
     """Enrol people of PASSPHRASES while the place is being set up, so that they may approve."""
     for name in names or PASSPHRASES:
         credential = _credential(name)
-        place.ledger.people.enrol(
+        installation.ledger.people.enrol(
             name=name,
             full_name=name.title(),
             mail=f"{name}@example.com",
@@ -184,7 +186,7 @@ def enrol_people(place: Place, *names: str) -> None:
             public_key=credential.public_key,
             salt=credential.salt,
             enrolled_by="os:test",
-            now=place.clock(),
+            now=installation.clock(),
         )
 
 

@@ -14,11 +14,11 @@ from standardwebhooks.webhooks import Webhook
 
 from standfast.console.application import App
 from standfast.console.http_server import HttpServer
-from standfast.usecases.core.installation import Place
-from standfast.usecases.setup.installation_opening import open_place
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.setup.installation_opening import open_installation
 from standfast.usecases.triggers.message_intake import triggers_of, trusted_proxies
 from tests.servers import wait_until
-from tests.usecases.places import furnish
+from tests.usecases.installations import furnish
 
 SECRET = "whsec_" + base64.b64encode(b"the first secret of the siem").decode()
 NEXT_SECRET = "whsec_" + base64.b64encode(b"the second secret of the siem").decode()
@@ -53,7 +53,7 @@ ENV = {
 class Site:
     """A place whose HTTP is up."""
 
-    place: Place
+    installation: Installation
     app: App
     server: HttpServer
     url: str
@@ -81,7 +81,7 @@ class Site:
 
     @property
     def incidents(self) -> list[str]:
-        return [one.id for one in self.place.ledger.incidents.all()]
+        return [one.id for one in self.installation.ledger.incidents.all()]
 
 
 def signed(
@@ -105,18 +105,18 @@ def site_at(
     config_file: Path, env: Mapping[str, str] | None = None, *, port: int = 0
 ) -> Iterator[Site]:
     """Open the place and let its HTTP answer, on a free port where none is named."""
-    with open_place(config_file, env=env or ENV, actor="os:test") as place:
+    with open_installation(config_file, env=env or ENV, actor="os:test") as installation:
         app = App(
-            place=place,
-            triggers=triggers_of(place.config),
-            trusted=trusted_proxies(place.config),
+            installation=installation,
+            triggers=triggers_of(installation.config),
+            trusted=trusted_proxies(installation.config),
         )
         server = HttpServer(app=app, host="127.0.0.1", port=port)
         server.begin()
         try:
             wait_until(server.is_listening.is_set, "HTTP is up")
             url = f"http://127.0.0.1:{server.port}"
-            yield Site(place=place, app=app, server=server, url=url, port=server.port)
+            yield Site(installation=installation, app=app, server=server, url=url, port=server.port)
         finally:
             server.end()
 

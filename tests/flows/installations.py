@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from standfast.records import Mode
-from standfast.usecases.core.installation import Place
+from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle
-from tests.usecases.backup_place import SERVICE, furnish
+from tests.usecases.backup_installation import SERVICE, furnish
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,21 +38,21 @@ def furnish_with_incidents(folder: Path, more: str = "") -> Path:
     return furnish(folder, MORE + more)
 
 
-def open_exercise(place: Place, *accounts: str) -> str:
+def open_exercise(installation: Installation, *accounts: str) -> str:
     """Open an exercise of the one-step playbook; give its id."""
     named = list(accounts) or ["agents:agent01"]
     return lifecycle.open_incident(
-        place, "lock", {"accounts": named}, mode=Mode.EXERCISE, opened_by="dana"
+        installation, "lock", {"accounts": named}, mode=Mode.EXERCISE, opened_by="dana"
     ).incident
 
 
-def is_over(place: Place, incident_id: str) -> bool:
-    return lifecycle.look(place, incident_id).standing.is_over
+def is_over(installation: Installation, incident_id: str) -> bool:
+    return lifecycle.look(installation, incident_id).standing.is_over
 
 
-def ways(place: Place, incident_id: str) -> list[str]:
+def ways(installation: Installation, incident_id: str) -> list[str]:
     """Name the way of each runner that worked on an incident."""
-    events = place.ledger.timeline(incident_id)
+    events = installation.ledger.timeline(incident_id)
     return [event.detail["way"] for event in events if event.action == "runner.started"]
 
 
