@@ -37,13 +37,13 @@ import json, sys, time
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from backup import writer
+from backup.archiver import backup_run
 from backup.errors import StoreUnavailable
 from backup.stores.directory import DirectoryStore
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from flows import nightly_backup as night
-from standfast.usecases import backups
+from standfast.usecases.backups import backup_run as nightly
 
 config, refusals, patience = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 
@@ -70,9 +70,9 @@ class Store(DirectoryStore):
             time.sleep(0.05)
         super()._put(name, data)
 
-writer._PROGRESS_EVERY = timedelta(0)  # a small place is read in a moment
+backup_run._PROGRESS_EVERY = timedelta(0)  # a small place is read in a moment
 slept = []
-backups.writing_vault_of = lambda place: Store(Path(config).parent / "vault")
+nightly.writing_vault_of = lambda place: Store(Path(config).parent / "vault")
 night.run_backup = partial(night.run_backup, sleep=slept.append)
 night.progress_shown = partial(night.progress_shown, every_seconds=0.1)
 with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

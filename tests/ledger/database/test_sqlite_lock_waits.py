@@ -34,9 +34,9 @@ HOLDS = {
 }
 HOLDS_SESSION = """
 from sqlalchemy import text
-from standfast.ledger import database, session_waits
+from standfast.ledger.database import connections, postgresql_lock_waits
 {before}
-w = database.writing(database.open_engine({url!r}))
+w = connections.writing(connections.open_engine({url!r}))
 c = w.__enter__()
 c.execute(text("SELECT pg_advisory_xact_lock(7236114)"))
 print(c.scalar(text("SELECT pg_backend_pid()")), flush=True)
