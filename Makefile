@@ -51,9 +51,9 @@ format: .venv/installed-dev ## write the code as `make lint` wants it
 	$(BIN)/ruff check --fix .
 
 docs: .venv/installed-dev ## write the pages that come from the code
-	$(BIN)/python -m standfast.config.document > docs/configuration.md
+	$(BIN)/python -m standfast.config.reference_page > docs/configuration.md
 	$(BIN)/standfast playbook page --to docs/playbooks
-	$(BIN)/python -m standfast.playbook.schema > playbooks/schema.json
+	$(BIN)/python -m standfast.playbook.json_schema > playbooks/schema.json
 
 lock: .venv/installed-dev ## resolve pyproject.toml into requirements/; UPGRADE=--upgrade for newer ones
 	$(COMPILE) --group dev --all-extras --output-file requirements/dev.txt

@@ -15,7 +15,7 @@
     ├── Busy                    4  refused: another run has the send-log or the target; wait
     ├── UnsafePath              4  refused: would write where it must not
     ├── UnexpectedStatement     4  refused: a dump of roles or users with statements that none has
-    ├── KeepingStopped          4  refused: a clock jumped or too much would go; look first
+    ├── RetentionStopped          4  refused: a clock jumped or too much would go; look first
     └── Damaged                 6  not what was written: verify, then restore from a copy
 
 - A message says what failed, on what, and what to do now; it holds no secret.
@@ -95,7 +95,7 @@ class UnexpectedStatement(BackupError):
     exit_code = 4
 
 
-class KeepingStopped(BackupError):
+class RetentionStopped(BackupError):
     """Refused, because what time it is or how much would go is not as it should be."""
 
     exit_code = 4

@@ -5,10 +5,9 @@
   not UTF-8 and the percent sign stand as %XX, so it prints anywhere and converts back exactly.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
-
-from backup.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,7 +221,7 @@ class Sampled:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LocksSeen:
+class LockSummary:
     """How many of the objects that must be locked were looked at, and what came of it."""
 
     objects: int  # that must be locked
@@ -254,7 +253,7 @@ class VerifyReport:
     heads: tuple[Head, ...]
     saw: tuple[Depth, ...] = ("looking",)  # what was looked into wholly, so that no news is good
     sampled: Sampled | None = None
-    locks: LocksSeen | None = None  # None where the store locks nothing
+    locks: LockSummary | None = None  # None where the store locks nothing
     damaged_packs: tuple[str, ...] = ()  # by name: what the next backup must not build on
 
     @property

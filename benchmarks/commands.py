@@ -5,14 +5,14 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from benchmarks.measure import Contender, Row, Setting, Stopwatch, compare, expect
-from tests.operations.places import furnish
+from tests.usecases.installations import furnish
 
 _HELP, _STATUS = "`standfast --help`", "`standfast status`"
 _ROUNDS = 15  # each is over in a moment, and the spread is what people notice
 
 
 # What the installed script does, which a checkout may not have.
-STANDFAST = (sys.executable, "-c", "from standfast.entry import run; run()")
+STANDFAST = (sys.executable, "-c", "import sys; from standfast.cli import main; sys.exit(main())")
 
 
 def rows(setting: Setting) -> list[Row]:

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from benchmarks.directory import lock_bare, new_agents, running_directory
 from benchmarks.measure import Contender, Row, Setting, Stopwatch, compare, expect
 from standfast.errors import ExitStatus
-from standfast.operations import incident
 from standfast.records import Mode
-from tests.operations.places import furnish, place_at
+from standfast.usecases.incidents import lifecycle
+from tests.usecases.installations import furnish, installation_at
 
 _THREADS = 16  # as many as a lane has
 
@@ -31,19 +31,19 @@ def rows(setting: Setting) -> list[Row]:
             agents = new_agents(server, count)
             folder = setting.room(f"place-{number}")
             config_file = furnish(folder, scim_url=agents.server.url, timeout_seconds=30)
-            with place_at(config_file, token=server.token) as place:
+            with installation_at(config_file, token=server.token) as installation:
                 watch = Stopwatch()
-                opened = incident.open_incident(
-                    place,
+                opened = lifecycle.open_incident(
+                    installation,
                     "lock",
                     {"accounts": list(agents.names)},
                     mode=Mode.LIVE,
                     opened_by="dana",
                 )
-                outcome = incident.advance(place, opened.incident, "direct")
+                outcome = lifecycle.advance(installation, opened.incident, "direct")
                 seconds = watch.seconds()
                 expect(outcome.exit_status is ExitStatus.DONE, "the incident is done")
-                expect(place.ledger.audit.verify().is_whole, "the ledger is whole after it")
+                expect(installation.ledger.audit.verify().is_whole, "the ledger is whole after it")
             agents.expect_all_locked()
             return {what: seconds}
 

@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Contender, Missing, Row, Setting, Stopwatch, compare, expect
-from standfast.accounts import Connector
-from standfast.evidence import Custody, EvidenceSource
-from standfast.ledger.effects import Batch, Draft, EffectRow, Lane
-from standfast.ledger.incidents import Expansion, FrozenNotice
+from standfast.adapters.accounts import Connector
+from standfast.adapters.evidence_sources import Custody, EvidenceSource
+from standfast.adapters.factory import Outside
+from standfast.adapters.procedures import Procedure
+from standfast.adapters.senders import Sender
+from standfast.ledger.effects.effect_store import Batch, Draft, EffectRow, Lane
+from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice
 from standfast.notices.audience import Audience
-from standfast.notices.senders import Sender
-from standfast.operations import incident
-from standfast.operations.lanes import Lanes
-from standfast.operations.place import Place
-from standfast.outside import Outside
-from standfast.procedures import Procedure
 from standfast.records import EffectState, Limits, Mode, Observed, Result
-from tests.operations.places import furnish, place_at
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents import lifecycle
+from standfast.usecases.incidents.effect_queues import Lanes
+from tests.usecases.installations import furnish, installation_at
 
 _THREADS = 16
 _LANE = Lane(verb="accounts.revoke_sessions", connector="agents")
@@ -189,22 +189,22 @@ def _syncs(url: str) -> bool:
 
 def _ours(folder: Path, url: str, cases: Sequence[_Case]) -> Mapping[str, float]:
     figures: dict[str, float] = {}
-    with place_at(furnish(folder, ledger_url=url)) as place:
+    with installation_at(furnish(folder, ledger_url=url)) as installation:
         for case in cases:
-            planned, carried = _carry(place, case)
+            planned, carried = _carry(installation, case)
             figures[case.what] = carried / case.count * 1e6
             if case.what == _MANY:
                 figures[_PLAN] = planned / case.count * 1e6
-        report = place.ledger.audit.verify()
+        report = installation.ledger.audit.verify()
         expect(report.is_whole, f"the ledger is whole after it: {report.findings[:1]}")
     return figures
 
 
-def _carry(place: Place, case: _Case) -> tuple[float, float]:
+def _carry(installation: Installation, case: _Case) -> tuple[float, float]:
     """Plan and carry out one step of an incident of its own; give the seconds of both."""
-    ledger, clock = place.ledger, place.clock
-    case_id = incident.open_incident(
-        place, "lock", {"accounts": ["agents:someone"]}, mode=Mode.LIVE, opened_by="dana"
+    ledger, clock = installation.ledger, installation.clock
+    case_id = lifecycle.open_incident(
+        installation, "lock", {"accounts": ["agents:someone"]}, mode=Mode.LIVE, opened_by="dana"
     ).incident
     drafts = tuple(
         Draft(verb=_LANE.verb, connector=_LANE.connector, target=f"agents:agent{number}")
@@ -215,7 +215,7 @@ def _carry(place: Place, case: _Case) -> tuple[float, float]:
         expansion = Expansion(drafts=drafts[start : start + 1000])
         ledger.steps.expand(case_id, _STEP, round_, expansion, "dana", clock())
     planned = watch.seconds()
-    outside = _Pausing(place, case_id, case)
+    outside = _Pausing(installation, case_id, case)
     runner = ledger.runners.register(case_id, "direct", clock())
     lanes = Lanes(ledger=ledger, outside=outside, incident=case_id, runner=runner, clock=clock)
     watch = Stopwatch()
@@ -240,14 +240,14 @@ class _Pausing(Outside):
 
     mode = Mode.LIVE
 
-    def __init__(self, place: Place, case_id: str, case: _Case) -> None:
+    def __init__(self, installation: Installation, case_id: str, case: _Case) -> None:
         custody = Custody(
             incident=case_id,
-            collector=place.actor,
+            collector=installation.actor,
             reason="benchmark",
-            folder=place.config.custody.folder,
+            folder=installation.config.custody.folder,
         )
-        super().__init__(place.config, custody, _no_notice)
+        super().__init__(installation.config, custody, _no_notice)
         self._limits = Limits(batch=case.batch, workers=_THREADS)
         self._pause_seconds = case.pause_seconds
         self.calls: list[int] = []
@@ -295,7 +295,7 @@ def _bare(
         setup.execute(
             f"CREATE TABLE {table} (token TEXT PRIMARY KEY, target TEXT, state TEXT, attempt TEXT)"
         )
-        tokens = [f"{place:032x}" for place in range(case.count)]
+        tokens = [f"{installation:032x}" for installation in range(case.count)]
         watch = Stopwatch()
         for start in range(0, case.count, 1000):
             planned = [

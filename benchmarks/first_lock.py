@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from benchmarks.commands import STANDFAST
 from benchmarks.directory import LOCK, Agents, new_agents, running_directory
 from benchmarks.measure import Contender, Row, Setting, compare, expect
-from standfast.operations import incident
 from standfast.records import Mode
-from tests.operations.places import furnish, place_at
+from standfast.usecases.incidents import lifecycle
+from tests.usecases.installations import furnish, installation_at
 
 _WHAT = "first of 25 locked"
 _COUNT = 25
@@ -36,16 +36,16 @@ def rows(setting: Setting) -> list[Row]:
         def warm(number: int) -> Mapping[str, float]:
             agents = new_agents(server, _COUNT)
             config_file = furnish(setting.room(f"warm-{number}"), scim_url=agents.server.url)
-            with place_at(config_file, token=server.token) as place:
+            with installation_at(config_file, token=server.token) as installation:
                 begin = datetime.now(UTC)
-                opened = incident.open_incident(
-                    place,
+                opened = lifecycle.open_incident(
+                    installation,
                     "lock",
                     {"accounts": list(agents.names)},
                     mode=Mode.LIVE,
                     opened_by="dana",
                 )
-                incident.advance(place, opened.incident, "direct")
+                lifecycle.advance(installation, opened.incident, "direct")
             return _since(begin, agents)
 
         def command(number: int) -> Mapping[str, float]:

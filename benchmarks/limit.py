@@ -20,7 +20,7 @@ from pathlib import Path
 from blake3 import blake3
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from backup.format.pack import CAPACITY, LARGEST_PACK, SEGMENT_BYTES, SEGMENT_PAYLOAD
+from backup.format.pack import CAPACITY, MAX_PACK_BYTES, SEGMENT_BYTES, SEGMENT_PAYLOAD
 
 _PACKS = 64
 _KEY = bytes(32)
@@ -32,7 +32,7 @@ class _Pack:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._payload = memoryview(mmap.mmap(-1, CAPACITY))
-        self._sealed = memoryview(mmap.mmap(-1, LARGEST_PACK))
+        self._sealed = memoryview(mmap.mmap(-1, MAX_PACK_BYTES))
         self._cipher = AESGCM(_KEY)
 
     def read(self, number: int) -> None:

@@ -29,9 +29,9 @@ from benchmarks.measure import Contender, Row, Setting, Stopwatch, compare, expe
 from benchmarks.sendgrid_apart import running_apart
 from benchmarks.sink import Sink, running_sink
 from standfast.errors import ExitStatus
-from standfast.operations import incident
 from standfast.records import Mode
-from tests.operations.places import furnish, place_at
+from standfast.usecases.incidents import lifecycle
+from tests.usecases.installations import furnish, installation_at
 
 _CONNECTIONS = 4  # as many as a sender of mail has, if nothing else is configured
 
@@ -176,10 +176,12 @@ def _mail_rows(setting: Setting) -> list[Row]:
             (folder / "playbooks/tell.yaml").write_text(_PLAYBOOK)
             settings = config_file.read_text().replace(*_AT_ONCE)
             config_file.write_text(f'{settings}\n[playbooks]\nfolder = "playbooks"\n')
-            with place_at(config_file) as place:
+            with installation_at(config_file) as installation:
                 watch = Stopwatch()
-                opened = incident.open_incident(place, "tell", {}, mode=Mode.LIVE, opened_by="dana")
-                outcome = incident.advance(place, opened.incident, "direct")
+                opened = lifecycle.open_incident(
+                    installation, "tell", {}, mode=Mode.LIVE, opened_by="dana"
+                )
+                outcome = lifecycle.advance(installation, opened.incident, "direct")
                 seconds = watch.seconds()
                 expect(outcome.exit_status is ExitStatus.DONE, "the incident is done")
             _expect_each_once(sink, count)

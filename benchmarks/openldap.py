@@ -24,16 +24,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Contender, Missing, Row, Setting, Stopwatch, compare, expect
-from standfast.accounts.ldap_wire import LdapServer
-from standfast.accounts.openldap import OpenldapDirectory, OpenldapOptions
+from standfast.adapters.accounts.openldap import OpenldapConnector, OpenldapOptions
+from standfast.adapters.clients.ldap.client import LdapServer
 from standfast.errors import ExitStatus
-from standfast.operations import incident
 from standfast.records import EffectState, Limits, Order
-from tests.accounts.rights import block
-from tests.operations.places import furnish, place_at
-from tests.operations.twins import TwinPlace, Twins
+from standfast.usecases.incidents import lifecycle
+from tests.adapters.accounts.rights import block
 from tests.servers import find_program
 from tests.servers.slapd import PEOPLE, SUFFIX, Slapd, running_slapd
+from tests.usecases.installations import furnish, installation_at
+from tests.usecases.twins import SimulatedInstallation, Twins
 
 _THREADS = 16
 _MOST_A_SEARCH = 50
@@ -71,9 +71,9 @@ class _House:
     slapd: Slapd
     server: LdapServer
 
-    def connector(self) -> OpenldapDirectory:
+    def connector(self) -> OpenldapConnector:
         limits = Limits(workers=_THREADS, timeout_seconds=30)
-        return OpenldapDirectory("agents", OpenldapOptions(server=self.server, limits=limits))
+        return OpenldapConnector("agents", OpenldapOptions(server=self.server, limits=limits))
 
     def people(self, count: int) -> list[str]:
         """Add so many people, and give their names."""
@@ -184,10 +184,10 @@ def _by_connector(house: _House, names: Sequence[str]) -> _Taken:
 
 def _by_incident(house: _House, names: Sequence[str], folder: Path) -> _Taken:
     connector = house.connector()
-    with _place(folder, connector) as place:
+    with _installation(folder, connector) as installation:
         meter = _Meter()
-        case = place.open("lock", [f"agents:{name}" for name in names])
-        outcome = incident.advance(place, case, "direct")
+        case = installation.open("lock", [f"agents:{name}" for name in names])
+        outcome = lifecycle.advance(installation, case, "direct")
         taken = meter.read()
         expect(outcome.exit_status is ExitStatus.DONE, "the incident is done")
     connector.close()
@@ -207,7 +207,7 @@ def _bare(house: _House, names: Sequence[str], most_a_search: int) -> _Taken:
         def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
             connection.socket = context.wrap_socket(connection.socket, server_hostname=server.host)
 
-    place = ldap3.Server(
+    installation = ldap3.Server(
         server.host, port=server.port, use_ssl=True, get_info=ldap3.NONE, tls=Tls()
     )
 
@@ -222,7 +222,7 @@ def _bare(house: _House, names: Sequence[str], most_a_search: int) -> _Taken:
     def lock(some: Sequence[str]) -> None:
         if not hasattr(own, "connection"):
             own.connection = ldap3.Connection(
-                place, server.bind_dn, server.password, auto_bind=True, check_names=False
+                installation, server.bind_dn, server.password, auto_bind=True, check_names=False
             )
             opened.append(own.connection)
         find("uid", some)
@@ -267,11 +267,11 @@ def _running() -> Iterator[_House]:
 
 
 @contextmanager
-def _place(folder: Path, directory: OpenldapDirectory) -> Iterator[TwinPlace]:
+def _installation(folder: Path, directory: OpenldapConnector) -> Iterator[SimulatedInstallation]:
     """Furnish a place whose directory of agents this is."""
     config_file = furnish(folder)
     with config_file.open("a") as file:
         file.write("\n[limits]\naccounts_without_second_person = 10000\n")
-    with place_at(config_file) as place:
-        known = {one.name: getattr(place, one.name) for one in fields(type(place))}
-        yield TwinPlace(**known, twins=Twins(directory=directory))
+    with installation_at(config_file) as installation:
+        known = {one.name: getattr(installation, one.name) for one in fields(type(installation))}
+        yield SimulatedInstallation(**known, twins=Twins(directory=directory))

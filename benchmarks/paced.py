@@ -14,13 +14,13 @@ from dataclasses import fields
 from pathlib import Path
 
 from benchmarks.measure import Contender, Row, Setting, Stopwatch, compare, expect
-from standfast.accounts import AccountState, Connector
-from standfast.accounts.memory import MemoryDirectory
+from standfast.adapters.accounts import AccountState, Connector
+from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.errors import ExitStatus
-from standfast.operations import incident
 from standfast.records import EffectState, Limits, Mode, Order, Proof, Result
-from tests.operations.places import furnish, place_at
-from tests.operations.twins import TwinPlace, Twins
+from standfast.usecases.incidents import lifecycle
+from tests.usecases.installations import furnish, installation_at
+from tests.usecases.twins import SimulatedInstallation, Twins
 
 _PER_SECOND = 20.0
 _BURST = 20
@@ -51,7 +51,7 @@ class _Paced(Connector):
 
     proof = Proof.REFUSED
 
-    def __init__(self, inner: MemoryDirectory) -> None:
+    def __init__(self, inner: SimulatedConnector) -> None:
         self.name, self._inner = inner.name, inner
         self.limits = Limits(batch=1, workers=16, per_second=_PER_SECOND, burst=_BURST)
         self.too_soon = 0
@@ -107,18 +107,18 @@ def rows(setting: Setting) -> list[Row]:
 
     def ours(number: int) -> Mapping[str, float]:
         names = [f"agent{index:04}" for index in range(count)]
-        inner = MemoryDirectory("agents", dict.fromkeys(names, True))
+        inner = SimulatedConnector("agents", dict.fromkeys(names, True))
         directory = _Paced(inner)
-        with _place(setting.room(f"place-{number}"), directory) as place:
+        with _installation(setting.room(f"place-{number}"), directory) as installation:
             watch = Stopwatch()
-            opened = incident.open_incident(
-                place,
+            opened = lifecycle.open_incident(
+                installation,
                 "shut",
                 {"accounts": [f"agents:{name}" for name in names]},
                 mode=Mode.LIVE,
                 opened_by="dana",
             )
-            outcome = incident.advance(place, opened.incident, "direct")
+            outcome = lifecycle.advance(installation, opened.incident, "direct")
             seconds = watch.seconds()
             expect(outcome.exit_status is ExitStatus.DONE, "the incident is done")
         expect(directory.too_soon == 0, f"no write came too soon, not {directory.too_soon}")
@@ -138,13 +138,13 @@ def rows(setting: Setting) -> list[Row]:
 
 
 @contextmanager
-def _place(folder: Path, directory: Connector) -> Iterator[TwinPlace]:
+def _installation(folder: Path, directory: Connector) -> Iterator[SimulatedInstallation]:
     config_file = furnish(folder)
     (folder / "playbooks").mkdir()
     (folder / "playbooks/shut.yaml").write_text(_PLAYBOOK)
     with config_file.open("a") as file:
         file.write('\n[playbooks]\nfolder = "playbooks"\n')
         file.write("\n[limits]\naccounts_without_second_person = 10000\n")
-    with place_at(config_file) as place:
-        known = {one.name: getattr(place, one.name) for one in fields(type(place))}
-        yield TwinPlace(**known, twins=Twins(directory=directory))
+    with installation_at(config_file) as installation:
+        known = {one.name: getattr(installation, one.name) for one in fields(type(installation))}
+        yield SimulatedInstallation(**known, twins=Twins(directory=directory))

@@ -11,17 +11,19 @@ import time
 from pathlib import Path
 
 from standfast.errors import ExitStatus
-from standfast.operations import incident
-from standfast.operations.place import open_place
-from standfast.playbook.state import State
+from standfast.playbook.run_state import State
 from standfast.records import Mode
+from standfast.usecases.incidents import lifecycle
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.servers.sendgrid import KEY
 
 
 def main(folder: Path) -> None:
     env = {"SCIM_TOKEN": "unused", "SENDGRID_KEY": KEY}
-    with open_place(folder / "standfast.toml", env=env, actor="os:benchmark") as place:
-        opened = incident.open_incident(place, "tell", {}, mode=Mode.LIVE, opened_by="dana")
+    with open_installation(
+        folder / "standfast.toml", env=env, actor="os:benchmark"
+    ) as installation:
+        opened = lifecycle.open_incident(installation, "tell", {}, mode=Mode.LIVE, opened_by="dana")
         began = time.monotonic(), time.process_time()
         planned: list[tuple[float, float]] = []
 
@@ -29,7 +31,7 @@ def main(folder: Path) -> None:
             if "tell" in state.steps and not planned:
                 planned.append((time.monotonic(), time.process_time()))
 
-        outcome = incident.advance(place, opened.incident, "direct", look)
+        outcome = lifecycle.advance(installation, opened.incident, "direct", look)
         ended = time.monotonic(), time.process_time()
         if outcome.exit_status is not ExitStatus.DONE:
             raise SystemExit(f"the incident ended with {outcome.exit_status}")

@@ -21,10 +21,10 @@ import httpx
 from benchmarks.commands import STANDFAST
 from benchmarks.directory import Agents, more_agents, new_tenant, running_directory
 from benchmarks.measure import Contender, Missing, Row, Setting, Stopwatch, compare, expect
-from standfast.operations.incident import look
-from tests.operations.places import furnish, place_at
+from standfast.usecases.incidents.lifecycle import look
 from tests.servers import free_port
 from tests.servers.scim import ScimServer
+from tests.usecases.installations import furnish, installation_at
 
 _WHAT = "first of 25 locked, serve is warm"
 _ANSWER = "a signed message answered"
@@ -69,7 +69,7 @@ class _Served:
 
     def by_webhook(self, agents: Agents) -> Mapping[str, float]:
         """Send what a SIEM would, and wait until the incident is over; give when it answered."""
-        from tests.console.places import signed
+        from tests.console.installations import signed
 
         body = json.dumps({"accounts": list(agents.names), "rule": "impossible travel"})
         with httpx.Client(trust_env=False, timeout=30) as client:
@@ -79,8 +79,10 @@ class _Served:
             answer = client.post(f"{self.url}/triggers/siem", content=body, headers=headers)
             seconds = watch.seconds()
         case = answer.raise_for_status().json()["incident"]
-        with place_at(self.config_file, token=self.tenant.token) as place:
-            _wait_until(lambda: look(place, case).standing.is_over, "the incident is over", 60)
+        with installation_at(self.config_file, token=self.tenant.token) as installation:
+            _wait_until(
+                lambda: look(installation, case).standing.is_over, "the incident is over", 60
+            )
         return {_ANSWER: seconds}
 
 
@@ -131,7 +133,7 @@ def rows(setting: Setting) -> list[Row]:
 def _serving(folder: Path, server: ScimServer, *, prefect: str) -> Iterator[_Served]:
     """Serve a place of its own until the block ends; waits until it answers, and Prefect too."""
     try:
-        from tests.console.places import SECRET
+        from tests.console.installations import SECRET
     except ImportError as error:
         raise Missing(
             f"{error.name} is not installed; take the development requirements"

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from demo.people import Agent, Customer, agents, customers
-from demo.voices import Voice, record, voice
+from demo.call_recordings import Voice, record, voice
+from demo.fictional_people import Agent, Customer, agents, customers
 
 Progress = Callable[[int, int], None]  # recordings made, of how many
 

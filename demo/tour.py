@@ -20,15 +20,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from demo import breach, recovery, servers
+from demo import breach_chapters, recovery_chapters, server_processes
 from demo.call_centre import Scale
-from demo.night import Night
-from demo.setting_up import made
-from demo.settings import DIRECTORY
-from demo.telling import Teller, tell
+from demo.demo_configuration import DIRECTORY
+from demo.setup_chapter import made
+from demo.tour_context import Night
+from demo.tour_output import TourOutput, tell
 from standfast.errors import ExitStatus, UsageError
-from standfast.operations.reports import write_incident_page
 from standfast.records import Json, JsonObject
+from standfast.usecases.reports.result_pages import write_incident_page
 
 DEFAULT_FOLDER = "demo-place"
 _MARK = ".made-by-standfast-demo"
@@ -40,7 +40,7 @@ def run(
     as_json: bool = False,
     is_again: bool = False,
     scale: Scale | None = None,
-    teller: Teller | None = None,
+    teller: TourOutput | None = None,
 ) -> int:
     """Make a place in `folder` and give the tour; give the exit status.
 
@@ -50,14 +50,14 @@ def run(
     """
     began = time.monotonic()
     folder = (folder or Path(DEFAULT_FOLDER)).absolute()
-    teller = teller or Teller(out=sys.stderr if as_json else sys.stdout)
+    teller = teller or TourOutput(out=sys.stderr if as_json else sys.stdout)
     _make_room(folder, is_again=is_again)
     try:
         with _ended_by_sigterm(), made(folder, scale or Scale(), teller) as night:
             incident = _tell(night)
     except BaseException:
-        if (folder / servers.SERVERS_FILE).exists():
-            servers.stop(folder)
+        if (folder / server_processes.SERVERS_FILE).exists():
+            server_processes.stop(folder)
         raise
     seconds = time.monotonic() - began
     _say_goodbye(night, incident, seconds)
@@ -66,27 +66,27 @@ def run(
     return ExitStatus.DONE
 
 
-def serve(folder: Path | None = None) -> list[servers.Running]:
+def serve(folder: Path | None = None) -> list[server_processes.Running]:
     """Bring the servers of a demo's place back."""
-    return servers.start_again((folder or Path(DEFAULT_FOLDER)).absolute())
+    return server_processes.start_again((folder or Path(DEFAULT_FOLDER)).absolute())
 
 
 def stop(folder: Path | None = None) -> int:
     """End the servers of a demo's place; give how many ran."""
-    return servers.stop((folder or Path(DEFAULT_FOLDER)).absolute())
+    return server_processes.stop((folder or Path(DEFAULT_FOLDER)).absolute())
 
 
 def _tell(night: Night) -> str:
-    recovery.first_night(night)
-    recovery.second_night(night)
-    recovery.drill(night)
-    breach.plan(night)
-    incident = breach.contain(night)
-    breach.tell_customers(incident)
-    breach.give_back(incident)
-    breach.verify(incident)
-    with night.place() as place:
-        write_incident_page(place, incident.incident, night.page)
+    recovery_chapters.first_night(night)
+    recovery_chapters.second_night(night)
+    recovery_chapters.drill(night)
+    breach_chapters.plan(night)
+    incident = breach_chapters.contain(night)
+    breach_chapters.tell_customers(incident)
+    breach_chapters.give_back(incident)
+    breach_chapters.verify(incident)
+    with night.installation() as installation:
+        write_incident_page(installation, incident.incident, night.page)
     return incident.incident
 
 
@@ -114,8 +114,8 @@ def _make_room(folder: Path, *, is_again: bool) -> None:
                 "AGAIN=1`.\n"
                 "To keep it and play another: `standfast demo FOLDER`."
             )
-        if (folder / servers.SERVERS_FILE).exists():
-            servers.stop(folder)
+        if (folder / server_processes.SERVERS_FILE).exists():
+            server_processes.stop(folder)
         shutil.rmtree(folder)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(

@@ -3,10 +3,10 @@
 from prefect import flow, task
 from prefect.client.schemas.objects import State
 
-from flows.what_prefect_shows import as_flow, told
+from flows.flow_states import as_flow, told
 from standfast.errors import ExitStatus
-from standfast.operations.place import Place
-from standfast.operations.verification import verify
+from standfast.usecases.backups.verification import verify
+from standfast.usecases.core.installation import Installation
 
 
 @flow(name="daily-verification", persist_result=False, validate_parameters=False)
@@ -19,8 +19,8 @@ def daily_verification(config: str, read: bool = False) -> State[None]:
 def check(config: str, read: bool) -> State[None]:
     """Check once, against the witness."""
 
-    def work(place: Place) -> tuple[ExitStatus, str]:
-        outcome = verify(place, read, way="prefect")
+    def work(installation: Installation) -> tuple[ExitStatus, str]:
+        outcome = verify(installation, read, way="prefect")
         report = outcome.report
         errors = sum(finding.severity == "error" for finding in outcome.findings)
         still = "" if outcome.open_damage is None else ", and damage found before is open"

@@ -29,17 +29,17 @@ from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
 from flows.daily_verification import daily_verification
-from flows.keep_repository import keep_repository
-from flows.keep_watch import keep_watch
+from flows.error_boundary import in_installation
+from flows.incident_response import respond_to_incident
 from flows.nightly_backup import nightly_backup
-from flows.respond_to_incident import respond_to_incident
+from flows.repository_retention import keep_repository
 from flows.restore_drill import restore_drill
-from flows.what_may_leave import in_place
+from flows.watch import keep_watch
 from standfast.config import Config
-from standfast.operations.backups import set_age
-from standfast.operations.place import Place
-from standfast.operations.upkeep import Chore, chores
 from standfast.records import timestamp
+from standfast.usecases.backups.backup_run import set_age
+from standfast.usecases.backups.maintenance_schedule import ScheduledTask, scheduled_tasks
+from standfast.usecases.core.installation import Installation
 
 WATCH_SCHEDULE = "*/10 * * * *"
 
@@ -57,7 +57,9 @@ def deployments(config_file: Path, config: Config) -> list[RunnerDeployment]:
         _deployment(keep_watch, host, {"config": path}, (WATCH_SCHEDULE, zone)),
         _deployment(respond_to_incident, host, {"config": path}, None),
     ]
-    found += [_chore(chore, host, path, (chore.schedule, zone)) for chore in chores(config)]
+    found += [
+        _chore(chore, host, path, (chore.schedule, zone)) for chore in scheduled_tasks(config)
+    ]
     for name, settings in config.backup.sets.items():
         parameters = {"config": path, "set_name": name}
         at = (settings.schedule, settings.time_zone or zone)
@@ -65,7 +67,7 @@ def deployments(config_file: Path, config: Config) -> list[RunnerDeployment]:
     return found
 
 
-def _chore(chore: Chore, host: str, path: str, at: tuple[str, str]) -> RunnerDeployment:
+def _chore(chore: ScheduledTask, host: str, path: str, at: tuple[str, str]) -> RunnerDeployment:
     match chore.kind:
         case "keep":
             return _deployment(keep_repository, host, {"config": path}, at)
@@ -82,9 +84,9 @@ def backup_name(config: Config, set_name: str) -> str:
     return f"{config.backup.writer}.{set_name}"
 
 
-def missed_nights(place: Place) -> dict[str, datetime]:
+def missed_nights(installation: Installation) -> dict[str, datetime]:
     """Give each set whose newest scheduled backup did not come, and when that was due."""
-    ages = [set_age(place, name) for name in place.config.backup.sets]
+    ages = [set_age(installation, name) for name in installation.config.backup.sets]
     return {age.set_name: age.due_at for age in ages if age.is_missed}
 
 
@@ -128,7 +130,9 @@ def _deployment(
 def main(config: str, parent: str) -> int:
     """Run by schedule until this process is ended, or the one of that number, its parent, is."""
     _end_with(int(parent))
-    settings, missed = in_place(config, lambda place: (place.config, missed_nights(place)))
+    settings, missed = in_installation(
+        config, lambda installation: (installation.config, missed_nights(installation))
+    )
     registered = deployments(Path(config), settings)
     asyncio.run(run_by_schedule(settings, registered, missed))
     return os.EX_OK

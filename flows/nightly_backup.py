@@ -7,11 +7,11 @@ while the set is under way ends as that, and not as a failure.
 from prefect import flow, task
 from prefect.client.schemas.objects import State
 
-from flows.progress_shown import progress_shown
-from flows.what_prefect_shows import as_flow, told
+from flows.backup_progress import progress_shown
+from flows.flow_states import as_flow, told
 from standfast.errors import ExitStatus
-from standfast.operations.backups import NIGHTLY_PAUSES, expected_files, run_backup
-from standfast.operations.place import Place
+from standfast.usecases.backups.backup_run import NIGHTLY_PAUSES, expected_files, run_backup
+from standfast.usecases.core.installation import Installation
 
 
 @flow(
@@ -29,9 +29,9 @@ def nightly_backup(config: str, set_name: str) -> State[None]:
 def back_up(config: str, set_name: str) -> State[None]:
     """Make one recovery point."""
 
-    def work(place: Place) -> tuple[ExitStatus, str]:
-        with progress_shown(set_name, expected_files(place, set_name)) as progress:
-            outcome = run_backup(place, set_name, "prefect", progress, pauses=NIGHTLY_PAUSES)
+    def work(installation: Installation) -> tuple[ExitStatus, str]:
+        with progress_shown(set_name, expected_files(installation, set_name)) as progress:
+            outcome = run_backup(installation, set_name, "prefect", progress, pauses=NIGHTLY_PAUSES)
         result = outcome.result
         unrecorded = f"; not in the ledger: {outcome.unrecorded}" if outcome.unrecorded else ""
         return outcome.exit_status, (

@@ -3,10 +3,10 @@
 from prefect import flow, task
 from prefect.client.schemas.objects import State
 
-from flows.what_prefect_shows import as_flow, told
+from flows.flow_states import as_flow, told
 from standfast.errors import ExitStatus
-from standfast.operations.drills import run_drill
-from standfast.operations.place import Place
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.drills.restore_drill import run_drill
 
 
 @flow(
@@ -27,8 +27,8 @@ def restore_drill(config: str, set_name: str, compares: bool = False) -> State[N
 def drill(config: str, set_name: str, compares: bool) -> State[None]:
     """Restore, check, measure, destroy, report."""
 
-    def work(place: Place) -> tuple[ExitStatus, str]:
-        outcome = run_drill(place, set_name, None, way="prefect", compares=compares)
+    def work(installation: Installation) -> tuple[ExitStatus, str]:
+        outcome = run_drill(installation, set_name, None, way="prefect", compares=compares)
         files = outcome.restored.files if outcome.restored else 0
         usable = "never usable" if outcome.has_failed else "RTO not measured"
         if outcome.rto_ms is not None:

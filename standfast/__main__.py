@@ -1,6 +1,8 @@
 """`python -m standfast`: the command line, where its script is not on the path."""
 
-from standfast.entry import run
+import sys
+
+from standfast.cli import main
 
 if __name__ == "__main__":
-    run()
+    sys.exit(main())

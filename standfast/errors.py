@@ -24,9 +24,8 @@ Rules
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import IntEnum
-
-from backup.lazy_dataclass import dataclass
 
 
 class ExitStatus(IntEnum):

@@ -1,8 +1,8 @@
 """Secrets by reference: the one place where a name in the configuration becomes a value.
 
 Owns reading `env:`, `file:` and `keyring:` references and the wrapper that keeps a value out of
-logs. Leaves the shape of a reference to `standfast/config/fields.py`, and when to resolve one to
-`standfast/outside/`.
+logs. The form of a reference is in `standfast/config/value_types.py`; `standfast/adapters/factory/`
+decides when to resolve one.
 
 Rules
 - A secret is resolved as late as possible and handed on wrapped; `reveal` stands where it is used.
@@ -13,11 +13,11 @@ Rules
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol, final
 
-from backup.lazy_dataclass import dataclass
-from standfast.config.fields import SecretReference
+from standfast.config.value_types import SecretReference
 from standfast.errors import ExtraMissing, Refused, SecretMissing
 
 _LARGEST_BYTES = 64 * 1024

@@ -18,10 +18,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ApprovalRefused
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def decoded(text: str) -> bytes:
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
-def read_new(said: str, *, challenge: bytes, origin: str) -> NewPasskey:
+def read_registration(said: str, *, challenge: bytes, origin: str) -> NewPasskey:
     """Read what a browser says of a passkey that was made for `challenge` at `origin`.
 
     ApprovalRefused when it is another's answer, or of a kind that cannot be checked here.

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from backup.ending import ENDING, Ending
+from backup.system.network_shutdown import ENDING, Ending
 from tests.derived_keys import keep_derived_keys
 from tests.ledger_schema import postgres_ledger_template, postgres_ledger_url
 from tests.sampling import (

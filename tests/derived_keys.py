@@ -9,11 +9,11 @@ from functools import cache
 import pytest
 from argon2.low_level import hash_secret_raw
 
-from standfast.people.sign_in import enrol
+from standfast.people.passphrase_keys import enrol
 
 
 def keep_derived_keys() -> None:
     """Keep each derived key; call it before a module imports `enrol`."""
     patch = pytest.MonkeyPatch()
-    patch.setattr("standfast.people.sign_in.hash_secret_raw", cache(hash_secret_raw))
-    patch.setattr("standfast.people.sign_in.enrol", cache(enrol))
+    patch.setattr("standfast.people.passphrase_keys.hash_secret_raw", cache(hash_secret_raw))
+    patch.setattr("standfast.people.passphrase_keys.enrol", cache(enrol))

@@ -38,8 +38,8 @@ def _migrated() -> bytes:
 
 
 def _migrate(url: str) -> None:
-    from standfast.ledger.database import open_engine
-    from standfast.ledger.schema import create_schema
+    from standfast.ledger.database.connections import open_engine
+    from standfast.ledger.schema.schema_version import create_schema
 
     engine = open_engine(url, makes_file=True)
     try:

@@ -14,8 +14,8 @@ from zstandard import frame_content_size
 
 from backup.errors import Damaged
 
-LARGEST_RAW = 8 * 1024 * 1024
-LARGEST_STORED = LARGEST_RAW + 1
+MAX_RAW_BYTES = 8 * 1024 * 1024
+MAX_STORED_BYTES = MAX_RAW_BYTES + 1
 
 AS_IS = 0
 _ZSTD = 1
@@ -64,7 +64,7 @@ class _Local(threading.local):
     def __init__(self) -> None:
         self.compressors: dict[Effort, zstandard.ZstdCompressor] = {}
         # A frame may demand a window of its own size at most, however much its header claims.
-        self.decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_RAW)
+        self.decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_RAW_BYTES)
 
 
 _local = _Local()
@@ -74,8 +74,8 @@ def to_frame(
     raw: bytes | memoryview, effort: Effort = Effort.USUAL
 ) -> tuple[bytes, bytes | memoryview]:
     """Encode a stretch in two parts; never more than one byte longer than it was."""
-    if len(raw) > LARGEST_RAW:
-        raise ValueError(f"a frame holds at most {LARGEST_RAW} bytes, not {len(raw)}")
+    if len(raw) > MAX_RAW_BYTES:
+        raise ValueError(f"a frame holds at most {MAX_RAW_BYTES} bytes, not {len(raw)}")
     # No sample first: on what does not compress zstd is twenty times as fast as on what does.
     packed = compressed(raw, effort)
     if len(packed) < len(raw):
@@ -107,7 +107,7 @@ def no_frame(where: str) -> Damaged:
 
 def decoded(data: bytes | memoryview) -> bytes | memoryview | None:
     """Decode a frame as `from_frame` does; None for what is none."""
-    if not 0 < len(data) <= LARGEST_STORED:
+    if not 0 < len(data) <= MAX_STORED_BYTES:
         return None
     kind, content = data[0], data[1:]
     if kind == AS_IS:
@@ -115,7 +115,7 @@ def decoded(data: bytes | memoryview) -> bytes | memoryview | None:
     if kind == _ZSTD:
         try:
             size = frame_content_size(content)
-            if 0 <= size <= LARGEST_RAW:
+            if 0 <= size <= MAX_RAW_BYTES:
                 # By place, which a call takes in half the time: nothing may stand behind it.
                 raw: bytes = _local.decompressor.decompress(content, 0, False, False)
                 return raw if len(raw) == size else None

@@ -13,22 +13,22 @@
 import base64
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 from backup.errors import Damaged
-from backup.format.canonical import (
-    LARGEST_INTEGER,
+from backup.format.canonical_json import (
+    MAX_INTEGER,
     from_json,
     from_path_text,
     to_json,
     to_path_text,
 )
-from backup.format.fields import Fields, check_ascending, from_base64, from_hex
-from backup.format.frame import LARGEST_RAW, LARGEST_STORED
+from backup.format.frame import MAX_RAW_BYTES, MAX_STORED_BYTES
 from backup.format.pack import CAPACITY
-from backup.lazy_dataclass import dataclass
+from backup.format.strict_fields import Fields, check_ascending, from_base64, from_hex
 
 Kind = Literal["file", "directory", "symlink", "fifo", "block-device", "character-device"]
 _KINDS: dict[str, Kind] = {
@@ -336,7 +336,7 @@ def _usual_entry(value: Any, path: bytes, packs: list[bytes], where: str) -> Ent
         and 0 <= mode <= 0o7777
         and 0 <= uid <= _LARGEST_ID
         and 0 <= gid <= _LARGEST_ID
-        and 0 <= size <= LARGEST_INTEGER
+        and 0 <= size <= MAX_INTEGER
     ):
         return None
     return Entry(
@@ -416,9 +416,9 @@ def _ref(value: Any, packs: list[bytes], where: str) -> BlobRef:
             if (
                 0 <= pack < len(packs)
                 and 0 <= offset < CAPACITY
-                and 0 < stored <= LARGEST_STORED
-                and 0 <= inner <= LARGEST_RAW
-                and 0 <= length <= LARGEST_RAW - inner
+                and 0 < stored <= MAX_STORED_BYTES
+                and 0 <= inner <= MAX_RAW_BYTES
+                and 0 <= length <= MAX_RAW_BYTES - inner
                 and goes_on == (following != NO_PACK)
                 and NO_PACK <= following < len(packs)
             ):
@@ -438,7 +438,7 @@ def _nanoseconds(value: object, where: str) -> int:
         seconds, nanoseconds = value
         if (
             type(seconds) is type(nanoseconds) is int
-            and abs(seconds) <= LARGEST_INTEGER
+            and abs(seconds) <= MAX_INTEGER
             and 0 <= nanoseconds < 1_000_000_000
         ):
             return seconds * 1_000_000_000 + nanoseconds

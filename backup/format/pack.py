@@ -12,6 +12,7 @@
 import hashlib
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pyrage
 from blake3 import blake3
@@ -22,17 +23,16 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from backup.errors import Damaged, FormatUnknown, WrongKey
 from backup.format import FORMAT
-from backup.format.fields import NAME
-from backup.lazy_dataclass import dataclass
+from backup.format.strict_fields import NAME
 
 HEADER_BYTES = 4096
 SEGMENT_BYTES = 65_536
 TAG_BYTES = 16
 FILE_KEY_BYTES = 32
 SEGMENT_PAYLOAD = SEGMENT_BYTES - TAG_BYTES
-MOST_SEGMENTS = 255
-CAPACITY = MOST_SEGMENTS * SEGMENT_PAYLOAD
-LARGEST_PACK = HEADER_BYTES + MOST_SEGMENTS * SEGMENT_BYTES
+MAX_SEGMENTS = 255
+CAPACITY = MAX_SEGMENTS * SEGMENT_PAYLOAD
+MAX_PACK_BYTES = HEADER_BYTES + MAX_SEGMENTS * SEGMENT_BYTES
 SMALLEST_PAYLOAD = 4096
 
 _MAGIC = b"sf-pack\0"
@@ -140,7 +140,7 @@ def parse_header(data: bytes, where: str) -> PackHeader:
     end = _LAYOUT.size + length
     is_whole = (
         number == FORMAT
-        and 1 <= segments <= MOST_SEGMENTS
+        and 1 <= segments <= MAX_SEGMENTS
         and end <= HEADER_BYTES
         and not any(data[end:])
     )

@@ -14,6 +14,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from typing import Literal
@@ -23,16 +24,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.errors import Damaged, UsageError, WrongKey
 from backup.format import FORMAT
-from backup.format.canonical import from_json, to_json, to_time
-from backup.format.fields import Fields, check_ascending, check_format, from_hex
-from backup.format.layout import LARGEST_NUMBER, LARGEST_SNAPSHOT
-from backup.format.link import Link, link_from_json, link_to_json, optional_link_from_json
+from backup.format.age_header import has_short_header
+from backup.format.canonical_json import from_json, to_json, to_time
 from backup.format.manifest import BlobRef, ref_from_json, ref_to_json
-from backup.format.pack import LARGEST_PACK, padded_size
-from backup.format.root import LARGEST_GENERATION, REPOSITORY_BYTES
-from backup.format.signed import SIGNATURE_BYTES, SNAPSHOT_CONTEXT, check_signature, sign
-from backup.format.wrap import has_short_header
-from backup.lazy_dataclass import dataclass
+from backup.format.object_names import LARGEST_NUMBER, MAX_SNAPSHOT_BYTES
+from backup.format.pack import MAX_PACK_BYTES, padded_size
+from backup.format.record_link import Link, link_from_json, link_to_json, optional_link_from_json
+from backup.format.root_record import MAX_GENERATION, REPOSITORY_BYTES
+from backup.format.signature import SIGNATURE_BYTES, SNAPSHOT_CONTEXT, check_signature, sign
+from backup.format.strict_fields import Fields, check_ascending, check_format, from_hex
 from backup.records import SourceOutcome, Unread
 
 # complete: everything was read; partial: the run came to its end, but something could not be read;
@@ -40,9 +40,9 @@ from backup.records import SourceOutcome, Unread
 State = Literal["complete", "partial", "interim"]
 _STATES: dict[str, State] = {"complete": "complete", "partial": "partial", "interim": "interim"}
 
-MOST_UNREAD_NAMED = 10_000
-MOST_UNREAD_BYTES = 4 * 1024 * 1024
-DEEPEST_TREE = 8
+MAX_UNREAD_NAMED = 10_000
+MAX_UNREAD_BYTES = 4 * 1024 * 1024
+MAX_TREE_DEPTH = 8
 
 # As canonical JSON has them: the items of each list, and the key that stands behind it.
 _LISTS = ((b"burnt", b"domain"), (b"packs", b"previous"), (b"uses", b"writer"))
@@ -168,7 +168,7 @@ def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: st
     fields = Fields(from_json(plain[4:end], where), where, _BODY_FIELDS)
     unread = tuple(_unread(item, where) for item in fields.items("unread"))
     named_bytes = sum(len(one.path.encode()) + len(one.reason.encode()) for one in unread)
-    if len(unread) > MOST_UNREAD_NAMED or named_bytes > MOST_UNREAD_BYTES:
+    if len(unread) > MAX_UNREAD_NAMED or named_bytes > MAX_UNREAD_BYTES:
         raise Damaged(f"{where} names more that was not read than any writer names; verify it")
     return Body(
         consistent_at=fields.time("consistent_at"),
@@ -176,7 +176,7 @@ def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: st
         ended=fields.time("ended"),
         id_key=fields.hexadecimal("id_key", 32),
         root=ref_from_json(fields.raw("root"), where),
-        depth=fields.integer("depth", high=DEEPEST_TREE),
+        depth=fields.integer("depth", high=MAX_TREE_DEPTH),
         files=fields.integer("files"),
         directories=fields.integer("directories"),
         bytes=fields.integer("bytes"),
@@ -208,10 +208,10 @@ def snapshot_to_bytes(snapshot: Snapshot, sealed: bytes, key: Ed25519PrivateKey)
         "uses": [[number, snapshot.uses[number].hex()] for number in sorted(snapshot.uses)],
     }
     data = sign(SNAPSHOT_CONTEXT, to_json(value) + b"\n" + sealed, key)
-    if len(data) > LARGEST_SNAPSHOT:
+    if len(data) > MAX_SNAPSHOT_BYTES:
         raise UsageError(
             f"snapshot {snapshot.sequence} would have {len(data):,} bytes, and"
-            f" {LARGEST_SNAPSHOT:,} are read at most: split the largest file of set"
+            f" {MAX_SNAPSHOT_BYTES:,} are read at most: split the largest file of set"
             f" {snapshot.set_name}, or give it a set of its own"
         )
     return data
@@ -241,7 +241,7 @@ def snapshot_from_bytes(data: bytes, where: str) -> tuple[Snapshot, bytes]:
         root=link_from_json(fields.raw("root"), where),
         keep=optional_link_from_json(fields.raw("keep"), where),
         domain=fields.name("domain"),
-        generation=fields.integer("generation", high=LARGEST_GENERATION),
+        generation=fields.integer("generation", high=MAX_GENERATION),
         set_name=fields.name("set"),
         time=fields.time("time"),
         state=_state(fields.text("state"), where),
@@ -313,7 +313,7 @@ def _burnt(text: memoryview, where: str) -> Iterator[int]:
 
 def _pack(found: re.Match[bytes], where: str) -> tuple[str, int]:
     size = int(found[2])
-    if size > LARGEST_PACK:
+    if size > MAX_PACK_BYTES:
         raise Damaged(f"{where} lists a pack that is larger than any; verify the repository")
     return found[1].decode(), size
 
@@ -341,8 +341,8 @@ def _uses(text: memoryview, where: str) -> dict[int, bytes]:
 
 def _named_unread(unread: tuple[Unread, ...]) -> Iterator[list[str]]:
     """As many as fit into a snapshot; the total is counted beside them."""
-    room = MOST_UNREAD_BYTES
-    for item in unread[:MOST_UNREAD_NAMED]:
+    room = MAX_UNREAD_BYTES
+    for item in unread[:MAX_UNREAD_NAMED]:
         room -= len(item.path.encode()) + len(item.reason.encode()) + 8
         if room < 0:
             return

@@ -18,18 +18,17 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from backup.errors import BackupError, SourceFailed, UsageError
 from backup.format.manifest import Kind
-from backup.lazy_dataclass import dataclass
 from backup.records import Unread
 
 if TYPE_CHECKING:
-    from backup.sources.survey import Survey, Told
+    from backup.sources.files.metadata_prefetch import MetadataPrefetch, Told
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_NOTED = 100
@@ -107,7 +106,7 @@ class Source(ABC):
 
     kind: str
     # Whether a process that was forked from this one can read it: it needs nothing that is open.
-    may_be_read_apart = False
+    supports_worker_reader = False
     # Whether most of its files go as soon as something else has them: a log, with each base.
     sheds = False
 
@@ -201,7 +200,7 @@ class OpenSource(ABC):
         """Tell what is in each folder, for the same source as it is opened in another process."""
         return iter(())
 
-    def rely_on(self, survey: "Survey") -> None:  # may be ignored
+    def rely_on(self, survey: "MetadataPrefetch") -> None:  # may be ignored
         """Hear that another process looks at everything, ahead of `scan`."""
 
     def read_small(self, found: Found) -> Whole | None:

@@ -19,13 +19,13 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from backup.chunk_sizes import EDITED_CHUNK_BYTES
 from backup.errors import SourceFailed
-from backup.format.canonical import to_path_text
+from backup.format.canonical_json import to_path_text
 from backup.records import Unread
 from backup.sources import Content, Found, Obstacle, OpenSource, Source
-from backup.sources.file_content import FileContent
-from backup.sources.status import found_from_status
+from backup.sources.chunk_sizes import EDITED_CHUNK_BYTES
+from backup.sources.files.file_content import FileContent
+from backup.sources.files.file_status import found_from_status
 
 _BUSY_SECONDS = 60.0
 _EMPTY = (

@@ -19,11 +19,11 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Literal, TypeVar
 
 from backup.errors import NotFound, StoreUnavailable, UsageError
-from backup.lazy_dataclass import dataclass
 
 _PART = "[a-z0-9][a-z0-9._-]*"
 _NAME = re.compile(f"{_PART}(?:/{_PART})*")

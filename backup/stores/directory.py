@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from backup.errors import AlreadyThere, NotFound, UsageError
-from backup.local_files import link_new, sync_folder
 from backup.stores import LONGEST_NAME, Stat, Store, StoreTraits
+from backup.system.durable_files import link_new, sync_folder
 
 INCOMING = ".incoming"
 _LEFTOVER_SECONDS = 24 * 3600

@@ -13,10 +13,10 @@ To add a target: one module with the `_methods`, one test that restores and comp
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from backup.errors import TargetFailed
-from backup.lazy_dataclass import dataclass
-from backup.sources.programs import Command, ProgramFailed, Running, running
+from backup.sources.client_programs import Command, ProgramFailed, Running, running
 
 Stream = Callable[[], Iterator[bytes]]  # gives the content from its beginning, each time
 

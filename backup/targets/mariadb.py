@@ -16,11 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from backup.errors import BackupError, UnsafePath
-from backup.sources.mariadb import SUFFIX, USERS
-from backup.sources.mariadb_server import MariadbPrograms, MariadbServer, identifier, literal
-from backup.sources.programs import ProgramFailed
+from backup.sources.client_programs import ProgramFailed
+from backup.sources.mariadb.dump_source import SUFFIX, USERS
+from backup.sources.mariadb.server import MariadbPrograms, MariadbServer, identifier, literal
 from backup.targets import Stream, Taken, Target, feed, read_through
-from backup.targets.statements import MARIADB, checked_statements
+from backup.targets.statement_allowlist import MARIADB, checked_statements
 
 _MOST_NAMED = 20
 _ALREADY_THERE = {"1396"}  # CREATE USER of one that exists

@@ -17,11 +17,11 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 
 from backup.errors import BackupError, TargetFailed, UnsafePath
-from backup.sources.postgresql import GLOBALS, SUFFIX
-from backup.sources.postgresql_server import PostgresqlServer, identifier, literal
-from backup.sources.programs import ProgramFailed
+from backup.sources.client_programs import ProgramFailed
+from backup.sources.postgresql.dump_source import GLOBALS, SUFFIX
+from backup.sources.postgresql.server import PostgresqlServer, identifier, literal
 from backup.targets import Stream, Taken, Target, ask, feed
-from backup.targets.statements import POSTGRESQL, checked_statements
+from backup.targets.statement_allowlist import POSTGRESQL, checked_statements
 
 _MOST_NAMED = 20
 _NAME_BYTES = 63

@@ -21,10 +21,10 @@ from pathlib import Path
 from types import FrameType
 
 from standfast import __version__
-from standfast.cli.call import Call, take_everywhere
-from standfast.cli.declared import Command, Group
-from standfast.cli.output import drop_rest, lost_answer, print_error, print_json
-from standfast.cli.words import find, values_of
+from standfast.cli.parsing.argument_parser import find, values_of
+from standfast.cli.parsing.command_declaration import Command, Group
+from standfast.cli.terminal.invocation import Call, parse_global_options
+from standfast.cli.terminal.output import discard_output, lost_answer, print_error, print_json
 from standfast.errors import ExitStatus, FileInvalid, StandfastError, UsageError
 from standfast.records import Json
 
@@ -42,26 +42,26 @@ _WINDOWS = (
 _DEBUG = "STANDFAST_DEBUG"
 _VERSION = "--version"
 
-_PARTS = (
-    "init",
-    "check",
-    "readiness",
-    "serve",
-    "status",
-    "lock",
-    "report",
-    "demo",
-    "backup",
-    "drill",
-    "incident",
-    "playbook",
-    "tabletop",
-    "notice",
-    "deadline",
-    "people",
-    "evidence",
-    "audit",
-)
+_COMMANDS = {
+    "init": "setup.init",
+    "check": "health.check",
+    "readiness": "health.readiness",
+    "serve": "setup.serve",
+    "status": "health.status",
+    "lock": "incidents.lock",
+    "report": "reports.report",
+    "demo": "setup.demo",
+    "backup": "backups.backup",
+    "drill": "backups.drill",
+    "incident": "incidents.incident",
+    "playbook": "playbooks.playbook",
+    "tabletop": "playbooks.tabletop",
+    "notice": "notices.notice",
+    "deadline": "deadlines.deadline",
+    "people": "people.enrolment",
+    "evidence": "evidence.custody",
+    "audit": "reports.audit",
+}
 
 
 def tree(words: Sequence[str] = ()) -> Group:
@@ -72,8 +72,8 @@ def tree(words: Sequence[str] = ()) -> Group:
         "In a breach: `standfast playbook list` says which playbook fits, and `standfast incident "
         "plan` what it would touch; `standfast lock ACCOUNT` locks at once.",
     )
-    for name in words[:1] if words and words[0] in _PARTS else _PARTS:
-        import_module(f"standfast.cli.{name}").add_to(root)
+    for name in words[:1] if words and words[0] in _COMMANDS else _COMMANDS:
+        import_module(f"standfast.cli.{_COMMANDS[name]}").add_to(root)
     return root
 
 
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _run(given)
         lost = lost_answer()
     except BrokenPipeError:
-        drop_rest(sys.stdout)  # whoever read us has enough
+        discard_output(sys.stdout)  # whoever read us has enough
         return ExitStatus.FAILED
     if lost is None:
         return status
@@ -136,7 +136,7 @@ def _ending_as_by_ctrl_c() -> Iterator[None]:
 
 def _end_what_waits() -> None:
     """Let nothing across a network be waited for much longer: no such thing without the module."""
-    if ending := sys.modules.get("backup.ending"):
+    if ending := sys.modules.get("backup.system.network_shutdown"):
         ending.ENDING.tell(print_error)
 
 
@@ -157,7 +157,7 @@ def _open_closed_streams() -> None:
 def _run(given: Sequence[str]) -> int:
     is_json = "--json" in given
     try:
-        call, words = take_everywhere(given, os.environ)
+        call, words = parse_global_options(given, os.environ)
         is_json = call.as_json
         return int(_carried_out(call, words))
     except KeyboardInterrupt as error:
@@ -240,7 +240,7 @@ def _carried_out(call: Call, words: Sequence[str]) -> ExitStatus:
     values = values_of(at, rest) if isinstance(at, Command) else None
     if isinstance(at, Command) and values is not None:
         return at.function(call, **values)
-    from standfast.cli.help import help_of
+    from standfast.cli.parsing.help_text import help_of
 
     text = help_of(at)
     if not rest:

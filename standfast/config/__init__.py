@@ -10,9 +10,9 @@ Rules
 - Nothing in a loaded configuration is secret, and all of it is frozen.
 """
 
-from standfast.config.fields import SecretReference
 from standfast.config.load import load
 from standfast.config.schema import Config
+from standfast.config.value_types import SecretReference
 from standfast.config_file import find_config
 
 __all__ = ["Config", "SecretReference", "find_config", "load"]

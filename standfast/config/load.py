@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from standfast.config.findings import dangling
-from standfast.config.reading import Finding, read
+from standfast.config.cross_references import dangling
 from standfast.config.schema import Config
-from standfast.config.written import key_text
+from standfast.config.section_reader import Finding, read
+from standfast.config.toml_writer import key_text
 from standfast.errors import ConfigurationError, FileInvalid, Problem
 
 _LARGEST_FILE_BYTES = 1024 * 1024
@@ -97,7 +97,7 @@ def _sole(path: Path, line: int, message: str, hint: str) -> FileInvalid:
 
 
 def _invalid(path: Path, text: str, findings: Iterable[Finding]) -> FileInvalid:
-    from standfast.config.lines import key_lines, line_of
+    from standfast.config.line_numbers import key_lines, line_of
 
     lines = key_lines(text)
     problems = [

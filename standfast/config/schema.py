@@ -16,12 +16,19 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from standfast.config.accounts import AccountsConfig
-from standfast.config.audiences import AudienceConfig
-from standfast.config.backup import BackupConfig
-from standfast.config.deadlines import ContractConfig, DeadlinesConfig
-from standfast.config.evidence import CustodyConfig, EvidenceConfig
-from standfast.config.fields import (
+from standfast.config.base_section import Section, setting
+from standfast.config.sections.accounts import AccountsConfig
+from standfast.config.sections.audiences import AudienceConfig
+from standfast.config.sections.backup import BackupConfig
+from standfast.config.sections.deadlines import ContractConfig, DeadlinesConfig
+from standfast.config.sections.evidence import CustodyConfig, EvidenceConfig
+from standfast.config.sections.notices import NoticesConfig
+from standfast.config.sections.password_rotation import RotationConfig
+from standfast.config.sections.procedures import CommandConfig, ProcedureName, RequestConfig
+from standfast.config.sections.senders import SenderConfig
+from standfast.config.sections.services import ServiceConfig
+from standfast.config.sections.triggers import AnyTriggerConfig, Network, TriggerName
+from standfast.config.value_types import (
     AccountName,
     Count,
     DatabaseUrl,
@@ -36,13 +43,6 @@ from standfast.config.fields import (
     WebAddress,
     not_empty,
 )
-from standfast.config.notices import NoticesConfig
-from standfast.config.procedures import CommandConfig, ProcedureName, RequestConfig
-from standfast.config.rotation import RotationConfig
-from standfast.config.section import Section, setting
-from standfast.config.senders import SenderConfig
-from standfast.config.services import ServiceConfig
-from standfast.config.triggers import AnyTriggerConfig, Network, TriggerName
 
 # What `standfast init` writes where nobody told it better; no customer may ever read it.
 NAME_PLACEHOLDER = "Our contact centre"

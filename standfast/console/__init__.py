@@ -10,33 +10,33 @@ Rules
 
 from collections.abc import Sequence
 
-from flows.serve import BeginWork, Beside
-from standfast.operations.place import Place
+from flows.serve_loop import BeginWork, Beside
+from standfast.usecases.core.installation import Installation
 
 
-def beside(place: Place, begin_work: BeginWork) -> Sequence[Beside]:
+def beside(installation: Installation, begin_work: BeginWork) -> Sequence[Beside]:
     """Give everything that `serve` is to run beside its loop; it tells `begin_work` what it opened.
 
     Raises ConfigurationError when a trigger is not right: better at the start than in the night.
     """
-    from standfast.console.app import App
-    from standfast.console.doorkeeper import Doorkeeper
-    from standfast.console.paging import Paging
-    from standfast.console.server import HttpServer
-    from standfast.console.tailing import tailings
-    from standfast.operations.triggers import triggers_of, trusted_proxies
+    from standfast.console.application import App
+    from standfast.console.control_socket_server import ControlSocketServer
+    from standfast.console.http_server import HttpServer
+    from standfast.console.on_call_alerts import OnCallAlerts
+    from standfast.console.suricata_tail import suricata_watchers
+    from standfast.usecases.triggers.message_intake import triggers_of, trusted_proxies
 
-    triggers = triggers_of(place.config)
-    serve = place.config.serve
+    triggers = triggers_of(installation.config)
+    serve = installation.config.serve
     app = App(
-        place=place,
+        installation=installation,
         triggers=triggers,
-        trusted=trusted_proxies(place.config),
+        trusted=trusted_proxies(installation.config),
         begin_work=begin_work,
     )
     return [
-        Doorkeeper(place=place, begin_work=begin_work),
+        ControlSocketServer(installation=installation, begin_work=begin_work),
         HttpServer(app=app, host=serve.host, port=serve.port),
-        Paging(place=place, triggers=triggers),
-        *tailings(place, triggers),
+        OnCallAlerts(installation=installation, triggers=triggers),
+        *suricata_watchers(installation, triggers),
     ]

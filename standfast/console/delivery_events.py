@@ -9,23 +9,13 @@ Rules
 
 import logging
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from backup.lazy_dataclass import dataclass
-from standfast.config.fields import SecretReference
-from standfast.config.senders import SendgridSenderConfig
-from standfast.console.body import read_body
-from standfast.console.desk import Desk
-from standfast.console.keys import Keys
-from standfast.console.limits import Allowance
-from standfast.console.problems import Problem, wait_and_try_again
-from standfast.errors import StandfastError
-from standfast.ledger.deliveries import Heard
-from standfast.notices.senders.sendgrid_events import (
+from standfast.adapters.senders.sendgrid.delivery_events import (
     LARGEST_BYTES,
     NotGenuine,
     Signed,
@@ -33,19 +23,28 @@ from standfast.notices.senders.sendgrid_events import (
     read_headers,
     verify,
 )
-from standfast.operations.place import Place
+from standfast.config.sections.senders import SendgridSenderConfig
+from standfast.config.value_types import SecretReference
+from standfast.console.http.problem_details import Problem, wait_and_try_again
+from standfast.console.http.rate_limits import Allowance
+from standfast.console.http.request_body import read_body
+from standfast.console.http.work_queue import Desk
+from standfast.console.webhook_secrets import Keys
+from standfast.errors import StandfastError
+from standfast.ledger.messages.delivery_reports import Heard
 from standfast.records import DeliveryEvent
+from standfast.usecases.core.installation import Installation
 
 log = logging.getLogger("standfast.serve")
 
 _COME_AGAIN_SECONDS = 30.0
 
 
-def event_keys(place: Place) -> dict[str, SecretReference]:
+def event_keys(installation: Installation) -> dict[str, SecretReference]:
     """Give, by sender, the reference of each key that events are signed with."""
     return {
         name: settings.event_key
-        for name, settings in place.config.senders.items()
+        for name, settings in installation.config.senders.items()
         if isinstance(settings, SendgridSenderConfig) and settings.event_key is not None
     }
 
@@ -54,7 +53,7 @@ def event_keys(place: Place) -> dict[str, SecretReference]:
 class DeliveryEvents:
     """The end of SendGrid's Event Webhook."""
 
-    place: Place
+    installation: Installation
     keys: Keys
     desk: Desk
     note: Callable[[StandfastError | None], None]  # told what the ledger took, or why it did not
@@ -63,7 +62,7 @@ class DeliveryEvents:
     async def take(self, request: Request) -> Response:
         """Take one message with its events."""
         try:
-            signed = read_headers(request.headers, self.place.clock())
+            signed = read_headers(request.headers, self.installation.clock())
             body = await read_body(request, LARGEST_BYTES)
             self._verify(signed, body)
         except NotGenuine as error:
@@ -82,7 +81,7 @@ class DeliveryEvents:
     def _verify(self, signed: Signed, body: bytes) -> None:
         keys = [
             text
-            for name, reference in event_keys(self.place).items()
+            for name, reference in event_keys(self.installation).items()
             if (text := self.keys.of_sender(name, reference))
         ]
         try:
@@ -95,8 +94,8 @@ class DeliveryEvents:
 
     async def _hear(self, events: tuple[DeliveryEvent, ...]) -> None:
         def hear() -> Heard:
-            deliveries = self.place.ledger.deliveries
-            return deliveries.hear(events, "events:sendgrid", self.place.clock())
+            deliveries = self.installation.ledger.deliveries
+            return deliveries.hear(events, "events:sendgrid", self.installation.clock())
 
         try:
             heard = await self.desk.do(hear)

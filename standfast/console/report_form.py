@@ -24,19 +24,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from standfast.console.body import read_body
-from standfast.console.client import client_of, counted_as, is_among
-from standfast.console.desk import Desk
-from standfast.console.limits import Allowance
-from standfast.console.problems import Problem
-from standfast.console.report_words import WORDS, pick
-from standfast.console.same_site import refuse_other_sites
+from standfast.console.http.client_address import client_of, counted_as, is_among
+from standfast.console.http.problem_details import Problem
+from standfast.console.http.rate_limits import Allowance
+from standfast.console.http.request_body import read_body
+from standfast.console.http.same_origin import refuse_other_sites
+from standfast.console.http.work_queue import Desk
+from standfast.console.report_form_texts import WORDS, pick
 from standfast.errors import StandfastError
-from standfast.operations.place import Place
-from standfast.operations.trigger_pages import why_untold
-from standfast.operations.triggers import FormTrigger, receive
 from standfast.records import digest
 from standfast.triggers.suricata import Network
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.triggers.message_intake import FormTrigger, receive
+from standfast.usecases.triggers.on_call_pages import notification_obstacle
 
 log = logging.getLogger("standfast.serve")
 
@@ -55,7 +55,7 @@ class ReportForm:
     def __init__(
         self,
         *,
-        place: Place,
+        installation: Installation,
         trigger: FormTrigger,
         trusted: tuple[Network, ...],
         desk: Desk,
@@ -63,7 +63,12 @@ class ReportForm:
     ) -> None:
         """`note` is told of each report that was taken, and of an error that kept one from it."""
         self._note = note
-        self._place, self._trigger, self._trusted, self._desk = place, trigger, trusted, desk
+        self._installation, self._trigger, self._trusted, self._desk = (
+            installation,
+            trigger,
+            trusted,
+            desk,
+        )
         self._by_address = Allowance(per_minute=_PER_ADDRESS_PER_MINUTE, burst=_PER_ADDRESS_AT_ONCE)
         self._by_all = Allowance(
             per_minute=trigger.per_minute, burst=max(1, trigger.per_minute), most=1
@@ -114,11 +119,13 @@ class ReportForm:
 
     def _receive(self, payload: dict[str, str | None], nonce: str) -> tuple[str, str]:
         """Open the plan; give its id, and why nobody will be told of it, if that is so."""
-        place, trigger = self._place, self._trigger
+        installation, trigger = self._installation, self._trigger
         said = digest([nonce, dict(payload)])
-        opened = receive(place, trigger, payload, message_id=said, key=said)
+        opened = receive(installation, trigger, payload, message_id=said, key=said)
         try:
-            return opened.incident, why_untold(place.ledger, place.teller(), trigger)
+            return opened.incident, notification_obstacle(
+                installation.ledger, installation.teller(), trigger
+            )
         except StandfastError as error:
             return opened.incident, str(error)  # the report stands; whoever sent it should call
 
@@ -139,7 +146,7 @@ class ReportForm:
             nonce=nonce,
             path=PATH,
             token=self._token(),
-            contact_line=self._place.config.organisation.contact_for(language),
+            contact_line=self._installation.config.organisation.contact_for(language),
             problem=problem,
             reference=reference,
             thanks=WORDS[language].untold if is_untold else WORDS[language].thanks,
@@ -160,7 +167,7 @@ class ReportForm:
         )
 
     def _language(self, request: Request) -> str:
-        languages = self._place.config.organisation.languages
+        languages = self._installation.config.organisation.languages
         return pick(request.headers.get("accept-language", ""), languages)
 
     def _refuse_outsiders(self, request: Request) -> str:
@@ -171,7 +178,7 @@ class ReportForm:
         return counted_as(client)
 
     def _token(self) -> str:
-        moment = int(self._place.clock().timestamp())
+        moment = int(self._installation.clock().timestamp())
         nonce = secrets.token_hex(_NONCE_BYTES)
         return f"{nonce}.{moment}.{self._seal(nonce, moment)}"
 
@@ -181,12 +188,12 @@ class ReportForm:
         moment, _, seal = rest.partition(".")
         if not (moment.isascii() and moment.isdigit() and len(moment) <= 12 and seal.isascii()):
             return ""
-        age = self._place.clock().timestamp() - int(moment)
+        age = self._installation.clock().timestamp() - int(moment)
         is_ours = hmac.compare_digest(seal, self._seal(nonce, int(moment)))
         return nonce if is_ours and 0 <= age + 1 <= GOOD_FOR_SECONDS else ""
 
     def _seal(self, nonce: str, moment: int) -> str:
-        return self._place.ledger.vault.mac("report form", [nonce, moment])
+        return self._installation.ledger.vault.mac("report form", [nonce, moment])
 
 
 def _fields(body: bytes) -> dict[str, str]:

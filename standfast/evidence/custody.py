@@ -16,14 +16,13 @@ import hashlib
 import json
 import os
 from collections.abc import Set
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Damaged
-from standfast.evidence.durable import give_to_owner_above, sync_folder
+from standfast.evidence.durable_files import inherit_owner, sync_folder
 from standfast.evidence.seal import CUSTODY_FILE as CUSTODY_FILE
 from standfast.evidence.seal import SEAL_FILE
 from standfast.records import canonical, digest, timestamp
@@ -82,7 +81,7 @@ def append_custody(folder: Path, *, at: datetime, who: str, act: Act, detail: st
         stream.flush()
         os.fsync(stream.fileno())
         if not so_far:
-            give_to_owner_above(folder / CUSTODY_FILE)
+            inherit_owner(folder / CUSTODY_FILE)
             sync_folder(folder)
     return entry
 

@@ -14,8 +14,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-
-from backup.lazy_dataclass import dataclass
+from dataclasses import dataclass
 
 PATIENCE_SECONDS = 3.0
 LONGEST_ANSWER = 4_000

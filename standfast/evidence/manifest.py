@@ -13,11 +13,10 @@ import base64
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import Damaged
 from standfast.evidence.host_clock import HostClock
 from standfast.records import JsonObject, canonical

@@ -17,11 +17,11 @@ import hashlib
 import re
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
 
-from backup.lazy_dataclass import dataclass
-from standfast.evidence.masking import Masked, mask_text
+from standfast.evidence.text_masking import Masked, mask_text
 
 NOT_TEXT = "is no text, so nobody can see in it what is to be masked"
 TOO_LARGE = "unpacks to more than is unpacked here"

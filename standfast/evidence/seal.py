@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from standfast.errors import Damaged
-from standfast.evidence.durable import give_tree_to_owner_above, write_whole
+from standfast.evidence.durable_files import inherit_owner_of_tree, write_atomically
 from standfast.evidence.manifest import Item, Kind, Manifest, read_manifest
 from standfast.records import JsonObject, canonical
 
@@ -69,9 +69,9 @@ def write_seal(folder: Path, manifest: Manifest, signing_key: Ed25519PrivateKey)
     }
     envelope = Envelope(canonical(statement), PAYLOAD_TYPE, {})
     envelope.sign(CryptoSigner(signing_key))
-    write_whole(folder / MANIFEST_FILE, written)
-    write_whole(folder / SEAL_FILE, canonical(envelope.to_dict()))
-    give_tree_to_owner_above(folder)
+    write_atomically(folder / MANIFEST_FILE, written)
+    write_atomically(folder / SEAL_FILE, canonical(envelope.to_dict()))
+    inherit_owner_of_tree(folder)
 
 
 def read_sealed(folder: Path, public_key: Ed25519PublicKey) -> Manifest:

@@ -10,7 +10,7 @@ What is offered here is loaded when it is first asked for: SQLAlchemy takes a se
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from standfast.ledger.opening import Ledger, create, is_there, opened
+    from standfast.ledger.full_ledger import Ledger, create, is_there, opened
 
 __all__ = ["Ledger", "create", "is_there", "opened"]
 
@@ -18,6 +18,6 @@ __all__ = ["Ledger", "create", "is_there", "opened"]
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from standfast.ledger import opening
+    from standfast.ledger import full_ledger
 
-    return getattr(opening, name)
+    return getattr(full_ledger, name)

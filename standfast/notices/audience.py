@@ -29,18 +29,17 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import chain
 from typing import Any, TypeAlias
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ConfigurationError
-from standfast.notices.addresses import Address, addresses_in, parse_address
-from standfast.notices.plain import one_line
-from standfast.notices.prepared import LONGEST_VALUE
-from standfast.notices.seen import Seen
-from standfast.notices.spool import Spool
+from standfast.notices.duplicate_rows import Seen
+from standfast.notices.encrypted_spool import Spool
+from standfast.notices.mail_addresses import Address, addresses_in, parse_address
+from standfast.notices.plain_text import one_line
+from standfast.notices.prepared_notice import LONGEST_VALUE
 
 KNOWN_COLUMNS = ("key", "address", "name", "language", "why")
 POSTAL_COLUMNS = tuple(f"postal_{number}" for number in range(1, 7))  # as the window shows them

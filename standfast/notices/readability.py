@@ -18,12 +18,12 @@ Sources: Smith and Senter 1967 (English), Fernández Huerta 1959 (Spanish), Kand
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from backup.lazy_dataclass import dataclass
 from standfast.errors import ExtraMissing
-from standfast.notices.render import Template, prepare
+from standfast.notices.template_renderer import Template, prepare
 
 if TYPE_CHECKING:
     from textstat.textstat import textstatistics

@@ -24,17 +24,16 @@ Rules
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from backup.lazy_dataclass import dataclass
-from standfast.playbook import expression
-from standfast.playbook.answers import ASKS, answers_behind
-from standfast.playbook.graph import behind
+from standfast.playbook import expressions
+from standfast.playbook.answer_dependencies import ASKS, answers_behind
 from standfast.playbook.model import OnPartial, Step, StepKind
-from standfast.playbook.state import Counts, State, StepView
-from standfast.playbook.wording import condition
+from standfast.playbook.rendering.step_labels import condition
+from standfast.playbook.run_state import Counts, State, StepView
+from standfast.playbook.step_graph import behind
 from standfast.records import Json, JsonObject, Mode, Proof, StepState, utc
 
 PATIENCE = timedelta(minutes=1)  # of what comes `after` a step, with one of which nothing gets on
@@ -244,7 +243,7 @@ def is_wanted(step: Step, state: State) -> bool:
     """Evaluate the step's condition; raise ValueError when it is not true or false."""
     if step.when is None:
         return True
-    value = expression.parse(step.when).evaluate(namespace(state))
+    value = expressions.parse(step.when).evaluate(namespace(state))
     if not isinstance(value, bool):
         # "no" is a text, and a text counts as true in Python: it must never start a step.
         raise ValueError("a condition must be true or false; compare the text with something")

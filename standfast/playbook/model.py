@@ -18,10 +18,9 @@ Rules
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from backup.lazy_dataclass import dataclass
 from standfast.records import Json
 
 AT_A_TABLE = "tabletop-"  # how the playbook is called that a tabletop exercise freezes

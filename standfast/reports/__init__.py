@@ -1,7 +1,7 @@
 """Pages that are handed to a manager or an auditor: one HTML file each, whole in itself.
 
-Owns how a result looks. Leaves finding it out to `standfast/operations/reports.py`: this room reads
-no ledger and no disk, it turns the records of `contents` into a page.
+The layout of results belongs here, collecting them in `standfast/usecases/reports`: this package
+reads no ledger and no disk, it turns the records of `report_records` into a page.
 
 Rules
 - A page needs nothing from outside: no script, no font, no picture; it prints, and it is read on a

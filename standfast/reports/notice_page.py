@@ -7,10 +7,10 @@ Rules
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from backup.lazy_dataclass import dataclass
-from standfast.reports.contents import Heading
-from standfast.reports.page import Clock, render
+from standfast.reports.html_page import Clock, render
+from standfast.reports.report_records import Heading
 
 
 @dataclass(frozen=True, kw_only=True)

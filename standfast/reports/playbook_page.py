@@ -6,17 +6,23 @@ Rules
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from backup.lazy_dataclass import dataclass
-from standfast.playbook.catalogue import CATALOGUE
-from standfast.playbook.drawing import as_svg
-from standfast.playbook.graph import in_order
+from standfast.playbook.action_catalogue import CATALOGUE
 from standfast.playbook.model import Playbook, Step, StepKind
-from standfast.playbook.wording import condition, length, paragraphs, whatever, who_acts
-from standfast.reports.page import sentence
+from standfast.playbook.rendering.step_labels import (
+    condition,
+    length,
+    paragraphs,
+    whatever,
+    who_acts,
+)
+from standfast.playbook.rendering.svg_graph import as_svg
+from standfast.playbook.step_graph import in_order
+from standfast.reports.html_page import sentence
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,10 @@ Rules
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import cast
 
-from backup.lazy_dataclass import dataclass
-from standfast.triggers.mapping import Missing
+from standfast.triggers.input_mapping import Missing
 
 _VERSION = "4"
 _FIRING, _RESOLVED = "firing", "resolved"

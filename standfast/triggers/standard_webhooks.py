@@ -16,9 +16,8 @@ import base64
 import binascii
 import hmac
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-
-from backup.lazy_dataclass import dataclass
 
 ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 TOLERANCE_SECONDS = 300

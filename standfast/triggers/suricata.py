@@ -10,10 +10,9 @@ Rules
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TypeAlias
-
-from backup.lazy_dataclass import dataclass
 
 Network: TypeAlias = IPv4Network | IPv6Network
 

@@ -9,15 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from standfast.ledger.approvals import Question
-from standfast.ledger.audit import AuditEvent
-from standfast.ledger.people import Person, Signer
-from standfast.operations import decisions
-from standfast.operations.enrolment import enrol_person
-from standfast.people.sign_in import Credential, enrol
-from tests.operations.places import PASSPHRASES
-from tests.operations.twins import ACCOUNTS, TwinPlace, Twins, twin_directory, twin_place
+from standfast.ledger.approvals.two_person_rule import Question
+from standfast.ledger.audit.auditor import AuditEvent
+from standfast.ledger.people.enrolment import Person, Signer
+from standfast.people.passphrase_keys import Credential, enrol
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.people.enrolment import enrol_person
 from tests.servers.smtp import SmtpServer
+from tests.usecases.installations import PASSPHRASES
+from tests.usecases.twins import (
+    ACCOUNTS,
+    SimulatedInstallation,
+    Twins,
+    simulated_installation,
+    twin_directory,
+)
 
 _LATER = {"finn": "the same hand twice", "nia": "a door held open"}
 
@@ -26,18 +32,20 @@ _LATER = {"finn": "the same hand twice", "nia": "a door held open"}
 class Site:
     """An installation of last week: dana (operator), lee and kim (duty managers)."""
 
-    place: TwinPlace
+    installation: SimulatedInstallation
     smtp: SmtpServer
 
     def after(self, **time: float) -> "Site":
         """Return the same site at a later moment."""
-        clock = self.place.clock
-        return replace(self, place=replace(self.place, clock=lambda: clock() + timedelta(**time)))
+        clock = self.installation.clock
+        return replace(
+            self, installation=replace(self.installation, clock=lambda: clock() + timedelta(**time))
+        )
 
     def enrol(self, name: str, signer: Signer | None, *roles: str, **other: str) -> Person:
         """Enrol somebody with a passphrase of their own; `other` replaces what is usual."""
         return enrol_person(
-            self.place,
+            self.installation,
             name=name,
             roles=roles,
             accounts=[],
@@ -50,7 +58,7 @@ class Site:
     def add_duty_manager(self, name: str, signer: Signer) -> None:
         """Enrol finn or nia as a duty manager, without the slow derivations of the use-case."""
         credential = _credential(name)
-        self.place.ledger.people.enrol(
+        self.installation.ledger.people.enrol(
             name=name,
             full_name=name.title(),
             mail=f"{name}@example.com",
@@ -59,14 +67,16 @@ class Site:
             public_key=credential.public_key,
             salt=credential.salt,
             enrolled_by="",
-            now=self.place.clock(),
+            now=self.installation.clock(),
             signer=signer,
         )
 
     def decide(self, case: str, step: str, person: str, *, approves: bool = True) -> Question:
         """Approve or refuse a step as somebody who knows the person's passphrase does."""
         passphrase = {**PASSPHRASES, **_LATER}[person]
-        return decisions.decide(self.place, case, step, person, passphrase, approves=approves)
+        return step_decisions.decide(
+            self.installation, case, step, person, passphrase, approves=approves
+        )
 
     def notified(self, subject: str) -> set[str]:
         """Return the people that have a message with these words in its subject."""
@@ -79,12 +89,12 @@ class Site:
 
     def witnessed(self) -> int:
         """Return the newest audit event that a head at the witness covers."""
-        lines = self.place.config.ledger.witness.read_text().splitlines()
+        lines = self.installation.config.ledger.witness.read_text().splitlines()
         return max(int(json.loads(line)["sequence"]) for line in lines)
 
     def event(self, action: str) -> AuditEvent:
         """Return the newest audit event of this kind."""
-        return [one for one in self.place.ledger.timeline() if one.action == action][-1]
+        return [one for one in self.installation.ledger.timeline() if one.action == action][-1]
 
 
 @cache
@@ -96,5 +106,5 @@ def _credential(name: str) -> Credential:
 def site(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Site]:
     """An installation that is past its first day."""
     twins = Twins(directory=twin_directory(*ACCOUNTS, "lee", "kim"))
-    with twin_place(tmp_path, twins=twins, smtp_port=smtp_server.port) as place:
-        yield Site(place=place, smtp=smtp_server).after(days=7)
+    with simulated_installation(tmp_path, twins=twins, smtp_port=smtp_server.port) as installation:
+        yield Site(installation=installation, smtp=smtp_server).after(days=7)

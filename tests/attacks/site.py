@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from standfast.operations import decisions, incident
-from standfast.operations.place import Place
 from standfast.records import EffectState, Mode, StepState
-from tests.operations.places import PASSPHRASES, enrol_people, furnish, place_at
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents import lifecycle
+from tests.usecases.installations import PASSPHRASES, enrol_people, furnish, installation_at
 
 _COMMANDS = """
 [playbooks]
@@ -52,19 +53,19 @@ class Site:
         (folder / "playbooks/contain.yaml").write_text(_PLAYBOOK)
         with self._file.open("a") as file:
             file.write(_COMMANDS.format(folder=folder))
-        with place_at(self._file) as place:
-            enrol_people(place)
+        with installation_at(self._file) as installation:
+            enrol_people(installation)
             inputs: dict[str, str | list[str]] = {"accounts": ["agent01"]}
-            opened = incident.open_incident(
-                place, "contain", inputs, mode=Mode.LIVE, opened_by="dana"
+            opened = lifecycle.open_incident(
+                installation, "contain", inputs, mode=Mode.LIVE, opened_by="dana"
             )
             self.incident = opened.incident
-            incident.advance(place, self.incident, "direct")
+            lifecycle.advance(installation, self.incident, "direct")
 
     @contextmanager
-    def opened(self) -> Iterator[Place]:
-        with place_at(self._file) as place:
-            yield place
+    def opened(self) -> Iterator[Installation]:
+        with installation_at(self._file) as installation:
+            yield installation
 
     def edit(self, old: str, new: str) -> None:
         text = self._file.read_text()
@@ -72,18 +73,20 @@ class Site:
         self._file.write_text(text.replace(old, new))
 
     def approve(self, step: str, name: str = "lee", *, approves: bool = True) -> None:
-        with self.opened() as place:
-            decisions.decide(place, self.incident, step, name, PASSPHRASES[name], approves=approves)
+        with self.opened() as installation:
+            step_decisions.decide(
+                installation, self.incident, step, name, PASSPHRASES[name], approves=approves
+            )
 
     def advance(self) -> None:
-        with self.opened() as place:
-            incident.advance(place, self.incident, "direct")
+        with self.opened() as installation:
+            lifecycle.advance(installation, self.incident, "direct")
 
     def state(self, step: str) -> StepState:
-        with self.opened() as place:
-            return place.ledger.incidents.state(self.incident).steps[step].state
+        with self.opened() as installation:
+            return installation.ledger.incidents.state(self.incident).steps[step].state
 
     def effects(self, step: str) -> set[EffectState]:
-        with self.opened() as place:
-            rows = place.ledger.effects.of_incident(self.incident)
+        with self.opened() as installation:
+            rows = installation.ledger.effects.of_incident(self.incident)
             return {row.state for row in rows if row.step == step and row.verb != "people.page"}

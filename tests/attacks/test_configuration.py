@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from standfast.operations import incident
 from standfast.records import EffectState, Mode, StepState
+from standfast.usecases.incidents import lifecycle
 from tests.attacks.site import Site
 from tests.servers.smtp import SmtpServer
 
@@ -33,8 +33,8 @@ def test_old_approval_does_not_cover_the_edit(site: Site) -> None:
     site.approve("isolate")
     site.edit(f'{site.folder}/isolated"', f'{site.folder}/elsewhere"')
     site.advance()
-    with site.opened() as place:
-        assert place.ledger.steps.question(site.incident, "isolate").given == 0
+    with site.opened() as installation:
+        assert installation.ledger.steps.question(site.incident, "isolate").given == 0
     site.approve("isolate")
     site.advance()
     assert not (site.folder / "isolated").exists()
@@ -65,11 +65,11 @@ def test_edit_of_something_else_stops_nothing(site: Site) -> None:
 
 def test_configuration_in_force_is_in_the_timeline(site: Site) -> None:
     def fingerprint() -> str:
-        with site.opened() as place:
-            opened = incident.open_incident(
-                place, "contain", {"accounts": [f"agent{len(told):02}"]}, mode=Mode.LIVE
+        with site.opened() as installation:
+            opened = lifecycle.open_incident(
+                installation, "contain", {"accounts": [f"agent{len(told):02}"]}, mode=Mode.LIVE
             )
-            events = place.ledger.timeline(opened.incident)
+            events = installation.ledger.timeline(opened.incident)
             return str(
                 next(e for e in events if e.action == "incident.opened").detail["configuration"]
             )

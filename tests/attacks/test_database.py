@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import Table
 
 from standfast.errors import ApprovalRefused, Damaged
-from standfast.ledger import Ledger, chain_rows
-from standfast.ledger.effects import Lane
-from standfast.ledger.incidents import Expansion, FrozenNotice
-from standfast.ledger.passkeys import words
-from standfast.ledger.tables import (
+from standfast.ledger import Ledger
+from standfast.ledger.approvals.passkeys import words
+from standfast.ledger.audit import row_verification
+from standfast.ledger.effects.effect_store import Lane
+from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice
+from standfast.ledger.schema.tables import (
     approval,
     audit_event,
     effect,
@@ -27,9 +28,9 @@ from standfast.ledger.tables import (
     step,
 )
 from standfast.records import EffectState, Observed, StepState
-from standfast.webauthn import challenge_for, read_new
+from standfast.webauthn import challenge_for, read_registration
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import FOUNDED, NOW
+from tests.ledger.ledger_files import FOUNDED, NOW
 from tests.ledger.stage import (
     LOCK,
     OWNER,
@@ -263,7 +264,7 @@ def test_removed_person_does_not_come_back_unseen(ledger: Ledger, intruder: Intr
 
 def test_removed_passkey_does_not_come_back(ledger: Ledger, intruder: Intruder) -> None:
     opened, device = _asking(ledger), Device()
-    new = read_new(device.make(b"0" * 32), challenge=b"0" * 32, origin=device.origin)
+    new = read_registration(device.make(b"0" * 32), challenge=b"0" * 32, origin=device.origin)
     signed = key_of("ann").sign(words("ann", new, device.origin, NOW)).hex()
     added = ledger.passkeys.add("ann", new, origin=device.origin, signature=signed, now=NOW)
     with _written_back(intruder, passkey):
@@ -306,7 +307,7 @@ def test_checkpoint_hides_no_later_event(
     ledger: Ledger, intruder: Intruder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checkpoint is where verifying begins, and never where it ends."""
-    monkeypatch.setattr(chain_rows, "EVENTS_A_CHECKPOINT", 2)
+    monkeypatch.setattr(row_verification, "EVENTS_A_CHECKPOINT", 2)
     enrol(ledger, "ann")
     ledger.audit.sign_head(FOUNDED)
     opened = open_incident(ledger)

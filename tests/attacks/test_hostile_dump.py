@@ -20,18 +20,22 @@ from pathlib import Path
 import pytest
 
 from backup.errors import TargetFailed, UnexpectedStatement
-from backup.landlock import is_supported
-from backup.sources.mariadb_server import MariadbServer
-from backup.sources.postgresql_server import PostgresqlServer
+from backup.sources.mariadb.server import MariadbServer
+from backup.sources.postgresql.server import PostgresqlServer
+from backup.system.landlock import is_supported
 from backup.targets.mariadb import MariadbTarget
 from backup.targets.postgresql import PostgresqlTarget
 from standfast.errors import ExitStatus
-from standfast.operations import backups
-from standfast.operations.restore_into import IntoOutcome, Request, restore_into
+from standfast.usecases.backups import backup_run
+from standfast.usecases.backups.database_restore import (
+    DatabaseRestoreOutcome,
+    Request,
+    restore_into,
+)
 from tests.backup.programs_twin import wrapped
-from tests.operations.backup_place import NOW, furnish, identity, place_at
 from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
+from tests.usecases.backup_installation import NOW, furnish, identity, installation_at
 
 pytestmark = pytest.mark.xdist_group("databases")
 
@@ -65,14 +69,14 @@ def has_role(server: Postgres, name: str) -> bool:
     return bool(server.rows(f"SELECT FROM pg_roles WHERE rolname = '{name}'", database="postgres"))
 
 
-def installation(tmp_path: Path, server: Postgres, database: str, scripts: dict[str, str]) -> Path:
+def configure(tmp_path: Path, server: Postgres, database: str, scripts: dict[str, str]) -> Path:
     """Set up a place whose database programs are the attacker's `scripts`, else the real ones."""
     programs = wrapped(tmp_path / "bin", server.programs, scripts)
     more = SET.format(host=server.socket_folder, database=database, programs=programs)
     return furnish(tmp_path, more=more)
 
 
-def restored(config_file: Path, database: str) -> IntoOutcome:
+def restored(config_file: Path, database: str) -> DatabaseRestoreOutcome:
     """Restore the dump of a database, and roles, into the server it came from."""
     request = Request(
         point="latest",
@@ -82,8 +86,8 @@ def restored(config_file: Path, database: str) -> IntoOutcome:
         replaces=True,
         has_globals=True,
     )
-    with place_at(config_file) as place:
-        return restore_into(place, request, identity(config_file.parent))
+    with installation_at(config_file) as installation:
+        return restore_into(installation, request, identity(config_file.parent))
 
 
 def test_shell_command_among_roles_never_runs(
@@ -91,9 +95,9 @@ def test_shell_command_among_roles_never_runs(
 ) -> None:
     # The attempt: pg_dumpall on the backup host adds a line to the roles.
     evil = f'printf "CREATE ROLE planted SUPERUSER;\\n\\\\\\\\! touch {mark}\\n"; exec "$REAL" "$@"'
-    config_file = installation(tmp_path, postgres_server, database, {"pg_dumpall": evil})
-    with place_at(config_file) as place:
-        assert backups.run_backup(place, "servers", "direct").result.complete
+    config_file = configure(tmp_path, postgres_server, database, {"pg_dumpall": evil})
+    with installation_at(config_file) as installation:
+        assert backup_run.run_backup(installation, "servers", "direct").result.complete
 
     outcome = restored(config_file, database)
 
@@ -167,10 +171,10 @@ def test_names_like_commands_come_back_as_names(
     )
     query = "SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname ~ ';'"
     before = postgres_server.rows(query, database="postgres")
-    config_file = installation(tmp_path, postgres_server, database, {})
+    config_file = configure(tmp_path, postgres_server, database, {})
     try:
-        with place_at(config_file) as place:
-            assert backups.run_backup(place, "servers", "direct").result.complete
+        with installation_at(config_file) as installation:
+            assert backup_run.run_backup(installation, "servers", "direct").result.complete
         postgres_server.execute(f'DROP ROLE "{name}"')
         assert restored(config_file, database).exit_status is ExitStatus.DONE
         assert postgres_server.rows(query, database="postgres") == before
@@ -217,9 +221,9 @@ def test_programs_cannot_read_the_identity(
     # The attempt: a fault in a database's program lets a dump run code in it after all.
     stolen = f'cat {identity(tmp_path)} {tmp_path}/keys/*/host.json >> {mark}; exec "$REAL" "$@"'
     scripts = dict.fromkeys(("psql", "pg_restore"), stolen)
-    config_file = installation(tmp_path, postgres_server, database, scripts)
-    with place_at(config_file) as place:
-        assert backups.run_backup(place, "servers", "direct").result.complete
+    config_file = configure(tmp_path, postgres_server, database, scripts)
+    with installation_at(config_file) as installation:
+        assert backup_run.run_backup(installation, "servers", "direct").result.complete
     mark.write_bytes(b"")
     outcome = restored(config_file, database)
     assert outcome.exit_status is ExitStatus.DONE

@@ -13,7 +13,7 @@ from standfast.errors import Damaged
 from standfast.ledger import Ledger
 from tests.attacks.site import Site
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import NOW, Place
+from tests.ledger.ledger_files import NOW, Place
 from tests.ledger.stage import REVOKE, begin, claim, drafts, enrol, open_incident, runner
 
 

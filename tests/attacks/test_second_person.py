@@ -13,18 +13,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.config.schema import LimitsConfig
 from standfast.errors import ApprovalRefused, Refused, UsageError
-from standfast.ledger.people import Signer
-from standfast.operations import decisions, incident, undoing
-from standfast.operations.breaking_glass import break_glass
-from standfast.operations.enrolment import grant_roles, remove_person
+from standfast.ledger.people.enrolment import Signer
 from standfast.records import StepState
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.approvals.break_glass import break_glass
+from standfast.usecases.incidents import effect_undo, lifecycle
+from standfast.usecases.people.enrolment import grant_roles, remove_person
 from tests.attacks.people_site import Site
 from tests.attacks.people_site import site as site
-from tests.operations.places import OWNER, PASSPHRASES, signer
+from tests.usecases.installations import OWNER, PASSPHRASES, signer
 
 
 def enrolled(site: Site) -> list[str]:
-    return [one.name for one in site.place.ledger.people.all()]
+    return [one.name for one in site.installation.ledger.people.all()]
 
 
 # A terminal and no passphrase
@@ -34,7 +35,7 @@ def test_nobody_enrols_without_a_signature(site: Site) -> None:
     with pytest.raises(Refused):
         site.enrol("eve", None, "duty-manager")
     for name in ("lee", "kim", "dana"):
-        remove_person(site.place, name, OWNER)
+        remove_person(site.installation, name, OWNER)
     with pytest.raises(Refused):  # an emptied list is no new first day
         site.enrol("eve", None, "duty-manager")
     assert enrolled(site) == []
@@ -43,7 +44,7 @@ def test_nobody_enrols_without_a_signature(site: Site) -> None:
 def test_nobody_removes_in_another_persons_name(site: Site) -> None:
     forged = Signer(name="dana", key=Ed25519PrivateKey.generate())
     with pytest.raises(ApprovalRefused):
-        remove_person(site.place, "lee", forged)
+        remove_person(site.installation, "lee", forged)
     assert "lee" in enrolled(site)
 
 
@@ -54,13 +55,13 @@ def test_one_passphrase_leaves_somebody_who_approves(site: Site) -> None:
     dana = signer("dana")
     for name in ("lee", "kim", "dana"):
         with suppress(ApprovalRefused):
-            remove_person(site.place, name, dana)
+            remove_person(site.installation, name, dana)
     assert len(set(enrolled(site)) - {"dana"}) == 1
-    assert any("duty-manager" in one.roles for one in site.place.ledger.people.all())
+    assert any("duty-manager" in one.roles for one in site.installation.ledger.people.all())
 
 
 def test_removal_is_signed_witnessed_and_notified(site: Site) -> None:
-    remove_person(site.place, "lee", signer("dana"))
+    remove_person(site.installation, "lee", signer("dana"))
     event = site.event("person.removed")
     assert (event.actor, event.subject) == ("dana", "lee")
     assert len(bytes.fromhex(event.detail["signature"])) == 64
@@ -79,14 +80,14 @@ def test_nobody_grants_a_role_that_they_lack(site: Site) -> None:
     with pytest.raises(ApprovalRefused):
         site.enrol("eve", dana, "duty-manager")
     with pytest.raises(ApprovalRefused):
-        grant_roles(site.place, "dana", ["duty-manager"], dana)
+        grant_roles(site.installation, "dana", ["duty-manager"], dana)
     assert "eve" not in enrolled(site)
-    assert site.place.ledger.people.get("dana").roles == ("operator",)
+    assert site.installation.ledger.people.get("dana").roles == ("operator",)
 
 
 def test_granted_role_is_witnessed_and_notified(site: Site) -> None:
-    grant_roles(site.place, "dana", ["duty-manager"], signer("lee"))
-    assert site.place.ledger.people.get("dana").roles == ("duty-manager", "operator")
+    grant_roles(site.installation, "dana", ["duty-manager"], signer("lee"))
+    assert site.installation.ledger.people.get("dana").roles == ("duty-manager", "operator")
     assert site.witnessed() >= site.event("person.granted").sequence
     assert site.notified("dana was given a role") == {"dana", "lee", "kim"}
 
@@ -119,10 +120,10 @@ def with_finn(site: Site) -> Site:
 
 def asking(site: Site, opened_by: str | None) -> str:
     """Open an incident whose notice to customers waits for approvals."""
-    case = site.place.open("account-takeover", opened_by=opened_by)
-    site.place.advance(case)
-    decisions.answer(site.place, case, "customers_affected", "yes", by="kim")
-    state = site.place.advance(case).state.steps["tell_customers"].state
+    case = site.installation.open("account-takeover", opened_by=opened_by)
+    site.installation.advance(case)
+    step_decisions.answer(site.installation, case, "customers_affected", "yes", by="kim")
+    state = site.installation.advance(case).state.steps["tell_customers"].state
     assert state is StepState.ASKING
     return case
 
@@ -151,12 +152,12 @@ def test_enroller_and_enrolled_give_one_approval(with_finn: Site) -> None:
 
 def test_owner_enrols_who_counts_alone_and_at_once(site: Site) -> None:
     for name in ("lee", "kim"):
-        remove_person(site.place, name, OWNER)
-    case = site.place.open("account-takeover", opened_by="dana")
-    site.place.advance(case)
+        remove_person(site.installation, name, OWNER)
+    case = site.installation.open("account-takeover", opened_by="dana")
+    site.installation.advance(case)
     site.add_duty_manager("nia", OWNER)
-    decisions.answer(site.place, case, "customers_affected", "yes", by="nia")
-    site.place.advance(case)
+    step_decisions.answer(site.installation, case, "customers_affected", "yes", by="nia")
+    site.installation.advance(case)
     asked = site.decide(case, "tell_customers", "nia")
     assert asked.given == asked.needed == 1
 
@@ -167,64 +168,64 @@ def test_owner_enrols_who_counts_alone_and_at_once(site: Site) -> None:
 @pytest.fixture
 def contained(site: Site) -> str:
     """Return an incident of dana's in which one account is locked and proven locked."""
-    return site.place.run("account-takeover")
+    return site.installation.run("account-takeover")
 
 
 def test_nobody_moves_a_live_incident_unsigned(site: Site, contained: str) -> None:
-    place = site.place
-    for move in (incident.stop, incident.close):
+    installation = site.installation
+    for move in (lifecycle.stop, lifecycle.close):
         with pytest.raises(ApprovalRefused):
-            move(place, contained)
+            move(installation, contained)
     with pytest.raises(ApprovalRefused):
-        undoing.undo(place, contained)
-    incident.stop(place, contained, by="lee")
+        effect_undo.undo(installation, contained)
+    lifecycle.stop(installation, contained, by="lee")
     with pytest.raises(ApprovalRefused):
-        incident.resume(place, contained)
-    assert place.ledger.incidents.is_stopped(contained)
-    incident.close(place, contained, by="lee")
+        lifecycle.resume(installation, contained)
+    assert installation.ledger.incidents.is_stopped(contained)
+    lifecycle.close(installation, contained, by="lee")
     with pytest.raises(ApprovalRefused):
-        incident.reopen(place, contained)
-    assert not place.is_enabled("agent01")
+        lifecycle.reopen(installation, contained)
+    assert not installation.is_enabled("agent01")
 
 
 def test_person_without_a_role_only_stops(site: Site, contained: str) -> None:
-    place = site.place
+    installation = site.installation
     site.enrol("nora", signer("lee"))
-    later = site.after(days=2).place
-    incident.stop(later, contained, by="nora")
-    for move in (incident.close, incident.resume):
+    later = site.after(days=2).installation
+    lifecycle.stop(later, contained, by="nora")
+    for move in (lifecycle.close, lifecycle.resume):
         with pytest.raises(ApprovalRefused):
             move(later, contained, by="nora")
     with pytest.raises(ApprovalRefused):
-        undoing.undo(later, contained, requested_by="nora")
-    assert place.ledger.incidents.is_stopped(contained)
+        effect_undo.undo(later, contained, requested_by="nora")
+    assert installation.ledger.incidents.is_stopped(contained)
 
 
 # One passphrase in a live incident: dana's, who opened it
 
 
 def test_one_passphrase_unlocks_nothing(site: Site, contained: str) -> None:
-    place = site.place
-    plan = undoing.undo(place, contained, requested_by="dana")
+    installation = site.installation
+    plan = effect_undo.undo(installation, contained, requested_by="dana")
     assert (plan.restores, plan.unproven, plan.needs_approvals) == (1, 0, 1)
     with pytest.raises(ApprovalRefused):
         site.decide(contained, plan.step, "dana")
-    place.advance(contained)
-    assert not place.is_enabled("agent01")
+    installation.advance(contained)
+    assert not installation.is_enabled("agent01")
     site.decide(contained, plan.step, "lee")
-    place.advance(contained)
-    assert place.is_enabled("agent01")
+    installation.advance(contained)
+    assert installation.is_enabled("agent01")
 
 
 def test_requester_is_not_the_only_approver(site: Site, contained: str) -> None:
-    place = site.place
-    plan = undoing.undo(place, contained, requested_by="lee")
+    installation = site.installation
+    plan = effect_undo.undo(installation, contained, requested_by="lee")
     site.decide(contained, plan.step, "lee")
-    place.advance(contained)
-    assert not place.is_enabled("agent01")
+    installation.advance(contained)
+    assert not installation.is_enabled("agent01")
     site.decide(contained, plan.step, "kim")
-    place.advance(contained)
-    assert place.is_enabled("agent01")
+    installation.advance(contained)
+    assert installation.is_enabled("agent01")
 
 
 # One passphrase, used to contain alone: dana's incident locks the duty managers' own accounts
@@ -238,15 +239,15 @@ NORAS = "a puppet on two strings"
 def against_approvers(site: Site) -> tuple[Site, str]:
     """Return a site where one may lock one account, and an incident about lee's and kim's."""
     limits = LimitsConfig(accounts_without_second_person=1)
-    config = site.place.config.replaced(limits=limits)
-    site = replace(site, place=replace(site.place, config=config))
-    case = site.place.open("lock", ["agents:lee", "agents:kim"])
-    assert site.place.advance(case).state.steps["lock"].state is StepState.ASKING
+    config = site.installation.config.replaced(limits=limits)
+    site = replace(site, installation=replace(site.installation, config=config))
+    case = site.installation.open("lock", ["agents:lee", "agents:kim"])
+    assert site.installation.advance(case).state.steps["lock"].state is StepState.ASKING
     return site, case
 
 
 def break_alone(site: Site, case: str) -> None:
-    break_glass(site.place, case, None, "dana", PASSPHRASES["dana"], because=WHY)
+    break_glass(site.installation, case, None, "dana", PASSPHRASES["dana"], because=WHY)
 
 
 def test_broken_glass_notifies_its_targets(against_approvers: tuple[Site, str]) -> None:
@@ -261,7 +262,7 @@ def test_target_refuses_a_broken_glass(against_approvers: tuple[Site, str]) -> N
         site.decide(case, "lock", "lee")  # to approve is another matter
     break_alone(site, case)
     site.decide(case, "lock", "lee", approves=False)
-    later = site.after(minutes=11).place
+    later = site.after(minutes=11).installation
     assert later.advance(case).state.steps["lock"].state is StepState.REFUSED
     assert later.is_enabled("lee")
 
@@ -270,13 +271,13 @@ def test_target_reviews_and_breaker_does_not(against_approvers: tuple[Site, str]
     site, case = against_approvers
     break_alone(site, case)
     later = site.after(minutes=11)
-    later.place.advance(case)
+    later.installation.advance(case)
     with pytest.raises(Refused):
-        incident.close(later.place, case, by="dana")
+        lifecycle.close(later.installation, case, by="dana")
     with pytest.raises(ApprovalRefused):
         later.decide(case, "lock", "dana")
     later.decide(case, "lock", "kim", approves=False)
-    incident.close(later.place, case, by="dana")
+    lifecycle.close(later.installation, case, by="dana")
 
 
 def test_puppet_does_not_review_its_enroller(against_approvers: tuple[Site, str]) -> None:
@@ -284,33 +285,33 @@ def test_puppet_does_not_review_its_enroller(against_approvers: tuple[Site, str]
     site.add_duty_manager("finn", OWNER)
     break_alone(site, case)
     later = site.after(minutes=11)
-    later.place.advance(case)
+    later.installation.advance(case)
     later.enrol("nora", signer("dana"), passphrase=NORAS)
     with pytest.raises(ApprovalRefused):
-        decisions.decide(later.place, case, "lock", "nora", NORAS)
+        step_decisions.decide(later.installation, case, "lock", "nora", NORAS)
     later.decide(case, "lock", "finn")
 
 
 def test_no_glass_where_nobody_could_refuse(against_approvers: tuple[Site, str]) -> None:
     site, case = against_approvers
     for name in ("lee", "kim"):
-        remove_person(site.place, name, OWNER)
+        remove_person(site.installation, name, OWNER)
     with pytest.raises(ApprovalRefused):
         break_alone(site, case)
-    assert site.place.advance(case).state.steps["lock"].state is StepState.ASKING
+    assert site.installation.advance(case).state.steps["lock"].state is StepState.ASKING
 
 
 # A trigger's key: a message names the approvers
 
 
 def test_trigger_disqualifies_no_approver(site: Site) -> None:
-    place = site.place
+    installation = site.installation
     named = ["agents:lee", "agents:kim"]
-    case = place.open("account-takeover", named, trigger="siem 1", opened_by=None)
-    place.advance(case)
-    decisions.answer(place, case, "customers_affected", "yes", by="lee")
-    place.advance(case)
-    paged = {one.address for one in place.twins.mail.messages}
+    case = installation.open("account-takeover", named, trigger="siem 1", opened_by=None)
+    installation.advance(case)
+    step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
+    installation.advance(case)
+    paged = {one.address for one in installation.twins.mail.messages}
     assert {"lee@example.com", "kim@example.com"} <= paged
     first = site.decide(case, "tell_customers", "lee")
     second = site.decide(case, "tell_customers", "kim")
@@ -318,11 +319,11 @@ def test_trigger_disqualifies_no_approver(site: Site) -> None:
 
 
 def test_joining_trigger_disqualifies_no_approver(site: Site) -> None:
-    place = site.place
-    case = place.open("account-takeover", ["agents:agent01"], trigger="siem 1")
-    place.open("account-takeover", ["agents:agent01", "agents:lee"], trigger="siem 1")
-    place.advance(case)
-    decisions.answer(place, case, "customers_affected", "yes", by="kim")
-    place.advance(case)
-    assert not place.is_enabled("lee"), "the trigger's account is locked, too"
+    installation = site.installation
+    case = installation.open("account-takeover", ["agents:agent01"], trigger="siem 1")
+    installation.open("account-takeover", ["agents:agent01", "agents:lee"], trigger="siem 1")
+    installation.advance(case)
+    step_decisions.answer(installation, case, "customers_affected", "yes", by="kim")
+    installation.advance(case)
+    assert not installation.is_enabled("lee"), "the trigger's account is locked, too"
     assert site.decide(case, "tell_customers", "lee").given == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.writing import second_process, taking
+from backup.archiver import source_archiver, worker_ipc
 from tests.backup.disk_trace import folder_in_memory
 from tests.backup.keep_site import KeptSite, ten_weeks
 from tests.backup.site import Site, TamperedStore, new_site
@@ -17,13 +17,13 @@ from tests.servers import refused_to_root
 @pytest.fixture(autouse=True)
 def no_night_of_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """One file in thirty is read anew each night, so what a test sees would depend on its date."""
-    monkeypatch.setattr(taking, "_NIGHTS", sys.maxsize)
+    monkeypatch.setattr(source_archiver, "_NIGHTS", sys.maxsize)
 
 
 @pytest.fixture
 def thirty_nights(monkeypatch: pytest.MonkeyPatch, no_night_of_any_file: None) -> None:
     """Each file is read anew in one of thirty nights, as it is."""
-    monkeypatch.setattr(taking, "_NIGHTS", 30)
+    monkeypatch.setattr(source_archiver, "_NIGHTS", 30)
 
 
 @pytest.fixture(autouse=True)
@@ -66,9 +66,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def forks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Give the processes that were forked; servers of other tests may have threads here."""
     theirs = set(threading.enumerate())
-    monkeypatch.setattr(
-        second_process, "may_fork", lambda: theirs.issuperset(threading.enumerate())
-    )
+    monkeypatch.setattr(worker_ipc, "may_fork", lambda: theirs.issuperset(threading.enumerate()))
     made: list[int] = []
     original = os.fork
 

@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backup.errors import Locked
-from backup.keeper import keep
-from backup.keeping.key import Keeper
-from backup.keeping.retention import Rules
+from backup.retention.keeper_key import Keeper
+from backup.retention.retention_run import keep
+from backup.retention.rules import Rules
 from backup.stores import ObjectLock, Retention, StoreTraits
-from backup.stores.directory_keeping import DirectoryKeeperStore
+from backup.stores.directory_keeper import DirectoryKeeperStore
 from tests.kill.tracing import Death, Tracer
 
 LOCK = ObjectLock(mode="COMPLIANCE", days=20)

@@ -10,22 +10,22 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from backup.format.canonical import to_json
-from backup.format.keep import PackId
-from backup.format.layout import pack_in, packs_of, root_name
-from backup.format.root import KeeperGrant, root_to_bytes
-from backup.keeper import KeepResult, keep, plan_keep
-from backup.keeping.key import Keeper
-from backup.keeping.retention import Rules
-from backup.keeping.stock import Stock
-from backup.keeps import Keeps, load_keeps
-from backup.reader import Repository
+from backup.checker.verification import verify
+from backup.format.canonical_json import to_json
+from backup.format.keep_record import PackId
+from backup.format.object_names import pack_in, packs_of, root_name
+from backup.format.root_record import KeeperGrant, root_to_bytes
 from backup.records import BackupResult
+from backup.repository import Repository
+from backup.retention.keeper_key import Keeper
+from backup.retention.retention_run import RetentionResult, keep, plan_retention_run
+from backup.retention.rules import Rules
+from backup.retention.storage_forecast import StorageForecast
 from backup.stores import ObjectLock
-from backup.stores.keeping import KeeperStore
-from backup.stores.memory_keeping import MemoryKeeperStore
-from backup.trust import load_trust
-from backup.verify import verify
+from backup.stores.keeper import KeeperStore
+from backup.stores.memory_keeper import MemoryKeeperStore
+from backup.trust.retention_log import Keeps, load_retention_log
+from backup.trust.root_chain import load_root_chain
 from tests.backup.site import WRITER, Clock, Site
 from tests.backup.trees import describe, noise
 
@@ -94,16 +94,16 @@ class KeptSite:
         self.trees[result.point] = describe(self.source)
         return result
 
-    def keep(self, **more: Any) -> KeepResult:
+    def keep(self, **more: Any) -> RetentionResult:
         given: dict[str, Any] = {"now": self.clock} | more
         return keep(self.vault, self.keeper, self.rules, **given)
 
-    def plan(self, **more: Any) -> tuple[KeepResult, Stock]:
+    def plan(self, **more: Any) -> tuple[RetentionResult, StorageForecast]:
         given: dict[str, Any] = {"now": self.clock} | more
-        return plan_keep(self.vault, self.keeper.owner, self.rules, **given)
+        return plan_retention_run(self.vault, self.keeper.owner, self.rules, **given)
 
     def keeps(self) -> Keeps:
-        return load_keeps(self.vault, load_trust(self.vault))
+        return load_retention_log(self.vault, load_root_chain(self.vault))
 
     def packs(self) -> set[PackId]:
         found = (pack_in(stat.name) for stat in self.vault.list(packs_of(WRITER)))
@@ -169,7 +169,7 @@ def new_keeper(site: Site, *, file: str = "keeper.json") -> Keeper:
     key = Ed25519PrivateKey.from_private_bytes(seed)
     public = key.public_key().public_bytes_raw()
     grant = KeeperGrant(key=public, trusted_through=None)
-    trust = load_trust(site.vault)
+    trust = load_root_chain(site.vault)
     sign_root(site, keepers=(*trust.root.keepers, grant))
     value = {
         "format": 1,
@@ -185,7 +185,7 @@ def new_keeper(site: Site, *, file: str = "keeper.json") -> Keeper:
 
 def sign_root(site: Site, **changes: Any) -> None:
     """Put the next root record, changed so."""
-    trust = load_trust(site.vault)
+    trust = load_root_chain(site.vault)
     owner = json.loads((site.folder / "owner.json").read_text())
     record = replace(
         trust.root,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from backup.writing import pages, taking
+from backup.archiver import manifest_builder, source_archiver
 
 
 def most_refs(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Have a row keep so many references itself; where there are more, they lie in lists."""
-    for module in (pages, taking):
-        monkeypatch.setattr(module, "MOST_REFS", number)
+    for module in (manifest_builder, source_archiver):
+        monkeypatch.setattr(module, "MAX_REFS", number)

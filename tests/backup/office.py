@@ -8,10 +8,10 @@ from typing import Any
 
 import pyrage
 
-from backup.keys import Host, Identity, open_identity
-from backup.owner.custodian import Custodian, custodian
-from backup.ownership import Office, open_owner
-from backup.stores.keeping import KeeperStore
+from backup.ownership.custodian_public_key import Custodian, custodian
+from backup.ownership.owner_session import Office, open_owner
+from backup.stores.keeper import KeeperStore
+from backup.trust.key_files import Host, Identity, open_identity
 from tests.backup.site import Clock, Died, DyingStore, Site
 
 

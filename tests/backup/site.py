@@ -5,16 +5,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from backup.creation import create_repository
+from backup.archiver.backup_run import back_up
 from backup.errors import StoreUnavailable
-from backup.keys import Host, Identity, open_identity
-from backup.reader import Repository
+from backup.ownership.repository_creation import create_repository
 from backup.records import BackupResult, RestoreResult
+from backup.repository import Repository
 from backup.sources import Source
-from backup.sources.files import FilesSource
+from backup.sources.files.files_source import FilesSource
 from backup.stores import Store
 from backup.stores.memory import MemoryStore
-from backup.writer import back_up
+from backup.trust.key_files import Host, Identity, open_identity
 
 WRITER = "desk-1"
 DOMAIN = "main"

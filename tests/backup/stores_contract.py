@@ -9,7 +9,7 @@ import pytest
 
 from backup.errors import AlreadyThere, Locked, NotFound, UsageError
 from backup.stores import Store
-from backup.stores.keeping import KeeperStore
+from backup.stores.keeper import KeeperStore
 from tests.backup.trees import noise
 
 

@@ -20,8 +20,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup import break_glass
+from backup.checker.verification import verify
 from backup.errors import BackupError, Damaged, UsageError, WrongKey
-from backup.format.layout import (
+from backup.format.object_names import (
     LARGEST_NUMBER,
     key_name,
     pack_name,
@@ -29,7 +30,7 @@ from backup.format.layout import (
     root_name,
     snapshot_name,
 )
-from backup.format.root import (
+from backup.format.root_record import (
     WriterGrant,
     key_from_bytes,
     key_to_bytes,
@@ -37,11 +38,10 @@ from backup.format.root import (
     root_to_bytes,
 )
 from backup.format.snapshot import snapshot_from_bytes, snapshot_to_bytes
-from backup.keys import open_domains, open_identity
 from backup.records import Head
-from backup.stores.s3 import open_s3
-from backup.trust import load_trust
-from backup.verify import verify
+from backup.stores.s3.store import open_s3
+from backup.trust.key_files import open_domains, open_identity
+from backup.trust.root_chain import load_root_chain
 from tests.backup.poison import poison
 from tests.backup.s3_options import options
 from tests.backup.site import DOMAIN, WRITER, Site, TamperedStore, new_site
@@ -274,7 +274,7 @@ class TestOnAStoreThatLocks:
 
 def test_no_key_on_the_host_opens_anything(folder: Captured, tmp_path: Path) -> None:
     site = folder.site
-    root = load_trust(site.vault).root
+    root = load_root_chain(site.vault).root
     on_the_host = [
         *(path for path in (site.folder / "host").rglob("*") if path.is_file()),
         *(path for path in site.send_log.parent.rglob("*") if path.is_file()),
@@ -420,7 +420,7 @@ def test_a_custodian_that_the_host_inserts_opens_nothing_and_is_named(
     identity = tmp_path / "intruder.txt"
     identity.write_text(f"{intruder}\n")
     with pytest.raises(BackupError):
-        open_domains(load_trust(site.vault).root, site.keys, open_identity(identity))
+        open_domains(load_root_chain(site.vault).root, site.keys, open_identity(identity))
     folder.assert_every_earlier_point_comes_back(tmp_path)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from backup import break_glass
 from backup.stores.directory import DirectoryStore
-from backup.stores.s3 import open_s3
+from backup.stores.s3.store import open_s3
 from tests.backup.fixtures.make import IDENTITY
 from tests.backup.s3_options import options
 from tests.backup.site import Site

@@ -13,14 +13,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from backup.checker.verification import verify
 from backup.errors import Damaged
-from backup.format.layout import packs_of
-from backup.keeping.retention import Rules
-from backup.owner.domains import new_generation
-from backup.ownership import Office, open_owner
+from backup.format.object_names import packs_of
+from backup.ownership.operations.domains import new_generation
+from backup.ownership.owner_session import Office, open_owner
 from backup.records import BackupResult
-from backup.stores.keeping import KeeperStore
-from backup.verify import verify
+from backup.retention.rules import Rules
+from backup.stores.keeper import KeeperStore
 from tests.backup.keep_site import KeptSite, KeptVault, Tree, kept_site
 from tests.backup.site import DOMAIN, WRITER, Clock, Died
 from tests.backup.trees import describe, noise

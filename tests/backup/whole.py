@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from backup.format.layout import keep_name, snapshot_name
+from backup.format.object_names import keep_name, snapshot_name
 from backup.format.pack import HEADER_BYTES, SEGMENT_BYTES
-from backup.history import History, read_history
-from backup.keeper import keep
-from backup.keeping.retention import Rules
-from backup.keys import Identity
-from backup.owner.custodians import add_custodian
-from backup.owner.domains import new_generation
-from backup.ownership import Office, open_owner
-from backup.stores.memory_keeping import MemoryKeeperStore
-from backup.trust import load_trust
+from backup.ownership.operations.custodians import add_custodian
+from backup.ownership.operations.domains import new_generation
+from backup.ownership.owner_session import Office, open_owner
+from backup.retention.retention_run import keep
+from backup.retention.rules import Rules
+from backup.stores.memory_keeper import MemoryKeeperStore
+from backup.trust.key_files import Identity
+from backup.trust.root_chain import load_root_chain
+from backup.trust.snapshot_history import SnapshotHistory, read_history
 from tests.backup.keep_site import KeptVault, new_keeper
 from tests.backup.office import new_person
 from tests.backup.site import WRITER, Clock, Site, TamperedStore
@@ -77,7 +77,7 @@ def whole_repository(folder: Path) -> Whole:
 
 def _check_that_nothing_lacks(whole: Whole) -> None:
     vault = whole.vault
-    history = History(WRITER, read_history(vault, load_trust(vault), WRITER))
+    history = SnapshotHistory(WRITER, read_history(vault, load_root_chain(vault), WRITER))
     last = history.snapshots[3]
     assert last.burnt == (2,)
     assert last.keep is not None

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from standfast import bounded_http
-from standfast.operations.place import open_place
-from standfast.operations.setup import set_up
+from standfast import http_client
+from standfast.usecases.setup.installation_opening import open_installation
+from standfast.usecases.setup.new_installation import set_up
 from tests.cli.desk import Desk, furnish
 from tests.memory_disk import tmp_path
-from tests.operations.places import enrol_people
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
+from tests.usecases.installations import enrol_people
 
 __all__ = ["tmp_path"]
 
@@ -33,7 +33,7 @@ def desk(
 
 
 @pytest.fixture(scope="session")
-def model_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A place as `init` makes it, made once a process: its ledger takes half a second."""
     root = tmp_path_factory.mktemp("model")
     (root / "source").mkdir()
@@ -48,38 +48,40 @@ def model_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(desk: Desk, model_place: Path) -> Path:
+def installation(desk: Desk, model_installation: Path) -> Path:
     """The folder of a fresh place over one file, which every command means."""
     source = desk.folder / "source"
     source.mkdir()
     (source / "note.txt").write_text("a note")
     folder = desk.folder / "place"
-    shutil.copytree(model_place, folder)
+    shutil.copytree(model_installation, folder)
     config_file = folder / "standfast.toml"
     text = config_file.read_text()
-    config_file.write_text(text.replace(str(model_place.with_name("source")), str(source)))
+    config_file.write_text(text.replace(str(model_installation.with_name("source")), str(source)))
     desk.use(config_file)
     return folder
 
 
 @pytest.fixture
-def quiet_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def quiet_installation(installation: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A furnished place whose servers are not there: for exercises, and for what fails soon."""
-    monkeypatch.setattr(bounded_http, "TRY_AGAIN_SECONDS", 0.05)
-    config_file = furnish(place)
-    with open_place(config_file, env={}, actor="os:test") as opened:
+    monkeypatch.setattr(http_client, "TRY_AGAIN_SECONDS", 0.05)
+    config_file = furnish(installation)
+    with open_installation(config_file, env={}, actor="os:test") as opened:
         enrol_people(opened)
-    return place
+    return installation
 
 
 @pytest.fixture
-def live_place(place: Path, desk: Desk, scim_server: ScimServer, smtp_server: SmtpServer) -> Path:
+def live_installation(
+    installation: Path, desk: Desk, scim_server: ScimServer, smtp_server: SmtpServer
+) -> Path:
     """A furnished place with a real directory and a real mail server, and three people."""
-    config_file = furnish(place, scim_url=scim_server.url, smtp_port=smtp_server.port)
+    config_file = furnish(installation, scim_url=scim_server.url, smtp_port=smtp_server.port)
     desk.monkeypatch.setenv("SCIM_TOKEN", scim_server.token)
-    with open_place(config_file, env={}, actor="os:test") as opened:
+    with open_installation(config_file, env={}, actor="os:test") as opened:
         enrol_people(opened)
-    return place
+    return installation
 
 
 @pytest.fixture

@@ -15,15 +15,17 @@ import pytest
 
 from standfast.cli import main
 from standfast.cli.app import tree
-from standfast.cli.call import take_everywhere
-from standfast.cli.declared import Command
-from standfast.cli.words import find
+from standfast.cli.parsing.argument_parser import find
+from standfast.cli.parsing.command_declaration import Command
+from standfast.cli.terminal.invocation import parse_global_options
 from standfast.errors import ExitStatus, UsageError
-from tests.operations.places import PASSPHRASES
+from tests.usecases.installations import PASSPHRASES
 
 ROOT = Path(__file__).parents[2]
 _OF_A_SIGNAL = 128
-ENTRY = "from standfast.entry import run; run()"  # what the installed script does
+ENTRY = (
+    "import sys; from standfast.cli import main; sys.exit(main())"  # what the installed script does
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def _may_end(words: list[str], status: int) -> bool:
     if status > _OF_A_SIGNAL or "--version" in words:
         return True
     try:
-        at, _ = find(tree(rest := take_everywhere(words, {})[1]), rest)
+        at, _ = find(tree(rest := parse_global_options(words, {})[1]), rest)
     except UsageError:
         return status == ExitStatus.USAGE
     return not isinstance(at, Command) or status in at.exits

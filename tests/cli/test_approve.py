@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from tests.cli.desk import Desk
-from tests.operations.places import PASSPHRASES
 from tests.servers.scim import ScimServer
+from tests.usecases.installations import PASSPHRASES
 
 
 @pytest.fixture
-def asking(desk: Desk, quiet_place: Path) -> str:
+def asking(desk: Desk, quiet_installation: Path) -> str:
     """An exercise, opened by dana, whose notice to customers waits for lee; its id."""
     desk.sign_in_with(PASSPHRASES["dana"])
     words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
@@ -30,7 +30,7 @@ def sit_down(desk: Desk, *answers: str) -> list[str]:
         return left.pop(0)
 
     desk.monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    desk.monkeypatch.setattr("standfast.cli.asking._answer", answer)
+    desk.monkeypatch.setattr("standfast.cli.terminal.prompts._answer", answer)
     return asked
 
 
@@ -93,7 +93,7 @@ def test_a_plan_that_changed_while_it_was_read_is_not_signed(desk: Desk, asking:
     """Another refuses meanwhile, and the operator has it asked again."""
 
     def changed_meanwhile(question: str) -> str:
-        desk.monkeypatch.setattr("standfast.cli.asking._answer", lambda _: "y")
+        desk.monkeypatch.setattr("standfast.cli.terminal.prompts._answer", lambda _: "y")
         desk.sign_in_with(PASSPHRASES["kim"])
         assert desk.run("incident", "approve", "--refuse", "--as", "kim").status == 5
         desk.run("incident", "retry", "tell_customers", "--as", "kim")
@@ -102,7 +102,7 @@ def test_a_plan_that_changed_while_it_was_read_is_not_signed(desk: Desk, asking:
 
     before = desk.asked()
     sit_down(desk)
-    desk.monkeypatch.setattr("standfast.cli.asking._answer", changed_meanwhile)
+    desk.monkeypatch.setattr("standfast.cli.terminal.prompts._answer", changed_meanwhile)
     answer = desk.run("incident", "approve", "--as", "lee")
     assert answer.status == 4
     assert "is not planned as it was shown to you; nothing was signed" in answer.err
@@ -132,9 +132,9 @@ def test_a_step_that_is_mistyped_is_named_and_not_waited_for(desk: Desk, asking:
 
 
 def test_who_breaks_the_glass_is_told_when_it_begins_and_how_it_is_refused(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
-    settings = live_place / "standfast.toml"
+    settings = live_installation / "standfast.toml"
     settings.write_text(settings.read_text() + "\n[limits]\naccounts_without_second_person = 1\n")
     for name in ("alice", "bob"):
         scim_server.create(name)

@@ -14,9 +14,9 @@ import pytest
 
 from standfast import __version__
 from standfast.errors import ExitStatus
-from standfast.ledger.glance import glance
+from standfast.ledger.status_query import glance
 from tests.cli.desk import ENTRY, ROOT, Desk, run_apart
-from tests.operations.places import PASSPHRASES
+from tests.usecases.installations import PASSPHRASES
 
 CYCLE = """\
 playbook: cycle
@@ -40,65 +40,65 @@ class Case:
 
 
 def append(text: str) -> Callable[[Path, pytest.MonkeyPatch], None]:
-    def spoil(place: Path, patch: pytest.MonkeyPatch) -> None:
-        config_file = place / "standfast.toml"
+    def spoil(installation: Path, patch: pytest.MonkeyPatch) -> None:
+        config_file = installation / "standfast.toml"
         config_file.write_text(config_file.read_text() + text)
 
     return spoil
 
 
 def replace(old: str, new: str) -> Callable[[Path, pytest.MonkeyPatch], None]:
-    def spoil(place: Path, patch: pytest.MonkeyPatch) -> None:
-        config_file = place / "standfast.toml"
+    def spoil(installation: Path, patch: pytest.MonkeyPatch) -> None:
+        config_file = installation / "standfast.toml"
         assert old in config_file.read_text()
         config_file.write_text(config_file.read_text().replace(old, new))
 
     return spoil
 
 
-def unreadable(place: Path, patch: pytest.MonkeyPatch) -> None:
+def unreadable(installation: Path, patch: pytest.MonkeyPatch) -> None:
     """Root reads everything, but nobody reads a folder as a file."""
-    (place / "standfast.toml").unlink()
-    (place / "standfast.toml").mkdir()
+    (installation / "standfast.toml").unlink()
+    (installation / "standfast.toml").mkdir()
 
 
-def no_text(place: Path, patch: pytest.MonkeyPatch) -> None:
-    (place / "standfast.toml").write_bytes(b'[organisation]\nname = "\xff"\n')
+def no_text(installation: Path, patch: pytest.MonkeyPatch) -> None:
+    (installation / "standfast.toml").write_bytes(b'[organisation]\nname = "\xff"\n')
 
 
-def cyclic(place: Path, patch: pytest.MonkeyPatch) -> None:
-    (place / "own").mkdir()
-    (place / "own/cycle.yaml").write_text(CYCLE)
-    append('\n[playbooks]\nfolder = "own"\n')(place, patch)
+def cyclic(installation: Path, patch: pytest.MonkeyPatch) -> None:
+    (installation / "own").mkdir()
+    (installation / "own/cycle.yaml").write_text(CYCLE)
+    append('\n[playbooks]\nfolder = "own"\n')(installation, patch)
 
 
-def other_ending(place: Path, patch: pytest.MonkeyPatch) -> None:
-    cyclic(place, patch)
-    (place / "own/cycle.yaml").rename(place / "own/cycle.yml")
+def other_ending(installation: Path, patch: pytest.MonkeyPatch) -> None:
+    cyclic(installation, patch)
+    (installation / "own/cycle.yaml").rename(installation / "own/cycle.yml")
 
 
-def undefined(place: Path, patch: pytest.MonkeyPatch) -> None:
-    notice = place / "own/hello"
+def undefined(installation: Path, patch: pytest.MonkeyPatch) -> None:
+    notice = installation / "own/hello"
     (notice / "en").mkdir(parents=True)
     (notice / "context.toml").write_text('description = "Says hello."\n')
     (notice / "en/subject.txt").write_text("Hello\n")
     (notice / "en/body.txt").write_text("Hello {{ whoever }}\n")
     (notice / "en/body.html").write_text("<p>Hello</p>\n")
-    replace("[notices]", '[notices]\ntemplates = "own"')(place, patch)
+    replace("[notices]", '[notices]\ntemplates = "own"')(installation, patch)
 
 
-def store_in_the_way(place: Path, patch: pytest.MonkeyPatch) -> None:
+def store_in_the_way(installation: Path, patch: pytest.MonkeyPatch) -> None:
     """A store that nobody can write, root neither: a file stands where its folder should."""
-    packs = place / "vault/.incoming"
+    packs = installation / "vault/.incoming"
     packs.rmdir()
     packs.write_text("in the way")
 
 
-def wrong_passphrase(place: Path, patch: pytest.MonkeyPatch) -> None:
+def wrong_passphrase(installation: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("STANDFAST_PASSPHRASE", "not the one that was enrolled")
 
 
-def nothing(place: Path, patch: pytest.MonkeyPatch) -> None:
+def nothing(installation: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("STANDFAST_PASSPHRASE", PASSPHRASES["dana"])
 
 
@@ -252,13 +252,13 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_is_told_and_nothing_is_half_done(
-    name: str, desk: Desk, quiet_place: Path
+    name: str, desk: Desk, quiet_installation: Path
 ) -> None:
     case = CASES[name]
-    case.spoil(quiet_place, desk.monkeypatch)
+    case.spoil(quiet_installation, desk.monkeypatch)
     words = [
-        word.replace("IDENTITY", str(quiet_place / "offline/identity.txt")).replace(
-            "PLACE", str(quiet_place)
+        word.replace("IDENTITY", str(quiet_installation / "offline/identity.txt")).replace(
+            "PLACE", str(quiet_installation)
         )
         for word in case.words
     ]
@@ -273,7 +273,7 @@ def test_bad_input_is_told_and_nothing_is_half_done(
     assert as_document.document["exit_status"] == case.status
     assert as_document.err == ""
     assert not (desk.folder / "out").exists()
-    seen = glance(f"sqlite:///{quiet_place}/ledger.db", None, datetime.now(UTC))
+    seen = glance(f"sqlite:///{quiet_installation}/ledger.db", None, datetime.now(UTC))
     assert seen.incidents == ()
     assert {run.state for run in seen.last_runs} <= {"failed"}
 
@@ -286,7 +286,7 @@ def test_bad_input_is_told_and_nothing_is_half_done(
     ],
 )
 def test_a_notices_word_that_is_missing_is_named_with_what_lists_them(
-    names: tuple[str, ...], wanted: str, told_by: str, desk: Desk, quiet_place: Path
+    names: tuple[str, ...], wanted: str, told_by: str, desk: Desk, quiet_installation: Path
 ) -> None:
     for name in names:
         answer = desk.run("notice", *name.split(), "inc-2026-0001")
@@ -298,18 +298,20 @@ def test_a_notices_word_that_is_missing_is_named_with_what_lists_them(
     "words", [("incident", "status"), ("audit", "show"), ("report",), ("people", "remove")]
 )
 def test_a_name_that_is_no_text_is_a_mistyped_word(
-    words: tuple[str, ...], desk: Desk, quiet_place: Path
+    words: tuple[str, ...], desk: Desk, quiet_installation: Path
 ) -> None:
     answer = desk.run(*words, "inc-\udce9")
     assert (answer.status, answer.out) == (2, "")
     assert "is no UTF-8" in answer.err
 
 
-def test_what_nobody_foresaw_is_one_line_without_its_words(desk: Desk, quiet_place: Path) -> None:
+def test_what_nobody_foresaw_is_one_line_without_its_words(
+    desk: Desk, quiet_installation: Path
+) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("alice's token is 1234")
 
-    desk.monkeypatch.setattr("standfast.operations.status.look", broken)
+    desk.monkeypatch.setattr("standfast.usecases.health.status.look", broken)
     answer = desk.run("status")
     assert answer.status == 1
     assert answer.err.count("\n") == 1
@@ -322,35 +324,35 @@ def test_what_nobody_foresaw_is_one_line_without_its_words(desk: Desk, quiet_pla
         desk.run("status")
 
 
-def test_what_this_user_may_not_look_at_is_named(desk: Desk, quiet_place: Path) -> None:
+def test_what_this_user_may_not_look_at_is_named(desk: Desk, quiet_installation: Path) -> None:
     def shut(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/srv/theirs")
 
-    desk.monkeypatch.setattr("standfast.operations.status.look", shut)
+    desk.monkeypatch.setattr("standfast.usecases.health.status.look", shut)
     answer = desk.run("status")
     assert answer.status == 1
     assert "may not read or write /srv/theirs: run this as the user whose it is" in answer.err
 
 
 def test_a_package_that_is_missing_is_named_with_the_python_that_lacks_it(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     def broken(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'blake3'", name="blake3")
 
-    desk.monkeypatch.setattr("standfast.operations.status.look", broken)
+    desk.monkeypatch.setattr("standfast.usecases.health.status.look", broken)
     answer = desk.run("status")
     assert answer.status == 1
     assert answer.err.startswith(f"blake3 is missing from this Python, {sys.executable}")
 
 
 def test_ctrl_c_ends_with_130_and_says_where_what_was_begun_stands(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    desk.monkeypatch.setattr("standfast.operations.status.look", interrupted)
+    desk.monkeypatch.setattr("standfast.usecases.health.status.look", interrupted)
     answer = desk.run("status")
     assert answer.status == 130
     assert (
@@ -363,11 +365,11 @@ def test_ctrl_c_ends_with_130_and_says_where_what_was_begun_stands(
     }
 
 
-def test_a_reader_that_has_enough_is_no_trouble(place: Path, desk: Desk) -> None:
+def test_a_reader_that_has_enough_is_no_trouble(installation: Path, desk: Desk) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-c", ENTRY, "status", "-c", str(place / "standfast.toml")],
+        [sys.executable, "-c", ENTRY, "status", "-c", str(installation / "standfast.toml")],
         stdout=writer,
         stderr=subprocess.PIPE,
         text=True,
@@ -431,9 +433,9 @@ def test_the_version_is_told_by_the_script_and_by_the_module(desk: Desk) -> None
     ],
 )
 def test_a_stream_that_is_closed_is_no_accident(
-    closed: str, words: str, status: int, says: str, place: Path, desk: Desk
+    closed: str, words: str, status: int, says: str, installation: Path, desk: Desk
 ) -> None:
-    done = _at_a_shell(f"{words} {closed}", place)
+    done = _at_a_shell(f"{words} {closed}", installation)
     assert done.returncode == status, done
     assert says in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -443,10 +445,12 @@ def test_a_stream_that_is_closed_is_no_accident(
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("as_json", ["", " --json"])
 def test_an_answer_that_no_disk_takes_undoes_nothing_and_is_told(
-    as_json: str, unbuffered: str, place: Path, desk: Desk
+    as_json: str, unbuffered: str, installation: Path, desk: Desk
 ) -> None:
     for words, status in (("backup run", 1), ("backup list", 1), ("backup nosuch", 2)):
-        done = _at_a_shell(f"{words}{as_json} >/dev/full", place, PYTHONUNBUFFERED=unbuffered)
+        done = _at_a_shell(
+            f"{words}{as_json} >/dev/full", installation, PYTHONUNBUFFERED=unbuffered
+        )
         assert done.returncode == status
         assert "Traceback" not in done.stderr
         assert "unexpected" not in done.stderr
@@ -456,18 +460,18 @@ def test_an_answer_that_no_disk_takes_undoes_nothing_and_is_told(
             assert "nosuch" in done.stderr
     (point,) = desk.json("backup", "list")["points"]
     assert point["is_complete"]
-    where = ("--to", desk.folder / "back", "--identity", place / "offline/identity.txt")
+    where = ("--to", desk.folder / "back", "--identity", installation / "offline/identity.txt")
     assert desk.run("backup", "restore", "latest", *where).status == 0
     assert (desk.folder / "back/source/note.txt").read_text() == "a note"
 
 
-def test_an_error_that_can_be_told_nowhere_keeps_its_exit_status(place: Path) -> None:
+def test_an_error_that_can_be_told_nowhere_keeps_its_exit_status(installation: Path) -> None:
     for everywhere in ("2>/dev/full", ">/dev/full 2>/dev/full", "--json >/dev/full 2>/dev/full"):
-        assert _at_a_shell(f"backup nosuch {everywhere}", place).returncode == 2
-    assert _at_a_shell("backup list >/dev/full 2>/dev/full", place).returncode == 1
+        assert _at_a_shell(f"backup nosuch {everywhere}", installation).returncode == 2
+    assert _at_a_shell("backup list >/dev/full 2>/dev/full", installation).returncode == 1
 
 
-def test_a_folder_that_went_from_under_a_command_is_named(place: Path, desk: Desk) -> None:
+def test_a_folder_that_went_from_under_a_command_is_named(installation: Path, desk: Desk) -> None:
     gone = desk.folder / "gone"
     for words in ("backup list", "backup run", "status", "check"):
         gone.mkdir()
@@ -484,9 +488,13 @@ def test_a_folder_that_went_from_under_a_command_is_named(place: Path, desk: Des
         assert "unexpected" not in done.stderr
 
 
-def _at_a_shell(words: str, place: Path, **env: str) -> "subprocess.CompletedProcess[str]":
+def _at_a_shell(words: str, installation: Path, **env: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        ["/bin/sh", "-c", f"exec {sys.executable} -m standfast -c {place}/standfast.toml {words}"],
+        [
+            "/bin/sh",
+            "-c",
+            f"exec {sys.executable} -m standfast -c {installation}/standfast.toml {words}",
+        ],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), **env},
@@ -494,9 +502,9 @@ def _at_a_shell(words: str, place: Path, **env: str) -> "subprocess.CompletedPro
     )
 
 
-def test_a_key_of_the_ledger_that_cannot_be_read_is_named(place: Path, desk: Desk) -> None:
+def test_a_key_of_the_ledger_that_cannot_be_read_is_named(installation: Path, desk: Desk) -> None:
     """Root reads everything, but nobody reads a folder as a file."""
-    key = place / "keys/ledger/installation.key"
+    key = installation / "keys/ledger/installation.key"
     key.unlink()
     key.mkdir()
     for words in (("lock", "alice", "--exercise"), ("incident", "list"), ("people", "list")):
@@ -511,7 +519,7 @@ def test_a_key_of_the_ledger_that_cannot_be_read_is_named(place: Path, desk: Des
 
 
 def test_whoever_cannot_be_enrolled_is_told_before_a_passphrase_is_asked_for(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     who = ("--full-name", "Dana Ray", "--mail", "dana@example.com")
     assert "was enrolled before" in desk.run("people", "add", "dana", *who).err
@@ -521,7 +529,7 @@ def test_whoever_cannot_be_enrolled_is_told_before_a_passphrase_is_asked_for(
 
 
 def test_a_passphrase_that_is_no_text_is_a_matter_of_the_terminal(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     """A terminal that is not set to UTF-8 sends an é as one byte."""
     words = ("lock", "alice", "--exercise", "--as", "dana")
@@ -538,7 +546,7 @@ def test_a_passphrase_that_is_no_text_is_a_matter_of_the_terminal(
 
 @pytest.mark.parametrize("file", ["/dev/zero", "accounts.txt"])
 def test_a_file_of_accounts_that_has_no_end_is_not_read_to_it(
-    desk: Desk, quiet_place: Path, file: str
+    desk: Desk, quiet_installation: Path, file: str
 ) -> None:
     if file == "accounts.txt":
         (desk.folder / file).write_bytes(b"alice\n" * 3_000_000)
@@ -549,7 +557,7 @@ def test_a_file_of_accounts_that_has_no_end_is_not_read_to_it(
 
 
 def test_a_file_of_accounts_that_is_not_there_is_named_as_it_was_typed(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     said = "none.txt cannot be read: No such file or directory; name a file with one a line\n"
     assert desk.run("lock", "@none.txt").err == said

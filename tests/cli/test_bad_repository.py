@@ -8,7 +8,7 @@ import pyrage
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from backup.format.signed import sign
+from backup.format.signature import sign
 from tests.cli.desk import Desk
 
 COMMANDS = {
@@ -19,51 +19,51 @@ COMMANDS = {
 }
 
 
-def typed(desk: Desk, place: Path, command: str) -> tuple[str, ...]:
+def typed(desk: Desk, installation: Path, command: str) -> tuple[str, ...]:
     # Apart from the copy of the key records: the key store alone has to do.
     identity = str(desk.folder / "apart/identity.txt")
     (desk.folder / "apart").mkdir(exist_ok=True)
-    shutil.copy(place / "offline/identity.txt", identity)
+    shutil.copy(installation / "offline/identity.txt", identity)
     return tuple(identity if word == "IDENTITY" else word for word in COMMANDS[command])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_repository_of_a_later_format_asks_for_a_newer_version(
-    desk: Desk, place: Path, command: str
+    desk: Desk, installation: Path, command: str
 ) -> None:
     desk.run("backup", "run")
-    owner = json.loads((place / "offline/owner.json").read_text())["owner_key"]
+    owner = json.loads((installation / "offline/owner.json").read_text())["owner_key"]
     key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(owner))
     later = sign(b"standfast-backup-2 root", b'{"format":2,"kind":"root"}\n', key)
-    (place / "vault/pub/root/0000000001").write_bytes(later)
-    answer = desk.run(*typed(desk, place, command))
+    (installation / "vault/pub/root/0000000001").write_bytes(later)
+    answer = desk.run(*typed(desk, installation, command))
     assert answer.status == 2, answer
-    assert f"the repository in {place / 'vault'} goes on in a later format" in answer.err
+    assert f"the repository in {installation / 'vault'} goes on in a later format" in answer.err
     assert "has format 2; use a newer version" in answer.err
     assert not (desk.folder / "out/source").exists()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_strangers_claim_of_a_later_format_stops_nothing(
-    desk: Desk, place: Path, command: str
+    desk: Desk, installation: Path, command: str
 ) -> None:
     desk.run("backup", "run")
     key = Ed25519PrivateKey.generate()
     later = sign(b"standfast-backup-2 root", b'{"format":2,"kind":"root"}\n', key)
-    (place / "vault/pub/root/0000000001").write_bytes(later)
-    answer = desk.run(*typed(desk, place, command))
+    (installation / "vault/pub/root/0000000001").write_bytes(later)
+    answer = desk.run(*typed(desk, installation, command))
     assert answer.status == (6 if command == "verify" else 0), answer
     assert command != "verify" or "pub/root/0000000001" in answer.out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_foreign_file_is_named_by_verify_and_stops_nothing(
-    desk: Desk, place: Path, command: str
+    desk: Desk, installation: Path, command: str
 ) -> None:
     desk.run("backup", "run")
-    (place / "vault/holiday.jpg").write_bytes(b"no object of ours")
-    (place / "vault/w/host-1/notes.txt").write_bytes(b"nor this")
-    answer = desk.run(*typed(desk, place, command))
+    (installation / "vault/holiday.jpg").write_bytes(b"no object of ours")
+    (installation / "vault/w/host-1/notes.txt").write_bytes(b"nor this")
+    answer = desk.run(*typed(desk, installation, command))
     assert answer.status == 0, answer
     if command == "verify":
         assert "holiday.jpg" in answer.out
@@ -71,7 +71,7 @@ def test_a_foreign_file_is_named_by_verify_and_stops_nothing(
         assert "Everything else agrees." in answer.out
 
 
-def test_an_identity_of_somebody_else_opens_nothing(desk: Desk, place: Path) -> None:
+def test_an_identity_of_somebody_else_opens_nothing(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run")
     stranger = desk.folder / "stranger.txt"
     stranger.write_text(f"{pyrage.x25519.Identity.generate()}\n")
@@ -87,7 +87,7 @@ def test_an_identity_of_somebody_else_opens_nothing(desk: Desk, place: Path) -> 
     assert not (desk.folder / "out").exists()
 
 
-def test_a_missing_identity_is_asked_for(desk: Desk, place: Path) -> None:
+def test_a_missing_identity_is_asked_for(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run")
     without = desk.run("backup", "restore", "latest", "--to", "out")
     assert without.status == 2, without
@@ -98,10 +98,10 @@ def test_a_missing_identity_is_asked_for(desk: Desk, place: Path) -> None:
     assert not (desk.folder / "out").exists()
 
 
-def test_a_lost_key_store_is_told_from_a_wrong_key(desk: Desk, place: Path) -> None:
+def test_a_lost_key_store_is_told_from_a_wrong_key(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run")
-    words = typed(desk, place, "restore")
-    for record in (place / "keys").rglob("0000000000"):
+    words = typed(desk, installation, "restore")
+    for record in (installation / "keys").rglob("0000000000"):
         if record.is_file():
             record.unlink()
     answer = desk.run(*words)
@@ -122,46 +122,48 @@ def test_a_lost_key_store_is_told_from_a_wrong_key(desk: Desk, place: Path) -> N
     ids=" ".join,
 )
 def test_a_pack_whose_key_is_damaged_is_no_wrong_identity(
-    desk: Desk, place: Path, words: tuple[str, ...]
+    desk: Desk, installation: Path, words: tuple[str, ...]
 ) -> None:
     desk.run("backup", "run")
     (desk.folder / "source/new.txt").write_text("another note")
     desk.run("backup", "run")
-    for pack in (place / "vault/w/host-1/p").glob("*/*"):
+    for pack in (installation / "vault/w/host-1/p").glob("*/*"):
         content = bytearray(pack.read_bytes())
         content[210] ^= 1
         pack.chmod(0o640)
         pack.write_bytes(content)
-    answer = desk.run(*words, "--identity", place / "offline/identity.txt")
+    answer = desk.run(*words, "--identity", installation / "offline/identity.txt")
     assert answer.status == 6, answer
     assert "does not open with its domain's key: it is damaged" in answer.out + answer.err
     assert "`backup verify`" in answer.out + answer.err
 
 
-def test_a_key_store_that_cannot_be_read_is_told_from_a_wrong_key(desk: Desk, place: Path) -> None:
+def test_a_key_store_that_cannot_be_read_is_told_from_a_wrong_key(
+    desk: Desk, installation: Path
+) -> None:
     desk.run("backup", "run")
-    records = place / "keys/store/k/main/0000000000"
+    records = installation / "keys/store/k/main/0000000000"
     ours = records.with_name("ours")
     records.rename(ours)
     records.symlink_to(records)  # a loop, which root cannot read either
-    answer = desk.run(*typed(desk, place, "restore"))
+    answer = desk.run(*typed(desk, installation, "restore"))
     assert answer.status == 1, answer
     assert "Check that the store is reachable" in answer.err
     records.unlink()
     ours.rename(records)
-    assert desk.run(*typed(desk, place, "restore")).status == 0
+    assert desk.run(*typed(desk, installation, "restore")).status == 0
 
 
 def test_an_identity_of_another_repository_is_thought_of_where_no_host_is(
-    desk: Desk, place: Path
+    desk: Desk, installation: Path
 ) -> None:
     """As at a second site, where `init` has made an identity that opens nothing there."""
     desk.run("backup", "run")
-    shutil.rmtree(place / "keys/backup-host")
-    identity = place / "offline/identity.txt"
+    shutil.rmtree(installation / "keys/backup-host")
+    identity = installation / "offline/identity.txt"
     lines = identity.read_text().splitlines()
     lines[2] = "# owner: " + "00" * 32
     identity.write_text("\n".join(lines))
-    answer = desk.run(*typed(desk, place, "restore"))
+    answer = desk.run(*typed(desk, installation, "restore"))
     assert answer.status == 6, answer
     assert "and the identity, if one is" in answer.err

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from backup.stores.s3 import open_s3
+from backup.stores.s3.store import open_s3
 from tests.backup.s3_options import options
 from tests.backup.s3_proxy import Fault, Proxy, running_proxy
 from tests.backup.trees import noise
-from tests.operations.backup_place import furnish, identity, place_at
-from tests.operations.test_backup_s3 import WRITER, configuration
-from tests.operations.test_keeping import RULES, name_a_keeper
 from tests.servers import wait_until
 from tests.servers.seaweedfs import Bucket, Role
+from tests.usecases.backup_installation import furnish, identity, installation_at
+from tests.usecases.backups.test_backup_s3 import WRITER, configuration
+from tests.usecases.backups.test_retention import RULES, name_a_keeper
 
 _SECONDS = 50.0  # less than a call's time-out, of which there may be eight
 
@@ -100,8 +100,8 @@ def test_a_command_that_a_bucket_does_not_answer_ends_soon_and_is_gone_on_with(
     assert found == status, said
     assert "stopping: what was asked of the store is waited for, 5 s at most: " in said
     assert "Traceback" not in said
-    with place_at(folder / f"{role}.toml") as place:
-        assert place.ledger.runs.all(name)[0].state == "failed"
+    with installation_at(folder / f"{role}.toml") as installation:
+        assert installation.ledger.runs.all(name)[0].state == "failed"
     proxy.heal()
     done(folder, role, *words)
     done(folder, "verifier", "verify", "--read")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.desk import Desk
-from tests.cli.test_help import COMMANDS
-from tests.operations.places import PASSPHRASES
+from tests.cli.parsing.test_help_text import COMMANDS
+from tests.usecases.installations import PASSPHRASES
 
 KEY = "--owner-key place/offline/owner.json"
 IDENTITY = "--identity place/offline/identity.txt"
@@ -184,14 +184,14 @@ ELSEWHERE = {("serve",), ("demo",)}
 
 
 @pytest.fixture
-def story_place(desk: Desk, quiet_place: Path) -> Path:
+def story_installation(desk: Desk, quiet_installation: Path) -> Path:
     """A place that laws bind, and a list of who works there."""
-    config_file = quiet_place / "standfast.toml"
+    config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text() + LAWS)
     (desk.folder / "staff-list.csv").write_text(STAFF_LIST)
     (desk.folder / "erin.txt").write_text("a passphrase of her own")
     (desk.folder / "erin.txt").chmod(0o600)
-    return quiet_place
+    return quiet_installation
 
 
 def typed_words(desk: Desk, line: str) -> list[str]:
@@ -200,7 +200,7 @@ def typed_words(desk: Desk, line: str) -> list[str]:
 
 
 def test_every_command_gives_one_document(
-    desk: Desk, story_place: Path, subtests: pytest.Subtests
+    desk: Desk, story_installation: Path, subtests: pytest.Subtests
 ) -> None:
     typed: set[tuple[str, ...]] = set()
     for line, status in STORY:
@@ -219,7 +219,7 @@ def test_every_command_gives_one_document(
     assert set(COMMANDS) - typed == ELSEWHERE
 
 
-def test_the_same_story_is_told_in_calm_lines(desk: Desk, story_place: Path) -> None:
+def test_the_same_story_is_told_in_calm_lines(desk: Desk, story_installation: Path) -> None:
     heard = set()
     for line, status in STORY:
         words = typed_words(desk, line)

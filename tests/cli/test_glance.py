@@ -7,29 +7,31 @@ from pathlib import Path
 import pytest
 
 from standfast import ledger
-from standfast.deadlines.facts import FactKind
+from standfast.deadlines.incident_facts import FactKind
 from standfast.errors import ConfigurationError, Damaged
 from standfast.ledger import Ledger
-from standfast.ledger.facts import Statement
-from standfast.ledger.glance import Glance, IncidentGlance, glance
-from standfast.operations import decisions, incident, undoing
-from standfast.operations.place import Place, open_place
+from standfast.ledger.incidents.incident_facts import Statement
+from standfast.ledger.status_query import IncidentOverview, LedgerOverview, glance
 from standfast.records import Mode
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents import effect_undo, lifecycle
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.cli.desk import Desk
 
 
-def compare(place: Place, seen: Glance) -> None:
+def compare(installation: Installation, seen: LedgerOverview) -> None:
     """Hold every answer of the glance against the one that the ledger gives."""
-    opened = {one.id: one for one in place.ledger.incidents.all(only_open=True)}
+    opened = {one.id: one for one in installation.ledger.incidents.all(only_open=True)}
     assert [one.id for one in seen.incidents] == list(opened)
     for one in seen.incidents:
-        row, state = opened[one.id], place.ledger.incidents.state(one.id)
+        row, state = opened[one.id], installation.ledger.incidents.state(one.id)
         assert (one.scenario, one.mode, one.opened_at) == (row.scenario, row.mode, row.opened_at)
         assert (one.is_halted, one.playbook) == (row.is_halted, row.playbook)
         assert one.opened_by == row.opened_by
         assert (one.kept, one.joined) == (state.kept, state.joined)
-        assert one.is_carried == incident.look(place, one.id).state.is_carried
-        facts = place.ledger.facts.of(one.id)
+        assert one.is_carried == lifecycle.look(installation, one.id).state.is_carried
+        facts = installation.ledger.facts.of(one.id)
         assert [vars(fact) for fact in one.facts] == [
             {key: value for key, value in vars(fact).items() if key != "reference"}
             for fact in facts
@@ -51,10 +53,10 @@ def compare(place: Place, seen: Glance) -> None:
             assert step["is_accepted"] == view.is_accepted
             assert step["due_at"] == view.due_at
             assert step["needs_approvals"] == view.approvals_needed
-    newest = place.ledger.timeline()[-1].sequence
+    newest = installation.ledger.timeline()[-1].sequence
     assert seen.events == newest
     for kind in ("backup", "drill", "verify"):
-        for run in place.ledger.runs.all(kind):
+        for run in installation.ledger.runs.all(kind):
             (last,) = [
                 one
                 for one in seen.last_runs
@@ -63,68 +65,78 @@ def compare(place: Place, seen: Glance) -> None:
             assert last.started_at >= run.started_at
 
 
-def latest(one: IncidentGlance, name: str) -> dict[str, object]:
+def latest(one: IncidentOverview, name: str) -> dict[str, object]:
     found = [step for step in one.steps if step.name == name]
     return vars(max(found, key=lambda step: step.round))
 
 
-def test_every_answer_is_the_ledgers_own(quiet_place: Path) -> None:
-    config_file = quiet_place / "standfast.toml"
-    with open_place(config_file, env={}, actor="os:test") as place:
-        url, now = f"sqlite:///{quiet_place / 'ledger.db'}", place.clock()
+def test_every_answer_is_the_ledgers_own(quiet_installation: Path) -> None:
+    config_file = quiet_installation / "standfast.toml"
+    with open_installation(config_file, env={}, actor="os:test") as installation:
+        url, now = f"sqlite:///{quiet_installation / 'ledger.db'}", installation.clock()
         for scenario in ("account-takeover", "leaver", "lock"):
-            opened = incident.open_incident(
-                place, scenario, {"accounts": ["alice"]}, mode=Mode.EXERCISE, opened_by="dana"
+            opened = lifecycle.open_incident(
+                installation,
+                scenario,
+                {"accounts": ["alice"]},
+                mode=Mode.EXERCISE,
+                opened_by="dana",
             )
-            incident.advance(place, opened.incident, "direct")
-        takeover = place.ledger.incidents.all()[0].id
-        compare(place, glance(url, None, now))
-        decisions.answer(place, takeover, "customers_affected", "yes", by="lee")
-        compare(place, glance(url, None, now))
-        incident.advance(place, takeover, "direct")
-        compare(place, glance(url, None, now))
+            lifecycle.advance(installation, opened.incident, "direct")
+        takeover = installation.ledger.incidents.all()[0].id
+        compare(installation, glance(url, None, now))
+        step_decisions.answer(installation, takeover, "customers_affected", "yes", by="lee")
+        compare(installation, glance(url, None, now))
+        lifecycle.advance(installation, takeover, "direct")
+        compare(installation, glance(url, None, now))
         delay = Statement(
             kind=FactKind.DELAY, name="EU/EEA", at=now, reference="a letter", is_so=True
         )
-        place.ledger.facts.state(takeover, delay, "lee", now)
-        compare(place, glance(url, None, now))
-        undoing.undo(place, takeover, requested_by="dana")
-        incident.stop(place, takeover, by="dana")
+        installation.ledger.facts.state(takeover, delay, "lee", now)
+        compare(installation, glance(url, None, now))
+        effect_undo.undo(installation, takeover, requested_by="dana")
+        lifecycle.stop(installation, takeover, by="dana")
         for kind, state in (("backup", "done"), ("backup", "failed"), ("drill", "partial")):
-            token = place.ledger.runs.start(kind, "main", "direct", "os:test", now)
-            place.ledger.runs.finish(token, kind, state, {}, "os:test", now)
-        place.ledger.runs.start("backup", "main", "direct", "os:test", now)
+            token = installation.ledger.runs.start(kind, "main", "direct", "os:test", now)
+            installation.ledger.runs.finish(token, kind, state, {}, "os:test", now)
+        installation.ledger.runs.start("backup", "main", "direct", "os:test", now)
         for account in ("bob", "carol", "dora"):
             if account == "dora":
-                incident.advance(place, opened.incident, "direct")
-                incident.stop(place, opened.incident, by="dana")
-            opened = incident.open_incident(
-                place, "lock", {"accounts": [account]}, mode=Mode.EXERCISE, trigger="an alert"
+                lifecycle.advance(installation, opened.incident, "direct")
+                lifecycle.stop(installation, opened.incident, by="dana")
+            opened = lifecycle.open_incident(
+                installation,
+                "lock",
+                {"accounts": [account]},
+                mode=Mode.EXERCISE,
+                trigger="an alert",
             )
             assert opened.has_joined is (account != "bob")
-        compare(place, glance(url, None, now))
-        incident.close(place, takeover, by="dana")
+        compare(installation, glance(url, None, now))
+        lifecycle.close(installation, takeover, by="dana")
         seen = glance(url, None, now)
-        compare(place, seen)
+        compare(installation, seen)
     assert seen.signed_events == seen.events
     assert len(seen.incidents) == 3
     assert seen.closed == ()  # an exercise owes nothing
 
 
-def test_a_closed_incident_is_seen_only_with_its_facts(quiet_place: Path) -> None:
-    url = f"sqlite:///{quiet_place / 'ledger.db'}"
-    with open_place(quiet_place / "standfast.toml", env={}, actor="os:test") as place:
-        now, cases = place.clock(), []
+def test_a_closed_incident_is_seen_only_with_its_facts(quiet_installation: Path) -> None:
+    url = f"sqlite:///{quiet_installation / 'ledger.db'}"
+    with open_installation(
+        quiet_installation / "standfast.toml", env={}, actor="os:test"
+    ) as installation:
+        now, cases = installation.clock(), []
         for account in ("alice", "bob"):
-            opened = incident.open_incident(
-                place, "lock", {"accounts": [account]}, mode=Mode.LIVE, opened_by="dana"
+            opened = lifecycle.open_incident(
+                installation, "lock", {"accounts": [account]}, mode=Mode.LIVE, opened_by="dana"
             )
             cases.append(opened.incident)
         aware = Statement(kind=FactKind.TIME, name="awareness", at=now)
-        place.ledger.facts.state(cases[0], aware, "lee", now)
+        installation.ledger.facts.state(cases[0], aware, "lee", now)
         assert glance(url, None, now).closed == ()
         for case in cases:
-            incident.close(place, case, by="dana")
+            lifecycle.close(installation, case, by="dana")
         (closed,) = glance(url, None, now).closed
         assert (closed.id, closed.scenario) == (cases[0], "lock")
         assert [(fact.name, fact.at) for fact in closed.facts] == [("awareness", now)]
@@ -192,13 +204,13 @@ def test_a_file_that_is_no_database_is_damaged(tmp_path: Path) -> None:
         glance(f"sqlite:///{tmp_path / 'ledger.db'}", None, datetime.now(UTC))
 
 
-def test_a_look_changes_nothing_and_makes_no_ledger(desk: Desk, place: Path) -> None:
-    before = (place / "ledger.db").read_bytes()
+def test_a_look_changes_nothing_and_makes_no_ledger(desk: Desk, installation: Path) -> None:
+    before = (installation / "ledger.db").read_bytes()
     assert desk.run("status").status == 0
-    assert (place / "ledger.db").read_bytes() == before
+    assert (installation / "ledger.db").read_bytes() == before
     # SQLite itself puts its empty log there while somebody reads; nothing is in it.
-    assert [path.stat().st_size for path in place.glob("ledger.db-wal")] in ([], [0])
-    missing = place / "other.db"
+    assert [path.stat().st_size for path in installation.glob("ledger.db-wal")] in ([], [0])
+    missing = installation / "other.db"
     with pytest.raises(ConfigurationError, match="there is no ledger at"):
         glance(f"sqlite:///{missing}", None, datetime.now(UTC))
     assert not missing.exists()
@@ -208,9 +220,9 @@ def test_a_look_changes_nothing_and_makes_no_ledger(desk: Desk, place: Path) -> 
     "command", ["status", "lock alice --exercise", "incident status", "audit verify"]
 )
 def test_a_ledger_that_was_cut_short_is_damaged_whatever_is_asked(
-    desk: Desk, place: Path, command: str
+    desk: Desk, installation: Path, command: str
 ) -> None:
-    with (place / "ledger.db").open("r+b") as file:
+    with (installation / "ledger.db").open("r+b") as file:
         file.truncate(file.seek(0, 2) // 2)
     answer = desk.run(*command.split())
     assert answer.status == 6

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from standfast.operations.incident_glances import zone_of
+from standfast.usecases.health.incident_overview import zone_of
 from tests.cli.desk import Desk
 from tests.servers.scim import ScimServer
 
@@ -11,7 +11,7 @@ _UTC = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
 
 
 def test_who_was_not_locked_is_named_masked_beside_the_reason(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     scim_server.create("alice")
     ghosts = [f"{letter}host" for letter in "abcdefg"]
@@ -29,8 +29,10 @@ def test_who_was_not_locked_is_named_masked_beside_the_reason(
     assert "targets.viewed" not in {event["action"] for event in events}
 
 
-def test_people_read_their_own_time_and_documents_say_utc(desk: Desk, quiet_place: Path) -> None:
-    config_file = quiet_place / "standfast.toml"
+def test_people_read_their_own_time_and_documents_say_utc(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    config_file = quiet_installation / "standfast.toml"
     text = config_file.read_text()
     config_file.write_text(
         text.replace("[organisation]", '[organisation]\ntime_zone = "Asia/Tokyo"')
@@ -49,14 +51,18 @@ def test_people_read_their_own_time_and_documents_say_utc(desk: Desk, quiet_plac
     assert _UTC.match(listed["opened_at"])
 
 
-def test_a_zone_that_is_none_keeps_no_status_from_being_shown(desk: Desk, place: Path) -> None:
+def test_a_zone_that_is_none_keeps_no_status_from_being_shown(
+    desk: Desk, installation: Path
+) -> None:
     assert zone_of({"organisation": {"time_zone": "Mars/Olympus"}}) == "UTC"
     assert zone_of({"organisation": {"time_zone": 3}}) == "UTC"
     assert zone_of({"organisation": "none"}) == "UTC"
     assert zone_of({"organisation": {"time_zone": "America/Sao_Paulo"}}) == "America/Sao_Paulo"
 
 
-def test_an_exercise_says_that_it_is_one_wherever_it_stands(desk: Desk, quiet_place: Path) -> None:
+def test_an_exercise_says_that_it_is_one_wherever_it_stands(
+    desk: Desk, quiet_installation: Path
+) -> None:
     played = desk.run("lock", "alice", "--exercise")
     assert played.out.startswith("EXERCISE. Nothing live is touched")
     assert desk.run("incident", "status").out.startswith("EXERCISE.")
@@ -69,7 +75,7 @@ def test_an_exercise_says_that_it_is_one_wherever_it_stands(desk: Desk, quiet_pl
 
 
 def test_the_draft_of_a_review_lists_what_did_not_go_as_planned(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     desk.run("incident", "open", "leaver", "-i", "accounts=a", "--exercise")
     said = desk.run("incident", "after-action", "--to", "page.html").out
@@ -79,10 +85,12 @@ def test_the_draft_of_a_review_lists_what_did_not_go_as_planned(
 
 
 def test_whom_a_notice_did_not_reach_is_named_masked_beside_the_reason(
-    desk: Desk, live_place: Path, scim_server: ScimServer
+    desk: Desk, live_installation: Path, scim_server: ScimServer
 ) -> None:
     scim_server.create("alice")
-    (live_place / "staff.csv").write_text("email,name\nzoe@example.com,Zoe\nno address,Bad\n")
+    (live_installation / "staff.csv").write_text(
+        "email,name\nzoe@example.com,Zoe\nno address,Bad\n"
+    )
     desk.run("incident", "open", "account-takeover", "-i", "accounts=alice")
     said = desk.run("notice", "status").out
     assert "1 refused, the address is not of the form name@domain: row 3" in said

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from markupsafe import escape
 
-from standfast.evidence import Custody
-from standfast.operations.place import open_place
+from standfast.adapters.evidence_sources import Custody
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.cli.desk import Desk
 from tests.ledger.auditor import copy_to_read
-from tests.operations.places import PASSPHRASES
+from tests.usecases.installations import PASSPHRASES
 
 
 def test_playbooks_and_notices_are_read_without_any_place(desk: Desk) -> None:
@@ -27,7 +27,9 @@ def test_a_configuration_that_is_named_and_missing_is_not_passed_over(desk: Desk
     assert desk.run("playbook", "list", "-c", "missing.toml").status == 2
 
 
-def test_a_playbook_that_names_what_is_not_here_is_told_by_line(desk: Desk, place: Path) -> None:
+def test_a_playbook_that_names_what_is_not_here_is_told_by_line(
+    desk: Desk, installation: Path
+) -> None:
     answer = desk.run("playbook", "check", "account-takeover")
     assert answer.status == 2
     assert "there is no audience `staff`" in answer.err
@@ -71,15 +73,15 @@ def test_a_playbook_is_checked_by_its_file(desk: Desk) -> None:
 
 
 def test_a_playbook_that_is_broken_hides_no_other_and_each_has_the_name_that_opens_it(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
-    (quiet_place / "own").mkdir()
+    (quiet_installation / "own").mkdir()
     own = (
         "playbook: mine\nversion: 1\ntitle: T\nuse_when: Now.\nsteps: {a: {title: A, manual: A}}\n"
     )
-    (quiet_place / "own/ours.yaml").write_text(own)
-    (quiet_place / "own/broken.yaml").write_text("playbook: [\n")
-    config_file = quiet_place / "standfast.toml"
+    (quiet_installation / "own/ours.yaml").write_text(own)
+    (quiet_installation / "own/broken.yaml").write_text("playbook: [\n")
+    config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text() + '\n[playbooks]\nfolder = "own"\n')
     answer = desk.run("playbook", "list")
     assert answer.status == 2
@@ -90,16 +92,16 @@ def test_a_playbook_that_is_broken_hides_no_other_and_each_has_the_name_that_ope
 
 
 def test_what_cannot_be_read_among_the_playbooks_hides_no_other_and_a_hidden_file_is_none(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
-    (quiet_place / "own").mkdir()
-    (quiet_place / "own/.#lock.yaml").symlink_to("somebody@desk.123:456")
-    config_file = quiet_place / "standfast.toml"
+    (quiet_installation / "own").mkdir()
+    (quiet_installation / "own/.#lock.yaml").symlink_to("somebody@desk.123:456")
+    config_file = quiet_installation / "standfast.toml"
     config_file.write_text(config_file.read_text() + '\n[playbooks]\nfolder = "own"\n')
     assert desk.run("playbook", "list").status == 0
     assert ".#lock" not in desk.run("incident", "plan", "nope").err
-    (quiet_place / "own/gone.yaml").symlink_to("nowhere")
-    (quiet_place / "own/folder.yaml").mkdir()
+    (quiet_installation / "own/gone.yaml").symlink_to("nowhere")
+    (quiet_installation / "own/folder.yaml").mkdir()
     answer = desk.run("playbook", "list")
     assert answer.status == 2
     assert "ransomware" in answer.out
@@ -134,7 +136,9 @@ def test_a_preview_that_cannot_be_made_says_what_there_is(desk: Desk) -> None:
     assert (unwritable.status, "cannot be written" in unwritable.err) == (1, True)
 
 
-def test_evidence_is_listed_and_verified_and_damage_is_named(desk: Desk, live_place: Path) -> None:
+def test_evidence_is_listed_and_verified_and_damage_is_named(
+    desk: Desk, live_installation: Path
+) -> None:
     assert desk.run("evidence", "list").out == "Nothing was frozen yet.\n"
     incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
     assert "1 file frozen" in desk.run("incident", "status", incident_id, "--targets").out
@@ -155,9 +159,9 @@ def test_evidence_is_listed_and_verified_and_damage_is_named(desk: Desk, live_pl
 
 
 def test_evidence_is_handed_out_masked_unless_there_is_a_reason(
-    desk: Desk, live_place: Path
+    desk: Desk, live_installation: Path
 ) -> None:
-    (live_place / "logs/sign-in.log").write_text("agent01 took 4111 1111 1111 1111\n")
+    (live_installation / "logs/sign-in.log").write_text("agent01 took 4111 1111 1111 1111\n")
     incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
     export = ("evidence", "export", incident_id, "--to")
     for words in (["--unmasked"], ["--reason", "court order"]):
@@ -182,7 +186,7 @@ def test_evidence_is_handed_out_masked_unless_there_is_a_reason(
 
 
 def test_evidence_of_an_incident_that_is_none_is_a_mistyped_word(
-    desk: Desk, live_place: Path
+    desk: Desk, live_installation: Path
 ) -> None:
     incident_id = desk.json("lock", "alice", "--exercise")["incident"]
     assert (
@@ -194,11 +198,11 @@ def test_evidence_of_an_incident_that_is_none_is_a_mistyped_word(
 
 
 def test_evidence_that_nobody_can_count_is_not_said_to_be_all_there(
-    desk: Desk, live_place: Path
+    desk: Desk, live_installation: Path
 ) -> None:
     incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
     (one,) = desk.json("evidence", "list", incident_id)["evidence"]
-    (live_place / "ledger.db").rename(live_place / "away.db")
+    (live_installation / "ledger.db").rename(live_installation / "away.db")
     answer = desk.run("evidence", "verify", incident_id)
     assert answer.status == 3
     assert "Whether one is gone, nobody can say: there is no ledger at" in answer.out
@@ -212,7 +216,7 @@ def test_evidence_that_nobody_can_count_is_not_said_to_be_all_there(
 
 
 def test_evidence_that_is_gone_or_was_sealed_anew_is_not_whole(
-    desk: Desk, live_place: Path
+    desk: Desk, live_installation: Path
 ) -> None:
     incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
     (one,) = desk.json("evidence", "list", incident_id)["evidence"]
@@ -230,21 +234,25 @@ def test_evidence_that_is_gone_or_was_sealed_anew_is_not_whole(
     assert (answer.status, "is gone: `standfast evidence verify" in answer.err) == (6, True)
     assert not (desk.folder / "handed").exists()
     # Whoever is root here has the key, and freezes again, what nobody would find.
-    with open_place(live_place / "standfast.toml", env={}, actor="os:test") as place:
-        (row,) = place.ledger.effects.frozen(incident_id)
-        outside = place.outside(place.ledger.incidents.get(incident_id))
-        folder = live_place / "evidence" / incident_id
+    with open_installation(
+        live_installation / "standfast.toml", env={}, actor="os:test"
+    ) as installation:
+        (row,) = installation.ledger.effects.frozen(incident_id)
+        outside = installation.outside(installation.ledger.incidents.get(incident_id))
+        folder = live_installation / "evidence" / incident_id
         custody = Custody(incident=incident_id, collector="x", reason="x", folder=folder)
         outside.source(row.connector).collect(row.as_order(), custody)
     answer = desk.run("evidence", "verify", incident_id)
     assert (answer.status, "not what the ledger has as sealed" in answer.out) == (6, True)
-    (live_place / "ledger.db").unlink()
+    (live_installation / "ledger.db").unlink()
     answer = desk.run("evidence", "verify", incident_id)
     assert answer.status == 3
     assert "Whether one is gone, nobody can say: there is no ledger at" in answer.out
 
 
-def test_a_report_of_an_incident_or_of_the_place_is_one_page(desk: Desk, quiet_place: Path) -> None:
+def test_a_report_of_an_incident_or_of_the_place_is_one_page(
+    desk: Desk, quiet_installation: Path
+) -> None:
     incident_id = desk.json("lock", "alice", "--exercise")["incident"]
     assert desk.run("report", incident_id).status == 0
     assert "Lock accounts" in (desk.folder / f"{incident_id}.html").read_text()
@@ -256,7 +264,9 @@ def test_a_report_of_an_incident_or_of_the_place_is_one_page(desk: Desk, quiet_p
     assert (unwritable.status, "all.html" in unwritable.err) == (1, True)
 
 
-def test_the_timeline_is_shown_whole_or_of_one_subject(desk: Desk, quiet_place: Path) -> None:
+def test_the_timeline_is_shown_whole_or_of_one_subject(
+    desk: Desk, quiet_installation: Path
+) -> None:
     incident_id = desk.json("lock", "alice", "--exercise")["incident"]
     events = desk.json("audit", "show")["events"]
     own = desk.json("audit", "show", incident_id)["events"]
@@ -266,7 +276,7 @@ def test_the_timeline_is_shown_whole_or_of_one_subject(desk: Desk, quiet_place: 
 
 
 def test_a_subject_of_which_the_timeline_has_nothing_is_refused_with_the_nearest(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
     opened = desk.json("lock", "alice", "--exercise")["incident"]
     for mistyped in (opened.replace("-000", "-00"), opened.removeprefix("inc-"), opened[:-1]):
@@ -277,7 +287,9 @@ def test_a_subject_of_which_the_timeline_has_nothing_is_refused_with_the_nearest
     assert "shows all" in desk.run("audit", "show", "nothing-like-it").err
 
 
-def test_what_a_person_did_is_in_what_is_shown_of_them(desk: Desk, quiet_place: Path) -> None:
+def test_what_a_person_did_is_in_what_is_shown_of_them(
+    desk: Desk, quiet_installation: Path
+) -> None:
     desk.sign_in_with(PASSPHRASES["dana"])
     opened = desk.json("incident", "open", "lock", "-i", "accounts=a", "--exercise", "--as", "dana")
     shown = desk.json("audit", "show", "dana")["events"]
@@ -294,7 +306,7 @@ def test_the_demo_says_where_it_comes_from_when_it_is_not_there(desk: Desk) -> N
 
 
 def test_a_notice_that_nobody_understands_or_that_asks_for_a_click_is_told(
-    desk: Desk, place: Path
+    desk: Desk, installation: Path
 ) -> None:
     own = desk.folder / "own/hard"
     (own / "en").mkdir(parents=True)
@@ -303,7 +315,7 @@ def test_a_notice_that_nobody_understands_or_that_asks_for_a_click_is_told(
     hard = "Notwithstanding comprehensive precautions, perpetrators circumvented authentication."
     (own / "en/body.txt").write_text(f"{hard}\nClick here.\n")
     (own / "en/body.html").write_text(f"<body><p>{hard}</p><p>Click here.</p></body>\n")
-    config = place / "standfast.toml"
+    config = installation / "standfast.toml"
     config.write_text(config.read_text().replace("[notices]", '[notices]\ntemplates = "../own"'))
     answer = desk.run("notice", "check", "hard", "staff-heads-up")
     assert answer.status == 1
@@ -321,7 +333,9 @@ def test_a_notice_that_nobody_understands_or_that_asks_for_a_click_is_told(
     assert desk.run("notice", "check", "nothing").status == 2
 
 
-def test_an_auditor_reads_all_of_a_copy_that_nobody_may_write(desk: Desk, live_place: Path) -> None:
+def test_an_auditor_reads_all_of_a_copy_that_nobody_may_write(
+    desk: Desk, live_installation: Path
+) -> None:
     incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
     reads = [
         ("status",),
@@ -338,7 +352,7 @@ def test_an_auditor_reads_all_of_a_copy_that_nobody_may_write(desk: Desk, live_p
     ]
     assert desk.run("backup", "run").status == 0
     by_us = [desk.run(*words).status for words in reads]
-    with copy_to_read(live_place) as copy:
+    with copy_to_read(live_installation) as copy:
         desk.use(copy / "standfast.toml")
         desk.monkeypatch.chdir(copy.parent)
         by_an_auditor = [desk.run(*words) for words in reads]
@@ -351,12 +365,12 @@ def test_an_auditor_reads_all_of_a_copy_that_nobody_may_write(desk: Desk, live_p
 
 
 def test_what_no_head_covers_is_said_to_be_left_out_of_an_auditors_export(
-    desk: Desk, live_place: Path
+    desk: Desk, live_installation: Path
 ) -> None:
     incident_id = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
-    with open_place(live_place / "standfast.toml", env={}, actor="os:test") as opened:
+    with open_installation(live_installation / "standfast.toml", env={}, actor="os:test") as opened:
         opened.ledger.incidents.set_halted(incident_id, True, "os:test", opened.clock())
-    with copy_to_read(live_place) as copy:
+    with copy_to_read(live_installation) as copy:
         desk.use(copy / "standfast.toml")
         desk.monkeypatch.chdir(copy.parent)
         answer = desk.run("audit", "export", incident_id, "--to", "exported")

@@ -5,42 +5,42 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from standfast.operations.place import open_place
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.cli.desk import Desk
-from tests.operations.places import enrol_people
 from tests.servers.postgres import Postgres
 from tests.servers.postgres_cluster import cluster_folder
+from tests.usecases.installations import enrol_people
 
 READ_ALL = "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}"
 
 
 @pytest.fixture
-def shared_place(live_place: Path, desk: Desk, postgres_url: str) -> Path:
+def shared_installation(live_installation: Path, desk: Desk, postgres_url: str) -> Path:
     """A furnished place whose ledger is in PostgreSQL."""
-    config = live_place / "standfast.toml"
+    config = live_installation / "standfast.toml"
     named = f'[ledger]\nurl = "{postgres_url}"\nwitness = "another.jsonl"\n'
     config.write_text(config.read_text() + named)
-    assert desk.run("init", live_place).status == 0
-    with open_place(config, env={}, actor="os:test") as opened:
+    assert desk.run("init", live_installation).status == 0
+    with open_installation(config, env={}, actor="os:test") as opened:
         enrol_people(opened)
-    return live_place
+    return live_installation
 
 
-def be_auditor(place: Path, server: Postgres, url: str, desk: Desk, *rights: str) -> None:
+def be_auditor(installation: Path, server: Postgres, url: str, desk: Desk, *rights: str) -> None:
     """Have the ledger's address name a user with these rights and no other."""
     name, password = server.role()
     server.execute(*(right.format(name) for right in rights), database=str(make_url(url).database))
-    config = place / "standfast.toml"
+    config = installation / "standfast.toml"
     text = config.read_text().replace("postgres@", f"{name}@")
     config.write_text(text.replace("[ledger]\n", '[ledger]\npassword = "env:LEDGER_PASSWORD"\n'))
     desk.monkeypatch.setenv("LEDGER_PASSWORD", password)
 
 
 def test_a_user_who_may_only_read_the_tables_reads_all_and_is_refused_each_write(
-    desk: Desk, shared_place: Path, postgres_server: Postgres, postgres_url: str
+    desk: Desk, shared_installation: Path, postgres_server: Postgres, postgres_url: str
 ) -> None:
     incident = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
-    identity = ("--identity", shared_place / "offline" / "identity.txt")
+    identity = ("--identity", shared_installation / "offline" / "identity.txt")
     assert desk.run("backup", "run").status == 0
     assert desk.run("drill", "run", "main", *identity).status == 0
     reads = [
@@ -58,7 +58,7 @@ def test_a_user_who_may_only_read_the_tables_reads_all_and_is_refused_each_write
         ("drill", "list"),
     ]
     by_us = [desk.run(*words).out for words in reads]
-    be_auditor(shared_place, postgres_server, postgres_url, desk, READ_ALL)
+    be_auditor(shared_installation, postgres_server, postgres_url, desk, READ_ALL)
     for words, ours in zip(reads, by_us, strict=True):
         answer = desk.run(*words)
         assert answer.out.splitlines()[:1] == ours.splitlines()[:1], (words, answer.err)
@@ -88,10 +88,10 @@ def test_a_user_who_may_only_read_the_tables_reads_all_and_is_refused_each_write
 
 
 def test_a_user_who_may_not_read_all_of_the_ledger_is_told_which_right_to_ask_for(
-    desk: Desk, shared_place: Path, postgres_server: Postgres, postgres_url: str
+    desk: Desk, shared_installation: Path, postgres_server: Postgres, postgres_url: str
 ) -> None:
     rights = (READ_ALL, "REVOKE SELECT ON run, audit_event FROM {}")
-    be_auditor(shared_place, postgres_server, postgres_url, desk, *rights)
+    be_auditor(shared_installation, postgres_server, postgres_url, desk, *rights)
     for words in (("status",), ("audit", "verify"), ("drill", "list")):
         answer = desk.run(*words)
         assert answer.status == 2, words
@@ -100,14 +100,14 @@ def test_a_user_who_may_not_read_all_of_the_ledger_is_told_which_right_to_ask_fo
 
 
 def test_an_export_from_a_replica_goes_by_the_newest_signed_head(
-    desk: Desk, shared_place: Path, postgres_server: Postgres, postgres_url: str
+    desk: Desk, shared_installation: Path, postgres_server: Postgres, postgres_url: str
 ) -> None:
     incident = desk.json("incident", "open", "leaver", "-i", "accounts=agents:a")["incident"]
     desk.run("check")  # signs
     with cluster_folder(postgres_server.programs) as replica:
         replica.follow(postgres_server.url("postgres", driver=""))
         with replica.started():
-            config = shared_place / "standfast.toml"
+            config = shared_installation / "standfast.toml"
             elsewhere = make_url(postgres_url).set(query={"host": str(replica.folder)})
             named = elsewhere.render_as_string(hide_password=False)
             config.write_text(config.read_text().replace(postgres_url, named))

@@ -9,17 +9,17 @@ from tests.backup.trees import describe
 from tests.cli.desk import Desk
 
 
-def lose(place: Path) -> None:
-    for file in place.glob("ledger.db*"):
+def lose(installation: Path) -> None:
+    for file in installation.glob("ledger.db*"):
         file.unlink()
 
 
-def damage(place: Path) -> None:
-    (place / "ledger.db").write_bytes(b"no database" * 1000)
+def damage(installation: Path) -> None:
+    (installation / "ledger.db").write_bytes(b"no database" * 1000)
 
 
-def unplug(place: Path) -> None:
-    file = place / "standfast.toml"
+def unplug(installation: Path) -> None:
+    file = installation / "standfast.toml"
     url = "postgresql://standfast@127.0.0.1:9/ledger"
     text = file.read_text()
     assert '#url = "sqlite:///ledger.db"' in text
@@ -35,11 +35,11 @@ ILLS = [
 
 @pytest.mark.parametrize(("ail", "why"), ILLS)
 def test_everything_comes_back_and_the_answer_says_that_it_is_not_recorded(
-    desk: Desk, place: Path, ail: Callable[[Path], None], why: str
+    desk: Desk, installation: Path, ail: Callable[[Path], None], why: str
 ) -> None:
     desk.run("backup", "run", "main")
-    ail(place)
-    words = ("backup", "restore", "latest", "--identity", place / "offline/identity.txt")
+    ail(installation)
+    words = ("backup", "restore", "latest", "--identity", installation / "offline/identity.txt")
     answer = desk.run(*words, "--to", desk.folder / "out")
     assert answer.status == 0, answer.err
     assert "The ledger has not, or not to its end, that this was restored" in answer.out
@@ -49,29 +49,29 @@ def test_everything_comes_back_and_the_answer_says_that_it_is_not_recorded(
     assert any(part in document["unrecorded"] for part in why.split("|"))
 
 
-def test_one_file_goes_to_standard_output_without_a_ledger(desk: Desk, place: Path) -> None:
+def test_one_file_goes_to_standard_output_without_a_ledger(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run", "main")
-    lose(place)
+    lose(installation)
     file = min((desk.folder / "source").iterdir())
     words = ("backup", "restore", "latest", f"source/{file.name}", "--to", "-")
-    answer = desk.run(*words, "--identity", place / "offline/identity.txt")
+    answer = desk.run(*words, "--identity", installation / "offline/identity.txt")
     assert answer.status == 0
     assert answer.out == file.read_text()
     assert "The ledger has not" in answer.err
 
 
-def test_what_there_is_can_be_listed_without_a_ledger(desk: Desk, place: Path) -> None:
+def test_what_there_is_can_be_listed_without_a_ledger(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run", "main")
-    lose(place)
+    lose(installation)
     assert "host-1/0000000001" in desk.run("backup", "list").out
-    identity = place / "offline/identity.txt"
+    identity = installation / "offline/identity.txt"
     for words in (("ls", "latest"), ("find", "*"), ("diff", "1", "latest")):
         answer = desk.run("backup", *words, "--identity", identity)
         assert answer.status == 0, answer.err
 
 
-def test_with_a_ledger_nothing_is_said_of_it(desk: Desk, place: Path) -> None:
+def test_with_a_ledger_nothing_is_said_of_it(desk: Desk, installation: Path) -> None:
     desk.run("backup", "run", "main")
-    words = ("backup", "restore", "latest", "--identity", place / "offline/identity.txt")
+    words = ("backup", "restore", "latest", "--identity", installation / "offline/identity.txt")
     document = desk.json(*words, "--to", desk.folder / "out")
     assert (document["unrecorded"], bool(document["run"])) == ("", True)

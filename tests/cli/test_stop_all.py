@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from standfast.ledger import doubts
-from standfast.operations.place import open_place
+from standfast.ledger.effects import unknown_outcomes
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.cli.desk import Desk
-from tests.operations.test_stopping import claim_one_and_die
 from tests.servers.scim import ScimServer
+from tests.usecases.incidents.test_stopping import claim_one_and_die
 
 
 def test_all_that_is_open_is_stopped_and_no_act_is_left_half_known(
-    desk: Desk, live_place: Path, scim_server: ScimServer, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, live_installation: Path, scim_server: ScimServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doubts, "LOOK_AGAIN", timedelta(seconds=0.02))
+    monkeypatch.setattr(unknown_outcomes, "LOOK_AGAIN", timedelta(seconds=0.02))
     ids = {name: scim_server.create(name) for name in ("alice", "bob", "carl", "dora")}
     closed = desk.json("incident", "open", "lock", "-i", "accounts=eve", "--no-wait")["incident"]
     assert desk.run("incident", "close", closed, *desk.by("dana")).status == 0
@@ -24,9 +24,11 @@ def test_all_that_is_open_is_stopped_and_no_act_is_left_half_known(
         for names in ("alice,bob", "carl,dora")
     )
     env = {"SCIM_TOKEN": scim_server.token}
-    with open_place(live_place / "standfast.toml", env=env, actor="os:test") as place:
-        claim_one_and_die(place, first)
-        happened = claim_one_and_die(place, second)
+    with open_installation(
+        live_installation / "standfast.toml", env=env, actor="os:test"
+    ) as installation:
+        claim_one_and_die(installation, first)
+        happened = claim_one_and_die(installation, second)
     scim_server.set_active(ids[happened], False)
 
     answer = desk.run("incident", "stop", "--all", "--json", *desk.by("dana"))

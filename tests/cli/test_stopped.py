@@ -6,23 +6,25 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ExitStatus, Unavailable
-from standfast.operations import incident
-from standfast.operations.outcome import Outcome
-from standfast.operations.place import open_place
+from standfast.usecases.incidents import lifecycle
+from standfast.usecases.incidents.outcome import Outcome
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.cli.desk import Desk
-from tests.operations.test_stopping import claim_one_and_die
 from tests.servers.scim import ScimServer
+from tests.usecases.incidents.test_stopping import claim_one_and_die
 
 
 @pytest.fixture
-def case(desk: Desk, live_place: Path, scim_server: ScimServer) -> str:
+def case(desk: Desk, live_installation: Path, scim_server: ScimServer) -> str:
     """An incident that locks two accounts, and whose runner died over the first."""
     for name in ("alice", "bob"):
         scim_server.create(name)
     opened = desk.json("incident", "open", "lock", "-i", "accounts=alice,bob", "--no-wait")
     case = str(opened["incident"])
-    with open_place(live_place / "standfast.toml", env=dict(os.environ), actor="os:test") as place:
-        claim_one_and_die(place, case)
+    with open_installation(
+        live_installation / "standfast.toml", env=dict(os.environ), actor="os:test"
+    ) as installation:
+        claim_one_and_die(installation, case)
     return case
 
 
@@ -62,7 +64,7 @@ def test_retry_counts_what_resuming_carries_out(desk: Desk, case: str) -> None:
     "fault", [Unavailable("the disk under the ledger is full"), OSError(28, "full")], ids=type
 )
 def test_fault_after_opening_names_the_incident(
-    desk: Desk, live_place: Path, scim_server: ScimServer, fault: Exception
+    desk: Desk, live_installation: Path, scim_server: ScimServer, fault: Exception
 ) -> None:
     """The same command again would open a second one."""
     alice = scim_server.create("alice")
@@ -71,7 +73,7 @@ def test_fault_after_opening_names_the_incident(
         raise fault
 
     with desk.monkeypatch.context() as patched:
-        patched.setattr(incident, "advance", full)
+        patched.setattr(lifecycle, "advance", full)
         answer = desk.run("incident", "open", "lock", "-i", "accounts=alice")
     (one,) = desk.json("incident", "list")["incidents"]
     resume = ("incident", "resume", one["incident"])

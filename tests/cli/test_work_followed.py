@@ -7,28 +7,28 @@ from typing import Any
 
 from standfast.errors import ExitStatus
 from standfast.ledger import Ledger
-from standfast.operations import incident, waiting
-from standfast.operations.place import open_place
+from standfast.usecases.incidents import lifecycle, runner_waiting
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.cli.desk import Desk, furnish
 from tests.servers.scim import ScimServer
 
 
 def test_a_serve_that_is_alive_gets_the_incident_and_its_work_is_followed(
-    desk: Desk, quiet_place: Path
+    desk: Desk, quiet_installation: Path
 ) -> None:
-    config_file = quiet_place / "standfast.toml"
+    config_file = quiet_installation / "standfast.toml"
     is_over = threading.Event()
     is_ready = threading.Event()
 
     def serve() -> None:
-        with open_place(config_file, env={}, actor="os:serve") as place:
-            token = place.ledger.runners.register(None, "serve", place.clock())
+        with open_installation(config_file, env={}, actor="os:serve") as installation:
+            token = installation.ledger.runners.register(None, "serve", installation.clock())
             is_ready.set()
             while not is_over.wait(0.05):
-                for one in place.ledger.incidents.all(only_open=True):
-                    if incident.has_work(place, one.id):
-                        incident.advance(place, one.id, "serve")
-            place.ledger.runners.retire(token, None, place.clock())
+                for one in installation.ledger.incidents.all(only_open=True):
+                    if lifecycle.has_work(installation, one.id):
+                        lifecycle.advance(installation, one.id, "serve")
+            installation.ledger.runners.retire(token, None, installation.clock())
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -42,10 +42,12 @@ def test_a_serve_that_is_alive_gets_the_incident_and_its_work_is_followed(
     assert ways(config_file) == ["serve"]
 
 
-def test_a_serve_that_does_not_pick_it_up_is_not_waited_for(desk: Desk, quiet_place: Path) -> None:
-    config_file = quiet_place / "standfast.toml"
-    with open_place(config_file, env={}, actor="os:serve") as place:
-        place.ledger.runners.register(None, "serve", place.clock())
+def test_a_serve_that_does_not_pick_it_up_is_not_waited_for(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    config_file = quiet_installation / "standfast.toml"
+    with open_installation(config_file, env={}, actor="os:serve") as installation:
+        installation.ledger.runners.register(None, "serve", installation.clock())
         done = desk.json("lock", "alice", "--exercise")
     assert done["exit_status"] == 0
     assert ways(config_file) == ["direct"]
@@ -53,8 +55,8 @@ def test_a_serve_that_does_not_pick_it_up_is_not_waited_for(desk: Desk, quiet_pl
 
 def ways(config_file: Path) -> list[str]:
     """Give the ways in which incidents were carried on, in order."""
-    with open_place(config_file, env={}) as place:
-        ledger: Ledger = place.ledger
+    with open_installation(config_file, env={}) as installation:
+        ledger: Ledger = installation.ledger
         return [
             event.detail["way"]
             for event in ledger.timeline()
@@ -63,18 +65,18 @@ def ways(config_file: Path) -> list[str]:
 
 
 def test_a_terminal_that_follows_serve_is_given_back_while_only_a_relay_is_away(
-    desk: Desk, place: Path, scim_server: ScimServer
+    desk: Desk, installation: Path, scim_server: ScimServer
 ) -> None:
     # The runner below has a lease of 15 seconds: a short patience leaves most of it unused.
-    desk.monkeypatch.setattr(waiting, "LONGEST_WHILE_ASKED", timedelta(seconds=0.2))
-    config_file = furnish(place, scim_url=scim_server.url)
+    desk.monkeypatch.setattr(runner_waiting, "LONGEST_WHILE_ASKED", timedelta(seconds=0.2))
+    config_file = furnish(installation, scim_url=scim_server.url)
     desk.monkeypatch.setenv("SCIM_TOKEN", scim_server.token)
     scim_server.create("alice")
     words = ("incident", "open", "account-takeover", "-i", "accounts=agents:alice")
     opened = desk.json(*words)
     case = opened["incident"]
     assert states(opened)["lock"] == "done", "a notice waits for the lock that it names"
-    with open_place(config_file, env={}, actor="os:test") as found:
+    with open_installation(config_file, env={}, actor="os:test") as found:
         for of in (None, case):  # a `serve`, and its work on this incident
             found.ledger.runners.register(of, "serve", found.clock())
     followed = desk.json("incident", "resume", case)

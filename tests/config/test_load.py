@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from standfast.config import Config, find_config, load
-from standfast.config.accounts import ScimDirectoryConfig
-from standfast.config.backup import FilesSourceConfig, SqliteSourceConfig
+from standfast.config.base_section import settings_of
 from standfast.config.load import parse
-from standfast.config.section import settings_of
+from standfast.config.sections.accounts import ScimDirectoryConfig
+from standfast.config.sections.backup import FilesSourceConfig, SqliteSourceConfig
 from standfast.errors import ConfigurationError, ExitStatus, FileInvalid, Problem
 from tests.config.example import COMPLETE, changed, line_number, written
 

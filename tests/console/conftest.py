@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from standfast.console import signing_in
-from standfast.console.limits import Allowance
+from standfast.console.http.rate_limits import Allowance
+from standfast.console.sign_in import sign_in_pages
+from tests.console.installations import ALERTS, SIEM, Site, furnish_with, site_at
 from tests.console.people import Browser
-from tests.console.places import ALERTS, SIEM, Site, furnish_with, site_at
 from tests.memory_disk import tmp_path
 
 __all__ = ["tmp_path"]
@@ -33,4 +33,4 @@ def lee(site: Site) -> Browser:
 @pytest.fixture
 def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """For what counts tries, that is: on a busy machine six of them may take a minute."""
-    monkeypatch.setattr(signing_in, "Allowance", partial(Allowance, monotonic=lambda: 0.0))
+    monkeypatch.setattr(sign_in_pages, "Allowance", partial(Allowance, monotonic=lambda: 0.0))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import httpx
 
-from standfast.console.signing_in import COOKIE
-from standfast.operations.incident import advance, open_incident
-from standfast.operations.place import Place
+from standfast.console.sign_in.sign_in_pages import COOKIE
 from standfast.records import Mode, StepState
-from tests.console.places import Site, furnish_with, site_at
-from tests.operations.places import PASSPHRASES, enrol_people
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents.lifecycle import advance, open_incident
+from tests.console.installations import Site, furnish_with, site_at
+from tests.usecases.installations import PASSPHRASES, enrol_people
 
 CONSOLE = """
 [serve]
@@ -56,13 +56,13 @@ def furnished(
     )
 
 
-def exercised(place: Place, scenario: str = "account-takeover") -> str:
+def exercised(installation: Installation, scenario: str = "account-takeover") -> str:
     """Open an exercise of dana's, and let it come to where it waits for people; give its id."""
     accounts = {"accounts": ["agents:alice"]}
     incident = open_incident(
-        place, scenario, accounts, mode=Mode.EXERCISE, opened_by="dana"
+        installation, scenario, accounts, mode=Mode.EXERCISE, opened_by="dana"
     ).incident
-    advance(place, incident, "direct")
+    advance(installation, incident, "direct")
     return incident
 
 
@@ -70,7 +70,7 @@ def exercised(place: Place, scenario: str = "account-takeover") -> str:
 def site_of_people(folder: Path, *, smtp_port: int = 9) -> Iterator[Site]:
     """Let a place with a console answer, in which people are enrolled."""
     with site_at(furnished(folder, smtp_port=smtp_port)) as found:
-        enrol_people(found.place)
+        enrol_people(found.installation)
         yield found
 
 
@@ -159,13 +159,13 @@ class Browser:
 
 
 def state(site: Site, incident: str, step: str) -> StepState:
-    return site.place.ledger.incidents.state(incident).steps[step].state
+    return site.installation.ledger.incidents.state(incident).steps[step].state
 
 
 def ask_for_approval(site: Site, lee: Browser, incident: str) -> None:
     """Let lee say that customers are affected; a runner then plans the notice, which asks."""
     lee.get(f"/console/{incident}")
     assert lee.answer("lee", "yes").status_code == 200
-    advance(site.place, incident, "direct")
+    advance(site.installation, incident, "direct")
     assert state(site, incident, "tell_customers") is StepState.ASKING
     lee.get(f"/console/{incident}")

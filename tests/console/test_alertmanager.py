@@ -10,21 +10,21 @@ import httpx
 import pytest
 
 from standfast.errors import ConfigurationError
-from standfast.operations import incident
 from standfast.records import Mode
-from tests.console.places import ALERTS, TOKEN, Site, furnish_with, site_at
+from standfast.usecases.incidents import lifecycle
+from tests.console.installations import ALERTS, TOKEN, Site, furnish_with, site_at
 from tests.servers import wait_until
 from tests.servers.alertmanager import running_alertmanager
 from tests.triggers.test_alertmanager import GROUP
 
 
 def actions(site: Site, incident_id: str) -> list[str]:
-    return [event.action for event in site.place.ledger.timeline(incident_id)]
+    return [event.action for event in site.installation.ledger.timeline(incident_id)]
 
 
 def accounts(site: Site, incident_id: str) -> list[str]:
     return sorted(
-        cast("list[str]", site.place.ledger.incidents.get(incident_id).inputs["accounts"])
+        cast("list[str]", site.installation.ledger.incidents.get(incident_id).inputs["accounts"])
     )
 
 
@@ -35,7 +35,7 @@ def test_the_groups_of_a_real_alertmanager_open_plans_and_join_them(
     with running_alertmanager(tmp_path, url, TOKEN) as alertmanager:
         alertmanager.fire("Takeover", "agent01", "agent02")
         wait_until(lambda: len(site.incidents) == 1, "the group opened an incident")
-        (first,) = site.place.ledger.incidents.all()
+        (first,) = site.installation.ledger.incidents.all()
         assert (first.mode, first.opened_by) == (Mode.PLAN, "trigger:alerts")
         both = ["agents:agent01", "agents:agent02"]  # at once, or the second a moment later
         wait_until(lambda: accounts(site, first.id) == both, "both alerts are in it")
@@ -45,8 +45,8 @@ def test_the_groups_of_a_real_alertmanager_open_plans_and_join_them(
         wait_until(lambda: len(site.incidents) == 2, "another group opened another")
         alertmanager.resolve("Takeover", "agent01", "agent02", "agent03")
         wait_until(lambda: "trigger.resolved" in actions(site, first.id), "it is over by itself")
-        assert site.place.ledger.incidents.get(first.id).is_open  # people close
-        outcome = incident.advance(site.place, first.id, "direct")
+        assert site.installation.ledger.incidents.get(first.id).is_open  # people close
+        outcome = lifecycle.advance(site.installation, first.id, "direct")
         assert outcome.state.steps == {}  # a plan: nothing was done, and nothing will be
 
 
@@ -59,7 +59,7 @@ def test_a_group_that_is_repeated_is_one_message(site: Site) -> None:
 
 def test_only_what_fires_is_an_input(site: Site) -> None:
     case = site.alert(GROUP).json()["incident"]
-    inputs = site.place.ledger.incidents.get(case).inputs
+    inputs = site.installation.ledger.incidents.get(case).inputs
     assert inputs["accounts"] == ["agents:a", "agents:c"]
 
 
@@ -89,16 +89,16 @@ def test_an_alert_without_its_account_is_named_and_one_among_others_is_counted(
         del group["alerts"][0]["labels"]["account"]
     answer = site.alert(group).json()
     case = answer["incident"]
-    assert site.place.ledger.incidents.get(case).inputs["accounts"] == ["agents:c"]
+    assert site.installation.ledger.incidents.get(case).inputs["accounts"] == ["agents:c"]
     assert answer["lacking"] == 1
-    (opened,) = site.place.ledger.timeline(case)
+    (opened,) = site.installation.ledger.timeline(case)
     assert opened.detail["lacking"] == 1
     assert f"trigger alerts: 1 item of a message to {case} lacks " in caplog.text
     more = copy.deepcopy(GROUP["alerts"][0])
     more |= {"labels": {}, "fingerprint": "more"}
     joined = site.alert({**group, "alerts": [*group["alerts"], more]}).json()
     assert (joined["has_joined"], joined["lacking"]) == (True, 2)
-    assert site.place.ledger.timeline(case)[-1].detail["lacking"] == 2
+    assert site.installation.ledger.timeline(case)[-1].detail["lacking"] == 2
     assert "lacking" not in site.alert({**GROUP, "groupKey": "whole"}).json()
     group["alerts"][0]["labels"] = {}
     del group["alerts"][2]["labels"]["account"]

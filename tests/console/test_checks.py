@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from standfast.operations.checks import check_place
-from standfast.operations.verdicts import Verdict
-from tests.console.places import ALERTS, ENV, SIEM, furnish_with
+from standfast.usecases.health.check_results import Verdict
+from standfast.usecases.health.installation_check import check_installation
+from tests.console.installations import ALERTS, ENV, SIEM, furnish_with
 from tests.console.test_suricata import TRIGGERS
 
 
 def told(config_file: Path, env: dict[str, str]) -> list[tuple[Verdict, str]]:
-    report = check_place(config_file, env=env)
+    report = check_installation(config_file, env=env)
     return [(one.verdict, one.found) for one in report.checks if one.part == "triggers"]
 
 

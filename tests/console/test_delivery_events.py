@@ -10,9 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from standfast.errors import Unavailable
-from standfast.operations import incident
 from standfast.records import DeliveryState, EffectState, Mode
-from tests.console.places import ENV, Site, furnish_with, site_at
+from standfast.usecases.incidents import lifecycle
+from tests.console.installations import ENV, Site, furnish_with, site_at
 from tests.console.wire import answer_to, status_of
 from tests.servers.sendgrid import KEY, Fault, SendGrid
 
@@ -60,17 +60,19 @@ def site(tmp_path: Path, sendgrid_server: SendGrid) -> Iterator[Site]:
 
 def told(site: Site) -> str:
     """Tell three people through SendGrid; give the incident."""
-    opened = incident.open_incident(site.place, "tell", {}, mode=Mode.LIVE, opened_by="dana")
-    incident.advance(site.place, opened.incident, "direct")
+    opened = lifecycle.open_incident(
+        site.installation, "tell", {}, mode=Mode.LIVE, opened_by="dana"
+    )
+    lifecycle.advance(site.installation, opened.incident, "direct")
     return opened.incident
 
 
 def tokens(site: Site, incident_id: str) -> list[str]:
-    return [row.token for row in site.place.ledger.effects.of_incident(incident_id)]
+    return [row.token for row in site.installation.ledger.effects.of_incident(incident_id)]
 
 
 def states(site: Site, incident_id: str) -> list[EffectState]:
-    return [row.state for row in site.place.ledger.effects.of_incident(incident_id)]
+    return [row.state for row in site.installation.ledger.effects.of_incident(incident_id)]
 
 
 def post(site: Site, body: bytes, headers: dict[str, str]) -> int:
@@ -98,18 +100,18 @@ def test_what_became_of_each_mail_is_counted(site: Site, sendgrid_server: SendGr
         event(third, "open", at),
     ]
     assert tell(site, sendgrid_server, [*words, words[0]]) == 204
-    assert site.place.ledger.deliveries.counts(case) == {
+    assert site.installation.ledger.deliveries.counts(case) == {
         ("tell", 1): {
             DeliveryState.DELIVERED: 1,
             DeliveryState.BOUNCED: 1,
             DeliveryState.DROPPED: 1,
         }
     }
-    events = len(site.place.ledger.timeline())
+    events = len(site.installation.ledger.timeline())
     late = [event(first, "processed", at - 60), event(second, "deferred", at - 30)]
     assert tell(site, sendgrid_server, [*late, *words]) == 204
-    assert len(site.place.ledger.timeline()) == events
-    assert site.place.ledger.audit.verify().is_whole
+    assert len(site.installation.ledger.timeline()) == events
+    assert site.installation.ledger.audit.verify().is_whole
 
 
 def test_what_the_ledger_does_not_take_shows_in_health_until_it_takes_something(
@@ -124,7 +126,7 @@ def test_what_the_ledger_does_not_take_shows_in_health_until_it_takes_something(
     first = tokens(site, told(site))[0]
     event = sendgrid_server.event(first, "delivered", int(time.time()))
     with monkeypatch.context() as patched:
-        patched.setattr(type(site.place.ledger.deliveries), "hear", full)
+        patched.setattr(type(site.installation.ledger.deliveries), "hear", full)
         assert tell(site, sendgrid_server, [event]) == 503
     assert health() == 503
     of_others = sendgrid_server.event("0" * 32, "delivered", int(time.time()))
@@ -145,7 +147,7 @@ def test_an_event_settles_what_nobody_knew_and_nothing_is_sent_again(
     words = [sendgrid_server.event(token, "delivered", at) for token in tokens(site, case)[:2]]
     assert tell(site, sendgrid_server, words) == 204
     assert sorted(states(site, case)) == [EffectState.DONE, EffectState.DONE, EffectState.UNKNOWN]
-    incident.advance(site.place, case, "direct")
+    lifecycle.advance(site.installation, case, "direct")
     assert len(sendgrid_server.taken) == 3
 
 
@@ -167,10 +169,10 @@ def test_what_is_not_genuine_changes_nothing(
         headers["X-Twilio-Email-Event-Webhook-Signature"] = "no base64!"
     if what == "none":
         headers = {}
-    events = len(site.place.ledger.timeline())
+    events = len(site.installation.ledger.timeline())
     assert post(site, body, headers) == 401
-    assert site.place.ledger.deliveries.of_incident(case) == {}
-    assert len(site.place.ledger.timeline()) == events
+    assert site.installation.ledger.deliveries.of_incident(case) == {}
+    assert len(site.installation.ledger.timeline()) == events
 
 
 def test_events_of_others_and_broken_ones_stop_nobody(
@@ -189,9 +191,9 @@ def test_events_of_others_and_broken_ones_stop_nobody(
         {**sendgrid_server.event(token, "delivered", at), "sg_event_id": ["x"]},
     ]
     assert tell(site, sendgrid_server, words) == 204
-    assert [one.state for one in site.place.ledger.deliveries.of_incident(case).values()] == [
-        DeliveryState.DELIVERED
-    ]
+    assert [
+        one.state for one in site.installation.ledger.deliveries.of_incident(case).values()
+    ] == [DeliveryState.DELIVERED]
     assert "events of SendGrid: 4 could not be read" in caplog.text
     assert "@" not in "".join(one.getMessage() for one in caplog.records if "SendGrid" in one.msg)
 
@@ -199,13 +201,13 @@ def test_events_of_others_and_broken_ones_stop_nobody(
 def test_a_signed_message_that_is_no_list_is_taken_and_changes_nothing(
     site: Site, sendgrid_server: SendGrid
 ) -> None:
-    events = len(site.place.ledger.timeline())
+    events = len(site.installation.ledger.timeline())
     assert tell(site, sendgrid_server, []) == 204
     at = int(time.time())
     for body in (b"{", b"{}", b"[" * 100_000):
         assert post(site, body, sendgrid_server.headers_of(body, at)) == 204
         assert post(site, body, sendgrid_server.headers_of(b"[]", at)) == 401
-    assert len(site.place.ledger.timeline()) == events
+    assert len(site.installation.ledger.timeline()) == events
 
 
 def test_who_has_not_signed_does_not_fill_the_log(

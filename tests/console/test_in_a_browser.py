@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from standfast.records import StepState
+from tests.console.installations import Site, site_at
 from tests.console.people import exercised, furnished, state
-from tests.console.places import Site, site_at
-from tests.operations.places import PASSPHRASES, enrol_people
 from tests.servers import free_port
 from tests.servers.chromium import Tab, running_chromium
+from tests.usecases.installations import PASSPHRASES, enrol_people
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +33,9 @@ def tab(browser: Tab) -> Iterator[Tab]:
 def site(tmp_path: Path) -> Iterator[Site]:
     """At an address that a browser takes for safe without TLS: only this machine can be it."""
     port = free_port()
-    place = furnished(tmp_path, address=f"http://localhost:{port}")
-    with site_at(place, port=port) as found:
-        enrol_people(found.place)
+    installation = furnished(tmp_path, address=f"http://localhost:{port}")
+    with site_at(installation, port=port) as found:
+        enrol_people(found.installation)
         yield found
 
 
@@ -90,7 +90,7 @@ def have_passkey(tab: Tab, site: Site) -> str:
 
 
 def test_a_person_adds_a_passkey_and_from_then_on_the_device_signs(tab: Tab, site: Site) -> None:
-    incident = exercised(site.place, "shut")
+    incident = exercised(site.installation, "shut")
     have_passkey(tab, site)
 
     tab.ask("Network.clearBrowserCookies")
@@ -102,21 +102,21 @@ def test_a_person_adds_a_passkey_and_from_then_on_the_device_signs(tab: Tab, sit
     press(tab, "Approve with your passkey")
     until_told(tab, "signed, 1 of 1")
     assert state(site, incident, "shut") is StepState.RUNNING
-    assert site.place.ledger.audit.verify().findings == ()
+    assert site.installation.ledger.audit.verify().findings == ()
 
 
 def test_a_passkey_answers_a_question(tab: Tab, site: Site) -> None:
-    incident = exercised(site.place)
+    incident = exercised(site.installation)
     have_passkey(tab, site)
     go(tab, site, f"/console/{incident}")
     press(tab, "no")
     until_told(tab, "customers_affected: noted.")
-    steps = site.place.ledger.incidents.state(incident).steps
+    steps = site.installation.ledger.incidents.state(incident).steps
     assert steps["customers_affected"].answer == "no"
 
 
 def test_stop_is_on_the_first_screen(tab: Tab, site: Site) -> None:
-    incident = exercised(site.place)
+    incident = exercised(site.installation)
     sign_in(tab, site)
     go(tab, site, f"/console/{incident}")
     top = tab.run("document.querySelector('details.stop').getBoundingClientRect().bottom")
@@ -124,7 +124,7 @@ def test_stop_is_on_the_first_screen(tab: Tab, site: Site) -> None:
     tab.run("document.querySelector('details.stop summary').click()")
     press(tab, "Stop now")
     until_told(tab, "Stopped: nothing more of it begins.")
-    assert site.place.ledger.incidents.is_stopped(incident)
+    assert site.installation.ledger.incidents.is_stopped(incident)
 
 
 def test_a_page_refreshes_until_somebody_types(tab: Tab, site: Site) -> None:
@@ -132,7 +132,7 @@ def test_a_page_refreshes_until_somebody_types(tab: Tab, site: Site) -> None:
     # In place of 30 seconds; of no use to the other tests, and no harm.
     by_hand = "window.setInterval = (work) => { window.tick = work; };"
     tab.ask("Page.addScriptToEvaluateOnNewDocument", source=by_hand)
-    incident = exercised(site.place)
+    incident = exercised(site.installation)
     sign_in(tab, site)
     go(tab, site, f"/console/{incident}")
     tab.run("tick()")
@@ -147,7 +147,7 @@ def test_a_page_refreshes_until_somebody_types(tab: Tab, site: Site) -> None:
 
 
 def test_a_refusal_by_the_device_is_one(tab: Tab, site: Site) -> None:
-    incident = exercised(site.place, "shut")
+    incident = exercised(site.installation, "shut")
     have_passkey(tab, site)
     go(tab, site, f"/console/{incident}")
     press(tab, "Refuse with your passkey")
@@ -158,7 +158,7 @@ def test_a_refusal_by_the_device_is_one(tab: Tab, site: Site) -> None:
 def test_a_device_that_does_not_know_its_holder_signs_nothing_and_the_page_says_so(
     tab: Tab, site: Site
 ) -> None:
-    incident = exercised(site.place, "shut")
+    incident = exercised(site.installation, "shut")
     device = have_passkey(tab, site)
     go(tab, site, f"/console/{incident}")
     tab.ask("WebAuthn.setUserVerified", authenticatorId=device, isUserVerified=False)
@@ -171,11 +171,11 @@ def test_one_device_has_one_passkey_of_a_person(tab: Tab, site: Site) -> None:
     have_passkey(tab, site)
     add_passkey(tab, site)
     until_told(tab, "This device has a passkey of yours already.")
-    assert len(site.place.ledger.passkeys.of("lee")) == 1
+    assert len(site.installation.ledger.passkeys.of("lee")) == 1
 
 
 def test_who_has_no_passkey_signs_by_passphrase_as_before(tab: Tab, site: Site) -> None:
-    incident = exercised(site.place, "shut")
+    incident = exercised(site.installation, "shut")
     sign_in(tab, site)
     go(tab, site, f"/console/{incident}")
     type_in(tab, "passphrase", PASSPHRASES["lee"])
@@ -185,7 +185,7 @@ def test_who_has_no_passkey_signs_by_passphrase_as_before(tab: Tab, site: Site) 
 
 
 def test_a_button_that_is_pressed_twice_signs_once(tab: Tab, site: Site) -> None:
-    incident = exercised(site.place, "shut")
+    incident = exercised(site.installation, "shut")
     have_passkey(tab, site)
     tab.ask("Network.clearBrowserCookies")
     go(tab, site)
@@ -209,7 +209,7 @@ def test_without_the_script_the_passphrase_does_it_all(tab: Tab, site: Site) -> 
 
 
 def test_the_pages_have_nothing_that_their_policy_forbids(tab: Tab, site: Site) -> None:
-    incident = exercised(site.place, "shut")
+    incident = exercised(site.installation, "shut")
     tab.ask("Page.enable")  # or no script is put into a page
     noted = (
         "addEventListener('securitypolicyviolation', (e) => window.forbidden.push(e.blockedURI))"

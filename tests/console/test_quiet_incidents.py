@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from standfast.deadlines.facts import FactKind
-from standfast.ledger.facts import Statement
-from standfast.operations.alarms import tell
-from standfast.operations.deadlines import state
-from standfast.operations.due_calendar import due_feed
-from standfast.operations.incident import open_incident
-from standfast.operations.reminders import reminders
-from standfast.operations.trigger_pages import due, send
-from standfast.operations.triggers import SignedTrigger, receive
+from standfast.deadlines.incident_facts import FactKind
+from standfast.ledger.incidents.incident_facts import Statement
 from standfast.records import Mode
-from standfast.triggers.mapping import parse
+from standfast.triggers.input_mapping import parse
+from standfast.usecases.alarms.notification import tell
+from standfast.usecases.deadlines.calendar_feed import due_feed
+from standfast.usecases.deadlines.legal_clocks import state
+from standfast.usecases.deadlines.reminders import reminders
+from standfast.usecases.incidents.lifecycle import open_incident
+from standfast.usecases.triggers.message_intake import SignedTrigger, receive
+from standfast.usecases.triggers.on_call_pages import due, send
+from tests.console.installations import Site, site_at
 from tests.console.people import Browser, furnished
-from tests.console.places import Site, site_at
-from tests.operations.places import enrol_people
+from tests.usecases.installations import enrol_people
 
 QUIET = """\
 playbook: hush
@@ -49,16 +49,16 @@ def site(tmp_path: Path) -> Iterator[Site]:
     config_file.write_text(config_file.read_text() + LAWS)
     (tmp_path / "own/hush.yaml").write_text(QUIET)
     with site_at(config_file) as found:
-        enrol_people(found.place)
+        enrol_people(found.installation)
         yield found
 
 
 def opened(site: Site, account: str, opener: str = "os:test") -> str:
     case = open_incident(
-        site.place, "hush", {"accounts": [account]}, mode=Mode.LIVE, opened_by=opener
+        site.installation, "hush", {"accounts": [account]}, mode=Mode.LIVE, opened_by=opener
     ).incident
     aware = datetime(2026, 1, 1, tzinfo=UTC)
-    state(site.place, case, Statement(kind=FactKind.TIME, name="awareness", at=aware))
+    state(site.installation, case, Statement(kind=FactKind.TIME, name="awareness", at=aware))
     return case
 
 
@@ -75,20 +75,20 @@ def test_the_target_neither_sees_nor_stops_it(site: Site) -> None:
         fields = {"word": word, "step": "look", "text": "nothing found"}
         answer = kim.post(f"/console/{case}/{form}", fields)
         assert (answer.status_code, answer.text) == (404, unknown.text)
-    assert not site.place.ledger.incidents.is_stopped(case)
+    assert not site.installation.ledger.incidents.is_stopped(case)
     lee.get(f"/console/{case}")
     assert lee.send("stop").status_code == 200
-    assert site.place.ledger.incidents.is_stopped(case)
+    assert site.installation.ledger.incidents.is_stopped(case)
 
 
 def test_only_the_circle_reads_it_in_a_calendar(site: Site) -> None:
     for account in ("agents:kim", "KIM", "mail:kim@example.com"):
         case = opened(site, account)
-        assert case in due_feed(site.place, "lee")
+        assert case in due_feed(site.installation, "lee")
         for subscriber in ("kim", "dana", "the-whole-team"):
-            assert case not in due_feed(site.place, subscriber)
+            assert case not in due_feed(site.installation, subscriber)
     others = opened(site, "agents:mallory", "dana")
-    assert others in due_feed(site.place, "kim")
+    assert others in due_feed(site.installation, "kim")
 
 
 def test_people_outside_the_circle_see_what_they_opened(site: Site) -> None:
@@ -102,16 +102,16 @@ def test_people_outside_the_circle_see_what_they_opened(site: Site) -> None:
 def test_a_trigger_pages_only_the_circle(site: Site) -> None:
     inputs = {"accounts": parse("{/user}")}
     trigger = SignedTrigger(name="siem", scenario="hush", inputs=inputs, secrets=())
-    receive(site.place, trigger, {"user": "agents:kim"}, message_id="one")
-    for page in due(site.place):
-        send(site.place, page, {"siem": trigger}, "direct")
-    (told,) = site.place.ledger.runs.all("page", "siem")
+    receive(site.installation, trigger, {"user": "agents:kim"}, message_id="one")
+    for page in due(site.installation):
+        send(site.installation, page, {"siem": trigger}, "direct")
+    (told,) = site.installation.ledger.runs.all("page", "siem")
     assert told.summary["people"] == 1
 
 
 def test_reminders_reach_only_the_circle(site: Site) -> None:
     opened(site, "agents:kim")
-    raised = next(one for one in reminders(site.place) if one.is_raised)
-    assert tell(site.place, raised, "direct")
-    (told,) = site.place.ledger.runs.all("alarm", raised.subject)
+    raised = next(one for one in reminders(site.installation) if one.is_raised)
+    assert tell(site.installation, raised, "direct")
+    (told,) = site.installation.ledger.runs.all("alarm", raised.subject)
     assert told.summary["people"] == 1

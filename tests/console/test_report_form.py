@@ -13,16 +13,16 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from standfast.console.client import client_of
+from standfast.console.http.client_address import client_of
 from standfast.console.report_form import GOOD_FOR_SECONDS
-from standfast.console.report_words import WORDS, pick
+from standfast.console.report_form_texts import WORDS, pick
 from standfast.errors import Unavailable
-from standfast.operations.trigger_pages import due
-from standfast.operations.trigger_pages import send as send_page
-from standfast.operations.triggers import triggers_of
 from standfast.records import Mode
-from tests.console.places import Site, furnish_with, site_at
-from tests.operations.places import enrol_people
+from standfast.usecases.triggers.message_intake import triggers_of
+from standfast.usecases.triggers.on_call_pages import due
+from standfast.usecases.triggers.on_call_pages import send as send_page
+from tests.console.installations import Site, furnish_with, site_at
+from tests.usecases.installations import enrol_people
 
 PLAYBOOK = """\
 playbook: seen
@@ -58,7 +58,7 @@ def furnished(folder: Path, form: str = FORM) -> Path:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     with site_at(furnished(tmp_path)) as found:
-        enrol_people(found.place)
+        enrol_people(found.installation)
         yield found
 
 
@@ -83,7 +83,7 @@ def filled(site: Site, **more: str) -> dict[str, str]:
 
 
 def test_whom_to_call_stands_out_and_runs_over_no_edge(site: Site) -> None:
-    line = f"<strong>{html.escape(site.place.config.organisation.contact_line)}</strong>"
+    line = f"<strong>{html.escape(site.installation.config.organisation.contact_line)}</strong>"
     for page in (show(site), send(site, filled(site))):
         assert line in page.text
         assert (
@@ -94,7 +94,7 @@ def test_whom_to_call_stands_out_and_runs_over_no_edge(site: Site) -> None:
 def test_a_report_opens_a_plan_and_says_its_reference(site: Site) -> None:
     answer = send(site, filled(site, account="agent01, agent02", contact="Ada, desk 7"))
     assert answer.status_code == 200
-    (row,) = site.place.ledger.incidents.all()
+    (row,) = site.installation.ledger.incidents.all()
     assert row.id in answer.text
     assert WORDS["en"].thanks in html.unescape(answer.text)
     assert (row.mode, row.opened_by) == (Mode.PLAN, "trigger:staff")
@@ -108,7 +108,7 @@ def test_a_report_opens_a_plan_and_says_its_reference(site: Site) -> None:
 def test_sending_the_form_twice_is_one_report(site: Site) -> None:
     fields = filled(site)
     first, second = send(site, fields), send(site, fields)
-    (row,) = site.place.ledger.incidents.all()
+    (row,) = site.installation.ledger.incidents.all()
     assert row.id in first.text
     assert row.id in second.text
 
@@ -116,7 +116,7 @@ def test_sending_the_form_twice_is_one_report(site: Site) -> None:
 def test_a_form_that_was_gone_back_to_and_changed_is_another_report(site: Site) -> None:
     fields = filled(site, account="agent01")
     first, second = send(site, fields), send(site, {**fields, "account": "agent10"})
-    one, other = site.place.ledger.incidents.all()
+    one, other = site.installation.ledger.incidents.all()
     assert (one.inputs["who"], other.inputs["who"]) == ("agent01", "agent10")
     assert one.id in first.text
     assert other.id in second.text
@@ -132,7 +132,7 @@ def test_two_reports_are_two_and_the_very_same_words_once_more_are_one(site: Sit
 
 def test_what_is_left_empty_is_left_out(site: Site) -> None:
     send(site, filled(site, account="  ", contact=""))
-    (row,) = site.place.ledger.incidents.all()
+    (row,) = site.installation.ledger.incidents.all()
     assert (row.inputs["who"], row.inputs["contact"]) == (None, None)
 
 
@@ -156,25 +156,27 @@ def test_what_cannot_be_taken_comes_back_with_the_words(site: Site, change: dict
 
 def test_a_form_is_good_for_two_hours(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     fields = filled(site)
-    clock = site.place.clock
-    later = replace(site.place, clock=lambda: clock() + timedelta(seconds=GOOD_FOR_SECONDS + 5))
+    clock = site.installation.clock
+    later = replace(
+        site.installation, clock=lambda: clock() + timedelta(seconds=GOOD_FOR_SECONDS + 5)
+    )
     with site_at_again(site, later) as url:
         answer = httpx.post(f"{url}/report", data=fields, trust_env=False)
         assert answer.status_code == 400
     assert site.incidents == []
 
 
-def site_at_again(site: Site, place: Any) -> Any:
+def site_at_again(site: Site, installation: Any) -> Any:
     """The same place under another clock."""
     from contextlib import contextmanager
 
-    from standfast.console.app import App
-    from standfast.console.server import HttpServer
+    from standfast.console.application import App
+    from standfast.console.http_server import HttpServer
     from tests.servers import wait_until
 
     @contextmanager
     def serving() -> Iterator[str]:
-        app = App(place=place, triggers=site.app.triggers)
+        app = App(installation=installation, triggers=site.app.triggers)
         server = HttpServer(app=app, host="127.0.0.1", port=0)
         server.begin()
         try:
@@ -353,21 +355,21 @@ def test_who_reports_is_asked_to_call_when_no_page_can_go_out(
     config_file.write_text(text)
     with site_at(config_file) as site:
         if lacking == "sender":
-            enrol_people(site.place)
+            enrol_people(site.installation)
         answer = send(site, filled(site), accept_language=language)
         page = html.unescape(answer.text)
-        (row,) = site.place.ledger.incidents.all()
+        (row,) = site.installation.ledger.incidents.all()
         assert answer.status_code == 200
         assert row.id in page
         assert WORDS[language].untold in page
         assert WORDS[language].thanks not in page
-        assert site.place.config.organisation.contact_line in page
+        assert site.installation.config.organisation.contact_line in page
 
 
 def test_after_a_page_that_reached_nobody_who_reports_is_asked_to_call(site: Site) -> None:
     send(site, filled(site))
-    form = triggers_of(site.place.config)
-    for page in due(site.place):
-        send_page(site.place, page, form, "serve")  # to a mail server that is not there
+    form = triggers_of(site.installation.config)
+    for page in due(site.installation):
+        send_page(site.installation, page, form, "serve")  # to a mail server that is not there
     answer = send(site, filled(site))
     assert WORDS["en"].untold in html.unescape(answer.text)

@@ -14,18 +14,19 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flows.serve import Serving
+from flows.serve_loop import Serving
 from standfast.console import beside
-from standfast.operations.incident import look
-from standfast.operations.place import Place, open_place
-from tests.console.places import ENV, SIEM, about, furnish_with, signed
-from tests.flows.places import plain_environment
-from tests.operations.places import enrol_people, furnish, place_at
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents.lifecycle import look
+from standfast.usecases.setup.installation_opening import open_installation
+from tests.console.installations import ENV, SIEM, about, furnish_with, signed
+from tests.flows.installations import plain_environment
 from tests.servers import free_port, wait_until
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
+from tests.usecases.installations import enrol_people, furnish, installation_at
 
-ENTRY = "from standfast.entry import run; run()"
+ENTRY = "import sys; from standfast.cli import main; sys.exit(main())"
 
 
 @contextmanager
@@ -66,8 +67,8 @@ def send(url: str, user: str) -> str:
     return str(answer.json()["incident"])
 
 
-def is_over(place: Place, case: str) -> bool:
-    return look(place, case).standing.is_over
+def is_over(installation: Installation, case: str) -> bool:
+    return look(installation, case).standing.is_over
 
 
 @pytest.mark.long
@@ -82,35 +83,39 @@ def test_a_signed_message_locks_the_account_and_a_killed_serve_leaves_nothing_un
         nowhere = "http://127.0.0.1:9/api"  # Prefect is not what is tested here
         file.write(SIEM + f'\n[serve]\nport = {port}\nprefect = "{nowhere}"\n')
     env = {**ENV, "SCIM_TOKEN": scim_server.token}
-    with place_at(config_file, token=scim_server.token) as place:
+    with installation_at(config_file, token=scim_server.token) as installation:
         with serve(config_file, env) as process:
             wait_until(lambda: is_up(url), "it answers", seconds=60)
             case = send(url, "agent01")
-            wait_until(lambda: is_over(place, case), "the account is locked")
+            wait_until(lambda: is_over(installation, case), "the account is locked")
             assert not scim_server.is_active(first)
             case = send(url, "agent02")
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
         with serve(config_file, env):
-            wait_until(lambda: is_over(place, case), "the next one goes on by itself", seconds=60)
+            wait_until(
+                lambda: is_over(installation, case), "the next one goes on by itself", seconds=60
+            )
             assert not scim_server.is_active(second)
             wait_until(lambda: is_up(url), "it answers again", seconds=60)
             assert send(url, "agent02") == case
-        assert place.ledger.audit.verify().is_whole
+        assert installation.ledger.audit.verify().is_whole
     said = (tmp_path / "serve.log").read_text()
     assert "agent0" not in said
     assert "Traceback" not in said
 
 
 @contextmanager
-def serving_here(place: Place, config_file: Path) -> Iterator[Serving]:
+def serving_here(installation: Installation, config_file: Path) -> Iterator[Serving]:
     """The loop with everything beside it, in this process and without Prefect."""
-    loop = Serving(place=place, config_file=config_file, scheduling=None)
-    loop.beside = beside(place, loop.begin_work)
+    loop = Serving(installation=installation, config_file=config_file, scheduling=None)
+    loop.beside = beside(installation, loop.begin_work)
     thread = threading.Thread(target=loop.run)
     thread.start()
     try:
-        wait_until(lambda: bool(place.ledger.runners.alive(None, place.clock())), "it serves")
+        wait_until(
+            lambda: bool(installation.ledger.runners.alive(None, installation.clock())), "it serves"
+        )
         yield loop
     finally:
         loop.stop.set()
@@ -128,10 +133,10 @@ def test_who_is_on_call_is_told_while_the_loop_goes_on(
         tmp_path, plans + f"\n[serve]\nport = {port}\n", smtp_port=smtp_server.port
     )
     with (
-        place_at_with(config_file) as place,
-        serving_here(place, config_file),
+        installation_at_with(config_file) as installation,
+        serving_here(installation, config_file),
     ):
-        enrol_people(place)
+        enrol_people(installation)
         wait_until(lambda: is_up(url), "it answers")
         smtp_server.hold("data")
         case = send(url, "agent01")
@@ -143,9 +148,9 @@ def test_who_is_on_call_is_told_while_the_loop_goes_on(
 
 
 @contextmanager
-def place_at_with(config_file: Path) -> Iterator[Place]:
-    with open_place(config_file, env=ENV, actor="os:test") as place:
-        yield place
+def installation_at_with(config_file: Path) -> Iterator[Installation]:
+    with open_installation(config_file, env=ENV, actor="os:test") as installation:
+        yield installation
 
 
 def test_a_port_that_is_taken_is_said_and_the_loop_goes_on(
@@ -154,7 +159,10 @@ def test_a_port_that_is_taken_is_said_and_the_loop_goes_on(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         config_file = furnish_with(tmp_path, SIEM + f"\n[serve]\nport = {port}\n")
-        with place_at_with(config_file) as place, serving_here(place, config_file) as loop:
+        with (
+            installation_at_with(config_file) as installation,
+            serving_here(installation, config_file) as loop,
+        ):
             wait_until(lambda: "nothing is listened on" in caplog.text, "it is said")
             wait_until(lambda: loop.is_quiet, "the loop goes on")
             taken.close()

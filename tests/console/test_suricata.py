@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from standfast.console.tailing import tailings
+from standfast.console.suricata_tail import suricata_watchers
 from standfast.errors import Unavailable
-from standfast.operations import triggers
-from standfast.operations.checks import check_place
-from standfast.operations.place import Place
-from standfast.operations.status import look
-from standfast.operations.triggers import triggers_of
 from standfast.records import Mode
-from tests.console.places import ENV, furnish_with
-from tests.operations.places import place_at
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.health.installation_check import check_installation
+from standfast.usecases.health.status import look
+from standfast.usecases.triggers import message_intake
+from standfast.usecases.triggers.message_intake import triggers_of
+from tests.console.installations import ENV, furnish_with
 from tests.servers import wait_until
 from tests.servers.suricata import Datagram, run_suricata
+from tests.usecases.installations import installation_at
 
 RULES = (
     'alert udp any any -> any any (msg:"Credentials leave"; content:"password="; '
@@ -57,13 +57,13 @@ inputs = { accounts = "agents:on-call" }
 
 
 @contextmanager
-def following(place: Place) -> Iterator[None]:
+def following(installation: Installation) -> Iterator[None]:
     """Follow the file, from where it was left or its end; each trigger has found its place."""
-    both = tailings(place, triggers_of(place.config))
+    both = suricata_watchers(installation, triggers_of(installation.config))
     for one in both:
         one.begin()
     try:
-        begun = place.config.backup.send_log.parent
+        begun = installation.config.backup.send_log.parent
         wait_until(lambda: len([*begun.glob("eve-*.json")]) == len(both), "all have begun")
         yield
     finally:
@@ -71,9 +71,10 @@ def following(place: Place) -> Iterator[None]:
             one.end()
 
 
-def opened(place: Place) -> list[tuple[str, Mode, Any]]:
+def opened(installation: Installation) -> list[tuple[str, Mode, Any]]:
     return [
-        (row.opened_by, row.mode, row.inputs["accounts"]) for row in place.ledger.incidents.all()
+        (row.opened_by, row.mode, row.inputs["accounts"])
+        for row in installation.ledger.incidents.all()
     ]
 
 
@@ -115,8 +116,8 @@ def incidents(folder: Path) -> int:
 
 
 def test_the_alerts_of_a_real_suricata_open_plans_once(tmp_path: Path) -> None:
-    with place_at(place_of(tmp_path)) as place:
-        with following(place):
+    with installation_at(place_of(tmp_path)) as installation:
+        with following(installation):
             datagrams = [
                 leak("10.20.0.5"),
                 leak("10.20.0.5"),
@@ -124,43 +125,45 @@ def test_the_alerts_of_a_real_suricata_open_plans_once(tmp_path: Path) -> None:
                 Datagram(source="10.20.0.6", target="192.0.2.1", content=b"hello"),
             ]
             run_suricata(tmp_path, RULES, datagrams)
-            wait_until(lambda: len(opened(place)) == 2, "both triggers opened theirs")
-            assert sorted(opened(place), key=str) == [
+            wait_until(lambda: len(opened(installation)) == 2, "both triggers opened theirs")
+            assert sorted(opened(installation), key=str) == [
                 ("trigger:grave", Mode.PLAN, ["agents:on-call"]),
                 ("trigger:leak", Mode.PLAN, ["agents:desk-of-10.20.0.5"]),
             ]
             run_suricata(tmp_path, RULES, [leak("10.20.0.7")])
-            wait_until(lambda: len(opened(place)) == 3, "another address is another incident")
-        with following(place):  # as after a restart
+            wait_until(
+                lambda: len(opened(installation)) == 3, "another address is another incident"
+            )
+        with following(installation):  # as after a restart
             with (tmp_path / "out" / "eve.json").open("a") as file:
                 file.write(alert("10.20.0.8"))
-            wait_until(lambda: len(opened(place)) == 4, "it goes on")
-        assert place.ledger.audit.verify().is_whole
+            wait_until(lambda: len(opened(installation)) == 4, "it goes on")
+        assert installation.ledger.audit.verify().is_whole
 
 
 def test_rubbish_in_the_file_is_left_out_and_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "standfast.serve")
-    with place_at(place_of(tmp_path)) as place, following(place):
+    with installation_at(place_of(tmp_path)) as installation, following(installation):
         with (tmp_path / "out" / "eve.json").open("ab") as file:
             file.write(b'\xff\xfe\n{"event_type": "alert"\n[]\n' + b"[" * 5000 + b"\n")
             file.write(b'{"event_type": "alert", "alert": {"signature_id": 1000001}}\n')
             file.write(alert("10.20.0.5").encode())
-        wait_until(lambda: len(opened(place)) == 1, "what is an event was read")
+        wait_until(lambda: len(opened(installation)) == 1, "what is an event was read")
     assert "4 lines are no events" in caplog.text
 
 
 def test_a_hostile_alert_holds_up_none_that_comes_after_it(tmp_path: Path) -> None:
     half = {"signature_id": 1000001, "severity": 2, "signature": "half a pair: \ud800"}
-    with place_at(place_of(tmp_path)) as place, following(place):
+    with installation_at(place_of(tmp_path)) as installation, following(installation):
         with (tmp_path / "out" / "eve.json").open("a") as file:
             file.write(alert("10.20.0.4", alert={**half, "signature_id": [1000001]}))
             file.write(alert("10.20.0.4", alert={**half, "signature_id": {}}))
             file.write(alert("10.20.0.5", alert=half))
             file.write(alert("10.20.0.6"))
-        wait_until(lambda: len(opened(place)) == 2, "both that are alerts were opened")
-        assert [accounts for _, _, accounts in opened(place)] == [
+        wait_until(lambda: len(opened(installation)) == 2, "both that are alerts were opened")
+        assert [accounts for _, _, accounts in opened(installation)] == [
             ["agents:desk-of-10.20.0.5"],
             ["agents:desk-of-10.20.0.6"],
         ]
@@ -175,14 +178,14 @@ def test_an_alert_that_could_not_be_opened_is_opened_later(
         tried.append("once")
         raise Unavailable("the ledger's PostgreSQL does not answer")
 
-    with place_at(place_of(tmp_path)) as place:
-        with monkeypatch.context() as patched, following(place):
-            patched.setattr("standfast.console.tailing.receive", away)
+    with installation_at(place_of(tmp_path)) as installation:
+        with monkeypatch.context() as patched, following(installation):
+            patched.setattr("standfast.console.suricata_tail.receive", away)
             with (tmp_path / "out" / "eve.json").open("a") as file:
                 file.write(alert("10.20.0.5"))
             wait_until(lambda: bool(tried), "it was tried")
-        with following(place):
-            wait_until(lambda: len(opened(place)) == 1, "the next process opened it")
+        with following(installation):
+            wait_until(lambda: len(opened(installation)) == 1, "the next process opened it")
 
 
 MENDED = """
@@ -200,7 +203,7 @@ steps:
 def test_a_playbook_that_is_broken_keeps_no_other_alert_waiting_and_its_own_are_opened_once_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("standfast.console.tailing.TRY_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("standfast.console.suricata_tail.TRY_AGAIN_SECONDS", 0.1)
     config_file = place_of(tmp_path)
     text = config_file.read_text()
     head, grave = text.split("[triggers.grave]")
@@ -209,24 +212,26 @@ def test_a_playbook_that_is_broken_keeps_no_other_alert_waiting_and_its_own_are_
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "grave.yaml").write_text("playbook: grave\nversion: nothing\n")
     waiting = tmp_path / "state" / "set-aside" / "waiting" / "grave"
-    with place_at(config_file) as place:
-        with following(place):
+    with installation_at(config_file) as installation:
+        with following(installation):
             with (tmp_path / "out" / "eve.json").open("a") as file:
                 file.write(alert("192.0.2.9", alert=GRAVE) + alert("10.20.0.5"))
-            wait_until(lambda: len(opened(place)) == 1, "the alert of the other trigger is opened")
+            wait_until(
+                lambda: len(opened(installation)) == 1, "the alert of the other trigger is opened"
+            )
             (kept,) = waiting.iterdir()
             assert kept.stat().st_mode & 0o777 == 0o600
         assert "its playbook cannot be opened (PlaybookInvalid)" in caplog.text
         seen = look(config_file, {}, datetime.now(UTC))
         assert [(one.trigger, one.count) for one in seen.set_aside] == [("grave", 1)]
-        found = check_place(config_file, env=ENV).checks
+        found = check_installation(config_file, env=ENV).checks
         (said,) = [one for one in found if "set aside" in one.found]
         assert "mend it: `serve` then opens them" in said.what_to_do
         (tmp_path / "own" / "grave.yaml").write_text(MENDED)
-        with following(place):  # the next process does
-            wait_until(lambda: len(opened(place)) == 2, "what waited is opened")
+        with following(installation):  # the next process does
+            wait_until(lambda: len(opened(installation)) == 2, "what waited is opened")
             wait_until(lambda: not any(waiting.iterdir()), "nothing waits any more")
-        assert ("trigger:grave", Mode.PLAN, ["agents:on-call"]) in opened(place)
+        assert ("trigger:grave", Mode.PLAN, ["agents:on-call"]) in opened(installation)
     assert look(config_file, {}, datetime.now(UTC)).set_aside == ()
 
 
@@ -236,12 +241,12 @@ def test_a_trigger_that_has_had_its_messages_of_a_minute_lets_others_go_before(
     config_file = place_of(tmp_path)
     text = config_file.read_text().replace("[triggers.leak]", "[triggers.leak]\nper_minute = 1", 1)
     config_file.write_text(text)
-    with place_at(config_file) as place, following(place):
+    with installation_at(config_file) as installation, following(installation):
         with (tmp_path / "out" / "eve.json").open("a") as file:
             scan = "".join(alert(f"10.20.0.{number}") for number in range(1, 10))
             file.write(scan + alert("192.0.2.9", alert=GRAVE))
-        wait_until(lambda: len(opened(place)) == 2, "one of the scan, and the grave one")
-        assert {who for who, _, _ in opened(place)} == {"trigger:leak", "trigger:grave"}
+        wait_until(lambda: len(opened(installation)) == 2, "one of the scan, and the grave one")
+        assert {who for who, _, _ in opened(installation)} == {"trigger:leak", "trigger:grave"}
 
 
 def test_a_trigger_over_its_rate_holds_up_no_other_however_much_of_its_own_waits(
@@ -251,28 +256,28 @@ def test_a_trigger_over_its_rate_holds_up_no_other_however_much_of_its_own_waits
     text = config_file.read_text().replace("[triggers.leak]", "[triggers.leak]\nper_minute = 1", 1)
     config_file.write_text(text)
     events = tmp_path / "out" / "eve.json"
-    with place_at(config_file) as place:
-        with following(place):
+    with installation_at(config_file) as installation:
+        with following(installation):
             with events.open("a") as file:
                 file.write(alert("10.20.0.1") + alert("10.20.0.2", payload="x" * 100_000) * 30)
                 file.write(alert("192.0.2.9", alert=GRAVE))  # three looks further on
-            wait_until(lambda: len(opened(place)) == 2, "one of the scan, and the grave one")
-            assert {who for who, _, _ in opened(place)} == {"trigger:leak", "trigger:grave"}
-        with following(place):  # whose minute is new
-            wait_until(lambda: len(opened(place)) == 3, "what had waited is opened")
-        assert ("trigger:leak", Mode.PLAN, ["agents:desk-of-10.20.0.2"]) in opened(place)
+            wait_until(lambda: len(opened(installation)) == 2, "one of the scan, and the grave one")
+            assert {who for who, _, _ in opened(installation)} == {"trigger:leak", "trigger:grave"}
+        with following(installation):  # whose minute is new
+            wait_until(lambda: len(opened(installation)) == 3, "what had waited is opened")
+        assert ("trigger:leak", Mode.PLAN, ["agents:desk-of-10.20.0.2"]) in opened(installation)
 
 
 def test_an_incident_that_does_not_open_holds_up_only_what_joins_it_until_it_is_mended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("standfast.console.tailing.TRY_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("standfast.console.suricata_tail.TRY_AGAIN_SECONDS", 0.1)
     config_file = place_of(tmp_path)
     waiting = tmp_path / "state" / "set-aside" / "waiting" / "leak"
-    with place_at(config_file) as place, following(place):
+    with installation_at(config_file) as installation, following(installation):
         with (tmp_path / "out" / "eve.json").open("a") as file:
             file.write(alert("10.20.0.5"))
-        wait_until(lambda: len(opened(place)) == 1, "it is opened")
+        wait_until(lambda: len(opened(installation)) == 1, "it is opened")
         ((case, sealed),) = sealed_inputs(tmp_path, b"changed by somebody")
         with (tmp_path / "out" / "eve.json").open("a") as file:
             file.write(alert("10.20.0.5", flow_id=1) + alert("10.20.0.5", flow_id=2))
@@ -280,46 +285,46 @@ def test_an_incident_that_does_not_open_holds_up_only_what_joins_it_until_it_is_
         wait_until(lambda: incidents(tmp_path) == 2, "the one behind them is opened")
         kept = sorted(path.read_bytes() for path in waiting.iterdir())
         assert [json.loads(line)["flow_id"] for line in kept] == [1]  # both are one message
-        found = check_place(config_file, env=ENV).checks
+        found = check_installation(config_file, env=ENV).checks
         (said,) = [one for one in found if "set aside" in one.found]
         assert f"(incident {case}) does not open" in said.found
         assert "mend it: `serve` then opens them" in said.what_to_do
         sealed_inputs(tmp_path, sealed, case)
         wait_until(lambda: not any(waiting.iterdir()), "what waited has joined")
-        assert "trigger.repeated" in [event.action for event in place.ledger.timeline(case)]
+        assert "trigger.repeated" in [event.action for event in installation.ledger.timeline(case)]
         assert incidents(tmp_path) == 2
     assert look(config_file, {}, datetime.now(UTC)).set_aside == ()
 
 
 def test_a_scan_of_a_thousand_alerts_is_one_message(tmp_path: Path) -> None:
-    with place_at(place_of(tmp_path)) as place, following(place):
+    with installation_at(place_of(tmp_path)) as installation, following(installation):
         with (tmp_path / "out" / "eve.json").open("a") as file:
             file.write("".join(alert("10.20.0.5", dest_port=port) for port in range(1000)))
             file.write(alert("10.20.0.6"))
-        wait_until(lambda: len(opened(place)) == 2, "all of them were dealt with")
-        case = place.ledger.incidents.all()[0].id
-        assert len(place.ledger.timeline(case)) < 5
+        wait_until(lambda: len(opened(installation)) == 2, "all of them were dealt with")
+        case = installation.ledger.incidents.all()[0].id
+        assert len(installation.ledger.timeline(case)) < 5
 
 
 def test_an_alert_that_trips_over_a_mistake_of_ours_is_set_aside_and_the_rest_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def receive(place: Place, trigger: Any, event: Any, **more: Any) -> Any:
+    def receive(installation: Installation, trigger: Any, event: Any, **more: Any) -> Any:
         if event["src_ip"] == "10.20.0.66":
             raise KeyError("10.20.0.66")
-        return triggers.receive(place, trigger, event, **more)
+        return message_intake.receive(installation, trigger, event, **more)
 
-    monkeypatch.setattr("standfast.console.tailing.receive", receive)
+    monkeypatch.setattr("standfast.console.suricata_tail.receive", receive)
     config_file = place_of(tmp_path)
-    with place_at(config_file) as place, following(place):
+    with installation_at(config_file) as installation, following(installation):
         with (tmp_path / "out" / "eve.json").open("a") as file:
             file.write(alert("10.20.0.66") + alert("10.20.0.5"))
-        wait_until(lambda: len(opened(place)) == 1, "the one behind it is opened")
+        wait_until(lambda: len(opened(installation)) == 1, "the one behind it is opened")
     (kept,) = (tmp_path / "state" / "set-aside").iterdir()
     assert kept.read_bytes() == alert("10.20.0.66").rstrip().encode()
     assert kept.stat().st_mode & 0o777 == 0o600
     seen = look(config_file, {}, datetime.now(UTC))
     assert [(one.trigger, one.count) for one in seen.set_aside] == [("leak", 1)]
-    found = check_place(config_file, env=ENV).checks
+    found = check_installation(config_file, env=ENV).checks
     (said,) = [one.found for one in found if "set aside" in one.found]
     assert said == "leak: 1 alert set aside in the last week: unexpected KeyError"

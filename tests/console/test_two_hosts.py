@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ExitStatus
-from standfast.operations.checks import check_place
-from standfast.operations.frozen import verify_frozen
-from standfast.operations.incident import advance, open_incident
-from standfast.operations.place import open_place
-from standfast.operations.status import look
-from standfast.operations.verdicts import Verdict
 from standfast.records import Mode
-from tests.console.places import ENV, SIEM
+from standfast.usecases.evidence.frozen_folders import verify_frozen
+from standfast.usecases.health.check_results import Verdict
+from standfast.usecases.health.installation_check import check_installation
+from standfast.usecases.health.status import look
+from standfast.usecases.incidents.lifecycle import advance, open_incident
+from standfast.usecases.setup.installation_opening import open_installation
+from tests.console.installations import ENV, SIEM
 from tests.console.test_serving import is_over, is_up, send, serve
-from tests.operations.places import enrol_people, furnish
 from tests.servers import free_port, need, wait_until
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
+from tests.usecases.installations import enrol_people, furnish
 
 FREEZE = """\
 playbook: freeze
@@ -86,7 +86,7 @@ def verdicts(
     host: Host, verdict: Verdict, *, part: str = "ledger", ahead: timedelta = timedelta(0)
 ) -> list[str]:
     """What a check on a host says of a part, by a clock of its own."""
-    report = check_place(
+    report = check_installation(
         host.config_file, env={"SCIM_TOKEN": ""}, clock=lambda: datetime.now(UTC) + ahead
     )
     return [one.found for one in report.checks if (one.part, one.verdict) == (part, verdict)]
@@ -101,8 +101,8 @@ def test_two_who_serve_do_and_tell_each_thing_once_and_one_goes_on_for_the_other
     env = {**ENV, "SCIM_TOKEN": scim_server.token}
     one, other = two_hosts(tmp_path, postgres_ledger_url, scim_server.url, smtp_server.port)
     with (
-        open_place(one.config_file, env=env, actor="os:test") as here,
-        open_place(other.config_file, env=env, actor="os:test") as there,
+        open_installation(one.config_file, env=env, actor="os:test") as here,
+        open_installation(other.config_file, env=env, actor="os:test") as there,
     ):
         enrol_people(here)
         smtp_server.hold("data")  # so that both may see it before anybody is told
@@ -129,8 +129,8 @@ def test_two_who_serve_do_and_tell_each_thing_once_and_one_goes_on_for_the_other
         claims = [one for one in here.ledger.timeline(case) if one.action == "attempt.claimed"]
         assert len(claims) == 1
         here.ledger.audit.sign_head(here.clock())
-        for place in (here, there):
-            found = place.ledger.audit.verify(now=place.clock())
+        for installation in (here, there):
+            found = installation.ledger.audit.verify(now=installation.clock())
             assert (found.findings, found.untold) == ((), 0)
 
 
@@ -140,9 +140,11 @@ def test_a_host_that_does_not_share_the_keys_is_told_which_incidents_it_cannot_c
     one, other = two_hosts(tmp_path, postgres_ledger_url)
     keys = one.folder / "keys" / "ledger"
     shutil.copytree(keys, other.folder / "copied")
-    with open_place(one.config_file, env={"SCIM_TOKEN": ""}, actor="os:test") as place:
+    with open_installation(
+        one.config_file, env={"SCIM_TOKEN": ""}, actor="os:test"
+    ) as installation:
         case = open_incident(
-            place, "lock", {"accounts": ["agents:alice"]}, mode=Mode.EXERCISE
+            installation, "lock", {"accounts": ["agents:alice"]}, mode=Mode.EXERCISE
         ).incident
     assert verdicts(other, Verdict.FAIL) == []
     text = other.config_file.read_text()
@@ -155,8 +157,10 @@ def test_that_another_host_serves_is_not_taken_for_this_one_serving(
     tmp_path: Path, postgres_ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = two_hosts(tmp_path, postgres_ledger_url)
-    with open_place(one.config_file, env={"SCIM_TOKEN": ""}, actor="os:test") as place:
-        place.ledger.runners.register(None, "serve", place.clock())
+    with open_installation(
+        one.config_file, env={"SCIM_TOKEN": ""}, actor="os:test"
+    ) as installation:
+        installation.ledger.runners.register(None, "serve", installation.clock())
     no_serve = "no `standfast serve` runs on this host: nothing is backed up by schedule"
     assert no_serve not in verdicts(one, Verdict.WARN, part="serve")
     be_another_machine(monkeypatch)
@@ -191,8 +195,8 @@ def test_evidence_that_another_host_froze_is_looked_for_there(
         file.write('\n[playbooks]\nfolder = "own"\n')
     env = {"SCIM_TOKEN": ""}
     with (
-        open_place(one.config_file, env=env, actor="os:test") as here,
-        open_place(other.config_file, env=env, actor="os:test") as there,
+        open_installation(one.config_file, env=env, actor="os:test") as here,
+        open_installation(other.config_file, env=env, actor="os:test") as there,
     ):
         case = open_incident(here, "freeze", {}, mode=Mode.LIVE).incident
         advance(here, case, "direct")

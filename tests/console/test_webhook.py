@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from standfast.console.keys import FRESH_SECONDS
+from standfast.console.webhook_secrets import FRESH_SECONDS
 from standfast.errors import Unavailable
-from standfast.operations import incident
 from standfast.records import Mode
-from tests.console.places import (
+from standfast.usecases.incidents import lifecycle as incident
+from tests.console.installations import (
     ENV,
     NEXT_SECRET,
     SECRET,
@@ -31,17 +31,17 @@ def test_a_signed_message_opens_its_incident_and_says_which(site: Site) -> None:
     answer = site.send(about())
     assert answer.status_code == 202
     assert answer.json() == {"incident": site.incidents[0], "has_joined": False, "mode": "live"}
-    (row,) = site.place.ledger.incidents.all()
+    (row,) = site.installation.ledger.incidents.all()
     assert (row.scenario, row.mode, row.opened_by) == ("lock", Mode.LIVE, "trigger:siem")
     assert row.inputs == {"accounts": ["agents:agent01"], "reason": "impossible travel"}
     assert row.is_signed is False  # nobody signed in: each approval asks for one more
-    assert site.place.ledger.audit.verify().is_whole
+    assert site.installation.ledger.audit.verify().is_whole
 
 
 def test_the_answer_comes_after_the_commit_and_before_any_directory_is_asked(site: Site) -> None:
     incident = site.send(about()).json()["incident"]
     # The directory of this place does not exist; the row is the queue, for whoever carries it on.
-    events = [event.action for event in site.place.ledger.timeline(incident)]
+    events = [event.action for event in site.installation.ledger.timeline(incident)]
     assert events == ["incident.opened"]
 
 
@@ -81,7 +81,7 @@ def test_a_message_that_joins_a_stopped_incident_says_that_nothing_is_done(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = site.send(about(), "msg_1").json()["incident"]
-    incident.stop(site.place, first)  # nobody is enrolled, so nobody signs in
+    incident.stop(site.installation, first)  # nobody is enrolled, so nobody signs in
     answer = site.send(about(), "msg_2")
     assert answer.status_code == 202
     assert answer.json() == {
@@ -97,7 +97,7 @@ def test_a_key_of_the_configuration_says_what_is_the_same(tmp_path: Path) -> Non
         first = site.send(case, "msg_1").json()
         same = {"data": {"user": "agent02", "rule": "b", "case": "7"}}
         assert site.send(same, "msg_2").json()["incident"] == first["incident"]
-        inputs = site.place.ledger.incidents.get(first["incident"]).inputs
+        inputs = site.installation.ledger.incidents.get(first["incident"]).inputs
         assert inputs["accounts"] == ["agents:agent01", "agents:agent02"]
         other = {"data": {"user": "agent03", "rule": "a", "case": "8"}}
         assert site.send(other, "msg_3").json()["incident"] != first["incident"]
@@ -128,7 +128,7 @@ def test_a_plan_is_opened_where_the_trigger_may_not_act(tmp_path: Path) -> None:
     plans = SIEM.replace('mode = "live"\n', "")
     with site_at(furnish_with(tmp_path, plans)) as site:
         assert site.send(about()).json()["mode"] == "plan"
-        assert site.place.ledger.incidents.all()[0].mode is Mode.PLAN
+        assert site.installation.ledger.incidents.all()[0].mode is Mode.PLAN
 
 
 def test_a_trigger_that_may_act_from_today_joins_no_plan_of_yesterday(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ UNKNOWN = [
 def test_who_is_not_known_learns_nothing_and_costs_no_row(
     site: Site, given: dict[str, Any]
 ) -> None:
-    events = site.place.ledger.newest_event()
+    events = site.installation.ledger.newest_event()
     body = '{"data": {"user": "agent01", "rule": "x"}}'
     headers = signed(
         given.get("signed_body", body),
@@ -169,7 +169,7 @@ def test_who_is_not_known_learns_nothing_and_costs_no_row(
     assert answer.status_code == 401
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json() == {"type": "about:blank", "title": "Unauthorized", "status": 401}
-    assert site.place.ledger.newest_event() == events
+    assert site.installation.ledger.newest_event() == events
 
 
 def test_what_does_not_fit_is_named_by_its_place_and_not_repeated(
@@ -192,7 +192,7 @@ def test_a_message_that_could_not_be_taken_is_taken_when_it_comes_again(
         raise Unavailable("the ledger's PostgreSQL does not answer")
 
     with monkeypatch.context() as patched:
-        patched.setattr("standfast.console.app.receive", away)
+        patched.setattr("standfast.console.application.receive", away)
         answer = site.send(about())
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
         assert "PostgreSQL" not in answer.text
@@ -244,6 +244,6 @@ def test_health_says_whether_the_ledger_answers(
     def away(*given: object) -> int:
         raise Unavailable("gone")
 
-    monkeypatch.setattr(type(site.place.ledger), "newest_event", away)
+    monkeypatch.setattr(type(site.installation.ledger), "newest_event", away)
     site.app._health = (float("-inf"), True)
     assert httpx.get(f"{site.url}/health", trust_env=False).status_code == 503

@@ -8,9 +8,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from standfast.deadlines.obligation import Kind, Obligation, Recipient, is_same_notice, read
-from standfast.deadlines.scope import HOLDERS, Part, Sector, binds, threshold_of
-from standfast.deadlines.starts import QUESTIONS, start_of
+from standfast.deadlines.applicability import HOLDERS, Part, Sector, binds, threshold_of
+from standfast.deadlines.clock_starts import QUESTIONS, start_of
+from standfast.deadlines.obligations import Kind, Obligation, Recipient, is_same_notice, read
 
 LINES = (resources.files("standfast.deadlines") / "obligations.jsonl").read_text().splitlines()
 SCHEMA = json.loads(

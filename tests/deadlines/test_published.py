@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from standfast.deadlines.calendars import working_days
-from standfast.deadlines.counting import end_of
-from standfast.deadlines.obligation import Unit
+from standfast.deadlines.obligations import Unit
+from standfast.deadlines.period_end import end_of
+from standfast.deadlines.working_days import working_days
 
 UNITS = {
     "h": Unit.HOURS,

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from demo import servers
+from demo import server_processes
 from demo.call_centre import CallCentre, Scale
-from demo.people import agents, customers
+from demo.fictional_people import agents, customers
 from tests.servers import need
 
 SCALE = Scale(calls=8, call_seconds=50, customers=40, agents=8, taken_over=5, innocent=2)
@@ -90,6 +90,6 @@ def _run(folder: Path) -> Tour:
         timeout=_DEADLINE_SECONDS,
         check=False,
     )
-    if (folder / servers.SERVERS_FILE).exists():
-        servers.stop(folder)
+    if (folder / server_processes.SERVERS_FILE).exists():
+        server_processes.stop(folder)
     return Tour(folder=folder, status=ended.returncode, stdout=ended.stdout, stderr=ended.stderr)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from demo.call_centre import CallCentre, Scale, build, next_day
-from demo.people import agents, customers
-from demo.voices import RATE, record, voice
-from standfast.notices.addresses import parse_address
+from demo.call_recordings import RATE, record, voice
+from demo.fictional_people import agents, customers
+from standfast.notices.mail_addresses import parse_address
 
 NOW = datetime(2026, 11, 25, 22, 0, tzinfo=UTC)
 SCALE = Scale(calls=8, call_seconds=46, customers=30, agents=6, taken_over=3, innocent=1)

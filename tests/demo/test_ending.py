@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import servers
+from demo import server_processes
 from demo.call_centre import Scale
 from tests.servers import need
 
@@ -25,9 +25,12 @@ sys.exit(run(Path(sys.argv[1]), as_json=True, scale=Scale(**json.loads(sys.argv[
 """
 
 
-def _noted(folder: Path) -> list[servers.Running]:
+def _noted(folder: Path) -> list[server_processes.Running]:
     try:
-        return [servers.Running(**one) for one in json.loads((folder / "servers.json").read_text())]
+        return [
+            server_processes.Running(**one)
+            for one in json.loads((folder / "servers.json").read_text())
+        ]
     except (OSError, ValueError):  # not there yet, or half written
         return []
 
@@ -50,13 +53,13 @@ def test_a_tour_that_is_ended_leaves_nothing_that_cannot_be_ended(
         stderr=subprocess.DEVNULL,
     ) as tour:
         try:
-            servers.wait_for(lambda: len(_noted(folder)) == 3, "Prefect", seconds=120)
+            server_processes.wait_for(lambda: len(_noted(folder)) == 3, "Prefect", seconds=120)
             noted = _noted(folder)
             assert [one.name for one in noted if one.is_alive] == ["directory", "mail", "prefect"]
             tour.send_signal(with_signal)
             assert tour.wait(60) == status
         finally:
             tour.kill()
-    left = servers.stop(folder)
+    left = server_processes.stop(folder)
     assert left == (0 if with_signal is signal.SIGTERM else 3)
-    servers.wait_for(lambda: not any(one.is_alive for one in noted), "the end of all")
+    server_processes.wait_for(lambda: not any(one.is_alive for one in noted), "the end of all")

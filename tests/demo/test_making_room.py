@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from demo import recovery, servers, setting_up, tour
+from demo import recovery_chapters, server_processes, setup_chapter, tour
 from demo.call_centre import Scale
-from demo.telling import Teller
+from demo.tour_output import TourOutput
 from flows.prefect_server import PrefectServer
-from standfast.cli.output import drop_rest
+from standfast.cli.terminal.output import discard_output
 from standfast.errors import StandfastError, UsageError
 from tests.servers import need
 
@@ -38,21 +38,21 @@ class _NoEngine:
 def test_a_folder_with_something_of_others_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.odt").write_text("three years of work")
     with pytest.raises(UsageError, match="did not make"):
-        tour.run(tmp_path, teller=Teller(out=io.StringIO()))
+        tour.run(tmp_path, teller=TourOutput(out=io.StringIO()))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.odt"]
 
 
 def test_a_file_is_no_place_for_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     with pytest.raises(UsageError, match="did not make"):
-        tour.run(tmp_path / "file", teller=Teller(out=io.StringIO()))
+        tour.run(tmp_path / "file", teller=TourOutput(out=io.StringIO()))
 
 
 def test_a_tour_that_cannot_be_told_says_so_and_what_to_do(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         with pytest.raises(StandfastError, match="No space left on device") as told:
-            tour.run(tmp_path / "place", teller=Teller(out=full))
-        drop_rest(full)
+            tour.run(tmp_path / "place", teller=TourOutput(out=full))
+        discard_output(full)
     assert "begin it anew with --again" in str(told.value)
 
 
@@ -65,21 +65,21 @@ def test_a_tour_that_goes_wrong_ends_its_servers_and_keeps_the_place(
     def fails(night: object) -> None:
         raise StandfastError("the demo is not as it must be")
 
-    monkeypatch.setattr(setting_up, "Engine", _NoEngine)
-    monkeypatch.setattr(recovery, "first_night", fails)
+    monkeypatch.setattr(setup_chapter, "Engine", _NoEngine)
+    monkeypatch.setattr(recovery_chapters, "first_night", fails)
     folder = tmp_path / "place"
     for is_again in (False, True):  # what the demo made is made anew
         with pytest.raises(StandfastError, match="not as it must be"):
-            tour.run(folder, is_again=is_again, scale=SMALL, teller=Teller(out=io.StringIO()))
+            tour.run(folder, is_again=is_again, scale=SMALL, teller=TourOutput(out=io.StringIO()))
         assert (folder / "standfast.toml").exists()
-        noted = json.loads((folder / servers.SERVERS_FILE).read_text())
+        noted = json.loads((folder / server_processes.SERVERS_FILE).read_text())
         assert [one["name"] for one in noted] == ["directory", "mail", "prefect"]
-        assert servers.stop(folder) == 0
+        assert server_processes.stop(folder) == 0
     (folder / "mine.txt").write_text("an afternoon's work")
     with pytest.raises(
         UsageError, match="begin anew: `standfast demo --again`, or `make demo AGAIN=1`"
     ):
-        tour.run(folder, teller=Teller(out=io.StringIO()))
+        tour.run(folder, teller=TourOutput(out=io.StringIO()))
     assert (folder / "mine.txt").exists()
 
 
@@ -99,10 +99,10 @@ def test_on_a_terminal_long_work_shows_how_far_it_is() -> None:
             return True
 
     out = Terminal()
-    teller = Teller(out=out)
+    teller = TourOutput(out=out)
     seen = False
     with teller.working("counting", lambda: (3, 7)):
-        servers.wait_for(lambda: "counting 3 of 7" in out.getvalue(), "the progress line")
+        server_processes.wait_for(lambda: "counting 3 of 7" in out.getvalue(), "the progress line")
         seen = True
     assert seen
     assert out.getvalue().endswith("\r\x1b[K")
@@ -110,13 +110,13 @@ def test_on_a_terminal_long_work_shows_how_far_it_is() -> None:
 
 def test_elsewhere_long_work_is_silent() -> None:
     out = io.StringIO()
-    with Teller(out=out).working("counting", lambda: (3, 7)):
+    with TourOutput(out=out).working("counting", lambda: (3, 7)):
         pass
     assert out.getvalue() == ""
 
 
 def test_a_chapter_that_went_wrong_is_not_counted_as_told() -> None:
-    teller = Teller(out=io.StringIO())
+    teller = TourOutput(out=io.StringIO())
     with teller.chapter("good"):
         pass
     with pytest.raises(ValueError, match="no"), teller.chapter("bad"):

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from demo import mailbox
-from demo.night import PASSPHRASES
-from demo.settings import BREAK_GLASS, SET, TOKEN_FILE
+from demo import mail_server
+from demo.demo_configuration import BREAK_GLASS, SET, TOKEN_FILE
+from demo.tour_context import PASSPHRASES
 from standfast.errors import ExitStatus
-from standfast.operations.place import Place, open_place
-from standfast.operations.restoring import restore
 from standfast.records import EffectState
+from standfast.usecases.backups.folder_restore import restore
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.demo.small_tour import SCALE, Tour
 from tests.reports.build import Page
 
@@ -25,9 +26,9 @@ _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
 
 @pytest.fixture
-def place(tour: Tour) -> Iterator[Place]:
+def installation(tour: Tour) -> Iterator[Installation]:
     """The place that the tour left."""
-    with open_place(tour.config_file, env={}) as opened:
+    with open_installation(tour.config_file, env={}) as opened:
         yield opened
 
 
@@ -44,7 +45,7 @@ def test_the_tour_ends_well_and_says_so_in_one_document(tour: Tour) -> None:
 
 
 def test_every_customer_has_exactly_one_mail_in_a_language_that_we_write(tour: Tour) -> None:
-    delivered = mailbox.delivered(tour.folder / "mailbox")
+    delivered = mail_server.delivered(tour.folder / "mailbox")
     mails = Counter(address for address, _ in delivered)
     assert {one.address: mails[one.address] for one in tour.centre.customers} == dict.fromkeys(
         (one.address for one in tour.centre.customers), 1
@@ -54,7 +55,7 @@ def test_every_customer_has_exactly_one_mail_in_a_language_that_we_write(tour: T
     name = {one.address: one.name for one in tour.centre.customers}
     for address, path in delivered:
         if address in name:
-            message = mailbox.read(path)
+            message = mail_server.read(path)
             assert message["To"] == address
             assert message["Content-Language"] == language[address]
             body = message.get_body(("plain",))
@@ -65,8 +66,8 @@ def test_every_customer_has_exactly_one_mail_in_a_language_that_we_write(tour: T
 def test_the_staff_is_warned_once_and_the_approver_paged_once(tour: Tour) -> None:
     mails = Counter(
         address
-        for address, path in mailbox.delivered(tour.folder / "mailbox")
-        if "was enrolled" not in str(mailbox.read(path)["Subject"])
+        for address, path in mail_server.delivered(tour.folder / "mailbox")
+        if "was enrolled" not in str(mail_server.read(path)["Subject"])
     )
     staff = {one.address for one in tour.centre.agents} | {"dana@staff.example.com"}
     assert all(mails[address] == 1 for address in staff)
@@ -74,9 +75,11 @@ def test_the_staff_is_warned_once_and_the_approver_paged_once(tour: Tour) -> Non
     assert mails.total() == SCALE.customers + SCALE.agents + 4
 
 
-def test_what_is_restored_equals_the_source(tour: Tour, place: Place, tmp_path: Path) -> None:
+def test_what_is_restored_equals_the_source(
+    tour: Tour, installation: Installation, tmp_path: Path
+) -> None:
     to = tmp_path / "restored"
-    restore(place, "latest", to, tour.folder / "offline" / "identity.txt")
+    restore(installation, "latest", to, tour.folder / "offline" / "identity.txt")
     centre = tour.centre
     assert _tree(to / "recordings") == _tree(centre.recordings)
     rows = _rows(to / "crm" / "crm.db")
@@ -119,7 +122,7 @@ def _rows(database: Path) -> list[str]:
 
 
 def test_those_taken_over_are_locked_and_the_innocent_have_their_accounts_back(
-    tour: Tour, place: Place
+    tour: Tour, installation: Installation
 ) -> None:
     directory = json.loads((tour.folder / "directory.json").read_text())
     active = {account["userName"]: account["active"] for account in directory}
@@ -127,22 +130,29 @@ def test_those_taken_over_are_locked_and_the_innocent_have_their_accounts_back(
     assert locked == set(tour.centre.taken_over) - set(tour.centre.innocent)
     assert len(locked) == SCALE.taken_over - SCALE.innocent
     assert active[BREAK_GLASS] is True
-    effects = place.ledger.effects.of_incident(_incident(tour))
+    effects = installation.ledger.effects.of_incident(_incident(tour))
     assert {effect.state for effect in effects} == {EffectState.DONE}
     assert sum(effect.verb == "accounts.prove_locked" for effect in effects) == SCALE.taken_over
 
 
-def test_prefect_carried_all_of_it_out_and_the_record_is_whole(tour: Tour, place: Place) -> None:
-    runs = [*place.ledger.runs.all("backup", SET), *place.ledger.runs.all("drill", SET)]
+def test_prefect_carried_all_of_it_out_and_the_record_is_whole(
+    tour: Tour, installation: Installation
+) -> None:
+    runs = [
+        *installation.ledger.runs.all("backup", SET),
+        *installation.ledger.runs.all("drill", SET),
+    ]
     assert [(run.way, run.state) for run in runs] == [("prefect", "done")] * 4
-    events = place.ledger.timeline(_incident(tour))
+    events = installation.ledger.timeline(_incident(tour))
     ways = {event.detail["way"] for event in events if event.action == "runner.started"}
     assert ways == {"prefect"}
-    assert place.ledger.audit.verify().is_whole
+    assert installation.ledger.audit.verify().is_whole
 
 
-def test_the_second_person_approved_before_any_customer_was_told(tour: Tour, place: Place) -> None:
-    events = place.ledger.timeline(_incident(tour))
+def test_the_second_person_approved_before_any_customer_was_told(
+    tour: Tour, installation: Installation
+) -> None:
+    events = installation.ledger.timeline(_incident(tour))
     approved, undo = (event for event in events if event.action == "approval.approve")
     assert approved.actor == undo.actor == "lee"
     assert undo.detail["step"] == "undo-1"

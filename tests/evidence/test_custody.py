@@ -7,7 +7,7 @@ import pytest
 from standfast.errors import Damaged
 from standfast.evidence.custody import Act, append_custody, read_custody, verify_custody
 from standfast.records import canonical
-from tests.evidence.contract import NOW
+from tests.adapters.evidence_sources.contract import NOW
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from standfast.evidence import Custody
-from standfast.evidence.files import FilesEvidence
+from standfast.adapters.evidence_sources import Custody
+from standfast.adapters.evidence_sources.files import FilesEvidence
 from standfast.evidence.host_clock import (
     LONGEST_ANSWER,
     HostClock,
@@ -16,7 +16,7 @@ from standfast.evidence.host_clock import (
 )
 from standfast.evidence.manifest import read_manifest
 from standfast.evidence.seal import read_sealed, verify_seal
-from tests.evidence.contract import NOW, order
+from tests.adapters.evidence_sources.contract import NOW, order
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 FIXTURES = Path(__file__).parent / "fixtures"

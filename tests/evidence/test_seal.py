@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 
+from standfast.adapters.evidence_sources import Custody
+from standfast.adapters.evidence_sources.files import FilesEvidence
 from standfast.errors import Damaged
-from standfast.evidence import Custody
-from standfast.evidence.files import FilesEvidence
 from standfast.evidence.manifest import read_manifest
 from standfast.evidence.seal import is_sealed, read_sealed, verify_seal, write_seal
 from standfast.records import Json, canonical
-from tests.evidence.contract import NOW, order
+from tests.adapters.evidence_sources.contract import NOW, order
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = KEY.public_key()

@@ -1,6 +1,6 @@
 """The program that stands alone, on frozen evidence: it says what `standfast evidence verify` does.
 
-How both agree on an incident with its ledger stands in tests/operations/test_audit_export.py.
+How both agree on an incident with its ledger stands in tests/usecases/reports/test_audit_export.py.
 """
 
 import json
@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from standfast.evidence import Custody, standfast_verify
+from standfast.adapters.evidence_sources import Custody
+from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.evidence import standfast_verify
 from standfast.evidence.custody import CUSTODY_FILE, verify_custody
-from standfast.evidence.files import FilesEvidence
 from standfast.evidence.seal import MANIFEST_FILE, SEAL_FILE, verify_seal
 from standfast.evidence.standfast_verify import Check
-from tests.evidence.contract import NOW, order
+from tests.adapters.evidence_sources.contract import NOW, order
 
 FIXTURES = Path(__file__).parent / "fixtures"
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

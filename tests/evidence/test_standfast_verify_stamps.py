@@ -9,19 +9,20 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from standfast.evidence import Custody, standfast_verify
+from standfast.adapters.evidence_sources import Custody
+from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.evidence import standfast_verify
 from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody
-from standfast.evidence.files import FilesEvidence
 from standfast.evidence.host_clock import HostClock
 from standfast.evidence.seal import SEAL_FILE, read_sealed
-from standfast.evidence.time_stamp import (
+from standfast.evidence.timestamps import (
     STAMP_FILE,
     Authority,
-    keep_stamp,
-    look_at_stamp,
+    inspect_timestamp,
     read_roots,
+    store_timestamp,
 )
-from tests.evidence.contract import order
+from tests.adapters.evidence_sources.contract import order
 from tests.servers import timestamp_authority as servers
 from tests.servers.timestamp_authority import issuer, run
 
@@ -64,13 +65,13 @@ class Case:
 
     def stamp(self) -> None:
         self.freeze()
-        keep_stamp(self.folder, self.authority, "dana", self.clock)
+        store_timestamp(self.folder, self.authority, "dana", self.clock)
 
     def ours(self) -> tuple[int, int]:
         """How many problems, and how many things that nobody can say."""
         manifest = read_sealed(self.folder, KEY.public_key())
         roots = read_roots(self.server.roots)
-        seen = look_at_stamp(self.folder, manifest, roots, is_wanted=True)
+        seen = inspect_timestamp(self.folder, manifest, roots, is_wanted=True)
         return len(seen.problems), len(seen.unchecked)
 
     def theirs(self, *, with_roots: bool = True) -> tuple[list[str], list[str], list[str]]:

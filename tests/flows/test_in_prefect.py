@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from flows.prefect_server import environment, is_healthy, start
-from standfast.operations import incident
-from tests.flows.places import (
+from standfast.usecases.incidents import lifecycle as incident
+from tests.flows.installations import (
     furnish_with_incidents,
     is_over,
     open_exercise,
@@ -19,8 +19,8 @@ from tests.flows.places import (
     processes_naming,
     ways,
 )
-from tests.operations.backup_place import place_at
 from tests.servers import wait_until
+from tests.usecases.backup_installation import installation_at
 
 pytestmark = pytest.mark.xdist_group("prefect")
 
@@ -31,18 +31,18 @@ from pathlib import Path
 config, incident = sys.argv[1:]
 from flows.daily_verification import daily_verification
 from flows.deployments import deployments
-from flows.keep_repository import keep_repository
-from flows.keep_watch import keep_watch
+from flows.repository_retention import keep_repository
+from flows.watch import keep_watch
 from flows.nightly_backup import nightly_backup
-from flows.respond_to_incident import respond_to_incident
+from flows.incident_response import respond_to_incident
 from flows.restore_drill import restore_drill
-from flows.warm_up import warm_up
+from flows.warm_up_flow import warm_up
 from contextlib import ExitStack
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.client.orchestration import get_client
 from standfast.config import load
-from standfast.operations.place import open_place
-from standfast.operations.run_record import recorded
+from standfast.usecases.setup.installation_opening import open_installation
+from standfast.usecases.core.run_record import recorded
 
 def seen(state):
     return [state.type.value, state.name, state.message]
@@ -50,10 +50,11 @@ def seen(state):
 stack = ExitStack()  # without the heartbeat, whose last sleep costs a second a flow
 stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
 states = {"warm-up": seen(warm_up(config, return_state=True))}
-with open_place(Path(config), env={}) as place:
+with open_installation(Path(config), env={}) as place:
     states["runners"] = [e.action for e in place.ledger.timeline(incident) if "runner" in e.action]
 states |= {"backup": seen(nightly_backup(config, "main", return_state=True))}
-with open_place(Path(config), env={}) as place, recorded(place, "backup", "main", "direct") as run:
+opened = open_installation(Path(config), env={})
+with opened as place, recorded(place, "backup", "main", "direct") as run:
     states["under way"] = seen(nightly_backup(config, "main", return_state=True))
     run.ends("done", {})
 states["verify"] = seen(daily_verification(config, return_state=True))
@@ -100,8 +101,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """Run every flow once against a server of its own, then end that."""
     folder = tmp_path_factory.mktemp("prefect")
     config_file = furnish_with_incidents(folder)
-    with place_at(config_file) as place:
-        incident_id = open_exercise(place)
+    with installation_at(config_file) as installation:
+        incident_id = open_exercise(installation)
     home = folder / "home"
     base = plain_environment({"SCIM_TOKEN": "s3cr3t-token"})
     server = start(home, base)
@@ -132,17 +133,17 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 
 def test_each_flow_equals_its_operation(ran: Ran) -> None:
-    with place_at(ran.config_file) as place:
-        second, _, first = place.ledger.runs.all("backup")
-        (drill,) = place.ledger.runs.all("drill")
+    with installation_at(ran.config_file) as installation:
+        second, _, first = installation.ledger.runs.all("backup")
+        (drill,) = installation.ledger.runs.all("drill")
         assert (first.state, first.way) == ("done", "prefect")
         assert (drill.state, drill.way) == ("done", "prefect")
         assert drill.summary["differences"] == 0
         assert second.state == "partial"
-        assert ways(place, ran.incident) == ["prefect"]
-        assert is_over(place, ran.incident)
-        assert not incident.has_work(place, ran.incident)
-        assert place.ledger.audit.verify().is_whole
+        assert ways(installation, ran.incident) == ["prefect"]
+        assert is_over(installation, ran.incident)
+        assert not incident.has_work(installation, ran.incident)
+        assert installation.ledger.audit.verify().is_whole
     assert ran.states["backup"][0] == "COMPLETED"
     assert first.id in ran.states["backup"][2]
     assert ran.states["drill"][0] == ran.states["respond"][0] == "COMPLETED"
@@ -163,8 +164,8 @@ def test_a_second_start_of_a_set_is_told_and_is_no_failure(ran: Ran) -> None:
     kind, name, message = ran.states["under way"]
     assert (kind, name) == ("COMPLETED", "Under way")
     assert "a backup of main is under way" in message
-    with place_at(ran.config_file) as place:
-        assert "prefect" not in [run.way for run in place.ledger.runs.all("backup")[1:2]]
+    with installation_at(ran.config_file) as installation:
+        assert "prefect" not in [run.way for run in installation.ledger.runs.all("backup")[1:2]]
 
 
 def test_a_verification_shows_what_it_looked_at(ran: Ran) -> None:
@@ -174,8 +175,8 @@ def test_a_verification_shows_what_it_looked_at(ran: Ran) -> None:
         assert "0 errors" in ran.states[name][2]
     assert " 0 bytes read" in ran.states["verify"][2]
     assert " 0 bytes read" not in ran.states["read"][2]
-    with place_at(ran.config_file) as place:
-        assert [run.way for run in place.ledger.runs.all("verify")] == ["prefect", "prefect"]
+    with installation_at(ran.config_file) as installation:
+        assert [run.way for run in installation.ledger.runs.all("verify")] == ["prefect", "prefect"]
 
 
 def test_a_backup_and_a_verification_go_on_without_a_ledger_and_say_so(ran: Ran) -> None:

@@ -9,15 +9,15 @@ from zoneinfo import ZoneInfo
 import pytest
 from prefect.server.schemas.schedules import CronSchedule
 
-from flows import back_up_without_prefect
+from flows import standalone_backup
 from flows.deployments import deployments, missed_nights
 from standfast.config import load
-from standfast.continuity.schedule import is_missed, last_due
+from standfast.continuity.run_schedule import is_missed, last_due
 from standfast.errors import ExitStatus
-from standfast.operations.backups import NIGHTLY_PAUSES, run_backup
-from standfast.operations.restoring import restore
-from standfast.operations.watch import GRACE
-from tests.operations.backup_place import NOW, AwayStore, furnish, identity, place_at
+from standfast.usecases.backups.backup_run import NIGHTLY_PAUSES, run_backup
+from standfast.usecases.backups.folder_restore import restore
+from standfast.usecases.health.watchdog import GRACE
+from tests.usecases.backup_installation import NOW, AwayStore, furnish, identity, installation_at
 
 pytestmark = pytest.mark.xdist_group("prefect")
 DUE = NOW.replace(hour=2, minute=30)
@@ -25,16 +25,16 @@ DUE = NOW.replace(hour=2, minute=30)
 
 def test_a_set_that_missed_many_nights_is_due_once_for_the_newest(tmp_path: Path) -> None:
     now = [NOW]
-    with place_at(furnish(tmp_path), clock=lambda: now[0]) as place:
-        run_backup(place, "main", "direct")
-        assert missed_nights(place) == {"other": DUE}
+    with installation_at(furnish(tmp_path), clock=lambda: now[0]) as installation:
+        run_backup(installation, "main", "direct")
+        assert missed_nights(installation) == {"other": DUE}
         now[0] += timedelta(days=9)
-        assert missed_nights(place) == {
+        assert missed_nights(installation) == {
             "main": DUE + timedelta(days=9),
             "other": DUE + timedelta(days=9),
         }
-        run_backup(place, "main", "direct")
-        assert set(missed_nights(place)) == {"other"}
+        run_backup(installation, "main", "direct")
+        assert set(missed_nights(installation)) == {"other"}
 
 
 @pytest.mark.parametrize(
@@ -71,18 +71,17 @@ def test_a_night_without_prefect_waits_as_long_for_a_store_that_is_away(
 ) -> None:
     slept: list[float] = []
     monkeypatch.setattr(
-        "standfast.operations.backups.writing_vault_of", lambda _: AwayStore(tmp_path / "vault")
+        "standfast.usecases.backups.backup_run.writing_vault_of",
+        lambda _: AwayStore(tmp_path / "vault"),
     )
-    monkeypatch.setattr(
-        back_up_without_prefect, "run_backup", partial(run_backup, sleep=slept.append)
-    )
+    monkeypatch.setattr(standalone_backup, "run_backup", partial(run_backup, sleep=slept.append))
     config_file = furnish(tmp_path)
     pauses = [pause.total_seconds() for pause in NIGHTLY_PAUSES]
     AwayStore.refusals = len(pauses)
-    assert back_up_without_prefect.main(str(config_file), "main") == ExitStatus.DONE
+    assert standalone_backup.main(str(config_file), "main") == ExitStatus.DONE
     assert slept == pauses
-    with place_at(config_file) as place:
-        restore(place, "latest", tmp_path / "out", identity(tmp_path))
+    with installation_at(config_file) as installation:
+        restore(installation, "latest", tmp_path / "out", identity(tmp_path))
     restored = tmp_path / "out" / "recordings" / "notes.txt"
     assert restored.read_text() == "the customer rang twice\n"
 

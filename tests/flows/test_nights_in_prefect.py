@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from backup.writing.send_log_file import locked
+from backup.archiver.upload_cache.database import locked
 from flows.prefect_server import PrefectServer, environment, start, stop
-from standfast.operations.backups import NIGHTLY_PAUSES, run_backup
-from standfast.operations.place import Place
-from standfast.operations.restoring import restore
-from tests.flows.places import furnish_with_incidents, plain_environment, processes_naming
-from tests.operations.backup_place import change, identity, place_at
+from standfast.usecases.backups.backup_run import NIGHTLY_PAUSES, run_backup
+from standfast.usecases.backups.folder_restore import restore
+from standfast.usecases.core.installation import Installation
+from tests.flows.installations import furnish_with_incidents, plain_environment, processes_naming
 from tests.servers import wait_until
+from tests.usecases.backup_installation import change, identity, installation_at
 
 pytestmark = pytest.mark.xdist_group("prefect")
 NIGHTLY = "flows.nightly_backup.nightly_backup"
@@ -43,7 +43,7 @@ from backup.stores.directory import DirectoryStore
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from flows import nightly_backup as night
-from standfast.operations import backups
+from standfast.usecases import backups
 
 config, refusals, patience = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 
@@ -138,9 +138,9 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
 def config_file(tmp_path: Path) -> Path:
     """A place of which every set was backed up once, so that no night is to be caught up."""
     found = furnish_with_incidents(tmp_path)
-    with place_at(found) as place:
-        for name in place.config.backup.sets:
-            run_backup(place, name, "direct")
+    with installation_at(found) as installation:
+        for name in installation.config.backup.sets:
+            run_backup(installation, name, "direct")
     change(tmp_path)
     return found
 
@@ -161,9 +161,9 @@ def night(
     return found
 
 
-def check_restored(place: Place, out: Path) -> None:
+def check_restored(installation: Installation, out: Path) -> None:
     """The newest point has what was changed since the first."""
-    restore(place, "host-1/latest", out, identity(out.parent), set_name="main")
+    restore(installation, "host-1/latest", out, identity(out.parent), set_name="main")
     assert (out / "recordings/notes.txt").read_text() == "the customer rang three times\n"
     assert not (out / "recordings/2026/call-2.wav").exists()
 
@@ -194,8 +194,8 @@ def test_how_far_a_backup_has_come_is_seen_in_prefect_before_it_ends(
     (under_way,) = found["under way"]
     assert 0 <= under_way < 100
     assert found["in the end"] == [100.0]
-    with place_at(config_file) as place:
-        check_restored(place, tmp_path / "out")
+    with installation_at(config_file) as installation:
+        check_restored(installation, tmp_path / "out")
 
 
 def test_a_night_waits_for_a_store_that_is_away_with_the_pauses_of_a_night(
@@ -210,10 +210,10 @@ def test_a_night_waits_for_a_store_that_is_away_with_the_pauses_of_a_night(
     comes_back = night(prefect, config_file, refusals=len(pauses))
     assert comes_back["slept"] == pauses
     assert comes_back["state"][0] == "COMPLETED"
-    with place_at(config_file) as place:
-        runs = place.ledger.runs.all("backup")
+    with installation_at(config_file) as installation:
+        runs = installation.ledger.runs.all("backup")
         assert [run.state for run in runs if run.way == "prefect"] == ["done", "failed"]
-        check_restored(place, tmp_path / "out")
+        check_restored(installation, tmp_path / "out")
 
 
 def test_a_run_that_comes_while_its_set_is_under_way_is_cancelled_and_no_failure(
@@ -246,13 +246,13 @@ def test_a_run_that_comes_while_its_set_is_under_way_is_cancelled_and_no_failure
             asked = {"state": {"type": "SCHEDULED"}, "idempotency_key": uuid.uuid4().hex}
             return str(prefect.ask(path, **asked)["id"])
 
-        with place_at(config_file) as place:
+        with installation_at(config_file) as installation:
 
             def begun() -> list[str]:
-                runs = place.ledger.runs.all("backup")
+                runs = installation.ledger.runs.all("backup")
                 return [run.state for run in runs if run.way == "prefect"]
 
-            with locked(place.config.backup.send_log):  # as another set's backup holds it
+            with locked(installation.config.backup.send_log):  # as another set's backup holds it
                 first = begin()
                 wait_until(
                     lambda: begun() != [], "the first is under way", seconds=PATIENCE_SECONDS
@@ -266,7 +266,7 @@ def test_a_run_that_comes_while_its_set_is_under_way_is_cancelled_and_no_failure
             prefect.waits_for(first, "COMPLETED", "CRASHED", "FAILED", "CANCELLED")
             assert prefect.state_of(first) == "COMPLETED"
             assert begun() == ["done"]
-            check_restored(place, tmp_path / "out")
+            check_restored(installation, tmp_path / "out")
 
             # The way is free again: the next night is no third one that is cancelled.
             third = begin()

@@ -14,7 +14,7 @@ import pytest
 from flows import prefect_server
 from flows.prefect_server import environment, find, is_healthy, start, stop
 from standfast.errors import StandfastError, Unavailable
-from tests.flows.places import plain_environment, processes_naming
+from tests.flows.installations import plain_environment, processes_naming
 from tests.servers import free_port, wait_until
 
 _VACUUM = """

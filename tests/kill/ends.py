@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import httpx
 
-from standfast.ledger.effects import EffectRow
-from standfast.operations import accounting, decisions
-from standfast.operations.accounting import End, Line
+from standfast.ledger.effects.effect_store import EffectRow
 from standfast.records import EffectState, StepState
-from tests.console.places import site_at
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.notices import delivery_accounting
+from standfast.usecases.notices.delivery_accounting import End, Line
+from tests.console.installations import site_at
 from tests.kill.people import Changes
 from tests.kill.world import AUDIENCE, CUSTOMERS, Grid, World
 
@@ -29,8 +30,8 @@ def everybody_is_named(world: World) -> Counter[End]:
     taken = world.channel.taken()
     for case in cases(world):
         lines: list[Line] = []
-        accounts = accounting.account(
-            world.place, case, unmasked_because="a drill", each=lines.append
+        accounts = delivery_accounting.account(
+            world.installation, case, unmasked_because="a drill", each=lines.append
         )
         for told in accounts:
             mine = [line for line in lines if line.step == told.step]
@@ -76,7 +77,9 @@ def doubts_are_settled(world: World) -> bool:
             happened = taken[_name(row)] > done[_name(row)]
             done[_name(row)] += happened
             assert not (happened and isinstance(world.channel, Grid)), "the event has said so"
-            decisions.settle(world.place, row.incident, row.token, happened=happened, by="lee")
+            step_decisions.settle(
+                world.installation, row.incident, row.token, happened=happened, by="lee"
+            )
     return has_doubts
 
 
@@ -107,7 +110,7 @@ def tell_what_was_delivered(world: World, channel: Grid) -> None:
 def is_over(world: World) -> None:
     """Everything is done and nothing twice; who is innocent signs in again, the other does not."""
     (case,) = cases(world)
-    state = world.place.ledger.incidents.state(case)
+    state = world.installation.ledger.incidents.state(case)
     for view in (*state.steps.values(), *state.extra):
         has_refused = view.step == "tell_customers"
         assert view.state is (StepState.PARTIAL if has_refused else StepState.DONE), view
@@ -128,23 +131,25 @@ def is_over(world: World) -> None:
         assert world.agents.signs_in(innocent), "what was taken back works again"
         assert world.agents.changes(taken_over) == Changes(locks=1, unlocks=0)
         assert world.agents.changes(innocent) == Changes(locks=1, unlocks=1)
-    assert world.place.ledger.audit.verify().findings == ()
+    assert world.installation.ledger.audit.verify().findings == ()
 
 
 def cases(world: World) -> list[str]:
-    return [incident.id for incident in world.place.ledger.incidents.all()]
+    return [incident.id for incident in world.installation.ledger.incidents.all()]
 
 
 def rows(world: World) -> list[EffectRow]:
     """Give every effect there is."""
-    return [row for case in cases(world) for row in world.place.ledger.effects.of_incident(case)]
+    return [
+        row for case in cases(world) for row in world.installation.ledger.effects.of_incident(case)
+    ]
 
 
 def _lost(world: World) -> int:
     """Count the effects that a dead runner left behind, or whose call was cut on a busy machine."""
     count = 0
     for case in cases(world):
-        for event in world.place.ledger.timeline(case):
+        for event in world.installation.ledger.timeline(case):
             if event.action == "attempts.lapsed":
                 count += event.detail["effects"]
             elif event.action == "attempt.ended":

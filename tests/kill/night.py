@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from standfast.errors import ExitStatus
-from standfast.operations.backups import run_backup
-from standfast.operations.drills import run_drill
+from standfast.usecases.backups.backup_run import run_backup
+from standfast.usecases.drills.restore_drill import run_drill
 from tests.kill.tracing import Death, Tracer, wrap_ledger, wrap_send_log, wrap_stores
-from tests.operations.places import place_at
+from tests.usecases.installations import installation_at
 
 SET = "main"
 
@@ -17,7 +17,7 @@ def run_night(config_file: Path, identity: Path, log: Path, death: Death | None)
     wrap_ledger(tracer)
     wrap_stores(tracer)
     wrap_send_log(tracer)
-    with place_at(config_file) as place:
-        assert run_backup(place, SET, "direct").exit_status is ExitStatus.DONE
-        drill = run_drill(place, SET, identity, compares=True)
+    with installation_at(config_file) as installation:
+        assert run_backup(installation, SET, "direct").exit_status is ExitStatus.DONE
+        drill = run_drill(installation, SET, identity, compares=True)
         assert drill.exit_status is ExitStatus.DONE, drill

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.accounts.rights import block
+from tests.adapters.accounts.rights import block
 from tests.servers.slapd import SUFFIX, Slapd, running_slapd
 
 CONNECTOR = f"cn=standfast,ou=services,{SUFFIX}"

@@ -16,12 +16,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from flows import scheduling, serve, warm
-from flows.in_this_process import BEGINS_WITHIN_SECONDS, carry_on
+from flows import flow_calls, prefect_supervisor, serve_loop
+from flows.inline_response import BEGINS_WITHIN_SECONDS, carry_on
 from flows.prefect_server import PrefectServer, is_healthy
-from flows.scheduling import Scheduling
-from flows.serve import Serving
-from tests.flows.places import plain_environment
+from flows.prefect_supervisor import Scheduling
+from flows.serve_loop import Serving
+from tests.flows.installations import plain_environment
 from tests.kill.exchanges import CALL_HEADER
 from tests.kill.scenario import Case
 
@@ -60,15 +60,17 @@ def serve_with_prefect(case: Case, url: str) -> None:
     os.environ.update(case.env)  # as a serve has it from who starts it: the flow reads it there
     _note_calls(case.config_file)
     probe = functools.partial(is_healthy, seconds=LONG_SECONDS)
-    setattr(scheduling, "is_healthy", probe)  # noqa: B010 - no name of its interface
-    with case.place() as place:
+    setattr(prefect_supervisor, "is_healthy", probe)  # noqa: B010 - no name of its interface
+    with case.installation() as installation:
         prefect = AttendedElsewhere(
             config_file=case.config_file,
             home=case.config_file.parent / "prefect",
             url=url,
             env=plain_environment(),
         )
-        serving = Serving(place=place, config_file=case.config_file, scheduling=prefect)
+        serving = Serving(
+            installation=installation, config_file=case.config_file, scheduling=prefect
+        )
         signal.signal(signal.SIGTERM, lambda _number, _frame: serving.stop.set())
         serving.run()
     os._exit(0)  # as `serve` ends: Prefect's threads would wait for their server
@@ -84,7 +86,7 @@ def _note(config_file: Path, line: str) -> None:
 
 
 def _note_calls(config_file: Path) -> None:
-    respond, calls = warm.respond, Counter[str]()
+    respond, calls = flow_calls.respond, Counter[str]()
 
     @functools.wraps(carry_on)
     def carry_on_noted(config: Path, incident: str, **more: Any) -> str:
@@ -108,5 +110,5 @@ def _note_calls(config_file: Path) -> None:
         finally:
             _note(config_file, f"{FLOW_OVER} {incident}")
 
-    setattr(serve, "carry_on", carry_on_noted)  # noqa: B010 - no name of its interface
-    warm.respond = respond_told_apart
+    setattr(serve_loop, "carry_on", carry_on_noted)  # noqa: B010 - no name of its interface
+    flow_calls.respond = respond_told_apart

@@ -4,39 +4,39 @@ import functools
 import gc
 from contextlib import suppress
 
-import backup.reader
-import backup.restoring.restore
-import backup.writer
-import backup.writing.apart
-import flows.serve
-import standfast.accounts.openldap
-import standfast.evidence.files
-import standfast.notices.senders.sendgrid
-import standfast.notices.senders.smtp
-import standfast.operations.own_acts
-import standfast.outside.live
+import backup.archiver.backup_run
+import backup.archiver.worker_reader
+import backup.repository
+import backup.restorer.restore_run
+import flows.serve_loop
+import standfast.adapters.accounts.openldap
+import standfast.adapters.evidence_sources.files
+import standfast.adapters.factory.live_adapters
+import standfast.adapters.senders.sendgrid.sender
+import standfast.adapters.senders.smtp.sender
+import standfast.usecases.incidents.built_in_procedures
 import tests.kill.night
 import tests.kill.scenario
-from backup.stores.s3 import S3Options
-from standfast import outside
-from standfast.notices.folder import read_templates
-from standfast.people import sign_in
+from backup.stores.s3.store import S3Options
+from standfast.adapters import factory
+from standfast.notices.template_folder import read_templates
+from standfast.people import passphrase_keys
 from tests.kill.enrolled import PASSPHRASES, SALT
 
 __all__ = ["backup", "flows", "standfast", "tests"]
 
 # A key is slow to derive on purpose, and a template slow to compile.
-sign_in._derive = functools.cache(sign_in._derive)
+passphrase_keys._derive = functools.cache(passphrase_keys._derive)
 for passphrase in PASSPHRASES.values():
-    sign_in._derive(passphrase, SALT)
+    passphrase_keys._derive(passphrase, SALT)
 _SHIPPED = read_templates()
 for name in ("approval-request", "customers-account-takeover"):
     _SHIPPED[name]
-setattr(outside, "read_templates", lambda _own: _SHIPPED)  # noqa: B010 - no name of its interface
+setattr(factory, "read_templates", lambda _own: _SHIPPED)  # noqa: B010 - no name of its interface
 
 # The first client reads megabytes of descriptions, which later ones share.
 with suppress(ModuleNotFoundError):  # without boto3 no test needs one
-    from backup.stores.s3_calls import Calls
+    from backup.stores.s3.client import Calls
 
     Calls(
         S3Options(bucket="none", access_key_id="none", secret_access_key="none"),

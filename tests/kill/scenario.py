@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from standfast.operations import decisions, incident, undoing
-from standfast.operations.place import Place, open_place
-from standfast.operations.watch import resume_incidents
-from standfast.playbook.state import State
+from standfast.playbook.run_state import State
 from standfast.records import Mode, StepState
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.health.watchdog import resume_incidents
+from standfast.usecases.incidents import effect_undo, lifecycle
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.kill.enrolled import PASSPHRASES
 from tests.kill.tracing import (
     Death,
@@ -42,14 +44,14 @@ class Case:
         return self.config_file.parent / "trace.log"
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
-        with open_place(self.config_file, env=self.env, actor="os:test") as place:
-            yield place
+    def installation(self) -> Iterator[Installation]:
+        with open_installation(self.config_file, env=self.env, actor="os:test") as installation:
+            yield installation
 
-    def opened(self, place: Place) -> str:
+    def opened(self, installation: Installation) -> str:
         """Open the incident, or join it: the trigger may come again."""
-        return incident.open_incident(
-            place,
+        return lifecycle.open_incident(
+            installation,
             self.scenario,
             {} if self.scenario == "telling" else {"accounts": list(self.accounts)},
             mode=Mode.LIVE,
@@ -70,50 +72,50 @@ def trace(log: Path, death: Death | None) -> None:
 def run(case: Case, death: Death | None) -> None:
     """Contain, tell, and give one account back, as the command line does it."""
     trace(case.log, death)
-    with case.place() as place:
-        id_ = case.opened(place)
-        incident.advance(place, id_, "direct")
-        while people_speak(place, case, id_):
-            incident.advance(place, id_, "direct")
+    with case.installation() as installation:
+        id_ = case.opened(installation)
+        lifecycle.advance(installation, id_, "direct")
+        while people_speak(installation, case, id_):
+            lifecycle.advance(installation, id_, "direct")
 
 
 def go_on(case: Case) -> None:
     """Do what the watch of a `serve` does until nothing is left, while people say what they say."""
-    with case.place() as place:
-        id_ = case.opened(place)
+    with case.installation() as installation:
+        id_ = case.opened(installation)
         for _ in range(MOST_LOOKS):
-            carried_on, troubles = resume_incidents(place, "serve")
-            if not (carried_on or troubles or people_speak(place, case, id_)):
+            carried_on, troubles = resume_incidents(installation, "serve")
+            if not (carried_on or troubles or people_speak(installation, case, id_)):
                 return
     raise AssertionError(f"the incident is never at rest: {troubles}")
 
 
 def serve(case: Case, death: Death | None) -> None:
     """Do what `standfast serve` does without Prefect, until it is told to end."""
-    from flows.serve import Serving
+    from flows.serve_loop import Serving
 
     trace(case.log, death)
-    with case.place() as place:
-        serving = Serving(place=place, config_file=case.config_file, scheduling=None)
+    with case.installation() as installation:
+        serving = Serving(installation=installation, config_file=case.config_file, scheduling=None)
         signal.signal(signal.SIGTERM, lambda _number, _frame: serving.stop.set())
         serving.run()
 
 
-def people_speak(place: Place, case: Case, id_: str) -> bool:
+def people_speak(installation: Installation, case: Case, id_: str) -> bool:
     """Answer, approve and give the innocent one back, each when it is time; False for nothing."""
-    state = place.ledger.incidents.state(id_)
+    state = installation.ledger.incidents.state(id_)
     if _is(state, "customers_affected", StepState.PROMPTED):
-        decisions.answer(place, id_, "customers_affected", "yes", by="lee")
+        step_decisions.answer(installation, id_, "customers_affected", "yes", by="lee")
     elif _is(state, "tell_customers", StepState.ASKING):
         if state.steps["tell_customers"].approvals:
             return False
-        decisions.decide(place, id_, "tell_customers", "lee", PASSPHRASES["lee"])
+        step_decisions.decide(installation, id_, "tell_customers", "lee", PASSPHRASES["lee"])
     elif _is(state, "prove", StepState.DONE) and not state.extra:
-        undoing.undo(place, id_, targets=[case.accounts[1]], requested_by="dana")
+        effect_undo.undo(installation, id_, targets=[case.accounts[1]], requested_by="dana")
     elif asking := [view for view in state.extra if view.state is StepState.ASKING]:
         if asking[0].approvals:
             return False
-        decisions.decide(place, id_, asking[0].step, "lee", PASSPHRASES["lee"])
+        step_decisions.decide(installation, id_, asking[0].step, "lee", PASSPHRASES["lee"])
     else:
         return False
     return True

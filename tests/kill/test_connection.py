@@ -30,21 +30,22 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.default import DefaultDialect
 
-from standfast.accounts.memory import MemoryDirectory
+from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.errors import StandfastError
-from standfast.ledger import runs
-from standfast.ledger.transaction import Write
-from standfast.operations import incident, lanes
-from standfast.operations.place import Place, open_place
-from standfast.operations.watch import resume_incidents
-from standfast.people import sign_in
+from standfast.ledger.audit.transaction import Write
+from standfast.ledger.runs import run_store
+from standfast.people import passphrase_keys
 from standfast.records import EffectState, Limits, StepState
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.health.watchdog import resume_incidents
+from standfast.usecases.incidents import effect_queues, lifecycle
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.kill.ends import messages_done
 from tests.kill.scenario import Case, people_speak
 from tests.kill.world import CUSTOMERS, furnish
-from tests.operations.twins import TwinPlace, Twins, twin_directory
 from tests.sampling import sample
 from tests.servers.postgres import Postgres
+from tests.usecases.twins import SimulatedInstallation, Twins, twin_directory
 
 AT_REST_WITHIN_SECONDS = 120  # on a busy machine
 POLL_SECONDS = 0.05
@@ -156,18 +157,20 @@ def cutting(patch: pytest.MonkeyPatch, cutter: Cutter) -> Iterator[None]:
         event.remove(Engine, "after_cursor_execute", after)
 
 
-def carried_out(place: TwinPlace, case: Case, patch: pytest.MonkeyPatch, cutter: Cutter) -> str:
+def carried_out(
+    installation: SimulatedInstallation, case: Case, patch: pytest.MonkeyPatch, cutter: Cutter
+) -> str:
     """Open the incident, and let watches carry it on until nothing is left, as people speak."""
     id_ = ""
     with cutting(patch, cutter):
         give_up_at = time.monotonic() + AT_REST_WITHIN_SECONDS
         while time.monotonic() < give_up_at:
             try:
-                id_ = id_ or case.opened(place)
-                carried, troubles = resume_incidents(place, "serve")
-                if carried or troubles or people_speak(place, case, id_):
+                id_ = id_ or case.opened(installation)
+                carried, troubles = resume_incidents(installation, "serve")
+                if carried or troubles or people_speak(installation, case, id_):
                     continue
-                if not incident.has_work(place, id_):
+                if not lifecycle.has_work(installation, id_):
                     return id_
             except StandfastError:
                 continue  # a serve's tick says so and looks again; a person tries again
@@ -176,33 +179,35 @@ def carried_out(place: TwinPlace, case: Case, patch: pytest.MonkeyPatch, cutter:
 
 
 @contextmanager
-def twins_on(folder: Path, ledger_url: str) -> Iterator[TwinPlace]:
+def twins_on(folder: Path, ledger_url: str) -> Iterator[SimulatedInstallation]:
     furnish(folder, ledger_url)
     directory = twin_directory(limits=Limits(batch=2, workers=1, timeout_seconds=0.05))
-    with open_place(folder / "standfast.toml", env={}, actor="os:test") as place:
-        known = {one.name: getattr(place, one.name) for one in fields(Place)}
+    with open_installation(folder / "standfast.toml", env={}, actor="os:test") as installation:
+        known = {one.name: getattr(installation, one.name) for one in fields(Installation)}
         twins = Twins(directory=directory, audiences={"customers": len(CUSTOMERS)})
-        yield TwinPlace(**known, twins=twins)
+        yield SimulatedInstallation(**known, twins=twins)
 
 
-def check(place: TwinPlace, case: Case, id_: str, rounds: int) -> None:
+def check(installation: SimulatedInstallation, case: Case, id_: str, rounds: int) -> None:
     """Nothing is lost and nothing is twice, as the directory and the channel count."""
-    directory = place.twins.directory
-    assert isinstance(directory, MemoryDirectory)
+    directory = installation.twins.directory
+    assert isinstance(directory, SimulatedConnector)
     taken_over, innocent = case.accounts
-    effects = place.ledger.effects
+    effects = installation.ledger.effects
     mine = effects.of_incident(id_)
     for row in mine:
         # The undo can be approved before its page goes out, while a dead runner's lease lasts.
         is_moot = (row.step, row.verb, row.state) == ("undo-1", "people.page", EffectState.PLANNED)
         assert row.state is EffectState.DONE or is_moot, (row.step, row.verb, row.state)
-    (undo,) = place.ledger.incidents.state(id_).extra
+    (undo,) = installation.ledger.incidents.state(id_).extra
     assert (undo.step, undo.state) == ("undo-1", StepState.DONE)
     assert not directory.is_enabled(taken_over)
     assert directory.is_enabled(innocent), "what was taken back works again"
     assert (directory.changes(taken_over), directory.changes(innocent)) == (1, 2)
-    told = Counter(message.address for message in place.twins.mail.messages)
-    rows = [row for one in place.ledger.incidents.all() for row in effects.of_incident(one.id)]
+    told = Counter(message.address for message in installation.twins.mail.messages)
+    rows = [
+        row for one in installation.ledger.incidents.all() for row in effects.of_incident(one.id)
+    ]
     assert told == messages_done(rows), "no message without its effect"
     paged_for = sorted(row.step for row in mine if row.verb == "people.page")
     assert paged_for == ["tell_customers", "undo-1"], "the approver is paged once a step"
@@ -230,13 +235,13 @@ def test_cut_at_every_statement_and_commit_it_ends_as_the_clean_run(
     postgres_server: Postgres,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lanes, "_RECEIPT_PAUSES_SECONDS", (0.0, 0.01, 0.05, 0.1))
-    for module in (runs, incident):
+    monkeypatch.setattr(effect_queues, "_RECEIPT_PAUSES_SECONDS", (0.0, 0.01, 0.05, 0.1))
+    for module in (run_store, lifecycle):
         monkeypatch.setattr(module, "LEASE", LEASE)
-    monkeypatch.setattr(sign_in, "_derive", functools.cache(sign_in._derive))
-    with twins_on(tmp_path / "place", postgres_url) as place:
-        directory = place.twins.directory
-        assert isinstance(directory, MemoryDirectory)
+    monkeypatch.setattr(passphrase_keys, "_derive", functools.cache(passphrase_keys._derive))
+    with twins_on(tmp_path / "place", postgres_url) as installation:
+        directory = installation.twins.directory
+        assert isinstance(directory, SimulatedConnector)
         rounds = 0
 
         def cut_at(*points: str) -> Cutter:
@@ -253,9 +258,9 @@ def test_cut_at_every_statement_and_commit_it_ends_as_the_clean_run(
             )
             cutter = Cutter(postgres_server, frozenset(points), moment)
             try:
-                id_ = carried_out(place, case, monkeypatch, cutter)
-                check(place, case, id_, rounds)
-                incident.close(place, id_, by="dana")
+                id_ = carried_out(installation, case, monkeypatch, cutter)
+                check(installation, case, id_, rounds)
+                lifecycle.close(installation, id_, by="dana")
             except BaseException as error:
                 error.add_note(f"cut {moment} {sorted(cutter.done)}")
                 raise
@@ -272,4 +277,4 @@ def test_cut_at_every_statement_and_commit_it_ends_as_the_clean_run(
             tries = 0 if done else tries + 1
             left = [point for point in left if point not in done]
         assert left == [], "what was cut is the trace"
-        assert place.ledger.audit.verify().is_whole
+        assert installation.ledger.audit.verify().is_whole

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.operations.accounting import End
+from standfast.usecases.notices.delivery_accounting import End
 from tests.kill.deaths import die_everywhere
 from tests.kill.ends import (
     doubts_are_settled,

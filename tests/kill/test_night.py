@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ExitStatus
-from standfast.operations.backup_contents import list_points
-from standfast.operations.restoring import restore
-from standfast.operations.setup import IDENTITY_FILE, OFFLINE, set_up
-from standfast.operations.verification import verify
+from standfast.usecases.backups.folder_restore import restore
+from standfast.usecases.backups.recovery_point_contents import list_points
+from standfast.usecases.backups.verification import verify
+from standfast.usecases.setup.new_installation import IDENTITY_FILE, OFFLINE, set_up
 from tests.kill.night import SET, run_night
 from tests.kill.tracing import Death, Phase, in_own_process, traced_points
-from tests.operations.places import place_at
 from tests.sampling import sample
+from tests.usecases.installations import installation_at
 
 KILLED = -9
 LONG_AGO = 1_700_000_000_000_000_000
@@ -95,19 +95,19 @@ def fresh(first_night: Path) -> Night:
 
 def check_after(night: Night, first_source: Path) -> None:
     """The first point restores, the newest equals the source, and both chains are whole."""
-    with place_at(night.config_file) as place:
-        points = list_points(place, SET).points
+    with installation_at(night.config_file) as installation:
+        points = list_points(installation, SET).points
         for point, source in ((points[0], first_source), (points[-1], night.folder / "source")):
             to = night.folder / f"restored-{point.sequence}"
-            outcome = restore(place, point.name, to, night.identity)
+            outcome = restore(installation, point.name, to, night.identity)
             assert outcome.exit_status is ExitStatus.DONE
             assert contents(to / "source") == contents(source)
-        report = verify(place, read=True, identity_file=night.identity)
+        report = verify(installation, read=True, identity_file=night.identity)
         assert report.exit_status is ExitStatus.DONE, report.findings
-        assert place.ledger.audit.verify().findings == ()
+        assert installation.ledger.audit.verify().findings == ()
         for kind in ("backup", "drill"):
-            assert place.ledger.runs.all(kind)[0].state == "done"
-        assert not any(place.config.drills.folder.glob("*/tree")), "each target is destroyed"
+            assert installation.ledger.runs.all(kind)[0].state == "done"
+        assert not any(installation.config.drills.folder.glob("*/tree")), "each target is destroyed"
 
 
 def test_a_clean_night_passes_every_check(first_night: Path) -> None:

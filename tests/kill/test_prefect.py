@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from flows.prefect_server import is_healthy
-from standfast.operations.place import Place
 from standfast.records import EffectState
-from tests.flows.places import (
+from standfast.usecases.core.installation import Installation
+from tests.flows.installations import (
     furnish_with_incidents,
     is_over,
     open_exercise,
@@ -26,8 +26,8 @@ from tests.flows.places import (
     said,
 )
 from tests.kill.prefect_killer import ASKED
-from tests.operations.backup_place import place_at
 from tests.servers import wait_until
+from tests.usecases.backup_installation import installation_at
 
 ENDS_WITHIN_SECONDS = 120  # on a busy machine
 STARTS_WITHIN_SECONDS = 240  # Prefect, on a busy machine
@@ -57,8 +57,8 @@ def serving(config_file: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def locks(place: Place, case: str) -> list[tuple[EffectState, int]]:
-    rows = place.ledger.effects.of_incident(case)
+def locks(installation: Installation, case: str) -> list[tuple[EffectState, int]]:
+    rows = installation.ledger.effects.of_incident(case)
     return [(row.state, row.tries) for row in rows if row.verb == "accounts.lock"]
 
 
@@ -70,8 +70,10 @@ def wait_for_prefect(config_file: Path, times: int) -> None:
     )
 
 
-def wait_for_the_end(place: Place, case: str) -> None:
-    wait_until(lambda: is_over(place, case), "the incident is over", seconds=ENDS_WITHIN_SECONDS)
+def wait_for_the_end(installation: Installation, case: str) -> None:
+    wait_until(
+        lambda: is_over(installation, case), "the incident is over", seconds=ENDS_WITHIN_SECONDS
+    )
 
 
 @pytest.mark.xdist_group("prefect")
@@ -79,16 +81,16 @@ def test_an_incident_ends_as_it_would_when_prefect_dies_at_any_kind_of_point(
     tmp_path: Path,
 ) -> None:
     config_file = furnish_with_incidents(tmp_path)
-    with serving(config_file) as process, place_at(config_file) as place:
+    with serving(config_file) as process, installation_at(config_file) as installation:
         for number, kind in enumerate(("commit", "observe", "call"), 1):
             wait_for_prefect(config_file, number)
             url = json.loads((tmp_path / "prefect/server.json").read_text())["url"]
-            case = open_exercise(place, "agents:agent01", "agents:agent02")
+            case = open_exercise(installation, "agents:agent01", "agents:agent02")
             (tmp_path / ASKED).write_text(kind)
-            wait_for_the_end(place, case)
+            wait_for_the_end(installation, case)
             assert not (tmp_path / ASKED).exists(), f"Prefect was killed at a {kind}"
             assert not is_healthy(url)
-            assert locks(place, case) == [(EffectState.DONE, 1)] * 2
+            assert locks(installation, case) == [(EffectState.DONE, 1)] * 2
         assert process.poll() is None
-        assert place.ledger.audit.verify().is_whole
+        assert installation.ledger.audit.verify().is_whole
     wait_until(lambda: not processes_naming(str(tmp_path / "prefect")), "nothing is left running")

@@ -24,14 +24,14 @@ from pathlib import Path
 
 import pytest
 
-from flows.in_this_process import BEGINS_WITHIN_SECONDS
+from flows.inline_response import BEGINS_WITHIN_SECONDS
 from flows.prefect_server import PROBE_SECONDS
-from flows.serve import LOOK_SECONDS, TICK_SECONDS
-from standfast.ledger.runs import LEASE
-from standfast.operations import incident
-from standfast.people import sign_in
+from flows.serve_loop import LOOK_SECONDS, TICK_SECONDS
+from standfast.ledger.runs.run_store import LEASE
+from standfast.people import passphrase_keys
 from standfast.records import EffectState
-from tests.flows.places import plain_environment, ways
+from standfast.usecases.incidents import lifecycle
+from tests.flows.installations import plain_environment, ways
 from tests.kill.ends import messages_done
 from tests.kill.exchanges import Moment, Proxy, Script, running_proxy
 from tests.kill.people import Agents, Changes
@@ -83,15 +83,15 @@ class Served:
         )
         told = self.world.channel.taken()
         script = self.proxy.follow(frozenset(asked), moment)
-        id_ = case.opened(self.world.place)
+        id_ = case.opened(self.world.installation)
         try:
             self._let_it_end(case, id_, script)
             self._check(case, id_, script, told)
         except BaseException as error:
             error.add_note(f"killed {moment} {sorted(script.done)}")
             raise
-        self.ways = ways(self.world.place, id_)
-        incident.close(self.world.place, id_, by="dana")
+        self.ways = ways(self.world.installation, id_)
+        lifecycle.close(self.world.installation, id_, by="dana")
         return script
 
     def clean_trace(self) -> list[str]:
@@ -104,16 +104,16 @@ class Served:
 
     def _let_it_end(self, case: Case, id_: str, script: Script) -> None:
         """Say what people say whenever nothing else is left to do, until all is done."""
-        place = self.world.place
+        installation = self.world.installation
 
         def is_at_rest() -> bool:
-            is_alone = not place.ledger.runners.alive(id_, place.clock())
-            return is_alone and not incident.has_work(place, id_)
+            is_alone = not installation.ledger.runners.alive(id_, installation.clock())
+            return is_alone and not lifecycle.has_work(installation, id_)
 
         while True:
             assert self._comes(is_at_rest, AT_REST_WITHIN_SECONDS), f"{id_} is never at rest"
             self._comes(lambda: script.is_over_so_far, REACHED_WITHIN_SECONDS)
-            if not people_speak(place, case, id_):
+            if not people_speak(installation, case, id_):
                 break
         if script.asked:
             self._comes(lambda: script.asked <= script.done, REACHED_WITHIN_SECONDS)
@@ -142,7 +142,7 @@ class Served:
 
     def _check(self, case: Case, id_: str, script: Script, told: Counter[str]) -> None:
         """Nothing is lost and nothing is twice, as the directory, the channel and ledger count."""
-        ledger, agents = self.world.place.ledger, self.world.agents
+        ledger, agents = self.world.installation.ledger, self.world.agents
         taken_over, innocent = case.accounts
         assert not agents.signs_in(taken_over), "the old password is turned away"
         assert agents.signs_in(innocent), "what was taken back works again"
@@ -159,7 +159,7 @@ class Served:
         assert ends.pop(EffectState.REFUSED) == 1, "of the customer who has no address"
         assert set(ends) == {EffectState.DONE}
         # Whoever was carried on by the call that Prefect failed needed no other, and no second one.
-        assert self._noted(CARRIED_ON, id_) == len(ways(self.world.place, id_)) == CALLS
+        assert self._noted(CARRIED_ON, id_) == len(ways(self.world.installation, id_)) == CALLS
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def served(
         running_proxy(prefect) as proxy,
         fresh_world(folder / "world", furnished, agents, "smtp") as world,
     ):
-        patch.setattr(sign_in, "_derive", functools.cache(sign_in._derive))
+        patch.setattr(passphrase_keys, "_derive", functools.cache(passphrase_keys._derive))
         process = own_process(serve_with_prefect, world.case, proxy.url)
         try:
             wait_until(
@@ -218,7 +218,7 @@ def test_killed_at_every_exchange_it_ends_as_the_clean_run(
         killed |= done
         tries = 0 if done else tries + 1
     assert killed == set(asked), "the killed points equal the trace"
-    assert served.world.place.ledger.audit.verify().is_whole
+    assert served.world.installation.ledger.audit.verify().is_whole
 
 
 def test_what_is_waited_for_at_most_is_within_the_promise() -> None:

@@ -12,7 +12,7 @@ import pyrage
 import pytest
 
 from standfast.records import EffectState
-from tests.accounts.rights import block
+from tests.adapters.accounts.rights import block
 from tests.kill.deaths import die_everywhere
 from tests.kill.ends import cases, rows
 from tests.kill.people import Agents
@@ -45,9 +45,9 @@ folder = "new-passwords"
 def sealed(world: World, account: str) -> list[str]:
     """Give every password that was sealed for an account; a file that is half written has none."""
     found = []
-    for place in (world.case.config_file.parent / "new-passwords").glob("*.age"):
+    for installation in (world.case.config_file.parent / "new-passwords").glob("*.age"):
         try:
-            opened = json.loads(pyrage.decrypt(place.read_bytes(), [IDENTITY]))
+            opened = json.loads(pyrage.decrypt(installation.read_bytes(), [IDENTITY]))
         except pyrage.DecryptError:
             continue
         if opened["account"] == account:
@@ -75,7 +75,7 @@ def every_receipt_leads_to_the_password_that_holds(world: World) -> None:
         assert world.agents.signs_in_with(opened["account"], opened["password"])
         assert not world.agents.signs_in_with(opened["account"], OLD)
     assert len(cases(world)) == 1
-    assert world.place.ledger.audit.verify().findings == ()
+    assert world.installation.ledger.audit.verify().findings == ()
 
 
 @pytest.mark.parametrize("phase", Phase)

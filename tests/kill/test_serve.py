@@ -2,7 +2,7 @@
 
 Whoever keeps `serve` running (systemd) starts the next one at once. Nobody asks for more: a serve
 looks as soon as it is there, and the one that died on this machine counts as dead by then, so no
-lease is waited for (on another machine: `test_prefect_exchanges`, `tests/flows/test_serve.py`).
+lease is waited for (another machine: `test_prefect_exchanges`, `tests/flows/test_serve_loop.py`).
 """
 
 import time
@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 
 import pytest
 
-from standfast.operations import incident
+from standfast.usecases.incidents import lifecycle
 from tests.kill.deaths import die_everywhere
 from tests.kill.ends import doubts_are_settled, everybody_is_named, is_at_rest, is_over
 from tests.kill.scenario import people_speak, serve
@@ -37,14 +37,14 @@ def serving(world: World, death: Death | None = None) -> Iterator[BaseProcess]:
 
 def carried_out(world: World, case: str, process: BaseProcess) -> None:
     """Say what people say whenever nothing else is left to do, until all is done or it is dead."""
-    place = world.place
+    installation = world.installation
     give_up_at = time.monotonic() + ENDS_WITHIN_SECONDS
     while process.is_alive():
-        is_quiet = not place.ledger.runners.alive(case, place.clock())
+        is_quiet = not installation.ledger.runners.alive(case, installation.clock())
         if (
             is_quiet
-            and not incident.has_work(place, case)
-            and not people_speak(place, world.case, case)
+            and not lifecycle.has_work(installation, case)
+            and not people_speak(installation, world.case, case)
         ):
             return
         assert time.monotonic() < give_up_at, "serve carries the incident out"
@@ -54,19 +54,21 @@ def carried_out(world: World, case: str, process: BaseProcess) -> None:
 def is_resumed(world: World, case: str, earlier: int) -> None:
     """Wait until a serve is at the incident, or has nothing to do there."""
     give_up_at = time.monotonic() + ENDS_WITHIN_SECONDS
-    while starts(world, case) == earlier and incident.has_work(world.place, case):
+    while starts(world, case) == earlier and lifecycle.has_work(world.installation, case):
         assert time.monotonic() < give_up_at, "resumed without being asked"
         time.sleep(POLL_SECONDS)
 
 
 def starts(world: World, case: str) -> int:
-    return sum(event.action == "runner.started" for event in world.place.ledger.timeline(case))
+    return sum(
+        event.action == "runner.started" for event in world.installation.ledger.timeline(case)
+    )
 
 
 def ends_as_the_clean_run(new_world: NewWorld, phase: Phase, name: str) -> None:
     """Die at each point of a clean run, each time in a world of its own."""
     with new_world("clean") as world:
-        case = world.case.opened(world.place)
+        case = world.case.opened(world.installation)
         with serving(world) as process:
             carried_out(world, case, process)
         is_over(world)
@@ -74,11 +76,11 @@ def ends_as_the_clean_run(new_world: NewWorld, phase: Phase, name: str) -> None:
 
     def died(death: Death, name: str) -> bool:
         with new_world(name) as world:
-            case = world.case.opened(world.place)
+            case = world.case.opened(world.installation)
             with serving(world, death) as process:
                 carried_out(world, case, process)
             everybody_is_named(world)
-            assert not world.place.ledger.runners.alive(case, world.place.clock())
+            assert not world.installation.ledger.runners.alive(case, world.installation.clock())
             earlier = starts(world, case)
             with serving(world) as next_process:
                 is_resumed(world, case, earlier)

@@ -111,8 +111,8 @@ def wrap_ledger(tracer: Tracer) -> None:
     """Every commit of a ledger transaction that writes, by the event that tells it."""
     from sqlalchemy.engine.base import RootTransaction
 
-    from standfast.ledger import run_book
-    from standfast.ledger.transaction import Write
+    from standfast.ledger.audit.transaction import Write
+    from standfast.ledger.runs import sqlite_run_writer
 
     commit, finish = RootTransaction._do_commit, Write.finish
     told = threading.local()
@@ -134,13 +134,13 @@ def wrap_ledger(tracer: Tracer) -> None:
 
     Write.finish = named
     RootTransaction._do_commit = traced
-    tracer.wrap(run_book, "commit", "commit")
+    tracer.wrap(sqlite_run_writer, "commit", "commit")
 
 
 def wrap_outside(tracer: Tracer) -> None:
     """Every call to the outside, to act or to look, by what is asked of it."""
-    from standfast.ledger.effects import Batch, EffectRow, Lane
-    from standfast.outside import Outside
+    from standfast.adapters.factory import Outside
+    from standfast.ledger.effects.effect_store import Batch, EffectRow, Lane
     from standfast.records import Observed, Result
 
     call, observe = Outside.call, Outside.observe
@@ -161,8 +161,8 @@ def wrap_outside(tracer: Tracer) -> None:
 
 def wrap_files(tracer: Tracer) -> None:
     """Every file that is published by its name, and every line that is added to one for good."""
-    from standfast.evidence import files
-    from standfast.ledger.chain import Chain
+    from standfast.adapters.evidence_sources import files
+    from standfast.ledger.audit.hash_chain import Chain
 
     for name in ("rename", "replace"):
         tracer.wrap(os, name, name, is_within=True)
@@ -172,10 +172,10 @@ def wrap_files(tracer: Tracer) -> None:
 
 def wrap_new_passwords(tracer: Tracer) -> None:
     """Every new password that is sealed, and every one that OpenLDAP is given."""
-    from standfast.accounts.ldap_wire import LdapConnection
-    from standfast.accounts.new_secrets import NewSecrets
+    from standfast.adapters.accounts.base.new_passwords import NewPasswords
+    from standfast.adapters.clients.ldap.client import LdapConnection
 
-    tracer.wrap(NewSecrets, "make", "seal", is_within=True)
+    tracer.wrap(NewPasswords, "make", "seal", is_within=True)
     replace = LdapConnection.replace
 
     @functools.wraps(replace)
@@ -198,15 +198,15 @@ def wrap_stores(tracer: Tracer) -> None:
 
 def wrap_send_log(tracer: Tracer) -> None:
     """Every change of the send-log, with its commit."""
-    from backup.writing.send_log import SendLog
+    from backup.archiver.upload_cache.cache import UploadCache
 
     for name in (
         "acknowledge",
         "forget_packs",
         "forget_everything",
         "begin_run",
-        "keep_page",
-        "carry_page",
+        "store_page",
+        "reuse_page",
         "intend",
         "settle",
         "abandon_intention",
@@ -214,7 +214,7 @@ def wrap_send_log(tracer: Tracer) -> None:
         "remember_keep",
         "run_began",
     ):
-        tracer.wrap(SendLog, name, "send-log")
+        tracer.wrap(UploadCache, name, "send-log")
 
 
 def own_process(run: Callable[..., None], *args: Any) -> BaseProcess:

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from standfast import ledger
-from standfast.operations.place import Place, open_place
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.setup.installation_opening import open_installation
 from tests.kill.enrolled import enrol_everybody
 from tests.kill.people import CONNECTOR, PASSWORD, Agents
 from tests.kill.scenario import Case, go_on, run
@@ -151,7 +152,7 @@ class World:
     """One call centre with its breach, and what it reaches."""
 
     case: Case
-    place: Place  # as the test looks at it
+    installation: Installation  # as the test looks at it
     agents: Agents
     channel: Channel
 
@@ -186,8 +187,8 @@ def furnish(folder: Path, ledger_url: str = "sqlite:///ledger.db") -> None:
     url = ledger_url.replace("sqlite:///", f"sqlite:///{folder}/")
     ledger.create(url, folder / "keys/ledger", folder / "witness.jsonl", datetime.now(UTC))
     config_file = configure(folder, ledger_url, ldap_port=9, sender=_SMTP.format(port=9))
-    with open_place(config_file, env={}, actor="os:test") as place:
-        enrol_everybody(place)
+    with open_installation(config_file, env={}, actor="os:test") as installation:
+        enrol_everybody(installation)
 
 
 def configure(folder: Path, ledger_url: str, *, ldap_port: int, sender: str) -> Path:
@@ -237,6 +238,6 @@ def fresh_world(
             env={"LDAP_PASSWORD": PASSWORD, **channel.env},
             scenario=scenario,
         )
-        with case.place() as place:
-            yield World(case=case, place=place, agents=agents, channel=channel)
+        with case.installation() as installation:
+            yield World(case=case, installation=installation, agents=agents, channel=channel)
     shutil.rmtree(folder)

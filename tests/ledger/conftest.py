@@ -7,7 +7,7 @@ import pytest
 
 from standfast.ledger import Ledger
 from tests.ledger.intruder import Intruder
-from tests.ledger.place import Place
+from tests.ledger.ledger_files import Place
 from tests.ledger_schema import DATABASES
 from tests.memory_disk import tmp_path
 

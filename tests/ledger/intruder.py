@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, create_engine, event, select, text, type_coerce
 from sqlalchemy.types import NullType
 
-from tests.ledger.place import Place
+from tests.ledger.ledger_files import Place
 
 Row = dict[str, Any]
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.ledger import Ledger
-from standfast.ledger.approvals import APPROVE, Question
-from standfast.ledger.effects import Batch, Draft, EffectRow, Lane
-from standfast.ledger.incidents import Expansion
-from standfast.ledger.people import Signer
-from standfast.ledger.trigger_messages import TriggerMessage
-from standfast.ledger.vault import INSTALLATION
+from standfast.ledger.approvals.two_person_rule import APPROVE, Question
+from standfast.ledger.effects.effect_store import Batch, Draft, EffectRow, Lane
+from standfast.ledger.incidents.incident_store import Expansion
+from standfast.ledger.incidents.trigger_messages import TriggerMessage
+from standfast.ledger.people.enrolment import Signer
+from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.records import EffectState, JsonObject, Limits, Mode, Observed, Result
-from tests.ledger.place import FOUNDED, NOW
+from tests.ledger.ledger_files import FOUNDED, NOW
 
 PLAYBOOK = (Path(__file__).parents[2] / "playbooks" / "lock.yaml").read_text()
 LOCK = Lane(verb="accounts.lock", connector="agents")

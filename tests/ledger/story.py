@@ -6,13 +6,13 @@ database's bytes; each of these texts is unlike anything else that stands there.
 
 from datetime import timedelta
 
-from standfast.deadlines.facts import FactKind
+from standfast.deadlines.incident_facts import FactKind
 from standfast.ledger import Ledger
-from standfast.ledger.effects import Draft, Lane
-from standfast.ledger.facts import Statement
-from standfast.ledger.incidents import Expansion, FrozenNotice
-from standfast.ledger.passkeys import words
-from standfast.ledger.staff import Member
+from standfast.ledger.approvals.passkeys import words
+from standfast.ledger.effects.effect_store import Draft, Lane
+from standfast.ledger.incidents.incident_facts import Statement
+from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice
+from standfast.ledger.people.staff_list import Member
 from standfast.records import (
     DeliveryEvent,
     DeliveryState,
@@ -23,8 +23,8 @@ from standfast.records import (
     Result,
     StepState,
 )
-from standfast.webauthn import read_new
-from tests.ledger.place import FOUNDED, NOW
+from standfast.webauthn import read_registration
+from tests.ledger.ledger_files import FOUNDED, NOW
 from tests.ledger.stage import (
     LIMITS,
     LOCK,
@@ -133,7 +133,7 @@ def _enrol(ledger: Ledger) -> None:
     ledger.people.remove("leaver", OWNER, NOW)
     for credential in (b"one", b"other"):  # so that two can be swapped
         made = Device(credential=credential).make(CHALLENGE)
-        new = read_new(made, challenge=CHALLENGE, origin=ORIGIN)
+        new = read_registration(made, challenge=CHALLENGE, origin=ORIGIN)
         signed = key_of("zed").sign(words("zed", new, ORIGIN, NOW)).hex()
         ledger.passkeys.add("zed", new, origin=ORIGIN, signature=signed, now=NOW)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from standfast.ledger import Ledger
 from tests.ledger import story
-from tests.ledger.place import Place
+from tests.ledger.ledger_files import Place
 from tests.servers.postgres import Postgres
 
 

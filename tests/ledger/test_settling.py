@@ -6,7 +6,7 @@ import pytest
 
 from standfast.ledger import Ledger
 from standfast.records import EffectState, Limits, Observed
-from tests.ledger.place import NOW
+from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
     LIMITS,
     REVOKE,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from standfast.adapters.audience_sources.files import csv_audience, read_suppressed, sqlite_audience
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.notices.audience import Audience, Recipient, Rules, Suppression
-from standfast.notices.audience_files import csv_audience, read_suppressed, sqlite_audience
 
 COLUMNS = {"address": "email", "name": "name", "language": "lang"}
 RULES = Rules(why="their record was open")

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from standfast.adapters.audience_sources.files import read_suppressed, sqlite_suppressed
+from standfast.adapters.audience_sources.scim import scim_audience
 from standfast.errors import ConfigurationError
 from standfast.notices.audience import Audience, Rules, Suppression, check_columns, gather
-from standfast.notices.audience_files import read_suppressed, sqlite_suppressed
-from standfast.notices.audience_people import scim_audience
-from standfast.notices.spool import PAGE
+from standfast.notices.encrypted_spool import PAGE
 
 TODAY = date(2026, 11, 25)
 

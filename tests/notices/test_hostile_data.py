@@ -3,14 +3,14 @@
 import csv
 from pathlib import Path
 
+from standfast.adapters.audience_sources.files import csv_audience
+from standfast.adapters.senders import Message
 from standfast.notices.audience import Rules
-from standfast.notices.audience_files import csv_audience
-from standfast.notices.folder import read_templates
-from standfast.notices.prepared import pick_language
-from standfast.notices.render import prepare
-from standfast.notices.senders import Message
+from standfast.notices.prepared_notice import pick_language
+from standfast.notices.template_folder import read_templates
+from standfast.notices.template_renderer import prepare
 from standfast.records import EffectState
-from tests.notices.smtp_senders import parsed, sender_for
+from tests.adapters.senders.smtp_senders import parsed, sender_for
 from tests.servers.smtp import SmtpServer
 
 HOSTILE_NAMES = [

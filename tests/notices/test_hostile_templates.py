@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from standfast.errors import TemplateInvalid
-from standfast.notices.render import LARGEST_RESULT, prepare
-from tests.notices.test_render import loaded, texts
+from standfast.notices.template_renderer import LARGEST_RESULT, prepare
+from tests.notices.test_template_renderer import loaded, texts
 
 JOIN = " | join('aaaaaaaaaa')"
 REFUSED = [

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from standfast.errors import Refused, TemplateInvalid
-from standfast.notices.addresses import parse_address
-from standfast.notices.folder import read_templates
-from standfast.notices.prepared import LONGEST_VALUE, Prepared
-from standfast.notices.render import Template, prepare
-from standfast.notices.spec import Variable
+from standfast.notices.mail_addresses import parse_address
+from standfast.notices.prepared_notice import LONGEST_VALUE, Prepared
+from standfast.notices.template_context import Variable
+from standfast.notices.template_folder import read_templates
+from standfast.notices.template_renderer import Template, prepare
 from standfast.records import Json
 
 TEMPLATES = read_templates()

@@ -6,7 +6,6 @@ import pytest
 
 from standfast.errors import ExtraMissing
 from standfast.notices import readability
-from standfast.notices.folder import read_templates
 from standfast.notices.readability import (
     FORMULAS,
     LONGEST_SENTENCE,
@@ -14,8 +13,9 @@ from standfast.notices.readability import (
     measured_text,
     sentences,
 )
-from standfast.notices.render import Template
-from tests.notices.test_render import loaded
+from standfast.notices.template_folder import read_templates
+from standfast.notices.template_renderer import Template
+from tests.notices.test_template_renderer import loaded
 
 TEMPLATES = read_templates()
 HARD = {

@@ -6,9 +6,9 @@ from textwrap import dedent, indent
 from typing import Any
 
 from standfast.errors import PlaybookInvalid
-from standfast.playbook.load import load
 from standfast.playbook.model import Playbook
-from standfast.playbook.state import Counts, State, StepView
+from standfast.playbook.parser.playbook_file import load
+from standfast.playbook.run_state import Counts, State, StepView
 from standfast.records import Json, Mode, StepState
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

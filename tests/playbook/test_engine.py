@@ -16,8 +16,8 @@ from standfast.playbook.engine import (
     next_moves,
 )
 from standfast.playbook.model import Playbook
-from standfast.playbook.obstacles import blocked
-from standfast.playbook.state import Counts, StepView
+from standfast.playbook.run_state import Counts, StepView
+from standfast.playbook.status.obstacles import blocked
 from standfast.records import Mode, StepState
 from tests.playbook.build import NOON, playbook_of, state_of, view
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from standfast.playbook.engine import Ask, Expand, Finish, Move, Prompt, Wake, is_wanted, next_moves
 from standfast.playbook.model import OnPartial, Playbook, Step, StepKind
-from standfast.playbook.obstacles import blocked
-from standfast.playbook.standing import standing
-from standfast.playbook.state import Counts, State, StepView
+from standfast.playbook.run_state import Counts, State, StepView
+from standfast.playbook.status.next_step import standing
+from standfast.playbook.status.obstacles import blocked
 from standfast.records import Mode, StepState
 from tests.playbook.build import NOON, playbook_of
 

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from standfast.errors import PlaybookInvalid
-from standfast.operations.playbooks import SHIPPED
-from standfast.playbook.check import Known, check, check_text
-from standfast.playbook.expression import LONGEST_TEXT, MOST_NODES, embedded, parse
-from standfast.playbook.lanes import as_graph
-from standfast.playbook.load import load
-from standfast.playbook.show import as_text
-from standfast.playbook.tabletop import as_playbook, carried, load_exercise
+from standfast.playbook.expressions import LONGEST_TEXT, MOST_NODES, embedded, parse
+from standfast.playbook.parser.playbook_file import load
+from standfast.playbook.rendering.plain_text import as_text
+from standfast.playbook.rendering.text_graph import as_graph
+from standfast.playbook.tabletop_exercise import as_playbook, carried, load_exercise
+from standfast.playbook.validation.playbook_rules import Known, check, check_text
 from standfast.records import Json, JsonObject
+from standfast.usecases.playbooks.library import SHIPPED
 from tests.playbook.build import text_of
 
 NAMES: JsonObject = {

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from standfast.playbook.catalogue import CATALOGUE, Use
-from standfast.playbook.check import Known, check
+from standfast.playbook.action_catalogue import CATALOGUE, Use
 from standfast.playbook.engine import Ask, Expand, Finish, Move, Prompt, next_moves
-from standfast.playbook.graph import behind
-from standfast.playbook.load import load, load_inputs
 from standfast.playbook.model import OnPartial, Playbook, StepKind
-from standfast.playbook.show import as_text
-from standfast.playbook.state import State, StepView
+from standfast.playbook.parser.playbook_file import load, load_inputs
+from standfast.playbook.rendering.plain_text import as_text
+from standfast.playbook.run_state import State, StepView
+from standfast.playbook.step_graph import behind
+from standfast.playbook.validation.playbook_rules import Known, check
 from standfast.records import StepState
-from tests.cli.test_help import COMMANDS
+from tests.cli.parsing.test_help_text import COMMANDS
 from tests.playbook.build import NOON, state_of, view
 
 ROOT = Path(__file__).parents[2]

@@ -9,16 +9,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.errors import ExitStatus
-from standfast.ledger.approvals import APPROVE
-from standfast.operations import decisions, incident
-from standfast.operations.place import Place
-from standfast.operations.planning import plan_incident
-from standfast.operations.playbooks import SHIPPED, read
-from standfast.people.sign_in import Credential, enrol, sign_in
+from standfast.ledger.approvals.two_person_rule import APPROVE
+from standfast.people.passphrase_keys import Credential, enrol, sign_in
 from standfast.playbook.model import InputType, Playbook, StepKind
-from standfast.playbook.state import State
+from standfast.playbook.run_state import State
 from standfast.records import Mode, StepState
-from tests.operations.places import furnish, place_at
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents import lifecycle
+from standfast.usecases.incidents.plan import plan_incident
+from standfast.usecases.playbooks.library import SHIPPED, read
+from tests.usecases.installations import furnish, installation_at
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 WORDS = "four plain words here"
@@ -54,13 +55,13 @@ def hours() -> Hours:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, hours: Hours) -> Iterator[Place]:
-    """One place for all: an opener, two who hold every role, of whom the cases are about one."""
-    config_file = furnish(tmp_path_factory.mktemp("place"), customers=2)
-    with place_at(config_file, clock=hours) as place:
+def installation(tmp_path_factory: pytest.TempPathFactory, hours: Hours) -> Iterator[Installation]:
+    """One installation for all: an opener, and two people who hold every role."""
+    config_file = furnish(tmp_path_factory.mktemp("installation"), customers=2)
+    with installation_at(config_file, clock=hours) as installation:
         credential = _credential()
         for name in (OPENED_BY, SIGNS, TARGET, BYSTANDER):
-            place.ledger.people.enrol(
+            installation.ledger.people.enrol(
                 name=name,
                 full_name=name.title(),
                 mail=f"{name}@example.com",
@@ -69,9 +70,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, hours: Hours) -> Iterator[Pl
                 public_key=credential.public_key,
                 salt=credential.salt,
                 enrolled_by="os:test",
-                now=place.clock(),
+                now=installation.clock(),
             )
-        yield place
+        yield installation
 
 
 def inputs_of(playbook: Playbook, *, all_given: bool) -> dict[str, str | list[str]]:
@@ -94,18 +95,23 @@ def ways(playbook: Playbook) -> Iterator[dict[str, str]]:
 
 
 def rehearse(
-    place: Place, hours: Hours, playbook: Playbook, answers: dict[str, str], *, all_given: bool
+    installation: Installation,
+    hours: Hours,
+    playbook: Playbook,
+    answers: dict[str, str],
+    *,
+    all_given: bool,
 ) -> State:
     """Run an exercise to its end."""
-    case = incident.open_incident(
-        place,
+    case = lifecycle.open_incident(
+        installation,
         playbook.name,
         inputs_of(playbook, all_given=all_given),
         mode=Mode.EXERCISE,
         opened_by=OPENED_BY,
     ).incident
     for _ in range(3 * len(playbook.steps)):
-        outcome = incident.advance(place, case, "direct")
+        outcome = lifecycle.advance(installation, case, "direct")
         if outcome.standing.is_over:
             assert outcome.exit_status is ExitStatus.DONE, outcome.standing
             return outcome.state
@@ -113,9 +119,9 @@ def rehearse(
             step = playbook.step(view.step)
             if view.state is StepState.PROMPTED:
                 said = answers.get(step.name, "done")
-                decisions.answer(place, case, step.name, said, by=SIGNS)
+                step_decisions.answer(installation, case, step.name, said, by=SIGNS)
             elif view.state is StepState.ASKING:
-                _sign(place, case, step.name)
+                _sign(installation, case, step.name)
             elif view.due_at and view.state is StepState.WAITING:
                 hours.now = max(hours.now, view.due_at)
     raise AssertionError(f"{playbook.name} does not end: {outcome.standing.next_step}")
@@ -131,61 +137,62 @@ def _key() -> Ed25519PrivateKey:
     return sign_in(SIGNS, WORDS, _credential())
 
 
-def _sign(place: Place, case: str, step: str) -> None:
+def _sign(installation: Installation, case: str, step: str) -> None:
     """Approve as `decisions.decide` does, with a key that was derived once: argon2 is slow."""
-    message = place.ledger.steps.question(case, step).message(SIGNS, APPROVE)
+    message = installation.ledger.steps.question(case, step).message(SIGNS, APPROVE)
     signature = _key().sign(message).hex()
-    place.ledger.steps.decide(case, step, SIGNS, APPROVE, signature, place.clock())
+    installation.ledger.steps.decide(case, step, SIGNS, APPROVE, signature, installation.clock())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_step_of_a_shipped_playbook_is_reached_and_every_way_ends(
-    place: Place, hours: Hours, name: str
+    installation: Installation, hours: Hours, name: str
 ) -> None:
     playbook = read(SHIPPED / f"{name}.yaml")
     reached: set[str] = set()
     for answers in ways(playbook):
-        state = rehearse(place, hours, playbook, answers, all_given=True)
+        state = rehearse(installation, hours, playbook, answers, all_given=True)
         reached |= {v.step for v in state.steps.values() if v.state is StepState.DONE}
     assert reached == {step.name for step in playbook.steps}
 
 
 @pytest.mark.parametrize("name", ["customer-data-theft", "ransomware", "supplier-breach"])
 def test_a_shipped_playbook_ends_with_nothing_given_that_may_be_left_out(
-    place: Place, hours: Hours, name: str
+    installation: Installation, hours: Hours, name: str
 ) -> None:
     playbook = read(SHIPPED / f"{name}.yaml")
-    state = rehearse(place, hours, playbook, next(ways(playbook)), all_given=False)
+    state = rehearse(installation, hours, playbook, next(ways(playbook)), all_given=False)
     assert {view.state for view in state.steps.values()} <= {StepState.DONE, StepState.SKIPPED}
 
 
 def test_nobody_is_told_of_an_insiders_case_but_those_who_must_approve(
-    place: Place, hours: Hours
+    installation: Installation, hours: Hours
 ) -> None:
     playbook = read(SHIPPED / "insider-agent.yaml")
     given = inputs_of(playbook, all_given=True)
-    case = incident.open_incident(
-        place, playbook.name, given, mode=Mode.EXERCISE, opened_by=OPENED_BY
+    case = lifecycle.open_incident(
+        installation, playbook.name, given, mode=Mode.EXERCISE, opened_by=OPENED_BY
     ).incident
     for step in ("circle", "go_ahead"):
-        incident.advance(place, case, "direct")
-        decisions.answer(place, case, step, "look", by=SIGNS)
-    incident.advance(place, case, "direct")
+        lifecycle.advance(installation, case, "direct")
+        step_decisions.answer(installation, case, step, "look", by=SIGNS)
+    lifecycle.advance(installation, case, "direct")
     for _ in range(3):
         hours.now += timedelta(days=1)
-        outcome = incident.advance(place, case, "direct")
+        outcome = lifecycle.advance(installation, case, "direct")
     assert outcome.state.steps["freeze_logs"].state is StepState.ASKING
-    rows = place.ledger.effects.of_incident(case)
+    rows = installation.ledger.effects.of_incident(case)
     pages = [row.target for row in rows if row.verb == "people.page"]
     assert pages == [f"mail:{SIGNS}@example.com"], "not the target, and not those who come next"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_playbook_can_be_planned_where_little_is_configured(
-    place: Place, name: str
+    installation: Installation, name: str
 ) -> None:
     given = inputs_of(read(SHIPPED / f"{name}.yaml"), all_given=True)
-    report = plan_incident(place, name, given, is_signed=True)
-    # This place has no keeper's key; the plan says so, and a person holds the points elsewhere.
+    report = plan_incident(installation, name, given, is_signed=True)
+    # This installation has no keeper's key; the plan says so, and a person holds the points
+    # elsewhere.
     there = {"hold_backups"} if name == "ransomware" else set()
     assert {step.name for step in report.steps if step.impossible} == there

@@ -8,8 +8,8 @@ from typing import get_args
 
 import pytest
 
-from standfast.config.accounts import AccountsConfig
-from standfast.config.reading import kind_of, read
+from standfast.config.section_reader import kind_of, read
+from standfast.config.sections.accounts import AccountsConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "accounts.md").read_text(encoding="utf-8")
 
@@ -20,7 +20,7 @@ def kinds() -> list[str]:
 
 @pytest.mark.parametrize("kind", kinds())
 def test_a_kind_is_a_module_and_a_heading(kind: str) -> None:
-    assert find_spec(f"standfast.accounts.{kind}") is not None
+    assert find_spec(f"standfast.adapters.accounts.{kind}") is not None
     assert PAGE.count(f"\n## {kind}\n") == 1
 
 

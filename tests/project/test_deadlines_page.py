@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from standfast.cli.app import tree
-from standfast.cli.declared import Group
+from standfast.cli.parsing.command_declaration import Group
 from standfast.config import load
-from standfast.operations.obligations import obligations, reach
+from standfast.usecases.deadlines.obligations import obligations, reach
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "deadlines.md").read_text()

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from standfast.local_time import is_zone, minute, second
-from standfast.notices.dates import in_language, is_unclear
-from standfast.reports.page import Clock
+from standfast.notices.localized_dates import in_language, is_unclear
+from standfast.reports.html_page import Clock
 
 WINTER = datetime(2026, 1, 15, 23, 30, 5, tzinfo=UTC)
 SUMMER = datetime(2026, 7, 15, 23, 30, 5, tzinfo=UTC)

@@ -8,14 +8,14 @@ from typing import get_args
 
 import pytest
 
-from backup.sources.mariadb import MariadbSource
-from backup.sources.mariadb_server import MariadbServer
-from backup.sources.postgresql import PostgresqlSource
-from backup.sources.postgresql_base import PostgresqlBaseSource
-from backup.sources.postgresql_server import PostgresqlServer
-from backup.sources.postgresql_wal import PostgresqlWalSource
-from standfast.config.backup import BackupSetConfig, BackupSourceConfig
-from standfast.config.reading import kind_of, read
+from backup.sources.mariadb.dump_source import MariadbSource
+from backup.sources.mariadb.server import MariadbServer
+from backup.sources.postgresql.base_backup import PostgresqlBaseSource
+from backup.sources.postgresql.dump_source import PostgresqlSource
+from backup.sources.postgresql.server import PostgresqlServer
+from backup.sources.postgresql.wal_archive import PostgresqlWalSource
+from standfast.config.section_reader import kind_of, read
+from standfast.config.sections.backup import BackupSetConfig, BackupSourceConfig
 from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
 

@@ -11,10 +11,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from standfast.config import Config, load
-from standfast.operations import playbooks
-from standfast.operations.triggers import obstacles, triggers_of
 from standfast.triggers.standard_webhooks import read_secret
-from tests.console.places import furnish_with, site_at
+from standfast.usecases.playbooks import library
+from standfast.usecases.triggers.message_intake import obstacles, triggers_of
+from tests.console.installations import furnish_with, site_at
 from tests.servers import need
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ def test_every_trigger_of_the_page_would_work(config: Config) -> None:
     assert set(triggers) == {"siem", "alerts", "credentials-leave", "staff"}
     for trigger in triggers.values():
         assert obstacles(config, trigger) == []
-    assert playbooks.find(config, "suspicion").title
+    assert library.find(config, "suspicion").title
 
 
 def test_the_table_names_every_kind(config: Config) -> None:

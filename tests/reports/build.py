@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 from standfast.records import EffectState, Mode, Proof, StepState
-from standfast.reports.contents import (
+from standfast.reports.report_records import (
     AccountLine,
     BackupLine,
     ChainLine,
@@ -19,9 +19,9 @@ from standfast.reports.contents import (
     IncidentReport,
     Measure,
     NoticeLine,
+    NotNotified,
     Reason,
     StepLine,
-    Untold,
 )
 
 OPENED = datetime(2026, 11, 25, 2, 13, tzinfo=UTC)
@@ -150,7 +150,7 @@ def full(text: str = "plain") -> IncidentReport:
                 template=text,
                 audience=text,
                 by_language={text: counts},
-                untold=(Untold(who=text, state=EffectState.UNKNOWN, reason=text),),
+                untold=(NotNotified(who=text, state=EffectState.UNKNOWN, reason=text),),
             ),
         ),
         accounts=(

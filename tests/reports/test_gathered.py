@@ -8,20 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from standfast.operations import decisions, undoing
-from standfast.operations.incident import advance, close, look, open_incident
-from standfast.operations.place import Place
-from standfast.operations.reports import (
-    incident_report,
-    place_report,
-    write_incident_page,
-    write_place_page,
-)
 from standfast.records import EffectState, Mode, StepState
-from tests.operations.places import PASSPHRASES, enrol_people, furnish, place_at
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents import effect_undo
+from standfast.usecases.incidents.lifecycle import advance, close, look, open_incident
+from standfast.usecases.reports.result_pages import (
+    incident_report,
+    installation_report,
+    write_incident_page,
+    write_installation_page,
+)
 from tests.reports.build import Page
 from tests.servers.scim import ScimServer
 from tests.servers.smtp import SmtpServer
+from tests.usecases.installations import PASSPHRASES, enrol_people, furnish, installation_at
 
 ACCOUNTS = ["alice", "bob", "carol"]
 TWINS = 3  # people in every audience of an exercise
@@ -29,38 +30,38 @@ _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def installation(tmp_path: Path) -> Iterator[Installation]:
     """A small place with its people."""
-    with place_at(furnish(tmp_path)) as opened:
+    with installation_at(furnish(tmp_path)) as opened:
         enrol_people(opened)
         yield opened
 
 
 @pytest.fixture
-def incident(place: Place) -> str:
+def incident(installation: Installation) -> str:
     """An exercise that was carried on until the second person is asked."""
     opened = open_incident(
-        place,
+        installation,
         "account-takeover",
         {"accounts": ACCOUNTS},
         mode=Mode.EXERCISE,
         opened_by="dana",
     ).incident
-    advance(place, opened, "direct")
-    decisions.answer(place, opened, "customers_affected", "yes", by="lee")
-    advance(place, opened, "direct")
+    advance(installation, opened, "direct")
+    step_decisions.answer(installation, opened, "customers_affected", "yes", by="lee")
+    advance(installation, opened, "direct")
     return opened
 
 
-def _approve(place: Place, incident: str) -> None:
-    decisions.decide(place, incident, "tell_customers", "lee", PASSPHRASES["lee"])
-    advance(place, incident, "direct")
+def _approve(installation: Installation, incident: str) -> None:
+    step_decisions.decide(installation, incident, "tell_customers", "lee", PASSPHRASES["lee"])
+    advance(installation, incident, "direct")
 
 
 def test_a_step_that_waits_for_approval_is_open_and_has_not_run(
-    place: Place, incident: str
+    installation: Installation, incident: str
 ) -> None:
-    steps = {step.name: step for step in incident_report(place, incident).steps}
+    steps = {step.name: step for step in incident_report(installation, incident).steps}
     asking = steps["tell_customers"]
     assert asking.state is StepState.ASKING
     assert (asking.running_from, asking.ended_at) == (None, None)
@@ -69,11 +70,11 @@ def test_a_step_that_waits_for_approval_is_open_and_has_not_run(
     assert steps["customers_affected"].outcome == "answered yes"
 
 
-def test_the_whole_story_is_gathered(place: Place, incident: str) -> None:
-    _approve(place, incident)
-    undo = undoing.undo(place, incident, targets=["alice"], requested_by="dana")
-    advance(place, incident, "direct")
-    report = incident_report(place, incident)
+def test_the_whole_story_is_gathered(installation: Installation, incident: str) -> None:
+    _approve(installation, incident)
+    undo = effect_undo.undo(installation, incident, targets=["alice"], requested_by="dana")
+    advance(installation, incident, "direct")
+    report = incident_report(installation, incident)
     steps = {step.name: step for step in report.steps}
     told = steps["tell_customers"]
     assert told.counts == {EffectState.DONE: TWINS}
@@ -100,11 +101,15 @@ def test_the_whole_story_is_gathered(place: Place, incident: str) -> None:
     assert len(report.evidence) == 1
 
 
-def test_a_page_shows_nobody_in_clear(place: Place, incident: str, tmp_path: Path) -> None:
-    _approve(place, incident)
-    decisions.answer(place, incident, "watch", "met bob.builder@example.com at the gate")
-    advance(place, incident, "direct")
-    html = write_incident_page(place, incident, tmp_path / "page.html").read_text()
+def test_a_page_shows_nobody_in_clear(
+    installation: Installation, incident: str, tmp_path: Path
+) -> None:
+    _approve(installation, incident)
+    step_decisions.answer(
+        installation, incident, "watch", "met bob.builder@example.com at the gate"
+    )
+    advance(installation, incident, "direct")
+    html = write_incident_page(installation, incident, tmp_path / "page.html").read_text()
     text = Page(html).text
     assert _ADDRESS.findall(html) == []
     for name in (*ACCOUNTS, "Customer 1", "at the gate", *PASSPHRASES.values()):
@@ -119,13 +124,17 @@ def test_who_was_not_told_is_named_masked_with_the_reason(
     config = furnish(tmp_path, scim_url=scim_server.url, smtp_port=smtp_server.port)
     rows = ("email,name,language", "nobody", "ana@example.com,Ana,en", "ben@example.com,Ben,es")
     (tmp_path / "staff.csv").write_text("\n".join(rows) + "\n")
-    with place_at(config, token=scim_server.token) as place:
-        enrol_people(place)
+    with installation_at(config, token=scim_server.token) as installation:
+        enrol_people(installation)
         incident = open_incident(
-            place, "account-takeover", {"accounts": ["alice"]}, mode=Mode.LIVE, opened_by="dana"
+            installation,
+            "account-takeover",
+            {"accounts": ["alice"]},
+            mode=Mode.LIVE,
+            opened_by="dana",
         ).incident
-        advance(place, incident, "direct")
-        report = incident_report(place, incident)
+        advance(installation, incident, "direct")
+        report = incident_report(installation, incident)
     (notice,) = report.notices
     assert {one.who for one in notice.untold} == {"row 2", "a***@example.com"}
     assert {one.state for one in notice.untold} == {EffectState.REFUSED}
@@ -140,39 +149,45 @@ def test_who_was_not_told_is_named_masked_with_the_reason(
 
 
 def test_a_row_that_was_changed_outside_stands_on_the_page(
-    place: Place, incident: str, tmp_path: Path
+    installation: Installation, incident: str, tmp_path: Path
 ) -> None:
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger, ledger:
         ledger.execute("UPDATE step SET reason = 'nothing to see here' WHERE name = 'lock'")
-    text = Page(write_incident_page(place, incident, tmp_path / "page.html").read_text()).text
+    text = Page(
+        write_incident_page(installation, incident, tmp_path / "page.html").read_text()
+    ).text
     assert "Trust nothing on this page" in text
     assert "was changed outside the ledger" in text
 
 
 def test_an_event_that_was_changed_stands_on_the_page_and_nothing_is_signed_over_it(
-    place: Place, incident: str, tmp_path: Path
+    installation: Installation, incident: str, tmp_path: Path
 ) -> None:
-    place.ledger.incidents.set_halted(incident, True, "dana", place.clock())
+    installation.ledger.incidents.set_halted(incident, True, "dana", installation.clock())
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger, ledger:
         ledger.execute(
             "UPDATE audit_event SET actor = 'kim' WHERE sequence = "
             "(SELECT max(sequence) FROM audit_event)"
         )
-    text = Page(write_incident_page(place, incident, tmp_path / "page.html").read_text()).text
+    text = Page(
+        write_incident_page(installation, incident, tmp_path / "page.html").read_text()
+    ).text
     assert "it was changed: its hash differs" in text
     assert "Nothing new was signed." in text
 
 
 def test_a_place_page_names_every_incident_with_its_next_step(
-    place: Place, incident: str, tmp_path: Path
+    installation: Installation, incident: str, tmp_path: Path
 ) -> None:
-    other = open_incident(place, "lock", {"accounts": ["bob"]}, mode=Mode.EXERCISE).incident
-    advance(place, other, "direct")
-    close(place, other, by="dana")
-    report = place_report(place)
+    other = open_incident(installation, "lock", {"accounts": ["bob"]}, mode=Mode.EXERCISE).incident
+    advance(installation, other, "direct")
+    close(installation, other, by="dana")
+    report = installation_report(installation)
     assert [(one.incident, one.is_open) for one in report.incidents] == [
         (other, False),
         (incident, True),
     ]
-    text = Page(write_place_page(place, tmp_path / "place.html").read_text()).text
-    assert look(place, incident).standing.next_step.replace("`", "") in text.replace(" .", ".")
+    text = Page(write_installation_page(installation, tmp_path / "place.html").read_text()).text
+    assert look(installation, incident).standing.next_step.replace("`", "") in text.replace(
+        " .", "."
+    )

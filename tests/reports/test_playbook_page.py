@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from standfast.operations.playbooks import SHIPPED, read
-from standfast.playbook.catalogue import CATALOGUE
+from standfast.playbook.action_catalogue import CATALOGUE
 from standfast.playbook.model import StepKind
-from standfast.playbook.wording import paragraphs
+from standfast.playbook.rendering.step_labels import paragraphs
 from standfast.reports.playbook_page import playbook_page
+from standfast.usecases.playbooks.library import SHIPPED, read
 from tests.playbook.build import playbook_of
 
 ROOT = Path(__file__).parents[2]

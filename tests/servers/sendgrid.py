@@ -1,8 +1,8 @@
 """A stateful imitation of Twilio SendGrid's Mail Send, over real HTTP on loopback.
 
-- Each request is held to the description that Twilio publishes (`tests/notices/contracts/`), and to
-  the limits that its pages state besides: 1,000 people a request, 10,000 bytes of substitutions and
-  of custom arguments for each, 30 MB.
+- Each request is held to the description that Twilio publishes
+  (`tests/adapters/senders/contracts/`), and to the limits that its pages state besides: 1,000
+  people a request, 10,000 bytes of substitutions and of custom arguments for each, 30 MB.
 - A request is taken on as a whole or not at all. What was taken on is written out as SendGrid does:
   each substitution is put in wherever its name stands, one after the other.
 - Events are signed with its own key, as the Event Webhook signs them; the test sends them.
@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.servers.over_http import Answering, listening
 
-CONTRACT = Path(__file__).parent.parent / "notices/contracts/sendgrid.json"
+CONTRACT = Path(__file__).parent.parent / "adapters/senders/contracts/sendgrid.json"
 KEY = "SG.made-up.key"
 HOLD_SECONDS = 20.0
 

@@ -12,8 +12,8 @@ from itertools import islice
 from typing import Any, NoReturn
 
 from standfast.errors import PlaybookInvalid, Problem
-from standfast.playbook.cacao.lines import lines_of, places
-from standfast.playbook.cacao.misfits import misfits
+from standfast.playbook.cacao.line_numbers import lines_of, places
+from standfast.playbook.cacao.schema_errors import misfits
 from standfast.playbook.cacao.semantics import Unsound, unsound
 
 LARGEST_BYTES = 1024 * 1024

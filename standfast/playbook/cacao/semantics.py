@@ -10,10 +10,10 @@ Rules
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from backup.lazy_dataclass import dataclass
-from standfast.playbook.fields import close_to
+from standfast.playbook.parser.field_reader import close_to
 
 _REFERENCE = re.compile(r"(__[a-zA-Z0-9_-]{1,199}?__):value")
 _NEXT = ("on_completion", "on_success", "on_failure", "on_true", "on_false")

@@ -1,11 +1,11 @@
 """The variables of a document, as inputs of a playbook of ours: texts, whole numbers, and flags."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
-from backup.lazy_dataclass import dataclass
 from standfast.playbook.cacao.document import Document
-from standfast.playbook.cacao.foreign_text import clean, one_line, slug, unique
+from standfast.playbook.cacao.text_sanitizer import clean, one_line, slug, unique
 
 
 @dataclass(frozen=True, kw_only=True)

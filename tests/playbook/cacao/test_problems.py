@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from standfast.errors import PlaybookInvalid, Problem
 from standfast.playbook.cacao.document import read_document
-from standfast.playbook.cacao.lines import JsonPath, lines_of, places
+from standfast.playbook.cacao.line_numbers import JsonPath, lines_of, places
 from tests.playbook.cacao.build import END, action, document, manual, named
 
 A, B = named("action", 1), named("action", 2)

@@ -1,0 +1,387 @@
+"""Pages: from rows to the tree of the manifest, while the source is still being read.
+
+- A page ends after a path whose CRC-32 says so (1 in 1,024), or at 4,096 entries, or at about 2
+  MiB; so a change in one folder leaves the pages of the others as they were, and an unchanged
+  page is not stored again.
+- A page is written as soon as its blobs have their places, so its rows need no memory any more.
+  It is stored once the store has everything that it names, because it names packs by their hash.
+  Until then it waits; pages that name nothing new do not.
+- A file with more than 4,096 blobs keeps its references in lists, stored before the page.
+- `finish` gives the root and may be called again after more rows: the open page stays open.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from operator import ge
+
+from backup.archiver.blob_location import (
+    FIRST_REFS,
+    MAX_REFS,
+    NO_PACK,
+    NOWHERE,
+    UNLOCATED,
+    Outline,
+    PageText,
+    Place,
+    Ref,
+    ReusedPage,
+    Row,
+)
+from backup.archiver.blob_writer import BlobWriter
+from backup.archiver.upload_cache.cache import UploadCache
+from backup.archiver.upload_cache.page_encoding import outline_to_bytes, rows_to_bytes, uses_of
+from backup.errors import BackupError
+from backup.format.canonical_json import to_path_text
+from backup.format.manifest import (
+    BlobRef,
+    entry_to_text,
+    leaf_to_bytes,
+    page_to_bytes,
+    path_key,
+    refs_to_texts,
+)
+
+MOST_ENTRIES = 4096
+_CUT_MASK = 1024 - 1
+_NODE_CUT_SHIFT = 10
+_NODE_CUT_MASK = 256 - 1
+_PAGE_BYTES = 2 * 1024 * 1024
+_REF_BYTES = 120
+
+
+class PacksFreed(Exception):
+    """Packs that a tree needs must not be built on any more; they are forgotten."""
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class _Written:
+    """A page whose every blob has its place."""
+
+    entries: list[str]
+    table: "_PackTable"
+    text: PageText
+    packs: set[int]  # that it names
+    last_pack: int  # up to which the store must have what was stored for it
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class _Page:
+    """A page in the making; `ref` is set when it was handed to its sink."""
+
+    ordinal: int
+    first: bytes
+    last: bytes
+    entries: int
+    rows: list[Row]
+    large: Sequence[Row] = ()  # those of its rows that have lists, or so many blobs
+    written: _Written | None = None  # then there are no rows
+    ref: Ref | None = None
+    is_open: bool = False  # the walk ended in it, so a later run may go on with it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tree:
+    """A finished manifest; everything it names is in the store."""
+
+    root: BlobRef
+    depth: int  # levels of nodes above the leaves
+    packs: frozenset[int]  # by the send-log's numbers
+
+
+class ManifestBuilder:
+    """Takes rows in path order; call from one thread only."""
+
+    def __init__(
+        self,
+        *,
+        log: UploadCache,
+        run: int,
+        data: BlobWriter,
+        new_sink: Callable[[], BlobWriter],
+    ) -> None:
+        self._log = log
+        self._run = run
+        self._data = data
+        self._new_sink = new_sink
+        self._lists = new_sink()
+        self._levels = [new_sink()]  # leaves, then each level of nodes
+        self._leaves: list[_Page] = []
+        self._waiting: list[_Page] = []
+        self._rows: list[Row] = []  # of the open page
+        self._bytes = 0
+        self._used: set[int] = set()  # packs that the encoded leaves name
+
+    def add(self, *rows: Row) -> None:
+        """Take the next rows; their references may still be pending."""
+        crc, open_page, size = zlib.crc32, self._rows, self._bytes
+        for row in rows:
+            open_page.append(row)
+            size += len(row.text) + _REF_BYTES * (1 + len(row.blobs) + len(row.lists))
+            if (
+                crc(row.path) & _CUT_MASK == 0
+                or size >= _PAGE_BYTES
+                or len(open_page) >= MOST_ENTRIES
+            ):
+                self._end_page()
+                open_page, size = self._rows, 0
+        self._bytes = size
+
+    def _end_page(self) -> None:
+        page = self._page(self._rows)
+        self._rows, self._bytes = [], 0
+        self._leaves.append(page)
+        self._waiting.append(page)
+        self.settle()
+
+    @property
+    def is_between_pages(self) -> bool:
+        """Whether the next row begins a page."""
+        return not self._rows
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing that a tree could be made of."""
+        return not self._rows and not self._leaves
+
+    def reuse(self, kept: ReusedPage, outline: Outline) -> None:
+        """Take a whole page of an earlier run as it is; only between pages."""
+        self._check_order(outline.paths[:1])
+        page = _Page(
+            ordinal=len(self._leaves),
+            first=outline.paths[0],
+            last=outline.paths[-1],
+            entries=len(outline.paths),
+            rows=[],
+            ref=self._log.find(outline.leaf),
+        )
+        self._leaves.append(page)
+        self._used |= outline.packs
+        self._log.reuse_page(kept, self._run, page.ordinal)
+
+    def spill(self, row: Row) -> None:
+        """Move settled references of a growing row into lists, so that no file fills the memory."""
+        while len(row.blobs) > MAX_REFS and all(map(self._data.has, row.blobs[:MAX_REFS])):
+            self._move_to_list(row)
+
+    def settle(self) -> None:
+        """Write the waiting pages whose blobs have places, store those whose blobs are stored."""
+        still: list[_Page] = []
+        for page in self._waiting:
+            if page.written is None and self._may_be_written(page):
+                page.written = self._write_leaf(page)
+                page.rows, page.large = [], ()
+            written = page.written
+            if written is not None and self._data.has_packs_up_to(written.last_pack):
+                self._store_leaf(page, written)
+                page.written = None
+            else:
+                still.append(page)
+        self._waiting = still
+
+    def finish(self) -> Tree:
+        """Store everything so far; raises nothing of its own when called again after more rows."""
+        leaves = list(self._leaves)
+        if self._rows:
+            page = self._page(self._rows)
+            page.is_open = True
+            leaves.append(page)
+            self._waiting.append(page)
+        self._data.place()
+        self.settle()  # pages are written while the last packs are stored
+        self._data.flush()
+        self.settle()
+        self._lists.flush()
+        self.settle()
+        self._levels[0].flush()
+        used = set(self._used)
+        children = leaves
+        depth = 0
+        while len(children) > 1:
+            depth += 1
+            if depth == len(self._levels):
+                self._levels.append(self._new_sink())
+            used.update(*(_packs_of(_placed(child)) for child in children))
+            children = [self._node(depth, group) for group in _groups(children)]
+            self._levels[depth].flush()
+        root = _placed(children[0])
+        used.update(_packs_of(root))
+        return Tree(root=self._outside(root), depth=depth, packs=frozenset(used))
+
+    def _page(self, rows: list[Row]) -> _Page:
+        self._check_order([row.path for row in rows])
+        return _Page(
+            ordinal=len(self._leaves),
+            first=rows[0].path,
+            last=rows[-1].path,
+            entries=len(rows),
+            rows=list(rows),
+            large=[row for row in rows if row.lists or len(row.blobs) > MAX_REFS],
+        )
+
+    def _check_order(self, paths: Sequence[bytes]) -> None:
+        """Refuse what no restore would take, however it came about."""
+        paths = [*(page.last for page in self._leaves[-1:]), *paths]
+        keys = [path_key(path) for path in paths]
+        is_wrong = [False, *map(ge, keys, keys[1:])]
+        if any(is_wrong):
+            source = paths[is_wrong.index(True)].partition(b"/")[0].decode()
+            raise BackupError(
+                f"source {source} gave a path twice or out of order, which no restore would take:"
+                " no point was made. It is a fault of this program, report it"
+            )
+
+    def _may_be_written(self, page: _Page) -> bool:
+        # From the end: what was read last is placed last, so that one look often is enough.
+        if any(ref.place is NOWHERE for row in reversed(page.rows) for ref in row.blobs):
+            return False
+        if not all(self._data.has(ref) for row in page.large for ref in row.blobs):
+            return False
+        # Its lists must be in the store too: `finish` does that, or the next call.
+        for row in page.large:
+            self._move_all_to_lists(row)
+        return all(self._lists.has(ref) for row in page.large for ref in row.lists)
+
+    def _write_leaf(self, page: _Page) -> _Written:
+        rows = page.rows
+        for row in page.large:
+            row.lists = [ref.place for ref in row.lists]
+        places = [ref.place for row in rows for ref in (*row.blobs, *row.lists)]
+        table = _PackTable()
+        texts = iter(refs_to_texts(places, table))
+        entries = [
+            entry_to_text(row.text, next(texts))
+            if len(row.blobs) == 1 and not row.lists
+            else entry_to_text(row.text, _some(texts, len(row.blobs)), _some(texts, len(row.lists)))
+            for row in rows
+        ]
+        # By the log, not by what is pending here: another name of a file comes with its places.
+        waits_for = (number for number in table.numbers if self._log.pack(number) is None)
+        last_pack = max(waits_for, default=UNLOCATED)
+        packs = set(table.numbers)
+        packs.update(pack for row in page.large for pack, _ in row.list_packs)
+        outline = None if page.is_open else outline_to_bytes(rows, packs)
+        content = rows_to_bytes(rows, entries, table.numbers, has_outline=outline is not None)
+        text = PageText(content=content, outline=outline, uses=uses_of(places, page.large))
+        return _Written(entries=entries, table=table, text=text, packs=packs, last_pack=last_pack)
+
+    def _store_leaf(self, page: _Page, written: _Written) -> None:
+        self._used |= written.packs
+        names = written.table.names(self._log)
+        page.ref = self._levels[0].add(leaf_to_bytes(names, written.entries))
+        self._log.store_page(self._run, page.ordinal, written.text, page.ref.id)
+
+    def _node(self, level: int, pages: Sequence[_Page]) -> _Page:
+        table = _PackTable()
+        items = [
+            {
+                "first": to_path_text(page.first),
+                "last": to_path_text(page.last),
+                "entries": page.entries,
+                "page": table.refs([_placed(page)])[0],
+            }
+            for page in pages
+        ]
+        return _Page(
+            ordinal=0,
+            first=pages[0].first,
+            last=pages[-1].last,
+            entries=sum(page.entries for page in pages),
+            rows=[],
+            ref=self._levels[level].add(page_to_bytes("node", table.names(self._log), items)),
+        )
+
+    def _move_to_list(self, row: Row) -> None:
+        # Whoever restores has all lanes wait for the first list.
+        count = MAX_REFS if row.lists else min(FIRST_REFS, MAX_REFS)
+        refs = [ref.place for ref in row.blobs[:count]]
+        table = _PackTable()
+        items = table.refs(refs)
+        page = page_to_bytes("list", table.names(self._log), items)
+        row.lists = [*row.lists, self._lists.add(page)]
+        del row.blobs[:count]
+        packs = dict(row.list_packs)
+        for ref in refs:
+            for pack in _packs_of(ref):
+                packs[pack] = packs.get(pack, 0) + ref.length
+        row.list_packs = list(packs.items())
+
+    def _move_all_to_lists(self, row: Row) -> None:
+        while row.blobs and (row.lists or len(row.blobs) > MAX_REFS):
+            self._move_to_list(row)
+
+    def _outside(self, place: Place) -> BlobRef:
+        return BlobRef(
+            pack=_name(self._log, place.pack),
+            offset=place.offset,
+            stored=place.stored,
+            inner=place.inner,
+            length=place.length,
+            id=bytes.fromhex(place.id),
+            next=None if place.next == NO_PACK else _name(self._log, place.next),
+        )
+
+
+class _PackTable(dict[int, int]):
+    """A page's table of packs: where each stands, by the send-log's numbers.
+
+    They stand in the order in which references name them, so it grows as it is asked.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({NO_PACK: NO_PACK})
+
+    def __missing__(self, number: int) -> int:
+        index = self[number] = len(self) - 1
+        return index
+
+    @property
+    def numbers(self) -> list[int]:
+        """The packs in it, by the send-log's numbers."""
+        return [number for number in self if number != NO_PACK]
+
+    def names(self, log: UploadCache) -> list[str]:
+        """Their names as a page has them; only once the store has them all."""
+        return [_name(log, number).hex() for number in self.numbers]
+
+    def refs(self, places: Iterable[Place]) -> list[tuple[int, int, int, int, int, str, int]]:
+        """References as a page writes them."""
+        return [
+            (self[pack], offset, stored, inner, length, id_, self[following])
+            for pack, offset, stored, inner, length, id_, following in places
+        ]
+
+
+def _some(texts: Iterator[str], count: int) -> str:
+    """The next so many texts, with commas between them."""
+    return ",".join(islice(texts, count))
+
+
+def _groups(pages: list[_Page]) -> Iterable[list[_Page]]:
+    group: list[_Page] = []
+    for page in pages:
+        group.append(page)
+        is_cut = zlib.crc32(page.first) >> _NODE_CUT_SHIFT & _NODE_CUT_MASK == 0
+        if len(group) >= MOST_ENTRIES or (is_cut and len(group) > 1):
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _packs_of(place: Place) -> tuple[int, ...]:
+    return (place.pack,) if place.next == NO_PACK else (place.pack, place.next)
+
+
+def _placed(page: _Page) -> Place:
+    if page.ref is None or page.ref.place is NOWHERE:
+        raise RuntimeError("a page was asked for its place before it was stored")
+    return page.ref.place
+
+
+def _name(log: UploadCache, number: int) -> bytes:
+    pack = log.pack(number)
+    if pack is None:  # forgotten at an interim commit, when a large file had named it already
+        raise PacksFreed
+    return pack.name

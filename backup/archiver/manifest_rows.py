@@ -1,0 +1,103 @@
+"""Entries: what is found of a path, as the row that a page of the manifest takes.
+
+- A row's metadata is the text that stands in the page.
+"""
+
+from functools import lru_cache
+from stat import S_IMODE
+
+from backup.archiver.blob_location import Row
+from backup.format.canonical_json import to_path_text
+from backup.format.manifest import (
+    common_metadata,
+    metadata_to_text,
+    metadata_within,
+    rare_metadata_to_json,
+    with_metadata,
+)
+from backup.sources import Found, ReadFile
+from backup.sources.files.file_status import Vector, group_name, user_name
+
+_HARD_LINK = '"hard_link":'
+
+
+def new_row(
+    path: bytes,
+    found: Found,
+    *,
+    xattrs: tuple[tuple[bytes, bytes], ...] = (),
+    size: int = 0,
+) -> Row:
+    """The row of a path whose content, if it has any, is still to be added."""
+    text = metadata_text(path, found, xattrs, size)
+    return Row(path=path, text=text, size=size, vector=found.vector)
+
+
+def metadata_text(
+    path: bytes,
+    found: Found,
+    xattrs: tuple[tuple[bytes, bytes], ...],
+    size: int,
+    holes: tuple[tuple[int, int], ...] = (),
+) -> str:
+    """The metadata of a row; `size` is what was read, which may not be what was found."""
+    rare = None
+    if xattrs or holes or found.kind not in ("file", "directory"):
+        rare = rare_metadata_to_json(
+            xattrs=xattrs, target=found.target, hard_link=None, device=found.device, holes=holes
+        )
+    return metadata_to_text(
+        path=path,
+        kind=found.kind,
+        mode=found.mode,
+        uid=found.uid,
+        gid=found.gid,
+        user=found.user,
+        group=found.group,
+        modified_ns=found.modified_ns,
+        size=size,
+        rare=rare,
+    )
+
+
+def plain_text(path: bytes, vector: Vector) -> str:
+    """The metadata of a file that has nothing rare: its stat vector says the rest."""
+    _, size, modified_ns, _, mode, uid, gid = vector
+    return metadata_within(_common_of_file(mode, uid, gid), path, modified_ns, size)
+
+
+def read_text(path: bytes, file: ReadFile) -> str:
+    """The metadata of a file that was read along, which is plain but for its attributes."""
+    text = plain_text(path, file.vector)
+    if not file.xattrs:
+        return text
+    rare = rare_metadata_to_json(
+        xattrs=file.xattrs, target=None, hard_link=None, device=None, holes=()
+    )
+    return with_metadata(text, rare)
+
+
+@lru_cache(maxsize=1024)
+def _common_of_file(mode: int, uid: int, gid: int) -> tuple[str, str]:
+    return common_metadata("file", S_IMODE(mode), uid, gid, user_name(uid), group_name(gid))
+
+
+def another_name(path: bytes, first: Row) -> Row:
+    """The row of another name of a file that was taken."""
+    names: dict[str, object] = {"path": to_path_text(path), "hard_link": to_path_text(first.path)}
+    return Row(
+        path=path,
+        text=with_metadata(first.text, names),
+        size=first.size,
+        vector=first.vector,
+        blobs=list(first.blobs),
+        lists=first.lists,
+        list_packs=first.list_packs,
+    )
+
+
+def as_first_name(row: Row) -> Row:
+    """A row of an earlier run, when the name that it was another of is not one any more."""
+    if _HARD_LINK in row.text:
+        row.text = with_metadata(row.text, {"hard_link": None})
+    return row

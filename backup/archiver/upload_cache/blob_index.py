@@ -1,0 +1,195 @@
+"""Where every blob lies, in the send-log: sorted runs of records, each written once from its start.
+
+- A pack brings one run. Eight runs of a level are merged into one of the next, so a blob is written
+  as often as there are levels, always in order, and looked for in a few runs.
+- A row of a tree for each blob would take four times as long, and more the more there are: ids
+  are random, so each pack would touch every page of the tree.
+- A record counts while its packs are known. Those of packs that are gone stay until their run is
+  merged, which happens at once when they are the greater part. A merge keeps those of packs that a
+  run has just forgotten, so that their content is recognized when it is sent again.
+"""
+
+import heapq
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby, islice
+from struct import Struct
+
+from backup.archiver.blob_location import NO_PACK, Place
+
+_RECORD = Struct(">32sqIIIIq")  # id, pack, offset, stored, inner, length, next
+_ID_BYTES = 32
+_RECORDS_A_ROW = 62  # four of which fill a page of the send-log's file; `find` looks through one
+_RUNS_A_LEVEL = 8
+_FEW = 10_000  # records that are not worth merging
+
+SCHEMA = """
+CREATE TABLE run_of_places (
+    number INTEGER PRIMARY KEY,
+    level INTEGER NOT NULL,
+    size INTEGER NOT NULL       -- records
+);
+CREATE TABLE places (
+    run INTEGER NOT NULL,
+    first BLOB NOT NULL,        -- the id of its first record
+    records BLOB NOT NULL,      -- sorted
+    PRIMARY KEY (run, first)
+);
+"""
+TABLES = ("run_of_places", "places")
+
+IsKnown = Callable[[int], bool]  # of a pack's number
+
+
+def _is_any(pack: int) -> bool:
+    return True
+
+
+def find(database: sqlite3.Connection, blob_id: str, is_known: IsKnown) -> Place | None:
+    """Where a blob lies in packs that are known, if it does."""
+    wanted = bytes.fromhex(blob_id)
+    for (records,) in database.execute(
+        "SELECT (SELECT records FROM places WHERE run = number AND first <= ?"
+        " ORDER BY first DESC LIMIT 1) FROM run_of_places",
+        (wanted,),
+    ):
+        at = -1 if records is None else records.find(wanted)
+        while at % _RECORD.size and at >= 0:  # what looks like it, across two records
+            at = records.find(wanted, at + 1)
+        if at >= 0:
+            place = _place(records[at : at + _RECORD.size])
+            if _lies_in_known(place, is_known):
+                return place
+    return None
+
+
+def has(database: sqlite3.Connection, blob_id: str) -> bool:
+    """Return whether there is a record of a blob, be its packs known or gone."""
+    return find(database, blob_id, _is_any) is not None
+
+
+def count(database: sqlite3.Connection) -> int:
+    """How many records there are, those of packs that are gone with them."""
+    (found,) = database.execute("SELECT COALESCE(SUM(size), 0) FROM run_of_places").fetchone()
+    return int(found)
+
+
+def ids(database: sqlite3.Connection) -> Iterator[str]:
+    """The id of each record, in hexadecimal."""
+    step = 2 * _RECORD.size
+    for (records,) in database.execute("SELECT records FROM places"):
+        digits = records.hex()
+        for at in range(0, len(digits), step):
+            yield digits[at : at + 2 * _ID_BYTES]
+
+
+def add(
+    database: sqlite3.Connection,
+    places: Iterable[Place],
+    is_known: IsKnown,
+    is_recognized: IsKnown | None = None,
+) -> None:
+    """Add what came with a pack; in the caller's transaction, like every change.
+
+    A merge drops the records of packs that are neither known nor `is_recognized`.
+    """
+    pack = _RECORD.pack
+    records = sorted(
+        [
+            pack(bytes.fromhex(id_), number, offset, stored, inner, length, following)
+            for number, offset, stored, inner, length, id_, following in places
+        ]
+    )
+    if not records:
+        return
+    _write(database, 0, records)
+    level = 0
+    while len(runs := _runs(database, level)) >= _RUNS_A_LEVEL:
+        level += 1
+        _merge(database, runs, level, is_known, is_recognized)
+
+
+def tidy(database: sqlite3.Connection, known: int, is_known: IsKnown) -> None:
+    """Let go of packs that are gone when they have the greater part; `known` records remain."""
+    if count(database) > 2 * known + _FEW:
+        (highest,) = database.execute("SELECT MAX(level) FROM run_of_places").fetchone()
+        _merge(database, _runs(database), highest, is_known)
+
+
+def _runs(database: sqlite3.Connection, level: int | None = None) -> list[int]:
+    found = database.execute(
+        "SELECT number FROM run_of_places WHERE level = ifnull(?, level)", (level,)
+    )
+    return [number for (number,) in found]
+
+
+def _merge(
+    database: sqlite3.Connection,
+    runs: list[int],
+    level: int,
+    is_known: IsKnown,
+    is_recognized: IsKnown | None = None,
+) -> None:
+    merged = heapq.merge(*(_records(database, run) for run in runs))
+    if is_recognized is None:
+        kept = _only_known(merged, is_known)
+    else:
+        kept = _known_or_recognized(merged, is_known, is_recognized)
+    _write(database, level, kept)
+    numbers = [(run,) for run in runs]
+    database.executemany("DELETE FROM places WHERE run = ?", numbers)
+    database.executemany("DELETE FROM run_of_places WHERE number = ?", numbers)
+
+
+def _records(database: sqlite3.Connection, run: int) -> Iterator[bytes]:
+    for (records,) in database.execute(
+        "SELECT records FROM places WHERE run = ? ORDER BY first", (run,)
+    ):
+        for at in range(0, len(records), _RECORD.size):
+            yield records[at : at + _RECORD.size]
+
+
+def _only_known(records: Iterable[bytes], is_known: IsKnown) -> Iterator[bytes]:
+    """Each id once, of those in packs that are known."""
+    before = b""
+    for record in records:
+        if record[:_ID_BYTES] != before and _lies_in_known(_place(record), is_known):
+            before = record[:_ID_BYTES]
+            yield record
+
+
+def _known_or_recognized(
+    records: Iterable[bytes], is_known: IsKnown, is_recognized: IsKnown
+) -> Iterator[bytes]:
+    """Each id once: in packs that are known, or else in those that are recognized."""
+    for _, of_id in groupby(records, key=lambda record: record[:_ID_BYTES]):
+        places = [(record, _place(record)) for record in of_id]
+        for is_kept in (is_known, is_recognized):
+            kept = next(
+                (record for record, place in places if _lies_in_known(place, is_kept)), None
+            )
+            if kept is not None:
+                yield kept
+                break
+
+
+def _write(database: sqlite3.Connection, level: int, records: Iterable[bytes]) -> None:
+    """Write a run, from its first record to its last."""
+    number = database.execute(
+        "INSERT INTO run_of_places (level, size) VALUES (?, 0)", (level,)
+    ).lastrowid
+    source = iter(records)
+    size = 0
+    while row := b"".join(islice(source, _RECORDS_A_ROW)):
+        size += len(row) // _RECORD.size
+        database.execute("INSERT INTO places VALUES (?, ?, ?)", (number, row[:_ID_BYTES], row))
+    database.execute("UPDATE run_of_places SET size = ? WHERE number = ?", (size, number))
+
+
+def _place(record: bytes) -> Place:
+    id_, pack, offset, stored, inner, length, following = _RECORD.unpack(record)
+    return Place(pack, offset, stored, inner, length, id_.hex(), following)
+
+
+def _lies_in_known(place: Place, is_known: IsKnown) -> bool:
+    return is_known(place.pack) and (place.next == NO_PACK or is_known(place.next))

@@ -1,0 +1,143 @@
+"""Pages as the send-log keeps them: rows and outlines to bytes and back, and what they use.
+
+- A page has an outline when it can be compared whole.  Then paths and stat vectors stand there
+  and not among its rows: either is read far more often than both.
+- Values stand in columns: a page is encoded and decoded in a few calls, however many rows it has.
+- The bytes are this host's alone; a change of them is a new version of the send-log's file.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+
+import zstandard
+
+from backup.archiver.blob_location import NO_PACK, Outline, Place, Ref, Row
+from backup.format.frame import Effort, compressed
+from backup.format.manifest import entry_of_text
+from backup.sources.files.file_status import Vector, vectors_from_bytes, vectors_to_bytes
+
+_PACKS = itemgetter(Place._fields.index("pack"), Place._fields.index("next"))
+_LENGTH = itemgetter(Place._fields.index("length"))
+
+
+def rows_to_bytes(
+    rows: Sequence[Row], entries: Sequence[str], packs: Sequence[int], *, has_outline: bool
+) -> bytes:
+    """Encode settled rows; `entries` is what the page has of them, and numbers into `packs`."""
+    value: dict[str, object] = {
+        "packs": packs,
+        "sizes": [row.size for row in rows],
+        "lists": {
+            number: [row.text, row.lists, row.list_packs]
+            for number, row in enumerate(rows)
+            if row.lists
+        },
+    }
+    if not has_outline:
+        value["paths"] = _paths_to_text([row.path for row in rows])
+        value["vectors"] = [row.vector for row in rows]
+    # JSON has no newline in it, so the entries stand behind it as they are.
+    lines = [json.dumps(value, separators=(",", ":")), *entries]
+    return compressed("\n".join(lines).encode(), Effort.PAGE)
+
+
+def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
+    """Decode what `rows_to_bytes` made; `outline` is the page's, if it has one."""
+    head, *entries = zstandard.ZstdDecompressor().decompress(data).decode().split("\n")
+    value = json.loads(head)
+    packs = [*value["packs"], NO_PACK]  # which stands last, as -1 says
+    paths: Sequence[bytes]
+    vectors: Sequence[Vector | None]
+    if outline is None:
+        paths = _paths_from_text(value["paths"])
+        vectors = [None if vector is None else tuple(vector) for vector in value["vectors"]]
+    else:
+        paths, vectors = outline.paths, outline.vectors
+    columns = (paths, value["sizes"], vectors)
+    for number, (entry, path, size, vector) in enumerate(zip(entries, *columns, strict=True)):
+        refs, text = entry_of_text(entry)
+        blobs: list[Ref] = [
+            Place(packs[pack], offset, stored, inner, length, id_, packs[following])
+            for pack, offset, stored, inner, length, id_, following in refs
+        ]
+        row = Row(path, text, size, vector, blobs)
+        if str(number) in value["lists"]:
+            row.text, lists, list_packs = value["lists"][str(number)]
+            row.lists = [Place(*item) for item in lists]
+            row.list_packs = [(pack, size) for pack, size in list_packs]
+        yield row
+
+
+def outline_to_bytes(rows: Sequence[Row], packs: Iterable[int]) -> bytes | None:
+    """Encode what is enough to see that rows are as they were; None when that cannot be seen.
+
+    So it is when one is always read, or where a page goes on into a source of another kind.
+    """
+    vectors = [row.vector for row in rows if row.vector is not None]
+    if len(vectors) < len(rows) or len(set(map(len, vectors))) > 1:
+        return None
+    value = {
+        "packs": sorted(packs),
+        "paths": _paths_to_text([row.path for row in rows]),
+        "marks": " ".join([row.content_mark() for row in rows]),
+        "width": len(vectors[0]),
+    }
+    try:
+        numbers = vectors_to_bytes(vectors)
+    except OverflowError:
+        columns = list(zip(*vectors, strict=True))
+        numbers = json.dumps(columns, separators=(",", ":")).encode()
+        value["is_json"] = True
+    head = json.dumps(value, separators=(",", ":")).encode()
+    return compressed(head + b"\n" + numbers, Effort.PAGE)
+
+
+def outline_from_bytes(data: bytes, leaf: str) -> Outline:
+    """Decode what `outline_to_bytes` made of a page that became this blob."""
+    head, _, numbers = zstandard.ZstdDecompressor().decompress(data).partition(b"\n")
+    value = json.loads(head)
+    if "is_json" in value:
+        vectors: list[Vector] = list(zip(*json.loads(numbers), strict=True))
+    else:
+        vectors = vectors_from_bytes(numbers, value["width"])
+    return Outline(
+        leaf=leaf,
+        packs=frozenset(value["packs"]),
+        paths=_paths_from_text(value["paths"]),
+        vectors=vectors,
+        marks=value["marks"].split(" "),
+    )
+
+
+def _paths_to_text(paths: Iterable[bytes]) -> str:
+    # All paths in one text: taking it apart costs one call a page.
+    return b"\0".join(paths).decode("latin-1")
+
+
+def _paths_from_text(text: str) -> list[bytes]:
+    return text.encode("latin-1").split(b"\0")
+
+
+def bytes_by_pack(places: Iterable[Place]) -> Counter[int]:
+    """How much lies where; a blob that lies in two packs counts in both."""
+    found: Counter[int] = Counter()
+    for (pack, following), together in groupby(places, _PACKS):
+        length = sum(map(_LENGTH, together))
+        found[pack] += length
+        if following != NO_PACK:
+            found[following] += length
+    return found
+
+
+def uses_of(places: Iterable[Place], rows: Iterable[Row]) -> list[tuple[int, int]]:
+    """What settled rows use of each pack, what two of them share counted once.
+
+    `places` are those of their blobs and lists.
+    """
+    uses = bytes_by_pack({place.id: place for place in places}.values())
+    for row in rows:
+        uses.update(dict(row.list_packs))
+    return list(uses.items())

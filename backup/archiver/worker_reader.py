@@ -1,0 +1,233 @@
+"""Reading apart: what a set has at its first backup is found and read by a second process.
+
+To find and read small files is as much work for Python as to make pages and packs of them, and two
+processes do both at once.
+
+- That process walks a source and reads what is small.  What is large it only opens: the descriptor
+  comes over, and is read here.
+- When it dies the run fails, and can be run again.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from backup.archiver import worker_ipc
+from backup.archiver.manifest_rows import metadata_text, read_text
+from backup.archiver.worker_ipc import Far, Line
+from backup.errors import BackupError
+from backup.format.canonical_json import to_path_text
+from backup.format.manifest import Kind
+from backup.records import Unread
+from backup.sources import Content, Found, LeftOut, OpenSource, ReadFile, Source, Whole
+from backup.sources.files.file_content import FileContent
+from backup.sources.files.file_status import Vector
+from backup.sources.files.open_prefetch import fetch
+
+_FETCHED_BYTES = 4 * 1024 * 1024  # of each large file, while those before it are read
+
+# A path that needs nothing more: path, metadata, size, stat vector.  Its content lies behind that
+# of the row before.  Metadata that the vector tells is left to who takes the row and has more time.
+ReadRow = tuple[bytes, str, int, Vector]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Paths that follow each other."""
+
+    rows: list[ReadRow]
+    directories: int
+    files: int
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Opened:
+    """A file to be read here; its descriptor comes with it, unless it cannot be read."""
+
+    found: Found
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    status: os.stat_result | None = None
+    is_replaced: bool = False
+    error: OSError | None = None
+
+
+class WorkerSource:
+    """A source that is read by another process, as far as whoever takes it needs one."""
+
+    def __init__(self, near: OpenSource, line: Line) -> None:
+        self.name = near.name
+        self._near = near
+        self._line = line
+        self._opened: _Opened | None = None
+        self._descriptor: int | None = None
+
+    def scan(self) -> Iterator[Found | Unread | Batch]:
+        """Give every path in order; a file is to be read before the next item is asked for."""
+        try:
+            while True:
+                value, data, self._descriptor = self._line.receive()
+                if value is None:
+                    return
+                if isinstance(value, LeftOut):
+                    self._near.left_out.add(value)
+                    continue
+                if isinstance(value, BaseException):
+                    raise value
+                if isinstance(value, _Opened):
+                    self._opened = value
+                    yield value.found
+                    self._close()
+                elif isinstance(value, Unread):
+                    yield value
+                else:
+                    rows, directories, files = value
+                    yield Batch(rows=rows, directories=directories, files=files, data=data)
+        finally:
+            self._close()
+
+    def read_small(self, found: Found) -> Whole | None:
+        """None: what could be read at once came in a batch."""
+        del found
+        return None
+
+    @contextmanager
+    def read(self, found: Found) -> Iterator[Content]:
+        """Open the file that `scan` gave last; an `OSError` says why it cannot be read."""
+        del found
+        opened, descriptor = self._opened, self._descriptor
+        if opened is not None and opened.error is not None:
+            raise opened.error
+        if opened is None or opened.status is None or descriptor is None:
+            raise RuntimeError("a file was asked for that was not given")
+        yield FileContent(descriptor, opened.status, is_replaced=opened.is_replaced)
+
+    def xattrs(self, found: Found) -> tuple[tuple[bytes, bytes], ...]:
+        """The extended attributes of the file that `scan` gave last, sorted by name."""
+        del found
+        return () if self._opened is None else self._opened.xattrs
+
+    def chunk_bytes(self, found: Found) -> int:
+        """The average size of chunk that suits the content."""
+        return self._near.chunk_bytes(found)
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._opened = self._descriptor = None
+
+
+class Reading:
+    """The process that reads; use `open_worker_reader`."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def of(self, source: Source, opened: OpenSource) -> WorkerSource | None:
+        """Have a source read there, if it can be; to its end before the next one."""
+        return WorkerSource(opened, self._line) if self._line.ask(source) else None
+
+
+@contextmanager
+def open_worker_reader(
+    sources: Sequence[Source], scratch: Path, now: Callable[[], datetime]
+) -> Iterator[Reading | None]:
+    """Start the process, and end it with the block; None where there can be none or need be none.
+
+    A `BackupError` of its `of` says that it died.
+    """
+    with worker_ipc.second_process(_read, sources, scratch, now) as line:
+        yield None if line is None else Reading(line)
+
+
+class _Rows:
+    """What is gathered for the next slot, and told before anything else."""
+
+    def __init__(self, far: Far) -> None:
+        self._far = far
+        self._begin()
+
+    def add(self, row: ReadRow, data: bytes, kind: Kind) -> None:
+        """Gather a path that needs nothing more."""
+        path, text, _, _ = row
+        size = len(path) + len(data) + len(text) * (1 if text.isascii() else 4)
+        if self._bytes + size > worker_ipc.BATCH_BYTES:
+            self.flush()
+        self._bytes += size
+        self._rows.append(row)
+        self._parts.append(data)
+        if kind == "file":
+            self._files += 1
+        elif kind == "directory":
+            self._directories += 1
+
+    def flush(self) -> None:
+        """Send what was gathered."""
+        if self._rows:
+            value, data = (self._rows, self._directories, self._files), b"".join(self._parts)
+            about = to_path_text(self._rows[0][0])
+            self._begin()
+            self._far.send_plain(value, data, about)
+
+    def _begin(self) -> None:
+        self._rows: list[ReadRow] = []
+        self._parts: list[bytes] = []
+        self._bytes = self._files = self._directories = 0
+
+
+def _read(source: OpenSource, far: Far) -> None:
+    rows = _Rows(far)
+    try:
+        _read_all(source, far, rows)
+    except BackupError:
+        rows.flush()  # what came before stays in the point
+        raise
+    rows.flush()
+    # One by one, since a hundred of the longest paths would not fit into a slot.
+    for item in source.left_out.named:
+        far.send(LeftOut(named=[item]), item.path)
+    far.send(LeftOut(total=source.left_out.total, vanished=source.left_out.vanished))
+
+
+def _read_all(source: OpenSource, far: Far, rows: _Rows) -> None:
+    prefix = source.name.encode() + b"/"
+    source.read_along()
+    for item in source.scan_expecting():
+        if isinstance(item, ReadFile):
+            path = prefix + item.path
+            text = read_text(path, item) if item.xattrs else ""
+            rows.add((path, text, len(item.data), item.vector), item.data, "file")
+        elif isinstance(item, Unread):
+            rows.flush()
+            far.send(item, item.path)
+        elif isinstance(item, Found) and item.kind == "file":
+            rows.flush()
+            _hand_over(source, item, far)
+        elif isinstance(item, Found):
+            if item.vector is None:
+                raise TypeError("only what can be compared is read apart")
+            path = prefix + item.path if item.path else prefix[:-1]
+            text = metadata_text(path, item, source.xattrs(item), 0)
+            rows.add((path, text, 0, item.vector), b"", item.kind)
+
+
+def _hand_over(source: OpenSource, found: Found, far: Far) -> None:
+    try:
+        with source.read(found) as content:
+            if not isinstance(content, FileContent):
+                raise TypeError("only files can be handed over")
+            opened = _Opened(
+                found=found,
+                xattrs=source.xattrs(found),
+                status=content.opened,
+                is_replaced=content.is_replaced,
+            )
+            fetch(content.descriptor, _FETCHED_BYTES)
+            far.send(opened, to_path_text(found.path), content.descriptor)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        raise
+    except OSError as error:
+        far.send(_Opened(found=found, error=error), to_path_text(found.path))

@@ -1,0 +1,240 @@
+"""A writer's packs, as a check sees them: which are there whole, and what one that is not costs.
+
+- A pack that is missing, cut or damaged is one finding, with the points that need it, however many
+  ways it was noticed in.
+- A pack that no snapshot names is read as well: the snapshot may be lost, or still to come.
+- What the keeper's records freed may be gone.  A pack that a point which has not expired needs must
+  be there, whatever a record says of it.
+- A pack that is distrusted was found before, and its content is sent again: once the newest point
+  of each of the writer's sets does without it, it is a warning.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from backup.errors import BackupError, Damaged, NotFound, WrongKey
+from backup.findings import BACK_UP_AGAIN, FROM_A_COPY, LOOK_AT_THE_HOST, MORE_OPENERS, Findings
+from backup.format.age_header import openers
+from backup.format.keep_record import PackId
+from backup.format.object_names import pack_in, pack_name, packs_of
+from backup.format.pack import HEADER_BYTES, MAX_PACK_BYTES, parse_header
+from backup.records import Depth
+from backup.repository import Repository
+from backup.stores import Store
+from backup.stores.bounded_read import read_bounded
+from backup.trust.retention_log import Keeps
+from backup.trust.snapshot_history import SnapshotHistory
+
+_POINTS_NAMED = 5
+_MOST_UNNAMED = 10_000  # damaged packs that no snapshot names: anybody may put such a file there
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Lost:
+    """Why a pack cannot be relied on."""
+
+    problem: str
+    depth: Depth
+    what_to_do: str
+    cost: str = ""  # a path that is lost with it, where one is known
+
+
+class Packs:
+    """The packs of one writer."""
+
+    def __init__(
+        self,
+        vault: Store,
+        history: SnapshotHistory,
+        keeps: Keeps,
+        found: Findings,
+        distrusted: Collection[PackId] = (),
+    ) -> None:
+        self._vault = vault
+        self.history = history
+        self._found = found
+        writer = history.writer
+        self._dropped = {sha256 for name, sha256 in keeps.dropped if name == writer}
+        self._distrusted = {
+            sha256 for name, sha256 in (*keeps.distrusted, *distrusted) if name == writer
+        }
+        self.unexpired = [
+            sequence for sequence in history.snapshots if (writer, sequence) not in keeps.expired
+        ]
+        self._lost: dict[str, _Lost] = {}
+        self._lost_snapshots = history.lost()
+        self.damaged: list[str] = []  # names, once reported: what no point may be built on
+
+    def needed(self) -> frozenset[str]:
+        """Every pack that a point needs which has not expired."""
+        found: set[str] = set()
+        for sequence in self.unexpired:
+            found |= self.history.known_packs_of(sequence)
+        return frozenset(found)
+
+    def look(self) -> None:
+        """Compare what the snapshots name with what the store lists."""
+        waiting = dict(self.history.packs)
+        unnamed = 0
+        for stat in self._vault.list(packs_of(self.history.writer)):
+            pack = pack_in(stat.name)
+            size = None if pack is None else waiting.pop(pack[1], None)
+            if pack is None or size is None:
+                unnamed += 1
+            elif stat.size_bytes != size:
+                problem = f"has {stat.size_bytes} bytes where its snapshot says {size}"
+                self.lose(pack[1], problem, "looking")
+        for sha256 in waiting:
+            self.lose(sha256, "is missing although a snapshot names it", "looking")
+        for sha256 in self._dropped - self._lost.keys():
+            if sha256 in self.history.packs:
+                self.lose(sha256, "was dropped by the keeper, and is still there", "looking")
+        if unnamed and self._lost_snapshots:
+            self._found.note(
+                packs_of(self.history.writer),
+                f"{unnamed:,} packs are named by no snapshot: a lost one may have named them",
+                "bring the lost snapshot back from a copy",
+            )
+        elif unnamed:
+            self._found.note(
+                packs_of(self.history.writer),
+                f"{unnamed:,} packs are named by no snapshot: a run was interrupted or goes on",
+                "nothing: they are harmless, and the next run uses what it can",
+            )
+
+    def read(self, repository: Repository | None, tell: Callable[[str, int], None]) -> None:
+        """Read every pack whole; with an identity each that a snapshot names is opened, too.
+
+        `tell` is called with the name and the number of bytes of each pack that was read.
+        """
+        for sha256 in self.history.packs:
+            if sha256 in self._lost:
+                continue
+            name = pack_name(self.history.writer, sha256)
+            try:
+                data = self._whole(name, sha256, tell)
+            except NotFound:
+                self.lose(sha256, "is missing although a snapshot names it", "looking")
+                continue
+            except Damaged as error:
+                self.lose(sha256, str(error), "reading")
+                continue
+            self._look_at_wrap(data, name)
+            if repository is not None:
+                self._open(repository, data, sha256, name)
+        for stat in self._vault.list(packs_of(self.history.writer)):
+            pack = pack_in(stat.name)
+            if pack is not None and pack[1] not in self.history.packs:
+                self._read_unnamed(stat.name, pack[1], tell)
+
+    def _whole(self, name: str, sha256: str, tell: Callable[[str, int], None]) -> bytes:
+        data = read_bounded(self._vault, name, MAX_PACK_BYTES)
+        tell(name, len(data))
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise Damaged("its bytes are not what its name says")
+        return data
+
+    def _read_unnamed(self, name: str, sha256: str, tell: Callable[[str, int], None]) -> None:
+        """Compare a pack that no snapshot names with its name.
+
+        The next run may build on it, or a lost snapshot may need it; or it is somebody's junk.
+        """
+        try:
+            self._whole(name, sha256, tell)
+        except NotFound:
+            return  # dropped meanwhile
+        except Damaged as error:
+            if len(self.damaged) < _MOST_UNNAMED:
+                self.damaged.append(name)
+            if self._lost_snapshots:
+                problem = f"{error}; a lost snapshot may need it"
+                self._found.error(name, problem, FROM_A_COPY, depth="reading", kind="unnamed pack")
+            else:
+                problem = f"{error}; no snapshot names it"
+                what_to_do = "nothing: the next run sends again what it needs of it"
+                self._found.warning(name, problem, what_to_do, kind="unnamed pack")
+
+    def _look_at_wrap(self, data: bytes, name: str) -> None:
+        try:
+            header = parse_header(data[:HEADER_BYTES], name)
+        except BackupError:
+            return  # its hash is right, so that it is no pack is told by who opens it
+        if openers(header.wrapped) > 1:
+            self._found.warning(name, MORE_OPENERS, LOOK_AT_THE_HOST)
+
+    def _open(self, repository: Repository, data: bytes, sha256: str, name: str) -> None:
+        try:
+            repository.open_whole_pack(data, self.history.writer, name)
+        except WrongKey:
+            self.lose(sha256, "does not open with the domain's key", "opening", BACK_UP_AGAIN)
+        except BackupError as error:
+            self.lose(sha256, str(error), "opening", BACK_UP_AGAIN)
+
+    def lose(
+        self,
+        sha256: str,
+        problem: str,
+        depth: Depth,
+        what_to_do: str = FROM_A_COPY,
+        cost: str = "",
+    ) -> None:
+        """Note that a pack cannot be relied on; the first reason counts."""
+        lost = _Lost(problem=problem, depth=depth, what_to_do=what_to_do, cost=cost)
+        self._lost.setdefault(sha256, lost)
+
+    def is_lost(self, sha256: str) -> bool:
+        """Whether that is known of a pack, so that nobody needs to try it again."""
+        return sha256 in self._lost
+
+    def report(self) -> None:
+        """Make one finding of each pack, with what it costs."""
+        if not self._lost:
+            return
+        needed_by: dict[str, list[int]] = {sha256: [] for sha256 in self._lost}
+        for sequence in self.unexpired:
+            for sha256 in self.history.known_packs_of(sequence) & self._lost.keys():
+                needed_by[sha256].append(sequence)
+        newest = self._newest()
+        for sha256, lost in self._lost.items():
+            self._report(sha256, lost, needed_by[sha256], newest)
+
+    def _newest(self) -> frozenset[int]:
+        """Return the newest ended point of each set, with the interim ones after it."""
+        newest: dict[str, set[int]] = {}
+        for sequence in self.unexpired:
+            snapshot = self.history.snapshots[sequence]
+            if snapshot.state != "interim":
+                newest[snapshot.set_name] = set()
+            newest.setdefault(snapshot.set_name, set()).add(sequence)
+        return frozenset().union(*newest.values())
+
+    def _report(self, sha256: str, lost: _Lost, points: list[int], newest: frozenset[int]) -> None:
+        name = pack_name(self.history.writer, sha256)
+        if not points and sha256 in self.history.packs:
+            if sha256 not in self._dropped:
+                problem = f"{lost.problem}; only points that have expired need it"
+                self._found.warning(name, problem, "nothing: the keeper drops it")
+            return
+        problem = lost.problem
+        if sha256 in self._dropped and not problem.startswith("was dropped"):
+            problem = f"was dropped by the keeper, and {problem}"
+        problem += f"; {self._points_text(points)}"
+        if lost.cost:
+            problem += f"; it costs at least {lost.cost}"
+        if sha256 in self._distrusted and newest.isdisjoint(points):
+            problem += "; it is known, and the newest point of each set does without it"
+            self._found.warning(name, problem, "nothing more, if no copy of it is found")
+        else:
+            self.damaged.append(name)
+            self._found.lost_pack(name, problem, lost.what_to_do, depth=lost.depth)
+
+    def _points_text(self, points: list[int]) -> str:
+        if not points and self._lost_snapshots:
+            return "a point reaches it, perhaps by the word of a lost snapshot"
+        if not points:
+            return "a point reaches it that does not name it"
+        names = [f"{self.history.writer}/{number:010d}" for number in points[:_POINTS_NAMED]]
+        more = len(points) - len(names)
+        rest = f" and {more:,} more points" if more else ""
+        return f"needed by {', '.join(names)}{rest}"

@@ -1,0 +1,136 @@
+"""The keeper's records: `pub/keep/<n>` says what has expired, what may go, what went, what is lost.
+
+- Each record holds only what is new; what holds now is all of them, one after the other.
+- A record lists at most 100,000 things all together, each list sorted; more takes several records.
+- A pack goes in two phases: it is `marked`; at least seven days later it is `unmarked`, because a
+  snapshot needs it after all, or `dropped`, which is written before the pack is removed.
+- `distrusted` packs are damaged or lost: the writer sends what they held again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from backup.errors import Damaged
+from backup.format import FORMAT
+from backup.format.canonical_json import to_json, to_time
+from backup.format.object_names import LARGEST_NUMBER
+from backup.format.record_link import Link, link_from_json, link_to_json, optional_link_from_json
+from backup.format.root_record import REPOSITORY_BYTES
+from backup.format.signature import KEEP_CONTEXT, check_signature, sign, signed_value
+from backup.format.strict_fields import NAME, Fields, check_ascending, from_hex
+
+MOST_LISTED = 100_000
+
+SnapshotId = tuple[str, int]  # writer, sequence
+PackId = tuple[str, str]  # writer, SHA-256 in hexadecimal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeepRecord:
+    """What one run of the keeper changed."""
+
+    repository: bytes
+    number: int
+    previous: Link | None  # the keep record before; those between were junk
+    root: Link
+    created: datetime  # by the store's clock
+    expired: tuple[SnapshotId, ...] = ()
+    marked: tuple[PackId, ...] = ()
+    unmarked: tuple[PackId, ...] = ()
+    dropped: tuple[PackId, ...] = ()
+    distrusted: tuple[PackId, ...] = ()
+
+
+def keep_to_bytes(record: KeepRecord, keeper: Ed25519PrivateKey) -> bytes:
+    """Encode and sign a keep record; its lists are written sorted.
+
+    `ValueError` when it lists more than 100,000 things.
+    """
+    _check_length(record)
+    value = {
+        "format": FORMAT,
+        "kind": "keep",
+        "repository": record.repository.hex(),
+        "number": record.number,
+        "previous": link_to_json(record.previous),
+        "root": link_to_json(record.root),
+        "created": to_time(record.created),
+        "expired": [[writer, sequence] for writer, sequence in sorted(set(record.expired))],
+        "marked": _packs_to_json(record.marked),
+        "unmarked": _packs_to_json(record.unmarked),
+        "dropped": _packs_to_json(record.dropped),
+        "distrusted": _packs_to_json(record.distrusted),
+    }
+    return sign(KEEP_CONTEXT, to_json(value) + b"\n", keeper)
+
+
+def keep_from_bytes(data: bytes, where: str) -> KeepRecord:
+    """Decode a keep record; who signed it is not looked at."""
+    value = signed_value(data, "keep", where)
+    fields = Fields(value, where, _FIELDS)
+    record = KeepRecord(
+        repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
+        number=fields.integer("number", high=LARGEST_NUMBER),
+        previous=optional_link_from_json(fields.raw("previous"), where),
+        root=link_from_json(fields.raw("root"), where),
+        created=fields.time("created"),
+        expired=tuple(_snapshot(item, where) for item in fields.items("expired")),
+        marked=_packs(fields, "marked", where),
+        unmarked=_packs(fields, "unmarked", where),
+        dropped=_packs(fields, "dropped", where),
+        distrusted=_packs(fields, "distrusted", where),
+    )
+    try:
+        _check_length(record)
+    except ValueError as error:
+        raise Damaged(f"{where} is no keep record: {error}") from None
+    for listed in _lists(record):
+        check_ascending(listed, "a list", where)
+    return record
+
+
+def check_keep_signature(data: bytes, public_key: bytes, where: str) -> None:
+    """`Damaged` unless the holder of the keeper's key signed these bytes."""
+    check_signature(KEEP_CONTEXT, data, public_key, where)
+
+
+_FIELDS = (
+    "format", "kind", "repository", "number", "previous", "root", "created", "expired", "marked",
+    "unmarked", "dropped", "distrusted",
+)  # fmt: skip
+
+
+def _lists(record: KeepRecord) -> tuple[tuple[SnapshotId | PackId, ...], ...]:
+    return (record.expired, record.marked, record.unmarked, record.dropped, record.distrusted)
+
+
+def _check_length(record: KeepRecord) -> None:
+    if sum(map(len, _lists(record))) > MOST_LISTED:
+        raise ValueError(f"a keep record lists at most {MOST_LISTED:,} things; write several")
+
+
+def _packs_to_json(packs: Iterable[PackId]) -> list[list[str]]:
+    return [[writer, sha256] for writer, sha256 in sorted(set(packs))]
+
+
+def _packs(fields: Fields, name: str, where: str) -> tuple[PackId, ...]:
+    return tuple(_pack(item, where) for item in fields.items(name))
+
+
+def _pack(value: object, where: str) -> PackId:
+    match value:
+        case [str(writer), sha256] if NAME.fullmatch(writer):
+            return writer, from_hex(sha256, 32, where).hex()
+    raise Damaged(f"{where} lists something that is no pack; verify the repository")
+
+
+def _snapshot(value: object, where: str) -> SnapshotId:
+    match value:
+        case [str(writer), int(sequence)] if (
+            NAME.fullmatch(writer) and 0 < sequence <= LARGEST_NUMBER and sequence is not True
+        ):
+            return writer, sequence
+    raise Damaged(f"{where} lists something that is no snapshot; verify the repository")

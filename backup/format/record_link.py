@@ -1,0 +1,33 @@
+"""Links: a record that another one stands on, by its number and the hash of all its bytes."""
+
+from dataclasses import dataclass
+
+from backup.format.object_names import LARGEST_NUMBER
+from backup.format.strict_fields import Fields
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Link:
+    """A record's number and the SHA-256, in hexadecimal, of all its bytes."""
+
+    number: int
+    sha256: str
+
+
+def link_to_json(link: Link | None) -> dict[str, object] | None:
+    """Encode a link; none is null."""
+    return None if link is None else {"number": link.number, "sha256": link.sha256}
+
+
+def link_from_json(value: object, where: str) -> Link:
+    """Decode a link."""
+    fields = Fields(value, where, ("number", "sha256"))
+    return Link(
+        number=fields.integer("number", high=LARGEST_NUMBER),
+        sha256=fields.hexadecimal("sha256", 32).hex(),
+    )
+
+
+def optional_link_from_json(value: object, where: str) -> Link | None:
+    """Decode a link or null."""
+    return None if value is None else link_from_json(value, where)

@@ -1,0 +1,273 @@
+"""The owner's records: `pub/root/<n>` says who writes for which domain, `k/…` holds its key.
+
+- Both are canonical JSON, a newline, the owner's signature.  Each root names the SHA-256 of the
+  one before.
+- The owner's public key stands in every root and never changes: whoever pins it cannot be fooled.
+- No writer's epoch, domain's generation or keeper is named twice: two readers must not disagree.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyrage
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from backup.errors import Damaged
+from backup.format import FORMAT
+from backup.format.canonical_json import to_json, to_time
+from backup.format.object_names import LARGEST_NUMBER
+from backup.format.signature import KEY_CONTEXT, ROOT_CONTEXT, check_signature, sign, signed_value
+from backup.format.strict_fields import NAME, Fields
+
+REPOSITORY_BYTES = 16
+PUBLIC_KEY_BYTES = 32
+MAX_GENERATION = 2**32 - 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WriterGrant:
+    """A backup host in one epoch of its life."""
+
+    id: str
+    epoch: int
+    key: bytes  # Ed25519 public key
+    domains: tuple[str, ...]
+    trusted_through: int | None  # the last sequence to believe; None while the writer is trusted
+    trusted_sha256: str | None = None  # of that snapshot's bytes, in hexadecimal, where it is known
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DomainGrant:
+    """An erasure domain in one generation of its key."""
+
+    id: str
+    generation: int
+    recipient: str  # age public key
+    erased: datetime | None = None  # when its private key was given up; None while it is kept
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeeperGrant:
+    """Who frees what is no longer needed."""
+
+    key: bytes  # Ed25519 public key
+    trusted_through: int | None  # the last keep record to believe; None while it is trusted
+    trusted_sha256: str | None = None  # of that record's bytes, in hexadecimal, where it is known
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RootRecord:
+    """Who may do what, as the owner signed it."""
+
+    repository: bytes  # 16 bytes
+    number: int
+    previous: bytes | None  # SHA-256 of the record before, signature included
+    owner: bytes  # Ed25519 public key
+    created: datetime
+    writers: tuple[WriterGrant, ...]
+    domains: tuple[DomainGrant, ...]  # every generation; the highest is the one to write for
+    keepers: tuple[KeeperGrant, ...] = ()
+
+    def writer(self, writer_id: str, epoch: int) -> WriterGrant | None:
+        """The grant of a writer in an epoch, if there is one."""
+        return next((w for w in self.writers if (w.id, w.epoch) == (writer_id, epoch)), None)
+
+    @property
+    def writer_ids(self) -> list[str]:
+        """Every writer's name, each once, whatever its epochs; sorted."""
+        return sorted({writer.id for writer in self.writers})
+
+    @property
+    def domain_ids(self) -> list[str]:
+        """Every domain's name, each once, whatever its generations; sorted."""
+        return sorted({domain.id for domain in self.domains})
+
+    def domain(self, domain_id: str) -> DomainGrant | None:
+        """The newest generation of a domain."""
+        found = [domain for domain in self.domains if domain.id == domain_id]
+        return max(found, key=lambda domain: domain.generation, default=None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyRecord:
+    """A domain's private key, encrypted to the custodians."""
+
+    repository: bytes
+    domain: str
+    generation: int
+    number: int  # grows when the custodians change; the highest counts
+    recipient: str
+    custodians: tuple[str, ...]  # their public keys, to tell who can open it
+    wrapped: bytes  # age(the domain's "AGE-SECRET-KEY-1…" text)
+
+
+def root_to_bytes(record: RootRecord, owner: Ed25519PrivateKey) -> bytes:
+    """Encode and sign a root record."""
+    value = {
+        "format": FORMAT,
+        "kind": "root",
+        "repository": record.repository.hex(),
+        "number": record.number,
+        "previous": None if record.previous is None else record.previous.hex(),
+        "owner": record.owner.hex(),
+        "created": to_time(record.created),
+        "writers": [
+            {
+                "id": writer.id,
+                "epoch": writer.epoch,
+                "key": writer.key.hex(),
+                "domains": list(writer.domains),
+                "trusted_through": writer.trusted_through,
+                "trusted_sha256": writer.trusted_sha256,
+            }
+            for writer in record.writers
+        ],
+        "domains": [
+            {
+                "id": domain.id,
+                "generation": domain.generation,
+                "recipient": domain.recipient,
+                "erased": None if domain.erased is None else to_time(domain.erased),
+            }
+            for domain in record.domains
+        ],
+        "keepers": [
+            {
+                "key": keeper.key.hex(),
+                "trusted_through": keeper.trusted_through,
+                "trusted_sha256": keeper.trusted_sha256,
+            }
+            for keeper in record.keepers
+        ],
+    }
+    return sign(ROOT_CONTEXT, to_json(value) + b"\n", owner)
+
+
+def root_from_bytes(data: bytes, where: str) -> RootRecord:
+    """Decode a root record and check that the owner named in it signed it."""
+    value = signed_value(data, "root", where)
+    fields = Fields(value, where, _ROOT_FIELDS)
+    record = RootRecord(
+        repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
+        number=fields.integer("number", high=LARGEST_NUMBER),
+        previous=fields.optional_hexadecimal("previous", 32),
+        owner=fields.hexadecimal("owner", PUBLIC_KEY_BYTES),
+        created=fields.time("created"),
+        writers=tuple(_writer(item, where) for item in fields.items("writers")),
+        domains=tuple(_domain(item, where) for item in fields.items("domains")),
+        keepers=tuple(_keeper(item, where) for item in fields.items("keepers")),
+    )
+    check_signature(ROOT_CONTEXT, data, record.owner, where)
+    _check_unique([(writer.id, writer.epoch) for writer in record.writers], where)
+    _check_unique([(domain.id, domain.generation) for domain in record.domains], where)
+    _check_unique([keeper.key for keeper in record.keepers], where)
+    return record
+
+
+def key_to_bytes(record: KeyRecord, owner: Ed25519PrivateKey) -> bytes:
+    """Encode and sign a key record."""
+    value = {
+        "format": FORMAT,
+        "kind": "key",
+        "repository": record.repository.hex(),
+        "domain": record.domain,
+        "generation": record.generation,
+        "number": record.number,
+        "recipient": record.recipient,
+        "custodians": list(record.custodians),
+        "wrapped": base64.b64encode(record.wrapped).decode(),
+    }
+    return sign(KEY_CONTEXT, to_json(value) + b"\n", owner)
+
+
+def key_from_bytes(data: bytes, owner: bytes, where: str) -> KeyRecord:
+    """Decode a key record and check the owner's signature."""
+    check_signature(KEY_CONTEXT, data, owner, where)
+    value = signed_value(data, "key", where)
+    fields = Fields(value, where, _KEY_FIELDS)
+    return KeyRecord(
+        repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
+        domain=fields.name("domain"),
+        generation=fields.integer("generation", high=MAX_GENERATION),
+        number=fields.integer("number", high=LARGEST_NUMBER),
+        recipient=_recipient(fields, where),
+        custodians=tuple(_text(item, where) for item in fields.items("custodians")),
+        wrapped=fields.base64("wrapped"),
+    )
+
+
+_ROOT_FIELDS = (
+    "format", "kind", "repository", "number", "previous", "owner", "created", "writers", "domains",
+    "keepers",
+)  # fmt: skip
+_WRITER_FIELDS = ("id", "epoch", "key", "domains", "trusted_through", "trusted_sha256")
+_KEY_FIELDS = (
+    "format", "kind", "repository", "domain", "generation", "number", "recipient", "custodians",
+    "wrapped",
+)  # fmt: skip
+
+
+def _writer(value: object, where: str) -> WriterGrant:
+    fields = Fields(value, where, _WRITER_FIELDS)
+    return WriterGrant(
+        id=fields.name("id"),
+        epoch=fields.integer("epoch"),
+        key=fields.hexadecimal("key", PUBLIC_KEY_BYTES),
+        domains=tuple(_name(item, where) for item in fields.items("domains")),
+        trusted_through=fields.optional_integer("trusted_through", LARGEST_NUMBER),
+        trusted_sha256=_trusted_sha256(fields, where),
+    )
+
+
+def _domain(value: object, where: str) -> DomainGrant:
+    fields = Fields(value, where, ("id", "generation", "recipient", "erased"))
+    return DomainGrant(
+        id=fields.name("id"),
+        generation=fields.integer("generation", high=MAX_GENERATION),
+        recipient=_recipient(fields, where),
+        erased=fields.optional_time("erased"),
+    )
+
+
+def _keeper(value: object, where: str) -> KeeperGrant:
+    fields = Fields(value, where, ("key", "trusted_through", "trusted_sha256"))
+    return KeeperGrant(
+        key=fields.hexadecimal("key", PUBLIC_KEY_BYTES),
+        trusted_through=fields.optional_integer("trusted_through", LARGEST_NUMBER),
+        trusted_sha256=_trusted_sha256(fields, where),
+    )
+
+
+def _recipient(fields: Fields, where: str) -> str:
+    text = fields.text("recipient")
+    try:
+        pyrage.x25519.Recipient.from_str(text)
+    except pyrage.RecipientError:
+        raise Damaged(f"{where} names no age public key; verify the repository") from None
+    return text
+
+
+def _trusted_sha256(fields: Fields, where: str) -> str | None:
+    sha256 = fields.optional_hexadecimal("trusted_sha256", 32)
+    if sha256 is not None and fields.raw("trusted_through") is None:
+        raise Damaged(f"{where} ends a trust with a hash and no number; verify the repository")
+    return None if sha256 is None else sha256.hex()
+
+
+def _name(value: object, where: str) -> str:
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise Damaged(f"{where} holds no name where one belongs; verify the repository")
+    return value
+
+
+def _check_unique(values: Sequence[object], where: str) -> None:
+    if len(set(values)) < len(values):
+        raise Damaged(f"{where} names somebody twice; verify the repository")
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise Damaged(f"{where} holds no text where some belongs; verify the repository")
+    return value

@@ -1,0 +1,162 @@
+"""The papers of an erasure: the owner's signed order, and what each custodian gives back.
+
+Owns the two papers.  Leaves to `erasure` what is done with them.
+
+- An order holds a challenge for every custodian of the domain (see `attest`); an attestation brings
+  the number that was sealed in it, and the name of who opened it.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from backup.errors import Damaged, UsageError, WrongKey
+from backup.format import FORMAT
+from backup.format.canonical_json import to_json, to_time
+from backup.format.root_record import PUBLIC_KEY_BYTES, REPOSITORY_BYTES
+from backup.format.signature import check_signature, sign, signed_value
+from backup.format.strict_fields import Fields
+from backup.ownership.attestation import (
+    Challenge,
+    challenges_from_json,
+    challenges_to_json,
+    decrypt_challenges,
+)
+from backup.ownership.custodian_public_key import Custodian, custodian
+from backup.ownership.owner_documents import owner_document_hash, paper, read_owner_document
+from backup.trust.key_files import Identity
+
+ORDER = "erasure-order"
+_ATTESTATION = "erasure-attestation"
+_ORDER_CONTEXT = b"standfast-backup-1 erasure-order"
+_LONGEST_LINE = 500
+_ORDER_FIELDS = (
+    "format", "kind", "repository", "owner", "domain", "generations", "ordered_by", "ordered_at",
+    "reason", "text", "challenges",
+)  # fmt: skip
+_ATTESTATION_FIELDS = ("order", "custodian", "nonce", "attested_by", "attested_at")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What the owner signed."""
+
+    repository: bytes
+    owner: bytes
+    domain: str
+    generations: tuple[tuple[int, str], ...]  # (number, public key)
+    ordered_by: str
+    ordered_at: datetime
+    reason: str
+    text: str  # what the custodians agree to
+    challenges: tuple[Challenge, ...]
+    sha256: str = ""  # of the signed paper
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attestation:
+    """What one custodian gave back."""
+
+    order: str  # SHA-256
+    custodian: Custodian
+    nonce: bytes = field(repr=False)
+    attested_by: str
+    attested_at: datetime
+
+
+def order_to_bytes(order: Order, owner: Ed25519PrivateKey) -> bytes:
+    """Encode and sign an order."""
+    value = {
+        "format": FORMAT,
+        "kind": ORDER,
+        "repository": order.repository.hex(),
+        "owner": order.owner.hex(),
+        "domain": order.domain,
+        "generations": [[number, recipient] for number, recipient in order.generations],
+        "ordered_by": order.ordered_by,
+        "ordered_at": to_time(order.ordered_at),
+        "reason": order.reason,
+        "text": order.text,
+        "challenges": challenges_to_json(order.challenges),
+    }
+    return sign(_ORDER_CONTEXT, to_json(value) + b"\n", owner)
+
+
+def read_order(data: bytes, where: str, *, owner: bytes | None = None) -> Order:
+    """Read an order and check its signature; `WrongKey` when another owner signed it.
+
+    Without `owner` it is checked against the key that it names: compare that by eye.
+    """
+    try:
+        value = signed_value(data, ORDER, where)
+    except Damaged:
+        raise WrongKey(f"{where} is no order of an erasure: name the right file") from None
+    fields = Fields(value, where, _ORDER_FIELDS)
+    signer = fields.hexadecimal("owner", PUBLIC_KEY_BYTES)
+    check_signature(_ORDER_CONTEXT, data, signer, where)
+    if owner not in (None, signer):
+        raise WrongKey(f"{where} was signed by another owner than the one that is known here")
+    return Order(
+        sha256=owner_document_hash(data),
+        repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
+        owner=signer,
+        domain=fields.name("domain"),
+        generations=tuple(_generation(item, where) for item in fields.items("generations")),
+        ordered_by=fields.text("ordered_by"),
+        ordered_at=fields.time("ordered_at"),
+        reason=fields.text("reason"),
+        text=fields.text("text"),
+        challenges=challenges_from_json(fields.items("challenges"), where),
+    )
+
+
+def attest(
+    data: bytes, identity: Identity, *, attested_by: str, now: datetime, where: str
+) -> tuple[bytes, ...]:
+    """Agree to an order: one attestation for each custodian's key that the identity holds.
+
+    `WrongKey` when the order names none of them or was signed by another owner than the identity
+    pins.
+    """
+    check_line("your name", attested_by)
+    order = read_order(data, where, owner=identity.owner)
+    if identity.repository not in (None, order.repository):
+        raise WrongKey(f"{where} is about another repository than this identity's")
+    opened = decrypt_challenges(order.challenges, identity, kind=ORDER, text=order.text)
+    return tuple(
+        paper(
+            _ATTESTATION,
+            order=order.sha256,
+            custodian=one.custodian.text,
+            nonce=one.nonce.hex(),
+            attested_by=attested_by,
+            attested_at=to_time(now),
+        )
+        for one in opened
+    )
+
+
+def read_attestation(data: bytes, where: str) -> Attestation:
+    """Read an attestation; whether it answers its order is for `erase` to find."""
+    fields = read_owner_document(data, _ATTESTATION, _ATTESTATION_FIELDS, where)
+    return Attestation(
+        order=fields.hexadecimal("order", 32).hex(),
+        custodian=custodian(fields.text("custodian")),
+        nonce=fields.hexadecimal("nonce", 32),
+        attested_by=fields.text("attested_by"),
+        attested_at=fields.time("attested_at"),
+    )
+
+
+def check_line(what: str, text: str) -> None:
+    """`UsageError` unless a text is one line that fits into a paper."""
+    if not text.strip() or len(text) > _LONGEST_LINE or not text.isprintable():
+        raise UsageError(f"{what} is needed, as one line of at most {_LONGEST_LINE} letters")
+
+
+def _generation(value: object, where: str) -> tuple[int, str]:
+    match value:
+        case [int(number), str(recipient)]:
+            return number, recipient
+    raise Damaged(f"{where} names a generation that is none: take the order again")

@@ -1,0 +1,206 @@
+"""Making a repository: the one act that needs owner, custodian and host at once.
+
+- Everything is generated first and written to a plan (`<owner_file>.unfinished`, see `plans`), so a
+  second call after a crash completes it.
+- The root record in the vault is the commit; then the owner's file gets its name and the plan goes.
+- Nothing is overwritten: what stands in the way and is not the plan's own is named in
+  `AlreadyThere`.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from os import urandom
+from pathlib import Path
+
+import pyrage
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from backup.errors import AlreadyThere
+from backup.format.canonical_json import to_time
+from backup.format.object_names import key_name, keys_of, root_name
+from backup.format.root_record import (
+    REPOSITORY_BYTES,
+    DomainGrant,
+    KeyRecord,
+    RootRecord,
+    WriterGrant,
+    key_to_bytes,
+    root_to_bytes,
+)
+from backup.ownership.bundled_reader import copies
+from backup.ownership.operation_plan import Create, Plan, Put, carried_out
+from backup.ownership.owner_session import Owner, check_name
+from backup.stores import Store
+from backup.trust.key_files import HOST_FILE, Host
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Created:
+    """What a new repository is known by; all of it is public and belongs on the recovery card."""
+
+    repository: str  # hexadecimal
+    owner: str  # the owner's public key, hexadecimal
+    writer: str
+    domain: str
+    custodian: str  # age public key
+    owner_file: Path
+    identity_file: Path
+    host_dir: Path
+
+
+def create_repository(
+    *,
+    vault: Store,
+    keys: Store,
+    writer: str,
+    domain: str,
+    host_dir: Path,
+    owner_file: Path,
+    identity_file: Path,
+    now: datetime,
+    owner_passphrase: str | None = None,
+    random: Callable[[int], bytes] = urandom,
+) -> Created:
+    """Make a repository with one writer, one domain and one custodian.
+
+    With `owner_passphrase` the owner's file is an age file that it opens.
+
+    Called again after a crash with the same arguments, it completes what it began.
+    `AlreadyThere` when the vault has a repository or a file stands in the way; nothing of it is
+    changed.
+    """
+    check_name("writer", writer)
+    check_name("domain", domain)
+
+    def make() -> Plan:
+        _refuse_what_is_there(
+            vault, keys, domain, (owner_file, identity_file, host_dir / HOST_FILE)
+        )
+        return _plan(
+            writer=writer,
+            domain=domain,
+            host_file=(host_dir / HOST_FILE).absolute(),
+            owner_file=owner_file.absolute(),
+            identity_file=identity_file.absolute(),
+            owner_passphrase=owner_passphrase,
+            now=now,
+            random=random,
+        )
+
+    told = carried_out(
+        owner_file.with_name(owner_file.name + ".unfinished"),
+        "create a repository",
+        {"writer": writer, "domain": domain},
+        make,
+        vault=vault,
+        keys=keys,
+    )
+    with suppress(OSError):
+        host_dir.chmod(0o700)
+    return Created(
+        repository=told["repository"],
+        owner=told["owner"],
+        writer=writer,
+        domain=domain,
+        custodian=told["custodian"],
+        owner_file=owner_file,
+        identity_file=identity_file,
+        host_dir=host_dir,
+    )
+
+
+def _plan(
+    *,
+    writer: str,
+    domain: str,
+    host_file: Path,
+    owner_file: Path,
+    identity_file: Path,
+    owner_passphrase: str | None,
+    now: datetime,
+    random: Callable[[int], bytes],
+) -> Plan:
+    repository = random(REPOSITORY_BYTES)
+    owner_seed, signing_seed, id_key = random(32), random(32), random(32)
+    owner = Owner(repository=repository, key=Ed25519PrivateKey.from_private_bytes(owner_seed))
+    host = Host(
+        repository=repository,
+        owner=owner.public,
+        writer=writer,
+        epoch=0,
+        domain=domain,
+        signing_key=Ed25519PrivateKey.from_private_bytes(signing_seed),
+        id_key=id_key,
+    )
+    custodian = pyrage.x25519.Identity.generate()
+    domain_key = pyrage.x25519.Identity.generate()
+    recipient = str(domain_key.to_public())
+    key_record = KeyRecord(
+        repository=repository,
+        domain=domain,
+        generation=0,
+        number=0,
+        recipient=recipient,
+        custodians=(str(custodian.to_public()),),
+        wrapped=pyrage.encrypt(str(domain_key).encode(), [custodian.to_public()]),
+    )
+    root = RootRecord(
+        repository=repository,
+        number=0,
+        previous=None,
+        owner=host.owner,
+        created=now,
+        writers=(
+            WriterGrant(
+                id=writer,
+                epoch=0,
+                key=host.public_key,
+                domains=(domain,),
+                trusted_through=None,
+            ),
+        ),
+        domains=(DomainGrant(id=domain, generation=0, recipient=recipient),),
+    )
+    owner_data = owner.to_bytes()
+    if owner_passphrase is not None:
+        owner_data = pyrage.passphrase.encrypt(owner_data, owner_passphrase)
+    identity = (
+        f"# created: {to_time(now)}\n"
+        f"# repository: {repository.hex()}\n"
+        f"# owner: {host.owner.hex()}\n"
+        f"# public key: {custodian.to_public()}\n"
+        f"{custodian}\n"
+    )
+    return Plan(
+        deed="create a repository",
+        request={"writer": writer, "domain": domain},
+        told={
+            "repository": repository.hex(),
+            "owner": host.owner.hex(),
+            "custodian": str(custodian.to_public()),
+        },
+        steps=(
+            Put(
+                where="keys", name=key_name(domain, 0, 0), data=key_to_bytes(key_record, owner.key)
+            ),
+            *(Put(where="vault", name=name, data=data) for name, data in copies().items()),
+            Create(path=identity_file, data=identity.encode()),
+            Create(path=host_file, data=host.to_bytes()),
+            Put(where="vault", name=root_name(0), data=root_to_bytes(root, owner.key)),
+            Create(path=owner_file, data=owner_data),
+        ),
+    )
+
+
+def _refuse_what_is_there(vault: Store, keys: Store, domain: str, files: tuple[Path, ...]) -> None:
+    # Everything below pub/ and not only the first root: half a repository is not an empty place.
+    found = [str(path) for path in files if path.exists() or path.is_symlink()]
+    found += [stat.name for stat in vault.list("pub/")][:1]
+    found += [stat.name for stat in keys.list(keys_of(domain, 0))][:1]
+    if found:
+        raise AlreadyThere(
+            f"a repository is not made over another: {', '.join(found)} is already there."
+            " Use what is there, or name other places; nothing was changed"
+        )

@@ -1,0 +1,285 @@
+"""Blobs out: from references to verified content, reading only the segments that a frame lies in.
+
+- Every blob is checked against its keyed hash before it is given to anyone.
+- Frames that lie one behind the other are read and decrypted as one range; the newest frames are
+  kept (8 MiB) for the blobs that follow in them.
+- A reader that may heal looks for a blob elsewhere when its pack is missing or damaged; one that
+  checks the packs must not.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TypeVar
+
+import pyrage
+from blake3 import blake3
+
+from backup.errors import BackupError, Damaged, NotFound, StoreUnavailable, WrongKey
+from backup.format.frame import decoded, no_frame
+from backup.format.manifest import BlobRef
+from backup.format.object_names import pack_name
+from backup.format.pack import (
+    CAPACITY,
+    HEADER_BYTES,
+    SEGMENT_BYTES,
+    SEGMENT_PAYLOAD,
+    OpenPack,
+    parse_header,
+)
+from backup.stores import Store
+from backup.stores.parallel_reads import beside
+from backup.system.buffer_pool import Buffers, OwnBuffer
+
+_KEPT_BYTES = 8 * 1024 * 1024
+_KEPT_PACKS = 512
+_BUFFER_BYTES = 4 * 1024 * 1024  # a little more than `fetching` reads at once
+_MUCH_BYTES = 512 * 1024
+
+Raw = bytes | bytearray | memoryview
+Heal = Callable[[BlobRef], bytes | None]
+FrameKey = tuple[bytes, int, int, bytes | None]
+T = TypeVar("T")
+
+
+def frame_key(ref: BlobRef) -> FrameKey:
+    """What two references to one frame have in common; one that tells another size is wrong."""
+    return ref.pack, ref.offset, ref.stored, ref.next
+
+
+class BlobReader:
+    """Reads one writer's packs of one domain; safe to call from several threads."""
+
+    def __init__(
+        self,
+        *,
+        vault: Store,
+        writer: str,
+        domain: str,
+        repository: bytes,
+        identities: list[pyrage.x25519.Identity],  # the domain's own, each proven to be
+        id_key: bytes,
+        heal: Heal | None = None,
+    ) -> None:
+        self._vault = vault
+        self.read_over_bytes = vault.read_over_bytes
+        self._is_far = vault.calls_at_once > 1
+        # Where calls are what takes long, a pack's header is read by one call with what lies so far
+        # behind it, and beside what lies farther.
+        self._reach = vault.read_over_bytes if self._is_far else 0
+        self._writer = writer
+        self._belongs = (repository, writer, domain)
+        self._identities = identities
+        self._id_key = id_key
+        self._heal = heal
+        self._lock = threading.Lock()
+        self._packs: OrderedDict[bytes, OpenPack] = OrderedDict()
+        self._frames: OrderedDict[FrameKey, memoryview] = OrderedDict()
+        self._kept_bytes = 0
+        self._sealed = OwnBuffer(_BUFFER_BYTES + self._reach)
+        self._plain = Buffers(_BUFFER_BYTES)
+        self.bytes_read = 0  # from the store
+        self.reached: set[bytes] = set()  # every pack that was opened
+
+    def blob(self, ref: BlobRef) -> bytes:
+        """A blob's content; `Damaged` when it is missing, cut, or not what its id says."""
+        try:
+            return bytes(self.checked(ref, self.frame(ref)))
+        except StoreUnavailable:
+            raise
+        except BackupError as error:
+            return self.healed(ref, error)
+
+    def checked(self, ref: BlobRef, raw: Raw) -> Raw:
+        """Cut a blob from its frame's raw bytes and check its id."""
+        _, _, _, inner, length, blob_id, _ = ref
+        content = raw[inner : inner + length]
+        if len(content) != length or blake3(content, key=self._id_key).digest() != blob_id:
+            raise Damaged(
+                f"{self._name(ref.pack)} holds other content than its reference says;"
+                " verify the repository with a key"
+            )
+        return content
+
+    def is_content(self, ref: BlobRef, content: Raw) -> bool:
+        """Whether some bytes are what a reference stands for; reads nothing."""
+        is_long_enough = len(content) == ref.length
+        return is_long_enough and blake3(content, key=self._id_key).digest() == ref.id
+
+    def healed(self, ref: BlobRef, error: BackupError) -> bytes:
+        """The same blob from where else it lies; raises what is given when there is nowhere."""
+        content = None if self._heal is None else self._heal(ref)
+        if content is None or not self.is_content(ref, content):
+            raise error
+        return content
+
+    def frame(self, ref: BlobRef) -> Raw:
+        """The raw bytes of the frame that a blob lies in."""
+        raw = self.kept(ref)
+        return self.unpacked(ref, self._packed_in([ref])[0]) if raw is None else raw
+
+    def kept(self, ref: BlobRef) -> Raw | None:
+        """The frame that a blob lies in, if it was read lately."""
+        if not self._frames:
+            return None
+        key = frame_key(ref)
+        with self._lock:
+            raw = self._frames.get(key)
+            if raw is not None:
+                self._frames.move_to_end(key)
+            return raw
+
+    def unpacked(self, ref: BlobRef, packed: memoryview) -> Raw:
+        """The raw bytes of a frame that was read; `Damaged` when it does not decompress."""
+        raw = decoded(packed)
+        if raw is None:
+            raise no_frame(self._name(ref.pack))
+        if len(raw) <= ref.length:  # of what holds one blob and no more, nothing else will be asked
+            return raw
+        view = memoryview(raw)
+        self._keep(frame_key(ref), view)
+        return view
+
+    def packed(self, refs: Sequence[BlobRef]) -> list[memoryview | BackupError]:
+        """Read frames that lie one behind the other in one pack, as they were packed.
+
+        An error is given, not raised: what ails one does not touch the others.  Only
+        `StoreUnavailable` is raised.
+        """
+        try:
+            return [*self._packed_in(refs)]
+        except StoreUnavailable:
+            raise
+        except BackupError:
+            return [self._packed_or_error(ref) for ref in refs]
+
+    def _packed_or_error(self, ref: BlobRef) -> memoryview | BackupError:
+        try:
+            return self._packed_in([ref])[0]
+        except StoreUnavailable:
+            raise
+        except BackupError as error:
+            return error
+
+    def _packed_in(self, refs: Sequence[BlobRef]) -> list[memoryview]:
+        begin, last = refs[0].offset, refs[-1]
+        end = min(last.offset + last.stored, CAPACITY)
+        pack = refs[0].pack
+        plain = self._read(pack, begin, end - begin)
+        found: list[memoryview] = []
+        for ref in refs:
+            at = ref.offset - begin
+            data = plain[at : at + min(ref.stored, CAPACITY - ref.offset)]
+            if ref.next is not None:
+                data = memoryview(bytes(data) + self._read(ref.next, 0, ref.stored - len(data)))
+            found.append(data)
+        return found
+
+    def _keep(self, key: FrameKey, raw: memoryview) -> None:
+        with self._lock:
+            if key not in self._frames:
+                self._frames[key] = raw
+                self._kept_bytes += _held_bytes(raw)
+            while self._kept_bytes > _KEPT_BYTES and len(self._frames) > 1:
+                _, dropped = self._frames.popitem(last=False)
+                self._kept_bytes -= _held_bytes(dropped)
+
+    def open_pack(self, sha256: bytes) -> OpenPack:
+        """A pack's header, opened and checked to be this writer's and domain's."""
+        return self._opened(sha256) or self._open(
+            sha256, self._range(self._name(sha256), 0, HEADER_BYTES)
+        )
+
+    def _opened(self, sha256: bytes) -> OpenPack | None:
+        with self._lock:
+            known = self._packs.get(sha256)
+            if known is not None:
+                self._packs.move_to_end(sha256)
+            return known
+
+    def _open(self, sha256: bytes, data: bytes) -> OpenPack:
+        name = self._name(sha256)
+        header = parse_header(data, name)
+        if (header.repository, header.writer, header.domain) != self._belongs:
+            raise Damaged(f"{name} is a pack of another writer, domain or repository")
+        try:
+            opened = OpenPack(header, self._identities, name)
+        except WrongKey:
+            raise Damaged(
+                f"{name} does not open with its domain's key: it is damaged; restore it from a"
+                " copy, or use an older point: `backup verify` names those that need this one"
+            ) from None
+        with self._lock:
+            self._packs[sha256] = opened
+            self.reached.add(sha256)
+            while len(self._packs) > _KEPT_PACKS:
+                self._packs.popitem(last=False)
+        return opened
+
+    def _read(self, sha256: bytes, start: int, length: int) -> memoryview:
+        name = self._name(sha256)
+        first = start // SEGMENT_PAYLOAD
+        last = (start + length - 1) // SEGMENT_PAYLOAD
+        place, size = HEADER_BYTES + first * SEGMENT_BYTES, (last - first + 1) * SEGMENT_BYTES
+        sealed: bytes | memoryview
+        is_new = self._is_far and self._opened(sha256) is None
+        if is_new and place <= self._reach:
+            both = memoryview(self._sealed_range(name, 0, place + size))
+            pack, sealed = self._open(sha256, bytes(both[:HEADER_BYTES])), both[place:]
+        elif is_new:
+            opening = beside(self._vault, lambda: self.open_pack(sha256))
+            sealed = self._sealed_range(name, place, size)
+            pack = opening()
+        else:
+            pack = self.open_pack(sha256)
+            sealed = self._sealed_range(name, place, size)
+        room = self._plain.take(len(sealed)) if len(sealed) >= _MUCH_BYTES else None
+        plain = pack.open_segments(first, sealed, room)
+        begin = start - first * SEGMENT_PAYLOAD
+        part = plain[begin : begin + length]
+        if len(part) != length:
+            raise Damaged(
+                f"{name} is shorter than a reference into it says; restore it from a copy"
+            )
+        return part
+
+    def _sealed_range(self, name: str, start: int, length: int) -> bytes | memoryview:
+        """Some segments, in memory that is this thread's until it reads again."""
+        room = self._sealed.take(length) if length >= _MUCH_BYTES else None
+        if room is None:
+            return self._range(name, start, length)
+        count = self._from_store(name, lambda: self._vault.read_into(name, start, room))
+        with self._lock:
+            self.bytes_read += count
+        return room[:count]
+
+    def _range(self, name: str, start: int, length: int) -> bytes:
+        data = self._from_store(name, lambda: self._vault.get_range(name, start, length))
+        with self._lock:
+            self.bytes_read += len(data)
+        return data
+
+    def _from_store(self, name: str, read: Callable[[], T]) -> T:
+        try:
+            return read()
+        except NotFound:
+            raise Damaged(
+                f"{name} is missing from the store; take it from a copy of the repository"
+            ) from None
+
+    def _name(self, sha256: bytes) -> str:
+        return _pack_name(self._writer, sha256)
+
+
+def _held_bytes(view: memoryview) -> int:
+    """How much memory a view holds: of what was stored as it is, all of the buffer it was read to.
+
+    Counted by their own size, a few frames of a few hundred KB held 64 MiB.
+    """
+    return memoryview(view.obj).nbytes
+
+
+@lru_cache(_KEPT_PACKS)  # it is asked for with each frame
+def _pack_name(writer: str, sha256: bytes) -> str:
+    return pack_name(writer, sha256.hex())

@@ -1,0 +1,326 @@
+"""Reading ahead: frames are fetched and decrypted in threads while the caller works.
+
+- A frame is unpacked by who asks for it, when it does: so what comes out is still near the
+  processor when its id is checked and when it is written.
+- Results come in the caller's order, each blob checked against its id.
+- What the next steps need is read pack by pack, each in ranges as long as may be: a file that was
+  changed night after night lies in the packs of many nights, a little here and a little there.
+- What is under way is bounded by an estimate of its raw size, since a frame tells its own only when
+  it is read.
+- What is damaged is given as an error beside its step; a store that does not answer is raised.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import Any, TypeVar
+
+from backup.errors import BackupError, StoreUnavailable
+from backup.format.manifest import BlobRef
+from backup.reader.blob_reader import BlobReader, FrameKey, Raw, frame_key
+
+_THREADS = 2
+_STEPS_AHEAD = 4096
+_ROUND_STEPS = 1024
+_RAW_AHEAD = 12 * 1024 * 1024
+_ROUND_RAW = 8 * 1024 * 1024
+_BATCH_STORED = 15 * 256 * 1024  # with the segments that it begins and ends in, 4 MiB at most
+_SHARED_RAW = 1024 * 1024  # what a frame of several blobs has
+_SMALL_BYTES = 16 * 1024  # a blob below this hardly ever has a frame of its own
+_USUAL_RATIO = 3  # of the raw to the stored size
+_NOTHING = memoryview(b"")
+_NOWHERE = 1 << 64  # beyond every pack
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """Frames of one pack that are read together."""
+
+    refs: list[BlobRef] = field(default_factory=list)
+    read: Future[list[memoryview | BackupError]] = field(default_factory=Future)
+    packed: list[memoryview | BackupError] | None = None  # once somebody waited for it
+
+
+_UNREAD = _Batch()
+_Where = tuple[_Batch, int]  # a frame's batch, and its number in it
+
+
+@dataclass(slots=True, eq=False)
+class _Frame:
+    """A frame that waiting steps need, and how many of them."""
+
+    key: FrameKey
+    ref: BlobRef
+    users: int = 1
+    where: _Where = (_UNREAD, 0)
+    raw: Raw | BackupError | None = None  # if it is there already, for who asks next
+
+
+@dataclass(slots=True, eq=False)
+class _Round:
+    """Steps that follow each other, and whose frames are read at the same time."""
+
+    steps: list[tuple[Any, BlobRef | None, _Frame | None]] = field(default_factory=list)
+    wanted: list[_Frame] = field(default_factory=list)  # which no round before it has read
+    raw_bytes: int = 0  # about, of its frames
+    stored_bytes: int = 0  # of those that are to be read
+
+
+class _Ahead:
+    """The frames that waiting steps need: wanted by the round, and read in batches."""
+
+    def __init__(self, reader: BlobReader, pool: ThreadPoolExecutor) -> None:
+        self._reader = reader
+        self._pool = pool
+        self._frames: dict[FrameKey, _Frame] = {}
+
+    def rounds(self, steps: Iterable[tuple[T, BlobRef | None]]) -> Iterator[_Round]:
+        """Give all steps, a round at a time, once the reading of what it needs has begun."""
+        most_raw = 2 * self._reader.read_over_bytes
+        one = _Round()
+        for step, ref in steps:
+            one.steps.append((step, ref, None if ref is None else self._wanted(ref, one)))
+            if one.raw_bytes >= most_raw or one.stored_bytes >= _BATCH_STORED:
+                most_raw = min(2 * most_raw, _ROUND_RAW)
+            elif len(one.steps) < _ROUND_STEPS:
+                continue
+            self._send(one.wanted)
+            yield one
+            one = _Round()
+        self._send(one.wanted)
+        yield one
+
+    def _wanted(self, ref: BlobRef, one: _Round) -> _Frame:
+        key = frame_key(ref)
+        frame = self._frames.get(key)
+        if frame is not None:
+            frame.users += 1
+            return frame
+        frame = self._frames[key] = _Frame(key, ref)
+        frame.raw = self._reader.kept(ref)
+        one.raw_bytes += _raw_bytes(ref)
+        if frame.raw is None:
+            one.wanted.append(frame)
+            one.stored_bytes += ref.stored
+        return frame
+
+    def _send(self, wanted: list[_Frame]) -> None:
+        places = _read_together(self._reader, [frame.ref for frame in wanted], self._pool)
+        for frame, where in zip(wanted, places, strict=True):
+            frame.where = where
+
+    def given(self, one: _Round) -> Iterator[tuple[Any, Raw | BackupError | None]]:
+        """Give the steps of a round with their blobs, once those are there."""
+        for step, ref, frame in one.steps:
+            if ref is None or frame is None:
+                yield step, None
+                continue
+            raw = frame.raw
+            if raw is None:
+                raw = self._unpacked(frame)
+            frame.users -= 1
+            if frame.users:
+                frame.raw = raw
+            else:
+                frame.raw = None
+                del self._frames[frame.key]
+            yield step, self._checked(ref, raw)
+
+    def _checked(self, ref: BlobRef, raw: Raw | BackupError) -> Raw | BackupError:
+        try:
+            if not isinstance(raw, BackupError):
+                return self._reader.checked(ref, raw)
+            problem = raw
+        except BackupError as error:
+            problem = error
+        return _healed(self._reader, ref, problem)
+
+    def _unpacked(self, frame: _Frame) -> Raw | BackupError:
+        batch, number = frame.where
+        packed = _packed(batch)
+        one = packed[number]
+        packed[number] = _NOTHING  # the buffer is free when this was the last of it
+        if isinstance(one, BackupError):
+            return one
+        try:
+            return self._reader.unpacked(frame.ref, one)
+        except BackupError as error:
+            return error
+
+
+def reading_threads() -> ThreadPoolExecutor:
+    """Give the threads that blobs are read ahead by."""
+    return ThreadPoolExecutor(_THREADS)
+
+
+def prefetch_frames(
+    reader: BlobReader, steps: Iterable[tuple[T, BlobRef | None]], pool: ThreadPoolExecutor
+) -> Iterator[tuple[T, Raw | BackupError | None]]:
+    """Give each step with its blob, reading a little ahead; None for a step without one.
+
+    What is given may be a view of a buffer, which lives as long as the view.
+    """
+    waiting: deque[_Round] = deque()
+    ahead = _Ahead(reader, pool)
+    raw_ahead = steps_ahead = 0
+    for latest in ahead.rounds(steps):
+        waiting.append(latest)
+        raw_ahead += latest.raw_bytes
+        steps_ahead += len(latest.steps)
+        while raw_ahead > _RAW_AHEAD or steps_ahead > _STEPS_AHEAD:
+            first = waiting.popleft()
+            yield from ahead.given(first)
+            raw_ahead -= first.raw_bytes
+            steps_ahead -= len(first.steps)
+    for first in waiting:
+        yield from ahead.given(first)
+
+
+def fetch_runs(
+    reader: BlobReader, runs: Iterable[tuple[T, Sequence[BlobRef]]], pool: ThreadPoolExecutor
+) -> Iterator[tuple[T, Iterator[Raw | BackupError]]]:
+    """Give each run with its blobs, reading a little ahead: as `prefetch_frames`, for large files.
+
+    Of their blobs nearly each has a frame of its own, and there are so many that what is done for
+    each one counts: no more than to read, unpack and check it.  Runs are told apart by what they
+    are; the blobs of one are to be taken before the next one is asked for.
+    """
+    of_rounds = _contents_by_round(reader, runs, pool)
+    for run, of_run in groupby(of_rounds, itemgetter(0)):
+        yield run, chain.from_iterable(contents for _, contents in of_run)
+
+
+def _contents_by_round(
+    reader: BlobReader, runs: Iterable[tuple[T, Sequence[BlobRef]]], pool: ThreadPoolExecutor
+) -> Iterator[tuple[T, Iterator[Raw | BackupError]]]:
+    waiting: deque[tuple[T, Iterator[Raw | BackupError], int]] = deque()
+    raw_ahead = 0
+    for run, refs, raw_bytes in _cut(runs, 2 * reader.read_over_bytes):
+        # Only its contents know the round's buffers, which are free when they were taken.
+        contents = _contents(reader, refs, _read_together(reader, refs, pool))
+        waiting.append((run, contents, raw_bytes))
+        raw_ahead += raw_bytes
+        while raw_ahead > _RAW_AHEAD:
+            first, contents, given_bytes = waiting.popleft()
+            yield first, contents
+            raw_ahead -= given_bytes
+    for first, contents, _ in waiting:
+        yield first, contents
+
+
+def _cut(
+    runs: Iterable[tuple[T, Sequence[BlobRef]]], most_raw: int
+) -> Iterator[tuple[T, Sequence[BlobRef], int]]:
+    """Give the references of runs by the round, and how much each round is.
+
+    Little of the first round, as a call goes, so that there is something to do soon; of each one
+    after it twice as much.
+    """
+    for run, refs in runs:
+        begin = raw_bytes = stored_bytes = 0
+        for end, (_, _, stored, _, length, _, _) in enumerate(refs, 1):
+            raw_bytes += length
+            stored_bytes += stored
+            if raw_bytes >= most_raw or stored_bytes >= _BATCH_STORED:
+                yield run, refs[begin:end], raw_bytes
+                most_raw = min(2 * most_raw, _ROUND_RAW)
+                begin, raw_bytes, stored_bytes = end, 0, 0
+        if begin < len(refs):
+            yield run, refs[begin:], raw_bytes
+
+
+def _contents(
+    reader: BlobReader, refs: Sequence[BlobRef], places: Sequence[_Where]
+) -> Iterator[Raw | BackupError]:
+    kept, unpacked, checked = reader.kept, reader.unpacked, reader.checked
+    latest, packed = _UNREAD, list[memoryview | BackupError]()
+    for ref, (batch, number) in zip(refs, places, strict=True):
+        if batch is not latest:
+            latest, packed = batch, _packed(batch)
+        try:
+            raw = kept(ref)  # one that several blobs share
+            if raw is None:
+                one = packed[number]
+                if isinstance(one, BackupError):
+                    raise one
+                raw = unpacked(ref, one)
+            content: Raw | BackupError = checked(ref, raw)
+        except StoreUnavailable:
+            raise
+        except BackupError as error:
+            content = _healed(reader, ref, error)
+        yield content
+
+
+def _read_together(
+    reader: BlobReader, refs: Sequence[BlobRef], pool: ThreadPoolExecutor
+) -> list[_Where]:
+    """Have frames read, first of the pack that is needed first; give where each of them comes."""
+    places: list[_Where] = [(_UNREAD, 0)] * len(refs)
+    packs: defaultdict[bytes, list[int]] = defaultdict(list)
+    for at, ref in enumerate(refs):
+        packs[ref.pack].append(at)
+    read_over_bytes = reader.read_over_bytes
+    for of_pack in packs.values():
+        of_pack.sort(key=lambda at: refs[at].offset)
+        batch, begin, end = _Batch(), 0, 0
+        its = batch.refs
+        for at in of_pack:
+            ref = refs[at]
+            _, offset, stored, _, _, _, following = ref
+            if its and offset == its[-1].offset and frame_key(ref) == frame_key(its[-1]):
+                places[at] = batch, len(its) - 1
+                continue
+            # What lies close behind the last one is read with it, while there is room.
+            if its and not (
+                0 <= offset - end < read_over_bytes and offset + stored - begin <= _BATCH_STORED
+            ):
+                pool.submit(_read_into, batch.read, reader, its)
+                batch = _Batch()
+                its = batch.refs
+            if not its:
+                begin = offset
+            # Behind one that goes on in another pack there is nothing.
+            end = offset + stored if following is None else _NOWHERE
+            places[at] = batch, len(its)
+            its.append(ref)
+        pool.submit(_read_into, batch.read, reader, its)
+    return places
+
+
+def _packed(batch: _Batch) -> list[memoryview | BackupError]:
+    if batch.packed is None:
+        batch.packed = batch.read.result()
+    return batch.packed
+
+
+def _healed(reader: BlobReader, ref: BlobRef, problem: BackupError) -> Raw | BackupError:
+    try:
+        return reader.healed(ref, problem)
+    except StoreUnavailable:
+        raise
+    except BackupError as error:
+        return error
+
+
+def _raw_bytes(ref: BlobRef) -> int:
+    """What a frame is taken for, by the first blob that is wanted of it."""
+    _, _, stored, inner, length, _, _ = ref
+    guess = _SHARED_RAW
+    if length >= _SMALL_BYTES and _USUAL_RATIO * stored < guess:
+        guess = _USUAL_RATIO * stored
+    return guess if guess > inner + length else inner + length
+
+
+def _read_into(
+    read: Future[list[memoryview | BackupError]], reader: BlobReader, refs: list[BlobRef]
+) -> None:
+    try:
+        read.set_result(reader.packed(refs))
+    except BaseException as error:
+        read.set_exception(error)

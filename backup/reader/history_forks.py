@@ -1,0 +1,42 @@
+"""Branches of a writer's history, where "latest" is of one of them and nobody knows which counts.
+
+- A writer signs the hash of the snapshot before with each one, and goes on behind what it finds. So
+  a snapshot that does not follow the one before it is of another who had the key, or of a history
+  that was replaced; or the one before it is.
+- A fork whose passed-over point has expired is history.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from backup.errors import Damaged
+from backup.records import Point
+from backup.trust.snapshot_history import Slot
+
+Forks = Mapping[
+    tuple[str, int], int
+]  # writer and sequence of a point: which later one leaves it out
+
+
+def leaves_out(slot: Slot, before: Slot) -> bool:
+    """Return whether a snapshot follows an earlier or another one than the valid one before it."""
+    if slot.snapshot is None or slot.snapshot.previous is None:
+        return True
+    link = slot.snapshot.previous
+    return link.number <= before.sequence and link.sha256 != before.sha256
+
+
+def require_unforked_history(latest: Point, points: Sequence[Point], forks: Forks) -> None:
+    """Raise `Damaged` where the writer's history forks; it names the point of each branch.
+
+    `points` are those among which `latest` was chosen.
+    """
+    for (writer, left_out), by in forks.items():
+        if writer != latest.writer:
+            continue
+        before = [one.sequence for one in points if one.writer == writer and one.sequence < by]
+        names = {f"{writer}/{max(before):010d}" if before else "", latest.name} - {""}
+        raise Damaged(
+            f"latest of {writer}: its history forks, since {writer}/{by:010d} does not follow"
+            f" {writer}/{left_out:010d}, and one of them may be forged. Verify the repository, then"
+            f" name a point: {' or '.join(sorted(names))}."
+        )

@@ -1,0 +1,140 @@
+"""Comparing two points: what was added, removed and changed, reading only pages that differ.
+
+- Pages of both points are walked side by side; one that both have, by its id, is passed over with
+  all that lies below it.  So two points of a million files that differ in one cost a few pages.
+- Content is compared by the ids of its pieces, never by reading it.
+- Ids are keyed: only points with the same id key can be compared.
+"""
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Literal
+
+from backup.format.manifest import Entry, path_key
+from backup.format.snapshot import Body
+from backup.reader.blob_reader import BlobReader
+from backup.reader.manifest_walk import Page, blobs_of, entries_of, pages_below, top_page
+from backup.records import Aspect, Difference
+
+
+class _Cursor:
+    """A place in a point's tree: before a page that is not opened, or before an entry."""
+
+    def __init__(self, reader: BlobReader, body: Body) -> None:
+        self._reader = reader
+        self._ahead: list[Page | Entry] = [top_page(body)]  # the next one last
+
+    @property
+    def next(self) -> Page | Entry | None:
+        return self._ahead[-1] if self._ahead else None
+
+    def skip(self) -> None:
+        """Pass over what is next, whatever lies below it."""
+        self._ahead.pop()
+
+    def open(self, page: Page) -> None:
+        """Go into the page that is next."""
+        self._ahead.pop()
+        below = pages_below if page.depth else entries_of
+        self._ahead += reversed(below(self._reader, page))
+
+
+def differences(
+    reader: BlobReader, before: Body, after: Body
+) -> Iterator[tuple[Entry | None, Entry | None]]:
+    """Give the entries that are not the same page for page, in path order, old and new.
+
+    Some of them may be equal: they stand in pages of which something else changed.
+    """
+    old, new = _Cursor(reader, before), _Cursor(reader, after)
+    while True:
+        a, b = old.next, new.next
+        if a is None and b is None:
+            return
+        if isinstance(a, Page) and isinstance(b, Page) and a.ref.id == b.ref.id:
+            old.skip()
+            new.skip()
+            continue
+        if isinstance(a, Page) and (b is None or _opens_first(a, b)):
+            old.open(a)
+        elif isinstance(b, Page) and (a is None or isinstance(a, Page) or _opens_first(b, a)):
+            new.open(b)
+        else:
+            # What is a page here begins behind the other's entry.
+            key_a = None if a is None or isinstance(a, Page) else path_key(a.path)
+            key_b = None if b is None or isinstance(b, Page) else path_key(b.path)
+            takes_a = key_a is not None and (key_b is None or key_a <= key_b)
+            takes_b = key_b is not None and (key_a is None or key_b <= key_a)
+            yield (
+                a if takes_a and isinstance(a, Entry) else None,
+                b if takes_b and isinstance(b, Entry) else None,
+            )
+            if takes_a:
+                old.skip()
+            if takes_b:
+                new.skip()
+
+
+def difference(reader: BlobReader, a: Entry | None, b: Entry | None) -> Difference | None:
+    """Put in words how two entries of one path differ; None when they do not."""
+    change: Literal["added", "removed", "changed"]
+    aspects: tuple[Aspect, ...] = ()
+    newest = b or a
+    if newest is None:
+        return None
+    if a is None or b is None:
+        change = "removed" if b is None else "added"
+    else:
+        aspects = tuple(_aspects(reader, a, b))
+        if not aspects:
+            return None
+        change = "changed"
+    return Difference(
+        path=newest.text,
+        change=change,
+        aspects=aspects,
+        kind=newest.kind,
+        size_before=None if a is None else a.size,
+        size_after=None if b is None else b.size,
+    )
+
+
+def _aspects(reader: BlobReader, a: Entry, b: Entry) -> Iterator[Aspect]:
+    if a.kind != b.kind:
+        yield "kind"
+    if a.size != b.size or a.holes != b.holes or not _has_same_blobs(reader, a, b):
+        yield "content"
+    if a.target != b.target:
+        yield "target"
+    if a.device != b.device:
+        yield "device"
+    if a.mode != b.mode:
+        yield "mode"
+    if (a.uid, a.gid, a.user, a.group) != (b.uid, b.gid, b.user, b.group):
+        yield "owner"
+    if a.modified_ns != b.modified_ns:
+        yield "time"
+    if a.xattrs != b.xattrs:
+        yield "xattrs"
+    if a.hard_link != b.hard_link:
+        yield "hard link"
+
+
+def _has_same_blobs(reader: BlobReader, a: Entry, b: Entry) -> bool:
+    if a.lists == b.lists:
+        return [ref.id for ref in a.blobs] == [ref.id for ref in b.blobs]
+    both = zip_longest(blobs_of(reader, a), blobs_of(reader, b))
+    return all(one is not None and two is not None and one.id == two.id for one, two in both)
+
+
+def _opens_first(page: Page, other: Page | Entry) -> bool:
+    """Whether a page has to be opened before it is known what stands beside the other."""
+    if page.listed is None:
+        return True
+    first = path_key(page.listed.first)
+    if isinstance(other, Entry):
+        return first <= path_key(other.path)
+    if other.listed is None:
+        return False
+    of_other = path_key(other.listed.first)
+    return first < of_other or (first == of_other and page.depth >= other.depth)

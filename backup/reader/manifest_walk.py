@@ -1,0 +1,231 @@
+"""Looking into a point: its pages from the top, one path, the pieces of one file.
+
+- A page is read only when something asked for may lie below it.
+- What a page holds is compared with what the page above says of it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+
+from backup.errors import BackupError, Damaged, StoreUnavailable
+from backup.format.canonical_json import to_path_text
+from backup.format.manifest import (
+    BlobRef,
+    Child,
+    Entry,
+    leaf_from_bytes,
+    list_from_bytes,
+    node_from_bytes,
+    path_key,
+)
+from backup.format.snapshot import Body
+from backup.reader.blob_reader import BlobReader
+from backup.reader.frame_prefetch import prefetch_frames, reading_threads
+from backup.reader.path_selection import Selection
+
+_ZERO_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """A page and where it stands: `depth` levels above the leaves, and what lists it."""
+
+    ref: BlobRef
+    depth: int
+    listed: Child | None  # None for the top page
+
+    @property
+    def where(self) -> str:
+        """How errors name it."""
+        return f"page {self.ref.id.hex()[:16]} of the manifest"
+
+    @property
+    def extent(self) -> str:
+        """What lies below it, for display."""
+        if self.listed is None:
+            return "everything"
+        first, last = to_path_text(self.listed.first), to_path_text(self.listed.last)
+        return f"{first} … {last} ({self.listed.entries:,})"
+
+
+def top_page(body: Body) -> Page:
+    """The page that everything else lies below."""
+    return Page(ref=body.root, depth=body.depth, listed=None)
+
+
+def pages_below(reader: BlobReader, page: Page) -> list[Page]:
+    """What a node lists."""
+    children = node_from_bytes(reader.blob(page.ref), page.where, page.listed)
+    return [Page(ref=child.page, depth=page.depth - 1, listed=child) for child in children]
+
+
+def entries_of(
+    reader: BlobReader, page: Page, takes: Callable[[bytes], bool] | None = None
+) -> list[Entry]:
+    """What a leaf lists; with `takes`, of it what that says of its path."""
+    return leaf_from_bytes(reader.blob(page.ref), page.where, page.listed, takes)
+
+
+def leaves(
+    reader: BlobReader,
+    page: Page,
+    selection: Selection,
+    on_lost: Callable[[Page, BackupError], None] | None = None,
+) -> Iterator[Page]:
+    """Give the leaves below a page that may hold something selected, in path order.
+
+    A node that cannot be read is told to `on_lost`, and what lies beside it is given; without one,
+    and for the top page, the error is raised.
+    """
+    if not page.depth:
+        yield page
+        return
+    try:
+        children = pages_below(reader, page)
+    except StoreUnavailable:
+        raise
+    except BackupError as error:
+        if on_lost is None or page.listed is None:
+            raise
+        on_lost(page, error)
+        return
+    for below in children:
+        listed = below.listed
+        if listed is None or selection.may_lie_between(listed.first, listed.last):
+            yield from leaves(reader, below, selection, on_lost)
+
+
+def walk(reader: BlobReader, body: Body, selection: Selection) -> Iterator[Entry]:
+    """Give the entries of every page that may hold something selected, in path order."""
+    for leaf in leaves(reader, top_page(body), selection):
+        yield from entries_of(reader, leaf)
+
+
+def blobs_of(reader: BlobReader, entry: Entry) -> Iterator[BlobRef]:
+    """Give the references of a file in order, its lists being read as they are reached.
+
+    `Damaged` where they go beyond the file's size, or stand for nothing: a small page can name one
+    list any number of times.
+    """
+    left = entry.size
+    for ref in _all_refs(reader, entry):
+        left -= ref.length
+        if left < 0 or not ref.length:
+            raise Damaged(f"{entry.text} has other content than its {entry.size:,} bytes")
+        yield ref
+
+
+def _all_refs(reader: BlobReader, entry: Entry) -> Iterator[BlobRef]:
+    for ref in entry.lists:
+        yield from list_from_bytes(reader.blob(ref), f"a list of {entry.text}")
+    yield from entry.blobs
+
+
+def find_entry(reader: BlobReader, body: Body, path: bytes) -> Entry | None:
+    """Find one path by reading only the pages that lead to it; None when it is not there."""
+    key = path_key(path)
+    page: Page | None = top_page(body)
+    while page is not None and page.depth:
+        page = next(
+            (
+                below
+                for below in pages_below(reader, page)
+                if below.listed is not None
+                and path_key(below.listed.first) <= key <= path_key(below.listed.last)
+            ),
+            None,
+        )
+    if page is None:
+        return None
+    return next((entry for entry in entries_of(reader, page) if entry.path == path), None)
+
+
+def list_folder(reader: BlobReader, body: Body, folder: bytes) -> Iterator[Entry]:
+    """Give what lies directly in a folder, b"" being what all sources lie in; a file gives itself.
+
+    Pages that hold nothing but what lies deeper are not read.
+    """
+    begin = path_key(folder) + b"\0" if folder else b""
+    itself = find_entry(reader, body, folder) if folder else None
+    if itself is not None and itself.kind != "directory":
+        yield itself
+        return
+    end = path_key(folder) + b"\1" if folder else None
+    wanted = begin  # whatever sorts before it is not asked for
+
+    def below(page: Page) -> Iterator[Entry]:
+        nonlocal wanted
+        if page.listed is not None:
+            first, last = path_key(page.listed.first), path_key(page.listed.last)
+            if last < wanted or (end is not None and first >= end):
+                return
+        if page.depth:
+            for child in pages_below(reader, page):
+                yield from below(child)
+            return
+        for entry in entries_of(reader, page):
+            key = path_key(entry.path)
+            if key < wanted or (end is not None and key >= end):
+                continue
+            name, deeper, _ = key[len(begin) :].partition(b"\0")
+            wanted = begin + name + b"\1"
+            yield _folder_of(entry, len(begin) + len(name)) if deeper else entry
+
+    yield from below(top_page(body))
+
+
+def _folder_of(entry: Entry, length: int) -> Entry:
+    """A folder that has no entry of its own, as a restore would make it."""
+    return Entry(
+        path=entry.path[:length],
+        kind="directory",
+        mode=0o700,
+        uid=entry.uid,
+        gid=entry.gid,
+        user=entry.user,
+        group=entry.group,
+        modified_ns=entry.modified_ns,
+        size=0,
+        blobs=(),
+        lists=(),
+        holes=(),
+        xattrs=(),
+        target=None,
+        hard_link=None,
+        device=None,
+    )
+
+
+def content_of(reader: BlobReader, entry: Entry) -> Iterator[bytes]:
+    """Give a file's content in order, holes as zeros; `Damaged` when the next piece is not right.
+
+    The next pieces are read meanwhile.
+    """
+    holes = deque(entry.holes)
+    position = 0
+    with reading_threads() as pool:
+        try:
+            steps = ((None, ref) for ref in blobs_of(reader, entry))
+            for _, piece in prefetch_frames(reader, steps, pool):
+                if isinstance(piece, BackupError):
+                    raise piece
+                rest = memoryview(piece or b"")
+                while rest:
+                    while holes and holes[0][0] == position:
+                        position = yield from _zeros(*holes.popleft())
+                    count = min(len(rest), holes[0][0] - position) if holes else len(rest)
+                    yield bytes(rest[:count])
+                    rest, position = rest[count:], position + count
+            while holes and holes[0][0] == position:
+                position = yield from _zeros(*holes.popleft())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    if position != entry.size:
+        raise Damaged(f"{entry.text} has {position} bytes of content where {entry.size} belong")
+
+
+def _zeros(start: int, length: int) -> Generator[bytes, None, int]:
+    for at in range(0, length, _ZERO_BYTES):
+        yield bytes(min(_ZERO_BYTES, length - at))
+    return start + length

@@ -1,0 +1,78 @@
+"""Searching points for paths: which of them hold it, in which versions.
+
+- A pattern without a slash is looked for in every folder; a folder that fits is given alone, not
+  what lies in it.
+- A page that several points share is read once.
+- Across a network several points are looked through at once.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+
+from backup.format.manifest import Entry
+from backup.format.snapshot import Body
+from backup.reader.blob_reader import BlobReader
+from backup.reader.manifest_walk import Page, entries_of, pages_below, top_page
+from backup.reader.path_selection import Selection
+from backup.records import FoundPath, Point
+from backup.stores.parallel_reads import run_concurrently
+
+
+class Search:
+    """One search through points that are given newest first."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._patterns = [pattern if "/" in pattern else f"**/{pattern}" for pattern in patterns]
+        self._pages: dict[bytes, Future[list[Entry]]] = {}
+        self._guard = threading.Lock()
+
+    def through(
+        self,
+        points: Iterable[Point],
+        open_point: Callable[[Point], tuple[Body, BlobReader]],
+        at_once: int = 1,
+    ) -> list[FoundPath]:
+        """Every version of every path that fits, by path, the newest version first."""
+
+        def look(point: Point) -> tuple[Point, list[Entry]]:
+            body, reader = open_point(point)
+            # One for each: it notes what it met, and that is not for several threads.
+            selection = Selection(self._patterns, takes_below=False)
+            return point, [*self._fitting(reader, selection, top_page(body))]
+
+        found: dict[tuple[object, ...], tuple[Entry, list[str]]] = {}
+        for point, entries in run_concurrently(look, points, at_once):
+            for entry in entries:
+                pieces = tuple(ref.id for ref in (*entry.lists, *entry.blobs))
+                version = (entry.path, entry.kind, entry.size, entry.modified_ns, pieces)
+                found.setdefault(version, (entry, []))[1].append(point.name)
+        rows = [
+            FoundPath(
+                path=entry.text,
+                kind=entry.kind,
+                size=entry.size,
+                modified_ns=entry.modified_ns,
+                points=tuple(points),
+            )
+            for entry, points in found.values()
+        ]
+        return sorted(rows, key=lambda row: row.path)
+
+    def _fitting(self, reader: BlobReader, selection: Selection, page: Page) -> Iterator[Entry]:
+        listed = page.listed
+        if listed is not None and not selection.may_lie_between(listed.first, listed.last):
+            return
+        if page.depth:
+            for below in pages_below(reader, page):
+                yield from self._fitting(reader, selection, below)
+            return
+        with self._guard:
+            is_new = page.ref.id not in self._pages
+            known = self._pages.setdefault(page.ref.id, Future())
+        if is_new:
+            try:
+                known.set_result(entries_of(reader, page, selection.takes))
+            except BaseException as error:
+                known.set_exception(error)
+        yield from known.result()

@@ -1,0 +1,135 @@
+"""Selecting paths of a recovery point by patterns.
+
+- A pattern is matched against the whole path `<source>/<path>`: `*`, `?` and `[…]` as in a shell,
+  but `*` crosses slashes; `**/` is any number of folders, none too.  Selecting a folder selects
+  everything below it.  No pattern selects everything, several what any of them does.
+- A path as it is listed selects itself: `%FF` and the like mean the byte as well, and a bracket
+  itself as well as a class.
+- Pages that cannot hold a selected path, or a folder above one, are not read.
+- A path is judged by itself, so entries may be asked about in any order and by several processes.
+"""
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from backup.errors import Damaged
+from backup.format.canonical_json import from_path_text
+from backup.format.manifest import path_key
+
+_WILD = re.compile(r"[*?\[]")
+_FOLDERS = "(?:.*?/)??"
+_GLYPHS = re.compile(r"\*\*/|\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
+
+
+class Selection:
+    """Which entries a caller wants; remembers which patterns matched something."""
+
+    def __init__(self, patterns: Sequence[str], *, takes_below: bool = True) -> None:
+        """Without `takes_below` a folder that fits is taken alone."""
+        below = "(?:/.*)?" if takes_below else ""
+        meant = {pattern: _meanings(pattern.strip("/")) for pattern in patterns}
+        self._rules = {pattern: _rule(meanings, below) for pattern, meanings in meant.items()}
+        self._literals = [
+            os.fsencode(_literal_folder(one)) for meanings in meant.values() for one in meanings
+        ]
+        self._open = dict(self._rules)  # those that matched nothing yet
+        self._met: list[re.Pattern[str]] = []
+        self._matched: list[str] = []
+
+    def takes(self, path: bytes) -> bool:
+        """Whether a path is selected, by itself or by a folder above it."""
+        if not self._rules:
+            return True
+        text = os.fsdecode(path)
+        first = [pattern for pattern, rule in self._open.items() if rule.match(text)]
+        for pattern in first:
+            self._meet(pattern)
+            self._matched.append(pattern)
+        return bool(first) or any(rule.match(text) for rule in self._met)
+
+    def may_lie_between(self, first: bytes, last: bytes) -> bool:
+        """Whether a page from `first` to `last` may hold a selected path or a folder above one."""
+        if not self._literals:
+            return True
+        low, high = path_key(first), path_key(last)
+        for literal in self._literals:
+            key = path_key(literal)
+            # What lies below a folder sorts right behind it: its key goes on with a zero byte.
+            if not literal or (key <= high and low < key + b"\1"):
+                return True
+            if any(low <= path_key(above) <= high for above in folders_above(literal)):
+                return True
+        return False
+
+    def unmatched(self) -> list[str]:
+        """Patterns that selected nothing so far."""
+        return list(self._open)
+
+    def take_matched(self) -> list[str]:
+        """Patterns that matched something since the last call."""
+        matched, self._matched = self._matched, []
+        return matched
+
+    def note_matched(self, patterns: Iterable[str]) -> None:
+        """Take over what another selection of the same patterns saw."""
+        for pattern in patterns:
+            if pattern in self._open:
+                self._meet(pattern)
+
+    def _meet(self, pattern: str) -> None:
+        self._met.append(self._open.pop(pattern))
+
+
+def folders_above(path: bytes) -> Iterator[bytes]:
+    """Give the path of each folder that a path lies in, the outermost first."""
+    at = path.find(b"/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find(b"/", at + 1)
+
+
+def _meanings(pattern: str) -> list[str]:
+    """What a pattern may mean, each as a pattern."""
+    found = [pattern]
+    with suppress(Damaged):  # it is no path text
+        found.append(os.fsdecode(from_path_text(pattern, "the pattern")))
+    found += [one.replace("[", "[[]") for one in found]
+    return list(dict.fromkeys(found))
+
+
+def _rule(patterns: Sequence[str], below: str) -> re.Pattern[str]:
+    meanings = "|".join(map(_expression, patterns))
+    return re.compile(f"(?:{meanings}){below}\\Z", re.DOTALL)
+
+
+def _expression(pattern: str) -> str:
+    gaps, texts = [""], [""]  # what may lie before each text
+    for glyph in _GLYPHS.findall(pattern):
+        if len(glyph) > 1 and glyph.startswith("["):
+            texts[-1] += _inside(fnmatch.translate(glyph))
+        elif glyph.startswith("*"):
+            gaps.append(_FOLDERS if glyph == "**/" else ".*?")
+            texts.append("")
+        else:
+            texts[-1] += "." if glyph == "?" else re.escape(glyph)
+    parts = [gap + text for gap, text in zip(gaps, texts, strict=True)]
+    # A text is taken where it comes first, which leaves the most to what follows, and nowhere else:
+    # a path of a megabyte, which somebody may have signed, would be gone through a million times.
+    # Not where `**/` follows in the middle of a name.
+    for number, following in enumerate(gaps[1:]):
+        if following != _FOLDERS or parts[number] in ("", _FOLDERS) or texts[number][-1:] == "/":
+            parts[number] = f"(?>{parts[number]})"
+    return "".join(parts)
+
+
+def _inside(translated: str) -> str:
+    return translated.removeprefix("(?s:").removesuffix(r")\Z").removesuffix(r")\z")
+
+
+def _literal_folder(pattern: str) -> str:
+    """The part of a pattern that every match begins with: a whole path, or whole folders of it."""
+    found = _WILD.search(pattern)
+    return pattern if found is None else pattern[: found.start()].rpartition("/")[0]

@@ -1,0 +1,134 @@
+"""Healing on reading: a blob whose pack is missing or damaged, taken from where else it lies.
+
+- A writer that was told of a lost pack sends its content again, so another point may name the same
+  blob, by the same keyed hash, in another pack.  Points of the same writer, domain and id key are
+  looked through, newest first.
+- A page that the point itself has too says nothing new, and is not read again.
+- What is found is compared with its id like everything else; what cannot be read is passed over,
+  and older points are looked through for what lay beside it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from backup.errors import BackupError
+from backup.format.manifest import BlobRef, list_from_bytes
+from backup.format.object_names import pack_name
+from backup.format.snapshot import Body
+from backup.reader.blob_reader import BlobReader
+from backup.reader.manifest_walk import Page, entries_of, pages_below, top_page
+
+_MOST_PLACES = 4
+
+
+class BlobHealer:
+    """Finds the blobs of one point in others; call from one thread at a time."""
+
+    def __init__(
+        self,
+        *,
+        writer: str,
+        body: Body,
+        reader: BlobReader,
+        others: Callable[[], Iterator[tuple[str, Body]]],
+    ) -> None:
+        """`reader` must not heal itself; `others` gives points newest first, by their names."""
+        self._writer = writer
+        self._body = body
+        self._reader = reader
+        self._others = others
+        self._other_points: list[tuple[str, Body]] | None = None
+        self._bad: set[bytes] = set()
+        self._doubted: set[bytes] = set()  # packs that had a place which could not be read
+        self._places: dict[bytes, dict[BlobRef, str]] = {}  # by id: places, each with its point
+        self._healed: dict[str, bool] = {}  # sentences, and whether they were given
+        self._damaged: set[bytes] = set()  # packs that were given
+
+    def find(self, ref: BlobRef) -> bytes | None:
+        """The blob's content from another place, or None."""
+        if ref.pack not in self._bad or ref.id not in self._places:
+            self._bad |= ref.packs
+            self._search(ref)
+        while True:
+            doubted = len(self._doubted)
+            for place, point in self._places[ref.id].items():
+                try:
+                    content = bytes(self._reader.checked(place, self._reader.frame(place)))
+                except BackupError:
+                    self._doubted |= place.packs
+                    continue
+                lost = pack_name(self._writer, ref.pack.hex())
+                self._healed.setdefault(f"{lost} healed from {point}", False)
+                return content
+            if len(self._doubted) == doubted:
+                return None
+            self._search(ref)  # older points, too: at most once for each pack that is doubted
+
+    def take_healed(self) -> list[str]:
+        """What was taken from where since the last call, a sentence each."""
+        new = [sentence for sentence, is_given in self._healed.items() if not is_given]
+        self._healed.update(dict.fromkeys(new, True))
+        return new
+
+    def take_damaged(self) -> list[str]:
+        """Return the names of the packs that could not be relied on, each once.
+
+        Where a frame lies in two packs, both are named: either may be to blame.
+        """
+        new = (self._bad | self._doubted) - self._damaged
+        self._damaged |= new
+        return sorted(pack_name(self._writer, pack.hex()) for pack in new)
+
+    def _search(self, ref: BlobRef) -> None:
+        if self._other_points is None:
+            self._other_points = list(self._others())
+        wanted = {ref.id}
+        if not self._other_points:
+            self._places[ref.id] = {}
+            return
+        seen: set[bytes | BlobRef] = set()  # ids of pages that were read, places that were tried
+        for found in self._refs(top_page(self._body), seen):
+            if not self._bad.isdisjoint(found.packs):
+                wanted.add(found.id)
+        self._places.update({id_: {} for id_ in wanted})
+        for point, body in self._other_points:
+            for found in self._refs(top_page(body), seen):
+                if (
+                    found.id in wanted
+                    and self._bad.isdisjoint(found.packs)
+                    and self._has_room(self._places[found.id], found)
+                ):
+                    self._places[found.id].setdefault(found, point)
+            if all(any(map(self._is_sure, self._places[id_])) for id_ in wanted):
+                return
+
+    def _has_room(self, places: dict[BlobRef, str], ref: BlobRef) -> bool:
+        """Whether there are few, or all of them are doubted and this one is not."""
+        return len(places) < _MOST_PLACES or (
+            self._is_sure(ref) and not any(map(self._is_sure, places))
+        )
+
+    def _is_sure(self, ref: BlobRef) -> bool:
+        return self._doubted.isdisjoint(ref.packs)
+
+    def _refs(self, page: Page, seen: set[bytes | BlobRef]) -> Iterator[BlobRef]:
+        """Every reference to a page and below it; below a page that was read lies nothing new."""
+        yield page.ref
+        if page.ref.id in seen or page.ref in seen:
+            return
+        seen.add(page.ref)  # what cannot be read here may be in another pack, too
+        try:
+            pages = pages_below(self._reader, page) if page.depth else ()
+            entries = () if page.depth else entries_of(self._reader, page)
+        except BackupError:
+            return
+        seen.add(page.ref.id)
+        for below in pages:
+            yield from self._refs(below, seen)
+        for entry in entries:
+            yield from entry.lists
+            yield from entry.blobs
+            for ref in dict.fromkeys(entry.lists):
+                # What stands in one that cannot be read is not found: the file is lost with it.
+                with suppress(BackupError):
+                    yield from list_from_bytes(self._reader.blob(ref), "a list")

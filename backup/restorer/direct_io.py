@@ -1,0 +1,86 @@
+"""Writing one stretch of a file straight to the disk, past the page cache.
+
+- For who waits until the disk has everything: writing through the cache copies every byte there,
+  and only then begins to write, when all the reading and unpacking is done and nothing else is left
+  to do meanwhile.
+- What the disk takes begins and ends at a block: what lies before the first and behind the last one
+  goes through the cache.  Where the file system cannot do it, everything does.
+"""
+
+import errno
+import fcntl
+import os
+from contextlib import suppress
+
+from backup.reader.blob_reader import Raw
+from backup.restorer.safe_paths import write_at
+from backup.system.huge_pages import large_memory
+
+WORTHWHILE_BYTES = 512 * 1024  # below, a call that waits for the disk costs more than it spares
+
+_O_DIRECT = getattr(os, "O_DIRECT", 0)  # not everywhere
+_BLOCK_BYTES = 4096
+_BUFFER_BYTES = 4 * 1024 * 1024
+
+
+class Straight:
+    """Memory that the disk can take from; for one stretch at a time."""
+
+    def __init__(self) -> None:
+        self._buffer = large_memory(_BUFFER_BYTES)
+        self._descriptor = -1
+        self._at = 0  # the block in the file that the buffer begins with
+        self._head = 0  # so many bytes of it are not ours
+        self._filled = 0
+        self._is_direct = False
+
+    def begin(self, descriptor: int, start: int) -> None:
+        """Begin at an offset of an open file."""
+        self._descriptor = descriptor
+        self._head = self._filled = start % _BLOCK_BYTES
+        self._at = start - self._head
+        self._is_direct = _O_DIRECT != 0
+
+    def write(self, content: Raw) -> None:
+        """Take what follows; its memory may be used for something else when this returns."""
+        rest = memoryview(content)
+        while rest:
+            piece, rest = rest[: _BUFFER_BYTES - self._filled], rest[_BUFFER_BYTES - self._filled :]
+            self._buffer[self._filled : self._filled + len(piece)] = piece
+            self._filled += len(piece)
+            if self._filled == _BUFFER_BYTES:
+                self._put()
+
+    def end(self) -> None:
+        """Have written everything; nothing is synced."""
+        self._put()
+
+    def _put(self) -> None:
+        filled = self._filled
+        first = min(_BLOCK_BYTES, filled) if self._head else 0
+        last = max(first, filled // _BLOCK_BYTES * _BLOCK_BYTES)
+        write_at(self._descriptor, self._buffer[self._head : first], self._at + self._head)
+        self._put_blocks(first, last)
+        write_at(self._descriptor, self._buffer[last:filled], self._at + last)
+        self._at += filled
+        self._head = self._filled = 0
+
+    def _put_blocks(self, first: int, last: int) -> None:
+        if self._is_direct and first < last:
+            _set_direct(self._descriptor, on=True)
+            try:
+                count = os.pwrite(self._descriptor, self._buffer[first:last], self._at + first)
+                first += count
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                self._is_direct = False  # the file system cannot do it
+            finally:
+                _set_direct(self._descriptor, on=False)
+        write_at(self._descriptor, self._buffer[first:last], self._at + first)
+
+
+def _set_direct(descriptor: int, *, on: bool) -> None:
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    with suppress(OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | _O_DIRECT if on else flags & ~_O_DIRECT)

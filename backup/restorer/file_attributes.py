@@ -1,0 +1,114 @@
+"""Owner, mode, time and extended attributes of what was restored.
+
+- The owner comes back only when asked, by root.  Set-id bits, and attributes by which a system
+  grants rights (`security.capability`) or keeps them, come back with the owner only: they would
+  give away the restoring user's rights.
+- What a target cannot keep (an owner on FAT, or where root may not give files away) is told, and
+  costs no content.  Without its owner a file gets no set-id bits either.
+- What a new file has from the start need not be given: that spares two calls for each of a million.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+
+from backup.format.canonical_json import to_path_text
+from backup.format.manifest import Entry
+from backup.records import Problem
+
+Given = tuple[int, int]
+"""User and group of a new file in a folder, if it also has the mode that was asked for."""
+
+_NOTHING = (-1, -1)
+DEFAULT_RIGHTS = "system.posix_acl_default"  # a folder's list, which masks modes in it
+_GRANTING = (b"security.capability", b"trusted.")  # not a label such as `security.selinux`
+_CANNOT = frozenset(
+    (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EOVERFLOW)
+)
+_SET_ID_BITS = stat.S_ISUID | stat.S_ISGID
+
+
+class Attributes:
+    """Gives paths their attributes, and adds what could not be given to `problems`."""
+
+    def __init__(self, *, owner: bool, problems: list[Problem]) -> None:
+        self._owner = owner
+        self._problems = problems
+
+    def are_given(self, given: Given, entry: Entry) -> bool:
+        """Whether a new file has the entry's owner, where it counts, and its mode."""
+        return given == (entry.uid, entry.gid) if self._owner else given != _NOTHING
+
+    def give(self, descriptor: int, entry: Entry) -> None:
+        """To an open file or folder."""
+        is_owned = self._owner and self._could(
+            entry, "its owner", lambda: os.fchown(descriptor, entry.uid, entry.gid)
+        )
+        for name, content in entry.xattrs:
+            if name.startswith(_GRANTING) and not is_owned:
+                reason = f"without attribute {to_path_text(name)}; it needs the owner"
+                self._problems.append(Problem(path=entry.text, reason=reason))
+                continue
+            try:
+                os.setxattr(descriptor, name, content)
+            except OSError as error:
+                self._problems.append(
+                    Problem(
+                        path=entry.text,
+                        reason=f"without attribute {to_path_text(name)}: {error.strerror}",
+                    )
+                )
+        mode = entry.mode
+        if mode & _SET_ID_BITS and not is_owned and entry.kind == "file":
+            mode &= ~_SET_ID_BITS
+            self._problems.append(
+                Problem(path=entry.text, reason="without its set-id bits; they need the owner")
+            )
+        self._could(entry, "its mode", lambda: os.fchmod(descriptor, mode))
+        self.give_times(descriptor, entry)
+
+    def give_times(self, descriptor: int, entry: Entry) -> None:
+        """To an open file or folder that has all else."""
+        times = (entry.modified_ns, entry.modified_ns)
+        self._could(entry, "its time", lambda: os.utime(descriptor, ns=times))
+
+    def give_by_name(self, entry: Entry, folder: int, name: bytes) -> None:
+        """To what cannot be opened."""
+        times = (entry.modified_ns, entry.modified_ns)
+        if self._owner:
+            self._could(
+                entry,
+                "its owner",
+                lambda: os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False),
+            )
+        if entry.kind != "symlink":
+            self._could(entry, "its mode", lambda: os.chmod(name, entry.mode, dir_fd=folder))
+        self._could(
+            entry,
+            "its time",
+            lambda: os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False),
+        )
+
+    def _could(self, entry: Entry, what: str, give: Callable[[], None]) -> bool:
+        try:
+            give()
+        except OSError as error:
+            if error.errno not in _CANNOT:
+                raise
+            reason = f"without {what}: {error.strerror}"
+            self._problems.append(Problem(path=entry.text, reason=reason))
+            return False
+        return True
+
+
+def given_in(folder: int) -> Given:
+    """What an open folder gives to a new file."""
+    try:
+        os.getxattr(folder, DEFAULT_RIGHTS)
+    except OSError as error:
+        # Some folders give their group to what is made in them; one of our group gives ours.
+        is_known = error.errno in (errno.ENODATA, errno.EOPNOTSUPP)
+        if is_known and os.fstat(folder).st_gid == os.getegid():
+            return os.geteuid(), os.getegid()
+    return _NOTHING

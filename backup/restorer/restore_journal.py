@@ -1,0 +1,164 @@
+"""The journal of a restore: what makes a folder the target of this restore, until it is whole.
+
+- It is the file `.standfast-restore` in the target, made and synced before anything else is
+  written there, and removed last.  So a folder is either empty, whole, or says what is going on.
+- A target that holds something is gone on with only when its journal names the same point and the
+  same request.  The journal says nothing about which files are whole: each proves itself.  What
+  the point does not have stays there, and nobody is told.
+- Where a folder does not tell upper from lower case (it finds the journal in capitals, too) nothing
+  is gone on with: a file would be taken for another one's beginning, and replaced.
+- It is locked while a restore is at work, so two never write into one target.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from backup.errors import Busy, NotWritable, UnsafePath
+from backup.format.canonical_json import to_json
+from backup.restorer.safe_paths import FOLDER_FLAGS, JOURNAL
+
+_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+_LARGEST = 1024 * 1024
+_MEND = "see that it may be written and has room, or name another folder"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """An open and locked target; `is_resumed` when an earlier restore had begun in it."""
+
+    root: int
+    is_resumed: bool
+    journal: int
+
+    def complete(self) -> None:
+        """Say that nothing is left to do here; the journal of another restore stays.
+
+        Somebody may have emptied the folder meanwhile, and restore into it anew.
+        """
+        with suppress(FileNotFoundError):
+            there = os.stat(JOURNAL, dir_fd=self.root, follow_symlinks=False)
+            if os.path.samestat(os.fstat(self.journal), there):
+                os.unlink(JOURNAL, dir_fd=self.root)
+        os.fsync(self.root)
+
+
+@contextmanager
+def open_target(path: Path, request: dict[str, object]) -> Iterator[Target]:
+    """Open a target for what `request` says, a JSON value; what is missing of the path is made.
+
+    `UnsafePath` when it is no folder, a symbolic link, or holds anything but an earlier restore of
+    the same; `Busy` while that one is still at work; `NotWritable` when it cannot be made.
+    """
+    root = _open_root(path)
+    try:
+        journal, is_resumed = _open_journal(path, root, to_json(request) + b"\n")
+        try:
+            yield Target(root=root, is_resumed=is_resumed, journal=journal)
+        finally:
+            os.close(journal)
+    finally:
+        os.close(root)
+
+
+def _open_root(path: Path) -> int:
+    if path.is_symlink():
+        raise UnsafePath(f"{path} is a symbolic link; name the folder that is meant")
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, FOLDER_FLAGS)
+    except (FileExistsError, NotADirectoryError):
+        raise UnsafePath(f"{path} is no folder; name one that is empty or new") from None
+    except OSError as error:
+        raise NotWritable(f"{path} cannot be made: {error.strerror}; {_MEND}") from error
+
+
+def _open_journal(path: Path, root: int, wanted: bytes) -> tuple[int, bool]:
+    if os.listdir(root) and not _is_there(root, JOURNAL):
+        raise _not_empty(path)  # and not even its time is changed
+    journal = _open_locked(path, root)
+    try:
+        found = os.pread(journal, _LARGEST, 0)
+        names = [os.fsencode(name) for name in os.listdir(root)]
+        others = [name for name in names if name != JOURNAL]
+        if found == wanted:
+            is_one = JOURNAL.upper() not in names and _is_there(root, JOURNAL.upper())
+            if is_one and others:
+                _refuse_to_go_on(path)
+            return journal, not is_one
+        if others:
+            _refuse(path, root, is_restore=bool(found))
+        _write(journal, wanted)
+        os.fsync(root)
+    except OSError as error:
+        os.close(journal)
+        raise NotWritable(f"{path} cannot be written: {error.strerror}; {_MEND}") from error
+    except BaseException:
+        os.close(journal)
+        raise
+    return journal, False
+
+
+def _is_there(root: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=root, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _open_locked(path: Path, root: int) -> int:
+    while True:
+        try:
+            journal = os.open(JOURNAL, _FLAGS | os.O_CREAT, 0o600, dir_fd=root)
+        except OSError as error:
+            raise NotWritable(f"{path} cannot be written: {error.strerror}; {_MEND}") from error
+        try:
+            _lock(path, journal)
+            if os.fstat(journal).st_nlink:
+                return journal
+        except BaseException:
+            os.close(journal)
+            raise
+        os.close(journal)  # another restore completed before we had the lock, and removed it
+
+
+def _refuse(path: Path, root: int, *, is_restore: bool) -> NoReturn:
+    if is_restore:
+        raise UnsafePath(
+            f"{path} holds another restore that did not end; run that one again, or name an empty"
+            " folder"
+        )
+    os.unlink(JOURNAL, dir_fd=root)
+    raise _not_empty(path)
+
+
+def _not_empty(path: Path) -> UnsafePath:
+    return UnsafePath(
+        f"{path} is not empty; restore into an empty or new folder, so that nothing is overwritten"
+    )
+
+
+def _refuse_to_go_on(path: Path) -> NoReturn:
+    raise UnsafePath(
+        f"{path} does not tell upper from lower case, so what an interrupted restore left there"
+        " cannot be told from what is still to come; empty it, or name another folder"
+    )
+
+
+def _lock(path: Path, journal: int) -> None:
+    try:
+        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Busy(f"another restore is at work in {path}; wait for it to end") from None
+
+
+def _write(journal: int, content: bytes) -> None:
+    # What a crash left of it names nothing, and the folder holds nothing else.
+    os.ftruncate(journal, 0)
+    os.pwrite(journal, content, 0)
+    os.fsync(journal)

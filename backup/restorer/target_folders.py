@@ -1,0 +1,240 @@
+"""The folders that a restore is in: a path of open ones below the target, made where missing.
+
+- Every step goes through an open folder without following a symbolic link: neither a forged path
+  nor a link that somebody puts there meanwhile leads out of the target.
+- A folder gets its times and mode when it is left. What others may still write into is handed over,
+  and then those give them.
+- However deep it is, few of them are open.
+- A folder that only may be needed is noted, and made once something in it is written.
+- At the end, when links that had to wait are made, folders are complete: each is left as it was
+  found.
+"""
+
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from backup.format.manifest import Entry
+from backup.restorer.file_attributes import DEFAULT_RIGHTS, Given, given_in
+from backup.restorer.safe_paths import FOLDER_FLAGS, JOURNAL, check_name, safe_parts
+from backup.system.folder_stack import FolderStack
+
+
+@dataclass(kw_only=True, slots=True)
+class _Folder:
+    path: bytes
+    entry: Entry | None  # None: its attributes are not ours to give
+    gives: Given | None = None  # to a new file in it, once that was asked for
+    found: os.stat_result | None = None  # what it is to be again when it is left
+
+
+class TargetFolders:
+    """Where one writer is; its paths come in order, so that each folder is entered once."""
+
+    def __init__(
+        self,
+        root: int,
+        *,
+        is_resumed: bool,
+        give: Callable[[int, Entry], None],
+        count: Callable[[], None],
+        tell_merged: Callable[[bytes], None],
+        find: Callable[[bytes], Entry | None] | None = None,
+    ) -> None:
+        """`give` a folder that is left its attributes; `count` one that was noted and is made.
+
+        `tell_merged` of one that the target takes for another, and what is in it goes there.
+        With `find`, which gives the entry of one that has to be made, all that are there are left
+        as they were found.
+        """
+        self._is_resumed = is_resumed
+        self._give = give
+        self._count = count
+        self._tell_merged = tell_merged
+        self._find = find
+        self._root = os.dup(root)
+        self._open = FolderStack(self._root)
+        self._folders = [_Folder(path=b"", entry=None)]
+        self._here = b""
+        self._noted: dict[bytes, Entry] = {}
+        self._put_off: list[Entry] = []  # folders of files that were
+
+    @property
+    def root(self) -> int:
+        return self._root
+
+    def close(self) -> None:
+        """Leave them all."""
+        self.go_back()
+        self._open.close()
+
+    def go_back(self) -> None:
+        """Leave all but the root."""
+        while len(self._folders) > 1:
+            self._leave()
+
+    def enter(self, path: bytes) -> tuple[int, bytes]:
+        """Open the folder of a path, making what is missing; gives it and the last component."""
+        above, _, name = path.rpartition(b"/")
+        if above == self._here and not path.startswith(b"/"):
+            check_name(name)
+            if path == JOURNAL:
+                safe_parts(path)
+            return self._open.current, name
+        parts = safe_parts(path)
+        while len(self._folders) > len(parts) or not _is_below(path, self._folders[-1].path):
+            self._leave()
+        for depth in range(len(self._folders), len(parts)):
+            at = b"/".join(parts[:depth])
+            noted = self._noted.pop(at, None)
+            self.step_into(parts[depth - 1], at, noted)
+            if noted is not None:
+                self._count()
+        return self._open.current, parts[-1]
+
+    def step_into(self, name: bytes, path: bytes, entry: Entry | None) -> None:
+        """Make a folder in the one that is open, where it is missing, and open it."""
+        if self._find is not None:
+            self._come_back_to(name, path, self._find)
+            return
+        folder = self._open.current
+        is_there = False
+        try:
+            os.mkdir(name, 0o700, dir_fd=folder)
+        except FileExistsError:
+            is_there = True
+        try:
+            descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+        except PermissionError:
+            if not self._is_resumed:
+                raise
+            descriptor = _opened_anew(folder, name)
+        # Another writer may have made it already, to have room for something behind it.
+        if is_there and not self._is_resumed and _is_other(folder, name):
+            self._tell_merged(path)
+        self._go_into(descriptor, _Folder(path=path, entry=entry), name)
+        if self._is_resumed:
+            with suppress(OSError):
+                os.fchmod(descriptor, 0o700)
+            # It may be complete: then it would give rights to what is made in it now.
+            with suppress(OSError):
+                os.removexattr(descriptor, DEFAULT_RIGHTS)
+
+    def _come_back_to(
+        self, name: bytes, path: bytes, find: Callable[[bytes], Entry | None]
+    ) -> None:
+        folder = self._open.current
+        found = entry = None
+        try:
+            os.mkdir(name, 0o700, dir_fd=folder)
+        except FileExistsError:
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        else:
+            entry = find(path)
+        try:
+            descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+        except PermissionError:
+            descriptor = _opened_anew(folder, name)
+        self._go_into(descriptor, _Folder(path=path, entry=entry, found=found), name)
+        with suppress(OSError):
+            os.fchmod(descriptor, 0o700)
+
+    def note(self, entry: Entry) -> None:
+        """Remember a folder that is made only if something in it is written."""
+        self._noted[entry.path] = entry
+
+    def gives(self) -> Given:
+        """What a new file in the open folder has from the start."""
+        folder = self._folders[-1]
+        if folder.gives is None:
+            folder.gives = given_in(self._open.current)
+        return folder.gives
+
+    def put_off(self) -> None:
+        """Keep the attributes of all open folders back, until they are handed over."""
+        self._put_off += self._taken()
+
+    def hand_over(self, last: bytes) -> tuple[list[Entry], list[Entry]]:
+        """Give the folders in which something behind path `last` may lie: made, and only noted.
+
+        Their attributes are no longer ours to give.
+        """
+        made = self._taken() + self._put_off
+        self._put_off = []
+        made_paths = {entry.path for entry in made}
+        noted = [
+            entry
+            for path, entry in self._noted.items()
+            if path not in made_paths and last.startswith(path + b"/")
+        ]
+        last_entry = self._noted.get(last)
+        if last_entry is not None:
+            noted.append(last_entry)
+        self._noted.clear()
+        return made, noted
+
+    def _taken(self) -> list[Entry]:
+        taken = [folder.entry for folder in self._folders if folder.entry is not None]
+        for folder in self._folders:
+            folder.entry = None
+        return taken
+
+    def _go_into(self, descriptor: int, folder: _Folder, name: bytes) -> None:
+        self._open.enter(name, descriptor)
+        self._folders.append(folder)
+        self._here = folder.path
+
+    def _leave(self) -> None:
+        folder = self._folders.pop()
+        self._here = self._folders[-1].path
+
+        def finish(descriptor: int | None) -> None:
+            if descriptor is None:
+                # Somebody moved it: whoever the others are handed to looks for it once more.
+                self._put_off += [] if folder.entry is None else [folder.entry]
+                return
+            if folder.entry is not None:
+                self._give(descriptor, folder.entry)
+            if folder.found is not None:
+                _make_as_found(descriptor, folder.found)
+
+        with suppress(OSError):  # what is to be written around it is told that it was moved
+            self._open.leave(finish)
+
+
+def _make_as_found(descriptor: int, found: os.stat_result) -> None:
+    with suppress(OSError):
+        os.fchmod(descriptor, stat.S_IMODE(found.st_mode))
+        os.utime(descriptor, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _is_other(folder: int, name: bytes) -> bool:
+    """Whether what a folder finds by a name has another, since it does not tell case apart."""
+    swapped = name.swapcase()
+    if swapped == name:  # no letter of ASCII is in it
+        swapped = os.fsencode(os.fsdecode(name).swapcase())
+    try:
+        os.stat(swapped, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return False
+    return name not in map(os.fsencode, os.listdir(folder))
+
+
+def _opened_anew(folder: int, name: bytes) -> int:
+    """Open a folder that has its final mode from an earlier try, by which not even we may read it.
+
+    Not by its name: somebody may put a link there meanwhile.
+    """
+    place = os.open(name, os.O_PATH | FOLDER_FLAGS, dir_fd=folder)
+    try:
+        as_file = f"/proc/self/fd/{place}"
+        os.chmod(as_file, 0o700)  # noqa: PTH101 - no path
+        return os.open(as_file, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
+
+
+def _is_below(path: bytes, folder: bytes) -> bool:
+    return not folder or path.startswith(folder + b"/")

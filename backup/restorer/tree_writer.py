@@ -1,0 +1,399 @@
+"""Writing restored paths into a folder, and never outside of it.
+
+- The manifest is not trusted with paths: each component is checked, and what is open on the way
+  there is `open_path`'s business.
+- A file that is there from an interrupted restore is written to only when it is a plain file with
+  no second name; anything else is unlinked, and made anew.
+- Mode, time (ns), extended attributes, hard links, holes and symlinks come back; see `attributes`.
+- A problem with one path is recorded, the file removed again, and the rest goes on; a full disk
+  ends the restore.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+
+from backup.errors import NotWritable, UnsafePath
+from backup.format.canonical_json import to_path_text
+from backup.format.manifest import Entry
+from backup.reader.blob_reader import Raw
+from backup.records import Problem
+from backup.restorer.direct_io import WORTHWHILE_BYTES, Straight
+from backup.restorer.extents import Extents
+from backup.restorer.file_attributes import Attributes
+from backup.restorer.resume_check import Proof
+from backup.restorer.safe_paths import FOLDER_FLAGS, open_folder, reserve, write_all_at, write_at
+from backup.restorer.target_folders import TargetFolders
+
+_NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_THERE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_PRIVATE = 0o600
+CHANGED = "was changed by somebody; run the same command again"
+
+
+@dataclass(kw_only=True, slots=True)
+class _File:
+    entry: Entry
+    folder: int
+    name: bytes
+    descriptor: int
+    extents: Extents
+    is_straight: bool
+
+
+class TreeWriter:
+    """Writes entries in path order below an open folder; one thread's, several may share a target.
+
+    `umask` is the process's, as `os.umask` has it; with `straight` large content goes past the
+    page cache; stretches of large files are written in turn.  With `find`, which gives the entry
+    of a path, folders are complete, and are left as they are found.
+    """
+
+    def __init__(
+        self,
+        root: int,
+        *,
+        owner: bool,
+        umask: int,
+        is_resumed: bool = False,
+        straight: Straight | None = None,
+        turn: AbstractContextManager[None] | None = None,
+        find: Callable[[bytes], Entry | None] | None = None,
+    ) -> None:
+        self._straight = straight
+        self._turn = turn or nullcontext()
+        self._owner = owner
+        self._umask = umask
+        self._is_resumed = is_resumed
+        self._path = TargetFolders(
+            root,
+            is_resumed=is_resumed,
+            give=self._give_folder,
+            count=self._count_folder,
+            tell_merged=self._tell_merged,
+            find=find,
+        )
+        self._file: _File | None = None
+        self.problems: list[Problem] = []
+        self._attributes = Attributes(owner=owner, problems=self.problems)
+        self.files = 0
+        self.directories = 0
+        self.bytes = 0
+
+    def __enter__(self) -> "TreeWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._drop_file()
+        self._path.close()
+
+    def add(self, entry: Entry) -> None:
+        """Write anything but a file."""
+        with self.problems_of(entry):
+            folder, name = self._path.enter(entry.path)
+            if entry.kind == "directory":
+                self._path.step_into(name, entry.path, entry)
+                self.directories += 1
+                return
+            if self._is_resumed:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+            match entry.kind:
+                case "symlink":
+                    os.symlink(entry.target or b"", name, dir_fd=folder)
+                case "fifo":
+                    os.mkfifo(name, _PRIVATE, dir_fd=folder)
+                case _:
+                    self._make_device(entry, folder, name)
+            self._attributes.give_by_name(entry, folder, name)
+
+    def note(self, entry: Entry) -> None:
+        """Remember a folder that is made only if something in it is written."""
+        self._path.note(entry)
+
+    def link(self, path: bytes, first: bytes) -> bool:
+        """Make a path another name of a file that was restored; False when that one is not there.
+
+        The folder's times stay as they were, so it may be complete already.
+        """
+        try:
+            folder, name = self._path.enter(path)
+            before = os.fstat(folder)
+            if self._is_resumed:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+            with open_folder(self._path.root, first) as (source, source_name):
+                found = os.stat(source_name, dir_fd=source, follow_symlinks=False)
+                if not stat.S_ISREG(found.st_mode):
+                    return False
+                os.link(
+                    source_name, name, src_dir_fd=source, dst_dir_fd=folder, follow_symlinks=False
+                )
+        except (OSError, UnsafePath):
+            return False
+        with suppress(OSError):  # where no times can be set, each folder is told as it is finished
+            os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+        self.files += 1
+        return True
+
+    def write_file(self, entry: Entry, content: Raw) -> None:
+        """Write a file whole; the quick way for one without holes that was not there before."""
+        if entry.size != len(content) or entry.holes or self._is_resumed:
+            self.begin(entry)
+            self.write(content)
+            self.end()
+            return
+        descriptor = -1
+        try:
+            folder, name = self._path.enter(entry.path)
+            is_plain = not (entry.xattrs or entry.mode & ~0o777) and self._is_given(entry)
+            # It has its final owner and mode from the start: two calls less for each of a million.
+            descriptor = os.open(
+                name, _NEW_FILE_FLAGS, entry.mode if is_plain else _PRIVATE, dir_fd=folder
+            )
+            if self._straight is not None and len(content) >= WORTHWHILE_BYTES:
+                self.write_stretch(descriptor, 0, (content,))
+            elif content and os.write(descriptor, content) != len(content):
+                write_at(descriptor, memoryview(content), 0)
+            if is_plain and not entry.mode & self._umask:
+                self._attributes.give_times(descriptor, entry)
+            else:
+                self._attributes.give(descriptor, entry)
+        except (OSError, UnsafePath):
+            if descriptor >= 0:
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=folder)
+            with self.problems_of(entry):
+                raise
+        else:
+            self.files += 1
+            self.bytes += entry.size
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def begin(self, entry: Entry, proof: Proof | None = None) -> None:
+        """Open a file; its content follows by `write` and `skip`, then `end` or `give_up`.
+
+        With a proof the file of an earlier restore is gone on with, if it is still that one.
+        """
+        self._drop_file()
+        with self.problems_of(entry):
+            folder, name = self._path.enter(entry.path)
+            self._file = _File(
+                entry=entry,
+                folder=folder,
+                name=name,
+                descriptor=self._open_file(entry, folder, name, proof),
+                extents=Extents(entry),
+                is_straight=proof is None and not entry.holes and entry.size >= WORTHWHILE_BYTES,
+            )
+            if self._straight is not None and self._file.is_straight:
+                self._straight.begin(self._file.descriptor, 0)
+
+    def write(self, content: Raw) -> None:
+        """Write the next of the content that holes do not cover; nothing after a problem."""
+        file = self._file
+        if file is None:
+            return
+        with self.problems_of(file.entry):
+            view = memoryview(content)
+            for start, count in file.extents.take(len(view)):
+                if self._straight is not None and file.is_straight:
+                    self._straight.write(view[:count])
+                else:
+                    write_at(file.descriptor, view[:count], start)
+                view = view[count:]
+
+    def skip(self, length: int) -> None:
+        """Pass over content that a proof has shown to be there."""
+        file = self._file
+        if file is None:
+            return
+        with self.problems_of(file.entry):
+            for _ in file.extents.take(length):
+                pass
+
+    def end(self) -> None:
+        """Close a file and give it its attributes."""
+        file = self._file
+        if file is None:
+            return
+        with self.problems_of(file.entry):
+            if not file.extents.is_filled:
+                raise OSError(errno.EIO, "has less content than its size says")
+            if self._straight is not None and file.is_straight:
+                self._straight.end()
+            if os.fstat(file.descriptor).st_size != file.entry.size:
+                os.ftruncate(file.descriptor, file.entry.size)
+            self._attributes.give(file.descriptor, file.entry)
+            os.close(file.descriptor)
+            self._file = None
+            self.files += 1
+            self.bytes += file.entry.size
+
+    def put_off(self) -> bool:
+        """Close the open file as it is, to be filled and finished later; False when none is open.
+
+        The folders that it lies in are left to `finish_folder`: what is opened in them must not
+        be shut off before.
+        """
+        file, self._file = self._file, None
+        if file is None:
+            return False
+        reserve(file.descriptor, file.entry.size)
+        os.close(file.descriptor)
+        self._path.put_off()
+        return True
+
+    def write_stretch(self, descriptor: int, start: int, content: Iterable[Raw]) -> None:
+        """Write one piece after the other from an offset on."""
+        if self._straight is None:
+            write_all_at(descriptor, content, start, self._turn)
+            return
+        self._straight.begin(descriptor, start)
+        for part in content:
+            self._straight.write(part)
+        self._straight.end()
+
+    def finish_file(self, entry: Entry) -> None:
+        """Give a file that was put off, and is filled, its attributes."""
+        with (
+            self.problems_of(entry),
+            open_folder(self._path.root, entry.path) as (folder, name),
+        ):
+            descriptor = os.open(name, os.O_RDONLY | _THERE_FLAGS, dir_fd=folder)
+            try:
+                found = os.fstat(descriptor)
+                if not self.may_go_on_with(found, entry) or found.st_size != entry.size:
+                    raise OSError(errno.EAGAIN, CHANGED)
+                self._attributes.give(descriptor, entry)
+            finally:
+                os.close(descriptor)
+            self.files += 1
+            self.bytes += entry.size
+
+    def remove(self, entry: Entry) -> None:
+        """Remove a file that was put off."""
+        with (
+            suppress(OSError, UnsafePath),
+            open_folder(self._path.root, entry.path) as (folder, name),
+        ):
+            os.unlink(name, dir_fd=folder)
+
+    def give_up(self, reason: str) -> None:
+        """Leave the open file out, as its content is damaged; nothing when none is open."""
+        if self._file is not None:
+            self.problems.append(
+                Problem(path=self._file.entry.text, reason=reason, is_missing=True, is_damage=True)
+            )
+            self._drop_file()
+
+    def leave_folders(self) -> None:
+        """Leave all folders, before others are given their attributes."""
+        self._path.go_back()
+
+    def finish_folder(self, entry: Entry) -> bool:
+        """Give a folder that is there its attributes; False when it is not."""
+        try:
+            with open_folder(self._path.root, entry.path) as (folder, name):
+                descriptor = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+                try:
+                    with self.problems_of(entry):
+                        self._attributes.give(descriptor, entry)
+                finally:
+                    os.close(descriptor)
+        except (OSError, UnsafePath):
+            return False
+        return True
+
+    def hand_over(self, last: bytes) -> tuple[list[Entry], list[Entry]]:
+        """Give the folders in which something behind path `last` may lie: made, and only noted.
+
+        Their attributes are no longer this writer's to give.
+        """
+        return self._path.hand_over(last)
+
+    def may_go_on_with(self, found: os.stat_result, entry: Entry) -> bool:
+        """Whether a file that is there is one that this restore may have made, and only here."""
+        owners = (os.geteuid(), entry.uid) if self._owner else (os.geteuid(),)
+        return stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid in owners
+
+    def _open_file(self, entry: Entry, folder: int, name: bytes, proof: Proof | None) -> int:
+        if proof is None:
+            if self._is_resumed:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+            return os.open(name, _NEW_FILE_FLAGS, _PRIVATE, dir_fd=folder)
+        found = os.open(name, os.O_RDONLY | _THERE_FLAGS, dir_fd=folder)
+        try:
+            status = os.fstat(found)
+            if Proof.of(status) != proof or not self.may_go_on_with(status, entry):
+                raise OSError(errno.EAGAIN, CHANGED)
+            # It may have its final mode, and that be read-only; where none are kept it is not.
+            with suppress(OSError):
+                os.fchmod(found, _PRIVATE)
+            descriptor = os.open(name, os.O_RDWR | _THERE_FLAGS, dir_fd=folder)
+            if not os.path.sameopenfile(found, descriptor):
+                os.close(descriptor)
+                raise OSError(errno.EAGAIN, CHANGED)
+            return descriptor
+        finally:
+            os.close(found)
+
+    @contextmanager
+    def problems_of(self, entry: Entry) -> Iterator[None]:
+        """Record what ails a path, and go on; a full disk is raised as `NotWritable`."""
+        try:
+            yield
+        except OSError as error:
+            self._drop_file()
+            if error.errno in _FULL:
+                raise NotWritable(
+                    f"the target cannot be written: {error.strerror}."
+                    " Make room and run the same command again: it goes on from here"
+                ) from error
+            self.problems.append(
+                Problem(
+                    path=entry.text,
+                    reason=f"not restored: {error.strerror or error}",
+                    is_missing=True,
+                )
+            )
+        except UnsafePath as error:
+            self.problems.append(Problem(path=entry.text, reason=str(error)))
+
+    def _is_given(self, entry: Entry) -> bool:
+        """Whether a new file in the open folder has the entry's owner and mode from the start."""
+        return self._attributes.are_given(self._path.gives(), entry)
+
+    def _give_folder(self, descriptor: int, entry: Entry) -> None:
+        with self.problems_of(entry):
+            self._attributes.give(descriptor, entry)
+
+    def _count_folder(self) -> None:
+        self.directories += 1
+
+    def _tell_merged(self, path: bytes) -> None:
+        reason = (
+            "is one folder with another whose name differs only in upper and lower case: the target"
+            " does not tell them apart"
+        )
+        self.problems.append(Problem(path=to_path_text(path), reason=reason))
+
+    def _make_device(self, entry: Entry, folder: int, name: bytes) -> None:
+        if not self._owner:
+            raise UnsafePath("a device is restored only together with owners, by root")
+        kind = stat.S_IFBLK if entry.kind == "block-device" else stat.S_IFCHR
+        os.mknod(name, kind | _PRIVATE, os.makedev(*(entry.device or (0, 0))), dir_fd=folder)
+
+    def _drop_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file.descriptor)
+            with suppress(OSError):
+                os.unlink(file.name, dir_fd=file.folder)

@@ -1,0 +1,393 @@
+"""One worker of a restore: takes a stretch of a page of the manifest and brings it onto the disk.
+
+- Content is read ahead while files are written; everything on the disk happens in path order.
+- What others must know is reported: folders that later stretches may still write into, and hard
+  links whose first name another worker may still have to write.
+- In a target that an interrupted restore left, each piece of a file that is there is compared with
+  its id, and only what does not fit is read from the store.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal, cast
+
+from backup.errors import BackupError, Damaged, StoreUnavailable, UnsafePath
+from backup.format.manifest import BlobRef, Entry, path_key
+from backup.reader.blob_reader import BlobReader, Raw
+from backup.reader.frame_prefetch import fetch_runs, prefetch_frames
+from backup.reader.manifest_walk import Page, blobs_of, entries_of
+from backup.reader.path_selection import Selection
+from backup.reader.self_healing import BlobHealer
+from backup.records import Problem
+from backup.restorer.extents import Extents
+from backup.restorer.large_files import Piece, is_split, opened_again
+from backup.restorer.resume_check import Proof, has_holes, is_there
+from backup.restorer.safe_paths import open_folder
+from backup.restorer.tree_writer import CHANGED, TreeWriter
+
+_REPORT_SECONDS = 0.2
+
+Action = Literal[
+    "add", "note", "whole", "begin", "blob", "have", "give up", "end", "put off", "link"
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stretch:
+    """Part number `part` of `parts` of a leaf's entries."""
+
+    page: Page
+    part: int
+    parts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What came of a stretch, or of a part of it, since the last report."""
+
+    path: str
+    files: int
+    directories: int
+    size_bytes: int  # of the files
+    owners_lost: int  # paths that belong to who restores, and belonged to others
+    bytes_done: int
+    problems: list[Problem]
+    made: list[Entry]  # folders whose attributes are still to be given
+    noted: list[Entry]  # the same, if they exist then
+    links: list[tuple[bytes, bytes]]  # path, and the first name
+    put_off: list[Entry]  # files that were made, and are to be filled in pieces
+    lost: dict[str, Problem]  # of those, what cannot be filled, by path text
+    matched: list[str]
+    healed: list[str]
+    damaged: list[str]  # packs, by name
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class _Unit:
+    """The entries of a stretch in hand."""
+
+    entries: Sequence[Entry]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Step:
+    action: Action
+    entry: Entry
+    ref: BlobRef | None = None
+    proof: Proof | None = None
+    reason: str = ""
+
+    @property
+    def fetched(self) -> BlobRef | None:
+        return self.ref if self.action in ("whole", "blob") else None
+
+
+class Lane:
+    """Brings stretches onto the disk, one after the other."""
+
+    def __init__(
+        self,
+        *,
+        reader: BlobReader,
+        healer: BlobHealer,
+        tree: TreeWriter,
+        selection: Selection,
+        root: int,
+        is_resumed: bool,
+        pool: ThreadPoolExecutor,
+        emit: Callable[[Report], None],
+    ) -> None:
+        self._reader = reader
+        self._healer = healer
+        self._tree = tree
+        self._selection = selection
+        self._root = root
+        self._is_resumed = is_resumed
+        self._pool = pool
+        self._emit = emit
+        self._page: tuple[Page, list[Entry]] | None = None
+        self._links: list[tuple[bytes, bytes]] = []
+        self._put_off: list[Entry] = []
+        self._lost: dict[str, Problem] = {}
+        self._all_put_off: set[bytes] = set()
+        self._bytes_done = 0
+        self._own = (os.geteuid(), os.getegid())
+        self._owners_lost = 0
+        self._told = (0, 0, 0, 0)
+        self._told_at = time.monotonic()
+
+    def work(self, units: Iterator[Stretch | Piece]) -> None:
+        """Bring back stretches and pieces; their reports say what is left to do.
+
+        What the next one needs is read while the one before is written.
+        """
+        for kind, of_kind in groupby(units, type):
+            if kind is Piece:
+                self._fill_all(cast("Iterator[Piece]", of_kind))
+            else:
+                self._bring_all(cast("Iterator[Stretch]", of_kind))
+        self._report("", [], [])
+
+    def _bring_all(self, stretches: Iterator[Stretch]) -> None:
+        work = prefetch_frames(self._reader, self._steps_of_all(stretches), self._pool)
+        for unit, of_unit in groupby(work, lambda one: one[0][0]):
+            its = ((step, content) for (_, step), content in of_unit)
+            self._bring_stretch(unit.entries, its)
+
+    def _fill_all(self, pieces: Iterator[Piece]) -> None:
+        runs = ((piece, piece.refs) for piece in pieces)
+        for piece, content in fetch_runs(self._reader, runs, self._pool):
+            self._fill(piece, content)
+
+    def _steps_of_all(
+        self, stretches: Iterator[Stretch]
+    ) -> Iterator[tuple[tuple[_Unit, _Step], BlobRef | None]]:
+        for stretch in stretches:
+            unit = _Unit(entries=self._entries_or_problem(stretch))
+            for step in self._steps(unit.entries):
+                yield (unit, step), step.fetched
+
+    def _bring_stretch(
+        self, entries: Sequence[Entry], work: Iterator[tuple[_Step, Raw | BackupError | None]]
+    ) -> None:
+        first = path_key(entries[0].path)
+        for step, content in work:
+            self._apply(step, content, first)
+            self._report_when_due(step.entry)
+        made, noted = self._tree.hand_over(entries[-1].path)
+        self._report(entries[-1].text, made, noted)
+
+    def _fill(self, piece: Piece, content: Iterator[Raw | BackupError]) -> None:
+        """Write a piece of a file that was put off."""
+        entry, tree = piece.entry, self._tree
+        try:
+            with tree.problems_of(entry), opened_again(self._root, entry) as descriptor:
+                if not tree.may_go_on_with(os.fstat(descriptor), entry):
+                    raise OSError(errno.EAGAIN, CHANGED)
+                if piece.end > entry.size:
+                    raise OSError(errno.EFBIG, "has more content than its size says")
+                tree.write_stretch(descriptor, piece.start, self._contents(entry, content))
+        except StoreUnavailable:
+            raise
+        except Damaged as error:
+            tree.problems.append(damaged(entry, str(error)))
+        for problem in tree.problems:
+            self._lost[entry.text] = problem
+        tree.problems.clear()
+        self._report(entry.text, [], [])
+
+    def _contents(self, entry: Entry, blobs: Iterator[Raw | BackupError]) -> Iterator[Raw]:
+        for content in blobs:
+            if isinstance(content, BackupError):
+                raise Damaged(str(content)) from content
+            yield content
+            self._bytes_done += len(content)
+            self._report_when_due(entry)
+
+    def finish_files(self, entries: Iterable[Entry], lost: dict[str, Problem]) -> None:
+        """Give the files that were put off their attributes, or remove what of them is lost."""
+        for entry in entries:
+            if entry.text in lost:
+                self._tree.remove(entry)
+                self._tree.problems.append(lost[entry.text])
+            else:
+                self._tree.finish_file(entry)
+
+    def link_late(self, path: bytes, first: bytes, find: Callable[[bytes], Entry | None]) -> None:
+        """Make a link whose first name another lane had to write, or else a file of its own."""
+        if not self._tree.link(path, first):
+            entry = find(path)
+            if entry is not None:
+                self.bring(entry)
+
+    def finish_folders(self, made: list[Entry], noted: list[Entry]) -> None:
+        """Give folders their attributes, those that are there and those that may be; then report.
+
+        Each is given after what lies in it, which it might shut off.
+        """
+        self._tree.leave_folders()
+        both = [(path_key(entry.path), entry, True) for entry in made]
+        both += [(path_key(entry.path), entry, False) for entry in noted]
+        for _, entry, is_made in sorted(both, key=lambda one: one[0], reverse=True):
+            is_there = self._tree.finish_folder(entry)
+            if is_there and not is_made:
+                self._tree.directories += 1
+            elif is_made and not is_there:
+                reason = "without its mode and times: somebody moved the folder meanwhile"
+                self._tree.problems.append(Problem(path=entry.text, reason=reason))
+        self._report("", [], [])
+
+    def bring(self, entry: Entry) -> None:
+        """Bring back one file by its own references."""
+        steps = ((step, step.fetched) for step in self._steps_of(entry))
+        for step, content in prefetch_frames(self._reader, steps, self._pool):
+            self._apply(step, content, b"")
+
+    def _entries_or_problem(self, stretch: Stretch) -> list[Entry]:
+        try:
+            return self._entries(stretch)
+        except StoreUnavailable:
+            raise
+        except BackupError as error:
+            if stretch.page.listed is None:
+                if isinstance(error, Damaged):
+                    error.packs = tuple(self._healer.take_damaged())
+                raise
+            # By each part: another lane may have read the page when it was still there.
+            self._tree.problems.append(lost_page(stretch.page, error))
+            return []
+
+    def _entries(self, stretch: Stretch) -> list[Entry]:
+        if self._page is None or self._page[0] != stretch.page:
+            self._page = (stretch.page, entries_of(self._reader, stretch.page))
+        entries = self._page[1]
+        begin, end = (
+            len(entries) * part // stretch.parts for part in (stretch.part, stretch.part + 1)
+        )
+        return entries[begin:end]
+
+    def _steps(self, entries: Sequence[Entry]) -> Iterator[_Step]:
+        takes = self._selection.takes
+        for entry in entries:
+            if not takes(entry.path):
+                if entry.kind == "directory":
+                    yield _Step(action="note", entry=entry)
+                continue
+            if (entry.uid, entry.gid) != self._own:
+                self._owners_lost += 1
+            if entry.kind != "file":
+                yield _Step(action="add", entry=entry)
+            elif entry.hard_link is not None and takes(entry.hard_link):
+                yield _Step(action="link", entry=entry)
+            elif len(entry.blobs) == 1 and not (self._is_resumed or entry.lists or entry.holes):
+                yield _Step(action="whole", entry=entry, ref=entry.blobs[0])
+            elif is_split(entry) and not self._is_resumed:
+                yield _Step(action="begin", entry=entry)
+                yield _Step(action="put off", entry=entry)
+            else:
+                yield from self._steps_of(entry)
+
+    def _steps_of(self, entry: Entry) -> Iterator[_Step]:
+        there = self._file_there(entry) if self._is_resumed else None
+        try:
+            proof = None if there is None else Proof.of(os.fstat(there))
+            yield _Step(action="begin", entry=entry, proof=proof)
+            extents = Extents(entry)
+            for ref in blobs_of(self._reader, entry):
+                is_proven = there is not None and is_there(there, ref, extents, self._reader)
+                yield _Step(action="have" if is_proven else "blob", entry=entry, ref=ref)
+        except StoreUnavailable:
+            raise
+        except BackupError as error:
+            yield _Step(action="give up", entry=entry, reason=str(error))
+        finally:
+            if there is not None:
+                os.close(there)
+        yield _Step(action="end", entry=entry)
+
+    def _file_there(self, entry: Entry) -> int | None:
+        """Open a file of the earlier restore; None when there is none that may be gone on with."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            with open_folder(self._root, entry.path) as (folder, name):
+                descriptor = os.open(name, flags, dir_fd=folder)
+        except (OSError, UnsafePath):
+            return None
+        if self._tree.may_go_on_with(os.fstat(descriptor), entry) and has_holes(descriptor, entry):
+            return descriptor
+        os.close(descriptor)
+        return None
+
+    def _apply(self, step: _Step, content: Raw | BackupError | None, first: bytes) -> None:
+        tree, entry = self._tree, step.entry
+        if isinstance(content, BackupError):
+            if step.action == "whole":
+                tree.problems.append(damaged(entry, str(content)))
+            tree.give_up(f"not restored: {content}")
+            return
+        match step.action:
+            case "whole":
+                tree.write_file(entry, content or b"")
+                self._bytes_done += entry.size
+            case "blob" if content is not None:
+                tree.write(content)
+                self._bytes_done += len(content)
+            case "have" if step.ref is not None:
+                tree.skip(step.ref.length)
+                self._bytes_done += step.ref.length
+            case "begin":
+                tree.begin(entry, step.proof)
+            case "end":
+                tree.end()
+            case "put off":
+                if tree.put_off():
+                    self._put_off.append(entry)
+                    self._all_put_off.add(entry.path)
+            case "give up":
+                tree.give_up(f"not restored: {step.reason}")
+            case "add":
+                tree.add(entry)
+            case "note":
+                tree.note(entry)
+            case "link":
+                self._link(entry, first)
+
+    def _link(self, entry: Entry, first: bytes) -> None:
+        earlier = entry.hard_link or b""
+        # What this stretch has passed is there, or never will be; of others we know nothing yet.
+        # A file that is put off has one name until it is whole.
+        if path_key(earlier) < first or earlier in self._all_put_off:
+            self._links.append((entry.path, earlier))
+        elif not self._tree.link(entry.path, earlier):
+            self.bring(entry)
+
+    def _report_when_due(self, entry: Entry) -> None:
+        if time.monotonic() - self._told_at > _REPORT_SECONDS:
+            self._report(entry.text, [], [])
+
+    def _report(self, path: str, made: list[Entry], noted: list[Entry]) -> None:
+        tree = self._tree
+        now = (tree.files, tree.directories, tree.bytes, self._bytes_done)
+        files, directories, size, done = (b - a for a, b in zip(self._told, now, strict=True))
+        self._emit(
+            Report(
+                path=path,
+                files=files,
+                directories=directories,
+                size_bytes=size,
+                owners_lost=self._owners_lost,
+                bytes_done=done,
+                problems=list(tree.problems),
+                made=made,
+                noted=noted,
+                links=self._links,
+                put_off=self._put_off,
+                lost=self._lost,
+                matched=self._selection.take_matched(),
+                healed=self._healer.take_healed(),
+                damaged=self._healer.take_damaged(),
+            )
+        )
+        tree.problems.clear()
+        self._links, self._put_off, self._lost = [], [], {}
+        self._owners_lost = 0
+        self._told = now
+        self._told_at = time.monotonic()
+
+
+def lost_page(page: Page, error: BackupError) -> Problem:
+    """That a page costs all that it lists."""
+    reason = f"not restored: the list of it is lost: {error}"
+    return Problem(path=page.extent, reason=reason, is_missing=True, is_damage=True)
+
+
+def damaged(entry: Entry, reason: str) -> Problem:
+    """That damaged content costs a file."""
+    return Problem(
+        path=entry.text, reason=f"not restored: {reason}", is_missing=True, is_damage=True
+    )

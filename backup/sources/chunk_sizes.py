@@ -1,0 +1,33 @@
+"""How large chunks are to be: what a source says of its files, and what cuts them goes by.
+
+- The size is chosen by content: in a database or a dump small edits are scattered, so its chunks
+  are small; of other files fewer parts are edited, so their chunks are large and their references
+  few.
+- Recordings and pictures are written once and never edited: they are cut every 4 MiB, which spares
+  looking for places to cut at.
+"""
+
+SMALL_FILE_BYTES = 64 * 1024  # below this a file is one blob, uncut
+EDITED_CHUNK_BYTES = 64 * 1024
+CHUNK_BYTES = 1024 * 1024
+MAX_CHUNK_BYTES = 4 * CHUNK_BYTES
+MEDIA_CHUNK_BYTES = MAX_CHUNK_BYTES  # exactly; the others are averages
+
+_EDITED_SUFFIXES = (
+    b".db", b".sqlite", b".sqlite3", b".db3", b".mdb", b".ibd", b".frm", b".dbf", b".sql", b".dump",
+    b".csv", b".tsv", b".json", b".jsonl", b".xml", b".log", b".txt", b".mbox", b".pst", b".vmdk",
+    b".qcow2", b".vdi", b".raw", b".img",
+)  # fmt: skip
+
+_MEDIA_SUFFIXES = (
+    b".wav", b".mp3", b".opus", b".ogg", b".oga", b".m4a", b".aac", b".amr", b".flac", b".gsm",
+    b".mp4", b".m4v", b".mkv", b".webm", b".mov", b".avi", b".jpg", b".jpeg", b".png", b".heic",
+)  # fmt: skip
+
+
+def chunk_bytes_for(name: bytes) -> int:
+    """The average chunk size for a file of this name."""
+    name = name.lower()
+    if name.endswith(_EDITED_SUFFIXES):
+        return EDITED_CHUNK_BYTES
+    return MEDIA_CHUNK_BYTES if name.endswith(_MEDIA_SUFFIXES) else CHUNK_BYTES

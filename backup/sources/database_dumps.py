@@ -1,0 +1,92 @@
+"""What the sources of dumps have in common: files that do not exist until a program gives them.
+
+- Each dump is one file, streamed from its program; a dump that fails is named, the next ones are
+  tried, and at the end the source counts as failed.
+- The point is consistent at the moment before the first dump began: each has its own snapshot,
+  taken later.
+- A file is readable by its owner only, and belongs to who runs the backup.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import quote, unquote
+
+from backup.errors import SourceFailed
+from backup.format.canonical_json import to_path_text
+from backup.records import Unread
+from backup.sources import Content, Found, OpenSource
+from backup.sources.chunk_sizes import EDITED_CHUNK_BYTES
+from backup.sources.client_programs import Command, Output, ProgramFailed, running
+from backup.sources.output_completeness import Ending
+from backup.sources.synthetic_paths import made_up
+
+_PLAIN = " !#$&'()+,;=@[]{}~^`"  # besides letters, digits, dot, dash and underscore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dump:
+    """One file and the program that gives its content."""
+
+    file_name: str
+    command: Command
+    first: bytes = b""  # stands before what the program gives
+    ending: Callable[[], Ending] | None = None  # how all of it ends, where that is known
+    lacks: str = ""  # what of the database is not in it; then the point is not whole
+
+
+class OpenDumps(OpenSource):
+    """A folder of dumps."""
+
+    def __init__(self, name: str, consistent_at: datetime, dumps: Sequence[Dump]) -> None:
+        super().__init__(name, consistent_at)
+        self._dumps = sorted(dumps, key=lambda dump: dump.file_name.encode())
+        self._by_path = {dump.file_name.encode(): dump for dump in dumps}
+        self._failed: list[str] = []
+
+    def _scan(self) -> Iterator[Found | Unread]:
+        moment_ns = int(self.consistent_at.timestamp()) * 1_000_000_000
+        yield made_up(b"", kind="directory", modified_ns=moment_ns)
+        for dump in self._dumps:
+            yield made_up(dump.file_name.encode(), kind="file", modified_ns=moment_ns)
+            if dump.lacks:
+                path = to_path_text(f"{self.name}/{dump.file_name}".encode())
+                yield Unread(path=path, reason=dump.lacks)
+        if self._failed:
+            more = f", and {len(self._failed) - 1} more" if len(self._failed) > 1 else ""
+            raise SourceFailed(
+                f"source {self.name}: {len(self._failed)} of {len(self._dumps)} dumps failed:"
+                f" {self._failed[0]}{more}"
+            )
+
+    @contextmanager
+    def read(self, found: Found) -> Iterator[Content]:
+        dump = self._by_path[found.path]
+
+        def note(problem: str) -> None:
+            self._failed.append(f"{dump.file_name}: {problem}")
+
+        ending = dump.ending() if dump.ending else None
+        try:
+            with running(dump.command, gives=True) as program:
+                yield Output(program, first=dump.first, ending=ending, on_failure=note)
+        except ProgramFailed as error:
+            note(str(error))
+            raise OSError(str(error)) from error
+
+    def xattrs(self, found: Found) -> tuple[tuple[bytes, bytes], ...]:
+        return ()
+
+    def chunk_bytes(self, found: Found) -> int:
+        return EDITED_CHUNK_BYTES
+
+
+def file_name_of(database: str, suffix: str) -> str:
+    """The file's name for a database of any name."""
+    return quote(database, safe=_PLAIN) + suffix
+
+
+def database_of(file_name: str, suffix: str) -> str:
+    """The database's name again."""
+    return unquote(file_name.removesuffix(suffix))

@@ -1,0 +1,113 @@
+"""The archived log of a PostgreSQL server by itself, between two base backups.
+
+- To be run often, in a set of its own, beside a set with `postgresql_base` on the same folder: that
+  one prunes it, this one never does.
+- The server is asked to finish its segment first (`pg_switch_wal`), and the segment is waited for
+  a minute: the point is consistent at the moment of that call.
+- Where the server does not answer, or the segment does not come, what is there is taken and the
+  point says that the newest changes are not in it: after a crash of the server the log is worth
+  most.
+- The role needs EXECUTE on pg_switch_wal().
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backup.errors import SourceFailed
+from backup.records import Unread
+from backup.sources import Content, Found, Obstacle, OpenSource, Source
+from backup.sources.chunk_sizes import EDITED_CHUNK_BYTES
+from backup.sources.client_programs import ProgramFailed
+from backup.sources.postgresql.server import PostgresqlServer
+from backup.sources.postgresql.wal_spool import WalSpool
+
+_WAIT_SECONDS = 60.0
+_POLL_SECONDS = 0.1
+# One byte before: an idle server gives a boundary, and its file depends on the server's version.
+_SWITCH = "SELECT pg_walfile_name(pg_switch_wal() - 1)"
+_MAY_SWITCH = "SELECT has_function_privilege('pg_switch_wal()', 'EXECUTE')"
+
+
+class PostgresqlWalSource(Source):
+    """The folder that a server archives its log into."""
+
+    kind = "postgresql_wal"
+    sheds = True
+
+    def __init__(
+        self,
+        name: str,
+        server: PostgresqlServer,
+        wal: Path,
+        *,
+        wait_seconds: float = _WAIT_SECONDS,
+    ) -> None:
+        super().__init__(name)
+        self.server = server
+        self._spool = WalSpool(wal)
+        self._wait_seconds = wait_seconds
+
+    @contextmanager
+    def _open(self, scratch: Path, now: Callable[[], datetime]) -> Iterator[OpenSource]:
+        consistent_at = now()
+        problem = None
+        try:
+            self._wait_for(self.server.value(_SWITCH))
+        except ProgramFailed as error:
+            problem = f"the newest changes are not in it: {error}"
+            newest = self._spool.newest_ns()
+            if newest is None:
+                raise SourceFailed(f"source {self.name}: {problem}") from error
+            consistent_at = min(consistent_at, datetime.fromtimestamp(newest / 1e9, UTC))
+        yield _OpenWal(self.name, consistent_at, self._spool, problem)
+
+    def _wait_for(self, segment: str) -> None:
+        deadline = time.monotonic() + self._wait_seconds
+        while not self._spool.holds(segment):
+            if time.monotonic() > deadline:
+                raise ProgramFailed(
+                    f"segment {segment} was not archived within {self._wait_seconds:.0f} s;"
+                    " see what archive_command or pg_receivewal says"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def obstacles(self, scratch: Path) -> list[Obstacle]:
+        del scratch
+        problems = []
+        if not self._spool.folder.is_dir():
+            problems.append(f"there is no folder {self._spool.folder}")
+        try:
+            if self.server.value(_MAY_SWITCH) != "t":
+                problems.append(
+                    f"{self.server.user} may not finish a segment:"
+                    f" GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {self.server.user}"
+                )
+        except ProgramFailed as error:
+            problems.append(str(error))
+        return [Obstacle(problem=problem) for problem in problems]
+
+
+class _OpenWal(OpenSource):
+    def __init__(
+        self, name: str, consistent_at: datetime, spool: WalSpool, problem: str | None
+    ) -> None:
+        super().__init__(name, consistent_at)
+        self._spool = spool
+        self._problem = problem
+
+    def _scan(self) -> Iterator[Found | Unread]:
+        yield from self._spool.scan(self.name, b"")
+        if self._problem is not None:
+            yield Unread(path=self.name, reason=self._problem)
+
+    def read(self, found: Found) -> AbstractContextManager[Content]:
+        return self._spool.read(found)
+
+    def xattrs(self, found: Found) -> tuple[tuple[bytes, bytes], ...]:
+        return ()
+
+    def chunk_bytes(self, found: Found) -> int:
+        return EDITED_CHUNK_BYTES

@@ -1,0 +1,42 @@
+"""The keeper's side of a store in a directory.
+
+- Its clock is that of the file system, which on a share is the other machine's.
+- A removed name is gone for good once its folder is synced; emptied folders stay.
+"""
+
+import secrets
+from datetime import UTC, datetime
+
+from backup.errors import NotFound, UsageError
+from backup.stores.directory import INCOMING, DirectoryStore
+from backup.stores.keeper import KeeperStore
+from backup.system.durable_files import sync_folder
+
+
+class DirectoryKeeperStore(DirectoryStore, KeeperStore):
+    """A directory whose files the keeper may unlink."""
+
+    def _clock(self) -> datetime:
+        self.make_folder(self.path / INCOMING)
+        probe = self.path / INCOMING / secrets.token_hex(16)
+        try:
+            probe.touch(mode=0o600, exist_ok=False)
+            return datetime.fromtimestamp(probe.stat().st_mtime, UTC)
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def _extend_lock(self, name: str, until: datetime) -> None:
+        self._stat(name)
+        raise UsageError(f"{name} lies in a directory, which locks nothing until {until:%Y-%m-%d}")
+
+    def _remove(self, name: str) -> None:
+        path = self.path / name
+        try:
+            self._stat(name)
+            path.unlink()
+        except FileNotFoundError:
+            raise NotFound(f"{name} is not in {self.path}") from None
+        finally:
+            # Also where it was gone: who removed it may have died before the folder was synced.
+            if path.parent.is_dir():
+                sync_folder(path.parent)

@@ -1,0 +1,496 @@
+"""A store in an S3 bucket that keeps versions and locks them.
+
+- An object is one PUT with `If-None-Match: *` and its SHA-256, so the store refuses a second one of
+  the name and bytes that were damaged on their way.  No multipart: several of those may win a race.
+- A PUT whose answer was lost is sent again.  If the name is taken then, what stands there is
+  compared: our bytes are success, any others are `AlreadyThere`; so are bytes that this identity
+  may not read, which the caller tells by the listing.
+- That a name is taken is believed only where it is listed; else the PUT is sent again.
+- AWS heeds the condition.  Not every store does where it keeps versions (Ceph 18 takes both PUTs),
+  so elsewhere a listing after each PUT tells whose version came first.  A pack needs none: its name
+  is the hash of its bytes, so whoever else put it put the same.
+- A name belongs to its first version, read by its id; see `s3_versions`.  A put over a delete
+  marker that somebody else laid adds a version, which is reported and never read.
+- Objects are locked by the bucket's default; a lock is asked for with each object only where the
+  options say so, since that takes a right by which the bill can be inflated.
+- A version never changes: what was read of it whole and is small is remembered, and given once
+  more for each time that it is listed again.  Where names of a folder are looked up one by one, a
+  page of it is listed once.
+- Memory: one object at a time in each thread, a page of a listing, 10,000 remembered versions, and
+  4 MiB of small ones.
+- Credentials are given, never looked for.
+
+`open_s3` is the way in.
+"""
+
+import base64
+import hashlib
+import random
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from backup.errors import AlreadyThere, Damaged, NotFound, UsageError
+from backup.stores import ObjectLock, Retention, Stat, Store, StoreTraits
+from backup.stores.s3.version_listing import FirstVersion, first_versions, is_whole
+from backup.system.network_shutdown import ENDING
+
+if TYPE_CHECKING:
+    from backup.stores.s3.client import Calls
+
+MAX_OBJECT_BYTES = 64 * 1024 * 1024  # as FORMAT.md says of a snapshot; a pack has 16 MiB
+_LONGEST_BODY_SECONDS = 600.0
+_PIECE_BYTES = 256 * 1024
+_REMEMBERED = 10_000
+_SMALL_BYTES = 64 * 1024
+_SMALL_BYTES_REMEMBERED = 4 * 1024 * 1024
+_LOOKED_UP_ONE_BY_ONE = 2  # of a folder's names, before a page of it is listed
+_OPENING_ATTEMPTS = 3
+_SETUP = "deploy/s3/README.md says how"
+_TO_SEE_A_LOCK = "s3:GetObjectRetention"
+_TO_LOCK = "with a lock of its own, for which it takes s3:PutObjectRetention"
+# The second is how a bucket answers that has no locks at all.
+_NO_LOCK = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class S3Options:
+    """Where the bucket is and who asks; `endpoint_url` None is AWS."""
+
+    bucket: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    prefix: str = ""  # of every object; empty, or ends with a slash
+    region: str = "us-east-1"
+    endpoint_url: str | None = None
+    ca_file: Path | None = None
+    requires_lock: bool = True
+    lock_each: ObjectLock | None = None  # for each object, where the bucket's default keeps less
+    connect_timeout_seconds: float = 10.0
+    read_timeout_seconds: float = 60.0  # of each wait for the other side
+    attempts: int = 8
+
+
+def open_s3(
+    options: S3Options,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    pause: Callable[[float], None] = ENDING.pause,
+    jitter: Callable[[], float] = random.random,
+) -> "S3Store":
+    """Look at the bucket and give its store.
+
+    `UsageError` when boto3 is missing, the bucket does not exist, refuses the credentials, or locks
+    nothing although `requires_lock`; `StoreUnavailable` when it does not answer.
+    """
+    calls, traits = open_bucket(options, pause=pause, jitter=jitter)
+    return S3Store(options, calls, traits, now)
+
+
+def open_bucket(
+    options: S3Options, *, pause: Callable[[float], None], jitter: Callable[[], float]
+) -> tuple["Calls", StoreTraits]:
+    """Look at the bucket: what speaks to it, and what protects it."""
+    try:
+        from backup.stores.s3.client import Calls
+    except ModuleNotFoundError as error:
+        if error.name not in ("boto3", "botocore"):
+            raise
+        raise UsageError(
+            "a vault in S3 needs the package boto3: pip install -r requirements/extras/s3.txt"
+        ) from error
+    calls = Calls(options, pause=pause, jitter=jitter)
+    traits = _traits(options, *_protection(calls, options))
+    if options.requires_lock and traits.lock is None:
+        raise UsageError(
+            f"{traits.why}. Give the bucket a default lock ({_SETUP}), or set requires_lock to"
+            " false and live with that"
+        )
+    return calls, traits
+
+
+class S3Store(Store):
+    """Objects as first versions below a prefix of a bucket."""
+
+    calls_at_once = 16
+
+    def __init__(
+        self,
+        options: S3Options,
+        calls: "Calls",
+        traits: StoreTraits,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._bucket = options.bucket
+        self._prefix = options.prefix
+        self._lock_each = options.lock_each if traits.lock == options.lock_each else None
+        self._calls = calls
+        self._client = calls.client
+        self._traits = traits
+        self._may_ignore_condition = traits.is_versioned and options.endpoint_url is not None
+        self._now = now
+        self._first: OrderedDict[str, FirstVersion] = OrderedDict()
+        self._small: OrderedDict[tuple[str, str], bytes] = OrderedDict()  # by key and version
+        self._small_bytes = 0
+        self._listed_again: set[tuple[str, str]] = set()  # of those
+        self._looked_up: Counter[str] = Counter()  # names, by the folder that they lie in
+        self._guard = Lock()
+
+    @property
+    def where(self) -> str:
+        return f"bucket {self._bucket}" + (f" below {self._prefix}" if self._prefix else "")
+
+    def describe(self) -> StoreTraits:
+        return self._traits
+
+    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        from botocore.exceptions import ClientError
+
+        from backup.stores.s3.client import CONDITION_FAILED, Garbled, Taken, status_of
+        from backup.stores.s3.upload_body import UploadBody
+
+        digest = hashlib.sha256(data)
+        request: dict[str, Any] = {
+            "Bucket": self._bucket,
+            "Key": self._prefix + name,
+            "IfNoneMatch": "*",
+            "ChecksumSHA256": base64.b64encode(digest.digest()).decode(),
+        }
+        may_be_second = self._may_ignore_condition and not name.endswith(f"/{digest.hexdigest()}")
+        doing = f"storing {name}"
+        if self._lock_each is not None:
+            doing = f"{doing} ({_TO_LOCK})"
+            request["ObjectLockMode"] = self._lock_each.mode
+            until = self._now() + timedelta(days=self._lock_each.days)
+            request["ObjectLockRetainUntilDate"] = until
+        attempts = 0
+
+        def put() -> None:
+            nonlocal attempts
+            attempts += 1
+            try:
+                body = UploadBody(data) if isinstance(data, memoryview) else data
+                answer = self._client.put_object(**request, Body=body)
+            except ClientError as error:
+                if status_of(error) == CONDITION_FAILED and not self._may_be_there(name):
+                    raise Garbled("a name is taken that it does not list") from error
+                raise
+            if "ETag" not in answer:
+                raise Garbled
+            if may_be_second and not self._came_first(name, answer.get("VersionId")):
+                raise Taken
+
+        try:
+            self._calls(doing, put, is_conditional=True)
+        except Taken:
+            # The first answer that we get is about somebody else's object; a later one may be
+            # about our own, whose answer was lost.
+            if attempts == 1 or not self._holds(name, data):
+                raise AlreadyThere(f"{name} is already there, and is as it was") from None
+
+    def _came_first(self, name: str, version_id: str | None) -> bool:
+        from backup.stores.s3.client import Garbled
+
+        try:
+            return self._find(name).version_id == version_id
+        except NotFound:
+            raise Garbled("what was stored is not listed") from None
+        except UsageError:
+            return True  # this identity may not look
+
+    def _may_be_there(self, name: str) -> bool:
+        try:
+            self._look_up(name)
+        except NotFound:
+            return False
+        except UsageError:
+            pass  # this identity may not look
+        return True
+
+    def _holds(self, name: str, data: bytes | bytearray | memoryview) -> bool:
+        try:
+            return self._get_range(name, 0, None) == data
+        except (UsageError, Damaged):
+            return False
+
+    def _get_range(self, name: str, start: int, length: int | None) -> bytes:
+        first = self._locate(name)
+        if length is None:
+            if first.size_bytes > MAX_OBJECT_BYTES:
+                raise Damaged(
+                    f"{name} has {first.size_bytes:,} bytes, more than anything that is stored"
+                    " here; it is not read. Find out who put it there"
+                )
+            length = first.size_bytes
+        length = min(length, first.size_bytes - start)
+        if length <= 0:
+            return b""
+        version = first.key, first.version_id
+        with self._guard:
+            if version in self._listed_again:
+                self._listed_again.remove(version)
+                return self._small[version][start : start + length]
+        data = self._received(name, first, start, length, b"".join)
+        if length == first.size_bytes <= _SMALL_BYTES and self._traits.is_versioned:
+            self._remember_small(version, data)
+        return data
+
+    def _read_into(self, name: str, start: int, into: memoryview) -> int:
+        first = self._locate(name)
+        length = min(len(into), first.size_bytes - start)
+        if length <= 0:
+            return 0
+
+        def fill(pieces: Iterator[bytes]) -> None:
+            at = 0
+            for piece in pieces:
+                into[at : at + len(piece)] = piece
+                at += len(piece)
+
+        self._received(name, first, start, length, fill)
+        return length
+
+    def _received(
+        self,
+        name: str,
+        first: FirstVersion,
+        start: int,
+        length: int,
+        take: Callable[[Iterator[bytes]], T],
+    ) -> T:
+        """Read a range, and give what is made of its pieces; they may come anew from the first."""
+        try:
+            return self._calls(f"reading {name}", lambda: self._read(first, start, length, take))
+        except NotFound:
+            with self._guard:
+                self._first.pop(name, None)
+            raise
+
+    def _read(
+        self, first: FirstVersion, start: int, length: int, take: Callable[[Iterator[bytes]], T]
+    ) -> T:
+        from backup.stores.s3.client import Garbled, within
+
+        request = {"Bucket": self._bucket, "Key": first.key, "VersionId": first.version_id}
+        if length < first.size_bytes:
+            request["Range"] = f"bytes={start}-{start + length - 1}"
+        answer = self._client.get_object(**request)
+        with closing(answer["Body"]) as body:
+            if answer.get("ETag") != first.etag or answer.get("ContentLength") != length:
+                raise Garbled
+            with within(_LONGEST_BODY_SECONDS, body, f"reading {first.key}"):
+                return take(body.iter_chunks(_PIECE_BYTES))
+
+    def _stat(self, name: str) -> Stat:
+        return self._as_stat(self._look_up(name))
+
+    def _list(self, prefix: str) -> Iterator[Stat]:
+        for first in first_versions(self._pages(prefix)):
+            name = first.key.removeprefix(self._prefix)
+            self._remember(name, first)
+            yield self._as_stat(first)
+
+    def _lock_of(self, name: str) -> Retention | None:
+        return self._lock_of_version(name, self._locate(name))
+
+    def _lock_of_version(self, name: str, first: FirstVersion) -> Retention | None:
+        if not self._traits.is_versioned:
+            return None
+        try:
+            return self._calls(
+                f"looking at the lock of {name} ({_TO_SEE_A_LOCK})", lambda: self._retention(first)
+            )
+        except NotFound:
+            with self._guard:
+                self._first.pop(name, None)
+            raise
+
+    def _retention(self, first: FirstVersion) -> Retention | None:
+        from botocore.exceptions import ClientError
+
+        from backup.stores.s3.client import Garbled
+
+        # Not the heads that come with HEAD: they are left out for who may not see them, too.
+        try:
+            answer = self._client.get_object_retention(
+                Bucket=self._bucket, Key=first.key, VersionId=first.version_id
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _NO_LOCK:
+                return None
+            raise
+        found = answer.get("Retention", {})
+        # Who has no lock is told so by an error; a stranger's page must not look like that.
+        if found.get("Mode") not in ("COMPLIANCE", "GOVERNANCE") or "RetainUntilDate" not in found:
+            raise Garbled
+        return Retention(mode=found["Mode"], until=found["RetainUntilDate"].astimezone(UTC))
+
+    def _locate(self, name: str) -> FirstVersion:
+        with self._guard:
+            known = self._first.get(name)
+            if known is not None:
+                return known
+            folder = "/".join(name.split("/")[:-2])  # packs lie by the beginning of their hash
+            self._looked_up[folder] += 1
+            is_one_of_many = self._looked_up[folder] == _LOOKED_UP_ONE_BY_ONE and folder
+        if is_one_of_many:
+            page = next(self._pages(f"{folder}/"))
+            found = [*first_versions([page])]
+            # What the page breaks off in may have earlier versions on the next one.
+            for first in found[:-1] if page["IsTruncated"] else found:
+                self._remember(first.key.removeprefix(self._prefix), first)
+            with self._guard:
+                known = self._first.get(name)
+        return known or self._look_up(name)
+
+    def _look_up(self, name: str) -> FirstVersion:
+        first = self._find(name)
+        self._remember(name, first)
+        return first
+
+    def _find(self, name: str) -> FirstVersion:
+        # Of all names that begin with this one, this one comes first.
+        first = next(first_versions(self._pages(name)), None)
+        if first is None or first.key != self._prefix + name:
+            raise NotFound(f"{name} is not in bucket {self._bucket}")
+        return first
+
+    def _remember_small(self, version: tuple[str, str], data: bytes) -> None:
+        with self._guard:
+            if version not in self._small:
+                self._small[version] = data
+                self._small_bytes += len(data)
+            while self._small_bytes > _SMALL_BYTES_REMEMBERED:
+                oldest, dropped = self._small.popitem(last=False)
+                self._small_bytes -= len(dropped)
+                self._listed_again.discard(oldest)
+
+    def _remember(self, name: str, first: FirstVersion) -> None:
+        with self._guard:
+            version = first.key, first.version_id
+            if version in self._small:
+                self._listed_again.add(version)
+            self._first[name] = first
+            self._first.move_to_end(name)
+            while len(self._first) > _REMEMBERED:
+                self._first.popitem(last=False)
+
+    def _pages(self, prefix: str) -> Iterator[dict[str, Any]]:
+        request = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
+        doing = f"listing {prefix or 'the vault'}"
+        while True:
+            page = self._calls(doing, lambda: self._page(request))
+            yield page
+            if not page["IsTruncated"]:
+                return
+            request["KeyMarker"] = page["NextKeyMarker"]
+            request["VersionIdMarker"] = page["NextVersionIdMarker"]
+
+    def _page(self, request: dict[str, str]) -> dict[str, Any]:
+        from backup.stores.s3.client import Garbled
+
+        page: dict[str, Any] = self._client.list_object_versions(**request)
+        # A stranger's page in place of the answer must not look like an empty vault.
+        if page.get("Name") != self._bucket or "IsTruncated" not in page or not is_whole(page):
+            raise Garbled
+        if page["IsTruncated"]:
+            before = (request.get("KeyMarker", ""), request.get("VersionIdMarker"))
+            after = (page.get("NextKeyMarker", ""), page.setdefault("NextVersionIdMarker", ""))
+            if after[0] < before[0] or after == before:
+                raise Garbled
+        return page
+
+    def _as_stat(self, first: FirstVersion) -> Stat:
+        return Stat(
+            name=first.key.removeprefix(self._prefix),
+            size_bytes=first.size_bytes,
+            modified=first.modified,
+            is_hidden=first.is_hidden,
+            later_versions=first.later_versions,
+        )
+
+
+def _protection(calls: "Calls", options: S3Options) -> tuple[bool, bool, ObjectLock | None]:
+    """Ask the bucket whether it keeps versions, can lock, and locks every new object."""
+    from botocore.exceptions import ClientError
+
+    bucket = options.bucket
+
+    def ask() -> dict[str, Any]:
+        try:
+            answer = calls.client.get_object_lock_configuration(Bucket=bucket)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ObjectLockConfigurationNotFoundError":
+                return {}
+            raise
+        found: dict[str, Any] = answer.get("ObjectLockConfiguration", {})
+        return found
+
+    with ThreadPoolExecutor(1) as pool:
+        doing = f"looking at the lock of bucket {bucket}"
+        asked = pool.submit(calls, doing, ask, most=_OPENING_ATTEMPTS)
+        versioning = calls(
+            f"looking at the versions of bucket {bucket}",
+            lambda: calls.client.get_bucket_versioning(Bucket=bucket),
+            most=_OPENING_ATTEMPTS,
+        )
+        lock = asked.result()
+    default = lock.get("Rule", {}).get("DefaultRetention", {})
+    days = default.get("Days", 0) or 365 * default.get("Years", 0)
+    mode = default.get("Mode")
+    return (
+        versioning.get("Status") == "Enabled",
+        lock.get("ObjectLockEnabled") == "Enabled",
+        ObjectLock(mode=mode, days=days) if mode in ("COMPLIANCE", "GOVERNANCE") and days else None,
+    )
+
+
+def _traits(
+    options: S3Options, is_versioned: bool, can_lock: bool, default: ObjectLock | None
+) -> StoreTraits:
+    # Object Lock stands on versions: without them there is nothing that it could hold.
+    lock = _stronger(default, options.lock_each) if is_versioned and can_lock else None
+    return StoreTraits(
+        is_write_only=lock is not None and lock.mode == "COMPLIANCE",
+        why=_why(options.bucket, is_versioned, can_lock, lock),
+        is_versioned=is_versioned,
+        lock=lock,
+    )
+
+
+def _stronger(default: ObjectLock | None, each: ObjectLock | None) -> ObjectLock | None:
+    """Give the bucket's own lock, or that for each object where it keeps longer in no weaker mode.
+
+    The second takes the place of the first, be it weaker: then it is better not asked for.
+    """
+    if default is None or each is None:
+        return default or each
+    is_weaker = default.mode == "COMPLIANCE" != each.mode
+    return default if is_weaker or each.days <= default.days else each
+
+
+def _why(bucket: str, is_versioned: bool, can_lock: bool, lock: ObjectLock | None) -> str:
+    if lock is not None and lock.mode == "COMPLIANCE":
+        return (
+            f"bucket {bucket} keeps every object for {lock.days} days against everyone"
+            " (Object Lock, COMPLIANCE)"
+        )
+    if lock is not None:
+        return (
+            f"bucket {bucket} keeps every object for {lock.days} days, and its lock is in"
+            " GOVERNANCE mode: who may bypass it can still delete"
+        )
+    if is_versioned and can_lock:
+        return f"bucket {bucket} has no default lock: who may delete versions can delete backups"
+    if is_versioned:
+        return f"bucket {bucket} keeps versions without Object Lock: who may delete them can"
+    return f"bucket {bucket} keeps no versions and no lock: who may write can replace and delete"

@@ -1,0 +1,162 @@
+"""What the keeper has said: the chain of keep records, read from the vault and checked.
+
+- A record counts when a keeper that the root record in force trusts that far signed it, and it
+  names the last one that counted.  What does not count is passed over and reported, so junk in a
+  slot stops nobody.
+- Where the owner ended the trust in a keeper at a record with a known hash, that keeper's record of
+  this number is that one or none.
+- What expired and what was dropped is believed only along the chain.  What a writer must not build
+  on is believed from every signed record, in the chain or not: that errs towards sending again.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from backup.errors import BackupError, Damaged, FormatUnknown, StoreUnavailable
+from backup.format.keep_record import (
+    KeepRecord,
+    PackId,
+    SnapshotId,
+    check_keep_signature,
+    keep_from_bytes,
+)
+from backup.format.object_names import KEEPS, MAX_KEEP_RECORD_BYTES, next_number, number_in
+from backup.format.record_link import Link
+from backup.format.signature import check_stop_sign, format_of
+from backup.stores import Stat, Store
+from backup.stores.parallel_reads import read_ahead
+from backup.trust.root_chain import Trust
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Keeps:
+    """What holds after all keep records; `problems` are (object, what is wrong with it)."""
+
+    head: Link | None  # the last record that counts
+    links: tuple[Link, ...]  # every record that was read and counts
+    taken: frozenset[int]  # the numbers in use, junk included
+    signed: int  # the highest that a keeper signed, in the chain or not; -1 when none did
+    created: datetime | None  # of the last record that counts, by the store's clock
+    expired: frozenset[SnapshotId]
+    marked: Mapping[PackId, datetime]  # and since when; neither unmarked nor dropped since
+    dropped: frozenset[PackId]
+    distrusted: frozenset[PackId]
+    avoided: frozenset[PackId]  # what no new snapshot may be built on
+    slots: Mapping[int, str]  # SHA-256 of what lies in each slot, whether it counts or not
+    problems: tuple[tuple[str, str], ...]
+
+    @property
+    def next_number(self) -> int:
+        """What the next record takes: the lowest free number behind all that a keeper signed."""
+        return next_number(KEEPS, self.signed, self.taken)
+
+
+def load_retention_log(vault: Store, trust: Trust, *, after: Link | None = None) -> Keeps:
+    """Read and check the keep records; a repository without a keeper has none.
+
+    `after` is a head of an earlier call: only what came behind it is read and told, so the cost
+    does not grow with the years.  Whoever wants to know what holds now reads all.
+    `FormatUnknown` when a keeper signed a record of a later format.
+    """
+    head = after
+    signed = -1 if after is None else after.number
+    taken: set[int] = set()
+    links: list[Link] = []
+    created: datetime | None = None
+    expired: set[SnapshotId] = set()
+    marked: dict[PackId, datetime] = {}
+    dropped: set[PackId] = set()
+    distrusted: set[PackId] = set()
+    beside: set[PackId] = set()
+    slots: dict[int, str] = {}
+    problems: list[tuple[str, str]] = []
+
+    def is_new(stat: Stat) -> bool:
+        number = number_in(stat.name, KEEPS)
+        return number is not None and (after is None or number > after.number)
+
+    for stat, read in read_ahead(vault, vault.list(KEEPS), MAX_KEEP_RECORD_BYTES, is_new):
+        number = number_in(stat.name, KEEPS)
+        if number is None:
+            problems.append((stat.name, f"{stat.name} is not named as a keep record is"))
+            continue
+        taken.add(number)
+        if after is not None and number <= after.number:
+            continue
+        try:
+            data = read()
+            slots[number] = hashlib.sha256(data).hexdigest()
+            record = _signed_record(data, number, trust, stat.name, vault.where)
+        except (FormatUnknown, StoreUnavailable):
+            # Who cannot read what was freed must not build on it.
+            raise
+        except BackupError as error:
+            problems.append((stat.name, str(error)))
+            continue
+        signed = number
+        if record.previous != head:
+            problems.append((stat.name, f"{stat.name} does not follow the keep record before it"))
+            beside.update(record.marked, record.dropped, record.distrusted)
+            continue
+        head = Link(number=number, sha256=slots[number])
+        links.append(head)
+        created = record.created
+        expired.update(record.expired)
+        dropped.update(record.dropped)
+        distrusted.update(record.distrusted)
+        marked.update(dict.fromkeys(record.marked, record.created))
+        for pack in (*record.unmarked, *record.dropped):
+            marked.pop(pack, None)
+    return Keeps(
+        head=head,
+        links=tuple(links),
+        taken=frozenset(taken),
+        signed=signed,
+        created=created,
+        expired=frozenset(expired),
+        marked=marked,
+        dropped=frozenset(dropped),
+        distrusted=frozenset(distrusted),
+        avoided=frozenset({*marked, *dropped, *distrusted, *beside}),
+        slots=slots,
+        problems=tuple(problems),
+    )
+
+
+def _signed_record(data: bytes, number: int, trust: Trust, name: str, where: str) -> KeepRecord:
+    _check_signed(data, number, trust, name, where)
+    record = keep_from_bytes(data, name)
+    if record.number != number:
+        raise Damaged(f"{name} holds keep record {record.number}: it was moved")
+    if record.repository != trust.root.repository:
+        raise Damaged(f"{name} is of another repository")
+    if record.root not in trust.links:
+        raise Damaged(f"{name} stands on a root record that is not the one in this repository")
+    return record
+
+
+def _check_signed(data: bytes, number: int, trust: Trust, name: str, where: str) -> None:
+    """Look who signed before anything is parsed: what a stranger put costs one signature."""
+    later = format_of(data)
+    for keeper in trust.root.keepers:
+        if keeper.trusted_through is not None and number > keeper.trusted_through:
+            continue
+        try:
+            if later is None:
+                check_keep_signature(data, keeper.key, name)
+            else:
+                check_stop_sign("keep", later, data, keeper.key, name)
+        except Damaged:
+            continue
+        if later is not None:
+            raise FormatUnknown(
+                f"the repository in {where} goes on in a later format: {name} has format {later}; "
+                "use a newer version of this program"
+            )
+        is_pinned = number == keeper.trusted_through and keeper.trusted_sha256 is not None
+        if is_pinned and hashlib.sha256(data).hexdigest() != keeper.trusted_sha256:
+            raise Damaged(f"{name} is not the record with which the owner ended a keeper's trust")
+        return
+    raise Damaged(f"{name} is signed by no keeper whom the owner trusts that far")

@@ -1,0 +1,399 @@
+"""A writer's history: its snapshots, read from the vault in order and checked against the roots.
+
+- A slot that holds no valid snapshot of this writer is given with its problem, never skipped
+  silently.
+- What a problem means is for the caller: the writer goes past it, `SnapshotHistory` is how `verify`
+  judges it.
+- A writer that was taken over may fill its slots with junk: the first ten thousand are kept in
+  mind, the rest is counted, and what is larger than any snapshot is not read.
+"""
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import islice
+
+from backup.errors import BackupError, Damaged
+from backup.findings import (
+    FROM_A_COPY,
+    LOOK,
+    LOOK_AT_THE_HOST,
+    MORE_OPENERS,
+    NO_LONGER_TRUSTED,
+    PASSED_OVER,
+    Findings,
+)
+from backup.format.age_header import openers
+from backup.format.object_names import MAX_SNAPSHOT_BYTES, number_in, snapshot_name, snapshots_of
+from backup.format.record_link import Link
+from backup.format.snapshot import Snapshot, check_snapshot_signature, snapshot_from_bytes
+from backup.records import Head
+from backup.stores import Stat, Store
+from backup.stores.bounded_read import read_bounded
+from backup.stores.parallel_reads import Read, read_ahead
+from backup.trust.root_chain import Trust
+
+_MOST_JUNK = 10_000
+_MOST_HOLES = 100
+# Clocks of hosts are wrong by hours; what is off by more would change what is kept for how long.
+_MOST_AHEAD = timedelta(days=1)
+
+
+class NoLongerTrusted(Damaged):
+    """A snapshot is what its writer signed, under keys that the owner ended the trust in."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Slot:
+    """One snapshot object; exactly one of `snapshot` and `problem` is set."""
+
+    name: str
+    sequence: int
+    sha256: str
+    snapshot: Snapshot | None
+    sealed: bytes  # the sealed part, empty without a snapshot
+    problem: str | None
+    is_distrusted: bool = False  # whole, and newer than the owner's trust in its writer
+    stored: datetime | None = None  # by the store's clock, where it was listed
+
+
+def read_slot(vault: Store, trust: Trust, writer: str, name: str, read: Read | None = None) -> Slot:
+    """Read one snapshot, or have it `read`, and check that it is what its name says."""
+    sequence = number_in(name, snapshots_of(writer)) or 0
+    try:
+        data = read_bounded(vault, name, MAX_SNAPSHOT_BYTES) if read is None else read()
+    except Damaged as error:
+        # What a store will not even read must not hide the snapshots beside it.
+        return _no_snapshot(writer, name, str(error))
+    try:
+        snapshot, sealed = parse_snapshot(data, trust, writer, sequence, name)
+        problem, is_distrusted = None, False
+    except BackupError as error:
+        snapshot, sealed, problem = None, b"", str(error)
+        is_distrusted = isinstance(error, NoLongerTrusted)
+    return Slot(
+        name=name,
+        sequence=sequence,
+        sha256=hashlib.sha256(data).hexdigest(),
+        snapshot=snapshot,
+        sealed=sealed,
+        problem=problem,
+        is_distrusted=is_distrusted,
+    )
+
+
+def read_listed(
+    vault: Store, trust: Trust, writer: str, stat: Stat, read: Read | None = None
+) -> Slot:
+    """Read one snapshot that was listed, or have it `read`, unless it is larger than any."""
+    if stat.size_bytes > MAX_SNAPSHOT_BYTES:
+        slot = _no_snapshot(writer, stat.name, f"{stat.name} is larger than any snapshot")
+    else:
+        slot = read_slot(vault, trust, writer, stat.name, read)
+    return replace(slot, stored=stat.modified)
+
+
+def read_history(
+    vault: Store, trust: Trust, writer: str, junk: dict[Stat, Slot] | None = None
+) -> Iterator[Slot]:
+    """Give every slot of a writer, oldest first; objects of other names are no slots.
+
+    `junk` remembers those that hold no snapshot, for a caller who looks again by the same trust.
+    """
+    stats = (
+        stat
+        for stat in vault.list(snapshots_of(writer))
+        if number_in(stat.name, snapshots_of(writer)) is not None
+    )
+
+    def is_new(stat: Stat) -> bool:
+        return junk is None or stat not in junk
+
+    for stat, read in read_ahead(vault, stats, MAX_SNAPSHOT_BYTES, is_new):
+        slot = None if junk is None else junk.get(stat)
+        if slot is None:
+            slot = read_listed(vault, trust, writer, stat, read)
+            if junk is not None and slot.snapshot is None:
+                junk[stat] = slot
+        yield slot
+
+
+def _no_snapshot(writer: str, name: str, problem: str) -> Slot:
+    return Slot(
+        name=name,
+        sequence=number_in(name, snapshots_of(writer)) or 0,
+        sha256="",
+        snapshot=None,
+        sealed=b"",
+        problem=problem,
+    )
+
+
+def parse_snapshot(
+    data: bytes, trust: Trust, writer: str, sequence: int, name: str
+) -> tuple[Snapshot, bytes]:
+    """Check signature, place and trust of a snapshot and decode it; `Damaged` says what failed."""
+    # Signatures first: what a stranger put is not even parsed.
+    _check_signed(data, trust, writer, name)
+    snapshot, sealed = snapshot_from_bytes(data, name)
+    if (snapshot.writer, snapshot.sequence) != (writer, sequence):
+        raise Damaged(f"{name} holds snapshot {snapshot.sequence} of {snapshot.writer}")
+    if snapshot.repository != trust.root.repository:
+        raise Damaged(f"{name} is of another repository")
+    grant = trust.root.writer(writer, snapshot.epoch)
+    if grant is None:
+        raise Damaged(f"{name} was written by {writer} in an epoch that no root record grants")
+    check_snapshot_signature(data, grant.key, name)
+    if snapshot.domain not in grant.domains:
+        raise Damaged(f"{name} is for a domain that {writer} may not write for")
+    if grant.trusted_through is not None and sequence > grant.trusted_through:
+        raise NoLongerTrusted(
+            f"{name} is newer than the owner's trust in {writer}: it may be forged"
+        )
+    is_pinned = sequence == grant.trusted_through and grant.trusted_sha256 is not None
+    if is_pinned and hashlib.sha256(data).hexdigest() != grant.trusted_sha256:
+        raise Damaged(
+            f"{name} is not the snapshot with which the owner ended the trust in {writer}"
+        )
+    if snapshot.root not in trust.links:
+        raise Damaged(f"{name} stands on a root record that is not the one in this repository")
+    return snapshot, sealed
+
+
+def _check_signed(data: bytes, trust: Trust, writer: str, name: str) -> None:
+    problem = Damaged(f"{name} is of {writer}, whom no root record lets write")
+    for grant in trust.root.writers:
+        if grant.id == writer:
+            try:
+                check_snapshot_signature(data, grant.key, name)
+            except Damaged as error:
+                problem = error
+            else:
+                return
+    raise problem
+
+
+def left_behind(
+    junk: Mapping[int, datetime | None], newest: int, made: datetime | None
+) -> set[int]:
+    """Which slots above the newest snapshot are older than it, by when the store had each.
+
+    Its writer takes the lowest free sequence and may never come to them, so that no snapshot calls
+    them burnt.  A newest snapshot that was damaged was put after all others: it is not among them.
+    """
+    if made is None:
+        return set()
+    return {
+        number
+        for number, stored in junk.items()
+        if number > newest and stored is not None and stored < made
+    }
+
+
+class SnapshotHistory:
+    """A writer's slots, judged as a whole."""
+
+    def __init__(self, writer: str, slots: Iterable[Slot], removed: datetime | None = None) -> None:
+        """`removed` is when the owner ended all trust in the writer."""
+        self.writer = writer
+        self._removed = removed
+        self.snapshots: dict[int, Snapshot] = {}
+        self._sha256: dict[int, str] = {}
+        self._stored: dict[int, datetime | None] = {}
+        self._junk: dict[int, str] = {}
+        self._more_junk = 0
+        self._distrusted: set[int] = set()
+        self._more_openers: set[int] = set()
+        for slot in slots:
+            if slot.snapshot is not None:
+                if openers(slot.sealed) > 1:
+                    self._more_openers.add(slot.sequence)
+                self.snapshots[slot.sequence] = slot.snapshot
+            elif len(self._junk) < _MOST_JUNK:
+                self._junk[slot.sequence] = slot.problem or ""
+                if slot.is_distrusted:
+                    self._distrusted.add(slot.sequence)
+            else:
+                self._more_junk += 1
+                continue
+            self._sha256[slot.sequence] = slot.sha256
+            self._stored[slot.sequence] = slot.stored
+        self._numbers = sorted(self._sha256)
+        self.packs = {
+            sha256: size for snapshot in self.snapshots.values() for sha256, size in snapshot.packs
+        }
+
+    def head(self) -> Head | None:
+        """The newest valid snapshot."""
+        if not self.snapshots:
+            return None
+        sequence = max(self.snapshots)
+        return Head(writer=self.writer, sequence=sequence, sha256=self._sha256[sequence])
+
+    def packs_of(self, sequence: int, lost: Container[int] = ()) -> set[str]:
+        """Every pack that a snapshot says it needs; `Damaged` when nobody brought one.
+
+        Those that came with a snapshot that is `lost` are not known, and left out.
+        """
+        snapshot = self.snapshots[sequence]
+        needed = {sha256 for sha256, _ in snapshot.packs}
+        for number in snapshot.uses:
+            if number in lost:
+                continue
+            earlier = self.snapshots.get(number)
+            if earlier is None or number >= sequence:
+                raise Damaged(f"it needs packs of snapshot {number}, which is not there")
+            needed.update(snapshot.used_packs_of(earlier))
+        return needed
+
+    def known_packs_of(self, sequence: int) -> set[str]:
+        """Every pack that a snapshot is known to need, be what it says damaged or not.
+
+        What is wrong with that is a finding of its own.
+        """
+        try:
+            return self.packs_of(sequence, self.snapshots[sequence].uses.keys() - self.snapshots)
+        except Damaged:
+            return {sha256 for sha256, _ in self.snapshots[sequence].packs}
+
+    def lost(self) -> dict[int, int]:
+        """Return the snapshots that are lost, each with how many later ones need its packs.
+
+        What the writer passed over, or the owner does not believe, was never one to build on.
+        """
+        never = self.passed_over() | self._distrusted
+        lost = dict.fromkeys(self._junk.keys() - never, 0)
+        for sequence, snapshot in self.snapshots.items():
+            for number in snapshot.uses.keys() - self.snapshots.keys():
+                if number < sequence and number not in never:
+                    lost[number] = lost.get(number, 0) + 1
+        return lost
+
+    def passed_over(self) -> set[int]:
+        """The slots without a snapshot that a later snapshot's writer saw, and left behind."""
+        burnt = {number for snapshot in self.snapshots.values() for number in snapshot.burnt}
+        newest = max(self.snapshots, default=0)
+        junk = {number: self._stored[number] for number in self._junk}
+        return burnt | left_behind(junk, newest, self._stored.get(newest))
+
+    def check(self, found: Findings) -> None:
+        """Find holes, replaced snapshots, forks, junk, and packs named from nowhere."""
+        passed_over = self.passed_over()
+        for sequence, problem in self._junk.items():
+            name = snapshot_name(self.writer, sequence)
+            is_distrusted = sequence in self._distrusted
+            if sequence in passed_over and is_distrusted:
+                problem = "is newer than the owner's trust in its writer, who passed over it"
+                found.warning(name, problem, PASSED_OVER)
+            elif is_distrusted and self._was_given_up(sequence):
+                problem = "is newer than the owner's trust in its writer, who was removed"
+                found.warning(name, problem, PASSED_OVER)
+            elif sequence in passed_over:
+                found.warning(name, "holds junk, which the writer passed over", LOOK)
+            else:
+                what_to_do = NO_LONGER_TRUSTED if is_distrusted else FROM_A_COPY
+                found.error(name, problem, what_to_do, kind=f"no snapshot: {what_to_do}")
+        if self._more_junk:
+            found.error(
+                snapshots_of(self.writer),
+                f"{self._more_junk:,} more slots hold no snapshot, and were not looked at",
+                "find out who wrote them, and take that right away",
+            )
+        lost = self.lost()
+        before: Link | None = None
+        for sequence, snapshot in self.snapshots.items():
+            self._check_place(snapshot, before, found)
+            self._check_time(snapshot, before, found)
+            before = Link(number=sequence, sha256=self._sha256[sequence])
+            if sequence in self._more_openers:
+                name = snapshot_name(self.writer, sequence)
+                found.warning(name, MORE_OPENERS, LOOK_AT_THE_HOST)
+            try:
+                self.packs_of(sequence, lost)
+            except Damaged as error:
+                found.error(snapshot_name(self.writer, sequence), str(error), FROM_A_COPY)
+        for sequence, needed_by in lost.items():
+            if needed_by:
+                name = snapshot_name(self.writer, sequence)
+                problem = f"named packs that later points ({needed_by:,}) need: which, is not known"
+                found.note(name, problem, "verify with an identity: it reads what they reach")
+
+    def _was_given_up(self, sequence: int) -> bool:
+        """Whether it lay there when its writer was removed: nobody will pass over it any more."""
+        stored = self._stored[sequence]
+        return self._removed is not None and stored is not None and stored <= self._removed
+
+    def check_witness(self, witness: Sequence[Head], found: Findings) -> None:
+        """Compare with heads that were kept elsewhere: this shows a rollback."""
+        for head in witness:
+            if head.writer != self.writer:
+                continue
+            name = snapshot_name(self.writer, head.sequence)
+            sha256 = self._sha256.get(head.sequence)
+            if sha256 is None:
+                found.error(
+                    name,
+                    "the witness has seen this snapshot, and the store has not: it was rolled back"
+                    " or the snapshot was removed",
+                    FROM_A_COPY,
+                )
+            elif sha256 != head.sha256:
+                found.error(name, "is not the snapshot that the witness has seen", FROM_A_COPY)
+
+    def _check_place(self, snapshot: Snapshot, before: Link | None, found: Findings) -> None:
+        name = snapshot_name(self.writer, snapshot.sequence)
+        link = snapshot.previous
+        if link != before:
+            self._check_broken_link(name, link, found)
+        passed = range(1 if link is None else link.number + 1, snapshot.sequence)
+        # A forger may sign any number, or very many: what is missing is counted, and not gone
+        # through, and what is there is counted by its place.
+        there = bisect_left(self._numbers, passed.stop) - bisect_left(self._numbers, passed.start)
+        burnt = {number for number in snapshot.burnt if number not in self._sha256}
+        missing = len(passed) - there - sum(number in passed for number in burnt)
+        holes = (n for n in passed if n not in self._sha256 and n not in burnt)
+        for number in islice(holes, min(missing, _MOST_HOLES)):
+            found.error(
+                snapshot_name(self.writer, number),
+                f"is missing: the sequence has a hole before snapshot {snapshot.sequence}",
+                FROM_A_COPY,
+                kind="hole",
+            )
+        if missing > _MOST_HOLES:
+            found.error(
+                snapshots_of(self.writer),
+                f"{missing - _MOST_HOLES:,} more are missing before snapshot {snapshot.sequence}",
+                FROM_A_COPY,
+            )
+
+    def _check_time(self, snapshot: Snapshot, before: Link | None, found: Findings) -> None:
+        """Times are the writer's own, and say which point is the newest and how long it is kept."""
+        name = snapshot_name(self.writer, snapshot.sequence)
+        stored = self._stored[snapshot.sequence]
+        if stored is not None and snapshot.time - stored > _MOST_AHEAD:
+            found.warning(
+                name,
+                f"says {snapshot.time:%Y-%m-%d}, and the store's clock {stored:%Y-%m-%d}",
+                LOOK_AT_THE_HOST,
+            )
+        if before is not None and self.snapshots[before.number].time - snapshot.time > _MOST_AHEAD:
+            found.warning(
+                name,
+                "is dated before the point that it follows: its writer's clock went back",
+                LOOK_AT_THE_HOST,
+            )
+
+    def _check_broken_link(self, name: str, link: Link | None, found: Findings) -> None:
+        if link is None:
+            found.error(name, "does not name the snapshot before it", LOOK)
+            return
+        named = snapshot_name(self.writer, link.number)
+        sha256 = self._sha256.get(link.number)
+        if sha256 is None:
+            found.error(named, "is missing although the one after it names it", FROM_A_COPY)
+        elif sha256 != link.sha256:
+            found.error(named, "is not the one that the snapshot after it names", FROM_A_COPY)
+        else:
+            found.error(name, "passes over a snapshot before it: the history forks", LOOK)

@@ -1,0 +1,232 @@
+"""The chapters about the break-in: plan, contain, ask, tell, give back, verify."""
+
+from dataclasses import dataclass
+
+from demo.demo_configuration import ABORT_SECONDS, DIRECTORY
+from demo.server_processes import MAILBOX
+from demo.tour_context import MANAGER, OPERATOR, PASSPHRASES, Night, expect
+from standfast.ledger.effects.effect_store import EffectRow
+from standfast.playbook.run_state import State
+from standfast.plurals import counted
+from standfast.records import EffectState, Mode, Proof, StepState
+from standfast.reports.report_sentences import duration
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.incidents import effect_undo
+from standfast.usecases.incidents.lifecycle import look, open_incident
+from standfast.usecases.incidents.plan import plan_incident
+
+SCENARIO = "account-takeover"
+_INPUT = "--input accounts=@taken-over.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breach:
+    """The incident that the chapters carry on."""
+
+    night: Night
+    incident: str
+
+    def look(self) -> State:
+        with self.night.installation() as installation:
+            return look(installation, self.incident).state
+
+    def effects(self, verb: str) -> list[EffectRow]:
+        with self.night.installation() as installation:
+            return [
+                e for e in installation.ledger.effects.of_incident(self.incident) if e.verb == verb
+            ]
+
+    def carry_on(self, what: str, step: str) -> None:
+        """Let the engine do what can be done now, showing how far `step` is."""
+
+        def progress() -> tuple[int, int]:
+            view = self.look().steps.get(step)
+            return (view.counts.done, view.counts.total) if view else (0, 0)
+
+        with self.night.teller.working(what, progress):
+            self.night.engine.respond(self.incident)
+
+
+def plan(night: Night) -> None:
+    """Show what the playbook would touch, and that showing it touches nothing."""
+    teller = night.teller
+    accounts, before = night.centre.taken_over, night.mail()
+    night.taken_over_file.write_text("".join(f"{account}\n" for account in accounts))
+    with teller.chapter(f"A stranger uses {len(accounts)} accounts. First, the plan"):
+        teller.types(f"standfast incident plan {SCENARIO} {_INPUT} --as {OPERATOR}")
+        with teller.working("reading"), night.installation() as installation:
+            report = plan_incident(
+                installation, SCENARIO, {"accounts": list(accounts)}, is_signed=True
+            )
+        expect(not any(step.impossible for step in report.steps), "every step can be carried out")
+        for step in report.steps:
+            words = [
+                f"{counted(count, 'target')} through {n}" for n, count in step.by_adapter.items()
+            ]
+            words += [f"{count} refused: {reason}" for reason, count in step.refused.items()]
+            words += ["cannot be taken back"] if step.is_irreversible else []
+            words += [f"waits for {counted(step.approvals, 'approval')}"] if step.approvals else []
+            teller.says(f"· {step.title}" + (f": {'; '.join(words)}" if words else ""))
+        expect(not night.locked() and night.mail() == before, "a plan changes nothing")
+        teller.says("Nothing was changed.")
+
+
+def contain(night: Night) -> Breach:
+    """Open the incident live: freeze logs, lock, prove, warn staff."""
+    teller = night.teller
+    accounts, before = night.centre.taken_over, night.mail()
+    with teller.chapter("Now live: contain it"):
+        teller.types(f"standfast incident open {SCENARIO} {_INPUT} --as {OPERATOR}")
+        with night.installation() as installation:
+            opened = open_incident(
+                installation,
+                SCENARIO,
+                {"accounts": list(accounts), "reason": "sign-ins from strange places"},
+                mode=Mode.LIVE,
+                opened_by=step_decisions.authenticated_person(
+                    installation, OPERATOR, PASSPHRASES[OPERATOR]
+                ),
+            )
+        breach = Breach(night=night, incident=opened.incident)
+        breach.carry_on("containing", "lock")
+        locks, proofs = breach.effects("accounts.lock"), breach.effects("accounts.prove_locked")
+        frozen = breach.effects("evidence.snapshot")
+        expect(_all_done(locks, len(accounts)), "every account is locked")
+        expect(
+            _all_done(proofs, len(accounts)) and all(e.proof is not Proof.NONE for e in proofs),
+            "every lock is proven",
+        )
+        expect(night.locked() == set(accounts), "the directory says so, and of nobody else")
+        expect(_all_done(frozen, 2), "the logs are frozen")
+        staff = len(night.centre.agents) + 2
+        expect(
+            _all_done(breach.effects("notices.send"), staff)
+            and (night.mail() - before).total() == staff,
+            "each of the staff has one mail, and nobody else has any",
+        )
+        files = sum(int(str(e.facts["files"])) for e in frozen)
+        teller.says(
+            f"{opened.incident}: {counted(files, 'log file')} frozen and sealed as evidence."
+        )
+        teller.says(f"{len(accounts)} accounts locked {_locked_after(breach)} after it opened.")
+        teller.says("Each is proven: asked again, the directory says that it is not active.")
+        teller.says(f"{staff} of our own people are warned.")
+        teller.says(f"It waits for a person: {_next(breach)}")
+    return breach
+
+
+def tell_customers(breach: Breach) -> None:
+    """Answer the question, wait for the second person, and tell every customer once."""
+    night, teller = breach.night, breach.night.teller
+    customers = len(night.centre.customers)
+    with teller.chapter("Are customers affected? Then they are told"):
+        teller.types(
+            f"standfast incident answer {breach.incident} customers_affected yes --as {MANAGER}"
+        )
+        with night.installation() as installation:
+            by = step_decisions.authenticated_person(installation, MANAGER, PASSPHRASES[MANAGER])
+            step_decisions.answer(installation, breach.incident, "customers_affected", "yes", by=by)
+        breach.carry_on("planning the notice", "tell_customers")
+        asking = breach.look().steps["tell_customers"]
+        expect(asking.state is StepState.ASKING, "the notice waits for a second person")
+        already = night.mail()
+        expect(
+            not any(one.address in already for one in night.centre.customers),
+            "no customer is told before that",
+        )
+        teller.says(f"{counted(customers, 'message')} are ready, and none leaves: a second person")
+        teller.says(f"must approve. {MANAGER} was paged. The demo now answers as {MANAGER}:")
+        teller.types(f"standfast incident approve {breach.incident} tell_customers --as {MANAGER}")
+        with night.installation() as installation:
+            step_decisions.decide(
+                installation, breach.incident, "tell_customers", MANAGER, PASSPHRASES[MANAGER]
+            )
+        teller.says(
+            f"Signed. {counted(ABORT_SECONDS, 'second')} to change one's mind (two minutes in a "
+            "real place), then they go out."
+        )
+        breach.carry_on("telling customers", "tell_customers")
+        mail = night.mail()
+        expect(
+            all(mail[one.address] == 1 for one in night.centre.customers),
+            "every customer has exactly one mail",
+        )
+        state = breach.look().steps["tell_customers"]
+        expect(state.counts.done == customers, "and the ledger says the same")
+        teller.says(f"{customers:,} customers told, each exactly once; 0 failed, 0 unknown.")
+        teller.says(f"They lie in {MAILBOX}/new, one file each.")
+
+
+def give_back(breach: Breach) -> None:
+    """Undo the lock of the accounts that were nobody's but their holders'."""
+    night, teller = breach.night, breach.night.teller
+    innocent = night.centre.innocent
+    with teller.chapter(f"{len(innocent)} of them were innocent: give those back"):
+        names = " ".join(f"--target {DIRECTORY}:{account}" for account in innocent[:1])
+        more = f" … ({len(innocent)} in all)" if len(innocent) > 1 else ""
+        teller.types(f"standfast incident undo {breach.incident} {names}{more} --as {OPERATOR}")
+        with night.installation() as installation:
+            undo = effect_undo.undo(
+                installation,
+                breach.incident,
+                targets=innocent,
+                requested_by=step_decisions.authenticated_person(
+                    installation, OPERATOR, PASSPHRASES[OPERATOR]
+                ),
+            )
+        expect(undo.restores == len(innocent) and not undo.kept, "all of them can be given back")
+        breach.carry_on("asking for an approval", undo.step)
+        expect(
+            night.locked() == set(night.centre.taken_over),
+            "none is given back before a second person approves",
+        )
+        teller.types(f"standfast incident approve {breach.incident} {undo.step} --as {MANAGER}")
+        with night.installation() as installation:
+            step_decisions.decide(
+                installation, breach.incident, undo.step, MANAGER, PASSPHRASES[MANAGER]
+            )
+        breach.carry_on("giving back", undo.step)
+        expect(
+            night.locked() == set(night.centre.taken_over) - set(innocent),
+            "those and only those are active again",
+        )
+        teller.says(
+            f"{len(innocent)} are active again, as they were before; "
+            f"{len(night.locked())} stay locked."
+        )
+
+
+def verify(breach: Breach) -> None:
+    """Verify the whole record."""
+    night, teller = breach.night, breach.night.teller
+    with teller.chapter("The record of all this"):
+        teller.types("standfast audit verify")
+        with teller.working("verifying"), night.installation() as installation:
+            installation.ledger.audit.sign_head(installation.clock())
+            report = installation.ledger.audit.verify()
+        expect(report.is_whole, "the record agrees with itself")
+        expect(report.witnessed == report.heads > 0, "the witness confirms every signed head")
+        teller.says(
+            f"Whole: {report.events:,} events linked by hashes, {report.rows:,} rows agree with "
+            f"them, {report.heads} signed heads confirmed by the witness."
+        )
+
+
+def _all_done(effects: list[EffectRow], count: int) -> bool:
+    return len(effects) == count and all(e.state is EffectState.DONE for e in effects)
+
+
+def _locked_after(breach: Breach) -> str:
+    with breach.night.installation() as installation:
+        opened_at = installation.ledger.incidents.get(breach.incident).opened_at
+        ends = [
+            event.at
+            for event in installation.ledger.timeline(breach.incident)
+            if event.action == "attempt.ended" and event.detail.get("verb") == "accounts.lock"
+        ]
+    return duration(max(ends) - opened_at)
+
+
+def _next(breach: Breach) -> str:
+    with breach.night.installation() as installation:
+        return look(installation, breach.incident).standing.next_step

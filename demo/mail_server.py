@@ -1,0 +1,74 @@
+"""The contact centre's mail: an SMTP server that puts each message into a folder, one file each.
+
+    python -m demo.mail_server PORT FOLDER
+
+Rules
+- Like Maildir: a message is written to `tmp` and renamed into `new`, so a file in `new` is whole.
+- A file begins with the envelope (who it was for), then the message as it came.
+- It delivers nowhere else, whoever a message is for.
+"""
+
+import asyncio
+import sys
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+_ENVELOPE = "X-Envelope-To"
+
+
+class Deliver:
+    """What aiosmtpd calls for each message."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for name in ("tmp", "new"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        there = sum(1 for _ in (folder / "new").iterdir())
+        self._numbers = count(there + 1)
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        name = f"{next(self._numbers):06}.eml"
+        content: Any = envelope.original_content
+        draft = self._folder / "tmp" / name
+        head = "".join(f"{_ENVELOPE}: {address}\r\n" for address in envelope.rcpt_tos)
+        draft.write_bytes(head.encode() + content)
+        draft.rename(self._folder / "new" / name)
+        return "250 2.0.0 delivered"
+
+
+def delivered(folder: Path) -> list[tuple[str, Path]]:
+    """Give (recipient, file) for every message in the mailbox, in order of arrival."""
+    found = []
+    for path in sorted((folder / "new").glob("*.eml")):
+        with path.open("rb") as stream:
+            for line in stream:
+                name, _, value = line.partition(b": ")
+                if name != _ENVELOPE.encode():
+                    break
+                found.append((value.strip().decode(), path))
+    return found
+
+
+def read(path: Path) -> EmailMessage:
+    """Give one message of the mailbox."""
+    return BytesParser(policy=policy.default).parsebytes(path.read_bytes())
+
+
+async def serve(port: int, folder: Path) -> None:
+    """Answer on loopback until the process is ended."""
+    handler = Deliver(folder)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: SMTP(handler, enable_SMTPUTF8=True), "127.0.0.1", port
+    )
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2])))

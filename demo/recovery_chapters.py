@@ -1,0 +1,112 @@
+"""The chapters about backups: two nights, and the drill that shows that they come back."""
+
+from datetime import timedelta
+from typing import Any
+
+from demo.call_centre import next_day
+from demo.demo_configuration import SET
+from demo.tour_context import Night, expect
+from standfast.ledger.runs.run_record import RunRecord
+from standfast.plurals import counted
+from standfast.reports.report_sentences import duration, size
+from standfast.usecases.core.installation import Installation, system_clock
+from standfast.usecases.setup.new_installation import IDENTITY_FILE, OFFLINE
+
+_DATABASE_AT_MOST = 5_000_000  # bytes of it, of the logs and of the lists that a night stores anew
+
+
+def first_night(night: Night) -> None:
+    """Back everything up for the first time."""
+    with night.teller.chapter("The first night: everything is backed up, encrypted"):
+        run = _backed_up(night)
+        night.teller.says(
+            f"{counted(run.summary['files'], 'file')}, {size(run.summary['bytes_total'])} read, "
+            f"{size(run.summary['bytes_new'])} stored in {_took(run)}."
+        )
+        night.teller.says("Written with public keys only: nothing that opens it was needed.")
+        found = _drilled(night)
+        night.teller.says(
+            f"It came back in {_measured(found['rto_ms'])}: every file and row equals the source."
+        )
+
+
+def second_night(night: Night) -> None:
+    """Let a day pass, and store only what it changed."""
+    teller = night.teller
+    with teller.chapter("The second night: only what changed"):
+        with teller.working("a day of work"):
+            day = next_day(night.centre, system_clock(), lambda *_: None)
+        teller.says(
+            f"The day: {counted(day.recorded, 'new recording')}, one renamed, one deleted, "
+            f"{counted(day.customers_changed, 'customer')} changed, "
+            f"{counted(day.contacts, 'contact')}."
+        )
+        run = _backed_up(night)
+        expect(
+            0 < run.summary["bytes_new"] < day.recorded_bytes + _DATABASE_AT_MOST,
+            "the second night stores the new recordings and a little of the database",
+        )
+        teller.says(
+            f"{counted(run.summary['files'], 'file')} looked at, {size(run.summary['bytes_new'])} "
+            f"stored in {_took(run)}; the renamed recording cost next to nothing."
+        )
+
+
+def drill(night: Night) -> None:
+    """Restore the second night apart, compare it with the source, measure, destroy."""
+    teller = night.teller
+    with teller.chapter("Does it come back? A restore drill"):
+        found = _drilled(night)
+        teller.says(
+            f"{counted(found['files'], 'file')} ({size(found['bytes'])}) and every row of the "
+            "database equal the source: content, modes, times, links."
+        )
+        teller.says(
+            f"Usable again after {_measured(found['rto_ms'])} (RTO), "
+            f"{_measured(found['rpo_ms'])} of work lost (RPO): "
+            f"all {found['services_met']} services within their promise."
+        )
+        teller.says("The copy was destroyed, and looked for: it is gone. The report is signed.")
+
+
+def _backed_up(night: Night) -> RunRecord:
+    night.teller.types(f"standfast backup run {SET}")
+    with night.teller.working("backing up"):
+        night.engine.back_up(SET)
+    with night.installation() as installation:
+        run = _newest(installation, "backup")
+    expect(run.state == "done", f"the backup is done, it is {run.state}")
+    expect(run.way == "prefect", f"Prefect ran the backup, it was {run.way}")
+    expect(run.summary["unread"] == 0, "every file was read")
+    return run
+
+
+def _drilled(night: Night) -> dict[str, Any]:
+    """Run the drill; give what the ledger keeps of it."""
+    night.teller.types(f"standfast drill run {SET} --identity {OFFLINE}/{IDENTITY_FILE}")
+    with night.teller.working("restoring and comparing"):
+        night.engine.drill(SET)
+    with night.installation() as installation:
+        run = _newest(installation, "drill")
+    found = run.summary
+    expect(run.state == "done", f"the drill succeeds, it is {run.state}")
+    expect(run.way == "prefect", f"Prefect ran the drill, it was {run.way}")
+    expect(found["differences"] == 0, "the restored tree and database equal the source")
+    expect(found["target_is_gone"] is True, "the restored copy is destroyed afterwards")
+    expect(found["services_missed"] == 0, "every service is back within its promise")
+    return found
+
+
+def _newest(installation: Installation, kind: str) -> RunRecord:
+    runs = installation.ledger.runs.all(kind)
+    expect(bool(runs), f"the ledger knows of a {kind}")
+    return runs[0]
+
+
+def _took(run: RunRecord) -> str:
+    expect(run.ended_at is not None, "the run has ended")
+    return duration((run.ended_at or run.started_at) - run.started_at)
+
+
+def _measured(milliseconds: int) -> str:
+    return duration(timedelta(milliseconds=milliseconds))

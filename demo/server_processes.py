@@ -1,0 +1,243 @@
+"""The contact centre's servers: a directory of accounts and mail, each a process of its own.
+
+They outlive the tour, so that every command can be tried on the place; `servers.json` in its folder
+says which processes they are, `stop` ends them, `start` brings them back on the same ports. Prefect
+ends with the tour, and is noted there for `stop` all the same: the tour may be killed.
+
+Rules
+- A process is ended only when it is the one that was started: its number and the moment at which it
+  began must both agree, for numbers are used again.
+- Loopback only. Each server's log goes to a file in the place.
+- Ready means that it accepts a connection; waiting has a deadline.
+"""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import httpx
+
+from demo.demo_configuration import TOKEN_FILE
+from standfast.errors import StandfastError, UsageError
+
+SERVERS_FILE = "servers.json"
+MAILBOX = "mailbox"
+_PREFECT = "prefect"
+_READY_SECONDS = 30.0
+_END_SECONDS = 5.0
+_USER_SCHEMA = "urn:ietf:params:scim:schemas:core:2.0:User"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """One server process, and how to know it again."""
+
+    name: str
+    port: int
+    pid: int
+    began: str  # when the process began, as the kernel counts
+
+    @property
+    def is_alive(self) -> bool:
+        return self.began != "" and _began(self.pid) == self.began
+
+
+def ports(count: int = 2) -> list[int]:
+    """Give loopback ports that are free now, each another."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def make_token(place: Path) -> None:
+    """Make the directory's bearer token, in a file that only its owner reads."""
+    file = place / TOKEN_FILE
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(secrets.token_urlsafe(32) + "\n")
+
+
+def start(place: Path, *, directory_port: int, mail_port: int) -> list[Running]:
+    """Start both servers and wait until they answer; StandfastError names the log of one that died.
+
+    What was started is written to `servers.json` before it is waited for.
+    """
+    commands: Mapping[str, tuple[int, Sequence[str]]] = {
+        "directory": (
+            directory_port,
+            ["demo.directory_server", str(directory_port), str(place / TOKEN_FILE),
+             str(place / "directory.json")],
+        ),
+        "mail": (mail_port, ["demo.mail_server", str(mail_port), str(place / MAILBOX)]),
+    }  # fmt: skip
+    (place / "server-logs").mkdir(exist_ok=True)
+    started = [
+        _launch(name, port, arguments, place / "server-logs" / f"{name}.log")
+        for name, (port, arguments) in commands.items()
+    ]
+    (place / SERVERS_FILE).write_text(json.dumps([asdict(one) for one in started], indent=2))
+    for one in started:
+        log = place / "server-logs" / f"{one.name}.log"
+        wait_for(partial(_is_decided, one), f"the {one.name} server")
+        if not one.is_alive:
+            stop(place)
+            raise StandfastError(f"the {one.name} server ended while starting; {log} says why")
+    return started
+
+
+def note_prefect(place: Path, *, port: int, pid: int) -> None:
+    """Note the tour's Prefect server beside the others, so that `stop` ends it if the tour cannot.
+
+    It must be the head of its own process group.
+    """
+    prefect = Running(name=_PREFECT, port=port, pid=pid, began=_began(pid))
+    noted = [*_known(place), prefect]
+    (place / SERVERS_FILE).write_text(json.dumps([asdict(one) for one in noted], indent=2))
+
+
+def start_again(place: Path) -> list[Running]:
+    """Bring the servers of a place back on their ports; those that still run are left alone."""
+    known = [one for one in _known(place) if one.name != _PREFECT]  # it belongs to the tour
+    if all(one.is_alive for one in known):
+        return known
+    stop(place)
+    port_of = {one.name: one.port for one in known}
+    return start(place, directory_port=port_of["directory"], mail_port=port_of["mail"])
+
+
+def stop(place: Path) -> int:
+    """End the servers of a place; give how many ran. Nothing else is ended, whatever its number."""
+    running = [one for one in _known(place) if one.is_alive]
+    for one in running:
+        with suppress(ProcessLookupError):
+            os.killpg(one.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _END_SECONDS
+    while any(one.is_alive for one in running) and time.monotonic() < deadline:
+        _reap(running)
+        time.sleep(0.02)
+    for one in running:
+        if one.is_alive:
+            with suppress(ProcessLookupError):
+                os.killpg(one.pid, signal.SIGKILL)
+    _reap(running)
+    return len(running)
+
+
+def wait_for(is_so: Callable[[], bool], what: str, seconds: float = _READY_SECONDS) -> None:
+    """Poll until `is_so`; StandfastError names `what` when the deadline passes."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise StandfastError(f"{what} did not answer within {seconds:g} s")
+        time.sleep(0.02)
+
+
+class Accounts:
+    """The directory as its administrator uses it, past the program that is shown."""
+
+    def __init__(self, place: Path, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/v2"
+        self._token = (place / TOKEN_FILE).read_text().strip()
+
+    def create(self, names: Sequence[str]) -> None:
+        """Add active accounts."""
+        with self._client() as client:
+            for name in names:
+                client.post(
+                    "/Users", json={"schemas": [_USER_SCHEMA], "userName": name, "active": True}
+                ).raise_for_status()
+
+    def active(self) -> dict[str, bool]:
+        """Read of every account whether it is active."""
+        with self._client() as client:
+            found: dict[str, bool] = {}
+            while True:
+                page = client.get("/Users", params={"startIndex": len(found) + 1, "count": 100})
+                body = page.raise_for_status().json()
+                accounts = body.get("Resources", [])
+                found |= {one["userName"]: one["active"] for one in accounts}
+                if not accounts or len(found) >= body["totalResults"]:
+                    return found
+
+    def _client(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=self._url,
+            headers={"Authorization": f"Bearer {self._token}"},
+            trust_env=False,
+            timeout=10.0,
+        )
+
+
+def _known(place: Path) -> list[Running]:
+    try:
+        return [Running(**one) for one in json.loads((place / SERVERS_FILE).read_text())]
+    except FileNotFoundError:
+        raise UsageError(
+            f"{place} has no servers of the demo; `standfast demo` makes such a place"
+        ) from None
+    except (OSError, ValueError, TypeError) as error:
+        raise StandfastError(
+            f"{place / SERVERS_FILE} cannot be read ({type(error).__name__}); end its servers by "
+            "hand"
+        ) from None
+
+
+def _launch(name: str, port: int, arguments: Sequence[str], log: Path) -> Running:
+    # Spawned, not a Popen: nobody here waits for its end, and a Popen complains of that.
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", *arguments],
+        {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,  # Ctrl-C in the tour is not for them, and `stop` ends the group
+    )
+    return Running(name=name, port=port, pid=pid, began=_began(pid))
+
+
+def _began(pid: int) -> str:
+    """Give the moment at which a process began (proc(5), field 22); empty when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _is_decided(server: Running) -> bool:
+    return _answers(server.port) or not server.is_alive
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        if probe.connect_ex(("127.0.0.1", port)) != 0:
+            return False
+        # While nobody listens, the kernel may give the probe that very port, and the probe then
+        # meets itself: a connection that nobody accepted.
+        return bool(probe.getsockname() != probe.getpeername())
+
+
+def _reap(running: Sequence[Running]) -> None:
+    """Take notice of our own ended children, or they stay as zombies until we end."""
+    for one in running:
+        with suppress(ChildProcessError):
+            os.waitpid(one.pid, os.WNOHANG)

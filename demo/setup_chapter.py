@@ -1,0 +1,112 @@
+"""The first chapter: the contact centre is made, and a place for Standfast beside it.
+
+Owns what one does once: the place, its servers, its people. Leaves the story to `tour`.
+
+Rules
+- The place is made by the operation behind `standfast init`; then the configuration that a contact
+  centre would write takes its place.
+- Both people are enrolled on the place's first day, so that the second of them may approve at once.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from demo import server_processes
+from demo.call_centre import CallCentre, Scale, build
+from demo.demo_configuration import BREAK_GLASS, DIRECTORY, configuration
+from demo.prefect_engine import Engine
+from demo.tour_context import MANAGER, OPERATOR, PASSPHRASES, Night
+from demo.tour_output import TourOutput
+from standfast.plurals import counted
+from standfast.reports.report_sentences import size
+from standfast.usecases.core.installation import system_clock
+from standfast.usecases.people.enrolment import enrol_person
+from standfast.usecases.setup.installation_opening import open_installation
+from standfast.usecases.setup.new_installation import OFFLINE, set_up
+
+
+@contextmanager
+def made(folder: Path, scale: Scale, teller: TourOutput) -> Iterator[Night]:
+    """Make everything in an empty folder; Prefect runs until the block ends, the servers stay."""
+    source = folder / "centre" / "recordings"
+    config_file = folder / "standfast.toml"
+    with ExitStack() as stack:
+        with teller.chapter("A contact centre, and a place for Standfast beside it"):
+            teller.types(
+                f"standfast init {folder.name} --source {folder.name}/centre/recordings --yes"
+            )
+            source.mkdir(parents=True)
+            set_up(
+                folder,
+                source,
+                organisation="Northlight Contact Centre",
+                contact_line="020 7946 0100",
+                now=system_clock(),
+            )
+            engine = stack.enter_context(Engine(config_file))
+            centre, accounts = _centre(folder, scale, teller)
+            _enrol(config_file)
+            _introduce(folder, centre, teller)
+            with teller.working("Prefect starts"):
+                prefect = engine.wait()
+            server_processes.note_prefect(
+                folder, port=urlsplit(prefect.url).port or 0, pid=prefect.pid
+            )
+            teller.says(f"Prefect carries the work out: {prefect.url}, until the tour ends.")
+        yield Night(folder=folder, centre=centre, accounts=accounts, engine=engine, teller=teller)
+
+
+def _centre(
+    folder: Path, scale: Scale, teller: TourOutput
+) -> tuple[CallCentre, server_processes.Accounts]:
+    server_processes.make_token(folder)
+    directory_port, mail_port = server_processes.ports()
+    server_processes.start(folder, directory_port=directory_port, mail_port=mail_port)
+    far = [(0, 0)]
+
+    def progress(done: int, total: int) -> None:
+        far[0] = (done, total)
+
+    with teller.working("recording calls", lambda: far[0]):
+        centre = build(folder / "centre", scale, system_clock(), progress)
+    accounts = server_processes.Accounts(folder, directory_port)
+    accounts.create([*(one.account for one in centre.agents), BREAK_GLASS, OPERATOR, MANAGER])
+    config_file = folder / "standfast.toml"
+    config_file.write_text(
+        configuration(config_file, centre, directory_port=directory_port, mail_port=mail_port)
+    )
+    return centre, accounts
+
+
+def _enrol(config_file: Path) -> None:
+    with open_installation(config_file, env={}) as installation:
+        for name, role in ((OPERATOR, "operator"), (MANAGER, "duty-manager")):
+            enrol_person(
+                installation,
+                name=name,
+                full_name=name.title(),
+                mail=f"{name}@staff.example.com",
+                roles=[role],
+                accounts=[f"{DIRECTORY}:{name}"],
+                passphrase=PASSPHRASES[name],
+            )
+
+
+def _introduce(folder: Path, centre: CallCentre, teller: TourOutput) -> None:
+    recorded = [path.stat().st_size for path in centre.calls()]
+    teller.says(
+        f"{counted(len(recorded), 'recording')} ({size(sum(recorded))}), "
+        f"{counted(len(centre.customers), 'customer')} in SQLite, logs,"
+    )
+    teller.says(
+        f"{counted(len(centre.agents), 'agent')} in a SCIM directory, mail into a folder: {folder}"
+    )
+    teller.says(
+        f"To keep away from this machine: {OFFLINE}/, with the key records and the identity that "
+        "open every backup, and the owner's key."
+    )
+    teller.says(f"The demo plays both people: {OPERATOR}, operator, and {MANAGER}, duty manager.")
+    for name, passphrase in PASSPHRASES.items():
+        teller.says(f"  {name}'s passphrase: {passphrase}")

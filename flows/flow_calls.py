@@ -1,0 +1,76 @@
+"""Calling a flow warm, in this process, and waiting for what it comes to: what the demo does.
+
+Rules
+- The process speaks to one Prefect server, chosen before Prefect is imported (`speak_to`).
+- The flow's heartbeat is off: its last sleep costs a second of each call, and who waits here sees
+  for themselves whether the flow is alive.
+- What flows log goes to Prefect and not to the terminal, which belongs to the caller.
+- A flow that failed raises `FlowFailed` with the text that Prefect holds, fit to be shown anywhere.
+"""
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from flows.error_boundary import FlowFailed
+from flows.prefect_server import PrefectServer, environment
+
+_HAND_OVER_SECONDS = 5.0
+
+
+def speak_to(server: PrefectServer, home: Path) -> None:
+    """Let every flow of this process report to `server`; it holds until the process ends."""
+    os.environ.update(environment(home, server.url, os.environ, server.secret))
+    os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+
+
+def load() -> None:
+    """Import Prefect and the flows, which takes a second or two."""
+    for module in ("nightly_backup", "restore_drill", "incident_response"):
+        import_module(f"flows.{module}")
+
+
+def back_up(config: Path, set_name: str) -> None:
+    """Run the nightly backup of one set."""
+    from flows.nightly_backup import nightly_backup
+
+    _call(nightly_backup, str(config), set_name)
+
+
+def drill(config: Path, set_name: str, *, compares: bool) -> None:
+    """Run the restore drill of one set with the configured identity."""
+    from flows.restore_drill import restore_drill
+
+    _call(restore_drill, str(config), set_name, compares)
+
+
+def respond(config: Path, incident: str) -> None:
+    """Carry an incident on until it needs a person or is over."""
+    from flows.incident_response import respond_to_incident
+
+    _call(respond_to_incident, str(config), incident)
+
+
+def hand_over() -> None:
+    """Send what Prefect's client still holds, before its server is ended; waits a few seconds."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=_HAND_OVER_SECONDS)
+
+
+def _call(wrapped: Any, *parameters: object) -> None:
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        try:
+            state = wrapped(*parameters, return_state=True)
+        except Exception as error:
+            # The flow itself raises nothing; this is Prefect, whose words may be anything.
+            problem = f"the flow {wrapped.name} could not be run: {type(error).__name__}"
+        else:
+            problem = "" if state.is_completed() else f"the flow {wrapped.name}: {state.message}"
+    if problem:
+        raise FlowFailed(problem)

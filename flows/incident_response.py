@@ -1,0 +1,33 @@
+"""The flow of a response: one incident, carried on until it needs a person or is over.
+
+No task an account: the ledger has each effect, and Prefect would cost milliseconds for every one.
+"""
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.flow_states import told
+from flows.response_claim import engaged
+from standfast.errors import ExitStatus
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents.lifecycle import advance
+
+
+@flow(
+    name="respond-to-incident",
+    flow_run_name="respond-to-incident {incident}",
+    persist_result=False,
+    validate_parameters=False,
+)
+def respond_to_incident(config: str, incident: str) -> State[None]:
+    """Carry an incident on; any number of runs may do so at once."""
+
+    def work(installation: Installation) -> tuple[ExitStatus, str]:
+        with engaged(incident):
+            outcome = advance(installation, incident, "prefect")
+        steps = outcome.state.playbook.steps
+        return outcome.exit_status, (
+            f"{incident}: {len(outcome.state.steps)} of {len(steps)} steps begun"
+        )
+
+    return told(config, work)

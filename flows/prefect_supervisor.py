@@ -1,0 +1,203 @@
+"""Prefect beside the loop of `serve`: found or started, given its deployments, kept, and ended.
+
+Rules
+- All of it happens in a thread of its own; the loop only ever asks `is_there`, which takes
+  half a second at most and asks the server itself.
+- A server or a runner that died is started again, later each time. The thread that does so does
+  nothing else: it carries no incident on, and waits for no flow.
+- Where Prefect does not come up, a missed night is run without it: a backup that never runs because
+  its scheduler is broken is the silent failure that nobody forgives.  So is one, once, that Prefect
+  did not run though it is there: while a clock stands ahead it takes nights for done that are not.
+- A server that somebody else runs (`serve.prefect`) is used and never started or ended.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flows import flow_calls, prefect_server
+from flows.prefect_server import (
+    SLOW_ANSWER_SECONDS,
+    PrefectServer,
+    environment,
+    is_healthy,
+)
+from standfast.errors import StandfastError
+
+_LOOK_SECONDS = 2.0
+_FIRST_PAUSE_SECONDS = 2.0
+_LONGEST_PAUSE_SECONDS = 60.0
+PATIENCE_SECONDS = 240.0  # a first start on a busy machine takes a minute
+_WARM_SECONDS = 30.0  # for a first call; a later one may then still be slow
+_END_SECONDS = 2.0
+
+log = logging.getLogger("standfast.serve")
+
+
+@dataclass(kw_only=True)
+class Scheduling:
+    """One installation's Prefect."""
+
+    config_file: Path
+    home: Path
+    url: str | None  # of a server that runs already; None: one is started here
+    env: Mapping[str, str]
+    _server: PrefectServer | None = None
+    _runner: subprocess.Popen[bytes] | None = None
+    _backups: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _missed: Mapping[str, datetime] = field(default_factory=dict)  # when it was last looked
+    _caught_up: dict[str, datetime] = field(default_factory=dict)  # though Prefect was there
+    _thread: threading.Thread | None = None
+    _last_there: float = field(default_factory=time.monotonic)
+    _is_warm: bool = False
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def begin(self) -> None:
+        """Start in the background; gives back at once."""
+        self._thread = threading.Thread(target=self._keep, name="prefect", daemon=True)
+        self._thread.start()
+
+    def is_there(self) -> bool:
+        """May a flow be called in this process now?"""
+        server = self._server
+        return self._is_warm and server is not None and is_healthy(server.url)
+
+    def catch_up(self, missed: Mapping[str, datetime]) -> None:
+        """Run nights that Prefect left out in processes of their own; `missed`: when each was due.
+
+        Where Prefect has been away for long, each time; where it is there, those that were missed
+        when it was last looked, too, and each once: one that failed was run.
+        """
+        is_away = time.monotonic() - self._last_there >= PATIENCE_SECONDS
+        before, self._missed = self._missed, missed
+        for name, due in missed.items():
+            is_left_out = before.get(name) == due and self._caught_up.get(name) != due
+            if not (is_away or is_left_out):
+                continue
+            under_way = self._backups.get(name)
+            if under_way is None or under_way.poll() is not None:
+                why = "is not there" if is_away else "did not run it"
+                log.warning("Prefect %s: the backup of %s is run without it", why, name)
+                self._backups[name] = self._child("flows.standalone_backup", name)
+            self._caught_up[name] = due
+
+    def end(self) -> None:
+        """End everything that was started here."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_END_SECONDS)
+        children = [self._runner, *self._backups.values()]
+        left = [child for child in children if child is not None and child.poll() is None]
+        pids = [child.pid for child in left]
+        if self._server is not None and self._server.pid:
+            pids.append(self._server.pid)
+        prefect_server.stop(*pids)
+        for child in left:
+            child.wait()
+
+    def _keep(self) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while not self._stop.is_set():
+            try:
+                if not self._is_running():
+                    self._start()
+                    pause = _FIRST_PAUSE_SECONDS
+                self._stop.wait(_LOOK_SECONDS)
+            except Exception as error:
+                if not self._stop.is_set():
+                    log.warning("Prefect: %s", self._why(error))
+                self._stop.wait(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _why(self, error: Exception) -> str:
+        """Say what keeps Prefect from running; of what nobody foresaw only its class."""
+        if isinstance(error, StandfastError):
+            return str(error)
+        if isinstance(error, OSError) and error.strerror:
+            return f"{self.home}: {error.strerror}; incidents go on without it"
+        return type(error).__name__
+
+    def _is_running(self) -> bool:
+        has_runner = self._runner is not None and self._runner.poll() is None
+        is_up = (
+            has_runner
+            and self._server is not None
+            and is_healthy(self._server.url, SLOW_ANSWER_SECONDS)
+        )
+        if is_up:
+            self._last_there = time.monotonic()
+        return is_up
+
+    def _start(self) -> None:
+        if self._runner is not None and self._runner.poll() is None:
+            prefect_server.stop(self._runner.pid)
+        earlier = self._server
+        if earlier is not None and not is_healthy(earlier.url, SLOW_ANSWER_SECONDS):
+            earlier.end()  # it may hang, and hold its port
+        self._server = self._found() or prefect_server.start(
+            self.home,
+            self.env,
+            # The same address again: what is warm in this process goes on speaking to it.
+            port=urlsplit(earlier.url).port if earlier else None,
+            is_given_up=self._stop.is_set,
+        )
+        self._warm(self._server)
+        if not self._stop.is_set():
+            self._runner = self._child("flows.deployments", str(os.getpid()))
+            log.info("Prefect answers at %s", self._server.url)
+
+    def _found(self) -> PrefectServer | None:
+        if self.url is None:
+            return prefect_server.find(self.home)
+        if not is_healthy(self.url):
+            raise StandfastError(f"the Prefect server of serve.prefect does not answer: {self.url}")
+        return PrefectServer(url=self.url, pid=0)
+
+    def _warm(self, server: PrefectServer) -> None:
+        """Load and call what a response needs, before it is needed."""
+        self._load(server)
+        # Beside this thread: it may hang for long where the server dies over it.
+        call = threading.Thread(target=self._call_once, name="warm-up", daemon=True)
+        call.start()
+        call.join(_WARM_SECONDS)
+        self._is_warm = True
+
+    def _load(self, server: PrefectServer) -> None:
+        """Import the flows. Prefect reads its address once, from here."""
+        flow_calls.speak_to(server, self.home)
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
+        flow_calls.load()
+
+    def _call_once(self) -> None:
+        from flows.warm_up_flow import warm_up
+
+        with suppress(Exception):  # it is called for what it loads
+            warm_up(str(self.config_file), return_state=True)
+
+    def _child(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start one of our modules beside this process; what it says stands in Prefect's folder."""
+        url, secret = (self._server.url, self._server.secret) if self._server else ("", "")
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        said = os.open(self.home / f"{module}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-m", module, str(self.config_file), *arguments],
+                env=environment(self.home, url, self.env, secret),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+        finally:
+            os.close(said)

@@ -1,0 +1,37 @@
+"""The flow of the keeper: one keeping run of the repository."""
+
+from prefect import flow, task
+from prefect.client.schemas.objects import State
+
+from flows.flow_states import as_flow, told
+from standfast.errors import ExitStatus
+from standfast.usecases.backups.retention import keep
+from standfast.usecases.core.installation import Installation
+
+
+@flow(
+    name="keep-repository",
+    flow_run_name="keep-repository",
+    persist_result=False,
+    validate_parameters=False,
+)
+def keep_repository(config: str) -> State[None]:
+    """Let points expire and free what none needs; never more than a fifth, never past a clock."""
+    return as_flow(run_retention(config, return_state=True))
+
+
+@task(name="keep", task_run_name="keep", persist_result=False)
+def run_retention(config: str) -> State[None]:
+    """Make one keeping run."""
+
+    def work(installation: Installation) -> tuple[ExitStatus, str]:
+        outcome = keep(installation, way="prefect")
+        result = outcome.result
+        return outcome.exit_status, (
+            f"run {outcome.run}: {len(result.expired)} points expired, {len(result.marked)} packs "
+            f"marked, {len(result.removed)} removed ({result.freed_bytes} bytes), "
+            f"{len(result.locked)} still locked, {len(result.extended)} locks extended, "
+            f"{len(result.problems)} problems"
+        )
+
+    return told(config, work)

@@ -1,0 +1,36 @@
+"""Lines of the log of `serve` about runs that ended on this host, whichever process ran them.
+
+A night runs in a process of Prefect's runner, whose own log nobody watches.
+"""
+
+import logging
+
+from standfast.ledger.runs.run_record import RunRecord
+from standfast.plurals import counted
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_origins import runs_of_host
+
+_SHOWN = {
+    "backup": "the backup of",
+    "verify": "the verification of the",
+    "drill": "the drill of",
+    "keep": "the keeper's run on the",
+}
+
+log = logging.getLogger("standfast.serve")
+
+
+def log_ended_runs(installation: Installation, after: int) -> None:
+    """Log the runs that ended by an audit event with a higher sequence than `after`."""
+    for run in runs_of_host(
+        installation.config, installation.ledger.runs.ended_after(after, _SHOWN)
+    ):
+        log.log(logging.INFO if run.state == "done" else logging.WARNING, "%s", _line(run))
+
+
+def _line(run: RunRecord) -> str:
+    what = f"{_SHOWN[run.kind]} {run.subject}"
+    if run.state == "failed":
+        return f"{what} failed: {run.summary.get('problem', '`standfast status` shows more')}"
+    unread = run.summary.get("unread")
+    return f"{what} is {run.state}" + (f": {counted(unread, 'path')} not read" if unread else "")

@@ -1,0 +1,455 @@
+"""`standfast serve`: the warm process that picks up incidents, watches, and keeps Prefect running.
+
+Owns the loop and what it starts. Leaves every decision to `operations/`: this process may be killed
+at any moment, and another one, or the command line, goes on from the ledger.
+
+Rules
+- Picking up an incident needs the ledger and nothing else: it works before Prefect is up, while it
+  is down, and after it was killed. Prefect is started beside the loop, never in it.
+- A quiet ledger costs one row a tick and nothing is written: what was looked at is remembered by
+  the sequence of the newest audit event. What only time brings is looked for every ten seconds.
+- What this very process opened is begun at once, without waiting for the tick.
+- An incident is carried on by the configuration as it is now, by which a command opened it: a
+  directory that was added since this process began is one to lock in. All else needs a restart.
+- People are told of alarms in a thread of their own: a mail server may take its time. So may a
+  time stamp authority: what is sealed is stamped in another, later each time that this fails.
+- A ledger that does not answer is waited for: a response must survive its restart.
+- Each backup, verification, drill and keeper's run of this host that ends is a line of its log, and
+  a warning where it is not whole.
+- What runs beside the loop (HTTP, and what else is handed over) has threads of its own; the ledger
+  is all that they share with it, and neither waits for the other.
+- SIGTERM and SIGINT end it within seconds. What was under way is in the ledger as begun, and the
+  next runner looks how it ended.
+"""
+
+import fcntl
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from flows.inline_response import carry_on
+from flows.prefect_supervisor import Scheduling
+from flows.run_log import log_ended_runs
+from standfast.config import load
+from standfast.errors import ConfigurationError, ExitStatus, Refused, StandfastError
+from standfast.ledger.runs.run_store import SERVE_LEASE
+from standfast.usecases.alarms.notification import Alarm, tell
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_record import other_user_of
+from standfast.usecases.evidence.time_stamps import stamp_pending
+from standfast.usecases.health.watchdog import keep_watch, needs_runner, resume_incidents
+from standfast.usecases.incidents.lifecycle import advance
+from standfast.usecases.setup.installation_opening import open_installation
+
+TICK_SECONDS = 0.2
+LOOK_SECONDS = 10.0  # for what only time brings: a wait that is over, a runner that died
+WATCH_SECONDS = 300.0  # dead runs, missed nights, a signed head
+BEAT_SECONDS = SERVE_LEASE.total_seconds() * 0.4
+_MOST_ALARMS = 1000
+_END_SECONDS = 3.0
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 10.0
+STAMP_SECONDS = 5.0  # between two looks for what is not stamped, where something happens
+FIRST_STAMP_PAUSE_SECONDS = 30.0
+_LONGEST_STAMP_PAUSE_SECONDS = 900.0
+
+log = logging.getLogger("standfast.serve")
+BeginWork = Callable[[str], None]  # on an incident that was opened in this process
+
+
+class Beside(Protocol):
+    """Something that runs beside the loop, in threads of its own."""
+
+    def begin(self) -> None:
+        """Start in the background; gives back at once."""
+        ...
+
+    def end(self) -> None:
+        """Stop within seconds."""
+        ...
+
+
+@dataclass(kw_only=True)
+class _Response:
+    """The work on one incident in this process, and when it may be begun again."""
+
+    thread: threading.Thread | None = None
+    not_before: float = 0.0
+    pause: float = 0.0
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
+
+    def has_ended(self, now: float, *, is_held_up: bool) -> None:
+        """Wait longer each time that work is left at the end: something holds it up."""
+        self.pause = min(self.pause * 2, _LONGEST_PAUSE_SECONDS) if is_held_up else 0.0
+        self.pause = max(self.pause, _FIRST_PAUSE_SECONDS if is_held_up else 0.0)
+        self.not_before = now + self.pause
+
+
+@dataclass(kw_only=True)
+class Serving:
+    """The loop over one place; `scheduling` is Prefect, or None to do without."""
+
+    installation: Installation
+    config_file: Path
+    scheduling: Scheduling | None
+    beside: Sequence[Beside] = ()
+    stop: threading.Event = field(default_factory=threading.Event)
+    _responses: dict[str, _Response] = field(default_factory=dict)
+    _again: threading.Event = field(default_factory=threading.Event)  # look at the next tick
+    _opened: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
+    _woken: threading.Event = field(default_factory=threading.Event)  # what was opened waits
+    _seen: int = -1
+    _logged: int = -1  # the newest event up to which runs that ended are in the log
+    _looked_at: float = float("-inf")
+    _watched_at: float = float("-inf")
+    _beaten_at: float = float("-inf")
+    _missed: frozenset[str] = frozenset()
+    _stale: frozenset[str] = frozenset()
+    _alarms: queue.Queue[Alarm] = field(default_factory=lambda: queue.Queue(_MOST_ALARMS))
+    _news: threading.Event = field(default_factory=threading.Event)  # something may be sealed
+    _trouble: str = ""
+    _change: str = ""  # what was said last of a configuration that is another by now
+
+    def run(self) -> None:
+        """Serve until `stop` is set."""
+        runners = self.installation.ledger.runners
+        token = runners.register(None, "serve", self.installation.clock())
+        self._beaten_at = time.monotonic()
+        if self.scheduling is not None:
+            self.scheduling.begin()
+        threading.Thread(target=self._tell_people, name="alarms", daemon=True).start()
+        stamps = threading.Thread(target=self._stamp_seals, name="time-stamps", daemon=True)
+        if self.installation.config.custody.timestamp is not None:
+            stamps.start()
+        for one in self.beside:
+            one.begin()
+        log.info("serving as runner %s", token)
+        try:
+            while not self.stop.is_set():
+                self._woken.wait(TICK_SECONDS)
+                self._woken.clear()
+                if not self.stop.is_set():
+                    self._tick(token)
+        finally:
+            for one in self.beside:
+                one.end()
+            if self.scheduling is not None:
+                self.scheduling.end()
+            self._wait_for_responses()
+            if stamps.is_alive():
+                self._news.set()
+                stamps.join(_END_SECONDS)
+            runners.retire(token, None, self.installation.clock())
+
+    def begin_work(self, incident: str) -> None:
+        """Have an incident that was opened here carried on at once; from any thread."""
+        self._opened.put(incident)
+        self._woken.set()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Was everything looked at, and is nothing under way here?"""
+        is_busy = self._alarms.unfinished_tasks > 0 or any(
+            response.is_under_way for response in list(self._responses.values())
+        )
+        is_due = self._again.is_set() or self._seen != self.installation.ledger.newest_event()
+        return not (is_busy or is_due)
+
+    def _tick(self, token: str) -> None:
+        now = time.monotonic()
+        try:
+            self._begin_opened()
+            if now - self._beaten_at >= BEAT_SECONDS:
+                self.installation.ledger.runners.beat(token, None, self.installation.clock())
+                self._beaten_at = now
+            if now - self._watched_at >= WATCH_SECONDS:
+                self._watched_at = now
+                self._watch()
+            newest = self.installation.ledger.newest_event()
+            is_late = now - self._looked_at >= LOOK_SECONDS
+            if newest > self._logged >= 0:
+                log_ended_runs(self.installation, self._logged)
+            self._logged = newest
+            if newest != self._seen or is_late or self._again.is_set():
+                self._seen, self._looked_at = newest, now
+                self._news.set()
+                self._again.clear()
+                _, troubles = resume_incidents(self.installation, "serve", self._respond)
+                self._tell_once("; ".join(troubles))
+        except StandfastError as error:
+            self._again.set()
+            self._tell_once(str(error))
+        except Exception as error:
+            # Only the class: a foreign error may quote an account. The loop goes on: it is what
+            # picks up the next incident.
+            self._again.set()
+            self._tell_once(f"unexpected {type(error).__name__}")
+
+    def _begin_opened(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                incident = self._opened.get_nowait()
+                if needs_runner(self.installation, incident):
+                    self._respond(self.installation, incident, "serve")
+
+    def _watch(self) -> None:
+        outcome = keep_watch(self.installation, "serve", self._respond, self._ring)
+        for kind, subject in outcome.died:
+            log.warning("a %s of %s had died; it is marked as failed", kind, subject)
+        missed = frozenset(outcome.missed)
+        for name in sorted(missed - self._missed):
+            log.warning("the scheduled backup of %s did not come", name)
+        self._missed = missed
+        stale = frozenset(outcome.stale)
+        for name in sorted(stale - self._stale):
+            log.warning("the newest complete recovery point of %s is too old", name)
+        self._stale = stale
+        if self.scheduling is not None:
+            self.scheduling.catch_up(
+                {age.set_name: age.due_at for age in outcome.sets if age.is_missed}
+            )
+
+    def _ring(self, installation: Installation, alarm: Alarm, way: str) -> bool:
+        """Leave it to the thread that tells people; the next watch comes with what this one drops.
+
+        Gives False: that it was told is known later.
+        """
+        with suppress(queue.Full):
+            self._alarms.put_nowait(alarm)
+        return False
+
+    def _tell_people(self) -> None:
+        while True:
+            alarm = self._alarms.get()
+            try:
+                if tell(self.installation, alarm, "serve"):
+                    log.warning(
+                        "alarm %s: told to whom it reached; `standfast status` says whether to any",
+                        alarm.subject,
+                    )
+            except StandfastError as error:
+                log.warning("alarm %s: %s", alarm.subject, error)
+            except Exception as error:
+                log.warning("alarm %s: unexpected %s", alarm.subject, type(error).__name__)
+            finally:
+                self._alarms.task_done()
+
+    def _stamp_seals(self) -> None:
+        """Have what was sealed stamped: soon after it, and later each time that this fails."""
+        pause, said = 0.0, ""
+        while not self.stop.is_set():
+            self._news.clear()
+            troubles, may_pass = list[str](), False
+            try:
+                for one in stamp_pending(self.installation):
+                    troubles += [one.problem] if one.problem else []
+                    may_pass = may_pass or one.may_pass
+                    if one.stamp is not None:
+                        source = one.folder.parent
+                        log.info("%s, %s: %s", source.parent.name, source.name, one.sentence)
+            except StandfastError as error:
+                troubles, may_pass = [str(error)], True
+            except Exception as error:
+                troubles, may_pass = [f"unexpected {type(error).__name__}"], True
+            trouble = "; ".join(dict.fromkeys(troubles))
+            if trouble and trouble != said:
+                log.warning("time stamps: %s", trouble)
+            said = trouble
+            pause = min(pause * 2 or FIRST_STAMP_PAUSE_SECONDS, _LONGEST_STAMP_PAUSE_SECONDS)
+            pause = pause if may_pass else 0.0
+            self.stop.wait(pause or STAMP_SECONDS)
+            if not pause:
+                self._news.wait(WATCH_SECONDS)
+
+    def _respond(self, installation: Installation, incident: str, way: str) -> None:
+        """Begin to carry an incident on in a thread of its own, unless one is at it."""
+        response = self._responses.setdefault(incident, _Response())
+        if response.is_under_way:
+            return
+        if time.monotonic() < response.not_before:
+            self._again.set()
+            return
+        response.thread = threading.Thread(
+            target=self._carry_on, args=(incident, way, response), name=incident, daemon=True
+        )
+        response.thread.start()
+
+    def _carry_on(self, incident: str, way: str, response: _Response) -> None:
+        scheduling = self.scheduling
+        try:
+            used = carry_on(
+                self.config_file,
+                incident,
+                is_prefect_there=scheduling.is_there if scheduling else lambda: False,
+                without_prefect=lambda: self._advance(incident, way),
+            )
+            log.info("%s was carried on, by way of %s", incident, used)
+        except StandfastError as error:
+            log.warning("%s: %s", incident, error)
+        except Exception as error:
+            log.warning("%s: unexpected %s", incident, type(error).__name__)
+        finally:
+            response.has_ended(time.monotonic(), is_held_up=self._is_left(incident))
+            self._again.set()  # something may have come while this was ending
+
+    def _advance(self, incident: str, way: str) -> None:
+        with self._installation_now() as installation:
+            advance(installation, incident, way)
+
+    @contextmanager
+    def _installation_now(self) -> Iterator[Installation]:
+        """Give the place by its configuration as it is now; one that is broken changes nothing."""
+        with ExitStack() as stack:
+            installation = self.installation
+            try:
+                if load(self.config_file).fingerprint != installation.config.fingerprint:
+                    self._tell_of_change(
+                        "the configuration was changed since: incidents go by it as it is now, all "
+                        "else does once this is started again"
+                    )
+                    opened = open_installation(
+                        self.config_file,
+                        env={},
+                        clock=installation.clock,
+                        actor=installation.actor,
+                        resolver=installation.resolver,
+                    )
+                    installation = stack.enter_context(opened)
+            except StandfastError as error:
+                self._tell_of_change(f"the configuration is gone by as it was read before: {error}")
+            yield installation
+
+    def _tell_of_change(self, what: str) -> None:
+        if what != self._change:
+            log.warning("%s", what)
+        self._change = what
+
+    def _is_left(self, incident: str) -> bool:
+        try:
+            return needs_runner(self.installation, incident)
+        except StandfastError:
+            return True
+
+    def _wait_for_responses(self) -> None:
+        deadline = time.monotonic() + _END_SECONDS
+        for response in self._responses.values():
+            if response.thread is not None:
+                response.thread.join(max(0.0, deadline - time.monotonic()))
+        left = sum(response.is_under_way for response in self._responses.values())
+        if left:
+            log.warning("%d incidents were under way; the next runner goes on with them", left)
+
+    def _tell_once(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            log.warning("%s", trouble)
+        self._trouble = trouble
+
+
+@contextmanager
+def _logging_to_stderr() -> Iterator[None]:
+    """Say what we do, and only that: other libraries' lines may quote an address."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    ours = (log, *(logging.getLogger(f"standfast.{name}") for name in ("ledger", "backup")))
+    for one in ours:
+        one.addHandler(handler)
+        one.setLevel(logging.INFO)
+        one.propagate = False
+    try:
+        yield
+    finally:
+        for one in ours:
+            one.removeHandler(handler)
+            one.propagate = True
+
+
+@contextmanager
+def _only_one_here(installation: Installation) -> Iterator[None]:
+    """Hold what one `serve` a machine may hold; the kernel gives it back when the process dies.
+
+    Two would each start a Prefect server in one home, and back everything up twice. Root's would
+    keep the user who runs the place out of that home.
+    """
+    user = other_user_of(installation.config) if os.geteuid() == 0 else None
+    if user is not None:
+        raise Refused(
+            f"this place is run by the user {user}, whom what root leaves in it would keep out: "
+            f"run this as that user, with `sudo -u {user}` before it"
+        )
+    home = installation.config.serve.prefect_home
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        line = os.open(home / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder {home} cannot be written: {error.strerror}; mend serve.prefect_home"
+        ) from None
+    try:
+        fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Refused(
+            "a `standfast serve` of this place runs on this machine already; `standfast status` "
+            "shows it"
+        ) from None
+    else:
+        yield
+    finally:
+        os.close(line)
+
+
+def serve(
+    config_file: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    beside: Callable[
+        [Installation, BeginWork], Sequence[Beside]
+    ] = lambda installation, begin_work: (),
+) -> int:
+    """Serve in this process until SIGTERM or SIGINT; to be called from its main thread.
+
+    `beside` gives what is to run beside the loop; it belongs to a layer above this one. What that
+    opens, it hands to its second argument.
+    Ends the process itself, with status 0: Prefect's threads wait for their server at the end of a
+    process, and it may be gone. Raises `StandfastError` when the place cannot be opened, `Refused`
+    when another one serves it on this machine.
+    """
+    env = os.environ if env is None else env
+    with (
+        _logging_to_stderr(),
+        open_installation(config_file, env=env) as installation,
+        _only_one_here(installation),
+    ):
+        scheduling = Scheduling(
+            config_file=config_file.absolute(),
+            home=installation.config.serve.prefect_home,
+            url=installation.config.serve.prefect,
+            env=env,
+        )
+        serving = Serving(
+            installation=installation,
+            config_file=config_file.absolute(),
+            scheduling=scheduling,
+        )
+        serving.beside = beside(installation, serving.begin_work)
+
+        def end(number: int, frame: FrameType | None) -> None:
+            serving.stop.set()
+
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)
+        serving.run()
+        log.info("ended")  # our handler keeps nothing back; Prefect's would wait for their server
+    os._exit(ExitStatus.DONE)

@@ -1,0 +1,26 @@
+"""One backup in a process of its own, for when Prefect is not there: `-m … CONFIG SET`."""
+
+import os
+import sys
+from pathlib import Path
+
+from standfast.errors import StandfastError
+from standfast.usecases.backups.backup_run import NIGHTLY_PAUSES, run_backup
+from standfast.usecases.setup.installation_opening import open_installation
+
+
+def main(config: str, set_name: str) -> int:
+    """Back one set up; give its exit status."""
+    try:
+        with open_installation(Path(config), env=os.environ, needs_ledger=False) as installation:
+            outcome = run_backup(installation, set_name, "serve", pauses=NIGHTLY_PAUSES)
+            if outcome.unrecorded:
+                sys.stderr.write(f"{set_name}: not in the ledger: {outcome.unrecorded}\n")
+            return int(outcome.exit_status)
+    except StandfastError as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.exit_status)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,179 @@
+"""Active Directory, Microsoft's or Samba's.
+
+It owns what a lock is there: the bit ACCOUNTDISABLE of `userAccountControl`, and where it is asked
+for, a password that nobody knows.
+
+Rules
+- The directory has no compare-and-swap (a stale one was answered "success"): what is written is
+  read back, and only the one bit is set or cleared in what was read just before.
+- `reset_password` writes two random passwords, the second together with the bit: domain controllers
+  let the last password but one in for an hour. It cannot be taken back, and the plan says so.
+- A rotation writes two, too: one that nobody knows, and then the new one.
+- Kerberos tickets that were given out cannot be cleared. There is no `revoke`.
+- The prior state is the bit. An account that was disabled before is left alone, password and all.
+- Built-in accounts (krbtgt, Administrator) and those over which our account was given no right are
+  refused; a look before the lock says so.
+"""
+
+import re
+import secrets
+import uuid
+from dataclasses import dataclass, field
+
+from standfast.adapters.accounts.base.ldap_connector import OURS, Changes, LdapConnector
+from standfast.adapters.accounts.base.new_passwords import NewPasswords
+from standfast.adapters.accounts.base.results import proven
+from standfast.adapters.clients.connection_pool import BoundedCall
+from standfast.adapters.clients.ldap.client import (
+    LdapConnection,
+    LdapEntry,
+    LdapResult,
+    LdapServer,
+    folded,
+    folded_dn,
+)
+from standfast.errors import Unavailable
+from standfast.records import JsonObject, Limits, Order, Proof, Result
+
+ACCOUNT_NAME = "sAMAccountName"
+_CONTROL = "userAccountControl"
+_DISABLED = 0x2  # ADS_UF_ACCOUNTDISABLE
+_OF_THE_DOMAIN = re.compile(r"(,dc=[^,=]+)+$", re.IGNORECASE)
+# What a domain controller writes to a sign-in that it turns away, by Win32 error codes in hex
+# ([MS-ERREF] 2.2): outside the hours, from here, password or account expired, disabled, to be
+# changed first, locked out. A wrong password is 52e.
+_SHUT = re.compile(r"\bdata (530|531|532|533|701|773|775)\b")
+_BUILT_IN = "a built-in account of the domain is not locked from here; a domain administrator must"
+_NO_RIGHT = (
+    "our account may not disable this one: it is outside the units that were delegated to it, "
+    "or protected as an administrator's; a domain administrator must"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveDirectoryOptions:
+    """How one domain is reached, and what a lock does there."""
+
+    server: LdapServer
+    limits: Limits = field(default_factory=Limits)
+    reset_password: bool = False
+
+
+class ActiveDirectory(LdapConnector):
+    """One domain."""
+
+    proof = Proof.READ_BACK
+    id_attribute = "objectGUID"
+    attributes = (
+        _CONTROL,
+        ACCOUNT_NAME,
+        "userPrincipalName",
+        "isCriticalSystemObject",
+        "allowedAttributesEffective",
+    )
+
+    def __init__(
+        self, name: str, options: ActiveDirectoryOptions, new_secrets: NewPasswords | None = None
+    ) -> None:
+        self._resets_password = options.reset_password
+        if options.reset_password:
+            self.irreversible = ("the password is replaced; the holder must be given a new one",)
+        super().__init__(name, options.server, options.limits, new_secrets)
+
+    def _is_enabled(self, entry: LdapEntry) -> bool:
+        return not _control(entry) & _DISABLED
+
+    def _prior(self, entry: LdapEntry) -> JsonObject:
+        return {"is_disabled": not self._is_enabled(entry)}
+
+    def _to_lock(self, entry: LdapEntry) -> Changes:
+        if not self._is_enabled(entry):
+            return []
+        disabled = {_CONTROL: (_number(_control(entry) | _DISABLED),)}
+        if not self._resets_password:
+            return [disabled]
+        return [
+            {"unicodePwd": (_written(_password()),)},
+            {**disabled, "unicodePwd": (_written(_password()),)},
+        ]
+
+    def _to_rotate(self, entry: LdapEntry, secret: str) -> Changes:
+        return [{"unicodePwd": (_written(one),)} for one in (_password(), secret)]
+
+    def _is_shut_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
+        return _SHUT.search(result.text) is not None
+
+    def _to_undo(self, entry: LdapEntry, prior: JsonObject) -> Changes | None:
+        was_disabled = prior.get("is_disabled")
+        if not isinstance(was_disabled, bool):
+            return None
+        if was_disabled is not self._is_enabled(entry):
+            return []
+        return [{_CONTROL: (_number(_control(entry) ^ _DISABLED),)}]
+
+    def _obstacle(self, entry: LdapEntry) -> str:
+        if self._is_ours(entry):
+            return OURS
+        if entry.values("isCriticalSystemObject") == (b"TRUE",):
+            return _BUILT_IN
+        if _CONTROL not in entry.texts("allowedAttributesEffective"):
+            return _NO_RIGHT
+        return ""
+
+    def _is_ours(self, entry: LdapEntry) -> bool:
+        """We may sign in by DN, by a principal name or as DOMAIN\\name.
+
+        Besides the principal name that is written down, an account has one that is not: its account
+        name at the domain's ([MS-ADTS] 5.1.1.1.1).
+        """
+        we = folded(self._server.bind_dn)
+        account_names = entry.texts(ACCOUNT_NAME)
+        implied = [f"{name}@{_domain(entry.dn)}" for name in account_names]
+        return (
+            folded_dn(entry.dn) == folded_dn(self._server.bind_dn)
+            or any(folded(name) == we for name in (*entry.texts("userPrincipalName"), *implied))
+            or any(we.endswith("\\" + folded(name)) for name in account_names)
+        )
+
+    def _prove_locked(
+        self, connection: LdapConnection, errand: BoundedCall, order: Order, entry: LdapEntry
+    ) -> Result:
+        return proven(
+            order,
+            Proof.READ_BACK,
+            "tickets and connections that were given out before go on until they end",
+        )
+
+    def _id_text(self, value: bytes) -> str:
+        return str(uuid.UUID(bytes_le=value))
+
+    def _id_value(self, text: str) -> bytes:
+        return uuid.UUID(text).bytes_le
+
+
+def _domain(dn: str) -> str:
+    """Give the name of the domain that an entry is in: what its DN ends in."""
+    end = _OF_THE_DOMAIN.search(dn)
+    return end[0].lower().replace(",dc=", ".").removeprefix(".") if end else ""
+
+
+def _control(entry: LdapEntry) -> int:
+    for text in entry.texts(_CONTROL):
+        return int(text)
+    raise Unavailable(
+        "our account may not read userAccountControl; docs/accounts.md has its rights"
+    )
+
+
+def _number(value: int) -> bytes:
+    return str(value).encode()
+
+
+def _password() -> str:
+    """Make one that no rule turns down and that nobody will know."""
+    return f"{secrets.token_urlsafe(24)}aA1!"
+
+
+def _written(password: str) -> bytes:
+    """Write it as `unicodePwd` wants it ([MS-ADTS] 3.1.1.3.1.5.1)."""
+    return f'"{password}"'.encode("utf-16-le")

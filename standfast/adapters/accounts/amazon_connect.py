@@ -1,0 +1,256 @@
+"""Amazon Connect: the agents of one instance.
+
+It owns taking every permission from a user by a security profile that grants none, taking the
+contacts by a routing profile without queues, and the status. Calls go through `aws_client`.
+
+Rules
+- Connect has no "disabled", and a user must have a security profile: one is made that grants
+  nothing, and is looked at before it is used. A user who has only that one counts as disabled.
+- No operation ends a session: pages that are open lose their rights as they are loaded anew, and a
+  contact that is being handled goes on. The plan says so.
+- Search goes by an index that lags: it gives the id, and the state is read by `DescribeUser`.
+- Connect takes two requests a second of each operation, five at once, from the whole AWS account.
+  The connector keeps to that by itself, so that looking at many agents is not refused.
+- The status is nobody's to restore: who signs in again chooses it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from standfast.adapters.accounts.base.aws_client import AwsAnswer, AwsClient, AwsOptions
+from standfast.adapters.accounts.base.per_account_connector import (
+    Account,
+    PerAccountConnector,
+    ProviderRefused,
+)
+from standfast.adapters.accounts.base.results import ABSENT
+from standfast.errors import Unavailable
+from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
+from standfast.records import JsonObject, Order, Proof
+
+PER_SECOND = 2.0
+BURST = 3  # of five: requests bunch on their way, and others use the account too
+_NO_SUCH = "ResourceNotFoundException"
+_LONGEST_NAME = 100
+_PAGE = 100
+_NOT_AS_LOCKED = (
+    "its profiles are neither those of the lock nor those before: somebody gave it others since, "
+    "or the configuration has other profiles for a lock now; give it those it should have by hand"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmazonConnectOptions(AwsOptions):
+    """Where, as whom, and what a locked agent is given."""
+
+    instance_id: str
+    no_access_security_profile: str  # the id of one that grants nothing
+    no_contacts_routing_profile: str | None = None  # None: the routing profile stays
+    offline_status: str | None = None  # None: the status stays
+
+
+class Pace:
+    """Two requests a second of each operation; safe for many threads."""
+
+    def __init__(
+        self,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._guard = threading.Lock()
+        self._free_at: dict[str, float] = {}  # when the last request's turn is over
+
+    def wait(self, operation: str, deadline: Deadline) -> None:
+        """Wait for a turn; raise `Unavailable` when it would come after the deadline."""
+        gap = 1 / PER_SECOND
+        with self._guard:
+            now = self._monotonic()
+            turn = max(self._free_at.get(operation, 0.0), now - BURST * gap) + gap
+            if turn - now > deadline.left_seconds():
+                raise Unavailable(
+                    "too many requests to Connect are waiting",
+                    retry_after_seconds=max(turn - now, TRY_AGAIN_SECONDS),
+                )
+            self._free_at[operation] = turn
+        if turn > now:
+            self._sleep(turn - now)
+
+
+class AmazonConnect(PerAccountConnector):
+    """The agents of one instance."""
+
+    proof = Proof.READ_BACK
+    is_contract_tested = True
+    verbs = frozenset({"lock", "prove", "undo"})
+    irreversible = ("a contact that is being handled goes on; take it over, or end it, by hand",)
+
+    def __init__(
+        self, name: str, options: AmazonConnectOptions, *, pace: Pace | None = None
+    ) -> None:
+        super().__init__(name, options.limits)
+        self._aws = AwsClient("connect", options)
+        self._options = options
+        self._pace = pace or Pace()
+        self._is_harmless = False  # the profile for locked agents was looked at
+
+    def close(self) -> None:
+        self._aws.close()
+
+    def canonical(self, name: str) -> str:
+        return name.casefold()
+
+    def _find(self, name: str, deadline: Deadline) -> Account | None:
+        if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+            return None  # Connect allows no such name
+        self._see_that_profile_grants_nothing(deadline)
+        alike = {
+            str(user["Username"]): str(user["Id"])
+            for user in self._search(name, deadline)
+            if self.canonical(str(user.get("Username"))) == self.canonical(name)
+        }
+        if name not in alike and len(alike) > 1:
+            raise Unavailable("several agents answer to this name; write it exactly")
+        account_id = alike.get(name) or next(iter(alike.values()), None)
+        return None if account_id is None else self._read(account_id, deadline)
+
+    def _read(self, account_id: str, deadline: Deadline) -> Account | None:
+        answer = self._ask("describe_user", deadline, absent=_NO_SUCH, UserId=account_id)
+        if answer is None:
+            return None
+        user = answer["User"]
+        profiles = sorted(map(str, user["SecurityProfileIds"]))
+        return Account(
+            id=account_id,
+            is_enabled=profiles != [self._options.no_access_security_profile],
+            prior={
+                "security_profiles": profiles,
+                "routing_profile": str(user["RoutingProfileId"]),
+            },
+        )
+
+    def _shut(self, account: Account, deadline: Deadline) -> bool:
+        options = self._options
+        changed = self._give(
+            account,
+            [options.no_access_security_profile],
+            options.no_contacts_routing_profile,
+            deadline,
+        )
+        if changed and options.offline_status is not None:
+            self._act("put_user_status", account, deadline, AgentStatusId=options.offline_status)
+        return changed
+
+    def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
+        profiles, routing = prior.get("security_profiles"), prior.get("routing_profile")
+        if not isinstance(profiles, list | tuple) or not profiles or not isinstance(routing, str):
+            raise ProviderRefused("the profiles before are not known; a person must give them")
+        if self._options.no_contacts_routing_profile is None:
+            routing = None  # no lock changed it
+        return self._give(account, sorted(map(str, profiles)), routing, deadline)
+
+    def _objection(self, account: Account, prior: JsonObject) -> str:
+        ours: dict[str, object] = {"security_profiles": [self._options.no_access_security_profile]}
+        if self._options.no_contacts_routing_profile is not None:
+            ours["routing_profile"] = self._options.no_contacts_routing_profile
+        # Shutting once more takes nobody anything that they should have.
+        is_theirs = prior.get("enabled") and any(
+            account.prior[key] not in (prior.get(key), locked) for key, locked in ours.items()
+        )
+        return _NOT_AS_LOCKED if is_theirs else ""
+
+    def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
+        return False  # Connect has no such operation, and `verbs` says so
+
+    # Connect's side.
+
+    def _give(
+        self, account: Account, profiles: Sequence[str], routing: str | None, deadline: Deadline
+    ) -> bool:
+        """Give the profiles that differ; tell whether any did."""
+        changed = False
+        if account.prior["security_profiles"] != profiles:
+            self._act(
+                "update_user_security_profiles",
+                account,
+                deadline,
+                SecurityProfileIds=list(profiles),
+            )
+            changed = True
+        if routing is not None and account.prior["routing_profile"] != routing:
+            self._act("update_user_routing_profile", account, deadline, RoutingProfileId=routing)
+            changed = True
+        return changed
+
+    def _search(self, name: str, deadline: Deadline) -> Sequence[AwsAnswer]:
+        found: list[AwsAnswer] = []
+        more: dict[str, str] = {}
+        while True:
+            page = (
+                self._ask(
+                    "search_users",
+                    deadline,
+                    MaxResults=_PAGE,
+                    SearchCriteria={
+                        "StringCondition": {
+                            "FieldName": "Username",
+                            "Value": name,
+                            "ComparisonType": "EXACT",
+                        }
+                    },
+                    **more,
+                )
+                or {}
+            )
+            found += page.get("Users", ())
+            if not page.get("NextToken"):
+                return found
+            more = {"NextToken": str(page["NextToken"])}
+
+    def _see_that_profile_grants_nothing(self, deadline: Deadline) -> None:
+        if self._is_harmless:
+            return
+        answer = self._ask(
+            "list_security_profile_permissions",
+            deadline,
+            absent=_NO_SUCH,
+            SecurityProfileId=self._options.no_access_security_profile,
+        )
+        if answer is None:
+            raise Unavailable("`no_access_security_profile` is not there; check its id")
+        if answer.get("Permissions"):
+            raise Unavailable(
+                "`no_access_security_profile` grants permissions; name one that grants none"
+            )
+        self._is_harmless = True
+
+    def _ask(
+        self, operation: str, deadline: Deadline, *, absent: str = "", **parameters: object
+    ) -> AwsAnswer | None:
+        self._pace.wait(operation, deadline)
+        return self._aws.read(
+            operation,
+            deadline,
+            absent=absent,
+            InstanceId=self._options.instance_id,
+            **parameters,
+        )
+
+    def _act(
+        self, operation: str, account: Account, deadline: Deadline, **parameters: object
+    ) -> None:
+        self._pace.wait(operation, deadline)
+        answer = self._aws.change(
+            operation,
+            deadline,
+            absent=_NO_SUCH,
+            InstanceId=self._options.instance_id,
+            UserId=account.id,
+            **parameters,
+        )
+        if answer is None:
+            raise ProviderRefused(ABSENT)

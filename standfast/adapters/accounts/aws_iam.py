@@ -1,0 +1,343 @@
+"""AWS IAM: users, and roles written as `role/NAME`.
+
+It owns the inline policies that lock and cut, access keys, and the console's password. Calls go
+through `aws_client`.
+
+Rules
+- The deny-all policy goes first: it holds for every key, session and certificate at once, so that
+  what follows cannot be raced. Only then keys are made Inactive and the password is deleted.
+- Temporary credentials and console sessions outlive a key. A second policy denies whatever was
+  issued before the lock (`aws:TokenIssueTime`); it stays after the undo, and harms no newer one.
+- The moment of a lock stands in its policy's statement id, so that a later call can tell whether
+  the cut came after it.
+- IAM spreads changes within seconds: what is read back may not hold everywhere yet.
+- Second factors are as the credential report has them, which AWS makes anew every four hours at
+  most: of users with a console password, and of root. An access key asks for none.
+- IAM has no "disabled": an account counts as disabled while our deny-all policy is on it.
+"""
+
+import csv
+import io
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote
+
+from standfast.adapters.accounts import SecondFactors
+from standfast.adapters.accounts.base.aws_client import AwsAnswer, AwsClient, AwsOptions
+from standfast.adapters.accounts.base.per_account_connector import Account, PerAccountConnector
+from standfast.adapters.accounts.base.second_factors import (
+    count_second_factors,
+    second_factor_deadline,
+)
+from standfast.errors import Unavailable
+from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
+from standfast.records import Json, JsonObject, Now, Order, Proof
+
+LOCK_POLICY = "StandfastLocked"
+CUT_POLICY = "StandfastSessionsCut"
+_NAME = re.compile(r"(?:(role)/)?([\w+=,.@-]{1,64})", re.ASCII)
+_SID = re.compile(r"StandfastLocked(\d{8}T\d{6}Z)")
+_NO_SUCH = "NoSuchEntity"
+_ROOT = "<root_account>"  # as the credential report calls it; no user can be called so
+_SAID = {"true": True, "false": False}
+_LOOK_AGAIN_SECONDS = 0.5
+# What to look at besides, each with its list operation and the key of its items.
+_CREDENTIALS = (
+    ("signing certificate", "list_signing_certificates", "Certificates"),
+    ("SSH key for CodeCommit", "list_ssh_public_keys", "SSHPublicKeys"),
+    ("MFA device", "list_mfa_devices", "MFADevices"),
+)
+
+
+def lock_policy(now: datetime) -> str:
+    """Write the policy that denies everything, with the moment of the lock in its name."""
+    return _policy({"Sid": f"StandfastLocked{_compact(now)}"})
+
+
+def cut_policy(now: datetime) -> str:
+    """Write the policy that denies what temporary credentials issued before now ask for."""
+    # Whole seconds, and rounded up: what was issued in this very second is cut as well.
+    moment = (now.astimezone(UTC) + timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    condition = {"DateLessThan": {"aws:TokenIssueTime": moment}}
+    return _policy({"Sid": "StandfastSessionsCut", "Condition": condition})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Principal:
+    """A user or a role, and how IAM's operations on it are called."""
+
+    kind: str  # "user" or "role", as in the operations' names
+    name: str
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        return {f"{self.kind.capitalize()}Name": self.name}
+
+
+class AwsIam(PerAccountConnector):
+    """The users and roles of one AWS account."""
+
+    proof = Proof.SESSIONS_GONE
+    irreversible = (
+        "the console password of a user is deleted and cannot be restored; give a new one",
+        "sessions and temporary credentials that were cut stay cut; holders sign in again",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        options: AwsOptions | None = None,
+        *,
+        clock: Now = lambda: datetime.now(UTC),
+    ) -> None:
+        options = options or AwsOptions()
+        super().__init__(name, options.limits)
+        self._aws = AwsClient("iam", options)
+        self._clock = clock
+
+    def close(self) -> None:
+        self._aws.close()
+
+    def canonical(self, name: str) -> str:
+        return name.casefold()  # IAM keeps names apart whatever their case
+
+    def _find(self, name: str, deadline: Deadline) -> Account | None:
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return None
+        principal = _Principal(kind=match[1] or "user", name=match[2])
+        found = self._aws.read(
+            f"get_{principal.kind}", deadline, absent=_NO_SUCH, **principal.named
+        )
+        if found is None:
+            return None
+        inner = found[principal.kind.capitalize()]
+        spelt = str(inner[f"{principal.kind.capitalize()}Name"])
+        if self.canonical(spelt) != self.canonical(principal.name):
+            return None
+        locked_at, cut_at = self._locked_at(principal, deadline), self._cut_at(principal, deadline)
+        keys, has_password = (
+            self._keys(principal, deadline),
+            self._has_password(principal, deadline),
+        )
+        ways_in = list(keys.values()).count("Active") + int(has_password)
+        is_locked = locked_at is not None
+        if locked_at and (cut_at is None or cut_at < locked_at):
+            ways_in += 1  # a session from before the lock, should the lock be taken back
+        prefix = "role/" if principal.kind == "role" else ""
+        unique = str(inner[f"{principal.kind.capitalize()}Id"])
+        return Account(
+            id=f"{prefix}{spelt} {unique}",
+            is_enabled=not is_locked,
+            live_sessions=ways_in if is_locked else None,
+            prior={"keys": dict(keys), "password": has_password},
+        )
+
+    def _read(self, account_id: str, deadline: Deadline) -> Account | None:
+        # IAM reads by name alone; the unique id tells whether it is still the same account.
+        account = self._find(account_id.partition(" ")[0], deadline)
+        return account if account is not None and account.id == account_id else None
+
+    def _shut(self, account: Account, deadline: Deadline) -> bool:
+        principal = _principal(account)
+        if account.is_enabled:
+            self._put(principal, LOCK_POLICY, lock_policy(self._clock()), deadline)
+        return bool(account.is_enabled)
+
+    def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
+        principal = _principal(account)
+        locked_at = self._locked_at(principal, deadline)
+        changed = self._set_keys(
+            principal, dict.fromkeys(self._keys(principal, deadline), "Inactive"), deadline
+        )
+        if locked_at is not None and self._has_password(principal, deadline):
+            self._aws.change("delete_login_profile", deadline, absent=_NO_SUCH, **principal.named)
+            changed = True
+        if changed or locked_at is None:
+            self._put(principal, CUT_POLICY, cut_policy(self._clock()), deadline)
+            return True
+        return self._cut_since(locked_at, principal, deadline)
+
+    def _before_undo(self, account: Account, order: Order, deadline: Deadline) -> bool:
+        # Keys and a password that are there now were given anew, while locked: they stay.
+        principal = _principal(account)
+        locked_at = self._locked_at(principal, deadline)
+        return locked_at is not None and self._cut_since(locked_at, principal, deadline)
+
+    def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
+        principal = _principal(account)
+        before = prior.get("keys")
+        keys = {
+            key: status
+            for key, status in (before.items() if isinstance(before, Mapping) else ())
+            if isinstance(status, str)
+        }
+        changed = self._set_keys(principal, keys, deadline)
+        if prior["enabled"] is account.is_enabled:
+            return changed
+        if prior["enabled"]:
+            self._aws.change(
+                f"delete_{principal.kind}_policy",
+                deadline,
+                absent=_NO_SUCH,
+                PolicyName=LOCK_POLICY,
+                **principal.named,
+            )
+        else:
+            self._put(principal, LOCK_POLICY, lock_policy(self._clock()), deadline)
+        return True
+
+    def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
+        principal = _principal(account)
+        if principal.kind == "role":
+            return ("who may assume the role: its trust policy was not changed",)
+        seen: list[str] = []
+        for what, operation, key in _CREDENTIALS:
+            count = len(list(self._aws.pages(operation, key, deadline, **principal.named)))
+            seen += [f"{what}: {count}"] if count else []
+        try:
+            found = self._aws.read("list_service_specific_credentials", deadline, **principal.named)
+            count = len((found or {}).get("ServiceSpecificCredentials", ()))
+            seen += [f"service-specific credential: {count}"] if count else []
+        except Unavailable:
+            seen.append("service-specific credentials could not be listed")
+        return seen
+
+    def _second_factors(self) -> SecondFactors:
+        until = second_factor_deadline(self.limits)
+        seen = []
+        for row in csv.DictReader(io.StringIO(self._credential_report(until))):
+            is_root = row["user"] == _ROOT
+            has_password = _SAID.get(row["password_enabled"])  # of root it may not be said
+            if has_password or (is_root and has_password is None):
+                seen.append((row["user"], _SAID.get(row["mfa_active"]), is_root))
+        return count_second_factors(seen, is_whole=True)
+
+    # IAM's side.
+
+    def _credential_report(self, until: Deadline) -> str:
+        """Have the report made, where the last is older than four hours, and read it."""
+        while True:
+            made = self._aws.read("generate_credential_report", until) or {}
+            if made.get("State") == "COMPLETE":
+                break
+            if until.left_seconds() < _LOOK_AGAIN_SECONDS:
+                raise Unavailable(
+                    "AWS is still making the credential report",
+                    retry_after_seconds=TRY_AGAIN_SECONDS,
+                )
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        found = self._aws.read("get_credential_report", until) or {}
+        return bytes(found["Content"]).decode()
+
+    def _keys(self, principal: _Principal, deadline: Deadline) -> dict[str, str]:
+        if principal.kind == "role":
+            return {}
+        return {
+            str(key["AccessKeyId"]): str(key["Status"])
+            for key in self._aws.pages(
+                "list_access_keys", "AccessKeyMetadata", deadline, **principal.named
+            )
+        }
+
+    def _set_keys(
+        self, principal: _Principal, wanted: Mapping[str, str], deadline: Deadline
+    ) -> bool:
+        """Set the status of keys that are still there; tell whether any differed."""
+        there = self._keys(principal, deadline)
+        differing = {
+            key: status for key, status in wanted.items() if there.get(key, status) != status
+        }
+        for key, status in differing.items():
+            self._aws.change(
+                "update_access_key",
+                deadline,
+                absent=_NO_SUCH,
+                AccessKeyId=key,
+                Status=status,
+                **principal.named,
+            )
+        return bool(differing)
+
+    def _has_password(self, principal: _Principal, deadline: Deadline) -> bool:
+        if principal.kind == "role":
+            return False
+        found = self._aws.read("get_login_profile", deadline, absent=_NO_SUCH, **principal.named)
+        return found is not None
+
+    def _locked_at(self, principal: _Principal, deadline: Deadline) -> datetime | None:
+        """Give the moment of the lock that is on the account; None when it is not locked."""
+        for statement in self._statements(principal, LOCK_POLICY, deadline):
+            match = _SID.fullmatch(str(statement.get("Sid")))
+            if match and {**statement, "Sid": ""} == {**_DENY_ALL, "Sid": ""}:
+                return datetime.strptime(match[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return None
+
+    def _cut_since(self, locked_at: datetime, principal: _Principal, deadline: Deadline) -> bool:
+        """See that sessions from before the lock are cut; tell whether that was still to do."""
+        cut_at = self._cut_at(principal, deadline)
+        if cut_at is not None and cut_at >= locked_at:
+            return False
+        self._put(principal, CUT_POLICY, cut_policy(self._clock()), deadline)
+        return True
+
+    def _cut_at(self, principal: _Principal, deadline: Deadline) -> datetime | None:
+        for statement in self._statements(principal, CUT_POLICY, deadline):
+            try:
+                moment = statement["Condition"]["DateLessThan"]["aws:TokenIssueTime"]
+                return datetime.fromisoformat(str(moment)).astimezone(UTC)
+            except (KeyError, TypeError, ValueError):
+                continue
+        return None
+
+    def _statements(
+        self, principal: _Principal, policy: str, deadline: Deadline
+    ) -> Sequence[AwsAnswer]:
+        """Read the statements of one of our inline policies; none when it is not there."""
+        found = self._aws.read(
+            f"get_{principal.kind}_policy",
+            deadline,
+            absent=_NO_SUCH,
+            PolicyName=policy,
+            **principal.named,
+        )
+        if found is None:
+            return ()
+        document = found["PolicyDocument"]
+        try:
+            # The SDK decodes it; IAM itself sends it percent-encoded (RFC 3986).
+            read = json.loads(unquote(document)) if isinstance(document, str) else document
+            return [one for one in read["Statement"] if isinstance(one, dict)]
+        except (ValueError, KeyError, TypeError):
+            return ()  # somebody changed it: it does not lock
+
+    def _put(self, principal: _Principal, policy: str, document: str, deadline: Deadline) -> None:
+        self._aws.change(
+            f"put_{principal.kind}_policy",
+            deadline,
+            PolicyName=policy,
+            PolicyDocument=document,
+            **principal.named,
+        )
+
+
+_DENY_ALL: Mapping[str, Json] = {"Effect": "Deny", "Action": "*", "Resource": "*"}
+
+
+def _policy(statement: Mapping[str, Json]) -> str:
+    body = {"Version": "2012-10-17", "Statement": [{**_DENY_ALL, **statement}]}
+    return json.dumps(body, separators=(",", ":"))  # IAM counts characters, not white space
+
+
+def _compact(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _principal(account: Account) -> _Principal:
+    name = account.id.partition(" ")[0]
+    kind, slash, inner = name.partition("/")
+    return _Principal(kind="role", name=inner) if slash else _Principal(kind="user", name=kind)

@@ -1,0 +1,304 @@
+"""Calls to one service of AWS, each with a hard bound and an exact answer to "did it arrive?".
+
+It owns the SDK's client, its time-outs, and putting AWS's error codes into words. Which operations
+are called, and what they mean for an account, is the connector's business.
+
+Rules
+- The SDK retries nothing: what is tried again, and when, is decided where effects are counted.
+- The SDK bounds single reads at best. Every call runs in a thread of its own that can be left
+  behind, and that is called back as long as nothing was sent.
+- A change that was sent and not answered, or answered by a failure of AWS, is `OutcomeUnknown`; one
+  that AWS turns down for good is `ProviderRefused`; what surely did not happen is `Unavailable`.
+- Errors carry AWS's error code at most, never its message: that names accounts.
+- boto3 is an extra, and takes long to import: it is loaded with the first call.
+"""
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeAlias
+
+from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
+from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
+from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
+from standfast.records import Limits
+
+AwsAnswer: TypeAlias = Mapping[str, Any]  # what the SDK parsed: AWS's own field names
+
+_BUSY = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "SlowDown",
+        "PriorRequestNotComplete",
+    }
+)
+_NOT_OURS = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "NotAuthorizedException",
+        "OptInRequired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+# Somebody else is changing the same thing, or AWS has not spread the last change yet.
+_IN_THE_WAY = frozenset(
+    {
+        "ConcurrentModification",
+        "ConcurrentModificationException",
+        "EntityTemporarilyUnmodifiable",
+        "ResourceConflictException",
+    }
+)
+_LONGEST_RETRY_AFTER_SECONDS = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AwsOptions:
+    """Where, and as whom."""
+
+    region: str = "us-east-1"
+    access_key_id: str | None = None  # None: the machine's own identity, as the SDK finds it
+    secret_access_key: str | None = field(default=None, repr=False)
+    endpoint_url: str | None = None  # None: AWS's own
+    limits: Limits = field(default_factory=Limits)
+
+
+class AwsClient:
+    """One service; safe for many threads."""
+
+    def __init__(self, service: str, options: AwsOptions) -> None:
+        self._service = service
+        self._options = options
+        self._guard = threading.Lock()
+        self._client: Any = None
+        self._here = threading.local()
+
+    def read(
+        self, operation: str, deadline: Deadline, *, absent: str = "", **parameters: object
+    ) -> AwsAnswer | None:
+        """Call what changes nothing; None when AWS answers with the code `absent`."""
+        return self._call(operation, deadline, parameters, absent=absent, changes=False)
+
+    def change(
+        self, operation: str, deadline: Deadline, *, absent: str = "", **parameters: object
+    ) -> AwsAnswer | None:
+        """Call what changes something; None when AWS answers with the code `absent`."""
+        return self._call(operation, deadline, parameters, absent=absent, changes=True)
+
+    def pages(
+        self,
+        operation: str,
+        key: str,
+        deadline: Deadline,
+        **parameters: str,
+    ) -> Iterator[AwsAnswer]:
+        """Give the items of every page of a list that goes on by `Marker`."""
+        while True:
+            page = self.read(operation, deadline, **parameters) or {}
+            yield from page.get(key, ())
+            if not page.get("Marker"):
+                return
+            parameters["Marker"] = page["Marker"]
+
+    def close(self) -> None:
+        """Let go of the connections that idle; the next call opens new ones."""
+        with self._guard:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    # Inside.
+
+    def _call(
+        self,
+        operation: str,
+        deadline: Deadline,
+        parameters: Mapping[str, object],
+        *,
+        absent: str,
+        changes: bool,
+    ) -> AwsAnswer | None:
+        client = self._open()
+        seconds = deadline.left_seconds()
+        if seconds == 0.0:
+            raise Unavailable("no time was left to ask", retry_after_seconds=TRY_AGAIN_SECONDS)
+        errand = _Errand(getattr(client, operation), parameters)
+        threading.Thread(
+            target=errand.run, args=(self._here,), name="aws-call", daemon=True
+        ).start()
+        is_over = errand.is_over.wait(seconds)
+        is_sent = errand.call_back()
+        if is_over and errand.error is None:
+            return errand.answer
+        if not is_over:
+            _not_answered("time-out", is_sent=is_sent, changes=changes)
+        _explain(errand.error, absent=absent, is_sent=is_sent, changes=changes)
+        return None
+
+    def _open(self) -> Any:
+        with self._guard:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def _connect(self) -> Any:
+        try:
+            import boto3
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError
+        except ImportError:
+            raise ExtraMissing(
+                "AWS needs the boto3 package: pip install -r requirements/extras/aws.txt"
+            ) from None
+        options = self._options
+        try:
+            client = boto3.session.Session().client(
+                self._service,
+                region_name=options.region,
+                endpoint_url=options.endpoint_url,
+                aws_access_key_id=options.access_key_id,
+                aws_secret_access_key=options.secret_access_key,
+                config=Config(
+                    connect_timeout=options.limits.timeout_seconds,
+                    read_timeout=options.limits.timeout_seconds,
+                    max_pool_connections=options.limits.workers,
+                    retries={"total_max_attempts": 1},
+                    user_agent_appid="standfast",
+                ),
+            )
+        except (BotoCoreError, ValueError) as error:
+            raise ConfigurationError(
+                f"the client for AWS cannot be made ({type(error).__name__}); "
+                "check `region` and `endpoint_url`"
+            ) from None
+        client.meta.events.register("before-send", self._about_to_send)
+        return client
+
+    def _about_to_send(self, **_: object) -> None:
+        errand: _Errand = self._here.errand
+        errand.begin()
+
+
+class _Errand:
+    """One call on its way: whoever waits may call it back as long as nothing was sent."""
+
+    def __init__(self, ask: Any, parameters: Mapping[str, object]) -> None:
+        self._ask = ask
+        self._parameters = parameters
+        self._guard = threading.Lock()
+        self._is_sent = False
+        self._is_called_back = False
+        self.is_over = threading.Event()
+        self.answer: AwsAnswer = {}
+        self.error: Exception | None = None
+
+    def run(self, here: threading.local) -> None:
+        here.errand = self
+        try:
+            self.answer = self._ask(**self._parameters)
+        except Exception as error:
+            self.error = error
+        finally:
+            self.is_over.set()
+
+    def begin(self) -> None:
+        with self._guard:
+            if self._is_called_back:
+                raise TimeoutError
+            self._is_sent = True
+
+    def call_back(self) -> bool:
+        """Let it send nothing from now on; tell whether it may have sent something."""
+        with self._guard:
+            self._is_called_back = True
+            return self._is_sent
+
+
+def _not_answered(why: str, *, is_sent: bool, changes: bool) -> NoReturn:
+    if is_sent and changes:
+        raise OutcomeUnknown(f"the change was sent: AWS did not answer ({why})")
+    raise Unavailable(f"AWS did not answer ({why})", retry_after_seconds=TRY_AGAIN_SECONDS)
+
+
+def _explain(error: Exception | None, *, absent: str, is_sent: bool, changes: bool) -> None:
+    """Put what the SDK raised into words; return when it means that there is no such thing."""
+    from botocore.exceptions import (
+        ClientError,
+        ConnectTimeoutError,
+        EndpointConnectionError,
+        NoCredentialsError,
+        ParamValidationError,
+        PartialCredentialsError,
+    )
+
+    match error:
+        case ClientError():
+            _explain_status(error, absent=absent, changes=changes)
+        case ParamValidationError():
+            raise ProviderRefused(
+                "AWS allows no such value; check the name and the settings"
+            ) from None
+        case NoCredentialsError() | PartialCredentialsError():
+            raise Unavailable(
+                "AWS knows no identity of ours; set `access_key_id` and `secret_access_key`, "
+                "or give this machine a role"
+            ) from None
+        case ConnectTimeoutError() | EndpointConnectionError():
+            raise Unavailable(
+                f"AWS was not reached ({type(error).__name__})",
+                retry_after_seconds=TRY_AGAIN_SECONDS,
+            ) from None
+        case _:
+            _not_answered(type(error).__name__, is_sent=is_sent, changes=changes)
+
+
+def _explain_status(error: Any, *, absent: str, changes: bool) -> None:
+    """Put an answer that is no success into words; return for the code `absent`."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    meta = error.response.get("ResponseMetadata", {})
+    status = int(meta.get("HTTPStatusCode", 0))
+    if absent and code == absent:
+        return
+    if code in _BUSY or status == 429:
+        raise Unavailable("AWS is busy", retry_after_seconds=_retry_after(meta)) from None
+    if code in _NOT_OURS:
+        raise Unavailable(
+            "AWS refuses our credential, or its policy lacks a right; "
+            "compare it with the policy in deploy/aws"
+        ) from None
+    if code in _IN_THE_WAY:
+        raise Unavailable(
+            "AWS is changing the same thing", retry_after_seconds=TRY_AGAIN_SECONDS
+        ) from None
+    if status >= 500:
+        if changes and status != 503:
+            raise OutcomeUnknown(f"the change was sent: AWS failed (status {status})") from None
+        raise Unavailable(
+            f"AWS failed (status {status})", retry_after_seconds=_retry_after(meta)
+        ) from None
+    # A code is a word of AWS's own; whatever else stood there is not repeated.
+    word = code if code.isascii() and code.isalnum() else "unnamed"
+    if changes:
+        raise ProviderRefused(f"AWS does not accept the change ({word})") from None
+    raise Unavailable(f"AWS does not accept the request ({word})") from None
+
+
+def _retry_after(meta: Mapping[str, Any]) -> float:
+    value = str(meta.get("HTTPHeaders", {}).get("retry-after", ""))
+    if value.isascii() and value.isdigit():
+        return min(max(float(value), TRY_AGAIN_SECONDS), _LONGEST_RETRY_AFTER_SECONDS)
+    return TRY_AGAIN_SECONDS

@@ -1,0 +1,166 @@
+"""A connector's side of a directory with an HTTP interface of its own that speaks JSON.
+
+It owns sending with the credential, and what each status means for a read and for a change. The
+paths, the fields and their meaning belong to the provider's module.
+
+Rules
+- A read gives JSON, or None for 404; everything else raises `Unavailable`.
+- A change that was sent and not answered, or answered by a failure of the server, is
+  `OutcomeUnknown`; one that the provider turns down is `ProviderRefused`; what surely did not
+  happen is `Unavailable`.
+- 401 with a short-lived credential is answered by a new one, once: nothing was done before it.
+- A name or id from outside is one segment of a path, and never one that climbs.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from standfast.adapters.accounts.base.per_account_connector import (
+    OutcomeUnknown,
+    PerAccountConnector,
+    ProviderRefused,
+)
+from standfast.adapters.clients.credentials import Credential
+from standfast.adapters.clients.http_status import is_declined, status_error
+from standfast.errors import Unavailable
+from standfast.http_client import TRY_AGAIN_SECONDS, Answer, Deadline, HttpClient, NoAnswer
+from standfast.records import Json, Limits, Now
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpOptions:
+    """How a directory is reached."""
+
+    limits: Limits = field(default_factory=Limits)
+    verify_tls: bool = True
+    ca_file: Path | None = None  # None: the public authorities
+
+
+class HttpConnector(PerAccountConnector):
+    """One directory behind HTTP; `credential` may be made by the subclass after this."""
+
+    credential: Credential
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        options: HttpOptions,
+        *,
+        clock: Now = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__(name, options.limits)
+        self._base_url = base_url.rstrip("/")
+        self._http = HttpClient(
+            verify_tls=options.verify_tls,
+            ca_file=options.ca_file,
+            workers=options.limits.workers,
+            clock=clock,
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _get(
+        self, path: str, deadline: Deadline, params: Mapping[str, str] | None = None
+    ) -> object | None:
+        """Read; None when there is no such thing."""
+        answer = self._ask("GET", path, deadline, params=params)
+        return None if answer.status == 404 else self._read_json(answer)
+
+    def _read_json(self, answer: Answer) -> object:
+        """Give what a read was answered with, or raise what its status means."""
+        if not answer.is_success:
+            raise self._status_error(answer)
+        try:
+            return answer.json()
+        except (ValueError, RecursionError):
+            raise garbled() from None
+
+    def _change_at(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Json = None,
+    ) -> bool:
+        """Change; False when there is no such thing (404), True when the provider says done."""
+        try:
+            answer = self._ask(method, path, deadline, params=params, body=body)
+        except NoAnswer as error:
+            raise OutcomeUnknown(f"the change was sent: {error}") from None
+        if answer.is_success:
+            return True
+        if answer.status == 404:
+            return False
+        why = self._status_error(answer)
+        if answer.status >= 500 and not answer.is_busy:
+            raise OutcomeUnknown(f"the change was sent: {why}")
+        if is_declined(answer):
+            raise ProviderRefused(str(why))
+        raise why
+
+    def _status_error(self, answer: Answer) -> Unavailable:
+        """Put a status into words; a provider with statuses of its own overrides it."""
+        return status_error(answer)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Json = None,
+    ) -> Answer:
+        """Send with the credential, anew when it had ended."""
+        credential = self.credential.headers(deadline)
+        answer = self._send(method, path, deadline, credential, params, body)
+        if answer.status == 401 and self.credential.is_renewed_after(credential):
+            credential = self.credential.headers(deadline)
+            answer = self._send(method, path, deadline, credential, params, body)
+        return answer
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        credential: Mapping[str, str],
+        params: Mapping[str, str] | None,
+        body: Json,
+    ) -> Answer:
+        headers = {**credential, "Accept": "application/json"}
+        content = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(body).encode()
+        return self._http.exchange(
+            method,
+            self._base_url + path,
+            deadline,
+            headers=headers,
+            params=params,
+            content=content,
+        )
+
+
+def segment(name: str) -> str:
+    """Write a name as one segment of a path; raise ValueError for one that cannot be."""
+    if name in ("", ".", ".."):
+        raise ValueError("no path has such a segment")
+    return quote(name, safe="")
+
+
+def garbled() -> Unavailable:
+    """Give the error for an answer that is not what the provider's description promises."""
+    return Unavailable(
+        "the directory's answer makes no sense; check its address",
+        retry_after_seconds=TRY_AGAIN_SECONDS,
+    )

@@ -1,0 +1,286 @@
+"""What connectors share whose provider takes one account a call.
+
+It owns the order of steps of each verb, the hard time-out of one account's call, and turning what
+went wrong into results. How one account is found, shut and read is the connector's business.
+
+Rules
+- Lock: find, shut, read back, then end sessions. What the provider says it did is not believed:
+  a success without effect is FAILED.
+- Whoever the name belongs to now must be whom the prior state was kept of; a lock or a proof of a
+  name that was given to somebody else meanwhile is refused, an undo goes by the id.
+- An account is locked by its own name alone. By an alias, one that is protected, that another
+  incident holds, or whose holder approves would not be known for what it is.
+- An undo ends what is left of the old sessions before it lets the account in again: a session or a
+  refresh token that was only idle while the account was locked would work once more.
+- `OutcomeUnknown` becomes UNKNOWN, `ProviderRefused` REFUSED, `Unavailable` FAILED; in a proof,
+  which changes nothing, doubt is FAILED too.
+- One account's call, with all its requests, shares the hard time-out of `limits`.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from standfast.adapters.accounts import AccountState, Connector
+from standfast.adapters.accounts.base.parallel_calls import observe_accounts, run_parallel
+from standfast.adapters.accounts.base.results import (
+    ABSENT,
+    ANOTHER_NAME,
+    NO_EFFECT,
+    PRIOR_UNKNOWN,
+    REPLICA_SECONDS,
+    SOMEONE_ELSE,
+    done,
+    failed,
+    proven,
+    refused,
+    unknown,
+)
+from standfast.errors import ConfigurationError, Refused, StandfastError, Unavailable
+from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
+from standfast.records import JsonObject, Limits, Order, Proof, Result
+
+
+class OutcomeUnknown(StandfastError):
+    """A change that may have happened."""
+
+
+class ProviderRefused(Refused):
+    """A change that the provider will not make, however often it is asked."""
+
+
+class SessionsRemain(StandfastError):
+    """A proof that did not succeed: the account still admits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """One account as the provider shows it; `prior` is what an undo needs besides."""
+
+    id: str  # names this account for good, where the provider has such a thing
+    is_enabled: bool | None  # None when the provider does not show it
+    live_sessions: int | None = None  # None when the provider cannot count them
+    prior: JsonObject
+    obstacle: str = ""  # why a lock would be declined; empty when nothing stands in its way
+    name: str = ""  # its own name, where `_find` finds it by others too
+
+    @property
+    def state_before(self) -> JsonObject:
+        return {**self.prior, "id": self.id, "enabled": self.is_enabled}
+
+
+class PerAccountConnector(Connector):
+    """A connector that carries each order out by itself, `limits.workers` at once."""
+
+    identity = ("id",)
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        self.name = name
+        self.limits = limits
+
+    # What a provider's module fills in. All may raise Unavailable; those that change,
+    # OutcomeUnknown too.
+
+    @abstractmethod
+    def _find(self, name: str, deadline: Deadline) -> Account | None:
+        """Find the account of exactly this name; None when there is none."""
+
+    @abstractmethod
+    def _read(self, account_id: str, deadline: Deadline) -> Account | None:
+        """Read the account of this id; None when there is none."""
+
+    @abstractmethod
+    def _shut(self, account: Account, deadline: Deadline) -> bool:
+        """Keep the holder out; tell whether anything had to be changed."""
+
+    @abstractmethod
+    def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
+        """End sessions, refresh tokens and keys; tell whether any may have been there."""
+
+    @abstractmethod
+    def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
+        """Bring back `prior`, what `Account.state_before` was; tell whether anything changed."""
+
+    def _before_undo(self, account: Account, order: Order, deadline: Deadline) -> bool:
+        """End what would come back to life with the account; tell whether there was any."""
+        return self._end_sessions(account, order, deadline)
+
+    def _objection(self, account: Account, prior: JsonObject) -> str:
+        """Say what somebody gave the account since the lock that an undo would take; or nothing."""
+        return ""
+
+    def _door(self, account: Account, order: Order, deadline: Deadline) -> Proof:
+        """Give the level that holds for an account that reads as shut; raise when it admits."""
+        if account.live_sessions is None:
+            return Proof.READ_BACK
+        if account.live_sessions:
+            raise SessionsRemain("a session or token of the account is still live; revoke it")
+        return Proof.SESSIONS_GONE
+
+    def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
+        """Say what of a locked account a person should look at: MFA devices, grants, forwarding."""
+        return ()
+
+    # The verbs.
+
+    def _observe(self, names: Sequence[str]) -> list[AccountState]:
+        def look(name: str) -> AccountState:
+            account = _understood(self._find, name, self._deadline())
+            if account is None:
+                return AccountState(name=name, exists=False)
+            return AccountState(
+                name=name,
+                exists=True,
+                is_enabled=account.is_enabled,
+                live_sessions=account.live_sessions,
+                prior=account.state_before,
+                obstacle=self._alias(account, name) or account.obstacle,
+            )
+
+        return observe_accounts(self.name, look, names, workers=self.limits.workers)
+
+    def _lock(self, orders: Sequence[Order]) -> list[Result]:
+        return self._carry_out(self._lock_one, orders)
+
+    def _revoke(self, orders: Sequence[Order]) -> list[Result]:
+        return self._carry_out(self._revoke_one, orders)
+
+    def _prove(self, orders: Sequence[Order]) -> list[Result]:
+        return self._carry_out(self._prove_one, orders)
+
+    def _undo(self, orders: Sequence[Order]) -> list[Result]:
+        return self._carry_out(self._undo_one, orders)
+
+    def _lock_one(self, order: Order, deadline: Deadline) -> Result:
+        account = self._owner(order, deadline)
+        changed = self._change(account, False, lambda: self._shut(account, deadline), deadline)
+        if "revoke" in self.verbs:
+            changed |= self._end_sessions(account, order, deadline)
+        return _done(order, account, changed, self._look_around(account, deadline))
+
+    def _revoke_one(self, order: Order, deadline: Deadline) -> Result:
+        account = self._owner(order, deadline)
+        return _done(order, account, self._end_sessions(account, order, deadline))
+
+    def _undo_one(self, order: Order, deadline: Deadline) -> Result:
+        prior = order.prior or {}
+        account_id, was_enabled = prior.get("id"), prior.get("enabled")
+        if not isinstance(account_id, str) or not isinstance(was_enabled, bool):
+            raise ProviderRefused(PRIOR_UNKNOWN)
+        account = _understood(self._read, account_id, deadline)
+        if account is None:
+            raise ProviderRefused(ABSENT)
+        if objection := self._objection(account, prior):
+            raise ProviderRefused(objection)
+        changed = False
+        if was_enabled and not account.is_enabled and "revoke" in self.verbs:
+            changed = self._before_undo(account, order, deadline)
+        changed |= self._change(
+            account, was_enabled, lambda: self._restore(account, prior, deadline), deadline
+        )
+        return _done(order, account, changed)
+
+    def _prove_one(self, order: Order, deadline: Deadline) -> Result:
+        account = self._bearer(order, deadline)
+        if account.is_enabled is None:
+            raise SessionsRemain("the directory does not show whether the account is enabled")
+        if account.is_enabled:
+            raise SessionsRemain("the account is enabled; lock it again")
+        return proven(order, self._door(account, order, deadline))
+
+    # Inside.
+
+    def _bearer(self, order: Order, deadline: Deadline) -> Account:
+        """Find who bears the name, and see that it is whom the prior state was kept of."""
+        account = _understood(self._find, order.target, deadline)
+        if account is None:
+            raise ProviderRefused(ABSENT)
+        known_id = (order.prior or {}).get("id")
+        if isinstance(known_id, str) and known_id != account.id:
+            raise ProviderRefused(SOMEONE_ELSE)
+        return account
+
+    def _owner(self, order: Order, deadline: Deadline) -> Account:
+        account = self._bearer(order, deadline)
+        if obstacle := self._alias(account, order.target):
+            raise ProviderRefused(obstacle)
+        return account
+
+    def _alias(self, account: Account, name: str) -> str:
+        """Say that this is not the account's own name; nothing when it is."""
+        is_own = not account.name or self.canonical(account.name) == self.canonical(name)
+        return "" if is_own else ANOTHER_NAME
+
+    def _look_around(self, account: Account, deadline: Deadline) -> Sequence[str]:
+        """The account is locked already: what cannot be looked at now spoils nothing."""
+        try:
+            return self._to_look_at(account, deadline)
+        except Unavailable:
+            return ("its other credentials could not be looked at",)
+
+    def _change(
+        self, account: Account, is_enabled: bool, act: Callable[[], bool], deadline: Deadline
+    ) -> bool:
+        """Act, and believe only what is read back."""
+        trouble: OutcomeUnknown | ProviderRefused | None = None
+        changed = True
+        try:
+            changed = act()
+        except (OutcomeUnknown, ProviderRefused) as error:
+            trouble = error  # or somebody else did it a moment before
+        if not changed:
+            return False
+        try:
+            after = _understood(self._read, account.id, deadline)
+        except Unavailable as error:
+            raise trouble or OutcomeUnknown(
+                f"the change was sent, and could not be read back: {error}"
+            ) from None
+        if after is None:
+            raise ProviderRefused(ABSENT)
+        if after.is_enabled is is_enabled:
+            return not isinstance(trouble, ProviderRefused)
+        if trouble or after.is_enabled is None:
+            raise trouble or OutcomeUnknown(
+                "the change was sent, and the directory does not show its effect"
+            )
+        raise Unavailable(NO_EFFECT, retry_after_seconds=REPLICA_SECONDS)
+
+    def _carry_out(
+        self, act: Callable[[Order, Deadline], Result], orders: Sequence[Order]
+    ) -> list[Result]:
+        def one(order: Order) -> Result:
+            try:
+                return act(order, self._deadline())
+            except OutcomeUnknown as error:
+                return unknown(order, str(error))
+            except ProviderRefused as error:
+                return refused(order, str(error))
+            except (SessionsRemain, ConfigurationError) as error:
+                return failed(order, str(error))
+            except Unavailable as error:
+                return failed(order, error)
+
+        return run_parallel(one, orders, workers=self.limits.workers)
+
+    def _deadline(self) -> Deadline:
+        return Deadline(self.limits.timeout_seconds)
+
+
+def _understood(
+    read: Callable[[str, Deadline], Account | None], key: str, deadline: Deadline
+) -> Account | None:
+    """Read an account; an answer that is not of the provider's form is no answer."""
+    try:
+        return read(key, deadline)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise Unavailable(
+            "the directory answered what nobody understands", retry_after_seconds=TRY_AGAIN_SECONDS
+        ) from None
+
+
+def _done(
+    order: Order, account: Account, was_changed: bool, to_look_at: Sequence[str] = ()
+) -> Result:
+    seen = {"to_look_at": list(to_look_at)} if to_look_at else {}
+    return done(order, was_changed=was_changed, id=account.id, **seen)

@@ -1,0 +1,256 @@
+"""A connector that talks over connections of its own: databases and LDAP, not HTTP.
+
+It owns what is the same for all of them: a call of up to `limits.batch` targets, calls side by
+side, and what a broken call means for each of its targets. A subclass says what is said.
+
+Rules
+- A call that may have changed something and broke is UNKNOWN for each of its targets; one that
+  changed nothing is FAILED for each, worth another try where the error says so.
+- A subclass calls `errand.begin()` right before its first change, and never says of a target that
+  it was changed before the change stands. One that changes its targets one after the other begins
+  each by its token: a call that breaks then leaves those in doubt that were begun, and no other.
+- What a call is given has the call's bound, over however many connections it goes.
+"""
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from typing import Generic, TypeVar
+
+from standfast.adapters.accounts import AccountState, Connector
+from standfast.adapters.accounts.base.new_passwords import NewPassword, NewPasswords
+from standfast.adapters.accounts.base.parallel_calls import run_parallel
+from standfast.adapters.accounts.base.results import failed, refused, unknown
+from standfast.adapters.clients.connection_pool import BoundedCall, ConnectionPool, Dialect
+from standfast.errors import StandfastError, Unavailable, Unsupported
+from standfast.http_client import TRY_AGAIN_SECONDS, Deadline, NoAnswer
+from standfast.records import EffectState, Limits, Order, Result
+
+PAUSE_SECONDS = 0.01  # between two looks whether sessions have ended
+LEAST_LEFT_SECONDS = 1.0  # of the call, for looking at what became of it
+
+_C = TypeVar("_C")  # the driver's connection
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+class PooledConnector(Connector, Generic[_C]):
+    """A directory behind connections that stay open between calls."""
+
+    rotates = False  # the kind has `_rotate_on`
+
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        dialect: Dialect[_C],
+        new_secrets: NewPasswords | None = None,
+        *,
+        connections: int | None = None,
+    ) -> None:
+        """`connections` are kept open; as many as there are workers, when it is not said."""
+        self.name = name
+        self.limits = limits
+        self._calls = ConnectionPool(dialect, most_idle=connections or limits.workers)
+        self._new_secrets = new_secrets
+        if self.rotates and new_secrets is not None:
+            self.verbs = self.verbs | {"rotate"}
+        elif self.rotates:
+            self.wants = {"rotate": "add [rotation], which says who may open new passwords"}
+
+    def close(self) -> None:
+        self._calls.close()
+
+    def shortcomings(self) -> list[str]:
+        return self._calls.run(
+            lambda connection, _: self._shortcomings_on(connection), self.limits.timeout_seconds
+        )
+
+    def _shortcomings_on(self, connection: _C) -> list[str]:
+        """Look at our own rights; left out where the server does not tell them."""
+        return []
+
+    @abstractmethod
+    def _look_on(self, connection: _C, names: Sequence[str]) -> list[AccountState]:
+        """Read up to a batch of accounts."""
+
+    @abstractmethod
+    def _lock_on(
+        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]: ...
+
+    def _revoke_on(
+        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]:
+        """Left out where `verbs` has no revoke."""
+        raise Unsupported(f"directory {self.name!r} cannot revoke")
+
+    @abstractmethod
+    def _prove_on(
+        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]: ...
+
+    @abstractmethod
+    def _undo_on(
+        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]: ...
+
+    def _rotate_on(
+        self, connection: _C, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]:
+        """Left out where the kind does not rotate."""
+        raise Unsupported(f"directory {self.name!r} cannot rotate")
+
+    def _rotate_each(
+        self,
+        errand: BoundedCall,
+        orders: Sequence[Order],
+        stop: Callable[[Order], str],
+        give: Callable[[Order, NewPassword], Result],
+    ) -> list[Result]:
+        """Give each a new password unless `stop` says why not; all are sealed before any is set."""
+        if self._new_secrets is None:
+            raise Unsupported(f"directory {self.name!r} cannot rotate")
+        stopped = [stop(order) for order in orders]
+        new = [
+            None if why else self._new_secrets.make(self.name, order)
+            for order, why in zip(orders, stopped, strict=True)
+        ]
+        results: list[Result] = []
+        for order, secret, why in zip(orders, new, stopped, strict=True):
+            if secret is None:
+                results.append(refused(order, why))
+                continue
+            errand.begin(order.token)
+            results.append(give(order, secret))
+        return results
+
+    def _observe(self, names: Sequence[str]) -> list[AccountState]:
+        errors: list[Unavailable] = []
+
+        def look(some: Sequence[str]) -> list[AccountState]:
+            try:
+                return self._calls.run(
+                    lambda connection, _: self._look_on(connection, some),
+                    self.limits.timeout_seconds,
+                )
+            except Unavailable as error:
+                errors.append(error)
+                return [AccountState(name=name, exists=False, reason=str(error)) for name in some]
+
+        states = self._side_by_side(look, names)
+        if errors and all(state.reason for state in states):
+            raise Unavailable(
+                f"directory {self.name!r} could not be read: {errors[0]}",
+                retry_after_seconds=errors[0].retry_after_seconds,
+            )
+        return states
+
+    def _lock(self, orders: Sequence[Order]) -> list[Result]:
+        return self._carry_out(self._lock_on, orders)
+
+    def _revoke(self, orders: Sequence[Order]) -> list[Result]:
+        return self._carry_out(self._revoke_on, orders)
+
+    def _prove(self, orders: Sequence[Order]) -> list[Result]:
+        return self._carry_out(self._prove_on, orders)
+
+    def _undo(self, orders: Sequence[Order]) -> list[Result]:
+        return self._carry_out(self._undo_on, orders)
+
+    def _rotate(self, orders: Sequence[Order]) -> list[Result]:
+        return self._carry_out(self._rotate_on, orders)
+
+    def _carry_out(
+        self,
+        act: Callable[[_C, BoundedCall, Sequence[Order]], list[Result]],
+        orders: Sequence[Order],
+        *,
+        most: int | None = None,
+    ) -> list[Result]:
+        """Let `act` carry out all, and not more than `most` of them in one go."""
+        deadline = Deadline(self.limits.timeout_seconds)
+
+        def call(some: Sequence[Order]) -> list[Result]:
+            errands: list[BoundedCall] = []
+
+            def do(connection: _C, errand: BoundedCall) -> list[Result]:
+                errands.append(errand)
+                return act(connection, errand, some)
+
+            seconds = deadline.left_seconds()
+            if not seconds:
+                return [not_begun(order) for order in some]
+            try:
+                return self._calls.run(do, seconds)
+            except NoAnswer as error:
+                touched = errands[-1].touched or {order.token for order in some}
+                return [
+                    unknown(order, str(error)) if order.token in touched else not_begun(order)
+                    for order in some
+                ]
+            except Unavailable as error:
+                return [failed(order, error) for order in some]
+            except StandfastError as error:
+                return [failed(order, str(error)) for order in some]
+
+        return self._side_by_side(call, orders, most)
+
+    def _side_by_side(
+        self,
+        do: Callable[[Sequence[_In]], list[_Out]],
+        items: Sequence[_In],
+        most: int | None = None,
+    ) -> list[_Out]:
+        """Do them in parts, some at once; answers in order."""
+        size, at_once = self._parts_of(len(items))
+        size = min(size, most or size)
+        parts = [items[start : start + size] for start in range(0, len(items), size)]
+        answered = run_parallel(do, parts, workers=at_once)
+        return [answer for answers in answered for answer in answers]
+
+    def _parts_of(self, count: int) -> tuple[int, int]:
+        """Say how many of so many go over one connection, and over how many at once."""
+        return self.limits.batch, self.limits.workers
+
+
+def not_begun(order: Order) -> Result:
+    """It was not done: the call had no time left for it, or broke before its turn."""
+    return Result(
+        target=order.target,
+        state=EffectState.FAILED,
+        reason="the call ended before its turn; nothing was changed",
+        retry_after_seconds=TRY_AGAIN_SECONDS,
+        is_untried=True,
+    )
+
+
+def end_sessions(
+    errand: BoundedCall,
+    names: Collection[str],
+    live: Callable[[], Collection[str]],
+    end: Callable[[str], object],
+    *,
+    is_final: bool,
+) -> None:
+    """End what these have open: `live` tells who has, `end` ends it all for one.
+
+    Where nobody can be let in any more (`is_final`), until none is left or the time is over.
+    """
+    while names and errand.deadline.left_seconds() > LEAST_LEFT_SECONDS:
+        left = sorted(set(live()).intersection(names))
+        if not left:
+            return
+        for name in left:
+            end(name)
+        if not is_final:
+            return
+        time.sleep(PAUSE_SECONDS)
+
+
+def is_text(name: str) -> bool:
+    """Tell whether a server can be asked for this name at all."""
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False

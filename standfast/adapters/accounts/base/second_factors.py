@@ -1,0 +1,76 @@
+"""Second factors in a directory that tells them one account a request, or page by page.
+
+It owns the bounds: how many accounts are listed, how many are asked about one by one, and how long
+all of it may take. What a factor is belongs to the provider's module.
+
+Rules
+- Beyond the bounds nobody is asked about, and the answer says so.
+- Who could not be read in time counts as not asked; where it is everybody, the error comes out.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+
+from standfast.adapters.accounts import SecondFactors, WithoutFactor
+from standfast.adapters.accounts.base.parallel_calls import run_parallel
+from standfast.errors import Unavailable
+from standfast.http_client import Deadline
+from standfast.records import Limits
+
+MOST_LISTED = 10_000
+MOST_ASKED = 300
+_CALLS = 4  # so many calls' time
+
+
+def second_factor_deadline(limits: Limits) -> Deadline:
+    """Give the moment by which all the requests together must be over."""
+    return Deadline(_CALLS * limits.timeout_seconds)
+
+
+def query_second_factors(
+    accounts: Iterable[str],
+    has_factor: Callable[[str], bool | None],
+    limits: Limits,
+    *,
+    name_of: Callable[[str], str] = lambda account: account,
+) -> SecondFactors:
+    """Ask about the first of `accounts`; None from `has_factor` is that nobody can say."""
+    listed = list(islice(accounts, MOST_ASKED + 1))
+    asked = listed[:MOST_ASKED]
+
+    def one(account: str) -> bool | Unavailable | None:
+        try:
+            return has_factor(account)
+        except Unavailable as error:
+            return error
+
+    answers = run_parallel(one, asked, workers=limits.workers)
+    errors = [answer for answer in answers if isinstance(answer, Unavailable)]
+    if errors and len(errors) == len(asked):
+        raise errors[0]
+    return SecondFactors(
+        without=tuple(
+            WithoutFactor(name=name_of(account))
+            for account, answer in zip(asked, answers, strict=True)
+            if answer is False
+        ),
+        looked_at=len(asked) - len(errors),
+        unsaid=answers.count(None),
+        is_whole=len(listed) <= MOST_ASKED and not errors,
+    )
+
+
+def count_second_factors(
+    accounts: Sequence[tuple[str, bool | None, bool]], *, is_whole: bool
+) -> SecondFactors:
+    """Count accounts of a list, each with whether it has a factor and whether it is privileged."""
+    return SecondFactors(
+        without=tuple(
+            WithoutFactor(name=name, is_privileged=is_privileged)
+            for name, has_factor, is_privileged in accounts
+            if has_factor is False
+        ),
+        looked_at=len(accounts),
+        unsaid=sum(has_factor is None for _, has_factor, _ in accounts),
+        is_whole=is_whole,
+    )

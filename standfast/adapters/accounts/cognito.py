@@ -1,0 +1,190 @@
+"""Amazon Cognito: the users of one user pool.
+
+It owns disabling and enabling a user, and the sign-out everywhere. Calls go through `aws_client`.
+
+Rules
+- A disabled user cannot sign in, but an access or ID token lives until it expires, up to a day: an
+  application that only checks the signature lets it in. Only Cognito's own end points ask whether
+  it was signed out. The plan says so.
+- The sign-out everywhere revokes every refresh token, so that none works again after the undo. It
+  answers the same whether there were any, and nothing counts them.
+- A user's `sub` names them for good; a user name can be given again.
+- A pool asks everybody for a second factor, nobody, or who has one; only then is each user asked
+  about. Who signs in at an identity provider of their own has a factor there, or none.
+- What is asked of Cognito by a user name may be answered for an alias of somebody else: an answer
+  is believed only when it carries the name, in the case that the pool minds.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from standfast.adapters.accounts import SecondFactors
+from standfast.adapters.accounts.base.aws_client import AwsAnswer, AwsClient, AwsOptions
+from standfast.adapters.accounts.base.oauth_token_revocation import known_tokens
+from standfast.adapters.accounts.base.per_account_connector import (
+    Account,
+    PerAccountConnector,
+    ProviderRefused,
+    SessionsRemain,
+)
+from standfast.adapters.accounts.base.results import ABSENT
+from standfast.adapters.accounts.base.second_factors import (
+    MOST_LISTED,
+    count_second_factors,
+    query_second_factors,
+    second_factor_deadline,
+)
+from standfast.http_client import Deadline, fits_a_header
+from standfast.records import JsonObject, Order, Proof
+
+_NO_SUCH = "UserNotFoundException"
+_TURNED_AWAY = "NotAuthorizedException"
+_LONGEST_NAME = 128
+_PAGE = 60  # as many as Cognito lists at once
+_ALIASES = ("email", "phone_number", "preferred_username")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CognitoOptions(AwsOptions):
+    """Where, as whom, and which pool."""
+
+    user_pool_id: str
+
+
+class Cognito(PerAccountConnector):
+    """The users of one pool."""
+
+    proof = Proof.READ_BACK  # and `refused` for an order that names an access token of the holder
+    irreversible = (
+        "refresh tokens that were revoked stay revoked; holders sign in again",
+        "access tokens live until they expire, wherever an application does not ask Cognito",
+    )
+
+    def __init__(self, name: str, options: CognitoOptions) -> None:
+        super().__init__(name, options.limits)
+        self._aws = AwsClient("cognito-idp", options)
+        self._pool = options.user_pool_id
+
+    def close(self) -> None:
+        self._aws.close()
+
+    def _find(self, name: str, deadline: Deadline) -> Account | None:
+        user = self._get(name, deadline)
+        if user is None:
+            return None
+        attributes = _attributes(user)
+        username = str(user["Username"])
+        known_as = [username, *(attributes[key] for key in _ALIASES if key in attributes)]
+        if name.casefold() not in [known.casefold() for known in known_as]:
+            return None
+        enabled = user.get("Enabled")
+        return Account(
+            id=f"{username} {attributes.get('sub', '')}",
+            is_enabled=enabled if isinstance(enabled, bool) else None,
+            prior={},
+            name=username,
+        )
+
+    def _read(self, account_id: str, deadline: Deadline) -> Account | None:
+        # Cognito reads by name alone; `sub` tells whether it is still the same person.
+        account = self._find(_username(account_id), deadline)
+        return account if account is not None and account.id == account_id else None
+
+    def _shut(self, account: Account, deadline: Deadline) -> bool:
+        return self._set_enabled(account, False, deadline)
+
+    def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
+        return self._set_enabled(account, prior["enabled"] is True, deadline)
+
+    def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
+        self._act("admin_user_global_sign_out", account, deadline)
+        return True
+
+    def _door(self, account: Account, order: Order, deadline: Deadline) -> Proof:
+        # What no header could carry was never let in anywhere: it shows nothing.
+        tokens = [token for token in known_tokens(order) if fits_a_header(token)]
+        for token in tokens:
+            if self._aws.read("get_user", deadline, absent=_TURNED_AWAY, AccessToken=token):
+                raise SessionsRemain("an access token of the account is still let in; revoke it")
+        return Proof.REFUSED if tokens else Proof.READ_BACK
+
+    def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
+        user = self._get(_username(account.id), deadline) or {}
+        factors = len(user.get("UserMFASettingList") or ())
+        return (f"second factor: {factors}",) if factors else ()
+
+    def _second_factors(self) -> SecondFactors:
+        until = second_factor_deadline(self.limits)
+        pool = self._aws.read("get_user_pool_mfa_config", until, UserPoolId=self._pool) or {}
+        mode = pool.get("MfaConfiguration", "OFF")
+        if mode == "ON":
+            return SecondFactors(without=())
+        names = self._who_may_sign_in(until)
+        if mode == "OFF":
+            listed = list(islice(names, MOST_LISTED + 1))
+            return count_second_factors(
+                [(name, False, False) for name in listed[:MOST_LISTED]],
+                is_whole=len(listed) <= MOST_LISTED,
+            )
+
+        def has_factor(name: str) -> bool | None:
+            user = self._aws.read(
+                "admin_get_user", until, absent=_NO_SUCH, UserPoolId=self._pool, Username=name
+            )
+            return None if user is None else bool(user.get("UserMFASettingList"))
+
+        return query_second_factors(names, has_factor, self.limits)
+
+    # Cognito's side.
+
+    def _who_may_sign_in(self, until: Deadline) -> Iterator[str]:
+        after: dict[str, str] = {}
+        while True:
+            page = (
+                self._aws.read("list_users", until, UserPoolId=self._pool, Limit=_PAGE, **after)
+                or {}
+            )
+            for user in page.get("Users", ()):
+                is_elsewhere = user.get("UserStatus") == "EXTERNAL_PROVIDER"
+                if user.get("Enabled") is not False and not is_elsewhere:
+                    yield str(user["Username"])
+            following = page.get("PaginationToken")
+            if not following or following == after.get("PaginationToken"):
+                return
+            after = {"PaginationToken": following}
+
+    def _get(self, name: str, deadline: Deadline) -> AwsAnswer | None:
+        if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable() or " " in name:
+            return None  # Cognito allows no such name
+        return self._aws.read(
+            "admin_get_user", deadline, absent=_NO_SUCH, UserPoolId=self._pool, Username=name
+        )
+
+    def _set_enabled(self, account: Account, is_enabled: bool, deadline: Deadline) -> bool:
+        if account.is_enabled is is_enabled:
+            return False
+        self._act("admin_enable_user" if is_enabled else "admin_disable_user", account, deadline)
+        return True
+
+    def _act(self, operation: str, account: Account, deadline: Deadline) -> None:
+        answer = self._aws.change(
+            operation,
+            deadline,
+            absent=_NO_SUCH,
+            UserPoolId=self._pool,
+            Username=_username(account.id),
+        )
+        if answer is None:
+            raise ProviderRefused(ABSENT)
+
+
+def _username(account_id: str) -> str:
+    return account_id.rpartition(" ")[0]
+
+
+def _attributes(user: AwsAnswer) -> Mapping[str, str]:
+    return {
+        str(attribute["Name"]): str(attribute.get("Value", ""))
+        for attribute in user.get("UserAttributes", ())
+    }

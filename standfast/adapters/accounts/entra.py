@@ -1,0 +1,166 @@
+"""Microsoft Entra ID: the users of one tenant, through Microsoft Graph.
+
+It owns the `accountEnabled` flag and the revocation of sign-in sessions.
+
+Rules
+- Disabling stops new sign-ins and renewals; an access token lives on, for an hour or so, where the
+  application does not evaluate access continuously. The plan says so.
+- `revokeSignInSessions` invalidates refresh tokens and browser sessions from before that moment, so
+  that none works again after the undo.
+- A user who is synchronised from on premises is enabled again by the next synchronisation: the
+  result says to lock them there too.
+- The answer must carry the name that was asked for: Graph also finds by id.
+- Second factors are as the registration report has them: of enabled users, some hours old at times,
+  and only with Entra ID P1. A guest's factor is registered at home, so the report does not say.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
+
+from standfast.adapters.accounts import SecondFactors, WithoutFactor
+from standfast.adapters.accounts.base.http_connector import (
+    HttpConnector,
+    HttpOptions,
+    garbled,
+    segment,
+)
+from standfast.adapters.accounts.base.per_account_connector import Account, ProviderRefused
+from standfast.adapters.accounts.base.results import ABSENT
+from standfast.adapters.accounts.base.second_factors import MOST_LISTED, second_factor_deadline
+from standfast.adapters.clients.credentials import RenewedCredential
+from standfast.adapters.clients.oauth_client import TokenEndpoint
+from standfast.http_client import Deadline
+from standfast.records import JsonObject, Now, Order, Proof
+
+GRAPH = "https://graph.microsoft.com"
+LOGIN = "https://login.microsoftonline.com"
+_REPORT = "/reports/authenticationMethods/userRegistrationDetails"
+_MARKS = ("$skiptoken", "$skip")
+_FIELDS = "id,userPrincipalName,accountEnabled,onPremisesSyncEnabled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntraOptions(HttpOptions):
+    """Which tenant, and as which application."""
+
+    tenant_id: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    graph_url: str = GRAPH  # national clouds have their own
+    login_url: str = LOGIN
+
+
+class Entra(HttpConnector):
+    """One tenant."""
+
+    proof = Proof.READ_BACK
+    is_contract_tested = True
+    irreversible = (
+        "sign-in sessions that were revoked stay revoked; holders sign in again",
+        "access tokens live until they expire, wherever an application does not ask Entra ID",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        options: EntraOptions,
+        *,
+        clock: Now = lambda: datetime.now(UTC),
+    ) -> None:
+        graph = options.graph_url.rstrip("/")
+        super().__init__(name, f"{graph}/v1.0", options, clock=clock)
+        tokens = f"{options.login_url.rstrip('/')}/{segment(options.tenant_id)}/oauth2/v2.0/token"
+        endpoint = TokenEndpoint(self._http, tokens, clock)
+        self.credential = RenewedCredential(
+            endpoint.by_secret(options.client_id, options.client_secret, f"{graph}/.default")
+        )
+
+    def canonical(self, name: str) -> str:
+        return name.casefold()
+
+    def _find(self, name: str, deadline: Deadline) -> Account | None:
+        found = self._look(name, deadline)
+        if found is None or self.canonical(found[1]) != self.canonical(name):
+            return None
+        return found[0]
+
+    def _read(self, account_id: str, deadline: Deadline) -> Account | None:
+        found = self._look(account_id, deadline)
+        return found[0] if found is not None and found[0].id == account_id else None
+
+    def _shut(self, account: Account, deadline: Deadline) -> bool:
+        return self._set_enabled(account, False, deadline)
+
+    def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
+        return self._set_enabled(account, prior["enabled"] is True, deadline)
+
+    def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
+        path = f"/users/{segment(account.id)}/revokeSignInSessions"
+        if not self._change_at("POST", path, deadline):
+            raise ProviderRefused(ABSENT)
+        return True
+
+    def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
+        if account.prior["synchronised"] is True:
+            return ("synchronised from on premises: lock it there too, or it is enabled again",)
+        return ()
+
+    def _second_factors(self) -> SecondFactors:
+        until = second_factor_deadline(self.limits)
+        without: list[WithoutFactor] = []
+        unsaid, query = 0, {"$filter": "isMfaRegistered eq false"}
+        while True:
+            page = self._get(_REPORT, until, query)
+            if not isinstance(page, dict) or not isinstance(page.get("value"), list):
+                raise garbled()
+            for one in page["value"]:
+                if one["isMfaRegistered"] is not False:
+                    continue  # whatever was asked for
+                if one.get("userType") == "guest":
+                    unsaid += 1
+                    continue
+                name, is_admin = str(one["userPrincipalName"]), one.get("isAdmin") is True
+                without.append(WithoutFactor(name=name, is_privileged=is_admin))
+            # Only the mark of the next page is taken, whatever host its address names.
+            parts = parse_qs(urlsplit(str(page.get("@odata.nextLink", ""))).query)
+            mark = {key: values[0] for key, values in parts.items() if key in _MARKS}
+            is_whole = not mark
+            if is_whole or len(without) >= MOST_LISTED or mark.items() <= query.items():
+                return SecondFactors(without=tuple(without), unsaid=unsaid, is_whole=is_whole)
+            query |= mark
+
+    # Graph's side.
+
+    def _look(self, key: str, deadline: Deadline) -> tuple[Account, str] | None:
+        """Read by user principal name or id; give the account and its name."""
+        try:
+            path = f"/users/{segment(key)}"
+        except ValueError:
+            return None
+        user = self._get(path, deadline, {"$select": _FIELDS})
+        if user is None:
+            return None
+        if not isinstance(user, dict):
+            raise garbled()
+        account_id, name = user.get("id"), user.get("userPrincipalName")
+        if not isinstance(name, str) or not isinstance(account_id, str):
+            raise garbled()
+        if account_id in ("", ".", ".."):
+            raise garbled()
+        enabled = user.get("accountEnabled")
+        account = Account(
+            id=account_id,
+            is_enabled=enabled if isinstance(enabled, bool) else None,
+            prior={"synchronised": user.get("onPremisesSyncEnabled") is True},
+        )
+        return account, name
+
+    def _set_enabled(self, account: Account, is_enabled: bool, deadline: Deadline) -> bool:
+        if account.is_enabled is is_enabled:
+            return False
+        path = f"/users/{segment(account.id)}"
+        if not self._change_at("PATCH", path, deadline, body={"accountEnabled": is_enabled}):
+            raise ProviderRefused(ABSENT)
+        return True

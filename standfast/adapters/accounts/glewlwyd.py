@@ -1,0 +1,237 @@
+"""Glewlwyd, an OpenID Connect provider with sign-in sessions and refresh tokens of its own.
+
+It owns finding a person, the `enabled` flag, the browser sessions, and the refresh tokens of its
+OpenID Connect plugin. Access tokens that are known are ended and probed by `oauth_tokens`.
+
+Rules
+- Glewlwyd replaces a person as a whole (PUT): what was read is sent back with one field changed.
+- A disabled person's browser sessions and refresh tokens only sleep; a refresh token even works on
+  while disabled. So each is ended by its hash, and counted again by reading.
+- Its API keys open only the administration of people, not their sessions: the connector signs in
+  with an administrator's name and password, and again when that session has aged.
+- A name is not case-sensitive there; an answer is believed only when it carries the name asked for.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from standfast.adapters.accounts.base.http_connector import (
+    HttpConnector,
+    HttpOptions,
+    garbled,
+    segment,
+)
+from standfast.adapters.accounts.base.oauth_token_revocation import (
+    Door,
+    TokenProbe,
+    TokenRevocation,
+    known_tokens,
+    probe_tokens,
+    revoke_tokens,
+)
+from standfast.adapters.accounts.base.per_account_connector import (
+    Account,
+    OutcomeUnknown,
+    ProviderRefused,
+    SessionsRemain,
+)
+from standfast.adapters.clients.credentials import IssuedCredential, RenewedCredential
+from standfast.adapters.clients.http_status import status_error
+from standfast.errors import Unavailable
+from standfast.http_client import Deadline
+from standfast.records import EffectState, Json, JsonObject, Now, Order, Proof
+
+# An administrator is let in for ten minutes after a sign-in, unless that scope says otherwise.
+_SIGNED_IN_SECONDS = 540.0
+_PAGE = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlewlwydOptions(HttpOptions):
+    """How one Glewlwyd is reached, and what is known of its OpenID Connect plugin."""
+
+    plugin: str = "oidc"  # the name of the plugin's instance, the last part of its addresses
+    session_key: str = "GLEWLWYD2_SESSION_ID"  # the name of its cookie
+    revocation: TokenRevocation | None = None  # None: access tokens live on until they end
+    probe: TokenProbe | None = None  # None: proof stops at counting sessions
+
+
+class Glewlwyd(HttpConnector):
+    """One Glewlwyd; `base_url` ends in its API prefix, such as https://login.example.com/api."""
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        username: str,
+        password: str,
+        options: GlewlwydOptions | None = None,
+        *,
+        clock: Now = lambda: datetime.now(UTC),
+    ) -> None:
+        options = options or GlewlwydOptions()
+        super().__init__(name, base_url, options, clock=clock)
+        self.proof = Proof.REFUSED if options.probe else Proof.SESSIONS_GONE
+        self.irreversible = (
+            "sessions and refresh tokens that were ended stay ended; holders sign in again",
+        )
+        self.credential = RenewedCredential(self._sign_in)
+        self._username = username
+        self._password = password
+        self._plugin = segment(options.plugin)
+        self._session_key = options.session_key
+        self._revocation = options.revocation
+        self._probe = options.probe
+
+    def canonical(self, name: str) -> str:
+        return name.casefold()
+
+    def _find(self, name: str, deadline: Deadline) -> Account | None:
+        person = self._person(name, deadline)
+        if person is None:
+            return None
+        username = str(person["username"])
+        enabled = person.get("enabled")
+        return Account(
+            id=username,
+            is_enabled=enabled if isinstance(enabled, bool) else None,
+            live_sessions=len(self._sessions(username, deadline))
+            + len(self._refresh_tokens(username, deadline)),
+            prior={},
+        )
+
+    def _read(self, account_id: str, deadline: Deadline) -> Account | None:
+        return self._find(account_id, deadline)
+
+    def _shut(self, account: Account, deadline: Deadline) -> bool:
+        return self._set_enabled(account.id, False, deadline)
+
+    def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
+        return self._set_enabled(account.id, prior["enabled"] is True, deadline)
+
+    def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
+        name = segment(account.id)
+        sessions = self._sessions(account.id, deadline)
+        for found in sessions:
+            self._change_at(
+                "DELETE", f"/delegate/{name}/profile/session/{segment(found)}", deadline
+            )
+        tokens = self._refresh_tokens(account.id, deadline)
+        for found in tokens:
+            self._change_at(
+                "DELETE",
+                f"/{self._plugin}/token/{segment(found)}",
+                deadline,
+                params={"impersonate": account.id},
+            )
+        if sessions or tokens:
+            left = self._sessions(account.id, deadline) + self._refresh_tokens(account.id, deadline)
+            if left:
+                raise SessionsRemain("a session or refresh token was not ended; revoke again")
+        return self._revoke_known_tokens(order, deadline) or bool(sessions or tokens)
+
+    def _door(self, account: Account, order: Order, deadline: Deadline) -> Proof:
+        level = super()._door(account, order, deadline)
+        if self._probe is None:
+            return level
+        match probe_tokens(self._http, self._probe, order, deadline):
+            case Door.OPEN:
+                raise SessionsRemain(
+                    "the account is locked, but an access token of it is still let in; revoke it"
+                )
+            case Door.CLOSED:
+                return Proof.REFUSED
+            case Door.UNCLEAR:
+                return level
+
+    # Glewlwyd's side.
+
+    def _person(self, name: str, deadline: Deadline) -> Mapping[str, Json] | None:
+        try:
+            path = f"/user/{segment(name)}"
+        except ValueError:
+            return None
+        person = self._get(path, deadline)
+        if person is None:
+            return None
+        if not isinstance(person, dict) or not isinstance(person.get("username"), str):
+            raise garbled()
+        return person if self.canonical(person["username"]) == self.canonical(name) else None
+
+    def _set_enabled(self, username: str, is_enabled: bool, deadline: Deadline) -> bool:
+        person = self._person(username, deadline)
+        if person is None:
+            raise ProviderRefused("the directory knows no such account any more")
+        if person.get("enabled") is is_enabled:
+            return False
+        self._change_at(
+            "PUT", f"/user/{segment(username)}", deadline, body={**person, "enabled": is_enabled}
+        )
+        return True
+
+    def _sessions(self, username: str, deadline: Deadline) -> list[str]:
+        return self._live(
+            f"/delegate/{segment(username)}/profile/session", "session_hash", deadline, {}
+        )
+
+    def _refresh_tokens(self, username: str, deadline: Deadline) -> list[str]:
+        return self._live(
+            f"/{self._plugin}/token", "token_hash", deadline, {"impersonate": username}
+        )
+
+    def _live(
+        self, path: str, key: str, deadline: Deadline, params: Mapping[str, str]
+    ) -> list[str]:
+        """Page through a list, and give the keys of what is still enabled."""
+        found: list[str] = []
+        offset = 0
+        while True:
+            page = self._get(path, deadline, {**params, "offset": str(offset), "limit": str(_PAGE)})
+            if not isinstance(page, list):
+                raise Unavailable(
+                    "sessions cannot be read there; check the name of the OpenID Connect plugin"
+                )
+            for item in page:
+                if not isinstance(item, dict) or not isinstance(item.get(key), str):
+                    raise garbled()
+                if item.get("enabled") is not False:
+                    found.append(item[key])
+            if len(page) < _PAGE:
+                return found
+            offset += _PAGE
+
+    def _revoke_known_tokens(self, order: Order, deadline: Deadline) -> bool:
+        if self._revocation is None or not known_tokens(order):
+            return False
+        result = revoke_tokens(self._http, self._revocation, order, deadline)
+        if result.state is EffectState.UNKNOWN:
+            raise OutcomeUnknown(result.reason)
+        if result.state is not EffectState.DONE:
+            raise Unavailable(result.reason, retry_after_seconds=result.retry_after_seconds)
+        return True
+
+    def _sign_in(self, deadline: Deadline) -> IssuedCredential:
+        answer = self._send(
+            "POST",
+            "/auth/",
+            deadline,
+            {},
+            None,
+            {"username": self._username, "password": self._password},
+        )
+        if answer.status in (400, 401, 403):
+            raise Unavailable(
+                "the directory refuses our credential; check the administrator's name and password"
+            )
+        if not answer.is_success:
+            raise status_error(answer)
+        cookie = re.search(
+            rf"{re.escape(self._session_key)}=[^;,\s]+", answer.headers.get("set-cookie", "")
+        )
+        if cookie is None:
+            raise Unavailable(
+                "the directory signs our administrator in without a session; check `session_key`"
+            )
+        return IssuedCredential(headers={"Cookie": cookie.group()}, seconds=_SIGNED_IN_SECONDS)

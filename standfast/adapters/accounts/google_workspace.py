@@ -1,0 +1,245 @@
+"""Google Workspace: the users of one customer, through the Admin SDK's Directory API.
+
+It owns suspending, signing out, and deleting what lets other programs in: OAuth tokens and
+application-specific passwords.
+
+Rules
+- `users.update` changes only the fields that it is sent (patch semantics, as Google describes it).
+- Tokens and application-specific passwords outlive a sign-out, so each is deleted, and the lists
+  are read again. Browser sessions cannot be counted.
+- The service account acts for an administrator (domain-wide delegation), whose rights bound ours.
+- The answer must carry the address that was asked for, as the primary one or an alias.
+- Second factors are Google's own; who signs in elsewhere (SAML) may have one there.
+- Google says "too fast" by 403 as well: only the reason in the body tells it from "not allowed".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from standfast.adapters.accounts import SecondFactors
+from standfast.adapters.accounts.base.http_connector import (
+    HttpConnector,
+    HttpOptions,
+    garbled,
+    segment,
+)
+from standfast.adapters.accounts.base.per_account_connector import (
+    Account,
+    ProviderRefused,
+    SessionsRemain,
+)
+from standfast.adapters.accounts.base.results import ABSENT
+from standfast.adapters.accounts.base.second_factors import (
+    MOST_LISTED,
+    count_second_factors,
+    second_factor_deadline,
+)
+from standfast.adapters.clients.credentials import RenewedCredential
+from standfast.adapters.clients.http_status import status_error
+from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
+from standfast.errors import Unavailable
+from standfast.http_client import TRY_AGAIN_SECONDS, Answer, Deadline
+from standfast.records import JsonObject, Now, Order, Proof
+
+DIRECTORY = "https://admin.googleapis.com"
+TOKENS = "https://oauth2.googleapis.com/token"
+SCOPE = (
+    "https://www.googleapis.com/auth/admin.directory.user "
+    "https://www.googleapis.com/auth/admin.directory.user.security"
+)
+_TOO_FAST = ("rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoogleWorkspaceOptions(HttpOptions):
+    """As which service account, for which administrator."""
+
+    service_account: str  # its address, `client_email` in its key file
+    private_key: str = field(repr=False)  # PEM, `private_key` in its key file
+    administrator: str  # whom it acts for
+    directory_url: str = DIRECTORY
+    token_url: str = TOKENS
+
+
+class GoogleWorkspace(HttpConnector):
+    """The users of one customer."""
+
+    proof = Proof.READ_BACK
+    is_contract_tested = True
+    irreversible = (
+        "OAuth tokens and application-specific passwords are deleted; holders grant them anew",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        options: GoogleWorkspaceOptions,
+        *,
+        clock: Now = lambda: datetime.now(UTC),
+    ) -> None:
+        address = f"{options.directory_url.rstrip('/')}/admin/directory/v1"
+        super().__init__(name, address, options, clock=clock)
+        signer = JwtSigner(name, options.private_key)
+        endpoint = TokenEndpoint(self._http, options.token_url, clock)
+        self.credential = RenewedCredential(
+            endpoint.by_service_account(
+                options.service_account, options.administrator, signer, SCOPE
+            )
+        )
+
+    def canonical(self, name: str) -> str:
+        return name.casefold()
+
+    def _find(self, name: str, deadline: Deadline) -> Account | None:
+        user = self._user(name, deadline)
+        if user is None:
+            return None
+        known_as = [user.get("primaryEmail")]
+        for key in ("aliases", "nonEditableAliases"):
+            aliases = user.get(key, [])
+            known_as += aliases if isinstance(aliases, list) else []
+        if self.canonical(name) not in [self.canonical(str(known)) for known in known_as]:
+            return None
+        return _account(user)
+
+    def _read(self, account_id: str, deadline: Deadline) -> Account | None:
+        user = self._user(account_id, deadline)
+        account = None if user is None else _account(user)
+        return account if account is not None and account.id == account_id else None
+
+    def _shut(self, account: Account, deadline: Deadline) -> bool:
+        if account.is_enabled is False:
+            return False  # archived accounts are shut as well, and need no suspension
+        return self._set_suspended(account, True, deadline)
+
+    def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
+        if prior["enabled"] is account.is_enabled:
+            return False
+        return self._set_suspended(account, prior.get("suspended") is True, deadline)
+
+    def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
+        path = f"/users/{segment(account.id)}"
+        self._sign_out(account, deadline)
+        left = self._left(account, deadline)
+        for found in left:
+            self._change_at("DELETE", f"{path}/{found}", deadline)
+        if left and self._left(account, deadline):
+            raise SessionsRemain(
+                "a token or application-specific password is still there; revoke again"
+            )
+        return True
+
+    def _door(self, account: Account, order: Order, deadline: Deadline) -> Proof:
+        if self._left(account, deadline):
+            raise SessionsRemain(
+                "the account is suspended, but has a token or application-specific password; "
+                "revoke it"
+            )
+        return Proof.READ_BACK
+
+    def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
+        return ("mail forwarding, delegates and filters: Gmail keeps them while suspended",)
+
+    def _second_factors(self) -> SecondFactors:
+        until = second_factor_deadline(self.limits)
+        seen: list[tuple[str, bool | None, bool]] = []
+        query = {"customer": "my_customer", "maxResults": "500", "orderBy": "email"}
+        while True:
+            page = self._get("/users", until, query)
+            users = page.get("users", []) if isinstance(page, dict) else None
+            if not isinstance(page, dict) or not isinstance(users, list):
+                raise garbled()
+            for user in users:
+                if _account(user).is_enabled is not False:
+                    has_factor = user.get("isEnrolledIn2Sv")
+                    is_admin = True in (user.get("isAdmin"), user.get("isDelegatedAdmin"))
+                    known = has_factor if isinstance(has_factor, bool) else None
+                    seen.append((str(user["primaryEmail"]), known, is_admin))
+            after = page.get("nextPageToken")
+            if not isinstance(after, str) or len(seen) >= MOST_LISTED:
+                return count_second_factors(seen, is_whole=not after)
+            if after == query.get("pageToken"):
+                raise garbled()
+            query["pageToken"] = after
+
+    # Google's side.
+
+    def _user(self, key: str, deadline: Deadline) -> Mapping[str, object] | None:
+        try:
+            path = f"/users/{segment(key)}"
+        except ValueError:
+            return None
+        user = self._get(path, deadline)
+        if user is not None and not isinstance(user, dict):
+            raise garbled()
+        return user
+
+    def _sign_out(self, account: Account, deadline: Deadline) -> None:
+        try:
+            is_there = self._change_at("POST", f"/users/{segment(account.id)}/signOut", deadline)
+        except ProviderRefused:
+            # Suspending signs out by itself: then there may be nothing to be signed out of.
+            now = self._read(account.id, deadline)
+            if now is None or now.is_enabled is not False:
+                raise
+        else:
+            if not is_there:
+                raise ProviderRefused(ABSENT)
+
+    def _left(self, account: Account, deadline: Deadline) -> list[str]:
+        """Give the ends of the addresses of what still lets other programs in."""
+        return [
+            f"{kind}/{found}"
+            for kind, key in (("tokens", "clientId"), ("asps", "codeId"))
+            for found in self._listed(f"/users/{segment(account.id)}/{kind}", key, deadline)
+        ]
+
+    def _listed(self, path: str, key: str, deadline: Deadline) -> list[str]:
+        found = self._get(path, deadline)
+        items = found.get("items", []) if isinstance(found, dict) else []
+        if not isinstance(items, list):
+            raise garbled()
+        try:
+            return [segment(str(item[key])) for item in items]
+        except (TypeError, KeyError, ValueError):
+            raise garbled() from None
+
+    def _set_suspended(self, account: Account, is_suspended: bool, deadline: Deadline) -> bool:
+        if account.prior["suspended"] is is_suspended:
+            return False
+        path = f"/users/{segment(account.id)}"
+        if not self._change_at("PUT", path, deadline, body={"suspended": is_suspended}):
+            raise ProviderRefused(ABSENT)
+        return True
+
+    def _status_error(self, answer: Answer) -> Unavailable:
+        if answer.status == 403 and _reason(answer) in _TOO_FAST:
+            return Unavailable(
+                "the directory is busy",
+                retry_after_seconds=answer.retry_after_seconds or TRY_AGAIN_SECONDS,
+            )
+        return status_error(answer)
+
+
+def _account(user: Mapping[str, object]) -> Account:
+    account_id, suspended = user.get("id"), user.get("suspended", False)
+    if not isinstance(account_id, str) or account_id in ("", ".", ".."):
+        raise garbled()
+    name = str(user.get("primaryEmail"))
+    if not isinstance(suspended, bool):
+        return Account(id=account_id, is_enabled=None, prior={"suspended": None}, name=name)
+    is_enabled = not suspended and user.get("archived") is not True
+    return Account(id=account_id, is_enabled=is_enabled, prior={"suspended": suspended}, name=name)
+
+
+def _reason(answer: Answer) -> str:
+    """Give the first reason of Google's error, which is one of its own words."""
+    try:
+        body = answer.json()
+    except (ValueError, RecursionError):
+        return ""
+    error = body.get("error") if isinstance(body, dict) else None
+    errors = error.get("errors") if isinstance(error, dict) else None
+    first = errors[0] if isinstance(errors, list) and errors else None
+    return str(first.get("reason")) if isinstance(first, dict) else ""

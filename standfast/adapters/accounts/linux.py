@@ -1,0 +1,354 @@
+"""The local accounts of one Linux host.
+
+It owns the talk with `deploy/linux/standfast-accounts`, the one program that the host lets us run
+as root, through a command that the configuration names: ssh as a restricted user, or sudo here.
+
+Rules
+- A lock is a locked password and an expired account: the first alone still admits SSH keys. Then
+  every process of the account is ended.
+- Root, system accounts, the one that we come in as, and accounts that are not of this host (LDAP,
+  SSSD) are refused; the program on the host refuses them by itself.
+- The prior state is `{"uid", "born", "locked", "expires"}`. An undo goes by the uid, which outlives
+  a new name, and restores the last two and nothing else. Of several names with one uid it is the
+  one that was locked.
+- A uid is given anew, too: an account is the one from before when its home was made at the same
+  moment (`born`), or, where that is not known, when the name is the same as well. Else it is
+  neither locked, proven shut nor let in.
+- A day of expiry that somebody set since the lock is theirs: an undo puts off none.
+- A name that could not stand in a line of /etc/passwd is nobody's.
+"""
+
+import re
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from standfast.adapters.accounts import AccountState
+from standfast.adapters.accounts.base.pooled_connector import PooledConnector, is_text
+from standfast.adapters.accounts.base.results import (
+    ABSENT,
+    PRIOR_UNKNOWN,
+    SOMEONE_ELSE,
+    done,
+    failed,
+    proven,
+    refused,
+    unknown,
+)
+from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
+from standfast.errors import ConfigurationError, StandfastError, Unavailable
+from standfast.http_client import TRY_AGAIN_SECONDS
+from standfast.records import JsonObject, Limits, Now, Order, Proof, Result
+
+_GREETING = "standfast-accounts 2"
+_NEVER = "-"
+_LOCKED = "1"  # the day that a lock writes
+_NOT_KNOWN = "-"
+_NAME = re.compile(r"[^\s:/,\x00-\x1f\x7f-][^\s:/\x00-\x1f\x7f]*")
+_ANSWER = re.compile(
+    r"ok (\d+) ([01]) (-|\d+) (\d+) (-|root|system|ours|shadow) (-|\d+\.\d+) (\S+)"
+)
+_ENDS_SOONER = (
+    "somebody set a day since the lock on which the account expires, sooner than before; ask them, "
+    "and give the account back on the host"
+)
+_OBSTACLES = {
+    "-": "",
+    "root": "the host's root is not locked from here; another administrator of it must",
+    "system": "a system account is not locked from here: services run as it",
+    "ours": "this is the account that locks the others; it would lock itself out",
+    "shadow": "the account has no line in /etc/shadow; lock it where it is kept",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinuxOptions:
+    """How the program on the host is started."""
+
+    command: tuple[str, ...]  # as in ("ssh", "standfast@web1", "sudo", "-n", PROGRAM)
+    limits: Limits = field(default_factory=lambda: Limits(batch=10, workers=4))
+
+
+class _Broken(Exception):
+    """The program on the host ended, or said what it never says."""
+
+
+class Talk:
+    """The program on the host, started and ready; for one thread at a time."""
+
+    def __init__(self, command: Sequence[str], seconds: float) -> None:
+        self._process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # it may quote names
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            bufsize=1,
+            start_new_session=True,  # or Control-C ends a lock half way
+        )
+        patience = threading.Timer(seconds, self.cut)  # nobody else can end it yet
+        patience.daemon = True
+        patience.start()
+        try:
+            self._expect_greeting()
+        except BaseException:
+            self.cut()
+            self.close()
+            raise
+        finally:
+            patience.cancel()
+
+    def ask(self, *words: str) -> str:
+        """Send one line and give the line that answers it."""
+        if self._process.stdin is None:
+            raise _Broken
+        self._process.stdin.write(" ".join(words) + "\n")
+        return self._hear()
+
+    def close(self) -> None:
+        """End it, politely at first."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:
+                    continue  # what was not sent is not wanted any more
+        try:
+            self._process.wait(timeout=1.0)
+        except subprocess.TimeoutExpired:
+            self.cut()
+            self._process.wait()
+
+    def cut(self) -> None:
+        """End it from another thread, which wakes up the one that waits for an answer."""
+        self._process.kill()
+
+    def _expect_greeting(self) -> None:
+        greeting = self._hear()
+        if greeting.startswith(_GREETING[:-1]) and greeting != _GREETING:
+            raise ConfigurationError(
+                "the program on the host is of another version; install the one in deploy/linux"
+            )
+        if greeting != _GREETING:
+            raise _Broken
+
+    def _hear(self) -> str:
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line.endswith("\n"):
+            raise _Broken
+        return line.rstrip("\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Account:
+    uid: int
+    is_locked: bool
+    expires: str  # in days since 1970, or _NEVER
+    processes: int
+    obstacle: str
+    born: str  # when its home was made, or _NOT_KNOWN
+    name: str
+
+    def is_from(self, prior: JsonObject, name: str) -> bool:
+        """Tell whether this is the account that the prior state was kept of, under this name."""
+        if prior.get("uid") != self.uid:
+            return False
+        born = prior.get("born", _NOT_KNOWN)
+        if _NOT_KNOWN in (born, self.born):
+            return self.name == name
+        return self.born == born
+
+    def is_enabled(self, today: int) -> bool:
+        return self.expires == _NEVER or int(self.expires) > today
+
+    def ends_sooner_by_others(self, expires: str) -> bool:
+        """Tell whether somebody set a day since the lock, and this one would put it off."""
+        if self.expires in (_NEVER, _LOCKED, expires):
+            return False
+        return expires == _NEVER or int(expires) > int(self.expires)
+
+
+class LinuxConnector(PooledConnector[Talk]):
+    """The local accounts of one host."""
+
+    proof = Proof.SESSIONS_GONE
+    identity = ("uid",)
+    irreversible = ("processes that were ended do not come back; what they had not saved is lost",)
+
+    def __init__(
+        self,
+        name: str,
+        options: LinuxOptions,
+        *,
+        clock: Now = lambda: datetime.now(UTC),
+    ) -> None:
+        if not options.command:
+            raise ConfigurationError(
+                f"directory {name!r} names no command; docs/accounts.md has it"
+            )
+        self._clock = clock
+        super().__init__(
+            name,
+            options.limits,
+            Dialect(
+                connect=lambda seconds: Talk(options.command, seconds),
+                disconnect=Talk.close,
+                cut=Talk.cut,
+                explain=_explain,
+            ),
+        )
+
+    def _look_on(self, connection: Talk, names: Sequence[str]) -> list[AccountState]:
+        return [self._state(name, _look(connection, name)) for name in names]
+
+    def _lock_on(
+        self, connection: Talk, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]:
+        return [self._change_one("lock", connection, errand, order) for order in orders]
+
+    def _revoke_on(
+        self, connection: Talk, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]:
+        return [self._change_one("revoke", connection, errand, order) for order in orders]
+
+    def _prove_on(
+        self, connection: Talk, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]:
+        return [self._prove_one(connection, order) for order in orders]
+
+    def _undo_on(
+        self, connection: Talk, errand: BoundedCall, orders: Sequence[Order]
+    ) -> list[Result]:
+        return [self._undo_one(connection, errand, order) for order in orders]
+
+    # One account.
+
+    def _state(self, name: str, account: _Account | None) -> AccountState:
+        if account is None:
+            return AccountState(name=name, exists=False)
+        return AccountState(
+            name=name,
+            exists=True,
+            is_enabled=account.is_enabled(self._today()),
+            live_sessions=account.processes,
+            prior={
+                "uid": account.uid,
+                "born": account.born,
+                "locked": account.is_locked,
+                "expires": account.expires,
+            },
+            obstacle=_OBSTACLES[account.obstacle],
+        )
+
+    def _change_one(self, verb: str, talk: Talk, errand: BoundedCall, order: Order) -> Result:
+        before = _look(talk, order.target)
+        if before is None:
+            return refused(order, ABSENT)
+        if _is_someone_else(before, order):
+            return refused(order, SOMEONE_ELSE)
+        if before.obstacle != "-":
+            return refused(order, _OBSTACLES[before.obstacle])
+        errand.begin(order.token)
+        after = _read(talk.ask(verb, order.target, str(before.uid)))
+        if after is None:
+            return refused(order, ABSENT)
+        if verb == "lock" and not (after.is_locked and after.expires == _LOCKED):
+            return failed(order, "the host did not lock the account; look at its log")
+        if after.processes and not after.is_enabled(self._today()):
+            return unknown(order, "a process of the account has not ended yet")
+        return done(order, was_changed=before != after, uid=after.uid)
+
+    def _prove_one(self, talk: Talk, order: Order) -> Result:
+        account = _look(talk, order.target)
+        if account is None:
+            return refused(order, ABSENT)
+        if _is_someone_else(account, order):
+            return refused(order, SOMEONE_ELSE)
+        if account.is_enabled(self._today()):
+            return failed(order, "the account has not expired, so keys let it in; lock it again")
+        if account.processes:
+            return failed(order, "the account is locked, but it has a process; lock it again")
+        return proven(order, Proof.SESSIONS_GONE)
+
+    def _undo_one(self, talk: Talk, errand: BoundedCall, order: Order) -> Result:
+        prior = _prior(order.prior)
+        if prior is None or order.prior is None:
+            return refused(order, PRIOR_UNKNOWN)
+        uid, was_locked, expires = prior
+        before = _look(talk, order.target)
+        if before is None or not before.is_from(order.prior, order.target):
+            before = _read(talk.ask("whose", str(uid)))
+        if before is None:
+            return refused(order, ABSENT)
+        if not before.is_from(order.prior, order.target):
+            return refused(order, SOMEONE_ELSE)
+        if (before.is_locked, before.expires) == (was_locked, expires):
+            return done(order, was_changed=False, uid=uid)
+        if before.ends_sooner_by_others(expires):
+            return refused(order, _ENDS_SOONER)
+        if before.obstacle != "-":
+            return refused(order, _OBSTACLES[before.obstacle])
+        errand.begin(order.token)
+        after = _read(talk.ask("undo", before.name, str(uid), "1" if was_locked else "0", expires))
+        if after is None:
+            return refused(order, ABSENT)
+        if (after.is_locked, after.expires) != (was_locked, expires):
+            return failed(order, "the host did not give the state before back; look at its log")
+        return done(order, was_changed=True, uid=uid)
+
+    def _today(self) -> int:
+        return int(self._clock().timestamp()) // 86_400
+
+
+def _look(talk: Talk, name: str) -> _Account | None:
+    if not _NAME.fullmatch(name) or not is_text(name):
+        return None
+    return _read(talk.ask("observe", name))
+
+
+def _read(answer: str) -> _Account | None:
+    """Read one answer of the program; None for an account that is not there."""
+    if answer == "absent":
+        return None
+    found = _ANSWER.fullmatch(answer)
+    if found is None:
+        raise _Broken
+    uid, locked, expires, processes, obstacle, born, name = found.groups()
+    return _Account(
+        uid=int(uid),
+        is_locked=locked == "1",
+        expires=expires,
+        processes=int(processes),
+        obstacle=obstacle,
+        born=born,
+        name=name,
+    )
+
+
+def _is_someone_else(account: _Account, order: Order) -> bool:
+    prior = order.prior or {}
+    return "uid" in prior and not account.is_from(prior, order.target)
+
+
+def _prior(prior: JsonObject | None) -> tuple[int, bool, str] | None:
+    match prior:
+        case {"uid": int() as uid, "locked": bool() as locked, "expires": str() as expires}:
+            if not isinstance(uid, bool) and re.fullmatch(r"-|\d+", expires):
+                return uid, locked, expires
+    return None
+
+
+def _explain(error: Exception) -> StandfastError | None:
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return ConfigurationError("the command that reaches the host cannot be started here")
+    if isinstance(error, _Broken | OSError):
+        return Unavailable(
+            "the program on the host does not answer; check the command, the host's key, our own, "
+            "and the rule in sudoers",
+            retry_after_seconds=TRY_AGAIN_SECONDS,
+        )
+    return None

@@ -1,0 +1,107 @@
+"""What is said to a MariaDB server about its users, and nothing of what it means.
+
+It owns the calls of the routines and the look through the view of docs/accounts.md.
+
+Rules
+- A name is exact: the server's own comparison ignores blanks at the end, and what it lets through
+  besides is left out.
+- A password leaves this host as its hash alone.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from standfast.adapters.accounts.base.pooled_connector import end_sessions, is_text
+from standfast.adapters.clients.connection_pool import BoundedCall
+
+Connection = Any  # pymysql has no types
+
+
+@dataclass(frozen=True, kw_only=True)
+class User:
+    """One name, at every host where it stands."""
+
+    name: str
+    pairs: tuple[tuple[str, bool], ...]  # host, and whether it is locked there
+    is_super: bool
+    live_sessions: int
+
+    @property
+    def is_enabled(self) -> bool:
+        return not all(is_locked for _, is_locked in self.pairs)
+
+
+def users_by_name(connection: Connection, names: Sequence[str]) -> dict[str, User]:
+    """Read those of these names that are there."""
+    askable = sorted({name for name in names if is_text(name) and "\0" not in name})
+    if not askable:
+        return {}
+    holes = ", ".join(["%s"] * len(askable))
+    rows = ask(
+        connection,
+        "SELECT user, host, is_locked, is_super FROM standfast.accounts "  # noqa: S608 - holes only
+        f"WHERE user IN ({holes}) ORDER BY user, host",
+        askable,
+    )
+    live = _live(connection)
+    users: dict[str, User] = {}
+    for name, host, is_locked, is_super in rows:
+        if name not in askable:
+            continue  # the server's comparison ignores blanks at the end
+        so_far = users.get(name)
+        users[name] = User(
+            name=name,
+            pairs=(*(so_far.pairs if so_far else ()), (host, bool(int(is_locked)))),
+            is_super=bool(int(is_super)) or (so_far is not None and so_far.is_super),
+            live_sessions=live.get(name, 0),
+        )
+    return users
+
+
+def set_lock(connection: Connection, name: str, host: str, is_locked: bool) -> None:
+    """Lock or unlock one pair; the routine leaves a user with SUPER alone."""
+    ask(connection, "CALL standfast.set_lock(%s, %s, %s)", (name, host, is_locked))
+
+
+def set_password(connection: Connection, name: str, host: str, verifier: str) -> bool:
+    """Set it by its hash; True when it reads back, False when the routine does not take it."""
+    rows = ask(connection, "CALL standfast.set_password(%s, %s, %s)", (name, host, verifier))
+    return bool(rows) and int(rows[0][0]) == 1
+
+
+def hashed(secret: str) -> str:
+    """Hash it as `mysql_native_password` does; what is random and this long is not guessed."""
+    inner = hashlib.sha1(secret.encode()).digest()  # noqa: S324 - the server's scheme
+    return "*" + hashlib.sha1(inner).hexdigest().upper()  # noqa: S324 - likewise
+
+
+def end_sessions_of(
+    connection: Connection, errand: BoundedCall, users: Sequence[User], *, is_final: bool
+) -> None:
+    """End what these have open, as `connected.end_sessions` does."""
+    end_sessions(
+        errand,
+        [user.name for user in users],
+        live=lambda: _live(connection),
+        end=lambda name: ask(connection, "CALL standfast.end_sessions(%s)", (name,)),
+        is_final=is_final,
+    )
+
+
+def _live(connection: Connection) -> dict[str, int]:
+    """Count the sessions of each user that has any."""
+    return {name: int(count) for name, count in ask(connection, "CALL standfast.sessions()")}
+
+
+def ask(
+    connection: Connection, statement: str, values: Sequence[object] = ()
+) -> Sequence[tuple[Any, ...]]:
+    """Run one statement and give its rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, tuple(values))
+        rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
+        while cursor.nextset():
+            pass  # what a routine says after its rows
+        return rows

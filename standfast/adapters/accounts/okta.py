@@ -1,0 +1,246 @@
+"""Okta: the users of one organisation.
+
+It owns suspending and unsuspending, and clearing sessions with their OAuth tokens.
+
+Rules
+- Suspend, and never deactivate: deactivating takes the applications away and cannot be undone.
+- Okta suspends only who is ACTIVE. For anybody else who could still get in (LOCKED_OUT, RECOVERY,
+  PASSWORD_EXPIRED, …) the sessions are ended, and the lock is declined with the reason.
+- Sessions are cleared with `oauthTokens=true`, or refresh tokens would go on.
+- The answer must carry the login that was asked for: Okta also finds by id, by the short name, and
+  `me` is the owner of our own token.
+- Who has a second factor is told one user a request. Who is an administrator is behind a scope of
+  its own, which is not asked for. A security question is no second factor: both are known by heart.
+- Okta tells when to try again by `X-Rate-Limit-Reset`, a moment, and not by `Retry-After`.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from urllib.parse import parse_qs, urlsplit
+
+from standfast.adapters.accounts import SecondFactors
+from standfast.adapters.accounts.base.http_connector import (
+    HttpConnector,
+    HttpOptions,
+    garbled,
+    segment,
+)
+from standfast.adapters.accounts.base.per_account_connector import Account, ProviderRefused
+from standfast.adapters.accounts.base.results import ABSENT
+from standfast.adapters.accounts.base.second_factors import (
+    query_second_factors,
+    second_factor_deadline,
+)
+from standfast.adapters.clients.credentials import Credential, RenewedCredential, Standing
+from standfast.adapters.clients.http_status import status_error
+from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
+from standfast.errors import ConfigurationError, Unavailable
+from standfast.http_client import (
+    LONGEST_RETRY_AFTER_SECONDS,
+    TRY_AGAIN_SECONDS,
+    Answer,
+    Deadline,
+    fits_a_header,
+)
+from standfast.records import JsonObject, Now, Order, Proof
+
+SCOPE = "okta.users.manage okta.users.read"
+_NEXT = re.compile(r'<([^>]*)>;\s*rel="next"')
+_SHUT = ("SUSPENDED", "DEPROVISIONED")
+_STATUSES = (
+    "ACTIVE",
+    "DEPROVISIONED",
+    "LOCKED_OUT",
+    "PASSWORD_EXPIRED",
+    "PROVISIONED",
+    "RECOVERY",
+    "STAGED",
+    "SUSPENDED",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OktaOptions(HttpOptions):
+    """As whom: an API token, or a service application with a key."""
+
+    token: str | None = field(default=None, repr=False)
+    client_id: str | None = None
+    private_key: str | None = field(default=None, repr=False)  # PEM
+    key_id: str | None = None
+
+
+class Okta(HttpConnector):
+    """One organisation; `base_url` is its address, such as https://example.okta.com."""
+
+    proof = Proof.READ_BACK
+    is_contract_tested = True
+    irreversible = ("sessions and OAuth tokens that were ended stay ended; holders sign in again",)
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        options: OktaOptions,
+        *,
+        clock: Now = lambda: datetime.now(UTC),
+    ) -> None:
+        super().__init__(name, base_url, options, clock=clock)
+        self._clock = clock
+        self.credential = self._credential_of(options)
+
+    def canonical(self, name: str) -> str:
+        return name.casefold()
+
+    def _find(self, name: str, deadline: Deadline) -> Account | None:
+        account = self._look(name, deadline)
+        if account is None or self.canonical(account[1]) != self.canonical(name):
+            return None
+        return account[0]
+
+    def _read(self, account_id: str, deadline: Deadline) -> Account | None:
+        account = self._look(account_id, deadline)
+        return account[0] if account is not None and account[0].id == account_id else None
+
+    def _shut(self, account: Account, deadline: Deadline) -> bool:
+        if account.is_enabled is False:
+            return False
+        if account.obstacle:
+            self._clear_sessions(account, deadline)
+            raise ProviderRefused(f"{account.obstacle}; its sessions were ended")
+        self._turn("suspend", account, deadline)
+        return True
+
+    def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
+        if prior["enabled"] is account.is_enabled:
+            return False
+        if account.prior["status"] == "DEPROVISIONED":
+            raise ProviderRefused("the account was deactivated meanwhile; activate it by hand")
+        self._turn("unsuspend" if prior["enabled"] else "suspend", account, deadline)
+        return True
+
+    def _end_sessions(self, account: Account, order: Order, deadline: Deadline) -> bool:
+        self._clear_sessions(account, deadline)
+        return True
+
+    def _to_look_at(self, account: Account, deadline: Deadline) -> Sequence[str]:
+        factors = self._get(f"/api/v1/users/{segment(account.id)}/factors", deadline)
+        count = len(factors) if isinstance(factors, list) else 0
+        return (f"second factor: {count}",) if count else ()
+
+    def _second_factors(self) -> SecondFactors:
+        until = second_factor_deadline(self.limits)
+        logins: dict[str, str] = {}
+
+        def has_factor(account_id: str) -> bool | None:
+            found = self._get(f"/api/v1/users/{segment(account_id)}/factors", until)
+            if not isinstance(found, list):
+                return None
+            return any(
+                isinstance(one, dict)
+                and one.get("status") == "ACTIVE"
+                and one.get("factorType") != "question"
+                for one in found
+            )
+
+        return query_second_factors(
+            self._who_may_sign_in(until, logins),
+            has_factor,
+            self.limits,
+            name_of=logins.__getitem__,
+        )
+
+    # Okta's side.
+
+    def _who_may_sign_in(self, until: Deadline, logins: dict[str, str]) -> Iterator[str]:
+        """Give the id of each, page by page as they are wanted; `logins` gets their names."""
+        query = {"limit": "200"}
+        while True:
+            answer = self._ask("GET", "/api/v1/users", until, params=query)
+            users = self._read_json(answer)
+            if not isinstance(users, list):
+                raise garbled()
+            for account, login in map(_read_user, users):
+                if account.prior["status"] not in (*_SHUT, "STAGED"):
+                    logins[account.id] = login
+                    yield account.id
+            after = _following(answer.headers.get("link", ""))
+            if after in ("", query.get("after")):
+                return
+            query["after"] = after
+
+    def _look(self, key: str, deadline: Deadline) -> tuple[Account, str] | None:
+        """Read by login or id; give the account and its login."""
+        try:
+            path = f"/api/v1/users/{segment(key)}"
+        except ValueError:
+            return None
+        user = self._get(path, deadline)
+        return None if user is None else _read_user(user)
+
+    def _turn(self, way: str, account: Account, deadline: Deadline) -> None:
+        path = f"/api/v1/users/{segment(account.id)}/lifecycle/{way}"
+        if not self._change_at("POST", path, deadline):
+            raise ProviderRefused(ABSENT)
+
+    def _clear_sessions(self, account: Account, deadline: Deadline) -> None:
+        path = f"/api/v1/users/{segment(account.id)}/sessions"
+        if not self._change_at("DELETE", path, deadline, params={"oauthTokens": "true"}):
+            raise ProviderRefused(ABSENT)
+
+    def _status_error(self, answer: Answer) -> Unavailable:
+        reset = answer.headers.get("x-rate-limit-reset", "")
+        if answer.status == 429 and reset.isascii() and reset.isdigit():
+            seconds = float(reset) - self._clock().timestamp()
+            return Unavailable(
+                "the directory is busy",
+                retry_after_seconds=min(
+                    max(seconds, TRY_AGAIN_SECONDS), LONGEST_RETRY_AFTER_SECONDS
+                ),
+            )
+        return status_error(answer)
+
+    def _credential_of(self, options: OktaOptions) -> Credential:
+        if options.token is not None:
+            if not fits_a_header(options.token):
+                raise ConfigurationError(
+                    f"the token of directory {self.name!r} holds what no header can carry; "
+                    "look for a line break or a space in it"
+                )
+            return Standing({"Authorization": f"SSWS {options.token}"})
+        if options.client_id is None or options.private_key is None:
+            raise ConfigurationError(
+                f"directory {self.name!r} needs `token`, or `client_id` and `private_key`"
+            )
+        signer = JwtSigner(self.name, options.private_key, key_id=options.key_id)
+        endpoint = TokenEndpoint(self._http, f"{self._base_url}/oauth2/v1/token", self._clock)
+        return RenewedCredential(endpoint.by_client_key(options.client_id, signer, SCOPE))
+
+
+def _read_user(user: object) -> tuple[Account, str]:
+    """Give the account and its login."""
+    profile = user.get("profile") if isinstance(user, dict) else None
+    login = profile.get("login") if isinstance(profile, dict) else None
+    if not isinstance(user, dict) or not isinstance(login, str):
+        raise garbled()
+    account_id, status = user.get("id"), user.get("status")
+    if not isinstance(account_id, str) or account_id in ("", ".", ".."):
+        raise garbled()
+    known = status if status in _STATUSES else None
+    can_be_suspended = known in ("ACTIVE", *_SHUT)
+    obstacle = f"Okta suspends only who is ACTIVE, and this account is {known or 'not'}"
+    account = Account(
+        id=account_id,
+        is_enabled=None if known is None else known not in _SHUT,
+        prior={"status": known},
+        obstacle="" if can_be_suspended else obstacle,
+    )
+    return account, login
+
+
+def _following(links: str) -> str:
+    """Give the cursor of the next page (RFC 8288); only it is taken, whatever host is named."""
+    following = _NEXT.search(links)
+    cursors = parse_qs(urlsplit(following[1]).query).get("after") if following else None
+    return cursors[0] if cursors else ""

@@ -1,0 +1,134 @@
+"""An OpenLDAP directory with the password policy overlay (slapo-ppolicy).
+
+It owns what a lock is there: `pwdAccountLockedTime`, and how far it can be shown to hold.
+
+Rules
+- A lock is the value 000001010000Z, "until an administrator says otherwise" (draft
+  behera-ldap-password-policy-10, 5.3.3). A later password reset clears it: prove again after one.
+- It ends no connection that is open. Where `monitor` is on, open ones are counted, and proof waits
+  until there is none. They are connections to the directory itself: what applications opened after
+  a sign-in is not seen, so the level is `connections_gone`.
+- The prior state is the values as they were. An undo writes those and only those: a temporary lock
+  after failed sign-ins comes back with the time it began.
+- A new password leaves this host as its hash, so that the server stores none in the clear and its
+  log has none. The lock goes into the same modify.
+- Proof also asks the server: with a password that is surely wrong it must say "account locked". A
+  policy without pwdLockout ignores the lock in silence, and this shows it.
+"""
+
+import hashlib
+import secrets
+from base64 import b64encode
+from dataclasses import dataclass, field
+
+from standfast.adapters.accounts.base.ldap_connector import Changes, LdapConnector
+from standfast.adapters.accounts.base.new_passwords import NewPasswords
+from standfast.adapters.accounts.base.results import failed, proven
+from standfast.adapters.clients.connection_pool import BoundedCall
+from standfast.adapters.clients.ldap.client import (
+    LdapConnection,
+    LdapEntry,
+    LdapResult,
+    LdapServer,
+    is_reported_locked,
+)
+from standfast.records import JsonObject, Limits, Order, Proof, Result
+
+_LOCKED_TIME = "pwdAccountLockedTime"
+_FOR_GOOD = b"000001010000Z"
+_CONNECTIONS = "cn=Connections,cn=Monitor"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenldapOptions:
+    """How one directory is reached, and what it lets us see."""
+
+    server: LdapServer
+    limits: Limits = field(default_factory=Limits)
+    monitor: bool = False  # our account may read cn=Connections,cn=Monitor
+
+
+class OpenldapConnector(LdapConnector):
+    """One directory."""
+
+    id_attribute = "entryUUID"
+    attributes = (_LOCKED_TIME,)
+    cleared_by_password = (_LOCKED_TIME,)
+
+    def __init__(
+        self, name: str, options: OpenldapOptions, new_secrets: NewPasswords | None = None
+    ) -> None:
+        self._is_monitored = options.monitor
+        self.proof = Proof.CONNECTIONS_GONE if options.monitor else Proof.READ_BACK
+        super().__init__(name, options.server, options.limits, new_secrets)
+
+    def _is_enabled(self, entry: LdapEntry) -> bool:
+        # A lock after failed sign-ins has the time it began, and runs out by itself.
+        return _FOR_GOOD not in entry.values(_LOCKED_TIME)
+
+    def _prior(self, entry: LdapEntry) -> JsonObject:
+        return {"locked": entry.texts(_LOCKED_TIME)}
+
+    def _to_lock(self, entry: LdapEntry) -> Changes:
+        return [{_LOCKED_TIME: (_FOR_GOOD,)}] if self._is_enabled(entry) else []
+
+    def _to_undo(self, entry: LdapEntry, prior: JsonObject) -> Changes | None:
+        locked = prior.get("locked")
+        if not isinstance(locked, list | tuple):
+            return None
+        values = tuple(str(value).encode() for value in locked)
+        return [] if entry.values(_LOCKED_TIME) == values else [{_LOCKED_TIME: values}]
+
+    def _to_rotate(self, entry: LdapEntry, secret: str) -> Changes:
+        # A new password clears the lock (5.3.3 again), unless the same modify removes and adds it.
+        locked = entry.values(_LOCKED_TIME)
+        lock = {_LOCKED_TIME: locked} if locked else {}
+        return [{"userPassword": (_hash(secret),), **lock}]
+
+    def _is_shut_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
+        # By a lock after failed sign-ins, which whoever is attacked may have: it is left as it is.
+        return bool(entry.values(_LOCKED_TIME))
+
+    def _live_sessions(self, connection: LdapConnection, entry: LdapEntry) -> int | None:
+        if not self._is_monitored:
+            return None
+        dn = entry.dn.encode(errors="surrogateescape")
+        return len(connection.find(_CONNECTIONS, ["cn"], "monitorConnectionAuthzDN", [dn]))
+
+    def _shortcomings_on(self, connection: LdapConnection) -> list[str]:
+        lacking = super()._shortcomings_on(connection)
+        if self._is_monitored:
+            try:
+                connection.search(_CONNECTIONS, "(objectClass=*)", ["cn"], is_one_entry=True)
+            except LdapResult:
+                lacking.append("`monitor` is on, and our account may not read cn=Monitor")
+        return lacking
+
+    def _prove_locked(
+        self, connection: LdapConnection, errand: BoundedCall, order: Order, entry: LdapEntry
+    ) -> Result:
+        if self._live_sessions(connection, entry):
+            return failed(
+                order,
+                "the account is locked, but a connection of it is still open; end it at its "
+                "client, or let the directory end it (idle time-out, restart)",
+            )
+        seconds = errand.deadline.left_seconds()
+        if not is_reported_locked(self._server, entry.dn, secrets.token_hex(16), seconds):
+            return proven(
+                order,
+                Proof.READ_BACK,
+                "the directory does not say that it turns a sign-in away because of the lock; "
+                "look for pwdLockout TRUE in the policy and for ppolicy_use_lockout",
+            )
+        return proven(order, self.proof)
+
+
+def _hash(secret: str) -> bytes:
+    """Hash it by the one salted scheme that every slapd knows (RFC 2307, {SSHA}).
+
+    It is quick to try, which harms no password that is random and this long.
+    """
+    salt = secrets.token_bytes(16)
+    hashed = hashlib.sha1(secret.encode() + salt).digest()  # noqa: S324 - the server's scheme
+    return b"{SSHA}" + b64encode(hashed + salt)

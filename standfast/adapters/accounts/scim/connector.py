@@ -1,0 +1,374 @@
+"""A directory that speaks SCIM 2.0 (RFC 7643, RFC 7644) over HTTP.
+
+It owns looking an account up, changing its `active` flag and reading it back. Tokens are ended and
+probed by `oauth_tokens`, where the configuration names the end points: SCIM itself has no sessions.
+
+Rules
+- An account is found by a `userName eq` filter, and believed only when the answer carries that very
+  name: some servers ignore filters and answer with everybody. Then the list is paged through.
+- What the directory says it did is not believed: every change is read back by another request. A
+  success without effect is FAILED; a garbled answer is settled by reading back, or else UNKNOWN.
+- A change that was sent and not answered is UNKNOWN, and is not repeated here.
+- The prior state is `{"id", "active"}`. An undo goes by the id, so that a name that was given to
+  somebody else meanwhile is not enabled in the holder's stead; a lock and a proof refuse it.
+- Names come from people and ids from the directory: neither is trusted in a filter or a path.
+- One account's call, with all its requests, shares the hard time-out of `limits`; so do all the
+  accounts of one call where `limits.batch` lets /Bulk carry many.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+from standfast.adapters.accounts import AccountState, Connector
+from standfast.adapters.accounts.base.oauth_token_revocation import (
+    Door,
+    TokenProbe,
+    TokenRevocation,
+    gravest,
+    known_tokens,
+    probe_tokens,
+    revoke_tokens,
+)
+from standfast.adapters.accounts.base.parallel_calls import observe_accounts, run_parallel
+from standfast.adapters.accounts.base.results import (
+    ABSENT,
+    NO_EFFECT,
+    PRIOR_UNKNOWN,
+    REPLICA_SECONDS,
+    SOMEONE_ELSE,
+    done,
+    failed,
+    proven,
+    refused,
+    unknown,
+)
+from standfast.adapters.accounts.scim.bulk_requests import ScimBulk
+from standfast.adapters.accounts.scim.client import ScimClient
+from standfast.adapters.accounts.scim.messages import ScimAccount
+from standfast.adapters.clients.http_status import is_declined, status_error
+from standfast.errors import ConfigurationError, Unavailable
+from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer, NotSent, fits_a_header
+from standfast.records import EffectState, Limits, Now, Order, Proof, Result
+
+_OWN_SESSIONS = (
+    "a session of the directory's own pages is not ended, only turned away while the account is "
+    "locked: it may work again after the undo"
+)
+_Known: TypeAlias = Mapping[str, ScimAccount]  # what was looked up together
+_Key: TypeAlias = Callable[[Order], str | None]
+_LookUp: TypeAlias = Callable[[Sequence[str], Deadline], _Known]
+_Wants: TypeAlias = Callable[[Order, _Known, Deadline], tuple[ScimAccount, bool] | Result]
+_Became: TypeAlias = Answer | NotSent | NoAnswer | None  # None: it was not asked for yet
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScimOptions:
+    """How one directory is to be reached, and what it offers besides SCIM."""
+
+    limits: Limits = field(default_factory=Limits)
+    verify_tls: bool = True
+    ca_file: Path | None = None  # None: the public authorities
+    revocation: TokenRevocation | None = None  # None: `revoke` is not supported
+    probe: TokenProbe | None = None  # None: proof stops at reading back
+
+
+class ScimConnector(Connector):
+    """One SCIM directory; `base_url` is what stands before /Users, `token` may change accounts."""
+
+    identity = ("id",)
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        token: str,
+        options: ScimOptions | None = None,
+        *,
+        clock: Now = lambda: datetime.now(UTC),
+    ) -> None:
+        if not fits_a_header(token):
+            raise ConfigurationError(
+                f"the token of directory {name!r} holds what no header can carry; "
+                "look for a line break or a space in it"
+            )
+        options = options or ScimOptions()
+        self.name = name
+        self.limits = options.limits
+        self.proof = Proof.REFUSED if options.probe else Proof.READ_BACK
+        self.irreversible = (_OWN_SESSIONS,)
+        if options.revocation:
+            self.irreversible += ("tokens that were revoked stay revoked; holders sign in again",)
+        else:
+            self.verbs = self.verbs - {"revoke"}
+        self._revocation = options.revocation
+        self._probe = options.probe
+        self._http = HttpClient(
+            verify_tls=options.verify_tls,
+            ca_file=options.ca_file,
+            workers=options.limits.workers,
+            clock=clock,
+        )
+        self._client = ScimClient(self._http, base_url, token)
+        self._bulk = ScimBulk(self._client) if options.limits.batch > 1 else None
+
+    def canonical(self, name: str) -> str:
+        return name.lower()  # RFC 7643 4.1.1: userName is not case-sensitive
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _observe(self, names: Sequence[str]) -> list[AccountState]:
+        known = self._found_together(names)
+
+        def look(name: str) -> AccountState:
+            return _state(name, known.get(name) or self._client.find(name, self._deadline()))
+
+        return observe_accounts(self.name, look, names, workers=self.limits.workers)
+
+    def _lock(self, orders: Sequence[Order]) -> list[Result]:
+        return self._change_each(orders, _target, self._client.find_many, self._lock_wants)
+
+    def _revoke(self, orders: Sequence[Order]) -> list[Result]:
+        return self._side_by_side(self._revoke_one, orders)
+
+    def _prove(self, orders: Sequence[Order]) -> list[Result]:
+        known = self._found_together([order.target for order in orders])
+        return self._side_by_side(lambda order: self._prove_one(order, known), orders)
+
+    def _undo(self, orders: Sequence[Order]) -> list[Result]:
+        return self._change_each(orders, _prior_id, self._client.read_many, self._undo_wants)
+
+    # What an order wants changed.
+
+    def _lock_wants(
+        self, order: Order, known: _Known, deadline: Deadline
+    ) -> tuple[ScimAccount, bool] | Result:
+        account = known.get(order.target) or self._client.find(order.target, deadline)
+        if account is None:
+            return refused(order, ABSENT)
+        if _is_someone_else(account, order):
+            return refused(order, SOMEONE_ELSE)
+        return account, False
+
+    def _undo_wants(
+        self, order: Order, known: _Known, deadline: Deadline
+    ) -> tuple[ScimAccount, bool] | Result:
+        account_id, was_active = _prior_id(order), (order.prior or {}).get("active")
+        if not isinstance(was_active, bool) or not account_id:
+            return refused(order, PRIOR_UNKNOWN)
+        account = known.get(account_id) or self._client.read(account_id, deadline)
+        if account is None:
+            return refused(order, ABSENT)
+        return account, was_active
+
+    # Changing each by itself, or many by one request.
+
+    def _change_each(
+        self, orders: Sequence[Order], key: _Key, look_up: _LookUp, wants: _Wants
+    ) -> list[Result]:
+        def alone(order: Order) -> Result:
+            deadline = self._deadline()
+            try:
+                wanted = wants(order, {}, deadline)
+            except Unavailable as error:
+                return failed(order, error)
+            return wanted if isinstance(wanted, Result) else self._make(order, *wanted, deadline)
+
+        if self._bulk is None or len(orders) < 2:
+            return self._side_by_side(alone, orders)
+        return self._change_together(orders, key, look_up, wants, self._bulk)
+
+    def _change_together(
+        self, orders: Sequence[Order], key: _Key, look_up: _LookUp, wants: _Wants, bulk: ScimBulk
+    ) -> list[Result]:
+        """Change all within one time-out, by as few requests as the directory allows."""
+        deadline = self._deadline()
+        is_offered = bulk.is_offered(deadline)
+        try:
+            known = look_up([text for order in orders if (text := key(order))], deadline)
+        except Unavailable as error:
+            return [failed(order, error) for order in orders]
+
+        def decide(order: Order) -> tuple[ScimAccount, bool] | Result:
+            try:
+                return wants(order, known, deadline)
+            except Unavailable as error:
+                return failed(order, error)
+
+        decided = self._side_by_side(decide, orders)
+        differing = {
+            account.id: is_active
+            for account, is_active in (one for one in decided if not isinstance(one, Result))
+            if account.is_active is not is_active
+        }
+        became = bulk.change(differing, deadline) if is_offered else {}
+        after: _Known = {}
+        if became:
+            with contextlib.suppress(Unavailable):  # then each is read back alone
+                after = self._client.read_many(list(became), deadline)
+
+        def settle(order: Order, one: tuple[ScimAccount, bool] | Result) -> Result:
+            if isinstance(one, Result):
+                return one
+            account, is_active = one
+            answer = became.get(account.id)
+            return self._make(order, account, is_active, deadline, answer, after.get(account.id))
+
+        return self._side_by_side(
+            lambda pair: settle(*pair), list(zip(orders, decided, strict=True))
+        )
+
+    def _make(
+        self,
+        order: Order,
+        account: ScimAccount,
+        is_active: bool,
+        deadline: Deadline,
+        became: _Became = None,
+        after: ScimAccount | None = None,
+    ) -> Result:
+        """Bring the flag about, and end the tokens that a lock names."""
+        made = self._set_active(order, account, is_active, deadline, became, after)
+        if is_active or self._revocation is None or not known_tokens(order):
+            return made
+        return gravest([made, revoke_tokens(self._http, self._revocation, order, deadline)])
+
+    def _revoke_one(self, order: Order) -> Result:
+        if self._revocation is None or not known_tokens(order):
+            return refused(order, "no token of this account is known, so none can be revoked")
+        return revoke_tokens(self._http, self._revocation, order, self._deadline())
+
+    def _prove_one(self, order: Order, known: _Known) -> Result:
+        deadline = self._deadline()
+        try:
+            account = known.get(order.target) or self._client.find(order.target, deadline)
+            if account is None:
+                return refused(order, ABSENT)
+            if _is_someone_else(account, order):
+                return refused(order, SOMEONE_ELSE)
+            if account.is_active is not False:
+                return _still_admits(order, account)
+            if self._probe is None:
+                return proven(order, Proof.READ_BACK)
+            door = probe_tokens(self._http, self._probe, order, deadline)
+        except Unavailable as error:
+            return failed(order, error)
+        match door:
+            case Door.CLOSED:
+                return proven(order, Proof.REFUSED)
+            case Door.UNCLEAR:
+                return proven(
+                    order,
+                    Proof.READ_BACK,
+                    "the probe shows nothing: no token of this account is known, "
+                    "or the control token was not let in",
+                )
+            case Door.OPEN:
+                return Result(
+                    target=order.target,
+                    state=EffectState.FAILED,
+                    reason="the account is locked, but a token of it is still let in; revoke it",
+                )
+
+    def _set_active(
+        self,
+        order: Order,
+        account: ScimAccount,
+        is_active: bool,
+        deadline: Deadline,
+        became: _Became,
+        after: ScimAccount | None,
+    ) -> Result:
+        """Change the flag when it differs, unless that was asked for; believe what is read back."""
+        if account.is_active is is_active:
+            return _changed(order, account, was_changed=False)
+        try:
+            answer = became or self._client.patch(account.id, is_active, deadline)
+        except (NotSent, NoAnswer) as error:
+            answer = error
+        if isinstance(answer, NoAnswer):
+            return unknown(order, f"the change was sent: {answer}")
+        if isinstance(answer, NotSent):
+            return failed(order, answer)
+        if answer.status == 404:
+            return refused(order, ABSENT)
+        if not answer.is_success and (answer.is_busy or answer.status < 500):
+            return _turned_down(order, answer)
+        try:
+            after = after or self._client.read(account.id, deadline)
+        except Unavailable as error:
+            return unknown(order, f"the change was sent, and could not be read back: {error}")
+        if after is None:
+            return refused(order, ABSENT)
+        if after.is_active is is_active:
+            return _changed(order, account, was_changed=True)
+        if after.is_active is None or not answer.is_success:
+            return unknown(order, "the change was sent, and the directory does not show its effect")
+        return failed(order, Unavailable(NO_EFFECT, retry_after_seconds=REPLICA_SECONDS))
+
+    def _found_together(self, names: Sequence[str]) -> _Known:
+        """Look up what can be looked up together; who is missing is to be looked up alone."""
+        if self._bulk is None or len(names) < 2:
+            return {}
+        try:
+            return self._client.find_many(names, self._deadline())
+        except Unavailable:
+            return {}
+
+    def _deadline(self) -> Deadline:
+        return Deadline(self.limits.timeout_seconds)
+
+    def _side_by_side(self, do: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
+        return run_parallel(do, items, workers=self.limits.workers)
+
+
+def _state(name: str, account: ScimAccount | None) -> AccountState:
+    if account is None:
+        return AccountState(name=name, exists=False)
+    return AccountState(
+        name=name,
+        exists=True,
+        is_enabled=account.is_active,
+        prior={"id": account.id, "active": account.is_active},
+    )
+
+
+def _is_someone_else(account: ScimAccount, order: Order) -> bool:
+    known_id = _prior_id(order)
+    return known_id is not None and known_id != account.id
+
+
+def _turned_down(order: Order, answer: Answer) -> Result:
+    """Judge a change that the directory says it did not make."""
+    error = status_error(answer)
+    if is_declined(answer):
+        return refused(order, str(error))
+    return failed(order, error)
+
+
+def _changed(order: Order, account: ScimAccount, *, was_changed: bool) -> Result:
+    return done(order, was_changed=was_changed, id=account.id)
+
+
+def _still_admits(order: Order, account: ScimAccount) -> Result:
+    return failed(
+        order,
+        "the account is active; lock it again"
+        if account.is_active
+        else "the directory does not show whether the account is active",
+    )
+
+
+def _target(order: Order) -> str:
+    return order.target
+
+
+def _prior_id(order: Order) -> str | None:
+    account_id = (order.prior or {}).get("id")
+    return account_id if isinstance(account_id, str) else None

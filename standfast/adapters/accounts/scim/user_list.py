@@ -1,0 +1,72 @@
+"""Everybody in a SCIM directory, page by page (RFC 7644 3.4.2.4).
+
+Rules
+- A list that is shorter than the directory says is no list: somebody would be missed in silence.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import cast
+
+from standfast.errors import Unavailable
+from standfast.http_client import Deadline, HttpClient, NoAnswer, NotSent
+
+_PAGE = 200
+_MOST_PEOPLE = 200_000
+_LIST_SECONDS = 300.0
+
+
+def list_users(name: str, url: str, token: str, http: HttpClient) -> list[Mapping[str, object]]:
+    """Give the users as the directory writes them, each once, by its id.
+
+    `name` is what the directory is called here, `url` what stands before `/Users`. Unavailable when
+    it does not answer with all of them.
+    """
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Accept": "application/scim+json, application/json",
+    }
+    deadline = Deadline(_LIST_SECONDS)
+    found: dict[str, Mapping[str, object]] = {}
+    start = 1
+    while True:
+        try:
+            answer = http.exchange(
+                "GET",
+                f"{url}/Users",
+                deadline,
+                headers=headers,
+                params={"startIndex": str(start), "count": str(_PAGE)},
+            )
+        except (NotSent, NoAnswer) as error:
+            raise Unavailable(
+                f"directory {name!r} could not be read: {error}; see that what [accounts.{name}] "
+                "names is right, up, and reached from here",
+                retry_after_seconds=error.retry_after_seconds,
+            ) from None
+        if not answer.is_success:
+            raise Unavailable(f"directory {name!r} answered {answer.status} to a list")
+        resources, total = _page(name, answer.body)
+        for resource in resources:
+            key = resource.get("id")
+            if not isinstance(key, str) or not key:
+                raise Unavailable(f"directory {name!r} listed somebody without a name")
+            found[key] = resource
+        start += len(resources)
+        if start > total or not resources:
+            break
+    if len(found) < total:
+        raise Unavailable(f"directory {name!r} listed {len(found)} of {total}; try again")
+    return list(found.values())
+
+
+def _page(name: str, body: bytes) -> tuple[list[Mapping[str, object]], int]:
+    try:
+        page = json.loads(body)
+        resources, total = page.get("Resources", []), page["totalResults"]
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        raise Unavailable(f"directory {name!r} answered what is no SCIM list") from None
+    is_list = isinstance(resources, list) and all(isinstance(one, dict) for one in resources)
+    if not is_list or not isinstance(total, int) or not 0 <= total <= _MOST_PEOPLE:
+        raise Unavailable(f"directory {name!r} answered what is no SCIM list")
+    return cast("list[Mapping[str, object]]", resources), total

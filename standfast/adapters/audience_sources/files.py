@@ -1,0 +1,260 @@
+"""Audiences from files: CSV, and queries on SQLite databases.
+
+Rules
+- A row that cannot be read alone is rejected alone. A file whose rows cannot be told apart (a quote
+  that never closes) is refused whole, since the next row might be a customer's text.
+- A list of those never to be written to is read whole or not at all: an entry that cannot be read
+  would be somebody who is written to.
+- Files are opened to read. The query runs under an authorizer that allows reading only, and is cut
+  after a time.
+"""
+
+import csv
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from standfast.errors import ConfigurationError, Unavailable
+from standfast.notices.audience import (
+    FLAG_COLUMNS,
+    NO_RULES,
+    POSTAL_COLUMNS,
+    Audience,
+    Row,
+    Rules,
+    check_columns,
+    gather,
+)
+from standfast.notices.mail_addresses import addresses_in
+from standfast.notices.plain_text import one_line
+from standfast.spreadsheet_csv import CsvRows
+
+Done = TypeVar("Done")
+# Not `address`, which in other people's files is mostly a postal one.
+_OUR_NAMES = ("key", "why", *FLAG_COLUMNS, *POSTAL_COLUMNS)
+_READS = frozenset(
+    {
+        sqlite3.SQLITE_SELECT,
+        sqlite3.SQLITE_READ,
+        sqlite3.SQLITE_FUNCTION,
+        sqlite3.SQLITE_RECURSIVE,
+    }
+)
+
+
+def csv_audience(
+    path: Path, columns: Mapping[str, str], rules: Rules = NO_RULES, *, is_strict: bool = True
+) -> Audience:
+    """Read a CSV file with a header; `columns` maps our names to the file's.
+
+    Encodings and separators as `spreadsheet_csv` says. Unless strict, only an address has to be
+    among the columns, and what the header calls by our own names (`is_minor`, `postal_1`) is read
+    as well. Raises ConfigurationError when the file, a column or a closing quote is missing.
+    """
+    check_columns(columns)
+    with _csv(path) as (reader, header):
+        if not is_strict:
+            columns = {**columns, **{name: name for name in _OUR_NAMES if name in header}}
+        is_by_post = not is_strict and "postal_1" in header
+        if twice := sorted({name for name in columns.values() if header.count(name) > 1}):
+            raise ConfigurationError(
+                f"{path} has the column {', '.join(twice)} more than once in its first line, and "
+                "which of them is meant cannot be told; rename the others"
+            )
+        needed = columns.values() if is_strict else [columns["address"]] * (not is_by_post)
+        missing = sorted(set(needed) - set(header))
+        if missing:
+            # The header is not shown: in a file without one, it is the first customer.
+            raise ConfigurationError(
+                f"{path} has no column {', '.join(missing)} in its first line; name those "
+                'that it has, as in: columns = { address = "email" }'
+            )
+        places = {
+            ours: header.index(theirs) for ours, theirs in columns.items() if theirs in header
+        }
+        return gather(_csv_rows(reader, len(header), places), rules)
+
+
+def read_suppressed(path: Path) -> dict[str, str]:
+    """Read a list of those never to be written to: an address or a key a line, then the reason.
+
+    The first line is a heading. Raises ConfigurationError when the file or an entry cannot be read:
+    then nobody may be written to.
+    """
+    with _csv(path) as (reader, header):
+        if header and any(addresses_in(one_line(header[0]))):
+            raise ConfigurationError(
+                f"{path} begins with an address where its heading belongs, and its first entry "
+                "would not count; write a line such as `address,reason` above it"
+            )
+        rows = (tuple(row) for row in reader if any(row))
+        return suppressed_rows(rows, f"in {path}, below its heading,")
+
+
+def sqlite_audience(
+    path: Path,
+    query: str,
+    rules: Rules = NO_RULES,
+    *,
+    timeout_seconds: float = 60.0,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Audience:
+    """Run one SELECT on a SQLite database; its columns carry our names, others become slots.
+
+    Raises ConfigurationError when the database or a column is missing, when the query is no SELECT,
+    and when it runs longer than `timeout_seconds`; Unavailable while another program has it locked.
+    """
+    with _selected(path, query, timeout_seconds, monotonic) as (cursor, names):
+        check_columns(names)
+        return gather(text_rows(names, cursor), rules)
+
+
+def sqlite_suppressed(path: Path, query: str, *, timeout_seconds: float = 60.0) -> dict[str, str]:
+    """Run the query that names those never to be written to; errors as `sqlite_audience`."""
+    with _selected(path, query, timeout_seconds, time.monotonic) as (cursor, _):
+        return suppressed_rows(cursor)
+
+
+def suppressed_rows(
+    rows: Iterable[tuple[object, ...]], where: str = "of the query"
+) -> dict[str, str]:
+    """Give the entries of a list: the first column an address or a key, the second the reason.
+
+    Raises ConfigurationError when an entry is no text: whom it means cannot be told.
+    """
+    found: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        entry = row[0] if row else None
+        if isinstance(entry, bytes) or not _is_utf8(_text(entry)):
+            raise ConfigurationError(
+                f"row {number} {where} names somebody never to be written to by what is no text in "
+                "UTF-8; mend it, since nobody is told while it cannot be read"
+            )
+        if entry is not None:
+            found[_text(entry)] = _text(row[1]) if len(row) > 1 else ""
+    return found
+
+
+def text_rows(names: list[str], rows: Iterable[tuple[object, ...]]) -> Iterator[tuple[int, Row]]:
+    """Give a query's rows as text, numbered from 1; what is bytes rejects its row."""
+    for number, values in enumerate(rows, start=1):
+        blobs = [
+            name for name, value in zip(names, values, strict=True) if isinstance(value, bytes)
+        ]
+        if blobs:
+            yield number, f"column {blobs[0]!r} is not text"
+        else:
+            yield number, {n: _text(v) for n, v in zip(names, values, strict=True)}
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _is_utf8(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+@contextmanager
+def _csv(path: Path) -> Iterator[tuple[Iterator[list[str]], list[str]]]:
+    """Open a CSV file; give its rows after the header, and the header."""
+    rows: CsvRows | None = None
+    try:
+        # A byte that is no UTF-8 becomes half a surrogate pair, and rejects its own row only.
+        with path.open("rb") as file:
+            rows = CsvRows(file, errors="surrogateescape")
+            yield rows, next(rows, [])
+    except OSError as error:
+        raise ConfigurationError(f"the audience {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:  # UTF-16: in UTF-8 each byte has a place
+        raise ConfigurationError(
+            f"{path} begins as UTF-16 and does not go on so: it was cut off or mended by hand; "
+            "export it again"
+        ) from None  # it holds the file's text
+    except csv.Error as error:
+        line = rows.line if rows else 1
+        raise ConfigurationError(
+            f"{path} cannot be told apart into rows near line {line}: a quote is not closed or "
+            "not doubled; export it again"
+        ) from error
+
+
+def _csv_rows(
+    reader: Iterator[list[str]], width: int, places: Mapping[str, int]
+) -> Iterator[tuple[int, Row]]:
+    for number, cells in enumerate(reader, start=2):
+        if not cells:
+            continue  # an empty line is no row, here as in a spreadsheet
+        if len(cells) != width:
+            yield number, f"has {len(cells)} fields where the header has {width}"
+        else:
+            yield number, {ours: cells[place] for ours, place in places.items()}
+
+
+@contextmanager
+def _selected(
+    path: Path, query: str, timeout_seconds: float, monotonic: Callable[[], float]
+) -> Iterator[tuple[Iterator[tuple[object, ...]], list[str]]]:
+    """Run a query that only reads; give its rows and the names of its columns.
+
+    What counts against the time is the database's: a long audience takes us longer than that.
+    """
+    watch = _Watch(timeout_seconds, monotonic)
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=10.0)
+    except sqlite3.Error as error:
+        raise ConfigurationError(f"the audience {path} cannot be opened; mend `path`") from error
+    try:
+        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+        connection.set_authorizer(_only_reads)
+        connection.set_progress_handler(watch.is_over, 10_000)
+        cursor = watch.counted(lambda: connection.execute(query))
+        if cursor.description is None:  # it would stand for a list on which nobody is
+            raise ConfigurationError(
+                f"the audience's query on {path} is only a comment; it must be one SELECT"
+            )
+        yield watch.rows(cursor), [column[0] for column in cursor.description]
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
+        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            raise Unavailable(
+                f"the audience {path} is locked by another program", retry_after_seconds=5.0
+            ) from error
+        why_not = getattr(error, "sqlite_errorname", type(error).__name__)
+        raise ConfigurationError(
+            f"the audience's query on {path} fails ({why_not}); it must be one SELECT that ends "
+            f"within {timeout_seconds:g} seconds"
+        ) from error
+    finally:
+        connection.close()
+
+
+class _Watch:
+    """What is left of a time while something is counted against it."""
+
+    def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
+        self._left = seconds
+        self._monotonic = monotonic
+        self._began = monotonic()
+
+    def is_over(self) -> bool:
+        return self._monotonic() - self._began > self._left
+
+    def counted(self, act: Callable[[], Done]) -> Done:
+        self._began = self._monotonic()
+        try:
+            return act()
+        finally:
+            self._left -= self._monotonic() - self._began
+
+    def rows(self, cursor: sqlite3.Cursor) -> Iterator[tuple[object, ...]]:
+        while (row := self.counted(cursor.fetchone)) is not None:
+            yield row
+
+
+def _only_reads(action: int, *_: str | None) -> int:
+    return sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY

@@ -1,0 +1,229 @@
+"""Calls to a server over connections that stay open, each call with a hard bound.
+
+It owns the connections that idle, the bound, and the exact answer to "was anything changed?". What
+is said on a connection is the connector's business.
+
+Rules
+- `NotSent` means that nothing was changed and nothing will be; `NoAnswer` means that a change may
+  have arrived. A connector turns the first into FAILED and the second into UNKNOWN.
+- The bound covers everything: name look-up, connecting, TLS, signing in, a server that drips. A
+  driver bounds single reads at best, so every call runs in another thread that can be left
+  behind; its connection is then cut, and it is called back if it has changed nothing yet.
+- A connection that idled may be dead. A call that met one, and had changed nothing, is made once
+  more on a new one.
+- Errors carry the connector's own words or a class name, never a driver's text.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+from standfast.errors import StandfastError, Unavailable
+from standfast.http_client import TRY_AGAIN_SECONDS, Deadline, NoAnswer, NotSent
+
+_Connection = TypeVar("_Connection")
+_Value = TypeVar("_Value")
+
+
+class BoundedCall:
+    """One call on its way."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self.deadline = deadline
+        self.has_begun = False  # a change may have left
+        self.touched: set[str] = set()  # of whom; empty when nobody said
+        self._is_called_back = False
+        self._guard = threading.Lock()
+
+    def begin(self, token: str | None = None) -> None:
+        """Say that the next word changes something; raises when nobody waits for it any more.
+
+        With the token of an order: that it changes this one's target, and only those that were
+        said before.
+        """
+        with self._guard:
+            if self._is_called_back:
+                raise NotSent("called back")
+            self.has_begun = True
+            if token is not None:
+                self.touched.add(token)
+
+    def call_back(self) -> bool:
+        """Let it change nothing from now on; False when it may have begun."""
+        with self._guard:
+            self._is_called_back = True
+            return not self.has_begun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect(Generic[_Connection]):
+    """How one kind of connection is opened and ended, and its driver's errors put into words."""
+
+    connect: Callable[[float], _Connection]  # within so many seconds
+    disconnect: Callable[[_Connection], None]  # politely, by who used it
+    cut: Callable[[_Connection], None]  # from another thread, while it is in use
+    explain: Callable[[Exception], StandfastError | None]  # None: not the driver's error
+
+
+class ConnectionPool(Generic[_Connection]):
+    """The connections to one server; safe for many threads."""
+
+    def __init__(self, dialect: Dialect[_Connection], *, most_idle: int) -> None:
+        self._dialect = dialect
+        self._most_idle = most_idle
+        self._idle: list[_Connection] = []
+        self._guard = threading.Lock()
+        self._hands = _Hands(most_idle)
+
+    def run(self, do: Callable[[_Connection, BoundedCall], _Value], seconds: float) -> _Value:
+        """Do it on a connection, and give its value.
+
+        Raises `NotSent` or `NoAnswer` at the deadline or when the connection fails. A declared
+        error of `do` comes out as it is; it must not be raised once something was changed.
+        """
+        call = _Call(self, self._dialect, do, BoundedCall(Deadline(seconds)))
+        self._hands.give(call.run)
+        return call.outcome(seconds)
+
+    def close(self) -> None:
+        """End the connections and threads that idle; the next call opens new ones."""
+        self._hands.dismiss()
+        with self._guard:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            with contextlib.suppress(Exception):
+                self._dialect.disconnect(connection)
+
+    def take(self) -> _Connection | None:
+        """Take a connection that idled, if there is one."""
+        with self._guard:
+            return self._idle.pop() if self._idle else None
+
+    def keep(self, connection: _Connection) -> None:
+        """Keep a sound connection for the next call, or end it when enough are kept."""
+        with self._guard:
+            if len(self._idle) < self._most_idle:
+                self._idle.append(connection)
+                return
+        with contextlib.suppress(Exception):
+            self._dialect.disconnect(connection)
+
+
+class _Hands:
+    """Threads that outlive a call: starting one costs about a quarter of what a call does.
+
+    They are daemons, unlike an executor's: one that hangs in a driver keeps nobody from leaving.
+    """
+
+    def __init__(self, most_idle: int) -> None:
+        self._most_idle = most_idle
+        self._idle: list[SimpleQueue[Callable[[], None] | None]] = []
+        self._guard = threading.Lock()
+
+    def give(self, work: Callable[[], None]) -> None:
+        """Begin this at once, in a thread that is free or in a new one."""
+        with self._guard:
+            inbox = self._idle.pop() if self._idle else None
+        if inbox is None:
+            inbox = SimpleQueue()
+            threading.Thread(
+                target=self._serve, args=(inbox,), name="directory-call", daemon=True
+            ).start()
+        inbox.put(work)
+
+    def dismiss(self) -> None:
+        """End those that are free."""
+        with self._guard:
+            free, self._idle = self._idle, []
+        for inbox in free:
+            inbox.put(None)
+
+    def _serve(self, inbox: SimpleQueue[Callable[[], None] | None]) -> None:
+        while (work := inbox.get()) is not None:
+            work()
+            with self._guard:
+                if len(self._idle) >= self._most_idle:
+                    return
+                self._idle.append(inbox)
+
+
+class _Call(Generic[_Connection, _Value]):
+    """One call and the thread that makes it."""
+
+    def __init__(
+        self,
+        calls: ConnectionPool[_Connection],
+        dialect: Dialect[_Connection],
+        do: Callable[[_Connection, BoundedCall], _Value],
+        errand: BoundedCall,
+    ) -> None:
+        self._calls = calls
+        self._dialect = dialect
+        self._do = do
+        self._errand = errand
+        self._is_over = threading.Event()
+        self._connection: _Connection | None = None
+        self._values: list[_Value] = []
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._values.append(self._try())
+        except Exception as error:
+            self._error = error
+        finally:
+            self._is_over.set()
+
+    def outcome(self, seconds: float) -> _Value:
+        is_over = self._is_over.wait(seconds)
+        if is_over and self._values:
+            return self._values[0]
+        is_untouched = self._errand.call_back()
+        if not is_over and self._connection is not None:
+            with contextlib.suppress(Exception):
+                self._dialect.cut(self._connection)
+        if is_over and self._error is not None:
+            raise self._in_words(self._error, is_untouched=is_untouched) from None
+        if is_untouched:
+            raise NotSent(
+                "the server did not answer in time", retry_after_seconds=TRY_AGAIN_SECONDS
+            )
+        raise NoAnswer("the change was sent and not answered in time")
+
+    def _try(self) -> _Value:
+        connection = self._calls.take()
+        if connection is not None:
+            try:
+                return self._use(connection)
+            except StandfastError:
+                raise
+            except Exception:
+                if self._errand.has_begun:
+                    raise
+        return self._use(self._dialect.connect(self._errand.deadline.left_seconds()))
+
+    def _use(self, connection: _Connection) -> _Value:
+        self._connection = connection
+        try:
+            value = self._do(connection, self._errand)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self._dialect.disconnect(connection)
+            raise
+        finally:
+            self._connection = None
+        self._calls.keep(connection)
+        return value
+
+    def _in_words(self, error: Exception, *, is_untouched: bool) -> StandfastError:
+        said = error if isinstance(error, StandfastError) else self._dialect.explain(error)
+        words = str(said) if said else f"unexpected {type(error).__name__}"
+        if not is_untouched:
+            return NoAnswer(f"the change was sent: {words}")
+        if isinstance(said, StandfastError) and not isinstance(said, NotSent):
+            return said
+        retry = said.retry_after_seconds if isinstance(said, Unavailable) else TRY_AGAIN_SECONDS
+        return NotSent(words, retry_after_seconds=retry)

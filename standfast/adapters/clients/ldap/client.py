@@ -1,0 +1,389 @@
+"""The few words of LDAP (RFC 4511) that locking accounts needs.
+
+It owns connecting and signing in, which are ldap3's, paged searches, replacing attributes, and what
+a result code means. Their bytes are `ldap_messages`', and what is written into which attribute is
+the connector's business.
+
+Rules
+- A name comes from a person and goes into a filter as bytes, never as text. A DN comes from the
+  directory and goes back as it came.
+- A password never travels in the clear, except to this machine. An empty one is refused: servers
+  take it for an anonymous visitor and say yes (RFC 4513 5.1.2).
+- Lists are read in pages (RFC 2696), so that a server's size limit cuts nothing off. Referrals are
+  not followed: where our password travels is written in the configuration.
+- A server's text is never repeated; its result code is.
+"""
+
+import math
+import re
+import socket
+import unicodedata
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from standfast.adapters.clients.connection_pool import Dialect
+from standfast.adapters.clients.ldap import messages
+from standfast.adapters.clients.ldap.connection_errors import failure_of, unreachable, verified_tls
+from standfast.adapters.clients.ldap.messages import Garbled
+from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
+from standfast.http_client import TRY_AGAIN_SECONDS
+from standfast.server_tls import is_this_machine
+
+LdapTls = Literal["ldaps", "starttls", "none"]
+PAGE_SIZE = 500
+_PASSWORD_POLICY = "1.3.6.1.4.1.42.2.27.8.5.1"  # noqa: S105 - the name of a control
+_CHUNK_BYTES = 16 * 1024  # TLS gives no more at once
+
+SUCCESS = 0
+NO_SUCH_OBJECT = 32
+INVALID_CREDENTIALS = 49
+_IN_WORDS = {
+    8: "the directory wants TLS before it does this; set `tls`",
+    10: "this server only points to another one; write the address of one that takes changes",
+    16: "the account has no such attribute; does the directory have what this kind expects?",
+    17: "the directory does not know the attribute; is its password policy overlay loaded?",
+    19: "a rule of the directory forbids this change",
+    NO_SUCH_OBJECT: "the search base does not exist, or our account may not see it",
+    34: "the search base is not a DN; mend it",
+    INVALID_CREDENTIALS: "the directory refuses our own credential; renew its password",
+    50: "our account lacks a right; docs/accounts.md has all that it needs",
+    53: "the directory is not willing to do this; it may be read-only now",
+    65: "the account's class does not allow the attribute; is the password policy overlay loaded?",
+}
+# operations, time, admin limit, busy, unavailable, other
+_WORTH_ANOTHER_TRY = (1, 3, 11, 51, 52, 80)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LdapServer:
+    """How one directory is reached, by which account, and where accounts are looked for."""
+
+    host: str
+    bind_dn: str
+    password: str = field(repr=False)
+    base: str  # accounts are looked for below it, at any depth
+    port: int | None = None  # None: 636 for ldaps, else 389
+    tls: LdapTls = "ldaps"
+    ca_file: Path | None = None  # None: those of this machine
+    attribute: str = "uid"  # which holds the names that people write
+    filter: str = "(objectClass=*)"  # which entries are accounts
+
+    @property
+    def port_or_usual(self) -> int:
+        return self.port or (636 if self.tls == "ldaps" else 389)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LdapEntry:
+    """One entry, with the attributes that were asked for; their names in lower case."""
+
+    dn: str
+    attributes: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+
+    def values(self, attribute: str) -> tuple[bytes, ...]:
+        return self.attributes.get(attribute.lower(), ())
+
+    def texts(self, attribute: str) -> list[str]:
+        return [value.decode(errors="replace") for value in self.values(attribute)]
+
+
+class LdapResult(Exception):
+    """A result code that is no success; `text`, the server's own, is looked into and not shown."""
+
+    def __init__(self, code: int, text: str = "") -> None:
+        super().__init__(str(code))
+        self.code = code
+        self.text = text
+
+
+class LdapConnection:
+    """One connection, signed in; for one thread at a time."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        self._received = bytearray()
+
+    def search(
+        self, base: str, filter_text: str, attributes: Sequence[str], *, is_one_entry: bool = False
+    ) -> list[LdapEntry]:
+        """Read every entry below `base` (or that one) that the filter lets through."""
+        request = messages.search_request(
+            base, messages.written_filter(filter_text), attributes, is_one_entry=is_one_entry
+        )
+        return self._search(request, is_paged=not is_one_entry)
+
+    def find(
+        self,
+        base: str,
+        attributes: Sequence[str],
+        attribute: str,
+        values: Sequence[bytes],
+        *,
+        among: str = "",
+    ) -> list[LdapEntry]:
+        """Read these `attributes` of the entries below `base` whose `attribute` has such a value.
+
+        Only of those that `among`, a filter, lets through, when it is given.
+        """
+        filter_ = messages.one_of(attribute, values)
+        if among:
+            filter_ = messages.both(messages.written_filter(among), filter_)
+        return self._search(messages.search_request(base, filter_, attributes, is_one_entry=False))
+
+    def replace(
+        self, dn: str, changes: Mapping[str, Sequence[bytes]], *, anew: Collection[str] = ()
+    ) -> int:
+        """Replace each attribute's values in one modify, and give the result code.
+
+        No value removes the attribute, and it is no error when there was none. Those in `anew` are
+        removed and added instead: they must be there.
+        """
+        number = self._send(messages.modify_request(dn, changes, anew=anew))
+        kind, body, _ = self._receive(number)
+        if kind != messages.MODIFY_DONE:
+            raise Garbled
+        return messages.code_of(body)
+
+    def _search(self, request: bytes, *, is_paged: bool = True) -> list[LdapEntry]:
+        entries: list[LdapEntry] = []
+        cookie = b""
+        while True:
+            number = self._send(request, *([messages.page(PAGE_SIZE, cookie)] if is_paged else []))
+            kind, body, controls = self._receive(number)
+            while kind != messages.SEARCH_DONE:
+                if kind == messages.SEARCH_ENTRY:
+                    dn, found = messages.entry_of(body)
+                    entries.append(LdapEntry(dn=dn, attributes=found))
+                elif kind != messages.SEARCH_REFERENCE:
+                    raise Garbled
+                kind, body, controls = self._receive(number)
+            code = messages.code_of(body)
+            if code != SUCCESS:
+                raise LdapResult(code)
+            cookie = messages.cookie_of(controls)
+            if not cookie:
+                return entries
+
+    def _send(self, operation: bytes, *controls: bytes) -> int:
+        number = int(self._raw.server.next_message_id())
+        self._raw.socket.sendall(messages.message(number, operation, *controls))
+        return number
+
+    def _receive(self, number: int) -> tuple[int, bytes, bytes]:
+        """Give the next message, which must answer this one: what it is, contents, controls."""
+        received = self._received
+        while not (size := messages.length_of(received)) or len(received) < size:
+            chunk = self._raw.socket.recv(_CHUNK_BYTES)
+            if not chunk:
+                raise ConnectionResetError  # the server closed it
+            received += chunk
+        of_whom, kind, body, controls = messages.opened(bytes(received[:size]))
+        del received[:size]
+        if of_whom != number:  # 0: a server that takes its leave (4.4.1)
+            raise Garbled
+        return kind, body, controls
+
+    def close(self) -> None:
+        _end(self._raw)
+
+    def cut(self) -> None:
+        """Close the socket under it, from another thread."""
+        if self._raw.socket is not None:
+            self._raw.socket.shutdown(socket.SHUT_RDWR)
+
+
+def dialect(server: LdapServer) -> Dialect[LdapConnection]:
+    """Say how connections to this server are opened, ended and explained."""
+    return Dialect(
+        connect=lambda seconds: sign_in(server, seconds),
+        disconnect=LdapConnection.close,
+        cut=LdapConnection.cut,
+        explain=lambda error: explained(error, server),
+    )
+
+
+def sign_in(server: LdapServer, seconds: float) -> LdapConnection:
+    """Connect and sign in as our own account; raises when the server does not let us."""
+    raw = _connection(server, server.bind_dn, server.password, seconds)
+    is_in = False
+    try:
+        _start(raw, server)
+        is_in = raw.bind()
+    finally:
+        if not is_in:
+            _end(raw)
+    if not is_in:
+        raise LdapResult(int(raw.result["result"]), str(raw.result["message"]))
+    return LdapConnection(raw)
+
+
+def is_reported_locked(server: LdapServer, dn: str, password: str, seconds: float) -> bool:
+    """Try to sign in as somebody, and tell whether the server says: turned away, since locked.
+
+    The password policy control (draft-behera-ldap-password-policy-10, 6.2) asks it to say so; a
+    server may keep silent about it, and then the answer is False. Raises when it lets us in.
+    """
+    raw = _connection(server, dn, password, seconds)
+    try:
+        _start(raw, server)
+        if raw.bind(controls=[(_PASSWORD_POLICY, False, None)]):
+            raise Unavailable("the directory let a wrong password in")
+        control = (raw.result.get("controls") or {}).get(_PASSWORD_POLICY) or {}
+        return raw.result["result"] == INVALID_CREDENTIALS and _is_locked(control.get("value"))
+    finally:
+        _end(raw)
+
+
+def folded(name: str) -> str:
+    """Spell a name as a matching rule that ignores case sees it (RFC 4518 2).
+
+    Letter by letter: servers do not fold what takes a second look, a sharp s or a final sigma.
+    """
+    lower = "".join(letter.lower() for letter in unicodedata.normalize("NFKC", name))
+    return " ".join(lower.split())
+
+
+def folded_dn(dn: str) -> str:
+    """Spell a DN so that neither case nor spaces between its parts tell it from another spelling.
+
+    A person may write `cn=us, dc=example`, which servers take as RFC 2253 (4) did.
+    """
+    return folded(re.sub(r"\s*([,;=+])\s*", r"\1", dn))
+
+
+def own_name(entry: LdapEntry, attribute: str) -> str:
+    """Give the one value of an attribute that names an entry; empty when it has none.
+
+    Of several it is the one in its DN, else the first that the directory gives.
+    """
+    names = entry.texts(attribute)
+    if len(names) < 2:
+        return next(iter(names), "")
+    return _in_dn(entry.dn, attribute) or names[0]
+
+
+def _in_dn(dn: str, attribute: str) -> str:
+    from ldap3.core.exceptions import LDAPInvalidDnError
+    from ldap3.utils.dn import parse_dn
+
+    try:
+        parts = parse_dn(dn, escape=False)
+    except LDAPInvalidDnError:
+        return ""
+    for type_, value, separator in parts:
+        if type_.casefold() == attribute.casefold():
+            return _unescaped(value)
+        if separator != "+":
+            break
+    return ""
+
+
+def _unescaped(value: str) -> str:
+    """Read a value as RFC 4514 (2.4) writes it in a DN."""
+
+    def read(match: re.Match[bytes]) -> bytes:
+        return bytes.fromhex(match[1].decode()) if len(match[1]) == 2 else match[1]
+
+    pattern = rb"\\([0-9A-Fa-f]{2}|.)"
+    return re.sub(pattern, read, value.encode()).decode(errors="replace")
+
+
+def in_words(code: int) -> Unavailable:
+    """Put a result code into words; without a time to retry it is final."""
+    if code in _WORTH_ANOTHER_TRY:
+        return Unavailable(
+            f"the directory failed for the moment (LDAP result {code})",
+            retry_after_seconds=TRY_AGAIN_SECONDS,
+        )
+    return Unavailable(
+        _IN_WORDS.get(code, f"the directory does not accept this (LDAP result {code})")
+    )
+
+
+def _connection(server: LdapServer, dn: str, password: str, seconds: float) -> Any:
+    if not password:
+        raise ConfigurationError("the directory's password is empty; it would be let in as nobody")
+    if server.tls == "none" and not is_this_machine(server.host):
+        raise ConfigurationError(
+            "a password does not travel in the clear: set `tls` to ldaps or starttls"
+        )
+    ldap3 = _library()
+    is_ldaps = server.tls == "ldaps"
+    place = ldap3.Server(
+        server.host,
+        port=server.port_or_usual,
+        use_ssl=is_ldaps,
+        tls=verified_tls(ldap3, server.host, server.ca_file) if server.tls != "none" else None,
+        get_info=ldap3.NONE,
+        connect_timeout=max(0.1, seconds),
+    )
+    return ldap3.Connection(
+        place,
+        user=dn,
+        password=password,
+        authentication=ldap3.SIMPLE,
+        client_strategy=ldap3.SYNC,
+        receive_timeout=max(1, math.ceil(seconds)),  # a thread that was left behind ends, too
+        check_names=False,
+        auto_referrals=False,
+        auto_bind=ldap3.AUTO_BIND_NONE,
+        raise_exceptions=False,
+    )
+
+
+def _end(raw: Any) -> None:
+    """Say goodbye and close the socket, which ldap3 leaves open where it cannot say so."""
+    socket_then = raw.socket
+    try:
+        raw.unbind()
+    finally:
+        for one in (socket_then, raw.socket):
+            if one is not None:
+                one.close()
+
+
+def _start(raw: Any, server: LdapServer) -> None:
+    try:
+        raw.open(read_server_info=False)
+        has_begun = server.tls != "starttls" or raw.start_tls(read_server_info=False)
+    except Exception as error:
+        raise error from failure_of(raw.server.tls)
+    if not has_begun:
+        raise LdapResult(int(raw.result["result"]))
+
+
+def _library() -> Any:
+    try:
+        import ldap3
+    except ImportError:
+        raise ExtraMissing(
+            "the LDAP client is not installed: pip install -r requirements/extras/ldap.txt"
+        ) from None
+    return ldap3
+
+
+def _is_locked(value: object) -> bool:
+    """Read PasswordPolicyResponseValue: its error [1] is accountLocked (1)."""
+    return isinstance(value, bytes) and value.endswith(b"\x81\x01\x01")
+
+
+def explained(error: Exception, server: LdapServer) -> StandfastError | None:
+    """Return the error to show for one of a call; None for an unexpected one."""
+    if isinstance(error, LdapResult):
+        return in_words(error.code)
+    if type(error).__module__.startswith("ldap3.") or isinstance(error, OSError | Garbled):
+        return unreachable(error, server.host, server.port_or_usual)
+    return None
+
+
+def one_or_none(
+    entries: Sequence[LdapEntry], is_exact: Callable[[LdapEntry], bool]
+) -> LdapEntry | None:
+    """Give the entry that is meant; raise when several are and none is exact."""
+    exact = [entry for entry in entries if is_exact(entry)]
+    found = exact if len(exact) == 1 else entries
+    if len(found) > 1:
+        raise Unavailable("several accounts answer to this name; narrow `base` or `filter`")
+    return found[0] if found else None

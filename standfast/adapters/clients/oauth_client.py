@@ -1,0 +1,159 @@
+"""Getting access tokens for the connector itself, as a machine and without a browser.
+
+It owns the three ways that providers ask for: a client secret (RFC 6749 4.4), a JWT that stands for
+the client (RFC 7523 2.2), and a JWT that stands for a service account (RFC 7523 2.1).
+
+Rules
+- A JWT is signed for one token request, with a short life and an id of its own.
+- What a token end point says is not repeated: it may quote the client.
+- A key that is none is a matter of configuration, told before anything is sent.
+"""
+
+import base64
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from urllib.parse import urlencode
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from standfast.adapters.clients.credentials import IssuedCredential
+from standfast.adapters.clients.http_status import status_error
+from standfast.errors import ConfigurationError, Unavailable
+from standfast.http_client import TRY_AGAIN_SECONDS, Deadline, HttpClient, fits_a_header
+from standfast.records import Now
+
+_CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_JWT_SECONDS = 300
+_USUAL_SECONDS = 300.0  # where the end point does not say how long a token holds
+
+
+class JwtSigner:
+    """Signs with one RSA key (RS256); `pem` is the private key without a passphrase."""
+
+    def __init__(self, directory: str, pem: str, *, key_id: str | None = None) -> None:
+        try:
+            key = load_pem_private_key(pem.encode(), password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            key = None
+        if not isinstance(key, RSAPrivateKey):
+            raise ConfigurationError(
+                f"the private key of directory {directory!r} is no RSA key in PEM; "
+                "look whether its line breaks survived"
+            )
+        self._key = key
+        self._header = {"alg": "RS256", "typ": "JWT", **({"kid": key_id} if key_id else {})}
+
+    def sign(self, claims: Mapping[str, str], audience: str, now: datetime) -> str:
+        """Write a JWT that holds from now for five minutes."""
+        issued_at = int(now.timestamp())
+        body = {
+            **claims,
+            "aud": audience,
+            "iat": issued_at,
+            "exp": issued_at + _JWT_SECONDS,
+            "jti": uuid.uuid4().hex,
+        }
+        text = f"{_encoded(self._header)}.{_encoded(body)}"
+        return f"{text}.{_base64(self._key.sign(text.encode(), PKCS1v15(), SHA256()))}"
+
+
+class TokenEndpoint:
+    """Where tokens are given."""
+
+    def __init__(self, http: HttpClient, url: str, clock: Now) -> None:
+        self._http = http
+        self._url = url
+        self._clock = clock
+
+    def by_secret(
+        self, client_id: str, client_secret: str, scope: str
+    ) -> Callable[[Deadline], IssuedCredential]:
+        """Ask with a client secret."""
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": client_id,
+            "client_secret": client_secret,
+            "scope": scope,
+        }
+        return lambda deadline: self._ask(form, deadline)
+
+    def by_client_key(
+        self, client_id: str, signer: JwtSigner, scope: str
+    ) -> Callable[[Deadline], IssuedCredential]:
+        """Ask with a JWT in place of a client secret."""
+
+        def grant(deadline: Deadline) -> IssuedCredential:
+            claims = {"iss": client_id, "sub": client_id}
+            form = {
+                "grant_type": "client_credentials",
+                "scope": scope,
+                "client_assertion_type": _CLIENT_ASSERTION,
+                "client_assertion": signer.sign(claims, self._url, self._clock()),
+            }
+            return self._ask(form, deadline)
+
+        return grant
+
+    def by_service_account(
+        self, account: str, subject: str, signer: JwtSigner, scope: str
+    ) -> Callable[[Deadline], IssuedCredential]:
+        """Ask as a service account that acts for `subject`."""
+
+        def grant(deadline: Deadline) -> IssuedCredential:
+            claims = {"iss": account, "sub": subject, "scope": scope}
+            form = {
+                "grant_type": _JWT_BEARER,
+                "assertion": signer.sign(claims, self._url, self._clock()),
+            }
+            return self._ask(form, deadline)
+
+        return grant
+
+    def _ask(self, form: Mapping[str, str], deadline: Deadline) -> IssuedCredential:
+        answer = self._http.exchange(
+            "POST",
+            self._url,
+            deadline,
+            headers={
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Accept": "application/json",
+            },
+            content=urlencode(form).encode(),
+        )
+        if answer.status in (400, 401, 403):
+            raise Unavailable(
+                "the provider gives our client no token; check its id, its secret or key, "
+                "this machine's clock, and the rights that it was granted"
+            )
+        if not answer.is_success:
+            raise status_error(answer)
+        try:
+            body = answer.json()
+        except (ValueError, RecursionError):
+            body = None
+        token = body.get("access_token") if isinstance(body, dict) else None
+        if not isinstance(token, str) or not fits_a_header(token):
+            raise Unavailable(
+                "the provider's token end point gives no token; check its address",
+                retry_after_seconds=TRY_AGAIN_SECONDS,
+            )
+        seconds = body.get("expires_in") if isinstance(body, dict) else None
+        return IssuedCredential(
+            headers={"Authorization": f"Bearer {token}"},
+            seconds=float(seconds) if isinstance(seconds, int | float) else _USUAL_SECONDS,
+        )
+
+
+def _encoded(value: Mapping[str, object]) -> str:
+    return _base64(json.dumps(value, separators=(",", ":")).encode())
+
+
+def _base64(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()

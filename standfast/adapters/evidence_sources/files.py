@@ -1,0 +1,277 @@
+"""Files and folders as evidence: walked, copied, hashed and sealed in one pass.
+
+Owns the order of the steps and the place:
+
+    FOLDER/SOURCE/TOKEN.partial/            while it is collected
+    FOLDER/SOURCE/TOKEN/files/…             the copies, under their whole path
+                       /manifest.json
+                       /seal.dsse.json
+                       /custody.jsonl
+
+Leaves reading an untrusted tree to `tree` and the signature to `seal`.
+
+Rules
+- Everything is written and made durable under `.partial`; one rename makes it evidence. A folder
+  without `.partial` is whole.
+- A dead collector's `.partial` is cleared by the next; a living one holds a lock on it, and the
+  second is told to come back.
+- Where a place elsewhere is set, the sealed folder is copied there before it counts as collected.
+  What keeps it from that fails the collecting, which is tried again; what is sealed here stays.
+- Nothing could be read: FAILED, and nothing is left behind. The copy cannot be written: FAILED, and
+  that is the reason, not the origin's.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from backup.errors import BackupError, StoreUnavailable
+from standfast import __version__
+from standfast.adapters.evidence_sources import Custody, EvidenceSource
+from standfast.errors import ConfigurationError, Damaged, StandfastError, Unavailable
+from standfast.evidence.bucket_copy import Elsewhere, copy_folder, is_copied
+from standfast.evidence.custody import Act, append_custody, read_custody
+from standfast.evidence.durable_files import make_private, sync_folder, sync_tree
+from standfast.evidence.host_clock import HostClock, read_host_clock
+from standfast.evidence.manifest import Item, Kind, Manifest
+from standfast.evidence.seal import FILES_FOLDER, is_sealed, read_sealed, write_seal
+from standfast.evidence.tree_copy import StorageError, Walk, is_left_out
+from standfast.host_name import host_name
+from standfast.plurals import counted
+from standfast.records import EffectState, JsonObject, Now, Order, Result, timestamp
+
+ANOTHER_COLLECTS_SECONDS = 30.0
+STORE_SECONDS = 60.0
+
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+
+
+class _AnotherCollects(Exception):
+    pass
+
+
+class FilesEvidence(EvidenceSource):
+    """Files and folders on this machine. Construction checks the names and reads nothing."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        paths: Sequence[Path],
+        exclude: Sequence[str] = (),
+        signing_key: Ed25519PrivateKey,
+        clock: Now,
+        host_clock: Callable[[], HostClock] = read_host_clock,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        """`exclude` holds shell patterns, matched against the whole path and its last name.
+
+        With `elsewhere` nothing is collected before it is copied there as well.
+        """
+        if not _FOLDER_NAME.fullmatch(name):
+            raise ConfigurationError(f"evidence source {name!r} needs a name that fits a folder")
+        if not paths or not all(path.is_absolute() for path in paths):
+            raise ConfigurationError(f"evidence source {name!r} needs `paths`, each absolute")
+        self.name = name
+        # One of two paths that hold each other is enough; twice would be two copies in one place.
+        self._paths = _outermost([os.path.normpath(path) for path in paths])
+        self._exclude = tuple(exclude)
+        self._signing_key = signing_key
+        self._public_key = signing_key.public_key()
+        self._clock = clock
+        self._host_clock = host_clock
+        self._elsewhere = elsewhere
+
+    def describe(self) -> str:
+        """Say what would be frozen; `Unavailable` when none of it exists."""
+        missing = [path for path in self._paths if not Path(path).exists()]
+        if len(missing) == len(self._paths):
+            raise Unavailable(f"evidence source {self.name!r}: none of its paths exists")
+        shown = ", ".join(path for path in self._paths if path not in missing)
+        absent = f"; missing: {', '.join(missing)}" if missing else ""
+        then = f"; then copy it to {self._elsewhere.where}" if self._elsewhere else ""
+        return f"copy, hash and seal {shown}{absent}{then}"
+
+    def find(self, order: Order, custody: Custody) -> bool:
+        """Is there a folder for this order, sealed with our key, and copied if it is to be?"""
+        place = self._place(order, custody)
+        if not is_sealed(place, self._public_key):
+            return False
+        try:
+            return self._elsewhere is None or is_copied(place, self._elsewhere.where)
+        except Damaged:
+            return False
+
+    def collect(self, order: Order, custody: Custody) -> Result:
+        """Freeze the paths, or give the result of the time before."""
+        if not _FOLDER_NAME.fullmatch(order.token):
+            return _failed(order, "the order's token cannot name a folder")
+        place = self._place(order, custody)
+        try:
+            if not place.exists():
+                make_private(place.parent)
+                with _claimed(place.with_name(f"{place.name}.partial")) as partial:
+                    if not place.exists() and not self._fill(partial, order, custody):
+                        return _failed(order, "nothing could be read; see that the paths exist")
+        except _AnotherCollects:
+            return _failed(order, "another runner is collecting this", ANOTHER_COLLECTS_SECONDS)
+        except (StorageError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            reason = (
+                f"the evidence folder {custody.folder} cannot be written: {why}."
+                " Make room or look at its disk; then it is tried again"
+            )
+            return _failed(order, reason, STORE_SECONDS)
+        if not is_sealed(place, self._public_key):
+            return _failed(order, "evidence of this order stands, but its seal does not hold")
+        result = _result(order, place.name, read_sealed(place, self._public_key))
+        if self._elsewhere:
+            result = self._copied(result, place, custody)
+        with suppress(Damaged):  # verifying names it
+            last = read_custody(place)[-1:]
+            result = replace(result, facts={**result.facts, "custody": [one.hash for one in last]})
+        return result
+
+    def _copied(self, result: Result, place: Path, custody: Custody) -> Result:
+        """Copy a sealed folder elsewhere, or find that it is."""
+        assert self._elsewhere is not None  # noqa: S101  # for the type checker
+        where = self._elsewhere.where
+        name = f"{custody.incident}/{self.name}/{place.name}"
+        try:
+            if not is_copied(place, where):
+                store = self._elsewhere.open()
+                copy_folder(place, name, store, where, custody.collector, self._clock)
+        except (BackupError, StandfastError, OSError) as error:
+            may_pass = isinstance(error, StoreUnavailable | Unavailable)
+            return replace(
+                result,
+                state=EffectState.FAILED,
+                reason=f"{result.reason} and sealed here, but not copied to {where}: {error}",
+                retry_after_seconds=STORE_SECONDS if may_pass else None,
+            )
+        return replace(
+            result,
+            reason=f"{result.reason}, and copied to {where}",
+            facts={**result.facts, "copied_to": where},
+        )
+
+    def _fill(self, partial: Path, order: Order, custody: Custody) -> bool:
+        """Collect into `partial` and rename it; False when there was nothing to freeze."""
+        started = self._clock()
+        own = custody.folder.stat()
+        walk = Walk(
+            destination=partial / FILES_FOLDER,
+            is_excluded=self._is_excluded,
+            own_folder=(own.st_dev, own.st_ino),
+        )
+        walk.destination.mkdir(mode=0o700)
+        items: list[Item] = [item for path in self._paths for item in walk.freeze(path)]
+        if all(item.kind is Kind.UNREAD for item in items):
+            return False
+        sync_tree(walk.destination)
+        ended = self._clock()
+        manifest = Manifest(
+            incident=custody.incident,
+            source=self.name,
+            token=order.token,
+            collector=custody.collector,
+            reason=custody.reason,
+            host=host_name(),
+            version=__version__,
+            started=timestamp(started),
+            ended=timestamp(ended),
+            paths=self._paths,
+            exclude=self._exclude,
+            excluded=walk.excluded,
+            items=tuple(items),
+            clock=self._host_clock(),  # after the copies: logs do not wait for a time service
+        )
+        write_seal(partial, manifest, self._signing_key)
+        append_custody(
+            partial, at=ended, who=custody.collector, act=Act.COLLECTED, detail=custody.reason
+        )
+        place = partial.with_name(order.token)
+        partial.rename(place)
+        sync_folder(place.parent)
+        return True
+
+    def _is_excluded(self, path: str) -> bool:
+        return is_left_out(path, self._exclude)
+
+    def _place(self, order: Order, custody: Custody) -> Path:
+        return custody.folder / self.name / order.token
+
+
+def _outermost(paths: Sequence[str]) -> tuple[str, ...]:
+    return tuple(
+        path
+        for path in dict.fromkeys(paths)
+        if not any(path != other and Path(path).is_relative_to(other) for other in paths)
+    )
+
+
+@contextmanager
+def _claimed(partial: Path) -> Iterator[Path]:
+    """Hold `partial`, empty, while collecting; remove it afterwards if it is still there."""
+    partial.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _AnotherCollects from None
+        # Between our open and our lock, its holder may have renamed or removed the folder.
+        if not partial.exists() or not os.path.samestat(os.fstat(descriptor), partial.stat()):
+            raise _AnotherCollects
+        for inner in partial.iterdir():
+            shutil.rmtree(inner) if inner.is_dir() and not inner.is_symlink() else inner.unlink()
+        try:
+            yield partial
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    finally:
+        os.close(descriptor)
+
+
+def _result(order: Order, folder: str, manifest: Manifest) -> Result:
+    counts = manifest.counts
+    reason = f"{counted(counts.files, 'file')} frozen" + (
+        f", {counts.unread} not" if counts.unread else ""
+    )
+    return Result(
+        target=order.target,
+        state=EffectState.DONE,
+        reason=reason,
+        facts={
+            "manifest": hashlib.sha256(manifest.as_bytes()).hexdigest(),
+            "folder": f"{manifest.source}/{folder}",
+            **asdict(counts),
+            **_clock_facts(manifest),
+        },
+    )
+
+
+def _clock_facts(manifest: Manifest) -> JsonObject:
+    if manifest.clock is None:
+        return {}
+    return {
+        "clock_offset_microseconds": manifest.clock.offset_microseconds,
+        "clock_known_by": manifest.clock.known_by,
+    }
+
+
+def _failed(order: Order, reason: str, retry_after_seconds: float | None = None) -> Result:
+    return Result(
+        target=order.target,
+        state=EffectState.FAILED,
+        reason=reason,
+        retry_after_seconds=retry_after_seconds,
+    )

@@ -1,0 +1,144 @@
+"""From the settings of an audience to who is in it, read now.
+
+Each kind's module is imported when one is read: a command that tells nobody loads none of them.
+
+Rules
+- The list of those never to be written to is read first: without it nobody is in the audience.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from standfast.adapters.audience_sources.files import (
+    csv_audience,
+    read_suppressed,
+    sqlite_audience,
+    sqlite_suppressed,
+)
+from standfast.adapters.factory.build_context import Reveal
+from standfast.config import Config
+from standfast.config.sections.accounts import ScimDirectoryConfig
+from standfast.config.sections.audiences import (
+    AudienceConfig,
+    BackupAudienceConfig,
+    CsvAudienceConfig,
+    MariadbAudienceConfig,
+    PostgresqlAudienceConfig,
+    ScimAudienceConfig,
+    SqliteAudienceConfig,
+)
+from standfast.errors import ConfigurationError
+from standfast.notices.audience import Audience, Rules, Suppression
+
+if TYPE_CHECKING:
+    from standfast.adapters.audience_sources.databases import DatabaseOptions
+
+# Gives a file of a backup set as it was before the incident, while the block runs.
+Restored = Callable[[str, str], AbstractContextManager[Path]]
+
+
+def read_audience(
+    config: Config, name: str, reveal: Reveal, restored: Restored, today: date
+) -> Audience:
+    """Read one; the errors are those of its kind's module."""
+    settings = config.audiences[name]
+    suppressed: dict[str, str] = {}
+    if settings.suppress is not None:
+        suppressed |= read_suppressed(settings.suppress)
+    suppressed |= _queried(settings, reveal)
+    rules = Rules(
+        language=settings.language or "",
+        why=settings.why or "",
+        suppression=Suppression(suppressed),
+        each_address=settings.each_address,
+        adult_years=settings.adult_years,
+        today=today,
+    )
+    match settings:
+        case CsvAudienceConfig():
+            return csv_audience(
+                settings.path,
+                settings.columns,
+                rules,
+                is_strict=settings.has_written("columns"),
+            )
+        case SqliteAudienceConfig():
+            return sqlite_audience(settings.path, settings.query, rules)
+        case PostgresqlAudienceConfig():
+            from standfast.adapters.audience_sources.databases import postgresql_audience
+
+            return postgresql_audience(_options(settings, reveal), settings.query, rules)
+        case MariadbAudienceConfig():
+            from standfast.adapters.audience_sources.databases import mariadb_audience
+
+            return mariadb_audience(_options(settings, reveal), settings.query, rules)
+        case ScimAudienceConfig():
+            return _of_directory(config, settings, reveal, rules)
+        case BackupAudienceConfig():
+            with restored(settings.set, str(settings.path)) as file:
+                if settings.columns is not None:
+                    return csv_audience(file, settings.columns, rules)
+                return sqlite_audience(file, settings.query or "", rules)
+
+
+def _queried(settings: AudienceConfig, reveal: Reveal) -> Mapping[str, str]:
+    """Give those never to be written to whom the audience's own database names."""
+    query = getattr(settings, "suppress_query", None)
+    if query is None:
+        return {}
+    match settings:
+        case SqliteAudienceConfig():
+            return sqlite_suppressed(settings.path, query)
+        case PostgresqlAudienceConfig():
+            from standfast.adapters.audience_sources.databases import postgresql_suppressed
+
+            return postgresql_suppressed(_options(settings, reveal), query)
+        case MariadbAudienceConfig():
+            from standfast.adapters.audience_sources.databases import mariadb_suppressed
+
+            return mariadb_suppressed(_options(settings, reveal), query)
+        case _:
+            return {}
+
+
+def _options(
+    settings: PostgresqlAudienceConfig | MariadbAudienceConfig, reveal: Reveal
+) -> "DatabaseOptions":
+    from standfast.adapters.audience_sources.databases import DatabaseOptions
+
+    return DatabaseOptions(
+        host=settings.host,
+        port=settings.port,
+        database=settings.database,
+        user=settings.user,
+        password=None if settings.password is None else reveal(settings.password),
+        tls=settings.tls,
+        ca_file=settings.ca_file,
+        timeout_seconds=settings.timeout_seconds,
+    )
+
+
+def _of_directory(
+    config: Config, settings: ScimAudienceConfig, reveal: Reveal, rules: Rules
+) -> Audience:
+    from standfast.adapters.accounts.scim.user_list import list_users
+    from standfast.adapters.audience_sources.scim import scim_audience
+    from standfast.http_client import HttpClient
+
+    directory: Any = config.accounts.get(settings.directory)
+    if not isinstance(directory, ScimDirectoryConfig):
+        raise ConfigurationError(
+            f"an audience is read from [accounts.{settings.directory}], and that is no SCIM "
+            "directory here; mend its `directory`"
+        )
+    http = HttpClient(
+        verify_tls=directory.verify_tls, ca_file=directory.ca_file, workers=directory.workers
+    )
+    try:
+        users = list_users(settings.directory, directory.url, reveal(directory.token), http)
+    finally:
+        http.close()
+    return scim_audience(users, rules, includes_disabled=settings.includes_disabled)

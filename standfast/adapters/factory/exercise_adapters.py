@@ -1,0 +1,92 @@
+"""The twins: everything an exercise touches, and nothing that is real.
+
+Rules
+- No secret is resolved and no adapter of a provider is built: nothing here could leak.
+- Every account that the incident names exists, and is as locked as the exercise has made it so far,
+  so that a run that waited for people goes on where it was.
+- Audiences are made-up people: an exercise reads no customer.
+- What the configuration does not name yet is stood in for, so that a playbook can be rehearsed
+  before all of it is set up; `operations/rehearsing` says what that is.
+"""
+
+from collections.abc import Sequence
+
+from standfast.adapters.accounts import Connector
+from standfast.adapters.accounts.simulator import SimulatedConnector
+from standfast.adapters.evidence_sources import Custody, EvidenceSource
+from standfast.adapters.evidence_sources.simulator import SimulatedEvidenceSource
+from standfast.adapters.factory import NoticeOf, Outside
+from standfast.adapters.factory.exercise_defaults import with_exercise_defaults
+from standfast.adapters.procedures import Procedure
+from standfast.adapters.procedures.simulator import SimulatedProcedure
+from standfast.adapters.senders import Sender
+from standfast.adapters.senders.simulator import SimulatedSender
+from standfast.config import Config
+from standfast.notices.audience import Audience, Recipient
+from standfast.records import Limits, Mode
+
+_POSTAL = {"postal_1": "1 Example Street", "postal_2": "Exampleton"}
+_PEOPLE = ("Ada Example", "Grace Example", "Katherine Example")
+# The twins are this process itself: once it is dead, nothing more can happen in them.
+_LIMITS = Limits(batch=100, workers=4, is_local=True)
+
+
+class Exercise(Outside):
+    """Twins for every adapter that the configuration names, and stand-ins for what it lacks.
+
+    `accounts` are those that the incident's inputs name, `locked` those that it locked so far; both
+    as people write them, with or without their directory.
+    """
+
+    mode = Mode.EXERCISE
+
+    def __init__(
+        self,
+        config: Config,
+        custody: Custody,
+        notice_of: NoticeOf,
+        *,
+        accounts: Sequence[str],
+        locked: Sequence[str],
+    ) -> None:
+        super().__init__(with_exercise_defaults(config), custody, notice_of)
+        self._accounts = accounts
+        self._locked = frozenset(locked)
+
+    def audience(self, name: str) -> Audience:
+        """Give made-up people, whether or not the configuration has such an audience."""
+        return self._read_audience(name)
+
+    def procedure(self, name: str) -> Procedure:
+        """Give a twin, also of what the configuration does not allow yet."""
+        return self._once(("", name), lambda: self._build_procedure(name))
+
+    def _build_connector(self, name: str) -> Connector:
+        first = next(iter(self.config.accounts))
+        states = {}
+        for account in self._accounts:
+            directory, _, inner = account.rpartition(":")
+            if (directory or first) == name:
+                states[inner] = f"{name}:{inner}" not in self._locked
+        return SimulatedConnector(name, states, limits=_LIMITS)
+
+    def _build_source(self, name: str) -> EvidenceSource:
+        return SimulatedEvidenceSource(name=name)
+
+    def _build_sender(self, name: str) -> Sender:
+        return SimulatedSender(name=name, limits=_LIMITS, is_postal=self.prints(name))
+
+    def _build_procedure(self, name: str) -> Procedure:
+        return SimulatedProcedure(name)
+
+    def _read_audience(self, name: str) -> Audience:
+        people = tuple(
+            Recipient(
+                key=str(place),
+                address=f"{name}-{place}@example.invalid",
+                name=person,
+                slots=_POSTAL,
+            )
+            for place, person in enumerate(_PEOPLE, 1)
+        )
+        return Audience(recipients=people)

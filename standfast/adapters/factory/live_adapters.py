@@ -1,0 +1,122 @@
+"""The real adapters, built from the configuration and its secrets."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from standfast.adapters.accounts import Connector
+from standfast.adapters.evidence_sources import Custody, EvidenceSource
+from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.adapters.factory import NoticeOf, Outside
+from standfast.adapters.factory.audiences import Restored
+from standfast.adapters.factory.build_context import BuildContext
+from standfast.adapters.factory.password_rotation import new_secrets
+from standfast.adapters.procedures import Procedure
+from standfast.adapters.senders import Sender
+from standfast.config import Config, SecretReference
+from standfast.errors import ConfigurationError
+from standfast.evidence.bucket_copy import Elsewhere
+from standfast.local_time import day
+from standfast.notices.audience import Audience
+from standfast.records import Mode, Now
+from standfast.secrets import Resolver
+
+
+class Live(Outside):
+    """Everything that the configuration names; with mode PLAN it only reads."""
+
+    def __init__(
+        self,
+        config: Config,
+        custody: Custody,
+        notice_of: NoticeOf,
+        *,
+        mode: Mode,
+        resolver: Resolver,
+        clock: Now,
+        restored: Restored | None = None,
+        own: Mapping[str, Callable[[], Procedure]] | None = None,
+        configured: Config | None = None,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
+        """`own` has the acts that are carried out by operations of this very program.
+
+        `restored` gives a file of a backup set as it was before the incident; `elsewhere` is where
+        frozen folders are copied to as well.
+        """
+        super().__init__(config, custody, notice_of, configured=configured)
+        self.mode = mode
+        self._own = own or {}
+        self._elsewhere = elsewhere
+        self._restored = restored or _not_restored
+        self._resolver = resolver
+        self._clock = clock
+
+    def _build_connector(self, name: str) -> Connector:
+        from standfast.adapters.factory.account_servers import build_connector
+
+        return build_connector(name, self.config.accounts[name], self._means)
+
+    def _build_source(self, name: str) -> EvidenceSource:
+        settings = self.config.evidence[name]
+        return FilesEvidence(
+            name=name,
+            paths=settings.paths,
+            exclude=settings.exclude,
+            signing_key=read_signing_key(self.config.custody.key),
+            clock=self._clock,
+            elsewhere=self._elsewhere,
+        )
+
+    def _build_sender(self, name: str) -> Sender:
+        from standfast.adapters.factory.senders import build_sender
+
+        return build_sender(self.config, name, self._reveal, self._clock)
+
+    def _build_procedure(self, name: str) -> Procedure:
+        from standfast.adapters.factory.procedures import build_procedure
+
+        if name in self._own:
+            return self._own[name]()
+        return build_procedure(self.config, name, self._resolver, self._clock)
+
+    def _read_audience(self, name: str) -> Audience:
+        from standfast.adapters.factory.audiences import read_audience
+
+        today = day(self._clock(), self.config.organisation.time_zone)
+        return read_audience(self.config, name, self._reveal, self._restored, today)
+
+    @cached_property
+    def _means(self) -> BuildContext:
+        secrets = new_secrets(self.config.rotation, self._clock)
+        return BuildContext(reveal=self._reveal, clock=self._clock, new_secrets=secrets)
+
+    def _reveal(self, reference: SecretReference) -> str:
+        return self._resolver.resolve(reference).reveal()
+
+
+def _not_restored(set_name: str, path: str) -> AbstractContextManager[Path]:
+    raise ConfigurationError(
+        f"{path} of the backup set {set_name!r} is restored when a notice is planned, not here"
+    )
+
+
+def read_signing_key(path: Path) -> Ed25519PrivateKey:
+    """Read the key that seals evidence; ConfigurationError when it is not there or not one."""
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the evidence key {path} cannot be read: {error.strerror}; bring it back, or make a "
+            f"new one: openssl genpkey -algorithm ed25519 -out '{path}'"
+        ) from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ConfigurationError(f"{path} is no private key in PEM") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigurationError(f"{path} is not an Ed25519 key")
+    return key

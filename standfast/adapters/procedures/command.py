@@ -1,0 +1,223 @@
+"""A command of the configuration, run without a shell.
+
+Owns the process: its arguments, its environment, its user, its end. Leaves what the command does to
+whoever wrote it.
+
+Rules
+- The arguments are a list with room for parameters; nothing is ever read by a shell.
+- The environment is bare: PATH, LANG, the effect's token as STANDFAST_TOKEN, and what the
+  configuration names. None of this process's secrets is passed on.
+- `timeout` of coreutils stands over it, so that it ends at its time-out even when this process is
+  dead by then: after `settle_after` it can have no effect any more.
+- Ended with a status of `succeeds_with`: DONE. Ended with another: FAILED, the command says so. Cut
+  off, killed, or not seen to its end: UNKNOWN. Not started: FAILED.
+- To observe: 0 says that it is in effect, 1 that it is not; any other status, that it must be asked
+  again.
+"""
+
+import os
+import pwd
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import IO
+
+from standfast.adapters.procedures import Procedure
+from standfast.adapters.procedures.captured_output import READ_BYTES, kept_text
+from standfast.adapters.procedures.parameters import (
+    Parameter,
+    check_templates,
+    fill,
+    places,
+    read_parameters,
+)
+from standfast.errors import ConfigurationError, Unavailable
+from standfast.records import EffectState, JsonObject, Limits, Order, Result
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TIMEOUT = "/usr/bin/timeout"
+_KILL_AFTER_SECONDS = 1
+_CUT_OFF = (124, 137)  # what `timeout` ends with when it had to end, or kill, the command
+_NOT_STARTED = (125, 126, 127)  # `timeout` itself failed, or the program cannot be run
+_TOKEN = "STANDFAST_TOKEN"  # noqa: S105 - the name of a variable
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandOptions:
+    """One command as the configuration has it; its secrets are resolved."""
+
+    argv: tuple[str, ...]  # the program by its whole path, and its arguments
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    observe: tuple[str, ...] = ()
+    undo: tuple[str, ...] = ()
+    user: str | None = None  # None: who runs this program
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # variable → value
+    succeeds_with: tuple[int, ...] = (0,)
+    timeout_seconds: int = 30
+    workers: int = 4
+    changes_nothing: bool = False
+
+
+class Command(Procedure):
+    """One command. Construction checks its templates and runs nothing."""
+
+    def __init__(self, name: str, options: CommandOptions) -> None:
+        self.name = name
+        self._options = options
+        for argv in (options.argv, options.observe, options.undo):
+            if argv and not argv[0].startswith("/"):
+                raise ConfigurationError(f"{name}: name the program by its whole path")
+            if argv and places(argv[0]):
+                raise ConfigurationError(f"{name}: the program itself cannot be a parameter")
+            check_templates(name, argv, options.parameters)
+        if not options.argv:
+            raise ConfigurationError(f"{name}: there is no program to run")
+        self._refuse_options_in_disguise()
+        self.can_observe = bool(options.observe)
+        self.can_undo = bool(options.undo)
+        self.changes_nothing = options.changes_nothing
+        self.limits = Limits(
+            batch=1,
+            workers=options.workers,
+            timeout_seconds=options.timeout_seconds + _KILL_AFTER_SECONDS + 1.0,
+        )
+
+    def fit(self, details: JsonObject) -> None:
+        read_parameters(self.name, self._options.parameters, details)
+
+    def _is_in_effect(self, order: Order) -> bool | None:
+        status, _ = self._end(self._options.observe, order)
+        if status in (0, 1):
+            return status == 0
+        raise Unavailable(f"{self.name}: the look ended with {_status(status)}")
+
+    def _run(self, order: Order) -> Result:
+        return self._carried_out(self._options.argv, order)
+
+    def _undo(self, order: Order) -> Result:
+        return self._carried_out(self._options.undo, order)
+
+    def _carried_out(self, argv: Sequence[str], order: Order) -> Result:
+        try:
+            status, output = self._end(argv, order)
+        except _NotStarted as error:
+            return Result(target=order.target, state=EffectState.FAILED, reason=str(error))
+        facts: JsonObject = {"exit_status": status, "output": output}
+        if status in self._options.succeeds_with:
+            return Result(target=order.target, state=EffectState.DONE, facts=facts)
+        is_in_doubt = status < 0 or status in _CUT_OFF
+        reason = f"ended with {_status(status)}"
+        if status in _NOT_STARTED:
+            reason = f"{reason}: the program cannot be run; see its path and who may run it"
+        return Result(
+            target=order.target,
+            state=EffectState.UNKNOWN if is_in_doubt else EffectState.FAILED,
+            reason=reason,
+            facts=facts,
+        )
+
+    def _end(self, argv: Sequence[str], order: Order) -> tuple[int, str]:
+        """Run it to its end; give its status and what it printed."""
+        options = self._options
+        values = read_parameters(self.name, options.parameters, order.details)
+        bound = [
+            _TIMEOUT,
+            f"--kill-after={_KILL_AFTER_SECONDS}",
+            "--",
+            str(options.timeout_seconds),
+        ]
+        identity = self._identity()
+        try:
+            process = subprocess.Popen(
+                [*bound, *(fill(part, values) for part in argv)],
+                cwd="/",
+                env={
+                    "PATH": _PATH,
+                    "LANG": "C.UTF-8",
+                    _TOKEN: order.token,
+                    **options.environment,
+                    **options.secrets,
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                user=identity[0] if identity else None,
+                group=identity[1] if identity else None,
+                extra_groups=[] if identity else None,
+            )
+        except OSError as error:
+            raise _NotStarted(f"cannot be started: {error.strerror}") from None
+        reader = _Reader(process.stdout)
+        try:
+            status = process.wait(self.limits.timeout_seconds)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            status = process.wait()
+        # What it left running may hold the pipe open; what it printed until now is enough.
+        return status, self._kept(reader)
+
+    def _kept(self, reader: "_Reader") -> str:
+        data, left_out = reader.read()
+        return kept_text(data, self._options.secrets.values(), left_out)
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Give the user and group to run as; None for those of this process."""
+        user = self._options.user
+        if user is None:
+            return None
+        try:
+            entry = pwd.getpwnam(user)
+        except KeyError:
+            raise _NotStarted(f"there is no user {user!r} on this machine") from None
+        return entry.pw_uid, entry.pw_gid
+
+    def _refuse_options_in_disguise(self) -> None:
+        """A number may be negative, and would then be an option where it is a whole argument."""
+        for part in (*self._options.argv, *self._options.observe, *self._options.undo):
+            for place in places(part):
+                is_number = self._options.parameters[place].type.value == "number"
+                if is_number and part == f"{{{place}}}":
+                    raise ConfigurationError(
+                        f"{self.name}: a number as a whole argument could be read as an option; "
+                        f"write it as --name={{{place}}}"
+                    )
+
+
+class _NotStarted(Unavailable):
+    """The program was surely not run."""
+
+
+class _Reader:
+    """Reads a pipe to its end in a thread of its own, and keeps what is worth keeping."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        self._kept = bytearray()
+        self._left_out = 0
+        self._pipe = pipe
+        self._thread = threading.Thread(target=self._drain, name="command-output", daemon=True)
+        self._thread.start()
+
+    def read(self) -> tuple[bytes, int]:
+        self._thread.join(_KILL_AFTER_SECONDS)
+        return bytes(self._kept), self._left_out
+
+    def _drain(self) -> None:
+        if self._pipe is None:
+            return
+        with self._pipe as pipe:
+            while chunk := os.read(pipe.fileno(), 65_536):
+                room = READ_BYTES - len(self._kept)
+                self._kept += chunk[:room]
+                self._left_out += max(0, len(chunk) - room)
+
+
+def _status(status: int) -> str:
+    if status < 0:
+        return f"signal {-status}"
+    return "its time-out" if status in _CUT_OFF else f"status {status}"

@@ -1,0 +1,146 @@
+"""The parameters of a procedure: typed, checked, and put where the configuration left room.
+
+Rules
+- A template's `{name}` stands for one declared parameter, `{{` and `}}` for braces. A template that
+  names another parameter is refused when the procedure is built.
+- A value never begins with a hyphen and holds no control character: it could be read as an option,
+  or end a line. Only a whole number may be negative.
+- Every declared parameter is given, and nothing else. Messages name the parameter, never its value.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from standfast.errors import ConfigurationError, UsageError
+from standfast.records import Json, JsonObject
+
+LONGEST_VALUE = 1_000
+LARGEST_NUMBER = 2**53 - 1
+_PLACE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,254}", re.ASCII)
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
+
+
+class ParameterType(StrEnum):
+    """What a parameter may be."""
+
+    WORD = "word"  # letters, digits and . _ @ + -, as in the name of an account
+    HOST = "host"  # the name of a host, or its address
+    ADDRESS = "address"  # an IP address, or a network with /
+    NUMBER = "number"  # a whole number
+    CHOICE = "choice"  # one of the options
+    TEXT = "text"  # one line of anything
+
+
+_WANTED = {
+    ParameterType.WORD: "one word of letters, digits and . _ @ + -",
+    ParameterType.HOST: "the name of a host or an IP address",
+    ParameterType.ADDRESS: "an IP address, or a network such as 10.0.0.0/8",
+    ParameterType.NUMBER: "a whole number",
+    ParameterType.TEXT: f"one line of at most {LONGEST_VALUE} characters, not beginning with -",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One parameter as the configuration declares it."""
+
+    type: ParameterType = ParameterType.WORD
+    options: tuple[str, ...] = ()  # CHOICE only
+
+
+def parameters_of(details: JsonObject) -> Mapping[str, Json]:
+    """Give the parameters that an order carries."""
+    given = details.get("parameters")
+    return given if isinstance(given, Mapping) else {}
+
+
+def read_parameters(
+    name: str, declared: Mapping[str, Parameter], details: JsonObject
+) -> dict[str, str]:
+    """Give every declared parameter as text; UsageError names the first that does not fit."""
+    given = parameters_of(details)
+    for key in given:
+        if key not in declared:
+            known = ", ".join(declared) or "none"
+            raise UsageError(f"{name} has no parameter {key!r}; its parameters are: {known}")
+    found: dict[str, str] = {}
+    for key, parameter in declared.items():
+        value = given.get(key)
+        if value is None:
+            raise UsageError(f"{name} needs the parameter {key!r}")
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str) or not _fits(parameter, value):
+            wanted = _WANTED.get(parameter.type) or "one of " + ", ".join(parameter.options)
+            raise UsageError(f"the parameter {key!r} of {name} must be {wanted}")
+        found[key] = value
+    return found
+
+
+def fill(template: str, values: Mapping[str, str], write: Callable[[str], str] = str) -> str:
+    """Put the values into a template, each as `write` writes it."""
+
+    def put(match: re.Match[str]) -> str:
+        if match[0] in ("{{", "}}"):
+            return match[0][0]
+        return write(values[match[1]])
+
+    return _PLACE.sub(put, template)
+
+
+def check_templates(name: str, templates: Sequence[str], declared: Mapping[str, Parameter]) -> None:
+    """Raise ConfigurationError for a template that names a parameter which is not declared."""
+    for template in templates:
+        for match in _PLACE.finditer(template):
+            if match[0] in ("{{", "}}"):
+                continue
+            if match[1] is None:
+                raise ConfigurationError(f"{name}: a single brace; write {{{{ or }}}} for one")
+            if match[1] not in declared:
+                known = ", ".join(declared) or "none"
+                raise ConfigurationError(
+                    f"{name}: {{{match[1]}}} is no parameter of it; declared are: {known}"
+                )
+
+
+def places(template: str) -> list[str]:
+    """Name the parameters that a template has room for."""
+    return [match[1] for match in _PLACE.finditer(template) if match[1]]
+
+
+def _fits(parameter: Parameter, value: str) -> bool:
+    match parameter.type:
+        case ParameterType.NUMBER:
+            is_number = re.fullmatch(r"-?[0-9]{1,16}", value, re.ASCII) is not None
+            return is_number and abs(int(value)) <= LARGEST_NUMBER
+        case ParameterType.CHOICE:
+            return value in parameter.options
+        case ParameterType.WORD:
+            return _WORD.fullmatch(value) is not None
+        case ParameterType.HOST:
+            return _HOST.fullmatch(value) is not None or _is_address(value)
+        case ParameterType.ADDRESS:
+            return _is_address(value) or _is_network(value)
+        case ParameterType.TEXT:
+            is_short = 0 < len(value) <= LONGEST_VALUE
+            return is_short and value.isprintable() and not value.startswith("-")
+
+
+def _is_address(value: str) -> bool:
+    try:
+        # A zone (fe80::1%eth0) is free text, which the address class lets through.
+        return "%" not in value and bool(ipaddress.ip_address(value))
+    except ValueError:
+        return False
+
+
+def _is_network(value: str) -> bool:
+    try:
+        return "%" not in value and bool(ipaddress.ip_network(value, strict=False))
+    except ValueError:
+        return False

@@ -1,0 +1,65 @@
+"""The twin: a procedure that happens in memory only, for exercises and tests.
+
+Rules
+- It passes the contract suite that every procedure passes, so an exercise rehearses the real thing.
+- It remembers what is in effect by the parameters of the order, as the real other side would.
+"""
+
+import threading
+from collections.abc import Mapping
+
+from standfast.adapters.procedures import Procedure
+from standfast.adapters.procedures.parameters import Parameter, parameters_of, read_parameters
+from standfast.records import EffectState, JsonObject, Limits, Order, Result, digest
+
+
+class SimulatedProcedure(Procedure):
+    """Pretends; with `parameters`, judges them as the real one would."""
+
+    can_observe = True
+    can_undo = True
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        parameters: Mapping[str, Parameter] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.name = name
+        # This very process: once it is dead, nothing more can happen in it.
+        self.limits = limits or Limits(batch=100, workers=4, is_local=True)
+        self._parameters = parameters
+        self._in_effect: set[str] = set()
+        self._guard = threading.Lock()
+
+    def fit(self, details: JsonObject) -> None:
+        if self._parameters is not None:
+            read_parameters(self.name, self._parameters, details)
+
+    def _is_in_effect(self, order: Order) -> bool:
+        with self._guard:
+            return _key(order) in self._in_effect
+
+    def _run(self, order: Order) -> Result:
+        with self._guard:
+            self._in_effect.add(_key(order))
+        return _pretended(order)
+
+    def _undo(self, order: Order) -> Result:
+        with self._guard:
+            self._in_effect.discard(_key(order))
+        return _pretended(order)
+
+
+def _pretended(order: Order) -> Result:
+    return Result(
+        target=order.target,
+        state=EffectState.DONE,
+        reason="exercise: nothing was called",
+        facts={"exercise": True},
+    )
+
+
+def _key(order: Order) -> str:
+    return digest([order.target, parameters_of(order.details)])

@@ -1,0 +1,95 @@
+"""Chat, SMS or push for staff, through whatever apprise reaches by one address.
+
+Rules
+- The address is a place that staff look at, such as a room: every message is posted there, as plain
+  text under its subject. Who it is for stands in the text; the mail address goes nowhere.
+- Messages of one batch that say the same are posted once.
+- apprise tells only whether it worked. When it says no, or nothing in time, the message may have
+  arrived: that is UNKNOWN, and nothing is posted again.
+- The address is a secret, and the logs of apprise and its HTTP client quote it: they are silent.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from standfast.adapters.clients.time_limit import within
+from standfast.adapters.senders import Message, Sender
+from standfast.errors import ConfigurationError, ExtraMissing
+from standfast.http_client import Deadline
+from standfast.records import EffectState, Limits, Result
+
+COME_BACK_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppriseOptions:
+    """How it is called; `url` is apprise's, and a secret."""
+
+    url: str = field(repr=False)
+    limits: Limits = field(default_factory=lambda: Limits(batch=10, workers=1))
+
+
+class AppriseSender(Sender):
+    """One place that apprise posts to. Construction checks the address and connects nowhere."""
+
+    def __init__(self, name: str, options: AppriseOptions) -> None:
+        self.name = name
+        self.limits = options.limits
+        self._place = self._open(options)
+
+    def _send(self, messages: Sequence[Message]) -> list[Result]:
+        deadline = Deadline(self.limits.timeout_seconds)
+        posted: dict[tuple[str, str], tuple[EffectState, str, float | None]] = {}
+        results = []
+        for message in messages:
+            words = (message.subject, message.text)
+            if words not in posted:
+                posted[words] = self._post(message, deadline)
+            state, reason, wait = posted[words]
+            results.append(
+                Result(target=message.address, state=state, reason=reason, retry_after_seconds=wait)
+            )
+        return results
+
+    def _post(self, message: Message, deadline: Deadline) -> tuple[EffectState, str, float | None]:
+        left = deadline.left_seconds()
+        if left == 0.0:
+            reason = "not begun when the call's time was over"
+            return EffectState.FAILED, reason, COME_BACK_SECONDS
+        try:
+            is_taken = within(
+                left,
+                lambda: bool(
+                    self._place.notify(title=message.subject, body=message.text, body_format="text")
+                ),
+            )
+        except TimeoutError:
+            return EffectState.UNKNOWN, "nobody said in time whether it was posted", None
+        except Exception as error:
+            return EffectState.UNKNOWN, f"unexpected {type(error).__name__}", None
+        if not is_taken:
+            return EffectState.UNKNOWN, "apprise says no, and not whether it was posted", None
+        return EffectState.DONE, "", None
+
+    def _open(self, options: AppriseOptions) -> Any:
+        try:
+            import apprise
+        except ImportError as error:
+            raise ExtraMissing(
+                f"sender {self.name!r} needs the extra `apprise`; "
+                "pip install -r requirements/extras/apprise.txt"
+            ) from error
+        logging.getLogger("apprise").disabled = True
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.WARNING)  # says each path
+        place = apprise.Apprise()
+        is_one = " " not in options.url and "," not in options.url
+        if not is_one or not place.add(options.url):
+            raise ConfigurationError(
+                f"sender {self.name!r}: url is no one address that apprise knows; its pages list "
+                "them by service"
+            )
+        for one in place:
+            one.socket_connect_timeout = one.socket_read_timeout = options.limits.timeout_seconds
+        return place

@@ -1,0 +1,231 @@
+"""Letters to be printed and posted, for people without an e-mail address.
+
+Owns the pages: one letter each, with its address where a window envelope shows it. Leaves printing
+and posting to people, and noting that they did to `operations/letters`.
+
+Rules
+- A batch is one HTML file that needs nothing from outside, and a list of its addresses for labels
+  or a print shop (CSV). Both hold personal data: private files in a private folder.
+- A letter that is written is not posted, and nobody here can tell when it is: its result is UNKNOWN
+  for a person to settle. It is never written a second time by itself.
+- Each letter begins a page, is in its reader's language, and has at its foot the mark by which
+  people speak of it: the first eight characters of its token.
+"""
+
+import csv
+import hashlib
+import html
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from standfast.adapters.senders import Message, Sender
+from standfast.errors import Unavailable
+from standfast.local_time import day
+from standfast.notices.localized_dates import long_date
+from standfast.notices.plain_text import is_one_line
+from standfast.records import EffectState, Limits, Now, Result
+
+WRITTEN = "written as a letter; not posted before somebody says so: `standfast notice posted`"
+MARK_LENGTH = 8
+COME_BACK_SECONDS = 30.0
+_MOST_LINES = 7  # the name and six
+_BODY = re.compile(r"<body\b[^>]*>(.*)</body>", re.DOTALL | re.IGNORECASE)
+_LETTER = re.compile(rb'<section id="letter-([A-Za-z0-9_.-]+)"')
+# Within margins of 20 mm: the window of DIN 5008 B, 20 mm from the left edge and 45 mm from the
+# top, and its mirror image, which holds the one of French envelopes. A browser prints nothing that
+# reaches into the margins.
+_WINDOW_LEFT = {"left": "0mm", "right": "85mm"}
+_SENDER = {"left": "right: 0", "right": "left: 5mm"}
+_PAPER = {"a4": "A4", "letter": "letter"}
+
+_STYLE = """
+@page { size: PAPER; margin: 20mm 20mm 15mm; }
+* { box-sizing: border-box; }
+body { margin: 0; font: 10pt/1.27 "Liberation Sans", Arial, Helvetica, sans-serif; color: #000; }
+.letter { break-before: page; padding-left: 5mm; position: relative; }
+.letter:first-child { break-before: auto; }
+.head { height: 70mm; }
+.window { position: absolute; top: 25mm; left: LEFT; width: 85mm; height: 45mm; padding-left: 5mm; }
+.back { font-size: 7pt; margin: 0 0 4mm; }
+.to { font-style: normal; line-height: 4.5mm; overflow-wrap: anywhere; }
+.from { position: absolute; top: 0; SIDE; width: 60mm; font-size: 9pt; line-height: 4.2mm; }
+.date { margin: 3mm 0 0; }
+h1 { font-size: 11pt; margin: 0 0 3mm; }
+h2 { font-size: 10pt; margin: 3mm 0 1mm; break-after: avoid; }
+p, ul { margin: 0 0 1.2mm; orphans: 2; widows: 2; }
+ul { padding-left: 5mm; }
+li { break-inside: avoid; }
+.mark { margin-top: 4mm; font-size: 7pt; }
+@media screen {
+  body { background: #ddd; }
+  .letter { background: #fff; width: 210mm; min-height: 297mm; margin: 8mm auto;
+            padding: 20mm 20mm 15mm 25mm; }
+  .window { top: 45mm; left: calc(LEFT + 20mm); }
+  .from { top: 20mm; }
+}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LettersOptions:
+    """Where letters are written, and what they look like."""
+
+    folder: Path
+    organisation: str
+    return_address: tuple[str, ...]  # the lines below the organisation's name
+    paper: Literal["a4", "letter"] = "a4"
+    window: Literal["left", "right"] = "left"
+    time_zone: str = "UTC"  # whose day a letter bears
+    limits: Limits = field(
+        default_factory=lambda: Limits(batch=500, workers=1, timeout_seconds=60.0, is_local=True)
+    )
+
+
+class LettersSender(Sender):
+    """A folder of letters to print. Construction touches nothing."""
+
+    def __init__(
+        self,
+        name: str,
+        options: LettersOptions,
+        *,
+        write: Callable[[Path, bytes], None],
+        clock: Now,
+    ) -> None:
+        """`write` makes a file of mode 0600, wholly or not at all, and its folder of mode 0700."""
+        self.name = name
+        self.limits = options.limits
+        self._options = options
+        self._write = write
+        self._clock = clock
+
+    def why_no_address(self, address: str) -> str:
+        """Say why a letter cannot go there: an address is some lines, each of them visible."""
+        return letter_obstacle(address)
+
+    def reach(self) -> None:
+        """Raise Unavailable when nothing could be written into the folder."""
+        there = self._options.folder
+        while not there.exists():
+            there = there.parent
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise Unavailable(
+                f"letters cannot be written to {self._options.folder}; let this user write there"
+            )
+
+    def find(self, tokens: Sequence[str]) -> list[bool | None]:
+        """Was each letter written? What is written may be posted, which nobody here can tell."""
+        written: set[str] = set()
+        for file in self._options.folder.glob("*.html"):
+            written |= {found.decode() for found in _LETTER.findall(file.read_bytes())}
+        return [None if token in written else False for token in tokens]
+
+    def _send(self, messages: Sequence[Message]) -> list[Result]:
+        today = day(self._clock(), self._options.time_zone)
+        tokens = "\n".join(message.token for message in messages)
+        name = f"{today.isoformat()}-{hashlib.sha256(tokens.encode()).hexdigest()[:12]}"
+        letters = "".join(
+            self._letter(message, long_date(today, message.language)) for message in messages
+        )
+        page = _page(self._style(), f"{self._options.organisation}, {name}", letters)
+        try:
+            self._write(self._options.folder / f"{name}.csv", _addresses(messages).encode())
+            self._write(self._options.folder / f"{name}.html", page.encode())
+        except OSError as error:
+            reason = f"the letters cannot be written: {error.strerror}; see to the folder"
+            return [
+                Result(
+                    target=message.address,
+                    state=EffectState.FAILED,
+                    reason=reason,
+                    retry_after_seconds=COME_BACK_SECONDS,
+                )
+                for message in messages
+            ]
+        return [
+            Result(
+                target=message.address,
+                state=EffectState.UNKNOWN,
+                reason=WRITTEN,
+                only_a_person_can_tell=True,
+            )
+            for message in messages
+        ]
+
+    def _letter(self, message: Message, date: str) -> str:
+        options = self._options
+        back = " · ".join((options.organisation, *options.return_address))
+        sender = "<br>".join(map(html.escape, (options.organisation, *options.return_address)))
+        to = "<br>".join(f"<bdi>{html.escape(line)}</bdi>" for line in message.address.split("\n"))
+        body = _BODY.search(message.html)
+        text = f'<p style="white-space:pre-line">{html.escape(message.text)}</p>'
+        return f"""<section id="letter-{message.token}" class="letter" lang="{message.language}">
+<div class="head"><div class="window"><p class="back">{html.escape(back)}</p>
+<address class="to">{to}</address></div>
+<div class="from">{sender}<p class="date">{html.escape(date)}</p></div></div>
+<h1>{html.escape(message.subject)}</h1>
+{body[1].strip() if body else text}
+<p class="mark">{mark_of(message.token)}</p>
+</section>
+"""
+
+    def _style(self) -> str:
+        return (
+            _STYLE.replace("PAPER", _PAPER[self._options.paper])
+            .replace("LEFT", _WINDOW_LEFT[self._options.window])
+            .replace("SIDE", _SENDER[self._options.window])
+        )
+
+
+def mark_of(token: str) -> str:
+    """Give the mark by which people speak of a letter: it stands at its foot."""
+    return token[:MARK_LENGTH]
+
+
+def letter_obstacle(address: str) -> str:
+    """Say why a letter cannot go to an address, or nothing when it can."""
+    lines = address.split("\n")
+    if len(lines) < 2:
+        return "there is no postal address"
+    if len(lines) > _MOST_LINES:
+        return f"the postal address has more than {_MOST_LINES} lines"
+    if not all(line.strip() and is_one_line(line) for line in lines):
+        return "a line of the postal address is empty or has controls"
+    return ""
+
+
+def _page(style: str, title: str, letters: str) -> str:
+    return (
+        '<!doctype html>\n<html><head><meta charset="utf-8">'
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"<title>{html.escape(title)}</title><style>{style}</style></head>\n"
+        f"<body>\n{letters}</body></html>\n"
+    )
+
+
+def _addresses(messages: Sequence[Message]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    lines = [f"line_{number}" for number in range(1, _MOST_LINES + 1)]
+    writer.writerow(["mark", "language", *lines])
+    for message in messages:
+        to = message.address.split("\n")
+        cells = [_cell(line) for line in (*to, *[""] * (_MOST_LINES - len(to)))]
+        writer.writerow([mark_of(message.token), message.language, *cells])
+    return stream.getvalue()
+
+
+def _cell(text: str) -> str:
+    """Keep a spreadsheet from taking a customer's text for a formula.
+
+    Some take full-width signs for the plain ones, and skip any space before them.
+    """
+    begins = unicodedata.normalize("NFKC", text).lstrip()[:1]
+    return f"'{text}" if begins in ("=", "+", "-", "@") else text

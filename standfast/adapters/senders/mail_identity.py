@@ -1,0 +1,44 @@
+"""Who a mail is from, checked once for every sender of mails."""
+
+from dataclasses import dataclass
+
+from standfast.errors import ConfigurationError
+from standfast.notices.mail_addresses import Address, parse_address
+from standfast.notices.plain_text import begins_encoded_word, is_one_line
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailIdentity:
+    """The address in From, the name beside it (may be empty), and where answers go."""
+
+    address: Address
+    name: str
+    reply_to: Address | None  # None: to `address`
+
+
+def letterhead(
+    sender: str, *, address: str, name: str = "", reply_to: str | None = None
+) -> MailIdentity:
+    """Check what the settings of a sender say; `ConfigurationError` names the key that is wrong."""
+    if not is_one_line(name) or begins_encoded_word(name):
+        raise misfit(sender, "from_name", "must be one visible line and have no =? in it")
+    return MailIdentity(
+        address=_own(sender, "sender_address", address),
+        name=name,
+        reply_to=None if reply_to is None else _own(sender, "reply_to", reply_to),
+    )
+
+
+def misfit(sender: str, key: str, why: str) -> ConfigurationError:
+    """That a setting of a sender does not fit."""
+    return ConfigurationError(f"sender {sender!r}: {key} {why}")
+
+
+def _own(sender: str, key: str, text: str) -> Address:
+    try:
+        address = parse_address(text)
+    except ValueError as error:
+        raise misfit(sender, key, f"does not fit: {error}") from error
+    if address.needs_smtputf8:
+        raise misfit(sender, key, "must be ASCII before the @, or some relays refuse every mail")
+    return address

@@ -1,0 +1,4 @@
+"""Sender for Twilio SendGrid, and its delivery events.
+
+HTTP end points and database updates do not belong here.
+"""

@@ -1,0 +1,382 @@
+"""Mail through Twilio SendGrid, v3 Mail Send.
+
+Owns the requests and what their answers mean. Leaves what happens afterwards (delivered, bounced)
+to the events that SendGrid sends, which `sendgrid_events` reads.
+
+Rules
+- One request takes one content for at most 1,000 people. Messages that share their pieces go
+  together: the pieces once, and each person's values as substitutions, which SendGrid puts in where
+  a mark stands. The mark is random and new for each request, and stands in no piece, no value and
+  no subject; what is put into HTML is escaped already. Other messages get requests of their own.
+- SendGrid takes a request on as a whole or not at all. A 400 that names people turns those away and
+  the others are sent anew; one that names nobody is narrowed down by halves, a 413 likewise.
+- 401 and 403 are about the account, so they hold for everybody. 429 and 503 took nothing on. Any
+  other 5xx, and silence after the request left, is UNKNOWN: nothing is sent a second time.
+- The token travels as a custom argument and comes back in every event; nothing else does.
+- Nothing is tracked: no opens, no clicks, no unsubscribe links, no footer.
+"""
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from standfast.adapters.senders import Message, Sender
+from standfast.adapters.senders.mail_identity import letterhead, misfit
+from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
+from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer, NotSent, fits_a_header
+from standfast.notices.mail_addresses import parse_address
+from standfast.notices.prepared_notice import Piece, PreparedParts
+from standfast.records import EffectState, JsonObject, Limits, Now, Result
+
+MOST_RECIPIENTS = 1000
+MOST_SUBSTITUTION_BYTES = 10_000  # of one person
+MOST_REQUEST_BYTES = 15_000_000  # half of what one mail may weigh there
+MOST_REQUESTS_A_CALL = 64  # a refusal that names nobody is not hunted for ever
+TOKEN_ARGUMENT = "standfast_token"  # noqa: S105 - the name of a field, no secret
+COME_BACK_SECONDS = 60.0
+
+Numbered: TypeAlias = tuple[int, Message]
+_BLAMED = re.compile(r"personalizations\.([0-9]{1,4})\.")
+_REJECTED_ACCOUNT = {401: "does not know the key", 403: "refuses the account or its sender address"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendGridOptions:
+    """How SendGrid is called; `url` replaces the host of the region."""
+
+    sender_address: str
+    from_name: str = ""
+    reply_to: str | None = None
+    region: Literal["eu", "global"] = "eu"
+    url: str | None = None
+    ca_file: Path | None = None
+    limits: Limits = field(default_factory=lambda: Limits(batch=MOST_RECIPIENTS, workers=4))
+
+
+class SendGridSender(Sender):
+    """One account at SendGrid. Construction checks the values and connects nowhere."""
+
+    def __init__(
+        self,
+        name: str,
+        key: str,
+        options: SendGridOptions,
+        *,
+        clock: Now,
+        new_mark: Callable[[], str] = lambda: secrets.token_hex(12),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.limits = options.limits
+        if not fits_a_header(key):
+            raise misfit(name, "key", "is no API key: one word of visible ASCII")
+        self._from = letterhead(
+            name,
+            address=options.sender_address,
+            name=options.from_name,
+            reply_to=options.reply_to,
+        )
+        self._client = self._make_client(key, options.region)
+        self._host = options.url or str(self._client.host)
+        self._headers: Mapping[str, str] = self._client.client.request_headers
+        self._clock = clock
+        self._new_mark = new_mark
+        self._monotonic = monotonic
+        self._http = HttpClient(
+            ca_file=options.ca_file, workers=options.limits.workers, clock=clock
+        )
+
+    def reach(self) -> None:
+        deadline = Deadline(self.limits.timeout_seconds)
+        answer = self._exchange("GET", "/v3/scopes", deadline)
+        if not answer.is_success:
+            why = _REJECTED_ACCOUNT.get(answer.status, f"answered status {answer.status}")
+            raise Unavailable(f"sender {self.name!r}: SendGrid {why}")
+        try:
+            scopes = answer.json()
+        except ValueError:
+            scopes = None
+        if not isinstance(scopes, dict) or "mail.send" not in scopes.get("scopes", ()):
+            raise Unavailable(
+                f"sender {self.name!r}: the key may not send mail; it needs mail.send"
+            )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _send(self, messages: Sequence[Message]) -> list[Result]:
+        call = _Call(self, messages)
+        return call.run()
+
+    def _exchange(
+        self, method: str, path: str, deadline: Deadline, content: bytes | None = None
+    ) -> Answer:
+        headers = dict(self._headers)
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        return self._http.exchange(
+            method, self._host + path, deadline, headers=headers, content=content
+        )
+
+    def _make_client(self, key: str, region: str) -> Any:
+        try:
+            from sendgrid import SendGridAPIClient
+        except ImportError as error:
+            raise ExtraMissing(
+                f"sender {self.name!r} needs the extra `sendgrid`; "
+                "pip install -r requirements/extras/sendgrid.txt"
+            ) from error
+        # Which host and which headers; the requests are ours, since its own have no hard bound.
+        client = SendGridAPIClient(key)
+        client.set_sendgrid_data_residency(region)
+        return client
+
+    @cached_property
+    def _frame(self) -> JsonObject:
+        """What every request has: who writes, and that nothing is added or followed."""
+        from sendgrid.helpers import mail as parts
+
+        mail = parts.Mail(from_email=parts.From(self._from.address.text, self._from.name or None))
+        if self._from.reply_to is not None:
+            mail.reply_to = parts.ReplyTo(self._from.reply_to.text)
+        mail.tracking_settings = parts.TrackingSettings(
+            click_tracking=parts.ClickTracking(enable=False, enable_text=False),
+            open_tracking=parts.OpenTracking(enable=False),
+            subscription_tracking=parts.SubscriptionTracking(enable=False),
+            ganalytics=parts.Ganalytics(enable=False),
+        )
+        mail.mail_settings = parts.MailSettings(
+            footer_settings=parts.FooterSettings(enable=False),
+            sandbox_mode=parts.SandBoxMode(enable=False),
+        )
+        frame: JsonObject = mail.get()
+        return frame
+
+
+class _Call:
+    """One call with all its requests, which share one time and one budget."""
+
+    def __init__(self, sender: SendGridSender, messages: Sequence[Message]) -> None:
+        self._sender = sender
+        self._messages = messages
+        self._deadline = Deadline(sender.limits.timeout_seconds)
+        self._results: dict[int, Result] = {}
+        self._left = MOST_REQUESTS_A_CALL
+        self._stopped: tuple[str, float | None] | None = None  # holds for all that was not begun
+
+    def run(self) -> list[Result]:
+        for shared in _by_content(self._addressable()):
+            for start in range(0, len(shared), MOST_RECIPIENTS):
+                self._hand_over(shared[start : start + MOST_RECIPIENTS])
+        return [self._results[place] for place in range(len(self._messages))]
+
+    def _addressable(self) -> Iterator[Numbered]:
+        for place, message in enumerate(self._messages):
+            if parse_address(message.address).needs_smtputf8:
+                reason = "the address has letters beyond ASCII before the @; SendGrid takes none"
+                self._end([(place, message)], EffectState.REFUSED, reason)
+            else:
+                yield place, message
+
+    def _hand_over(self, batch: Sequence[Numbered]) -> None:
+        if not batch:
+            return
+        if self._stopped is None and self._left == 0:
+            self._stopped = "not begun: too many requests were refused before it", COME_BACK_SECONDS
+        if self._stopped is None and self._deadline.left_seconds() == 0.0:
+            self._stopped = "not begun when the call's time was over", COME_BACK_SECONDS
+        if self._stopped is not None:
+            self._end(batch, EffectState.FAILED, *self._stopped)
+            return
+        content = json.dumps(self._request(batch), ensure_ascii=False).encode()
+        if len(content) > MOST_REQUEST_BYTES and len(batch) > 1:
+            self._halve(batch)
+            return
+        self._left -= 1
+        try:
+            answer = self._sender._exchange("POST", "/v3/mail/send", self._deadline, content)
+        except ConfigurationError as error:  # the certificate file: nothing left
+            self._stopped = str(error), None
+            self._end(batch, EffectState.FAILED, *self._stopped)
+        except NotSent:
+            self._stopped = "SendGrid cannot be reached", COME_BACK_SECONDS
+            self._end(batch, EffectState.FAILED, *self._stopped)
+        except NoAnswer:
+            self._stopped = "not begun when SendGrid was silent", COME_BACK_SECONDS
+            reason = "SendGrid did not say whether it took the message"
+            self._end(batch, EffectState.UNKNOWN, reason)
+        else:
+            self._judge(batch, answer)
+
+    def _judge(self, batch: Sequence[Numbered], answer: Answer) -> None:
+        reason = f"SendGrid answered with status {answer.status}"
+        match answer.status:
+            case 202:
+                taken_as = answer.headers.get("x-message-id", "")[:100]
+                facts = {"x_message_id": taken_as} if taken_as else {}
+                self._end(batch, EffectState.DONE, "", facts=facts)
+            case 400:
+                self._sort_out(batch, answer, reason)
+            case 401 | 403:
+                why = f"SendGrid {_REJECTED_ACCOUNT[answer.status]} (status {answer.status})"
+                self._stopped = why, None
+                self._end(batch, EffectState.FAILED, why)
+            case 413 if len(batch) > 1:
+                self._halve(batch)
+            case 413:
+                self._end(batch, EffectState.REFUSED, f"the message is too large; {reason}")
+            case 429 | 503:
+                self._stopped = reason, self._seconds_until(answer)
+                self._end(batch, EffectState.FAILED, *self._stopped)
+            case status if 200 <= status < 300 or status >= 500:
+                self._end(batch, EffectState.UNKNOWN, reason)
+            case _:  # nothing we ask is wrong for one and right for another
+                self._stopped = reason, None
+                self._end(batch, EffectState.FAILED, reason)
+
+    def _sort_out(self, batch: Sequence[Numbered], answer: Answer, reason: str) -> None:
+        """Turn away whom a refused request names, and send the others'."""
+        fields = _blamed_fields(answer)
+        blamed = {int(found[1]) for field in fields if (found := _BLAMED.match(field))} & set(
+            range(len(batch))
+        )
+        if blamed:
+            self._end([batch[place] for place in sorted(blamed)], EffectState.REFUSED, reason)
+            self._hand_over([one for place, one in enumerate(batch) if place not in blamed])
+        elif any(fields):
+            self._stopped = f"{reason} about {_own_part(fields)}", None
+            self._end(batch, EffectState.FAILED, *self._stopped)
+        elif len(batch) > 1:
+            self._halve(batch)
+        else:
+            self._end(batch, EffectState.REFUSED, reason)
+
+    def _halve(self, batch: Sequence[Numbered]) -> None:
+        middle = len(batch) // 2
+        self._hand_over(batch[:middle])
+        self._hand_over(batch[middle:])
+
+    def _seconds_until(self, answer: Answer) -> float:
+        if answer.retry_after_seconds is not None:
+            return max(1.0, answer.retry_after_seconds)
+        reset = answer.headers.get("x-ratelimit-reset", "")
+        if not (reset.isascii() and reset.isdigit()):
+            return COME_BACK_SECONDS
+        seconds = float(reset) - self._sender._clock().timestamp()
+        return min(max(1.0, seconds), 3600.0)
+
+    def _request(self, batch: Sequence[Numbered]) -> JsonObject:
+        first = batch[0][1]
+        parts = first.parts if _is_shared(first) else None
+        if parts is None:
+            text, html, slots = first.text, first.html, {}
+        else:
+            names = sorted(first.shown)
+            mark = self._mark(parts, [message for _, message in batch])
+            slots = {name: f"-{mark}.{place}" for place, name in enumerate(names)}
+            text = _marked(parts.text, slots, ".t-")
+            html = _marked(parts.html, slots, ".h-")
+        return {
+            **self._sender._frame,
+            "personalizations": [_personal(message, slots) for _, message in batch],
+            "content": [
+                {"type": "text/plain", "value": text},
+                {"type": "text/html", "value": html},
+            ],
+            "headers": {"Auto-Submitted": "auto-generated", "Content-Language": first.language},
+        }
+
+    def _mark(self, parts: PreparedParts, messages: Sequence[Message]) -> str:
+        """Give a mark that stands in no piece, no value and no subject of the request."""
+        pieces = [piece.text for piece in (*parts.text, *parts.html)]
+        while True:
+            mark = self._sender._new_mark()
+            texts = chain(pieces, *map(_own_texts, messages))
+            if not any(mark in text for text in texts):
+                return mark
+
+    def _end(
+        self,
+        batch: Iterable[Numbered],
+        state: EffectState,
+        reason: str,
+        retry_after_seconds: float | None = None,
+        *,
+        facts: JsonObject | None = None,
+    ) -> None:
+        for place, message in batch:
+            self._results[place] = Result(
+                target=message.address,
+                state=state,
+                reason=reason,
+                facts=facts or {},
+                retry_after_seconds=retry_after_seconds,
+                # An address that SendGrid calls invalid was tried at no mailbox.
+                may_go_elsewhere=state is EffectState.REFUSED,
+            )
+
+
+def _by_content(messages: Iterable[Numbered]) -> Iterator[list[Numbered]]:
+    """Put together what one request may carry."""
+    found: dict[tuple[object, ...], list[Numbered]] = {}
+    for place, message in messages:
+        shared = (id(message.parts),) if _is_shared(message) else (message.text, message.html)
+        found.setdefault((message.language, *shared), []).append((place, message))
+    yield from found.values()
+
+
+def _is_shared(message: Message) -> bool:
+    values = (*message.shown.values(), *message.escaped.values())
+    size = sum(len(value.encode()) + 60 for value in values)  # with its mark
+    return size <= MOST_SUBSTITUTION_BYTES and message.is_made_of_parts
+
+
+def _own_texts(message: Message) -> tuple[str, ...]:
+    """Give the texts of one message that SendGrid may look for a mark in, but for the pieces."""
+    return (message.subject, *message.shown.values(), *message.escaped.values())
+
+
+def _marked(pieces: Sequence[Piece], slots: Mapping[str, str], end: str) -> str:
+    return "".join(slots[piece.text] + end if piece.is_slot else piece.text for piece in pieces)
+
+
+def _personal(message: Message, slots: Mapping[str, str]) -> JsonObject:
+    personal: dict[str, Any] = {
+        "to": [{"email": parse_address(message.address).text}],
+        "subject": message.subject,
+        "custom_args": {TOKEN_ARGUMENT: message.token},
+    }
+    if slots:
+        personal["substitutions"] = {
+            mark + end: values[name]
+            for name, mark in slots.items()
+            for end, values in ((".t-", message.shown), (".h-", message.escaped))
+        }
+    return personal
+
+
+def _blamed_fields(answer: Answer) -> list[str]:
+    """Give the fields that a refusal names; "" for an error that names none."""
+    try:
+        body = answer.json()
+    except ValueError:
+        return []
+    errors = body.get("errors") if isinstance(body, dict) else None
+    if not isinstance(errors, list):
+        return []
+    fields = [error.get("field") if isinstance(error, dict) else None for error in errors]
+    return [field if isinstance(field, str) and field != "null" else "" for field in fields]
+
+
+def _own_part(fields: Sequence[str]) -> str:
+    """Name the part of the request that was refused, and only if it is one that we wrote."""
+    part = next((field for field in fields if field), "").partition(".")[0]
+    known = ("from", "reply_to", "subject", "content", "headers", "custom_args", "personalizations")
+    return part if part in known else "a part of the request"

@@ -1,0 +1,226 @@
+"""Mail through Amazon SES, API v2.
+
+Owns the calls and what their answers mean. Leaves what happens afterwards to SES's own notices.
+
+Rules
+- One call a message, one after the other, within the time of the whole batch; more go at once by
+  the sender's workers. The SDK repeats nothing.
+- Every call runs in a thread of its own that is left behind when its time is over: then, and after
+  a 5xx, the message may have been taken on, so it is UNKNOWN, and the others go on being sent.
+- What concerns the account (no rights, suspended, paused, address not verified) holds for everybody
+  not begun yet. A limit that was reached is FAILED with a time to try again.
+- Reasons carry AWS's error code, never its message: that names addresses.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from email.header import Header
+from email.utils import quote
+from typing import Any
+
+from standfast.adapters.clients.time_limit import within
+from standfast.adapters.senders import Message, Sender
+from standfast.adapters.senders.mail_identity import letterhead, misfit
+from standfast.errors import ExtraMissing, Unavailable
+from standfast.http_client import Deadline
+from standfast.notices.mail_addresses import Address, parse_address
+from standfast.records import EffectState, Limits, Result
+
+COME_BACK_SECONDS = 30.0
+TOKEN_TAG = "standfast_token"  # noqa: S105 - the name of a tag, no secret
+_BUSY = frozenset({"TooManyRequestsException", "Throttling", "ThrottlingException", "SlowDown"})
+_ABOUT_THE_MESSAGE = frozenset({"BadRequestException", "MessageRejected"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SesOptions:
+    """Where, and as whom; `endpoint_url` replaces AWS's own."""
+
+    region: str
+    sender_address: str
+    from_name: str = ""
+    reply_to: str | None = None
+    access_key_id: str | None = None  # None: the machine's own identity, as the SDK finds it
+    secret_access_key: str | None = field(default=None, repr=False)
+    endpoint_url: str | None = None
+    limits: Limits = field(default_factory=lambda: Limits(batch=10, workers=4))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    state: EffectState
+    reason: str = ""
+    retry_after_seconds: float | None = None
+    is_for_all: bool = False
+    message_id: str = ""
+
+
+class SesSender(Sender):
+    """One identity at SES. Construction checks the values and connects nowhere."""
+
+    def __init__(self, name: str, options: SesOptions) -> None:
+        self.name = name
+        self.limits = options.limits
+        self._options = options
+        self._from = letterhead(
+            name,
+            address=options.sender_address,
+            name=options.from_name,
+            reply_to=options.reply_to,
+        )
+        self._client = self._make_client()
+
+    def reach(self) -> None:
+        answer = self._call(Deadline(self.limits.timeout_seconds), self._look)
+        if answer.state is not EffectState.DONE:
+            raise Unavailable(f"sender {self.name!r}: {answer.reason}")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _send(self, messages: Sequence[Message]) -> list[Result]:
+        deadline = Deadline(self.limits.timeout_seconds)
+        results: list[Result] = []
+        rest: _Answer | None = None
+        for message in messages:
+            if rest is None and deadline.left_seconds() == 0.0:
+                rest = _failed("not begun when the call's time was over", COME_BACK_SECONDS)
+            answer = rest or self._hand_over(message, deadline)
+            if answer.is_for_all:
+                rest = answer
+            results.append(
+                Result(
+                    target=message.address,
+                    state=answer.state,
+                    reason=answer.reason,
+                    retry_after_seconds=answer.retry_after_seconds,
+                    may_go_elsewhere=answer.state is EffectState.REFUSED,
+                    facts={"ses_message_id": answer.message_id} if answer.message_id else {},
+                )
+            )
+        return results
+
+    def _hand_over(self, message: Message, deadline: Deadline) -> _Answer:
+        address = parse_address(message.address)
+        if address.needs_smtputf8:
+            reason = "the address has letters beyond ASCII before the @; SES takes none"
+            return _Answer(state=EffectState.REFUSED, reason=reason)
+        return self._call(deadline, lambda: self._post(message, address))
+
+    def _post(self, message: Message, address: Address) -> str:
+        content = {
+            "Subject": {"Data": message.subject, "Charset": "UTF-8"},
+            "Body": {
+                "Text": {"Data": message.text, "Charset": "UTF-8"},
+                "Html": {"Data": message.html, "Charset": "UTF-8"},
+            },
+            "Headers": [
+                {"Name": "Auto-Submitted", "Value": "auto-generated"},
+                {"Name": "Content-Language", "Value": message.language},
+            ],
+        }
+        answer = self._client.send_email(
+            FromEmailAddress=_mailbox(self._from.name, self._from.address),
+            Destination={"ToAddresses": [address.text]},
+            ReplyToAddresses=[] if self._from.reply_to is None else [self._from.reply_to.text],
+            Content={"Simple": content},
+            EmailTags=[{"Name": TOKEN_TAG, "Value": message.token}],
+        )
+        return str(answer.get("MessageId", ""))[:100]
+
+    def _look(self) -> str:
+        self._client.get_account()
+        return ""
+
+    def _call(self, deadline: Deadline, act: Callable[[], str]) -> _Answer:
+        try:
+            message_id = within(deadline.left_seconds(), act)
+        except TimeoutError:
+            reason = "SES did not say whether it took the message"
+            return _Answer(state=EffectState.UNKNOWN, reason=reason)
+        except Exception as error:
+            return _judge(error)
+        return _Answer(state=EffectState.DONE, message_id=message_id)
+
+    def _make_client(self) -> Any:
+        try:
+            import boto3
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError
+        except ImportError as error:
+            raise ExtraMissing(
+                f"sender {self.name!r} needs the extra `aws`; "
+                "pip install -r requirements/extras/aws.txt"
+            ) from error
+        options, seconds = self._options, self.limits.timeout_seconds
+        try:
+            return boto3.session.Session().client(
+                "sesv2",
+                region_name=options.region,
+                aws_access_key_id=options.access_key_id,
+                aws_secret_access_key=options.secret_access_key,
+                endpoint_url=options.endpoint_url,
+                config=Config(
+                    retries={"total_max_attempts": 1},
+                    connect_timeout=seconds,
+                    read_timeout=seconds,
+                    max_pool_connections=self.limits.workers,
+                    proxies={},
+                ),
+            )
+        except (BotoCoreError, ValueError) as error:
+            raise misfit(self.name, "region", f"does not fit ({type(error).__name__})") from None
+
+
+def _judge(error: Exception) -> _Answer:
+    """Say what an error of the SDK means for the message."""
+    from botocore.exceptions import (
+        ClientError,
+        ConnectTimeoutError,
+        EndpointConnectionError,
+        HTTPClientError,
+        NoCredentialsError,
+        PartialCredentialsError,
+        SSLError,
+    )
+
+    kind = type(error).__name__
+    if isinstance(error, ClientError):
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        code = code if code.isascii() and code.isalnum() else str(status)
+        if code in _BUSY or status in (429, 503):
+            return _failed(f"SES answered {code}", COME_BACK_SECONDS, is_for_all=True)
+        if code in _ABOUT_THE_MESSAGE:
+            return _Answer(state=EffectState.REFUSED, reason=f"SES answered {code}")
+        if status >= 500:
+            return _Answer(state=EffectState.UNKNOWN, reason=f"SES answered {code}")
+        return _failed(f"SES answered {code}", is_for_all=True)
+    if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
+        return _failed("SES cannot be reached", COME_BACK_SECONDS, is_for_all=True)
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | SSLError):
+        return _failed(f"SES cannot be called ({kind})", is_for_all=True)
+    if isinstance(error, HTTPClientError):
+        return _Answer(
+            state=EffectState.UNKNOWN, reason=f"SES did not say whether it took it ({kind})"
+        )
+    return _Answer(state=EffectState.UNKNOWN, reason=f"unexpected {kind}")
+
+
+def _failed(
+    reason: str, retry_after_seconds: float | None = None, *, is_for_all: bool = False
+) -> _Answer:
+    return _Answer(
+        state=EffectState.FAILED,
+        reason=reason,
+        retry_after_seconds=retry_after_seconds,
+        is_for_all=is_for_all,
+    )
+
+
+def _mailbox(name: str, address: Address) -> str:
+    """Write a name beside an address; SES wants one beyond ASCII as encoded words (RFC 2047)."""
+    if not name:
+        return address.text
+    shown = f'"{quote(name)}"' if name.isascii() else Header(name, "utf-8").encode(linesep="")
+    return f"{shown} <{address.text}>"

@@ -1,0 +1,4 @@
+"""Sender for an SMTP relay, and its delivery reports.
+
+Fetching a mailbox does not belong here.
+"""

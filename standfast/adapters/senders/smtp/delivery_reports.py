@@ -1,0 +1,168 @@
+"""What a relay tells of mails that it took on: delivery status notifications, read from files.
+
+Owns what such a report means (RFC 3464; RFC 6533 where an address is not ASCII).
+Leaves the ledger to others, and fetching the mailbox to whoever keeps it.
+
+Rules
+- A report is about the message whose token is its envelope id, which we gave (RFC 3461), else that
+  of the Message-ID in the headers that came back.
+- Reports are mail, and anybody can write one. Whoever names a token has had that very message, so
+  a false report lies about its writer's own; it is a person who takes the files in.
+- Of several recipients that a report names, the worst counts: our mail had one, whoever then passed
+  it on.
+- A file that is no report, or too large for one, is counted and stops nobody.
+"""
+
+import mailbox
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email import message_from_bytes, message_from_string
+from email.message import Message as Mail
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+from standfast.errors import UsageError
+from standfast.records import DeliveryEvent, DeliveryState
+
+LARGEST_BYTES = 1024 * 1024  # a report has the headers of a mail, not its body
+
+_MEANS = {  # the worst first
+    "failed": DeliveryState.BOUNCED,
+    "delayed": DeliveryState.DEFERRED,
+    "delivered": DeliveryState.DELIVERED,
+    "relayed": DeliveryState.TAKEN,
+    "expanded": DeliveryState.TAKEN,
+}
+_RETURNED = ("message/rfc822", "message/global", "message/global-headers")
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+_EMPTY_LINES = re.compile(r"(?:\r?\n){2,}")
+_OUR_MESSAGE_ID = re.compile(r"<([0-9a-f]{32})@[^<>@\s]+>")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reports:
+    """What the files told, and how many mails in them are no report that we can read."""
+
+    events: tuple[DeliveryEvent, ...]
+    unread: int
+
+
+def read_reports(paths: Iterable[Path], now: datetime) -> Reports:
+    """Read files of one mail each, mbox files and Maildir folders.
+
+    A report that dates itself after `now` counts as of now. UsageError for what is not there.
+    """
+    events: list[DeliveryEvent] = []
+    unread = 0
+    for path in paths:
+        try:
+            for raw in _mails(path):
+                event = read_report(raw, now)
+                if event is None:
+                    unread += 1
+                else:
+                    events.append(event)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}; name another") from None
+    return Reports(events=tuple(events), unread=unread)
+
+
+def read_report(raw: bytes, now: datetime) -> DeliveryEvent | None:
+    """Give what one report tells; None for a mail that is none, or is about no mail of ours."""
+    if len(raw) > LARGEST_BYTES:
+        return None
+    try:
+        mail = message_from_bytes(raw)
+        if mail.get_content_type() != "multipart/report":
+            return None
+        blocks = _status_blocks(mail)
+        token = _token(mail, blocks)
+        actions = {_first_word(block.get("Action", "")) for block in blocks}
+        said = [state for action, state in _MEANS.items() if action in actions]
+        if not token or not said:
+            return None
+        return DeliveryEvent(token=token, state=said[0], at=min(_moment(mail, now), now))
+    except (ValueError, LookupError, RecursionError, AttributeError, TypeError):
+        return None  # the parts of hostile mails break parsers in many ways
+
+
+def _mails(path: Path) -> Iterator[bytes]:
+    if path.is_dir():
+        if not (path / "cur").is_dir():
+            raise UsageError(f"{path} is no Maildir: name files, an mbox or a Maildir")
+        for file in sorted([*path.glob("cur/*"), *path.glob("new/*")]):
+            yield _bounded(file)
+        return
+    with path.open("rb") as stream:
+        is_mbox = stream.read(5) == b"From "
+    if not is_mbox:
+        yield _bounded(path)
+        return
+    box = mailbox.mbox(path, create=False)
+    try:
+        for key in box.iterkeys():
+            with box.get_file(key) as mail:
+                yield mail.read(LARGEST_BYTES + 1)
+    finally:
+        box.close()
+
+
+def _bounded(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(LARGEST_BYTES + 1)
+
+
+def _status_blocks(mail: Mail) -> list[Mail]:
+    """Give the blocks of a report's status part: that of the message, and one a recipient."""
+    for part in mail.walk():
+        kind = part.get_content_type()
+        if kind not in ("message/delivery-status", "message/global-delivery-status"):
+            continue
+        blocks = [block for block in part.get_payload() if isinstance(block, Mail)]
+        if kind == "message/global-delivery-status":  # Python takes what follows for a body
+            rest = str(blocks[0].get_payload())
+            blocks += [message_from_string(block) for block in _EMPTY_LINES.split(rest)]
+        return blocks
+    return []
+
+
+def _token(mail: Mail, blocks: Iterable[Mail]) -> str:
+    for block in blocks:
+        envelope = str(block.get("Original-Envelope-Id", "")).strip()
+        if _TOKEN.fullmatch(envelope):
+            return envelope
+    for part in mail.walk():
+        if part.get_content_type() in _RETURNED:
+            inner = part.get_payload(0)
+            found = _ours(str(inner.get("Message-ID", "")) if isinstance(inner, Mail) else "")
+        elif part.get_content_type() == "text/rfc822-headers":
+            found = _ours(str(message_from_bytes(_bytes(part)).get("Message-ID", "")))
+        else:
+            continue
+        if found:
+            return found
+    return ""
+
+
+def _bytes(part: Mail) -> bytes:
+    payload = part.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _ours(message_id: str) -> str:
+    found = _OUR_MESSAGE_ID.fullmatch(message_id.strip())
+    return found[1] if found else ""
+
+
+def _first_word(text: str) -> str:
+    return next(iter(str(text).split()), "").lower()
+
+
+def _moment(mail: Mail, now: datetime) -> datetime:
+    try:
+        moment = parsedate_to_datetime(str(mail.get("Date", "")))
+        return moment.astimezone(UTC) if moment.tzinfo else now
+    except (ValueError, OverflowError):  # a year, or a distance from UTC, that no clock knows
+        return now

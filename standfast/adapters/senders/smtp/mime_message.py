@@ -1,0 +1,113 @@
+"""One mail as the bytes that travel: headers and two bodies that say the same.
+
+Owns how a mail is written down. Leaves the conversation with the relay to `smtp`.
+
+Rules
+- Seven bits in every header and body, so that no relay on the way has a reason to rewrite them;
+  only an address with letters beyond ASCII has its own line in UTF-8 (RFC 6532).
+- Bodies are quoted-printable, or base64 where that is shorter. Both write a line that begins with
+  "=_" as something else, so no body can hold the boundary.
+- No header that a recipient's data could shape; Auto-Submitted keeps holiday answers away
+  (RFC 3834).
+- No header goes through EmailMessage: it decodes what looks like an encoded word (RFC 2047) and
+  writes the CR and LF in it raw, and it loses spaces where it folds. Addresses are dot-atoms and
+  A-labels, so they stand as they are; a subject or a name that is not plain is encoded as a whole.
+- What many mails share is folded once.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from email.header import Header
+from email.utils import format_datetime, quote
+from functools import lru_cache
+
+from standfast.adapters.senders import Message
+from standfast.adapters.senders.mail_identity import MailIdentity
+from standfast.notices.mail_addresses import Address
+from standfast.records import utc
+
+_LONGEST_LINE = 76  # RFC 2047 2, for a line with an encoded word; others may have 78
+
+
+def written(
+    message: Message,
+    to: Address,
+    *,
+    letterhead: MailIdentity,
+    now: datetime,
+) -> bytes:
+    """Write one mail, with CRLF at every line's end and no dot doubled."""
+    boundary = f"=_{hashlib.sha256(message.token.encode()).hexdigest()[:32]}"
+    answers = letterhead.reply_to
+    headers = [
+        _from(letterhead.address, letterhead.name),
+        _mailbox("To", to),
+        *([] if answers is None else [_mailbox("Reply-To", answers)]),
+        _subject(message.subject),
+        f"Date: {format_datetime(utc(now))}\r\n",
+        f"Message-ID: <{message.token}@{letterhead.address.domain}>\r\n",
+        "Auto-Submitted: auto-generated\r\n",
+        "MIME-Version: 1.0\r\n",
+        f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n',
+        f"Content-Language: {message.language}\r\n",
+    ]
+    mark = boundary.encode()
+    pieces = ["".join(headers).encode()]
+    for kind, text in (("text/plain", message.text), ("text/html", message.html)):
+        pieces += [b"\r\n--", mark, b"\r\n", *_part(kind, text)]
+    return b"".join([*pieces, b"\r\n--", mark, b"--\r\n"])
+
+
+def _part(kind: str, text: str) -> tuple[bytes, bytes]:
+    """Give the headers of one body, and the body."""
+    plain = b"".join([line + b"\r\n" for line in text.encode().splitlines()])
+    body, encoding = binascii.b2a_qp(plain, istext=True), "quoted-printable"
+    if len(body) > len(plain) * 3 // 2:
+        body, encoding = base64.encodebytes(plain).replace(b"\n", b"\r\n"), "base64"
+    head = f'Content-Type: {kind}; charset="utf-8"\r\nContent-Transfer-Encoding: {encoding}\r\n'
+    return f"{head}\r\n".encode(), body
+
+
+def _mailbox(name: str, mailbox: Address) -> str:
+    """Write an address as it is, on a line of its own when it is long: 254 octets at most."""
+    line = f"{name}: {mailbox.text}"
+    return f"{line}\r\n" if len(line) <= _LONGEST_LINE else f"{name}:\r\n {mailbox.text}\r\n"
+
+
+@lru_cache(maxsize=16)
+def _from(sender: Address, name: str) -> str:
+    if not name:
+        return _mailbox("From", sender)
+    shown = f'"{quote(name)}"' if name.isascii() else ""
+    if not shown or len(f"From: {shown}") > _LONGEST_LINE:
+        shown = _encoded_words("From", name)
+    line = f"From: {shown} <{sender.text}>"
+    if len(line) <= _LONGEST_LINE:
+        return f"{line}\r\n"
+    return f"From: {shown}\r\n <{sender.text}>\r\n"
+
+
+@lru_cache(maxsize=256)
+def _subject(subject: str) -> str:
+    words = subject.split(" ")
+    # Folded at its spaces; not so when there is nothing to fold at, or spaces that folding spoils.
+    if subject.isascii() and all(0 < len(word) < _LONGEST_LINE // 2 for word in words):
+        return _folded_at_spaces("Subject", words)
+    return f"Subject: {_encoded_words('Subject', subject)}\r\n"
+
+
+def _folded_at_spaces(name: str, words: Sequence[str]) -> str:
+    lines = [f"{name}:"]
+    for word in words:
+        if len(lines[-1]) + 1 + len(word) > _LONGEST_LINE:
+            lines.append("")
+        lines[-1] += f" {word}"
+    return "\r\n".join([*lines, ""])
+
+
+def _encoded_words(name: str, text: str) -> str:
+    header = Header(text, "utf-8", header_name=name, maxlinelen=_LONGEST_LINE)
+    return header.encode(linesep="\r\n")

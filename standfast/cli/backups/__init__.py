@@ -1,0 +1,4 @@
+"""Commands on backups, restores, retention and drills.
+
+Key ceremonies are in `key_ceremonies`.
+"""

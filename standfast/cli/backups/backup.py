@@ -1,0 +1,406 @@
+"""`standfast backup`: make recovery points, list, restore and verify them."""
+
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.backups import recovery_point_contents, replication, retention
+from standfast.cli.backups.backup_summary import backup_lines
+from standfast.cli.backups.database_restore_summary import lines_of
+from standfast.cli.backups.restore_summary import restore_summary_lines
+from standfast.cli.backups.verification_summary import verification_summary_lines
+from standfast.cli.key_ceremonies import custodian, key_record_copies, owner
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table, Tell
+from standfast.cli.terminal.units import size, together
+from standfast.errors import ExitStatus, StandfastError, UsageError
+from standfast.local_time import second
+from standfast.plurals import counted
+from standfast.records import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from backup.records import Progress
+
+IdentityOption = Annotated[
+    Path | None,
+    Option(
+        "--identity",
+        metavar="FILE",
+        help="A custodian's recovery identity; else what drills.identity names.",
+    ),
+]
+
+
+def add_to(app: Group) -> None:
+    """Add the group."""
+    backup = group(app, "backup", "Make recovery points, list, restore and verify them.")
+    command(
+        backup,
+        "run",
+        exits={
+            ExitStatus.DONE: "every file of every set is in a new recovery point",
+            ExitStatus.FAILED: "the store cannot be written, or no source of a set gives anything",
+            ExitStatus.USAGE: "there is no set of that name",
+            ExitStatus.PARTIAL: (
+                "a file could not be read, the point has all others; or a set has no file; or "
+                "somebody else writes under this host's name; or the ledger could not take that "
+                "it was made"
+            ),
+            ExitStatus.REFUSED: "a backup of this set is under way",
+            ExitStatus.DAMAGED: (
+                "what the vault trusts is not what was written; or what this host had stored is "
+                "gone from it, or the key record that opens the new point is missing: the point is "
+                "made all the same"
+            ),
+        },
+        example="standfast backup run main",
+    )(run)
+    command(
+        backup,
+        "list",
+        exits={
+            ExitStatus.DONE: "the recovery points are listed; there may be none",
+            ExitStatus.FAILED: "the store does not answer",
+            ExitStatus.USAGE: "the identity opens nothing here",
+            ExitStatus.DAMAGED: "a recovery point is not what was written",
+        },
+        example="standfast backup list --set main",
+    )(list_points)
+    command(
+        backup,
+        "restore",
+        exits={
+            ExitStatus.DONE: "everything that was asked for is there, each hash compared",
+            ExitStatus.FAILED: "the disk is full",
+            ExitStatus.USAGE: (
+                "there is no such point or set, or several sets or hosts with a latest; it has "
+                "nothing of what is asked for; or the identity opens nothing here"
+            ),
+            ExitStatus.PARTIAL: (
+                "a file could not be written as it was, a server refused a part, or the point "
+                "itself lacks some of what is asked for"
+            ),
+            ExitStatus.REFUSED: (
+                "the folder is not empty, lies in the vault, or another restore fills it; a path "
+                "would lead out of it; or a database is not empty"
+            ),
+            ExitStatus.DAMAGED: (
+                "a file of the point, or a point after the latest that can be used, is not what "
+                "was written; the others are there"
+            ),
+        },
+        example="standfast backup restore latest --to /srv/restored --identity identity.txt",
+    )(restore)
+    command(
+        backup,
+        "verify",
+        exits={
+            ExitStatus.DONE: "signatures, sequence, sizes and the witness agree",
+            ExitStatus.FAILED: "the store does not answer",
+            ExitStatus.USAGE: "the identity opens nothing here",
+            ExitStatus.PARTIAL: (
+                "all is whole, and an object's lock is missing, short or weak; or the ledger could "
+                "not take or say what was found"
+            ),
+            ExitStatus.REFUSED: "a verification is under way",
+            ExitStatus.DAMAGED: "a pack is missing or was changed; it is named",
+        },
+        example="standfast backup verify --read",
+    )(verify)
+    recovery_point_contents.add_to(backup)
+    replication.add_to(backup)
+    key_record_copies.add_to(backup)
+    owner.add_to(backup)
+    custodian.add_to(backup)
+    retention.add_to(backup)
+
+
+def run(
+    call: Call,
+    set_name: Annotated[
+        str | None,
+        Argument(metavar="SET", help="One set; all without."),
+    ] = None,
+    distrust: Annotated[
+        Path | None,
+        Option(
+            "--distrust",
+            metavar="REPORT.json",
+            help="What verify --json or drill run --json printed on another machine: what lay in "
+            "the damaged packs that it names is sent again.",
+        ),
+    ] = None,
+) -> ExitStatus:
+    """Back a set up, or all of them.
+
+    Packs that a verification, a drill or a restore with the same ledger found damaged are not built
+    on: what lay in them is sent again, where the source still has it.
+    """
+    from standfast.usecases.backups.backup_run import run_backup
+    from standfast.usecases.backups.damaged_packs import read_report
+
+    documents: list[Json] = []
+    lines: list[Line] = []
+    statuses: list[ExitStatus] = []
+    damaged = read_report(distrust)
+    is_key_missing = False
+    with call.installation(needs_ledger=False) as installation:
+        names = list(installation.config.backup.sets) if set_name is None else [set_name]
+        if not names:
+            raise UsageError("nothing is backed up: add [backup.sets.NAME] to the configuration")
+        for name in names:
+            try:
+                with _shown_late(call, f"backing up {name}") as report:
+                    outcome = run_backup(installation, name, "direct", report, distrust=damaged)
+            except StandfastError as error:
+                if len(names) == 1:
+                    raise
+                statuses.append(error.exit_status)
+                documents.append(
+                    {"set": name, "error": str(error), "exit_status": int(error.exit_status)}
+                )
+                lines.append(f"{name}: failed: {error}")
+                continue
+            statuses.append(outcome.exit_status)
+            is_key_missing |= bool(outcome.result.key_problem)
+            documents.append(outcome.as_json())
+            lines += backup_lines(outcome)
+    status = together(statuses)
+    next_step = "Next: `standfast status` shows how old each is."
+    if is_key_missing:
+        next_step = (
+            "Next: `standfast backup keys copy FOLDER` brings the key record back from a copy."
+        )
+    elif status is ExitStatus.DAMAGED:
+        next_step = "Next: `standfast backup verify` names what is gone from the vault, or wrong."
+    elif status is ExitStatus.PARTIAL:
+        next_step = "Next: see above what is missing and why; the next run tries it again."
+    elif status is not ExitStatus.DONE:
+        next_step = "Next: fix the cause above, then run this again; what is stored is kept."
+    call.say({"backups": documents, "exit_status": int(status)}, [*lines, "", next_step])
+    return status
+
+
+def list_points(
+    call: Call,
+    set_name: Annotated[str | None, Option("--set", metavar="SET", help="Of one set.")] = None,
+    identity: IdentityOption = None,
+) -> ExitStatus:
+    """List the recovery points, newest last. With an identity also what is sealed in each."""
+    from standfast.usecases.backups import recovery_point_contents as contents
+
+    with call.installation(needs_ledger=False) as installation:
+        listed = contents.list_points(installation, set_name, identity)
+        zone = installation.config.organisation.time_zone
+    rows = [
+        [
+            point.name,
+            point.set_name,
+            second(point.time, zone),
+            _completeness(is_complete=point.complete, is_interim=point.is_interim),
+            size(point.bytes_new) + " new",
+            counted(point.details.files, "file") if point.details else "",
+        ]
+        for point in listed.points
+    ]
+    lines: list[Line] = [Table(rows=rows)] if rows else []
+    lines += [f"error: {name} is no recovery point: {why}" for name, why in listed.damaged]
+    if listed.damaged:
+        lines += ["", "Next: `standfast backup verify` says what that costs."]
+    lines = lines or ["There is no recovery point yet: `standfast backup run`."]
+    call.say(listed.as_json(), lines)
+    return listed.exit_status
+
+
+def restore(
+    call: Call,
+    point: Annotated[
+        str,
+        Argument(metavar="POINT", help="latest, HOST/latest, or a name from `backup list`."),
+    ],
+    to: Annotated[
+        Path | None,
+        Option(
+            "--to",
+            metavar="DIR",
+            help="An empty or new folder, or one in which the same restore was interrupted: "
+            "what else was put there since stays, untold; - writes one file to standard output.",
+            takes_dash=True,
+        ),
+    ] = None,
+    patterns: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="PATTERN", help="What of it: SOURCE/2026/*, or SOURCE/**/*.pdf; all without."
+        ),
+    ] = None,
+    identity: IdentityOption = None,
+    set_name: Annotated[
+        str | None,
+        Option("--set", metavar="SET", help="Whose latest; needed where there are several sets."),
+    ] = None,
+    owner: Annotated[
+        bool, Option("--owner", help="Owners, too, with set-id bits and capabilities (as root).")
+    ] = False,
+    waits_for_disk: Annotated[
+        bool,
+        Option(
+            "--sync/--no-sync",
+            help="End only when the disk has everything; or let it write on by itself.",
+        ),
+    ] = False,
+    into: Annotated[
+        str | None,
+        Option(
+            "--into",
+            metavar="NAME",
+            help="Not to a folder but into a server: the name of a database's source, or where "
+            "its address lies (env:NAME, file:PATH).",
+        ),
+    ] = None,
+    replaces: Annotated[
+        bool,
+        Option("--replace", help="With --into: replace a database that is not empty."),
+    ] = False,
+    has_globals: Annotated[
+        bool,
+        Option("--globals", help="With --into: roles and users, too, with their old passwords."),
+    ] = False,
+) -> ExitStatus:
+    """Restore a point, or part of it, to a folder or into a database server."""
+    if (to is None) == (into is None):
+        raise UsageError(
+            "say where to: --to DIR for a folder, or --into NAME for a server, and not both"
+        )
+    if into is not None:
+        from standfast.usecases.backups.database_restore import Request, restore_into
+
+        request = Request(
+            point=point,
+            into=into,
+            set_name=set_name,
+            patterns=tuple(patterns or ()),
+            replaces=replaces,
+            has_globals=has_globals,
+        )
+        with call.installation(needs_ledger=False) as installation, call.progress() as tell:
+            taken = restore_into(
+                installation, request, identity, _shown(tell, f"restoring {point}")
+            )
+        call.say(taken.as_json(), lines_of(taken))
+        return taken.exit_status
+    if to is None or replaces or has_globals:
+        raise UsageError("--replace and --globals go with --into: a folder must be empty")
+    if to == Path("-"):
+        return recovery_point_contents.to_standard_output(
+            call, point, patterns or [], identity, set_name
+        )
+    from standfast.usecases.backups import folder_restore
+
+    try:
+        with (
+            call.installation(needs_ledger=False) as installation,
+            _shown_late(call, f"restoring {point}") as report,
+        ):
+            outcome = folder_restore.restore(
+                installation,
+                point,
+                to,
+                identity,
+                patterns or (),
+                report,
+                set_name=set_name,
+                has_owner=owner,
+                syncs=waits_for_disk,
+            )
+    except KeyboardInterrupt as error:
+        error.add_note("stopped: the same command goes on from what is restored")
+        raise
+    call.say(outcome.as_json(), restore_summary_lines(outcome))
+    return outcome.exit_status
+
+
+def verify(
+    call: Call,
+    read: Annotated[bool, Option("--read", help="Read every byte.")] = False,
+    identity: Annotated[
+        Path | None,
+        Option("--identity", metavar="FILE", help="Open what is sealed, and check that, too."),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        Option(
+            "--sample",
+            metavar="PIECES",
+            help="Open so many random pieces of content, not all; takes an identity.",
+        ),
+    ] = None,
+    confidence: Annotated[
+        float | None,
+        Option(
+            "--confidence",
+            metavar="SHARE",
+            help="Open as many as find --damage with this certainty: 0.99.",
+        ),
+    ] = None,
+    damage: Annotated[
+        float | None,
+        Option(
+            "--damage",
+            metavar="SHARE",
+            help="How much damage the sample shall find: 0.01 unless given.",
+        ),
+    ] = None,
+) -> ExitStatus:
+    """Check the repository.
+
+    Signatures, sequence, packs, and the witness of the last time; with --read every byte, with an
+    identity what is sealed, all of it or a sample.
+    """
+    from standfast.usecases.backups import verification
+
+    chosen = verification.sample_of(sample, confidence, damage)
+    with call.installation(needs_ledger=False) as installation, call.progress() as tell:
+        outcome = verification.verify(
+            installation, read, identity, _shown(tell, "verifying"), sample=chosen
+        )
+    call.say(outcome.as_json(), verification_summary_lines(outcome))
+    return outcome.exit_status
+
+
+@contextmanager
+def _shown_late(call: Call, what: str) -> "Iterator[Callable[[Progress], None]]":
+    """Show progress from the first report on: a display has a thread, which forbids to fork."""
+    with ExitStack() as stack:
+        shown: list[_Report] = []
+
+        def report(progress: "Progress") -> None:
+            if not shown:
+                shown.append(_Report(stack.enter_context(call.progress()), what))
+            shown[0](progress)
+
+        yield report
+
+
+def _shown(tell: Tell, what: str) -> "_Report":
+    return _Report(tell, what)
+
+
+class _Report:
+    """Shows a long call's progress in MiB, and how fast it goes."""
+
+    def __init__(self, tell: Tell, what: str) -> None:
+        self._tell, self._what = tell, what
+
+    def __call__(self, progress: "Progress") -> None:
+        done, total = progress.bytes_done >> 20, progress.bytes_total >> 20
+        self._tell(f"{self._what} (MiB)", done, total)
+
+
+def _completeness(*, is_complete: bool, is_interim: bool) -> str:
+    if is_interim:
+        return "interim"
+    return "complete" if is_complete else "partial"

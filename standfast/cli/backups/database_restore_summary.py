@@ -1,0 +1,68 @@
+"""What `standfast backup restore --into` says."""
+
+from typing import TYPE_CHECKING
+
+from standfast.cli.backups.restore_summary import (
+    WHERE_ELSE,
+    clock_ahead_lines,
+    incomplete_lines,
+    newer_lines,
+    unrecorded_lines,
+)
+from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.units import size
+from standfast.errors import ExitStatus
+from standfast.plurals import counted
+
+if TYPE_CHECKING:
+    from standfast.usecases.backups.database_restore import (
+        DatabaseRestoreOutcome,
+        DumpRestoreOutcome,
+    )
+
+
+def lines_of(outcome: "DatabaseRestoreOutcome") -> list[Line]:
+    """Say what the server took, what it did not, and what to do about it."""
+    lines: list[Line] = [
+        f"{outcome.point.name} ({outcome.point.set_name}) into {outcome.into}:",
+        Table(rows=[_row(dump) for dump in outcome.dumps], indent=2),
+    ]
+    for dump in outcome.dumps:
+        if dump.taken is None:
+            lines.append(f"{dump.path}: {dump.error}")
+        elif dump.taken.problems_total:
+            problems = counted(dump.taken.problems_total, "statement")
+            lines.append(f"{dump.path}: {problems} refused by the server:")
+            lines.append(Table(rows=[[one] for one in dump.taken.problems], indent=2))
+        if dump.taken is not None and dump.taken.kept_as is not None:
+            lines.append(f"What stood there before is kept as {dump.taken.kept_as}.")
+    lines += incomplete_lines(outcome.lacking)
+    lines += newer_lines(outcome.newer_damaged)
+    lines += clock_ahead_lines(outcome.point, is_dated_ahead=outcome.is_dated_ahead)
+    lines += unrecorded_lines(outcome.unrecorded)
+    if not outcome.is_confined:
+        lines.append(
+            "This kernel has no Landlock: the server's programs could read the identity's file."
+        )
+    lines += ["", _next(outcome)]
+    return lines
+
+
+def _row(dump: "DumpRestoreOutcome") -> list[str]:
+    if dump.taken is None:
+        return [dump.path, "not restored", ""]
+    where = f"database {dump.taken.database}" if dump.taken.database else "roles and users"
+    return [dump.path, where, size(dump.taken.bytes)]
+
+
+def _next(outcome: "DatabaseRestoreOutcome") -> str:
+    status = outcome.exit_status
+    if status is ExitStatus.DONE:
+        return "Next: let the application look, before anybody is let in."
+    if status is ExitStatus.DAMAGED:
+        return "Next: `standfast backup verify --read` names what is damaged in the vault."
+    if any("role" in one for dump in outcome.dumps if dump.taken for one in dump.taken.problems):
+        return "Next: --globals restores the roles that lack; or make them, and restore again."
+    if all(dump.exit_status is ExitStatus.DONE for dump in outcome.dumps):
+        return WHERE_ELSE
+    return "Next: fix the causes named above, then restore again."

@@ -1,0 +1,211 @@
+"""`standfast drill`: restore apart, check, measure, destroy."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from standfast.cli.backups.backup import IdentityOption
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.units import measured, size
+from standfast.errors import ExitStatus
+from standfast.local_time import second
+from standfast.plurals import counted
+
+if TYPE_CHECKING:
+    from backup.records import Progress
+    from standfast.continuity.recovery_objectives import ObjectiveResult
+    from standfast.usecases.drills.outcome import DrillOutcome
+
+_BASIS = {
+    "last_change": "the last change that came back",
+    "consistent_at": "the moment of the backup",
+}
+_MOST_NAMED = 20  # of what did not come back, or differs; the document has more
+
+
+def add_to(app: Group) -> None:
+    """Add the group."""
+    drill = group(app, "drill", "Prove that backups come back: restore, check, measure, destroy.")
+    command(
+        drill,
+        "run",
+        exits={
+            ExitStatus.DONE: "everything came back, every check passed, every promise was kept",
+            ExitStatus.FAILED: "a check failed; the report names it",
+            ExitStatus.USAGE: "there is no such set or point, or the identity opens nothing here",
+            ExitStatus.PARTIAL: (
+                "it came back later than promised, or not every file did; or no check of a "
+                "service, or no comparison that was asked for, could be made"
+            ),
+            ExitStatus.REFUSED: "a drill of this set is under way",
+            ExitStatus.DAMAGED: "a file of the point is not what was written",
+        },
+        example="standfast drill run main --identity identity.txt",
+    )(run)
+    command(
+        drill,
+        "list",
+        exits={
+            ExitStatus.DONE: "the drills are listed, and their reports are whole",
+            ExitStatus.USAGE: "there is no such set, or no ledger where the configuration says",
+            ExitStatus.DAMAGED: "a report is missing, or is not what was signed",
+        },
+        example="standfast drill list",
+    )(list_drills)
+
+
+def run(
+    call: Call,
+    set_name: Annotated[str, Argument(metavar="SET", help="Whose point is restored.")],
+    identity: IdentityOption = None,
+    point: Annotated[
+        str, Option(metavar="POINT", help="latest (of any host), HOST/latest, or a name.")
+    ] = "latest",
+    keep: Annotated[bool, Option("--keep", help="Leave the restored tree.")] = False,
+    compare: Annotated[
+        bool,
+        Option("--compare", help="Hold it against the live source, which must not change."),
+    ] = False,
+) -> ExitStatus:
+    """Restore apart, check, measure, destroy.
+
+    RTO is measured from the declaration until usable, RPO from the last change that came back; the
+    report is signed and chained to the last one.
+    """
+    from standfast.usecases.drills.restore_drill import run_drill
+
+    with call.installation() as installation, call.progress() as tell:
+
+        def shown(progress: "Progress") -> None:
+            tell(f"restoring {set_name} (MiB)", progress.bytes_done >> 20, 0)
+
+        outcome = run_drill(
+            installation, set_name, identity, point, "direct", shown, keep=keep, compares=compare
+        )
+    call.say(outcome.as_json(), lines_of(outcome))
+    return outcome.exit_status
+
+
+def list_drills(
+    call: Call,
+    set_name: Annotated[str | None, Option("--set", metavar="SET", help="Of one set.")] = None,
+) -> ExitStatus:
+    """List the drills, and check their reports."""
+    from standfast.usecases.drills.drill_history import list_drills as listed_drills
+
+    with call.installation() as installation:
+        listed = listed_drills(installation, set_name)
+        zone = installation.config.organisation.time_zone
+    rows = [
+        [
+            second(run.started_at, zone),
+            run.subject,
+            run.state,
+            *_came_to(run.state, run.summary),
+        ]
+        for run in listed.runs
+    ]
+    lines: list[Line] = [Table(rows=rows)] if rows else ["There was no drill yet."]
+    lines += [f"{one.where}: {one.problem}" for one in listed.problems]
+    if listed.elsewhere:
+        lines.append(
+            f"Reports of drills on {', '.join(listed.elsewhere)} lie there: `standfast drill list` "
+            "checks them there."
+        )
+    call.say(listed.as_json(), lines)
+    return listed.exit_status
+
+
+def _came_to(state: str, summary: Mapping[str, Any]) -> list[str]:
+    """Say what was measured, and why not where nothing was."""
+    if state == "running":
+        return []
+    told = ["not measured", ""]
+    if "rto_ms" in summary:
+        rto = measured(summary["rto_ms"])
+        if summary["rto_ms"] is None and state != "failed":
+            rto = "not measured"
+        told = [f"RTO {rto}", f"RPO {_work_lost(summary['rpo_ms'])}"]
+    return [*told, str(summary.get("problem", ""))]
+
+
+def lines_of(outcome: "DrillOutcome") -> list[Line]:
+    """Say what came back, how long it took and how much was lost, and whether promises are kept."""
+    files = outcome.restored.files if outcome.restored else 0
+    size_ = size(outcome.restored.bytes) if outcome.restored else "0 B"
+    basis = _BASIS[outcome.rpo_basis.value]
+    rto = "never usable" if outcome.has_failed else "not measured: no check of a service was made"
+    if outcome.rto_ms is not None:
+        rto = f"{measured(outcome.rto_ms)} from the declaration until usable"
+    rpo = f"{measured(outcome.rpo_ms)} of work lost, counted from {basis}"
+    if outcome.rpo_ms is None:
+        rpo = f"unknown: {basis} is dated ahead, by a clock that stood wrong"
+    lines: list[Line] = [
+        f"Drill of {outcome.set_name} from {outcome.point.name}: {outcome.state}.",
+        Table(
+            rows=[
+                ["restored", f"{counted(files, 'file')}, {size_}"],
+                ["RTO", rto],
+                ["RPO", rpo],
+            ],
+            indent=2,
+        ),
+        Table(
+            rows=[[one.state.value, one.service, one.name, one.reason] for one in outcome.checks],
+            indent=2,
+        ),
+    ]
+    for check in outcome.printing:
+        lines.append(f"  {check.name} printed, at its end:")
+        lines += [f"    {line}" for line in check.output.splitlines()[-_MOST_NAMED:]]
+    if outcome.comparison:
+        lines += [f"  differs: {one}" for one in outcome.comparison.differences[:_MOST_NAMED]]
+    lines += [f"  {_judged(one)}" for one in outcome.services]
+    if outcome.problem:
+        lines.append(f"  {outcome.problem}")
+    lines += [f"  {shortfall}" for shortfall in outcome.shortfalls]
+    if outcome.problems:
+        lines.append(Table(rows=[[one.path, one.reason] for one in outcome.problems[:_MOST_NAMED]]))
+    if outcome.target.is_kept:
+        lines.append(f"The restored tree is kept in {outcome.target.folder}.")
+    elif outcome.target.is_gone:
+        lines.append("The restored tree is destroyed; it was looked for, and is gone.")
+    else:
+        lines.append(f"NOT destroyed: {outcome.target.folder}; remove it by hand.")
+    if outcome.output:
+        lines.append(
+            f"Output: {outcome.output}, until the next drill of {outcome.set_name}; it may be "
+            "personal."
+        )
+    if outcome.report:
+        lines.append(f"Report: {outcome.report}")
+    if outcome.damaged_packs:
+        run_again = f"standfast backup run {outcome.set_name}"
+        lines.append(f"Next: `{run_again}` sends again what lay in damaged packs.")
+    elif outcome.exit_status is ExitStatus.PARTIAL:
+        lines.append("Next: fix what fell short, then drill again.")
+    elif outcome.services and outcome.exit_status is ExitStatus.DONE:
+        lines.append("Next: `standfast report` writes the page to file.")
+    return lines
+
+
+def _judged(one: "ObjectiveResult") -> str:
+    """Say which of the two promises of a service was kept."""
+    beyond = ""
+    if one.mtpd_ms is not None and one.is_beyond_mtpd:
+        beyond = f", beyond the MTPD of {measured(one.mtpd_ms)}"
+    rto = "RTO not measured"
+    if one.is_checked:
+        kept = "kept" if one.is_rto_met else "MISSED"
+        actual, promised = measured(one.rto_actual_ms), measured(one.rto_promised_ms)
+        rto = f"RTO {kept} ({actual} of {promised}{beyond})"
+    rpo = "kept" if one.is_rpo_met else "MISSED"
+    return (
+        f"{one.service}: {rto}, "
+        f"RPO {rpo} ({_work_lost(one.rpo_actual_ms)} of {measured(one.rpo_promised_ms)})"
+    )
+
+
+def _work_lost(milliseconds: int | None) -> str:
+    return "unknown" if milliseconds is None else measured(milliseconds)

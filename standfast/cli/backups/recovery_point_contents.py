@@ -1,0 +1,205 @@
+"""`standfast backup ls`, `find` and `diff`: what recovery points hold."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.backups.restore_summary import unrecorded_lines
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table, discard_output, print_error
+from standfast.cli.terminal.units import size
+from standfast.errors import ExitStatus, UsageError
+from standfast.local_time import second
+from standfast.plurals import counted
+
+if TYPE_CHECKING:
+    from backup.records import Difference
+
+_SIGNS = {"added": "+", "removed": "-", "changed": "M"}
+
+_Identity = Annotated[
+    Path | None,
+    Option(
+        "--identity",
+        metavar="FILE",
+        help="A custodian's recovery identity; else what drills.identity names.",
+    ),
+]
+_Set = Annotated[
+    str | None,
+    Option("--set", metavar="SET", help="Points of this set only."),
+]
+_Point = Annotated[
+    str,
+    Argument(
+        metavar="POINT",
+        help="latest (with --set where there are several), HOST/latest, or a name from `list`.",
+    ),
+]
+
+
+def add_to(backup: Group) -> None:
+    """Add the commands to the group."""
+    exits = {
+        ExitStatus.FAILED: "the store does not answer",
+        ExitStatus.USAGE: "there is no such point, set or path, or the identity opens nothing here",
+        ExitStatus.DAMAGED: "a page of the point's list is not what was written",
+    }
+    command(
+        backup,
+        "ls",
+        exits={ExitStatus.DONE: "what lies in the folder is listed"} | exits,
+        example="standfast backup ls latest recordings/2026 --identity identity.txt",
+    )(ls)
+    command(
+        backup,
+        "find",
+        exits={ExitStatus.DONE: "the search came to its end; it may have found nothing"} | exits,
+        example="standfast backup find 'invoice-*.pdf' --all-points --identity identity.txt",
+    )(find)
+    command(
+        backup,
+        "diff",
+        exits={ExitStatus.DONE: "the two points are compared; they may be equal"} | exits,
+        example="standfast backup diff host-1/12 latest --identity identity.txt",
+    )(diff)
+
+
+def ls(
+    call: Call,
+    point: _Point,
+    folder: Annotated[str, Argument(metavar="PATH", help="A folder; the sources without.")] = "",
+    identity: _Identity = None,
+    set_name: _Set = None,
+) -> ExitStatus:
+    """List a folder of a recovery point."""
+    from standfast.usecases.backups import recovery_point_contents as contents
+
+    with call.installation(needs_ledger=False) as installation:
+        listing = contents.list_folder(installation, point, folder, identity, set_name)
+        zone = installation.config.organisation.time_zone
+    rows = [
+        [
+            f"{entry.mode:04o}",
+            entry.user or str(entry.uid),
+            second(contents.moment(entry.modified_ns), zone),
+            size(entry.size) if entry.kind == "file" else entry.kind,
+            entry.text + ("/" if entry.kind == "directory" else ""),
+        ]
+        for entry in listing.entries
+    ]
+    call.say(listing.as_json(), [Table(rows=rows)] if rows else ["The folder is empty."])
+    return ExitStatus.DONE
+
+
+def find(
+    call: Call,
+    patterns: Annotated[
+        list[str],
+        Argument(
+            metavar="PATTERN", help="A name in any folder (*.pdf), or a path (SOURCE/**/*.pdf)."
+        ),
+    ],
+    identity: _Identity = None,
+    set_name: _Set = None,
+    in_all_points: Annotated[
+        bool,
+        Option("--all-points", help="In every point, not only in the newest of each set."),
+    ] = False,
+) -> ExitStatus:
+    """Find which recovery points hold a file, in which versions."""
+    from standfast.usecases.backups import recovery_point_contents as contents
+
+    with call.installation(needs_ledger=False) as installation:
+        findings = contents.find_paths(
+            installation, patterns, identity, set_name, in_all_points=in_all_points
+        )
+        zone = installation.config.organisation.time_zone
+    lines: list[Line] = []
+    if findings.found:
+        rows = [
+            [
+                one.path + ("/" if one.kind == "directory" else ""),
+                size(one.size) if one.kind == "file" else one.kind,
+                second(contents.moment(one.modified_ns), zone),
+                one.points[0] + (f" and {len(one.points) - 1} more" if one.points[1:] else ""),
+            ]
+            for one in findings.found
+        ]
+        lines += [Table(rows=rows), "", "Next: `standfast backup restore POINT --to DIR PATH`."]
+    else:
+        lines.append(f"Nothing fits, in {counted(len(findings.points), 'recovery point')}.")
+        if not in_all_points:
+            lines.append("Next: --all-points searches the older ones, too.")
+    call.say(findings.as_json(), lines)
+    return ExitStatus.DONE
+
+
+def diff(
+    call: Call,
+    before: Annotated[str, Argument(metavar="BEFORE", help="The earlier point.")],
+    after: Annotated[str, Argument(metavar="AFTER", help="The later point.")],
+    patterns: Annotated[
+        list[str] | None,
+        Argument(metavar="PATTERN", help="What of them; all without."),
+    ] = None,
+    identity: _Identity = None,
+    set_name: _Set = None,
+) -> ExitStatus:
+    """Compare two recovery points: + added, - removed, M changed."""
+    from standfast.usecases.backups import recovery_point_contents as contents
+
+    with call.installation(needs_ledger=False) as installation:
+        compared = contents.compare_points(
+            installation, before, after, identity, patterns or (), set_name
+        )
+    rows = [
+        [_SIGNS[one.change], _sizes(one), one.path, ", ".join(one.aspects)]
+        for one in compared.differences
+    ]
+    lines: list[Line] = [Table(rows=rows)] if rows else []
+    totals = [
+        f"{sum(one.change == change for one in compared.differences):,} {change}"
+        for change in _SIGNS
+    ]
+    lines.append(f"{compared.before.name} → {compared.after.name}: {', '.join(totals)}.")
+    call.say(compared.as_json(), lines)
+    return ExitStatus.DONE
+
+
+def to_standard_output(
+    call: Call, point: str, patterns: list[str], identity: Path | None, set_name: str | None
+) -> ExitStatus:
+    """Write one file of a point to standard output, and nothing else there."""
+    from standfast.usecases.backups.recovery_point_contents import write_file_to
+
+    if call.as_json:
+        raise UsageError("--to - writes the file's content, and no JSON: leave one of the two out")
+    if len(patterns) != 1:
+        raise UsageError("--to - writes one file: name its path, as `backup ls` shows it")
+    if sys.__stdout__ is None:  # something that takes all stands in its place
+        raise UsageError(
+            "standard output is closed: send it to a file or a program, then run again"
+        )
+    with call.installation(needs_ledger=False) as installation:
+        unrecorded = write_file_to(installation, point, patterns[0], identity, _write, set_name)
+    for line in unrecorded_lines(unrecorded):
+        print_error(str(line))
+    return ExitStatus.DONE
+
+
+def _write(piece: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()  # now, while a failure still counts as the restore's
+    except OSError:
+        discard_output(sys.stdout)
+        raise
+
+
+def _sizes(one: "Difference") -> str:
+    if one.kind != "file":
+        return one.kind
+    sizes = [size(value) for value in (one.size_before, one.size_after) if value is not None]
+    return " → ".join(dict.fromkeys(sizes))

@@ -1,0 +1,136 @@
+"""`standfast backup copy` and `standfast backup card`: what survives when this site does not."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.parsing.command_declaration import Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.units import size
+from standfast.errors import ExitStatus
+from standfast.plurals import counted
+
+if TYPE_CHECKING:
+    from backup.records import Progress
+    from standfast.usecases.backups.replication import CopyOutcome
+
+
+def add_to(backup: Group) -> None:
+    """Add the commands below `backup`."""
+    command(
+        backup,
+        "copy",
+        exits={
+            ExitStatus.DONE: "the copy has everything that the vault has",
+            ExitStatus.FAILED: "one of the two stores does not answer",
+            ExitStatus.USAGE: "no such copy is configured, or its place holds another repository",
+            ExitStatus.DAMAGED: "an object is not what it should be: it was not copied",
+        },
+        example="standfast backup copy --to second-site",
+    )(copy)
+    command(
+        backup,
+        "card",
+        exits={
+            ExitStatus.DONE: "the card is shown or written; it holds no secret",
+            ExitStatus.FAILED: "the store does not answer, or the file cannot be written",
+            ExitStatus.USAGE: "there is no repository where the configuration says, or the file is "
+            "another one",
+            ExitStatus.DAMAGED: "a record is not what the owner or the keeper signed; it is named, "
+            "and the card is made from the others",
+        },
+        example="standfast backup card --html card.html",
+    )(card)
+
+
+def copy(
+    call: Call,
+    to: Annotated[str, Option("--to", metavar="NAME", help="As in [backup.copies.NAME].")],
+    keys: Annotated[
+        bool, Option("--keys", help="The domain keys, too; each needs a custodian to open.")
+    ] = False,
+) -> ExitStatus:
+    """Copy the vault to a second site, without any key; only what is new is read."""
+    from standfast.usecases.backups.replication import replicate_to_second_site
+    from standfast.usecases.key_ceremonies.owner_operations import open_stores
+
+    stores = open_stores(call.config_file, call.env)
+    with call.progress() as tell:
+
+        def shown(progress: "Progress") -> None:
+            tell(f"copying to {to} (MiB)", progress.bytes_done >> 20, 0)
+
+        outcome = replicate_to_second_site(stores, to, with_keys=keys, progress=shown)
+    call.say(outcome.as_json(), _copy_lines(outcome))
+    return outcome.exit_status
+
+
+def card(
+    call: Call,
+    html: Annotated[
+        Path | None,
+        Option("--html", metavar="FILE", help="Write it as a page to print."),
+    ] = None,
+) -> ExitStatus:
+    """Make the recovery card: where the backups are, who opens them, and how to restore."""
+    from backup.ownership.recovery_card import card_text
+    from backup.ownership.recovery_card_page import card_page
+    from standfast.reports.html_page import write_page
+    from standfast.usecases.key_ceremonies.owner_operations import open_stores
+    from standfast.usecases.key_ceremonies.recovery_card import card_json, recovery_card
+
+    made = recovery_card(open_stores(call.config_file, call.env))
+    problems: list[Line] = [f"error: {problem}" for problem in made.roster.problems]
+    if problems:
+        problems.append(
+            "Next: do not go by this card, which may be an old one or lack something: `standfast "
+            "backup verify` names what is wrong; mend that, and make the card again."
+        )
+    status = ExitStatus.DAMAGED if problems else ExitStatus.DONE
+    document = {
+        **card_json(made),
+        "html": None if html is None else str(html),
+        "exit_status": int(status),
+    }
+    if html is None:
+        call.say(document, [card_text(made).rstrip("\n"), *problems])
+        return status
+    write_page(card_page(made), html)
+    lines: list[Line] = [f"{html} is the recovery card; no secret is on it."]
+    lines += problems or [
+        "Next: print it twice, and keep it in two places apart from the recovery identities."
+    ]
+    if not all(one.name for one in made.roster.custodians):
+        lines.append(
+            "First: name who has no name on it, so that at night it says whom to call: `standfast "
+            "backup owner add-custodian` with their own key and --name."
+        )
+    if made.roster.lacks_documents:
+        lines.append("First: `standfast backup owner publish`, so that the reader is in the vault.")
+    call.say(document, lines)
+    return status
+
+
+def _copy_lines(outcome: "CopyOutcome") -> list[Line]:
+    rows = [
+        [kind, f"{one.copied:,} copied", size(one.bytes), f"{one.already:,} there already"]
+        for kind, one in outcome.report.counts.items()
+        if one.copied or one.already
+    ]
+    lines: list[Line] = [Table(rows=rows)]
+    for finding in outcome.report.findings:
+        lines.append(f"{finding.severity}: {finding.object}: {finding.problem}")
+        lines.append(f"  → {finding.what_to_do}")
+    if not outcome.traits.is_write_only:
+        lines.append(f"Not write-only there: {outcome.traits.why}.")
+    if outcome.report.is_whole:
+        lines.append(f"{outcome.name} has everything that the vault has.")
+        if not outcome.has_keys:
+            lines.append("Next: see that the domain keys are elsewhere, too; --keys copies them.")
+    else:
+        errors = sum(one.severity == "error" for one in outcome.report.findings)
+        lines.append(
+            f"{counted(errors, 'object')} not copied. Next: `standfast backup verify --read`, mend "
+            "what it names, and copy again."
+        )
+    return lines

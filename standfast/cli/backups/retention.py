@@ -1,0 +1,228 @@
+"""`standfast backup keep`: let points expire, free what none needs, keep locks long enough."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.units import size
+from standfast.errors import ExitStatus, UsageError
+from standfast.plurals import counted
+from standfast.suggestions import known_names_hint
+
+if TYPE_CHECKING:
+    from backup.retention.retention_run import RetentionResult
+    from backup.retention.storage_forecast import Share, StorageForecast
+    from standfast.usecases.backups.retention import KeepOutcome
+    from standfast.usecases.core.installation import Installation
+
+_SHOWN = 20
+_RUN, _PLAN, _STATUS, _HOLD, _RELEASE = "run", "plan", "status", "hold", "release"
+
+
+def add_to(backup: Group) -> None:
+    """Add the command to its group."""
+    command(
+        backup,
+        "keep",
+        exits={
+            ExitStatus.DONE: "what the rules say was done; what a lock holds back is listed",
+            ExitStatus.FAILED: "the store does not answer",
+            ExitStatus.USAGE: "there is no keeper's key, or the owner has not signed it in",
+            ExitStatus.PARTIAL: "something could not be done, or is odd; it is named",
+            ExitStatus.REFUSED: "a clock is not to be believed, or too many points would go",
+            ExitStatus.DAMAGED: "what the vault trusts is not what was written",
+        },
+        example="standfast backup keep --dry-run",
+    )(keep)
+
+
+def keep(
+    call: Call,
+    action: Annotated[
+        str,
+        Argument(
+            metavar="run|plan|status|hold|release",
+            help="plan and status change nothing; hold lets nothing expire until its release.",
+        ),
+    ] = _RUN,
+    name: Annotated[
+        str | None,
+        Argument(metavar="NAME", help="Of a hold: the incident that it is for."),
+    ] = None,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="The same as plan: say what a run would do.")
+    ] = False,
+    clock_is_right: Annotated[
+        bool,
+        Option("--clock-is-right", help="I looked: the store's clock may be believed."),
+    ] = False,
+    most: Annotated[
+        int | None,
+        Option(
+            "--most", metavar="PERCENT", help="Let more than a fifth of the points go in this run."
+        ),
+    ] = None,
+    distrust: Annotated[
+        Path | None,
+        Option(
+            "--distrust",
+            metavar="REPORT.json",
+            help="What verify --json said: lost packs are sent again.",
+        ),
+    ] = None,
+) -> ExitStatus:
+    """Let recovery points expire by the rules, and free what none needs any more.
+
+    A point expires by the time that it was kept. What only expired points needed is marked, and
+    dropped a week later at the earliest. Runs on the keeper's machine, with its key; needs no key
+    that opens a backup.
+    """
+    from standfast.usecases.backups import retention
+
+    if action not in (_RUN, _PLAN, _STATUS, _HOLD, _RELEASE):
+        raise UsageError(f"there is no {action!r}: say run, plan, status, hold or release")
+    if (name is not None) != (action in (_HOLD, _RELEASE)):
+        raise UsageError(
+            "hold and release are given a name, such as inc-2026-0001; nothing else is"
+        )
+    if most is not None and not 0 <= most <= 100:
+        raise UsageError("--most is a number of percent, 0 to 100")
+    with call.installation() as installation:
+        if name is not None:
+            return _hold(call, installation, action, name)
+        act = retention.keep if action == _RUN and not dry_run else retention.plan
+        with call.progress() as tell:
+            outcome = act(
+                installation,
+                distrust=distrust,
+                is_clock_right=clock_is_right,
+                most_percent=most,
+                watch=tell,
+            )
+    is_status = action == _STATUS
+    call.say(outcome.as_json(), _status_lines(outcome) if is_status else _lines(outcome))
+    # A status answers what was asked, whatever a run would do.
+    is_answer = is_status and outcome.exit_status is ExitStatus.REFUSED
+    return ExitStatus.DONE if is_answer else outcome.exit_status
+
+
+def _hold(call: Call, installation: "Installation", action: str, name: str) -> ExitStatus:
+    from standfast.usecases.backups import retention_holds
+
+    elsewhere = {
+        one.name: one.machine for one in retention_holds.standing(installation) if one.machine
+    }
+    if action == _HOLD:
+        retention_holds.create_hold(installation, name)
+    elif retention_holds.stands(installation, name):
+        retention_holds.release_hold(installation, name)
+    else:
+        standing = [one.name for one in retention_holds.standing(installation)]
+        raise UsageError(f"there is no hold {name}; {known_names_hint(name, standing)}")
+    standing = [one.name for one in retention_holds.standing(installation)]
+    told = f"Held for {', '.join(standing)}: nothing expires." if standing else "Nothing is held."
+    lines: list[Line] = [told]
+    if action == _RELEASE and name in elsewhere:
+        lines.append(
+            f"It was put on {elsewhere[name]}: if its keeper runs again, it holds again until it "
+            "is released there, too."
+        )
+    call.say({"holds": list(standing)}, lines)
+    return ExitStatus.DONE
+
+
+def _lines(outcome: "KeepOutcome") -> list[Line]:
+    result = outcome.result
+    would = "would be " if result.is_plan else ""
+    marked = size(sum(one.size_bytes for one in result.marked))
+    lines: list[Line] = [
+        f"{counted(len(result.expired), 'recovery point')} {would}expired.",
+        f"{counted(len(result.marked), 'pack')} {would}marked: {marked} to be dropped in a week.",
+    ]
+    names = [f"{writer}/{sequence:010d}" for writer, sequence in result.expired]
+    lines[1:1] = [f"  {name}" for name in names[:_SHOWN]] + _and_more(len(names))
+    lines.append(
+        f"{counted(len(result.removed), 'pack')} {would}removed: {size(result.freed_bytes)} free."
+    )
+    if result.unmarked:
+        lines.append(f"{counted(len(result.unmarked), 'pack')} {would}unmarked: needed again.")
+    if result.distrusted:
+        lines.append(
+            f"{counted(len(result.distrusted), 'lost pack')} {would}distrusted: the next backup "
+            "sends again what of it still exists."
+        )
+    if result.extended:
+        lines.append(f"{counted(len(result.extended), 'lock')} {would}extended.")
+    lines += _locked_lines(result)
+    lines += result.problems
+    if result.hold is not None:
+        lines.append(f"Nothing {would or 'was '}let go: {result.hold}.")
+    if result.refusal is not None:
+        lines.append(f"A run would be refused: {result.refusal}.")
+    elif result.is_plan and result.hold is None:
+        lines.append("Next: `standfast backup keep` does it.")
+    return lines
+
+
+def _locked_lines(result: "RetentionResult") -> list[Line]:
+    if not result.locked:
+        return []
+    last = max(one.until for one in result.locked)
+    what = (
+        f"{counted(len(result.locked), 'pack')}, {size(sum(o.size_bytes for o in result.locked))}"
+    )
+    return [f"Still locked: {what}, the last until {last:%Y-%m-%d}; each run tries again."]
+
+
+def _status_lines(outcome: "KeepOutcome") -> list[Line]:
+    stock = outcome.stock
+    if stock is None:
+        return []
+    lines: list[Line] = [
+        f"{counted(stock.points, 'recovery point')}, {stock.expired_points:,} more expired.",
+        Table(
+            rows=[
+                _row("needed", stock.live),
+                _row("only expired points needed it", stock.expired),
+                _row("no point has named it yet", stock.unnamed),
+                _row("marked, to be dropped", stock.marked),
+                _row("dropped, to be removed", stock.dropped),
+            ],
+            indent=2,
+        ),
+    ]
+    if stock.locked_until is not None:
+        lines.append(
+            f"Of what is not needed, {size(stock.locked.size_bytes)} are locked, the last until "
+            f"{stock.locked_until:%Y-%m-%d}."
+        )
+    lines += _forecast(stock)
+    lines += outcome.result.problems
+    if outcome.result.hold is not None:
+        lines.append(f"Nothing would be let go: {outcome.result.hold}.")
+    if outcome.result.refusal is not None:
+        lines.append(f"A run would be refused: {outcome.result.refusal}.")
+    return lines
+
+
+def _forecast(stock: "StorageForecast") -> list[Line]:
+    if not stock.free_by:
+        return []
+    total = stock.live.size_bytes + sum(
+        share.size_bytes for share in (stock.expired, stock.unnamed, stock.marked, stock.dropped)
+    )
+    rows = []
+    for month, freed in stock.free_by[:_SHOWN]:
+        total -= freed
+        rows.append([month, size(freed), f"{size(total)} left"])
+    return ["If nothing were added, this would come free:", Table(rows=rows, indent=2)]
+
+
+def _row(what: str, share: "Share") -> list[str]:
+    return [what, size(share.size_bytes), counted(share.packs, "pack")]
+
+
+def _and_more(total: int) -> list[Line]:
+    return [f"  … and {total - _SHOWN:,} more; --json has them"] if total > _SHOWN else []

@@ -1,0 +1,53 @@
+"""What `standfast backup verify` says."""
+
+from typing import TYPE_CHECKING
+
+from standfast.cli.terminal.output import Line
+from standfast.errors import ExitStatus
+from standfast.plurals import counted
+
+if TYPE_CHECKING:
+    from standfast.usecases.backups.verification import VerifyOutcome
+
+
+def verification_summary_lines(outcome: "VerifyOutcome") -> list[Line]:
+    """Say how deep it looked, what it found and what to do about it."""
+    report = outcome.report
+    depth = "every byte read" if outcome.is_read else "signatures and sizes"
+    if outcome.is_keyed:
+        opened = "all" if report.sampled is None else "the lists and a sample"
+        depth += f", {opened} opened with an identity"
+    lines: list[Line] = [
+        f"{counted(report.points, 'recovery point')}, {counted(report.packs, 'pack')}: {depth}."
+    ]
+    for finding in outcome.findings:
+        lines.append(f"{finding.severity}: {finding.object}: {finding.problem}")
+        if finding.what_to_do:
+            lines.append(f"  → {finding.what_to_do}")
+    if report.sampled is not None:
+        sentence = report.sampled.sentence
+        lines.append(f"{sentence[0].upper()}{sentence[1:]}.")
+    if report.locks is not None:
+        sentence = report.locks.sentence
+        lines.append(f"{sentence[0].upper()}{sentence[1:]}.")
+    if outcome.open_damage is not None:
+        lines.append(f"error: {outcome.open_damage.sentence}.")
+    if outcome.unrecorded:
+        lines += [
+            f"It is not recorded, or not to its end, that this was verified: {outcome.unrecorded}.",
+            "What an earlier verification found may not be known here either.",
+        ]
+    if outcome.exit_status is ExitStatus.DONE:
+        agrees = "Everything else agrees." if outcome.findings else "Everything agrees."
+        lines.append(agrees if report.points else "There is nothing to verify yet.")
+    if not outcome.is_write_only:
+        lines.append(f"Not write-only here: {outcome.why_write_only}.")
+    if report.damaged_packs:
+        damaged = counted(len(report.damaged_packs), "damaged pack")
+        lines += [
+            f"Next: `standfast backup run` sends again what lay in {damaged}.",
+            "On a host with another ledger, give it --distrust and what this prints with --json.",
+        ]
+    if outcome.exit_status is ExitStatus.DONE and not outcome.is_read:
+        lines.append("Next: `standfast backup verify --read` reads every byte.")
+    return lines

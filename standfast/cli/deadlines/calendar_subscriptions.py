@@ -1,0 +1,77 @@
+"""`standfast deadline feed`: who may subscribe to what is due, each by an address of their own."""
+
+from typing import Annotated
+
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.errors import ExitStatus, UsageError
+from standfast.records import timestamp
+
+
+def add_feed_to(deadline: Group) -> None:
+    """Add the command."""
+    command(
+        deadline,
+        "feed",
+        exits={
+            ExitStatus.DONE: "the address is made, revoked, or who has one is listed",
+            ExitStatus.USAGE: "the name does not fit, or has no address to revoke",
+        },
+        example="standfast deadline feed lee",
+    )(feed)
+
+
+def feed(
+    call: Call,
+    name: Annotated[
+        str | None, Argument(metavar="NAME", help="Who subscribes; without it they are listed.")
+    ] = None,
+    revoke: Annotated[
+        bool, Option("--revoke", help="Let the address of NAME open nothing any more.")
+    ] = False,
+) -> ExitStatus:
+    """Make the address at which a calendar programme subscribes to what is due.
+
+    `standfast serve` answers it with the due dates of every live incident. Whoever has the address
+    can read them, so each subscriber has their own; made anew, the one before opens nothing.
+    """
+    if name is None:
+        return _listed(call, revoke)
+    from standfast.usecases.deadlines.calendar_subscriptions import make_address, revoke_address
+
+    with call.installation() as installation:
+        if revoke:
+            revoke_address(installation, name)
+            call.say({"revoked": name}, [f"The address of {name} opens nothing any more."])
+            return ExitStatus.DONE
+        path, served = make_address(installation, name), installation.config.serve
+    host = f"[{served.host}]" if ":" in served.host else served.host
+    address = f"http://{host}:{served.port}{path}"
+    call.say(
+        {"subscriber": name, "path": path, "address": address},
+        [
+            f"Subscribe {name}'s calendar programme to this address. It is not shown again:",
+            f"  {address}",
+            "Whoever has it reads what is due. Behind a proxy, begin it with the name of that one.",
+            f"Next: `standfast deadline feed {name} --revoke`, once nobody is to read it any more.",
+        ],
+    )
+    return ExitStatus.DONE
+
+
+def _listed(call: Call, revoke: bool) -> ExitStatus:
+    from standfast.usecases.deadlines.calendar_subscriptions import subscribers
+
+    if revoke:
+        raise UsageError("say whose address: `standfast deadline feed NAME --revoke`")
+    with call.installation() as installation:
+        found = subscribers(installation)
+    rows = [[name, f"since {made_at:%Y-%m-%d}"] for name, made_at in sorted(found.items())]
+    lines: list[Line] = (
+        [Table(rows=rows)]
+        if rows
+        else ["Nobody subscribes: `standfast deadline feed NAME` makes an address."]
+    )
+    call.say({"subscribers": {name: timestamp(at) for name, at in sorted(found.items())}}, lines)
+    return ExitStatus.DONE

@@ -1,0 +1,109 @@
+"""Legal clocks in words: what is due, by which rule, and what is still to be found out."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from standfast.cli.terminal.output import Line, Table
+from standfast.local_time import minute
+from standfast.records import Json, JsonObject, timestamp
+
+if TYPE_CHECKING:
+    from standfast.deadlines.legal_clocks import Clock
+    from standfast.deadlines.obligations import Obligation
+
+
+def clock_lines(clock: "Clock", now: datetime, zone: str) -> list[Line]:
+    """Give one clock as a person reads it: a heading and what is known below it."""
+    one = clock.obligation
+    rows = [["due", due_text(clock, now, zone)]]
+    if clock.started_at is not None:
+        rows.append(["from", f"{clock.started_by}, {minute(clock.started_at, zone)}"])
+    rows.append(["rule", f"{one.citation}: {limit_text(one)}"])
+    if clock.because:
+        rows.append(["because", clock.because])
+    rows += [["may not go yet", _block(block.reason, block.until, zone)] for block in clock.blocks]
+    for was in clock.was:
+        who, what = was.replaced_by.author, was.replaced_by.name
+        rows.append(["was due", f"{minute(was.due.strict, zone)}, until {who} stated {what} anew"])
+    if one.content:
+        rows.append(["must hold", "; ".join(one.content)])
+    rows += [["to find out", f"{question.text} ({question.name})"] for question in clock.questions]
+    if one.confidence != "high":
+        rows.append(["sure?", f"{one.confidence} confidence; {one.notes or 'see its sources'}"])
+    return [
+        f"{standing_words(clock)}: tell {one.recipient_name} [{one.id}]",
+        Table(rows=rows, indent=2),
+    ]
+
+
+def standing_words(clock: "Clock") -> str:
+    """Say where a duty stands."""
+    return clock.standing.value.replace("_", " ")
+
+
+def limit_text(one: "Obligation") -> str:
+    """Say a rule's number and what it counts from."""
+    limit = one.limit
+    number = f"{limit.value} {limit.unit.replace('_', ' ')}" if limit.value and limit.unit else ""
+    start = f"from {limit.start}" if number else limit.start
+    return ", ".join(part for part in (number, start, limit.also) if part)
+
+
+def due_text(clock: "Clock", now: datetime, zone: str) -> str:
+    """Say when a duty is due, strictly first, in the time of a zone."""
+    from standfast.deadlines.obligations import Kind
+
+    if clock.open_delay is not None:
+        return "once law enforcement says that it may be told"
+    kind = clock.obligation.limit.kind
+    if kind is Kind.BEFORE and clock.due is None:
+        return "before the people concerned are told"
+    if clock.due is None:
+        is_soft = clock.started_at is not None
+        return "now: without a number" if is_soft else "when its fact is known"
+    strict, lenient = clock.due.strict, clock.due.lenient
+    if kind is Kind.NOT_BEFORE:
+        return f"not before {minute(strict, zone)}"
+    left = strict - now
+    hours = int(abs(left).total_seconds() // 3600)
+    much = f"{hours // 24} d {hours % 24} h"
+    rest = f"{much} left" if left.total_seconds() > 0 else f"{much} ago"
+    wide = f"; lenient {minute(lenient, zone)}" if lenient != strict else ""
+    return f"{minute(strict, zone)} ({rest}{wide})"
+
+
+def _block(reason: str, until: datetime | None, zone: str) -> str:
+    return f"{reason}; until {minute(until, zone)}" if until else reason
+
+
+def clock_document(clock: "Clock") -> JsonObject:
+    """Give one clock as part of a JSON document."""
+    one = clock.obligation
+    due: Json = None
+    if clock.due is not None:
+        due = {"strict": timestamp(clock.due.strict), "lenient": timestamp(clock.due.lenient)}
+    return {
+        "id": one.id,
+        "standing": clock.standing.value,
+        "to": one.recipient_name,
+        "kind": one.limit.kind.value,
+        "due": due,
+        "started_at": timestamp(clock.started_at) if clock.started_at else None,
+        "started_by": clock.started_by,
+        "because": clock.because,
+        "citation": one.citation,
+        "content": list(one.content),
+        "questions": [
+            {"kind": each.kind.value, "name": each.name, "text": each.text}
+            for each in clock.questions
+        ],
+        "was": [
+            {"strict": timestamp(was.due.strict), "replaced_by": was.replaced_by.author}
+            for was in clock.was
+        ],
+        "blocks": [
+            {"reason": block.reason, "until": timestamp(block.until) if block.until else None}
+            for block in clock.blocks
+        ],
+        "confidence": one.confidence.value,
+    }

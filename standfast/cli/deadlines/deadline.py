@@ -1,0 +1,251 @@
+"""`standfast deadline`: what is due to whom, by when; and stating the facts that decide it."""
+
+from pathlib import Path
+from typing import Annotated
+
+from standfast.cli.deadlines.calendar_subscriptions import add_feed_to
+from standfast.cli.deadlines.clock_text import clock_document, clock_lines, limit_text
+from standfast.cli.deadlines.incident_facts import Duty, add_facts_to
+from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.errors import ExitStatus, UsageError
+from standfast.plurals import counted
+from standfast.records import JsonObject
+
+
+def add_to(app: Group) -> None:
+    """Add the group."""
+    deadline = group(app, "deadline", "Legal clocks: what is due to whom, by when.")
+    command(
+        deadline,
+        "list",
+        exits={
+            ExitStatus.DONE: "the clocks are listed",
+            ExitStatus.PARTIAL: "one is missed",
+            ExitStatus.USAGE: "there is no such incident, or no law is configured",
+        },
+        example="standfast deadline list inc-2026-0001",
+    )(list_deadlines)
+    add_facts_to(deadline)
+    command(
+        deadline,
+        "form",
+        exits={
+            ExitStatus.DONE: "the form is written, whole",
+            ExitStatus.PARTIAL: "it is written, with gaps that are marked",
+            ExitStatus.USAGE: "there is no such incident or duty, or another file is there",
+        },
+        example="standfast deadline form inc-2026-0001 eu-gdpr-33-authority --to form.html",
+    )(form)
+    command(
+        deadline,
+        "calendar",
+        exits={
+            ExitStatus.DONE: "the calendar is written",
+            ExitStatus.USAGE: "there is no such incident, or another file is there",
+        },
+        example="standfast deadline calendar inc-2026-0001 --to due.ics",
+    )(calendar)
+    add_feed_to(deadline)
+    command(
+        deadline,
+        "show",
+        exits={
+            ExitStatus.DONE: "the duty is shown with its sources",
+            ExitStatus.USAGE: "there is no such duty",
+        },
+        example="standfast deadline show eu-gdpr-33-authority",
+        needs_ledger=False,
+    )(show)
+    command(
+        deadline,
+        "places",
+        exits={ExitStatus.DONE: "the places and facts that clocks know are listed"},
+        example="standfast deadline places",
+        needs_ledger=False,
+    )(places)
+
+
+def list_deadlines(
+    call: Call,
+    incident: IncidentArgument = None,
+    everything: Annotated[
+        bool, Option("--all", help="Also what is done, not owed, or no law yet.")
+    ] = False,
+) -> ExitStatus:
+    """Show what is due to whom, by when, from which fact, and what is still to be found out.
+
+    The strict date is first: nobody can call it late. The lenient one stands beside it.
+    """
+    from standfast.deadlines import NOT_ADVICE
+    from standfast.deadlines.legal_clocks import Standing
+    from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open
+
+    with call.installation() as installation:
+        incident, _ = resolve_incident(installation, incident)
+        clocks = incident_clocks(installation, incident)
+        now, zone = installation.clock(), installation.config.organisation.time_zone
+        if not clocks:
+            raise UsageError(
+                "no law is configured here: name your places and trades in [deadlines]"
+                " (`standfast deadline places` lists them)"
+            )
+    shown = [clock for clock in clocks if everything or is_open(clock)]
+    lines: list[Line] = []
+    for clock in shown:
+        lines += [*clock_lines(clock, now, zone), ""]
+    hidden = len(clocks) - len(shown)
+    if hidden:
+        verb = "is" if hidden == 1 else "are"
+        lines.append(f"{hidden} more {verb} done, not owed or no law yet; --all shows all.")
+    is_missed = any(clock.standing is Standing.MISSED for clock in clocks)
+    status = ExitStatus.PARTIAL if is_missed else ExitStatus.DONE
+    document: JsonObject = {
+        "incident": incident,
+        "exit_status": int(status),
+        "clocks": [clock_document(clock) for clock in clocks],
+        "note": NOT_ADVICE,
+    }
+    lines.append(NOT_ADVICE)
+    if any(clock.questions for clock in shown):
+        lines.append(
+            f"Next: state what is known: `standfast deadline fact {incident} NAME --at TIME`; judge"
+            f" a test: `standfast deadline answer {incident} DUTY yes|no --because TEXT`."
+        )
+    call.say(document, lines)
+    return status
+
+
+def form(
+    call: Call,
+    incident: IncidentArgument = None,
+    duty: Duty = None,
+    to: Annotated[Path | None, Option(metavar="FILE", help="Where to; DUTY.html without.")] = None,
+) -> ExitStatus:
+    """Write the notice that a duty asks for, its gaps marked. It is never sent from here."""
+    from standfast.reports.authority_form_page import form_page
+    from standfast.reports.html_page import write_page
+    from standfast.usecases.deadlines.legal_clocks import filled_form
+    from standfast.usecases.reports.result_pages import heading
+
+    with call.installation() as installation:
+        incident, (duty,) = resolve_incident(
+            installation, incident, duty, least=1, most=1, takes="DUTY"
+        )
+        filled = filled_form(installation, incident, duty)
+        page = form_page(filled, heading(installation), incident, installation.clock())
+    out = (to or Path(f"{duty}.html")).absolute()
+    write_page(page, out)
+    gaps = [field for field in filled.fields if field.is_gap]
+    lines: list[Line] = [f"The form is written: {out}"]
+    if gaps:
+        how = f"standfast deadline content {incident} TOPIC TEXT"
+        lines.append(
+            f"{len(gaps)} of {len(filled.fields)} fields are gaps. Fill them with `{how}`:"
+        )
+        lines.append(Table(rows=[[field.topic, field.question] for field in gaps], indent=2))
+    status = ExitStatus.PARTIAL if gaps else ExitStatus.DONE
+    document: JsonObject = {
+        "form": str(out),
+        "gaps": [field.topic for field in gaps],
+        "exit_status": int(status),
+    }
+    call.say(document, lines)
+    return status
+
+
+def calendar(
+    call: Call,
+    incident: IncidentArgument = None,
+    to: Annotated[
+        Path | None, Option(metavar="FILE", help="Where to; INCIDENT.ics without.")
+    ] = None,
+) -> ExitStatus:
+    """Write what is due as a calendar (iCalendar), to be imported. See `deadline feed` too."""
+    from standfast.reports.html_page import write_page
+    from standfast.usecases.deadlines.calendar_feed import due_calendar
+
+    with call.installation() as installation:
+        incident, _ = resolve_incident(installation, incident)
+        text, count = due_calendar(installation, incident)
+    out = (to or Path(f"{incident}.ics")).absolute()
+    write_page(text, out)
+    call.say({"calendar": str(out), "due": count}, [f"{counted(count, 'due date')} written: {out}"])
+    return ExitStatus.DONE
+
+
+def show(call: Call, duty: Annotated[str, Argument(help="The duty's id.")]) -> ExitStatus:
+    """Show a duty: whom it binds, what it asks for, where it is written, how sure that is."""
+    from difflib import get_close_matches
+
+    from standfast.deadlines import NOT_ADVICE
+    from standfast.usecases.deadlines.obligations import shipped
+
+    for one in shipped():
+        if one.id == duty:
+            break
+    else:
+        known = [one.id for one in shipped()]
+        near = get_close_matches(duty, known, n=3) or [it for it in known if duty in it][:3]
+        maybe = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        raise UsageError(
+            f"no duty is known as {duty!r}; {maybe}`standfast deadline list INCIDENT --all` names"
+            " those that concern this place"
+        )
+    limit = one.limit
+    rows = [
+        ["where", one.jurisdiction],
+        ["written in", f"{one.instrument}, {one.section}"],
+        ["binds", one.duty_holder],
+        ["to tell", f"{one.recipient_name} ({one.recipient.value.replace('_', ' ')})"],
+        ["limit", f"{limit.kind.value.replace('_', ' ')}: {limit_text(one)}"],
+        ["threshold", one.threshold],
+        ["test", one.risk_test],
+        ["must hold", "; ".join(one.content)],
+        ["by", one.channels],
+        ["delay", one.delay],
+        ["notes", one.notes],
+        ["state", one.status.value.replace("_", " ")],
+        ["sources", "; ".join(one.sources)],
+        ["read on", f"{one.read_on}, confidence {one.confidence.value}"],
+    ]
+    document: JsonObject = {name.replace(" ", "_"): text for name, text in rows}
+    lines: list[Line] = [one.id, Table(rows=[row for row in rows if row[1]], indent=2), NOT_ADVICE]
+    call.say({"id": one.id, **document, "note": NOT_ADVICE}, lines)
+    return ExitStatus.DONE
+
+
+def places(call: Call) -> ExitStatus:
+    """List the places, trades and facts that clocks know."""
+    from collections import Counter
+
+    from standfast.deadlines.applicability import Sector
+    from standfast.deadlines.authority_forms import TOPICS
+    from standfast.deadlines.clock_starts import QUESTIONS
+    from standfast.usecases.deadlines.obligations import shipped
+
+    counts = Counter(obligation.jurisdiction for obligation in shipped())
+    lines: list[Line] = [
+        Table(
+            rows=[[name, str(count)] for name, count in sorted(counts.items())],
+            headings=["place", "duties"],
+        ),
+        "",
+        f"Trades with duties of their own: {', '.join(Sector)}",
+        "",
+        "Facts that clocks start from:",
+        Table(rows=[[name, text] for name, text in QUESTIONS.items()], indent=2),
+        "",
+        "Topics of forms:",
+        Table(rows=[[name, text] for name, text in TOPICS.items()], indent=2),
+    ]
+    document: JsonObject = {
+        "places": dict(sorted(counts.items())),
+        "sectors": [*Sector],
+        "facts": dict(QUESTIONS),
+        "topics": dict(TOPICS),
+    }
+    call.say(document, lines)
+    return ExitStatus.DONE

@@ -1,0 +1,315 @@
+"""`standfast deadline fact` and its neighbours: stating what decides which duties run."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.deadlines.clock_text import clock_document, due_text, standing_words
+from standfast.cli.incidents.incident_arguments import (
+    IncidentArgument,
+    parse_moment,
+    resolve_incident,
+)
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.errors import ExitStatus, UsageError
+from standfast.plurals import counted
+from standfast.records import JsonObject
+
+if TYPE_CHECKING:
+    from standfast.ledger.incidents.incident_facts import Statement
+
+_MOST_DIGITS = 10  # that many people there are
+_OF = "There is no such incident, duty or place"
+Duty = Annotated[str | None, Argument(metavar="DUTY", help="The duty's id.")]
+Because = Annotated[str, Option(help="How it is known, or where it is written; for the record.")]
+At = Annotated[
+    str | None,
+    Option(metavar="TIME", help="When, as 2026-03-02T14:20+01:00; now without it."),
+]
+FirstAt = Annotated[
+    str | None,
+    Option(
+        metavar="TIME",
+        help="When, as 2026-03-02T14:20+01:00; now without it, unless a time is stated already.",
+    ),
+]
+
+
+def add_facts_to(deadline: Group) -> None:
+    """Add the commands that state something."""
+    stated = {
+        ExitStatus.DONE: "it is stated; what it changes is shown",
+        ExitStatus.USAGE: f"{_OF}, or the value does not fit".lower(),
+    }
+    command(
+        deadline, "fact", exits=stated,
+        example="standfast deadline fact inc-2026-0001 awareness --at 2026-03-02T14:20+01:00",
+    )(fact)  # fmt: skip
+    command(
+        deadline, "affected", exits=stated,
+        example="standfast deadline affected inc-2026-0001 US-CA 1200",
+    )(affected)  # fmt: skip
+    command(
+        deadline, "answer", exits=stated,
+        example="standfast deadline answer inc-2026-0001 eu-gdpr-34-individuals no "
+        "--because 'the laptop was encrypted'",
+    )(answer)  # fmt: skip
+    command(
+        deadline, "told", exits=stated,
+        example="standfast deadline told inc-2026-0001 eu-gdpr-33-authority --receipt 'case 4711'",
+    )(told)  # fmt: skip
+    command(
+        deadline, "delay", exits=stated,
+        example="standfast deadline delay inc-2026-0001 US-FL --document 'letter of 2 March'",
+    )(delay)  # fmt: skip
+    command(
+        deadline, "content", exits=stated,
+        example="standfast deadline content inc-2026-0001 what_happened 'A laptop was stolen.'",
+    )(content)  # fmt: skip
+
+
+def fact(
+    call: Call,
+    incident: IncidentArgument = None,
+    name: Annotated[
+        str | None, Argument(metavar="FACT", help="What happened: awareness, discovery, ….")
+    ] = None,
+    at: FirstAt = None,
+    because: Because = "",
+) -> ExitStatus:
+    """State when something happened that a clock starts from. What was stated stays in view."""
+    from standfast.deadlines.incident_facts import FactKind
+    from standfast.ledger.incidents.incident_facts import Statement
+
+    return _state(
+        call,
+        (incident, name),
+        "FACT",
+        lambda now, words: Statement(
+            kind=FactKind.TIME, name=words[0], at=parse_moment(at), reference=because
+        ),
+    )
+
+
+def affected(
+    call: Call,
+    incident: IncidentArgument = None,
+    installation: Annotated[
+        str | None,
+        Argument(metavar="PLACE", help="Where they live, as `deadline places` lists it."),
+    ] = None,
+    people: Annotated[str | None, Argument(metavar="PEOPLE", help="How many.")] = None,
+    because: Because = "",
+) -> ExitStatus:
+    """State how many people of a place are affected, as far as is known now."""
+    from standfast.deadlines.incident_facts import FactKind
+    from standfast.ledger.incidents.incident_facts import Statement
+
+    return _state(
+        call,
+        (incident, installation, people),
+        "PLACE and PEOPLE",
+        lambda now, words: Statement(
+            kind=FactKind.AFFECTED, name=words[0], count=_number(words[1]), reference=because
+        ),
+    )
+
+
+def answer(
+    call: Call,
+    incident: IncidentArgument = None,
+    duty: Duty = None,
+    is_owed: Annotated[
+        str | None, Argument(metavar="yes|no", help="Is it owed, by its test?")
+    ] = None,
+    threshold: Annotated[
+        bool, Option("--threshold", help="Of the kind of incident, not of the risk.")
+    ] = False,
+    because: Annotated[
+        str, Option(help="Why, for the record. It must be there for a no: that ends the duty.")
+    ] = "",
+) -> ExitStatus:
+    """Judge a test that decides whether a duty is owed. Until then it counts as owed."""
+    from standfast.deadlines.incident_facts import FactKind
+    from standfast.ledger.incidents.incident_facts import Statement
+
+    kind = FactKind.THRESHOLD if threshold else FactKind.ANSWER
+    return _state(
+        call,
+        (incident, duty, is_owed),
+        "DUTY and yes or no",
+        lambda now, words: Statement(
+            kind=kind, name=words[0], is_so=_yes_or_no(words[1]), reference=because
+        ),
+    )
+
+
+def told(
+    call: Call,
+    incident: IncidentArgument = None,
+    duty: Annotated[
+        str | None, Argument(metavar="DUTY", help="The duty's id, or people:PLACE.")
+    ] = None,
+    receipt: Annotated[
+        str | None, Option(help="What proves it: a case number, a receipt. It must be there.")
+    ] = None,
+    at: At = None,
+    mistaken: Annotated[
+        bool, Option("--mistaken", help="It was not, after all: the clock runs on.")
+    ] = False,
+) -> ExitStatus:
+    """State that somebody was told, with the receipt. It ends the clock."""
+    from standfast.deadlines.incident_facts import FactKind
+    from standfast.ledger.incidents.incident_facts import Statement
+
+    if receipt is None or not receipt.strip():
+        raise UsageError("only a receipt ends a clock: say what proves it with --receipt TEXT")
+    return _state(
+        call,
+        (incident, duty),
+        "DUTY",
+        lambda now, words: Statement(
+            kind=FactKind.TOLD,
+            name=words[0],
+            at=None if mistaken else parse_moment(at) or now,
+            is_so=False if mistaken else None,
+            reference=receipt,
+        ),
+    )
+
+
+def delay(
+    call: Call,
+    incident: IncidentArgument = None,
+    what: Annotated[
+        str | None,
+        Argument(metavar="WHAT", help="A duty's id, or a place for all of its duties."),
+    ] = None,
+    document: Annotated[
+        str, Option(help="The document in which they asked for it. It must be there.")
+    ] = "",
+    until: Annotated[
+        str | None,
+        Option(
+            metavar="TIME",
+            help="Until when; without it, until they say so. A time that is over ends one that "
+            "lasts.",
+        ),
+    ] = None,
+    because: Annotated[
+        str,
+        Option(
+            metavar="TEXT",
+            help="Who holds that it does, and why, where the duty's own rule knows no such delay.",
+        ),
+    ] = "",
+    mistaken: Annotated[
+        bool, Option("--mistaken", help="They did not ask, after all: the clock runs on.")
+    ] = False,
+) -> ExitStatus:
+    """State that law enforcement asked to wait. Only its document stops a clock.
+
+    And only of a duty whose own rule lets it; `standfast deadline show DUTY` has what it says.
+    """
+    from standfast.deadlines.incident_facts import FactKind
+    from standfast.ledger.incidents.incident_facts import Statement
+
+    if not document.strip():
+        raise UsageError("only their document stops a clock: say which with --document TEXT")
+    if mistaken and (until or because):
+        raise UsageError("what nobody asked for has no end and no reason: --mistaken stands alone")
+    is_judged = True if because.strip() else None
+    return _state(
+        call,
+        (incident, what),
+        "WHAT",
+        lambda now, words: Statement(
+            kind=FactKind.DELAY,
+            name=words[0],
+            at=parse_moment(until),
+            is_so=False if mistaken else is_judged,
+            reference=f"{document}; {because}" if is_judged else document,
+        ),
+    )
+
+
+def content(
+    call: Call,
+    incident: IncidentArgument = None,
+    topic: Annotated[
+        str | None,
+        Argument(metavar="TOPIC", help="A topic of the forms, as a form's gap names it."),
+    ] = None,
+    text: Annotated[
+        str | None, Argument(metavar="TEXT", help="What the forms say about it.")
+    ] = None,
+) -> ExitStatus:
+    """State what the forms say about a topic; it stands in every form that asks for it."""
+    from standfast.deadlines.incident_facts import FactKind
+    from standfast.ledger.incidents.incident_facts import Statement
+
+    return _state(
+        call,
+        (incident, topic, text),
+        "TOPIC and TEXT",
+        lambda now, words: Statement(kind=FactKind.CONTENT, name=words[0], reference=words[1]),
+    )
+
+
+def _state(
+    call: Call,
+    words: "tuple[str | None, ...]",
+    takes: str,
+    make: "Callable[[datetime, Sequence[str]], Statement]",
+) -> ExitStatus:
+    """State a fact of the incident that `words` begin with, where they do not leave it out.
+
+    `takes` is what its other words are called.
+    """
+    from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open, state
+
+    with call.installation() as installation:
+        now, needed = installation.clock(), len(words) - 1
+        zone = installation.config.organisation.time_zone
+        incident, given = resolve_incident(
+            installation, *words, least=needed, most=needed, takes=takes
+        )
+        before = {
+            clock.obligation.id: clock.due for clock in incident_clocks(installation, incident)
+        }
+        is_news = state(installation, incident, make(now, given))
+        clocks = [clock for clock in incident_clocks(installation, incident) if is_open(clock)]
+    later = 0
+    for clock in clocks:
+        was = before.get(clock.obligation.id)
+        later += bool(was and clock.due and clock.due.strict > was.strict)
+    rows = [
+        [standing_words(clock), due_text(clock, now, zone), clock.obligation.id] for clock in clocks
+    ]
+    lines: list[Line] = [
+        "It is stated." if is_news else "That was stated before; nothing changed.",
+        *([f"{counted(later, 'date becomes', 'dates become')} later."] if later else []),
+        Table(rows=rows, indent=2),
+    ]
+    document: JsonObject = {
+        "incident": incident,
+        "is_news": is_news,
+        "later": later,
+        "open": [clock_document(clock) for clock in clocks],
+    }
+    call.say(document, lines)
+    return ExitStatus.DONE
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+        raise UsageError("a number of people is a whole number: 1200")
+    return int(text)
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise UsageError("answer yes or no")
+    return text == "yes"

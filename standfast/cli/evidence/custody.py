@@ -1,0 +1,211 @@
+"""`standfast evidence`: what was frozen, and whether it still is what was sealed."""
+
+from datetime import datetime
+from typing import Annotated
+
+from standfast.cli.evidence import evidence_export
+from standfast.cli.parsing.command_declaration import Argument, Group, command, group
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.errors import ExitStatus
+from standfast.local_time import second
+from standfast.plurals import counted
+
+_NOBODY_KNOWS = "Whether one is gone, nobody can say: "
+
+
+def add_to(app: Group) -> None:
+    """Add the group."""
+    evidence = group(app, "evidence", "What was frozen, and whether it is what was sealed.")
+    command(
+        evidence,
+        "list",
+        exits={
+            ExitStatus.DONE: "the sealed folders are listed; there may be none",
+            ExitStatus.FAILED: "nothing is here, and the ledger cannot say whether that is right",
+            ExitStatus.USAGE: "there is no such incident, or the evidence key is not where the "
+            "configuration says",
+            ExitStatus.PARTIAL: "what is here is listed; the ledger cannot say if some is gone",
+            ExitStatus.DAMAGED: "a seal does not hold, or a folder is gone; it is named",
+        },
+        example="standfast evidence list inc-2026-0001",
+        needs_ledger=False,
+    )(list_evidence)
+    command(
+        evidence,
+        "verify",
+        exits={
+            ExitStatus.DONE: "every copy, seal and chain of custody agrees, and none is gone",
+            ExitStatus.FAILED: "nothing is here, and the ledger cannot say whether that is right",
+            ExitStatus.USAGE: "nothing was frozen for that incident",
+            ExitStatus.PARTIAL: "what is here is whole; the ledger cannot say whether some is "
+            "gone, or a copy in the bucket lacks something, or a time stamp is missing; it is "
+            "named",
+            ExitStatus.DAMAGED: "a copy is not what was sealed, or is gone; it is named",
+        },
+        example="standfast evidence verify inc-2026-0001",
+        needs_ledger=False,
+    )(verify)
+    command(
+        evidence,
+        "stamp",
+        exits={
+            ExitStatus.DONE: "all of it is stamped; it may have been before",
+            ExitStatus.USAGE: "no authority is set, or nothing was frozen for that incident",
+            ExitStatus.PARTIAL: "some of it is not; why is said. Run it again: it goes on",
+            ExitStatus.DAMAGED: "all of it is gone",
+        },
+        example="standfast evidence stamp inc-2026-0001",
+        needs_ledger=False,
+    )(stamp)
+    command(
+        evidence,
+        "copy",
+        exits={
+            ExitStatus.DONE: "all of it is in the bucket",
+            ExitStatus.FAILED: "the bucket does not answer",
+            ExitStatus.USAGE: "no bucket is set, or nothing was frozen for that incident",
+            ExitStatus.PARTIAL: "some of it is not there; why is said. Run it again: it goes on",
+            ExitStatus.DAMAGED: "all of it is gone",
+        },
+        example="standfast evidence copy inc-2026-0001",
+        needs_ledger=False,
+    )(copy)
+    evidence_export.add_to(evidence)
+
+
+def list_evidence(
+    call: Call,
+    incident: Annotated[str | None, Argument(help="Of one incident; all without.")] = None,
+) -> ExitStatus:
+    """List what was frozen: by incident and source, with its counts."""
+    from standfast.usecases.evidence.frozen_folders import list_frozen, seal_key
+
+    with call.installation(needs_ledger=False) as installation:
+        listed, zone = (
+            list_frozen(installation, incident),
+            installation.config.organisation.time_zone,
+        )
+        key = seal_key(installation.config)
+    found, status = listed.evidence, listed.exit_status
+    rows = [
+        [
+            one.incident,
+            one.source,
+            second(datetime.fromisoformat(one.collected_at), zone) if one.collected_at else "",
+            "DAMAGED" if one.problems else counted(one.files, "file"),
+            f"clock {one.clock}" if one.clock else "",
+            f"time stamp: {one.stamp}" if one.stamp else "",
+            str(one.folder),
+        ]
+        for one in found
+    ]
+    of = f"for {incident} " if incident else ""
+    lines: list[Line] = (
+        [Table(rows=rows), "", f"Sealed with the key {key}"]
+        if rows
+        else [f"Nothing was frozen {of}yet."]
+    )
+    lines += [f"{one.folder}: {problem}" for one in found for problem in one.problems]
+    if listed.unrecorded:
+        lines.append(f"{_NOBODY_KNOWS}{listed.unrecorded}")
+    call.say(
+        {
+            "evidence": [one.as_json() for one in found],
+            "seal_key": key,
+            "unrecorded": listed.unrecorded,
+            "exit_status": int(status),
+        },
+        lines,
+    )
+    return status
+
+
+def verify(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
+    """Hold every copy against its seal, and the seals against the ledger."""
+    from standfast.usecases.evidence.frozen_folders import verify_frozen
+
+    with call.installation(needs_ledger=False) as installation:
+        verified = verify_frozen(installation, incident)
+    found = verified.evidence
+    damaged = [one for one in found if one.problems]
+    status = verified.exit_status
+    lines: list[Line] = []
+    for one in found:
+        lines.append(f"{one.folder}: {'DAMAGED' if one.problems else 'whole'}")
+        lines += [f"  {problem}" for problem in one.problems]
+        lines += [f"  time stamp: {one.stamp}"] if one.stamp else []
+        lines += [f"  time stamp: {why}" for why in one.stamp_unchecked]
+        lines += [f"  copy: {one.copy}"] if one.copy else []
+        lines += [f"  copy: {problem}" for problem in one.copy_problems]
+    lines += [
+        "",
+        f"{counted(len(damaged), 'folder')} of {len(found)} is not what was sealed."
+        if damaged
+        else f"Whole: {counted(len(found), 'sealed folder')}.",
+    ]
+    if verified.unrecorded:
+        lines.append(f"{_NOBODY_KNOWS}{verified.unrecorded}")
+    call.say(
+        {
+            "incident": incident,
+            "is_whole": not damaged,
+            "evidence": [one.as_json() for one in found],
+            "unrecorded": verified.unrecorded,
+            "exit_status": int(status),
+        },
+        lines,
+    )
+    return status
+
+
+def stamp(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
+    """Have stamped what the authority of `[custody.timestamp]` has not stamped yet.
+
+    `standfast serve` does so by itself, soon after it was sealed; this is for where none runs, or
+    the authority did not answer then. The stamp has the time at which it is made.
+    """
+    from standfast.usecases.evidence.time_stamps import stamp_frozen
+
+    with call.installation(needs_ledger=False) as installation:
+        stamped = stamp_frozen(installation, incident)
+    status = ExitStatus.PARTIAL if any(one.problem for one in stamped) else ExitStatus.DONE
+    lines = [f"{one.folder}: {one.sentence}" for one in stamped]
+    call.say(
+        {
+            "incident": incident,
+            "stamps": [one.as_json() for one in stamped],
+            "exit_status": int(status),
+        },
+        lines or ["All of it was stamped before."],
+    )
+    return status
+
+
+def copy(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
+    """Copy what was frozen into the bucket of `[custody.s3]`, where it is not there yet.
+
+    An incident does so by itself as it freezes; this is for what was frozen before, or could not
+    be copied then.
+    """
+    from standfast.usecases.evidence.frozen_folders import copy_frozen
+
+    with call.installation(needs_ledger=False) as installation:
+        copied = copy_frozen(installation, incident)
+    status = ExitStatus.PARTIAL if any(one.problem for one in copied) else ExitStatus.DONE
+    lines = [
+        f"{one.folder}: {one.problem or counted(one.objects, 'object') + ' put, all is there'}"
+        for one in copied
+    ]
+    call.say(
+        {
+            "incident": incident,
+            "copies": [
+                {"folder": str(one.folder), "put": one.objects, "problem": one.problem}
+                for one in copied
+            ],
+            "exit_status": int(status),
+        },
+        lines,
+    )
+    return status

@@ -1,0 +1,93 @@
+"""`standfast evidence export`: what was frozen, for others to read or to examine."""
+
+from pathlib import Path
+from typing import Annotated
+
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line
+from standfast.errors import ExitStatus, UsageError
+from standfast.plurals import counted
+
+_MOST_NAMED = 20
+
+
+def add_to(evidence: Group) -> None:
+    """Add the command to the group of evidence."""
+    command(
+        evidence,
+        "export",
+        exits={
+            ExitStatus.DONE: "all of it is written",
+            ExitStatus.FAILED: "nothing of it holds, or the folder cannot be written",
+            ExitStatus.USAGE: "there is no such incident, nothing was frozen for it, or the folder "
+            "is there already",
+            ExitStatus.PARTIAL: "some files are no text and have no masked copy; each is named",
+            ExitStatus.DAMAGED: "a copy is not what was sealed, or is gone; the rest is written",
+        },
+        example="standfast evidence export inc-2026-0001 --to for-the-client",
+    )(export)
+
+
+def export(
+    call: Call,
+    incident: Annotated[str, Argument()],
+    to: Annotated[Path, Option(metavar="DIR", help="A new folder for it.")],
+    unmasked: Annotated[
+        bool, Option("--unmasked", help="The evidence itself, in clear; the export is noted.")
+    ] = False,
+    reason: Annotated[
+        str, Option(metavar="TEXT", help="Why in clear, naming nobody; the timeline keeps it.")
+    ] = "",
+) -> ExitStatus:
+    """Write what was frozen for others: as masked copies to read.
+
+    Card numbers, social-security numbers and mail addresses are masked in them. Each names the
+    hash of its sealed original, which stays as it is.
+    """
+    from standfast.usecases.evidence.export import INDEX_FILE, export_evidence
+
+    if unmasked != bool(reason.strip()):
+        raise UsageError("--unmasked and --reason TEXT go together: the timeline keeps why")
+    with call.installation() as installation, call.progress() as tell:
+        exported = export_evidence(
+            installation,
+            incident,
+            to.absolute(),
+            unmasked_because=reason.strip(),
+            progress=lambda done, total: tell("writing bytes", done, total),
+        )
+    status, found = exported.exit_status, exported.masked
+    files = counted(exported.files, "file")
+    lines: list[Line] = [
+        f"{files}, masked: {counted(found.cards, 'card number')}, "
+        f"{counted(found.social_security, 'social-security number')}, "
+        f"{counted(found.mail, 'mail address', 'mail addresses')}: {exported.folder}"
+        if exported.is_masked
+        else f"{files} IN CLEAR, with their seals: {exported.folder}"
+    ]
+    lines += [
+        f"LEFT OUT: {counted(many, 'file')}, each of which {why}; {INDEX_FILE} names them"
+        for why, many in exported.left_out.items()
+    ]
+    lines += [
+        f"LEFT OUT: {source}, of which a folder does not hold, or is gone"
+        for source in exported.unsound
+    ]
+    lines += [f"DAMAGED: {one}" for one in exported.altered[:_MOST_NAMED]]
+    if len(exported.altered) > _MOST_NAMED:
+        lines.append(f"and {len(exported.altered) - _MOST_NAMED:,} more")
+    if exported.altered or exported.unsound:
+        lines.append(f"`standfast evidence verify {incident}` says what is wrong.")
+    lines.append(
+        f"{INDEX_FILE} names each original by its hash; its own, in the timeline as well, is "
+        f"{exported.index}"
+        if exported.is_masked
+        else "The timeline and the chain of custody have that it left, and why. Next: `standfast "
+        f"audit export {incident} --to FOLDER` writes what it is checked with."
+    )
+    call.say(
+        {"incident": incident, **exported.as_json(), "exit_status": int(status)},
+        lines,
+    )
+    return status

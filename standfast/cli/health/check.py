@@ -1,0 +1,82 @@
+"""`standfast check`: try every part of the place."""
+
+from typing import TYPE_CHECKING
+
+from standfast.cli.parsing.command_declaration import Group, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.errors import ExitStatus
+from standfast.plurals import counted
+
+if TYPE_CHECKING:
+    from standfast.usecases.health.check_results import Report
+
+# The parts of which an error or a gap keeps accounts open, or an approval from being given.
+_CONTAINMENT = frozenset({"accounts", "people", "roles", "playbooks"})
+
+
+def add_to(app: Group) -> None:
+    """Add the command."""
+    command(
+        app,
+        "check",
+        exits={
+            ExitStatus.DONE: "every part would work tonight; there may be warnings",
+            ExitStatus.USAGE: "a directory does not answer, or the configuration does not load",
+            ExitStatus.DAMAGED: "an event of the ledger does not follow the one before",
+        },
+        example="standfast check -c /srv/standfast/standfast.toml",
+        needs_ledger=False,
+    )(check)
+
+
+def check(call: Call) -> ExitStatus:
+    """Try every part of a place; show what to fix.
+
+    What would not work tonight fails; a gap is a warning: a part that is not set up, or a risk that
+    you may accept. Nothing is sent, locked, frozen or backed up.
+    """
+    from standfast.usecases.health.check_results import Verdict
+    from standfast.usecases.health.installation_check import check_installation
+
+    with call.progress() as tell:
+        report = check_installation(
+            call.config_file,
+            env=call.env,
+            progress=lambda done, total: tell("trying each part", done, total),
+        )
+    rows: list[list[str]] = []
+    for one in report.checks:
+        rows.append([one.verdict.value, one.part, one.found])
+        if one.what_to_do:
+            rows.append(["", "", f"→ {one.what_to_do}"])
+    failed, warned = report.count(Verdict.FAIL), report.count(Verdict.WARN)
+    lines: list[Line] = [
+        Table(rows=rows),
+        "",
+        _summary(report),
+        _next_step(failed, warned),
+    ]
+    call.say({**report.as_json(), "exit_status": int(report.exit_status)}, lines)
+    return report.exit_status
+
+
+def _summary(report: "Report") -> str:
+    """Return how many errors and gaps there are, and how many of them affect containment."""
+    from standfast.usecases.health.check_results import Verdict
+
+    found = [one for one in report.checks if one.verdict is not Verdict.OK]
+    contains = sum(one.part in _CONTAINMENT for one in found)
+    told = (
+        f"{counted(report.count(Verdict.FAIL), 'error')}, "
+        f"{counted(report.count(Verdict.WARN), 'gap')}"
+    )
+    return f"{told}; {contains} of them affect containment." if contains else f"{told}."
+
+
+def _next_step(failed: int, warned: int) -> str:
+    if failed:
+        return "Next: fix the first line that says fail, then run this again."
+    if warned:
+        return "Next: close the gaps, or accept them; each line says how."
+    return "Nothing to do now."

@@ -1,0 +1,70 @@
+"""`standfast readiness`: could we take a breach tonight?"""
+
+from pathlib import Path
+from typing import Annotated
+
+from standfast.cli.parsing.command_declaration import Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.errors import ExitStatus
+
+
+def add_to(app: Group) -> None:
+    """Add the command."""
+    command(
+        app,
+        "readiness",
+        exits={
+            ExitStatus.DONE: "yes; there may be risks",
+            ExitStatus.FAILED: "the page cannot be written, or the ledger does not answer",
+            ExitStatus.USAGE: "there is no configuration, or no ledger where it says",
+            ExitStatus.PARTIAL: "parts would fail or are not set up; each is named with what to do",
+            ExitStatus.DAMAGED: "an event of the ledger does not follow the one before",
+        },
+        example="standfast readiness --to readiness.html",
+    )(readiness)
+
+
+def readiness(
+    call: Call,
+    to: Annotated[
+        Path | None,
+        Option("--to", metavar="FILE", help="Write it as one HTML page, too, to read and to file."),
+    ] = None,
+) -> ExitStatus:
+    """Say whether this place could take a breach tonight.
+
+    All that `standfast check` tries, and what only practice keeps alive: how old recovery points
+    and drills are, which playbooks nobody tried for a year, leavers who still get in, accounts
+    without a second factor, and card numbers in clear at the end of the logs. Nothing is sent,
+    locked, frozen or backed up.
+    """
+    from standfast.usecases.health import readiness as operation
+    from standfast.usecases.health.check_results import Verdict
+    from standfast.usecases.health.installation_check import check_installation
+
+    with call.installation() as installation:
+        with call.progress() as tell:
+            tried = check_installation(
+                call.config_file,
+                env=call.env,
+                progress=lambda done, total: tell("trying each part", done, total),
+            )
+            seen = operation.readiness(installation, tried)
+        out = operation.write_readiness_page(installation, seen, to.absolute()) if to else None
+    lines: list[Line] = [f"Could we take a breach tonight? {seen.answer}", ""]
+    for question, parts in seen.by_question.items():
+        if not parts:
+            continue
+        told = [one for one in parts if one.verdict is not Verdict.OK]
+        lines.append(question if told else f"{question} Yes.")
+        rows: list[list[str]] = []
+        for one in told:
+            rows.append([f"  {one.verdict.value}", one.part, one.found])
+            if one.what_to_do:
+                rows.append(["", "", f"→ {one.what_to_do}"])
+        lines += [Table(rows=rows)] if rows else []
+    lines += ["", f"First: {seen.next_step}"]
+    lines += [f"The page is written: {out}"] if out else []
+    call.say({**seen.as_json(), "page": str(out) if out else None}, lines)
+    return seen.exit_status

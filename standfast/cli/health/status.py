@@ -1,0 +1,209 @@
+"""`standfast status`: where everything stands, at once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.parsing.command_declaration import Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.units import age, left
+from standfast.errors import ExitStatus
+from standfast.local_time import minute
+from standfast.plurals import counted
+
+if TYPE_CHECKING:
+    from standfast.ledger.status_query import LastRun
+    from standfast.usecases.health.incident_overview import IncidentStatus
+    from standfast.usecases.health.status import SetStatus, Status
+    from standfast.usecases.key_ceremonies.custodian_answers import Standing
+
+
+_NOTHING = "Nothing to do now."
+PLAN, EXERCISE = "plan", "exercise"
+
+
+def add_to(app: Group) -> None:
+    """Add the command."""
+    command(
+        app,
+        "status",
+        exits={
+            ExitStatus.DONE: "the place could be looked at, whatever it shows",
+            ExitStatus.FAILED: "the ledger's database does not answer",
+            ExitStatus.USAGE: "there is no configuration, or no ledger where it says",
+            ExitStatus.DAMAGED: "the ledger's file is not readable as a database",
+        },
+        example="standfast status --json",
+    )(status)
+
+
+def status(
+    call: Call,
+    live: Annotated[
+        bool, Option("--live", help="Of incidents only those that are live: no plan, no exercise.")
+    ] = False,
+) -> ExitStatus:
+    """Say where everything stands, at once.
+
+    Last backups and drills, open incidents, who is untold, and one next step.
+    """
+    from standfast.usecases.health.status import look
+
+    seen = look(call.config_file, call.env, datetime.now(UTC))
+    if live:
+        seen = replace(seen, incidents=tuple(one for one in seen.incidents if one.is_live))
+    call.say(seen.as_json(), _lines(seen, is_live_only=live))
+    return ExitStatus.DONE
+
+
+def _lines(seen: "Status", *, is_live_only: bool) -> list[Line]:
+    live = [one for one in seen.incidents if one.is_live]
+    lines: list[Line] = []
+    if live:
+        headings = ("live incident", "playbook", "open for", "not notified", "legal clocks")
+        rows = [[*_row(one, seen.at), _untold(one), _clocks(one, seen)] for one in live]
+        lines += [Table(headings=headings, rows=rows), *_headlines(live, seen)]
+    elif is_live_only:
+        lines.append("No live incident is open.")
+    else:
+        lines.append("No live incident is open." if seen.incidents else "No incident is open.")
+    lines += [
+        f"Trigger {one.name}: its page of {age(seen.at - one.since)} ago reached nobody. See why: "
+        "`standfast check`."
+        for one in seen.untold_triggers
+    ]
+    lines += [
+        f"Trigger {one.trigger}: {counted(one.count, 'alert')} set aside, the last "
+        f"{age(seen.at - one.last)} ago; `standfast check` says why and where."
+        for one in seen.set_aside
+    ]
+    for mode, heading in ((PLAN, "planned, not acted on"), (EXERCISE, "exercise")):
+        of_mode = [one for one in seen.incidents if one.mode == mode]
+        if of_mode:
+            rows = [[*_row(one, seen.at)] for one in of_mode]
+            lines += ["", Table(headings=(heading, "playbook", "open for"), rows=rows)]
+            lines += _headlines(of_mode, seen)
+    lines.append("")
+    if seen.sets:
+        lines.append(
+            Table(
+                headings=("set", "last backup", "last drill"),
+                rows=[[one.name, _backup(one, seen.at), _drill(one, seen.at)] for one in seen.sets],
+            )
+        )
+    else:
+        lines.append("Nothing is backed up: the configuration has no [backup.sets.NAME].")
+    if seen.twin:
+        lines.append(f"{seen.twin.sentence}.")
+    if seen.forked_at:
+        lines.append(
+            "The vault had a point that this machine had not made, "
+            f"{age(seen.at - seen.forked_at)} ago; `standfast check` says what that means."
+        )
+    if seen.verify_failed:
+        ago = age(seen.at - seen.verify_failed)
+        lines.append(f"The vault: the last verification, {ago} ago, did not end well.")
+    for alarm in seen.alarms:
+        told = "" if alarm.is_told else "; nobody could be notified"
+        lines.append(f"Alarm: {alarm.sentence} (since {age(seen.at - alarm.since)}{told}).")
+    if seen.unstamped:
+        lines.append(
+            f"Evidence: {counted(seen.unstamped.count, 'sealed folder')} without a time stamp, the "
+            f"first for {age(seen.at - seen.unstamped.since)}."
+        )
+    lines += [f"Little room: {room.sentence}." for room in seen.little_room]
+    if seen.misconfigured:
+        lines.append(
+            f"Every other command refuses the configuration: {seen.misconfigured}. Mend it now."
+        )
+    lines += [_sign(one, seen.at) for one in seen.custodians]
+    lines.append(_restore_takes(seen))
+    lines += ["", _ledger(seen), f"Next: {seen.next_step}" if seen.next_step else _NOTHING]
+    return lines
+
+
+def _row(one: "IncidentStatus", now: datetime) -> tuple[str, str, str]:
+    return one.id, one.scenario, "closed" if one.is_closed else age(now - one.opened_at)
+
+
+def _headlines(of_mode: "Sequence[IncidentStatus]", seen: "Status") -> list[Line]:
+    """Return each headline and next step; the first incident's next step ends the output."""
+    lines: list[Line] = []
+    for one in of_mode:
+        lines.append(f"{one.id}: {one.headline}.")
+        lines += [f"  Next: {one.next_step}"] if one is not seen.incidents[0] else []
+    return lines
+
+
+def _untold(one: "IncidentStatus") -> str:
+    """Say how many were not told, of how many a person has to decide, and whom nobody counted."""
+    if one.is_closed:
+        return "-"  # not counted any more; `notice accounting` has it
+    told = [f"{one.untold:,}"] if one.untold or not one.uncounted else []
+    told += [f"{one.held} for a person to decide"] if one.held else []
+    return ", ".join([*told, *(f"all of {step}" for step in one.uncounted)])
+
+
+def _clocks(one: "IncidentStatus", seen: "Status") -> str:
+    """Say how many are missed or due now, and when the next one ends, where they are counted."""
+    if one.clocks is None:
+        return "UNKNOWN: `standfast check`" if one.lacks_clocks else "not set up"
+    told = [f"{one.clocks.missed} MISSED"] if one.clocks.missed else []
+    told += [f"{one.clocks.due_now} due now"] if one.clocks.due_now else []
+    if due := one.clocks.next_due:
+        told.append(f"next in {left(due - seen.at)}, {minute(due, seen.time_zone)}")
+    return "; ".join(told) or "none runs"
+
+
+def _backup(one: "SetStatus", now: datetime) -> str:
+    told = _ago(one.last_backup, now)
+    if one.running_since:
+        told += f"; one runs since {age(now - one.running_since)}"
+    if one.last_failed:
+        told += f"; failed {age(now - one.last_failed)} ago"
+    return told
+
+
+def _drill(one: "SetStatus", now: datetime) -> str:
+    told = _ago(one.last_drill, now)
+    if one.drill_failed:
+        told += f"; failed {age(now - one.drill_failed)} ago"
+    return told
+
+
+def _ago(run: "LastRun | None", now: datetime) -> str:
+    if run is None:
+        return "never"
+    partly = " (partial)" if run.state == "partial" else ""
+    return f"{age(now - run.started_at)} ago{partly}"
+
+
+def _sign(one: "Standing", now: datetime) -> str:
+    who = one.name or one.fingerprint
+    if one.lacks:
+        return f"Custodian {who} does not open {', '.join(one.lacks)}."
+    if one.answered_at is None:
+        return f"Custodian {who} was asked {age(now - one.asked_at)} ago, and has not answered."
+    return f"Custodian {who}: the last sign of the key is {age(now - one.answered_at)} old."
+
+
+def _restore_takes(seen: "Status") -> str:
+    copies = "; ".join(seen.key_copies) or "no copy is known"
+    return (
+        f"A restore takes three things: the vault ({seen.vault}), the key records ({copies}) and a "
+        "recovery identity."
+    )
+
+
+def _ledger(seen: "Status") -> str:
+    serve = "serve runs"
+    if not seen.serves_here:
+        here = " on this host, though elsewhere" if seen.has_serve else ""
+        serve = f"no serve runs{here}, so nothing is backed up by schedule"
+    if not seen.events:
+        return f"The ledger is empty; {serve}."
+    behind = seen.events - seen.signed_events
+    signed = "signed to its end" if not behind else f"{behind} of them not signed yet"
+    return f"The ledger has {counted(seen.events, 'event')}, {signed}; {serve}."

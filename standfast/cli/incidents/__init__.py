@@ -1,0 +1,4 @@
+"""Commands that plan, open, approve, watch and undo incidents.
+
+Notices, deadlines and evidence have their own packages.
+"""

@@ -1,0 +1,137 @@
+"""`standfast incident close`, which says what it does not end, and `reopen`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
+from standfast.cli.parsing.command_declaration import Argument
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line
+from standfast.cli.terminal.passphrase import ActingPerson, PassphraseFile, signed_in
+from standfast.errors import ExitStatus
+from standfast.local_time import minute
+from standfast.plurals import counted
+from standfast.records import Json, Mode, timestamp
+
+if TYPE_CHECKING:
+    from standfast.reports.report_records import Duties, DutyLine
+
+_STAYS = {
+    Mode.LIVE: "its accounts stay as they are",
+    Mode.EXERCISE: "nothing live was touched in it",
+    Mode.PLAN: "it was a plan, and did nothing",
+}
+
+
+def close(
+    call: Call,
+    incident: IncidentArgument = None,
+    as_person: ActingPerson = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Close an incident; accounts stay as they are, and legal clocks go on.
+
+    A live one takes --as, by somebody who has a role.
+    """
+    from standfast.usecases.incidents.lifecycle import close as end
+    from standfast.usecases.incidents.lifecycle import look
+    from standfast.usecases.notice_follow_up.open_recipients import open_recipients
+    from standfast.usecases.reports.legal_duties import duties_of
+
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
+        end(installation, incident_id, by=signed_in(call, installation, as_person, passphrase_file))
+        outcome = look(installation, incident_id)
+        undone, short = outcome.unfinished, outcome.fell_short
+        left = open_recipients(installation, outcome.state)
+        mode, zone = outcome.state.mode, installation.config.organisation.time_zone
+        duties = duties_of(installation, incident_id, mode) if mode is Mode.LIVE else None
+        clocks = _go_on(duties)
+    lines: list[Line] = [f"{incident_id} is closed; {_STAYS[mode]}."]
+    if short:
+        told = ", ".join(f"`{name}` {end.value}" for name, end in short.items())
+        lines.append(
+            f"Not fully done: {told}; `standfast incident status {incident_id} --targets`."
+        )
+    if undone and mode is not Mode.PLAN:
+        lines.append(f"Not finished: {', '.join(undone)}.")
+    if left.sentence:
+        lines.append(f"Still open: {left.sentence}; `standfast notice accounting {incident_id}`.")
+    if duties is not None and duties.trouble:
+        lines.append(f"Warning: no legal clock can be counted: {duties.trouble}")
+    if clocks:
+        verb = "goes on" if len(clocks) == 1 else "go on"
+        told = ", ".join(_clock(one, zone) for one in clocks)
+        lines.append(
+            f"{counted(len(clocks), 'clock')} {verb}: {told}; "
+            f"`standfast deadline list {incident_id}`."
+        )
+    again = {
+        Mode.LIVE: f"; `standfast incident reopen {incident_id} --as PERSON` opens it again",
+        Mode.PLAN: f"; `standfast incident carry-out {incident_id}` still does what it planned",
+    }
+    lines.append(
+        f"Next: `standfast audit show {incident_id}` is its timeline{again.get(mode, '')}."
+    )
+    running: list[Json] = [
+        {"to": one.to, "standing": one.standing, "due": timestamp(one.due) if one.due else None}
+        for one in clocks
+    ]
+    call.say(
+        {
+            "incident": incident_id,
+            "state": "closed",
+            "not_done": [*undone],
+            "fell_short": {name: end.value for name, end in short.items()},
+            **left.as_json(),
+            "clocks": running,
+        },
+        lines,
+    )
+    return ExitStatus.DONE
+
+
+def reopen(
+    call: Call,
+    incident: Annotated[str, Argument(metavar="ID")],
+    as_person: ActingPerson = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Open a closed incident again, to undo or correct what it did.
+
+    It is as it was: what waited in it waits again, and what was stopped is stopped. A live one
+    takes --as, by somebody who has a role.
+    """
+    from standfast.usecases.incidents.lifecycle import look
+    from standfast.usecases.incidents.lifecycle import reopen as open_again
+
+    with call.installation() as installation:
+        open_again(
+            installation, incident, by=signed_in(call, installation, as_person, passphrase_file)
+        )
+        outcome = look(installation, incident)
+    next_step = outcome.standing.next_step
+    undo = f"standfast incident undo {incident}"
+    lines = [
+        f"{incident} is open again, as it was.",
+        f"To give accounts back: `{undo} --all --as PERSON`, or --target ACCOUNT.",
+        f"Next: {next_step}",
+    ]
+    call.say({"incident": incident, "state": "open", "next_step": next_step}, lines)
+    return ExitStatus.DONE
+
+
+def _go_on(duties: "Duties | None") -> "Sequence[DutyLine]":
+    """Give what is missed, what has an end to come, and what is owed now, without a number."""
+    if duties is None:
+        return ()
+    return [
+        one
+        for one in duties.lines
+        if one.standing == "missed" or (one.standing == "running" and not one.is_earliest)
+    ]
+
+
+def _clock(one: "DutyLine", zone: str) -> str:
+    due = f"due {minute(one.due, zone)}" if one.due else "due now"
+    return f"{one.to} {'missed, ' if one.standing == 'missed' else ''}{due}"

@@ -1,0 +1,117 @@
+"""The words of an incident's commands: which incident is meant, and what it is given."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.parsing.command_declaration import Argument
+from standfast.errors import ExitStatus, UsageError
+from standfast.plurals import counted
+from standfast.records import Mode, meant
+
+if TYPE_CHECKING:
+    from standfast.usecases.core.installation import Installation
+
+IncidentArgument = Annotated[
+    str | None,
+    Argument(metavar="ID", help="May be left out when one is open."),
+]
+PROGRESS_EXIT_STATUSES: dict[ExitStatus, str] = {
+    ExitStatus.DONE: "every step is done",
+    ExitStatus.FAILED: "a step reached no target, whatever else waits; or an approver said no",
+    ExitStatus.USAGE: "there is no such incident or step",
+    ExitStatus.PARTIAL: "487 of 500 accounts are locked; each of the others has its reason",
+    ExitStatus.REFUSED: "an approval does not count; nothing was done",
+    ExitStatus.WAITS_FOR_PEOPLE: "a step waits for an answer or an approval",
+    ExitStatus.DAMAGED: "what was approved is not what the ledger holds now",
+}
+_ID = re.compile(r"inc-\d{4}-\d+")
+_LARGEST_FILE_BYTES = 16 * 1024 * 1024  # far more accounts than any directory has
+
+
+def resolve_incident(
+    installation: "Installation", *words: str | None, least: int = 0, most: int = 0, takes: str = ""
+) -> tuple[str, list[str]]:
+    """Give the incident that is meant, and the words after it, `least` to `most` of them.
+
+    The id may be left out when exactly one incident is open; what a trigger or a list only planned
+    does not count beside one that acts. Raises UsageError otherwise, and for a wrong number of
+    words: `takes` is what they are called.
+    """
+    rest = [word for word in words if word is not None]
+    named = rest.pop(0) if rest and (is_incident_id(rest[0]) or len(rest) > most) else None
+    if not least <= len(rest) <= most:
+        raise UsageError(
+            f"this command takes {takes or 'nothing'} after the incident's id, not "
+            f"{counted(len(rest), 'word')}; put a text of several words in quotes"
+        )
+    if named is not None:
+        return installation.ledger.incidents.get(named).id, rest
+    opened = installation.ledger.incidents.all(only_open=True)
+    acting = [one for one in opened if one.mode is not Mode.PLAN]
+    there = sorted(acting or opened, key=lambda one: one.mode is not Mode.LIVE)
+    if len(there) != 1:
+        named_with = [f"{one.id} ({one.scenario}, {one.mode.value})" for one in there]
+        count = f"{len(there)} incidents are open" if there else "no incident is open"
+        known = f": {', '.join(named_with)}" if there else ""
+        raise UsageError(
+            f"{count}{known}; name the one that you mean, `standfast incident list` shows them all"
+        )
+    return there[0].id, rest
+
+
+def is_incident_id(word: str) -> bool:
+    """Is it of the form of an incident's id, whether there is such an incident or not?"""
+    return _ID.fullmatch(word) is not None
+
+
+def parse_moment(text: str | None) -> datetime | None:
+    """Read a moment with its zone; None for none. UsageError for another form or age."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.upper())  # RFC 3339 takes a small t and z as well
+    except ValueError:
+        raise UsageError("write a time as 2026-03-02T14:20+01:00") from None
+    if moment.tzinfo is None:
+        raise UsageError("a time needs its zone: 2026-03-02T14:20+01:00, or Z for UTC")
+    try:
+        return meant(moment)
+    except ValueError as error:
+        raise UsageError(f"{error}; write a time as 2026-03-02T14:20+01:00") from None
+
+
+def inputs_of(given: Sequence[str]) -> dict[str, str | list[str]]:
+    """Read `NAME=VALUE` and `NAME=@FILE`; UsageError for another form, or a name given twice."""
+    inputs: dict[str, str | list[str]] = {}
+    for number, text in enumerate(given, 1):
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            # The text itself may be somebody's name.
+            raise UsageError(f"--input number {number} is not of the form NAME=VALUE or NAME=@FILE")
+        if name in inputs:
+            raise UsageError(f"--input {name} is given twice; put commas between, or use @FILE")
+        if value.startswith("@"):
+            inputs[name] = lines_of(Path(value[1:]), f"--input {name}: ")
+        else:
+            inputs[name] = value
+    return inputs
+
+
+def lines_of(file: Path, said_of: str = "") -> list[str]:
+    """Read a file with one a line; UsageError, which begins with `said_of`, when it is none."""
+    try:
+        with file.open("rb") as lines:  # a pipe as well, which has no size
+            content = lines.read(_LARGEST_FILE_BYTES + 1)
+        if len(content) > _LARGEST_FILE_BYTES:
+            raise UsageError(f"{said_of}{file} is larger than 16 MiB; is it the right file?")
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(
+            f"{said_of}{file} cannot be read: {error.strerror}; name a file with one a line"
+        ) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{said_of}{file} is not UTF-8; save it as UTF-8") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]

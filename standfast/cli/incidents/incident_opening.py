@@ -1,0 +1,148 @@
+"""Opening an incident and carrying it on: what `incident open` and `lock` have in common."""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.incidents.incident_progress import carry_on
+from standfast.cli.parsing.command_declaration import Option
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line
+from standfast.cli.terminal.passphrase import passphrase
+from standfast.errors import ExitStatus, PlaybookInvalid, Problem
+from standfast.records import Json
+
+if TYPE_CHECKING:
+    from standfast.usecases.core.installation import Installation
+    from standfast.usecases.incidents.control_socket_client import OpenRequest
+
+AsPerson = Annotated[
+    str | None,
+    Option(
+        "--as",
+        metavar="PERSON",
+        help="Who opens it, signed in; without, each approval needs one more person.",
+    ),
+]
+Exercise = Annotated[
+    bool, Option("--exercise", help="Rehearse with stand-ins: nothing live can be reached.")
+]
+NoWait = Annotated[
+    bool, Option("--no-wait", help="Only note it in the ledger; somebody else carries it on.")
+]
+
+
+def open_and_run_incident(
+    call: Call,
+    scenario: str,
+    inputs: Mapping[str, str | list[str]],
+    *,
+    exercise: bool,
+    as_person: str | None,
+    no_wait: bool,
+    passphrase_file: Path | None,
+) -> ExitStatus:
+    """Open an incident in one commit; then follow or run it, unless nobody waits for it.
+
+    Where nobody signs in, a warm `serve` of this machine is let to open it: it has begun before
+    this process has loaded the ledger.
+    """
+    from standfast.usecases.core.installation import os_user
+    from standfast.usecases.incidents import control_socket_client
+
+    door = (
+        None if as_person is not None else control_socket_client.control_socket_of(call.config_file)
+    )
+    wanted = control_socket_client.OpenRequest(
+        message=secrets.token_hex(16),
+        configuration=door.configuration if door else "",
+        scenario=scenario,
+        inputs=inputs,
+        mode="exercise" if exercise else "live",
+        actor=os_user(),
+    )
+    there = control_socket_client.ask(door.home, wanted) if door else None
+    with call.installation() as installation:
+        if there is not None:
+            incident_id, has_joined = there.incident, there.has_joined
+        else:
+            who = _signed_in(call, installation, as_person, passphrase_file)
+            incident_id, has_joined = _opened_here(
+                installation, wanted, who, is_asked=door is not None
+            )
+        with _noted_as_open(incident_id):
+            if not no_wait:
+                told: dict[str, Json] = {"has_joined": has_joined}
+                return carry_on(call, installation, incident_id, told=told, before=[])
+            has_serve = bool(installation.ledger.runners.alive(None, installation.clock()))
+    next_step = (
+        f"Next: `standfast incident status {incident_id}`; `standfast serve` works on it."
+        if has_serve
+        else "Nobody is working on it: no `standfast serve` runs. Continue: "
+        f"`standfast incident resume {incident_id}`."
+    )
+    lines: list[Line] = [f"{incident_id} is open.", next_step]
+    call.say({"incident": incident_id, "has_joined": has_joined, "serve": has_serve}, lines)
+    return ExitStatus.DONE
+
+
+@contextmanager
+def _noted_as_open(incident_id: str) -> Iterator[None]:
+    """Add to what fails after the opening that the same command would open a second incident."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(
+            f"{incident_id} is open: do not open it again. Mend this, then `standfast incident "
+            f"resume {incident_id}` goes on with it."
+        )
+        raise
+
+
+def _signed_in(
+    call: Call, installation: "Installation", as_person: str | None, passphrase_file: Path | None
+) -> str | None:
+    if as_person is None:
+        return None
+    from standfast.usecases.approvals.step_decisions import authenticated_person
+
+    return authenticated_person(
+        installation, as_person, passphrase(call, passphrase_file, as_person)
+    )
+
+
+def _opened_here(
+    installation: "Installation", wanted: "OpenRequest", opened_by: str | None, *, is_asked: bool
+) -> tuple[str, bool]:
+    """Open it in this process; a `serve` that was asked first may have, and then it is the same."""
+    from standfast.ledger.incidents.trigger_messages import TriggerMessage
+    from standfast.records import Mode
+    from standfast.usecases.incidents.control_socket_client import SOURCE
+    from standfast.usecases.incidents.lifecycle import open_incident
+
+    try:
+        opened = open_incident(
+            installation,
+            wanted.scenario,
+            wanted.inputs,
+            mode=Mode(wanted.mode),
+            opened_by=opened_by,
+            message=TriggerMessage(source=SOURCE, handle=wanted.message) if is_asked else None,
+        )
+    except PlaybookInvalid as error:
+        raise PlaybookInvalid([*error.problems, _meanwhile(wanted)]) from None
+    return opened.incident, opened.has_joined
+
+
+def _meanwhile(wanted: "OpenRequest") -> Problem:
+    """Say what can be done tonight although the playbook cannot be carried out here."""
+    rehearse = "; to rehearse with stand-ins: add --exercise" * (wanted.mode != "exercise")
+    return Problem(
+        file=wanted.scenario,
+        line=0,
+        message="cannot be carried out here yet, so nothing was opened",
+        hint="`standfast lock ACCOUNT…` locks at once and needs none of these; the steps by hand: "
+        f"`standfast playbook show {wanted.scenario}`{rehearse}",
+    )

@@ -1,0 +1,108 @@
+"""`standfast lock`: the one step for the hurried."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from standfast.cli.incidents.incident_arguments import PROGRESS_EXIT_STATUSES, lines_of
+from standfast.cli.incidents.incident_opening import (
+    AsPerson,
+    Exercise,
+    NoWait,
+    open_and_run_incident,
+)
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.passphrase import PassphraseFile
+from standfast.errors import ExitStatus, UsageError
+
+_SCENARIO = "lock"
+
+
+def add_to(app: Group) -> None:
+    """Add the command."""
+    command(
+        app,
+        "lock",
+        exits={
+            **PROGRESS_EXIT_STATUSES,
+            ExitStatus.FAILED: "no directory knows the account, or none answers",
+            ExitStatus.USAGE: "no account is named, or there is no directory to lock it in",
+        },
+        example="standfast lock alice bob",
+    )(lock)
+
+
+def lock(
+    call: Call,
+    accounts: Annotated[
+        list[str],
+        Argument(
+            metavar="ACCOUNT...",
+            help="As people write it, or DIRECTORY:ACCOUNT; @FILE has one a line.",
+        ),
+    ],
+    reason: Annotated[str | None, Option(help="Why, for the timeline.")] = None,
+    exercise: Exercise = False,
+    as_person: AsPerson = None,
+    no_wait: NoWait = False,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Lock accounts everywhere, now. `standfast incident undo` gives them back.
+
+    Nothing here proves the lock, so an undo of it takes an approval.
+    """
+    names: list[str] = []
+    for number, word in enumerate(accounts, 1):
+        if word.startswith("@"):
+            names += lines_of(Path(word[1:]))
+        else:
+            _refuse_misspelt(number, word)
+            names.append(word)
+    if not names:
+        raise UsageError("no account is named; the file is empty")
+    # An incident that can lock nothing helps nobody, and it ends the days of grace in which
+    # approvers may still be named.
+    if not exercise and not _has_directory(call.config_file):
+        raise UsageError(
+            "there is no directory here to lock an account in, so nothing was opened: add "
+            "[accounts.NAME] (docs/accounts.md has each kind), then lock again; "
+            "to rehearse with stand-ins: add --exercise"
+        )
+    inputs: dict[str, str | list[str]] = {"accounts": names}
+    if reason is not None:
+        inputs["reason"] = reason
+    return open_and_run_incident(
+        call,
+        _SCENARIO,
+        inputs,
+        exercise=exercise,
+        as_person=as_person,
+        no_wait=no_wait,
+        passphrase_file=passphrase_file,
+    )
+
+
+def _refuse_misspelt(number: int, word: str) -> None:
+    """Raise UsageError for what can only be a slip: it would open an incident and lock nobody."""
+    if "," in word:
+        raise UsageError(
+            f"account {number} holds a comma: write names with blanks between; one that has a "
+            "comma itself goes into a file with one a line: @FILE"
+        )
+    if word.rstrip().endswith(":"):
+        raise UsageError(
+            f"account {number} names a directory and nobody in it: write DIRECTORY:ACCOUNT without "
+            "a blank"
+        )
+
+
+def _has_directory(config_file: Path) -> bool:
+    """Whether any directory is written down; a file that cannot be read is told of later.
+
+    Only parsed: checking the whole of it would take longer than a warm `serve` needs to begin.
+    """
+    try:
+        return bool(tomllib.loads(config_file.read_text(encoding="utf-8-sig")).get("accounts"))
+    except (OSError, ValueError):
+        return True

@@ -1,0 +1,89 @@
+"""`standfast incident carry-out`: open live what a trigger only planned."""
+
+import sys
+from typing import Annotated
+
+from standfast.cli.incidents.incident_arguments import PROGRESS_EXIT_STATUSES
+from standfast.cli.incidents.incident_progress import carry_on
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.passphrase import PassphraseFile, passphrase
+from standfast.cli.terminal.prompts import agrees, tell
+from standfast.errors import ExitStatus
+from standfast.records import JsonObject
+
+
+def add_to(incident: Group) -> None:
+    """Add the command to the group `incident`."""
+    command(
+        incident,
+        "carry-out",
+        exits={
+            **PROGRESS_EXIT_STATUSES,
+            ExitStatus.USAGE: "there is no such incident, or it is no plan",
+            ExitStatus.REFUSED: "the plan was added to since it was shown; nothing was done",
+        },
+        example="standfast incident carry-out inc-2026-0001 --as dana",
+    )(carry_out)
+
+
+def carry_out(
+    call: Call,
+    plan: Annotated[str, Argument(metavar="INCIDENT", help="The plan.")],
+    as_person: Annotated[
+        str | None,
+        Option(
+            "--as",
+            metavar="PERSON",
+            help="Who opens it, signed in; without, each approval needs one more person.",
+        ),
+    ] = None,
+    digest: Annotated[
+        str,
+        Option(
+            "--digest", metavar="DIGEST", help="Only as it was shown: its digest, or how it begins."
+        ),
+    ] = "",
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Carry out what was only planned, with the same inputs.
+
+    The plan is closed, and the incident that acts is another one. Typed again, it goes on with
+    that one. A plan that further messages were added to, or whose playbook was edited, is shown
+    anew, and asked about.
+    """
+    from standfast.playbook.status.next_step import SHOWN
+    from standfast.usecases.approvals.step_decisions import authenticated_person
+    from standfast.usecases.triggers.plan_promotion import PlanChanged, shown
+    from standfast.usecases.triggers.plan_promotion import carry_out as open_live
+
+    with call.installation() as installation:
+        opened_by = None
+        if as_person is not None:
+            opened_by = authenticated_person(
+                installation, as_person, passphrase(call, passphrase_file, as_person)
+            )
+        try:
+            opened = open_live(installation, plan, opened_by, as_shown=digest)
+        except PlanChanged as error:
+            now = shown(installation, plan)
+            given = ", ".join(f"{name}: {number}" for name, number in now.given.items())
+            again = f"standfast incident carry-out {plan} --digest {now.digest[:SHOWN]}"
+            lines = [
+                f"{error}.",
+                f"It is now about {given}; {now.joined} further messages were added to it.",
+                f"Read whom it names: `standfast incident status {plan} --targets`.",
+            ]
+            if now.is_edited:
+                lines.append(f"Read what it would do: `standfast playbook show {now.scenario}`.")
+            if call.as_json or not sys.stdin.isatty():
+                raise PlanChanged(
+                    "\n".join([*lines, f"To carry out exactly this: `{again}`."])
+                ) from None
+            for line in lines:
+                tell(line)
+            if not agrees("Carry out exactly this?"):
+                raise
+            opened = open_live(installation, plan, opened_by, as_shown=now.digest)
+        told: JsonObject = {"plan": plan, "has_joined": opened.has_joined}
+        return carry_on(call, installation, opened.incident, told=told, before=[])

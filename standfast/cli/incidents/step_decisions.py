@@ -1,0 +1,336 @@
+"""What people say about an incident: approve, answer, accept, settle, retry.
+
+Adds what `stopping`, `undoing` and `closing` have to the group, too.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.incidents.approval_prompt import confirm_signature
+from standfast.cli.incidents.closure import close, reopen
+from standfast.cli.incidents.incident_arguments import (
+    PROGRESS_EXIT_STATUSES,
+    IncidentArgument,
+    resolve_incident,
+)
+from standfast.cli.incidents.incident_opening import NoWait
+from standfast.cli.incidents.incident_progress import go_on
+from standfast.cli.incidents.stop_and_resume import resume, stop
+from standfast.cli.incidents.undo import undo
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line
+from standfast.cli.terminal.passphrase import PassphraseFile, passphrase, signed_in
+from standfast.errors import ExitStatus, UsageError
+from standfast.plurals import counted
+from standfast.records import Json, StepState, timestamp
+
+if TYPE_CHECKING:
+    from standfast.playbook.run_state import StepView
+
+_SAID: dict[ExitStatus, str] = {
+    ExitStatus.DONE: "it is in the ledger",
+    ExitStatus.USAGE: "there is no such incident",
+}
+
+_UNSIGNED = "nobody signed in who may, and it is live"
+
+
+def add_to(incident: Group) -> None:
+    """Add the commands to the group of incidents."""
+    for name, function, example in (
+        ("approve", approve, "standfast incident approve tell_customers --as erin"),
+        ("answer", answer, "standfast incident answer customers_affected yes"),
+        ("accept", accept, "standfast incident accept lock"),
+        ("settle", settle, "standfast incident settle 3f9c yes"),
+        ("retry", retry, "standfast incident retry lock"),
+        ("resume", resume, "standfast incident resume --as dana"),
+        ("undo", undo, "standfast incident undo --target agents:alice --as dana"),
+    ):
+        command(incident, name, exits=PROGRESS_EXIT_STATUSES, example=example)(function)
+    command(
+        incident,
+        "stop",
+        exits={**_SAID, ExitStatus.REFUSED: f"it is closed; {_UNSIGNED}"},
+        example="standfast incident stop --as dana",
+    )(stop)
+    command(
+        incident,
+        "close",
+        exits={
+            **_SAID,
+            ExitStatus.REFUSED: f"something is under way, and is to be stopped first; {_UNSIGNED}",
+        },
+        example="standfast incident close inc-2026-0001 --as dana",
+    )(close)
+    command(
+        incident,
+        "reopen",
+        exits={
+            **_SAID,
+            ExitStatus.USAGE: "there is no such incident, or it is open",
+            ExitStatus.REFUSED: f"it was a plan; {_UNSIGNED}",
+        },
+        example="standfast incident reopen inc-2026-0001 --as dana",
+    )(reopen)
+
+
+Speaker = Annotated[
+    str | None,
+    Option(
+        "--as", metavar="PERSON", help="Who says so, signed in; needed where the step names roles."
+    ),
+]
+
+
+def approve(
+    call: Call,
+    incident: IncidentArgument = None,
+    step: Annotated[str | None, Argument(metavar="STEP", help="The one that asks.")] = None,
+    as_person: Annotated[str | None, Option("--as", metavar="PERSON", help="Who approves.")] = None,
+    refuse: Annotated[bool, Option("--refuse", help="Say no.")] = False,
+    digest: Annotated[
+        str,
+        Option(
+            "--digest", metavar="DIGEST", help="Only as it was shown: its digest, or how it begins."
+        ),
+    ] = "",
+    break_glass: Annotated[
+        str | None,
+        Option(
+            "--break-glass",
+            metavar="WHY",
+            help="Alone, where nobody else answers: what contains begins ten minutes later.",
+        ),
+    ] = None,
+    no_wait: NoWait = False,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Approve a step as planned, or refuse it.
+
+    Your passphrase makes the signature; it holds for this plan and no other. Without --digest, what
+    would be signed is shown first, and asked about. With --break-glass everybody is told, may still
+    refuse it, and somebody else looks at it before the incident can be closed.
+    """
+    from standfast.usecases.approvals.break_glass import break_glass as break_its_glass
+    from standfast.usecases.approvals.step_decisions import decide
+
+    if as_person is None:
+        raise UsageError("an approval is somebody's: name yourself with --as PERSON")
+    if break_glass is not None and refuse:
+        raise UsageError("who breaks the glass does not refuse; take one of the two away")
+    with call.installation() as installation:
+        incident_id, rest = resolve_incident(installation, incident, step, most=1, takes="STEP")
+        wanted = rest[0] if rest else None
+        if not refuse:
+            digest = confirm_signature(call, installation, incident_id, wanted, as_person, digest)
+        secret = passphrase(call, passphrase_file, as_person)
+        before: list[Line] = []
+        if break_glass is None:
+            asked = decide(
+                installation,
+                incident_id,
+                wanted,
+                as_person,
+                secret,
+                approves=not refuse,
+                as_shown=digest,
+            )
+        else:
+            broken = break_its_glass(
+                installation,
+                incident_id,
+                wanted,
+                as_person,
+                secret,
+                because=break_glass,
+                as_shown=digest,
+            )
+            asked = broken.asked
+            before.append(broken.told)
+        said = "refused" if refuse else f"{asked.given} of {counted(asked.needed, 'approval')}"
+        before.insert(0, f"{asked.step}: {said}.")
+        if not refuse and asked.given >= asked.needed and asked.hold_seconds:
+            before.append(
+                f"It begins in {asked.hold_seconds} s; until then `standfast notice stop "
+                f"{incident_id} {asked.step}` gives it up, and `standfast incident stop "
+                f"{incident_id}` stops everything."
+            )
+        asked_for = "approve" if break_glass is None else "break-glass"
+        told: dict[str, Json] = {
+            "approval": {
+                "step": asked.step,
+                "person": as_person,
+                "decision": "refuse" if refuse else asked_for,
+                "given": asked.given,
+                "needed": asked.needed,
+                "hold_seconds": asked.hold_seconds,
+                "opens_at": None if asked.opens_at is None else timestamp(asked.opens_at),
+            }
+        }
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
+
+
+def answer(
+    call: Call,
+    incident: IncidentArgument = None,
+    step: Annotated[str | None, Argument(metavar="STEP")] = None,
+    text: Annotated[str | None, Argument(metavar="TEXT")] = None,
+    again: Annotated[
+        bool,
+        Option("--again", help="Correct an earlier answer; what began by it is not taken back."),
+    ] = False,
+    as_person: Speaker = None,
+    no_wait: NoWait = False,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Answer a question, or report on a step.
+
+    A step that is done by hand takes any text: what came of it. With --again, steps that the
+    earlier answer had left out are looked at again.
+    """
+    from standfast.usecases.approvals.step_decisions import answer as keep_answer
+
+    with call.installation() as installation:
+        incident_id, (asked, said) = resolve_incident(
+            installation, incident, step, text, least=2, most=2, takes="STEP and TEXT"
+        )
+        by = signed_in(call, installation, as_person, passphrase_file)
+        begun = keep_answer(installation, incident_id, asked, said, by=by, again=again)
+        before: list[Line] = [f"{asked}: {'corrected' if again else 'noted'}."]
+        before += _begun_before(incident_id, begun)
+        told: dict[str, Json] = (
+            {"begun_by_the_earlier_answer": [view.step for view in begun]} if again else {}
+        )
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
+
+
+def _begun_before(incident_id: str, views: "Sequence[StepView]") -> list[Line]:
+    """Say what had begun by an answer that is corrected, and what to do if it should not be."""
+    asking = [view.step for view in views if view.state is StepState.ASKING]
+    others = [view.step for view in views if view.step not in asking]
+    lines: list[Line] = [
+        f"{step} still asks for approval, by the earlier answer; if it should not be done: "
+        f"`standfast incident approve {incident_id} {step} --refuse --as PERSON`."
+        for step in asking
+    ]
+    if others:
+        lines.append(
+            f"Begun by the earlier answer, and not taken back: {', '.join(others)}. Undo or "
+            "correct what should not be."
+        )
+    return lines
+
+
+def accept(
+    call: Call,
+    incident: IncidentArgument = None,
+    step: Annotated[str | None, Argument(metavar="STEP")] = None,
+    as_person: Speaker = None,
+    no_wait: NoWait = False,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Go on with what is done of a step.
+
+    What needs the step may begin, although some of its targets were not done, or cannot be looked
+    up now: that goes on by itself.
+    """
+    from standfast.usecases.approvals.step_decisions import accept as keep_accepted
+
+    with call.installation() as installation:
+        incident_id, (wanted,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes="STEP"
+        )
+        by = signed_in(call, installation, as_person, passphrase_file)
+        keep_accepted(installation, incident_id, wanted, by=by)
+        return go_on(
+            call, installation, incident_id, no_wait=no_wait, before=[f"{wanted}: accepted."]
+        )
+
+
+def settle(
+    call: Call,
+    incident: IncidentArgument = None,
+    effect: Annotated[str | None, Argument(metavar="EFFECT")] = None,
+    happened: Annotated[str | None, Argument(metavar="yes|no")] = None,
+    step: Annotated[
+        str | None, Option(metavar="STEP", help="All unknown effects of a step, instead of one.")
+    ] = None,
+    as_person: Speaker = None,
+    no_wait: NoWait = False,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Say whether an unknown effect happened.
+
+    Nobody could look it up. EFFECT is its name, or how it begins, from `incident status --targets`.
+    """
+    from standfast.usecases.approvals.step_decisions import settle as keep_settled
+    from standfast.usecases.approvals.step_decisions import settle_step
+
+    words = 1 if step else 2
+    with call.installation() as installation:
+        incident_id, (*named, said) = resolve_incident(
+            *(installation, incident, effect, happened),
+            least=words,
+            most=words,
+            takes="yes or no" if step else "EFFECT and yes or no",
+        )
+        if said not in ("yes", "no"):
+            raise UsageError("say yes when it happened, or no when it did not")
+        did = said == "yes"
+        by = signed_in(call, installation, as_person, passphrase_file)
+        if step is None:
+            keep_settled(installation, incident_id, named[0], happened=did, by=by)
+            return go_on(call, installation, incident_id, no_wait=no_wait, before=["Settled."])
+        settled = settle_step(installation, incident_id, step, happened=did, by=by)
+        before: list[Line] = [f"{step}: {settled.count} settled."]
+        if settled.left:
+            before.append(
+                f"{counted(settled.left, 'other')} may still happen, and will be looked up again."
+            )
+        told: dict[str, Json] = {"settled": settled.count, "left": settled.left}
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
+
+
+def retry(
+    call: Call,
+    incident: IncidentArgument = None,
+    step: Annotated[str | None, Argument(metavar="STEP", help="All without.")] = None,
+    as_person: Speaker = None,
+    no_wait: NoWait = False,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Try again what failed, of a step or of all."""
+    from standfast.usecases.approvals.step_decisions import retry as plan_again
+
+    with call.installation() as installation:
+        incident_id, rest = resolve_incident(installation, incident, step, most=1, takes="STEP")
+        by = signed_in(call, installation, as_person, passphrase_file)
+        again = plan_again(installation, incident_id, rest[0] if rest else None, by=by)
+        before: list[Line] = [f"{again.count} to be tried again."]
+        if again.not_begun:
+            resume = f" when it is resumed: `standfast incident resume {incident_id}`"
+            before.append(
+                f"Not begun before: {', '.join(map(str, again.not_begun))}; carried out"
+                f"{resume if again.is_stopped else ' with it'}."
+            )
+        if again.left:
+            before.append(f"Left to who may say so (--as PERSON): {', '.join(again.left)}.")
+        if again.corrected:
+            before.append(
+                f"Corrected since, and not sent again: {', '.join(again.corrected)}; `standfast "
+                f"notice held {incident_id}` lists whom to tell apart."
+            )
+        return go_on(
+            call,
+            installation,
+            incident_id,
+            no_wait=no_wait,
+            told={
+                "tried_again": again.count,
+                "not_begun": [one.as_json() for one in again.not_begun],
+                "left": [*again.left],
+                "corrected": [*again.corrected],
+            },
+            before=before,
+        )

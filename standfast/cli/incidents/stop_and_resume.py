@@ -1,0 +1,142 @@
+"""Stopping an incident, or all of them, and letting one go on again."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, cast
+
+from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
+from standfast.cli.incidents.incident_opening import NoWait
+from standfast.cli.incidents.incident_progress import go_on
+from standfast.cli.parsing.command_declaration import Option
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line
+from standfast.cli.terminal.passphrase import ActingPerson, PassphraseFile, signed_in
+from standfast.cli.terminal.prompts import tell
+from standfast.errors import ExitStatus, UsageError
+from standfast.plurals import counted
+from standfast.records import Json
+
+if TYPE_CHECKING:
+    from standfast.playbook.status.unstarted_work import Left
+    from standfast.usecases.core.installation import Installation
+
+
+def stop(
+    call: Call,
+    incident: IncidentArgument = None,
+    everything: Annotated[bool, Option("--all", help="Every open incident.")] = False,
+    no_wait: Annotated[
+        bool, Option("--no-wait", help="Do not wait for what is under way to end.")
+    ] = False,
+    as_person: ActingPerson = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Stop everything that is not under way.
+
+    A live one takes --as, by anybody who is enrolled. What is under way ends, is looked up where
+    nobody saw its end, and is written down.
+    """
+    from standfast.usecases.incidents.lifecycle import look, wait_until_still
+    from standfast.usecases.incidents.lifecycle import stop as halt
+
+    if everything and incident is not None:
+        raise UsageError(f"say which: {incident}, or --all for every open incident; not both")
+    with call.installation() as installation:
+        if everything:
+            stopped = [one.id for one in installation.ledger.incidents.all(only_open=True)]
+        else:
+            stopped = [resolve_incident(installation, incident)[0]]
+        by = signed_in(call, installation, as_person, passphrase_file)
+        for incident_id in stopped:  # all of them first: the waiting may take its time
+            halt(installation, incident_id, by=by)
+        documents: list[Json] = []
+        lines: list[Line] = []
+        next_step = ""
+        for incident_id in stopped:
+            left = _left_by_a_stop(installation, incident_id)
+            if not no_wait:
+                if open_ends := left["under_way"] + left["unknown"]:
+                    tell(
+                        f"{incident_id} is stopped: nothing more begins. Waiting for the end of "
+                        f"{counted(open_ends, 'act')} under way or in doubt; Ctrl-C leaves that to "
+                        "`standfast serve`, or to whoever stops it again."
+                    )
+                wait_until_still(installation, incident_id)
+                left = _left_by_a_stop(installation, incident_id)
+            next_step = look(installation, incident_id).standing.next_step
+            documents.append({"incident": incident_id, "is_stopped": True, **left})
+            lines.append(f"{incident_id} is stopped; {_still_ends(left)}.")
+    if len(stopped) > 1:
+        next_step = "`standfast status` shows each of them, and what it waits for."
+    lines.append(f"Next: {next_step}")
+    document: dict[str, Json] = {"stopped": documents}
+    if len(documents) == 1 and not everything:
+        document |= cast("dict[str, Json]", documents[0])
+    call.say(document, lines if stopped else ["No incident is open."])
+    return ExitStatus.DONE
+
+
+def _left_by_a_stop(installation: "Installation", incident_id: str) -> dict[str, int]:
+    from standfast.usecases.incidents.lifecycle import look
+
+    state = look(installation, incident_id).state
+    views = (*state.steps.values(), *state.extra)
+    return {
+        "done": sum(view.counts.done for view in views),
+        "under_way": sum(view.counts.submitting for view in views),
+        "unknown": sum(view.counts.unknown for view in views),
+        "not_begun": sum(view.counts.planned for view in views),
+    }
+
+
+def _still_ends(left: Mapping[str, int]) -> str:
+    """Say where a stop left the acts: nothing is half known, or it is named."""
+    told = [f"{left['done']:,} done", f"{left['not_begun']:,} not begun"]
+    if left["under_way"]:
+        told.append(f"{left['under_way']:,} still under way, brought to their end")
+    if left["unknown"]:
+        told.append(f"{left['unknown']:,} that nobody can tell: `incident status --targets`")
+    return ", ".join(told)
+
+
+def resume(
+    call: Call,
+    incident: IncidentArgument = None,
+    no_wait: NoWait = False,
+    as_person: ActingPerson = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Let a stopped incident go on, and say first what that carries out.
+
+    A live one takes --as, by somebody who has a role. Notices begin their abort window again. One
+    that nobody carries on is carried on, too, and that takes no sign-in.
+    """
+    from standfast.usecases.incidents.lifecycle import resume as let_go_on
+
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
+        left = _left_to_resume(installation, incident_id)
+        let_go_on(
+            installation, incident_id, by=signed_in(call, installation, as_person, passphrase_file)
+        )
+        told: dict[str, Json] = {"resumes": [one.as_json() for one in left]}
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told)
+
+
+def _left_to_resume(installation: "Installation", incident_id: str) -> "Sequence[Left]":
+    """Return what resuming carries out, after saying so, and how to give a notice up alone."""
+    from standfast.playbook.status.unstarted_work import not_begun
+    from standfast.usecases.incidents.lifecycle import look
+
+    state = look(installation, incident_id).state
+    if not state.is_halted or state.is_closed:
+        return ()
+    left = not_begun(state)
+    seconds = {
+        row.step: row.hold_seconds for row in installation.ledger.notices.of_incident(incident_id)
+    }
+    for one in left:
+        wait = seconds.get(one.step, 0)
+        after = f" after {wait} s" if one.is_notice and wait else ""
+        give_up = f"; `standfast notice stop {incident_id} {one.step}` gives it up alone"
+        tell(f"Goes on{after}: {one}{give_up if one.is_notice and one.planned else ''}")
+    return left

@@ -1,0 +1,115 @@
+"""Giving back what an incident changed: what would come back first, and then that it is begun."""
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
+from standfast.cli.incidents.incident_opening import NoWait
+from standfast.cli.incidents.incident_progress import go_on, print_outcome
+from standfast.cli.parsing.command_declaration import Option
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line
+from standfast.cli.terminal.passphrase import PassphraseFile, signed_in
+from standfast.errors import ExitStatus, UsageError
+from standfast.plurals import counted
+from standfast.records import Json, StepState
+
+if TYPE_CHECKING:
+    from standfast.usecases.incidents.effect_undo import UndoPlan
+
+_OF_A_PLAN: dict[StepState | None, ExitStatus] = {  # as the undo itself would end, but for people
+    None: ExitStatus.DONE,
+    StepState.PARTIAL: ExitStatus.PARTIAL,
+    StepState.FAILED: ExitStatus.FAILED,
+}
+
+
+def undo(
+    call: Call,
+    incident: IncidentArgument = None,
+    step: Annotated[str | None, Option(help="What this step did.")] = None,
+    target: Annotated[
+        list[str] | None,
+        Option(metavar="ACCOUNT", help="One account; may be given again."),
+    ] = None,
+    everything: Annotated[bool, Option("--all", help="All that was done.")] = False,
+    only_plan: Annotated[
+        bool, Option("--plan", help="Show what would be given back; nothing changes.")
+    ] = False,
+    as_person: Annotated[
+        str | None,
+        Option(
+            "--as",
+            metavar="PERSON",
+            help="Who asks, signed in, and has a role; who opened it spares one approval.",
+        ),
+    ] = None,
+    no_wait: NoWait = False,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Give accounts back the state they had.
+
+    In a live incident that takes --as, and somebody else's approval. Those that are named, those of
+    one step, or with --all everything; --plan shows it first.
+    """
+    from standfast.usecases.incidents.effect_undo import plan_undo
+    from standfast.usecases.incidents.effect_undo import undo as start_undo
+    from standfast.usecases.incidents.lifecycle import look
+
+    if not (step or target or everything):
+        raise UsageError("say what is given back: --target ACCOUNT, --step STEP, or --all")
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
+        requested_by = signed_in(call, installation, as_person, passphrase_file)
+        do = plan_undo if only_plan else start_undo
+        planned = do(
+            installation, incident_id, step=step, targets=target or (), requested_by=requested_by
+        )
+        told: dict[str, Json] = {"undo": planned.as_json()}
+        before = _undo_lines(planned)
+        if only_plan:
+            status = _OF_A_PLAN[planned.keeps]
+            document: dict[str, Json] = {
+                "incident": incident_id, **told, "exit_status": int(status)
+            }  # fmt: skip
+            call.say(document, [*before, "Nothing was changed."])
+            return status
+        if planned.keeps is StepState.FAILED:
+            # There is no step that would say so: what comes next is not that all is done.
+            outcome = look(installation, incident_id)
+            outcome = replace(
+                outcome,
+                state=replace(outcome.state, kept=len(planned.kept)),
+                undo_came_to=planned.keeps,
+            )
+            return print_outcome(call, installation, outcome, told=told, before=before)
+        return go_on(
+            call,
+            installation,
+            incident_id,
+            no_wait=no_wait,
+            told=told,
+            before=before,
+            undo_came_to=planned.keeps,
+        )
+
+
+def _undo_lines(planned: "UndoPlan") -> list[Line]:
+    where = ", ".join(f"{count} through {name}" for name, count in planned.where.items())
+    through = f" ({where})" if where else ""
+    lines: list[Line] = [
+        f"{counted(planned.restores, 'target')} to restore{through}, {len(planned.kept)} kept.",
+    ]
+    if not (planned.restores or planned.kept):
+        lines = ["Nothing to restore: nothing was locked, or all of it is restored already."]
+    lines += [f"  {count} kept: {reason}" for reason, count in Counter(planned.kept).items()]
+    lines += [f"  not restored: {what}" for what in planned.stays]
+    if planned.needs_approvals and not planned.unproven:
+        lines.append(f"{planned.needs_approvals} must approve that they are given back.")
+    elif planned.needs_approvals:
+        lines.append(
+            f"The lock of {planned.unproven} of them was not proven: the undo needs "
+            f"{counted(planned.needs_approvals, 'approval')}."
+        )
+    return lines

@@ -1,0 +1,77 @@
+"""What the owner's commands share: the keys that they take, and how they say what is next."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from standfast.cli.parsing.command_declaration import Option
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line
+from standfast.cli.terminal.passphrase import passphrase
+from standfast.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from backup.ownership.owner_session import Office
+    from backup.trust.key_files import Identity
+
+OwnerKey = Annotated[
+    Path,
+    Option(
+        "--owner-key",
+        metavar="FILE",
+        help="The owner's key; the plan of what is under way and a copy of the key records are "
+        "kept in its folder.",
+    ),
+]
+Attended = Annotated[
+    Path,
+    Option(
+        "--identity",
+        metavar="FILE",
+        help="The recovery identity of a custodian who is here and stays one.",
+    ),
+]
+IdentityPassphraseFile = Annotated[
+    Path | None,
+    Option(
+        "--identity-passphrase-file",
+        metavar="FILE",
+        help="The passphrase of the identity, where it has one.",
+    ),
+]
+
+
+def office(call: Call, owner_key: Path, passphrase_file: Path | None) -> "Office":
+    """Open the owner's key, asking for its passphrase only when it is locked."""
+    from standfast.usecases.key_ceremonies.owner_operations import open_owner_session, open_stores
+
+    stores = open_stores(call.config_file, call.env)
+    return open_owner_session(stores, owner_key, lambda who: passphrase(call, passphrase_file, who))
+
+
+def attended(call: Call, identity: Path, passphrase_file: Path | None) -> "Identity":
+    """Open a custodian's identity, asking for its passphrase only when it is locked."""
+    from standfast.usecases.key_ceremonies.owner_operations import open_custodian
+
+    return open_custodian(identity, lambda who: passphrase(call, passphrase_file, who))
+
+
+def print_ceremony_result(
+    call: Call, told: Mapping[str, Any], lines: Sequence[Line], next_steps: Sequence[str]
+) -> ExitStatus:
+    """Print what was done, and what people do next.
+
+    PARTIAL when a copy of the key records could not be made equal to the key store.
+    """
+    shown: list[Line] = [*lines]
+    failed: Sequence[str] = told.get("copies_failed", ())
+    shown += [f"A copy of the key records was not brought up to date: {one}" for one in failed]
+    if failed:
+        next_steps = ["`standfast backup keys copy FOLDER` for each such copy.", *next_steps]
+    if len(next_steps) == 1:
+        shown += ["", f"Next: {next_steps[0]}"]
+    elif next_steps:
+        shown += ["", "Next:", *(f"  {n}. {step}" for n, step in enumerate(next_steps, 1))]
+    status = ExitStatus.PARTIAL if failed else ExitStatus.DONE
+    call.say({**told, "next": list(next_steps), "exit_status": int(status)}, shown)
+    return status

@@ -1,0 +1,223 @@
+"""`standfast backup custodian`: what is asked of who can open the backups.
+
+What a custodian does himself (`challenge answer`, `attest`) needs no configuration: it runs on the
+machine where the identity is, which may be offline.
+"""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from standfast.cli.key_ceremonies.ceremony import attended, print_ceremony_result
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.passphrase import PassphraseFile
+from standfast.cli.terminal.prompts import ask, tell
+from standfast.errors import ExitStatus, UsageError
+from standfast.plurals import counted
+from standfast.records import Json
+
+Mine = Annotated[
+    Path,
+    Option("--identity", metavar="FILE", help="Your recovery identity."),
+]
+
+
+def add_to(backup: Group) -> None:
+    """Add the group below `backup`."""
+    custodian = group(backup, "custodian", "What is asked of who can open the backups.")
+    challenge = group(custodian, "challenge", "Every quarter: does each key still open?")
+    command(
+        challenge,
+        "new",
+        exits={
+            ExitStatus.DONE: "the challenge is written; the same file goes to every custodian",
+            ExitStatus.FAILED: "a store does not answer",
+            ExitStatus.USAGE: "there is no repository, or a file of that name is there",
+            ExitStatus.DAMAGED: "a record is not what the owner signed",
+        },
+        example="standfast backup custodian challenge new --to challenge.json",
+    )(new)
+    command(
+        challenge,
+        "answer",
+        exits={
+            ExitStatus.DONE: "the answer is written; it holds no secret",
+            ExitStatus.FAILED: "the disk is full",
+            ExitStatus.USAGE: "nothing in the challenge is for this identity",
+            ExitStatus.PARTIAL: "a domain's key does not open with this identity; it is named",
+            ExitStatus.DAMAGED: "somebody put something else into the challenge",
+        },
+        example="standfast backup custodian challenge answer challenge.json "
+        "--identity identity.txt --to answer.json",
+    )(answer)
+    command(
+        challenge,
+        "accept",
+        exits={
+            ExitStatus.DONE: "the answer is right and recorded",
+            ExitStatus.FAILED: "the record cannot be written",
+            ExitStatus.USAGE: "the answer fits no challenge that was made here",
+            ExitStatus.PARTIAL: "it is right, and a domain's key does not open for them",
+        },
+        example="standfast backup custodian challenge accept answer.json",
+    )(accept)
+    command(
+        custodian,
+        "attest",
+        exits={
+            ExitStatus.DONE: "the attestation is written",
+            ExitStatus.FAILED: "the disk is full",
+            ExitStatus.USAGE: "the order is of another owner, or not for this identity",
+            ExitStatus.REFUSED: "you did not agree; nothing was written",
+            ExitStatus.DAMAGED: "the order was changed",
+        },
+        example="standfast backup custodian attest erasure.order --identity identity.txt "
+        "--as 'Lee Moss' --to lee.attestation",
+    )(attest)
+
+
+def new(
+    call: Call,
+    to: Annotated[Path, Option("--to", metavar="FILE", help="A new file for it.")],
+) -> ExitStatus:
+    """Make a challenge that every custodian is to answer."""
+    from standfast.usecases.key_ceremonies.custodian_requests import ask_custodians
+    from standfast.usecases.key_ceremonies.owner_operations import open_stores
+
+    asked = ask_custodians(open_stores(call.config_file, call.env), to)
+    people: list[Json] = [one.text for one in asked.custodians]
+    return print_ceremony_result(
+        call,
+        {"challenge": str(to), "sha256": asked.challenge, "custodians": people},
+        [
+            f"{to} is a challenge for {counted(len(people), 'custodian')}:",
+            Table(
+                rows=[[one.name or "(no name)", one.fingerprint] for one in asked.custodians],
+                indent=2,
+            ),
+        ],
+        [
+            f"Send {to} to each of them; it holds no secret that anybody else could open.",
+            (
+                f"They run: standfast backup custodian challenge answer {to.name} --identity FILE "
+                "--to answer.json"
+            ),
+            "With what comes back: `standfast backup custodian challenge accept answer.json`.",
+        ],
+    )
+
+
+def answer(
+    call: Call,
+    challenge: Annotated[Path, Argument(metavar="FILE", help="The challenge.")],
+    identity: Mine,
+    to: Annotated[Path, Option("--to", metavar="FILE", help="A new file for the answer.")],
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Show that you still hold your recovery identity, and that it opens; needs no network."""
+    from standfast.usecases.key_ceremonies import custodian_requests
+
+    opened = attended(call, identity, passphrase_file)
+    answers = custodian_requests.answer(challenge, opened, to, datetime.now(UTC))
+    opens = sorted({custodian_requests.key_text(one) for each in answers for one in each.opens})
+    lacks = sorted({custodian_requests.key_text(one) for each in answers for one in each.lacks})
+    status = ExitStatus.PARTIAL if lacks else ExitStatus.DONE
+    lines: list[Line] = [f"You opened {', '.join(opens) or 'nothing'}; {to} says so."]
+    lines += [f"The key of {one} does not open with this identity." for one in lacks]
+    lines += ["", f"Next: send {to} back. It holds nothing that opens anything."]
+    call.say(
+        {
+            "answer": str(to),
+            "custodians": [one.custodian.text for one in answers],
+            "opens": list(opens),
+            "lacks": list(lacks),
+            "exit_status": int(status),
+        },
+        lines,
+    )
+    return status
+
+
+def accept(
+    call: Call,
+    file: Annotated[Path, Argument(metavar="ANSWER", help="What a custodian sent back.")],
+) -> ExitStatus:
+    """Compare an answer with its challenge, and record that the key is there."""
+    from standfast.usecases.key_ceremonies import custodian_requests
+    from standfast.usecases.key_ceremonies.owner_operations import open_stores
+
+    answers = custodian_requests.accept(open_stores(call.config_file, call.env), file)
+    lacks = sorted({custodian_requests.key_text(one) for each in answers for one in each.lacks})
+    status = ExitStatus.PARTIAL if lacks else ExitStatus.DONE
+    lines: list[Line] = []
+    for one in answers:
+        opens = ", ".join(map(custodian_requests.key_text, one.opens))
+        lines.append(f"{one.custodian.title} answered rightly and opens {opens or 'nothing'}.")
+    lines += [
+        f"The key of {one} does not open for them: `standfast backup owner add-custodian` wraps it."
+        for one in lacks
+    ]
+    lines += ["", "Next: `standfast check` says whose sign is missing or over 100 days old."]
+    call.say(
+        {
+            "custodians": [one.custodian.text for one in answers],
+            "lacks": list(lacks),
+            "exit_status": int(status),
+        },
+        lines,
+    )
+    return status
+
+
+def attest(
+    call: Call,
+    order: Annotated[Path, Argument(metavar="ORDER", help="The owner's order.")],
+    identity: Mine,
+    name: Annotated[str, Option("--as", metavar="NAME", help="You, for the certificate.")],
+    to: Annotated[Path, Option("--to", metavar="FILE", help="A new file for it.")],
+    yes: Annotated[bool, Option("--yes", help="You have read the order already.")] = False,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Agree to the erasure that an order names; needs no network."""
+    from backup.ownership.recovery_card import grouped
+    from standfast.usecases.key_ceremonies import custodian_requests
+
+    given = custodian_requests.order_in(order)
+    opened = attended(call, identity, passphrase_file)
+    shown = [
+        "The order says:",
+        f"  {given.text}",
+        "It is signed by the owner with this key; compare it with the recovery card:",
+        *(f"  {line}" for line in grouped(given.owner)),
+    ]
+    if not yes:
+        if call.as_json or not sys.stdin.isatty():
+            raise UsageError("read the order on a terminal first, or say --yes when you have")
+        for line in shown:
+            tell(line)
+        typed = ask(f"Type the domain's name ({given.domain}) to agree")
+        if typed != given.domain:
+            call.say(
+                {"order": str(order), "agreed": False, "exit_status": int(ExitStatus.REFUSED)},
+                ["You did not agree; nothing was written."],
+            )
+            return ExitStatus.REFUSED
+    paths = custodian_requests.attested(order, opened, name=name, to=to, now=datetime.now(UTC))
+    return print_ceremony_result(
+        call,
+        {
+            "order": str(order),
+            "domain": given.domain,
+            "text": given.text,
+            "owner": given.owner.hex(),
+            "attestations": [str(path) for path in paths],
+        },
+        [
+            *([*shown, ""] if yes else []),
+            f"{', '.join(map(str, paths))} says that you agree.",
+        ],
+        [f"Give {to} to the owner."],
+    )

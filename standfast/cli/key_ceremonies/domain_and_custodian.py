@@ -1,0 +1,211 @@
+"""`standfast backup owner …`: domains, their generations, and who can open them."""
+
+from typing import Annotated
+
+from standfast.cli.key_ceremonies.ceremony import (
+    Attended,
+    IdentityPassphraseFile,
+    OwnerKey,
+    attended,
+    office,
+    print_ceremony_result,
+)
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.passphrase import PassphraseFile
+from standfast.errors import ExitStatus
+from standfast.plurals import counted
+
+_COMMON = {
+    ExitStatus.FAILED: "a store does not answer; run it again, and it is completed",
+    ExitStatus.PARTIAL: "it is done, and a copy of the key records could not be brought up to date",
+    ExitStatus.DAMAGED: "the root records were changed or rolled back; nothing is signed on top",
+}
+_CARD = "Print the recovery card again: `standfast backup card --html card.html`."
+
+
+def add_to(owner: Group) -> None:
+    """Add the commands to the owner's group."""
+    command(
+        owner,
+        "add-domain",
+        exits={
+            ExitStatus.DONE: "the domain has a key, wrapped to its custodians",
+            ExitStatus.USAGE: "there is such a domain, or its custodians have to be named",
+            **_COMMON,
+        },
+        example="standfast backup owner add-domain personnel --owner-key owner.json",
+    )(add_domain)
+    command(
+        owner,
+        "new-generation",
+        exits={
+            ExitStatus.DONE: "what is backed up from now on goes under a new key",
+            ExitStatus.USAGE: "there is no such domain, or it was erased",
+            **_COMMON,
+        },
+        example="standfast backup owner new-generation main --owner-key owner.json",
+    )(new_generation)
+    command(
+        owner,
+        "add-custodian",
+        exits={
+            ExitStatus.DONE: "one more custodian opens every domain, old points and new",
+            ExitStatus.USAGE: "that is no public key, or the identity does not open every domain",
+            **_COMMON,
+        },
+        example="standfast backup owner add-custodian --recipient age1… --name 'Lee Moss' "
+        "--identity identity.txt --owner-key owner.json",
+    )(add_custodian)
+    command(
+        owner,
+        "retire-custodian",
+        exits={
+            ExitStatus.DONE: "the custodian opens nothing of what is backed up from now on",
+            ExitStatus.USAGE: "there is no such custodian, or no other one",
+            **_COMMON,
+        },
+        example="standfast backup owner retire-custodian 'Lee Moss' --identity identity.txt "
+        "--owner-key owner.json",
+    )(retire_custodian)
+
+
+def add_domain(
+    call: Call,
+    name: Annotated[str, Argument(metavar="NAME", help="What the domain is called.")],
+    owner_key: OwnerKey,
+    recipient: Annotated[
+        list[str] | None,
+        Option(
+            "--recipient",
+            metavar="KEY",
+            help="A custodian's public key, and a name behind it; may be given again. Without, "
+            "those of the other domains.",
+        ),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Add an erasure domain: what is encrypted to one key, and erased together."""
+    from standfast.usecases.key_ceremonies.owner_operations import domain_added
+
+    told = domain_added(office(call, owner_key, passphrase_file), name, recipient or [])
+    return print_ceremony_result(
+        call,
+        told,
+        [
+            (
+                f"Domain {name} is there (root record {told['root']}), opened by "
+                f"{counted(len(told['custodians']), 'custodian')}."
+            )
+        ],
+        [f"`standfast backup owner add-writer NAME --domain {name} …` lets a host write for it."],
+    )
+
+
+def new_generation(
+    call: Call,
+    domain: Annotated[str, Argument(metavar="DOMAIN", help="The domain's name.")],
+    owner_key: OwnerKey,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Give a domain a new key for what comes; the custodians stay, and open old and new."""
+    from standfast.usecases.key_ceremonies.owner_operations import generation_begun
+
+    told = generation_begun(office(call, owner_key, passphrase_file), domain)
+    return print_ceremony_result(
+        call,
+        told,
+        [f"Domain {domain} is in generation {told['generation']} (root record {told['root']})."],
+        [
+            "`standfast backup keys copy FOLDER` with each other copy of the key records.",
+            "`standfast backup run` on its hosts: the first run sends everything again.",
+        ],
+    )
+
+
+def add_custodian(
+    call: Call,
+    recipient: Annotated[
+        str,
+        Option(
+            "--recipient", metavar="KEY", help="Their public key: age1…, ssh-ed25519 … or ssh-rsa …"
+        ),
+    ],
+    identity: Attended,
+    owner_key: OwnerKey,
+    name: Annotated[str, Option("--name", metavar="TEXT", help="Who that is.")] = "",
+    passphrase_file: PassphraseFile = None,
+    identity_passphrase_file: IdentityPassphraseFile = None,
+) -> ExitStatus:
+    """Let one more person open every backup; a custodian who is here opens the keys for it.
+
+    Whoever is one already gets the name that is given.
+    """
+    from standfast.usecases.key_ceremonies.owner_operations import custodian_added
+
+    at = office(call, owner_key, passphrase_file)
+    opened = attended(call, identity, identity_passphrase_file)
+    told = custodian_added(at, recipient, name, opened)
+    return print_ceremony_result(
+        call,
+        told,
+        [
+            (
+                f"{name or 'The new custodian'} opens every domain "
+                f"({counted(len(told['key_records']), 'key record')} written)."
+            )
+        ],
+        [
+            "Let them try it: `standfast backup list --identity FILE`, or a drill.",
+            "`standfast backup keys copy FOLDER` with each other copy of the key records.",
+            _CARD,
+        ],
+    )
+
+
+def retire_custodian(
+    call: Call,
+    which: Annotated[
+        str, Argument(metavar="WHO", help="Their name or public key, as `show` has it.")
+    ],
+    identity: Attended,
+    owner_key: OwnerKey,
+    passphrase_file: PassphraseFile = None,
+    identity_passphrase_file: IdentityPassphraseFile = None,
+) -> ExitStatus:
+    """Let a custodian open nothing of what comes; a custodian who stays opens the keys for it.
+
+    Nobody unlearns a key: what was backed up so far opens for them wherever they still get at it.
+    """
+    from standfast.usecases.key_ceremonies.owner_operations import custodian_retired
+
+    at = office(call, owner_key, passphrase_file)
+    opened = attended(call, identity, identity_passphrase_file)
+    told = custodian_retired(at, which, opened)
+    generations = ", ".join(f"{name} {n}" for name, n in told["generations"].items())
+    return print_ceremony_result(
+        call,
+        told,
+        [
+            f"{told['custodian']}",
+            (
+                f"opens nothing that is backed up from now on (new generations: {generations}; "
+                f"root record {told['root']})."
+            ),
+            "The key records that opened for them are gone from the key store and its copies.",
+            (
+                "Nobody unlearns a key: if they kept one, points from before open for them "
+                "wherever they can still read packs."
+            ),
+        ],
+        [
+            "Take away their access to the vault and to every copy of it.",
+            *(
+                f"Clean {one} with `standfast backup keys copy FOLDER`: it still opens for them."
+                for one in told.get("copies_to_clean", ())
+            ),
+            "Remove copies of the key store that this program does not know: archives, sticks.",
+            "`standfast backup run` on every host: the first run sends everything anew.",
+            _CARD,
+        ],
+    )

@@ -1,0 +1,143 @@
+"""`standfast backup owner …`: the erasure of a domain, which takes two persons."""
+
+from pathlib import Path
+from typing import Annotated
+
+from standfast.cli.key_ceremonies.ceremony import OwnerKey, office, print_ceremony_result
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Table
+from standfast.cli.terminal.passphrase import PassphraseFile
+from standfast.errors import ExitStatus
+from standfast.plurals import counted
+
+_COMMON = {
+    ExitStatus.FAILED: "a store does not answer; run it again, and it is completed",
+    ExitStatus.PARTIAL: "it is done, and a copy of the key records could not be brought up to date",
+    ExitStatus.DAMAGED: "the order or the root records were changed; nothing was erased",
+}
+
+
+def add_to(owner: Group) -> None:
+    """Add the commands to the owner's group."""
+    command(
+        owner,
+        "order-erasure",
+        exits={
+            ExitStatus.DONE: "the order is written; nothing is erased by it",
+            ExitStatus.USAGE: "there is no such domain, or it was erased",
+            **_COMMON,
+        },
+        example="standfast backup owner order-erasure personnel --ordered-by 'Dana Ray' "
+        "--reason 'the contract has ended' --to erasure.order --owner-key owner.json",
+    )(order_erasure)
+    command(
+        owner,
+        "erase",
+        exits={
+            ExitStatus.DONE: "nobody opens the domain any more; the certificate is written",
+            ExitStatus.USAGE: "a custodian's attestation is missing, or there is only one person",
+            **_COMMON,
+        },
+        example="standfast backup owner erase personnel erasure.order lee.attestation "
+        "dana.attestation --certificate erasure.json --owner-key owner.json",
+    )(erase)
+
+
+def order_erasure(
+    call: Call,
+    domain: Annotated[str, Argument(metavar="DOMAIN", help="What is to be erased.")],
+    ordered_by: Annotated[
+        str, Option("--ordered-by", metavar="NAME", help="You, for the certificate.")
+    ],
+    reason: Annotated[str, Option("--reason", metavar="TEXT", help="Why, for the certificate.")],
+    to: Annotated[Path, Option("--to", metavar="FILE", help="A new file for the order.")],
+    owner_key: OwnerKey,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Sign the order to erase a domain, for every custodian to attest."""
+    from standfast.usecases.key_ceremonies.domain_erasure import erasure_ordered
+
+    at = office(call, owner_key, passphrase_file)
+    order = erasure_ordered(at, domain=domain, ordered_by=ordered_by, reason=reason, to=to)
+    people = [one.custodian for one in order.challenges]
+    return print_ceremony_result(
+        call,
+        {
+            "order": str(to),
+            "sha256": order.sha256,
+            "domain": domain,
+            "text": order.text,
+            "custodians": [one.text for one in people],
+        },
+        [
+            f"{to} orders the erasure of domain {domain}. Nothing is erased yet.",
+            "Every one of its custodians has to attest:",
+            Table(rows=[[one.name or "(no name)", one.fingerprint] for one in people], indent=2),
+        ],
+        [
+            (
+                f"Give {to} to each of them: `standfast backup custodian attest {to} --identity "
+                "FILE --as NAME --to FILE`."
+            ),
+            (
+                f"Within 30 days: `standfast backup owner erase {domain} {to} ATTESTATION… "
+                "--certificate FILE --owner-key FILE`."
+            ),
+        ],
+    )
+
+
+def erase(
+    call: Call,
+    domain: Annotated[str, Argument(metavar="DOMAIN", help="The domain, once more.")],
+    order: Annotated[Path, Argument(metavar="ORDER", help="The order's file.")],
+    attestations: Annotated[
+        list[Path], Argument(metavar="ATTESTATION…", help="One of every custodian.")
+    ],
+    certificate: Annotated[
+        Path, Option("--certificate", metavar="FILE", help="A new file for what remains.")
+    ],
+    owner_key: OwnerKey,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Erase a domain for good: its keys go, and nobody opens its points again."""
+    from standfast.usecases.key_ceremonies.domain_erasure import erased
+
+    at = office(call, owner_key, passphrase_file)
+    told = erased(
+        at, domain=domain, order=order, attestations=attestations, certificate=certificate
+    )
+    left = told.get("copies_to_destroy", ())
+    return print_ceremony_result(
+        call,
+        told,
+        [
+            (
+                f"Domain {domain} is erased: {counted(told['points'], 'recovery point')} of it can "
+                f"never be opened again (root record {told['root']})."
+            ),
+            (
+                f"{counted(len(told['key_records']), 'key record')} gone from the key store and "
+                "each copy that could be reached."
+            ),
+            *(
+                f"May still hold them: {one['copy']}, last seen: {one['seen'][:10]}."
+                for one in left
+            ),
+            f"The certificate is {told['certificate']}, and as text {told['certificate_text']}.",
+        ],
+        [
+            *(
+                f"Clean {one['copy']} with `standfast backup keys copy FOLDER`, or destroy it; "
+                "until then a custodian can open the domain with it."
+                for one in left
+            ),
+            (
+                "Remove copies of the key store that this program does not know: archives, sticks, "
+                "another site's."
+            ),
+            "Keep the certificate with your records of processing.",
+            "`standfast backup verify` says that it was erased, and finds no damage.",
+        ],
+    )

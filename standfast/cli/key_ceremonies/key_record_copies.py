@@ -1,0 +1,139 @@
+"""`standfast backup keys`: copies of the key records, without which no identity opens anything."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.errors import ExitStatus
+from standfast.plurals import counted
+
+if TYPE_CHECKING:
+    from standfast.usecases.key_ceremonies.key_record_copies import KeyCopyOutcome, KeyCopyStatus
+
+
+def add_to(backup: Group) -> None:
+    """Add the group below `backup`."""
+    keys = group(backup, "keys", "Copy the key records, and list the copies that are known.")
+    command(
+        keys,
+        "copy",
+        exits={
+            ExitStatus.DONE: "the copy and the key store have the same key records",
+            ExitStatus.FAILED: "the copy cannot be written, or the vault does not answer",
+            ExitStatus.USAGE: "a new copy has no name, or the folder is the key store itself",
+            ExitStatus.DAMAGED: "a key record is in neither, or the two differ; it is named",
+        },
+        example="standfast backup keys copy /media/stick/offline --name 'safe in Leeds'",
+    )(copy)
+    command(
+        keys,
+        "list",
+        exits={
+            ExitStatus.DONE: "the copies are listed, with what each lacks",
+            ExitStatus.FAILED: "the vault does not answer",
+            ExitStatus.DAMAGED: "a list of copies is unreadable; it is named",
+        },
+        example="standfast backup keys list",
+    )(list_copies)
+    command(
+        keys,
+        "forget",
+        exits={
+            ExitStatus.DONE: "the copy is off the list",
+            ExitStatus.FAILED: "the list cannot be written",
+            ExitStatus.USAGE: "there is no such copy, or its folder is still there",
+            ExitStatus.DAMAGED: "a list of copies is unreadable; it is named",
+        },
+        example="standfast backup keys forget 'safe in Leeds'",
+    )(forget)
+
+
+def copy(
+    call: Call,
+    folder: Annotated[
+        Path, Argument(metavar="FOLDER", help="The folder of the copy, such as offline on a stick.")
+    ],
+    name: Annotated[
+        str | None,
+        Option("--name", metavar="NAME", help="Where it is kept; only a new copy needs it."),
+    ] = None,
+) -> ExitStatus:
+    """Make a folder a copy of the key records, or bring the copy that it is up to date.
+
+    A key record that the key store lost comes back from the copy. Records of erased domains and
+    of custodians who left are removed from it. No key is needed.
+    """
+    from standfast.usecases.key_ceremonies.key_record_copies import copy_keys
+    from standfast.usecases.key_ceremonies.owner_operations import open_stores
+
+    stores = open_stores(call.config_file, call.env)
+    done = copy_keys(
+        stores.config.backup, stores.vault, stores.known_owner, folder, name, stores.clock()
+    )
+    call.say(done.as_json(), _lines(done))
+    return done.exit_status
+
+
+def list_copies(call: Call) -> ExitStatus:
+    """List the copies of the key records, with when each was last seen and what it lacks."""
+    from backup.trust.root_chain import load_root_chain
+    from standfast.usecases.core.backup_repository import translated_errors
+    from standfast.usecases.key_ceremonies.key_record_copies import standings
+    from standfast.usecases.key_ceremonies.owner_operations import open_stores
+
+    stores = open_stores(call.config_file, call.env)
+    with translated_errors("listing the copies of the key records"):
+        root = load_root_chain(stores.vault, owner=stores.known_owner).root
+        found = standings(stores.config.backup, root)
+    rows = [[one.name, f"seen {one.seen:%Y-%m-%d}", _state(one)] for one in found]
+    lines: list[Line] = [
+        Table(rows=rows),
+        "",
+        "A restore takes three things: the vault, one copy of these, and a recovery identity.",
+    ]
+    call.say({"copies": [one.as_json() for one in found]}, lines)
+    return ExitStatus.DONE
+
+
+def forget(
+    call: Call,
+    name: Annotated[str, Argument(metavar="NAME", help="The copy, as `list` has it.")],
+) -> ExitStatus:
+    """Take a copy off the list, after it was destroyed."""
+    from standfast.usecases.key_ceremonies.key_record_copies import forget_copy
+    from standfast.usecases.key_ceremonies.owner_operations import open_stores
+
+    stores = open_stores(call.config_file, call.env)
+    forget_copy(stores.config.backup, name, stores.clock())
+    call.say({"forgotten": name}, [f"{name} is off the list of copies."])
+    return ExitStatus.DONE
+
+
+def _lines(done: "KeyCopyOutcome") -> list[Line]:
+    changes = done.changes
+    lines: list[Line] = [
+        f"{name}: no valid key record in the key store or in this copy." for name in changes.lacking
+    ]
+    if changes.restored:
+        lines.append(f"{counted(len(changes.restored), 'key record')} restored to the key store.")
+    if changes.added:
+        lines.append(f"{counted(len(changes.added), 'key record')} added to {done.name}.")
+    if changes.removed:
+        lines.append(f"{counted(len(changes.removed), 'key record')} removed from {done.name}.")
+    if changes.lacking:
+        return [*lines, "", "Next: run this with each other copy: `standfast backup keys list`."]
+    return [
+        *lines,
+        f"{done.name} and the key store have the same key records.",
+        f"Known copies: {'; '.join(done.known)}.",
+        "",
+        "Next: keep it next to a recovery identity, away from this machine.",
+    ]
+
+
+def _state(one: "KeyCopyStatus") -> str:
+    found = [f"lacks {', '.join(one.lacks)}"] if one.lacks else []
+    found += [f"still holds {', '.join(one.erased)}, erased"] if one.erased else []
+    return "; ".join(found) or "complete"

@@ -1,0 +1,183 @@
+"""`standfast backup owner`: who may do what, and the owner's own key.
+
+Leaves the deeds on writers, on keys and on erasure to `owner_writers`, `owner_keys` and
+`owner_erasure`.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.key_ceremonies import domain_and_custodian, domain_erasure, writer_and_keeper
+from standfast.cli.key_ceremonies.ceremony import OwnerKey
+from standfast.cli.parsing.command_declaration import Group, Option, command, group
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.passphrase import PassphraseFile, passphrase
+from standfast.errors import ExitStatus
+from standfast.plurals import counted
+
+if TYPE_CHECKING:
+    from backup.ownership.roster import Roster, RosterWriter
+
+
+def add_to(backup: Group) -> None:
+    """Add the group below `backup`."""
+    owner = group(backup, "owner", "Who may write, open, keep and erase: the owner's deeds.")
+    command(
+        owner,
+        "show",
+        exits={
+            ExitStatus.DONE: "who may do what is shown",
+            ExitStatus.FAILED: "the store does not answer",
+            ExitStatus.USAGE: "there is no repository where the configuration says",
+            ExitStatus.DAMAGED: "a record is not what the owner or the keeper signed; it is named",
+        },
+        example="standfast backup owner show",
+    )(show)
+    writer_and_keeper.add_to(owner)
+    domain_and_custodian.add_to(owner)
+    domain_erasure.add_to(owner)
+    command(
+        owner,
+        "publish",
+        exits={
+            ExitStatus.DONE: "FORMAT.md and break_glass.py of this version are in the vault",
+            ExitStatus.FAILED: "the store does not answer",
+            ExitStatus.USAGE: "this identity may not add to the vault",
+            ExitStatus.DAMAGED: "the vault's root records are not the owner's",
+        },
+        example="standfast backup owner publish",
+    )(publish)
+    command(
+        owner,
+        "lock-key",
+        exits={
+            ExitStatus.DONE: "the key is in a new file, under the passphrase",
+            ExitStatus.FAILED: "the disk is full, or may not be written to",
+            ExitStatus.USAGE: "that is no owner's key, a file of that name is there, or the "
+            "passphrase is too short",
+        },
+        example="standfast backup owner lock-key --owner-key owner.json --to owner.age",
+        needs_ledger=False,
+    )(lock_key)
+
+
+def show(call: Call) -> ExitStatus:
+    """Show the roots, writers, domains, custodians and keepers; no key is needed."""
+    from standfast.usecases.key_ceremonies.owner_operations import open_stores, roster
+    from standfast.usecases.key_ceremonies.roster_document import roster_json
+
+    seen = roster(open_stores(call.config_file, call.env))
+    status = ExitStatus.DAMAGED if seen.problems else ExitStatus.DONE
+    call.say({**roster_json(seen), "exit_status": int(status)}, _lines(seen))
+    return status
+
+
+def publish(call: Call) -> ExitStatus:
+    """Put this version's FORMAT.md and break_glass.py into the vault; older copies stay."""
+    from standfast.usecases.key_ceremonies.owner_operations import documents_published, open_stores
+
+    new = documents_published(open_stores(call.config_file, call.env))
+    lines: list[Line] = [f"{name} is new." for name in new]
+    lines += [] if new else ["The vault has this version's documents already."]
+    lines.append("Next: print the recovery card again: `standfast backup card --html card.html`.")
+    call.say({"published": list(new)}, lines)
+    return ExitStatus.DONE
+
+
+def lock_key(
+    call: Call,
+    owner_key: OwnerKey,
+    to: Annotated[Path, Option("--to", metavar="FILE", help="A new file for it.")],
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Write the owner's key under a passphrase, into a new file."""
+    from standfast.usecases.key_ceremonies.owner_operations import key_locked
+
+    key_locked(owner_key, to, lambda who: passphrase(call, passphrase_file, who, is_new=True))
+    call.say(
+        {"locked": str(to), "open": str(owner_key)},
+        [
+            f"{to} holds the owner's key under the passphrase.",
+            f"Next: use it once with --owner-key {to}, then delete {owner_key}.",
+            (
+                "Without the passphrase nobody signs for this repository again: keep it apart, "
+                "written down."
+            ),
+        ],
+    )
+    return ExitStatus.DONE
+
+
+def _newest(one: "RosterWriter") -> str:
+    """What the host wrote last; nothing where that was written under a later epoch's keys."""
+    if one.newest is None:
+        return "none"
+    if one.trusted_through is not None and one.newest.sequence > one.trusted_through:
+        return ""
+    return f"{one.newest.sequence}, {one.newest.time:%Y-%m-%d %H:%M}Z"
+
+
+def _lines(seen: "Roster") -> list[Line]:
+    from backup.ownership.recovery_card import grouped
+
+    owner = grouped(seen.owner)
+    lines: list[Line] = [
+        f"Repository  {grouped(seen.repository)[0]}",
+        *(f"{'Owner' if not n else '':11} {line}" for n, line in enumerate(owner)),
+        (
+            f"Root record {seen.root_number} of {seen.root_created:%Y-%m-%d %H:%M}Z, made "
+            f"{seen.created:%Y-%m-%d}"
+        ),
+        "",
+        Table(
+            headings=("writer", "epoch", "domains", "believed", "newest point of the host"),
+            rows=[
+                [
+                    one.id,
+                    str(one.epoch),
+                    ", ".join(one.domains),
+                    "yes"
+                    if one.trusted_through is None
+                    else f"through {one.trusted_through}"
+                    if one.trusted_through
+                    else "no",
+                    _newest(one),
+                ]
+                for one in seen.writers
+            ],
+        ),
+        "",
+    ]
+    for domain in seen.domains:
+        erased = f", erased on {domain.erased:%Y-%m-%d}" if domain.erased else ""
+        lines.append(f"Domain {domain.id}{erased}")
+        lines.append(
+            Table(
+                rows=[
+                    [
+                        f"generation {generation.number}",
+                        "; ".join(one.title for one in generation.custodians)
+                        or ("nobody opens it" if domain.erased else "its key record is not there"),
+                    ]
+                    for generation in domain.generations
+                ],
+                indent=2,
+            )
+        )
+    lines.append("")
+    lines += [
+        f"Keeper {one.key.hex()[:16]}…, "
+        + ("trusted" if one.trusted_through is None else f"through {one.trusted_through}")
+        for one in seen.keepers
+    ] or ["Nobody keeps: nothing is ever freed. `standfast backup owner set-keeper` grants one."]
+    if seen.keep_number is not None:
+        lines.append(f"Keep records through {seen.keep_number}.")
+    lines += [f"error: {problem}" for problem in seen.problems]
+    if seen.lacks_documents:
+        lines.append("Next: `standfast backup owner publish` puts this version's reader there.")
+    else:
+        lines.append(
+            f"{counted(len(seen.documents), 'document')} for the last resort in the vault."
+        )
+    return lines

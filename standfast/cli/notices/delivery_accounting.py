@@ -1,0 +1,103 @@
+"""`standfast notice accounting`: who was told what, when, by which channel, how it ended."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
+from standfast.cli.parsing.command_declaration import Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line
+from standfast.errors import ExitStatus
+from standfast.plurals import counted
+from standfast.records import Json
+
+if TYPE_CHECKING:
+    from standfast.usecases.notices.delivery_accounting import Line as Person
+
+
+def add_to(notice: Group) -> None:
+    """Add the command to the group of notices."""
+    command(
+        notice,
+        "accounting",
+        exits={
+            ExitStatus.DONE: "everybody whom a notice is for was told",
+            ExitStatus.FAILED: "the export cannot be written",
+            ExitStatus.USAGE: "there is no such incident, or the export is no .csv or .json file",
+            ExitStatus.PARTIAL: "somebody was not told; `notice status` says why, --reason who",
+        },
+        example="standfast notice accounting inc-2026-0001 --export told.csv",
+    )(accounting)
+
+
+def accounting(
+    call: Call,
+    incident: IncidentArgument = None,
+    export: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Write each person's line to a .csv or .json file."),
+    ] = None,
+    reason: Annotated[
+        str, Option(metavar="TEXT", help="Show addresses in clear; the timeline keeps why.")
+    ] = "",
+) -> ExitStatus:
+    """Say of each notice who was told, and how it ended; the numbers add up to the audience."""
+    from standfast.usecases.notices.accounting_export import export as written
+    from standfast.usecases.notices.delivery_accounting import End, account
+
+    shown: list[Person] = []  # nobody's line is kept unless it is to be shown
+    each = shown.append if reason else _leave
+    digest = None
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
+        uncounted = installation.ledger.incidents.state(incident_id).uncounted
+        if export is None:
+            accounts = account(installation, incident_id, unmasked_because=reason, each=each)
+        else:
+            accounts, digest = written(
+                installation, incident_id, export, unmasked_because=reason, each=each
+            )
+    lines: list[Line] = []
+    for one in accounts:
+        people = counted(one.audience, "person", "people")
+        told = ", ".join(f"{number:,} {end}" for end, number in one.counts.items())
+        lines.append(f"{one.step} ({one.template}), {people}: {told}")
+        lines += [
+            f"    {line.address}: {line.end} {line.reason}".rstrip()
+            for line in shown
+            if line.step == one.step
+        ]
+    lines += [
+        f"{step}: nobody was notified: its audience could not be read, or is empty. See why: "
+        f"`standfast incident status {incident_id}`."
+        for step in uncounted
+    ]
+    untold = sum(one.untold for one in accounts)
+    lines.append(
+        f"{counted(untold, 'person', 'people')} not notified. See why: `standfast notice status "
+        f"{incident_id}`; each by name: --reason TEXT."
+        if untold
+        else "Nobody else is left to notify."
+        if uncounted
+        else "Nobody is left to notify."
+    )
+    if any(one.counts.get(end) for one in accounts for end in (End.BOUNCED, End.DROPPED)):
+        lines.append(f"People whom no message reached: `standfast notice held {incident_id}`.")
+    if digest is not None:
+        lines.append(f"{export} is written; SHA-256 {digest}, in the timeline as well.")
+    document: dict[str, Json] = {
+        "incident": incident_id,
+        "notices": [one.as_json() for one in accounts],
+        "untold": untold,
+        "uncounted": [*uncounted],
+        "sha256": digest,
+    }
+    if reason:
+        document["lines"] = [line.as_json() for line in shown]
+    status = ExitStatus.PARTIAL if untold or uncounted else ExitStatus.DONE
+    call.say({**document, "exit_status": int(status)}, lines)
+    return status
+
+
+def _leave(line: "Person") -> None:
+    """Keep nothing of it."""

@@ -1,0 +1,278 @@
+"""`standfast notice posted`, `held`, `tell`, `leave-out`: what people do and decide by hand."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.incidents.incident_arguments import (
+    PROGRESS_EXIT_STATUSES,
+    IncidentArgument,
+    parse_moment,
+    resolve_incident,
+)
+from standfast.cli.incidents.incident_opening import NoWait
+from standfast.cli.incidents.incident_progress import go_on
+from standfast.cli.notices.correction import values_of
+from standfast.cli.notices.staged_sending import STEP_METAVAR, StepArgument
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.cli.terminal.passphrase import PassphraseFile, signed_in
+from standfast.errors import ExitStatus, UsageError
+from standfast.plurals import counted
+from standfast.records import Json
+
+if TYPE_CHECKING:
+    from standfast.usecases.notice_follow_up.held_recipients import Held
+
+_SAID: dict[ExitStatus, str] = {
+    ExitStatus.DONE: "it is in the ledger, with who said it",
+    ExitStatus.USAGE: "there is no such incident, step or mark, or it was said before",
+    ExitStatus.REFUSED: "the step names roles, and you have none of them",
+}
+Speaker = Annotated[
+    str | None,
+    Option("--as", metavar="PERSON", help="Who says so, signed in; needed where roles are named."),
+]
+Because = Annotated[str, Option(metavar="TEXT", help="Why; it is kept with them.")]
+MarkArgument = Annotated[
+    str | None, Argument(metavar="MARK", help="Who, as `standfast notice held` names them.")
+]
+_A_MARK = "MARK (`standfast notice held` names each)"
+
+
+def add_to(notice: Group) -> None:
+    """Add the commands to the group of notices."""
+    command(
+        notice,
+        "posted",
+        exits=_SAID,
+        example="standfast notice posted tell_customers --at 2026-03-02T16:00+01:00 --as lee",
+    )(posted)
+    command(
+        notice,
+        "held",
+        exits={
+            ExitStatus.DONE: "nobody is to be decided about, or the incident is closed",
+            ExitStatus.USAGE: "there is no such incident",
+            ExitStatus.WAITS_FOR_PEOPLE: "somebody is to be decided about",
+        },
+        example="standfast notice held",
+    )(list_held)
+    command(
+        notice,
+        "tell",
+        exits={
+            **PROGRESS_EXIT_STATUSES,
+            ExitStatus.USAGE: "there is no such incident or mark, they are told already, or the "
+            "notice was corrected and no --value says what holds",
+            ExitStatus.REFUSED: "a rule forbids telling them yet, by a corrected answer nobody is "
+            "told, or the step names roles, and you have none of them",
+        },
+        example="standfast notice tell 3f9c12ab --to maria@example.net --name 'Maria Silva' "
+        "--because 'her guardian' --as lee",
+    )(tell)
+    command(
+        notice,
+        "leave-out",
+        exits=_SAID,
+        example="standfast notice leave-out 3f9c12ab --because 'no heir is known' --as lee",
+    )(leave_out)
+
+
+def posted(
+    call: Call,
+    incident: IncidentArgument = None,
+    step: StepArgument = None,
+    at: Annotated[
+        str | None,
+        Option(metavar="TIME", help="When, as 2026-03-02T16:00+01:00; now without it."),
+    ] = None,
+    letter: Annotated[
+        list[str] | None,
+        Option(metavar="MARK", help="This one only, by the mark at its foot; may be given again."),
+    ] = None,
+    came_back: Annotated[
+        bool, Option("--came-back", help="These could not be delivered; name them by --letter.")
+    ] = False,
+    thrown_away: Annotated[
+        bool, Option("--thrown-away", help="They were not posted, and will not be.")
+    ] = False,
+    because: Because = "",
+    as_person: Speaker = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Say that letters of a notice were posted: their readers count as told from then on.
+
+    All that are written, or those of --letter. Or that they came back, or were thrown away.
+    """
+    from standfast.usecases.notice_follow_up import letters
+
+    marks = letter or []
+    if came_back and thrown_away:
+        raise UsageError("a letter that came back was posted; say one of the two")
+    if came_back and not marks:
+        raise UsageError("name each that came back by the mark at its foot: --letter MARK")
+    with call.installation() as installation:
+        incident_id, (name,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
+        )
+        by = signed_in(call, installation, as_person, passphrase_file)
+        if came_back:
+            number = letters.came_back(installation, incident_id, name, marks, by=by)
+        elif thrown_away:
+            number = letters.discarded(installation, incident_id, name, because, marks=marks, by=by)
+        else:
+            number = letters.posted(
+                installation, incident_id, name, at=parse_moment(at), marks=marks, by=by
+            )
+    what = "came back" if came_back else "thrown away" if thrown_away else "posted"
+    call.say(
+        {"incident": incident_id, "step": name, what.replace(" ", "_"): number},
+        [
+            f"{counted(number, 'letter')} of {name}: {what}.",
+            f"Next: `standfast notice accounting {incident_id}` says who is told, and who is not.",
+        ],
+    )
+    return ExitStatus.DONE
+
+
+def list_held(call: Call, incident: IncidentArgument = None) -> ExitStatus:
+    """List whom a notice was held for: minors, and whoever has died; a person decides.
+
+    Whose message did not arrive is named as well: only a letter or another address reaches them.
+    """
+    from standfast.usecases.notice_follow_up.held_recipients import held, unreached
+
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
+        found = held(installation, incident_id)
+        lost = unreached(installation, incident_id)
+        is_open = installation.ledger.incidents.get(incident_id).is_open
+    waiting = [one for one in found if not one.decision]
+    status = ExitStatus.WAITS_FOR_PEOPLE if waiting and is_open else ExitStatus.DONE
+    lines: list[Line] = [
+        _listed(found, "to be decided") if found else f"Nobody is held in {incident_id}."
+    ]
+    if lost:
+        lines += ["", "No message reached these; a letter would, or another address:"]
+        lines += [_listed(lost, "told nothing yet")]
+    if waiting and not is_open:
+        lines.append(f"{incident_id} is closed: what was not decided stays so.")
+    elif waiting:
+        lines.append(
+            f"Next: `standfast notice tell {incident_id} MARK --to ADDRESS --because WHY`, or "
+            f"`standfast notice leave-out {incident_id} MARK --because WHY`."
+        )
+    elif is_open and any(not one.decision for one in lost):
+        lines.append(
+            f"Next: `standfast notice tell {incident_id} MARK --to ADDRESS --because WHY`; a "
+            "postal address line by line."
+        )
+    call.say(
+        {
+            "incident": incident_id,
+            "held": [one.as_json() for one in found],
+            "not_reached": [one.as_json() for one in lost],
+            "exit_status": int(status),
+        },
+        lines,
+    )
+    return status
+
+
+def _listed(found: "Sequence[Held]", undecided: str) -> Table:
+    return Table(
+        rows=[
+            [one.mark, one.step, one.why, f"{one.decision or undecided} {one.by}".strip()]
+            for one in found
+        ],
+        headings=["mark", "step", "why", "decided"],
+    )
+
+
+def tell(
+    call: Call,
+    incident: IncidentArgument = None,
+    mark: MarkArgument = None,
+    to: Annotated[
+        list[str] | None,
+        Option(
+            metavar="ADDRESS",
+            help="A guardian's or an heir's: one mail address, or a line of a postal one; may be "
+            "given again.",
+        ),
+    ] = None,
+    own: Annotated[bool, Option("--own-address", help="To their own address.")] = False,
+    name: Annotated[str, Option(metavar="NAME", help="Who is greeted; the held one without.")] = "",
+    value: Annotated[
+        list[str] | None,
+        Option(metavar="NAME=TEXT", help="What holds by now, where the notice was corrected."),
+    ] = None,
+    because: Because = "",
+    as_person: Speaker = None,
+    no_wait: NoWait = False,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Tell somebody who was held, or whom no message reached, at an address that you name.
+
+    Whoever is to approve it is asked at once; it leaves once it is approved. Of a notice that was
+    corrected since, the first words go to nobody any more: --value says what holds instead.
+    """
+    from standfast.usecases.notice_follow_up.held_recipients import tell as plan_to_tell
+
+    if bool(to) == own:
+        raise UsageError(
+            "say to whom: --to ADDRESS (a postal one line by line), or --own-address, and not both"
+        )
+    with call.installation() as installation:
+        incident_id, (who,) = resolve_incident(
+            installation, incident, mark, least=1, most=1, takes=_A_MARK
+        )
+        by = signed_in(call, installation, as_person, passphrase_file)
+        planned = plan_to_tell(
+            installation,
+            incident_id,
+            who,
+            to=to or [],
+            name=name,
+            values=values_of(value),
+            because=because,
+            by=by,
+        )
+        needs = f"it needs {counted(planned.needs_approvals, 'approval')}"
+        told: dict[str, Json] = {
+            "told_apart": {
+                "mark": who,
+                "step": planned.step,
+                "needs_approvals": planned.needs_approvals,
+            }
+        }
+        before: list[Line] = [f"{planned.step} is planned; {needs}."]
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
+
+
+def leave_out(
+    call: Call,
+    incident: IncidentArgument = None,
+    mark: MarkArgument = None,
+    because: Because = "",
+    as_person: Speaker = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Decide that somebody who was held is not told, with the reason."""
+    from standfast.usecases.notice_follow_up.held_recipients import leave_out as keep_left_out
+
+    with call.installation() as installation:
+        incident_id, (who,) = resolve_incident(
+            installation, incident, mark, least=1, most=1, takes=_A_MARK
+        )
+        by = signed_in(call, installation, as_person, passphrase_file)
+        keep_left_out(installation, incident_id, [who], because, by=by)
+    call.say(
+        {"incident": incident_id, "mark": who, "decision": "left out"},
+        [
+            f"{who} is left out.",
+            f"Next: `standfast notice held {incident_id}` lists who is still to be decided about.",
+        ],
+    )
+    return ExitStatus.DONE

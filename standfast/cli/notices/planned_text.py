@@ -1,0 +1,67 @@
+"""`standfast notice read`: the very words of a notice of an incident, as an approval signs them."""
+
+from typing import Annotated
+
+from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
+from standfast.cli.notices.staged_sending import STEP_METAVAR, StepArgument
+from standfast.cli.parsing.command_declaration import Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line
+from standfast.errors import ExitStatus, UsageError
+from standfast.suggestions import known_names_hint
+
+
+def add_to(notice: Group) -> None:
+    """Add the command to the group of notices."""
+    command(
+        notice,
+        "read",
+        exits={
+            ExitStatus.DONE: "its words are shown, and nothing was sent",
+            ExitStatus.USAGE: "there is no such incident, step or language, or the step is not "
+            "planned yet",
+        },
+        example="standfast notice read inc-2026-0001 tell_customers --lang es",
+    )(read)
+
+
+def read(
+    call: Call,
+    incident: IncidentArgument = None,
+    step: StepArgument = None,
+    lang: Annotated[str | None, Option(metavar="LANG", help="In this language only.")] = None,
+) -> ExitStatus:
+    """Read what a notice of an incident says, in each language: the words that are approved.
+
+    A name in brackets stands for what is each reader's own. Nobody is named, and nothing is sent.
+    """
+    from standfast.usecases.notices.preview import planned_words
+
+    with call.installation() as installation:
+        incident_id, (name,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
+        )
+        planned = planned_words(installation, incident_id, name)
+    shown = [one for one in planned.messages if lang in (None, one.language)]
+    if lang is not None and not shown:
+        known = known_names_hint(lang, [one.language for one in planned.messages])
+        raise UsageError(f"the notice of {name!r} has no language {lang!r}; {known}")
+    lines: list[Line] = [f"{planned.step}: {planned.template} to {planned.audience}"]
+    for one in shown:
+        lines += ["", f"({one.language}) Subject: {one.subject}", "", one.text.rstrip("\n")]
+    call.say(
+        {
+            "incident": incident_id,
+            "step": planned.step,
+            "round": planned.round,
+            "notice": planned.template,
+            "audience": planned.audience,
+            "digest": planned.digest,
+            "languages": {
+                one.language: {"subject": one.subject, "text": one.text, "html": one.html}
+                for one in shown
+            },
+        },
+        lines,
+    )
+    return ExitStatus.DONE

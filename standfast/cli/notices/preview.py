@@ -1,0 +1,151 @@
+"""`standfast notice preview`: a notice as it would arrive, in the terminal or as a page."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.notices.readability_check import selected_templates
+from standfast.cli.parsing.command_declaration import Argument, Option
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line
+from standfast.errors import ExitStatus, UsageError
+from standfast.records import JsonObject
+
+if TYPE_CHECKING:
+    from standfast.notices.template_renderer import Template
+    from standfast.reports.notice_page import ShownMessage
+    from standfast.usecases.notices.preview import AudienceLook
+
+_ROWS = 3
+
+
+def preview(
+    call: Call,
+    name: Annotated[str, Argument(metavar="TEMPLATE")],
+    lang: Annotated[
+        str | None,
+        Option(metavar="LANG", help="The reader's language."),
+    ] = None,
+    value: Annotated[
+        list[str] | None,
+        Option(metavar="NAME=TEXT", help="A value of the notice, instead of its example."),
+    ] = None,
+    audience: Annotated[
+        str | None,
+        Option(metavar="NAME", help="Show what the first of an audience would get, masked."),
+    ] = None,
+    rows: Annotated[int, Option(metavar="N", min=1, help="How many of them.")] = _ROWS,
+    unmasked: Annotated[
+        bool, Option("--unmasked", help="Show them as they are; the look is noted.")
+    ] = False,
+    reason: Annotated[
+        str | None, Option(metavar="TEXT", help="Why, naming nobody; noted with the look.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Write a page with every language side by side."),
+    ] = None,
+) -> ExitStatus:
+    """Show what people would get, with made-up values or with the first of an audience."""
+    from standfast.usecases.core.installation import system_clock
+    from standfast.usecases.notices.preview import draft, look_at_audience, write_preview
+
+    if unmasked and not (audience and reason and reason.strip()):
+        raise UsageError("--unmasked needs --audience NAME and --reason TEXT: the look is noted")
+    (template,) = selected_templates(call, [name]).values()
+    with ExitStack() as held:
+        installation = held.enter_context(call.installation()) if audience else None
+        config = installation.config if installation else call.config_if_any()
+        organisation = config.organisation if config else None
+        drafted = draft(template, organisation, _values(value or []))
+        spoken = organisation.languages if organisation else ("en",)
+        language = _language(template, lang, spoken)
+        example = drafted.example(language)
+        look = (
+            look_at_audience(
+                installation,
+                drafted,
+                audience,
+                rows=rows,
+                unmasked_because=reason if unmasked else None,
+            )
+            if installation and audience
+            else None
+        )
+        clock = installation.clock if installation else system_clock
+        written = write_preview(drafted, look, organisation, html, now=clock()) if html else None
+    warnings = [*drafted.warnings, *(look.warnings if look else ())]
+    lines: list[Line] = []
+    for message in look.messages if look else [example]:
+        lines += _shown(message, with_title=look is not None)
+    if look:
+        lines.append(", ".join(f"{many:,} {what}" for what, many in look.counts.items()) + ".")
+    lines += [f"Warning: {warning}." for warning in warnings]
+    if written:
+        lines.append(f"The page is in {written}.")
+    call.say(
+        {
+            "notice": name,
+            **_message_json(example),
+            "languages": {one.language: _message_json(one) for one in drafted.examples()},
+            "warnings": warnings,
+            "audience": _look_json(look) if look else None,
+            "page": str(written) if written else None,
+        },
+        lines,
+    )
+    return ExitStatus.DONE
+
+
+def _values(given: list[str]) -> dict[str, str]:
+    values = {}
+    for one in given:
+        name, equals, text = one.partition("=")
+        if not equals:
+            raise UsageError(f"--value takes NAME=TEXT, not {one!r}")
+        values[name] = text
+    return values
+
+
+def _language(template: "Template", asked: str | None, spoken: Sequence[str]) -> str:
+    from standfast.notices.prepared_notice import pick_language
+
+    there = sorted(template.languages)
+    if asked and asked not in there:
+        raise UsageError(
+            f"the notice {template.name!r} has no language {asked!r}; it has: {', '.join(there)}"
+        )
+    return asked or next(
+        (one for one in spoken if one in there), pick_language("", there, "").language
+    )
+
+
+def _shown(message: "ShownMessage", *, with_title: bool) -> list[Line]:
+    lines: list[Line] = [message.title, *(f"({note})" for note in message.notes)]
+    lines = [*lines, ""] if with_title else []
+    if message.subject:
+        lines += [f"Subject: {message.subject}", "", message.text.rstrip("\n"), ""]
+    return lines
+
+
+def _message_json(message: "ShownMessage") -> JsonObject:
+    return {
+        "language": message.language,
+        "subject": message.subject,
+        "text": message.text,
+        "html": message.html,
+    }
+
+
+def _look_json(look: "AudienceLook") -> JsonObject:
+    return {
+        "name": look.audience,
+        "rows": look.counts,
+        "by_language": look.languages,
+        "is_masked": look.is_masked,
+        "messages": [
+            {"to": message.title, **_message_json(message), "notes": list(message.notes)}
+            for message in look.messages
+        ],
+    }

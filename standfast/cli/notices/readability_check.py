@@ -1,0 +1,121 @@
+"""`standfast notice check`: whether notices are easy to read, and say nothing they should not.
+
+Owns the words of the answer. Scores are texts in JSON, as elsewhere what is no whole number.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.parsing.command_declaration import Argument
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.errors import ExitStatus, UsageError
+from standfast.plurals import counted
+from standfast.records import Json, JsonObject
+from standfast.suggestions import known_names_hint
+
+if TYPE_CHECKING:
+    from standfast.notices.banned_phrases import Said
+    from standfast.notices.readability import Measured
+    from standfast.notices.template_renderer import Template
+
+
+def check(
+    call: Call,
+    name: Annotated[list[str] | None, Argument(metavar="[TEMPLATE]…")] = None,
+) -> ExitStatus:
+    """Check that notices are easy to read and say nothing they should not: all, or those named."""
+    from standfast.notices.banned_phrases import banned
+    from standfast.notices.readability import measure
+
+    chosen = selected_templates(call, name or [])
+    with call.progress() as tell:
+        found = []
+        for number, template in enumerate(chosen.values(), 1):
+            tell("reading notices", number, len(chosen))
+            found.append((template.name, measure(template), banned(template)))
+    bad = [name for name, measured, said in found if said or any(one.problems for one in measured)]
+    rows = [
+        [shown, one.language, *_scored(one), f"{one.longest_words} words at most"]
+        for shown, measured, _ in found
+        for one in measured
+    ]
+    lines: list[Line] = [Table(rows=rows)]
+    for shown, measured, said in found:
+        lines += [f"{shown}: {line}" for line in (*_too_hard(measured), *map(_banned_line, said))]
+    checked = counted(len(found), "notice")
+    lines.append(
+        f"{checked} checked; {len(bad)} to be mended." if bad else f"{checked} checked, all good."
+    )
+    call.say(
+        {
+            "notices": [
+                {
+                    "notice": shown,
+                    "languages": [_measured_json(one) for one in measured],
+                    "banned": [_said_json(one) for one in said],
+                }
+                for shown, measured, said in found
+            ],
+            "is_good": not bad,
+            **({"exit_status": int(ExitStatus.FAILED)} if bad else {}),
+        },
+        lines,
+    )
+    return ExitStatus.FAILED if bad else ExitStatus.DONE
+
+
+def selected_templates(call: Call, names: list[str]) -> Mapping[str, "Template"]:
+    """Load all notices of this place, or those named; UsageError when one is not there."""
+    from standfast.notices.template_folder import read_templates
+
+    config = call.config_if_any()
+    there = read_templates(config.notices.templates if config else None)
+    for name in names:
+        if name not in there:
+            raise UsageError(f"there is no notice {name!r}; {known_names_hint(name, there)}")
+    return {name: there[name] for name in names} if names else there
+
+
+def _scored(one: "Measured") -> list[str]:
+    if one.formula is None or one.score is None:
+        return ["no formula for this language", ""]
+    side = "at most" if one.formula.is_grade else "at least"
+    return [one.formula.name, f"{one.score:.1f}, {side} {one.formula.limit:g}"]
+
+
+def _too_hard(measured: "list[Measured]") -> list[str]:
+    return [
+        f"{one.language}: {problem}; the hardest sentence: {one.hardest}"
+        for one in measured
+        for problem in one.problems
+    ]
+
+
+def _banned_line(one: "Said") -> str:
+    return f"{one.file}: {one.words!r} {one.rule}: {one.why}"
+
+
+def _measured_json(one: "Measured") -> JsonObject:
+    problems: list[Json] = [*one.problems]
+    return {
+        "language": one.language,
+        "formula": one.formula.name if one.formula else None,
+        "score": None if one.score is None else f"{one.score:.1f}",
+        "limit": f"{one.formula.limit:g}" if one.formula else None,
+        "lower_is_easier": one.formula.is_grade if one.formula else None,
+        "hardest_sentence": one.hardest,
+        "longest_sentence": one.longest,
+        "longest_sentence_words": one.longest_words,
+        "problems": problems,
+    }
+
+
+def _said_json(one: "Said") -> JsonObject:
+    return {
+        "file": one.file,
+        "language": one.language,
+        "words": one.words,
+        "rule": one.rule,
+        "why": one.why,
+    }

@@ -1,0 +1,220 @@
+"""`standfast notice status`, `pause`, `resume`, `go`, `stop`: one notice while it goes out."""
+
+from typing import Annotated
+
+from standfast.cli.incidents.incident_arguments import (
+    PROGRESS_EXIT_STATUSES,
+    IncidentArgument,
+    resolve_incident,
+)
+from standfast.cli.incidents.incident_opening import NoWait
+from standfast.cli.incidents.incident_progress import go_on
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line
+from standfast.errors import ExitStatus
+from standfast.plurals import counted
+from standfast.records import DeliveryState, EffectState, Json, Mode, timestamp
+
+StepArgument = Annotated[
+    str | None, Argument(metavar="STEP", help="The step of the playbook that tells people.")
+]
+STEP_METAVAR = "STEP (`standfast notice status` names each)"
+_SAID: dict[ExitStatus, str] = {
+    ExitStatus.DONE: "it is in the ledger, and every runner keeps to it",
+    ExitStatus.USAGE: "there is no such incident or step, or nothing of it goes out now",
+}
+
+_MOVED: dict[ExitStatus, str] = {
+    **PROGRESS_EXIT_STATUSES,
+    ExitStatus.USAGE: _SAID[ExitStatus.USAGE],
+}
+
+
+def add_to(notice: Group) -> None:
+    """Add the commands to the group of notices."""
+    command(
+        notice,
+        "status",
+        exits={
+            ExitStatus.DONE: "each notice of the incident is shown",
+            ExitStatus.USAGE: "there is no such incident",
+        },
+        example="standfast notice status inc-2026-0001",
+    )(status)
+    for name, function, exits in (
+        ("pause", pause, _SAID),
+        ("resume", resume, _MOVED),
+        ("go", go, _MOVED),
+    ):
+        command(
+            notice,
+            name,
+            exits=exits,
+            example=f"standfast notice {name} inc-2026-0001 tell_customers",
+        )(function)
+    command(
+        notice,
+        "stop",
+        exits=_SAID,
+        example='standfast notice stop inc-2026-0001 tell_customers --why "wrong audience"',
+    )(stop)
+
+
+def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
+    """Show how far each notice of an incident is, and what is left of its abort window."""
+    from standfast.reports.report_sentences import state_words
+    from standfast.usecases.incidents.result_summary import tallies
+
+    with call.installation() as installation:
+        incident_id, _ = resolve_incident(installation, incident)
+        rows, now = installation.ledger.notices.of_incident(incident_id), installation.clock()
+        heard = installation.ledger.deliveries.counts(incident_id)
+        short = tallies(installation, incident_id)
+        newest = {row.step: row.round for row in rows}
+        case = installation.ledger.incidents.get(incident_id)
+    is_exercise, is_stopped = case.mode is Mode.EXERCISE, case.is_halted or not case.is_open
+    document: list[Json] = []
+    lines: list[Line] = ["EXERCISE. Nobody outside is written to."] if is_exercise else []
+    for row in rows:
+        counts = {state.value: row.counts.get(state, 0) for state in EffectState}
+        told_of = heard.get((row.step, row.round), {})
+        left = row.abort_seconds(now)
+        document.append(
+            {
+                "step": row.step,
+                "round": row.round,
+                "template": row.template,
+                "audience": row.audience,
+                "state": row.state.value,
+                "digest": row.digest,
+                "root": row.root,
+                "counts": counts,
+                "heard": {state.value: told_of.get(state, 0) for state in DeliveryState},
+                "after_the_canary": row.waiting,
+                "is_paused": row.is_paused,
+                "abort_seconds": left,
+                "runs_from": None if row.runs_from is None else timestamp(row.runs_from),
+            }
+        )
+        told = ", ".join(
+            f"{number:,} {state_words(EffectState(name))}"
+            for name, number in counts.items()
+            if number
+        )
+        held = is_stopped and not row.state.is_final
+        shown = "stopped with the incident" if held else row.state.value
+        lines.append(f"{row.step}: {row.template} to {row.audience}, {shown}: {told}")
+        lines += [
+            f"    {missed.count:,} {missed.state.value}, {missed.reason}: {missed.named}"
+            for tally in short
+            if (tally.step, row.round) == (row.step, newest[row.step])
+            for missed in tally.missed
+            if missed.named
+        ]
+        if told_of:
+            ends = ", ".join(f"{number:,} {state.value}" for state, number in told_of.items())
+            lines.append(f"    later reports of what was handed over: {ends}")
+        if left and not is_stopped:
+            lines.append(
+                f"    sending begins in {left} s; to give it up: `standfast notice stop "
+                f"{incident_id} {row.step}`"
+            )
+        if row.is_paused:
+            lines.append(f"    paused; `standfast notice resume {incident_id} {row.step}`")
+        if row.waiting:
+            lines.append(
+                f"    {row.waiting:,} wait for the first messages; to send now: `standfast notice "
+                f"go {incident_id} {row.step}`"
+            )
+    if not rows:
+        lines.append(f"{incident_id} has notified nobody; no notice of it is planned.")
+    call.say(
+        {"incident": incident_id, "notices": document},
+        lines,
+    )
+    return ExitStatus.DONE
+
+
+def pause(call: Call, incident: IncidentArgument = None, step: StepArgument = None) -> ExitStatus:
+    """Let nothing more of one notice leave; the rest of the incident goes on."""
+    from standfast.usecases.notices import staged_sending
+
+    with call.installation() as installation:
+        incident_id, (name,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
+        )
+        staged_sending.pause(installation, incident_id, name)
+    call.say(
+        {"incident": incident_id, "step": name, "is_paused": True},
+        [
+            f"{name} is paused. What is under way ends; nothing more is sent.",
+            f"Next: `standfast notice resume {incident_id} {name}`.",
+            f"To give it up for good: `standfast notice stop {incident_id} {name}`.",
+        ],
+    )
+    return ExitStatus.DONE
+
+
+def resume(
+    call: Call,
+    incident: IncidentArgument = None,
+    step: StepArgument = None,
+    no_wait: NoWait = False,
+) -> ExitStatus:
+    """Let a paused notice go on; one of which nothing left has its abort window anew."""
+    from standfast.usecases.notices import staged_sending
+
+    with call.installation() as installation:
+        incident_id, (name,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
+        )
+        staged_sending.resume(installation, incident_id, name)
+        told: dict[str, Json] = {"step": name, "is_paused": False}
+        before: list[Line] = [f"{name} goes on."]
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
+
+
+def go(
+    call: Call,
+    incident: IncidentArgument = None,
+    step: StepArgument = None,
+    no_wait: NoWait = False,
+) -> ExitStatus:
+    """Write to those after the canary now."""
+    from standfast.usecases.notices import staged_sending
+
+    with call.installation() as installation:
+        incident_id, (name,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
+        )
+        number = staged_sending.go(installation, incident_id, name)
+        told: dict[str, Json] = {"step": name, "released": number}
+        before: list[Line] = [
+            f"{counted(number, 'more recipient')} of {name} may be written to now."
+        ]
+        return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
+
+
+def stop(
+    call: Call,
+    incident: IncidentArgument = None,
+    step: StepArgument = None,
+    why: Annotated[str, Option(metavar="TEXT", help="Kept with each who is not told.")] = "",
+) -> ExitStatus:
+    """Give up what of one notice has not left, for good."""
+    from standfast.usecases.notices import staged_sending
+
+    with call.installation() as installation:
+        incident_id, (name,) = resolve_incident(
+            installation, incident, step, least=1, most=1, takes=STEP_METAVAR
+        )
+        number = staged_sending.stop(installation, incident_id, name, why or "no reason was given")
+    call.say(
+        {"incident": incident_id, "step": name, "stopped": number},
+        [
+            f"{counted(number, 'recipient')} of {name} will not be written to.",
+            f"Next: see who was notified: `standfast notice accounting {incident_id}`.",
+        ],
+    )
+    return ExitStatus.DONE

@@ -1,0 +1,4 @@
+"""Command declarations, argument parsing and help text.
+
+Printing and configuration do not belong here; `terminal` has them.
+"""

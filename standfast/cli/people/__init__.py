@@ -1,0 +1,4 @@
+"""Commands on approvers, staff lists and leavers.
+
+Approvals of a step are in `incidents`.
+"""

@@ -1,0 +1,342 @@
+"""`standfast people`: who may approve."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+from standfast.cli.people import staff
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Table
+from standfast.cli.terminal.passphrase import PassphraseFile, passphrase, signed_in
+from standfast.cli.terminal.prompts import ask
+from standfast.errors import ExitStatus, UsageError
+from standfast.local_time import minute
+from standfast.plurals import counted
+from standfast.records import Json, timestamp
+
+if TYPE_CHECKING:
+    from standfast.ledger.people.enrolment import Signer
+    from standfast.usecases.core.installation import Installation
+
+_UNSIGNED = "another's passphrase, the last approver, a role that the signer lacks, or no signature"
+
+Signing = Annotated[
+    str | None, Option("--as", metavar="PERSON", help="Who signs for it, with their passphrase.")
+]
+OwnerKey = Annotated[
+    Path | None,
+    Option(
+        "--owner-key",
+        metavar="FILE",
+        help="The owner's key signs, where no person can: owner.json of `standfast init`.",
+    ),
+]
+
+
+def add_to(app: Group) -> None:
+    """Add the group."""
+    people = group(app, "people", "Who may approve, who works here, and who has left.")
+    command(
+        people,
+        "add",
+        exits={
+            ExitStatus.DONE: "the person is enrolled",
+            ExitStatus.USAGE: "the name was used before, somebody has this full name, mail address "
+            "or passphrase, or nothing here asks for the role",
+            ExitStatus.REFUSED: _UNSIGNED,
+        },
+        example="standfast people add dana --full-name 'Dana Ray' --mail dana@example.com "
+        "--role duty-manager",
+    )(add)
+    command(
+        people,
+        "list",
+        exits={
+            ExitStatus.DONE: "the people are listed; there may be none",
+            ExitStatus.USAGE: "there is no ledger where the configuration says",
+        },
+        example="standfast people list",
+    )(list_people)
+    command(
+        people,
+        "remove",
+        exits={
+            ExitStatus.DONE: "the person can no longer approve",
+            ExitStatus.USAGE: "nobody of that name is enrolled, or nobody signs for it",
+            ExitStatus.REFUSED: _UNSIGNED,
+        },
+        example="standfast people remove dana --as lee",
+    )(remove)
+    command(
+        people,
+        "grant",
+        exits={
+            ExitStatus.DONE: "the person has the roles",
+            ExitStatus.USAGE: "nobody of that name is enrolled, nothing here asks for the role, or "
+            "nobody signs for it",
+            ExitStatus.REFUSED: _UNSIGNED,
+        },
+        example="standfast people grant dana --role duty-manager --as lee",
+    )(grant)
+    command(
+        people,
+        "remove-passkey",
+        exits={
+            ExitStatus.DONE: "the passkey signs nothing any more",
+            ExitStatus.USAGE: "nobody of that name is enrolled or has such a passkey, or nobody "
+            "signs in",
+            ExitStatus.REFUSED: "that is not the passphrase of the person named by --as",
+        },
+        example="standfast people remove-passkey dana 3f9a1c20 --as dana",
+    )(remove_passkey)
+    staff.add_to(people)
+
+
+def add(
+    call: Call,
+    name: Annotated[str, Argument(help="The sign-in name.")],
+    full_name: Annotated[
+        str | None, Option(help="As others know them; a terminal asks for it.")
+    ] = None,
+    mail: Annotated[
+        str | None,
+        Option(help="Where they are reached when an approval is needed; likewise."),
+    ] = None,
+    role: Annotated[
+        list[str] | None, Option(help="What they may decide; may be given again.")
+    ] = None,
+    account: Annotated[
+        list[str] | None,
+        Option(
+            metavar="DIR:NAME",
+            help="Their own account: nobody approves what touches themselves.",
+        ),
+    ] = None,
+    as_person: Signing = None,
+    owner_key: OwnerKey = None,
+    as_passphrase_file: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="The passphrase of PERSON, or of the owner's key."),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Enrol a person.
+
+    On the first day of a place, before its first live incident, they may approve at once. Later
+    somebody signs for it: a person, who grants no role that they lack and counts as one with whom
+    they enrol, who may approve after a day; or the owner, whose signature counts at once.
+    """
+    from standfast.usecases.people.enrolment import enrol_person, refuse_unfit, refuse_unsigned
+
+    full_name, mail = _contact(call, full_name, mail)
+    with call.installation() as installation:
+        refuse_unfit(
+            installation,
+            name=name,
+            full_name=full_name,
+            mail=mail,
+            roles=role or (),
+            accounts=account or (),
+        )
+        signer = None
+        if as_person is None and owner_key is None:
+            refuse_unsigned(installation)
+        else:
+            signer = _signer(call, installation, as_person, owner_key, as_passphrase_file)
+        now = installation.clock()
+        installation.ledger.people.refuse_enrolment(full_name, mail, role or (), signer, now)
+        enrolled = enrol_person(
+            installation,
+            name=name,
+            full_name=full_name,
+            mail=mail,
+            roles=role or (),
+            accounts=account or (),
+            passphrase=passphrase(call, passphrase_file, name, is_new=True),
+            signer=signer,
+        )
+    person = enrolled.person
+    when = "at once" if person.is_founding else "after a day"
+    call.say(
+        {
+            "person": person.name,
+            "roles": list(person.roles),
+            "enrolled_by": person.enrolled_by,
+            "may_approve_at_once": person.is_founding,
+            "untold": enrolled.untold,
+        },
+        [
+            f"{person.name} is enrolled by {person.enrolled_by} and may approve {when}.",
+            *_without_role(person.name, person.roles),
+            *_untold(enrolled.untold),
+            "Next: `standfast check` says whether there are enough people for each role.",
+        ],
+    )
+    return ExitStatus.DONE
+
+
+def _contact(call: Call, full_name: str | None, mail: str | None) -> tuple[str, str]:
+    """Give both as they are; what was left out is asked for, where somebody can answer."""
+    given = {"--full-name": full_name, "--mail": mail}
+    missing = [option for option, value in given.items() if value is None]
+    if missing and (call.as_json or not sys.stdin.isatty()):
+        raise UsageError(f"give {' and '.join(missing)}, or run this on a terminal, which asks")
+    return (
+        ask("Full name") if full_name is None else full_name,
+        ask("Mail address") if mail is None else mail,
+    )
+
+
+def list_people(
+    call: Call,
+    contacts: Annotated[
+        bool, Option("--contacts", help="Show names and addresses; the look is noted.")
+    ] = False,
+) -> ExitStatus:
+    """List who may approve, by sign-in name and role."""
+    from standfast.usecases.incidents.result_summary import FRESH, people
+
+    with call.installation() as installation:
+        now, zone = installation.clock(), installation.config.organisation.time_zone
+        there = people(installation, with_contacts=contacts)
+        passkeys = {one.name: installation.ledger.passkeys.of(one.name) for one in there}
+    document: list[Json] = []
+    rows: list[list[str]] = []
+    for one in there:
+        entry: dict[str, Json] = {
+            "person": one.name,
+            "roles": list(one.roles),
+            "enrolled_at": timestamp(one.enrolled_at),
+            "enrolled_by": one.enrolled_by,
+            "passkeys": [
+                {"id": key.id, "added_at": timestamp(key.added_at)} for key in passkeys[one.name]
+            ],
+        }
+        row = [one.name, ", ".join(one.roles) or "no role", f"since {one.enrolled_at:%Y-%m-%d}"]
+        if not one.is_founding and now < one.enrolled_at + FRESH:
+            row[-1] = f"may approve from {minute(one.enrolled_at + FRESH, zone)}"
+        ids = [key.id[:8] for key in passkeys[one.name]]
+        row.append(f"{counted(len(ids), 'passkey')}: {', '.join(ids)}" if ids else "no passkey")
+        if contacts:
+            entry |= {"full_name": one.full_name, "mail": one.mail}
+            row += [one.full_name, one.mail]
+        document.append(entry)
+        rows.append(row)
+    call.say(
+        {"people": document},
+        [Table(rows=rows)] if rows else ["Nobody is enrolled: `standfast people add NAME`."],
+    )
+    return ExitStatus.DONE
+
+
+def remove(
+    call: Call,
+    name: Annotated[str, Argument(help="The sign-in name.")],
+    as_person: Signing = None,
+    owner_key: OwnerKey = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Take a person's right to approve away.
+
+    For good; what they approved stays readable. Everybody is notified. One person does not remove
+    the last approver, of all or of a role: that takes the owner's key.
+    """
+    from standfast.usecases.people.enrolment import remove_person
+
+    with call.installation() as installation:
+        installation.ledger.people.get(name)
+        signer = _signer(call, installation, as_person, owner_key, passphrase_file)
+        removed = remove_person(installation, name, signer)
+    call.say(
+        {"person": name, "is_removed": True, "removed_by": signer.name, "untold": removed.untold},
+        [f"{name} can no longer approve anything.", *_untold(removed.untold)],
+    )
+    return ExitStatus.DONE
+
+
+def grant(
+    call: Call,
+    name: Annotated[str, Argument(help="The sign-in name.")],
+    role: Annotated[
+        list[str] | None, Option(help="What they may decide besides; may be given again.")
+    ] = None,
+    as_person: Signing = None,
+    owner_key: OwnerKey = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Give a person more roles.
+
+    Everybody is notified. Once a place is set up, nobody grants a role that they lack.
+    """
+    from standfast.usecases.people.enrolment import grant_roles
+
+    with call.installation() as installation:
+        installation.ledger.people.get(name)
+        signer = _signer(call, installation, as_person, owner_key, passphrase_file)
+        granted = grant_roles(installation, name, role or (), signer)
+    roles = granted.person.roles
+    call.say(
+        {"person": name, "roles": list(roles), "granted_by": signer.name, "untold": granted.untold},
+        [f"{name} has the roles {', '.join(roles)}.", *_untold(granted.untold)],
+    )
+    return ExitStatus.DONE
+
+
+def _signer(
+    call: Call,
+    installation: "Installation",
+    as_person: str | None,
+    owner_key: Path | None,
+    passphrase_file: Path | None,
+) -> "Signer":
+    """Sign in the person or open the owner's key; UsageError unless exactly one is named."""
+    from standfast.usecases.people.enrolment import owner_signer, person_signer
+
+    if owner_key is not None and as_person is None:
+        return owner_signer(
+            installation, owner_key, lambda who: passphrase(call, passphrase_file, who)
+        )
+    if as_person is None or owner_key is not None:
+        raise UsageError("one signature is needed. Give --as PERSON or --owner-key FILE")
+    return person_signer(installation, as_person, passphrase(call, passphrase_file, as_person))
+
+
+def _without_role(name: str, roles: "tuple[str, ...]") -> list[str]:
+    if roles:
+        return []
+    return [f"{name} has no role: `standfast people grant {name} --role ROLE --as PERSON`."]
+
+
+def _untold(why: str) -> list[str]:
+    return [f"Nobody was notified: {why}. Tell everybody yourself."] if why else []
+
+
+def remove_passkey(
+    call: Call,
+    name: Annotated[str, Argument(help="The sign-in name.")],
+    passkey: Annotated[str, Argument(help="Its id, or how that begins; `people list` has it.")],
+    as_person: Annotated[
+        str | None, Option("--as", metavar="PERSON", help="Who asks for it, signed in.")
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+) -> ExitStatus:
+    """Take the right to sign from a passkey, such as that of a lost phone.
+
+    What it signed for a step that is not done yet counts no more, and is asked again.
+    """
+    from standfast.usecases.people import passkeys
+
+    if as_person is None:
+        raise UsageError("the removal takes a sign-in. Give --as PERSON")
+    with call.installation() as installation:
+        by = signed_in(call, installation, as_person, passphrase_file)
+        removed = passkeys.remove_passkey(
+            replace(installation, actor=by or installation.actor), name, passkey
+        )
+    call.say(
+        {"person": name, "passkey": removed.id, "is_removed": True},
+        [f"Passkey {removed.id[:8]} of {name} signs nothing any more."],
+    )
+    return ExitStatus.DONE

@@ -1,0 +1,248 @@
+"""`standfast people import`, `leavers` and `factors`: who works here, and who gets in how."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.errors import ExitStatus, UsageError
+from standfast.plurals import counted
+from standfast.records import Json
+from standfast.suggestions import known_names_hint
+
+if TYPE_CHECKING:
+    from standfast.config import SecretReference
+    from standfast.usecases.core.installation import Installation
+    from standfast.usecases.people.staff_lists import Listed
+
+
+def add_to(people: Group) -> None:
+    """Add the commands to the group `people`."""
+    command(
+        people,
+        "import",
+        exits={
+            ExitStatus.DONE: "the list is taken, or with --dry-run was looked at",
+            ExitStatus.FAILED: "the directory does not answer",
+            ExitStatus.USAGE: "a line does not fit; each is named, and nothing was changed",
+            ExitStatus.REFUSED: "most people would be gone from the list: is it whole?",
+        },
+        example="standfast people import staff.csv --dry-run",
+    )(import_staff)
+    command(
+        people,
+        "leavers",
+        exits={
+            ExitStatus.DONE: "nobody who has left gets in anywhere",
+            ExitStatus.USAGE: "there is no ledger where the configuration says",
+            ExitStatus.PARTIAL: "somebody who has left still gets in, or a directory cannot tell",
+        },
+        example="standfast people leavers --names",
+    )(list_leavers)
+    command(
+        people,
+        "factors",
+        exits={
+            ExitStatus.DONE: "nobody may sign in without a second factor",
+            ExitStatus.USAGE: "there is no ledger where the configuration says",
+            ExitStatus.PARTIAL: "somebody may, or a directory cannot say",
+        },
+        example="standfast people factors --names",
+    )(list_factors)
+
+
+def import_staff(
+    call: Call,
+    file: Annotated[
+        Path | None, Argument(metavar="FILE.csv", help="A list with a header line.")
+    ] = None,
+    scim: Annotated[
+        str | None, Option(metavar="NAME", help="Instead: the directory accounts.NAME.")
+    ] = None,
+    ldap: Annotated[
+        str | None, Option(metavar="NAME", help="Instead: the directory accounts.NAME.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        Option(metavar="OURS=THEIRS", help="What the file calls a column; may be given again."),
+    ] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only say what would change.")] = False,
+    yes: Annotated[bool, Option("--yes", help="Also when most people would be gone.")] = False,
+    names: Annotated[bool, Option("--names", help="Show names; the look is noted.")] = False,
+) -> ExitStatus:
+    """Take over who works here, with which accounts, and who leaves.
+
+    A CSV file has the columns key, name, mail, phone, accounts, roles and left. Of a directory,
+    roles (SCIM) and groups (LDAP) become roles. Who has left and still gets in somewhere is planned
+    for the playbook `leaver`. The same list again changes nothing.
+    """
+    from standfast.usecases.people import staff_access
+
+    with call.installation() as installation:
+        source, listed = _listed(installation, file, scim, ldap, column or ())
+        taken = staff_access.take(installation, source, listed, is_dry=dry_run, is_meant=yes)
+        changes = taken.changes
+        groups = {
+            "added": changes.added,
+            "changed": tuple(after for _, after in changes.changed),
+            "gone": changes.gone,
+            "leaving": taken.leaving,
+        }
+        if names:
+            staff_access.record_personal_data_view(installation, sum(map(len, groups.values())))
+    document: dict[str, Json] = {
+        "list": source,
+        "is_dry_run": dry_run,
+        "unchanged": changes.unchanged,
+        "planned": dict(taken.planned),
+    }
+    would = "would be " if dry_run else ""
+    lines: list[Line] = [f"The list {source}: {counted(len(listed), 'person', 'people')}."]
+    for word, members in groups.items():
+        shown = [staff_access.shown(one, is_masked=not names) for one in members]
+        document[word] = {"count": len(shown), "names": [*shown]}
+        if shown:
+            more = f", and {len(shown) - 8} more" if len(shown) > 8 and not names else ""
+            some = shown if names else shown[:8]
+            lines.append(f"  {len(shown)} {would}{word}: {', '.join(some)}{more}")
+    lines.append(f"  {changes.unchanged} unchanged")
+    lines += [
+        f"{incident}: planned, since {name} still gets in; "
+        f"`standfast incident carry-out {incident}` locks"
+        for incident, name in taken.planned.items()
+    ]
+    if taken.leaving and dry_run:
+        lines.append("Next: without --dry-run, who has left and still gets in is planned.")
+    call.say(document, lines)
+    return ExitStatus.DONE
+
+
+def list_leavers(
+    call: Call,
+    names: Annotated[bool, Option("--names", help="Show names; the look is noted.")] = False,
+) -> ExitStatus:
+    """Say who has left and still gets in, and where.
+
+    Every directory is asked, also for names that the list does not give there.
+    """
+    from standfast.usecases.people import staff_access
+
+    with call.installation() as installation:
+        found = staff_access.leavers(installation)
+        is_listed = bool(installation.ledger.staff.all())
+        if names:
+            staff_access.record_personal_data_view(installation, len(found.everybody))
+    rows: list[list[str]] = []
+    for one in found.everybody:
+        told = one.as_json(is_masked=not names)
+        rows += [
+            [str(told["name"]), "still in", str(account), "" if access.is_listed else "not listed"]
+            for access, account in zip(one.still_in, _texts(told["still_in"]), strict=True)
+        ]
+        rows += [
+            [str(told["name"]), "unclear", access.account.partition(":")[0], access.problem]
+            for access in one.unclear
+        ]
+    document: dict[str, Json] = {
+        "leavers": [one.as_json(is_masked=not names) for one in found.everybody],
+        "still_in": sum(bool(one.still_in) for one in found.everybody),
+        "unclear": sum(bool(one.unclear) for one in found.everybody),
+        "exit_status": int(found.exit_status),
+    }
+    gone = len(found.everybody)
+    lines: list[Line] = [
+        f"{counted(gone, 'person has', 'people have')} left."
+        if gone
+        else "Nobody has left, as far as the imported lists say."
+        if is_listed
+        else "No list says who works here: `standfast people import FILE` takes one over."
+    ]
+    if rows:
+        lines.append(Table(rows=rows, indent=2))
+        lines.append(
+            "Next: `standfast incident list --open` has their plans; a name that is not listed may "
+            "be somebody else's: look whose it is."
+        )
+    elif gone:
+        lines.append("None of them gets in anywhere.")
+    call.say(document, lines)
+    return found.exit_status
+
+
+def list_factors(
+    call: Call,
+    names: Annotated[bool, Option("--names", help="Show names; the look is noted.")] = False,
+) -> ExitStatus:
+    """Say which accounts may be signed in to without a second factor.
+
+    Every directory is asked; administrators come first where it says who they are.
+    """
+    from standfast.usecases.people import staff_access
+    from standfast.usecases.people.second_factors import exit_status, second_factors
+
+    with call.installation() as installation:
+        everywhere = second_factors(installation)
+        if names:
+            without = (one.found.without for one in everywhere if one.found)
+            staff_access.record_personal_data_view(installation, sum(map(len, without)))
+    status, lines = exit_status(everywhere), list[Line]()
+    for one in everywhere:
+        lines.append(f"{one.directory}: {one.sentence}")
+        if names and one.found:
+            lines.append(
+                Table(
+                    rows=[
+                        [account.name, "privileged" if account.is_privileged else ""]
+                        for account in one.found.without
+                    ],
+                    indent=2,
+                )
+            )
+    call.say(
+        {
+            "directories": [one.as_json(is_masked=not names) for one in everywhere],
+            "exit_status": int(status),
+        },
+        lines or ["There is no directory to ask: [accounts.NAME] names one."],
+    )
+    return status
+
+
+def _listed(
+    installation: "Installation",
+    file: Path | None,
+    scim: str | None,
+    ldap: str | None,
+    columns: "list[str] | tuple[str, ...]",
+) -> "tuple[str, list[Listed]]":
+    from standfast.usecases.people.staff_lists import COLUMNS, read_csv, read_ldap, read_scim
+
+    if sum(one is not None for one in (file, scim, ldap)) != 1:
+        raise UsageError("name one list: FILE.csv, --scim NAME or --ldap NAME")
+    names: dict[str, str] = {}
+    for pair in columns:
+        ours, equals, theirs = pair.partition("=")
+        if not equals or ours not in COLUMNS or not theirs:
+            raise UsageError(f"--column takes OURS=THEIRS; ours are {', '.join(COLUMNS)}")
+        names[ours] = theirs
+    if file is not None:
+        return "csv", read_csv(file, installation.config, names)
+    if names:
+        raise UsageError("--column belongs to a CSV file")
+    name = scim or ldap or ""
+    if name not in installation.config.accounts:
+        raise UsageError(
+            f"there is no accounts.{name}; {known_names_hint(name, installation.config.accounts)}"
+        )
+
+    def reveal(reference: "SecretReference") -> str:
+        return installation.resolver.resolve(reference).reveal()
+
+    if scim is not None:
+        return f"scim.{scim}", read_scim(scim, installation.config, reveal)
+    return f"ldap.{name}", read_ldap(name, installation.config, reveal)
+
+
+def _texts(value: Json) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else []

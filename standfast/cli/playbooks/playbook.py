@@ -1,0 +1,260 @@
+"""`standfast playbook`: what there is, what it says, and whether it can be carried out here."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Table
+from standfast.errors import ExitStatus, PlaybookInvalid, Problem
+from standfast.plurals import counted
+from standfast.records import Json
+
+if TYPE_CHECKING:
+    from standfast.playbook.model import Playbook
+
+_NO_PLAYBOOK = "there is no playbook of that name, or another file is there"
+
+
+def add_to(app: Group) -> None:
+    """Add the group."""
+    playbook = group(app, "playbook", "What can be carried out, and what each playbook says.")
+    command(
+        playbook,
+        "list",
+        exits={
+            ExitStatus.DONE: "the playbooks are listed",
+            ExitStatus.USAGE: "a playbook is not sound: named by line, after the others",
+        },
+        example="standfast playbook list",
+        needs_ledger=False,
+    )(list_playbooks)
+    command(
+        playbook,
+        "show",
+        exits={
+            ExitStatus.DONE: "the playbook is shown, or drawn",
+            ExitStatus.FAILED: "the drawing cannot be written there",
+            ExitStatus.USAGE: _NO_PLAYBOOK,
+        },
+        example="standfast playbook show account-takeover --svg takeover.svg",
+        needs_ledger=False,
+    )(show)
+    command(
+        playbook,
+        "check",
+        exits={
+            ExitStatus.DONE: "all of them can be carried out here",
+            ExitStatus.USAGE: "steps wait for each other, or a notice does not exist; each problem "
+            "has its line",
+        },
+        example="standfast playbook check ./mine.yaml ransomware",
+        needs_ledger=False,
+    )(check)
+    command(
+        playbook,
+        "import",
+        exits={
+            ExitStatus.DONE: "the playbook is written; what is left to do by hand is listed",
+            ExitStatus.FAILED: "it cannot be written there",
+            ExitStatus.USAGE: "the file is no sound CACAO playbook; each problem has its path",
+            ExitStatus.PARTIAL: "it is written, and names what this place does not have yet",
+        },
+        example="standfast playbook import shared.json --to shared.yaml",
+        needs_ledger=False,
+    )(import_)
+    command(
+        playbook,
+        "export",
+        exits={
+            ExitStatus.DONE: "the CACAO file is written",
+            ExitStatus.FAILED: "it cannot be written there",
+            ExitStatus.USAGE: _NO_PLAYBOOK,
+        },
+        example="standfast playbook export ransomware --to ransomware.json",
+        needs_ledger=False,
+    )(export)
+    command(
+        playbook,
+        "page",
+        exits={
+            ExitStatus.DONE: "the pages are written",
+            ExitStatus.FAILED: "a page cannot be written there",
+            ExitStatus.USAGE: _NO_PLAYBOOK,
+        },
+        example="standfast playbook page ransomware --to on-paper",
+        needs_ledger=False,
+    )(page)
+
+
+def list_playbooks(call: Call) -> ExitStatus:
+    """List the playbooks: the shipped ones, and your own, by the names that open them."""
+    from standfast.usecases.playbooks import library
+
+    found: dict[str, Playbook] = {}
+    problems: list[Problem] = []
+    for name, path in library.files(call.config_if_any()).items():
+        try:
+            found[name] = library.read(path)
+        except PlaybookInvalid as error:  # one that is broken hides no other
+            problems += error.problems
+    document: list[Json] = [
+        {
+            "playbook": name,
+            "title": one.title,
+            "version": one.version,
+            "use_when": one.use_when,
+            "digest": one.digest,
+        }
+        for name, one in found.items()
+    ]
+    rows = [[name, one.use_when] for name, one in found.items()]
+    if not (problems and call.as_json):
+        call.say({"playbooks": document}, [Table(rows=rows)])
+    if problems:
+        raise PlaybookInvalid(problems)
+    return ExitStatus.DONE
+
+
+def show(
+    call: Call,
+    name: Annotated[str, Argument(metavar="NAME|FILE")],
+    svg: Annotated[
+        Path | None, Option(metavar="FILE", help="Draw what waits for what into this file.")
+    ] = None,
+) -> ExitStatus:
+    """Show a playbook: what waits for what, and then all of it as text.
+
+    In the drawing a square is the program, a circle a person, a diamond a decision, a clock a wait;
+    what stands side by side goes on side by side.
+    """
+    from standfast.playbook.rendering.plain_text import as_text
+    from standfast.playbook.rendering.text_graph import as_graph
+    from standfast.usecases.playbooks import library
+
+    playbook = library.read(library.named(call.config_if_any(), name))
+    if svg:
+        from standfast.usecases.playbooks.printed_pages import write_drawing
+
+        out = write_drawing(playbook, svg.absolute())
+        call.say({"playbook": playbook.name, "svg": str(out)}, [f"It is drawn: {out}"])
+        return ExitStatus.DONE
+    graph, text = as_graph(playbook), as_text(playbook)
+    call.say(
+        {
+            "playbook": playbook.name,
+            "title": playbook.title,
+            "version": playbook.version,
+            "use_when": playbook.use_when,
+            "inputs": [
+                {
+                    "name": one.name,
+                    "type": one.type.value,
+                    "required": one.required,
+                    "description": one.description,
+                }
+                for one in playbook.inputs
+            ],
+            "steps": [
+                {
+                    "step": one.name,
+                    "title": one.title,
+                    "kind": one.kind.value,
+                    "needs": list(one.needs),
+                    "action": one.action,
+                    "by": list(one.by or one.roles),
+                    "approvals": one.approval.count if one.approval else 0,
+                }
+                for one in playbook.steps
+            ],
+            "digest": playbook.digest,
+            "graph": graph,
+            "text": text,
+        },
+        [graph, text.removesuffix("\n")],
+    )
+    return ExitStatus.DONE
+
+
+def check(call: Call, names: Annotated[list[str], Argument(metavar="NAME|FILE")]) -> ExitStatus:
+    """Check whether they can be carried out here; all that is wrong is told, with its line."""
+    from standfast.usecases.playbooks.validation import check_files
+
+    config = call.config_if_any()
+    sound = check_files(config, names)
+    where = "here" if config else "as far as can be known without a configuration"
+    call.say(
+        {
+            "is_sound": True,
+            "playbooks": [{"playbook": one.name, "digest": one.digest} for one in sound],
+        },
+        [
+            f"{one.name} can be carried out {where}: {counted(len(one.steps), 'step')}."
+            for one in sound
+        ],
+    )
+    return ExitStatus.DONE
+
+
+def import_(
+    call: Call,
+    source: Annotated[Path, Argument(metavar="FILE.json")],
+    to: Annotated[Path, Option(metavar="FILE.yaml", help="The playbook to write.")],
+) -> ExitStatus:
+    """Bring a CACAO v2.0 playbook in as one of yours.
+
+    What its commands would run is never taken over: each becomes the name of a command or a request
+    that this place must allow, and asks for an approval.
+    """
+    from standfast.usecases.playbooks.cacao_exchange import import_cacao_playbook
+
+    done = import_cacao_playbook(call.config_if_any(), source.absolute(), to.absolute())
+    lines = [f"Written: {done.file}, {counted(len(done.playbook.steps), 'step')}."]
+    lines += [f"By hand or to be allowed: {warning}" for warning in done.warnings]
+    lines += [str(problem) for problem in done.problems]
+    call.say(
+        {
+            "playbook": done.playbook.name,
+            "file": str(done.file),
+            "warnings": list(done.warnings),
+            "problems": [str(problem) for problem in done.problems],
+        },
+        [*lines],
+    )
+    return ExitStatus.PARTIAL if done.problems else ExitStatus.DONE
+
+
+def export(
+    call: Call,
+    name: Annotated[str, Argument(metavar="NAME|FILE")],
+    to: Annotated[Path, Option(metavar="FILE.json", help="The CACAO file to write.")],
+) -> ExitStatus:
+    """Hand a playbook out as CACAO v2.0, for another tool or another place.
+
+    Another tool sees steps to be done by hand; brought in again here, it is the same playbook.
+    """
+    from standfast.usecases.core.installation import system_clock
+    from standfast.usecases.playbooks.cacao_exchange import export_cacao_playbook
+
+    playbook = export_cacao_playbook(call.config_if_any(), name, to.absolute(), system_clock())
+    call.say({"playbook": playbook.name, "file": str(to.absolute())}, [f"Written: {to}"])
+    return ExitStatus.DONE
+
+
+def page(
+    call: Call,
+    names: Annotated[list[str] | None, Argument(metavar="NAME|FILE")] = None,
+    to: Annotated[Path, Option(metavar="FOLDER", help="Where to; this folder without.")] = Path(),
+) -> ExitStatus:
+    """Write playbooks as pages to print: boxes to tick, people to call. All of them without a name.
+
+    Print them today: they are for the night when this very machine is the victim.
+    """
+    from standfast.usecases.playbooks import library
+    from standfast.usecases.playbooks.printed_pages import write_pages
+
+    config = call.config_if_any()
+    paths = [library.named(config, name) for name in names or library.files(config)]
+    written = write_pages([library.read(path) for path in paths], to.absolute())
+    call.say({"pages": [str(one) for one in written]}, [f"Written: {one}" for one in written])
+    return ExitStatus.DONE

@@ -1,0 +1,261 @@
+"""`standfast tabletop`: rehearse a breach at a table, with injects, questions and a score."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.incidents.incident_arguments import IncidentArgument
+from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+from standfast.cli.terminal.invocation import Call
+from standfast.cli.terminal.output import Line, Table
+from standfast.errors import ExitStatus, UsageError
+from standfast.plurals import counted
+
+if TYPE_CHECKING:
+    from standfast.usecases.core.installation import Installation
+    from standfast.usecases.exercises.tabletop import Turn
+
+_NOT_ONE = "there is no such exercise, or not exactly one is open"
+
+
+def add_to(app: Group) -> None:
+    """Add the group."""
+    tabletop = group(app, "tabletop", "Rehearse a breach at a table: injects, questions, a score.")
+    command(
+        tabletop,
+        "list",
+        exits={ExitStatus.DONE: "the exercises are listed"},
+        example="standfast tabletop list",
+        needs_ledger=False,
+    )(list_exercises)
+    command(
+        tabletop,
+        "start",
+        exits={
+            ExitStatus.DONE: "the first inject is on the table",
+            ExitStatus.USAGE: "there is no exercise of that name, or its file is not right",
+        },
+        example="standfast tabletop start ransomware",
+    )(start)
+    command(
+        tabletop,
+        "next",
+        exits={ExitStatus.DONE: "what is on the table is shown", ExitStatus.USAGE: _NOT_ONE},
+        example="standfast tabletop next",
+    )(next_inject)
+    command(
+        tabletop,
+        "answer",
+        exits={
+            ExitStatus.DONE: "the answer is kept",
+            ExitStatus.USAGE: "it is none of the options, or nothing is asked any more",
+        },
+        example='standfast tabletop answer "we pull the cables" --met 1,3',
+    )(answer)
+    command(
+        tabletop,
+        "finish",
+        exits={ExitStatus.DONE: "the exercise is ended", ExitStatus.USAGE: _NOT_ONE},
+        example="standfast tabletop finish",
+    )(finish)
+    command(
+        tabletop,
+        "report",
+        exits={
+            ExitStatus.DONE: "the report is written",
+            ExitStatus.FAILED: "it cannot be written there",
+            ExitStatus.USAGE: "there is no such exercise, or another file is there",
+        },
+        example="standfast tabletop report inc-2026-0004 --to tabletop.html",
+    )(report)
+
+
+def list_exercises(call: Call) -> ExitStatus:
+    """List the exercises."""
+    from standfast.usecases.exercises.tabletop import exercises
+
+    found = exercises()
+    call.say(
+        {
+            "exercises": [
+                {
+                    "exercise": one.name,
+                    "title": one.title,
+                    "playbook": one.playbook,
+                    "minutes": one.minutes,
+                    "injects": len(one.injects),
+                }
+                for one in found
+            ]
+        },
+        [Table(rows=[[one.name, f"{one.minutes} min", one.title] for one in found])],
+    )
+    return ExitStatus.DONE
+
+
+def start(call: Call, name: Annotated[str, Argument(metavar="NAME|FILE")]) -> ExitStatus:
+    """Start an exercise: its briefing, and the first inject.
+
+    Read the inject aloud, let the table talk, and type what it decides. Nothing live is reached.
+    """
+    from standfast.usecases.exercises.tabletop import named
+    from standfast.usecases.exercises.tabletop import start as begin
+
+    exercise = named(name)
+    with call.installation() as installation:
+        now = begin(installation, exercise)
+    briefing: list[Line] = [
+        (
+            f"{now.incident}: {exercise.title}. {exercise.minutes} minutes, "
+            f"{counted(len(exercise.injects), 'inject')}."
+        ),
+        "",
+        exercise.briefing,
+        "",
+        *(f"{seat}: {does}" for seat, does in exercise.seats.items()),
+        "",
+    ]
+    call.say({**now.as_json(), "briefing": exercise.briefing}, [*briefing, *_lines(now)])
+    return ExitStatus.DONE
+
+
+def next_inject(call: Call, incident: IncidentArgument = None) -> ExitStatus:
+    """Show what is on the table, for the facilitator to read out."""
+    from standfast.usecases.exercises.tabletop import turn
+
+    with call.installation() as installation:
+        now = turn(installation, _meant(installation, incident))
+    call.say(now.as_json(), _lines(now))
+    return ExitStatus.DONE
+
+
+def answer(
+    call: Call,
+    text: Annotated[str, Argument(metavar="TEXT", help="A letter, or what the table said.")],
+    met: Annotated[
+        str | None,
+        Option(metavar="1,3", help="Of what to look for, what the facilitator heard."),
+    ] = None,
+    incident: Annotated[
+        str | None, Option(metavar="ID", help="May be left out when one is open.")
+    ] = None,
+) -> ExitStatus:
+    """Keep the table's answer to what was asked, and show what it is worth and what comes next."""
+    from standfast.usecases.exercises.tabletop import answer as keep
+    from standfast.usecases.exercises.tabletop import turn
+
+    numbers = _numbers(met)
+    with call.installation() as installation:
+        incident_id = _meant(installation, incident)
+        inject, result = keep(installation, incident_id, text, numbers)
+        now = turn(installation, incident_id)
+    told: list[Line] = [
+        f"{inject.title}: {result.points} of {result.most}. {result.because}".strip()
+    ]
+    told += [f"  not heard: {missed}" for missed in result.missed]
+    call.say(
+        {
+            **now.as_json(),
+            "answered": inject.name,
+            "points": result.points,
+            "most": result.most,
+            "because": result.because,
+            "missed": list(result.missed),
+        },
+        [*told, "", *_lines(now)],
+    )
+    return ExitStatus.DONE
+
+
+def finish(call: Call, incident: IncidentArgument = None) -> ExitStatus:
+    """End the exercise, and show the score. What was not asked is named in the report."""
+    from standfast.usecases.exercises.tabletop import as_json
+    from standfast.usecases.exercises.tabletop import finish as end
+
+    with call.installation() as installation:
+        found = end(installation, _meant(installation, incident))
+    call.say(
+        as_json(found),
+        [
+            (
+                f"{found.incident}: {found.points} of {found.most} points, "
+                f"{found.asked} of {counted(len(found.injects), 'inject')} answered."
+            ),
+            f"Next: standfast tabletop report {found.incident}",
+        ],
+    )
+    return ExitStatus.DONE
+
+
+def report(
+    call: Call,
+    incident: Annotated[str, Argument(metavar="ID")],
+    to: Annotated[
+        Path | None, Option(metavar="FILE", help="Where to; ID.html in this folder without.")
+    ] = None,
+) -> ExitStatus:
+    """Write the report as one HTML page: score, answers, what to work on."""
+    from standfast.usecases.exercises.tabletop import as_json, write
+    from standfast.usecases.exercises.tabletop import report as gather
+
+    with call.installation() as installation:
+        found = gather(installation, incident)
+        out = write(installation, incident, (to or Path(f"{incident}.html")).absolute())
+    call.say({**as_json(found), "page": str(out)}, [f"The report is written: {out}"])
+    return ExitStatus.DONE
+
+
+def _meant(installation: "Installation", named: str | None) -> str:
+    """Give the exercise that is meant: the one that is named, or the only one that is open."""
+    from standfast.usecases.exercises.tabletop import SCENARIO
+
+    if named:
+        return installation.ledger.incidents.get(named).id
+    there = [
+        one.id
+        for one in installation.ledger.incidents.all(only_open=True)
+        if one.scenario.startswith(SCENARIO)
+    ]
+    if len(there) != 1:
+        known = f": {', '.join(there)}" if there else "; start one: `standfast tabletop start NAME`"
+        many = "; name the one that you mean, with `answer` as --incident ID" if there else ""
+        raise UsageError(f"{len(there) or 'no'} exercises are open{known}{many}")
+    return there[0]
+
+
+def _numbers(met: str | None) -> tuple[int, ...]:
+    parts = re.split(r"[ ,]+", met.strip()) if met and met.strip() else []
+    if not all(re.fullmatch("[0-9]{1,2}", part) for part in parts):
+        raise UsageError("--met takes numbers with commas between, such as 1,3")
+    return tuple(int(part) for part in parts)
+
+
+def _lines(now: "Turn") -> list[Line]:
+    """Show what is on the table as the facilitator needs it."""
+    inject = now.inject
+    if not now.is_open:
+        return [f"It is ended. What came of it: standfast tabletop report {now.incident}"]
+    if inject is None:
+        return [f"All is answered. End it: standfast tabletop finish {now.incident}"]
+    lines: list[Line] = [
+        (
+            f"{now.number} of {len(now.exercise.injects)}: {inject.title} "
+            f"(planned for minute {inject.minute}; it is minute {now.elapsed_minutes})"
+        ),
+        "",
+        inject.text,
+        "",
+        f"Ask: {inject.ask}",
+    ]
+    if inject.options:
+        options = zip(inject.letters, inject.options, strict=True)
+        lines.append(Table(indent=2, rows=[[letter, option.answer] for letter, option in options]))
+        how = "LETTER"
+    else:
+        looked_for = enumerate(inject.look_for, 1)
+        lines.append("For the facilitator alone, to look for:")
+        lines.append(Table(indent=2, rows=[[str(number), what] for number, what in looked_for]))
+        how = '"what the table said" --met 1,3'
+    if inject.hint:
+        lines += [f"For the facilitator alone: {inject.hint}"]
+    return [*lines, "", f"Then: standfast tabletop answer {how}"]

@@ -1,0 +1,4 @@
+"""Commands that write reports and export the audit chain.
+
+The current state is in `health`; evidence is in `evidence`.
+"""

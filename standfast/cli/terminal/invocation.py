@@ -1,0 +1,95 @@
+"""What every command is called with: where its place is, and how its answer is printed.
+
+Owns `-c` and `--json`, which stand before or after a command's name. Leaves a command's own
+parameters to `declared.py`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from standfast.cli.terminal.output import Line, Tell, print_json, print_lines, progress
+from standfast.config_file import find_config
+from standfast.errors import UsageError
+from standfast.records import JsonObject
+
+if TYPE_CHECKING:
+    from standfast.config import Config
+    from standfast.usecases.core.installation import Installation
+
+_CONFIG_NAMES = ("-c", "--config")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One invocation: where its place is, and how its answer is printed."""
+
+    config: Path | None
+    as_json: bool
+    env: Mapping[str, str] = field(repr=False)
+
+    @property
+    def config_file(self) -> Path:
+        """The configuration that is meant; ConfigurationError when there is none."""
+        return find_config(self.config, self.env)
+
+    @contextmanager
+    def installation(self, *, needs_ledger: bool = True) -> Iterator["Installation"]:
+        """Open the place that is meant; what needs no ledger meets what ails it only as it asks."""
+        from standfast.usecases.setup.installation_opening import open_installation
+
+        with open_installation(
+            self.config_file, env=self.env, needs_ledger=needs_ledger
+        ) as installation:
+            yield installation
+
+    def config_if_any(self) -> "Config | None":
+        """The configuration where one is named or lies here; what is shipped works without."""
+        from standfast.config import load
+        from standfast.config_file import DEFAULT_FILE, VARIABLE
+
+        if self.config is None and not self.env.get(VARIABLE) and not Path(DEFAULT_FILE).exists():
+            return None
+        return load(self.config_file)
+
+    def say(self, document: JsonObject, lines: Iterable[Line]) -> None:
+        """Print the answer: the document with `--json`, the lines otherwise."""
+        if self.as_json:
+            print_json(document)
+        else:
+            print_lines(lines)
+
+    @contextmanager
+    def progress(self) -> Iterator[Tell]:
+        """Show long work to a person who watches."""
+        with progress() as tell:
+            yield tell
+
+
+def parse_global_options(
+    arguments: Sequence[str], env: Mapping[str, str]
+) -> tuple["Call", list[str]]:
+    """Take `-c FILE` and `--json` out of the arguments, wherever they stand before a `--`.
+
+    Raises UsageError when no file follows `-c`.
+    """
+    config: Path | None = None
+    as_json = False
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word == "--json":
+            as_json = True
+        elif word in _CONFIG_NAMES:
+            if (value := next(words, None)) is None:
+                raise UsageError(f"{word} takes the path of a configuration file")
+            config = Path(value)
+        elif word.startswith("--config="):
+            config = Path(word.removeprefix("--config="))
+        else:
+            rest.append(word)
+    return Call(config=config, as_json=as_json, env=env), rest

@@ -1,0 +1,227 @@
+"""What a command prints: one JSON document, or calm lines for a person.
+
+Rules
+- Standard output has the result; progress and errors go to standard error.
+- Colours only on a terminal, not with NO_COLOR, and never as the only sign of anything.
+- Text that came from outside cannot steer the terminal, nor turn the direction in which it is read:
+  control characters and marks that do are shown as `?`.
+- What the locale's encoding has no letter for is shown as an escape: it ends no command.
+- Where standard output is no terminal, no line is cut or folded.
+- Tables are laid out here: rich takes a tenth of a second to import, and is kept for progress.
+- A stream that takes no more (its disk is full) does not undo what was done: the rest of the answer
+  is dropped, and `lost_answer` says why, once the command has ended as it would have.
+"""
+
+import codecs
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TextIO
+
+from standfast.records import JsonObject
+
+_WIDEST = 60  # a cell beyond that is a sentence: it pushes its own row, and not every other
+_NARROWEST = 20  # columns; with less room the last cell stands on lines of its own
+_BELOW = 4  # columns that it is indented by there
+_TURNS_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_COLOURS = {  # SGR codes, for the first word of a row that is one of these
+    "ok": "32",
+    "done": "32",
+    "warn": "33",
+    "partial": "33",
+    "unknown": "33",
+    "needs": "33",
+    "interrupted": "31",
+    "fail": "31",
+    "failed": "31",
+    "refused": "31",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows under each other, columns aligned; `headings` may be empty."""
+
+    rows: Sequence[Sequence[str]]
+    headings: Sequence[str] = ()
+    indent: int = 0
+
+
+Line = str | Table
+_lost: list[str] = []  # why standard output did not take the answer; a process has only one
+Tell = Callable[[str, int, int], None]  # what is being done, how much is done, how much there is
+
+
+def print_json(document: JsonObject) -> None:
+    """Print the one document; what is no UTF-8 in a path stays readable as an escape.
+
+    So does every letter beyond ASCII where standard output is not UTF-8, as JSON must be.
+    """
+    is_utf8 = codecs.lookup(_encoding(sys.stdout)).name == "utf-8"
+    _answer(json.dumps(document, ensure_ascii=not is_utf8, indent=2))
+
+
+def print_lines(lines: Iterable[Line]) -> None:
+    """Print lines and tables, in order."""
+    for line in lines:
+        if isinstance(line, Table):
+            _print_table(line)
+        else:
+            _answer(_plain(line))
+
+
+def print_error(message: str) -> None:
+    """Print why nothing more happens; where that cannot be told, the exit status says it alone."""
+    try:
+        _print(_plain(message), sys.stderr)
+    except OSError:
+        discard_output(sys.stderr)
+
+
+def lost_answer() -> str | None:
+    """Write out what was printed; say why standard output did not take it, or None when it did.
+
+    Whoever read us and has enough is a BrokenPipeError, and no answer that was lost.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _lose(error)
+    why = _lost[0] if _lost else None
+    _lost.clear()
+    return why
+
+
+def discard_output(stream: TextIO) -> None:
+    """Let a stream lead nowhere, so that the interpreter's own flush at the end cannot complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+@contextmanager
+def progress() -> Iterator[Tell]:
+    """Show long work on a terminal's standard error; elsewhere say nothing."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    bars: dict[str, TaskID] = {}
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[counted]}", markup=False),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as shown:
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in bars:
+                bars[what] = shown.add_task(_plain(what), total=total or None, counted="")
+            counted = f"{done:,} of {total:,}" if total else f"{done:,}" if done else ""
+            shown.update(bars[what], completed=done, total=total or None, counted=counted)
+
+        yield tell
+
+
+def _print_table(table: Table) -> None:
+    rows = [[_plain(cell) for cell in row] for row in table.rows]
+    headings = [[*table.headings]] if table.headings else []
+    columns = max(map(len, [*headings, *rows]), default=0)
+    widths = [
+        max(
+            (
+                len(row[place])
+                for row in [*headings, *rows]
+                if place < len(row) and len(row[place]) <= _WIDEST
+            ),
+            default=0,
+        )
+        for place in range(columns)
+    ]
+    for number, row in enumerate([*headings, *rows]):
+        for line in _folded(row, widths, table.indent):
+            _answer(_styled(line, row, is_heading=number < len(headings)))
+
+
+def _folded(row: Sequence[str], widths: Sequence[int], indent: int) -> list[str]:
+    """Lay a row out; on a terminal its last cell, which holds sentences, is folded under itself."""
+    before = " " * indent + "".join(
+        cell.ljust(width) + "  " for cell, width in zip(row[:-1], widths, strict=False)
+    )
+    last = row[-1] if row else ""
+    whole = [(before + last).rstrip()]
+    if not sys.stdout.isatty():
+        return whole
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    room = width - len(before)
+    # No word is broken, nor at its hyphens: an incident's id is copied out of here.
+    wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
+    if room >= _NARROWEST:
+        first, *more = wrap(last, room) or [""]
+        return [(before + first).rstrip(), *(" " * len(before) + line for line in more)]
+    below = " " * (indent + _BELOW)
+    if len(whole[0]) <= width or width - len(below) < _NARROWEST:
+        return whole
+    folded = [below + line for line in wrap(last, width - len(below))]
+    return [before.rstrip(), *folded] if before.strip() else folded
+
+
+def _styled(line: str, row: Sequence[str], *, is_heading: bool) -> str:
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return line
+    if is_heading:
+        return f"\x1b[2m{line}\x1b[0m"
+    for word in row:
+        if word in _COLOURS:
+            return line.replace(word, f"\x1b[{_COLOURS[word]}m{word}\x1b[0m", 1)
+    return line
+
+
+def _answer(text: str) -> None:
+    try:
+        _print(text, sys.stdout)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _lose(error)
+
+
+def _lose(error: OSError) -> None:
+    _lost.append(error.strerror or type(error).__name__)
+    discard_output(sys.stdout)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    encoding = _encoding(stream)
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+
+
+def _encoding(stream: TextIO) -> str:
+    """Give what the locale makes of a stream: not every one knows our arrows and dots."""
+    return stream.encoding or "utf-8"
+
+
+def _plain(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text  # nearly every one
+    return "".join("?" if _steers(letter) else letter for letter in text)
+
+
+def _steers(letter: str) -> bool:
+    if letter in "\n\t":
+        return False
+    return letter in _TURNS_DIRECTION or unicodedata.category(letter) in ("Cc", "Zl", "Zp")

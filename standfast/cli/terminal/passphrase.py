@@ -1,0 +1,94 @@
+"""Passphrases: from a file, from the environment, or typed where nobody sees them; no argument.
+
+An argument would stand in the process list and in the shell's history.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from standfast.cli.parsing.command_declaration import Option
+from standfast.cli.terminal.invocation import Call
+from standfast.errors import Refused, UsageError
+
+if TYPE_CHECKING:
+    from standfast.usecases.core.installation import Installation
+
+VARIABLE = "STANDFAST_PASSPHRASE"
+
+PassphraseFile = Annotated[
+    Path | None,
+    Option(
+        "--passphrase-file",
+        metavar="FILE",
+        help=f"The passphrase; else {VARIABLE}, else it is asked for.",
+    ),
+]
+
+ActingPerson = Annotated[
+    str | None,
+    Option("--as", metavar="PERSON", help="Who asks for it, signed in; needed in a live one."),
+]
+
+
+def passphrase(call: Call, file: Path | None, who: str, *, is_new: bool = False) -> str:
+    """Give the passphrase of `who`; a new one is typed twice.
+
+    Raises UsageError where there is none to read and no terminal to ask on, or the file is one
+    that every user may read; SecretMissing for a file that cannot be read.
+    """
+    if file is not None:
+        return _from_file(call, file)
+    if given := call.env.get(VARIABLE):
+        return _text(given, VARIABLE)
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"the passphrase of {who} is needed: give --passphrase-file FILE, set {VARIABLE}, or "
+            "run this on a terminal"
+        )
+    import getpass
+
+    try:
+        typed = getpass.getpass(f"Passphrase of {who}: ")
+        if is_new and getpass.getpass("The same again: ") != typed:
+            raise UsageError("the two passphrases differ; nothing was changed")
+    except UnicodeDecodeError:
+        raise _no_text("what was typed") from None
+    return _text(typed, "what was typed")
+
+
+def _text(given: str, what: str) -> str:
+    """Give it back; UsageError where bytes stand in it that are no text."""
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise _no_text(what) from None
+    return given
+
+
+def _no_text(what: str) -> UsageError:
+    return UsageError(f"the passphrase is not UTF-8 ({what}); set the terminal to UTF-8")
+
+
+def _from_file(call: Call, file: Path) -> str:
+    from standfast.config import SecretReference
+    from standfast.secrets import SystemResolver
+
+    resolver = SystemResolver(env=call.env, base_dir=Path.cwd())
+    try:
+        return resolver.resolve(SecretReference(f"file:{file}")).reveal()
+    except Refused as error:
+        raise UsageError(str(error)) from error  # mended by the command that it names
+
+
+def signed_in(
+    call: Call, installation: "Installation", as_person: str | None, passphrase_file: Path | None
+) -> str | None:
+    """Give the name of whoever signs in; None when nobody does."""
+    from standfast.usecases.approvals.step_decisions import authenticated_person
+
+    if as_person is None:
+        return None
+    return authenticated_person(
+        installation, as_person, passphrase(call, passphrase_file, as_person)
+    )

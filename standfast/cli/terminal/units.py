@@ -1,0 +1,57 @@
+"""Amounts as a person reads them: sizes, lengths of time, and one status out of several."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from standfast.errors import ExitStatus
+
+
+def size(count: int) -> str:
+    """Say a number of bytes: 512 B, 1.4 MiB."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def age(past: timedelta) -> str:
+    """Say how long ago: 40 s, 12 min, 5 h, 3 days."""
+    seconds = max(0, int(past.total_seconds()))
+    for unit, length, most in (("s", 1, 120), ("min", 60, 7_200), ("h", 3_600, 172_800)):
+        if seconds < most:
+            return f"{seconds // length} {unit}"
+    return f"{seconds // 86_400} days"
+
+
+def left(ahead: timedelta) -> str:
+    """Say how long is left: 12 min, 71 h 55 min, 12 days; hours as long as a law counts in them."""
+    minutes = max(0, int(ahead.total_seconds())) // 60
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes <= 96 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1_440} days"
+
+
+def measured(milliseconds: int | None) -> str:
+    """Say a measured time as pages do: 840 ms, 4 h 50 min; never when it did not come to that."""
+    from standfast.reports.report_sentences import duration
+
+    if milliseconds is None:
+        return "never"
+    if milliseconds < 1_000:
+        return f"{milliseconds} ms"
+    return duration(timedelta(milliseconds=milliseconds))
+
+
+def together(statuses: Iterable[ExitStatus]) -> ExitStatus:
+    """Give one status for several acts: damage first; done and not done together are partial."""
+    found = set(statuses)
+    if len(found) <= 1:
+        return next(iter(found), ExitStatus.DONE)
+    if ExitStatus.DAMAGED in found:
+        return ExitStatus.DAMAGED
+    is_something_done = found & {ExitStatus.DONE, ExitStatus.PARTIAL}
+    return ExitStatus.PARTIAL if is_something_done else ExitStatus.FAILED

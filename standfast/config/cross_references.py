@@ -1,0 +1,125 @@
+"""The names in a configuration that should name something else in it, and do not.
+
+Leaves what a value may be to `reading.py`, lines and files to `load.py`.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from standfast.config.schema import Config
+from standfast.config.section_reader import Finding, nearest
+from standfast.config.toml_writer import KeyPath
+
+
+def dangling(config: Config) -> Iterator[Finding]:
+    """Find the names that should name something else in the file, and do not."""
+    services, sets = config.services, config.backup.sets
+    for name, service in services.items():
+        key = ("services", name)
+        yield from _each_known((*key, "depends_on"), service.depends_on, services, "service")
+        yield from _each_known((*key, "sets"), service.sets, sets, "backup set")
+        for mode, switch in service.modes.items():
+            place = (*key, "modes", mode)
+            if switch.command is not None:
+                yield from _known((*place, "command"), switch.command, config.commands, "command")
+            if switch.request is not None:
+                yield from _known((*place, "request"), switch.request, config.requests, "request")
+    systems = {*config.accounts, *_named_by_parameters(config)}
+    for account in config.protected.accounts:
+        directory = account.partition(":")[0]
+        yield from _known(
+            ("protected", "accounts", account), directory, systems, "directory of accounts"
+        )
+    for directory in config.limits.accounts_by_directory:
+        where = ("limits", "accounts_by_directory", directory)
+        yield from _known(where, directory, systems, "directory of accounts")
+    forms = [name for name, trigger in config.triggers.items() if trigger.kind == "report"]
+    for name in forms[1:]:
+        yield Finding(
+            key=("triggers", name, "kind"),
+            message="there is one form for staff, at /report",
+            hint=f"keep it or {forms[0]!r}",
+        )
+    if config.notices.sender is not None:
+        yield from _known(("notices", "sender"), config.notices.sender, config.senders, "sender")
+        chosen = config.senders.get(config.notices.sender)
+        if chosen is not None and chosen.kind == "letters":
+            yield Finding(
+                key=("notices", "sender"),
+                message="names letters, and nobody could be reached tonight",
+                hint="name it in `letters`, or in a step of a playbook",
+            )
+    if config.notices.letters is not None:
+        letters = [name for name, sender in config.senders.items() if sender.kind == "letters"]
+        yield from _known(
+            ("notices", "letters"), config.notices.letters, letters, "sender of kind `letters`"
+        )
+    if config.notices.staff_audience is not None:
+        yield from _known(
+            ("notices", "staff_audience"),
+            config.notices.staff_audience,
+            config.audiences,
+            "audience",
+        )
+    yield from _failovers(config)
+    yield from _audiences(config)
+
+
+def _failovers(config: Config) -> Iterator[Finding]:
+    """Name the senders that hand on to one that is not there, or in a circle to themselves."""
+    senders = config.senders
+    for name, sender in senders.items():
+        if sender.failover is None:
+            continue
+        where = ("senders", name, "failover")
+        yield from _known(where, sender.failover, senders, "sender")
+        if sender.failover in senders and senders[sender.failover].kind == "letters":
+            yield Finding(
+                key=where,
+                message="names letters, which only those without an e-mail address get",
+                hint="drop it, or name another sender",
+            )
+        chain = [name]
+        while (settings := senders.get(chain[-1])) is not None and settings.failover is not None:
+            if settings.failover == name:
+                yield Finding(
+                    key=where,
+                    message="hands on in a circle, so nothing would be handed on",
+                    hint="let the last sender of the chain have none",
+                )
+            if settings.failover in chain:
+                break
+            chain.append(settings.failover)
+
+
+def _named_by_parameters(config: Config) -> Iterator[str]:
+    """Give the systems whose accounts a parameter of a command or a request names."""
+    for parameters in (
+        *(command.parameters for command in config.commands.values()),
+        *(request.parameters for request in config.requests.values()),
+    ):
+        yield from (one.account_of for one in parameters.values() if one.account_of)
+
+
+def _audiences(config: Config) -> Iterator[Finding]:
+    """Name the directories and sets that audiences are read from and that are not there."""
+    for name, audience in config.audiences.items():
+        if audience.kind == "scim":
+            where = ("audiences", name, "directory")
+            yield from _known(where, audience.directory, config.accounts, "directory of accounts")
+        if audience.kind == "backup":
+            where = ("audiences", name, "set")
+            yield from _known(where, audience.set, config.backup.sets, "backup set")
+
+
+def _each_known(
+    key: KeyPath, names: Iterable[str], known: Iterable[str], noun: str
+) -> Iterator[Finding]:
+    for number, name in enumerate(names):
+        yield from _known((*key, number), name, known, noun)
+
+
+def _known(key: KeyPath, name: str, known: Iterable[str], noun: str) -> Iterator[Finding]:
+    names = list(known)
+    if name not in names:
+        hint = nearest(name, names) or f"there is no {noun} in this file yet; add it or drop this"
+        yield Finding(key=key, message=f"names no {noun} of this file", hint=hint)

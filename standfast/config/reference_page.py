@@ -1,0 +1,110 @@
+"""The reference of every setting, written from the schema: `docs/configuration.md`.
+
+    python -m standfast.config.reference_page > docs/configuration.md
+
+Owns the page's layout; every word about a setting stands in the schema beside it.
+
+Rules
+- The page in the repository is what this module writes; a test fails when it is not.
+"""
+
+import sys
+from collections.abc import Mapping
+from inspect import cleandoc
+from pathlib import PurePath
+from types import NoneType, UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
+
+from standfast.config.base_section import Section, Setting
+from standfast.config.table_list import ITEM, NAME, Table, tables
+from standfast.config.toml_writer import toml, toml_key
+from standfast.config.value_types import SecretReference
+
+_HEAD = """\
+# Configuration
+
+<!-- Written by `make docs` from the schema in standfast/config; edit the schema, not this page. -->
+
+One file, `standfast.toml`. It is looked for in this order: `-c FILE`, the variable
+`STANDFAST_CONFIG`, then `./standfast.toml`. `standfast init` writes one, with every section
+explained; `standfast check` tries every part of it and says what to do.
+
+- **Paths** that are relative start at the file's folder, whatever folder a command runs in.
+- **Secrets** are never written here, only where they lie: `env:NAME` (an environment variable),
+  `file:PATH` (a file that not every user may open; one line end after its text is dropped) or
+  `keyring:SERVICE/USER` (needs the extra `keyring`). A plain value is refused.
+- **Unknown keys** are refused, with the nearest known one. All mistakes are told at once, each with
+  its line.
+- **Names** that you choose (`NAME` below) have lower-case letters, digits, `-` and `_`, and begin
+  with a letter.
+"""
+
+
+def page() -> str:
+    """Write the whole page."""
+    parts = [_HEAD]
+    parts.extend(_section(table) for table in tables() if table.path)
+    return "\n".join(parts)
+
+
+def heading(table: Table) -> str:
+    """Name a table as the file does: `[services.NAME]`, and `checks` for the items of a list."""
+    if ITEM in table.path:
+        place = table.path.index(ITEM)
+        name = f"`{table.path[place - 1]}` in `[{'.'.join(table.path[: place - 1])}]`"
+    else:
+        name = f"`[{'.'.join(table.path)}]`"
+    return f"{name}, `kind = {toml(table.kind)}`" if table.kind else name
+
+
+def _section(table: Table) -> str:
+    level = "##" if len([part for part in table.path if part != NAME]) == 1 else "###"
+    lines = [f"{level} {heading(table)}", "", cleandoc(table.model.__doc__ or ""), ""]
+    lines.extend(_key(key, field) for key, field in table.keys.items())
+    return "\n".join(lines) + "\n"
+
+
+def _key(key: str, field: Setting) -> str:
+    facts = [type_in_words(field.annotation)]
+    if field.is_required:
+        facts.append("required")
+    elif field.default not in (None, (), {}):
+        facts.append(f"default `{toml(field.default)}`")
+    text = f"- **`{key}`** ({', '.join(facts)}): {field.description}"
+    if field.examples and key != "kind":
+        text += f" Example: `{toml_key(key)} = {toml(field.examples[0])}`"
+    return text
+
+
+def type_in_words(annotation: object) -> str:
+    """Say what a key takes, as a person would."""
+    if isinstance(annotation, type):
+        return next((words for kind, words in _WORDS.items() if issubclass(annotation, kind)), "")
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_in_words(arguments[0])
+    if origin in (Union, UnionType):
+        words = [type_in_words(argument) for argument in arguments if argument is not NoneType]
+        return " or ".join(dict.fromkeys(words))
+    if origin is Literal:
+        return " or ".join(f"`{toml(word)}`" for word in arguments)
+    if origin is tuple:
+        return f"list: {type_in_words(arguments[0])}"
+    if origin is Mapping:
+        return f"table: {type_in_words(arguments[0])} = {type_in_words(arguments[1])}"
+    return ""
+
+
+_WORDS: Mapping[type, str] = {  # the first that fits: a truth is an int too, to Python
+    SecretReference: "secret by reference",
+    PurePath: "path",
+    Section: "table",
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

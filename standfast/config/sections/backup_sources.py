@@ -1,0 +1,177 @@
+"""The settings of sources that are servers: databases, and objects below a prefix of S3.
+
+Owns the fields; `backup/sources/` reads what they name, and docs/sources.md says for each which
+role it takes, what it cannot do and what may be lost.
+
+Rules
+- A source's `kind` is the name of its module in `backup/sources/`.
+- A password is named, never written, and read when a run begins.
+"""
+
+from typing import Annotated, Literal
+
+from standfast.config.base_section import Section, setting
+from standfast.config.sections.server_settings import (
+    CA_FILE,
+    MARIADB_PASSWORD,
+    MARIADB_TLS,
+    POSTGRESQL_PASSWORD,
+    POSTGRESQL_TLS,
+    S3_CA_FILE,
+    S3_ENDPOINT,
+    S3_REGION,
+    S3_SECRET,
+    S3_SESSION_TOKEN,
+    MariadbTls,
+    PostgresqlTls,
+)
+from standfast.config.value_types import Line, Name, Place, Port, SecretReference, WebAddress, like
+
+KeyPrefix = Annotated[str, like(r"(?s).{0,1024}", "at most 1,024 characters")]
+
+
+class PostgresqlServerConfig(Section):
+    """How a PostgreSQL server is reached."""
+
+    name: Name = setting(description="The folder's name in the restored tree.", examples=["crm"])
+    host: Line = setting(
+        description="The server's name, or the folder of its socket.",
+        examples=["db.example.com", "/var/run/postgresql"],
+    )
+    port: Port = setting(default=5432, description="Its port.", examples=[5432])
+    user: Line = setting(
+        default="standfast_backup",
+        description="The role that reads; docs/sources.md has its rights.",
+        examples=["standfast_backup"],
+    )
+    password: SecretReference | None = POSTGRESQL_PASSWORD
+    tls: PostgresqlTls | None = POSTGRESQL_TLS
+    ca_file: Place | None = CA_FILE
+    programs: Place | None = setting(
+        default=None,
+        description="The folder with pg_dump and the others, where those on the PATH are older "
+        "than the server.",
+        examples=["/usr/lib/postgresql/18/bin"],
+    )
+
+
+class PostgresqlSourceConfig(PostgresqlServerConfig):
+    """Databases of a PostgreSQL server, each as one dump, and its roles."""
+
+    kind: Literal["postgresql"] = setting(
+        description="Databases of a PostgreSQL server, streamed from pg_dump.",
+        examples=["postgresql"],
+    )
+    databases: tuple[Line, ...] = setting(
+        default=(),
+        description="The databases; without them all that accept connections.",
+        examples=[["crm", "telephony"]],
+    )
+    exclude_databases: tuple[Line, ...] = setting(
+        default=(),
+        description="Databases that are left out where none is named.",
+        examples=[["scratch"]],
+    )
+    role_passwords: bool = setting(
+        default=False,
+        description="Take the hashes of the roles' passwords, too; only a superuser may.",
+        examples=[True],
+    )
+
+
+class PostgresqlBaseSourceConfig(PostgresqlServerConfig):
+    """A PostgreSQL server as a whole, to be restored to any moment: a base backup and its log."""
+
+    kind: Literal["postgresql_base"] = setting(
+        description="A base backup of a PostgreSQL server, streamed from pg_basebackup.",
+        examples=["postgresql_base"],
+    )
+    wal: Place | None = setting(
+        default=None,
+        description="The folder that the server archives its log into. It goes into the point, and "
+        "what a newer base makes needless is then removed from it.",
+        examples=["/srv/crm-wal"],
+    )
+
+
+class PostgresqlWalSourceConfig(PostgresqlServerConfig):
+    """The archived log of a PostgreSQL server by itself, for a set that runs often."""
+
+    kind: Literal["postgresql_wal"] = setting(
+        description="What was archived since the last base backup; nothing is removed.",
+        examples=["postgresql_wal"],
+    )
+    wal: Place = setting(
+        description="The folder that the server archives its log into.",
+        examples=["/srv/crm-wal"],
+    )
+
+
+class MariadbSourceConfig(Section):
+    """Databases of a MariaDB or MySQL server, each as one dump, and its users."""
+
+    kind: Literal["mariadb"] = setting(
+        description="Databases of a MariaDB server, streamed from mariadb-dump.",
+        examples=["mariadb"],
+    )
+    name: Name = setting(description="The folder's name in the restored tree.", examples=["shop"])
+    host: Line = setting(
+        description="The server's name, or the file of its socket.",
+        examples=["db.example.com", "/run/mysqld/mysqld.sock"],
+    )
+    port: Port = setting(default=3306, description="Its port.", examples=[3306])
+    user: Line = setting(
+        default="standfast_backup",
+        description="The user who reads; docs/sources.md has the grants.",
+        examples=["standfast_backup"],
+    )
+    password: SecretReference | None = MARIADB_PASSWORD
+    tls: MariadbTls | None = MARIADB_TLS
+    ca_file: Place | None = CA_FILE
+    programs: Place | None = setting(
+        default=None,
+        description="The folder with mariadb-dump and mariadb, or with MySQL's own mysqldump and "
+        "mysql, where they are not on the PATH.",
+        examples=["/opt/mariadb/bin"],
+    )
+    databases: tuple[Line, ...] = setting(
+        default=(),
+        description="The databases; without them all but the server's own.",
+        examples=[["shop"]],
+    )
+    exclude_databases: tuple[Line, ...] = setting(
+        default=(),
+        description="Databases that are left out where none is named.",
+        examples=[["scratch"]],
+    )
+    users: bool = setting(
+        default=True,
+        description="Take the users, roles and grants, with the hashes of the passwords.",
+        examples=[False],
+    )
+
+
+class S3SourceConfig(Section):
+    """What lies below a prefix of an S3 bucket, each object as one file."""
+
+    kind: Literal["s3"] = setting(
+        description="Objects below a prefix of a bucket.", examples=["s3"]
+    )
+    name: Name = setting(
+        description="The folder's name in the restored tree.", examples=["recordings"]
+    )
+    bucket: Line = setting(description="The bucket.", examples=["example-recordings"])
+    prefix: KeyPrefix = setting(
+        default="",
+        description="What the keys begin with; a slash at its end keeps to one folder.",
+        examples=["calls/2026/"],
+    )
+    access_key_id: SecretReference = setting(
+        description="The name of an access key that may list the bucket and read these objects.",
+        examples=["file:keys/recordings-access-key-id"],
+    )
+    secret_access_key: SecretReference = S3_SECRET
+    session_token: SecretReference | None = S3_SESSION_TOKEN
+    region: Line = S3_REGION
+    endpoint_url: WebAddress | None = S3_ENDPOINT
+    ca_file: Place | None = S3_CA_FILE

@@ -1,0 +1,131 @@
+"""The settings of evidence: what is frozen (`[evidence.NAME]`) and where it lies (`[custody]`).
+
+Owns the fields; what they do stands in `standfast/evidence/`.
+
+Rules
+- A source's `kind` is the name of its module in `standfast/evidence/`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from standfast.config.base_section import Section, setting
+from standfast.config.sections.backup import S3Config
+from standfast.config.value_types import Line, ObjectPrefix, Place, SecretReference, not_empty
+
+
+class FilesEvidenceConfig(Section):
+    """Files and folders that are frozen as evidence: copied, hashed, sealed."""
+
+    kind: Literal["files"] = setting(
+        description="Files and folders on this machine.", examples=["files"]
+    )
+    paths: Annotated[tuple[Place, ...], not_empty] = setting(
+        description="What is frozen; folders with all that is in them.",
+        examples=[["/var/log/auth.log", "/var/log/telephony"]],
+    )
+    exclude: tuple[str, ...] = setting(
+        default=(),
+        description="Shell patterns of what is left out, matched against the whole path and the "
+        "last name in it. What was left out is counted in the manifest.",
+        examples=[["*.gz", "/var/log/telephony/cache/*"]],
+    )
+
+
+EvidenceConfig: TypeAlias = FilesEvidenceConfig
+
+
+class EvidenceBucketConfig(S3Config):
+    """A bucket with Object Lock that frozen folders are copied into; see docs/evidence.md."""
+
+    bucket: Line = setting(
+        description="The bucket, with versions and a default Object Lock for as long as evidence "
+        "is kept; best one of its own.",
+        examples=["example-evidence"],
+    )
+    access_key_id: SecretReference = setting(
+        description="The access key's name, of an identity that may only add and read back: "
+        "deploy/s3/evidence-policy.json.",
+        examples=["file:keys/evidence-access-key-id"],
+    )
+    prefix: ObjectPrefix = setting(
+        default="",
+        description="What every object's name begins with, where the bucket has other things as "
+        "well; it ends with a slash.",
+        examples=["call-centre/"],
+    )
+    requires_lock: bool = setting(
+        default=True,
+        description="Copy into no bucket that does not lock what is put into it: there, who owns "
+        "this host could delete the copies.",
+        examples=[True],
+    )
+
+
+def _authority(url: str) -> str:
+    """Take http as well: a stamp is signed, and the question has nothing but a hash in it."""
+    try:
+        parts = urlsplit(url)
+        is_web = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_web = False
+    if not is_web:
+        raise ValueError("not a web address; write https://host/path")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError("write the address without user, query or fragment: they may be secrets")
+    return url
+
+
+AuthorityAddress = Annotated[str, _authority]
+
+
+class TimestampConfig(Section):
+    """A time stamp authority (RFC 3161) that says of each seal when it was there.
+
+    It is asked for as soon as something is sealed, which never waits for it; see docs/evidence.md.
+    """
+
+    url: AuthorityAddress = setting(
+        description="Where it is asked: over HTTP, as RFC 3161 3.4 has it. It learns the SHA-256 "
+        "of a seal, and no more.",
+        examples=["http://timestamp.example.com/rfc3161"],
+    )
+    roots: Place = setting(
+        description="A PEM file with the root certificates that stamps have to lead to, fetched "
+        "from the authority by another way; where its answers have its own certificate alone, also "
+        "those between. Keep those of an earlier authority in it, as long as evidence has stamps "
+        "of it.",
+        examples=["/etc/standfast/timestamp-roots.pem"],
+    )
+    ca_file: Place | None = setting(
+        default=None,
+        description="A PEM file of the authorities that the certificate of an https address is "
+        "verified by; left out, those that everybody trusts.",
+        examples=["/etc/standfast/company-ca.pem"],
+    )
+
+
+class CustodyConfig(Section):
+    """Where evidence lies, and the key that seals it."""
+
+    folder: Place = setting(
+        default=Path("evidence"),
+        description="The folder of all evidence; one folder an incident below it.",
+        examples=["/srv/evidence"],
+    )
+    key: Place = setting(
+        default=Path("keys/evidence-seal.key"),
+        description="The Ed25519 key that seals manifests; `standfast init` makes it.",
+        examples=["/etc/standfast/evidence-seal.key"],
+    )
+    s3: EvidenceBucketConfig | None = setting(
+        default=None,
+        description="A bucket that locks, into which each frozen folder is copied as well, as soon "
+        "as it is sealed: whoever owns this host can delete the folder, and seal another one.",
+    )
+    timestamp: TimestampConfig | None = setting(
+        default=None,
+        description="An authority that stamps each seal with its own time: whoever owns this host "
+        "has its key, and can seal something else later, but not earlier.",
+    )

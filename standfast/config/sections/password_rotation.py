@@ -1,0 +1,34 @@
+"""The settings of rotation (`[rotation]`): who may open the passwords that `accounts.rotate` gives.
+
+Owns the fields; what they do stands in `standfast/adapters/accounts/base/new_passwords.py`.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from standfast.config.base_section import Section, setting
+from standfast.config.value_types import Place, like, not_empty
+
+_PublicKey = Annotated[
+    str,
+    like(
+        r"(age1[a-z0-9]+|ssh-(ed25519|rsa) [A-Za-z0-9+/=]+)( [^\x00-\x1f]*)?",
+        "a public key is written like age1…, ssh-ed25519 … or ssh-rsa …",
+    ),
+]
+
+
+class RotationConfig(Section):
+    """Where new passwords go. Without this section no account is given one."""
+
+    recipients: Annotated[tuple[_PublicKey, ...], not_empty] = setting(
+        description="The public keys of the people who may open them; one is enough to open. This "
+        "host should hold none of the private ones.",
+        examples=[["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]],
+    )
+    folder: Place = setting(
+        default=Path("state/new-passwords"),
+        description="The folder that they are written to, each in a file for `age -d`. Where "
+        "several hosts respond, one that all of them share.",
+        examples=["/var/lib/standfast/new-passwords"],
+    )

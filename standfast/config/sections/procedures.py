@@ -1,0 +1,285 @@
+"""The settings under `[commands.NAME]` and `[requests.NAME]`: all that playbooks may call.
+
+Owns the fields; `standfast/adapters/procedures/` acts on them.
+
+Rules
+- What is not here cannot be called: a playbook names one of these and fills its parameters.
+- `{parameter}` in an argument, an address or a body stands for a declared parameter, `{{` for a
+  brace. A program, a scheme and a host are never parameters.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from standfast.config.base_section import Section, setting
+from standfast.config.sections.server_settings import VERIFY_TLS
+from standfast.config.value_types import (
+    Line,
+    Name,
+    Place,
+    Seconds,
+    SecretReference,
+    Text,
+    Workers,
+    between,
+    like,
+    not_empty,
+    web_address,
+    within,
+)
+
+ProcedureName = Annotated[
+    str,
+    like(
+        r"[a-z][a-z0-9_-]{0,39}",
+        "the name of a command or a request has at most 40 lower-case letters, digits, - and _",
+    ),
+]
+ParameterName = Annotated[
+    str, like(r"[a-z][a-z0-9_]{0,39}", "a parameter has lower-case letters, digits and _")
+]
+Status = Annotated[int, between(100, 599)]
+
+
+def _address(text: str) -> str:
+    """Hold a template to the rules of a web address, whatever stands in its path and query."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError("not a web address; write https://host/path") from None
+    web_address(urlunsplit((parts.scheme, parts.netloc, "", "", parts.fragment)))
+    return text
+
+
+AddressTemplate = Annotated[str, _address]
+
+
+def _program(argv: tuple[str, ...]) -> tuple[str, ...]:
+    if not argv or not argv[0].startswith("/"):
+        raise ValueError("the program comes first, with its whole path")
+    return argv
+
+
+def _program_or_none(argv: tuple[str, ...]) -> tuple[str, ...]:
+    return _program(argv) if argv else argv
+
+
+class ParameterConfig(Section):
+    """One parameter of a command or a request."""
+
+    type: Literal["word", "host", "address", "number", "choice", "text"] = setting(
+        default="word",
+        description="What it may be: `word` (letters, digits and . _ @ + -), `host`, `address` (IP "
+        "or network), `number`, `choice`, or `text` (one line of anything, not beginning with -).",
+        examples=["host"],
+    )
+    options: tuple[Line, ...] = setting(
+        default=(), description="For `choice`: what it may be.", examples=[["quick", "full"]]
+    )
+    account_of: Name | None = setting(
+        default=None,
+        description="It names, by a word or a choice, an account of this directory, or of a system "
+        "without a connector, which the call locks: what is protected as `SYSTEM:ACCOUNT` is then "
+        "refused, and the limits on how many one person may lock count it.",
+        examples=["phones"],
+    )
+
+    def check(self) -> None:
+        if (self.type == "choice") != bool(self.options):
+            raise ValueError("options belong to a parameter of type choice, and it needs them")
+        if self.account_of is not None and self.type not in ("word", "choice"):
+            raise ValueError(
+                "an account is named by a word or a choice; others have many spellings"
+            )
+
+
+class CommandConfig(Section):
+    """A command that playbooks may run here, without a shell."""
+
+    argv: Annotated[tuple[str, ...], _program] = setting(
+        description="The program with its whole path, and its arguments.",
+        examples=[["/usr/local/sbin/isolate-host", "--host={target}"]],
+    )
+    observe: Annotated[tuple[str, ...], _program_or_none] = setting(
+        default=(),
+        description="What says whether it is in effect: it ends with 0 for yes and 1 for no. "
+        "Without it, what was interrupted waits for a person to say.",
+        examples=[["/usr/local/sbin/isolate-host", "--is-isolated", "--host={target}"]],
+    )
+    undo: Annotated[tuple[str, ...], _program_or_none] = setting(
+        default=(),
+        description="What takes it back. Without it, it counts as irreversible. While another open "
+        "incident holds the very same call, alike in every parameter, it is left in effect.",
+        examples=[["/usr/local/sbin/isolate-host", "--release", "--host={target}"]],
+    )
+    parameters: Mapping[ParameterName, ParameterConfig] = setting(
+        default={}, description="Its parameters; `target` is filled with each of a step's targets."
+    )
+    user: Line | None = setting(
+        default=None,
+        description="The user that it runs as; for that Standfast must run as root.",
+        examples=["netops"],
+    )
+    environment: Mapping[str, Line] = setting(
+        default={},
+        description="Variables besides PATH, LANG and STANDFAST_TOKEN; nothing else is passed on.",
+        examples=[{"SITE": "london"}],
+    )
+    secrets: Mapping[str, SecretReference] = setting(
+        default={},
+        description="Variables that hold secrets. What it prints of them is masked.",
+        examples=[{"FIREWALL_KEY": "env:FIREWALL_KEY"}],
+    )
+    succeeds_with: Annotated[tuple[Annotated[int, between(0, 255)], ...], not_empty] = setting(
+        default=(0,), description="The exit statuses that mean success.", examples=[[0]]
+    )
+    timeout_seconds: Annotated[int, between(1, 3600)] = setting(
+        default=30,
+        description="After this it is cut off, and counts as unknown.",
+        examples=[30],
+    )
+    workers: Workers = setting(default=4, description="How many at once.", examples=[4])
+    changes_nothing: bool = setting(
+        default=False,
+        description="It only reads, so there is nothing to take back.",
+        examples=[True],
+    )
+
+
+class CallConfig(Section):
+    """One HTTP request."""
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = setting(
+        default="POST", description="The method.", examples=["POST"]
+    )
+    url: AddressTemplate = setting(
+        description="The address; parameters may stand in its path and query.",
+        examples=["https://pbx.example.com/api/routes/{route}"],
+    )
+    body: Mapping[str, Any] | None = setting(
+        default=None,
+        description="The body, sent as JSON; parameters may stand in its texts.",
+        examples=[{"mode": "{mode}"}],
+    )
+    expected: Annotated[tuple[Status, ...], not_empty] = setting(
+        default=(200, 201, 202, 204),
+        description="The statuses that mean success.",
+        examples=[[200, 204]],
+    )
+
+
+class LookConfig(Section):
+    """A GET request that shows whether the thing is in effect."""
+
+    url: AddressTemplate = setting(
+        description="The address.", examples=["https://pbx.example.com/api/routes/{route}"]
+    )
+    is_in_effect_with: Annotated[tuple[Status, ...], not_empty] = setting(
+        default=(200,), description="The statuses that mean yes.", examples=[[200]]
+    )
+    is_not_with: tuple[Status, ...] = setting(
+        default=(404,), description="The statuses that mean no.", examples=[[404]]
+    )
+    field: Text | None = setting(
+        default=None,
+        description="A field of the JSON answer, with dots between, that must have `value` for a "
+        "yes.",
+        examples=["route.mode"],
+    )
+    value: Text | None = setting(
+        default=None,
+        description="What that field must be; parameters may stand in it.",
+        examples=["{mode}"],
+    )
+
+    def check(self) -> None:
+        if (self.field is None) != (self.value is None):
+            raise ValueError("field and value belong together")
+
+
+class RequestConfig(CallConfig):
+    """An HTTP request that playbooks may send."""
+
+    observe: LookConfig | None = setting(
+        default=None,
+        description="How to look whether it took effect. Without it, what got no answer waits for "
+        "a person to say.",
+    )
+    undo: CallConfig | None = setting(
+        default=None,
+        description="What takes it back. Without it, it counts as irreversible. While another open "
+        "incident holds the very same call, alike in every parameter, it is left in effect.",
+    )
+    parameters: Mapping[ParameterName, ParameterConfig] = setting(
+        default={}, description="Its parameters; `target` is filled with each of a step's targets."
+    )
+    headers: Mapping[str, Line] = setting(
+        default={}, description="Headers of every request.", examples=[{"Accept": "text/plain"}]
+    )
+    bearer: SecretReference | None = setting(
+        default=None,
+        description="A token for `Authorization: Bearer`.",
+        examples=["env:PBX_TOKEN"],
+    )
+    secrets: Mapping[str, SecretReference] = setting(
+        default={},
+        description="Headers whose values are secret.",
+        examples=[{"X-Api-Key": "env:PBX_KEY"}],
+    )
+    idempotency_header: Line = setting(
+        default="Idempotency-Key",
+        description="The header with the token that is the same at every try.",
+        examples=["Idempotency-Key"],
+    )
+    verify_tls: bool = VERIFY_TLS
+    ca_file: Place | None = setting(
+        default=None,
+        description="A PEM file with the authority that signed the server's certificate.",
+        examples=["keys/pbx-ca.pem"],
+    )
+    timeout_seconds: Annotated[float, within(300)] = setting(
+        default=10.0,
+        description="Hard bound on one request; after it the result counts as unknown.",
+        examples=[10],
+    )
+    workers: Workers = setting(default=4, description="How many at once.", examples=[4])
+    per_second: Seconds | None = setting(
+        default=None, description="Requests a second; left out, no limit.", examples=[5]
+    )
+    changes_nothing: bool = setting(
+        default=False,
+        description="It only reads, so there is nothing to take back. A GET is taken for that.",
+        examples=[True],
+    )
+
+
+class ServiceModeConfig(Section):
+    """A mode that a service can be switched to while it, or what it stands on, is not there.
+
+    Its command or request is what switches it, and that one's undo is what switches it back.
+    """
+
+    command: ProcedureName | None = setting(
+        default=None, description="The command that switches it.", examples=["ivr-mode"]
+    )
+    request: ProcedureName | None = setting(
+        default=None, description="Or the request that does.", examples=["pbx-route"]
+    )
+    parameters: Mapping[ParameterName, Any] = setting(
+        default={},
+        description="What its parameters are in this mode.",
+        examples=[{"mode": "callback"}],
+    )
+
+    def check(self) -> None:
+        if (self.command is None) == (self.request is None):
+            raise ValueError("a mode has either a command or a request")
+        for name, value in self.parameters.items():
+            if isinstance(value, bool) or not isinstance(value, str | int):
+                raise ValueError(f"the parameter {name} is a text or a whole number")
+
+    @property
+    def procedure(self) -> str:
+        """What switches it, with its section: `commands.ivr-mode`."""
+        return f"commands.{self.command}" if self.command else f"requests.{self.request}"

@@ -1,0 +1,64 @@
+"""The settings under `[backup.keeping]`: how long recovery points are kept, and who frees the rest.
+
+Owns the fields; `backup/retention/rules.py` has the rules, and
+`standfast/usecases/backups/retention.py` acts on them.
+
+Rules
+- By time kept only, never by count: a count lets whoever can add points push others out.
+- The keeper's key belongs on another machine than the backup host, which needs none of this.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from standfast.config.base_section import Section, setting
+from standfast.config.value_types import CronSchedule, Place, like
+
+KeptFor = Annotated[
+    str,
+    like(r"[1-9][0-9]{0,3}[dwmy]", "a time to keep something is written like 35d, 12w, 6m or 7y"),
+]
+
+
+class KeepingConfig(Section):
+    """How long recovery points are kept; a month counts 31 days and a year 366."""
+
+    key: Place = setting(
+        default=Path("keys/keeper.json"),
+        description="The keeper's key, which the owner makes. Not on the backup host.",
+        examples=["/etc/standfast/keeper.json"],
+    )
+    everything: KeptFor = setting(
+        default="35d",
+        description="Every recovery point stays for so long.",
+        examples=["35d"],
+    )
+    daily: KeptFor = setting(
+        default="90d",
+        description="The last complete point of each day (UTC) stays for so long; where a day has "
+        "none, its last partial one. So it is with weeks and months.",
+        examples=["90d"],
+    )
+    weekly: KeptFor = setting(
+        default="1y",
+        description="The last complete point of each ISO week stays for so long.",
+        examples=["1y"],
+    )
+    monthly: KeptFor = setting(
+        default="7y",
+        description="The last complete point of each month stays for so long.",
+        examples=["7y"],
+    )
+    floor: KeptFor = setting(
+        default="30d",
+        description="Nothing expires that is younger than this by the store's clock, whatever the "
+        "rules say. The newest complete point of a set never expires, nor does the newest whose "
+        "run came to its end.",
+        examples=["30d"],
+    )
+    schedule: CronSchedule | None = setting(
+        default=None,
+        description="When the keeper runs here, in the organisation's time zone; without it, it "
+        "runs by hand only. Set it on the keeper's machine.",
+        examples=["0 6 * * *"],
+    )

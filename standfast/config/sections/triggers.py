@@ -1,0 +1,193 @@
+"""The settings of each kind of trigger that `[triggers.NAME]` may be.
+
+Owns the fields; what they do stands in `standfast/triggers/` and `operations/triggers.py`, which
+also reads the places in messages (`{/data/user}`).
+
+Rules
+- Only a kind whose messages are signed has a `mode`: whatever cannot sign plans and pages.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeAlias
+
+from standfast.config.base_section import Section, setting
+from standfast.config.value_types import (
+    Line,
+    Name,
+    Place,
+    SecretReference,
+    Text,
+    between,
+    like,
+    not_empty,
+)
+
+_MOST_SECRETS = 2
+
+TriggerName = Annotated[
+    str,
+    like(
+        r"[a-z][a-z0-9_-]{0,39}",
+        "a trigger's name has lower-case letters, digits, - and _, begins with a letter and has "
+        "at most 40 characters",
+    ),
+]
+
+
+def _network(text: str) -> str:
+    from ipaddress import ip_network
+
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise ValueError("a network is written as 10.0.0.0/8 or fd00::/8") from None
+
+
+Network = Annotated[str, _network]
+HeaderName = Annotated[str, like(r"[A-Za-z][A-Za-z0-9-]{0,63}", "a header has letters and dashes")]
+
+
+def _two_at_most(secrets: tuple[SecretReference, ...]) -> tuple[SecretReference, ...]:
+    if len(secrets) > _MOST_SECRETS:
+        raise ValueError("two at most: one that is used, and one that replaces it or is replaced")
+    return secrets
+
+
+class TriggerConfig(Section):
+    """What every trigger has."""
+
+    scenario: Name = setting(
+        description="The playbook that it opens.", examples=["account-takeover"]
+    )
+    inputs: Mapping[Name, Text] = setting(
+        default={},
+        description="The playbook's inputs. `{/data/user}` in a text is what the message has at "
+        "that place (a JSON Pointer); `*` in it is each item of a list. What stands before it is "
+        "fixed: with `agents:{/data/user}` no message chooses another directory.",
+        examples=[{"accounts": "agents:{/data/user}", "reason": "{/data/rule}"}],
+    )
+    key: Text | None = setting(
+        default=None,
+        description="What a message is about, from the same places: messages with one key join "
+        "the incident that is open. Left out, it is what the inputs come to, Alertmanager's group, "
+        "or Suricata's signature and source address.",
+        examples=["{/data/case}"],
+    )
+    page_roles: tuple[Line, ...] = setting(
+        default=(),
+        description="Who is told when it opened an incident: the enrolled people with one of these "
+        "roles; without any, all of them.",
+        examples=[["duty-manager"]],
+    )
+    per_minute: Annotated[int, between(1, 6000)] = setting(
+        default=60,
+        description="Messages that are taken in a minute; more are told to come again later.",
+        examples=[60],
+    )
+
+
+class WebhookTriggerConfig(TriggerConfig):
+    """Messages signed as Standard Webhooks, by `POST /triggers/NAME`."""
+
+    kind: Literal["webhook"] = setting(
+        description="Standard Webhooks over HTTP.", examples=["webhook"]
+    )
+    secrets: Annotated[tuple[SecretReference, ...], not_empty, _two_at_most] = setting(
+        description="The secrets that it signs with (`whsec_…`). Two, while one replaces another.",
+        examples=[["env:SIEM_WEBHOOK_SECRET"]],
+    )
+    mode: Literal["plan", "live"] = setting(
+        default="plan",
+        description="`plan` reads, pages, and leaves the rest to a person; `live` begins to act.",
+        examples=["live"],
+    )
+
+
+class AlertmanagerTriggerConfig(TriggerConfig):
+    """Alerts of Prometheus' Alertmanager, by `POST /triggers/NAME`; it plans and pages."""
+
+    kind: Literal["alertmanager"] = setting(
+        description="Alertmanager's webhook, version 4.", examples=["alertmanager"]
+    )
+    tokens: Annotated[tuple[SecretReference, ...], _two_at_most] = setting(
+        description="The bearer tokens that it may show, of at least 24 characters. Two, while one "
+        "replaces another; none, `[]`, with `client_header`.",
+        examples=[["env:ALERTMANAGER_TOKEN"]],
+    )
+    client_header: HeaderName | None = setting(
+        default=None,
+        description="Instead of a token: the header in which a proxy of `serve.trusted_proxies` "
+        "says whose certificate it has verified. The proxy must drop this header from outside.",
+        examples=["X-Client-DN"],
+    )
+    client: Line | None = setting(
+        default=None,
+        description="What that header must say.",
+        examples=["CN=alertmanager,O=Example"],
+    )
+
+    def check(self) -> None:
+        if (self.client_header is None) != (self.client is None):
+            raise ValueError("`client_header` and `client` belong together")
+        if not self.tokens and self.client_header is None:
+            raise ValueError("it needs `tokens`, or `client_header` with `client`")
+
+
+class SuricataTriggerConfig(TriggerConfig):
+    """Alerts that Suricata writes to its event file; it plans and pages."""
+
+    kind: Literal["suricata"] = setting(description="Suricata's EVE JSON.", examples=["suricata"])
+    file: Place = setting(
+        description="The file that it writes; read as it grows, and across rotation.",
+        examples=["/var/log/suricata/eve.json"],
+    )
+    signature_ids: tuple[int, ...] = setting(
+        description="Any of these signatures; `[]` where something else says which alerts are "
+        "meant. All that is named must hold.",
+        examples=[[1000001]],
+    )
+    severity: Annotated[int, between(1, 255)] | None = setting(
+        default=None,
+        description="As grave as this or graver; 1 is the gravest.",
+        examples=[1],
+    )
+    categories: tuple[Line, ...] = setting(
+        default=(),
+        description="Any of these categories, as the rules' classification names them.",
+        examples=[["Credential Theft"]],
+    )
+    networks: tuple[Network, ...] = setting(
+        default=(),
+        description="Either end of the flow is in one of these networks.",
+        examples=[["10.20.0.0/16"]],
+    )
+
+    def check(self) -> None:
+        if not (self.signature_ids or self.severity or self.categories or self.networks):
+            raise ValueError(
+                "it means no alert: name `signature_ids`, `severity`, `categories` or `networks`; "
+                "all that are named must hold"
+            )
+
+
+class ReportTriggerConfig(TriggerConfig):
+    """The form for staff, "report something suspicious", at `/report`; it plans and pages."""
+
+    kind: Literal["report"] = setting(
+        description="A form: `{/what}`, `{/account}` and `{/contact}` are what was written in it.",
+        examples=["report"],
+    )
+    networks: Annotated[tuple[Network, ...], not_empty] = setting(
+        default=(
+            *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
+            *("::1/128", "fc00::/7"),
+        ),
+        description="From where it may be used; elsewhere there is no such page. Behind a proxy "
+        "see `serve.trusted_proxies`.",
+        examples=[["10.20.0.0/16"]],
+    )
+
+
+AnyTriggerConfig: TypeAlias = (
+    WebhookTriggerConfig | AlertmanagerTriggerConfig | SuricataTriggerConfig | ReportTriggerConfig
+)

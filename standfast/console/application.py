@@ -1,0 +1,351 @@
+"""The application: which paths there are, and what may come in by them.
+
+    GET  /health            is this process alive, and does its ledger answer
+    POST /triggers/NAME     a signed message, or Alertmanager's
+    POST /events/sendgrid   what became of mails, where a sender has an `event_key`
+    GET  /calendar/ADDRESS  what is due, for whom an address was made
+    GET  /report            the form for staff, where one is configured
+    POST /report
+    GET  /console           for people who approve and answer, where one is configured
+
+Rules
+- Whoever is not known gets one answer, 401, whatever was wrong and whether or not the name exists.
+  For a name that nobody has as much is read, and as late refused, as for one of a webhook.
+- What needs no body is judged before the body is read, and what needs no ledger before it is asked.
+- The answer to a trigger is the incident's id. It was committed; everything else comes later.
+- Only what cannot be helped escapes as 500, and then without a word of why.
+"""
+
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
+from secrets import token_bytes
+from typing import cast
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from standfast.console.deadline_calendar_feed import DeadlineCalendarFeed
+from standfast.console.http.client_address import is_among, peer_of
+from standfast.console.http.problem_details import Problem, as_response, wait_and_try_again
+from standfast.console.http.rate_limits import Allowance
+from standfast.console.http.request_body import read_body
+from standfast.console.http.work_queue import Desk
+from standfast.console.webhook_secrets import Keys
+from standfast.errors import StandfastError, UsageError
+from standfast.plurals import counted
+from standfast.records import Json, Mode
+from standfast.triggers.alertmanager import read_group
+from standfast.triggers.json_payload import LARGEST_BYTES, read_object
+from standfast.triggers.standard_webhooks import (
+    NotGenuine,
+    read_headers,
+    verify,
+)
+from standfast.triggers.suricata import Network
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents.lifecycle import Opened
+from standfast.usecases.triggers.message_intake import (
+    AlertTrigger,
+    FormTrigger,
+    PlaybookNotFound,
+    SignedTrigger,
+    Trigger,
+    obstacles,
+    receive,
+    resolved,
+)
+
+log = logging.getLogger("standfast.serve")
+
+_HEALTH_SECONDS = 1.0  # an answer is this old at most: asking often costs the ledger nothing
+_TOLD_FOR_SECONDS = 60.0  # as long, a message that could not be written down is told there
+_NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+_BEARER = "bearer "
+
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(kw_only=True)
+class App:
+    """What the paths stand on; `asgi` gives the application."""
+
+    installation: Installation
+    triggers: Mapping[str, Trigger]
+    trusted: tuple[Network, ...] = ()  # proxies whose word about the client counts
+    desk: Desk = field(default_factory=Desk)  # of triggers, and of health
+    public_desk: Desk = field(default_factory=lambda: Desk(workers=2))  # the form, events, feeds
+    console_desk: Desk = field(default_factory=Desk)
+    begin_work: Callable[[str], None] = lambda incident: None  # told what was opened here
+    _keys: Keys = field(init=False)
+    _allowed: dict[str, Allowance] = field(default_factory=dict)
+    _nobodys: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
+    _to_be_said: Allowance = field(default_factory=lambda: Allowance(per_minute=6, burst=6))
+    _health: tuple[float, bool] = (float("-inf"), False)
+    _took_nothing_at: float = float("-inf")  # when the ledger did not take what a message wanted
+
+    def __post_init__(self) -> None:
+        self._keys = Keys(resolver=self.installation.resolver)
+        for name, trigger in self.triggers.items():
+            self._allowed[name] = Allowance(
+                per_minute=trigger.per_minute, burst=max(1, trigger.per_minute)
+            )
+
+    def warm(self) -> None:
+        """Read once what the first message would wait for; what is wrong shows when one comes."""
+        for trigger in self.triggers.values():
+            obstacles(self.installation.config, trigger)
+
+    def close(self) -> None:
+        """Take nothing more; what is under way ends by itself."""
+        for desk in (self.desk, self.public_desk, self.console_desk):
+            desk.close()
+
+    def asgi(self) -> Starlette:
+        """Give the application."""
+        routes = [
+            Route("/health", _guarded(self.health), methods=["GET"]),
+            Route("/triggers/{name}", _guarded(self.trigger), methods=["POST"]),
+        ]
+        form = next((one for one in self.triggers.values() if isinstance(one, FormTrigger)), None)
+        if form is not None:
+            from standfast.console.report_form import ReportForm
+
+            page = ReportForm(
+                installation=self.installation,
+                trigger=form,
+                trusted=self.trusted,
+                desk=self.public_desk,
+                note=self._note,
+            )
+            routes.append(Route("/report", _guarded(page.show), methods=["GET"]))
+            routes.append(Route("/report", _guarded(page.take), methods=["POST"]))
+        if any(
+            getattr(one, "event_key", None) for one in self.installation.config.senders.values()
+        ):
+            from standfast.console.delivery_events import DeliveryEvents
+
+            events = DeliveryEvents(
+                installation=self.installation,
+                keys=self._keys,
+                desk=self.public_desk,
+                note=self._note,
+            )
+            routes.append(Route("/events/sendgrid", _guarded(events.take), methods=["POST"]))
+        feed = DeadlineCalendarFeed(installation=self.installation, desk=self.public_desk)
+        routes.append(Route("/calendar/{name}", _guarded(feed.show), methods=["GET"]))
+        if self.installation.config.serve.console is not None:
+            from standfast.console.approval_pages import ApprovalPages
+            from standfast.console.sign_in.passkey_pages import PasskeyPages
+            from standfast.console.sign_in.sign_in_pages import SignInPages
+
+            door = SignInPages(
+                installation=self.installation, desk=self.console_desk, trusted=self.trusted
+            )
+            routes += door.routes(_guarded)
+            routes += PasskeyPages(installation=self.installation, door=door).routes(_guarded)
+            pages = ApprovalPages(
+                installation=self.installation, door=door, begin_work=self.begin_work
+            )
+            routes += pages.routes(_guarded)
+        app = Starlette(
+            routes=routes,
+            exception_handlers={
+                HTTPException: _plain,
+                Problem: _told,
+                Exception: _unforeseen,
+            },
+        )
+        app.router.redirect_slashes = False  # one path, one thing
+        return app
+
+    async def health(self, request: Request) -> Response:
+        """Say whether the ledger answers, and took what came last."""
+        looked_at, is_well = self._health
+        if time.monotonic() - looked_at > _HEALTH_SECONDS:
+            try:
+                await self.desk.do(self.installation.ledger.newest_event)
+                is_well = True
+            except (StandfastError, Problem):
+                is_well = False
+            self._health = (time.monotonic(), is_well)
+        if not is_well:
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not answer")
+        if time.monotonic() - self._took_nothing_at < _TOLD_FOR_SECONDS:
+            # A full disk is read all the same.
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger takes nothing; see the log")
+        return JSONResponse({"status": "ok"}, headers=_NO_STORE)
+
+    async def trigger(self, request: Request) -> Response:
+        """Take one message."""
+        known = self.triggers.get(str(request.path_params["name"]))
+        if isinstance(known, AlertTrigger) and self._is_known(known, request):
+            self._refuse_too_often(known)
+            body = await read_body(request, LARGEST_BYTES)
+            return await self._answer(known, partial(self._receive_alerts, known, body))
+        try:
+            headers = read_headers(request.headers.items(), self.installation.clock())
+            body = await read_body(request, LARGEST_BYTES)
+            secrets = self._keys.webhook(known) if isinstance(known, SignedTrigger) else []
+            verify(headers, body, secrets or [self._nobodys])
+        except NotGenuine as error:
+            raise self._turned_away(known, str(error)) from None
+        if not isinstance(known, SignedTrigger):
+            raise self._turned_away(known, "it takes nothing that is signed")
+        self._refuse_too_often(known)
+        return await self._answer(known, partial(self._receive, known, body, headers.id))
+
+    def _receive(self, trigger: Trigger, body: bytes, message_id: str) -> Opened | None:
+        return receive(self.installation, trigger, read_object(body), message_id=message_id)
+
+    def _receive_alerts(self, trigger: Trigger, body: bytes) -> Opened | None:
+        group = read_group(read_object(body))
+        if group.left_out:
+            log.warning(
+                "trigger %s: Alertmanager left out %d alerts of a group, which open nothing; set "
+                "max_alerts of its receiver to 0",
+                trigger.name,
+                group.left_out,
+            )
+        if group.is_firing:
+            return receive(
+                self.installation,
+                trigger,
+                group.payload,
+                message_id=group.message_id,
+                key=group.key,
+            )
+        incident = resolved(self.installation, trigger, message_id=group.message_id, key=group.key)
+        return Opened(incident=incident, has_joined=True) if incident else None
+
+    async def _answer(self, trigger: Trigger, work: Callable[[], Opened | None]) -> Response:
+        try:
+            opened = await self.desk.do(work)
+        except (UsageError, ValueError) as error:
+            # Ours, and it names places and inputs, no values. The sender is known by now.
+            log.warning("trigger %s: a message does not fit: %s", trigger.name, error)
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+        except StandfastError as error:
+            self._note(error)
+            log.warning("trigger %s: %s", trigger.name, error)
+            raise wait_and_try_again(
+                30, HTTPStatus.SERVICE_UNAVAILABLE, "it cannot be opened now; send it again"
+            ) from None
+        self._note()
+        if opened is None:
+            return JSONResponse({"incident": None}, headers=_NO_STORE)
+        if not opened.has_joined:
+            self.begin_work(opened.incident)
+        log.info("trigger %s: %s", trigger.name, opened.incident)
+        told: dict[str, Json] = {
+            "incident": opened.incident,
+            "has_joined": opened.has_joined,
+            "mode": trigger.mode.value,
+        }
+        if opened.is_stopped and trigger.mode is Mode.LIVE:
+            log.warning(
+                "trigger %s: %s is stopped, so nothing is done about what the message brought; "
+                "`standfast incident resume %s` lets it go on",
+                trigger.name,
+                opened.incident,
+                opened.incident,
+            )
+            told["is_stopped"] = True
+        if opened.lacking:
+            log.warning(
+                "trigger %s: %s what triggers.%s.inputs reads, so nobody is in it for them; look "
+                "at them where they come from",
+                trigger.name,
+                counted(
+                    opened.lacking,
+                    f"item of a message to {opened.incident} lacks",
+                    f"items of a message to {opened.incident} lack",
+                ),
+                trigger.name,
+            )
+            told["lacking"] = opened.lacking
+        return JSONResponse(told, status_code=HTTPStatus.ACCEPTED, headers=_NO_STORE)
+
+    def _note(self, error: StandfastError | None = None) -> None:
+        """Remember for `/health` whether the ledger took what came last."""
+        if error is None:
+            self._took_nothing_at = float("-inf")
+        elif not isinstance(error, (PlaybookNotFound, UsageError)):
+            self._took_nothing_at = time.monotonic()
+
+    def _is_known(self, trigger: AlertTrigger, request: Request) -> bool:
+        """Has it the token, or the certificate that a trusted proxy has verified?"""
+        if trigger.client_header and is_among(peer_of(request), self.trusted):
+            said = request.headers.getlist(trigger.client_header)
+            if len(said) == 1 and _is_same(said[0], trigger.client):
+                return True
+        given = request.headers.getlist("authorization")
+        token = given[0] if len(given) == 1 else ""
+        is_known = False
+        for known in self._keys.bearer(trigger):
+            is_known |= _is_same(token[len(_BEARER) :], known)
+        return is_known and token.lower().startswith(_BEARER)
+
+    def _refuse_too_often(self, trigger: Trigger) -> None:
+        seconds = self._allowed[trigger.name].take()
+        if seconds:
+            raise wait_and_try_again(
+                seconds, HTTPStatus.TOO_MANY_REQUESTS, "more messages than are taken in a minute"
+            )
+
+    def _turned_away(self, trigger: Trigger | None, why: str) -> Problem:
+        if isinstance(trigger, AlertTrigger):
+            why = "its token is not one of this trigger"
+        # Nobody fills the log from outside, nor writes a name of theirs there.
+        if trigger is not None and not self._to_be_said.take(trigger.name):
+            log.warning("trigger %s: a message was turned away: %s", trigger.name, why)
+        return _unauthorised()
+
+
+def _unauthorised() -> Problem:
+    # Closed, so that a body which nobody will read is not received either.
+    return Problem(
+        HTTPStatus.UNAUTHORIZED, headers={"www-authenticate": "Bearer", "connection": "close"}
+    )
+
+
+def _is_same(given: str, known: str) -> bool:
+    return hmac.compare_digest(given.encode(errors="replace"), known.encode())
+
+
+def _guarded(answer: Answer) -> Answer:
+    """Turn every error into an answer here, or the server would log it with what it quotes."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await answer(request)
+        except Problem as problem:
+            return as_response(problem)
+        except HTTPException:
+            raise
+        except Exception as error:
+            return _unforeseen(request, error)
+
+    return guarded
+
+
+def _told(request: Request, error: Exception) -> Response:
+    return as_response(cast("Problem", error))
+
+
+def _plain(request: Request, error: Exception) -> Response:
+    found = cast("HTTPException", error)
+    return as_response(Problem(HTTPStatus(found.status_code), headers=found.headers))
+
+
+def _unforeseen(request: Request, error: Exception) -> Response:
+    # Only the class: a foreign error may quote what was sent.
+    log.warning("unexpected %s in an answer", type(error).__name__)
+    return as_response(Problem(HTTPStatus.INTERNAL_SERVER_ERROR))

@@ -1,0 +1,93 @@
+"""What is due, for calendar programmes that subscribe to it: `GET /calendar/ADDRESS.ics`.
+
+Rules
+- Whoever has the address may read, and nobody may write. Any other address is a page that is not
+  there, whether it was revoked, mistyped or guessed.
+- A calendar that has not changed is not sent again: its tag says so.
+- An address is nowhere in the log; who reads too often is told when to come again.
+- Of addresses that opened nothing yet only a few a minute are looked up: whoever guesses is not to
+  keep the ledger from what the triggers bring.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from standfast.console.http.problem_details import Problem, wait_and_try_again
+from standfast.console.http.rate_limits import Allowance
+from standfast.console.http.work_queue import Desk
+from standfast.errors import StandfastError
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.deadlines.calendar_subscriptions import is_address, subscriber_of
+
+log = logging.getLogger("standfast.serve")
+
+T = TypeVar("T")
+
+_COME_AGAIN_SECONDS = 60.0
+_END = ".ics"
+
+
+@dataclass(kw_only=True)
+class DeadlineCalendarFeed:
+    """The calendar of what is due, at the addresses that `standfast deadline feed` makes."""
+
+    installation: Installation
+    desk: Desk
+    _often: Allowance = field(default_factory=lambda: Allowance(per_minute=12, burst=12))
+    _new: Allowance = field(default_factory=lambda: Allowance(per_minute=30, burst=30))
+    _known: set[str] = field(default_factory=set)  # those that opened it when they came last
+
+    async def show(self, request: Request) -> Response:
+        """Give the calendar, or only that it is still the same."""
+        name = str(request.path_params["name"])
+        token = name.removesuffix(_END)
+        if token == name or not is_address(token):
+            raise Problem(HTTPStatus.NOT_FOUND)
+        often = self._often.take(token) if token in self._known else self._new.take()
+        if often:
+            raise wait_and_try_again(
+                often, HTTPStatus.TOO_MANY_REQUESTS, "the calendar is read too often"
+            )
+        subscriber = await self._ask(partial(subscriber_of, self.installation, token))
+        if not subscriber:
+            self._known.discard(token)
+            raise Problem(HTTPStatus.NOT_FOUND)
+        self._known.add(token)
+        content = (await self._ask(partial(self._written, subscriber))).encode()
+        tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        headers = {
+            "cache-control": "private, no-cache",  # kept by the subscriber, and asked for each time
+            "etag": tag,
+            "x-content-type-options": "nosniff",
+        }
+        if tag in _tags(request):
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+        return Response(content, media_type="text/calendar", headers=headers)
+
+    def _written(self, subscriber: str) -> str:
+        from standfast.usecases.deadlines.calendar_feed import due_feed  # most places never need it
+
+        return due_feed(self.installation, subscriber)
+
+    async def _ask(self, work: Callable[[], T]) -> T:
+        try:
+            return await self.desk.do(work)
+        except StandfastError as error:
+            log.warning("calendar: %s", error)
+            raise wait_and_try_again(
+                _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "not now; ask again"
+            ) from None
+
+
+def _tags(request: Request) -> list[str]:
+    """Give the tags that the subscriber has, weak or not (RFC 9110, section 13.1.2)."""
+    given = ",".join(request.headers.getlist("if-none-match")).split(",")
+    return [one.strip().removeprefix("W/") for one in given]

@@ -1,0 +1,47 @@
+"""How often somebody may: token buckets that refuse, and never let anybody wait.
+
+Rules
+- What is kept is bounded: of many keys the one that asked longest ago is forgotten, which gives it
+  a full bucket, and nobody more than that.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(kw_only=True)
+class _Bucket:
+    level: float
+    filled_at: float
+
+
+@dataclass(kw_only=True)
+class Allowance:
+    """`per_minute` on average and `burst` at once, for each of the `most` keys that asked last."""
+
+    per_minute: float
+    burst: int
+    most: int = 4096
+    monotonic: Callable[[], float] = time.monotonic
+    _buckets: OrderedDict[str, _Bucket] = field(default_factory=OrderedDict)
+
+    def take(self, key: str = "") -> float:
+        """Take one; 0 when it was there, else in how many seconds the next will be."""
+        now = self.monotonic()
+        bucket = self._buckets.pop(key, None) or _Bucket(level=self.burst, filled_at=now)
+        self._buckets[key] = bucket
+        if len(self._buckets) > self.most:
+            self._buckets.popitem(last=False)
+        grown = (now - bucket.filled_at) * self.per_minute / 60
+        bucket.level, bucket.filled_at = min(self.burst, bucket.level + grown), now
+        if bucket.level < 1:
+            return (1 - bucket.level) * 60 / self.per_minute
+        bucket.level -= 1
+        return 0.0
+
+    def put_back(self, key: str = "") -> None:
+        """Return one that was taken: what it was taken for proved to be no guess."""
+        if bucket := self._buckets.get(key):
+            bucket.level = min(self.burst, bucket.level + 1)

@@ -1,0 +1,31 @@
+"""Reading what was sent, and no more of it than is allowed."""
+
+from http import HTTPStatus
+
+from starlette.requests import ClientDisconnect, Request
+
+from standfast.console.http.problem_details import Problem
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """Give the whole body; a longer one is refused, by its announced length before it is read."""
+    announced = request.headers.get("content-length", "0")
+    if not (announced.isascii() and announced.isdigit()) or int(announced[:12]) > most:
+        raise _too_large(most)
+    found = bytearray()
+    try:
+        async for part in request.stream():
+            found += part
+            if len(found) > most:
+                raise _too_large(most)
+    except ClientDisconnect:
+        raise Problem(HTTPStatus.BAD_REQUEST, "the body did not arrive whole") from None
+    return bytes(found)
+
+
+def _too_large(most: int) -> Problem:
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"at most {most:,} bytes are read",
+        {"connection": "close"},  # what is left of it is not worth reading
+    )

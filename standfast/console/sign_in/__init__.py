@@ -1,0 +1,4 @@
+"""Sign-in to the console: pages, sessions and passkeys.
+
+Approval of steps does not belong here.
+"""

@@ -1,0 +1,131 @@
+"""A person's passkeys, on the console: which there are, adding one of this device, removing one.
+
+    GET  /console/passkeys
+    GET  /console/passkeys.js        the script that asks the device, for these and other pages
+    POST /console/passkeys/add       the passphrase vouches for what the device made
+    POST /console/passkeys/remove
+
+Leaves who is signed in, and by which passkey, to `signing_in`.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from standfast.console.http.rate_limits import Allowance
+from standfast.console.sign_in.sessions import Session
+from standfast.console.sign_in.sign_in_pages import (
+    NOT_WHOLE,
+    PATH,
+    SIGNED_OUT,
+    Answer,
+    Fields,
+    SignInPages,
+    page,
+    sign_in_allowance,
+    too_often,
+)
+from standfast.errors import ApprovalRefused, StandfastError, UsageError
+from standfast.reports.console_pages import PasskeyLine, PasskeysReport, passkeys_page
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.people.passkeys import add_passkey, console_origin, remove_passkey
+from standfast.usecases.reports.result_pages import heading
+from standfast.webauthn import ALGORITHMS, encoded
+
+log = logging.getLogger("standfast.serve")
+
+Work = Callable[[Session, Fields], str]
+
+_SCRIPT = Path(__file__).with_suffix(".js").read_bytes()
+_HERE = f"{PATH}/passkeys"
+
+
+@dataclass(kw_only=True)
+class PasskeyPages:
+    """The pages about passkeys."""
+
+    installation: Installation
+    door: SignInPages
+    _by_person: Allowance = field(default_factory=sign_in_allowance)
+
+    def routes(self, guarded: Callable[[Answer], Answer]) -> list[Route]:
+        """Give the paths, each wrapped by `guarded`."""
+        forms = {"add": self._add, "remove": self._remove}
+        return [
+            Route(f"{_HERE}.js", guarded(self.script), methods=["GET"]),
+            Route(_HERE, guarded(self.show), methods=["GET"]),
+            *(
+                Route(f"{_HERE}/{path}", guarded(partial(self._take, work)), methods=["POST"])
+                for path, work in forms.items()
+            ),
+        ]
+
+    async def script(self, request: Request) -> Response:
+        """Give the script."""
+        headers = {"cache-control": "no-cache", "x-content-type-options": "nosniff"}
+        return Response(_SCRIPT, media_type="text/javascript", headers=headers)
+
+    async def show(self, request: Request) -> Response:
+        """Show a person's passkeys."""
+        session = await self.door.session(request)
+        if session is None:
+            return await self.door.to_sign_in(_HERE)
+        return page(await self.door.ask(partial(self._shown, session)))
+
+    async def _take(self, work: Work, request: Request) -> Response:
+        session, given = await self.door.form(request)
+        if session is None:
+            return await self.door.to_sign_in(_HERE, SIGNED_OUT)
+        said, problem = "", ""
+        try:
+            said = await self.door.desk.do(partial(work, session, given))
+            log.info("console: somebody's passkeys were changed")
+        except StandfastError as error:
+            log.warning("console: a form about passkeys was refused: %s", type(error).__name__)
+            problem = str(error)
+        html = await self.door.ask(partial(self._shown, session, said, problem))
+        return page(html, HTTPStatus.CONFLICT if problem else HTTPStatus.OK)
+
+    def _add(self, session: Session, given: Fields) -> str:
+        if wait := self._by_person.take(session.person):
+            raise ApprovalRefused(too_often(wait))
+        if not (given.get("passkey") and given.get("passphrase")):
+            raise UsageError(NOT_WHOLE)
+        challenge = self.door.challenges.read(_purpose(session), given.get("challenge", ""))
+        self.door.challenges.use(challenge)
+        added = add_passkey(
+            self.installation, session.person, given["passphrase"], given["passkey"], challenge
+        )
+        told = f"Passkey {added.passkey.id[:8]} is added and signs in your name."
+        return f"{told} No mail could tell you so: {added.untold}" if added.untold else told
+
+    def _remove(self, session: Session, given: Fields) -> str:
+        installation = replace(self.installation, actor=session.person)
+        removed = remove_passkey(installation, session.person, given.get("id", ""))
+        return f"Passkey {removed.id[:8]} is removed and signs nothing any more."
+
+    def _shown(self, session: Session, said: str = "", problem: str = "") -> str:
+        there = self.installation.ledger.passkeys.of(session.person)
+        handle = self.installation.ledger.vault.mac("passkey handle", [session.person])
+        report = PasskeysReport(
+            heading=heading(self.installation),
+            origin=console_origin(self.installation),
+            lines=tuple(
+                PasskeyLine(id=one.id, added_at=one.added_at, origin=one.origin) for one in there
+            ),
+            challenge=self.door.challenges.give(_purpose(session)),
+            handle=encoded(bytes.fromhex(handle)),
+            algorithms=" ".join(map(str, ALGORITHMS)),
+        )
+        return passkeys_page(report, self.door.seat(session), said=said, problem=problem)
+
+
+def _purpose(session: Session) -> str:
+    return f"passkey of {session.person}"

@@ -1,0 +1,150 @@
+"""Whom a duty binds, and from how many people on: what decides it, and what to ask when unknown.
+
+Rules
+- Whose duty it is stands in the configuration: the part one plays (controller, processor) and the
+  sectors one is in. A duty of a sector that one is not in does not come up at all.
+- How many people are affected is a fact of the incident, by jurisdiction; while it is not known,
+  the duty counts as owed and the number is asked for.
+- Judgements ("likely to result in a risk") are questions to a person; no answer counts as yes.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from standfast.deadlines.obligations import Obligation
+
+
+class Part(StrEnum):
+    """The part one plays for the data."""
+
+    CONTROLLER = "controller"  # decides what it is for: owner, licensee, fiduciary
+    PROCESSOR = "processor"  # holds it for a client: vendor, business associate, service provider
+
+
+class Sector(StrEnum):
+    """The trades with duties of their own."""
+
+    BANK = "bank"
+    BROKER = "broker"  # broker-dealer, adviser, fund, transfer agent
+    CARDS = "cards"  # takes payment cards, for oneself or for a merchant
+    CRITICAL = "critical"  # critical sectors of CIRCIA
+    DFS = "dfs"  # licensed by New York's Department of Financial Services
+    FINANCIAL = "financial"  # financial entities of DORA
+    GOVERNMENT = "government"
+    HEALTH = "health"
+    LENDER = "lender"  # financial institutions that are no banks (FTC Safeguards Rule)
+    LISTED = "listed"  # files with the SEC
+    NIS2 = "nis2"  # essential or important entity
+    TELECOM = "telecom"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """Whom a duty binds."""
+
+    parts: frozenset[Part]
+    sector: Sector | None = None
+
+
+def _bound(part: Part | None = None, sector: Sector | None = None) -> Bound:
+    return Bound(parts=frozenset(Part) if part is None else frozenset({part}), sector=sector)
+
+
+_C, _P = Part.CONTROLLER, Part.PROCESSOR
+HOLDERS: Final[Mapping[str, Bound]] = {
+    "controller": _bound(_C),
+    "owner/licensee of the data": _bound(_C),
+    "organization in control of the data": _bound(_C),
+    "enterprise": _bound(_C),
+    "organisation": _bound(_C),
+    "business operator": _bound(_C),
+    "data fiduciary": _bound(_C),
+    "APP entity": _bound(),
+    "service provider, intermediary, data centre, body corporate, government": _bound(),
+    "processor": _bound(_P),
+    "third-party agent": _bound(_P),
+    "business that maintains data it does not own": _bound(_P),
+    "vendor": _bound(_P),
+    "service provider (by contract)": _bound(_P, Sector.BROKER),
+    "business associate": _bound(_P, Sector.HEALTH),
+    "bank service provider": _bound(_P, Sector.BANK),
+    "covered entity": _bound(_C, Sector.HEALTH),
+    "licensed health facility": _bound(_C, Sector.HEALTH),
+    "bank": _bound(_C, Sector.BANK),
+    "banking organization": _bound(_C, Sector.BANK),
+    "broker-dealer, adviser, fund, transfer agent": _bound(_C, Sector.BROKER),
+    "non-bank financial institution": _bound(_C, Sector.LENDER),
+    "financial entity": _bound(None, Sector.FINANCIAL),
+    "DFS covered entity": _bound(None, Sector.DFS),
+    "public company (domestic registrant)": _bound(None, Sector.LISTED),
+    "covered entity in 16 critical sectors": _bound(None, Sector.CRITICAL),
+    "essential or important entity": _bound(None, Sector.NIS2),
+    "public electronic communications service provider": _bound(None, Sector.TELECOM),
+    "telecom carrier / interconnected VoIP": _bound(None, Sector.TELECOM),
+    "merchant": _bound(None, Sector.CARDS),
+    "merchant / service provider": _bound(None, Sector.CARDS),
+    "state or municipal agency": _bound(_C, Sector.GOVERNMENT),
+}
+
+
+def binds(obligation: Obligation, parts: frozenset[Part], sectors: frozenset[Sector]) -> bool:
+    """Tell whether the duty can be one's own. Raises ValueError for a holder not listed here."""
+    bound = HOLDERS.get(obligation.duty_holder)
+    if bound is None:
+        raise ValueError(f"{obligation.id}: nobody is known as {obligation.duty_holder!r}")
+    return bool(bound.parts & parts) and (bound.sector is None or bound.sector in sectors)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """From how many people on, or for what kind of incident, a duty is owed.
+
+    `least` and `most` bound the number of people, both inclusive. `question`: what a person must
+    judge, either because there is no number, or because a "yes" brings the duty at any number.
+    """
+
+    least: int | None = None
+    most: int | None = None
+    question: str = ""
+
+    @property
+    def has_number(self) -> bool:
+        """Does the number of people matter?"""
+        return self.least is not None or self.most is not None
+
+    def admits(self, count: int) -> bool:
+        """Tell whether a number of people is within the bounds."""
+        return (self.least or 0) <= count and (self.most is None or count <= self.most)
+
+
+_NUMBER = re.compile(
+    r"(?P<bound>more than |at least |fewer than |)(?P<number>[\d,]+)(?P<more> or more|) \w+"
+)
+_OTHERWISE = re.compile(r", or any number with (?P<what>.+)$")
+
+
+def threshold_of(obligation: Obligation) -> Threshold:
+    """Read an obligation's threshold.
+
+    Of two numbers that sources give, the one that brings the duty sooner counts.
+    """
+    text = obligation.threshold
+    if not text:
+        return Threshold()
+    if text.startswith("any resident"):
+        return Threshold(least=1)
+    found = _NUMBER.match(text)
+    if found is None or not (found["bound"] or found["more"]):
+        return Threshold(question=f"Is this so: {text}?")
+    number = int(found["number"].replace(",", ""))
+    otherwise = _OTHERWISE.search(text)
+    question = f"Is there {otherwise['what']}?" if otherwise else ""
+    if found["bound"] == "fewer than ":
+        return Threshold(most=number - 1, question=question)
+    sooner = re.search(r"one source: (?:at least |)([\d,]+)", text)
+    if sooner:
+        return Threshold(least=int(sooner[1].replace(",", "")), question=question)
+    return Threshold(least=number + (found["bound"] == "more than "), question=question)

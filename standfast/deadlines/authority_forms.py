@@ -1,0 +1,121 @@
+"""What a notice to an authority must hold, filled in as far as it is known, its gaps marked.
+
+Rules
+- Nothing is sent from here: a person carries the form to the authority's own door, and states the
+  receipt.
+- What one law asks for, another asks for in other words. What people state once, under a topic,
+  stands in every form that asks for it.
+- What nobody stated is a gap, and a gap is shown; nothing is guessed.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from standfast.deadlines.incident_facts import FactKind, Facts
+from standfast.deadlines.legal_clocks import Clock
+
+# Topics that forms ask for, with the question to people, in the order in which a form is read.
+TOPICS: Final[Mapping[str, str]] = {
+    "what_happened": "What happened, in plain words?",
+    "dates": "When did it happen, when was it found out, when determined?",
+    "data": "Which kinds of data are involved?",
+    "cause": "What caused it, as far as is known? Is an unlawful act suspected?",
+    "consequences": "What may follow for the people concerned, and for the service?",
+    "measures": "What was done, and what is going to be, against it and for the people concerned?",
+    "advice": "What can the people concerned do to protect themselves?",
+    "help": "What help is offered to them, for how long, by whom?",
+    "contact": "Who answers questions, by which telephone, mail or postal address?",
+    "affected": "About how many people and records are affected?",
+    "cross_border": "Is it felt in other countries, and in which?",
+    "indicators": "Which indicators of compromise can be shared?",
+    "cost": "What does it cost, as far as is known?",
+    "law_enforcement": "Was it reported to law enforcement, and did they ask to wait?",
+    "sample_notice": "Where is the copy of the notice that people get?",
+}
+# A requirement asks for each topic whose words are in it.
+_WORDS: Final[Mapping[str, str]] = {
+    "what_happened": r"what happened|nature|description|circumstances|synopsis|written detail"
+                     r"|incident details|the threat itself",
+    "dates": r"\bdates?\b|date\(s\)|timing|when and how|how and when",
+    "data": r"types? of|kinds of information|categories|information (?:involved|accessed)"
+            r"|data acquired|items leaked|description of information",
+    "cause": r"cause|method of compromise|how breach occurred|unlawful|findings on who|how and when"
+             r"|when and how",
+    "consequences": r"consequences|impact|severity|factors showing risk",
+    "measures": r"measures taken|measures and (?:dates|advice)|numbers, measures|steps taken"
+                r"|mitigat|is doing to|countermeasures|safeguards",
+    "advice": r"individuals should|recipients can take|freeze|review statements|minimise harm"
+              r"|recommended steps|protective steps|advice|FCRA",
+    "help": r"credit monitoring|identity-theft services|services offered|remediation|remedies$",
+    "contact": r"\bDPO\b|contact|help desk|CRA toll-free",
+    "affected": r"number (?:affected|of)|approx\. number|numbers, measures|customers affected"
+                r"|names of affected",
+    "cross_border": r"cross-border|affected Member States",
+    "indicators": r"indicators",
+    "cost": r"loss|monetary|financial condition",
+    "law_enforcement": r"law[- ]enforcement|police report",
+    "sample_notice": r"sample|copy of notice|template of the notice",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One thing that the form must hold."""
+
+    requirement: str  # the law's words
+    topic: str  # the topic that answers it; the requirement's place, `ID#2`, where none does
+    question: str
+    text: str = ""  # empty: a gap
+    author: str = ""
+
+    @property
+    def is_gap(self) -> bool:
+        """Is it still to be filled in?"""
+        return not self.text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """The notice that one duty asks for."""
+
+    clock: Clock
+    fields: tuple[Field, ...]
+
+    @property
+    def gaps(self) -> int:
+        """How many fields nobody filled in yet."""
+        return sum(field.is_gap for field in self.fields)
+
+
+def form_of(clock: Clock, facts: Facts, known: Mapping[str, str]) -> Form:
+    """Fill in what is known; `known` has texts by topic that the configuration answers."""
+    return Form(clock=clock, fields=tuple(_fields(clock, facts, known)))
+
+
+def topics_of(requirement: str) -> tuple[str, ...]:
+    """Give the topics that answer a requirement; none where it asks for something of its own."""
+    return tuple(
+        topic for topic, words in _WORDS.items() if re.search(words, requirement, re.IGNORECASE)
+    )
+
+
+def _fields(clock: Clock, facts: Facts, known: Mapping[str, str]) -> Iterator[Field]:
+    obligation = clock.obligation
+    counted = facts.latest(FactKind.AFFECTED, obligation.jurisdiction)
+    for number, requirement in enumerate(obligation.content, 1):
+        for topic in topics_of(requirement) or (f"{obligation.id}#{number}",):
+            fact = facts.latest(FactKind.CONTENT, topic)
+            text, author = known.get(topic, ""), ""
+            if fact is not None:
+                text, author = fact.reference, fact.author
+            elif topic == "affected" and counted is not None:
+                text, author = f"{counted.count:,} in {obligation.jurisdiction}", counted.author
+            yield Field(
+                requirement=requirement,
+                topic=topic,
+                question=TOPICS.get(topic, requirement),
+                text=text,
+                author=author,
+            )

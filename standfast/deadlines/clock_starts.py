@@ -1,0 +1,164 @@
+"""What a clock starts with: a fact, the first or the last of several, or another notice.
+
+Owns what the law's own words for it mean here. A phrase that is not listed is an error when the
+data is read, never a clock that silently does not run.
+
+Rules
+- Where a law names two starts with "or", or its sources disagree, the earlier one counts.
+- Where it names two with "and", the later one counts, and both must be known.
+- A count from another notice begins when that notice was given, as its receipt says.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from standfast.deadlines.obligations import Obligation, Recipient
+
+# The facts that clocks start from, each with the question that is put to people.
+QUESTIONS: Final[Mapping[str, str]] = {
+    "occurrence": "When did the incident happen?",
+    "detection": "When did a person or a system first notice it?",
+    "suspicion": "When were there first reasonable grounds to suspect it?",
+    "notification": "When did somebody outside (a client, a supplier, a customer) tell you of it?",
+    "awareness": "When was it reasonably certain that personal data was affected?",
+    "discovery": "On which day was it first known, or would have been with reasonable care?",
+    "reasonable_belief": "When was there reason to believe that a notifiable breach occurred?",
+    "classification": "When was it classified as major?",
+    "determination": "When was it determined that a breach occurred?",
+    "materiality": "When was it determined to be material for investors?",
+    "confirmation": "When was the breach confirmed?",
+    "contents": "When was it known what a notice must say?",
+    "scope": "When was its scope identified?",
+    "assessment": "When was it assessed to be notifiable?",
+    "statement": "When was the statement to the authority ready?",
+    "investigation_concluded": "When did the investigation end?",
+    "payment": "When was a ransom paid?",
+    "authority_request": "When did the authority ask for it?",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The facts and notices that a clock starts with.
+
+    `notices` are ids of obligations. `needs_all`: the last of them counts, and all must be known;
+    otherwise the first that is known. `from_year_end`: the count begins with the year's end.
+    """
+
+    facts: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+    needs_all: bool = False
+    from_year_end: bool = False
+
+
+def _any(*facts: str) -> Start:
+    return Start(facts=facts)
+
+
+def _all(*facts: str) -> Start:
+    return Start(facts=facts, needs_all=True)
+
+
+def _after(*notices: str) -> Start:
+    return Start(notices=notices)
+
+
+# An outer limit, and the fact that sets another one when it comes only after it (DORA, Art. 19 and
+# Delegated Regulation (EU) 2025/301, Art. 5: classified as major only after the first 24 hours).
+OUTER_LIMITS: Final[Mapping[str, str]] = {"eu-dora-19-initial-backstop": "classification"}
+
+_PEOPLE_TOLD: Final = Start()  # filled in by jurisdiction: the notice to the people concerned
+
+# By the words after "from".
+_STARTS: Final[Mapping[str, Start]] = {
+    "awareness": _any("awareness"),
+    "awareness of a significant incident": _any("awareness"),
+    "awareness of the incident": _any("awareness"),
+    "learning of the acquisition": _any("awareness"),
+    "knowledge": _any("awareness"),
+    "awareness and scope identified": _all("awareness", "scope"),
+    "discovery": _any("discovery"),
+    "discovery or notification": _any("discovery", "notification"),
+    "discovery or reason to believe": _any("discovery", "reasonable_belief"),
+    "end of calendar year": Start(facts=("discovery",), from_year_end=True),
+    "detection": _any("detection"),
+    "detection of unlawful access": _any("detection"),
+    "noticing": _any("detection", "notification"),
+    "suspicion": _any("suspicion"),
+    "suspicion or confirmation": _any("suspicion", "confirmation"),
+    "event": _any("suspicion", "confirmation"),
+    "incident": _any("occurrence"),
+    "belief": _any("reasonable_belief"),
+    "reasonable belief": _any("reasonable_belief"),
+    "determination": _any("determination"),
+    "reasonable determination": _any("determination"),
+    "determination (not later than the 60th day after)": _any("determination"),
+    "determination or reason to believe": _any("determination", "reasonable_belief"),
+    "materiality determination": _any("materiality"),
+    "classification as major": _any("classification"),
+    "confirmation and contents ascertainable": _all("confirmation", "contents"),
+    "conclusion of investigation": _any("investigation_concluded"),
+    "assessment": _any("assessment"),
+    "statement prepared": _any("statement"),
+    "payment": _any("payment"),
+    "extortion payment": _any("payment"),
+    "request of CSIRT/authority": _any("authority_request"),
+    "submission of phase 2": _after("eu-nis2-23-notification"),
+    "submission of the initial notification": _after(
+        "eu-dora-19-initial-classification", "eu-dora-19-initial-backstop"
+    ),
+    "submission of the intermediate or last updated intermediate report": _after(
+        "eu-dora-19-intermediate"
+    ),
+    "notification to USSS and FBI": _after(
+        "us-fcc-2011-2007-authority", "us-fcc-2011-2024-authority"
+    ),
+    "communication": _after("br-anpd"),
+    "notice": _PEOPLE_TOLD,
+    "notice to residents": _PEOPLE_TOLD,
+    "not later than notice to residents": _PEOPLE_TOLD,
+    "BEFORE notice to residents": _PEOPLE_TOLD,
+    "notifying affected consumers": _PEOPLE_TOLD,
+    "giving notice to consumers": _PEOPLE_TOLD,
+    "distribution of notice to citizens (must be RECEIVED)": _PEOPLE_TOLD,
+    "discovery or consumer notice, whichever is sooner": _any("discovery"),
+}
+
+# Where the trigger says more than the words after "from".
+_BY_TRIGGER: Final[Mapping[str, Start]] = {
+    # Statute and authority disagree.
+    "determination (AG site: discovery)": _any("determination", "discovery"),
+    "determination (or notice from third-party agent)": _any("determination", "notification"),
+    "discovery/awareness of unauthorised access": _any("awareness", "discovery"),
+}
+_ALSO_PEOPLE_TOLD: Final = frozenset({"discovery or consumer notice, whichever is sooner"})
+
+
+def start_of(obligation: Obligation, all_of_them: Mapping[str, Obligation]) -> Start:
+    """Say what starts an obligation's clock. Raises ValueError for words that are not listed."""
+    words = obligation.limit.start
+    start = _BY_TRIGGER.get(obligation.clock_start) or _STARTS.get(words)
+    if start is None and words in QUESTIONS:
+        start = _any(words)  # an agreement names the fact itself
+    if start is None:
+        raise ValueError(f"{obligation.id}: nothing is known that starts with {words!r}")
+    if start is _PEOPLE_TOLD or words in _ALSO_PEOPLE_TOLD:
+        notices = people_notices(obligation.jurisdiction, all_of_them)
+        return Start(facts=start.facts, notices=notices)
+    missing = [notice for notice in start.notices if notice not in all_of_them]
+    if missing:
+        raise ValueError(f"{obligation.id}: counts from unknown {', '.join(missing)}")
+    return start
+
+
+def people_notices(jurisdiction: str, all_of_them: Mapping[str, Obligation]) -> tuple[str, ...]:
+    """Give the ids of a jurisdiction's notices to the people concerned, in the data's order.
+
+    Where the data has no such duty (it was not read), the notice is known as `people:US-IA`.
+    """
+    return tuple(
+        other.id
+        for other in all_of_them.values()
+        if other.jurisdiction == jurisdiction and other.recipient is Recipient.INDIVIDUALS
+    ) or (f"people:{jurisdiction}",)

@@ -1,0 +1,53 @@
+"""Clocks that an agreement with a client sets, beside the law's.
+
+A contact centre is mostly a processor: its first clock is to its clients, and their agreements
+usually name a number where the law only says "without undue delay".
+"""
+
+from standfast.deadlines.applicability import Part
+from standfast.deadlines.clock_starts import QUESTIONS
+from standfast.deadlines.obligations import (
+    AGREEMENT,
+    Confidence,
+    Kind,
+    Limit,
+    Obligation,
+    Recipient,
+    Status,
+    Unit,
+)
+
+
+def contract(
+    name: str,
+    *,
+    client: str,
+    section: str,
+    value: int,
+    unit: Unit,
+    start: str = "awareness",
+    content: tuple[str, ...] = (),
+) -> Obligation:
+    """Give a client's agreement as a duty of the jurisdiction `contract:NAME`.
+
+    Raises ValueError when `start` is none of the facts that clocks start from.
+    """
+    if start not in QUESTIONS:
+        raise ValueError(f"no clock starts with {start!r}; known: {', '.join(QUESTIONS)}")
+    return Obligation(
+        id=f"contract-{name}",
+        jurisdiction=AGREEMENT + name,
+        instrument=f"agreement with {client}",
+        section=section,
+        duty_holder=Part.PROCESSOR,
+        recipient=Recipient.CONTROLLER,
+        recipient_name=client,
+        clock_start=start,
+        limit=Limit(kind=Kind.HARD, value=value, unit=unit, start=start),
+        content=content,
+        status=Status.IN_FORCE,
+        citation=f"agreement with {client}, {section}",
+        sources=(),
+        read_on="",
+        confidence=Confidence.HIGH,
+    )

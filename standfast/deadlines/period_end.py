@@ -1,0 +1,92 @@
+"""When a period ends: hours, calendar days, working days and months, by the rules of the place.
+
+The two readings
+- Strict is the one that nobody can call late: hours run from the minute of the event, a last day is
+  the last day whatever the calendar says, and only what all the place keeps holiday is skipped.
+- Lenient is the most that the rules of counting give. European law: Regulation (EEC, Euratom)
+  No 1182/71, Art. 3: the hour and the day of the event do not count; a period not in hours that
+  ends on a Saturday, Sunday or holiday ends with the next working day; a month ends on the same
+  date, or on the month's last day. American law: Fed. R. Civ. P. 6(a)(1) and its likes in the
+  States roll the last day in the same way, and 6(a)(2) does so for hours, which no duty here does.
+- A hold turns it round: strict is the later end, and what may not go before it may go after it.
+
+Rules
+- Hours are counted on the clock that has no summer time: 72 hours are 72 hours. Days are those of
+  the zone, and end with it: at the next midnight on the wall. In which zones a duty is counted is
+  `clocks`' business.
+- The day of the event never counts.
+"""
+
+from calendar import monthrange
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as time_of_day
+from zoneinfo import ZoneInfo
+
+from standfast.deadlines.obligations import Unit
+from standfast.deadlines.working_days import WorkingDays
+
+_LONGEST_DAYS = 3660
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """The two ends of one period, in UTC; for a hold, from when on sending is allowed."""
+
+    strict: datetime
+    lenient: datetime
+
+
+def end_of(value: int, unit: Unit, start: datetime, zone: ZoneInfo, days: WorkingDays) -> Reading:
+    """Give when a period of `value` units ends that an event at `start` sets off.
+
+    Raises ValueError for a period that is not positive or longer than ten years.
+    """
+    if not 0 < value <= {Unit.HOURS: _LONGEST_DAYS * 24, Unit.MONTHS: 120}.get(unit, _LONGEST_DAYS):
+        raise ValueError(f"no period of {value} {unit} is counted here")
+    match unit:
+        case Unit.HOURS:
+            return _hours(value, start, days)
+        case Unit.CALENDAR_DAYS:
+            last = _day_of(start, zone) + timedelta(days=value)
+            return _ends(last, days.next_working_day(last), zone)
+        case Unit.MONTHS:
+            last = months_later(_day_of(start, zone), value)
+            return _ends(last, days.next_working_day(last), zone)
+        case Unit.BUSINESS_DAYS:
+            event = _day_of(start, zone)
+            return _ends(days.after(event, value, is_strict=True), days.after(event, value), zone)
+
+
+def end_of_year(value: int, start: datetime, zone: ZoneInfo, days: WorkingDays) -> Reading:
+    """Give when `value` calendar days after the year of `start` end (45 CFR 164.408(c))."""
+    last = date(_day_of(start, zone).year, 12, 31) + timedelta(days=value)
+    return _ends(last, days.next_working_day(last), zone)
+
+
+def months_later(day: date, months: int) -> date:
+    """Give the same date `months` later, or that month's last day (1182/71, Art. 3(2)(c))."""
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+
+
+def _hours(value: int, start: datetime, days: WorkingDays) -> Reading:
+    start = start.astimezone(UTC)
+    strict = start + timedelta(hours=value)
+    if not days.skips_hour_of_event:
+        return Reading(strict=strict, lenient=strict)
+    whole = start.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    return Reading(strict=strict, lenient=whole + timedelta(hours=value))
+
+
+def _ends(strict: date, lenient: date, zone: ZoneInfo) -> Reading:
+    return Reading(strict=_midnight_after(strict, zone), lenient=_midnight_after(lenient, zone))
+
+
+def _day_of(moment: datetime, zone: ZoneInfo) -> date:
+    return moment.astimezone(zone).date()
+
+
+def _midnight_after(day: date, zone: ZoneInfo) -> datetime:
+    """Give the moment that a day ends on the wall: 23, 24 or 25 hours after it began."""
+    return datetime.combine(day + timedelta(days=1), time_of_day(), zone).astimezone(UTC)

@@ -1,0 +1,164 @@
+"""Working days and days of a jurisdiction.
+
+Rules
+- Holidays come from `holidays`, by country and, for a State or province, its subdivision.
+- Strict reading of business days: only what the whole country keeps is skipped, so that a local
+  holiday, which a regulator elsewhere may not keep, never makes us late. For the European Union
+  that is no holiday at all until the organisation says in which country its authority sits.
+- Saturday and Sunday are no working days anywhere in the data.
+- A day is one where the law is, which may be another than where the organisation sits: a contact
+  centre in Manila has American clients. Of a place with several zones, all that tell count.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+_WEEKEND: Final = 5  # date.weekday() of Saturday
+_COUNTRIES: Final[Mapping[str, str]] = {
+    "Australia": "AU",
+    "Brazil": "BR",
+    "Canada": "CA",
+    "India": "IN",
+    "Japan": "JP",
+    "Singapore": "SG",
+    "South Korea": "KR",
+    "US": "US",
+}
+
+
+_EASTERN, _CENTRAL, _MOUNTAIN, _PACIFIC = (
+    "America/New_York",
+    "America/Chicago",
+    "America/Denver",
+    "America/Los_Angeles",
+)
+_ZONES: Final[Mapping[str, tuple[str, ...]]] = {
+    "Australia": ("Australia/Sydney", "Australia/Perth"),
+    "Brazil": ("America/Sao_Paulo", "America/Rio_Branco"),
+    "Canada": ("America/St_Johns", "America/Vancouver"),
+    "Canada-QC": ("America/Toronto",),
+    "India": ("Asia/Kolkata",),
+    "Japan": ("Asia/Tokyo",),
+    "Singapore": ("Asia/Singapore",),
+    "South Korea": ("Asia/Seoul",),
+    "UK": ("Europe/London",),
+    "US federal": (_EASTERN,),  # where its authorities sit
+    "US-AL": (_CENTRAL,),
+    "US-AZ": ("America/Phoenix",),
+    "US-CA": (_PACIFIC,),
+    "US-CO": (_MOUNTAIN,),
+    "US-CT": (_EASTERN,),
+    "US-DE": (_EASTERN,),
+    "US-FL": (_EASTERN, _CENTRAL),
+    "US-IA": (_CENTRAL,),
+    "US-IN": (_EASTERN, _CENTRAL),
+    "US-LA": (_CENTRAL,),
+    "US-MD": (_EASTERN,),
+    "US-ME": (_EASTERN,),
+    "US-NM": (_MOUNTAIN,),
+    "US-NY": (_EASTERN,),
+    "US-OH": (_EASTERN,),
+    "US-OK": (_CENTRAL,),
+    "US-OR": (_MOUNTAIN, _PACIFIC),
+    "US-PR": ("America/Puerto_Rico",),
+    "US-RI": (_EASTERN,),
+    "US-SD": (_CENTRAL, _MOUNTAIN),
+    "US-TN": (_EASTERN, _CENTRAL),
+    "US-TX": (_CENTRAL, _MOUNTAIN),
+    "US-VT": (_EASTERN,),
+    "US-WA": (_PACIFIC,),
+    "US-WI": (_CENTRAL,),
+}
+_WEST_OF_EUROPE: Final = frozenset({"IE", "PT", "IS"})
+_EAST_OF_EUROPE: Final = frozenset({"BG", "CY", "EE", "FI", "GR", "LT", "LV", "RO"})
+
+
+@dataclass(frozen=True)
+class WorkingDays:
+    """The working days of one place.
+
+    `country` is an ISO 3166-1 code, empty where none is known; `subdivision` an ISO 3166-2 part.
+    `skips_hour_of_event`: the place counts hours by Regulation 1182/71.
+    """
+
+    country: str = ""
+    subdivision: str = ""
+    skips_hour_of_event: bool = False
+
+    def is_working(self, day: date, *, is_strict: bool = False) -> bool:
+        """Tell whether offices are open; strict leaves local holidays out of account."""
+        if day.weekday() >= _WEEKEND:
+            return False
+        if not self.country:
+            return True
+        local = "" if is_strict else self.subdivision
+        return day not in _holidays(self.country, local)
+
+    def next_working_day(self, day: date) -> date:
+        """Give `day`, or the first working day after it."""
+        while not self.is_working(day):
+            day += timedelta(days=1)
+        return day
+
+    def after(self, event: date, count: int, *, is_strict: bool = False) -> date:
+        """Give the `count`-th working day after the day of the event, which is not counted."""
+        day = event
+        while count > 0:
+            day += timedelta(days=1)
+            count -= self.is_working(day, is_strict=is_strict)
+        return day
+
+
+def working_days(jurisdiction: str, authority_country: str = "") -> WorkingDays:
+    """Give the working days of a jurisdiction as the data names it: `US-CA`, `EU/EEA`, `Canada-QC`.
+
+    `authority_country` is where the organisation's own European authority sits (ISO 3166-1).
+    Raises ValueError for a country that `holidays` does not know.
+    """
+    if jurisdiction.startswith("EU"):
+        return WorkingDays(_known_country(authority_country), skips_hour_of_event=True)
+    if jurisdiction == "UK":
+        return WorkingDays("GB", "ENG")  # where the Commissioner sits: Scotland keeps other days
+    name, _, part = jurisdiction.partition("-")
+    country = _COUNTRIES.get(name.removesuffix(" federal"), "")
+    if country and part:
+        return WorkingDays(country, part)
+    return WorkingDays(country)
+
+
+def time_zones_of(jurisdiction: str, authority_country: str = "") -> tuple[ZoneInfo, ...]:
+    """Give the zones whose days a jurisdiction may count by; none where no place is known.
+
+    European law is counted where the authority sits, and until that is known at both ends of it.
+    """
+    if not jurisdiction.startswith("EU"):
+        names = _ZONES.get(jurisdiction, ())
+    elif not authority_country:
+        names = ("Europe/Lisbon", "Europe/Helsinki")
+    elif authority_country in _WEST_OF_EUROPE:
+        names = ("Atlantic/Reykjavik" if authority_country == "IS" else "Europe/Lisbon",)
+    elif authority_country in _EAST_OF_EUROPE:
+        names = ("Europe/Helsinki",)
+    else:
+        names = ("Europe/Brussels",)
+    return tuple(map(ZoneInfo, names))
+
+
+def _known_country(code: str) -> str:
+    if code:
+        try:
+            _holidays(code, "")
+        except NotImplementedError:
+            raise ValueError(f"no holidays are known for the country {code!r}") from None
+    return code
+
+
+@lru_cache(maxsize=64)
+def _holidays(country: str, subdivision: str) -> Any:
+    import holidays  # a tenth of a second, and only for dates
+
+    return holidays.country_holidays(country, subdiv=subdivision or None)

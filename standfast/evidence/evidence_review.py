@@ -1,0 +1,245 @@
+"""A look through what was frozen: what bears an indicator or names an account, in order of time.
+
+Owns finding the lines and their times. Leaves which folders are sound, and where the result is
+kept, to operations.
+
+Rules
+- The copies are read, never the live logs; nothing in a sealed folder is changed.
+- A copy is hashed as it is read. One that is not what was sealed, is not in the manifest or is gone
+  is named, and what it says is left out: whoever changed it may have written it.
+- A line counts once for each indicator that it bears. What a file bears and no line of it counts
+  for the file as a whole.
+- A time is read from the line where it is written as ISO 8601 or as web servers write it; one
+  without a zone is taken for UTC, and marked. A line without any comes last, in the file's order.
+- Card numbers, social-security numbers and mail addresses in a line are masked; what was looked for
+  stands beside it as it was asked for.
+- Bounded: lines are cut at 500 characters, and after so many entries the rest is only counted.
+"""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from standfast.errors import UsageError
+from standfast.evidence.indicator_search import (
+    SHORTEST_TEXT,
+    Indicators,
+    Looked,
+    Scan,
+    looked_through,
+    read_indicators,
+)
+from standfast.evidence.manifest import Item, Kind, Manifest
+from standfast.evidence.seal import FILES_FOLDER
+from standfast.evidence.text_masking import mask_text
+from standfast.records import JsonObject, timestamp
+
+MOST_ENTRIES = 10_000
+LONGEST_LINE = 500
+_LONGEST_READ = 64 * 1024
+_CHANGED, _ADDED, _GONE = "is not what was sealed", "is not in the manifest", "is gone"
+_ISO = re.compile(
+    rb"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,6})\d*)?\s?(Z|[+-]\d\d:?\d\d)?"
+)
+_WEB = re.compile(rb"(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line, or one whole file, that bears an indicator."""
+
+    at: str  # UTC, as `records.timestamp` writes it; empty when the line has no time
+    is_zone_assumed: bool
+    source: str
+    path: str
+    line: int  # from 1; 0: the file as a whole
+    indicator: str
+    text: str
+
+    def as_json(self) -> JsonObject:
+        """Give the entry as one line of the timeline."""
+        return {
+            "at": self.at,
+            "zone_assumed": self.is_zone_assumed,
+            "source": self.source,
+            "path": self.path,
+            "line": self.line,
+            "indicator": self.indicator,
+            "text": self.text,
+        }
+
+
+@dataclass(kw_only=True)
+class Review:
+    """What a look came to."""
+
+    entries: list[Entry] = field(default_factory=list)
+    files: int = 0
+    unread: int = 0
+    left_out: int = 0  # entries beyond the most that are kept
+    altered: list[str] = field(
+        default_factory=list
+    )  # copies that differ from the manifest, and how
+
+    def in_order(self) -> list[Entry]:
+        """Give the entries by time; those without one last, as they were found."""
+        return sorted(self.entries, key=lambda entry: (not entry.at, entry.at))
+
+
+@dataclass(kw_only=True)
+class _Borne:
+    """What one file bears, and what its content was when that was read."""
+
+    entries: list[Entry] = field(default_factory=list)
+    left_out: int = 0
+    sha256: str
+
+    def add(self, entry: Entry, most: int) -> None:
+        if len(self.entries) < most:
+            self.entries.append(entry)
+        else:
+            self.left_out += 1
+
+
+def wanted_of(indicators: Sequence[str], accounts: Sequence[str]) -> Indicators:
+    """Read what is looked for; an account counts as the text of its name, unless it is too short.
+
+    UsageError where nothing is left to look for.
+    """
+    names = dict.fromkeys(map(_name_of, accounts))
+    given = [*indicators, *(f"text:{name}" for name in names if len(name) >= SHORTEST_TEXT)]
+    if names and not given:
+        raise UsageError(
+            f"the names of these accounts have fewer than {SHORTEST_TEXT} characters, which stand "
+            "in every log: look for them in the frozen copies by hand"
+        )
+    return read_indicators(given)
+
+
+def too_short(accounts: Sequence[str]) -> int:
+    """Count the accounts that are not looked for, since every file has what they are called."""
+    return sum(len(_name_of(account)) < SHORTEST_TEXT for account in dict.fromkeys(accounts))
+
+
+def _name_of(account: str) -> str:
+    return account.rpartition(":")[2].strip()
+
+
+def review(folders: Sequence[tuple[Path, Manifest]], wanted: Indicators) -> Review:
+    """Look through sealed folders, each with the manifest that its seal vouches for."""
+    found = Review()
+    for folder, manifest in folders:
+        _look_through(folder / FILES_FOLDER, manifest, wanted, found)
+    return found
+
+
+def _look_through(files: Path, manifest: Manifest, wanted: Indicators, found: Review) -> None:
+    seen, altered = Scan(), found.altered
+    sealed = {item.location: item for item in manifest.items}
+    for file in looked_through(files, wanted, seen):
+        item = sealed.get(file.path.relative_to(files).as_posix())
+        try:
+            problem = _ADDED if item is None else _altered(item, file)
+            borne = _Borne(sha256=file.sha256)
+            if not problem:
+                borne = _borne(manifest.source, file, wanted, MOST_ENTRIES - len(found.entries))
+        except OSError:  # it could be read a moment ago
+            seen.unread += 1
+            continue
+        if not problem and borne.sha256 != file.sha256:
+            problem = _CHANGED  # a moment ago
+        if problem:
+            altered.append(f"{manifest.source}: {mask_text(file.shown)} {problem}")
+        else:
+            found.entries += borne.entries
+            found.left_out += borne.left_out
+    for item in manifest.items:
+        if item.kind in (Kind.FILE, Kind.LINK) and not os.path.lexists(files / item.location):
+            altered.append(f"{manifest.source}: {mask_text(item.path)} {_GONE}")
+    found.files += seen.files
+    found.unread += seen.unread
+
+
+def _altered(item: Item, file: Looked) -> str:
+    """Say that a copy is not what was sealed; nothing when it is, as far as it was read."""
+    there = file.path.lstat()
+    if item.kind is Kind.LINK:
+        return "" if stat.S_ISLNK(there.st_mode) else _CHANGED
+    if not stat.S_ISREG(there.st_mode) or there.st_size != item.size_bytes:
+        return _CHANGED
+    return _CHANGED if file.sha256 not in ("", item.sha256) else ""
+
+
+def _borne(source: str, file: Looked, wanted: Indicators, most: int) -> "_Borne":
+    found = _Borne(sha256=file.sha256)
+    in_lines: set[str] = set()
+    if any(indicator.startswith("text:") for indicator in file.indicators):
+        with file.path.open("rb") as stream:
+            hashed = hashlib.sha256()
+            for entry in _lines(source, file.shown, stream, hashed, wanted):
+                in_lines.add(entry.indicator)
+                found.add(entry, most)
+            found.sha256 = hashed.hexdigest()
+    for indicator in file.indicators:
+        # A text that no line has lies across lines, or in UTF-16: the file as a whole has it.
+        if indicator not in in_lines:
+            whole = Entry(
+                at="",
+                is_zone_assumed=False,
+                source=source,
+                path=file.shown,
+                line=0,
+                indicator=indicator,
+                text="",
+            )
+            found.add(whole, most)
+    return found
+
+
+def _lines(
+    source: str, shown: str, stream: BinaryIO, hashed: "hashlib._Hash", wanted: Indicators
+) -> Iterator[Entry]:
+    needles = [(f"text:{text}", text.encode()) for text in wanted.texts]
+    number, begins = 0, True
+    while raw := stream.readline(_LONGEST_READ):
+        hashed.update(raw)
+        number += begins
+        begins = raw.endswith(b"\n")
+        for indicator, needle in needles:
+            if needle in raw:
+                at, is_assumed = _moment(raw)
+                yield Entry(
+                    at=at,
+                    is_zone_assumed=is_assumed,
+                    source=source,
+                    path=shown,
+                    line=number,
+                    indicator=indicator,
+                    text=_shown(raw),
+                )
+
+
+def _moment(line: bytes) -> tuple[str, bool]:
+    try:
+        if match := _ISO.search(line):
+            day, clock, fraction, zone = (part.decode() for part in match.groups(b""))
+            moment = datetime.fromisoformat(f"{day}T{clock}.{fraction or '0':<06}{zone}")
+            return timestamp(moment if zone else moment.replace(tzinfo=UTC)), not zone
+        if match := _WEB.search(line):
+            moment = datetime.strptime(match[1].decode(), "%d/%b/%Y:%H:%M:%S %z")
+            return timestamp(moment), False
+    except (ValueError, OverflowError):
+        pass  # digits that are no time
+    return "", False
+
+
+def _shown(raw: bytes) -> str:
+    masked = mask_text(raw.decode("latin-1")).encode("latin-1")  # whole: cut, no number is one
+    text = masked.decode("utf-8", "backslashreplace").strip()[:LONGEST_LINE]
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -1,0 +1,167 @@
+"""Indicators of our own simple kind: what an operator knows of the intruder, looked for in files.
+
+Three kinds, and no more: `text:…` stands in the file as it is written, `path:…` is a shell pattern
+over the file's whole path or its last name, `sha256:…` is the hash of the whole file. This is no
+YARA: no wildcards within text, no conditions, no look into archives or into what is encrypted. A
+file that merely holds none of them is not shown to be good.
+
+Rules
+- Text is compared as UTF-8 bytes, and again as UTF-16 as Windows writes it; capitals count.
+- A file is read once, in pieces, whatever its size; a text that lies across two pieces is found.
+- Links are not followed, and devices and pipes are not opened.
+"""
+
+import fnmatch
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from standfast.errors import UsageError
+
+SHORTEST_TEXT = 4  # shorter, and every file has it
+LONGEST_TEXT = 500
+MOST = 200
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PIECE = 1024 * 1024
+_FORMS = ("utf-8", "utf-16-le")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indicators:
+    """What is looked for; `read_indicators` makes one."""
+
+    texts: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    hashes: frozenset[str] = frozenset()
+
+    @property
+    def needles(self) -> tuple[tuple[str, bytes], ...]:
+        """Each text as the indicator that it is, and as the bytes that it may stand in."""
+        return tuple((f"text:{text}", text.encode(form)) for text in self.texts for form in _FORMS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Find:
+    """One indicator that one file has."""
+
+    indicator: str
+    path: str  # within the folder that was looked through
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """One file that was looked through."""
+
+    path: Path
+    shown: str  # its path within the folder, as text
+    indicators: tuple[str, ...]
+    sha256: str  # of all that was read of it; empty where nothing had to be, or it is no file
+
+
+@dataclass(kw_only=True)
+class Scan:
+    """What a look through a folder came to."""
+
+    files: int = 0
+    finds: list[Find] = field(default_factory=list)
+    unread: int = 0  # files that could not be read: they may hold anything
+
+
+def read_indicators(given: Sequence[str]) -> Indicators:
+    """Read indicators as people write them; UsageError names the first that is none, by number."""
+    if not given or len(given) > MOST:
+        raise UsageError(
+            f"1 to {MOST} accounts and indicators are looked for at once, and {len(given):,} were "
+            "given"
+        )
+    texts, paths, hashes = [], [], set()
+    for number, one in enumerate(given, 1):
+        kind, _, value = one.partition(":")
+        kind, value = kind.strip().lower(), value.strip()
+        if kind == "text" and SHORTEST_TEXT <= len(value) <= LONGEST_TEXT:
+            texts.append(value)
+        elif kind == "path" and 0 < len(value) <= LONGEST_TEXT:
+            paths.append(value)
+        elif kind == "sha256" and _SHA256.fullmatch(value.lower()):
+            hashes.add(value.lower())
+        else:
+            raise UsageError(
+                f"indicator {number} is none: write `text:` with {SHORTEST_TEXT} to {LONGEST_TEXT} "
+                "characters, `path:` with a pattern, or `sha256:` with 64 hex digits"
+            )
+    return Indicators(
+        texts=tuple(dict.fromkeys(texts)),
+        paths=tuple(dict.fromkeys(paths)),
+        hashes=frozenset(hashes),
+    )
+
+
+def scan(folder: Path, wanted: Indicators, *, most_finds: int) -> Scan:
+    """Look through every file below a folder; stops when so many were found."""
+    found = Scan()
+    for file in looked_through(folder, wanted, found):
+        found.finds += [Find(indicator=one, path=file.shown) for one in file.indicators]
+        if len(found.finds) >= most_finds:
+            del found.finds[most_finds:]
+            break
+    return found
+
+
+def looked_through(folder: Path, wanted: Indicators, count: Scan) -> Iterator[Looked]:
+    """Give each file that could be read, with the indicators that it has; count them all."""
+    for path, shown in _files(folder, count):
+        count.files += 1
+        try:
+            in_content, sha256 = _by_content(path, wanted)
+        except OSError:
+            count.unread += 1
+            continue
+        indicators = (*_by_path(shown, wanted), *in_content)
+        yield Looked(path=path, shown=shown, indicators=indicators, sha256=sha256)
+
+
+def _files(folder: Path, found: Scan) -> Iterator[tuple[Path, str]]:
+    def unreadable(_: OSError) -> None:
+        found.unread += 1
+
+    for place, folders, names in os.walk(folder, onerror=unreadable):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(place, name)
+            shown = os.fsencode(path.relative_to(folder)).decode("utf-8", "backslashreplace")
+            yield path, shown
+
+
+def _by_path(shown: str, wanted: Indicators) -> Iterator[str]:
+    name = shown.rpartition("/")[2]
+    for pattern in wanted.paths:
+        # What was frozen or restored lies under its whole path without the first slash.
+        if fnmatch.fnmatchcase(f"/{shown}", pattern) or fnmatch.fnmatchcase(name, pattern):
+            yield f"path:{pattern}"
+
+
+def _by_content(path: Path, wanted: Indicators) -> tuple[Sequence[str], str]:
+    needles = wanted.needles
+    if path.is_symlink() or not (needles or wanted.hashes):
+        return (), ""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return (), ""
+        hashed, kept = hashlib.sha256(), b""
+        overlap = max((len(needle) for _, needle in needles), default=1) - 1
+        seen: list[str] = []
+        while piece := stream.read(_PIECE):
+            hashed.update(piece)
+            window = kept + piece
+            for indicator, needle in needles:
+                if indicator not in seen and needle in window:
+                    seen.append(indicator)
+            kept = window[-overlap:] if overlap else b""
+        if (digest := hashed.hexdigest()) in wanted.hashes:
+            seen.append(f"sha256:{digest}")
+        return seen, digest

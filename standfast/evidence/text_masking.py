@@ -1,0 +1,129 @@
+"""Card numbers, social-security numbers and mail addresses in a text, masked for who reads a copy.
+
+Owns what a masked text looks like. Leaves what counts as a number to `unmasked`, files to
+`masked_copy`.
+
+Rules
+- Too much is masked rather than too little: a number counts also within a word or an address.
+- Of a card's number the last four digits stay (PCI DSS 4.0.1, requirement 3.4.1: these and the
+  issuer's at most), of a social-security number nothing: people prove who they are by its end.
+  Nine digits without hyphens count where the words before say what they are.
+- Of a mail address the first letter and the domain stay, whether its sign is written as it is or as
+  an address, HTML or JSON escapes it.
+- UTF-16 within a text is masked too, as far as it is Latin. No other name, number or password is
+  masked, nor what is encoded (base64) or encrypted.
+- What is masked stays as it is when it is masked again.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from standfast.evidence.sensitive_numbers import Span, cards_in, social_security_in
+
+_HIDDEN = "***"
+_LEFT = 4  # digits of a card's number
+_LABELLED = re.compile(
+    r"(?i:ssn|social[ _-]?security)[^\d\n,]{0,20}(\d{3}[ .-]?\d\d[ .-]?\d{4})(?!\d)", re.ASCII
+)
+_LABEL = r"[A-Za-z0-9\x80-\uffff-]{1,63}"
+_DOMAIN = re.compile(
+    rf"(?:@|%(?:25){{0,3}}40|\\u0040|&#0{{0,5}}64;|&#[xX]0{{0,4}}40;)"
+    rf"(?:{_LABEL}\.){{1,10}}[A-Za-z\x80-\uffff][A-Za-z0-9\x80-\uffff-]{{1,62}}"
+)
+_LONGEST_LOCAL = 320
+_NAME = r"[A-Za-z0-9._%+'~\x80-\uffff-]"
+# Backwards, from the sign on; the second as mailing lists write whom they wrote to.
+_LOCAL_BACKWARDS = re.compile(rf'{_NAME}+(?:={_NAME}*\+{_NAME}*)?|"[^"\n:,]{{1,64}}"')
+_DIGIT = re.compile(r"%2[0Dd]|\\u00[Aa]0|(\d)", re.ASCII)
+_WIDE = re.compile(r"(?:[\t\x20-\x7e\xa0-\xff]\0){5,}[\t\x20-\x7e\xa0-\xff]?")
+
+
+@dataclass(kw_only=True)
+class Masked:
+    """How many of each were masked."""
+
+    cards: int = 0
+    social_security: int = 0
+    mail: int = 0
+
+    def add(self, other: "Masked") -> None:
+        """Count what was masked elsewhere as well."""
+        self.cards += other.cards
+        self.social_security += other.social_security
+        self.mail += other.mail
+
+
+def mask_text(text: str, count: Masked | None = None) -> str:
+    """Give `text` with all of it masked; `count` is added to. Bytes are given as latin-1."""
+    found = Masked() if count is None else count
+    text = _mask(text, found)
+    if "\0" in text:
+        text = _WIDE.sub(lambda match: _mask_wide(match[0], found), text)
+    return text
+
+
+def _mask_wide(text: str, found: Masked) -> str:
+    masked = "\0".join(_mask(text[::2], found))
+    return masked + "\0" * (len(text) % 2 == 0)
+
+
+def _mask(text: str, found: Masked) -> str:
+    while cards := cards_in(text, is_alone=False):  # what was left of one may begin another
+        text = _replaced(text, cards, _mask_card)
+        found.cards += len(cards)
+    numbers = social_security_in(text, is_alone=False)
+    text = _replaced(text, numbers, _mask_number)
+    labelled = [match.span(1) for match in _LABELLED.finditer(text)]
+    text = _replaced(text, labelled, _mask_number)
+    addresses = _locals(text)
+    found.social_security += len(numbers) + len(labelled)
+    found.mail += len(addresses)
+    return _replaced(text, addresses, _mask_name)
+
+
+def _replaced(text: str, spans: list[Span], mask: Callable[[str], str]) -> str:
+    if not spans:
+        return text
+    parts, at = [], 0
+    for start, end in spans:
+        parts += [text[at:start], mask(text[start:end])]
+        at = end
+    return "".join((*parts, text[at:]))
+
+
+def _locals(text: str) -> list[Span]:
+    """Find the part before the sign of each address that is not masked yet."""
+    found: list[Span] = []
+    for domain in _DOMAIN.finditer(text):
+        end = domain.start()
+        before = text[max(0, end - _LONGEST_LOCAL, found[-1][1] if found else 0) : end]
+        if name := _LOCAL_BACKWARDS.match(before[::-1]):
+            found.append((end - name.end(), end))
+    return found
+
+
+def _mask_card(number: str) -> str:
+    digits = sum(match[1] is not None for match in _DIGIT.finditer(number))
+    return _hide(number, digits - _LEFT)
+
+
+def _mask_number(number: str) -> str:
+    return _hide(number, len(number))
+
+
+def _hide(number: str, count: int) -> str:
+    """Hide so many digits from the start; those of an escaped sign are none."""
+    left = count
+
+    def hide(match: re.Match[str]) -> str:
+        nonlocal left
+        left -= match[1] is not None
+        return "*" if match[1] and left >= 0 else match[0]
+
+    return _DIGIT.sub(hide, number)
+
+
+def _mask_name(name: str) -> str:
+    first = name[:1]
+    return (first if first.isalnum() else "") + _HIDDEN

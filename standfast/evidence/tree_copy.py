@@ -1,0 +1,245 @@
+"""Walking and copying a file tree that an intruder may still be writing to.
+
+Owns every read of the evidence's origin. Leaves the manifest and the seal to `files`.
+
+Rules
+- Folders are opened relative to their parent, and nothing below a root is reached through a link,
+  so that no swap between looking and opening leads out of the tree.
+- A file is read once: hashed while it is copied, up to the size it had when it was opened. What
+  differs afterwards (size, times) marks the item as changed while it was copied.
+- Access times are left alone where the system allows it: they are evidence, too.
+- Names come in byte order, so that two walks of one tree agree.
+- Trouble with the origin is an item with a reason. Trouble with the copy is `StorageError`: it
+  would be as wrong for the next item, and must not pass for evidence that was not there.
+"""
+
+import errno
+import fnmatch
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from standfast.evidence.durable_files import make_private
+from standfast.evidence.manifest import Item, Kind, written_path
+from standfast.records import timestamp
+
+DEEPEST = 100  # folders; each costs one open file
+BLOCK = 1024 * 1024
+LARGEST_OF_UNKNOWN_SIZE = 64 * BLOCK  # what /proc and the like say nothing about
+
+_ZEROS = bytes(BLOCK)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# NONBLOCK: a pipe that took the file's place a moment ago must not hold the collector.
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NOATIME = getattr(os, "O_NOATIME", 0)
+
+
+def is_left_out(path: str, patterns: Sequence[str]) -> bool:
+    """Does a shell pattern fit the whole path, or its last name?"""
+    either = (path, path.rpartition("/")[2])
+    return any(fnmatch.fnmatchcase(one, pattern) for pattern in patterns for one in either)
+
+
+class StorageError(Exception):
+    """The copy cannot be written; the message is the system's word for why."""
+
+
+@dataclass(kw_only=True)
+class Walk:
+    """One pass over one root; `excluded` counts what was left out on purpose."""
+
+    destination: Path  # `files/`
+    is_excluded: Callable[[str], bool]
+    own_folder: tuple[int, int]  # device and inode of where evidence lies: never copied into itself
+    excluded: int = 0
+
+    def freeze(self, root: str) -> Iterator[Item]:
+        """Copy `root`, an absolute path, and all that is in it; one item each, parents first."""
+        parent, name = os.path.split(root)
+        try:
+            descriptor = os.open(parent, _OPEN_FOLDER)
+        except OSError as error:
+            yield _unread(root, _why(error))
+            return
+        try:
+            if not name:  # the whole file system
+                yield from self._folder(descriptor, ".", root, depth=0)
+            elif stat.S_ISLNK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                yield _unread(root, "is a symbolic link; name what it points to in `paths`")
+            else:
+                yield from self._item(descriptor, name, root, depth=0)
+        except OSError as error:
+            yield _unread(root, _why(error))
+        finally:
+            os.close(descriptor)
+
+    def _item(self, parent: int, name: str, path: str, depth: int) -> Iterator[Item]:
+        if self.is_excluded(path):
+            self.excluded += 1
+            return
+        try:
+            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if stat.S_ISDIR(found.st_mode):
+                yield from self._folder(parent, name, path, depth)
+            elif stat.S_ISREG(found.st_mode):
+                yield self._file(parent, name, path)
+            elif stat.S_ISLNK(found.st_mode):
+                yield self._link(os.readlink(name, dir_fd=parent), found, path)
+            else:
+                yield _item(path, Kind.SPECIAL, found)
+        except OSError as error:
+            yield _unread(path, _why(error))
+
+    def _folder(self, parent: int, name: str, path: str, depth: int) -> Iterator[Item]:
+        if depth >= DEEPEST:
+            yield _unread(path, f"lies more than {DEEPEST} folders deep")
+            return
+        descriptor = _open(name, _OPEN_FOLDER | os.O_NOFOLLOW, parent)
+        try:
+            found = os.fstat(descriptor)
+            if (found.st_dev, found.st_ino) == self.own_folder:
+                self.excluded += 1
+                return
+            names = sorted(os.listdir(descriptor), key=os.fsencode)  # noqa: PTH208 - a descriptor
+            with _storing():
+                make_private(self._place(path))
+            yield _item(path, Kind.FOLDER, found)
+            for inner in names:
+                yield from self._item(descriptor, inner, os.path.join(path, inner), depth + 1)  # noqa: PTH118 - names may be no UTF-8, and "/" has no parts
+        finally:
+            os.close(descriptor)
+
+    def _file(self, parent: int, name: str, path: str) -> Item:
+        source = _open(name, _OPEN_FILE, parent)
+        try:
+            before = os.fstat(source)
+            if not stat.S_ISREG(before.st_mode):
+                return _item(path, Kind.SPECIAL, before)
+            size, sha256 = self._copy(source, before, self._place(path))
+            after = os.fstat(source)
+        finally:
+            os.close(source)
+        is_changed = (
+            size != before.st_size
+            or after.st_size != before.st_size
+            or after.st_mtime_ns != before.st_mtime_ns
+            or after.st_ctime_ns != before.st_ctime_ns
+        )
+        return _item(path, Kind.FILE, before, size_bytes=size, sha256=sha256, is_changed=is_changed)
+
+    def _copy(self, source: int, before: os.stat_result, place: Path) -> tuple[int, str]:
+        hashed = hashlib.sha256()
+        left = before.st_size or LARGEST_OF_UNKNOWN_SIZE
+        size = 0
+        with _storing():
+            make_private(place.parent)
+            copy = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            while left and (block := os.read(source, min(BLOCK, left))):
+                hashed.update(block)
+                size += len(block)
+                left -= len(block)
+                with _storing():
+                    _write(copy, block)
+            with _storing():
+                os.ftruncate(copy, size)  # a hole at the end was only sought over
+                os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
+                os.fsync(copy)
+        except OSError:
+            # Half of a file that cannot be read to its end is not kept: the item says UNREAD.
+            place.unlink()
+            raise
+        finally:
+            os.close(copy)
+        return size, hashed.hexdigest()
+
+    def _link(self, target: str, found: os.stat_result, path: str) -> Item:
+        with _storing():
+            make_private(self._place(path).parent)
+            self._place(path).symlink_to(target)
+        return _item(path, Kind.LINK, found, link_target=written_path(target)[0])
+
+    def _place(self, path: str) -> Path:
+        return self.destination / path.lstrip("/")
+
+
+def _open(name: str, flags: int, parent: int) -> int:
+    try:
+        return os.open(name, flags | _NOATIME, dir_fd=parent)
+    except PermissionError:  # only a file's owner may ask for NOATIME
+        return os.open(name, flags, dir_fd=parent)
+
+
+def _write(copy: int, block: bytes) -> None:
+    """Write a block, leaving a hole for zeros: a login record of 300 GB may hold ten of them."""
+    if block == _ZEROS[: len(block)]:
+        os.lseek(copy, len(block), os.SEEK_CUR)
+        return
+    rest = memoryview(block)
+    while rest:
+        rest = rest[os.write(copy, rest) :]
+
+
+def _item(
+    path: str,
+    kind: Kind,
+    found: os.stat_result,
+    *,
+    size_bytes: int = 0,
+    sha256: str = "",
+    link_target: str = "",
+    is_changed: bool = False,
+) -> Item:
+    text, raw = written_path(path)
+    return Item(
+        path=text,
+        path_bytes=raw,
+        kind=kind,
+        size_bytes=size_bytes,
+        sha256=sha256,
+        link_target=link_target,
+        modified=_moment(found.st_mtime_ns),
+        accessed=_moment(found.st_atime_ns),
+        status_changed=_moment(found.st_ctime_ns),
+        mode=f"{stat.S_IMODE(found.st_mode):04o}",
+        uid=found.st_uid,
+        gid=found.st_gid,
+        is_changed=is_changed,
+    )
+
+
+def _moment(nanoseconds: int) -> str:
+    try:
+        return timestamp(_EPOCH + timedelta(microseconds=nanoseconds // 1000))
+    except (OverflowError, ValueError):  # a time stamp can be forged to any year
+        return f"@{nanoseconds // 10**9}"
+
+
+def _unread(path: str, reason: str) -> Item:
+    text, raw = written_path(path)
+    return Item(path=text, path_bytes=raw, kind=Kind.UNREAD, reason=reason)
+
+
+def _why(error: OSError) -> str:
+    match error.errno:
+        case errno.ENOENT:
+            return "does not exist, or vanished while it was collected"
+        case errno.ELOOP:
+            return "became a link while it was collected"
+    return error.strerror or type(error).__name__
+
+
+@contextmanager
+def _storing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # about this item: the copy's folder adds to its path
+            raise
+        raise StorageError(error.strerror or type(error).__name__) from error

@@ -1,0 +1,185 @@
+"""The passkeys of people: which devices may sign in somebody's name, and how that is known.
+
+Rules
+- The person's own passphrase key signs for each passkey, over all that is kept of it: the database
+  alone makes none. So it counts at once: whoever added it could have signed without.
+- What is checked with it is checked from its start each time, the passphrase's signature too.
+- A passkey that was removed signs nothing, also where the database no longer says that it was, and
+  what it signed no longer counts: a date that is written beside a signature shows nothing.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import Connection, RowMapping, func, select
+
+from standfast import webauthn
+from standfast.errors import ApprovalRefused, UsageError
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.schema.tables import passkey, person
+from standfast.records import canonical, timestamp
+from standfast.webauthn import NewPasskey
+
+MOST = 10  # of one person
+
+_CONTEXT = b"standfast passkey v1\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passkey:
+    """One passkey of somebody."""
+
+    id: str
+    person: str
+    credential: str  # the name that its device knows it by; base64url
+    public_key: str  # COSE_Key, base64url
+    origin: str
+    added_at: datetime
+
+
+def words(name: str, new: NewPasskey, origin: str, added_at: datetime) -> bytes:
+    """Give the bytes that the key of `name` signs to take a passkey for their own."""
+    return _CONTEXT + canonical(
+        {
+            "person": name,
+            "credential": new.credential,
+            "public_key": new.public_key,
+            "origin": origin,
+            "added_at": timestamp(added_at),
+        }
+    )
+
+
+class Passkeys:
+    """Everybody's passkeys."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def add(
+        self, name: str, new: NewPasskey, *, origin: str, signature: str, now: datetime
+    ) -> Passkey:
+        """Keep a passkey for which its person signed (`words`); ApprovalRefused otherwise."""
+        row: dict[str, Any] = {
+            "id": _id_of(new.credential),
+            "person": name,
+            "credential": new.credential,
+            "public_key": new.public_key,
+            "origin": origin,
+            "added_at": now,
+            "signature": signature,
+            "removed_at": None,
+        }
+        with self._core.write(actor=name, subject=name, action="passkey.added", now=now) as write:
+            who = write.connection.execute(
+                select(person).where(person.c.name == name).with_for_update()
+            ).one()
+            if not _is_theirs(who._mapping, row):
+                raise ApprovalRefused(f"that is not the passphrase of {name!r}")
+            there = write.connection.scalar(
+                select(func.count()).where(passkey.c.person == name, passkey.c.removed_at.is_(None))
+            )
+            if there and there >= MOST:
+                raise UsageError(f"{name!r} has {MOST} passkeys; remove one that is not used")
+            if not write.insert_new(passkey, row):
+                raise UsageError("this passkey was added before; have the device make a new one")
+            write.tell(passkey=row["id"][:8], origin=origin)
+        return _opened(row)
+
+    def of(self, name: str) -> list[Passkey]:
+        """Give the passkeys that somebody may sign with, oldest first."""
+        statement = (
+            select(passkey)
+            .where(passkey.c.person == name, passkey.c.removed_at.is_(None))
+            .order_by(passkey.c.added_at, passkey.c.id)
+        )
+        with self._core.reading() as connection:
+            return [_opened(row) for row in connection.execute(statement).mappings()]
+
+    def signer(self, said: str, challenge: bytes) -> Passkey:
+        """Give the passkey that signed `challenge`; ApprovalRefused when it is nobody's of here."""
+        id_ = _id_of(webauthn.credential_of(said))
+        with self._core.reading() as connection:
+            row = connection.execute(select(passkey).where(passkey.c.id == id_)).mappings().first()
+            if row is None:
+                raise ApprovalRefused("this passkey is nobody's here; sign in with the passphrase")
+            check(self._core, connection, row["person"], said, challenge)
+        return _opened(row)
+
+    def remove(self, name: str, id_: str, actor: str, now: datetime) -> Passkey:
+        """Take a passkey's right to sign away, for good; `id_` is its id or how that begins."""
+        there = self.of(name)
+        found = [one for one in there if id_ and one.id.startswith(id_)]
+        if len(found) != 1:
+            ids = ", ".join(one.id[:8] for one in there) or "none"
+            raise UsageError(f"{name!r} has no passkey {id_!r}; there are: {ids}")
+        with self._core.write(
+            actor=actor, subject=name, action="passkey.removed", now=now
+        ) as write:
+            if not write.update(
+                passkey, (found[0].id,), passkey.c.removed_at.is_(None), removed_at=now
+            ):
+                raise UsageError(f"passkey {id_!r} of {name!r} was removed a moment ago")
+            write.tell(passkey=found[0].id[:8])
+        return found[0]
+
+
+def check(core: Core, connection: Connection, name: str, said: str, challenge: bytes) -> None:
+    """ApprovalRefused unless a passkey of `name`, which they vouched for, signed `challenge`."""
+    if _checked(core, connection, name, said, challenge)["removed_at"] is not None:
+        raise ApprovalRefused(f"this passkey of {name!r} was removed")
+
+
+def is_of_removed(
+    core: Core, connection: Connection, name: str, said: str, challenge: bytes
+) -> bool:
+    """Did a passkey of `name` sign `challenge` that was removed since, and nobody else?"""
+    try:
+        return _checked(core, connection, name, said, challenge)["removed_at"] is not None
+    except ApprovalRefused:
+        return False
+
+
+def _checked(
+    core: Core, connection: Connection, name: str, said: str, challenge: bytes
+) -> RowMapping:
+    """Give the passkey of `name`, removed or not, that signed `challenge`."""
+    id_ = _id_of(webauthn.credential_of(said))
+    row = (
+        connection.execute(select(passkey).where(passkey.c.id == id_, passkey.c.person == name))
+        .mappings()
+        .first()
+    )
+    if row is None:
+        raise ApprovalRefused(f"{name!r} has no such passkey")
+    who = connection.execute(select(person).where(person.c.name == name)).mappings().one()
+    if core.rows.changed(connection, passkey, passkey.c.id == id_) or not _is_theirs(who, row):
+        raise ApprovalRefused(f"this passkey of {name!r} was changed outside; see `audit verify`")
+    webauthn.check(said, public_key=row["public_key"], challenge=challenge, origin=row["origin"])
+    return row
+
+
+def _is_theirs(who: RowMapping, row: RowMapping | dict[str, Any]) -> bool:
+    """Did the person's own key sign for this passkey, as it stands?"""
+    one = _opened(row)
+    new = NewPasskey(credential=one.credential, public_key=one.public_key)
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(who["public_key"])).verify(
+            bytes.fromhex(row["signature"]), words(who["name"], new, one.origin, one.added_at)
+        )
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _opened(row: RowMapping | dict[str, Any]) -> Passkey:
+    names = ("id", "person", "credential", "public_key", "origin", "added_at")
+    return Passkey(**{name: row[name] for name in names})
+
+
+def _id_of(credential: str) -> str:
+    return hashlib.sha256(webauthn.decoded(credential)).hexdigest()

@@ -1,0 +1,50 @@
+"""What every part of the ledger stands on: the database, the vault, and how to read and write."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine
+
+from standfast.ledger.audit.row_verification import RowVerifier
+from standfast.ledger.audit.transaction import Write, write
+from standfast.ledger.database.connections import planning, reading
+from standfast.ledger.schema.column_encryption import Vault
+from standfast.records import Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """The engine, the vault and what the chain says of rows, handed to each part."""
+
+    engine: Engine
+    vault: Vault
+    rows: RowVerifier
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        return reading(self.engine)
+
+    def planning(self) -> AbstractContextManager[None]:
+        """Be the only one who plans what takes more than one transaction."""
+        return planning(self.engine)
+
+    def write(
+        self,
+        *,
+        actor: str,
+        subject: str,
+        action: str,
+        now: datetime,
+        detail: Mapping[str, Json] | None = None,
+    ) -> AbstractContextManager[Write]:
+        return write(
+            self.engine,
+            actor=actor,
+            subject=subject,
+            action=action,
+            now=now,
+            seal=self.vault.seal_of_event,
+            rows=self.rows,
+            detail=detail,
+        )

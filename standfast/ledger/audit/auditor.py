@@ -1,0 +1,372 @@
+"""The chain: verify it, sign its head, keep the head with a witness.
+
+Rules
+- Each event carries the hash of the one before and the digests of the rows that its transaction
+  changed. So the last event about a row says what that row must hold now: a changed column, a
+  deleted row and a row that no event knows all show.
+- Each event is sealed with a key that is not in the database. What the database alone can do is go
+  back to an earlier moment: that shows where a head had been signed since.
+- The tail is verified before a head is signed, and the head that it begins from; a signed head
+  never covers what was not checked.
+- Heads also go to a witness outside the ledger: whoever rewrites the database cannot rewrite that.
+  The ledger commits first, and the next signing tells the witness what a crash kept from it; the
+  other order would leave a witness that accuses an honest ledger. So a ledger that lacks a head
+  of its witness was rolled back: nothing is signed on top of it.
+- Verifying reports everything it finds, the first first; it changes nothing, and raises at nothing
+  that somebody may have written into the database or the witness.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Table, desc, insert, select, text
+
+from standfast.errors import OnlyReadable, Unavailable
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.hash_chain import GENESIS, HEAD_PARSE_ERRORS, Chain, line_of
+from standfast.ledger.audit.row_verification import CHECKPOINT
+from standfast.ledger.audit.transaction import row_digest
+from standfast.ledger.database.connections import reading, reading_undecoded, writing
+from standfast.ledger.schema.tables import CHAIN, as_stored, audit_event, audit_head, metadata
+from standfast.records import JsonObject, moment
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_TOLD_WITHIN = timedelta(minutes=15)  # each `serve` tells its witness every five
+_IDLE_BEAT = ("serve", "runner.alive")  # subject and action of a `serve` that looks for work
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEvent:
+    """One event, as people read it."""
+
+    sequence: int
+    at: datetime
+    actor: str
+    subject: str
+    action: str
+    detail: dict[str, Any]
+    hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditFinding:
+    """One row or link that does not agree."""
+
+    where: str  # "effect 4f…", "event 17", "witness line 3"
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditReport:
+    """What verifying found; whole when `findings` is empty.
+
+    A head of which the witness says nothing is no finding: perhaps it could not be told. What
+    another host signed a few minutes ago, a witness of this one's need not know yet.
+    """
+
+    events: int
+    rows: int
+    heads: int
+    witnessed: int  # heads that the witness outside the ledger confirms
+    untold: int  # heads of which it says nothing, though it had time to be told
+    findings: tuple[AuditFinding, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.findings
+
+
+def timeline(
+    connection: Connection, subject: str | None = None, *, or_by: str | None = None
+) -> Iterator[AuditEvent]:
+    """Give the events in order, of one subject or of all; with `or_by`, what that actor did too."""
+    statement = select(audit_event).order_by(audit_event.c.sequence)
+    if subject is not None:
+        is_of = audit_event.c.subject == subject
+        if or_by is not None:
+            is_of |= audit_event.c.actor == or_by
+        statement = statement.where(is_of)
+    for row in connection.execute(statement):
+        yield AuditEvent(
+            sequence=row.sequence,
+            at=row.at,
+            actor=row.actor,
+            subject=row.subject,
+            action=row.action,
+            detail=json.loads(row.detail),
+            hash=row.hash,
+        )
+
+
+def newest_sequence(connection: Connection) -> int:
+    """Give the sequence of the newest event, 0 before the first."""
+    statement = select(audit_event.c.sequence).order_by(desc(audit_event.c.sequence)).limit(1)
+    return int(connection.scalar(statement) or 0)
+
+
+class Auditor:
+    """Verifies and signs one ledger's chain."""
+
+    def __init__(self, core: Core, witness: Path) -> None:
+        self._core = core
+        self._engine = core.engine
+        self._chain = Chain(core.vault, witness)
+
+    def verify(
+        self, progress: Callable[[int], None] | None = None, *, now: datetime | None = None
+    ) -> AuditReport:
+        """Check every link, head, witness line and row.
+
+        Without `now` every head that the witness does not tell of counts as untold.
+        """
+        findings: list[AuditFinding] = []
+        # First: what another process signs from here on is no more in the witness than in our view.
+        lines = self._chain.witness_lines()
+        with reading_undecoded(self._engine) as connection:
+            hashes, expected = self._walk(connection, findings, progress)
+            heads = self._check_heads(connection, hashes, findings)
+            signed_at = _times_of_heads(connection) if now is not None else {}
+            told = {line: sequence for sequence, line in heads.items() if line}
+            witnessed = self._check_witness(lines, hashes, heads, told, findings)
+            rows = _check_rows(connection, expected, findings)
+        # Once more, and last: what was signed since the first look was told since, too.
+        known = self._chain.witnessed_sequences(told)
+        untold = heads.keys() - known
+        if now is not None and any(known):  # one that knows nothing at all was cut
+            untold = {
+                sequence
+                for sequence in untold
+                if sequence < max(known) or signed_at[sequence] < now - _TOLD_WITHIN
+            }
+        return AuditReport(
+            events=len(hashes),
+            rows=rows,
+            heads=len(heads),
+            witnessed=witnessed,
+            untold=len(untold),
+            findings=tuple(findings),
+        )
+
+    def began_at(self) -> datetime | None:
+        """Give the time of the first event, None before it."""
+        first = select(audit_event.c.at).order_by(audit_event.c.sequence).limit(1)
+        with reading(self._engine) as connection:
+            return connection.scalar(first)
+
+    def sign_head(self, now: datetime, *, beats_wait: timedelta = timedelta(0)) -> int:
+        """Sign the newest event if no head covers it yet, and tell the witness.
+
+        Where a `serve` only beat since, the last head may be that old (decision 0048). Gives the
+        sequence that the newest head covers. The events since the last head are checked first;
+        Damaged when one does not agree.
+        """
+        self._add_checkpoint(now)
+        with writing(self._engine) as connection:
+            if connection.dialect.name == "postgresql":
+                # Two who sign at once would both add the same head.
+                connection.execute(text("LOCK TABLE audit_head IN SHARE ROW EXCLUSIVE MODE"))
+            self._core.rows.refuse_rolled_back(connection)
+            base = self._newest_head(connection)
+            events = connection.execute(
+                select(*as_stored(audit_event))
+                .where(audit_event.c.sequence > base[0])
+                .order_by(audit_event.c.sequence)
+            ).all()
+            end = self._chain.sound_end(base, (row._asdict() for row in events))
+            is_idle = all((row.subject, row.action) == _IDLE_BEAT for row in events)
+            if end != base and not (is_idle and _is_signed_within(connection, beats_wait, now)):
+                head = {**self._chain.head(*end, now), "signed_at": now}
+                connection.execute(insert(audit_head).values(head))
+            else:
+                end = base
+        self._chain.tell_witness(self._heads_after)
+        return end[0]
+
+    def _add_checkpoint(self, now: datetime) -> None:
+        """Spare whoever opens the ledger next from verifying the events up to here."""
+        rows = self._core.rows
+        with self._core.reading() as connection:
+            if not rows.is_checkpoint_due(connection):
+                return
+        subject, action = CHECKPOINT
+        with self._core.write(actor="ledger", subject=subject, action=action, now=now) as write:
+            write.alone()
+            if rows.is_checkpoint_due(write.connection):
+                write.tell(**rows.checkpoint(write.connection))
+
+    def newest_signed(self, now: datetime) -> int:
+        """Sign as `sign_head`; where the ledger can only be read, give what its newest head covers.
+
+        Damaged when that head is forged.
+        """
+        try:
+            return self.sign_head(now)
+        except (OnlyReadable, Unavailable):  # a replica takes no writes, and may be read
+            with reading(self._engine) as connection:
+                return self._newest_head(connection)[0]
+
+    def _newest_head(self, connection: Connection) -> tuple[int, str]:
+        head = connection.execute(
+            select(*as_stored(audit_head)).order_by(desc(audit_head.c.sequence)).limit(1)
+        ).first()
+        if head is None:
+            return self._chain.sound_start(None, {})
+        covered = connection.execute(
+            select(audit_event.c.sequence, audit_event.c.hash).where(
+                audit_event.c.sequence == head.sequence
+            )
+        )
+        hashes = {row.sequence: row.hash for row in covered}
+        return self._chain.sound_start(head._asdict(), hashes)
+
+    def _heads_after(self, sequence: int) -> list[JsonObject]:
+        with reading(self._engine) as connection:
+            rows = connection.execute(
+                select(*as_stored(audit_head))
+                .where(audit_head.c.sequence > sequence)
+                .order_by(audit_head.c.sequence)
+            ).all()
+        return [row._asdict() for row in rows]
+
+    def _walk(
+        self,
+        connection: Connection,
+        findings: list[AuditFinding],
+        progress: Callable[[int], None] | None,
+    ) -> tuple[dict[int, str], dict[str, dict[tuple[Any, ...], str | None]]]:
+        hashes: dict[int, str] = {}
+        expected: dict[str, dict[tuple[Any, ...], str | None]] = {}
+        previous, sequence = GENESIS, 0
+        for row in connection.execute(
+            select(*as_stored(audit_event)).order_by(audit_event.c.sequence)
+        ):
+            sequence += 1
+            where = f"event {row.sequence}"
+            if row.sequence != sequence:
+                findings.append(
+                    AuditFinding(where=where, problem=f"event {sequence} is missing before it")
+                )
+                sequence = row.sequence
+            problem = self._chain.problem_of_event(row._asdict(), previous)
+            if problem:
+                findings.append(AuditFinding(where=where, problem=problem))
+            hashes[row.sequence] = previous = row.hash
+            _learn(expected, row.changes, where, findings)
+            if progress:
+                progress(sequence)
+        return hashes, expected
+
+    def _check_heads(
+        self, connection: Connection, hashes: dict[int, str], findings: list[AuditFinding]
+    ) -> dict[int, bytes]:
+        """Give each head's line as the witness should have it; empty where it is not sound."""
+        heads: dict[int, bytes] = {}
+        for row in connection.execute(
+            select(*as_stored(audit_head)).order_by(audit_head.c.sequence)
+        ):
+            problem = self._chain.problem_of_head(row._asdict(), hashes)
+            if problem:
+                findings.append(AuditFinding(where=f"head {row.sequence}", problem=problem))
+            heads[row.sequence] = b"" if problem else line_of(row._asdict())
+        return heads
+
+    def _check_witness(
+        self,
+        lines: list[bytes],
+        hashes: dict[int, str],
+        heads: dict[int, bytes],
+        told: dict[bytes, int],
+        findings: list[AuditFinding],
+    ) -> int:
+        agreed: set[int] = set()
+        for number, line in enumerate(lines, 1):
+            if line in told:
+                agreed.add(told[line])  # its signature was verified with the ledger's own head
+                continue
+            where = f"witness line {number}"
+            try:
+                head = json.loads(line)
+                problem = self._chain.problem_of_head(head, hashes)
+            except HEAD_PARSE_ERRORS:
+                problem = "it is not a head"
+            else:
+                if not problem and head["sequence"] not in heads:
+                    problem = (
+                        f"the ledger no longer has head {head['sequence']}: it was rolled back"
+                    )
+            if problem:
+                findings.append(AuditFinding(where=where, problem=problem))
+            else:
+                agreed.add(head["sequence"])
+        return len(agreed)
+
+
+def _times_of_heads(connection: Connection) -> dict[int, datetime]:
+    """When each head says that it was signed; of one that is not sound, that was found already."""
+    found: dict[int, datetime] = {}
+    for row in connection.execute(select(*as_stored(audit_head))):
+        try:
+            found[row.sequence] = moment(row.signed_at)
+        except (ValueError, TypeError, AttributeError):
+            found[row.sequence] = _LONG_AGO
+    return found
+
+
+def _is_signed_within(connection: Connection, time: timedelta, now: datetime) -> bool:
+    newest = select(audit_head.c.signed_at).order_by(desc(audit_head.c.sequence)).limit(1)
+    signed_at = connection.scalar(newest)
+    return signed_at is not None and abs(now - signed_at) < time
+
+
+def _learn(
+    expected: dict[str, dict[tuple[Any, ...], str | None]],
+    changes: str,
+    where: str,
+    findings: list[AuditFinding],
+) -> None:
+    try:
+        for table, rows in json.loads(changes).items():
+            digests = expected.setdefault(table, {})
+            for *key, row_hash in rows:
+                digests[tuple(key)] = row_hash
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        findings.append(AuditFinding(where=where, problem="its list of changes cannot be read"))
+
+
+def _check_rows(
+    connection: Connection,
+    expected: dict[str, dict[tuple[Any, ...], str | None]],
+    findings: list[AuditFinding],
+) -> int:
+    count = 0
+    for table in metadata.sorted_tables:
+        if table.name in CHAIN:
+            continue
+        missing = dict(expected.get(table.name, {}))
+        for row in connection.execute(select(*as_stored(table))).mappings():
+            count += 1
+            key = tuple(row[column.name] for column in table.primary_key.columns)
+            where = _name_of(table, key)
+            known = missing.pop(key, None)
+            if known is None:
+                findings.append(AuditFinding(where=where, problem="no event tells of this row"))
+            elif known != row_digest(table, tuple(row.values())):
+                findings.append(
+                    AuditFinding(where=where, problem="it was changed outside the ledger")
+                )
+        findings.extend(
+            AuditFinding(where=_name_of(table, key), problem="it was deleted")
+            for key, known in missing.items()
+            if known is not None  # an event says that it is gone
+        )
+    return count
+
+
+def _name_of(table: Table, key: tuple[Any, ...]) -> str:
+    """Give a row's name for people, whatever was written into its key: no control characters."""
+    parts = (part if str(part).isprintable() else ascii(part) for part in key)
+    return f"{table.name} {'/'.join(str(part) for part in parts)}"

@@ -1,0 +1,303 @@
+"""The chain's arithmetic: digests of rows, hashes of events, signed heads and their witness.
+
+It reads and writes no table, and imports no SQLAlchemy: `transaction`, `audit` and `run_book` do
+the first, each in its way.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from json.encoder import encode_basestring as _string
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from standfast.errors import ConfigurationError, Damaged
+from standfast.ledger.schema.column_encryption import Vault
+from standfast.records import Json, JsonObject, canonical, digest, timestamp
+
+GENESIS = "0" * 64
+HEAD_PARSE_ERRORS = (ValueError, KeyError, TypeError, RecursionError)
+_HEAD_CONTEXT = b"standfast audit head v1\n"
+_ROW_DIGEST_HEX = 32
+_TAIL_BYTES = 4096
+_Read = TypeVar("_Read")
+_EVENT = ("sequence", "at", "actor", "subject", "action", "detail", "changes", "previous")
+
+
+def digest_of_row(names: Sequence[str], values: Iterable[Any]) -> str:
+    """Give the digest of one row as the database holds it: column names and values, in order."""
+    # Written by hand: this runs three times for each of a million people, and `canonical` would
+    # take longer than the hash. A lone surrogate is what `reading_undecoded` makes of a byte that
+    # is not UTF-8.
+    body = ",".join(
+        [
+            f"{begin}{_JSON_OF.get(type(value), _other)(value)}]"
+            for begin, value in zip(_begins(tuple(names)), values, strict=True)
+        ]
+    )
+    whole = f"[{body}]".encode(errors="surrogatepass")
+    return hashlib.sha256(whole).hexdigest()[:_ROW_DIGEST_HEX]
+
+
+@cache
+def _begins(names: tuple[str, ...]) -> list[str]:
+    return [f"[{_string(name)}," for name in names]
+
+
+def _other(value: Any) -> str:
+    """Write what no column of ours ever holds."""
+    return f"[{_string(type(value).__name__)},{_string(repr(value))}]"
+
+
+_JSON_OF: Mapping[type, Callable[[Any], str]] = {
+    type(None): lambda _: "null",
+    str: _string,
+    bytes: lambda value: f'["{value.hex()}"]',  # a list: SQLite would keep the digits as text
+    int: str,
+    bool: lambda value: str(int(value)),  # SQLite keeps true as 1
+}
+
+
+def event_hash(event: JsonObject) -> str:
+    """Give the hash of one event: SHA-256 over its canonical form, the previous hash included."""
+    return digest(event)
+
+
+def next_event(
+    tail: tuple[int, str] | None,
+    *,
+    at: datetime,
+    actor: str,
+    subject: str,
+    action: str,
+    detail: JsonObject,
+    changes: JsonObject,
+) -> dict[str, Json]:
+    """Give the event that follows the tail (sequence, hash), with its hash, not yet sealed."""
+    sequence, previous = tail or (0, GENESIS)
+    event: dict[str, Json] = {
+        "sequence": sequence + 1,
+        "at": timestamp(at),
+        "actor": actor,
+        "subject": subject,
+        "action": action,
+        "detail": canonical(detail).decode(),
+        "changes": canonical(changes).decode(),
+        "previous": previous,
+    }
+    return {**event, "hash": event_hash(event)}
+
+
+def refuse_other_keys(
+    seal_of_event: Callable[[str], str],
+    tail: tuple[str, str],
+    first: Callable[[], tuple[str, str] | None],
+) -> None:
+    """Refuse to add to a ledger under keys that are not its own: it would never verify again.
+
+    `tail` and `first` are hash and seal of the newest and the oldest event. One of them alone may
+    have been changed by somebody: verifying names it, and it stops nothing.
+    """
+    hash_, seal = tail
+    if seal == seal_of_event(hash_):
+        return
+    found = first()
+    if found is None or found[1] != seal_of_event(found[0]):
+        raise ConfigurationError(
+            "the keys in the folder of ledger.keys are not those of this ledger, and nothing was "
+            "written to it; let ledger.keys name the folder of the host that made it, since all "
+            "hosts of a ledger share one, or bring its own keys back. If these are its own, it was "
+            "changed: run `standfast audit verify`"
+        )
+
+
+class Chain:
+    """What the ledger's own keys say of events and heads, and what the witness was told."""
+
+    def __init__(self, vault: Vault, witness: Path) -> None:
+        self._vault = vault
+        self._witness = witness
+        self._key = vault.signing_key()
+        self._public = self._key.public_key().public_bytes_raw().hex()
+
+    def problem_of_event(self, event: Mapping[str, Any], previous: str) -> str:
+        """Say what is wrong with an event that should follow the one of this hash, or nothing."""
+        try:
+            if event["hash"] != event_hash({name: event[name] for name in _EVENT}):
+                return "it was changed: its hash differs"
+            if event["seal"] != self._vault.seal_of_event(event["hash"]):
+                return "it is not the ledger's own: its seal differs"
+        except ValueError:
+            return "it was changed: a value in it is of another type"
+        if event["previous"] != previous:
+            return "its link to the one before broke"
+        return ""
+
+    def problem_of_head(self, head: Mapping[str, Any], hashes: Mapping[int, str]) -> str:
+        """Say what is wrong with a head, or nothing."""
+        if head["sequence"] not in hashes:
+            return f"event {head['sequence']}, which it covers, is gone: the ledger was rolled back"
+        if hashes[head["sequence"]] != head["hash"]:
+            return f"event {head['sequence']} is not the one that was signed"
+        if head["key"] != self._public:
+            return "it is signed by another key"
+        body: dict[str, Json] = {
+            "sequence": head["sequence"],
+            "hash": head["hash"],
+            "signed_at": head["signed_at"],
+        }
+        try:
+            Ed25519PublicKey.from_public_bytes(bytes.fromhex(self._public)).verify(
+                bytes.fromhex(head["signature"]), _HEAD_CONTEXT + canonical(body)
+            )
+        except (InvalidSignature, ValueError, TypeError):
+            return "its signature does not verify"
+        return ""
+
+    def sound_start(
+        self, head: Mapping[str, Any] | None, hashes: Mapping[int, str]
+    ) -> tuple[int, str]:
+        """Give the newest signed (sequence, hash), or the beginning; Damaged when it is forged."""
+        if head is None:
+            return 0, GENESIS
+        problem = self.problem_of_head(head, hashes)
+        if problem:
+            raise Damaged(
+                f"head {head['sequence']} of the ledger is not what was signed ({problem}); nothing"
+                " was signed; run `standfast audit verify`"
+            )
+        return head["sequence"], head["hash"]
+
+    def sound_end(
+        self, start: tuple[int, str], events: Iterable[Mapping[str, Any]]
+    ) -> tuple[int, str]:
+        """Follow the events after a head to the tail; Damaged when one does not agree."""
+        sequence, previous = start
+        for event in events:
+            if event["sequence"] != sequence + 1 or self.problem_of_event(event, previous):
+                raise Damaged(
+                    f"event {event['sequence']} of the ledger does not follow the one before; "
+                    "nothing was signed; run `standfast audit verify`"
+                )
+            sequence, previous = event["sequence"], event["hash"]
+        return sequence, previous
+
+    def head(self, sequence: int, hash_: str, now: datetime) -> dict[str, Json]:
+        """Give a signed head as its table keeps it."""
+        head: dict[str, Json] = {"sequence": sequence, "hash": hash_, "signed_at": timestamp(now)}
+        signature = self._key.sign(_HEAD_CONTEXT + canonical(head)).hex()
+        return {**head, "key": self._public, "signature": signature}
+
+    def witness_lines(self) -> list[bytes]:
+        """Give the whole lines; one without its end was cut by a crash and never counted."""
+        try:
+            return self._witness.read_bytes().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ConfigurationError(
+                f"the witness {self._witness} cannot be read: {error.strerror}"
+            ) from None
+
+    def witnessed_sequences(self, told: Mapping[bytes, int]) -> set[int]:
+        """Give the numbers of the heads that the witness tells of, right or wrong.
+
+        `told` has those of lines that need not be read any more.
+        """
+        return {told.get(line) or _sequence_of(line) for line in self.witness_lines()}
+
+    def refuse_rolled_back(self, hash_at: Callable[[int], str | None]) -> None:
+        """Raise Damaged when the ledger lacks the newest head that the witness holds.
+
+        `hash_at` returns the hash of the event of a sequence, None where there is none. A witness
+        that cannot be read stops nothing here: signing reports it.
+        """
+        head = self._newest_witnessed()
+        if head is not None and hash_at(head["sequence"]) != head["hash"]:
+            raise Damaged(
+                f"event {head['sequence']} of the ledger: missing, or not the one in the witness "
+                f"{self._witness}: the ledger was rolled back to an older copy, or rewritten. "
+                "Nothing was done. Bring the newer copy back. If it is lost, move the witness "
+                "aside, keep it, and run again: what happened since is missing from this ledger"
+            )
+
+    def _newest_witnessed(self) -> Mapping[str, Any] | None:
+        """Return the last head in the witness that this ledger's key signed."""
+        try:
+            descriptor = os.open(self._witness, os.O_RDONLY)
+            try:
+                return _last(descriptor, self._own_head)[1]
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return None
+
+    def _own_head(self, line: bytes) -> Mapping[str, Any] | None:
+        """Return a line of the witness as a head, None where it is none of this ledger's."""
+        try:
+            head = json.loads(line)
+            is_own = not self.problem_of_head(head, {head["sequence"]: head["hash"]})
+        except HEAD_PARSE_ERRORS:
+            return None
+        return head if is_own else None
+
+    def tell_witness(self, heads_after: Callable[[int], Sequence[JsonObject]]) -> None:
+        """Append the heads that the witness does not have yet."""
+        try:
+            self._witness.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._witness, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the witness {self._witness} cannot be written: {error.strerror}; the head is in "
+                "the ledger, and the next signing tells the witness too"
+            ) from None
+        try:
+            # Another process may be half-way through a line, which is not to be cut off.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            end, known = _last(descriptor, _sequence_of)
+            news = heads_after(known or 0)
+            os.ftruncate(descriptor, end)
+            os.lseek(descriptor, 0, os.SEEK_END)
+            os.write(descriptor, b"".join(line_of(head) + b"\n" for head in news))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def line_of(head: JsonObject) -> bytes:
+    """Give a head as a line of the witness, without the line's end."""
+    return canonical(head)
+
+
+def _last(descriptor: int, read: Callable[[bytes], _Read | None]) -> tuple[int, _Read | None]:
+    """Give where the whole lines end, and what `read` makes of the last line of which it does.
+
+    Only the end is read: each signing asks, and a year's lines are tens of megabytes.
+    """
+    length = os.lseek(descriptor, 0, os.SEEK_END)
+    looked = _TAIL_BYTES
+    while True:
+        start = max(0, length - looked)
+        lines = os.pread(descriptor, length - start, start).split(b"\n")
+        torn = lines.pop()
+        if start:
+            del lines[:1]  # it may have begun before
+        known = next((one for line in reversed(lines) if (one := read(line))), None)
+        if known or not start:
+            return length - len(torn), known
+        looked *= 8
+
+
+def _sequence_of(line: bytes) -> int:
+    try:
+        sequence = json.loads(line)["sequence"]
+        return sequence if type(sequence) is int else 0
+    except HEAD_PARSE_ERRORS:
+        return 0  # verifying names it

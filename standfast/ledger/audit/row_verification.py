@@ -1,0 +1,353 @@
+"""Rows as the audit chain has them: a row that decides is compared with its last event.
+
+Rules
+- A row was changed outside the ledger when its digest is not that of the last event about it. An
+  older copy of a row does not pass either: a later event has another digest for it.
+- Events are verified one by one, hash and seal, from a checkpoint to the newest one. A checkpoint
+  is an event with the digests of all rows of `_LASTING`, so that no command reads a year of events.
+  The rows of an incident are verified from the checkpoint before its first event.
+- Each process verifies an event once. The digests of effects are kept in 45 bytes each, and of
+  300,000 in memory, since an incident may have a million.
+- A ledger that lacks what its witness or this process has seen was rolled back.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, Connection, Table, desc, func, select
+
+from standfast.errors import Damaged
+from standfast.ledger.audit.hash_chain import GENESIS, Chain, digest_of_row
+from standfast.ledger.schema.tables import (
+    approval,
+    as_stored,
+    attempt,
+    audit_event,
+    effect,
+    incident,
+    installation,
+    notice,
+    passkey,
+    person,
+    step,
+)
+from standfast.records import Json
+
+CHECKPOINT = ("checkpoint", "audit.checkpoint")  # subject and action
+VERIFIED_TABLES = frozenset(
+    table.name
+    for table in (
+        installation,
+        person,
+        passkey,
+        incident,
+        step,
+        approval,
+        notice,
+        attempt,
+        effect,
+    )
+)
+
+EVENTS_A_CHECKPOINT = 1000  # verified in about 20 ms
+
+_LASTING = frozenset({installation.name, person.name, passkey.name})  # of no incident
+_EVENTS_A_READ = 200
+_EFFECTS_A_LOOK = 1000
+_CACHE = -16_000  # kilobytes in memory; the rest goes to a file without a name
+_LOOKS = 3  # at rows that others may be changing
+_TOKEN_HEX = 15  # of an effect's token, in 60 bits
+
+Key = tuple[Any, ...]
+
+
+class RowVerifier:
+    """The digests of rows as verified events have them. Safe for many threads."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self._guard = threading.RLock()
+        self._first_events: dict[str, int] = {}  # by incident
+        self._rounds: dict[tuple[str, str, int], int] = {}  # of steps, by number
+        self._is_witnessed = False
+        self._has_begun = False
+        self._has_effects = False
+        self._begin(None)
+
+    def changed(
+        self,
+        connection: Connection,
+        table: Table,
+        *conditions: ColumnElement[bool],
+        of: str | None = None,
+    ) -> list[Key]:
+        """Return the keys of the rows that were changed outside the ledger; see `differing`.
+
+        In a transaction that only reads, call it before any other statement.
+        """
+        with self._guard:
+            for _ in range(_LOOKS):
+                rows = connection.execute(select(*as_stored(table)).where(*conditions)).all()
+                found = self.differing(connection, table, rows, of=of)
+                if not found:
+                    break
+            return found
+
+    def changed_effects(
+        self,
+        opened_view: Callable[[], AbstractContextManager[Connection]],
+        *conditions: ColumnElement[bool],
+        of: str,
+    ) -> list[Key]:
+        """Return as `changed` up to a thousand keys of effects, of which there may be a million."""
+        statement = select(*as_stored(effect)).where(*conditions)
+        while True:
+            suspects: list[Key] = []
+            with opened_view() as connection:
+                with self._guard:
+                    view = self._view(connection, of, has_effects=True)
+                found = connection.execute(
+                    statement, execution_options={"yield_per": _EFFECTS_A_LOOK}
+                )
+                for rows in found.partitions():
+                    suspects += view._differing(effect, rows)
+                    if len(suspects) > _EFFECTS_A_LOOK:
+                        break
+            if not suspects:
+                return []
+            # Others may have been at them meanwhile.
+            tokens = effect.c.token.in_([key[0] for key in suspects[:_EFFECTS_A_LOOK]])
+            with opened_view() as connection:
+                if changed := self.changed(connection, effect, tokens, of=of):
+                    return changed
+            if len(suspects) <= _EFFECTS_A_LOOK:
+                return []
+
+    def differing(
+        self,
+        connection: Connection,
+        table: Table,
+        rows: Sequence[Sequence[Any]],
+        *,
+        of: str | None = None,
+    ) -> list[Key]:
+        """Return the keys of those rows that are not what the chain says.
+
+        `rows` are of a statement over `as_stored(table)`, locked where others may write. `of` is
+        the incident that they belong to. Damaged when the chain itself does not verify.
+        """
+        if not rows:
+            return []
+        with self._guard:
+            return self._view(connection, of, has_effects=table is effect)._differing(table, rows)
+
+    def effects_of(
+        self, connection: Connection, incident_id: str, step_name: str, round_: int
+    ) -> int:
+        """Return how many effects were planned for a round of a step, its pages included."""
+        with self._guard:
+            view = self._view(connection, incident_id, has_effects=True)
+            number = view._rounds.get((incident_id, step_name, round_))
+            statement = "SELECT count(*) FROM effect WHERE planned_for = ?"
+            return int(view._effects.execute(statement, (number,)).fetchone()[0])
+
+    def refuse_rolled_back(self, connection: Connection) -> None:
+        """Raise Damaged when the ledger lacks the newest head of its witness."""
+        self._chain.refuse_rolled_back(
+            lambda sequence: connection.scalar(
+                select(audit_event.c.hash).where(audit_event.c.sequence == sequence)
+            )
+        )
+
+    def is_checkpoint_due(self, connection: Connection) -> bool:
+        """Were so many events added since the last checkpoint that verifying them takes long?"""
+        newest = connection.scalar(select(func.max(audit_event.c.sequence))) or 0
+        last = _checkpoint_before(connection, None)
+        return newest - (last["sequence"] if last else 0) >= EVENTS_A_CHECKPOINT
+
+    def checkpoint(self, connection: Connection) -> dict[str, Json]:
+        """Return the detail of a checkpoint: table → [[key…, digest]…] of all lasting rows."""
+        with self._guard:
+            digests = self._view(connection, None, has_effects=False)._digests
+            found: dict[str, Json] = {name: [] for name in sorted(_LASTING)}
+            for (name, key), digest in sorted(digests.items()):
+                if name in _LASTING and digest is not None:
+                    cast("list[Json]", found[name]).append([*key, digest])
+        return found
+
+    # inside
+
+    def _differing(self, table: Table, rows: Sequence[Sequence[Any]]) -> list[Key]:
+        names = tuple(table.columns.keys())
+        places = [names.index(column.name) for column in table.primary_key.columns]
+        by_key = {
+            tuple([row[place] for place in places]): digest_of_row(names, row) for row in rows
+        }
+        with self._guard:
+            known = self._known(table, by_key)
+        return [key for key, digest in by_key.items() if known.get(key) != digest]
+
+    def _begin(self, start: Mapping[str, Any] | None) -> None:
+        self._start = self._sequence = start["sequence"] if start else 0
+        self._hash = start["hash"] if start else GENESIS
+        self._digests: dict[tuple[str, Key], str | None] = {}
+        self._effects = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._effects.executescript(
+            f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = {_CACHE};"
+            "CREATE TABLE effect (token INTEGER PRIMARY KEY, digest BLOB, planned_for INTEGER)"
+        )
+        if start:
+            self._learn(json.loads(start["detail"]), start)
+
+    def _view(self, connection: Connection, of: str | None, *, has_effects: bool) -> "RowVerifier":
+        """Verify what is new, and return what knows the rows as this connection sees them."""
+        is_newest = bool(connection.get_execution_options().get("standfast_writes"))
+        if is_newest and not self._is_witnessed:
+            self.refuse_rolled_back(connection)
+            self._is_witnessed = True
+        first = None if of is None else self._first_event(connection, of)
+        lacks_effects = has_effects and not self._has_effects
+        if not self._has_begun or lacks_effects or (first is not None and first <= self._start):
+            known = [one for one in (first, self._start if self._has_begun else None) if one]
+            limit = min(known, default=None)
+            self._has_effects |= has_effects
+            self._begin(_sound_checkpoint(self._chain, connection, limit))
+            self._has_begun = True
+        if not self._is_seen(connection):
+            if is_newest:
+                raise Damaged(
+                    f"event {self._sequence} of the ledger: missing, or not the one that this "
+                    "process has seen: the ledger was rolled back to an older copy, or rewritten. "
+                    "Nothing was done. Bring the newer copy back"
+                )
+            # Another thread verified events that this view does not see yet.
+            return RowVerifier(self._chain)._view(connection, of, has_effects=has_effects)
+        try:
+            self._verify_new(connection)
+        except BaseException:
+            self._has_begun = False  # it is not known how far this came
+            raise
+        return self
+
+    def _is_seen(self, connection: Connection) -> bool:
+        """Is the event that was verified last in this connection's view?"""
+        if not self._sequence:
+            return True
+        statement = select(audit_event.c.hash).where(audit_event.c.sequence == self._sequence)
+        return bool(connection.scalar(statement) == self._hash)
+
+    def _verify_new(self, connection: Connection) -> None:
+        while True:
+            events = connection.execute(
+                select(*as_stored(audit_event))
+                .where(audit_event.c.sequence > self._sequence)
+                .order_by(audit_event.c.sequence)
+                .limit(_EVENTS_A_READ)
+            ).mappings()
+            read = 0
+            for read, event in enumerate(events, 1):  # noqa: B007 - read after the loop
+                self._verify(cast("Mapping[str, Any]", event))
+            if read < _EVENTS_A_READ:
+                return
+
+    def _verify(self, event: Mapping[str, Any]) -> None:
+        sequence = event["sequence"]
+        problem = self._chain.problem_of_event(event, self._hash)
+        if sequence != self._sequence + 1:
+            problem = f"event {self._sequence + 1} is missing before it"
+        if problem:
+            raise Damaged(
+                f"event {sequence} of the ledger: {problem}. Nothing was done. Run `standfast "
+                "audit verify`"
+            )
+        changes = event["changes"]
+        if any(f'"{name}":' in changes for name in VERIFIED_TABLES if self._wants(name)):
+            self._learn(json.loads(changes), event)
+        self._sequence, self._hash = sequence, event["hash"]
+
+    def _wants(self, name: str) -> bool:
+        return name != effect.name or self._has_effects
+
+    def _learn(
+        self, changes: Mapping[str, Sequence[Sequence[Any]]], event: Mapping[str, Any]
+    ) -> None:
+        for name, rows in changes.items():
+            if name == effect.name:
+                if self._has_effects:
+                    self._learn_effects(rows, event)
+            elif name in VERIFIED_TABLES:
+                for *key, digest in rows:
+                    self._digests[name, tuple(key)] = digest
+
+    def _learn_effects(self, rows: Sequence[Sequence[Any]], event: Mapping[str, Any]) -> None:
+        detail = json.loads(event["detail"])  # which names the round when it plans effects
+        planned_for = (event["subject"], detail.get("step", ""), detail.get("round", 0))
+        number = self._rounds.setdefault(planned_for, len(self._rounds))
+        self._effects.execute("BEGIN")
+        self._effects.executemany(
+            "INSERT INTO effect VALUES (?, ?, ?)"
+            " ON CONFLICT (token) DO UPDATE SET digest = excluded.digest",
+            [(_number(token), bytes.fromhex(digest), number) for token, digest in rows if digest],
+        )
+        self._effects.executemany(
+            "DELETE FROM effect WHERE token = ?",
+            [(_number(token),) for token, digest in rows if not digest],
+        )
+        self._effects.execute("COMMIT")
+
+    def _known(self, table: Table, keys: Mapping[Key, str]) -> dict[Key, str | None]:
+        if table is not effect:
+            return {key: self._digests.get((table.name, key)) for key in keys}
+        tokens: dict[int, Key] = {}
+        for key in keys:
+            with suppress(ValueError, TypeError):  # a token that somebody wrote in
+                tokens[_number(key[0])] = key
+        found = self._effects.execute(
+            "SELECT token, digest FROM effect WHERE token IN (SELECT value FROM json_each(?))",
+            (json.dumps([*tokens]),),
+        )
+        return {tokens[token]: digest.hex() for token, digest in found}
+
+    def _first_event(self, connection: Connection, incident_id: str) -> int | None:
+        if incident_id not in self._first_events:
+            statement = select(func.min(audit_event.c.sequence)).where(
+                audit_event.c.subject == incident_id
+            )
+            first = connection.scalar(statement)
+            if first is None:
+                return None
+            self._first_events[incident_id] = first
+        return self._first_events[incident_id]
+
+
+def _checkpoint_before(connection: Connection, sequence: int | None) -> Mapping[str, Any] | None:
+    """Return the newest checkpoint before an event, as it is stored."""
+    subject, action = CHECKPOINT
+    statement = select(*as_stored(audit_event)).where(
+        audit_event.c.subject == subject, audit_event.c.action == action
+    )
+    if sequence is not None:
+        statement = statement.where(audit_event.c.sequence < sequence)
+    newest = statement.order_by(desc(audit_event.c.sequence)).limit(1)
+    return cast("Mapping[str, Any] | None", connection.execute(newest).mappings().first())
+
+
+def _sound_checkpoint(
+    chain: Chain, connection: Connection, sequence: int | None
+) -> Mapping[str, Any] | None:
+    """Return the newest checkpoint before an event; Damaged when it does not verify."""
+    found = _checkpoint_before(connection, sequence)
+    if found is not None and (problem := chain.problem_of_event(found, found["previous"])):
+        raise Damaged(
+            f"event {found['sequence']} of the ledger: {problem}. Nothing was done. Run `standfast "
+            "audit verify`"
+        )
+    return found
+
+
+def _number(token: str) -> int:
+    return int(token[:_TOKEN_HEX], 16)

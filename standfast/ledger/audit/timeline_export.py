@@ -1,0 +1,73 @@
+"""A subject's timeline, for who has no ledger: records that its chain and a signed head vouch for.
+
+Owns what is in it and the statement over it. Leaves writing it down to operations;
+docs/evidence.md describes it for whoever checks it.
+
+Rules
+- All events from the subject's first to its last, and on to the next signed head: without those of
+  others between, no link would show that none of its own was left out.
+- Each event is held against the ledger's own seal before it is given; the seal itself is not.
+- The statement says where it begins and ends and is signed with the key of the heads: a shorter
+  one cannot be made of it.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import desc, func, select
+
+from standfast.errors import Damaged
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.hash_chain import Chain
+from standfast.ledger.schema.tables import as_stored, audit_event, audit_head
+from standfast.records import Json, JsonObject, canonical, timestamp
+
+FORMAT = "standfast-timeline/1"
+_CONTEXT = b"standfast timeline v1\n"
+
+
+def exported(
+    core: Core, subject: str, now: datetime, told: JsonObject
+) -> Iterator[Mapping[str, JsonObject]]:
+    """Give the statement with `told` in it, the events and a head; each under its kind.
+
+    A head must have been signed since the subject's last event, or later events are not in it.
+    Nothing for a subject without events. Damaged at the first event that does not follow.
+    """
+    chain = Chain(core.vault, Path())  # the witness is not asked
+    sequence, of_subject = audit_event.c.sequence, audit_event.c.subject == subject
+    newest_head = select(func.max(audit_head.c.sequence)).scalar_subquery()
+    own = select(sequence).where(of_subject, sequence <= newest_head)
+    with core.reading() as connection:
+        first = connection.scalar(own.order_by(sequence).limit(1))
+        last = connection.scalar(own.order_by(desc(sequence)).limit(1))
+        if first is None or last is None:
+            return
+        heads = select(*as_stored(audit_head)).order_by(audit_head.c.sequence)
+        found = connection.execute(heads.where(audit_head.c.sequence >= last).limit(1)).one()
+        head: dict[str, Json] = found._asdict()
+        events = select(*as_stored(audit_event)).where(sequence.between(first, found.sequence))
+        at, previous = first - 1, ""
+        for row in connection.execute(events.order_by(sequence)):
+            event = row._asdict()
+            if not previous:
+                previous = str(event["previous"])
+                begins: JsonObject = {"first": first, "previous": previous}
+                ends: JsonObject = {"last": head["sequence"], "hash": head["hash"]}
+                yield {"timeline": _statement(core, {**told, **begins, **ends}, now)}
+            at, previous = chain.sound_end((at, previous), [event])
+            yield {"event": {name: event[name] for name in event if name != "seal"}}
+        if problem := chain.problem_of_head(head, {at: previous}):
+            raise Damaged(f"head {found.sequence} of the ledger: {problem}")
+        yield {"head": head}
+
+
+def _statement(core: Core, body: JsonObject, now: datetime) -> JsonObject:
+    signed: JsonObject = {"format": FORMAT, "exported_at": timestamp(now), **body}
+    key = core.vault.signing_key()
+    return {
+        **signed,
+        "key": key.public_key().public_bytes_raw().hex(),
+        "signature": key.sign(_CONTEXT + canonical(signed)).hex(),
+    }

@@ -1,0 +1,351 @@
+"""One write to the ledger: the rows it changes, and the one audit event that tells it.
+
+Rules
+- Every change goes through `Write`; at its end the rows it touched are read back, and their digests
+  stand in the event. So the chain says what the database holds, not what we meant to write.
+- The event's hash is open to every auditor; its seal is a MAC whose key is not in the database, so
+  who holds the database alone can neither add an event nor rewrite those that no head covers yet.
+- Nothing is added under keys that are not the ledger's: a second host that has keys of its own
+  would make it one that never verifies again.
+- A row that decides is changed only while it is what its last event says (`chain_rows`): reading
+  it back would otherwise give what somebody wrote into the database an event of its own.
+- One event a transaction; a transaction that touched nothing and has nothing to say leaves none.
+- The event comes last, under a lock on the chain's tail: on PostgreSQL writers work side by side
+  until here.
+- Statements that every transaction runs are built once: building one takes longer than running it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Any, cast
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    desc,
+    insert,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from standfast.errors import Damaged
+from standfast.ledger.audit.hash_chain import digest_of_row, next_event, refuse_other_keys
+from standfast.ledger.audit.row_verification import VERIFIED_TABLES, RowVerifier
+from standfast.ledger.database.bulk_write import Values, change_many, insert_many, insert_missing
+from standfast.ledger.database.connections import writing
+from standfast.ledger.schema.tables import as_stored, audit_event, incident
+from standfast.records import Json
+
+_KEYS_A_STATEMENT = 500  # SQLite's and PostgreSQL's limits on bound values are far above
+_CHAIN_LOCK = 7_236_114  # any number that nothing else in this database locks
+
+_ENDS = select(audit_event.c.sequence, audit_event.c.hash, audit_event.c.seal)
+_TAIL = _ENDS.order_by(desc(audit_event.c.sequence)).limit(1)
+_FIRST = _ENDS.order_by(audit_event.c.sequence).limit(1)
+
+Key = tuple[Any, ...]
+
+
+def row_digest(table: Table, row: Sequence[Any]) -> str:
+    """Give the digest of one row as the database holds it: column names and values, in order.
+
+    `row` is of a statement over `as_stored(table)`.
+    """
+    return digest_of_row(_names_of(table), row)
+
+
+@cache
+def _names_of(table: Table) -> tuple[str, ...]:
+    return tuple(table.columns.keys())
+
+
+@dataclass(kw_only=True)
+class Write:
+    """The hands that change rows inside one transaction."""
+
+    connection: Connection
+    actor: str
+    subject: str
+    action: str
+    now: datetime
+    seal: Callable[[str], str]  # gives the MAC over an event's hash
+    rows: RowVerifier
+    detail: dict[str, Json] = field(default_factory=dict)
+    _touched: dict[str, tuple[Table, dict[Key, None]]] = field(default_factory=dict)
+    _deleted: set[tuple[str, Key]] = field(default_factory=set)
+    _read_back: dict[tuple[str, Key], str] = field(default_factory=dict)  # digests of rows
+
+    @property
+    def is_postgresql(self) -> bool:
+        return self.connection.dialect.name == "postgresql"
+
+    def tell(self, **facts: Json) -> None:
+        """Add facts to the event's detail; nothing personal."""
+        self.detail.update(facts)
+
+    def alone(self) -> None:
+        """From here to the end no other transaction writes (SQLite: from its start anyway)."""
+        if self.is_postgresql:
+            self.connection.execute(text(f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK})"))
+
+    def insert(self, table: Table, *rows: Values) -> None:
+        """Add rows; a key that is there already is an IntegrityError."""
+        if rows:
+            insert_many(self.connection, table, rows)
+            self._touch(table, (_key_of(table, row) for row in rows))
+
+    def insert_new(self, table: Table, *rows: Values) -> int:
+        """Add the rows whose key is not there yet; give their number."""
+        if not rows:
+            return 0
+        # Whoever was before us with a row: that row stands, and only ours are told.
+        added = insert_missing(self.connection, table, rows)
+        self._returned(table, added)
+        return len(added)
+
+    def change_all(
+        self, table: Table, statement: ReturningUpdate[Any], keys: Sequence[Key], **bound: Any
+    ) -> dict[Key, Any]:
+        """Run a statement that changes the rows of these `keys` and gives them as stored.
+
+        It is bound to `keys`, like `_has_any_key`, and returns `as_stored(table)`; by key.
+        """
+        found: dict[Key, Any] = {}
+        for part in _parts(keys):
+            given = {"keys": _bound(part), **bound}
+            found |= self._returned(table, self.connection.execute(statement, given).all())
+        return found
+
+    def _returned(self, table: Table, rows: Sequence[Any]) -> dict[Key, Any]:
+        """Take over rows as the statement that wrote them gave them back."""
+        places = _key_places(table)
+        found = {tuple([row[place] for place in places]): row for row in rows}
+        if not found:
+            return found
+        self._touch(table, found)
+        self._read_back.update(
+            ((table.name, key), row_digest(table, row)) for key, row in found.items()
+        )
+        return found
+
+    def update(
+        self, table: Table, key: Key, *conditions: ColumnElement[bool], **values: Any
+    ) -> bool:
+        """Change one row if the conditions hold; say whether it did (compare-and-swap).
+
+        Damaged where it was changed outside the ledger.
+        """
+        self._refuse_changed(table, [key])
+        return self.replace(table, key, *conditions, **values)
+
+    def replace(
+        self, table: Table, key: Key, *conditions: ColumnElement[bool], **values: Any
+    ) -> bool:
+        """Change one row as `update`, also one that was changed outside; replaces what counts."""
+        changed = self.connection.execute(
+            update(table).where(_has_key(table, key), *conditions).values(**values)
+        )
+        if changed.rowcount:
+            self._touch(table, [key])
+        return bool(changed.rowcount)
+
+    def update_many(
+        self, table: Table, rows: Sequence[Values], *, is_checked: bool = False
+    ) -> None:
+        """Change many rows, each given as its key and the columns to set (the same for all).
+
+        Damaged where one was changed outside the ledger, unless that `is_checked` already.
+        """
+        if not rows:
+            return
+        if not is_checked:
+            self._refuse_changed(table, [_key_of(table, row) for row in rows])
+        change_many(self.connection, table, rows)
+        self._touch(table, (_key_of(table, row) for row in rows))
+
+    def delete(self, table: Table, keys: Sequence[Key]) -> None:
+        """Take rows away; the event names each, so that their absence is as it should be."""
+        for part in _parts(keys):
+            self.connection.execute(
+                delete(table).where(_has_any_key(table)), {"keys": _bound(part)}
+            )
+        self._touch(table, keys)
+        self._deleted.update((table.name, key) for key in keys)
+
+    def _refuse_changed(self, table: Table, keys: Sequence[Key]) -> None:
+        """Raise Damaged where a row is not what its last event says: a change would cover it up."""
+        if table.name not in VERIFIED_TABLES:
+            return
+        touched = self._touched.get(table.name, (table, {}))[1]
+        for part in _parts([key for key in keys if key not in touched]):
+            # As an UPDATE would: whoever inserts a row that refers to one of these goes on.
+            statement = _by_keys(table).with_for_update(key_share=True)
+            found = self.connection.execute(statement, {"keys": _bound(part)}).all()
+            owners = {_incident_of(table, row) for row in found}
+            for owner in owners:
+                of_owner = [row for row in found if _incident_of(table, row) == owner]
+                refuse_changed_rows(self.rows, self.connection, table, of_owner, of=owner)
+
+    def _touch(self, table: Table, keys: Iterator[Key] | Sequence[Key] | Mapping[Key, Any]) -> None:
+        there = self._touched.setdefault(table.name, (table, {}))[1]
+        for key in keys:
+            if key in there:
+                self._read_back.pop((table.name, key), None)  # it is another row by now
+            there[key] = None
+
+    def changes(self) -> dict[str, Json]:
+        """Read back what was touched: table → [[key…, digest]…], in the order of touching.
+
+        A row that was taken away has null for its digest.
+        """
+        found: dict[str, Json] = {}
+        for name, (table, keys) in self._touched.items():
+            places = _key_places(table)
+            digests = {
+                key: self._read_back[name, key] for key in keys if (name, key) in self._read_back
+            }
+            for part in _parts([key for key in keys if key not in digests]):
+                found_now = self.connection.execute(_by_keys(table), {"keys": _bound(part)})
+                for row in found_now.all():
+                    digests[tuple([row[place] for place in places])] = row_digest(table, row)
+            found[name] = [
+                [*key, None if (name, key) in self._deleted else digests[key]] for key in keys
+            ]
+        return found
+
+    def finish(self) -> None:
+        """Append the event that tells this transaction."""
+        changes = self.changes()
+        if not changes and not self.detail:
+            return
+        self.alone()
+        tail = self.connection.execute(_TAIL).first()
+        if tail:
+            refuse_other_keys(self.seal, (tail.hash, tail.seal), self._first)
+        event = next_event(
+            (tail.sequence, tail.hash) if tail else None,
+            at=self.now,
+            actor=self.actor,
+            subject=self.subject,
+            action=self.action,
+            detail=self.detail,
+            changes=changes,
+        )
+        values = {**event, "at": self.now, "seal": self.seal(str(event["hash"]))}
+        self.connection.execute(insert(audit_event), values)
+
+    def _first(self) -> tuple[str, str] | None:
+        row = self.connection.execute(_FIRST).first()
+        return (row.hash, row.seal) if row else None
+
+
+@contextmanager
+def write(
+    engine: Engine,
+    *,
+    actor: str,
+    subject: str,
+    action: str,
+    now: datetime,
+    seal: Callable[[str], str],
+    rows: RowVerifier,
+    detail: Mapping[str, Json] | None = None,
+) -> Iterator[Write]:
+    """Change rows in one transaction, told by one event; nothing stays when anything escapes."""
+    with writing(engine) as connection:
+        hands = Write(
+            connection=connection,
+            actor=actor,
+            subject=subject,
+            action=action,
+            now=now,
+            seal=seal,
+            rows=rows,
+            detail=dict(detail or {}),
+        )
+        yield hands
+        hands.finish()
+
+
+def refuse_changed_rows(
+    rows: RowVerifier,
+    connection: Connection,
+    table: Table,
+    found: Sequence[Any],
+    *,
+    of: str | None = None,
+) -> None:
+    """Raise Damaged where one of these rows, as stored and locked, was changed outside."""
+    changed = rows.differing(connection, table, found, of=of)
+    if changed:
+        raise damaged(table, changed)
+
+
+def damaged(table: Table, keys: Sequence[Key]) -> Damaged:
+    """Return the error for rows that were changed outside the ledger, naming the first."""
+    name = f"{table.name} {'/'.join(ascii(part).strip(chr(39)) for part in keys[0])}"
+    more = f", and {len(keys) - 1} more" if len(keys) > 1 else ""
+    return Damaged(
+        f"{name}{more}: changed outside the ledger. Nothing was done. Run `standfast audit verify`"
+    )
+
+
+def _incident_of(table: Table, row: Any) -> str | None:
+    if table is incident:
+        return cast("str", row.id)
+    return cast("str", row.incident) if "incident" in table.columns else None
+
+
+@cache
+def _key_names(table: Table) -> tuple[str, ...]:
+    return tuple(column.name for column in table.primary_key.columns)
+
+
+@cache
+def _key_places(table: Table) -> tuple[int, ...]:
+    names = table.columns.keys()
+    return tuple(names.index(name) for name in _key_names(table))
+
+
+def _key_of(table: Table, row: Mapping[Any, Any]) -> Key:
+    return tuple([row[name] for name in _key_names(table)])
+
+
+def _has_key(table: Table, key: Key) -> ColumnElement[bool]:
+    columns = table.primary_key.columns
+    return and_(*(column == part for column, part in zip(columns, key, strict=True)))
+
+
+@cache
+def _by_keys(table: Table) -> Select[Any]:
+    """Give the statement that reads rows back, as stored, by the keys that it is run with."""
+    return select(*as_stored(table)).where(_has_any_key(table))
+
+
+def _has_any_key(table: Table) -> ColumnElement[bool]:
+    """Match what is bound as `keys`: plain values where the key is one column, else tuples."""
+    columns = list(table.primary_key.columns)
+    wanted: BindParameter[Any] = bindparam("keys", expanding=True)
+    return columns[0].in_(wanted) if len(columns) == 1 else tuple_(*columns).in_(wanted)
+
+
+def _bound(keys: Sequence[Key]) -> list[Any]:
+    return [key[0] if len(key) == 1 else key for key in keys]
+
+
+def _parts(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    for start in range(0, len(keys), _KEYS_A_STATEMENT):
+        yield keys[start : start + _KEYS_A_STATEMENT]

@@ -1,0 +1,256 @@
+"""Opening the ledger's database: SQLite in one place, or PostgreSQL to scale.
+
+Rules
+- SQLite runs in WAL with `synchronous=FULL`: NORMAL loses committed intents on a power cut.
+- A write takes SQLite's lock at its start (`BEGIN IMMEDIATE`), so it never has to be begun again;
+  before that it waits in line, so that nobody is overtaken without end.
+- The driver's own transaction handling is off: the statements here are the ones that run.
+- Only who makes a ledger makes its file. One that was moved away, or replaced, while a process had
+  it open is not written any more: it would take what nobody else sees.
+- Who may only read the file, or the tables, reads them all the same; writing is refused plainly.
+- A PostgreSQL that lets us connect and says nothing, or whose network is gone, is given up.
+- Nothing of a database's message leaves this room: it may quote a row.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InvalidatePoolError,
+    NoSuchModuleError,
+    OperationalError,
+)
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from standfast.errors import (
+    ConfigurationError,
+    ExtraMissing,
+    StandfastError,
+    Unavailable,
+    UsageError,
+)
+from standfast.ledger.database.postgresql_errors import NO_RIGHT, is_told, lacks_permission, trouble
+from standfast.ledger.database.postgresql_lock_waits import log_long_wait, session_name
+from standfast.ledger.database.sqlite_file import (
+    ReadOnly,
+    begin_writing,
+    connected,
+    file_at,
+    refused,
+    unavailable,
+    unwritten,
+    write_queue,
+)
+
+_CONNECTIONS = 20  # kept open: more than `serve` has threads that ask at once
+_PATIENCE: Mapping[str, int] = {  # of libpq, unless `ledger.url` says otherwise
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,  # milliseconds
+}
+_PLANNING_LOCK = 7_236_116  # of PostgreSQL, beside those of the chain and of accounts
+
+
+def open_engine(url: str, *, makes_file: bool = False) -> Engine:
+    """Give an engine for `sqlite:///path` or `postgresql+psycopg://…`; connects lazily.
+
+    A SQLite file that is not there is made only when it `makes_file`.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigurationError(
+            "ledger.url is not a database address; write sqlite:///ledger.db or postgresql://…"
+        ) from None
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed.database, makes_file=makes_file)
+    if parsed.get_backend_name() == "postgresql":
+        try:
+            return create_engine(
+                parsed.set(drivername="postgresql+psycopg"),
+                connect_args={
+                    name: value
+                    for name, value in {**_PATIENCE, "application_name": session_name()}.items()
+                    if name not in parsed.query
+                },
+                pool_size=_CONNECTIONS,
+                pool_pre_ping=True,
+                hide_parameters=True,
+            )
+        except (ModuleNotFoundError, NoSuchModuleError):
+            raise ExtraMissing(
+                "a ledger on PostgreSQL needs the extra: "
+                "pip install -r requirements/extras/postgresql.txt"
+            ) from None
+    raise ConfigurationError(
+        f"ledger.url names {parsed.get_backend_name()!r}; the ledger runs on sqlite or postgresql"
+    )
+
+
+def _sqlite(path: str | None, *, makes_file: bool) -> Engine:
+    if not path:
+        raise ConfigurationError("ledger.url names no file; write sqlite:///ledger.db")
+    engine = create_engine(f"sqlite:///{path}", pool_size=_CONNECTIONS, hide_parameters=True)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(
+        _dialect: object, record: ConnectionPoolEntry, *_settings: object
+    ) -> sqlite3.Connection:
+        record.info["file"] = file_at(path)  # before it is opened, or it could be another's
+        return connected(path, makes_file=makes_file)
+
+    @event.listens_for(engine, "checkin")
+    def use_once(connection: object, record: ConnectionPoolEntry) -> None:
+        if isinstance(connection, ReadOnly):  # by the next time it may be writable
+            record.invalidate()
+
+    @event.listens_for(engine, "checkout")
+    def see_that_it_is_there(_connection: object, record: ConnectionPoolEntry, _: object) -> None:
+        if record.info["file"] not in (file_at(path), None):
+            raise InvalidatePoolError
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        driver = connection.connection.driver_connection
+        if connection.get_execution_options().get("standfast_writes", False):
+            begin_writing(cast("sqlite3.Connection", driver), path)
+        else:
+            connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A consistent view that changes nothing: every look is at the moment of the first."""
+    with _plain_errors(engine), engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection = connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        with unwritten(connection.connection.driver_connection), connection.begin():
+            yield connection
+
+
+@contextmanager
+def reading_undecoded(engine: Engine) -> Iterator[Connection]:
+    """A consistent view of a database that may have been tampered with.
+
+    SQLite's driver raises at text that is not UTF-8; here such a byte comes as a lone surrogate.
+    """
+    with reading(engine) as connection:
+        driver = connection.connection.driver_connection
+        if not isinstance(driver, sqlite3.Connection):
+            yield connection
+            return
+        driver.text_factory = lambda raw: raw.decode(errors="surrogateescape")
+        try:
+            yield connection
+        finally:
+            driver.text_factory = str
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction: committed at the end, rolled back when anything escapes."""
+    with (
+        _plain_errors(engine, writes=True),
+        _in_line(engine),
+        engine.connect().execution_options(standfast_writes=True) as connection,
+        _said_when_long(engine, connection),
+        connection.begin(),
+    ):
+        yield connection
+
+
+@contextmanager
+def _in_line(engine: Engine) -> Iterator[None]:
+    if engine.dialect.name != "sqlite":
+        yield
+        return
+    with write_queue(str(engine.url.database)):
+        yield
+
+
+@contextmanager
+def _said_when_long(engine: Engine, connection: Connection) -> Iterator[None]:
+    if engine.dialect.name == "sqlite":
+        yield  # said where its line is waited for
+        return
+    driver = cast("Any", connection.connection.driver_connection)
+    with log_long_wait(driver.info.backend_pid, engine):
+        yield
+
+
+@contextmanager
+def planning(engine: Engine) -> Iterator[None]:
+    """Be alone in writing down a plan of many pages; whoever dies lets go of it."""
+    if engine.dialect.name == "sqlite":
+        with write_queue(f"{engine.url.database}-planning"):
+            yield
+        return
+    # Of a session, for the pages are transactions of their own; not in one, which would keep the
+    # server from tidying up for minutes.
+    with (
+        _plain_errors(engine),
+        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+    ):
+        with _said_when_long(engine, connection):
+            connection.execute(text(f"SELECT pg_advisory_lock({_PLANNING_LOCK})"))
+        try:
+            yield
+        finally:
+            connection.execute(text(f"SELECT pg_advisory_unlock({_PLANNING_LOCK})"))
+
+
+def wait_for_turn(connection: Connection, incident_id: str, *, is_shared: bool) -> None:
+    """Wait for who stops or closes the incident, or, when not shared, for its claims under way.
+
+    SQLite lets one writer in at a time anyway. On PostgreSQL row locks would not do: claims that
+    follow each other closely share the row without end, and whoever wants to stop them waits for
+    the last. Advisory locks queue: no claim overtakes a stop that waits.
+    """
+    if connection.dialect.name == "postgresql":
+        shared = "_shared" if is_shared else ""
+        connection.execute(
+            text(f"SELECT pg_advisory_xact_lock{shared}(hashtextextended(:name, 0))"),
+            {"name": f"standfast {incident_id}"},
+        )
+
+
+@contextmanager
+def _plain_errors(engine: Engine, *, writes: bool = False) -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise _unavailable(engine, error) from None
+    except DBAPIError as error:
+        if is_told(state := getattr(error.orig, "sqlstate", None)):
+            raise Unavailable(trouble(state, "")) from None
+        if state == NO_RIGHT:
+            raise lacks_permission(writes=writes) from None
+        name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
+        raise refused(name) from None
+    except UnicodeEncodeError:  # a byte of the command line that is no UTF-8 came as a surrogate
+        raise UsageError(
+            "a name or a text that was given is no UTF-8, and nothing in the ledger is, or can be, "
+            "called so; type it in a terminal that is set to UTF-8"
+        ) from None
+    except sqlite3.OperationalError as error:  # of `begin_writing`, which speaks to the driver
+        raise unavailable(str(engine.url.database), str(error), type(error).__name__) from None
+    except sqlite3.Error as error:
+        raise refused(getattr(error, "sqlite_errorname", type(error).__name__)) from None
+
+
+def _unavailable(engine: Engine, error: OperationalError) -> StandfastError:
+    if engine.dialect.name != "sqlite":
+        return Unavailable(trouble(getattr(error.orig, "sqlstate", None), str(error.orig)))
+    return unavailable(engine.url.database or "", str(error.orig), type(error.orig).__name__)

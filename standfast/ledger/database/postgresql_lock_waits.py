@@ -1,0 +1,156 @@
+"""Saying that a ledger on PostgreSQL is waited for: which session holds it, whose, and what to do.
+
+Rules
+- Said on the log once a write has taken long, as `long_waits` says it of SQLite; the wait goes on.
+- Only where the server says that our session is blocked: a write may take long by itself.
+- Of those who block each other the one that holds them all up is named; not a word where that is
+  another session of ours, which ends by itself.
+- Our sessions are named by process and host, since the server knows neither.
+- One thread looks, with a connection of its own, and only while something is written.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from standfast.host_name import host_name
+from standfast.ledger.database import sqlite_lock_waits
+
+_LONGEST_NAME = 63  # bytes that PostgreSQL keeps of it
+_BETWEEN = " on "
+_OURS = "standfast "
+_HOLDERS = text(
+    "WITH RECURSIVE blocking(pid) AS (SELECT unnest(pg_blocking_pids(:waiting))"
+    " UNION SELECT unnest(pg_blocking_pids(blocking.pid)) FROM blocking)"
+    " SELECT one.pid, one.application_name, host(one.client_addr), one.state,"
+    " EXTRACT(EPOCH FROM clock_timestamp() - one.state_change)"
+    " FROM blocking JOIN pg_stat_activity AS one USING (pid)"
+    " WHERE cardinality(pg_blocking_pids(one.pid)) = 0 ORDER BY one.pid"
+)
+
+
+def session_name() -> str:
+    """Give the name that our sessions have on the server."""
+    name = f"{_OURS}{os.getpid()}{_BETWEEN}{host_name()}"
+    return name.encode("ascii", "replace")[:_LONGEST_NAME].decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """A session that holds others up."""
+
+    session: int  # the server's process
+    name: str
+    address: str  # empty: on the server's own machine
+    state: str
+    seconds: float  # in that state
+
+    @property
+    def process(self) -> int:
+        """The client's process, where the name says it; else 0."""
+        number = self.name.removeprefix(_OURS).partition(_BETWEEN)[0]
+        return int(number) if self.name.startswith(_OURS) and number.isdigit() else 0
+
+    @property
+    def host(self) -> str:
+        return self.name.partition(_BETWEEN)[2]
+
+    @property
+    def is_here(self) -> bool:
+        """Is it a process of this machine?"""
+        return bool(self.process) and self.host == session_name().partition(_BETWEEN)[2]
+
+
+class _Watch:
+    """The writes under way, and the thread that looks after those that take long."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._began: dict[int, tuple[float, Engine]] = {}  # by the server's process
+        self._is_looking = False
+
+    def add(self, session: int, engine: Engine) -> None:
+        with self._changed:
+            self._began[session] = (time.monotonic(), engine)
+            if not self._is_looking:
+                self._is_looking = True
+                threading.Thread(target=self._look, name="ledger-waits", daemon=True).start()
+            elif len(self._began) == 1:
+                self._changed.notify()
+
+    def take(self, session: int) -> None:
+        with self._changed:
+            self._began.pop(session, None)
+
+    def _look(self) -> None:
+        while True:
+            with self._changed:
+                while not self._began:
+                    self._changed.wait()
+            time.sleep(sqlite_lock_waits.LONG_SECONDS / 3)
+            with self._changed:
+                long_ago = time.monotonic() - sqlite_lock_waits.LONG_SECONDS
+                late = [
+                    (session, engine)
+                    for session, (began, engine) in self._began.items()
+                    if began <= long_ago
+                ]
+            for session, engine in late:
+                say(session, engine)
+
+
+_watch = _Watch()
+
+
+@contextmanager
+def log_long_wait(session: int, engine: Engine) -> Iterator[None]:
+    """Say who holds the ledger up once the block has taken long; `session` is our own."""
+    _watch.add(session, engine)
+    try:
+        yield
+    finally:
+        _watch.take(session)
+
+
+def say(session: int, engine: Engine) -> None:
+    """Say that this session of ours is blocked, and by whom; nothing where it is not."""
+    try:
+        with engine.connect() as connection:
+            connection.detach()  # it ends here, also where the pool is given up meanwhile
+            rows = connection.execute(_HOLDERS, {"waiting": session}).all()
+    except SQLAlchemyError:
+        return  # whoever writes there learns what is wrong
+    ours = session_name()
+    for number, name, address, state, seconds in rows:
+        if name != ours:
+            holder = Holder(
+                session=number,
+                name=name or "",
+                address=address or "",
+                state=state or "unknown",
+                seconds=float(seconds or 0),
+            )
+            sqlite_lock_waits.warn_once(str(engine.url), _told(holder))
+            return
+
+
+def _told(holder: Holder) -> str:
+    waits = "waiting for the ledger's PostgreSQL"
+    session = f"session {holder.session}, {holder.state} for {holder.seconds:.0f} s"
+    if holder.is_here:
+        who = f"process {holder.process} ({session})"
+        return f"{waits}: {who} {sqlite_lock_waits.what_to_do(holder.process)}"
+    whose = f"process {holder.process} on {holder.host}" if holder.process else "another program"
+    if not holder.process and holder.address:
+        whose += f" from {holder.address}"
+    return (
+        f"{waits}: {whose} ({session}) holds it; see whether it is suspended or hangs there; "
+        f"`SELECT pg_terminate_backend({holder.session})` ends its session, and nothing that was "
+        "committed is lost"
+    )

@@ -1,0 +1,296 @@
+"""A ledger in one SQLite file: how it is opened, how its writers wait, and what its errors mean.
+
+It knows the driver and no SQLAlchemy, so that a run can be written down without importing that.
+
+Rules
+- Where this user may not write beside the file, it is opened to read: an auditor has a copy.
+- SQLite's `immutable` passes over the `-wal` beside the file and takes no lock. So it is the last
+  resort, never taken where that has something in it, and what was read so counts only when nobody
+  wrote the file meanwhile.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from standfast.errors import (
+    ConfigurationError,
+    Damaged,
+    OnlyReadable,
+    StandfastError,
+    Unavailable,
+)
+from standfast.ledger.database.sqlite_lock_waits import LONG_SECONDS, log_long_wait, say
+
+BUSY_SECONDS = 30
+HEAD = "0001.3"  # the schema that this program needs
+NO_LEDGER = (
+    "see that its disk is there, and that ledger.url names the right one; where none was made yet, "
+    "`standfast init` on its folder makes it"
+)
+
+
+class ReadOnly(sqlite3.Connection):
+    """A connection that only reads; `at_rest` when it does so without SQLite's locks."""
+
+    at_rest: tuple[str, tuple[int, ...]] | None = None  # the file, and how it was
+
+
+def connected(path: str, *, makes_file: bool = False) -> sqlite3.Connection:
+    """Connect to the file, set up for the ledger; any thread may then use it.
+
+    One that is not there is an error: SQLite by itself would make an empty one in the place of a
+    ledger that was moved away, and let every user read a new one. Where nothing can be written
+    there, it is a `ReadOnly`.
+    """
+    if makes_file:
+        with suppress(OSError):  # SQLite says in a moment what is wrong there
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    elif file_at(path) and not os.access(path, os.W_OK, effective_ids=True):
+        return connected_to_read(path, BUSY_SECONDS)
+    connection = sqlite3.connect(
+        _address(path, f"mode={'rwc' if makes_file else 'rw'}"),
+        uri=True,
+        timeout=BUSY_SECONDS,
+        check_same_thread=False,
+    )
+    try:
+        configure(connection)
+    except sqlite3.Error as error:
+        connection.close()
+        if makes_file or not _is_unwritable(str(error)):
+            raise
+        return connected_to_read(path, BUSY_SECONDS)
+    return connection
+
+
+def connected_to_read(path: str, patience_seconds: float) -> ReadOnly:
+    """Connect only to read; where SQLite lacks room, or the right, to share it, as a file at rest.
+
+    ConfigurationError where the file at rest would be behind.
+    """
+    try:
+        return _connected_to_read(path, "mode=ro", patience_seconds)
+    except sqlite3.OperationalError as error:
+        at_rest = path, _state(path)
+        beside = [f"{path}{end}" for end in ("-wal", "-journal")]
+        if unmerged := [name for name in beside if Path(name).exists() and os.stat(name).st_size]:  # noqa: PTH116
+            if file_at(path) is None or not _is_unwritable(str(error)):
+                raise
+            raise ConfigurationError(
+                f"what was written last to the ledger {path} lies in {unmerged[0]} still, and to "
+                "read it takes the right to write beside it: copy both, and every other file whose "
+                "name begins so, to a folder of yours, and read that copy"
+            ) from None
+        try:
+            connection = _connected_to_read(path, "mode=ro&immutable=1", patience_seconds)
+        except sqlite3.Error:
+            raise error from None
+        connection.at_rest = at_rest
+        return connection
+
+
+def _connected_to_read(path: str, how: str, patience_seconds: float) -> ReadOnly:
+    connection = sqlite3.connect(
+        _address(path, how),
+        uri=True,
+        timeout=patience_seconds,
+        check_same_thread=False,
+        isolation_level=None,
+        factory=ReadOnly,
+    )
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # only this touches the file
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def unwritten(connection: object) -> Iterator[None]:
+    """See that a file at rest was at rest while it was read; Unavailable when somebody wrote it."""
+    try:
+        yield
+    finally:
+        at_rest = connection.at_rest if isinstance(connection, ReadOnly) else None
+        if at_rest and at_rest[1] != _state(path := at_rest[0]):
+            raise Unavailable(
+                f"the ledger {path} was written while it was read, and this user may not wait for "
+                "it to be let go of: run this again"
+            )
+
+
+def _state(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - as below
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _address(path: str, how: str) -> str:
+    return f"file:{quote(os.fsencode(path))}?{how}"
+
+
+def _is_unwritable(text: str) -> bool:
+    return "readonly" in text or "unable to open" in text
+
+
+def file_at(path: str) -> tuple[int, int] | None:
+    """Tell one file from another that is put in its place; None when there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - each transaction does it
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def configure(connection: sqlite3.Connection) -> None:
+    """Set a fresh connection up as the ledger needs it."""
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_SECONDS * 1000}",
+        # A plan of many touches the same pages of its indexes again and again: they are moved into
+        # the file every 32 MB, and not after each thousand rows.
+        "wal_autocheckpoint=8000",
+        "cache_size=-8000",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def write_queue(path: str) -> Iterator[None]:
+    """Let SQLite's writers wait in one line, threads and processes alike.
+
+    SQLite itself polls at growing intervals, so who writes again at once is served before who has
+    waited long, and a `stop` can be overtaken by a hundred claims. A lock of the kernel's wakes
+    those who wait, and ends with the process that holds it.
+    """
+    lock_file = f"{path}-line"
+    try:
+        line = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield  # SQLite says in a moment what is wrong with that folder
+        return
+    try:
+        try:
+            fcntl.flock(line, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with log_long_wait(path, lock_file):
+                fcntl.flock(line, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(line)
+
+
+def begin_writing(connection: sqlite3.Connection, path: str) -> None:
+    """Take SQLite's lock, which besides us only a program has that does not wait in line.
+
+    OnlyReadable, at once: SQLite would begin, and refuse what comes of it.
+    """
+    if isinstance(connection, ReadOnly):
+        raise read_only_error(path)
+    connection.execute(_patience(LONG_SECONDS))
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        say(path, f"{path}-shm")
+        connection.execute(_patience(BUSY_SECONDS - LONG_SECONDS))
+        connection.execute("BEGIN IMMEDIATE")
+    finally:
+        connection.execute(_patience(BUSY_SECONDS))
+
+
+def _patience(seconds: float) -> str:
+    return f"PRAGMA busy_timeout={max(0, round(seconds * 1000))}"
+
+
+def is_disk_full(text: str) -> bool:
+    """Does the driver's error mean that the disk is full, or failing?
+
+    WAL's shared memory cannot grow on a full disk, and SQLite calls that an I/O error.
+    """
+    return "full" in text or "disk I/O" in text
+
+
+def unavailable(path: str, text: str, kind: str) -> StandfastError:
+    """What an operational error of this text and class means for who asked."""
+    if is_disk_full(text):
+        return Unavailable(
+            f"the disk under the ledger {path} is full or failing; free space there; until "
+            "then work by hand, from `standfast playbook show NAME`"
+        )
+    if "locked" in text:
+        return Unavailable(
+            f"the ledger {path} stayed locked for {BUSY_SECONDS} s by another process"
+        )
+    if "unable to open" in text and file_at(path) is None and Path(path).parent.is_dir():
+        return Unavailable(
+            f"the ledger {path} is gone while it was in use; put it back, with the files beside it "
+            "that begin with its name; until then work by hand, from `standfast playbook show NAME`"
+        )
+    if "readonly" in text:
+        return read_only_error(path)
+    if "unable to open" in text:
+        return ConfigurationError(
+            f"the ledger {path} cannot be opened for writing; see that its folder "
+            f"{Path(path).parent} exists, is yours and is not mounted read-only, or run "
+            "`standfast init`"
+        )
+    if "no such column" in text or "no such table" in text or "has no column" in text:
+        return ConfigurationError(
+            f"the ledger {path} is laid out for another version of the program, or is damaged; run "
+            "the version that made it, or bring it back from a backup"
+        )
+    return StandfastError(f"the ledger {path} failed: {kind}; it may be damaged")
+
+
+def read_only_error(path: str) -> OnlyReadable:
+    """It was to be written, and can only be read."""
+    return OnlyReadable(
+        f"this is written down in the ledger {path}, which this user may only read, or whose disk "
+        "is mounted read-only: do it where the place is in use, as the user who owns it; what only "
+        "reads works here too"
+    )
+
+
+def refused(name: str) -> StandfastError:
+    """What any other error of the driver means; `name` is the driver's name for it."""
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return Damaged(
+            f"the ledger's file is damaged ({name}); keep a copy of it as it is, then bring it "
+            "back from a backup; until then work by hand, from `standfast playbook show NAME`"
+        )
+    return StandfastError(
+        f"the ledger refused a statement ({name}); nothing was changed; run `standfast check`"
+    )
+
+
+def ledger_missing_error(path: str) -> ConfigurationError:
+    """There is no such file."""
+    return ConfigurationError(f"there is no ledger at {path}: {NO_LEDGER}")
+
+
+def not_a_ledger_error(path: str) -> ConfigurationError:
+    """There is a database, but no ledger in it."""
+    return ConfigurationError(f"there is no ledger in {path}: {NO_LEDGER}")
+
+
+def schema_mismatch_error(path: str, version: str, needed: str) -> ConfigurationError:
+    """There is a ledger, of another release."""
+    release = "a newer release" if version > needed else "an earlier release"
+    return ConfigurationError(
+        f"the ledger {path} was made by {release} (schema {version}; this one needs {needed}), and "
+        "nothing in it was changed; install that release again; until then work by hand, from "
+        "`standfast playbook show NAME`"
+    )

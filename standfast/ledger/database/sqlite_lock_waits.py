@@ -1,0 +1,104 @@
+"""Saying that a SQLite ledger is waited for: which file, who holds it, and what to do.
+
+Of one on PostgreSQL, `session_waits` says it.
+
+Rules
+- Said on the log, which a command without one of its own has on standard error; the wait goes on.
+- Once in a while for a file, however many threads wait for it; not of what we do here ourselves.
+- Who holds it is read from the kernel's list of locks; where there is none, the file is named.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LONG_SECONDS = 3.0
+_AGAIN_SECONDS = 60.0
+
+_guard = threading.Lock()
+_said_at: dict[str, float] = {}
+
+
+@contextmanager
+def log_long_wait(path: str, *lock_files: str) -> Iterator[None]:
+    """Say it once the block has taken long; whoever holds one of `lock_files` holds the ledger."""
+    timer = threading.Timer(LONG_SECONDS, say, (path, *lock_files))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def say(path: str, *lock_files: str) -> None:
+    """Say that the ledger at `path` is waited for, and for whom."""
+    holders = holders_of(*lock_files)
+    others = holders - {os.getpid()}
+    if holders and not others:
+        return  # another thread here, which ends by itself
+    warn_once(path, _told(path, others, lock_files[0]))
+
+
+def warn_once(ledger: str, told: str) -> None:
+    """Say it on the log, unless something was said of this ledger within the last minute."""
+    with _guard:
+        now = time.monotonic()
+        if now - _said_at.get(ledger, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
+            return
+        _said_at[ledger] = now
+    import logging  # a backup that waits for nobody needs none
+
+    logging.getLogger("standfast.ledger").warning("%s", told)
+
+
+def holders_of(*lock_files: str) -> set[int]:
+    """Give the processes that hold a lock on one of these files, as far as the kernel tells."""
+    wanted: set[tuple[int, int, int]] = set()
+    for lock_file in lock_files:
+        try:
+            found = Path(lock_file).stat()
+        except OSError:
+            continue
+        wanted.add((os.major(found.st_dev), os.minor(found.st_dev), found.st_ino))
+    try:
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return set()
+    holders: set[int] = set()
+    for line in lines:
+        # `1: FLOCK  ADVISORY  WRITE 15719 fe:00:5327030 0 EOF`; who waits has `->` before its kind.
+        words = line.split()
+        if len(words) < 6 or words[1] == "->" or words[3] != "WRITE":
+            continue
+        major, minor, inode = words[5].split(":")
+        if (int(major, 16), int(minor, 16), int(inode)) in wanted and int(words[4]) > 0:
+            holders.add(int(words[4]))
+    return holders
+
+
+def _told(path: str, holders: set[int], lock_file: str) -> str:
+    waits = f"waiting for the ledger {path}"
+    if not holders:
+        return f"{waits}, which another process writes to; `fuser {lock_file}` names who has it"
+    return f"{waits}: process {min(holders)} {what_to_do(min(holders))}"
+
+
+def what_to_do(holder: int) -> str:
+    """Say of a process here that holds a ledger how others come to their turn."""
+    end = f"`kill -9 {holder}` ends it, and nothing that was committed is lost"
+    if _is_suspended(holder):
+        return f"writes to it and is suspended; `kill -CONT {holder}` lets it go on; {end}"
+    return f"writes to it and lets go when it is done; where it hangs, {end}"
+
+
+def _is_suspended(process: int) -> bool:
+    try:
+        told = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+    # After the name, which is in brackets and may have anything in it.
+    return told.rpartition(")")[2].split()[:1] in (["T"], ["t"])

@@ -1,0 +1,453 @@
+"""Attempts: claiming effects and keeping their receipts; what a crash left unknown is in `doubts`.
+
+Rules
+- A claim is one transaction: the attempt is inserted and its effects go to `submitting`. What may
+  be claimed is `claims`' affair. No call without a claim.
+- The prior state is written once, before the first act. An account that is locked already by an
+  open incident's effect, not undone, inherits that effect's prior, so that the last undo restores
+  the true beginning. A closed incident lends nothing: its accounts were left as they were. Nor is
+  anything lent to another account that bears the name by now.
+- A proof, and what else is meant for the account that was locked, is handed what its lock found:
+  whoever bears the name by now is not proven in its stead.
+- Approvals that no longer verify at a claim (a person was removed) put the step back to asking.
+- A late receipt counts by its attempt's token, unless the effect has been claimed again since.
+- A claim whose answer was lost may stand, and nobody will call for it: it is given back at once.
+"""
+
+import secrets
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, bindparam, select, update
+
+from standfast.errors import StandfastError, Unavailable
+from standfast.ledger.approvals.two_person_rule import seal_of_step
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.effects import unknown_outcomes
+from standfast.ledger.effects.claims import ApprovalLapsed, claimable
+from standfast.ledger.effects.effect_conditions import (
+    LOCKED_ACCOUNT_VERBS,
+    PAGE,
+    hold,
+    is_held,
+    is_lock_of,
+    is_step_round,
+    is_superseded_undo,
+)
+from standfast.ledger.effects.effect_store import (
+    NO_SETTINGS,
+    Batch,
+    Draft,
+    EffectRow,
+    Effects,
+    Lane,
+    Settings,
+    scope_of,
+    seal_effect,
+)
+from standfast.ledger.effects.unknown_outcomes import MOST_TRIES, UnknownOutcomes, run_again
+from standfast.ledger.schema.row_ids import new_token
+from standfast.ledger.schema.tables import as_stored, attempt, effect, incident, step
+from standfast.records import (
+    EffectState,
+    JsonObject,
+    Limits,
+    Mode,
+    Observed,
+    Result,
+    StepState,
+    canonical,
+    digest,
+)
+
+_HANDLES_A_STATEMENT = 500
+_BEGIN = (
+    update(effect)
+    .where(effect.c.token.in_(bindparam("keys", expanding=True)))
+    .values(
+        state=EffectState.SUBMITTING.value,
+        attempt=bindparam("attempt_token"),
+        tries=effect.c.tries + 1,
+        not_before=None,
+    )
+    .returning(*as_stored(effect))
+)
+_LONGEST_WAIT_SECONDS = 86_400.0  # no provider's word postpones an act for longer than a day
+
+
+class Attempts(UnknownOutcomes):
+    """What runners do with effects."""
+
+    def __init__(self, core: Core, effects: Effects) -> None:
+        super().__init__(core)
+        self._effects = effects
+
+    def keep_prior(
+        self,
+        incident_id: str,
+        seen: Sequence[tuple[EffectRow, Observed]],
+        runner: str,
+        now: datetime,
+    ) -> None:
+        """Write what was observed as the prior state; name targets that do not exist as refused."""
+        with self._core.write(
+            actor=f"runner:{runner}",
+            subject=incident_id,
+            action="effects.observed",
+            now=now,
+            detail={"count": len(seen)},
+        ) as write:
+            still = self._still(write, [row for row, _ in seen], "planned", unread=True)
+            kept = [(row, observed) for row, observed in seen if row.token in still]
+            earlier = self._found_before(write.connection, [row for row, _ in kept], is_held())
+            write.update_many(
+                effect,
+                [
+                    self._prepared(row, observed, _lent(earlier[row.handle], observed), now)
+                    for row, observed in kept
+                ],
+            )
+
+    def claim(
+        self,
+        incident_id: str,
+        lane: Lane,
+        runner: str,
+        mode: Mode,
+        limits: Limits,
+        now: datetime,
+        *,
+        settings: Settings = NO_SETTINGS,
+    ) -> Batch | None:
+        """Take up to a batch of due effects of one step; None when there is none to take.
+
+        `mode` is that of the adapters which will carry it: Refused when the incident's is another.
+        ApprovalRefused when approvals no longer verify (a person was removed since): the step then
+        asks again, and the approvals that still count do count. Likewise when an adapter has other
+        `settings` than were approved: then no earlier approval counts.
+        """
+        token = new_token()
+        try:
+            return self._claim(token, incident_id, lane, runner, mode, limits, now, settings)
+        except Unavailable:
+            with suppress(StandfastError):  # what stays claimed is looked up when it is overdue
+                self._give_back(token, incident_id, runner, now)
+            raise
+        except ApprovalLapsed as lapsed:
+            self._ask_again(lapsed, now)
+            raise
+
+    def _ask_again(self, lapsed: ApprovalLapsed, now: datetime) -> None:
+        """Let a step ask again; with another plan, no approval of the earlier one counts."""
+        incident_id, name, _ = lapsed.step_key
+        with self._core.write(
+            actor="ledger", subject=incident_id, action="approval.lapsed", now=now
+        ) as write:
+            hold(write.connection, incident_id, name)
+            asking: dict[str, Any] = {"state": StepState.ASKING.value, "is_asked": False}
+            named = is_step_round(*lapsed.step_key)
+            row = write.connection.execute(select(step).where(*named)).mappings().one()
+            if lapsed.plan is not None:
+                asking |= {
+                    "plan": canonical(lapsed.plan).decode(),
+                    "digest": digest(lapsed.plan),
+                    "nonce": secrets.token_hex(16),
+                    "runs_from": None,
+                    "reason": "; ".join(filter(None, (row["reason"], str(lapsed)))),
+                }
+                asking["seal"] = seal_of_step(self._core, {**row, **asking})
+            is_running = step.c.state == StepState.RUNNING.value
+            if write.update(step, lapsed.step_key, is_running, **asking):
+                write.tell(step=name, why=str(lapsed))
+
+    def _claim(
+        self,
+        token: str,
+        incident_id: str,
+        lane: Lane,
+        runner: str,
+        mode: Mode,
+        limits: Limits,
+        now: datetime,
+        settings: Settings,
+    ) -> Batch | None:
+        with self._core.write(
+            actor=f"runner:{runner}", subject=incident_id, action="attempt.claimed", now=now
+        ) as write:
+            found = claimable(
+                self._core, write, incident_id, lane, mode, min(limits.batch, 1000), now, settings
+            )
+            if not found:
+                return None
+            rows = [self._effects.open(row) for row in found]
+            if lane.verb in LOCKED_ACCOUNT_VERBS:
+                earlier = self._found_before(write.connection, rows, is_lock_of(incident_id))
+                rows = [replace(row, prior=_last(earlier[row.handle])) for row in rows]
+            tokens = [row.token for row in rows]
+            write.tell(
+                step=rows[0].step,
+                verb=lane.verb,
+                connector=lane.connector,
+                attempt=token,
+                count=len(rows),
+            )
+            write.insert(
+                attempt,
+                {
+                    "token": token,
+                    "incident": incident_id,
+                    "runner": runner,
+                    "verb": lane.verb,
+                    "connector": lane.connector,
+                    "size": len(rows),
+                    "digest": digest(tokens),
+                    "submitted_at": now,
+                    "settle_after": now + timedelta(seconds=limits.settle_seconds),
+                    "is_local": limits.is_local,
+                    "lapsed_at": None,
+                    "ended_at": None,
+                },
+            )
+            write.change_all(effect, _BEGIN, [(row.token,) for row in rows], attempt_token=token)
+        return Batch(attempt=token, incident=incident_id, lane=lane, effects=tuple(rows))
+
+    def _give_back(self, token: str, incident_id: str, runner: str, now: datetime) -> None:
+        """Plan again what a claim took that was never answered, if it took anything."""
+        actor, action = f"runner:{runner}", "attempt.given_back"
+        with self._core.write(actor=actor, subject=incident_id, action=action, now=now) as write:
+            write.alone()  # the claim may be committing still
+        with self._core.write(actor=actor, subject=incident_id, action=action, now=now) as write:
+            taken = write.connection.execute(
+                select(effect.c.token, effect.c.tries)
+                .where(effect.c.attempt == token, effect.c.state == EffectState.SUBMITTING.value)
+                .order_by(effect.c.token)
+                .with_for_update()
+            ).all()
+            if not taken:
+                return
+            planned = EffectState.PLANNED.value
+            write.update_many(
+                effect,
+                [{"token": row.token, "state": planned, "tries": row.tries - 1} for row in taken],
+            )
+            write.update(attempt, (token,), ended_at=now)
+            write.tell(attempt=token, count=len(taken))
+
+    def receipt(
+        self,
+        batch: Batch,
+        results: Sequence[Result],
+        runner: str,
+        now: datetime,
+        *,
+        hand_on: str | None = None,
+    ) -> None:
+        """Write what the call came to; a receipt that comes late still counts.
+
+        What failed for good, or was refused by this connector alone, is planned again with the
+        connector `hand_on`, where there is one: the same effect, and a new attempt. What is unknown
+        never is.
+        """
+        with self._core.write(
+            actor=f"runner:{runner}", subject=batch.incident, action="attempt.ended", now=now
+        ) as write:
+            ours = {
+                row.token: row
+                for row in write.connection.execute(
+                    select(effect.c.token, effect.c.tries)
+                    .where(
+                        effect.c.attempt == batch.attempt,
+                        effect.c.state.in_(("submitting", "unknown", "planned", "failed")),
+                    )
+                    .order_by(effect.c.token)  # whoever locks several does it in this order
+                    .with_for_update()
+                )
+            }
+            counts: dict[str, int] = {}
+            rows = []
+            for row, result in zip(batch.effects, results, strict=True):
+                if row.token in ours:
+                    change = self._after(row, result, ours[row.token].tries, now, hand_on)
+                    rows.append(change)
+                    counts[change["state"]] = counts.get(change["state"], 0) + 1
+            # Whatever was written into these rows since the claim is replaced, or sealed.
+            write.update_many(effect, rows, is_checked=True)
+            planned = {change["token"] for change in rows if change["state"] == "planned"}
+            again = {(row.step, row.round) for row in batch.effects if row.token in planned}
+            if batch.lane.verb != PAGE:
+                run_again(write, batch.incident, again)
+            write.update(attempt, (batch.attempt,), ended_at=now)
+            write.tell(
+                attempt=batch.attempt,
+                verb=batch.lane.verb,
+                connector=batch.lane.connector,
+                results=counts,
+            )
+
+    def retry(
+        self,
+        incident_id: str,
+        step_name: str | None,
+        actor: str,
+        now: datetime,
+        *,
+        but: Collection[str] = (),
+    ) -> int:
+        """Plan again what failed, in one step or in all, but not `but`; give the number."""
+        with self._core.write(
+            actor=actor, subject=incident_id, action="effects.retried", now=now
+        ) as write:
+            statement = select(effect.c.token, effect.c.step, effect.c.round, effect.c.verb).where(
+                effect.c.incident == incident_id,
+                effect.c.state == "failed",
+                ~is_superseded_undo(incident_id),
+            )
+            if step_name is not None:
+                statement = statement.where(effect.c.step == step_name)
+            ordered = statement.order_by(effect.c.token)
+            there = write.connection.execute(ordered.with_for_update()).all()
+            found = [row for row in there if row.token not in but]
+            write.update_many(
+                effect,
+                [
+                    {"token": row.token, "state": EffectState.PLANNED.value}
+                    | {"sealed_reason": None, "tries": 0, "not_before": None}
+                    for row in found
+                ],
+            )
+            # A page runs while its step asks, and its going out again must not start the step.
+            for name, round_ in sorted({(r.step, r.round) for r in found if r.verb != PAGE}):
+                write.update(
+                    step,
+                    (incident_id, name, round_),
+                    state=StepState.RUNNING.value,
+                    ended_at=None,
+                    reason="",
+                    is_accepted=False,
+                )
+            write.tell(count=len(found))
+        return len(found)
+
+    def _prepared(
+        self, row: EffectRow, observed: Observed, earlier: JsonObject | None, now: datetime
+    ) -> dict[str, Any]:
+        """Give what a look makes of an effect that waited for its prior state.
+
+        `earlier` is the prior state that it inherits, if it does.
+        """
+        change: dict[str, Any] = {
+            "token": row.token,
+            "state": EffectState.PLANNED.value,
+            "sealed_reason": None,
+            "tries": row.tries,
+            "not_before": None,
+            "sealed_prior": None,
+        }
+        if not observed.is_readable:
+            change["sealed_reason"] = self._sealed_reason(row, observed.reason)
+            change["tries"] = row.tries + 1
+            if change["tries"] < MOST_TRIES:
+                change["not_before"] = now + unknown_outcomes.LOOK_AGAIN
+            else:
+                change["state"] = EffectState.FAILED.value
+        elif not observed.exists:
+            change["state"] = EffectState.REFUSED.value
+            change["sealed_reason"] = self._sealed_reason(row, "no such account")
+        else:
+            change["sealed_prior"] = self._core.vault.seal(
+                scope_of(row.verb, row.incident),
+                f"effect.prior {row.token}",
+                earlier or observed.state,
+            )
+        return change
+
+    def _found_before(
+        self, connection: Connection, rows: Sequence[EffectRow], is_meant: ColumnElement[bool]
+    ) -> dict[str, list[JsonObject]]:
+        """Give, by handle, what those locks of the same accounts had found that are meant.
+
+        In the order in which they were carried out, those of their own incident last: another one
+        may have locked another account of that name. `rows` are of one incident.
+        """
+        mine = incident.alias("mine")
+        found: dict[str, list[JsonObject]] = defaultdict(list)
+        for start in range(0, len(rows), _HANDLES_A_STATEMENT):
+            part = rows[start : start + _HANDLES_A_STATEMENT]
+            earlier = connection.execute(
+                select(effect)
+                .join(incident, incident.c.id == effect.c.incident)
+                .outerjoin(attempt, attempt.c.token == effect.c.attempt)
+                .join(mine, (mine.c.id == part[0].incident) & (mine.c.mode == incident.c.mode))
+                .where(
+                    effect.c.handle.in_([row.handle for row in part]),
+                    effect.c.sealed_prior.is_not(None),
+                    incident.c.state == "open",
+                    is_meant,
+                )
+                .order_by(
+                    effect.c.incident == part[0].incident,
+                    attempt.c.submitted_at.nulls_first(),
+                    effect.c.step,
+                    effect.c.round,
+                )
+            )
+            for row in earlier:
+                found[row.handle].append(
+                    self._core.vault.open(
+                        scope_of(row.verb, row.incident),
+                        f"effect.prior {row.token}",
+                        row.sealed_prior,
+                    )
+                )
+        return found
+
+    def _after(
+        self, row: EffectRow, result: Result, tries: int, now: datetime, hand_on: str | None
+    ) -> dict[str, Any]:
+        state, not_before = result.state, None
+        reason, connector = result.reason, row.connector
+        wait = result.retry_after_seconds
+        tries -= result.is_untried  # a slow directory comes to everybody, and to some of them last
+        if state is EffectState.FAILED and wait is not None and tries < MOST_TRIES:
+            seconds = min(max(wait, 0.0), _LONGEST_WAIT_SECONDS)
+            state, not_before = EffectState.PLANNED, now + timedelta(seconds=seconds)
+        elif hand_on is not None and (
+            state is EffectState.FAILED
+            or (state is EffectState.REFUSED and result.may_go_elsewhere)
+        ):
+            state, tries = EffectState.PLANNED, 0
+            reason, connector = f"{connector}: {reason}; handed on to {hand_on}", hand_on
+        moved = {} if hand_on is None else self._moved(row, connector)
+        return {
+            "token": row.token,
+            "state": state.value,
+            **moved,
+            "tries": tries,
+            "not_before": not_before,
+            "sealed_reason": self._sealed_reason(row, reason),
+            "proof": result.proof.value,
+            "is_parked": state is EffectState.UNKNOWN and result.only_a_person_can_tell,
+            "sealed_facts": self._core.vault.seal(
+                scope_of(row.verb, row.incident), f"effect.facts {row.token}", result.facts
+            ),
+        }
+
+    def _moved(self, row: EffectRow, connector: str) -> dict[str, Any]:
+        """Return the columns of an effect that goes through this adapter from now on."""
+        target, details = row.target, canonical(row.details)
+        draft = Draft(verb=row.verb, connector=connector, target=target, undoes=row.undoes)
+        sealed = seal_effect(self._core.vault, row.incident, row.token, draft, details)
+        return {"connector": connector, "sealed": sealed}
+
+
+def _lent(earlier: Sequence[JsonObject], observed: Observed) -> JsonObject | None:
+    """Give the prior state of this very account; not of another one that bore its name."""
+    return _last([prior for prior in earlier if not observed.is_another_than(prior)])
+
+
+def _last(earlier: Sequence[JsonObject]) -> JsonObject | None:
+    return earlier[-1] if earlier else None

@@ -1,0 +1,235 @@
+"""What may be claimed: the last look before an act, in the transaction that claims it.
+
+Rules
+- Only while the incident is open, its mode is the adapters', the step runs, and its approvals
+  verify. Of an incident that is halted only undos.
+- What was approved only through adapters whose settings are those of the plan.
+- Only what is as the chain says: the incident, its step and each effect (`chain_rows`).
+- No unlock while another open incident holds the account, whatever was known when it was planned;
+  no lock while an unlock of the account may still land.
+- Steps first, then the effects of one: a claim costs the same however many effects are due in how
+  many steps, whatever the database knows of them, and takes no effect that it does not carry.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, cast
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Select,
+    bindparam,
+    exists,
+    or_,
+    select,
+    text,
+)
+
+from standfast.errors import ApprovalRefused, Refused
+from standfast.ledger.approvals.two_person_rule import holds, refuse_forged_incident
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.transaction import Write, damaged, refuse_changed_rows
+from standfast.ledger.database.connections import wait_for_turn
+from standfast.ledger.effects.effect_conditions import (
+    NEEDS_PRIOR,
+    PAGE,
+    UNDO_VERBS,
+    holders_of,
+    is_of_step,
+    is_of_undo,
+    is_runnable,
+    with_step,
+)
+from standfast.ledger.effects.effect_store import Lane, Settings, seal_reason
+from standfast.ledger.schema.tables import as_stored, attempt, effect, incident, step
+from standfast.records import EffectState, Json, JsonObject, Mode
+
+_ACCOUNTS_LOCK = 7_236_115  # of PostgreSQL, beside the chain's
+_INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
+
+
+class ApprovalLapsed(ApprovalRefused):
+    """The approvals of a step that runs no longer verify, or were given for another plan."""
+
+    def __init__(
+        self, step_key: tuple[str, str, int], why: str, plan: JsonObject | None = None
+    ) -> None:
+        super().__init__(why)
+        self.step_key = step_key
+        self.plan = plan  # that is to be approved instead
+
+
+def claimable(
+    core: Core,
+    write: Write,
+    incident_id: str,
+    lane: Lane,
+    mode: Mode,
+    most: int,
+    now: datetime,
+    settings: Settings,
+) -> list[Row[Any]]:
+    """Give the effects of one step that a call may carry now, locked; refuse those held by others.
+
+    Empty when there are none. Raises Refused for adapters of another mode, ApprovalLapsed when the
+    step's approvals no longer verify, and Damaged when what decides was changed outside the ledger.
+    """
+    connection = write.connection
+    if write.is_postgresql and lane.verb in NEEDS_PRIOR | UNDO_VERBS:
+        # A lock and an unlock of one account, claimed side by side, would not see each other.
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_ACCOUNTS_LOCK})"))
+    wait_for_turn(connection, incident_id, is_shared=True)
+    place = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().first()
+    if place is None or place["state"] != "open":
+        return []
+    refuse_forged_incident(core, place)
+    if place["mode"] != mode:
+        raise Refused(f"incident {incident_id} is {place['mode']}; these adapters are {mode}")
+    wanted = {"incident": incident_id, "verb": lane.verb, "connector": lane.connector, "now": now}
+    needs_prior = lane.verb in NEEDS_PRIOR
+    due = _steps(needs_prior, only_undos=bool(place["is_halted"]))
+    for begun in connection.execute(due, wanted).all():
+        of_step = {"step": begun.name, "round": begun.round, "most": most}
+        found = connection.execute(_effects(needs_prior), wanted | of_step).all()
+        if found:  # others may hold all that was there, on PostgreSQL
+            break
+    else:
+        return []
+    _refuse_changed(core, connection, (incident_id, begun.name, begun.round), found)
+    if lane.verb == PAGE:
+        return list(found)
+    step_key = (incident_id, begun.name, begun.round)
+    try:
+        running = holds(core, connection, *step_key, now)
+    except ApprovalRefused as error:
+        raise ApprovalLapsed(step_key, str(error)) from None
+    if running["needs_approvals"]:
+        _refuse_other_settings(step_key, json.loads(running["plan"]), lane, settings)
+    return list(found) if lane.verb not in UNDO_VERBS else _not_held(core, write, found)
+
+
+def _refuse_other_settings(
+    step_key: tuple[str, str, int], plan: JsonObject, lane: Lane, settings: Settings
+) -> None:
+    """Raise ApprovalLapsed unless the adapter is configured as it was when the step was planned."""
+    approved = cast("Mapping[str, Mapping[str, str]]", plan["settings"])
+    planned = {one.get(lane.connector) for one in approved.values()} - {None}
+    now = settings(lane.verb, lane.connector).get(lane.connector)
+    if now not in (planned or {None}):
+        raise ApprovalLapsed(
+            step_key,
+            f"the settings of {lane.connector} were changed after step {step_key[1]!r} was "
+            "planned. Nothing was done; the step asks again",
+            _with_current_settings(plan, settings),
+        )
+
+
+def _refuse_changed(
+    core: Core, connection: Connection, step_key: tuple[str, str, int], found: Sequence[Row[Any]]
+) -> None:
+    """Raise Damaged where the incident, its step or these effects are not what the chain says."""
+    incident_id, name, round_ = step_key
+    is_step = (step.c.incident == incident_id, step.c.name == name, step.c.round == round_)
+    for table, conditions in ((incident, (incident.c.id == incident_id,)), (step, is_step)):
+        if changed := core.rows.changed(connection, table, *conditions, of=incident_id):
+            raise damaged(table, changed)
+    refuse_changed_rows(core.rows, connection, effect, found, of=incident_id)
+
+
+# Both statements are built once, since they run all night.
+@cache
+def _steps(needs_prior: bool, *, only_undos: bool) -> Select[Any]:
+    """Return the steps of which something is due, in order."""
+    # Not EXISTS, of which PostgreSQL makes a join: one that passes every effect at every step, when
+    # it was not yet told how many there are.
+    due = select(effect.c.position).where(is_of_step(), *_is_due(needs_prior)).limit(1)
+    return (
+        select(step.c.name, step.c.round)
+        .where(step.c.incident == bindparam("incident"), due.scalar_subquery().is_not(None))
+        .where(*([is_of_undo()] if only_undos else []))
+        .order_by(step.c.name, step.c.round)
+    )
+
+
+@cache
+def _effects(needs_prior: bool) -> Select[Any]:
+    """Give, locked, what is due of one step and nobody has locked, in order."""
+    return (
+        select(*as_stored(effect))
+        .select_from(with_step())
+        .where(
+            effect.c.step == bindparam("step"),
+            effect.c.round == bindparam("round"),
+            *_is_due(needs_prior),
+        )
+        .order_by(effect.c.position)
+        .limit(bindparam("most", type_=Integer))
+        .with_for_update(skip_locked=True, of=effect)
+    )
+
+
+def _is_due(needs_prior: bool) -> list[ColumnElement[bool]]:
+    """Give the conditions on an effect, and its step, of one lane."""
+    now: BindParameter[Any] = bindparam("now", type_=effect.c.not_before.type)
+    conditions = [
+        effect.c.incident == bindparam("incident"),
+        effect.c.state == "planned",
+        effect.c.verb == bindparam("verb"),
+        effect.c.connector == bindparam("connector"),
+        or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
+        is_runnable(now),
+    ]
+    if needs_prior:
+        conditions += [effect.c.sealed_prior.is_not(None), ~_is_being_unlocked(now)]
+    return conditions
+
+
+def _not_held(core: Core, write: Write, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """Refuse the unlocks of accounts that another incident holds by now; give the others."""
+    holders = holders_of(write.connection, rows[0].incident, [row.handle for row in rows])
+    kept = [row for row in rows if row.handle in holders]
+    write.update_many(
+        effect,
+        [
+            {
+                "token": row.token,
+                "state": EffectState.REFUSED.value,
+                "sealed_reason": seal_reason(
+                    core.vault,
+                    row.verb,
+                    row.incident,
+                    row.token,
+                    f"{holders[row.handle]} holds it by now; nothing was changed",
+                ),
+            }
+            for row in kept
+        ],
+        is_checked=True,
+    )
+    if kept:
+        write.tell(held_by_others=len(kept))
+    return [row for row in rows if row.handle not in holders]
+
+
+def _is_being_unlocked(now: BindParameter[Any]) -> ColumnElement[bool]:
+    """May an unlock of the effect's account, of whatever incident, still land?"""
+    unlock = effect.alias("unlock")
+    return exists().where(
+        unlock.c.handle == effect.c.handle,
+        unlock.c.verb.in_(UNDO_VERBS),
+        unlock.c.state.in_(("submitting", "unknown")),
+        unlock.c.attempt == attempt.c.token,
+        attempt.c.settle_after > now,
+    )
+
+
+def _with_current_settings(plan: JsonObject, settings: Settings) -> JsonObject:
+    """Return a plan as it is with the settings that its adapters have now."""
+    lanes = cast("Mapping[str, Json]", plan["settings"])
+    return {**plan, "settings": {name: dict(settings(*name.split(" ", 1))) for name in lanes}}

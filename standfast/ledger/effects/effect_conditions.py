@@ -1,0 +1,204 @@
+"""What holds of effects, as conditions of a query: which are locks, which may run, who holds whom.
+
+Owns the verbs that the ledger treats apart, and the conditions over the tables. Leaves opening rows
+and planning them to `effects`.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+)
+
+from standfast.ledger.schema.tables import effect, incident, step
+from standfast.playbook.run_state import UNDO_PREFIX
+from standfast.records import StepState
+
+# Verbs that change a state which an undo restores; the state must be known before the first act.
+LOCKS = frozenset({"accounts.lock"})
+NEEDS_PRIOR = LOCKS | {"run.command", "http.request", "service.degrade"}
+# Verbs that are meant for the account that was locked, whoever bears its name by now.
+LOCKED_ACCOUNT_VERBS = frozenset(
+    {"accounts.prove_locked", "accounts.revoke_sessions", "accounts.rotate"}
+)
+UNDO_VERBS = frozenset({"accounts.unlock", "run.undo", "http.undo", "service.restore"})
+# A target may be changed by an act that came so far.
+HOLDING = ("done", "submitting", "unknown")
+# Reaching an approver is what a step that waits for approval does.
+PAGE = "people.page"
+# A moment that never comes: of what waits for a person and not for the clock.
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+def is_held() -> Any:
+    """Is the effect a lock that may hold its account now: done or under way, and not undone?"""
+    return and_(effect.c.verb.in_(NEEDS_PRIOR), effect.c.state.in_(HOLDING), _is_not_given_back())
+
+
+def is_lock_of(incident_id: str) -> Any:
+    """Is the effect a lock that may hold its account now, or one that this incident tried?"""
+    is_meant = or_(effect.c.state.in_(HOLDING), effect.c.incident == incident_id)
+    return and_(effect.c.verb.in_(LOCKS), is_meant, _is_not_given_back())
+
+
+def _is_not_given_back() -> Any:
+    undo = effect.alias("undo")
+    return ~exists().where(
+        undo.c.handle == effect.c.handle,  # which the token implies, and an index knows
+        undo.c.undoes == effect.c.token,
+        undo.c.state == "done",
+    )
+
+
+def count_held_targets(connection: Connection, incident_id: str) -> int:
+    """Count the targets that an incident changed, or may have, and has not given back."""
+    of_incident = effect.c.incident == incident_id
+    undone = select(effect.c.undoes).where(
+        of_incident, effect.c.undoes.is_not(None), effect.c.state == "done"
+    )
+    # Not `is_held`, which looks for the undo of each single one: a runner asks this often.
+    statement = select(func.count(effect.c.handle.distinct())).where(
+        of_incident,
+        effect.c.verb.in_(NEEDS_PRIOR),
+        effect.c.state.in_(HOLDING),
+        effect.c.token.not_in(undone),
+    )
+    return connection.scalar(statement) or 0
+
+
+def is_superseded_undo(incident_id: str | BindParameter[str]) -> ColumnElement[bool]:
+    """Is the effect an undo that did not come to be, of an act that another one has taken back?
+
+    Nothing of it is left to do: tried again, it could open what was locked anew since.
+    """
+    other = effect.alias("other")
+    taken_back = select(other.c.undoes).where(
+        other.c.incident == incident_id, other.c.undoes.is_not(None), other.c.state == "done"
+    )
+    return and_(
+        effect.c.undoes.is_not(None),
+        effect.c.state.in_(("failed", "refused")),
+        effect.c.undoes.in_(taken_back),
+    )
+
+
+def holders_of(connection: Connection, incident_id: str, handles: Sequence[str]) -> dict[str, str]:
+    """Give, by handle, which other open incident of the same mode holds these accounts.
+
+    An exercise locks twins only: it holds nothing that is real, and nothing real holds a twin.
+    """
+    mine = incident.alias("mine")
+    statement = (
+        select(effect.c.handle, effect.c.incident)
+        .join(incident, incident.c.id == effect.c.incident)
+        .join(mine, and_(mine.c.id == incident_id, mine.c.mode == incident.c.mode))
+        .where(
+            effect.c.handle.in_(handles),
+            effect.c.incident != incident_id,
+            incident.c.state == "open",
+            is_held(),
+        )
+        .order_by(effect.c.incident.desc())
+    )
+    return {row.handle: row.incident for row in connection.execute(statement)}
+
+
+def is_of_step(one: FromClause = effect) -> ColumnElement[bool]:
+    """Is the effect, or one by another name, of the step?"""
+    return and_(
+        step.c.incident == one.c.incident,
+        step.c.name == one.c.step,
+        step.c.round == one.c.round,
+    )
+
+
+def with_step() -> Any:
+    return effect.join(step, is_of_step())
+
+
+def is_begun() -> Any:
+    """Is the effect's step one whose effects run, or the effect a page of one that asks?"""
+    return or_(
+        step.c.state == StepState.RUNNING.value,
+        and_(step.c.state == StepState.ASKING.value, effect.c.verb == PAGE),
+    )
+
+
+def is_only_unknown() -> Any:
+    """Of a step: is all that is not at its end unknown, and something is?"""
+    of_step = and_(is_of_step(), effect.c.verb != PAGE)
+    moving = effect.c.state.in_(("planned", "submitting"))
+    unknown = effect.c.state == "unknown"
+    return and_(exists().where(of_step, unknown), ~exists().where(of_step, moving))
+
+
+def is_of_undo() -> ColumnElement[bool]:
+    """Is the step one that gives back? It goes on in an incident that is stopped."""
+    return step.c.name.startswith(UNDO_PREFIX, autoescape=True)
+
+
+def is_runnable(now: datetime | BindParameter[Any]) -> Any:
+    """Is it begun, and its abort window over?"""
+    return and_(
+        is_begun(),
+        or_(step.c.runs_from.is_(None), step.c.runs_from <= now, effect.c.verb == PAGE),
+    )
+
+
+def counts_by_step(
+    connection: Connection, incident_id: str
+) -> Iterator[tuple[str, int, str, bool, str, int, int]]:
+    """Return (step, round, state, parked, proof, number, of them after a canary) of the effects.
+
+    Pages do not count. An undo that another one made up for counts as done.
+    """
+    for row in connection.execute(_counts_by_step(), {"of_incident": incident_id}):
+        yield tuple(row)
+
+
+@cache  # a runner asks many times a second, and building it takes longer than running it
+def _counts_by_step() -> Select[Any]:
+    incident_id = bindparam("of_incident", type_=effect.c.incident.type)
+    is_after_canary = and_(effect.c.not_before == NEVER, effect.c.state == "planned")
+    return (
+        select(
+            effect.c.step,
+            effect.c.round,
+            case((is_superseded_undo(incident_id), "done"), else_=effect.c.state).label("reached"),
+            effect.c.is_parked,
+            effect.c.proof,
+            func.count(),
+            func.sum(case((is_after_canary, 1), else_=0)),
+        )
+        .where(effect.c.incident == incident_id, effect.c.verb != PAGE)
+        .group_by(effect.c.step, effect.c.round, "reached", effect.c.is_parked, effect.c.proof)
+    )
+
+
+def is_step_round(incident_id: str, step_name: str, round_: int) -> tuple[ColumnElement[bool], ...]:
+    """Give the conditions on a step to be this round of it."""
+    return (step.c.incident == incident_id, step.c.name == step_name, step.c.round == round_)
+
+
+def hold(connection: Connection, incident_id: str, step_name: str) -> None:
+    """Let no other transaction change the step until the end of this one."""
+    connection.execute(
+        select(step.c.round)
+        .where(step.c.incident == incident_id, step.c.name == step_name)
+        .order_by(step.c.round)
+        .with_for_update()
+    ).all()

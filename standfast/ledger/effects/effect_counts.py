@@ -1,0 +1,96 @@
+"""How many effects of an incident there are of each kind, however many there are.
+
+Rules
+- They are counted by the database. What is sealed is opened one at a time, and of an effect no more
+  than why it is not done: nobody's name is opened to be counted.
+"""
+
+from collections import Counter
+from collections.abc import Collection
+from typing import NamedTuple
+
+from sqlalchemy import and_, func, or_, select
+
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.effects.effect_conditions import is_superseded_undo, with_step
+from standfast.ledger.effects.effect_store import EffectRow, Effects, scope_of
+from standfast.ledger.schema.tables import effect
+from standfast.records import EffectState, Proof
+
+
+class Kind(NamedTuple):
+    """What effects have in common that are counted together."""
+
+    step: str
+    round: int
+    verb: str
+    state: EffectState
+    reason: str  # why it is as it is; empty for what is done
+    proof: Proof = Proof.NONE  # of what is done
+
+
+_SHORT_OF_DONE = tuple(
+    state.value for state in (EffectState.FAILED, EffectState.REFUSED, EffectState.UNKNOWN)
+)
+
+
+def first_unfinished_effects(
+    effects: Effects,
+    incident_id: str,
+    step_name: str,
+    verb: str,
+    most: int,
+    *,
+    rounds: Collection[int],
+) -> list[EffectRow]:
+    """Open the first effects of a step that failed, were refused, or have no known end."""
+    return effects.find(
+        effect.c.incident == incident_id,
+        ~is_superseded_undo(incident_id),
+        effect.c.state.in_(_SHORT_OF_DONE),
+        effect.c.verb == verb,
+        effect.c.step == step_name,
+        effect.c.round.in_(rounds),
+        most=most,
+    )
+
+
+def count_effect_kinds(core: Core, incident_id: str) -> Counter[Kind]:
+    """Count an incident's effects by kind, in the order of their steps and rounds.
+
+    An undo that another one made up for counts as done.
+    """
+    kinds = (effect.c.step, effect.c.round, effect.c.verb, effect.c.state)
+    mine = effect.c.incident == incident_id
+    is_over = is_superseded_undo(incident_id)
+    is_plain = and_(or_(effect.c.state == "done", effect.c.sealed_reason.is_(None)), ~is_over)
+    made_up_for = (
+        select(effect.c.step, effect.c.round, effect.c.verb, func.count())
+        .select_from(with_step())
+        .where(mine, is_over)
+        .group_by(effect.c.step, effect.c.round, effect.c.verb)
+    )
+    with_proof = (*kinds, effect.c.proof)
+    plain = (
+        select(*with_proof, func.count())
+        .select_from(with_step())
+        .where(mine, is_plain)
+        .group_by(*with_proof)
+    )
+    others = (
+        select(*kinds, effect.c.token, effect.c.sealed_reason)
+        .select_from(with_step())
+        .where(mine, ~is_plain, ~is_over)
+    )
+    found: Counter[Kind] = Counter()
+    with core.reading() as connection:
+        for step, round_, verb, state, proof, number in connection.execute(plain):
+            level = Proof(proof) if state == EffectState.DONE else Proof.NONE
+            found[Kind(step, round_, verb, EffectState(state), "", level)] += number
+        for step, round_, verb, number in connection.execute(made_up_for):
+            found[Kind(step, round_, verb, EffectState.DONE, "")] += number
+        for step, round_, verb, state, token, sealed in connection.execute(others):
+            place = f"effect.reason {token}"
+            reason = str(core.vault.open(scope_of(verb, incident_id), place, sealed)["text"])
+            found[Kind(step, round_, verb, EffectState(state), reason)] += 1
+    return Counter(dict(sorted(found.items())))

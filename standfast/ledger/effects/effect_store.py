@@ -1,0 +1,461 @@
+"""Effects: every outside act, planned once, with its state, its prior and its receipt.
+
+Rules
+- An effect's token is a hash of (incident, step, round, verb, handle): planning twice plans once,
+  and the provider sees the same token at every try.
+- An undo is an effect of its own (`undoes`); the effect it takes back stays as it is.
+- Targets, details, prior states, reasons and receipts are sealed; only an opened row shows them.
+- What is sealed is bound to the token, and the token to (incident, step, round, verb, handle): a
+  row that was moved or given another's target does not open. Nor does one that was given another
+  adapter, or that was planned as refused and is something else now.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Row, and_, case, exists, func, or_, select
+
+from standfast.errors import Damaged
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.effects.effect_conditions import (
+    LOCKS,
+    NEEDS_PRIOR,
+    PAGE,
+    holders_of,
+    is_begun,
+    is_of_undo,
+    is_runnable,
+    with_step,
+)
+from standfast.ledger.effects.recent_locks import RecentLocks, count_recent_locks
+from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
+from standfast.ledger.schema.tables import attempt, effect, runner, step
+from standfast.records import (
+    EffectState,
+    JsonObject,
+    Mode,
+    Order,
+    Proof,
+    StepState,
+    canonical,
+)
+
+_HANDLES_A_STATEMENT = 500
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Lane:
+    """What one kind of call can carry: one verb through one adapter."""
+
+    verb: str
+    connector: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.connector}"
+
+
+# Gives, for a verb and an adapter, digests of settings: its own, and of those it hands on to.
+Settings = Callable[[str, str], Mapping[str, str]]
+
+
+def NO_SETTINGS(_verb: str, _connector: str) -> Mapping[str, str]:  # noqa: N802 - a constant
+    """Give no digest: of adapters that have no settings."""
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """An effect to be planned. `target` and `details` are personal and will be sealed."""
+
+    verb: str
+    connector: str
+    target: str  # as people write it, with its directory: "agents:alice"
+    details: JsonObject = field(default_factory=dict)
+    state: EffectState = EffectState.PLANNED  # or REFUSED, with a reason: named, never acted on
+    reason: str = ""
+    undoes: str | None = None
+    prior: JsonObject | None = None
+    not_before: datetime | None = None
+    waits_for_a_person: bool = False  # REFUSED only: somebody has to decide about it
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectRow:
+    """One effect, opened."""
+
+    token: str
+    incident: str
+    step: str
+    round: int
+    verb: str
+    connector: str
+    handle: str
+    target: str
+    details: JsonObject
+    state: EffectState
+    is_parked: bool
+    prior: JsonObject | None
+    undoes: str | None
+    tries: int
+    reason: str
+    proof: Proof
+    facts: JsonObject
+
+    def as_order(self) -> Order:
+        name = self.target.partition(":")[2] or self.target
+        return Order(
+            token=self.token, verb=self.verb, target=name, details=self.details, prior=self.prior
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one claim handed out: one outside call."""
+
+    attempt: str
+    incident: str
+    lane: Lane
+    effects: tuple[EffectRow, ...]
+
+    @property
+    def orders(self) -> list[Order]:
+        return [row.as_order() for row in self.effects]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What there is to do in an incident now, and when to look again."""
+
+    lanes: Mapping[Lane, int]  # and how many effects are due in each
+    in_flight: int
+    next_due: datetime | None
+
+
+def scope_of(verb: str, incident_id: str) -> str:
+    """Customers are under their incident's key, accounts and staff under the installation's."""
+    return incident_id if verb.startswith("notices.") else INSTALLATION
+
+
+def effect_token(incident_id: str, step_name: str, round_: int, verb: str, handle: str) -> str:
+    """Give the token under which this effect is known to us and to the provider."""
+    identity = "\n".join((incident_id, step_name, str(round_), verb, handle))
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]
+
+
+def seal_reason(vault: Vault, verb: str, incident_id: str, token: str, reason: str) -> bytes | None:
+    """Seal the reason of an effect; None stands for no reason."""
+    if not reason:
+        return None
+    scope = scope_of(verb, incident_id)
+    return vault.seal(scope, f"effect.reason {token}", {"text": reason})
+
+
+def seal_effect(
+    vault: Vault,
+    incident_id: str,
+    token: str,
+    draft: Draft,
+    details: bytes,
+) -> bytes:
+    """Seal what an effect does, through which adapter and to whom; `details` is canonical JSON."""
+    is_refused = b"true" if draft.state is EffectState.REFUSED else b"false"
+    written = b'{"connector":%b,"details":%b,"is_refused":%b,"target":%b,"undoes":%b}' % (
+        canonical(draft.connector),
+        details,
+        is_refused,
+        canonical(draft.target),
+        canonical(draft.undoes),
+    )
+    return vault.seal_written(scope_of(draft.verb, incident_id), f"effect {token}", written)
+
+
+class Effects:
+    """The effects of all incidents."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    # finding work
+
+    def open_work(
+        self,
+        incident_id: str,
+        now: datetime,
+        *,
+        only_undos: bool = False,
+        only_looks: bool = False,
+    ) -> Work:
+        """Say which lanes have something to claim or to settle, and when the next one will.
+
+        With `only_undos` only undos are claimed: the incident is stopped. With `only_looks` nothing
+        is: it is closed.
+        """
+        lanes: dict[Lane, int] = {}
+        later: list[datetime] = []
+        is_due = or_(effect.c.not_before.is_(None), effect.c.not_before <= now)
+        may_start = and_(is_due, is_runnable(now))
+        starts_at = case(
+            (
+                and_(step.c.runs_from > now, effect.c.verb != PAGE),
+                step.c.runs_from,
+            ),
+            else_=effect.c.not_before,
+        )
+        may_settle = and_(is_due, attempt.c.settle_after <= now)
+        settles_at = case(
+            (effect.c.not_before > attempt.c.settle_after, effect.c.not_before),
+            else_=attempt.c.settle_after,
+        )
+        planned = (
+            select(
+                effect.c.verb,
+                effect.c.connector,
+                func.sum(case((may_start, 1), else_=0)),
+                func.min(case((may_start, None), else_=starts_at)),
+            )
+            .select_from(with_step())
+            .where(effect.c.incident == incident_id, effect.c.state == "planned", is_begun())
+            .where(*([is_of_undo()] if only_undos else []))
+            .group_by(effect.c.verb, effect.c.connector)
+        )
+        unsettled = (
+            select(
+                effect.c.verb,
+                effect.c.connector,
+                func.sum(case((may_settle, 1), else_=0)),
+                func.min(case((may_settle, None), else_=settles_at)),
+            )
+            .select_from(effect.join(attempt, effect.c.attempt == attempt.c.token))
+            .where(
+                effect.c.incident == incident_id,
+                effect.c.state == "unknown",
+                effect.c.is_parked.is_(False),
+            )
+            .group_by(effect.c.verb, effect.c.connector)
+        )
+        with self._core.reading() as connection:
+            for statement in (unsettled,) if only_looks else (planned, unsettled):
+                for verb, connector, due, next_due in connection.execute(statement):
+                    if due:
+                        lane = Lane(verb=verb, connector=connector)
+                        lanes[lane] = lanes.get(lane, 0) + due
+                    if next_due is not None:
+                        later.append(next_due)
+            in_flight = connection.scalar(
+                select(func.count()).where(
+                    effect.c.incident == incident_id, effect.c.state == "submitting"
+                )
+            )
+        return Work(
+            lanes=dict(sorted(lanes.items())),
+            in_flight=in_flight or 0,
+            next_due=min(later, default=None),
+        )
+
+    def without_prior(
+        self, incident_id: str, lane: Lane, now: datetime, most: int
+    ) -> list[EffectRow]:
+        """Give planned effects whose prior state must be read before they may be claimed.
+
+        Not before they may run: what is read while a step waits for approval would be stale.
+        """
+        if lane.verb not in NEEDS_PRIOR:
+            return []
+        begun = select(effect.c.token).select_from(with_step()).where(is_runnable(now))
+        return self.find(
+            effect.c.incident == incident_id,
+            effect.c.state == "planned",
+            effect.c.verb == lane.verb,
+            effect.c.connector == lane.connector,
+            effect.c.sealed_prior.is_(None),
+            or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
+            effect.c.token.in_(begun.where(effect.c.incident == incident_id)),
+            most=most,
+        )
+
+    def to_settle(self, incident_id: str, lane: Lane, now: datetime, most: int) -> list[EffectRow]:
+        """Give unknown effects that may be looked up now: their call can no longer land."""
+        overdue = select(attempt.c.token).where(attempt.c.settle_after <= now)
+        return self.find(
+            effect.c.incident == incident_id,
+            effect.c.state == "unknown",
+            effect.c.is_parked.is_(False),
+            effect.c.verb == lane.verb,
+            effect.c.connector == lane.connector,
+            effect.c.attempt.in_(overdue),
+            or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
+            most=most,
+        )
+
+    def find(self, *conditions: Any, most: int | None = None) -> list[EffectRow]:
+        """Give the effects that meet the conditions, opened, in order.
+
+        What belongs to no step is not planned: a planner is at it, or died over it.
+        """
+        with self._core.reading() as connection:
+            return self.find_in(connection, *conditions, most=most)
+
+    def again(self, row: EffectRow) -> EffectRow:
+        """Give an effect as it is by now."""
+        (found,) = self.find(effect.c.incident == row.incident, effect.c.token == row.token)
+        return found
+
+    def find_in(
+        self, connection: Connection, *conditions: Any, most: int | None = None
+    ) -> list[EffectRow]:
+        """Give them as `find` does, as one view of the ledger has them."""
+        statement = (
+            select(effect)
+            .select_from(with_step())
+            .where(*conditions)
+            .order_by(effect.c.step, effect.c.round, effect.c.position)
+            .limit(most)
+        )
+        return [self.open(row) for row in connection.execute(statement)]
+
+    def locked_targets(self, incident_id: str, *, is_undone: bool = False) -> list[str]:
+        """Give the accounts that this incident locked and has not unlocked, or those it has."""
+        undo = effect.alias("undo")
+        undone = exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done")
+        found = self.find(
+            effect.c.incident == incident_id,
+            effect.c.verb.in_(LOCKS),
+            effect.c.state == "done",
+            undone if is_undone else ~undone,
+        )
+        return [row.target for row in found]
+
+    def frozen(self, incident_id: str) -> list[EffectRow]:
+        """Give what this incident froze and sealed on disk: `folder` and `manifest` of `facts`."""
+        found = self.find(effect.c.incident == incident_id, effect.c.verb == "evidence.snapshot")
+        return [row for row in found if "folder" in row.facts]  # an exercise's twin has none
+
+    def reviewed(self, incident_id: str) -> list[EffectRow]:
+        """Give the looks through what this incident froze."""
+        return self.find(effect.c.incident == incident_id, effect.c.verb == "evidence.review")
+
+    def hosts_of(self, incident_id: str, verb: str) -> dict[str, str]:
+        """Give the host that carried each effect of a verb out last, by the effect's token."""
+        statement = (
+            select(effect.c.token, runner.c.host)
+            .join(attempt, attempt.c.token == effect.c.attempt)
+            .join(runner, runner.c.id == attempt.c.runner)
+            .where(effect.c.incident == incident_id, effect.c.verb == verb)
+        )
+        with self._core.reading() as connection:
+            return {row.token: row.host for row in connection.execute(statement)}
+
+    def locked_lately(
+        self,
+        began: datetime,
+        mode: Mode,
+        *,
+        called: Sequence[str] = (),
+        beside: tuple[str, str] | None = None,
+    ) -> RecentLocks:
+        """Give what steps begun since then lock without asking; see `locked_lately`."""
+        with self._core.reading() as connection:
+            return count_recent_locks(connection, began, mode, called, beside)
+
+    def of_incident(self, incident_id: str) -> list[EffectRow]:
+        """Give every effect of an incident, opened."""
+        return self.find(effect.c.incident == incident_id)
+
+    def pages(self, incident_id: str, step_name: str, round_: int) -> list[EffectRow]:
+        """Give the pages to the approvers of one round of a step, opened."""
+        return self.of_round(incident_id, step_name, round_, PAGE)
+
+    def of_round(self, incident_id: str, step_name: str, round_: int, verb: str) -> list[EffectRow]:
+        """Give the effects of one round of a step that a verb has, opened."""
+        return self.find(
+            effect.c.incident == incident_id,
+            effect.c.verb == verb,
+            effect.c.step == step_name,
+            effect.c.round == round_,
+        )
+
+    def planned_before(
+        self, incident_id: str, step_name: str, drafts: Sequence[Draft]
+    ) -> set[tuple[str, str]]:
+        """Of these, give the (verb, target) that a round of the step has planned already.
+
+        A round that an approver refused does not count: what it planned never happens.
+        """
+        handles = {
+            self._core.vault.handle(scope_of(one.verb, incident_id), one.target): one.target
+            for one in drafts
+        }
+        names = list(handles)
+        found: set[tuple[str, str]] = set()
+        with self._core.reading() as connection:
+            for start in range(0, len(names), _HANDLES_A_STATEMENT):
+                statement = (
+                    select(effect.c.verb, effect.c.handle)
+                    .select_from(with_step())
+                    .where(
+                        effect.c.handle.in_(names[start : start + _HANDLES_A_STATEMENT]),
+                        effect.c.incident == incident_id,
+                        effect.c.step == step_name,
+                        step.c.state != StepState.REFUSED.value,
+                    )
+                )
+                found.update((verb, handles[it]) for verb, it in connection.execute(statement))
+        return found
+
+    def holders(self, rows: Sequence[EffectRow]) -> dict[str, str]:
+        """Give, by handle, which other open incident holds the accounts of one incident's rows."""
+        found: dict[str, str] = {}
+        with self._core.reading() as connection:
+            for start in range(0, len(rows), _HANDLES_A_STATEMENT):
+                part = rows[start : start + _HANDLES_A_STATEMENT]
+                handles = [row.handle for row in part]
+                found |= holders_of(connection, part[0].incident, handles)
+        return found
+
+    def open(self, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
+        """Give one effect with what is sealed in it; Damaged when the row was tampered with.
+
+        `row` has the table's columns in their order.
+        """
+        # Unpacked: looking up twenty names in a row takes longer than opening what is sealed.
+        columns: tuple[Any, ...] = tuple(row)
+        token, incident_id, step_name, round_, _, verb, connector, handle, sealed = columns[:9]
+        state, is_parked, sealed_prior, undoes, tries, _, _ = columns[9:16]
+        sealed_reason, proof, sealed_facts = columns[16:]
+        scope = scope_of(verb, incident_id)
+        vault = self._core.vault
+        known = vault.open(scope, f"effect {token}", sealed)
+        known_as = effect_token(incident_id, step_name, round_, verb, handle)
+        is_other = (connector, undoes) != (known["connector"], known["undoes"])
+        is_pushed = known["is_refused"] and state != EffectState.REFUSED
+        if token != known_as or is_other or is_pushed:
+            raise Damaged(
+                f"effect {token} of {incident_id} was changed outside the ledger; nothing was "
+                "done; run `standfast audit verify`"
+            )
+
+        def opened(column: str, value: bytes | None) -> JsonObject | None:
+            return None if value is None else vault.open(scope, f"effect.{column} {token}", value)
+
+        return EffectRow(
+            token=token,
+            incident=incident_id,
+            step=step_name,
+            round=round_,
+            verb=verb,
+            connector=connector,
+            handle=handle,
+            target=cast("str", known["target"]),
+            details=cast("JsonObject", known["details"]),
+            state=EffectState(state),
+            is_parked=bool(is_parked),
+            prior=opened("prior", sealed_prior),
+            undoes=undoes,
+            tries=tries,
+            reason=cast("str", (opened("reason", sealed_reason) or {"text": ""})["text"]),
+            proof=Proof(proof),
+            facts=opened("facts", sealed_facts) or {},
+        )

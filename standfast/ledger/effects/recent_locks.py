@@ -1,0 +1,98 @@
+"""Which accounts the steps of late keep out without having asked: what one person may.
+
+Owns the count, and that it still holds when a step begins that rests on it. Leaves the limits to
+`operations/blast_radius`.
+
+Rules
+- What failed counts as well: it can be tried again, and nobody is asked anew for that.
+- A step that asked for approval does not count, whoever gave it.
+- An account counts once, however many steps sign it out, lock it or renew its password.
+- Whoever begins a step by a count is alone with it until the commit: of many small incidents at
+  once, each would find the others not begun.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, not_, or_, select, text
+
+from standfast.ledger.audit.transaction import Write
+from standfast.ledger.effects.effect_conditions import LOCKS, UNDO_VERBS, with_step
+from standfast.ledger.schema.tables import effect, incident, step
+from standfast.records import EffectState, Mode
+
+_LIMITS_LOCK = 7_236_117  # of PostgreSQL, beside those of the chain, of accounts and of planning
+# A password that nobody knows any more keeps its holder out as well, and whose session ends stops
+# working: of everybody at once that is an outage.
+KEEPS_OUT = LOCKS | {"accounts.rotate", "accounts.revoke_sessions"}
+
+
+class RecentLocksChanged(Exception):
+    """Steps that begun since the count lock accounts too: count again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecentLocks:
+    """Accounts by adapter, each by its handle, and how to look for them again."""
+
+    began: datetime
+    mode: Mode
+    called: tuple[str, ...] = ()  # `commands.NAME` and the like, which lock too; under that name
+    beside: tuple[str, str] | None = None  # the step (incident, name) that is not counted itself
+    by_connector: Mapping[str, frozenset[str]]
+
+
+def count_recent_locks(
+    connection: Connection,
+    began: datetime,
+    mode: Mode,
+    called: Sequence[str] = (),
+    beside: tuple[str, str] | None = None,
+) -> RecentLocks:
+    """Give what steps begun since then lock, or mean to, without asking.
+
+    Whenever their incidents were opened: many that wait for days may all go on at once.
+    """
+    states = [one.value for one in EffectState if one is not EffectState.REFUSED]
+    statement = (
+        select(effect.c.connector, effect.c.handle)
+        .distinct()
+        .select_from(with_step().join(incident, incident.c.id == effect.c.incident))
+        .where(
+            step.c.started_at >= began,
+            incident.c.mode == mode.value,
+            _keeps_out(called),
+            effect.c.state.in_(states),
+            step.c.needs_approvals == 0,
+        )
+    )
+    if beside is not None:
+        own = and_(effect.c.incident == beside[0], effect.c.step == beside[1])
+        statement = statement.where(not_(own))
+    found: dict[str, set[str]] = {}
+    for name, handle in connection.execute(statement):
+        found.setdefault(name, set()).add(handle)
+    return RecentLocks(
+        began=began,
+        mode=mode,
+        called=tuple(called),
+        beside=beside,
+        by_connector={name: frozenset(handles) for name, handles in found.items()},
+    )
+
+
+def refuse_outdated_locks(write: Write, counted: RecentLocks) -> None:
+    """Raise RecentLocksChanged unless the count still holds; from here to the end it does."""
+    if write.is_postgresql:  # SQLite has one writer anyway
+        write.connection.execute(text(f"SELECT pg_advisory_xact_lock({_LIMITS_LOCK})"))
+    what = (counted.began, counted.mode, counted.called, counted.beside)
+    if count_recent_locks(write.connection, *what) != counted:
+        raise RecentLocksChanged
+
+
+def _keeps_out(called: Sequence[str]) -> Any:
+    """Is the effect a lock, or one of the calls that are known to lock as well?"""
+    is_call = and_(effect.c.connector.in_(called), effect.c.verb.not_in(UNDO_VERBS))
+    return or_(effect.c.verb.in_(KEEPS_OUT), is_call)

@@ -1,0 +1,216 @@
+"""What nobody saw the end of: from a lost call to `unknown`, and from there to what it came to.
+
+Rules
+- What a dead runner or an overdue call left behind becomes `unknown`. It is never repeated blindly:
+  after `settle_after` it is looked up.
+- What was seen not to have happened goes back to `planned`, a few times; what nobody can tell is
+  parked for an event or a person. A look that could not be made is made again, later each time.
+- A step ends with what is parked. When a person says of it, later, that it did not happen, the step
+  runs again, or nobody would carry it out.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.transaction import Write, damaged
+from standfast.ledger.effects.effect_conditions import PAGE
+from standfast.ledger.effects.effect_store import EffectRow, Effects, seal_reason
+from standfast.ledger.schema.tables import attempt, effect, step
+from standfast.records import EffectState, Observed, StepState
+
+MOST_TRIES = 5
+LOOK_AGAIN = timedelta(seconds=2)
+_ENDED = (StepState.DONE.value, StepState.PARTIAL.value, StepState.FAILED.value)
+_LOST = "the runner died or the call took too long; it may have happened"
+
+
+def in_doubt(effects: Effects, incident_id: str, name: str) -> list[EffectRow]:
+    """Give the effects of unknown end whose token begins with `name`."""
+    return _unknown(effects, incident_id, effect.c.token.startswith(name, autoescape=True))
+
+
+def unknown_outcomes_of_step(effects: Effects, incident_id: str, step_name: str) -> list[EffectRow]:
+    """Give the effects of unknown end that a step began, in all of its rounds."""
+    return _unknown(effects, incident_id, effect.c.step == step_name)
+
+
+def _unknown(effects: Effects, incident_id: str, condition: Any) -> list[EffectRow]:
+    is_unknown = effect.c.state == EffectState.UNKNOWN.value
+    return effects.find(effect.c.incident == incident_id, is_unknown, condition)
+
+
+class UnknownOutcomes:
+    """What is not known of effects, and how it becomes known."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def lapse(self, incident_id: str, runner_is_dead: Callable[[str], bool], now: datetime) -> int:
+        """Mark as unknown what dead runners or overdue calls left behind; give the number.
+
+        `runner_is_dead(runner id) -> bool` is asked for each runner with an open attempt.
+        """
+        with self._core.reading() as connection:
+            open_attempts = connection.execute(
+                select(attempt).where(
+                    attempt.c.incident == incident_id,
+                    attempt.c.ended_at.is_(None),
+                    attempt.c.lapsed_at.is_(None),
+                )
+            ).all()
+        lapsed = [
+            row for row in open_attempts if row.settle_after <= now or runner_is_dead(row.runner)
+        ]
+        if not lapsed:
+            return 0
+        with self._core.write(
+            actor="ledger", subject=incident_id, action="attempts.lapsed", now=now
+        ) as write:
+            lost = write.connection.execute(
+                select(effect.c.token, effect.c.verb)
+                .where(
+                    effect.c.attempt.in_([row.token for row in lapsed]),
+                    effect.c.state == "submitting",
+                )
+                .order_by(effect.c.token)
+                .with_for_update()
+            ).all()
+            write.update_many(
+                effect,
+                [
+                    {
+                        "token": token,
+                        "state": EffectState.UNKNOWN.value,
+                        "sealed_reason": seal_reason(
+                            self._core.vault, verb, incident_id, token, _LOST
+                        ),
+                    }
+                    for token, verb in lost
+                ],
+            )
+            write.update_many(
+                attempt,
+                [
+                    {
+                        "token": row.token,
+                        "lapsed_at": now,
+                        "settle_after": now if row.is_local else _settles_after(row, now),
+                    }
+                    for row in lapsed
+                ],
+            )
+            write.tell(attempts=len(lapsed), effects=len(lost))
+        return len(lost)
+
+    def settle(
+        self,
+        incident_id: str,
+        seen: Sequence[tuple[EffectRow, Observed]],
+        actor: str,
+        now: datetime,
+    ) -> None:
+        """Write what a look at unknown effects showed."""
+        with self._core.write(
+            actor=actor, subject=incident_id, action="effects.settled", now=now
+        ) as write:
+            still = self._still(write, [row for row, _ in seen], "unknown")
+            self._refuse_changed_attempts(write, incident_id, still)
+            began = _submitted_at(write.connection, still)
+            rows = []
+            counts: dict[str, int] = {}
+            again: set[tuple[str, int]] = set()
+            for row, observed in seen:
+                if row.token not in still:
+                    continue
+                state, reason = _SETTLED[observed.happened]
+                not_before = None
+                if not observed.is_readable:
+                    # Twice as long each time: a directory that is down for a night is no reason
+                    # for a runner to sit and ask.
+                    silent = now - began.get(row.token, now)
+                    state, not_before = EffectState.UNKNOWN, now + max(LOOK_AGAIN, silent)
+                elif state is EffectState.PLANNED and row.tries >= MOST_TRIES and not row.is_parked:
+                    state = EffectState.FAILED
+                    reason = f"tried {row.tries} times, and looked up each time: it never happened"
+                if state is EffectState.PLANNED and row.verb != PAGE:
+                    again.add((row.step, row.round))
+                counts[state.value] = counts.get(state.value, 0) + 1
+                rows.append(
+                    {
+                        "token": row.token,
+                        "state": state.value,
+                        "sealed_reason": self._sealed_reason(row, observed.reason or reason),
+                        "is_parked": state is EffectState.UNKNOWN and not_before is None,
+                        "not_before": not_before,
+                    }
+                )
+            write.update_many(effect, rows)
+            run_again(write, incident_id, again)
+            write.tell(results=counts)
+
+    def _refuse_changed_attempts(
+        self, write: Write, incident_id: str, tokens: Collection[str]
+    ) -> None:
+        """Raise Damaged where somebody changed when a call can no longer land.
+
+        Looked up before, it would seem never to have happened, and be done twice.
+        """
+        called = select(effect.c.attempt).where(effect.c.token.in_(tokens))
+        is_called = attempt.c.token.in_(called)
+        if changed := self._core.rows.changed(write.connection, attempt, is_called, of=incident_id):
+            raise damaged(attempt, changed)
+
+    def _still(
+        self, write: Write, rows: Sequence[EffectRow], state: str, *, unread: bool = False
+    ) -> set[str]:
+        """Of these effects, the ones that are still in `state`, locked until the end."""
+        statement = select(effect.c.token).where(
+            effect.c.token.in_([row.token for row in rows]), effect.c.state == state
+        )
+        if unread:
+            statement = statement.where(effect.c.sealed_prior.is_(None))
+        return set(write.connection.scalars(statement.order_by(effect.c.token).with_for_update()))
+
+    def _sealed_reason(self, row: EffectRow, reason: str) -> bytes | None:
+        return seal_reason(self._core.vault, row.verb, row.incident, row.token, reason)
+
+
+def _settles_after(row: Row[Any], now: datetime) -> datetime:
+    """Give when a call can no longer land; the clock may have been set back since it left."""
+    ahead: timedelta = max(row.submitted_at - now, timedelta())
+    settles_after: datetime = row.settle_after
+    return settles_after - ahead
+
+
+def run_again(write: Write, incident_id: str, steps: Iterable[tuple[str, int]]) -> None:
+    """Let steps run again that ended, or whose end was accepted, before some of it was planned."""
+    for name, round_ in sorted(steps):
+        write.update(
+            step,
+            (incident_id, name, round_),
+            step.c.state.in_(_ENDED),
+            state=StepState.RUNNING.value,
+            ended_at=None,
+            reason="",
+            is_accepted=False,
+        )
+
+
+def _submitted_at(connection: Connection, tokens: Collection[str]) -> dict[str, datetime]:
+    """Give when each of these effects was last handed to its call."""
+    statement = select(effect.c.token, attempt.c.submitted_at).join(
+        attempt, effect.c.attempt == attempt.c.token
+    )
+    rows = connection.execute(statement.where(effect.c.token.in_(tokens)))
+    return {row.token: row.submitted_at for row in rows}
+
+
+_SETTLED = {
+    True: (EffectState.DONE, "looked up after an interruption: it had happened"),
+    False: (EffectState.PLANNED, "looked up after an interruption: it had not happened"),
+    None: (EffectState.UNKNOWN, "nobody can tell whether it happened; a person must say"),
+}

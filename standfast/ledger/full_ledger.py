@@ -1,0 +1,142 @@
+"""Making a place's ledger, and opening it with all its parts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from standfast.ledger.approvals.passkeys import Passkeys
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.auditor import AuditEvent, Auditor, newest_sequence, timeline
+from standfast.ledger.audit.hash_chain import Chain
+from standfast.ledger.audit.row_verification import RowVerifier
+from standfast.ledger.database.connections import open_engine
+from standfast.ledger.effects.attempts import Attempts
+from standfast.ledger.effects.effect_store import Effects
+from standfast.ledger.incidents.incident_facts import IncidentFacts
+from standfast.ledger.incidents.incident_store import Incidents
+from standfast.ledger.incidents.step_transitions import Steps
+from standfast.ledger.incidents.trigger_messages import Triggers
+from standfast.ledger.messages.delivery_reports import Deliveries
+from standfast.ledger.messages.notice_control import Notices
+from standfast.ledger.people.enrolment import People
+from standfast.ledger.people.staff_list import Staff
+from standfast.ledger.runs.run_store import Runners, Runs
+from standfast.ledger.runs.server_clock import ServerClock
+from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
+from standfast.ledger.schema.row_ids import new_token
+from standfast.ledger.schema.schema_version import create_schema, has_schema, refuse_other_schema
+from standfast.ledger.schema.tables import installation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """One place's ledger, and its parts."""
+
+    core: Core
+    incidents: Incidents
+    facts: IncidentFacts
+    steps: Steps
+    effects: Effects
+    attempts: Attempts
+    deliveries: Deliveries
+    notices: Notices
+    people: People
+    passkeys: Passkeys
+    staff: Staff
+    triggers: Triggers
+    runs: Runs
+    runners: Runners
+    audit: Auditor
+
+    @property
+    def engine(self) -> Engine:
+        return self.core.engine
+
+    @property
+    def vault(self) -> Vault:
+        return self.core.vault
+
+    def timeline(self, subject: str | None = None, *, or_by: str | None = None) -> list[AuditEvent]:
+        """Give the events of one subject, or all, in order; with `or_by`, what that actor did too.
+
+        `or_by` reads every event.
+        """
+        with self.core.reading() as connection:
+            return list(timeline(connection, subject, or_by=or_by))
+
+    def newest_event(self) -> int:
+        """Give the sequence of the newest event, 0 before the first; reads one row."""
+        with self.core.reading() as connection:
+            return newest_sequence(connection)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+
+def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
+    """Make the ledger's keys and tables; doing it again changes nothing."""
+    vault = Vault(keys)
+    vault.create(INSTALLATION)
+    engine = open_engine(url, makes_file=True)
+    try:
+        create_schema(engine)
+        core = Core(engine=engine, vault=vault, rows=RowVerifier(Chain(vault, witness)))
+        with core.write(
+            actor="init", subject="installation", action="ledger.created", now=now
+        ) as write:
+            if write.connection.execute(installation.select()).first() is None:
+                write.insert(installation, {"id": new_token(), "initialised_at": now})
+        Auditor(core, witness).sign_head(now)
+    finally:
+        engine.dispose()
+
+
+def is_there(url: str) -> bool:
+    """Is there a ledger, of whatever schema? Makes none, and no file."""
+    engine = open_engine(url)
+    try:
+        return has_schema(engine)
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def opened(
+    url: str, keys: Path, witness: Path, clock: ServerClock | None = None
+) -> Iterator[Ledger]:
+    """Open a ledger that `create` made; ConfigurationError when there is none of this schema.
+
+    On PostgreSQL the `clock`, if given, then goes by its server.
+    """
+    engine = open_engine(url)
+    if clock is not None and engine.dialect.name == "postgresql":
+        clock.listen(engine)
+    try:
+        refuse_other_schema(engine)
+        vault = Vault(keys)
+        core = Core(engine=engine, vault=vault, rows=RowVerifier(Chain(vault, witness)))
+        effects = Effects(core)
+        yield Ledger(
+            core=core,
+            incidents=Incidents(core),
+            facts=IncidentFacts(core),
+            steps=Steps(core),
+            effects=effects,
+            attempts=Attempts(core, effects),
+            deliveries=Deliveries(core),
+            notices=Notices(core),
+            people=People(core),
+            passkeys=Passkeys(core),
+            staff=Staff(core),
+            triggers=Triggers(core),
+            runs=Runs(core),
+            runners=Runners(core),
+            audit=Auditor(core, witness),
+        )
+    finally:
+        engine.dispose()

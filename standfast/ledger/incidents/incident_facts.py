@@ -1,0 +1,135 @@
+"""What people state about an incident: the facts that legal clocks start, stop and change by.
+
+Rules
+- A fact is added and never changed: stating it anew adds a later one, and the earlier stays.
+- Stating the same thing twice in a row changes nothing, so that an act which may have happened can
+  be done again.
+- What was written beside it, a reference or a reason, is sealed: it may name people.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Row, func, select
+
+from standfast.deadlines.incident_facts import Fact, FactKind, Facts
+from standfast.errors import Refused
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.schema.column_encryption import INSTALLATION
+from standfast.ledger.schema.tables import incident, incident_fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """A fact before it is stated; what each part means stands in `deadlines.facts.Fact`."""
+
+    kind: FactKind
+    name: str
+    at: datetime | None = None
+    count: int | None = None
+    is_so: bool | None = None
+    reference: str = ""
+
+    def stated(self, author: str, now: datetime) -> Fact:
+        """Give the fact; ValueError in words when it lacks what its kind states."""
+        return Fact(
+            kind=self.kind,
+            name=self.name,
+            at=self.at,
+            count=self.count,
+            is_so=self.is_so,
+            reference=self.reference,
+            author=author,
+            recorded_at=now,
+        )
+
+
+class IncidentFacts:
+    """The facts of every incident."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def of(self, incident_id: str) -> Facts:
+        """Give what was stated about an incident, in that order."""
+        with self._core.reading() as connection:
+            return Facts(self._read(connection, incident_id))
+
+    def stated_of(self) -> set[str]:
+        """Give the incidents of which anything was stated: no clock runs in another."""
+        with self._core.reading() as connection:
+            return set(connection.scalars(select(incident_fact.c.incident).distinct()))
+
+    def state(self, incident_id: str, statement: Statement, author: str, now: datetime) -> bool:
+        """Add a fact; say whether it is news. Refused when there is no such incident."""
+        fact = statement.stated(author, now)
+        with self._core.write(
+            actor=author, subject=incident_id, action="fact.stated", now=now
+        ) as write:
+            write.alone()
+            known = write.connection.scalar(
+                select(incident.c.id).where(incident.c.id == incident_id)
+            )
+            if known is None:
+                raise Refused(f"there is no incident {incident_id}; `standfast status` shows them")
+            there = self._read(write.connection, incident_id)
+            last = Facts(there).latest(fact.kind, fact.name)
+            if last is not None and _says(last) == _says(fact):
+                return False
+            number = 1 + int(
+                write.connection.scalar(
+                    select(func.count()).where(incident_fact.c.incident == incident_id)
+                )
+                or 0
+            )
+            write.insert(
+                incident_fact,
+                {
+                    "incident": incident_id,
+                    "number": number,
+                    "kind": fact.kind.value,
+                    "name": fact.name,
+                    "at": fact.at,
+                    "people": fact.count,
+                    "is_so": fact.is_so,
+                    "sealed": self._core.vault.seal(
+                        INSTALLATION,
+                        _place(incident_id, number),
+                        {"reference": fact.reference},
+                    ),
+                    "author": fact.author,
+                    "recorded_at": fact.recorded_at,
+                },
+            )
+            write.tell(kind=fact.kind.value, name=fact.name)
+        return True
+
+    def _read(self, connection: Connection, incident_id: str) -> list[Fact]:
+        rows = connection.execute(
+            select(incident_fact)
+            .where(incident_fact.c.incident == incident_id)
+            .order_by(incident_fact.c.number)
+        )
+        return [self._open(row) for row in rows]
+
+    def _open(self, row: Row[Any]) -> Fact:
+        sealed = self._core.vault.open(INSTALLATION, _place(row.incident, row.number), row.sealed)
+        return Fact(
+            kind=FactKind(row.kind),
+            name=row.name,
+            at=row.at,
+            count=row.people,
+            is_so=row.is_so,
+            reference=cast("str", sealed["reference"]),
+            author=row.author,
+            recorded_at=row.recorded_at,
+        )
+
+
+def _place(incident_id: str, number: int) -> str:
+    return f"incident_fact {incident_id}/{number}"
+
+
+def _says(fact: Fact) -> tuple[Any, ...]:
+    return (fact.at, fact.count, fact.is_so, fact.reference)

@@ -1,0 +1,496 @@
+"""Incidents: opening, stopping and closing them, and the state that the engine reads.
+
+Rules
+- Opening is one transaction; the message that triggered it is committed with it.
+- A repeated trigger joins an open incident of its scenario and mode: the one with its key, else one
+  about any of the same accounts. Accounts that are new there become a further round of its steps.
+- The playbook's text and the names of the adapters are frozen when it opens.
+- Stopping is a column that every claim reads; closing is refused while an act is under way.
+- A stop pauses undos that run. An undo that is asked for, or approved, after the stop is carried
+  out: giving back must never need what was stopped to go on.
+- After a stop, each notice that runs begins its abort window again.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, cast
+
+from sqlalchemy import Connection, Row, RowMapping, func, select
+
+from standfast.errors import Refused, UsageError
+from standfast.ledger.approvals import two_person_rule
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.transaction import damaged
+from standfast.ledger.database.connections import wait_for_turn
+from standfast.ledger.effects.effect_conditions import NEVER, count_held_targets, counts_by_step
+from standfast.ledger.effects.effect_store import NO_SETTINGS, Draft, Settings
+from standfast.ledger.incidents import trigger_messages
+from standfast.ledger.incidents.repeated_triggers import inputs_of, insert_subjects, join, repeated
+from standfast.ledger.incidents.step_progress import moved_at
+from standfast.ledger.incidents.stop_and_resume import pause_undos, restart_abort_windows
+from standfast.ledger.incidents.trigger_messages import TriggerMessage
+from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
+from standfast.ledger.schema.tables import effect, incident, notice, step
+from standfast.playbook.engine import merged
+from standfast.playbook.model import Playbook
+from standfast.playbook.run_state import UNDO_PREFIX, Counts, State, StepView
+from standfast.records import (
+    EffectState,
+    JsonObject,
+    Mode,
+    Proof,
+    StepState,
+    canonical,
+)
+from standfast.suggestions import known_names_hint
+
+
+def answer_context(incident_id: str, step_name: str, round_: int) -> str:
+    """Give the context that a step's answer is sealed in."""
+    return f"step.answer {incident_id}/{step_name}/{round_}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncidentRow:
+    """One incident, opened."""
+
+    id: str
+    scenario: str
+    mode: Mode
+    state: str
+    is_halted: bool
+    playbook: str
+    connectors: tuple[str, ...]
+    joined: int  # how many triggers brought it more targets since
+    inputs: JsonObject
+    opened_at: datetime
+    opened_by: str
+    is_signed: bool
+    closed_at: datetime | None
+
+    @property
+    def is_open(self) -> bool:
+        return self.state == "open"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenNotice:
+    """A notice as it was approved: one body a language, and what binds it to its recipients."""
+
+    template: str
+    body: JsonObject  # language → parts with their slots
+    digest: str
+    root: str  # Merkle root of the recipients' digests, in order
+    audience: str
+    recipients: int
+
+
+class Telling(Protocol):
+    """A notice to more people than fit memory: gone through in order, a page at a time."""
+
+    def pages(self) -> Iterator[Sequence[Draft]]:
+        """Give its effects; each time from the start."""
+
+    def notice(self) -> FrozenNotice:
+        """Give what is frozen of it, once the pages were gone through."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expansion:
+    """What a step comes to once its targets are known; `telling` stands for drafts and notice."""
+
+    drafts: tuple[Draft, ...] = ()
+    telling: Telling | None = None
+    needs_approvals: int = 0
+    roles: tuple[str, ...] = ()
+    hold_seconds: int = 0  # the abort window: how long it waits once it may run
+    notice: FrozenNotice | None = None
+    settings: Settings = NO_SETTINGS  # of the adapters: what is approved goes through them as is
+    reason: str = ""
+
+
+class Incidents:
+    """All incidents."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def open(
+        self,
+        *,
+        scenario: str,
+        mode: Mode,
+        playbook: str,
+        connectors: Sequence[str],
+        inputs: JsonObject,
+        opened_by: str,
+        is_signed: bool,
+        trigger: str | None,
+        now: datetime,
+        message: TriggerMessage | None = None,
+        configuration: str = "",
+    ) -> tuple[str, bool]:
+        """Open an incident; give its id, and whether it was there already by the same trigger.
+
+        `configuration` is the fingerprint of the one in force, for the timeline.
+
+        A `message` that came before gives the incident that it came to then, closed or not, and
+        changes nothing. One that is new is written down in this very transaction.
+        """
+        with self._core.write(
+            actor=opened_by, subject="", action="incident.opened", now=now
+        ) as write:
+            write.alone()  # two at once: one opens, the other joins or gets the next id
+            self._core.rows.refuse_rolled_back(write.connection)
+            if message is not None and (
+                earlier := trigger_messages.find(write.connection, message)
+            ):
+                return earlier, True
+            if trigger is not None and (
+                known := repeated(self._core, write.connection, trigger, scenario, mode, inputs)
+            ):
+                added = join(self._core, write, known, inputs)
+                write.subject = known.id
+                write.action = "trigger.joined" if added else "trigger.repeated"
+                write.tell(trigger=hashlib.sha256(trigger.encode()).hexdigest(), targets=added)
+                if message is not None:
+                    trigger_messages.keep(write, message, known.id)
+                return known.id, True
+            incident_id = _next_id(write.connection, self._core.vault, now)
+            write.subject = incident_id
+            write.tell(
+                scenario=scenario,
+                mode=mode.value,
+                signed_in=is_signed,
+                playbook=hashlib.sha256(playbook.encode()).hexdigest(),
+                configuration=configuration,
+            )
+            # Before the commit: a key without an incident is litter, the reverse would be a loss.
+            self._core.vault.create(incident_id)
+            row: dict[str, Any] = {
+                "id": incident_id,
+                "scenario": scenario,
+                "mode": mode.value,
+                "state": "open",
+                "is_halted": False,
+                "playbook": playbook,
+                "connectors": canonical(sorted(connectors)).decode(),
+                "sealed_inputs": self._core.vault.seal(
+                    INSTALLATION, f"incident {incident_id}", inputs
+                ),
+                "opened_at": now,
+                "opened_by": opened_by,
+                "is_signed": is_signed,
+                "trigger": trigger,
+                "joined": 0,
+                "closed_at": None,
+            }
+            write.insert(
+                incident, row | {"seal": two_person_rule.seal_of_incident(self._core, row)}
+            )
+            insert_subjects(self._core, write, incident_id, inputs)
+            if message is not None:
+                trigger_messages.keep(write, message, incident_id)
+        return incident_id, False
+
+    def set_halted(self, incident_id: str, is_halted: bool, actor: str, now: datetime) -> None:
+        """Stop, or let go on: every claim reads this before it acts."""
+        self.get(incident_id)
+        action = "incident.stopped" if is_halted else "incident.resumed"
+        with self._core.write(actor=actor, subject=incident_id, action=action, now=now) as write:
+            wait_for_turn(write.connection, incident_id, is_shared=False)
+            write.alone()  # like who joins it: both change its row
+            was_halted = write.connection.scalar(
+                select(incident.c.is_halted).where(incident.c.id == incident_id)
+            )
+            write.update(incident, (incident_id,), is_halted=is_halted)
+            if is_halted:
+                pause_undos(write, incident_id)
+            elif was_halted:
+                restart_abort_windows(write, incident_id, now)
+
+    def close(
+        self, incident_id: str, actor: str, now: datetime, *, joined: int | None = None
+    ) -> None:
+        """Close an incident; its accounts stay as they are, and no longer count as held.
+
+        Until it is opened again, nothing gives them back.
+
+        With `joined`, only while no more triggers than those have joined it.
+        """
+        row = self.get(incident_id)
+        if not row.is_open:
+            raise UsageError(f"incident {incident_id} is closed already")
+        with self._core.write(
+            actor=actor, subject=incident_id, action="incident.closed", now=now
+        ) as write:
+            wait_for_turn(write.connection, incident_id, is_shared=False)
+            write.alone()
+            busy = write.connection.scalar(
+                select(func.count()).where(
+                    effect.c.incident == incident_id, effect.c.state == "submitting"
+                )
+            )
+            if busy:
+                raise Refused(
+                    f"{busy} acts of {incident_id} are under way; `standfast incident stop "
+                    f"{incident_id}`, wait for them, then close"
+                )
+            as_it_is = [incident.c.state == "open"]
+            if joined is not None:
+                as_it_is.append(incident.c.joined == joined)
+            write.update(incident, (incident_id,), *as_it_is, state="closed", closed_at=now)
+
+    def reopen(self, incident_id: str, actor: str, now: datetime) -> None:
+        """Open a closed incident again, as it was: what waited waits, what was stopped is stopped.
+
+        Refused for a plan, whose place the incident has taken that carried it out.
+        """
+        row = self.get(incident_id)
+        if row.is_open:
+            raise UsageError(f"incident {incident_id} is open")
+        if row.mode is Mode.PLAN:
+            raise Refused(
+                f"{incident_id} was a plan, and one that is closed stays so; `standfast incident "
+                f"carry-out {incident_id}` does what it planned"
+            )
+        with self._core.write(
+            actor=actor, subject=incident_id, action="incident.reopened", now=now
+        ) as write:
+            wait_for_turn(write.connection, incident_id, is_shared=False)
+            write.alone()
+            is_closed = incident.c.state == "closed"
+            write.update(incident, (incident_id,), is_closed, state="open", closed_at=None)
+
+    def get(self, incident_id: str) -> IncidentRow:
+        """Give one incident; UsageError names the open ones when there is none of that id."""
+        return self._open(self._row(incident_id))
+
+    def is_stopped(self, incident_id: str) -> bool:
+        """Is it open, and stopped by a person? Opens nothing that is sealed."""
+        row = self._row(incident_id)
+        return row.state == "open" and bool(row.is_halted)
+
+    def all(self, *, only_open: bool = False) -> list[IncidentRow]:
+        """Give the incidents, oldest first."""
+        statement = select(incident).order_by(incident.c.opened_at)
+        if only_open:
+            statement = statement.where(incident.c.state == "open")
+        with self._core.reading() as connection:
+            return [self._open(row) for row in connection.execute(statement)]
+
+    def state(self, incident_id: str, *, is_verified: bool = True) -> State:
+        """Return everything that the next move depends on; Damaged when it was changed outside.
+
+        A report that shows the audit's findings itself reads the rows without `is_verified`.
+        """
+        if is_verified:
+            self._refuse_changed(incident_id)
+        stored = self._row(incident_id)
+        two_person_rule.refuse_forged_incident(self._core, stored._mapping)
+        row = self._open(stored)
+        playbook = _frozen_playbook(row.playbook, row.scenario)
+        names = {one.name for one in playbook.steps}
+        with self._core.reading() as connection:
+            counts = _counts(connection, incident_id)
+            rounds: dict[str, list[StepView]] = {}
+            extra: list[StepView] = []
+            statement = (
+                select(step)
+                .where(step.c.incident == incident_id)
+                .order_by(step.c.started_at, step.c.name, step.c.round)
+            )
+            begun = connection.execute(statement).mappings().all()
+            moved = moved_at(connection, playbook, begun)
+            for found in begun:
+                key = (found["name"], found["round"])
+                of_step = counts.get(key, _OfStep())
+                view = self._view(connection, found, of_step, moved.get(found["name"]))
+                if found["name"] in names:
+                    rounds.setdefault(view.step, []).append(view)
+                else:
+                    extra.append(view)
+            is_undone = any(view.step.startswith(UNDO_PREFIX) for view in extra)
+            kept = count_held_targets(connection, incident_id) if is_undone else 0
+        return State(
+            playbook=playbook,
+            mode=row.mode,
+            inputs=row.inputs,
+            steps={name: merged(views) for name, views in rounds.items()},
+            earlier=tuple(
+                view for views in rounds.values() for view in views[:-1] if not view.state.is_final
+            ),
+            extra=tuple(extra),
+            kept=kept,
+            joined=row.joined,
+            is_halted=row.is_halted or not row.is_open,
+            is_closed=not row.is_open,
+            incident=incident_id,
+        )
+
+    def notice(
+        self, incident_id: str, step_name: str, round_: int, *, is_verified: bool = True
+    ) -> FrozenNotice:
+        """Return the notice of a step as it was frozen; `is_verified` as for `state`."""
+        named = (
+            notice.c.incident == incident_id,
+            notice.c.step == step_name,
+            notice.c.round == round_,
+        )
+        with self._core.reading() as connection:
+            if is_verified and (
+                changed := self._core.rows.changed(connection, notice, *named, of=incident_id)
+            ):
+                raise damaged(notice, changed)
+            row = connection.execute(select(notice).where(*named)).one()
+        return FrozenNotice(
+            template=row.template,
+            body=json.loads(row.body),
+            digest=row.digest,
+            root=row.root,
+            audience=row.audience,
+            recipients=row.recipients,
+        )
+
+    def next_undo(self, incident_id: str) -> str:
+        """Give the name of the next undo step."""
+        with self._core.reading() as connection:
+            number = connection.scalar(
+                select(func.count()).where(
+                    step.c.incident == incident_id, step.c.name.startswith(UNDO_PREFIX)
+                )
+            )
+        return f"{UNDO_PREFIX}{(number or 0) + 1}"
+
+    def _view(
+        self,
+        connection: Connection,
+        row: RowMapping,
+        found: "_OfStep",
+        moved: datetime | None,
+    ) -> StepView:
+        key = (row["name"], row["round"])
+        answer = None
+        if row["sealed_answer"] is not None:
+            place = answer_context(row["incident"], *key)
+            opened = self._core.vault.open(INSTALLATION, place, row["sealed_answer"])
+            answer = cast("str", opened["text"])
+        given, opens_at = 0, None
+        if row["state"] == StepState.ASKING:
+            asked = two_person_rule.question(self._core, connection, row["incident"], row["name"])
+            given, opens_at = asked.given, asked.opens_at
+        return StepView(
+            step=row["name"],
+            round=row["round"],
+            state=StepState(row["state"]),
+            counts=Counts(**found.counts),
+            settling=found.settling,
+            after_canary=found.after_canary,
+            proof=Proof.weakest(found.proofs),
+            is_paused=row["runs_from"] == NEVER and row["state"] == StepState.RUNNING,
+            answer=answer,
+            due_at=row["due_at"],
+            moved_at=moved,
+            asked=row["is_asked"],
+            rung=row["rung"],
+            joined=row["joined"],
+            escalates_at=row["escalates_at"],
+            opens_at=opens_at,
+            digest=row["digest"] if row["state"] == StepState.ASKING else "",
+            approvals=given,
+            approvals_needed=row["needs_approvals"],
+            why=row["reason"] if row["state"] == StepState.ASKING else "",
+            is_refused=row["state"] == StepState.REFUSED,
+            is_accepted=row["is_accepted"],
+            is_unreviewed=bool(two_person_rule.unreviewed(self._core, connection, row)),
+        )
+
+    def _refuse_changed(self, incident_id: str) -> None:
+        """Raise Damaged where the incident or one of its steps was changed outside the ledger."""
+        of_incident = (incident, incident.c.id), (step, step.c.incident)
+        for table, column in of_incident:
+            with self._core.reading() as connection:
+                changed = self._core.rows.changed(
+                    connection, table, column == incident_id, of=incident_id
+                )
+            if changed:
+                raise damaged(table, changed)
+
+    def _row(self, incident_id: str) -> Row[Any]:
+        with self._core.reading() as connection:
+            row = connection.execute(select(incident).where(incident.c.id == incident_id)).first()
+            if row is None:
+                known = connection.scalars(select(incident.c.id).order_by(incident.c.id)).all()
+                raise UsageError(
+                    f"there is no incident {incident_id!r}; {known_names_hint(incident_id, known)}"
+                )
+            return row
+
+    def _open(self, row: Row[Any]) -> IncidentRow:
+        return IncidentRow(
+            id=row.id,
+            scenario=row.scenario,
+            mode=Mode(row.mode),
+            state=row.state,
+            is_halted=row.is_halted,
+            playbook=row.playbook,
+            connectors=tuple(json.loads(row.connectors)),
+            joined=row.joined,
+            inputs=inputs_of(self._core, row),
+            opened_at=row.opened_at,
+            opened_by=row.opened_by,
+            is_signed=row.is_signed,
+            closed_at=row.closed_at,
+        )
+
+
+def _frozen_playbook(text: str, scenario: str) -> Playbook:
+    from standfast.playbook.parser.playbook_file import load  # YAML, which a backup never needs
+
+    return load(text, scenario)
+
+
+def _next_id(connection: Connection, vault: Vault, now: datetime) -> str:
+    """Give the next id of this year: short enough to say on the telephone.
+
+    An id whose key exists is taken, also by an incident that a restored ledger no longer has.
+    """
+    prefix = f"inc-{now.year}-"
+    last = connection.scalar(
+        select(incident.c.id)
+        .where(incident.c.id.startswith(prefix))
+        .order_by(func.length(incident.c.id).desc(), incident.c.id.desc())
+        .limit(1)
+    )
+    number = int(last.removeprefix(prefix)) + 1 if last else 1
+    while vault.has(f"{prefix}{number:04}"):
+        number += 1
+    return f"{prefix}{number:04}"
+
+
+@dataclass
+class _OfStep:
+    """What the effects of one round of a step come to."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    settling: int = 0
+    after_canary: int = 0
+    proofs: set[Proof] = field(default_factory=set)  # of those that are done
+
+
+def _counts(connection: Connection, incident_id: str) -> Mapping[tuple[str, int], _OfStep]:
+    found: dict[tuple[str, int], _OfStep] = {}
+    for name, round_, state, is_parked, proof, number, waiting in counts_by_step(
+        connection, incident_id
+    ):
+        of_step = found.setdefault((name, round_), _OfStep())
+        if state == EffectState.DONE:
+            of_step.proofs.add(Proof(proof))
+        of_step.counts[state] = of_step.counts.get(state, 0) + number
+        of_step.after_canary += waiting
+        if state == EffectState.UNKNOWN and not is_parked:
+            of_step.settling += number
+    return found

@@ -1,0 +1,175 @@
+"""Which open incident a trigger repeats, and what it brings to it.
+
+Rules
+- The one with the trigger's key first; else one of the same scenario and mode that is about any of
+  the same accounts, or says the very same where neither is about an account.
+- What an incident is about stands beside it as handles, so that finding it opens nothing sealed:
+  a message costs the same with one open incident and with thousands.
+- Another trigger does not join one that leaves any of its accounts open, since it gave it back, or
+  could not lock it or was not let: that is tried anew. The same trigger does: a person has seen
+  what came of it, and it may come each minute.
+- What an incident is about is compared as `approvals.folded` writes it: none is locked by that.
+- What is written otherwise is added, after what was there. Only its directory knows whether that is
+  the same account (`Connector.canonical`), and none is asked before the message is written down;
+  whoever plans the further round asks, and leaves out what was planned before.
+"""
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any, cast
+
+from sqlalchemy import Connection, Row, and_, exists, or_, select
+
+from standfast.ledger.approvals.two_person_rule import BY_TRIGGERS, accounts_of, folded
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.transaction import Write
+from standfast.ledger.effects.effect_conditions import LOCKS, is_of_step
+from standfast.ledger.schema.column_encryption import INSTALLATION
+from standfast.ledger.schema.tables import effect, incident, incident_subject, step
+from standfast.records import EffectState, Json, JsonObject, Mode, StepState, canonical
+
+_HANDLES_A_STATEMENT = 500
+_LOST = (EffectState.REFUSED.value, EffectState.FAILED.value)
+_IS_REFUSED = step.c.state == StepState.REFUSED.value  # by an approver: what it planned never runs
+
+
+def repeated(
+    core: Core,
+    connection: Connection,
+    trigger: str,
+    scenario: str,
+    mode: Mode,
+    inputs: JsonObject,
+) -> Row[Any] | None:
+    """Give the open incident that this trigger repeats: the oldest where several are."""
+    alike = (
+        select(incident)
+        .where(
+            incident.c.scenario == scenario,
+            incident.c.mode == mode.value,
+            incident.c.state == "open",
+        )
+        .order_by(incident.c.opened_at)
+        .limit(1)
+    )
+    found = connection.execute(alike.where(incident.c.trigger == trigger)).first()
+    if found is not None:
+        return found
+    alike = alike.where(incident.c.id.not_in(_that_leave_open(core, connection, inputs)))
+    handles = _subjects(core, inputs)
+    oldest: list[Row[Any]] = []
+    for start in range(0, len(handles), _HANDLES_A_STATEMENT):
+        same = select(incident_subject.c.incident).where(
+            incident_subject.c.handle.in_(handles[start : start + _HANDLES_A_STATEMENT])
+        )
+        oldest += connection.execute(alike.where(incident.c.id.in_(same))).all()
+    return min(oldest, key=lambda row: row.opened_at, default=None)
+
+
+def insert_subjects(core: Core, write: Write, incident_id: str, inputs: JsonObject) -> None:
+    """Write down what an incident is about, so that a trigger finds it; again changes nothing."""
+    rows = [
+        {"handle": handle, "incident": incident_id, "recorded_at": write.now}
+        for handle in _subjects(core, inputs)
+    ]
+    write.insert_new(incident_subject, *rows)
+
+
+def join(core: Core, write: Write, known: Row[Any], inputs: JsonObject) -> int:
+    """Add the targets that an open incident does not have yet; give their number."""
+    before = _stored(core, known)
+    merged: dict[str, Json] = dict(before)
+    by_triggers = [*cast("list[str]", before.get(BY_TRIGGERS, []))]
+    added = 0
+    for name, value in inputs.items():
+        if isinstance(value, list):
+            there = before.get(name)
+            old = there if isinstance(there, list) else []
+            known_names = set(old)
+            new = [one for one in value if isinstance(one, str) and one not in known_names]
+            merged[name] = [*old, *new]
+            by_triggers += new
+            added += len(new)
+    if added:
+        merged[BY_TRIGGERS] = [*by_triggers]
+        write.update(
+            incident,
+            (known.id,),
+            joined=incident.c.joined + 1,
+            sealed_inputs=core.vault.seal(INSTALLATION, f"incident {known.id}", merged),
+        )
+        insert_subjects(core, write, known.id, inputs)
+    return added
+
+
+def inputs_of(core: Core, row: Row[Any]) -> JsonObject:
+    """Open what an incident was opened with, and what joined it since."""
+    return {name: value for name, value in _stored(core, row).items() if name != BY_TRIGGERS}
+
+
+def _stored(core: Core, row: Row[Any]) -> JsonObject:
+    return core.vault.open(INSTALLATION, f"incident {row.id}", row.sealed_inputs)
+
+
+def _that_leave_open(core: Core, connection: Connection, inputs: JsonObject) -> set[str]:
+    """Give the open incidents that were to lock any of these accounts, and hold it not."""
+    undo = effect.alias("undo")
+    is_done = and_(undo.c.verb == "accounts.unlock", undo.c.state == EffectState.DONE.value)
+    is_lost = and_(effect.c.verb.in_(LOCKS), effect.c.state.in_(_LOST))
+    leave_any = select(incident.c.id, incident.c.connectors).where(
+        incident.c.state == "open",
+        or_(
+            exists().where(undo.c.incident == incident.c.id, is_done),
+            exists().where(effect.c.incident == incident.c.id, is_lost),
+            exists().where(step.c.incident == incident.c.id, _IS_REFUSED),
+        ),
+    )
+    asked = connection.execute(leave_any).all()
+    if not asked:
+        return set()  # nearly always: then no message waits for what follows
+    there = {one for row in asked for one in json.loads(row.connectors)}
+    directories = {one.partition(".")[2] for one in there if one.startswith("accounts.")}
+    handles = [core.vault.handle(INSTALLATION, one) for one in _targets(inputs, directories)]
+    held = effect.alias("held")
+    is_held = exists().where(
+        held.c.incident == effect.c.incident,
+        held.c.handle == effect.c.handle,
+        held.c.verb.in_(LOCKS),
+        held.c.state.not_in(_LOST),
+        ~exists().where(undo.c.undoes == held.c.token, is_done),
+        ~exists().where(is_of_step(held), _IS_REFUSED),
+    )
+    found: set[str] = set()
+    for start in range(0, len(handles), _HANDLES_A_STATEMENT):
+        left_open = select(effect.c.incident).where(
+            effect.c.incident.in_([row.id for row in asked]),
+            effect.c.handle.in_(handles[start : start + _HANDLES_A_STATEMENT]),
+            effect.c.verb.in_(LOCKS),
+            ~is_held,
+        )
+        found |= set(connection.scalars(left_open))
+    return found
+
+
+def _targets(inputs: JsonObject, directories: Collection[str]) -> Sequence[str]:
+    """Give every account that inputs name, in each spelling that a directory may have for it."""
+    lists = [value for value in inputs.values() if isinstance(value, list)]
+    said = {name for names in lists for name in names if isinstance(name, str)}
+    spelt = {way for name in said for way in (name, name.lower(), folded(name))}
+    bare = [name for name in spelt if name.partition(":")[0] not in directories]
+    # What no directory was known to have stands there without one.
+    nowhere = (f":{name}" for name in spelt)
+    return [*spelt, *nowhere, *(f"{where}:{name}" for where in directories for name in bare)]
+
+
+def _subjects(core: Core, inputs: JsonObject) -> Sequence[str]:
+    """Give the handles of what inputs are about: their accounts, or else every word of them.
+
+    Without accounts only the very same words are the same thing: of two reports that staff wrote,
+    the second would be lost otherwise.
+    """
+    accounts = sorted(accounts_of(inputs))
+    names = [f"subject account {name}" for name in accounts] or [
+        f"subject words {canonical(inputs).decode()}"
+    ]
+    return [core.vault.handle(INSTALLATION, name) for name in names]

@@ -1,0 +1,299 @@
+"""What people say about a step: approve, refuse, answer, let it go on.
+
+Owns keeping a word, or the try. Leaves who may say it to `approvals` and to operations, and
+carrying steps on to `steps`.
+
+Rules
+- A word that does not count is refused, and the try stands in the timeline all the same.
+- An approval is counted in the transaction that keeps it: two at once are both counted.
+"""
+
+import json
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, desc, select
+
+from standfast.errors import ApprovalRefused, UsageError
+from standfast.ledger.approvals import two_person_rule
+from standfast.ledger.approvals.two_person_rule import Question
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.transaction import Key, Write
+from standfast.ledger.effects.effect_conditions import hold, is_only_unknown, is_step_round
+from standfast.ledger.incidents.incident_store import answer_context
+from standfast.ledger.schema.column_encryption import INSTALLATION
+from standfast.ledger.schema.tables import approval, effect, step
+from standfast.records import StepState
+
+_WHOLE = (StepState.DONE, StepState.SKIPPED)
+
+
+class Words:
+    """What people say about the steps of all incidents."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def question(self, incident_id: str, step_name: str) -> Question:
+        """Give what stands to be approved in a step."""
+        with self._core.reading() as connection:
+            return two_person_rule.question(self._core, connection, incident_id, step_name)
+
+    def roles(self, incident_id: str, step_name: str) -> tuple[str, ...]:
+        """Give who may approve the newest round of a step; nobody is named where all may."""
+        with self._core.reading() as connection:
+            found = latest(connection, incident_id, step_name)
+        return tuple(json.loads(found.roles)) if found else ()
+
+    def reject(
+        self, incident_id: str, step_name: str, person: str, why: str, now: datetime
+    ) -> None:
+        """Note that what somebody said about a step did not count."""
+        with self._core.write(
+            actor=person, subject=incident_id, action="word.rejected", now=now
+        ) as write:
+            write.tell(step=step_name, why=why)
+
+    def objection(
+        self,
+        incident_id: str,
+        person: str,
+        roles: Collection[str],
+        now: datetime,
+        *,
+        as_what: str = two_person_rule.APPROVE,
+    ) -> str:
+        """Say why this person may approve nothing of the incident now, or nothing; see `roles`."""
+        with self._core.reading() as connection:
+            return two_person_rule.objection(
+                self._core, connection, incident_id, person, roles, now, as_what=as_what
+            )
+
+    def decide(
+        self,
+        incident_id: str,
+        step_name: str,
+        person: str,
+        decision: str,
+        signature: str,
+        now: datetime,
+        *,
+        because: str = "",
+    ) -> Question:
+        """Keep a signed approval, refusal or broken glass; give the question as it stands after it.
+
+        ApprovalRefused when it does not count: it is not kept, but the try is in the timeline.
+        """
+        try:
+            return self._decide(incident_id, step_name, person, decision, signature, now, because)
+        except ApprovalRefused as error:
+            with self._core.write(
+                actor=person, subject=incident_id, action="approval.rejected", now=now
+            ) as write:
+                write.tell(step=step_name, why=str(error))
+            raise
+
+    def _decide(
+        self,
+        incident_id: str,
+        step_name: str,
+        person: str,
+        decision: str,
+        signature: str,
+        now: datetime,
+        because: str,
+    ) -> Question:
+        with self._core.write(
+            actor=person, subject=incident_id, action=f"approval.{decision}", now=now
+        ) as write:
+            connection = write.connection
+            hold(connection, incident_id, step_name)
+            asked = two_person_rule.question(self._core, connection, incident_id, step_name)
+            two_person_rule.refuse_unfit(
+                self._core, connection, asked, person, decision, signature, now
+            )
+            step_key = (incident_id, step_name, asked.round)
+            found = (
+                connection.execute(select(step).where(*is_step_round(*step_key))).mappings().one()
+            )
+            is_review = found["state"] != StepState.ASKING
+            breaks = decision == two_person_rule.BREAK_GLASS
+            if breaks and is_review:
+                raise ApprovalRefused(
+                    f"step {step_name!r} has begun already; nothing is to be opened"
+                )
+            key = (*step_key, person)
+            said = {"decision": decision, "signature": signature, "decided_at": now}
+            row = dict(zip(("incident", "step", "round", "person"), key, strict=True))
+            is_new = write.insert_new(
+                approval, {**row, **said, "digest": asked.digest, "nonce": asked.nonce}
+            )
+            if not is_new and not self._say_again(write, key, said, asked):
+                raise ApprovalRefused(
+                    f"{person!r} has decided about step {step_name!r} already; another person must"
+                )
+            if is_review:
+                write.tell(step=step_name, digest=asked.digest, is_review=True)
+                return asked
+            was_broken = asked.opens_at is not None
+            asked = two_person_rule.question(self._core, connection, incident_id, step_name)
+            if decision == two_person_rule.REFUSE:
+                write.update(
+                    step,
+                    step_key,
+                    state=StepState.REFUSED.value,
+                    ended_at=now,
+                    reason=f"refused by {person}",
+                )
+            elif asked.given >= asked.needed:
+                write.update(
+                    step,
+                    step_key,
+                    state=StepState.RUNNING.value,
+                    runs_from=now + timedelta(seconds=asked.hold_seconds),
+                    seal=two_person_rule.seal_of_step(self._core, found),
+                )
+            elif breaks and not was_broken:  # what a void glass said of when is void, too
+                at = now + two_person_rule.GLASS
+                seal = two_person_rule.seal_of_step(self._core, found, at)
+                write.update(step, step_key, runs_from=at, seal=seal)
+                asked = replace(asked, opens_at=at)
+            write.tell(
+                step=step_name,
+                digest=asked.digest,
+                given=asked.given,
+                needed=asked.needed,
+                **({"because": because} if because else {}),
+            )
+        return asked
+
+    def _say_again(self, write: Write, key: Key, said: dict[str, Any], asked: Question) -> bool:
+        """Let somebody say something else than they did; False where what they said stands.
+
+        Who approved, and whose word alone was too little, may still break the glass; and whose
+        passkey was removed since, or of whom nothing is kept that counts, whatever they say.
+        """
+        if two_person_rule.is_void(self._core, write.connection, key, asked):
+            write.tell(replaces_void=True)
+            about = {"digest": asked.digest, "nonce": asked.nonce}
+            return write.replace(approval, key, **said, **about)
+        earlier = two_person_rule.void_signature(self._core, write.connection, key)
+        if earlier:
+            write.tell(instead_of=earlier)  # which carried what was done by it
+            return write.update(approval, key, **said)
+        approved = approval.c.decision == two_person_rule.APPROVE
+        breaks = said["decision"] == two_person_rule.BREAK_GLASS
+        return breaks and write.update(approval, key, approved, **said)
+
+    def open_glass(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
+        """Let a step run whose glass was broken long enough ago; False when it is not so."""
+        with self._core.write(
+            actor="ledger", subject=incident_id, action="approval.opened", now=now
+        ) as write:
+            hold(write.connection, incident_id, step_name)
+            key = (incident_id, step_name, round_)
+            found = (
+                write.connection.execute(select(step).where(*is_step_round(*key))).mappings().one()
+            )
+            two_person_rule.refuse_forged_step(self._core, found)
+            if found["state"] != StepState.ASKING or not two_person_rule.is_open(
+                self._core, write.connection, found, now
+            ):
+                return False
+            write.update(step, key, state=StepState.RUNNING.value)
+            write.tell(step=step_name, round=round_, digest=found["digest"])
+        return True
+
+    def unreviewed(self, incident_id: str) -> dict[str, str]:
+        """Give the steps that ran on one person's word alone: step → who broke its glass."""
+        with self._core.reading() as connection:
+            rows = connection.execute(select(step).where(step.c.incident == incident_id))
+            found = {
+                row["name"]: two_person_rule.unreviewed(self._core, connection, row)
+                for row in rows.mappings().all()
+            }
+        return {name: who for name, who in found.items() if who}
+
+    def answer(
+        self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
+    ) -> None:
+        """Keep a person's answer to a manual step or a decision."""
+        with self._core.write(
+            actor=actor, subject=incident_id, action="step.answered", now=now
+        ) as write:
+            found = latest(write.connection, incident_id, step_name)
+            if found is None or not write.update(
+                step,
+                (incident_id, step_name, found.round),
+                step.c.state == StepState.PROMPTED.value,
+                step.c.sealed_answer.is_(None),
+                sealed_answer=self._sealed_answer(incident_id, step_name, found.round, text),
+            ):
+                state = found.state if found else "not reached yet"
+                is_answered = found is not None and found.sealed_answer is not None
+                correct = "; with --again the answer is corrected" if is_answered else ""
+                raise UsageError(
+                    f"step {step_name!r} of {incident_id} waits for no answer (it is {state})"
+                    f"{correct}"
+                )
+            write.tell(step=step_name, round=found.round)
+
+    def _sealed_answer(self, incident_id: str, step_name: str, round_: int, text: str) -> bytes:
+        place = answer_context(incident_id, step_name, round_)
+        return self._core.vault.seal(INSTALLATION, place, {"text": text})
+
+    def accept(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
+        """Let a step that was not wholly done go on as it is, because a person says so.
+
+        One that only waits for what is looked up again ends by that; the looks go on, and what they
+        show not to have happened is still to be done. UsageError while more of it is under way, and
+        where nothing of it was left undone.
+        """
+        with self._core.write(
+            actor=actor, subject=incident_id, action="step.accepted", now=now
+        ) as write:
+            found = latest(write.connection, incident_id, step_name)
+            key = (incident_id, step_name, found.round if found else 0)
+            if found is not None and found.state in _WHOLE:
+                raise UsageError(
+                    f"step {step_name!r} of {incident_id} is {found.state}: nothing is left to "
+                    "accept"
+                )
+            # Whoever looks these up has them: what comes of it is seen below, or sees this.
+            write.connection.execute(
+                select(effect.c.token)
+                .where(
+                    effect.c.incident == incident_id,
+                    effect.c.step == step_name,
+                    effect.c.round == key[2],
+                    effect.c.state == "unknown",
+                )
+                .order_by(effect.c.token)
+                .with_for_update()
+            ).all()
+            if found is None or not (
+                write.update(step, key, step.c.ended_at.is_not(None), is_accepted=True)
+                or write.update(
+                    step,
+                    key,
+                    step.c.state == StepState.RUNNING.value,
+                    is_only_unknown(),
+                    state=StepState.PARTIAL.value,
+                    ended_at=now,
+                    is_accepted=True,
+                )
+            ):
+                raise UsageError(f"step {step_name!r} of {incident_id} has not ended")
+            write.tell(step=step_name, round=found.round)
+
+
+def latest(connection: Connection, incident_id: str, step_name: str) -> Row[Any] | None:
+    """Give the newest round of a step, if it was ever begun."""
+    return connection.execute(
+        select(step)
+        .where(step.c.incident == incident_id, step.c.name == step_name)
+        .order_by(desc(step.c.round))
+        .limit(1)
+    ).first()

@@ -1,0 +1,191 @@
+"""Drawing up what a step will do: the rows of its effects, and the digest that an approval signs.
+
+Rules
+- The digest covers each act in order: verb, adapter, whom (by handle), details and whether it is
+  refused; the settings of each adapter; of a notice its body and its root besides. How the acts
+  were paged makes no difference.
+- Sealing is done before the transaction that writes the rows down: nobody waits for it.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+
+from standfast.errors import Damaged
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.transaction import Write, damaged
+from standfast.ledger.effects.effect_store import (
+    Draft,
+    Lane,
+    Settings,
+    effect_token,
+    scope_of,
+    seal_effect,
+    seal_reason,
+)
+from standfast.ledger.incidents.incident_store import FrozenNotice
+from standfast.ledger.schema.column_encryption import Vault
+from standfast.ledger.schema.tables import effect
+from standfast.records import Json, JsonObject, Proof, canonical, digest
+
+_ROWS_A_WRITE = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectPage:
+    """A page of a step's effects, ready to be written down; by token."""
+
+    rows: Mapping[str, Mapping[str, Any]]
+    acts: bytes  # what they would do, and to whom, in order: a line each
+    drafts: int
+    lanes: frozenset[Lane]
+
+
+class Plan:
+    """The plan of one round as it is drawn up: its last page, and a digest of all of them."""
+
+    def __init__(self, incident_id: str, step_name: str, round_: int) -> None:
+        self._key = (incident_id, step_name, round_)
+        self._acts = hashlib.sha256()
+        self._lanes: set[Lane] = set()
+        self.effects = 0
+        self.page: EffectPage | None = None
+
+    def add(self, page: EffectPage) -> None:
+        """Take in the next page."""
+        self._acts.update(page.acts)
+        self.effects += page.drafts
+        self._lanes |= page.lanes
+        self.page = page
+
+    def digest(self, told: FrozenNotice | None, settings: Settings) -> str:
+        """Return the digest of the plan: what is approved is this and nothing else."""
+        return digest(self.described(told, settings))
+
+    def described(self, told: FrozenNotice | None, settings: Settings) -> JsonObject:
+        """Return the plan as its step keeps it."""
+        incident_id, step_name, round_ = self._key
+        return {
+            "incident": incident_id,
+            "step": step_name,
+            "round": round_,
+            "acts": self._acts.hexdigest(),
+            "effects": self.effects,
+            "notice": None if told is None else [told.digest, told.root],
+            "settings": {
+                str(lane): dict(settings(lane.verb, lane.connector)) for lane in self._lanes
+            },
+        }
+
+
+def draft_effects(
+    vault: Vault,
+    incident_id: str,
+    step_name: str,
+    round_: int,
+    drafts: Sequence[Draft],
+    *,
+    begin: int = 0,
+) -> EffectPage:
+    """Make the rows of a step's effects, of which the first has the position `begin`."""
+    rows: dict[str, dict[str, Any]] = {}
+    acts: list[bytes] = []
+    lanes = {Lane(verb=draft.verb, connector=draft.connector) for draft in drafts}
+    for position, draft in enumerate(drafts, begin):
+        scope = scope_of(draft.verb, incident_id)
+        handle = vault.handle(scope, draft.target)
+        token = effect_token(incident_id, step_name, round_, draft.verb, handle)
+        details = canonical(draft.details)  # once, for the digest and for what is sealed
+        act: list[Json] = [draft.verb, draft.connector, handle, draft.state.value]
+        acts.append(canonical([*act, hashlib.sha256(details).hexdigest()]) + b"\n")
+        rows[token] = {
+            "token": token,
+            "incident": incident_id,
+            "step": step_name,
+            "round": round_,
+            "position": position,
+            "verb": draft.verb,
+            "connector": draft.connector,
+            "handle": handle,
+            "sealed": seal_effect(vault, incident_id, token, draft, details),
+            "state": draft.state.value,
+            "is_parked": draft.waits_for_a_person,
+            "sealed_prior": None
+            if draft.prior is None
+            else vault.seal(scope, f"effect.prior {token}", draft.prior),
+            "undoes": draft.undoes,
+            "tries": 0,
+            "not_before": draft.not_before,
+            "attempt": None,
+            "sealed_reason": seal_reason(vault, draft.verb, incident_id, token, draft.reason),
+            "proof": Proof.NONE.value,
+            "sealed_facts": None,
+        }
+    return EffectPage(rows=rows, acts=b"".join(acts), drafts=len(drafts), lanes=frozenset(lanes))
+
+
+def insert_effect_page(
+    write: Write,
+    vault: Vault,
+    incident_id: str,
+    step_name: str,
+    round_: int,
+    drafts: Sequence[Draft],
+) -> None:
+    """Add effects to a step that is there, inside the caller's transaction."""
+    page = draft_effects(vault, incident_id, step_name, round_, drafts)
+    write.insert_new(effect, *page.rows.values())
+
+
+def delete_unstarted_effects(core: Core, key: tuple[str, str, int], now: datetime) -> int:
+    """Take away what a planner that died left of a round that never began; give the number.
+
+    Only who has the lock of planning may (`core.planning`), for a round whose step is not
+    there: somebody else may still be at it otherwise.
+    """
+    incident_id, step_name, round_ = key
+    dropped = 0
+    while True:
+        with core.write(
+            actor="ledger", subject=incident_id, action="step.dropped", now=now
+        ) as write:
+            found = list(
+                write.connection.scalars(
+                    select(effect.c.token)
+                    .where(
+                        effect.c.incident == incident_id,
+                        effect.c.step == step_name,
+                        effect.c.round == round_,
+                    )
+                    .limit(_ROWS_A_WRITE)
+                )
+            )
+            if not found:
+                return dropped
+            write.delete(effect, [(token,) for token in found])
+            write.tell(step=step_name, round=round_, effects=len(found))
+        dropped += len(found)
+
+
+def refuse_changed_effects(core: Core, incident_id: str, step_name: str, round_: int) -> None:
+    """Raise Damaged where an effect of the round was changed outside, or one is missing."""
+    rows = core.rows
+    named = (
+        effect.c.incident == incident_id,
+        effect.c.step == step_name,
+        effect.c.round == round_,
+    )
+    with core.reading() as connection:
+        planned = rows.effects_of(connection, incident_id, step_name, round_)
+        there = connection.scalar(select(func.count()).where(*named))
+    if planned != there:
+        raise Damaged(
+            f"step {step_name} of {incident_id}: {planned} effects were planned, and the "
+            f"database has {there}. Nothing was done. Run `standfast audit verify`"
+        )
+    if changed := rows.changed_effects(core.reading, *named, of=incident_id):
+        raise damaged(effect, changed)

@@ -1,0 +1,48 @@
+"""When the steps that others come `after` got on last: one that does not is not waited for.
+
+Rules
+- Asked only of steps that run and that another, which has not begun, comes after: a lock is, a
+  notice to a hundred thousand people is not.
+- A step gets on when something of it is done. An answer that never comes, or a no, is no progress.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, RowMapping, func, select
+
+from standfast.ledger.effects.effect_conditions import PAGE
+from standfast.ledger.schema.tables import attempt, effect
+from standfast.playbook.model import Playbook
+from standfast.records import StepState
+
+
+def moved_at(
+    connection: Connection, playbook: Playbook, begun: Sequence[RowMapping]
+) -> dict[str, datetime]:
+    """Give by step when it began to run, or when something of it was done since.
+
+    `begun` are the rows of all steps of one incident.
+    """
+    names = {row["name"] for row in begun}
+    before = {name for one in playbook.steps if one.name not in names for name in one.after}
+    running = [row for row in begun if row["state"] == StepState.RUNNING and row["name"] in before]
+    if not running:
+        return {}
+    statement = (
+        select(effect.c.step, func.max(attempt.c.ended_at))
+        .join(attempt, attempt.c.token == effect.c.attempt)
+        .where(
+            effect.c.incident == running[0]["incident"],
+            effect.c.state == "done",
+            effect.c.verb != PAGE,
+            effect.c.step.in_({row["name"] for row in running}),
+        )
+        .group_by(effect.c.step)
+    )
+    done = {name: at for name, at in connection.execute(statement) if at is not None}
+    found: dict[str, datetime] = {}
+    for row in running:
+        since = (row["started_at"], row["runs_from"], done.get(row["name"]))
+        found[row["name"]] = max(at for at in since if at is not None)
+    return found

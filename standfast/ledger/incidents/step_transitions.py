@@ -1,0 +1,399 @@
+"""The steps of an incident: the moves that carry them on; what people say is in `words`.
+
+Rules
+- A move is a compare-and-swap on (step, round): applying it twice changes once, whoever was first.
+- A step's effects, its notice and its need of approval are planned in the transaction that begins
+  it, and their digest is what an approval signs. Of a notice to many, the effects are written down
+  before, a page a transaction; whoever plans it anew drops what a dead planner left.
+"""
+
+import json
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from standfast.errors import StandfastError, UsageError
+from standfast.ledger.approvals import two_person_rule
+from standfast.ledger.approvals.two_person_rule import seal_of_step
+from standfast.ledger.effects.effect_conditions import PAGE, hold, is_step_round
+from standfast.ledger.effects.effect_store import Draft
+from standfast.ledger.effects.recent_locks import RecentLocks, refuse_outdated_locks
+from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice, Telling
+from standfast.ledger.incidents.step_decisions import Words, latest
+from standfast.ledger.incidents.step_plans import (
+    Plan,
+    delete_unstarted_effects,
+    draft_effects,
+    insert_effect_page,
+    refuse_changed_effects,
+)
+from standfast.ledger.schema.tables import effect, notice, step
+from standfast.records import JsonObject, StepState, canonical, digest
+
+
+class Steps(Words):
+    """The steps of all incidents."""
+
+    def expand(
+        self,
+        incident_id: str,
+        step_name: str,
+        round_: int,
+        expansion: Expansion,
+        actor: str,
+        now: datetime,
+        *,
+        joined: int = 0,
+        beside: RecentLocks | None = None,
+    ) -> bool:
+        """Begin a step with its effects; False when another was first.
+
+        `joined` is how many joined triggers its targets cover. `beside` is what it was counted
+        beside that nobody needs to approve it: RecentLocksChanged when that is more by now.
+        """
+        key = (incident_id, step_name, round_)
+        if expansion.telling is None:
+            plan = Plan(*key)
+            plan.add(draft_effects(self._core.vault, *key, expansion.drafts))
+            return self._begin_planned(key, expansion, plan, actor, now, joined, beside)
+        with self._core.planning():
+            if self._is_there(key):
+                return False
+            delete_unstarted_effects(self._core, key, now)
+            try:
+                plan = self._told(key, expansion.telling, actor, now)
+                settled = replace(expansion, notice=expansion.telling.notice())
+                is_first = self._begin_planned(key, settled, plan, actor, now, joined)
+            except Exception:
+                with suppress(StandfastError):  # what stays is dropped when it is planned again
+                    # Where only the commit's answer was lost, the step has begun with all of it.
+                    if not self._is_there(key):
+                        delete_unstarted_effects(self._core, key, now)
+                raise
+            if not is_first:  # somebody closed it meanwhile
+                delete_unstarted_effects(self._core, key, now)
+            return is_first
+
+    def _told(self, key: tuple[str, str, int], telling: Telling, actor: str, now: datetime) -> Plan:
+        """Write down all pages of a notice but the last, which goes with its step.
+
+        Until the step is there they belong to none: nothing claims, counts or shows them.
+        """
+        plan = Plan(*key)
+        for drafts in telling.pages():
+            if plan.page is not None:
+                with self._core.write(
+                    actor=actor, subject=key[0], action="step.planned", now=now
+                ) as write:
+                    write.insert_new(effect, *plan.page.rows.values())
+                    write.tell(step=key[1], round=key[2], effects=plan.page.drafts)
+            plan.add(draft_effects(self._core.vault, *key, drafts, begin=plan.effects))
+        return plan
+
+    def _begin_planned(
+        self,
+        key: tuple[str, str, int],
+        expansion: Expansion,
+        plan: Plan,
+        actor: str,
+        now: datetime,
+        joined: int,
+        beside: RecentLocks | None = None,
+    ) -> bool:
+        incident_id, step_name, round_ = key
+        described = plan.described(expansion.notice, expansion.settings)
+        state = StepState.ASKING if expansion.needs_approvals else StepState.RUNNING
+        with self._core.write(
+            actor=actor, subject=incident_id, action="step.begun", now=now
+        ) as write:
+            if beside is not None and not expansion.needs_approvals:
+                refuse_outdated_locks(write, beside)
+            row = self._new_step(incident_id, step_name, round_, state, now)
+            row |= {
+                "joined": joined,
+                "needs_approvals": expansion.needs_approvals,
+                "roles": canonical(list(expansion.roles)).decode(),
+                "hold_seconds": expansion.hold_seconds,
+                "plan": canonical(described).decode(),
+                "digest": plan.digest(expansion.notice, expansion.settings),
+                "reason": expansion.reason,
+            }
+            row["seal"] = seal_of_step(self._core, row)
+            if not write.insert_new(step, row):
+                return False
+            if plan.page is not None:
+                write.insert_new(effect, *plan.page.rows.values())
+            if expansion.notice is not None:
+                write.insert(notice, _notice_row(incident_id, step_name, round_, expansion.notice))
+            write.tell(
+                step=step_name,
+                round=round_,
+                effects=plan.effects,
+                needs_approvals=expansion.needs_approvals,
+                digest=row["digest"],
+            )
+        return True
+
+    def _is_there(self, key: tuple[str, str, int]) -> bool:
+        with self._core.reading() as connection:
+            return connection.scalar(select(step.c.name).where(*is_step_round(*key))) is not None
+
+    def ask(
+        self,
+        incident_id: str,
+        step_name: str,
+        round_: int,
+        pages: Sequence[Draft],
+        now: datetime,
+        *,
+        escalates_at: datetime | None = None,
+    ) -> bool:
+        """Note that the approvers are being paged, and plan the pages.
+
+        Unanswered until `escalates_at`, the next people are to be paged; None when nobody is left.
+        """
+        with self._core.write(
+            actor="ledger", subject=incident_id, action="approval.asked", now=now
+        ) as write:
+            if not write.update(
+                step,
+                (incident_id, step_name, round_),
+                step.c.is_asked.is_(False),
+                step.c.state == StepState.ASKING.value,
+                is_asked=True,
+                escalates_at=escalates_at,
+            ):
+                return False
+            insert_effect_page(write, self._core.vault, incident_id, step_name, round_, pages)
+            write.tell(step=step_name, round=round_, people=len(pages))
+        return True
+
+    def escalate(
+        self,
+        incident_id: str,
+        step_name: str,
+        round_: int,
+        rung: int,
+        pages: Sequence[Draft],
+        now: datetime,
+        *,
+        may_also: Sequence[str] = (),
+        escalates_at: datetime | None,
+    ) -> bool:
+        """Page the people of the next rung; False when another was first, or somebody decided.
+
+        `may_also` are roles that may approve the step from now on, beside those that could before.
+        """
+        key = (incident_id, step_name, round_)
+        with self._core.write(
+            actor="ledger", subject=incident_id, action="approval.escalated", now=now
+        ) as write:
+            hold(write.connection, incident_id, step_name)
+            found = (
+                write.connection.execute(select(step).where(*is_step_round(*key))).mappings().one()
+            )
+            if found["state"] != StepState.ASKING or found["rung"] >= rung:
+                return False
+            two_person_rule.refuse_forged_step(self._core, found)
+            row = dict(found) | {"rung": rung, "escalates_at": escalates_at}
+            before = json.loads(found["roles"])
+            if before:  # where none is named, everybody may already
+                row["roles"] = canonical(list(dict.fromkeys([*before, *may_also]))).decode()
+            row["seal"] = seal_of_step(self._core, row, two_person_rule.opens_at(self._core, found))
+            changed = ("rung", "escalates_at", "roles", "seal")
+            write.update(step, key, **{name: row[name] for name in changed})
+            insert_effect_page(write, self._core.vault, incident_id, step_name, round_, pages)
+            write.tell(
+                step=step_name, round=round_, rung=rung, people=len(pages), may_also=[*may_also]
+            )
+        return True
+
+    def cover(
+        self, incident_id: str, step_name: str, round_: int, joined: int, now: datetime
+    ) -> bool:
+        """Note that a round covers the targets of so many joined triggers: none was new to it."""
+        with self._core.write(
+            actor="ledger", subject=incident_id, action="step.covers", now=now
+        ) as write:
+            key = (incident_id, step_name, round_)
+            if not write.update(step, key, step.c.joined < joined, joined=joined):
+                return False
+            write.tell(step=step_name, round=round_)
+        return True
+
+    def refused(self, incident_id: str) -> set[tuple[str, int]]:
+        """Give the rounds that an approver refused: what they planned never happens."""
+        with self._core.reading() as connection:
+            return refused_rounds(connection, incident_id)
+
+    def prompt(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
+        """Put a step before a person."""
+        return self._begin(incident_id, step_name, round_, StepState.PROMPTED, "step.prompted", now)
+
+    def answer_again(
+        self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
+    ) -> None:
+        """Keep a person's correction of an answer, as a round of its own; the earlier one stays."""
+        with self._core.write(
+            actor=actor, subject=incident_id, action="step.answered", now=now
+        ) as write:
+            hold(write.connection, incident_id, step_name)
+            found = latest(write.connection, incident_id, step_name)
+            if found is None or found.sealed_answer is None:
+                raise UsageError(
+                    f"step {step_name!r} of {incident_id} has no answer to be corrected"
+                )
+            round_ = found.round + 1
+            row = self._new_step(incident_id, step_name, round_, StepState.PROMPTED, now)
+            row["sealed_answer"] = self._sealed_answer(incident_id, step_name, round_, text)
+            row["seal"] = seal_of_step(self._core, row)
+            write.insert(step, row)
+            write.tell(step=step_name, round=round_, again=True)
+
+    def wait_until(
+        self, incident_id: str, step_name: str, round_: int, due_at: datetime, now: datetime
+    ) -> bool:
+        """Let a step wait."""
+        return self._begin(
+            incident_id, step_name, round_, StepState.WAITING, "step.waits", now, due_at=due_at
+        )
+
+    def finish(
+        self,
+        incident_id: str,
+        step_name: str,
+        round_: int,
+        state: StepState,
+        reason: str,
+        now: datetime,
+        *,
+        only_settled: bool = False,
+    ) -> bool:
+        """Close a round of a step; one that never began (skipped) is closed as it begins.
+
+        False, and nothing is changed, when it is closed already; with `only_settled`, also while
+        one of its effects is under way: it may have been planned again since the caller looked.
+        Damaged while its effects are not those of their receipts: somebody would be left out.
+        """
+        if only_settled:
+            refuse_changed_effects(self._core, incident_id, step_name, round_)
+        with self._core.write(
+            actor="ledger", subject=incident_id, action="step.finished", now=now
+        ) as write:
+            row = self._new_step(incident_id, step_name, round_, state, now)
+            row |= {"ended_at": now, "reason": reason}
+            row["seal"] = seal_of_step(self._core, row)
+            changed = bool(write.insert_new(step, row)) or (
+                (
+                    not only_settled
+                    or self._is_settled(write.connection, incident_id, step_name, round_)
+                )
+                and write.update(
+                    step,
+                    (incident_id, step_name, round_),
+                    step.c.ended_at.is_(None),
+                    state=state.value,
+                    ended_at=now,
+                    reason=reason,
+                )
+            )
+            if changed:
+                write.tell(step=step_name, round=round_, state=state.value, reason=reason)
+        return changed
+
+    def _is_settled(
+        self, connection: Connection, incident_id: str, step_name: str, round_: int
+    ) -> bool:
+        """Is none of the round's effects under way? A retry may have come after the look."""
+        hold(connection, incident_id, step_name)
+        return (
+            connection.scalar(
+                select(effect.c.token)
+                .where(
+                    effect.c.incident == incident_id,
+                    effect.c.step == step_name,
+                    effect.c.round == round_,
+                    effect.c.state.in_(("planned", "submitting")),
+                    effect.c.verb != PAGE,
+                )
+                .limit(1)
+            )
+            is None
+        )
+
+    def _begin(
+        self,
+        incident_id: str,
+        step_name: str,
+        round_: int,
+        state: StepState,
+        action: str,
+        now: datetime,
+        due_at: datetime | None = None,
+    ) -> bool:
+        with self._core.write(actor="ledger", subject=incident_id, action=action, now=now) as write:
+            row = self._new_step(incident_id, step_name, round_, state, now)
+            row["due_at"] = due_at
+            row["seal"] = seal_of_step(self._core, row)
+            if not write.insert_new(step, row):
+                return False
+            write.tell(step=step_name, round=round_)
+        return True
+
+    def _new_step(
+        self, incident_id: str, step_name: str, round_: int, state: StepState, now: datetime
+    ) -> dict[str, Any]:
+        plan: JsonObject = {"incident": incident_id, "step": step_name, "round": round_}
+        return {
+            "incident": incident_id,
+            "name": step_name,
+            "round": round_,
+            "state": state.value,
+            "started_at": now,
+            "ended_at": None,
+            "due_at": None,
+            "hold_seconds": 0,
+            "runs_from": None,
+            "is_asked": False,
+            "rung": 0,
+            "escalates_at": None,
+            "joined": 0,
+            "is_accepted": False,
+            "needs_approvals": 0,
+            "roles": "[]",
+            "plan": canonical(plan).decode(),
+            "digest": digest(plan),
+            "nonce": secrets.token_hex(16),
+            "seal": "",
+            "sealed_answer": None,
+            "reason": "",
+        }
+
+
+def refused_rounds(connection: Connection, incident_id: str) -> set[tuple[str, int]]:
+    """Give the rounds that an approver refused, by step and number, as one view has them."""
+    statement = select(step.c.name, step.c.round).where(
+        step.c.incident == incident_id, step.c.state == StepState.REFUSED.value
+    )
+    return {(name, round_) for name, round_ in connection.execute(statement)}
+
+
+def _notice_row(
+    incident_id: str, step_name: str, round_: int, told: FrozenNotice
+) -> dict[str, Any]:
+    return {
+        "incident": incident_id,
+        "step": step_name,
+        "round": round_,
+        "template": told.template,
+        "body": canonical(told.body).decode(),
+        "digest": told.digest,
+        "root": told.root,
+        "audience": told.audience,
+        "recipients": told.recipients,
+    }

@@ -1,0 +1,78 @@
+"""Effects of a stop and of a resumption on the steps that run.
+
+Rules
+- A stop pauses each undo that runs, as a notice is paused: its effects may never be claimed.
+- A later undo takes over what a paused one has not begun, so that nothing is given back twice.
+- A resumption lets paused undos go on, and gives each notice its whole abort window again, however
+  much of it has left. A notice that a person paused stays paused.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, exists, select
+
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.transaction import Write
+from standfast.ledger.effects.effect_conditions import NEVER, is_of_step, is_of_undo
+from standfast.ledger.effects.effect_store import EffectRow, seal_reason
+from standfast.ledger.schema.tables import effect, step
+from standfast.records import EffectState, StepState
+
+_SEND = "notices.send"
+
+
+def pause_undos(write: Write, incident_id: str) -> None:
+    """Pause every undo of an incident that runs."""
+    for row in _running(write, incident_id, is_of_undo()):
+        write.update(step, (incident_id, row.name, row.round), runs_from=NEVER)
+
+
+def restart_abort_windows(write: Write, incident_id: str, now: datetime) -> None:
+    """Let paused undos go on, and begin the abort window of each notice again."""
+    for row in _running(write, incident_id, is_of_undo(), step.c.runs_from == NEVER):
+        write.update(step, (incident_id, row.name, row.round), runs_from=None)
+    is_left = exists().where(
+        is_of_step(), effect.c.verb == _SEND, effect.c.state == EffectState.PLANNED.value
+    )
+    for row in _running(write, incident_id, step.c.hold_seconds > 0, is_left):
+        if row.runs_from != NEVER:
+            begins = now + timedelta(seconds=row.hold_seconds)
+            write.update(step, (incident_id, row.name, row.round), runs_from=begins)
+
+
+def take_over_paused_undo(
+    core: Core, incident_id: str, rows: Sequence[EffectRow], why: str, actor: str, now: datetime
+) -> bool:
+    """Refuse effects that a paused undo has not begun; False when one of them was begun since."""
+    with core.write(actor=actor, subject=incident_id, action="undo.taken_over", now=now) as write:
+        refused = 0
+        for row in rows:
+            refused += write.update(
+                effect,
+                (row.token,),
+                effect.c.state == EffectState.PLANNED.value,
+                state=EffectState.REFUSED.value,
+                not_before=None,
+                sealed_reason=seal_reason(core.vault, row.verb, incident_id, row.token, why),
+            )
+        write.tell(effects=refused)
+    return refused == len(rows)
+
+
+def _running(
+    write: Write, incident_id: str, *conditions: ColumnElement[bool]
+) -> Sequence[Row[Any]]:
+    """Return the rounds of an incident that run and meet the conditions, locked."""
+    statement = (
+        select(step)
+        .where(
+            step.c.incident == incident_id,
+            step.c.state == StepState.RUNNING.value,
+            *conditions,
+        )
+        .order_by(step.c.name, step.c.round)
+        .with_for_update(of=step)
+    )
+    return write.connection.execute(statement).all()

@@ -1,0 +1,126 @@
+"""The messages that triggers sent: each counts once, however often it is sent.
+
+Rules
+- A message is kept in the transaction that opens its incident, or joins it: neither is there
+  without the other.
+- Its id is kept as a handle: what a sender puts into an id is nobody's business.
+- None is ever forgotten: a sender may try again after days, with a fresh signature.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
+
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.transaction import Write
+from standfast.ledger.schema.tables import audit_event, incident, trigger_message
+from standfast.records import Mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerMessage:
+    """One message of one source; `handle` is that of its id under the installation's key."""
+
+    source: str
+    handle: str
+    lacking: int = 0  # of its lists, the items that no input could be read from: nobody is in them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """That a source brought more to a live incident since it was stopped: nothing is done to it."""
+
+    incident: str
+    scenario: str
+    source: str  # who brought it, as the timeline has it
+    stop: int  # the sequence of the stop's event: the next stop is another
+
+
+def find(connection: Connection, message: TriggerMessage) -> str:
+    """Give the incident that this message came to before; empty when it is new."""
+    known = connection.scalar(
+        select(trigger_message.c.incident).where(
+            trigger_message.c.source == message.source,
+            trigger_message.c.message == message.handle,
+        )
+    )
+    return known or ""
+
+
+def keep(write: Write, message: TriggerMessage, incident_id: str) -> None:
+    """Write a new message down, with the incident that it came to, and say what it lacked."""
+    if message.lacking:
+        write.tell(lacking=message.lacking)
+    write.insert(
+        trigger_message,
+        {
+            "source": message.source,
+            "message": message.handle,
+            "incident": incident_id,
+            "received_at": write.now,
+        },
+    )
+
+
+class Triggers:
+    """What triggers say beside opening incidents."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def incident_of(self, message: TriggerMessage) -> str:
+        """Give the incident that this message came to before; empty when it is new."""
+        with self._core.reading() as connection:
+            return find(connection, message)
+
+    def resolved(self, trigger: str, message: TriggerMessage, actor: str, now: datetime) -> str:
+        """Note in the incident that a trigger opened that it is over; give its id.
+
+        Empty, and nothing is written, when none is open. A message that came before notes nothing.
+        """
+        with self._core.write(actor=actor, subject="", action="trigger.resolved", now=now) as write:
+            write.alone()
+            if earlier := find(write.connection, message):
+                return earlier
+            found = write.connection.scalar(
+                select(incident.c.id).where(
+                    incident.c.trigger == trigger, incident.c.state == "open"
+                )
+            )
+            if found is not None:
+                write.subject = str(found)
+                keep(write, message, str(found))
+        return str(found or "")
+
+    def waiting(self) -> list[Waiting]:
+        """Give what waits in stopped incidents, oldest incident first."""
+        stopped = (
+            select(incident.c.id, incident.c.scenario)
+            .where(
+                incident.c.state == "open",
+                incident.c.is_halted,
+                incident.c.mode == Mode.LIVE.value,
+                incident.c.joined > 0,
+            )
+            .order_by(incident.c.opened_at)
+        )
+        found: list[Waiting] = []
+        with self._core.reading() as connection:
+            for row in connection.execute(stopped).all():
+                of_incident = audit_event.c.subject == row.id
+                stop = connection.scalar(
+                    select(func.max(audit_event.c.sequence)).where(
+                        of_incident, audit_event.c.action == "incident.stopped"
+                    )
+                )
+                since = select(audit_event.c.actor).where(
+                    of_incident,
+                    audit_event.c.action == "trigger.joined",
+                    audit_event.c.sequence > stop,
+                )
+                found += [
+                    Waiting(incident=row.id, scenario=row.scenario, source=source, stop=stop)
+                    for source in connection.scalars(since.distinct().order_by(audit_event.c.actor))
+                ]
+        return found

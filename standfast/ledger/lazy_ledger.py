@@ -1,0 +1,118 @@
+"""The ledger of a place, opened as far as it is asked for.
+
+- A run is written down through the run book where the ledger is a SQLite file; everything else, and
+  everything on PostgreSQL, goes through the whole ledger, which takes half a second to import.
+- That there is a ledger of this schema is seen at once in either case.
+"""
+
+from collections.abc import Collection
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from standfast.ledger.runs.run_record import NOWHERE, Origin, RunRecord
+from standfast.ledger.runs.sqlite_run_writer import SqliteRunWriter
+from standfast.records import JsonObject
+
+if TYPE_CHECKING:
+    from standfast.ledger.full_ledger import Ledger
+    from standfast.ledger.runs.server_clock import ServerClock
+
+_SQLITE = "sqlite:///"
+
+
+class Runs(Protocol):
+    """What a run needs of a ledger; see `runs.Runs` and `audit.Auditor`."""
+
+    def start(
+        self,
+        kind: str,
+        subject: str,
+        way: str,
+        actor: str,
+        now: datetime,
+        *,
+        origin: Origin = NOWHERE,
+    ) -> str: ...
+
+    def finish(
+        self, token: str, kind: str, state: str, summary: JsonObject, actor: str, now: datetime
+    ) -> None: ...
+
+    def all(
+        self,
+        kind: str,
+        subject: str | None = None,
+        *,
+        states: Collection[str] = (),
+        most: int | None = None,
+    ) -> list[RunRecord]: ...
+
+    def sign_head(self, now: datetime) -> int: ...
+
+
+class LazyLedger:
+    """A place's ledger; to be used as a context manager."""
+
+    def __init__(
+        self,
+        url: str,
+        keys: Path,
+        witness: Path,
+        clock: "ServerClock | None" = None,
+        *,
+        opens_now: bool = True,
+    ) -> None:
+        self._where = url, keys, witness
+        self._clock = clock
+        self._opens_now = opens_now
+        self._stack = ExitStack()
+        self._lock = Lock()
+        self._whole: Ledger | None = None
+        self._runs: Runs | None = None
+
+    def __enter__(self) -> "LazyLedger":
+        if self._opens_now:
+            _ = self.runs  # so that what is wrong shows now
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def whole(self) -> "Ledger":
+        """All of it."""
+        with self._lock:
+            if self._whole is None:
+                from standfast.ledger.full_ledger import opened
+
+                self._whole = self._stack.enter_context(opened(*self._where, self._clock))
+            return self._whole
+
+    @property
+    def runs(self) -> Runs:
+        """What a run needs of it."""
+        if self._runs is None:
+            url, keys, witness = self._where
+            path = url.removeprefix(_SQLITE)
+            is_file = url.startswith(_SQLITE) and path
+            self._runs = SqliteRunWriter(path, keys, witness) if is_file else _Whole(self.whole)
+        return self._runs
+
+
+class _Whole:
+    """The whole ledger, as far as a run needs it."""
+
+    def __init__(self, ledger: "Ledger") -> None:
+        self.start = ledger.runs.start
+        self.finish = ledger.runs.finish
+        self.all = ledger.runs.all
+        self.sign_head = ledger.audit.sign_head

@@ -1,0 +1,197 @@
+"""What became of messages after they were handed over, as their provider tells it.
+
+Rules
+- What is told may come twice, late, and in any order. What is kept is the greatest of it, so that
+  the same words in any order, any number of times, come to the same: an end (delivered, bounced,
+  dropped) is greater than being on the way, then the later moment, then the worse end.
+- Who tells of a message has taken it on: an effect that is not known to be done is done by that,
+  and is claimed no more. The receipt of its call, if it still comes, changes nothing.
+- What nobody here sent is not ours: it is counted, and nothing is written.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.transaction import Write
+from standfast.ledger.effects.effect_conditions import PAGE
+from standfast.ledger.effects.effect_store import seal_reason
+from standfast.ledger.schema.tables import delivery, effect
+from standfast.records import DeliveryEvent, DeliveryState, EffectState
+
+_TOKENS_A_STATEMENT = 500
+_NOT_KNOWN_TO_BE_DONE = frozenset({"planned", "submitting", "unknown", "failed"})
+_WORSE = (DeliveryState.DELIVERED, DeliveryState.DROPPED, DeliveryState.BOUNCED)
+_ON_THE_WAY = (DeliveryState.TAKEN, DeliveryState.DEFERRED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """Where one message stands, by its provider's word."""
+
+    state: DeliveryState
+    at: datetime
+    complained_at: datetime | None = None
+
+    @property
+    def _greatness(self) -> tuple[bool, datetime, int]:
+        is_end = self.state in _WORSE
+        return is_end, self.at, (_WORSE if is_end else _ON_THE_WAY).index(self.state)
+
+    def joined(self, other: "Delivery") -> "Delivery":
+        """Give what both come to, whichever was heard first."""
+        greater = max(self, other, key=lambda one: one._greatness)
+        complaints = [one.complained_at for one in (self, other) if one.complained_at is not None]
+        return Delivery(
+            state=greater.state, at=greater.at, complained_at=min(complaints, default=None)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What a provider's words came to."""
+
+    changed: int = 0  # messages that stand otherwise than before
+    settled: int = 0  # of them, effects that are done by this word
+    foreign: int = 0  # messages that nobody here sent
+
+
+class Deliveries:
+    """What became of every message."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def hear(
+        self,
+        events: Sequence[DeliveryEvent],
+        actor: str,
+        now: datetime,
+        *,
+        reason: str = "the provider's event says that it was taken on",
+    ) -> Heard:
+        """Write down what a provider told; telling it again changes nothing.
+
+        `reason` is kept with what is done by this word.
+        """
+        told = _by_message(events)
+        changed = settled = known = 0
+        for incident_id, tokens in self._incidents_of(list(told)).items():
+            known += len(tokens)
+            with self._core.write(
+                actor=actor, subject=incident_id, action="deliveries.heard", now=now
+            ) as write:
+                moved, done = self._join(write, {token: told[token] for token in tokens}, reason)
+                if moved or done:
+                    write.tell(messages=moved, settled=done)
+            changed, settled = changed + moved, settled + done
+        return Heard(changed=changed, settled=settled, foreign=len(told) - known)
+
+    def of_incident(self, incident_id: str) -> dict[str, Delivery]:
+        """Give where each message stands that its provider told of, by its effect."""
+        statement = (
+            select(delivery)
+            .join(effect, effect.c.token == delivery.c.effect)
+            .where(effect.c.incident == incident_id)
+        )
+        with self._core.reading() as connection:
+            return {row.effect: _delivery(row) for row in connection.execute(statement)}
+
+    def counts(self, incident_id: str) -> dict[tuple[str, int], dict[DeliveryState, int]]:
+        """Count the messages of each step and round by where they stand."""
+        statement = (
+            select(effect.c.step, effect.c.round, delivery.c.state, func.count())
+            .select_from(delivery.join(effect, effect.c.token == delivery.c.effect))
+            .where(effect.c.incident == incident_id, effect.c.verb != PAGE)
+            .group_by(effect.c.step, effect.c.round, delivery.c.state)
+        )
+        found: dict[tuple[str, int], dict[DeliveryState, int]] = {}
+        with self._core.reading() as connection:
+            for step, round_, state, number in connection.execute(statement):
+                found.setdefault((step, round_), {})[DeliveryState(state)] = number
+        return found
+
+    def _incidents_of(self, tokens: Sequence[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        with self._core.reading() as connection:
+            for part in _parts(tokens):
+                statement = select(effect.c.token, effect.c.incident).where(
+                    effect.c.token.in_(part),
+                    effect.c.verb.in_(("notices.send", PAGE)),
+                    effect.c.attempt.is_not(None),
+                )
+                for token, incident_id in connection.execute(statement):
+                    found.setdefault(incident_id, []).append(token)
+        return found
+
+    def _join(self, write: Write, told: Mapping[str, Delivery], reason: str) -> tuple[int, int]:
+        tokens = sorted(told)  # whoever locks several does it in this order
+        settled: list[dict[str, Any]] = []
+        there: dict[str, Delivery] = {}
+        for part in _parts(tokens):
+            rows = write.connection.execute(
+                select(effect.c.token, effect.c.state, effect.c.verb, effect.c.incident)
+                .where(effect.c.token.in_(part))
+                .order_by(effect.c.token)
+                .with_for_update()
+            )
+            settled += [
+                self._done(row, reason) for row in rows if row.state in _NOT_KNOWN_TO_BE_DONE
+            ]
+            known = select(delivery).where(delivery.c.effect.in_(part))
+            there |= {row.effect: _delivery(row) for row in write.connection.execute(known)}
+        joined = {
+            token: one.joined(there[token]) if token in there else one
+            for token, one in told.items()
+        }
+        write.insert(
+            delivery, *(_row(token, joined[token]) for token in tokens if token not in there)
+        )
+        moved = [token for token in tokens if token in there and joined[token] != there[token]]
+        write.update_many(delivery, [_row(token, joined[token]) for token in moved])
+        write.update_many(effect, settled)
+        return len(tokens) - len(there) + len(moved), len(settled)
+
+    def _done(self, row: Any, reason: str) -> dict[str, Any]:
+        return {
+            "token": row.token,
+            "state": EffectState.DONE.value,
+            "is_parked": False,
+            "sealed_reason": seal_reason(
+                self._core.vault, row.verb, row.incident, row.token, reason
+            ),
+        }
+
+
+def _by_message(events: Iterable[DeliveryEvent]) -> dict[str, Delivery]:
+    told: dict[str, Delivery] = {}
+    for event in events:
+        one = Delivery(
+            state=event.state,
+            at=event.at,
+            complained_at=event.at if event.is_complaint else None,
+        )
+        told[event.token] = one.joined(told[event.token]) if event.token in told else one
+    return told
+
+
+def _delivery(row: Any) -> Delivery:
+    return Delivery(state=DeliveryState(row.state), at=row.at, complained_at=row.complained_at)
+
+
+def _row(token: str, one: Delivery) -> dict[str, Any]:
+    return {
+        "effect": token,
+        "state": one.state.value,
+        "at": one.at,
+        "complained_at": one.complained_at,
+    }
+
+
+def _parts(tokens: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(tokens), _TOKENS_A_STATEMENT):
+        yield tokens[start : start + _TOKENS_A_STATEMENT]

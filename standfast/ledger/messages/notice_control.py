@@ -1,0 +1,332 @@
+"""What people say about one notice while it goes out: wait, go on, go to all, stop.
+
+Rules
+- A notice that is paused has an abort window that never ends, which every claim reads: nothing of
+  it is claimed once the pause is committed. What is under way ends.
+- Those after the canary have a `not_before` that never comes, until they are released.
+- Stopping refuses what was not claimed, each with the reason, and can be done again after a crash.
+- Only a step that runs is paused or stopped: one that asks is refused by an approver.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, func, select
+
+from standfast.errors import UsageError
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.effects.effect_conditions import NEVER, hold
+from standfast.ledger.effects.effect_store import EffectRow, scope_of, seal_reason
+from standfast.ledger.schema.tables import attempt, effect, notice, step
+from standfast.ledger.status_query import HELD_STEP_PREFIX
+from standfast.records import EffectState, JsonObject, StepState
+
+_SEND = "notices.send"
+_PAGE = 10_000  # rows that one transaction changes
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticeRow:
+    """One round of a step that tells people, and how far it is."""
+
+    step: str
+    round: int
+    template: str
+    audience: str
+    digest: str  # of the plan: what an approval signs
+    root: str  # Merkle root of the recipients' digests
+    state: StepState
+    runs_from: datetime | None  # when the abort window ends
+    hold_seconds: int
+    counts: dict[EffectState, int]
+    waiting: int  # of the planned ones, those after the canary
+    turned_away: int  # of the refused ones, those that a channel was asked to carry
+    canary_ended_at: datetime | None  # when the latest of its calls ended
+
+    @property
+    def is_paused(self) -> bool:
+        return self.runs_from == NEVER and self.state is StepState.RUNNING
+
+    def abort_seconds(self, now: datetime) -> int:
+        """How many seconds of the abort window are left."""
+        if self.state is not StepState.RUNNING or self.runs_from is None or self.is_paused:
+            return 0
+        return max(0, -int((now - self.runs_from) / timedelta(seconds=1)))
+
+
+class Notices:
+    """The notices of all incidents."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def of_incident(self, incident_id: str) -> list[NoticeRow]:
+        """Give every round of every step that tells people, in the order in which they began."""
+        waits = (effect.c.not_before == NEVER) & (effect.c.state == "planned")
+        was_tried = effect.c.attempt.is_not(None) & (effect.c.state == "refused")
+        kinds = (effect.c.step, effect.c.round, effect.c.state, waits, was_tried)
+        counted = (
+            select(*kinds, func.count())
+            .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
+            .group_by(*kinds)
+        )
+        ended = (
+            select(effect.c.step, effect.c.round, func.max(attempt.c.ended_at))
+            .join(attempt, attempt.c.token == effect.c.attempt)
+            .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
+            .group_by(effect.c.step, effect.c.round)
+        )
+        rows = (
+            select(step, notice.c.template, notice.c.audience, notice.c.root)
+            .join(
+                notice,
+                (notice.c.incident == step.c.incident)
+                & (notice.c.step == step.c.name)
+                & (notice.c.round == step.c.round),
+            )
+            .where(step.c.incident == incident_id)
+            .order_by(step.c.started_at, step.c.name, step.c.round)
+        )
+        counts: dict[tuple[str, int], dict[EffectState, int]] = {}
+        waiting: dict[tuple[str, int], int] = {}
+        turned_away: dict[tuple[str, int], int] = {}
+        with self._core.reading() as connection:
+            for name, round_, state, is_waiting, is_tried, number in connection.execute(counted):
+                there = counts.setdefault((name, round_), {})
+                there[EffectState(state)] = there.get(EffectState(state), 0) + number
+                if is_waiting:
+                    waiting[name, round_] = number
+                if is_tried:
+                    turned_away[name, round_] = number
+            ends = {(name, round_): at for name, round_, at in connection.execute(ended)}
+            found = connection.execute(rows).all()
+        return [
+            NoticeRow(
+                step=row.name,
+                round=row.round,
+                template=row.template,
+                audience=row.audience,
+                digest=row.digest,
+                root=row.root,
+                state=StepState(row.state),
+                runs_from=row.runs_from,
+                hold_seconds=row.hold_seconds,
+                counts=counts[row.name, row.round],
+                waiting=waiting.get((row.name, row.round), 0),
+                turned_away=turned_away.get((row.name, row.round), 0),
+                canary_ended_at=ends.get((row.name, row.round)),
+            )
+            for row in found
+            if (row.name, row.round) in counts  # of one that is only prepared nobody is told
+        ]
+
+    def pause(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
+        """Let nothing more of a notice leave; again changes nothing."""
+        with self._core.write(
+            actor=actor, subject=incident_id, action="notice.paused", now=now
+        ) as write:
+            hold(write.connection, incident_id, step_name)
+            for row in _running(write.connection, incident_id, step_name):
+                write.update(step, (incident_id, step_name, row.round), runs_from=NEVER)
+            write.tell(step=step_name)
+
+    def resume(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
+        """Let a paused notice go on; one of which nothing left has its abort window anew."""
+        with self._core.write(
+            actor=actor, subject=incident_id, action="notice.resumed", now=now
+        ) as write:
+            hold(write.connection, incident_id, step_name)
+            rows = _running(write.connection, incident_id, step_name)
+            paused = [row for row in rows if row.runs_from == NEVER]
+            if not paused:
+                raise UsageError(f"step {step_name!r} of {incident_id} is not paused")
+            for row in paused:
+                key = (incident_id, step_name, row.round)
+                wait = 0 if _has_begun(write.connection, *key) else row.hold_seconds
+                write.update(step, key, runs_from=now + timedelta(seconds=wait))
+            write.tell(step=step_name)
+
+    def release(self, incident_id: str, step_name: str, actor: str, now: datetime) -> int:
+        """Let those after the canary go, too; give their number. Goes on where one died."""
+        changed = 0
+        while True:
+            with self._core.write(
+                actor=actor, subject=incident_id, action="notice.released", now=now
+            ) as write:
+                page = self._page(write.connection, incident_id, step_name, effect.c.not_before)
+                write.update_many(
+                    effect, [{"token": row.token, "not_before": None} for row in page]
+                )
+                write.tell(step=step_name, recipients=len(page))
+            changed += len(page)
+            if len(page) < _PAGE:
+                return changed
+
+    def stop(self, incident_id: str, step_name: str, why: str, actor: str, now: datetime) -> int:
+        """Refuse everything of a notice that has not left; give how many that are."""
+        self.pause(incident_id, step_name, actor, now)
+        changed = 0
+        while True:
+            with self._core.write(
+                actor=actor, subject=incident_id, action="notice.stopped", now=now
+            ) as write:
+                page = self._page(write.connection, incident_id, step_name, None)
+                write.update_many(
+                    effect,
+                    [
+                        {
+                            "token": row.token,
+                            "state": EffectState.REFUSED.value,
+                            "not_before": None,
+                            "sealed_reason": seal_reason(
+                                self._core.vault, _SEND, incident_id, row.token, why
+                            ),
+                        }
+                        for row in page
+                    ],
+                )
+                write.tell(step=step_name, recipients=len(page))
+            changed += len(page)
+            if len(page) < _PAGE:
+                return changed
+
+    def decide_held(
+        self, row: EffectRow, facts: JsonObject, reason: str, actor: str, now: datetime
+    ) -> bool:
+        """Keep what a person decided about somebody whom a notice was held for.
+
+        Who is told by a step waits for a person still, if an approver refuses that. Nobody is left
+        out whom a step tells, or who is left out already: False, and nothing is changed.
+        """
+        scope = scope_of(_SEND, row.incident)
+        is_left_out = facts["decision"] == "left out"
+        with self._core.write(
+            actor=actor,
+            subject=row.incident,
+            action="held.decided",
+            now=now,
+        ) as write:
+            if is_left_out and _is_told_apart(write.connection, row):
+                return False
+            is_decided = write.update(
+                effect,
+                (row.token,),
+                effect.c.state == EffectState.REFUSED.value,
+                *([effect.c.is_parked] if is_left_out else []),
+                is_parked=not is_left_out,
+                sealed_facts=self._core.vault.seal(scope, f"effect.facts {row.token}", facts),
+                sealed_reason=seal_reason(self._core.vault, _SEND, row.incident, row.token, reason),
+            )
+            if is_decided:
+                write.tell(step=row.step, effect=row.token, is_left_out=is_left_out)
+            return is_decided
+
+    def discard(self, rows: Sequence[EffectRow], why: str, actor: str, now: datetime) -> int:
+        """Refuse what was put ready for a person, who throws it away: nobody is told by it.
+
+        Gives how many: what was said to be posted meanwhile, or thrown away, stays as it is.
+        """
+        discarded = 0
+        with self._core.write(
+            actor=actor, subject=rows[0].incident, action="letters.discarded", now=now
+        ) as write:
+            waiting = (effect.c.state == EffectState.UNKNOWN.value) & effect.c.is_parked
+            for row in rows:
+                discarded += write.update(
+                    effect,
+                    (row.token,),
+                    waiting,
+                    state=EffectState.REFUSED.value,
+                    is_parked=False,
+                    sealed_reason=seal_reason(
+                        self._core.vault, _SEND, row.incident, row.token, why
+                    ),
+                )
+            if discarded:
+                write.tell(step=rows[0].step, letters=discarded)
+        return discarded
+
+    def next_step(self, incident_id: str, prefix: str) -> str:
+        """Give the name of the next step that somebody asked for outside of the playbook."""
+        with self._core.reading() as connection:
+            number = connection.scalar(
+                select(func.count()).where(
+                    step.c.incident == incident_id, step.c.name.startswith(prefix)
+                )
+            )
+        return f"{prefix}{(number or 0) + 1}"
+
+    def _page(
+        self, connection: Any, incident_id: str, step_name: str, only_waiting: Any
+    ) -> list[Row[Any]]:
+        running = [row.round for row in _rounds(connection, incident_id, step_name)]
+        statement = (
+            select(effect.c.token)
+            .where(
+                effect.c.incident == incident_id,
+                effect.c.step == step_name,
+                effect.c.round.in_(running),
+                effect.c.verb == _SEND,
+                effect.c.state == "planned",
+            )
+            .order_by(effect.c.token)
+            .limit(_PAGE)
+            .with_for_update(of=effect)
+        )
+        if only_waiting is not None:
+            statement = statement.where(only_waiting == NEVER)
+        return [*connection.execute(statement)]
+
+
+def _is_told_apart(connection: Any, row: EffectRow) -> bool:
+    """Does a step tell the person, that no approver refused? It is named after their message."""
+    found = connection.scalar(
+        select(step.c.name)
+        .where(
+            step.c.incident == row.incident,
+            step.c.name.startswith(f"{HELD_STEP_PREFIX}{row.token[:12]}", autoescape=True),
+            step.c.state != StepState.REFUSED.value,
+        )
+        .limit(1)
+    )
+    return found is not None
+
+
+def _rounds(connection: Any, incident_id: str, step_name: str) -> list[Row[Any]]:
+    """Give the rounds of a step that run."""
+    statement = select(step).where(
+        step.c.incident == incident_id,
+        step.c.name == step_name,
+        step.c.state == StepState.RUNNING.value,
+    )
+    return [*connection.execute(statement)]
+
+
+def _running(connection: Any, incident_id: str, step_name: str) -> list[Row[Any]]:
+    """Give the rounds of a step that run; UsageError when none does."""
+    rows = _rounds(connection, incident_id, step_name)
+    if not rows:
+        raise UsageError(
+            f"no notice of step {step_name!r} goes out now in {incident_id}; one that asks for "
+            f"approval is refused with `standfast incident approve {incident_id} {step_name} "
+            "--refuse --as PERSON`"
+        )
+    return rows
+
+
+def _has_begun(connection: Any, incident_id: str, step_name: str, round_: int) -> bool:
+    """Was anything of this round ever claimed?"""
+    found = connection.scalar(
+        select(effect.c.token)
+        .where(
+            effect.c.incident == incident_id,
+            effect.c.step == step_name,
+            effect.c.round == round_,
+            effect.c.verb == _SEND,
+            effect.c.attempt.is_not(None),
+        )
+        .limit(1)
+    )
+    return found is not None

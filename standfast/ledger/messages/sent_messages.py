@@ -1,0 +1,149 @@
+"""Every message of an incident's notices with what became of it: gone through, never held.
+
+Rules
+- They come in the order in which they were planned, a page at a time, from one view of the ledger.
+- What belongs to no step is not planned: a planner is at it, or died over it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, select
+
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.effects.effect_conditions import with_step
+from standfast.ledger.effects.effect_store import EffectRow, Effects
+from standfast.ledger.incidents.step_transitions import refused_rounds
+from standfast.ledger.messages.delivery_reports import Delivery
+from standfast.ledger.schema.tables import attempt, delivery, effect
+from standfast.ledger.status_query import HELD_STEP_PREFIX
+from standfast.records import DeliveryState
+
+_SEND = "notices.send"
+_PAGE = 500
+_OWN = len(effect.columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """One message: its effect, what its channel told of it, and when it was handed over."""
+
+    row: EffectRow
+    delivery: Delivery | None
+    submitted_at: datetime | None  # to the channel, the last time
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """All messages of an incident's notices at one moment, and what says which of them count."""
+
+    number: int
+    latest: Mapping[str, int]  # by step: the latest round that tells people
+    refused: Set[tuple[str, int]]  # the rounds that an approver refused
+    apart: Sequence[EffectRow]  # those that tell one person apart, in the place of another message
+    messages: Iterator[Sent]
+
+
+@contextmanager
+def viewed(core: Core, effects: Effects, incident_id: str) -> Iterator[View]:
+    """Look at an incident's messages; whatever changes meanwhile is not seen."""
+    latest = (
+        select(effect.c.step, func.max(effect.c.round), func.count())
+        .select_from(with_step())
+        .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
+        .group_by(effect.c.step)
+    )
+    with core.reading() as connection:
+        rounds = connection.execute(latest).all()
+        yield View(
+            number=sum(number for _, _, number in rounds),
+            latest={step: round_ for step, round_, _ in rounds},
+            refused=refused_rounds(connection, incident_id),
+            apart=effects.find_in(connection, *_told_apart(incident_id)),
+            messages=_sent(connection, effects, incident_id),
+        )
+
+
+def sent(core: Core, effects: Effects, incident_id: str) -> Iterator[Sent]:
+    """Give every message of an incident's notices."""
+    with core.reading() as connection:
+        yield from _sent(connection, effects, incident_id)
+
+
+def told_apart(effects: Effects, incident_id: str) -> list[EffectRow]:
+    """Give the messages that tell one person apart, in the place of another message."""
+    return effects.find(*_told_apart(incident_id))
+
+
+def first_message(effects: Effects, row: EffectRow) -> EffectRow:
+    """Give the message of the playbook's own step that this one replaces or corrects, or itself."""
+    return _before(effects, row, ("settles", "corrects"))
+
+
+def replaced_message(effects: Effects, row: EffectRow) -> EffectRow:
+    """Give the message of a notice or of its correction that this one replaces, or itself."""
+    return _before(effects, row, ("settles",))
+
+
+def _before(effects: Effects, row: EffectRow, links: Sequence[str]) -> EffectRow:
+    while before := next((row.details[link] for link in links if row.details.get(link)), None):
+        (row,) = effects.find(effect.c.incident == row.incident, effect.c.token == str(before))
+    return row
+
+
+def _sent(connection: Connection, effects: Effects, incident_id: str) -> Iterator[Sent]:
+    tokens = (
+        select(effect.c.token)
+        .select_from(with_step())
+        .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
+        .order_by(effect.c.step, effect.c.round, effect.c.position)
+        .execution_options(yield_per=_PAGE)
+    )
+    for page in connection.execute(tokens).scalars().partitions():
+        yield from _opened(connection, effects, page)
+
+
+def _told_apart(incident_id: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        effect.c.incident == incident_id,
+        effect.c.verb == _SEND,
+        effect.c.step.startswith(HELD_STEP_PREFIX, autoescape=True),
+    )
+
+
+def _opened(connection: Connection, effects: Effects, tokens: Sequence[str]) -> Iterator[Sent]:
+    statement = (
+        select(
+            *effect.columns,
+            delivery.c.state,
+            delivery.c.at,
+            delivery.c.complained_at,
+            attempt.c.submitted_at,
+            attempt.c.ended_at,
+        )
+        .select_from(
+            effect.outerjoin(delivery, delivery.c.effect == effect.c.token).outerjoin(
+                attempt, attempt.c.token == effect.c.attempt
+            )
+        )
+        .where(effect.c.token.in_(tokens))
+    )
+    found: dict[str, tuple[Any, ...]] = {
+        row[0]: tuple(row) for row in connection.execute(statement)
+    }
+    for token in tokens:
+        values = found[token]
+        state, at, complained_at, submitted_at, ended_at = values[_OWN:]
+        heard = None
+        if state is not None:
+            heard = Delivery(state=DeliveryState(state), at=at, complained_at=complained_at)
+        yield Sent(
+            row=effects.open(values[:_OWN]),
+            delivery=heard,
+            submitted_at=submitted_at,
+            ended_at=ended_at,
+        )

@@ -1,0 +1,4 @@
+"""Enrolled approvers and imported staff lists.
+
+Checks of approval signatures are in `approvals`.
+"""

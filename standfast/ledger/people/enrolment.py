@@ -1,0 +1,361 @@
+"""The people who may be asked: enrolment, roles and public keys.
+
+Rules
+- A person is a sign-in name, a public key and roles; full name, mail and own accounts are sealed.
+- While a place is set up (its first day, before the first live incident) enrolments are founding
+  ones and may approve at once; later ones must be a day old. What the owner's key signs is founding
+  at any time: that key is the root of trust of a place, and the way out where nobody can approve.
+- Nobody is deleted: a removed person can no longer approve, and what they approved stays readable.
+- A change after the enrolment is signed by a person or by the owner, over who, what and when; the
+  signature stands in the event.
+- Nobody grants a role that they lack, and nobody removes the last approver: of all, of a role, or
+  of those who could approve what the remover asks for. The owner's key may.
+- Two people who are enrolled have two names and two mail addresses, as people read them.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import combinations
+from typing import Any, cast
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import Connection, RowMapping, select
+
+from standfast.errors import ApprovalRefused, UsageError
+from standfast.ledger.approvals.two_person_rule import (
+    Opener,
+    folded,
+    is_fresh,
+    may,
+    objection_beside,
+    root_of,
+    seal_of_person,
+    stranger,
+)
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.transaction import Write, damaged
+from standfast.ledger.schema.column_encryption import INSTALLATION
+from standfast.ledger.schema.tables import incident, installation, person
+from standfast.records import Mode, canonical, timestamp
+
+_CONTEXT = b"standfast people v1\n"
+_SETTING_UP = timedelta(days=1)
+_OWNER = "owner:"  # no sign-in name has a colon
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signer:
+    """The person, or the owner of the backups, that signs a change of who may approve."""
+
+    name: str
+    key: Ed25519PrivateKey = field(repr=False)
+
+    @classmethod
+    def owner(cls, key: Ed25519PrivateKey) -> "Signer":
+        """Return the owner, named by the beginning of their public key."""
+        return cls(name=_OWNER + key.public_key().public_bytes_raw().hex()[:16], key=key)
+
+    @property
+    def is_owner(self) -> bool:
+        return self.name.startswith(_OWNER)
+
+    def sign(self, action: str, name: str, roles: Sequence[str], now: datetime) -> str:
+        """Sign a change of one person, in hex."""
+        said = {"action": action, "person": name, "roles": sorted(roles), "at": timestamp(now)}
+        return self.key.sign(_CONTEXT + canonical({**said, "by": self.name})).hex()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """One enrolled person, opened."""
+
+    name: str
+    full_name: str
+    mail: str
+    accounts: tuple[str, ...]  # "directory:name", their own
+    roles: tuple[str, ...]
+    public_key: str
+    salt: str
+    enrolled_at: datetime
+    enrolled_by: str
+    is_founding: bool
+    is_removed: bool
+
+
+class People:
+    """Everybody who was ever enrolled."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def enrol(
+        self,
+        *,
+        name: str,
+        full_name: str,
+        mail: str,
+        accounts: Sequence[str],
+        roles: Sequence[str],
+        public_key: str,
+        salt: str,
+        enrolled_by: str,
+        now: datetime,
+        signer: Signer | None = None,
+    ) -> Person:
+        """Add a person; UsageError when the name was ever used, or somebody is called so already.
+
+        ApprovalRefused when the `signer`, who is then who enrols, grants a role that they lack.
+        """
+        enrolled_by = signer.name if signer else enrolled_by
+        with self._core.write(
+            actor=enrolled_by, subject=name, action="person.enrolled", now=now
+        ) as write:
+            write.alone()  # of two at once, each sees the other
+            is_setting_up = _is_setting_up(self._core, write.connection, now)
+            self._refuse_enrolment(write.connection, full_name, mail, roles, signer, now)
+            handles = [self._core.vault.handle(INSTALLATION, account) for account in accounts]
+            row: dict[str, Any] = {
+                "name": name,
+                "sealed": self._core.vault.seal(
+                    INSTALLATION,
+                    f"person {name}",
+                    {"full_name": full_name, "mail": mail, "accounts": list(accounts)},
+                ),
+                "accounts": canonical(handles).decode(),
+                "roles": canonical(sorted(roles)).decode(),
+                "public_key": public_key,
+                "salt": salt,
+                "enrolled_at": now,
+                "enrolled_by": enrolled_by,
+                "is_founding": is_setting_up or (signer is not None and signer.is_owner),
+                "removed_at": None,
+            }
+            row["seal"] = seal_of_person(self._core, row)
+            if not write.insert_new(person, row):
+                raise UsageError(f"a person {name!r} was enrolled before; choose another name")
+            write.tell(roles=sorted(roles), is_founding=row["is_founding"])
+            if signer:
+                write.tell(signature=signer.sign("enrol", name, roles, now))
+        return self.get(name)
+
+    def refuse_enrolment(
+        self, full_name: str, mail: str, roles: Sequence[str], signer: Signer | None, now: datetime
+    ) -> None:
+        """Raise what `enrol` would, before anybody is asked for a passphrase."""
+        with self._core.reading() as connection:
+            self._refuse_enrolment(connection, full_name, mail, roles, signer, now)
+
+    def _refuse_enrolment(
+        self,
+        connection: Connection,
+        full_name: str,
+        mail: str,
+        roles: Sequence[str],
+        signer: Signer | None,
+        now: datetime,
+    ) -> None:
+        self._refuse_known(connection, full_name, mail)
+        if signer and not _is_setting_up(self._core, connection, now):
+            self._refuse_to_grant(connection, signer, roles)
+
+    def is_setting_up(self, now: datetime) -> bool:
+        """Would an enrolment of now be a founding one?"""
+        with self._core.reading() as connection:
+            return _is_setting_up(self._core, connection, now)
+
+    def grant(self, name: str, roles: Sequence[str], signer: Signer, now: datetime) -> Person:
+        """Add roles to those that a person has; ApprovalRefused when the signer lacks one."""
+        with self._core.write(
+            actor=signer.name, subject=name, action="person.granted", now=now
+        ) as write:
+            write.alone()
+            row = self._change(write, name, signer)
+            if why := stranger(self._core, write.connection, row, ()):
+                raise ApprovalRefused(why)
+            if not _is_setting_up(self._core, write.connection, now):
+                self._refuse_to_grant(write.connection, signer, roles)
+            all_roles = sorted({*json.loads(row["roles"]), *roles})
+            changed = {**row, "roles": canonical(all_roles).decode()}
+            changed["seal"] = seal_of_person(self._core, changed)
+            write.update(person, (name,), roles=changed["roles"], seal=changed["seal"])
+            write.tell(roles=all_roles, signature=signer.sign("grant", name, roles, now))
+        return self.get(name)
+
+    def remove(self, name: str, signer: Signer, now: datetime) -> None:
+        """Remove a person's right to approve, for good; ApprovalRefused for the last approver."""
+        with self._core.write(
+            actor=signer.name, subject=name, action="person.removed", now=now
+        ) as write:
+            write.alone()
+            row = self._change(write, name, signer)
+            if not signer.is_owner:
+                self._refuse_last(write.connection, row, signer, now)
+            write.update(person, (name,), removed_at=now)
+            write.tell(signature=signer.sign("remove", name, (), now))
+
+    def _change(self, write: Write, name: str, signer: Signer) -> RowMapping:
+        """Return the row of the person to change, once the signer may change anybody."""
+        row = _row_of(write.connection, name)
+        if row["removed_at"] is not None:
+            raise UsageError(f"{name!r} was removed already; `standfast people list` shows who is")
+        self._refuse_stranger(write.connection, signer)
+        return row
+
+    def _refuse_stranger(self, connection: Connection, signer: Signer) -> None:
+        """Raise ApprovalRefused unless the signer's key is that of somebody who is enrolled."""
+        if signer.is_owner:
+            return  # whose key was compared with the vault's before
+        who = _row_of(connection, signer.name)
+        public_key = signer.key.public_key().public_bytes_raw().hex()
+        if (why := stranger(self._core, connection, who, ())) or public_key != who["public_key"]:
+            raise ApprovalRefused(why or f"that is not the key of {signer.name!r}")
+
+    def _refuse_to_grant(
+        self, connection: Connection, signer: Signer, roles: Sequence[str]
+    ) -> None:
+        self._refuse_stranger(connection, signer)
+        if signer.is_owner:
+            return
+        lacking = sorted({*roles} - {*json.loads(_row_of(connection, signer.name)["roles"])})
+        if lacking:
+            raise ApprovalRefused(
+                f"role {lacking[0]}: {signer.name!r} has it not, and nobody grants a role that "
+                "they lack. Sign as somebody who has it, or with --owner-key FILE"
+            )
+
+    def _refuse_last(
+        self, connection: Connection, leaving: RowMapping, signer: Signer, now: datetime
+    ) -> None:
+        """Raise ApprovalRefused where an approval that somebody can give now could not be any more.
+
+        Counted twice: over everybody, and over those who count beside the signer.
+        """
+        rows = connection.execute(select(person).where(person.c.removed_at.is_(None))).mappings()
+        able = [
+            one
+            for one in rows.all()
+            if not stranger(self._core, connection, one, ()) and not is_fresh(one, now)
+        ]
+        own = root_of(self._core, connection, _row_of(connection, signer.name))
+        beside = [one for one in able if root_of(self._core, connection, one) != own]
+        for group in (able, beside):
+            rest = [one for one in group if one["name"] != leaving["name"]]
+            if len(rest) == len(group):
+                continue
+            held = {role for one in rest for role in json.loads(one["roles"])}
+            lost = sorted({*json.loads(leaving["roles"])} - held)
+            if lost or not rest:
+                what = f"the last one who may approve as {lost[0]}" if lost else "the last approver"
+                raise ApprovalRefused(
+                    f"{leaving['name']!r} is {what}, or the last beside {signer.name!r}: one "
+                    "person does not remove them. Sign with the owner's key: --owner-key FILE"
+                )
+
+    def _refuse_known(self, connection: Connection, full_name: str, mail: str) -> None:
+        """Raise UsageError where somebody who is enrolled has this name or this mail address."""
+        there = connection.execute(select(person).where(person.c.removed_at.is_(None)))
+        for one in map(self._open, there.mappings()):
+            for what, new, old in (
+                ("full name", full_name, one.full_name),
+                ("mail address", mail, one.mail),
+            ):
+                if folded(new) == folded(old):
+                    raise UsageError(
+                        f"{one.name!r} has this {what} already, and one human counts once. Remove "
+                        f"that enrolment first, or give another {what}"
+                    )
+
+    def alike(self) -> list[tuple[str, str, str]]:
+        """Return the pairs of people who have one mail address or full name, and which."""
+        return [
+            (one.name, other.name, what)
+            for one, other in combinations(self.all(), 2)
+            for what, first, second in (
+                ("full name", one.full_name, other.full_name),
+                ("mail address", one.mail, other.mail),
+            )
+            if folded(first) == folded(second)
+        ]
+
+    def counted_once(self, people: Iterable[Person]) -> int:
+        """Return how many approvals these people could give: those of one root give one."""
+        with self._core.reading() as connection:
+            return len(
+                {root_of(self._core, connection, _row_of(connection, p.name)) for p in people}
+            )
+
+    def get(self, name: str) -> Person:
+        """Give one person; UsageError when nobody of that name is enrolled."""
+        with self._core.reading() as connection:
+            return self._open(_row_of(connection, name))
+
+    def objection(self, name: str, roles: Sequence[str], now: datetime) -> str:
+        """Say why this person may not speak for one of the roles, or nothing; none: for anybody.
+
+        Like an approval, what a role alone may say takes an enrolment of a day: who can enrol
+        people could else say it at once.
+        """
+        with self._core.reading() as connection:
+            who = connection.execute(select(person).where(person.c.name == name)).mappings().one()
+            why = stranger(self._core, connection, who, roles)
+        if not why and roles and is_fresh(who, now):
+            why = f"{name!r} was enrolled less than a day ago and cannot speak for a role yet"
+        return why
+
+    def all(self, roles: Sequence[str] = ()) -> list[Person]:
+        """Give who is enrolled and not removed, with any of the roles (none named: everybody)."""
+        statement = select(person).where(person.c.removed_at.is_(None)).order_by(person.c.name)
+        with self._core.reading() as connection:
+            found = [self._open(row) for row in connection.execute(statement).mappings()]
+        return [one for one in found if may(roles, one.name, one.roles)]
+
+    def able_beside(self, opener: Opener, roles: Sequence[str], now: datetime) -> list[Person]:
+        """Give who could approve now what `opener` asks for, unless it touches their own accounts.
+
+        `roles` are those of which one is needed; none: any person.
+        """
+        with self._core.reading() as connection:
+            statement = select(person).where(person.c.removed_at.is_(None)).order_by(person.c.name)
+            return [
+                self._open(row)
+                for row in connection.execute(statement).mappings().all()
+                if not objection_beside(self._core, connection, row, opener, roles, now)
+            ]
+
+    def _open(self, row: RowMapping) -> Person:
+        name = row["name"]
+        sealed = self._core.vault.open(INSTALLATION, f"person {name}", row["sealed"])
+        return Person(
+            name=name,
+            full_name=cast("str", sealed["full_name"]),
+            mail=cast("str", sealed["mail"]),
+            accounts=tuple(cast("list[str]", sealed["accounts"])),
+            roles=tuple(json.loads(row["roles"])),
+            public_key=row["public_key"],
+            salt=row["salt"],
+            enrolled_at=row["enrolled_at"],
+            enrolled_by=row["enrolled_by"],
+            is_founding=row["is_founding"],
+            is_removed=row["removed_at"] is not None,
+        )
+
+
+def _row_of(connection: Connection, name: str) -> RowMapping:
+    statement = select(person).where(person.c.name == name)
+    row = connection.execute(statement).mappings().first()
+    if row is None:
+        raise UsageError(f"nobody named {name!r} is enrolled; `standfast people list` shows who is")
+    return row
+
+
+def _is_setting_up(core: Core, connection: Connection, now: datetime) -> bool:
+    if changed := core.rows.changed(connection, installation):
+        raise damaged(installation, changed)
+    began = connection.scalar(select(installation.c.initialised_at))
+    if began is None or now - began > _SETTING_UP:
+        return False
+    return not connection.scalar(
+        select(incident.c.id).where(incident.c.mode == Mode.LIVE.value).limit(1)
+    )

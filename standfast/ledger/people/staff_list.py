@@ -1,0 +1,179 @@
+"""Who works here, as lists of staff say it: names, roles, accounts, and when somebody leaves.
+
+Rules
+- A list is taken as a whole, in one transaction: who is in it, who changed, and who is gone from
+  it. Taking the same list again changes nothing, and leaves no event.
+- Names, contacts and accounts are sealed; a person is found by a handle of the list's own key.
+- Nobody is deleted: who is gone from a list still has accounts until somebody looks.
+- Staff approve nothing: that takes a person who was enrolled, with a passphrase of their own.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Row, select
+
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.schema.column_encryption import INSTALLATION
+from standfast.ledger.schema.tables import staff
+from standfast.records import JsonObject, canonical
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One person of a list of staff."""
+
+    key: str  # what the list knows them by: a staff number, an id; unique in it
+    full_name: str
+    mail: str = ""
+    phone: str = ""
+    accounts: tuple[str, ...] = ()  # "directory:name"
+    roles: tuple[str, ...] = ()
+    leaves_at: datetime | None = None  # from then on they have no business here
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffRow:
+    """One person as the ledger has them."""
+
+    source: str
+    member: Member
+    gone_at: datetime | None  # since when the list does not name them any more
+
+    def has_left(self, now: datetime) -> bool:
+        """Have they no business here at this moment?"""
+        leaves_at = self.member.leaves_at
+        return self.gone_at is not None or (leaves_at is not None and leaves_at <= now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaffChanges:
+    """What a list changes; each person stands in one of these at most."""
+
+    added: tuple[Member, ...] = ()
+    changed: tuple[tuple[Member, Member], ...] = ()  # before, after
+    gone: tuple[Member, ...] = ()
+    unchanged: int = 0
+
+
+class Staff:
+    """Everybody whom a list of staff ever named."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def all(self, source: str | None = None) -> list[StaffRow]:
+        """Give everybody, of one list or of all, in order of list and name."""
+        with self._core.reading() as connection:
+            rows = self._rows(connection, source)
+        return sorted(rows.values(), key=lambda row: (row.source, row.member.full_name))
+
+    def compare(self, source: str, members: Sequence[Member]) -> StaffChanges:
+        """Say what taking this list would change."""
+        with self._core.reading() as connection:
+            return _changes(self._rows(connection, source), self._by_handle(members))
+
+    def take(
+        self, source: str, members: Sequence[Member], actor: str, now: datetime
+    ) -> StaffChanges:
+        """Take a whole list over; give what that changed."""
+        by_handle = self._by_handle(members)
+        with self._core.write(actor=actor, subject="staff", action="staff.taken", now=now) as write:
+            write.alone()
+            there = self._rows(write.connection, source)
+            changes = _changes(there, by_handle)
+            new = [self._row(source, handle, by_handle[handle], now) for handle in by_handle]
+            write.insert(staff, *(row for row in new if row["key"] not in there))
+            write.update_many(
+                staff,
+                [row for row in new if _is_other(there.get(row["key"]), by_handle[row["key"]])],
+            )
+            for handle, row in there.items():
+                if handle not in by_handle and row.gone_at is None:
+                    write.update(staff, (source, handle), gone_at=now)
+            if changes.added or changes.changed or changes.gone:
+                write.tell(
+                    source=source,
+                    added=len(changes.added),
+                    changed=len(changes.changed),
+                    gone=len(changes.gone),
+                )
+        return changes
+
+    def _by_handle(self, members: Sequence[Member]) -> dict[str, Member]:
+        vault = self._core.vault
+        return {vault.handle(INSTALLATION, f"staff {one.key}"): one for one in members}
+
+    def _row(self, source: str, handle: str, member: Member, now: datetime) -> dict[str, Any]:
+        sealed: JsonObject = {
+            "key": member.key,
+            "full_name": member.full_name,
+            "mail": member.mail,
+            "phone": member.phone,
+            "accounts": list(member.accounts),
+        }
+        return {
+            "source": source,
+            "key": handle,
+            "sealed": self._core.vault.seal(INSTALLATION, _place(source, handle), sealed),
+            "roles": canonical(list(member.roles)).decode(),
+            "leaves_at": member.leaves_at,
+            "changed_at": now,
+            "gone_at": None,
+        }
+
+    def _rows(self, connection: Connection, source: str | None) -> dict[str, StaffRow]:
+        statement = select(staff)
+        if source is not None:
+            statement = statement.where(staff.c.source == source)
+            return {row.key: self._open(row) for row in connection.execute(statement)}
+        return {f"{row.source} {row.key}": self._open(row) for row in connection.execute(statement)}
+
+    def _open(self, row: Row[Any]) -> StaffRow:
+        sealed = self._core.vault.open(INSTALLATION, _place(row.source, row.key), row.sealed)
+        texts = cast("Mapping[str, str]", sealed)
+        return StaffRow(
+            source=row.source,
+            member=Member(
+                key=texts["key"],
+                full_name=texts["full_name"],
+                mail=texts["mail"],
+                phone=texts["phone"],
+                accounts=tuple(cast("list[str]", sealed["accounts"])),
+                roles=tuple(json.loads(row.roles)),
+                leaves_at=row.leaves_at,
+            ),
+            gone_at=row.gone_at,
+        )
+
+
+def _place(source: str, handle: str) -> str:
+    return f"staff {source}/{handle}"
+
+
+def _is_other(row: StaffRow | None, member: Member) -> bool:
+    """Is this somebody whom the ledger has, otherwise?"""
+    return row is not None and (row.member != member or row.gone_at is not None)
+
+
+def _changes(there: Mapping[str, StaffRow], wanted: Mapping[str, Member]) -> StaffChanges:
+    return StaffChanges(
+        added=tuple(member for handle, member in wanted.items() if handle not in there),
+        changed=tuple(
+            (there[handle].member, member)
+            for handle, member in wanted.items()
+            if _is_other(there.get(handle), member)
+        ),
+        gone=tuple(
+            row.member
+            for handle, row in there.items()
+            if handle not in wanted and row.gone_at is None
+        ),
+        unchanged=sum(
+            handle in there and not _is_other(there[handle], member)
+            for handle, member in wanted.items()
+        ),
+    )

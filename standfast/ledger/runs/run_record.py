@@ -1,0 +1,69 @@
+"""A run as people and programs read it, the names that rows get, and who is still there."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from standfast.host_name import host_name
+from standfast.records import canonical
+
+MAX_CLOCK_DIFFERENCE = timedelta(
+    minutes=10
+)  # of hosts at most, or the ledger's server is not gone by
+
+
+def is_gone(host: str, pid: int) -> bool:
+    """Is the process no more? Of another host nobody can tell: it counts as there."""
+    if host != host_name():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # it runs, as another user
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a run is made; several hosts may write theirs into one ledger. Empty: not known."""
+
+    host: str = ""  # the name of the backup host, `backup.writer`
+    machine: str = ""  # its hostname: two machines may go by one copied configuration
+    vault: str = ""  # which vault, by its owner's key
+
+    def as_json(self) -> dict[str, str]:
+        """Give what is known, as it stands in the run's summary."""
+        known = {"host": self.host, "machine": self.machine, "vault": self.vault}
+        return {name: value for name, value in known.items() if value}
+
+    @staticmethod
+    def of(summary: Mapping[str, Any]) -> "Origin":
+        """Read it out of a run's summary."""
+        return Origin(**{name: str(summary.get(name, "")) for name in _ORIGIN})
+
+
+_ORIGIN = ("host", "machine", "vault")
+NOWHERE = Origin()
+
+
+def running_summary(origin: Origin) -> str:
+    """What stands in place of a run's counts while it is under way: where it is."""
+    return canonical(origin.as_json()).decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run of a backup, a drill or a verification."""
+
+    id: str
+    kind: str
+    subject: str
+    way: str
+    state: str
+    started_at: datetime
+    ended_at: datetime | None
+    summary: dict[str, Any]

@@ -1,0 +1,233 @@
+"""Runs of backups, drills and verifications, and the runners that work on incidents.
+
+Rules
+- A run is written as running before it touches anything, and ended after; one whose process died
+  stays `running` until the next look says so.
+- A runner that is silent for longer than its lease is dead, and so is one of this host whose
+  process is gone; what it left behind is then found by `Attempts.lapse`.
+"""
+
+import json
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, desc, or_, select
+
+from standfast.errors import StandfastError, Unavailable
+from standfast.host_name import host_name
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.runs.run_record import NOWHERE, Origin, RunRecord, is_gone, running_summary
+from standfast.ledger.schema.row_ids import new_token
+from standfast.ledger.schema.tables import audit_event, run, runner
+from standfast.records import JsonObject, canonical
+
+# A dead runner of another host is found when its lease is over and a `serve` looks again, which it
+# does every ten seconds: within 25 of the 30 that we promise.
+LEASE = timedelta(seconds=15)
+# Of a `serve` that only looks for work. Nothing rests on it: whoever opens an incident waits a
+# second for it and then works alone, so it may be long (decision 0017).
+SERVE_LEASE = timedelta(minutes=5)
+
+
+class Runs:
+    """Every run there was."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def start(
+        self,
+        kind: str,
+        subject: str,
+        way: str,
+        actor: str,
+        now: datetime,
+        *,
+        origin: Origin = NOWHERE,
+    ) -> str:
+        """Note that a run begins, and where; give its id."""
+        token = new_token()
+        with self._core.write(
+            actor=actor, subject=token, action=f"{kind}.started", now=now
+        ) as write:
+            write.insert(
+                run,
+                {"id": token, "kind": kind, "subject": subject, "way": way, "state": "running"}
+                | {"started_at": now, "ended_at": None, "summary": running_summary(origin)},
+            )
+            write.tell(set=subject, way=way)
+        return token
+
+    def finish(
+        self, token: str, kind: str, state: str, summary: JsonObject, actor: str, now: datetime
+    ) -> None:
+        """Note how a run ended: done, partial or failed, with its counts and measures."""
+        with self._core.write(
+            actor=actor, subject=token, action=f"{kind}.{state}", now=now
+        ) as write:
+            write.update(
+                run, (token,), state=state, ended_at=now, summary=canonical(summary).decode()
+            )
+            write.tell(**summary)
+
+    def note(
+        self,
+        token: str,
+        kind: str,
+        subject: str,
+        state: str,
+        summary: JsonObject,
+        actor: str,
+        now: datetime,
+    ) -> None:
+        """Note what is over as it becomes known, under a name of the caller's.
+
+        Again changes nothing; with another state or summary, these stand.
+        """
+        written = canonical(summary).decode()
+        with self._core.write(
+            actor=actor, subject=token, action=f"{kind}.{state}", now=now
+        ) as write:
+            values = {"state": state, "ended_at": now, "summary": written}
+            row = {"id": token, "kind": kind, "subject": subject, "way": "serve"}
+            other = or_(run.c.state != state, run.c.summary != written)
+            if write.insert_new(run, {**row, "started_at": now, **values}) or write.update(
+                run, (token,), other, **values
+            ):
+                write.tell(set=subject, **summary)
+
+    def all(
+        self,
+        kind: str,
+        subject: str | None = None,
+        *,
+        states: Collection[str] = (),
+        most: int | None = None,
+    ) -> list[RunRecord]:
+        """Give the runs of a kind, newest first: of one subject, in these states, so many."""
+        statement = select(run).where(run.c.kind == kind).order_by(desc(run.c.started_at))
+        if subject is not None:
+            statement = statement.where(run.c.subject == subject)
+        if states:
+            statement = statement.where(run.c.state.in_(states))
+        statement = statement.limit(most)
+        with self._core.reading() as connection:
+            return [_open(row) for row in connection.execute(statement)]
+
+    def ended_after(self, sequence: int, kinds: Collection[str]) -> list[RunRecord]:
+        """Return the runs that ended by a later event than that of a sequence, in order."""
+        is_end = (audit_event.c.subject == run.c.id) & (
+            audit_event.c.action == run.c.kind + "." + run.c.state
+        )
+        statement = (
+            select(run)
+            .join(audit_event, is_end)
+            .where(audit_event.c.sequence > sequence, run.c.kind.in_(kinds))
+            .where(run.c.ended_at.is_not(None))
+            .order_by(audit_event.c.sequence)
+        )
+        with self._core.reading() as connection:
+            return [_open(row) for row in connection.execute(statement)]
+
+
+class Runners:
+    """Who works on incidents now."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def register(self, incident_id: str | None, way: str, now: datetime) -> str:
+        """Note a new runner of this process; `way` is serve, prefect or direct.
+
+        When the ledger did not answer, the row may stand all the same: a runner that never ran must
+        keep no other away, so it is retired.
+        """
+        token = new_token()
+        try:
+            self._register(token, incident_id, way, now)
+        except Unavailable:
+            with suppress(StandfastError):
+                self.retire(token, incident_id, now)
+            raise
+        return token
+
+    def _register(self, token: str, incident_id: str | None, way: str, now: datetime) -> None:
+        with self._core.write(
+            actor=f"runner:{token}",
+            subject=incident_id or "serve",
+            action="runner.started",
+            now=now,
+            detail={"way": way},
+        ) as write:
+            write.insert(
+                runner,
+                {"id": token, "incident": incident_id, "way": way, "host": host_name()}
+                | {"pid": os.getpid(), "started_at": now, "alive_until": now + _lease(incident_id)}
+                | {"ended_at": None},
+            )
+
+    def beat(self, token: str, incident_id: str | None, now: datetime) -> None:
+        """Say that a runner is alive; to be called well within the lease."""
+        with self._core.write(
+            actor=f"runner:{token}", subject=incident_id or "serve", action="runner.alive", now=now
+        ) as write:
+            write.update(runner, (token,), alive_until=now + _lease(incident_id))
+
+    def retire(self, token: str, incident_id: str | None, now: datetime) -> None:
+        """Note that a runner ended by itself; tried twice, for its connection may have been cut."""
+        try:
+            self._retire(token, incident_id, now)
+        except Unavailable:
+            self._retire(token, incident_id, now)
+
+    def _retire(self, token: str, incident_id: str | None, now: datetime) -> None:
+        with self._core.write(
+            actor=f"runner:{token}", subject=incident_id or "serve", action="runner.ended", now=now
+        ) as write:
+            write.update(runner, (token,), runner.c.ended_at.is_(None), ended_at=now)
+
+    def is_dead(self, token: str, now: datetime) -> bool:
+        """Is this runner gone? An unknown one is."""
+        with self._core.reading() as connection:
+            row = connection.execute(select(runner).where(runner.c.id == token)).first()
+        return row is None or not _is_alive(row, now)
+
+    def serve_hosts(self, now: datetime) -> set[str]:
+        """Name the hosts on which a `serve` is alive."""
+        is_serve = runner.c.incident.is_(None) & runner.c.ended_at.is_(None)
+        with self._core.reading() as connection:
+            rows = connection.execute(select(runner).where(is_serve)).all()
+        return {row.host for row in rows if _is_alive(row, now)}
+
+    def alive(self, incident_id: str | None, now: datetime) -> list[str]:
+        """Give the live runners of an incident; of None, the `serve` processes."""
+        same = runner.c.incident == incident_id if incident_id else runner.c.incident.is_(None)
+        with self._core.reading() as connection:
+            rows = connection.execute(select(runner).where(same, runner.c.ended_at.is_(None))).all()
+        return [row.id for row in rows if _is_alive(row, now)]
+
+
+def _lease(incident_id: str | None) -> timedelta:
+    return LEASE if incident_id else SERVE_LEASE
+
+
+def _is_alive(row: Row[Any], now: datetime) -> bool:
+    if row.ended_at is not None or row.alive_until < now:
+        return False
+    return not is_gone(row.host, row.pid)
+
+
+def _open(row: Row[Any]) -> RunRecord:
+    return RunRecord(
+        id=row.id,
+        kind=row.kind,
+        subject=row.subject,
+        way=row.way,
+        state=row.state,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        summary=json.loads(row.summary),
+    )

@@ -1,0 +1,116 @@
+"""One clock for all hosts of a ledger on PostgreSQL: that of its server.
+
+A lease that ends, a call that is overdue and a wait that is over are judged by whoever looks. A
+host whose clock stands minutes ahead would take every other one for dead, and look up what they do.
+
+Rules
+- The server is asked once a minute, by a connection that is used anyway, and after each jump of
+  this host's own clock. Between, time goes on by the monotonic clock.
+- Only minutes are made up for. A server that is further away is not believed: its clock may not
+  let an approval count sooner, or a legal clock run out later. Then this host's own clock counts.
+"""
+
+import logging
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+from standfast.ledger.runs.run_record import MAX_CLOCK_DIFFERENCE
+from standfast.records import Now
+
+_FRESH_SECONDS = 60.0
+_JUMP = timedelta(seconds=1)
+_SLOW_SECONDS = 1.0  # an answer that took longer says nothing of seconds
+_ASK = b"SELECT clock_timestamp()"
+
+log = logging.getLogger("standfast.ledger")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    server: datetime
+    own: datetime
+    at: float  # monotonic
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far this host's clock is ahead of the server's."""
+        return self.own - self.server
+
+
+class ServerClock:
+    """The server's time, from any thread; this host's own until the server was asked."""
+
+    def __init__(self, own: Now) -> None:
+        self._own = own
+        self._look: _Look | None = None
+        self._lock = threading.Lock()
+        self._is_far = False
+
+    def __call__(self) -> datetime:
+        look = self._look
+        if look is None or abs(look.ahead) > MAX_CLOCK_DIFFERENCE:
+            return self._own()
+        return look.server + timedelta(seconds=time.monotonic() - look.at)
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far this host's clock was ahead of the server's when that was asked last."""
+        return self._look.ahead if self._look else timedelta(0)
+
+    def listen(self, engine: Engine) -> None:
+        """Ask by the connections of this engine, as they are used."""
+        broken = engine.dialect.loaded_dbapi.Error
+
+        @event.listens_for(engine, "checkout")
+        def ask(connection: Any, _record: object, _proxy: object) -> None:
+            if self._is_due() and self._lock.acquire(blocking=False):
+                try:
+                    with suppress(broken):  # whoever took the connection meets it, and says so
+                        self._ask(connection)
+                finally:
+                    self._lock.release()
+
+    def _is_due(self) -> bool:
+        look = self._look
+        if look is None:
+            return True
+        gone = time.monotonic() - look.at
+        jumped = abs(self._own() - look.own - timedelta(seconds=gone))
+        return gone > _FRESH_SECONDS or jumped > _JUMP
+
+    def _ask(self, connection: Any) -> None:
+        began = time.monotonic()
+        with connection.cursor() as cursor:
+            row = cursor.execute(_ASK).fetchone()
+        connection.rollback()  # the driver began a transaction for it
+        at = time.monotonic()
+        if at - began > _SLOW_SECONDS and self._look is not None:
+            return
+        look = _Look(server=row[0].astimezone(UTC), own=self._own(), at=at)
+        self._look = look
+        is_far = abs(look.ahead) > MAX_CLOCK_DIFFERENCE
+        if is_far and not self._is_far:
+            log.warning("%s", far_words(look.ahead))
+        self._is_far = is_far
+
+
+def far_words(ahead: timedelta) -> str:
+    """Say that the two clocks are too far apart for the server's to be gone by."""
+    return (
+        f"{apart(ahead)}, too far to be made up for: hosts of one ledger take each other for dead; "
+        "set the one that is wrong"
+    )
+
+
+def apart(ahead: timedelta) -> str:
+    """Say how far apart the two clocks are."""
+    side = "ahead of" if ahead > timedelta(0) else "behind"
+    seconds = round(abs(ahead).total_seconds())
+    much = f"{seconds} s" if seconds < 60 else f"{seconds // 60} min"
+    return f"this host's clock stands {much} {side} that of the ledger's server"

@@ -1,0 +1,8 @@
+"""Random identifiers of rows."""
+
+import secrets
+
+
+def new_token() -> str:
+    """Give a fresh random name of 128 bits, in hex."""
+    return secrets.token_hex(16)

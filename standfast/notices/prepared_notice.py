@@ -1,0 +1,310 @@
+"""A notice that is rendered for every language and waits for its recipients.
+
+Owns the second stage: slots, digests, the choice of a language, the root over all recipients.
+Leaves the first stage to `render`, and the approval of what the digests stand for to operations.
+
+Rules
+- What is approved is exact: the digest of the prepared notice, the digest of each recipient's
+  message (which covers that of the notice, the address, every value handed in and what stands in
+  each slot), and the Merkle root of those. The written-out text follows from these alone.
+- Slots are filled in one pass over a list of pieces. A value is never looked at again, so one that
+  spells a slot or a template stays what it is: text.
+- In HTML a value is escaped and set apart for direction (`<bdi>`), so that a name written from
+  right to left does not turn the sentence around it.
+- It is written to JSON and read back unchanged, so that a later edit of the template changes
+  nothing that was planned.
+"""
+
+import hashlib
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from standfast.errors import Damaged, Refused
+from standfast.notices.plain_text import is_mail_text, one_line
+from standfast.records import Json, JsonObject, digest
+
+LONGEST_VALUE = 200  # characters of one recipient's value, once cleaned
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Text that is the same for all, or the name of a slot."""
+
+    text: str
+    is_slot: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedParts:
+    """One language's parts, in pieces."""
+
+    subject: tuple[Piece, ...]
+    text: tuple[Piece, ...]
+    html: tuple[Piece, ...]
+
+    @cached_property
+    def slots(self) -> tuple[str, ...]:
+        """Name the values that these parts show, once each."""
+        pieces = (*self.subject, *self.text, *self.html)
+        return tuple(dict.fromkeys(piece.text for piece in pieces if piece.is_slot))
+
+    @cached_property
+    def is_mail_text(self) -> bool:
+        """May the body's pieces stand in a mail?"""
+        return all(is_mail_text(piece.text) for piece in (*self.text, *self.html))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What is one person's own in a message. `digest` is the leaf for it under the root.
+
+    `shown` and `escaped` are what stands in each slot, in plain text and in HTML.
+    """
+
+    digest: str
+    shown: Mapping[str, str]
+    escaped: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filled(Bound):
+    """One person's message, written out."""
+
+    subject: str
+    text: str
+    html: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """One template with one incident's values, in every language it has.
+
+    `when_empty` gives, by slot and language, what stands where a recipient has no value. `warnings`
+    name prose that some language's readers get untranslated; they are not part of the digest.
+    """
+
+    template: str
+    languages: Mapping[str, PreparedParts]
+    when_empty: Mapping[str, Mapping[str, str]]
+    warnings: tuple[str, ...] = ()
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", digest(self._approved()))
+
+    @cached_property
+    def slots(self) -> frozenset[str]:
+        """Name the values that a recipient may be asked for."""
+        return frozenset(slot for parts in self.languages.values() for slot in parts.slots)
+
+    def fill(self, language: str, slots: Mapping[str, str], token: str, *, address: str) -> Filled:
+        """Put one recipient's values in and write the message out; errors as `bind`."""
+        bound = self.bind(language, slots, token, address=address)
+        parts = self.languages[language]
+        return Filled(
+            digest=bound.digest,
+            shown=bound.shown,
+            escaped=bound.escaped,
+            # Mail programs decode what looks like an encoded word (RFC 2047), and with it could
+            # come what was cleaned away: line breaks, overrides.
+            subject=join(parts.subject, bound.shown).replace("=?", "= ?"),
+            text=join(parts.text, bound.shown),
+            html=join(parts.html, bound.escaped),
+        )
+
+    def bind(self, language: str, slots: Mapping[str, str], token: str, *, address: str) -> Bound:
+        """Say what is one recipient's own; the same arguments give the same digest.
+
+        Values are cleaned to one visible line first. `Refused`, naming the slot and not the value,
+        when one is longer than LONGEST_VALUE, or empty where the template has no words for that,
+        and when the notice has no such language (see `pick_language`).
+        """
+        if language not in self.languages:
+            raise Refused(
+                f"the notice {self.template!r} has no language {language!r}; "
+                f"choose one of {', '.join(sorted(self.languages))}"
+            )
+        values = {name: self._value(name, raw) for name, raw in slots.items()}
+        names = self.languages[language].slots
+        shown = {name: self._shown(name, values, language) for name in names}
+        escaped = {name: f"<bdi>{html.escape(value)}</bdi>" for name, value in shown.items()}
+        leaf: JsonObject = {
+            "prepared": self.digest,
+            "language": language,
+            "token": token,
+            "address": address,
+            "values": values,
+            "shown": shown,
+            "escaped": escaped,
+        }
+        return Bound(digest=digest(leaf), shown=shown, escaped=escaped)
+
+    def as_json(self) -> JsonObject:
+        """Write the notice down for the ledger; `from_json` reads it back."""
+        return {**self._approved(), "warnings": self.warnings, "digest": self.digest}
+
+    @classmethod
+    def from_json(cls, written: JsonObject) -> "Prepared":
+        """Read what `as_json` wrote; `Damaged` when it is not what was written."""
+        try:
+            made = cls(
+                template=_text(written["template"]),
+                languages={
+                    language: PreparedParts(
+                        **{
+                            part: tuple(map(_piece, _list(pieces)))
+                            for part, pieces in _object(parts).items()
+                        }
+                    )
+                    for language, parts in _object(written["languages"]).items()
+                },
+                when_empty={
+                    slot: {
+                        language: _text(words) for language, words in _object(by_language).items()
+                    }
+                    for slot, by_language in _object(written["when_empty"]).items()
+                },
+                warnings=tuple(map(_text, _list(written["warnings"]))),
+            )
+            is_intact = made.digest == written["digest"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise Damaged("a prepared notice cannot be read; prepare it again") from error
+        if not is_intact:
+            raise Damaged("a prepared notice does not match its digest; prepare it again")
+        return made
+
+    def _approved(self) -> JsonObject:
+        return {
+            "template": self.template,
+            "languages": {
+                language: {
+                    "subject": _written(parts.subject),
+                    "text": _written(parts.text),
+                    "html": _written(parts.html),
+                }
+                for language, parts in self.languages.items()
+            },
+            "when_empty": self.when_empty,
+        }
+
+    def _value(self, name: str, raw: str) -> str:
+        # Cut before cleaning: ten megabytes of one name must not cost a second each.
+        value = one_line(raw[: 4 * LONGEST_VALUE])
+        if len(value) > LONGEST_VALUE or len(raw) > 4 * LONGEST_VALUE:
+            raise Refused(
+                f"a recipient's {name!r} is longer than {LONGEST_VALUE} characters; "
+                "correct it in the audience and plan again"
+            )
+        return value
+
+    def _shown(self, name: str, values: Mapping[str, str], language: str) -> str:
+        shown = values.get(name) or self.when_empty.get(name, {}).get(language, "")
+        if not shown:
+            raise Refused(
+                f"a recipient has no {name!r}, and {self.template!r} has no words for that; "
+                "add the value to the audience or when_empty to the template"
+            )
+        return shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageChoice:
+    """The language a recipient gets; `warning` is empty when it is the one they asked for."""
+
+    language: str
+    warning: str = ""
+
+
+def pick_language(wanted: str, available: Iterable[str], default: str) -> LanguageChoice:
+    """Choose the nearest language that a notice has.
+
+    In order: the same tag, the same language in another region, `default`, English, the first by
+    name. Raises ValueError when nothing is available.
+    """
+    offered = {language.lower(): language for language in sorted(available)}
+    if not offered:
+        raise ValueError("a notice without a language cannot be sent")
+    tag = wanted.strip().replace("_", "-").lower()
+    base = tag.partition("-")[0]
+    if tag in offered:
+        return LanguageChoice(language=offered[tag])
+    if base in offered:
+        return LanguageChoice(language=offered[base])
+    related = next((name for low, name in offered.items() if low.partition("-")[0] == base), None)
+    if tag and related:
+        return LanguageChoice(language=related, warning=f"no {tag[:35]}; {related} is sent")
+    last = next((low for low in (default.lower(), "en") if low in offered), next(iter(offered)))
+    missing = f"no {one_line(tag[:35])}" if tag else "no language is known"
+    return LanguageChoice(language=offered[last], warning=f"{missing}; {offered[last]} is sent")
+
+
+def merkle_root(digests: Sequence[str]) -> str:
+    """Give the root over SHA-256 digests in hex, in their order, as RFC 6962 2.1 builds it.
+
+    The leaves are hashed after 0x00 and the nodes after 0x01, so that no node passes for a leaf.
+    The root of nothing is the SHA-256 of the empty string.
+    """
+    tree = MerkleTree()
+    for one in digests:
+        tree.add(one)
+    return tree.root()
+
+
+class MerkleTree:
+    """The tree of `merkle_root`, grown leaf by leaf; it keeps a node for each doubling."""
+
+    def __init__(self) -> None:
+        self.leaves = 0
+        self._nodes: list[bytes] = []  # whole subtrees from the left, each smaller than the last
+
+    def add(self, digest_of_leaf: str) -> None:
+        """Add a leaf, by its SHA-256 in hex."""
+        node = hashlib.sha256(b"\x00" + bytes.fromhex(digest_of_leaf)).digest()
+        self.leaves += 1
+        # As many subtrees are completed as the number of leaves ends in zeros.
+        for _ in range((self.leaves & -self.leaves).bit_length() - 1):
+            node = hashlib.sha256(b"\x01" + self._nodes.pop() + node).digest()
+        self._nodes.append(node)
+
+    def root(self) -> str:
+        """Give the root over the leaves so far."""
+        if not self._nodes:
+            return hashlib.sha256().hexdigest()
+        *others, node = self._nodes
+        for left in reversed(others):
+            node = hashlib.sha256(b"\x01" + left + node).digest()
+        return node.hex()
+
+
+def join(pieces: tuple[Piece, ...], values: Mapping[str, str]) -> str:
+    """Put values into the slots, in one pass; KeyError for a slot without one."""
+    return "".join([values[piece.text] if piece.is_slot else piece.text for piece in pieces])
+
+
+def _written(pieces: tuple[Piece, ...]) -> list[Json]:
+    return [{"slot" if piece.is_slot else "text": piece.text} for piece in pieces]
+
+
+def _piece(written: Json) -> Piece:
+    ((kind, text),) = _object(written).items()
+    return Piece(text=_text(text), is_slot=kind == "slot")
+
+
+def _object(value: Json) -> JsonObject:
+    if not isinstance(value, Mapping):
+        raise TypeError("an object is expected")
+    return value
+
+
+def _list(value: Json) -> Sequence[Json]:
+    if not isinstance(value, list | tuple):
+        raise TypeError("a list is expected")
+    return value
+
+
+def _text(value: Json) -> str:
+    if not isinstance(value, str):
+        raise TypeError("text is expected")
+    return value

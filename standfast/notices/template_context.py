@@ -1,0 +1,247 @@
+"""What a template asks for: its `context.toml`, read into records.
+
+Owns the form of that file and the check of the values an incident brings. Leaves the template texts
+to `grammar` and `render`.
+
+Rules
+- A variable is the same for all recipients; a slot is one recipient's own.
+- Prose can be given in each language, as an object `{"en": "…", "es": "…"}`; plain text is used in
+  every language as it stands.
+- `labels` translate the codes that an operator writes at night (`phone`) into words of each
+  language; what is not a code stands as written.
+- A list may also be given as one text with commas between, which is what a playbook's input holds.
+- A list that follows another has, where it is not given, those of the other's codes for which it
+  has words: what to do about the data goes with which data they are.
+- Every variable and slot has a description and an example: a preview needs nothing else.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from standfast.config.base_section import Section, setting
+from standfast.config.section_reader import read
+from standfast.config.toml_writer import key_text
+from standfast.config.value_types import Language, Text, like
+from standfast.errors import Problem, TemplateInvalid
+from standfast.notices.localized_dates import in_language as date_in_language
+from standfast.notices.localized_dates import is_unclear
+from standfast.notices.plain_text import is_one_line, is_some_lines
+from standfast.records import Json, JsonObject
+from standfast.suggestions import nearest_name_hint
+
+LONGEST_TEXT = 1_000
+LONGEST_LINES = 8_000
+LONGEST_LIST = 200
+RESERVED = frozenset({"recipient", "loop"})
+SPEC_FILE = "context.toml"
+
+Name = Annotated[
+    str,
+    like(r"[a-z][a-z0-9_]{0,39}", "a name has lower-case letters, digits and _, 40 at most"),
+]
+Kind = Literal["text", "date", "lines", "list", "number", "flag"]
+
+
+class Variable(Section):
+    """One value that the incident brings, the same for every recipient.
+
+    `text` is one line, `date` a day (2025-03-04) or a moment (2025-03-04 09:30 UTC) that each
+        language writes in its own way, or words; `lines` may have several and must not stand in a
+    subject, `list` is one line an entry, `number` a whole number, `flag` true or false. Without
+    `default` it is required.
+    """
+
+    type: Kind = setting()
+    description: Text = setting()
+    example: Any = setting()
+    default: Any = setting(default=None)
+    labels: Mapping[str, Mapping[Language, str]] = setting(default={})
+    follows: Name | None = setting(default=None)
+
+    @property
+    def is_required(self) -> bool:
+        return self.default is None
+
+    def taken(self, value: Json) -> Json:
+        """Give `value` as it is meant: a list that is written as one text comes apart."""
+        if self.type == "list" and isinstance(value, str):
+            return [entry for part in value.split(",") if (entry := part.strip())]
+        return value
+
+    def following(self, codes: Json) -> Json:
+        """Give those of another list's codes that this one has words for."""
+        entries = codes if isinstance(codes, list | tuple) else ()
+        return [code for code in entries if code in self.labels]
+
+    def unfit(self, value: Json) -> str:
+        """Say why `value` does not fit, or nothing when it does."""
+        if isinstance(value, Mapping):
+            if self.type not in {"text", "date", "lines"} or not value:
+                return f"must be {_WORDS[self.type]}"
+            return next(filter(None, map(self.unfit_text, value.values())), "")
+        return self.unfit_text(value)
+
+    def unfit_text(self, value: Json) -> str:
+        """The same for a value that is not given by language."""
+        fits: bool
+        match self.type:
+            case "flag":
+                fits = isinstance(value, bool)
+            case "number":
+                fits = isinstance(value, int) and not isinstance(value, bool)
+            case "list":
+                fits = (
+                    isinstance(value, list | tuple)
+                    and len(value) <= LONGEST_LIST
+                    and all(isinstance(entry, str) and _is_short_line(entry) for entry in value)
+                )
+            case "text":
+                fits = isinstance(value, str) and _is_short_line(value)
+            case "date":
+                fits = isinstance(value, str) and _is_short_line(value) and not is_unclear(value)
+            case "lines":
+                fits = (
+                    isinstance(value, str) and len(value) <= LONGEST_LINES and is_some_lines(value)
+                )
+        return "" if fits else f"must be {_WORDS[self.type]}"
+
+    def in_language(self, value: Json, language: str) -> Json:
+        """Give `value` as a reader of `language` gets it; it must fit."""
+        if isinstance(value, Mapping):
+            value = value.get(language) or value.get("en") or next(iter(value.values()))
+        if isinstance(value, str):
+            value = self._labelled(value, language)
+            return date_in_language(value, language) if self.type == "date" else value
+        if isinstance(value, list | tuple):
+            entries = [self._labelled(str(entry), language) for entry in value]
+            # Codes of what is followed may share their words here: the same thing is said once.
+            return [*dict.fromkeys(entries)] if self.follows else [*entries]
+        return value
+
+    def speaks(self, value: Json, language: str) -> bool:
+        """Will a reader of `language` get this prose in that language, as far as can be known?"""
+        if isinstance(value, Mapping):
+            return language in value
+        if isinstance(value, str) and (self.labels or self.type == "lines"):
+            return not value or value in self.labels
+        if self.labels and isinstance(value, list | tuple):
+            return all(entry in self.labels for entry in value)
+        return True
+
+    def no_codes(self, value: Json) -> list[str]:
+        """Give what was probably meant as a code and is none: `bank-detials`."""
+        if not self.labels or isinstance(value, Mapping):
+            return []
+        if isinstance(value, str):
+            is_word = len(value.split()) == 1
+            return [value] if is_word and value not in self.labels else []
+        entries = [str(one) for one in value] if isinstance(value, list | tuple) else []
+        return [
+            one for one in entries if one not in self.labels and nearest_name_hint(one, self.labels)
+        ]
+
+    def _labelled(self, text: str, language: str) -> str:
+        words = self.labels.get(text)
+        return text if words is None else words[language]
+
+
+_WORDS: dict[Kind, str] = {
+    "text": f"one line of at most {LONGEST_TEXT} characters, without controls",
+    "date": "a day that there is as 2025-03-04, a moment as 2025-03-04 09:30 UTC, or words",
+    "lines": f"text of at most {LONGEST_LINES} characters, without controls but line ends",
+    "list": f"a list of at most {LONGEST_LIST} lines of at most {LONGEST_TEXT} characters each",
+    "number": "a whole number",
+    "flag": "true or false",
+}
+
+
+def _is_short_line(text: str) -> bool:
+    return len(text) <= LONGEST_TEXT and is_one_line(text)
+
+
+class Slot(Section):
+    """One value that each recipient has of their own, and what stands there when it is empty."""
+
+    description: Text = setting()
+    example: str = setting()
+    when_empty: Mapping[Language, str] = setting(default={})
+
+
+class Spec(Section):
+    """The whole `context.toml`."""
+
+    description: Text = setting()
+    variables: Mapping[Name, Variable] = setting(default={})
+    slots: Mapping[Name, Slot] = setting(default={})
+
+    def check(self) -> None:
+        """Refuse a reserved name, and an example or default that is none."""
+        for name, variable in self.variables.items():
+            if name in RESERVED:
+                raise ValueError(f"{name!r} is a reserved name; choose another")
+            for value in (variable.example, variable.default):
+                if value is not None and (why := variable.unfit(value)):
+                    raise ValueError(f"the example or default of {name!r} {why}")
+            if (followed := variable.follows) is not None:
+                other = self.variables.get(followed)
+                if variable.type != "list" or other is None or other.type != "list":
+                    raise ValueError(f"{name!r} and what it follows must both be lists")
+                if other.follows is not None or variable.default is None:
+                    raise ValueError(
+                        f"{name!r} needs a default, and must follow a list that follows none"
+                    )
+
+    def example_context(self) -> JsonObject:
+        """Give a value for every variable, for previews."""
+        return {name: variable.example for name, variable in self.variables.items()}
+
+    def example_slots(self) -> Mapping[str, str]:
+        """Give a value for every slot, for previews."""
+        return {name: slot.example for name, slot in self.slots.items()}
+
+    def untranslated(self, languages: frozenset[str]) -> list[str]:
+        """Name each label and each filler that lacks one of `languages`."""
+        words = {
+            f"variables.{name}.labels.{code}": labels
+            for name, variable in self.variables.items()
+            for code, labels in variable.labels.items()
+        }
+        words |= {
+            f"slots.{name}.when_empty": slot.when_empty
+            for name, slot in self.slots.items()
+            if slot.when_empty
+        }
+        return [
+            f"{place} lacks {', '.join(sorted(missing))}"
+            for place, by_language in words.items()
+            if (missing := languages - by_language.keys())
+        ]
+
+
+def read_spec(text: str, file: str) -> Spec:
+    """Read a `context.toml`; raise TemplateInvalid naming every key that is wrong."""
+    try:
+        spec = read(Spec, tomllib.loads(text), Path())
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r"at line (\d+)", str(error))
+        line = int(at[1]) if at else 0
+        raise TemplateInvalid(
+            str(Problem(file=file, line=line, message=f"no TOML: {error}"))
+        ) from None
+    if isinstance(spec, Spec):
+        return spec
+    problems = [
+        Problem(
+            file=file,
+            line=0,
+            message=f"{key_text(finding.key) or 'the file'}: {finding.message}",
+            hint="the file has description, [variables.NAME] and [slots.NAME]; a variable has "
+            "type, description, example, default, labels, follows; a slot has description, "
+            "example, when_empty",
+        )
+        for finding in spec
+    ]
+    raise TemplateInvalid("\n".join(map(str, problems)))

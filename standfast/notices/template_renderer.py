@@ -1,0 +1,329 @@
+"""Templates of notices, and the first stage: one incident's values, in every language.
+
+Owns loading and preparing; pure, the texts come in as values. Leaves reading them from disk to
+`folder`, and one recipient's values to `prepared`.
+
+Rules
+- A template is complete or it is not loaded: every language has a subject, a text and an HTML body,
+  every name is declared, every label is translated, and it renders with its own examples.
+- What goes in is bounded (`spec`, `grammar`), what comes out is at most LARGEST_RESULT a part.
+- A subject is one line.
+- A slot is rendered as a mark that contains the hash of the sources and the values, so no value can
+  spell it, and is taken apart at once.
+"""
+
+import hashlib
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType, SimpleNamespace
+
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from standfast.errors import Problem, TemplateInvalid
+from standfast.notices.allowed_html import markup_problems
+from standfast.notices.plain_text import is_one_line
+from standfast.notices.prepared_notice import Piece, Prepared, PreparedParts
+from standfast.notices.template_context import SPEC_FILE, Slot, Variable, read_spec
+from standfast.notices.template_grammar import environment, read
+from standfast.records import Json, JsonObject, canonical
+from standfast.suggestions import nearest_name_hint
+
+LARGEST_RESULT = 65_536  # bytes of one rendered part
+LONGEST_SUBJECT = 250  # characters; RFC 5322 2.1.1 allows 998 bytes a line once encoded
+PART_FILES = ("subject.txt", "body.txt", "body.html")
+EXERCISE_BANNER = "[EXERCISE]"
+
+_EXERCISE_WORDS = {
+    "en": "This is an exercise. Nothing has happened, and nothing needs to be done.",
+    "es": "Esto es un simulacro. No ha ocurrido nada y no hay que hacer nada.",
+    "fr": "Ceci est un exercice. Il ne s’est rien passé et il n’y a rien à faire.",
+    "de": "Dies ist eine Übung. Es ist nichts geschehen, und es ist nichts zu tun.",
+}
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """One language's sources, as written."""
+
+    subject: str
+    text: str
+    html: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """One notice, checked. `slots` are those that its texts use, in any language."""
+
+    name: str
+    description: str
+    languages: Mapping[str, Parts]
+    variables: Mapping[str, Variable]
+    slots: frozenset[str]
+    slot_notes: Mapping[str, Slot]
+
+    @property
+    def required(self) -> frozenset[str]:
+        """Name the variables that an incident must bring."""
+        return frozenset(name for name, one in self.variables.items() if one.is_required)
+
+    def words_in(self, language: str) -> list[str]:
+        """Give the words of one language that stand in its `context.toml`."""
+        translated = [
+            *(labels for one in self.variables.values() for labels in one.labels.values()),
+            *(slot.when_empty for slot in self.slot_notes.values()),
+        ]
+        return [words[language] for words in translated if language in words]
+
+    def example_context(self) -> JsonObject:
+        """Give a value for every variable, for previews."""
+        return {name: variable.example for name, variable in self.variables.items()}
+
+    def example_slots(self) -> Mapping[str, str]:
+        """Give a value for every slot, for previews."""
+        return {name: slot.example for name, slot in self.slot_notes.items()}
+
+
+def load(files: Mapping[str, str], name: str) -> Template:
+    """Check a template; `files` maps "context.toml", "en/subject.txt" and so on to their texts.
+
+    Raises TemplateInvalid with every problem found, each with its file, line and a hint.
+    """
+    if SPEC_FILE not in files:
+        message = f"there is no {SPEC_FILE}"
+        raise _invalid([Problem(file=name, line=0, message=message, hint="copy a shipped one")])
+    spec = read_spec(files[SPEC_FILE], f"{name}/{SPEC_FILE}")
+    languages, problems = _by_language(files, name)
+    slots: set[str] = set()
+    for language, parts in languages.items():
+        for part_file, source in zip(
+            PART_FILES, (parts.subject, parts.text, parts.html), strict=True
+        ):
+            reading = read(
+                source,
+                f"{name}/{language}/{part_file}",
+                spec,
+                is_subject=part_file == "subject.txt",
+            )
+            slots |= reading.slots
+            problems += reading.problems
+    problems += [
+        Problem(file=f"{name}/{SPEC_FILE}", line=0, message=message)
+        for message in spec.untranslated(frozenset(languages))
+    ]
+    if problems:
+        raise _invalid(problems)
+    template = Template(
+        name=name,
+        description=spec.description,
+        languages=languages,
+        variables=spec.variables,
+        slots=frozenset(slots),
+        slot_notes=spec.slots,
+    )
+    prepare(template, template.example_context())
+    return template
+
+
+def prepare(template: Template, context: JsonObject, *, banner: bool = False) -> Prepared:
+    """Render every language with the incident's values, leaving each recipient's as slots.
+
+    With `banner` subject and bodies say first that this is an exercise. Raises TemplateInvalid
+    naming every value that is missing, unknown or does not fit, and when a part comes out too
+    large, or with markup that a notice may not carry.
+    """
+    values = _complete(template, context)
+    sandbox = environment()
+    stamp = _stamp(template, values)
+    mark = re.compile(f"slot{stamp}([a-z][a-z0-9_]*)end{stamp}")
+    recipient = SimpleNamespace(
+        **{name: f"slot{stamp}{name}end{stamp}" for name in template.slot_notes}
+    )
+    problems: list[Problem] = []
+    prepared: dict[str, PreparedParts] = {}
+    warnings = [
+        f"{template.name}: {name!r} has {one!r}, which is no code and is shown as written"
+        f"{nearest_name_hint(one, variable.labels)}"
+        for name, variable in template.variables.items()
+        for one in variable.no_codes(values[name])
+    ]
+    for language, parts in template.languages.items():
+        local: dict[str, Json] = {
+            name: variable.in_language(values[name], language)
+            for name, variable in template.variables.items()
+        }
+        warnings += [
+            f"{template.name}: {name!r} is not translated into {language}; it is shown as written"
+            for name, variable in template.variables.items()
+            if not variable.speaks(values[name], language)
+        ]
+        rendered = {}
+        for part, source in zip(PART_FILES, (parts.subject, parts.text, parts.html), strict=True):
+            file = f"{template.name}/{language}/{part}"
+            try:
+                rendered[part] = _render(sandbox, source, part, {**local, "recipient": recipient})
+            except (TemplateError, SyntaxError, RecursionError, _TooLarge) as error:
+                message = f"does not render: {type(error).__name__.strip('_')}"
+                problems.append(Problem(file=file, line=0, message=message))
+                rendered[part] = ""
+        subject = rendered["subject.txt"].strip()
+        problems += _check(template.name, language, subject, rendered["body.html"], mark)
+        text, marked_up = rendered["body.txt"], rendered["body.html"]
+        if banner:
+            subject, text, marked_up = _with_banner(language, subject, text, marked_up)
+        prepared[language] = PreparedParts(
+            subject=_pieces(subject, mark), text=_pieces(text, mark), html=_pieces(marked_up, mark)
+        )
+    if problems:
+        raise _invalid(problems)
+    return Prepared(
+        template=template.name,
+        languages=prepared,
+        when_empty={
+            name: slot.when_empty for name, slot in template.slot_notes.items() if slot.when_empty
+        },
+        warnings=tuple(warnings),
+    )
+
+
+class _TooLarge(Exception):
+    pass
+
+
+def _by_language(files: Mapping[str, str], name: str) -> tuple[dict[str, Parts], list[Problem]]:
+    found: dict[str, dict[str, str]] = {}
+    problems = []
+    for path in sorted(files.keys() - {SPEC_FILE}):
+        language, _, part = path.partition("/")
+        if not _LANGUAGE.fullmatch(language) or part not in PART_FILES:
+            hint = f"a template has {SPEC_FILE} and LANGUAGE/{{{','.join(PART_FILES)}}}"
+            file = f"{name}/{path}"
+            problems.append(Problem(file=file, line=0, message="does not belong here", hint=hint))
+            continue
+        found.setdefault(language, {})[part] = files[path]
+    for language, parts in found.items():
+        problems += [
+            Problem(file=f"{name}/{language}/{part}", line=0, message="is missing")
+            for part in PART_FILES
+            if part not in parts
+        ]
+    if not found:
+        problems.append(Problem(file=name, line=0, message="there is no language"))
+    complete = {
+        language: Parts(
+            subject=parts[PART_FILES[0]], text=parts[PART_FILES[1]], html=parts[PART_FILES[2]]
+        )
+        for language, parts in found.items()
+        if parts.keys() == set(PART_FILES)
+    }
+    return complete, problems
+
+
+def _complete(template: Template, context: JsonObject) -> dict[str, Json]:
+    problems = [
+        (name, "is not a value of this template")
+        for name in context.keys() - template.variables.keys()
+    ]
+    values: dict[str, Json] = {}
+    for name, variable in template.variables.items():
+        if name in context:
+            values[name] = variable.taken(context[name])
+            if why := variable.unfit(values[name]):
+                problems.append((name, why))
+        elif variable.default is not None:
+            values[name] = variable.default
+        else:
+            problems.append((name, f"is missing: {variable.description}"))
+    for name, variable in template.variables.items():
+        if variable.follows and name not in context:
+            values[name] = variable.following(values.get(variable.follows))
+    if problems:
+        hint = f"it takes {', '.join(sorted(template.variables))}"
+        raise _invalid(
+            [
+                Problem(file=template.name, line=0, message=f"{name!r} {message}", hint=hint)
+                for name, message in sorted(problems)
+            ]
+        )
+    return values
+
+
+def _stamp(template: Template, values: JsonObject) -> str:
+    sources: dict[str, Json] = {
+        language: [parts.subject, parts.text, parts.html]
+        for language, parts in template.languages.items()
+    }
+    return hashlib.sha256(canonical({"sources": sources, "values": values})).hexdigest()
+
+
+def _render(
+    sandbox: ImmutableSandboxedEnvironment, source: str, part: str, values: dict[str, object]
+) -> str:
+    code = _compiled(source, part)
+    template = sandbox.template_class.from_code(sandbox, code, sandbox.make_globals(None))
+    pieces: list[str] = []
+    size = 0
+    for piece in template.generate(values):
+        size += len(piece.encode())
+        if size > LARGEST_RESULT:
+            raise _TooLarge
+        pieces.append(piece)
+    return "".join(pieces)
+
+
+@lru_cache(maxsize=512)  # a page to each approver renders the same sources again
+def _compiled(source: str, part: str) -> CodeType:
+    return environment().compile(source, name=part, filename=part)
+
+
+def _check(
+    name: str, language: str, subject: str, marked_up: str, mark: re.Pattern[str]
+) -> list[Problem]:
+    problems = []
+    if not 0 < len(mark.sub("", subject)) <= LONGEST_SUBJECT or not is_one_line(subject):
+        problems.append(
+            Problem(
+                file=f"{name}/{language}/{PART_FILES[0]}",
+                line=0,
+                message=f"must come out as one line of at most {LONGEST_SUBJECT} characters",
+            )
+        )
+    problems += [
+        Problem(
+            file=f"{name}/{language}/{PART_FILES[2]}",
+            line=0,
+            message=message + (f" (line {line} once rendered)" if line else ""),
+        )
+        for line, message in markup_problems(marked_up, mark)
+    ]
+    return problems
+
+
+def _with_banner(language: str, subject: str, text: str, marked_up: str) -> tuple[str, str, str]:
+    words = _EXERCISE_WORDS.get(language.partition("-")[0], _EXERCISE_WORDS["en"])
+    box = (
+        '<p style="border:3px solid #b00020;padding:8px;font-weight:bold">'
+        f"{EXERCISE_BANNER} {html.escape(words)}</p>"
+    )
+    return (
+        f"{EXERCISE_BANNER} {subject}",
+        f"{EXERCISE_BANNER} {words}\n\n{text}",
+        re.sub(
+            r"(<body\b[^>]*>)", lambda body: body[1] + box, marked_up, count=1, flags=re.IGNORECASE
+        ),
+    )
+
+
+def _pieces(rendered: str, mark: re.Pattern[str]) -> tuple[Piece, ...]:
+    halves = mark.split(rendered)  # text, slot, text, slot, …, text
+    return tuple(
+        Piece(text=half, is_slot=bool(position % 2)) for position, half in enumerate(halves) if half
+    )
+
+
+def _invalid(problems: list[Problem]) -> TemplateInvalid:
+    return TemplateInvalid("\n".join(map(str, problems)))

@@ -1,0 +1,93 @@
+"""The arguments of a `do` step: from literals and expressions to what its action is given.
+
+Rules
+- A text that is exactly `{{ … }}`, at any depth, is replaced by what it comes to. All else stays.
+- What the file leaves out has the catalogue's default; a null counts as left out.
+- The type is checked again here, because an expression's value is only known now.
+"""
+
+from collections.abc import Mapping
+
+from standfast.errors import UsageError
+from standfast.playbook.action_catalogue import CATALOGUE, ArgumentType
+from standfast.playbook.engine import namespace
+from standfast.playbook.expressions import embedded
+from standfast.playbook.model import Step
+from standfast.playbook.run_state import State
+from standfast.records import Json, JsonObject, moment
+
+_WANTED = {
+    ArgumentType.ACCOUNTS: "a list of account names, not empty",
+    ArgumentType.NAMES: "a list of texts, not empty",
+    ArgumentType.SOURCES: "`all` or a list of evidence sources",
+    ArgumentType.SETS: "`all` or a list of backup sets",
+    ArgumentType.TIME: "a time with its zone, such as 2026-03-01T12:00:00Z",
+    ArgumentType.MAPPING: "a mapping of names to values",
+}
+
+
+def arguments_of(step: Step, state: State) -> dict[str, Json]:
+    """Give every argument of the step's action; raise UsageError naming the one that does not fit.
+
+    Deterministic: the same state gives the same arguments, in the catalogue's order.
+    """
+    action = CATALOGUE.get(step.action or "")
+    if action is None:
+        raise UsageError(f"step `{step.name}` names no action that exists: `{step.action}`")
+    names = namespace(state)
+    filled: dict[str, Json] = {}
+    for key, spec in action.arguments.items():
+        try:
+            value = evaluated(step.arguments.get(key), names)
+        except ValueError as error:
+            raise UsageError(f"step `{step.name}`, argument `{key}`: {error}") from error
+        if value is None:
+            if spec.required:
+                raise UsageError(f"step `{step.name}`, argument `{key}` is missing")
+            value = spec.default
+        elif not fits(spec.type, value):
+            raise UsageError(f"step `{step.name}`, argument `{key}` must be {wanted(spec.type)}")
+        filled[key] = value
+    return filled
+
+
+def evaluated(value: Json, names: JsonObject) -> Json:
+    """Replace every `{{ … }}` in the value by what it comes to; raise ValueError as it does."""
+    if isinstance(value, Mapping):
+        return {key: evaluated(inner, names) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [evaluated(inner, names) for inner in value]
+    found = embedded(value)
+    return value if found is None else found.evaluate(names)
+
+
+def fits(kind: ArgumentType, value: Json) -> bool:
+    """Is the value of this type? Whether what it names exists is another question."""
+    match kind:
+        case ArgumentType.ACCOUNTS | ArgumentType.NAMES:
+            return _is_list_of_texts(value) and bool(value)
+        case ArgumentType.SOURCES | ArgumentType.SETS:
+            return value == "all" or (_is_list_of_texts(value) and bool(value))
+        case ArgumentType.MAPPING:
+            return isinstance(value, Mapping)
+        case ArgumentType.TIME:
+            return isinstance(value, str) and _is_time(value)
+        case _:
+            return isinstance(value, str)
+
+
+def wanted(kind: ArgumentType) -> str:
+    """Say in words what `fits` asks for."""
+    return _WANTED.get(kind, "a text")
+
+
+def _is_time(value: str) -> bool:
+    try:
+        moment(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_list_of_texts(value: Json) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)

@@ -1,0 +1,31 @@
+"""Which answers a step depends on: what its condition and its arguments come down to."""
+
+from collections.abc import Iterator
+
+from standfast.playbook.expressions import Expression, embedded, parse, texts_in
+from standfast.playbook.model import Playbook, Step, StepKind
+
+ASKS = (StepKind.MANUAL, StepKind.DECIDE)
+
+
+def answers_behind(playbook: Playbook, step: Step) -> frozenset[str]:
+    """Give the steps whose answers it depends on, also by what another step came to by them.
+
+    Expects a playbook that `check` found sound: a step names only what it needs.
+    """
+    found: set[str] = set()
+    for expression in _expressions(step):
+        for root, *rest in expression.names():
+            if root == "inputs" or not rest:
+                continue
+            named = playbook.step(rest[0])
+            found |= {named.name} if named.kind in ASKS else answers_behind(playbook, named)
+    return frozenset(found)
+
+
+def _expressions(step: Step) -> Iterator[Expression]:
+    if step.when is not None:
+        yield parse(step.when)
+    for text in texts_in(dict(step.arguments)):
+        if (found := embedded(text)) is not None:
+            yield found

@@ -1,0 +1,372 @@
+"""A CACAO document to a playbook of ours, with a warning for all that cannot be carried over.
+
+Rules
+- A playbook that this program exported comes back from its extensions, as it was. Where these do
+  not say what the file shows, somebody changed one of them: then only what it shows is imported.
+- `manual` stays by hand. `bash`, `ssh` and `powershell` become a command, `http-api` and
+  `openc2-http` a request, by a name that this place must allow; until it does, the step is refused
+  by its name. Each asks for an approval: a foreign file is a stranger's word.
+- Other commands, playbooks within playbooks, and loops are carried by hand, with a warning.
+- A condition that is about inputs only is evaluated; any other is put before a person.
+- A step that fails waits for a person, as always here; the branch `on_failure` begins when they say
+  to go on.
+"""
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from standfast.errors import PlaybookInvalid, Problem
+from standfast.playbook.cacao.document import Document, read_document, refused
+from standfast.playbook.cacao.exporter import export_cacao
+from standfast.playbook.cacao.semantics import edges, used_variables
+from standfast.playbook.cacao.step_extension import EXTENSION, HEAD, ORDER, STEP
+from standfast.playbook.cacao.step_order import Choice, Flow, Place
+from standfast.playbook.cacao.text_sanitizer import (
+    clean,
+    is_plain,
+    literal,
+    one_line,
+    said_by,
+    slug,
+    unique,
+)
+from standfast.playbook.cacao.variables import inputs_of
+from standfast.playbook.parser.playbook_file import MOST_STEPS, load
+
+_LOCAL = {"bash": "run.command", "ssh": "run.command", "powershell": "run.command"}
+_REMOTE = {"http-api": "http.request", "openc2-http": "http.request"}
+_EXECUTED = _LOCAL | _REMOTE
+_EQUALS = re.compile(
+    r"\s*(__[\w-]+?__):value\s*(=|==|!=)\s*(?:'([^'\\]*)'|\"([^\"\\]*)\"|(-?\d+))\s*"
+)
+_SWITCH = re.compile(r"\s*(__[\w-]+?__)(?::value)?\s*")
+_NONE = "none of these"
+_SHOWN = ("name", "description", "workflow_start", "workflow", "playbook_variables")
+_CHANGED = (
+    f"$.playbook_extensions['{EXTENSION}']: says other steps than the file shows; only what it "
+    "shows was imported"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """A playbook of ours as YAML, and what a person must know about it."""
+
+    text: str
+    warnings: tuple[str, ...]
+
+
+def import_cacao(text: str, file: str) -> Imported:
+    """Turn a CACAO file into a playbook; PlaybookInvalid says why it cannot be one."""
+    document = read_document(text, file)
+    head = document.get("playbook_extensions", {}).get(EXTENSION)
+    own = None if head is None else _written(_own(document, head, text, file))
+    if own is not None and _shows(document, own, file):
+        imported = Imported(text=own, warnings=())
+    else:
+        maker = _Maker(document)
+        try:
+            body = maker.playbook()
+        except ValueError as error:
+            raise refused(text, file, "$.workflow", str(error)) from None
+        if len(body["steps"]) > MOST_STEPS:
+            message = f"comes to more than {MOST_STEPS} steps here"
+            raise refused(text, file, "$.workflow", message)
+        changed = () if own is None else (_CHANGED,)
+        imported = Imported(text=_written(body), warnings=(*changed, *maker.warnings))
+    try:
+        load(imported.text, file)  # what came of it must be a playbook, whatever was in the file
+    except PlaybookInvalid as error:
+        raise _by_no_line(error) from None
+    return imported
+
+
+def _by_no_line(error: PlaybookInvalid) -> PlaybookInvalid:
+    """Leave out the lines: they are those of what came of the file."""
+    return PlaybookInvalid([replace(one, line=0) for one in error.problems])
+
+
+def _own(document: Document, head: Mapping[str, Any], text: str, file: str) -> dict[str, Any]:
+    """Put a playbook together again that was exported from here."""
+    steps: dict[str, Any] = {}
+    order = head.get(ORDER)
+    found = {
+        extension["name"]: extension[STEP]
+        for step in document["workflow"].values()
+        if (extension := step.get("step_extensions", {}).get(EXTENSION))
+        and isinstance(extension.get("name"), str)
+        and STEP in extension
+    }
+    if not isinstance(order, list) or not isinstance(head.get(HEAD), dict):
+        path, message = f"$.playbook_extensions['{EXTENSION}']", f"lacks `{HEAD}` or `{ORDER}`"
+        raise refused(text, file, path, message)
+    for name in order:
+        if not isinstance(name, str) or name not in found:
+            message = "a step that the extension names is not there"
+            raise refused(text, file, "$.workflow", message)
+        steps[name] = found[name]
+    return {**head[HEAD], "steps": steps}
+
+
+def _shows(document: Document, own: str, file: str) -> bool:
+    """Tell whether a document shows, step by step, what its extensions would have carried out."""
+    try:
+        shown = json.loads(export_cacao(load(own, file), datetime.now(UTC)))
+    except PlaybookInvalid as error:
+        raise _by_no_line(error) from None
+    return all(document.get(key) == shown.get(key) for key in _SHOWN)
+
+
+class _Maker:
+    """Makes one playbook of one foreign document."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._workflow: Mapping[str, Mapping[str, Any]] = document["workflow"]
+        self._flow = Flow(document)
+        self._names: set[str] = set()
+        self._last: dict[str, list[str]] = {}  # step of the document → what stands for its end
+        self._ways: dict[Choice, str] = {}  # the expression that says that a branch was taken
+        self._inputs = inputs_of(document)
+        self.warnings: list[str] = []
+        self.steps: dict[str, dict[str, Any]] = {}
+
+    def playbook(self) -> dict[str, Any]:
+        """Give the playbook as YAML has it."""
+        for name, place in self._flow.in_order():
+            self._add(name, place)
+        if not self.steps:
+            self.steps["nothing"] = {"title": "Nothing to do", "manual": "There is nothing to do."}
+        if "workflow_exception" in self._document:
+            self.warnings.append(
+                "$.workflow_exception: is not imported; here a step that fails waits for a person"
+            )
+        name = self._document["name"]
+        body: dict[str, Any] = {
+            "playbook": slug(name, "-") or "imported",
+            "version": 1,
+            "title": one_line(name) or "Imported",
+            "use_when": clean(self._document.get("description", ""))[:1000]
+            or one_line(name)
+            or "-",
+        }
+        if self._inputs:
+            body["inputs"] = {one.name: one.as_yaml() for one in self._inputs.values()}
+        return {**body, "steps": self.steps}
+
+    def _add(self, name: str, place: Place) -> None:
+        step = self._workflow[name]
+        title = (
+            one_line(step.get("name", "")) or one_line(step.get("description", "")) or step["type"]
+        )
+        needs = list(dict.fromkeys(last for need in place.needs for last in self._last[need]))
+        condition = self._condition(place)
+        for number, body in enumerate(self._bodies(name, step)):
+            own = unique(slug(title, "_") or "step", self._names)
+            whole: dict[str, Any] = {"title": title}
+            if number:
+                whole["title"] = f"{title[:180]} ({number + 1})"
+            if needs:
+                whole["needs"] = needs
+            if condition:
+                whole["when"] = condition
+            for key, section in (("command", "commands"), ("request", "requests")):
+                if body.get("with", {}).get(key) == "":
+                    body["with"][key] = own
+                    command = step["commands"][number]
+                    self._warn(
+                        name,
+                        f"is {command['type']}: it runs as [{section}.{own}], which this place "
+                        f"must allow; the file says: {one_line(said_by(command))}",
+                    )
+            self.steps[own] = whole | body
+            needs = [own]
+        self._last[name] = needs
+        self._note_ways(name, step)
+
+    def _bodies(self, name: str, step: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Give what is to be done for one step of the document; nothing for a plain condition."""
+        match step["type"]:
+            case "action":
+                bodies = [self._command(name, one) for one in step["commands"]]
+                if self._flow.decides(name) and "manual" in bodies[-1]:
+                    question = self._cut(name, bodies[-1]["manual"], 900)
+                    bodies[-1] = {"decide": f"{question} Done?", "options": ["done", "failed"]}
+                return bodies
+            case "playbook-action":
+                self._warn(name, "a playbook within a playbook is carried out by hand")
+                return [{"manual": f"Carry out the playbook {step['playbook_id']}."}]
+            case "while-condition":
+                self._warn(name, "a loop is carried out by hand: steps have no way back here")
+                return [{"manual": self._loop(name, step)}]
+            case "if-condition":
+                if self._equality(step["condition"]) is not None:
+                    return []
+                self._warn(name, "its condition is not only about inputs; a person is asked")
+                question = f"Is this so? {self._cut(name, step['condition'], 970)}"
+                return [{"decide": question, "options": ["yes", "no"]}]
+            case _:
+                if self._switched(step) is not None:
+                    return []
+                self._warn(name, "what it switches by is no input; a person is asked")
+                question = f"Which is it? {self._cut(name, step['switch'], 970)}"
+                return [{"decide": question, "options": _options(step)}]
+
+    def _command(self, name: str, command: Mapping[str, Any]) -> dict[str, Any]:
+        kind, text = command["type"], said_by(command)
+        if kind not in _EXECUTED:
+            if kind != "manual":
+                self._warn(name, f"a command of type {kind} is carried out by hand")
+            instructions = self._cut(name, text, 9000) or "Nothing is said."
+            return {"manual": instructions if kind == "manual" else f"{kind}: {instructions}"}
+        parameters = {
+            self._inputs[variable].name: f"{{{{ inputs.{self._inputs[variable].name} }}}}"
+            for variable in sorted(used_variables(dict(command)) | used_variables(text))
+            if variable in self._inputs
+        }
+        arguments: dict[str, Any] = {"command" if kind in _LOCAL else "request": ""}
+        if parameters:
+            arguments["parameters"] = parameters
+        who = f"Imported: a {kind} command of a foreign playbook."
+        return {
+            "do": _EXECUTED[kind],
+            "with": arguments,
+            "approval": {"count": 1, "reason": who},
+        }
+
+    def _condition(self, place: Place) -> str:
+        ways = [self._ways[choice] for choice in place.choices or ()]
+        return ways[0] if len(ways) == 1 else " and ".join(f"({way})" for way in ways)
+
+    def _note_ways(self, name: str, step: Mapping[str, Any]) -> None:
+        """Say for each branch by which expression it is taken."""
+        last = self._last[name][-1] if self._last[name] else ""
+        ways: dict[str, str] = {}
+        match step["type"]:
+            case "if-condition":
+                equality = self._equality(step["condition"])
+                yes = equality or f'answers.{last} == "yes"'
+                no = f"not ({equality})" if equality else f'answers.{last} == "no"'
+                ways = {"on_true": yes, "on_false": no}
+            case "switch-condition":
+                ways = self._cases(step, last)
+            case "action" if last:
+                is_asked = "decide" in self.steps[last]
+                fact = f"answers.{last}" if is_asked else f"steps.{last}.state"
+                ways = {"on_success": f'{fact} == "done"', "on_failure": f'{fact} != "done"'}
+            case "playbook-action" | "while-condition" if last:
+                fact = f"steps.{last}.state"
+                ways = {"on_success": f'{fact} == "done"', "on_failure": f'{fact} != "done"'}
+        self._ways |= {Choice(step=name, branch=key): way for key, way in ways.items()}
+
+    def _cases(self, step: Mapping[str, Any], last: str) -> dict[str, str]:
+        fact = self._switched(step)
+        ways = {}
+        for case in step["cases"]:
+            if fact is None:
+                ways[f"cases[{case!r}]"] = f"answers.{last} == {literal(_option(case))}"
+            elif case == "default":
+                others = [c for c in step["cases"] if c != "default"]
+                ways["cases['default']"] = (
+                    " and ".join(f"{fact} != {literal(other)}" for other in others) or "True"
+                )
+            else:
+                ways[f"cases[{case!r}]"] = f"{fact} == {literal(case)}"
+        return ways
+
+    def _equality(self, condition: str) -> str | None:
+        """Give a condition that compares one input with a fixed value; None for any other."""
+        match = _EQUALS.fullmatch(condition)
+        if match is None or match[1] not in self._inputs:
+            return None
+        given = self._inputs[match[1]]
+        operator = "!=" if match[2] == "!=" else "=="
+        value = match[3] if match[3] is not None else match[4]
+        if match[5] is not None:
+            return f"inputs.{given.name} {operator} {match[5]}" if given.type == "number" else None
+        if given.type == "flag" and value.lower() in ("true", "false"):
+            return f"inputs.{given.name} {operator} {value.capitalize()}"
+        return f"inputs.{given.name} {operator} {literal(value)}" if given.type == "text" else None
+
+    def _switched(self, step: Mapping[str, Any]) -> str | None:
+        match = _SWITCH.fullmatch(step["switch"])
+        if match is None or match[1] not in self._inputs:
+            return None
+        given = self._inputs[match[1]]
+        are_plain = all(is_plain(case) for case in step["cases"])
+        return f"inputs.{given.name}" if given.type == "text" and are_plain else None
+
+    def _loop(self, name: str, step: Mapping[str, Any]) -> str:
+        lines, left, seen = [], [step["on_true"]], set[str]()
+        while left:
+            inner = left.pop(0)
+            if inner in seen:
+                continue
+            seen.add(inner)
+            one = self._workflow[inner]
+            if one["type"] not in ("start", "end"):
+                said = (clean(said_by(command)) for command in one.get("commands", ()))
+                words = "; ".join(" ".join(text.split()) for text in said)
+                lines.append(f"- {one_line(one.get('name', '')) or one['type']}: {words}")
+            left += [other for _, other in edges(one)]
+        what = self._cut(name, step["condition"], 900)
+        return f"As long as this is so: {what}\n" + self._cut(name, "\n".join(lines), 8000)
+
+    def _cut(self, name: str, text: str, most: int) -> str:
+        """Give a text as a playbook can hold it, and say what that leaves out."""
+        whole = clean(text)
+        if len(whole) > most:
+            self._warn(name, f"its text is cut after {most:,} characters; the rest is in the file")
+        return whole[:most]
+
+    def _warn(self, name: str, message: str) -> None:
+        self.warnings.append(f"$.workflow['{name}']: {message}")
+
+
+def _option(case: str) -> str:
+    return _NONE if case == "default" else one_line(case) or _NONE
+
+
+def _options(step: Mapping[str, Any]) -> list[str]:
+    options = [_option(case) for case in step["cases"]]
+    if len(options) < 2:
+        options.append(_NONE if options != [_NONE] else "something else")
+    return options
+
+
+def _written(body: Mapping[str, Any]) -> str:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    yaml = YAML()
+    yaml.width = 100
+    yaml.allow_unicode = True
+    written = io.StringIO()
+    try:
+        yaml.dump(_as_text(body), written)
+    except (YAMLError, TypeError, ValueError) as error:
+        message = f"cannot be written as YAML: {type(error).__name__}"
+        raise PlaybookInvalid([Problem(file="", line=0, message=message)]) from None
+    return written.getvalue()
+
+
+def _as_text(value: Any) -> Any:
+    """Quote every text, so that none is read as a number or as yes or no."""
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
+
+    if isinstance(value, str):
+        lines = value.removesuffix("\n").split("\n")
+        is_plain = all(line == line.rstrip() and (not line or line.isprintable()) for line in lines)
+        if len(lines) > 1 and is_plain and lines[0][:1].strip() and lines[-1]:
+            return LiteralScalarString(value)
+        return DoubleQuotedScalarString(value)
+    if isinstance(value, Mapping):
+        return {key: _as_text(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_text(inner) for inner in value]
+    return value

@@ -1,0 +1,71 @@
+"""What the schema finds wrong with a document, each with what to do about it."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from standfast.playbook.cacao.schema import SCHEMA
+from standfast.playbook.cacao.semantics import Unsound
+from standfast.playbook.parser.field_reader import close_to
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+_LONGEST_MESSAGE = 200
+_KINDS = {
+    "string": "a text",
+    "object": "an object, in braces",
+    "array": "a list, in brackets",
+    "integer": "a whole number",
+    "boolean": "true or false",
+}
+
+
+def misfits(document: object) -> Iterator[Unsound]:
+    """Find everything that the schema does not let through, in the order of the paths."""
+    from jsonschema import Draft202012Validator
+
+    errors = Draft202012Validator(SCHEMA).iter_errors(document)
+    for error in sorted(errors, key=lambda error: error.json_path):
+        message = error.message
+        if error.validator == "not":
+            message = "has on_completion beside on_success or on_failure"
+        elif len(message) > _LONGEST_MESSAGE:  # it quotes the value, perhaps the whole workflow
+            message = f"does not fit `{error.validator}`"
+        hint = _HINTS.get(str(error.validator), lambda _: "")(error)
+        yield Unsound(path=error.json_path, message=message, hint=hint)
+
+
+def _of_pattern(error: "ValidationError") -> str:
+    pattern = str(error.validator_value)
+    if pattern.startswith("^__"):
+        return "a variable's name begins and ends with two underscores, as __address__ does"
+    if pattern.startswith(r"^\d"):
+        return "a moment is written as 2026-01-31T08:30:00Z, in UTC"
+    return "an identifier is a kind, two dashes and a UUID, as in action--4f1c…"
+
+
+def _of_choice(error: "ValidationError") -> str:
+    """Of commands, which have one of several keys."""
+    keys = [key for choice in error.validator_value for key in choice.get("required", ())]
+    return f"add {' or '.join(keys)}"
+
+
+def _of_enum(error: "ValidationError") -> str:
+    known = [str(value) for value in error.validator_value]
+    return close_to(str(error.instance), known)
+
+
+_HINTS: dict[str, Callable[["ValidationError"], str]] = {
+    "required": lambda error: "add it; the specification demands it there",
+    "type": lambda error: f"write {_KINDS.get(str(error.validator_value), 'another value')} there",
+    "const": lambda error: f"write {error.validator_value!r}; nothing else is read",
+    "enum": _of_enum,
+    "pattern": _of_pattern,
+    "anyOf": _of_choice,
+    "not": lambda error: "on_completion stands for both; keep it, or the other two",
+    "minLength": lambda error: "write something there",
+    "minItems": lambda error: f"it has at least {error.validator_value}",
+    "minProperties": lambda error: f"it has at least {error.validator_value}",
+    "minimum": lambda error: f"it is {error.validator_value} or more",
+    "maximum": lambda error: f"it is {error.validator_value} or less",
+}

@@ -1,0 +1,162 @@
+"""How the steps of a CACAO document follow each other, as our graph says it: needs and conditions.
+
+CACAO nests blocks, whose branches end in `end` steps and then come back to what follows the block.
+Our steps only name what they need. This file turns the one into the other, and knows no names of
+ours: it speaks of the document's steps.
+
+Rules
+- What follows a block needs the last steps of all its branches; those that were skipped count as
+  met, so that it begins when the branch that was taken has ended.
+- A step that several branches lead to depends on what those have in common, and on nothing else.
+- The body of a `while` is not followed: a graph of ours has no way back.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from standfast.playbook.cacao.semantics import edges
+
+BLOCKS = ("parallel", "if-condition", "switch-condition")
+_PASSED_THROUGH = ("start", "parallel")
+_AFTER = ("on_completion", "on_success", "on_failure")
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Choice:
+    """That one branch of a step was taken."""
+
+    step: str
+    branch: str  # "on_true", "on_false", "cases['x']", "on_success", "on_failure"
+
+
+@dataclass(kw_only=True)
+class Place:
+    """Where a step stands."""
+
+    needs: dict[str, None] = field(default_factory=dict)  # steps that must have ended, in order
+    choices: tuple[Choice, ...] | None = None  # that must have been made; None: not reached yet
+
+
+class Flow:
+    """The flow of one document; the semantics have found it sound."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._workflow: Mapping[str, Mapping[str, Any]] = document["workflow"]
+        self._start: str = document["workflow_start"]
+        self._ends: dict[str, tuple[str, ...]] = {}
+
+    def in_order(self) -> Iterator[tuple[str, Place]]:
+        """Give every step that is carried out, each after what it needs, and where it stands."""
+        order = self._order()
+        places = {name: Place() for name in order}
+        places[self._start].choices = ()
+        for name in order:
+            place = places[name]
+            if self._kind(name) not in ("end", *_PASSED_THROUGH):
+                yield name, place
+            for key, other in self._leads_to(name):
+                self._lead(name, key, places[other], place)
+
+    def decides(self, name: str) -> bool:
+        """Do the branches of this step exclude each other?"""
+        step = self._workflow[name]
+        return self._kind(name) in ("if-condition", "switch-condition") or (
+            "on_success" in step and "on_failure" in step
+        )
+
+    def _lead(self, name: str, key: str, there: Place, here: Place) -> None:
+        """Note what one way to a step asks for."""
+        choices = here.choices or ()
+        is_after = key in _AFTER
+        if self._kind(name) in BLOCKS and is_after:
+            there.needs |= dict.fromkeys(self._last_of(name) or here.needs)
+        elif self._kind(name) in _PASSED_THROUGH:
+            there.needs |= here.needs
+        else:
+            there.needs[name] = None
+        if self.decides(name) and not (self._kind(name) in BLOCKS and is_after):
+            choices = (*choices, Choice(step=name, branch=key))
+        there.choices = choices if there.choices is None else _common(there.choices, choices)
+
+    def _last_of(self, name: str) -> tuple[str, ...]:
+        """Give the steps with which a block, or what follows a step, comes to an end."""
+        if name not in self._ends:
+            step, found = self._workflow[name], dict[str, None]()
+            branches = [other for _, other in self._branches(step)]
+            after = {other for key, other in edges(step) if key in _AFTER}
+            if self._kind(name) in BLOCKS:
+                for other in branches:
+                    own = () if self._kind(name) == "parallel" else (name,)
+                    found |= dict.fromkeys(self._tail(other, after) or own)
+            self._ends[name] = tuple(found)
+        return self._ends[name]
+
+    def _tail(self, name: str, stop: Set[str]) -> tuple[str, ...]:
+        """Give the last steps of the branch that begins with a step; none when it is empty.
+
+        `stop` has what comes after the block: some files lead there instead of to an `end`.
+        """
+        found: dict[str, None] = {}
+        left, seen = [name], {name}
+        while left:
+            one = left.pop()
+            kind = self._kind(one)
+            if kind == "end" or one in stop:
+                continue
+            after = [other for key, other in edges(self._workflow[one]) if key in _AFTER]
+            goes_on = [o for o in after if self._kind(o) != "end" and o not in stop]
+            if len(goes_on) < len(after) or not after:
+                own = self._last_of(one) if kind in BLOCKS else (one,)
+                found |= dict.fromkeys(own)
+            for other in goes_on:
+                if other not in seen:
+                    seen.add(other)
+                    left.append(other)
+        return tuple(found)
+
+    def _order(self) -> list[str]:
+        reached, left = {self._start: None}, [self._start]
+        sorter: TopologicalSorter[str] = TopologicalSorter()
+        while left:
+            name = left.pop()
+            sorter.add(name)
+            for _, other in self._leads_to(name):
+                sorter.add(other, name)
+                if other not in reached:
+                    reached[other] = None
+                    left.append(other)
+            if self._kind(name) in BLOCKS:
+                # What follows a block comes after all of its branches.
+                for key, after in self._leads_to(name):
+                    if key in _AFTER:
+                        lasts = [last for last in self._last_of(name) if last != name]
+                        sorter.add(after, *lasts)
+        try:
+            return [name for name in sorter.static_order() if name in reached]
+        except CycleError:
+            raise ValueError(
+                "a branch of a block goes on with what comes after the block; end it with a step "
+                "of type end"
+            ) from None
+
+    def _leads_to(self, name: str) -> list[tuple[str, str]]:
+        step = self._workflow[name]
+        is_loop = self._kind(name) == "while-condition"
+        return [(key, other) for key, other in edges(step) if not (is_loop and key == "on_true")]
+
+    def _branches(self, step: Mapping[str, Any]) -> list[tuple[str, str]]:
+        return [(key, other) for key, other in edges(step) if key not in _AFTER]
+
+    def _kind(self, name: str) -> str:
+        return str(self._workflow[name]["type"])
+
+
+def _common(one: Sequence[Choice], other: Sequence[Choice]) -> tuple[Choice, ...]:
+    found = []
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        found.append(left)
+    return tuple(found)

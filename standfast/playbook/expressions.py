@@ -1,0 +1,334 @@
+"""The expressions of `when` and of `{{ … }}`: a whitelist over Python's own grammar.
+
+Owns parsing, the names that an expression depends on, and evaluating. Leaves to `check` whether the
+names exist, and to `engine` what they stand for.
+
+Rules
+- Allowed: text, whole numbers, True, False, None; names with `.part` or `["part"]`; comparisons
+  and `in`; `and`, `or`, `not`. Nothing else: no call, no arithmetic, no format, no lambda.
+- A name is looked up in mappings only. No attribute of any Python object is ever read.
+- `and`, `or` and `not` take true or false and nothing else: the answer "no" is a text, and Python
+  would count it as true.
+- Greater and less compare two whole numbers or two texts. Equality compares anything.
+- A name that is missing is an error, not false.
+- At most 500 characters and 100 parts; evaluating is linear in the parts.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from standfast.records import Json, JsonObject
+
+LONGEST_TEXT = 500
+MOST_NODES = 100
+LARGEST_NUMBER = 2**53 - 1  # what `records.canonical` can write down
+
+Path: TypeAlias = tuple[str, ...]
+
+_LOWER_CASE = {"true": "True", "false": "False", "null": "None", "none": "None"}
+_HINTS: Mapping[type[ast.AST], str] = {
+    ast.Call: "functions cannot be called here",
+    ast.BinOp: "there is no arithmetic here; compare the values themselves",
+    ast.JoinedStr: "text is literal here; an expression cannot be put into it",
+    ast.IfExp: "write two steps, each with its own `when`",
+    ast.Lambda: "functions cannot be made here",
+    ast.ListComp: "there are no loops here",
+    ast.List: 'write `a == "x" or a == "y"` instead of a list',
+    ast.Tuple: 'write `a == "x" or a == "y"` instead of a list',
+    ast.Set: 'write `a == "x" or a == "y"` instead of a set',
+    ast.Is: "write `==` instead of `is`",
+    ast.IsNot: "write `!=` instead of `is not`",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A name that is compared with a fixed value by `==` or `!=`: what `check` can judge."""
+
+    path: Path
+    value: Json
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A parsed expression; only `parse` makes one."""
+
+    text: str
+    _root: ast.expr = field(repr=False, compare=False)
+
+    def names(self) -> frozenset[Path]:
+        """Give every name that it looks up, as `("steps", "lock", "done")`."""
+        return frozenset(_paths(self._root))
+
+    def path(self) -> Path | None:
+        """Give the name, when the whole expression is just one."""
+        return _path(self._root)
+
+    def comparisons(self) -> list[Comparison]:
+        """Give every equality between a name and a fixed value."""
+        return list(_equalities(self._root))
+
+    def claims(self) -> list[Path]:
+        """Give every name that must itself be true or false, because nothing compares it."""
+        return [path for node in _claims(self._root) if (path := _path(node))]
+
+    def rules_out_null(self, path: Path) -> bool:
+        """Is it false whenever the name is null, because it says `… != None` of it, and `and`?"""
+        sides = self._root.values if isinstance(self._root, ast.BoolOp) else [self._root]
+        is_all = not isinstance(self._root, ast.BoolOp) or isinstance(self._root.op, ast.And)
+        return is_all and any(_is_not_null(side) == path for side in sides)
+
+    def is_claim(self) -> bool:
+        """Can it only come to true or false? A bare name can come to anything."""
+        return isinstance(self._root, ast.Compare | ast.BoolOp) or (
+            isinstance(self._root, ast.UnaryOp)
+            or (isinstance(self._root, ast.Constant) and isinstance(self._root.value, bool))
+        )
+
+    def try_comparisons(self, namespace: JsonObject) -> None:
+        """Make every comparison, also those that `and` or `or` would leave out.
+
+        Raises ValueError for one whose sides do not compare: how `check` tries sample values.
+        """
+        for node in ast.walk(self._root):
+            if isinstance(node, ast.Compare):
+                _evaluate(node, namespace)
+
+    def evaluate(self, namespace: JsonObject) -> Json:
+        """Give its value; raise ValueError for a missing name or values that do not compare."""
+        return _evaluate(self._root, namespace)
+
+
+def parse(text: str) -> Expression:
+    """Read an expression; raise ValueError that says what is not allowed and what is."""
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"an expression has at most {LONGEST_TEXT} characters")
+    if "\\" in text:
+        # Escapes are of no use here, and Python warns about unknown ones while it parses.
+        raise ValueError("a backslash is not allowed in an expression")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise ValueError(f"this is not an expression{_near(error)}") from error
+    for count, node in enumerate(ast.walk(tree), start=1):
+        if count > MOST_NODES:
+            raise ValueError(f"an expression has at most {MOST_NODES} parts; split the step")
+        _refuse_what_is_not_listed(node)
+    return Expression(text=text.strip(), _root=tree)
+
+
+def embedded(value: Json) -> Expression | None:
+    """Give the expression of a text that is exactly `{{ … }}`; None for anything literal.
+
+    Raises ValueError when the expression does not parse, or stands inside a longer text: that would
+    be sent as it is, braces and all.
+    """
+    if not isinstance(value, str) or "{{" not in value:
+        return None
+    inner = value.strip()
+    if inner.startswith("{{") and inner.endswith("}}") and "{{" not in inner[2:]:
+        return parse(inner[2:-2])
+    raise ValueError("`{{ … }}` must be the whole value; it cannot stand inside a text")
+
+
+def texts_in(value: Json) -> Iterator[str]:
+    """Give every text in a value, where an expression may stand."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from texts_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from texts_in(inner)
+
+
+def _near(error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.offset:
+        return f" (near character {error.offset})"
+    return ""
+
+
+def _refuse_what_is_not_listed(node: ast.AST) -> None:
+    match node:
+        case ast.Name():
+            if node.id in _LOWER_CASE:
+                raise ValueError(f"write `{_LOWER_CASE[node.id]}` instead of `{node.id}`")
+        case ast.Constant():
+            _refuse_other_constants(node.value)
+        case ast.Attribute() | ast.Subscript():
+            if _path(node) is None:
+                raise ValueError('only a name can have `.part` or `["part"]`')
+        case ast.UnaryOp():
+            if not isinstance(node.op, ast.Not):
+                raise ValueError("there is no arithmetic here; compare the values themselves")
+            _refuse_a_fixed_value_as_claim(node.operand)
+        case ast.BoolOp():
+            for side in node.values:
+                _refuse_a_fixed_value_as_claim(side)
+        case ast.Compare() | ast.Load() | ast.And() | ast.Or() | ast.Not():
+            pass
+        case ast.Eq() | ast.NotEq() | ast.Lt() | ast.LtE() | ast.Gt() | ast.GtE():
+            pass
+        case ast.In() | ast.NotIn():
+            pass
+        case _:
+            hint = _HINTS.get(type(node), "only names, comparisons, and/or/not and fixed values")
+            raise ValueError(f"{type(node).__name__} is not allowed in an expression: {hint}")
+
+
+def _refuse_a_fixed_value_as_claim(node: ast.expr) -> None:
+    if isinstance(node, ast.Constant) and not isinstance(node.value, bool):
+        raise ValueError("`and`, `or` and `not` take comparisons, not fixed values")
+
+
+def _refuse_other_constants(value: object) -> None:
+    if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+        raise ValueError("a number this large is not allowed in an expression")
+    if not isinstance(value, str | int | None):  # bool is an int
+        raise ValueError(f"a value of type {type(value).__name__} is not allowed in an expression")
+
+
+def _path(node: ast.AST) -> Path | None:
+    parts: list[str] = []
+    while True:
+        match node:
+            case ast.Name():
+                return (node.id, *reversed(parts))
+            case ast.Attribute():
+                parts.append(node.attr)
+            case ast.Subscript(slice=ast.Constant(value=str() as part)):
+                parts.append(part)
+            case _:
+                return None
+        node = node.value
+
+
+def _paths(node: ast.AST) -> Iterator[Path]:
+    path = _path(node)
+    if path is not None:
+        yield path
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _paths(child)
+
+
+def _equalities(root: ast.expr) -> Iterator[Comparison]:
+    for node in ast.walk(root):
+        if not isinstance(node, ast.Compare):
+            continue
+        sides = [node.left, *node.comparators]
+        for left, op, right in zip(sides, node.ops, sides[1:], strict=False):
+            if not isinstance(op, ast.Eq | ast.NotEq):
+                continue
+            for one, other in ((left, right), (right, left)):
+                path = _path(one)
+                if path is not None and isinstance(other, ast.Constant):
+                    yield Comparison(path=path, value=_fixed(other))
+
+
+def _is_not_null(node: ast.expr) -> Path | None:
+    """Give the name of which this says `… != None`."""
+    match node:
+        case ast.Compare(left=left, ops=[ast.NotEq()], comparators=[ast.Constant(value=None)]):
+            return _path(left)
+    return None
+
+
+def _claims(node: ast.expr) -> Iterator[ast.expr]:
+    match node:
+        case ast.BoolOp():
+            for side in node.values:
+                yield from _claims(side)
+        case ast.UnaryOp():
+            yield from _claims(node.operand)
+        case _:
+            yield node
+
+
+def _fixed(node: ast.Constant) -> Json:
+    if isinstance(node.value, str | int | None):
+        return node.value
+    raise ValueError("this value is not allowed in an expression")
+
+
+def _evaluate(node: ast.expr, namespace: JsonObject) -> Json:
+    path = _path(node)
+    if path is not None:
+        return _look_up(path, namespace)
+    match node:
+        case ast.Constant():
+            return _fixed(node)
+        case ast.UnaryOp():
+            return not _truth(node.operand, namespace)
+        case ast.BoolOp(op=ast.And()):
+            return all(_truth(side, namespace) for side in node.values)
+        case ast.BoolOp():
+            return any(_truth(side, namespace) for side in node.values)
+        case ast.Compare():
+            left = _evaluate(node.left, namespace)
+            for op, side in zip(node.ops, node.comparators, strict=True):
+                right = _evaluate(side, namespace)
+                if not _compare(op, left, right):
+                    return False
+                left = right
+            return True
+    raise ValueError(f"{type(node).__name__} is not allowed in an expression")
+
+
+def _truth(node: ast.expr, namespace: JsonObject) -> bool:
+    value = _evaluate(node, namespace)
+    if isinstance(value, bool):
+        return value
+    raise ValueError(f"`{ast.unparse(node)}` is neither true nor false; compare it with something")
+
+
+def _look_up(path: Path, namespace: JsonObject) -> Json:
+    value: Json = namespace
+    for depth, part in enumerate(path):
+        if not isinstance(value, Mapping) or part not in value:
+            raise ValueError(f"`{'.'.join(path[: depth + 1])}` is not known here")
+        value = value[part]
+    return value
+
+
+def _compare(op: ast.cmpop, left: Json, right: Json) -> bool:
+    match op:
+        case ast.Eq():
+            return _is_same(left, right)
+        case ast.NotEq():
+            return not _is_same(left, right)
+        case ast.In() | ast.NotIn():
+            return _is_in(left, right) is isinstance(op, ast.In)
+    if isinstance(left, str) and isinstance(right, str):
+        return _is_ordered(op, (left > right) - (left < right))
+    if isinstance(left, int) and isinstance(right, int) and not {bool} & {type(left), type(right)}:
+        return _is_ordered(op, (left > right) - (left < right))
+    raise ValueError("greater and less compare two whole numbers or two texts")
+
+
+def _is_ordered(op: ast.cmpop, sign: int) -> bool:
+    match op:
+        case ast.Lt():
+            return sign < 0
+        case ast.LtE():
+            return sign <= 0
+        case ast.Gt():
+            return sign > 0
+        case _:
+            return sign >= 0
+
+
+def _is_same(left: Json, right: Json) -> bool:
+    # In Python 1 == True; in a playbook a number is never a yes.
+    return isinstance(left, bool) is isinstance(right, bool) and left == right
+
+
+def _is_in(left: Json, right: Json) -> bool:
+    if isinstance(right, str) and isinstance(left, str):
+        return left in right
+    if isinstance(right, list | tuple):
+        return any(_is_same(left, item) for item in right)
+    raise ValueError("`in` looks for a text in a text, or for anything in a list")

@@ -1,0 +1,279 @@
+"""The format of a playbook as JSON Schema (draft 2020-12), for editors and other programs.
+
+Owns what a schema can say: keys, types, lengths, names, actions and their arguments. Leaves to
+`load` and `check` what it cannot: needs that exist, cycles, expressions, what is in this place.
+
+Rules
+- Everything comes from the code that reads playbooks, so that it cannot say anything else.
+- What it refuses, `load` or `check` refuses too, space around a text aside. The other way round
+  does not hold.
+- `python -m standfast.playbook.json_schema` prints it; `playbooks/schema.json` is that.
+"""
+
+import json
+
+from standfast.playbook.action_catalogue import CATALOGUE, Action, ArgumentSpec, ArgumentType, Use
+from standfast.playbook.model import InputType, OnPartial, StepKind
+from standfast.playbook.parser.field_reader import LONGEST_LINE, LONGEST_TEXT, MOST_ITEMS
+from standfast.playbook.parser.playbook_file import (
+    DASHED_NAME,
+    IDENTIFIER,
+    KEYS,
+    LONGEST_PARAGRAPH,
+    LONGEST_SAYING,
+    MOST_STEPS,
+)
+from standfast.records import Json, JsonObject
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_EXPRESSION = r"^\s*\{\{[\s\S]*\}\}\s*$"
+
+
+def schema() -> JsonObject:
+    """Give the schema of a playbook."""
+    return {
+        "$schema": _DRAFT,
+        "title": "Standfast playbook",
+        "description": "What is done in an incident, by the program and by people, in what order.",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["playbook", "version", "title", "use_when", "steps"],
+        "properties": {
+            "playbook": _named(DASHED_NAME.pattern, "Its name: that of its file without .yaml."),
+            "version": _number(1, 1_000_000, "Counted up whenever it changes."),
+            "title": _line("What it is about, in a few words."),
+            "use_when": _paragraph("When to take it: one plain sentence for 3 a.m."),
+            "instead": _sayings("Better playbooks by name: when to take that one."),
+            "roles": _sayings("Who is needed: what each does."),
+            "quiet": _about({"type": "boolean"}, "No notice, no page beyond the roles it names."),
+            "inputs": {
+                "description": "What is handed over when the incident opens.",
+                "type": "object",
+                "propertyNames": {"pattern": _whole(IDENTIFIER.pattern)},
+                "additionalProperties": {"$ref": "#/$defs/input"},
+            },
+            "steps": {
+                "description": "The steps by name; `needs` says what waits for what.",
+                "type": "object",
+                "minProperties": 1,
+                "maxProperties": MOST_STEPS,
+                "propertyNames": {"pattern": _whole(IDENTIFIER.pattern)},
+                "additionalProperties": {"$ref": "#/$defs/step"},
+            },
+        },
+        "$defs": {
+            "input": _input(),
+            "step": _step(),
+            "approval": _approval(),
+            "texts": _texts(),
+        },
+    }
+
+
+def as_text() -> str:
+    """Give the schema as it lies in `playbooks/schema.json`, ending in a new line."""
+    return json.dumps(schema(), ensure_ascii=False, indent=2) + "\n"
+
+
+def _input() -> JsonObject:
+    choice: Json = {
+        "if": {"properties": {"type": {"const": InputType.CHOICE.value}}, "required": ["type"]},
+        "then": {"required": ["options"]},
+        "else": {"properties": {"options": False}},
+    }
+    never: Json = {
+        "if": {"properties": {"required": {"const": True}}, "required": ["required"]},
+        "then": {"properties": {"default": False}},
+    }
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["type"],
+        "properties": {
+            "type": _about({"enum": [one.value for one in InputType]}, "What it holds."),
+            "description": _paragraph("What to give, said to a person.", may_be_empty=True),
+            "required": _about({"type": "boolean"}, "Without it the incident does not open."),
+            "default": _about({}, "What it is when it is left out."),
+            "options": _options("What may be chosen."),
+        },
+        "allOf": [choice, never],
+    }
+
+
+def _step() -> JsonObject:
+    own: dict[str, Json] = {
+        "do": _about({"enum": [action.verb for action in _usable()]}, "What the program does."),
+        "with": _about({"type": "object"}, "What the action is given; `{{ … }}` is an expression."),
+        "approval": {"$ref": "#/$defs/approval"},
+        "undo": _about(
+            {"enum": sorted({action.undo for action in _usable() if action.undo})},
+            "What takes it back; the action's own when it is left out.",
+        ),
+        "on_partial": _about(
+            {"enum": [one.value for one in OnPartial]},
+            "Whether the rest goes on when some targets could not be done.",
+        ),
+        "manual": _text("What a person does by hand."),
+        "decide": _paragraph("What a person decides."),
+        "options": _options("What may be answered."),
+        "facts": _list("What to find out before answering."),
+        "by": _list("Who does it; anyone may say that it is done."),
+        "roles": _list("Who alone may answer."),
+        "wait": _about(
+            {"type": "string", "pattern": "^[0-9]{1,7} ?[smhd]$"}, "How long, as in 30m."
+        ),
+    }
+    common: dict[str, Json] = {
+        "title": _line("What it is, as a person reads it."),
+        "needs": _list("The steps that must be done before."),
+        "after": _list(
+            "The steps that must be over before, whatever they came to, or stuck for a minute."
+        ),
+        "when": _text("An expression; when it is false, the step is skipped."),
+    }
+    kinds: list[Json] = [
+        {
+            "required": [kind.value] + (["options"] if kind is StepKind.DECIDE else []),
+            "properties": dict.fromkeys((*common, *KEYS[kind]), True),
+            "additionalProperties": False,
+        }
+        for kind in StepKind
+    ]
+    return {
+        "type": "object",
+        "required": ["title"],
+        "properties": common | own,
+        "additionalProperties": False,
+        "oneOf": kinds,
+        "allOf": [_of_action(action) for action in _usable()],
+    }
+
+
+def _of_action(action: Action) -> JsonObject:
+    """Say what a step must have once it names this action."""
+    required = [name for name, spec in action.arguments.items() if spec.required]
+    rules: dict[str, Json] = {
+        "with": {
+            "properties": {name: _argument(spec) for name, spec in action.arguments.items()},
+            "additionalProperties": False,
+            "required": required,
+        },
+        "undo": {"const": action.undo} if action.undo else False,
+    }
+    needed = (["with"] if required else []) + (["approval"] if action.is_irreversible else [])
+    return {
+        "if": {"properties": {"do": {"const": action.verb}}, "required": ["do"]},
+        "then": {"properties": rules, "required": needed},
+    }
+
+
+def _argument(spec: ArgumentSpec) -> JsonObject:
+    texts: Json = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    fixed: dict[ArgumentType, list[Json]] = {
+        ArgumentType.ACCOUNTS: [texts],
+        ArgumentType.NAMES: [texts],
+        ArgumentType.SOURCES: [{"const": "all"}, texts],
+        ArgumentType.SETS: [{"const": "all"}, texts],
+        ArgumentType.MAPPING: [{"type": "object"}],
+    }
+    if spec.type not in fixed:
+        shape: dict[str, Json] = {"type": "string" if spec.required else ["string", "null"]}
+    else:
+        left_out: list[Json] = [] if spec.required else [{"type": "null"}]
+        expression: Json = {"type": "string", "pattern": _EXPRESSION}
+        shape = {"anyOf": [*fixed[spec.type], expression, *left_out]}
+    return _about(shape, spec.description)
+
+
+def _approval() -> JsonObject:
+    return {
+        "description": "Who else must sign before the step runs; or why nobody must.",
+        "type": "object",
+        "properties": {
+            "none_because": _paragraph(
+                "Why nobody is asked, though it cannot be taken back. A notice to others than "
+                "the own staff is approved all the same."
+            ),
+            "count": _number(1, 9, "How many other people."),
+            "roles": _list("Who they may be; anyone enrolled when it is left out."),
+            "escalate_after_minutes": _number(1, 1440, "Unanswered so long, the next are paged."),
+            "reason": _paragraph("Why a second person is asked; they read it.", may_be_empty=True),
+        },
+        "additionalProperties": False,
+        "if": {"required": ["none_because"]},
+        "then": {"maxProperties": 1},
+    }
+
+
+def _usable() -> list[Action]:
+    return [action for action in CATALOGUE.values() if action.use is Use.STEP]
+
+
+def _texts() -> JsonObject:
+    one: Json = {"type": "string", "pattern": r"\S"}
+    return {
+        "anyOf": [one, {"type": "array", "items": one, "uniqueItems": True, "maxItems": MOST_ITEMS}]
+    }
+
+
+def _list(about: str) -> JsonObject:
+    return {"description": about, "$ref": "#/$defs/texts"}
+
+
+def _options(about: str) -> JsonObject:
+    return {
+        "description": about,
+        "type": "array",
+        "items": {"type": "string", "pattern": r"\S"},
+        "minItems": 2,
+        "maxItems": MOST_ITEMS,
+        "uniqueItems": True,
+    }
+
+
+def _sayings(about: str) -> JsonObject:
+    return {
+        "description": about,
+        "type": "object",
+        "propertyNames": {"pattern": _whole(DASHED_NAME.pattern)},
+        "additionalProperties": {"type": "string", "pattern": r"\S", "maxLength": LONGEST_SAYING},
+    }
+
+
+def _line(about: str) -> JsonObject:
+    shape: JsonObject = {"type": "string", "pattern": r"^\s*\S[^\n]*\s*$"}
+    return _about({**shape, "maxLength": LONGEST_LINE + 1}, about)
+
+
+def _paragraph(about: str, *, may_be_empty: bool = False) -> JsonObject:
+    return _string(about, LONGEST_PARAGRAPH, may_be_empty=may_be_empty)
+
+
+def _text(about: str) -> JsonObject:
+    return _string(about, LONGEST_TEXT)
+
+
+def _string(about: str, longest: int, *, may_be_empty: bool = False) -> JsonObject:
+    # One more, for the line's end of a `|` text, which is not counted.
+    shape: dict[str, Json] = {"type": "string", "maxLength": longest + 1}
+    return _about(shape if may_be_empty else shape | {"pattern": r"\S"}, about)
+
+
+def _named(pattern: str, about: str) -> JsonObject:
+    return _about({"type": "string", "pattern": _whole(pattern)}, about)
+
+
+def _number(low: int, high: int, about: str) -> JsonObject:
+    return _about({"type": "integer", "minimum": low, "maximum": high}, about)
+
+
+def _about(shape: JsonObject, about: str) -> JsonObject:
+    return {"description": about, **shape} if about else shape
+
+
+def _whole(pattern: str) -> str:
+    return f"^{pattern}$"
+
+
+if __name__ == "__main__":
+    print(as_text(), end="")

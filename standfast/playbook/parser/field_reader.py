@@ -1,0 +1,186 @@
+"""One mapping of a playbook's file, taken key by key, with every problem noted on the way.
+
+Rules
+- A key that nobody took is unknown, and its problem names the closest key that exists.
+- A value of the wrong type is noted and replaced by the default, so that reading goes on and the
+  author sees everything that is wrong at once.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import TypeVar
+
+from standfast.errors import Problem
+from standfast.playbook.parser.yaml_tree import Node
+from standfast.records import Json
+
+LONGEST_LINE = 200
+LONGEST_TEXT = 10_000
+MOST_ITEMS = 100  # of a list: as many as there are steps
+
+T = TypeVar("T")
+
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def close_to(word: str, known: Iterable[str]) -> str:
+    """Give the hint for a word that is not known: the closest that is, or all when they are few."""
+    words = sorted(known)
+    if near := difflib.get_close_matches(word[:100], words, n=1):
+        return f"did you mean `{near[0]}`?"
+    if not words:
+        return "there are none"
+    if len(words) > 12:
+        return f"there are {len(words)}, among them {', '.join(words[:8])}"
+    return "there are: " + ", ".join(words)
+
+
+class Notes:
+    """The problems of one file, as they are found."""
+
+    def __init__(self, file: str, problems: Iterable[Problem] = ()) -> None:
+        self._file = file
+        self._problems = list(problems)
+
+    def add(self, line: int, message: str, hint: str = "") -> None:
+        self._problems.append(Problem(file=self._file, line=line, message=message, hint=hint))
+
+    @property
+    def count(self) -> int:
+        return len(self._problems)
+
+    def in_line_order(self) -> list[Problem]:
+        return sorted(self._problems, key=lambda problem: problem.line)
+
+
+class Fields:
+    """A mapping whose keys are taken one by one; `end` notes those that were not."""
+
+    def __init__(self, node: Node, what: str, notes: Notes) -> None:
+        self.line = node.line
+        self._what = what
+        self._notes = notes
+        self._taken: set[str] = set()
+        self._nodes: dict[str, Node] = {}
+        if isinstance(node.value, dict):
+            self._nodes = node.value
+        else:
+            notes.add(node.line, f"{what} must be a mapping of keys to values")
+
+    def has(self, key: str) -> bool:
+        return key in self._nodes
+
+    def line_of(self, key: str) -> int:
+        return self._nodes[key].line if key in self._nodes else self.line
+
+    def lines(self) -> dict[str, int]:
+        return {key: node.line for key, node in self._nodes.items()}
+
+    def node(self, key: str) -> Node | None:
+        self._taken.add(key)
+        return self._nodes.get(key)
+
+    def text(self, key: str, *, required: bool = False, longest: int = LONGEST_LINE) -> str:
+        """Take a text without the space around it; unless `longest` allows more, one line."""
+        node = self.node(key)
+        if node is None:
+            if required:
+                self._notes.add(self.line, f"{self._what} has no `{key}`")
+            return ""
+        if not isinstance(node.value, str):
+            return self._misfit(node, key, "a text", "", hint="quote it")
+        text = node.value.strip()
+        if not text and required:
+            self._notes.add(node.line, f"`{key}` of {self._what} is empty")
+        if len(text) > longest:
+            self._notes.add(node.line, f"`{key}` has more than {longest:,} characters")
+        if longest == LONGEST_LINE and "\n" in text:
+            self._notes.add(node.line, f"`{key}` must be one line", "fold it with `>-`")
+        return text
+
+    def number(self, key: str, default: int, low: int, high: int) -> int:
+        node = self.node(key)
+        if node is None:
+            return default
+        value = node.value
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            return self._misfit(node, key, f"a whole number from {low} to {high}", default)
+        return value
+
+    def flag(self, key: str) -> bool:
+        node = self.node(key)
+        if node is None:
+            return False
+        if not isinstance(node.value, bool):
+            return self._misfit(node, key, "true or false", False)
+        return node.value
+
+    def choice(self, key: str, options: Iterable[str], default: str) -> str:
+        node = self.node(key)
+        if node is None:
+            return default
+        known = list(options)
+        if not isinstance(node.value, str) or node.value not in known:
+            hint = close_to(str(node.plain()), known)
+            return self._misfit(node, key, f"one of {', '.join(known)}", default, hint=hint)
+        return node.value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Take a list of texts, each once; one text stands for a list of one."""
+        node = self.node(key)
+        if node is None:
+            return ()
+        items = node.value if isinstance(node.value, list) else [node]
+        if len(items) > MOST_ITEMS:
+            return self._misfit(node, key, f"a list of at most {MOST_ITEMS} texts", ())
+        found: dict[str, None] = {}
+        for item in items:
+            if not isinstance(item.value, str) or not item.value.strip():
+                return self._misfit(node, key, "a list of texts", (), hint="quote each")
+            if item.value.strip() in found:
+                self._notes.add(item.line, f"`{key}` names `{item.value.strip()}` twice")
+            else:
+                found[item.value.strip()] = None
+        return tuple(found)
+
+    def duration_seconds(self, key: str) -> int:
+        """Take a length of time such as `30m`, from one second to 30 days."""
+        node = self.node(key)
+        text = node.value if node else None
+        match = re.fullmatch(r"([0-9]{1,7}) ?([smhd])", text) if isinstance(text, str) else None
+        seconds = int(match[1]) * _UNIT_SECONDS[match[2]] if match else 0
+        if node and not 1 <= seconds <= 30 * 86400:
+            return self._misfit(
+                node, key, "a length of time up to 30d", 0, hint="as in 45s, 30m, 2h"
+            )
+        return seconds
+
+    def plain(self, key: str) -> Json:
+        node = self.node(key)
+        return node.plain() if node else None
+
+    def mapping(self, key: str) -> dict[str, Node]:
+        """Take a mapping of names to anything."""
+        node = self.node(key)
+        if node is None:
+            return {}
+        if not isinstance(node.value, dict):
+            empty: dict[str, Node] = {}
+            return self._misfit(node, key, "a mapping of names to values", empty)
+        return node.value
+
+    def end(self, *, elsewhere: Iterable[str] = ()) -> None:
+        """Note every key that was not taken; `elsewhere` are keys that other kinds have."""
+        for key, node in self._nodes.items():
+            if key in self._taken:
+                continue
+            if key in elsewhere:
+                self._notes.add(node.line, f"`{key}` does not belong to {self._what}")
+            else:
+                message = f"{self._what} has no key `{key}`"
+                self._notes.add(node.line, message, close_to(key, self._taken))
+
+    def _misfit(self, node: Node, key: str, wanted: str, default: T, *, hint: str = "") -> T:
+        self._notes.add(node.line, f"`{key}` of {self._what} must be {wanted}", hint)
+        return default

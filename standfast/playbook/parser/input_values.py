@@ -1,0 +1,160 @@
+"""What people hand over, as text, turned into what a playbook declares.
+
+Rules
+- Every input of the playbook is in the result: given, or its default, or null.
+- A list of accounts given as one text is split at commas; given as a list (from a file, one a line)
+  each item is one name, because names may hold commas. Order is kept, doubles are dropped.
+- A text that ends an entry with a colon lacks the name; in a list that is kept, since one strange
+  name in a message must not keep the others of it from being locked.
+- Messages name the input and what it takes, never the value: it may be somebody's name.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from standfast.errors import UsageError
+from standfast.playbook.model import Input, InputType, Playbook, Step, StepKind
+from standfast.playbook.parser.field_reader import close_to
+from standfast.records import Json, meant, timestamp
+
+LONGEST_ACCOUNT = 320  # an e-mail address at its longest; longer names are mistakes
+LONGEST_TEXT = 2_000
+MOST_ACCOUNTS = 100_000
+
+_FLAGS = {"yes": True, "true": True, "on": True, "1": True}
+_FLAGS |= {"no": False, "false": False, "off": False, "0": False}
+
+
+def load_inputs(playbook: Playbook, raw: Mapping[str, str | list[str]]) -> dict[str, Json]:
+    """Read the inputs of an incident; raise UsageError that names everything that does not fit."""
+    known = {given.name: given for given in playbook.inputs}
+    problems = [
+        f"playbook `{playbook.name}` has no input `{name}`; {close_to(name, known)}"
+        for name in raw
+        if name not in known
+    ]
+    typed: dict[str, Json] = {}
+    for given in playbook.inputs:
+        if given.name not in raw:
+            if given.required:
+                problems.append(f"input `{given.name}` is missing: {_what(given)}")
+            typed[given.name] = given.default
+            continue
+        try:
+            typed[given.name] = read_input(given, raw[given.name])
+        except ValueError as error:
+            problems.append(f"input `{given.name}`: {error}")
+    if problems:
+        raise UsageError("\n".join(problems))
+    return typed
+
+
+def read_input(given: Input, value: str | Sequence[str] | Json) -> Json:
+    """Give the value as the input's type; raise ValueError that says what it takes.
+
+    Takes text as people type it, and the values that YAML knows by themselves.
+    """
+    if given.type is InputType.ACCOUNTS:
+        return _accounts(value)
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    match given.type, value:
+        case InputType.FLAG, bool():
+            return value
+        case InputType.FLAG, str() if value.strip().lower() in _FLAGS:
+            return _FLAGS[value.strip().lower()]
+        case InputType.FLAG, _:
+            raise ValueError("takes yes or no")
+        case InputType.NUMBER, int() if not isinstance(value, bool):
+            return value
+        case InputType.NUMBER, str() if re.fullmatch(r"\s*-?[0-9]{1,15}\s*", value, re.ASCII):
+            return int(value)
+        case InputType.NUMBER, _:
+            raise ValueError("takes a whole number")
+        case InputType.CHOICE, str() if value.strip() in given.options:
+            return value.strip()
+        case InputType.CHOICE, _:
+            raise ValueError("takes one of " + ", ".join(given.options))
+        case InputType.TIME, str():
+            return _time(value)
+        case InputType.TEXT, str():
+            return _text(value)
+    raise ValueError(f"takes one {given.type}")
+
+
+def read_answer(step: Step, text: str) -> str:
+    """Give a person's answer to a step as it is kept; raise UsageError when it is none.
+
+    A decision takes one of the options, in any case; a manual step takes any text.
+    """
+    if step.kind is StepKind.DECIDE:
+        by_folded = {option.casefold(): option for option in step.options}
+        option = by_folded.get(text.strip().casefold())
+        if option is None:
+            raise UsageError(f"step `{step.name}` takes one of: {', '.join(step.options)}")
+        return option
+    if step.kind is not StepKind.MANUAL:
+        raise UsageError(f"step `{step.name}` asks nothing: no person carries it out")
+    try:
+        answer = _text(text)
+    except ValueError as error:
+        raise UsageError(f"the answer to step `{step.name}`: {error}") from error
+    if not answer:
+        raise UsageError(f"the answer to step `{step.name}` is empty; say what came of it")
+    return answer
+
+
+def _accounts(value: object) -> Json:
+    is_typed = isinstance(value, str)
+    if isinstance(value, str):
+        value = re.split(r"[,\n]", value)
+    if not isinstance(value, list | tuple):
+        raise ValueError("takes account names, with commas between")
+    names: dict[str, None] = {}
+    for place, item in enumerate(value, start=1):
+        name = item.strip() if isinstance(item, str) else None
+        if name is None or len(name) > LONGEST_ACCOUNT or _has_controls(name):
+            raise ValueError(f"entry {place} is not the name of an account")
+        if is_typed and name.endswith(":"):
+            raise ValueError(
+                f"entry {place} names a directory and nobody in it; write DIRECTORY:ACCOUNT"
+            )
+        if name:
+            names[name] = None
+    if not names:
+        raise ValueError("holds no account name")
+    if len(names) > MOST_ACCOUNTS:
+        raise ValueError(f"holds more than {MOST_ACCOUNTS:,} accounts")
+    return list(names)
+
+
+def _text(value: str) -> str:
+    text = value.strip()
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"takes at most {LONGEST_TEXT:,} characters")
+    if _has_controls(text.replace("\n", "").replace("\t", "")):
+        raise ValueError("holds control characters")
+    return text
+
+
+def _time(value: str) -> str:
+    try:
+        moment = datetime.fromisoformat(value.strip())
+    except ValueError as error:
+        raise ValueError("takes a time such as 2026-03-01T02:30Z") from error
+    if moment.tzinfo is None:
+        raise ValueError("takes a time with its zone, such as 2026-03-01T02:30Z or …+01:00")
+    try:
+        return timestamp(meant(moment))
+    except ValueError as error:
+        raise ValueError(f"takes a time such as 2026-03-01T02:30Z; {error}") from error
+
+
+def _has_controls(text: str) -> bool:
+    return any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
+
+
+def _what(given: Input) -> str:
+    return given.description or f"takes {given.type}"

@@ -1,0 +1,4 @@
+"""Renderings of a playbook as text, text graph and SVG.
+
+HTML pages belong in `standfast.reports`.
+"""

@@ -1,0 +1,105 @@
+"""The graph of a playbook as lines of text: one row a step, one column for each branch under way.
+
+Rules
+- Steps stand in the order of `in_order`. A column belongs to a step until all that need it are
+  drawn: what runs side by side stands side by side.
+- What kind a step is shows by its mark and by a word, never by colour.
+"""
+
+from dataclasses import dataclass, field
+
+from standfast.playbook.model import Playbook, Step, StepKind
+from standfast.playbook.rendering.step_labels import condition, length, who_acts
+from standfast.playbook.step_graph import direct_needs, in_order
+
+MARKS = {
+    StepKind.DO: "■",
+    StepKind.MANUAL: "○",
+    StepKind.DECIDE: "◆",
+    StepKind.WAIT: "◷",
+}
+
+
+def as_graph(playbook: Playbook) -> str:
+    """Draw the steps and what waits for what, ending in a new line."""
+    ordered = in_order(playbook)
+    needs = direct_needs(playbook)
+    left = {step.name: sum(step.name in needs[other.name] for other in ordered) for step in ordered}
+    columns = _Columns()
+    rows = [(columns.row_of(step, needs[step.name], left), columns.below()) for step in ordered]
+    lane_width = max(len(lanes) for lanes, _ in rows)
+    name_width = max(len(step.name) for step in ordered)
+    lines: list[str] = []
+    for step, (lanes, below) in zip(ordered, rows, strict=True):
+        lines.append(f"{lanes.ljust(lane_width)}  {step.name.ljust(name_width)}  {step.title}")
+        before = f"{below.ljust(lane_width)}  {' ' * name_width}  "
+        lines.extend(before + part for part in _notes(step))
+    return "\n".join(lines) + "\n"
+
+
+@dataclass
+class _Columns:
+    """Whose column each is; None: free."""
+
+    owners: list[str | None] = field(default_factory=list)
+
+    def row_of(self, step: Step, needs: frozenset[str], left: dict[str, int]) -> str:
+        """Draw the row of a step, and let the columns go on below it."""
+        for need in needs:
+            left[need] -= 1
+        ending = [place for place, owner in enumerate(self.owners) if owner in needs]
+        over = [place for place in ending if not left[self.owners[place] or ""]]
+        own = over[0] if over else self._free()
+        before = list(self.owners)
+        low, high = min([own, *ending]), max([own, *ending])
+        row = []
+        for place in range(len(self.owners)):
+            mark = _mark(place, own, ending, over, is_lane=before[place] is not None)
+            if mark in "╰╯" and low < place < high:
+                mark = "┴"
+            is_between = low <= place <= high
+            if place == own:
+                mark = MARKS[step.kind]
+            elif is_between and mark == " ":
+                mark = "─"
+            elif is_between and mark == "│":
+                mark = "┼"
+            row.append(mark + ("─" if low <= place < high else " "))
+        for place in over:
+            self.owners[place] = None
+        self.owners[own] = step.name if left[step.name] else None
+        while self.owners and self.owners[-1] is None:
+            self.owners.pop()
+        return "".join(row).rstrip()
+
+    def below(self) -> str:
+        """Draw the columns that go on."""
+        return " ".join(" " if owner is None else "│" for owner in self.owners)
+
+    def _free(self) -> int:
+        if None in self.owners:
+            return self.owners.index(None)
+        self.owners.append(None)
+        return len(self.owners) - 1
+
+
+def _mark(place: int, own: int, ending: list[int], over: list[int], *, is_lane: bool) -> str:
+    if place in over:
+        return "╰" if place < own else "╯"
+    if place in ending:
+        return "├" if place < own else "┤"
+    return "│" if is_lane else " "
+
+
+def _notes(step: Step) -> list[str]:
+    parts = [who_acts(step)]
+    if step.kind is StepKind.WAIT:
+        parts = [f"wait: {length(step.wait_seconds)}"]
+    if step.options:
+        parts[0] += f": {' / '.join(step.options)}"
+    if step.approval:
+        roles = " or ".join(step.approval.roles) or "anyone else"
+        parts.append(f"needs {step.approval.count} × approval: {roles}")
+    if step.when:
+        parts.append(f"only if {condition(step.when)}")
+    return parts

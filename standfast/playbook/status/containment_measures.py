@@ -1,0 +1,49 @@
+"""Measures that an incident has taken and proven, as the codes that notices have words for.
+
+Rules
+- A code stands only for what every step of its kind has done, to the last target. What is under
+  way, what a person accepted undone, and what was proven once and no longer holds has none.
+- A proof counts to the level that all of its targets reach, and no further: a directory that counts
+  no sessions never makes a notice say that sessions were ended.
+"""
+
+from collections.abc import Iterator
+
+from standfast.playbook.engine import standing_state
+from standfast.playbook.run_state import State, StepView
+from standfast.records import Proof, StepState
+
+ACCOUNTS_LOCKED = "accounts-locked"
+SESSIONS_ENDED = "sessions-ended"
+SIGN_IN_REFUSED = "sign-in-refused"
+LOGS_KEPT = "logs-kept"
+
+_BY_PROOF = {Proof.SESSIONS_GONE: SESSIONS_ENDED, Proof.REFUSED: SIGN_IN_REFUSED}
+
+
+def measures_taken(state: State) -> list[str]:
+    """Return the codes of what was done, in the order in which a reader expects them."""
+    found = []
+    if _are_done(state, "accounts.lock"):
+        found.append(ACCOUNTS_LOCKED)
+        if _are_done(state, "accounts.prove_locked"):
+            level = Proof.weakest(view.proof for view in _begun(state, "accounts.prove_locked"))
+            found += [_BY_PROOF[level]] if level in _BY_PROOF else []
+    if _are_done(state, "evidence.snapshot"):
+        found.append(LOGS_KEPT)
+    return found
+
+
+def _are_done(state: State, action: str) -> bool:
+    views = list(_begun(state, action))
+    return bool(views) and all(
+        standing_state(view) is StepState.DONE and view.counts.done for view in views
+    )
+
+
+def _begun(state: State, action: str) -> Iterator[StepView]:
+    """Return the steps of an action that have begun and are not left out."""
+    for step in state.playbook.steps:
+        view = state.steps.get(step.name)
+        if step.action == action and view and view.state is not StepState.SKIPPED:
+            yield view

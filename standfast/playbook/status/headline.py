@@ -1,0 +1,121 @@
+"""Headline of an incident: how far it is contained, what is open, and whether somebody works on it.
+
+Rules
+- One line: accounts contained, undo, people not notified, activity.
+- The severity orders incidents: accounts left open, work interrupted, a person awaited, running,
+  finished.
+- Counts and names of steps only; no personal data.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from standfast.playbook.model import StepKind
+from standfast.playbook.run_state import State, StepView
+from standfast.playbook.status.obstacles import Blocked
+from standfast.playbook.status.progress import (
+    can_begin,
+    every_view,
+    interrupted,
+    is_notice,
+    step_of,
+    waits_for_a_person,
+)
+from standfast.plurals import counted
+from standfast.records import Mode, StepState
+
+INTERRUPTED = "interrupted"  # the state that is shown of a step that no runner continues
+_NOT_WANTED = (StepState.SKIPPED, StepState.REFUSED)
+
+
+class Severity(IntEnum):
+    """Urgency of an incident; the lowest number comes first."""
+
+    UNCONTAINED = 0  # accounts are still open, and no runner locks them
+    INTERRUPTED = 1
+    WAITING = 2  # for a person
+    RUNNING = 3
+    FINISHED = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """State of an incident in one line, and how urgent it is."""
+
+    text: str
+    severity: Severity
+
+
+def headline(state: State, causes: list[Blocked], *, is_over: bool) -> Headline:
+    """Return the headline; `causes` are the steps that cannot begin."""
+    activity, severity = _activity(state, causes, is_over=is_over)
+    locks = [view for view in every_view(state) if _is_lock(state, view)]
+    undos = [view for view in state.extra if view.is_undo]
+    if locks and not undos and not state.is_closed and severity is not Severity.RUNNING:
+        open_ = sum(_left(view) for view in locks if not view.is_accepted)
+        severity = Severity.UNCONTAINED if open_ else severity
+    parts = [_share("contained", locks), _share("undone", undos), _unnotified(state), activity]
+    return Headline(text=", ".join(filter(None, parts)), severity=severity)
+
+
+def _activity(state: State, causes: list[Blocked], *, is_over: bool) -> tuple[str, Severity]:
+    if state.is_closed:
+        return "closed", Severity.FINISHED
+    if state.mode is Mode.PLAN:
+        return "planned only", Severity.WAITING
+    nobody = f"{INTERRUPTED}, nobody is working on it, no `serve` runs"
+    if state.is_halted:
+        is_left = bool(interrupted(state))
+        told = f"stopped, undo {nobody}" if is_left else "stopped"
+        return told, Severity.INTERRUPTED if is_left else Severity.WAITING
+    if is_over:
+        return "finished", Severity.FINISHED
+    if interrupted(state) or (not state.is_carried and any(can_begin(state, causes))):
+        return nobody, Severity.INTERRUPTED
+    if waits := _waits(state):
+        return f"waits for {waits}", Severity.WAITING
+    if causes:
+        return f"blocked by `{causes[0].by}`", Severity.WAITING
+    return "running", Severity.RUNNING
+
+
+def _is_lock(state: State, view: StepView) -> bool:
+    step = step_of(state.playbook, view)
+    is_lock = step is not None and step.action == "accounts.lock"
+    return is_lock and view.state not in _NOT_WANTED
+
+
+def _left(view: StepView) -> int:
+    """Return how many targets may still be open; what a rule refused is not among them."""
+    return view.counts.under_way + view.counts.failed + view.counts.unknown
+
+
+def _share(word: str, views: list[StepView]) -> str:
+    total = sum(view.counts.total for view in views)
+    return f"{word} {sum(view.counts.done for view in views):,}/{total:,}" if total else ""
+
+
+def _unnotified(state: State) -> str:
+    notices = [
+        view
+        for view in every_view(state)
+        if is_notice(state, view) and view.state not in _NOT_WANTED
+    ]
+    number = sum(view.counts.total - view.counts.done for view in notices)
+    return f"{counted(number, 'person', 'people')} not notified" if number else ""
+
+
+def _waits(state: State) -> str:
+    """Return how many steps wait for an approval, an answer, a task or a paused notice."""
+    kinds = {"approval": 0, "answer": 0, "task": 0, "paused notice": 0}
+    for view in every_view(state):
+        if not waits_for_a_person(state, view):
+            continue
+        if view.is_paused:
+            kinds["paused notice"] += 1
+        elif view.state is StepState.ASKING:
+            kinds["approval"] += 1
+        else:
+            step = step_of(state.playbook, view)
+            kinds["answer" if step and step.kind is StepKind.DECIDE else "task"] += 1
+    return ", ".join(counted(number, kind) for kind, number in kinds.items() if number)

@@ -1,0 +1,396 @@
+"""Where an incident stands, in words: whether it is over, whom it waits for, the one next step.
+
+Owns the sentence that the operator reads at 3 a.m. Leaves the rules of progress to `engine`.
+
+Rules
+- One next step, never a list: interrupted work comes first, then what holds other steps up, then
+  questions, then approvals, then what a person does by hand, then what only needs to be watched.
+- Interrupted notices come after questions and approvals: the answer continues them, too.
+- A command is written out whenever the step is known, ready to be typed.
+- Counts and names of steps only; no personal data.
+- Who approves signs what they were shown: the command names the plan by its digest.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from standfast.local_time import minute
+from standfast.playbook.action_catalogue import CATALOGUE
+from standfast.playbook.engine import is_approved, is_behind, is_pending, standing_state, tally
+from standfast.playbook.model import AT_A_TABLE, Step, StepKind
+from standfast.playbook.run_state import State, StepView
+from standfast.playbook.status.headline import Severity, headline
+from standfast.playbook.status.obstacles import (
+    Blocked,
+    as_whom,
+    blocked,
+    came_to,
+    letter_instructions,
+)
+from standfast.playbook.status.progress import (
+    can_begin,
+    every_view,
+    interrupted,
+    is_notice,
+    is_under_way,
+    step_of,
+    waits_for_a_person,
+)
+from standfast.playbook.status.unstarted_work import joined, next_step_when_stopped, signed
+from standfast.plurals import counted
+from standfast.records import Mode, StepState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """The state of an incident as a person asks for it."""
+
+    is_over: bool  # every step is final and no effect is under way
+    is_busy: bool  # something will happen without a person: effects, a clock, a next move
+    waits_for_people: bool  # something will not happen without one
+    is_partial: bool  # targets of some finished step were not done
+    is_failed: bool  # some finished step reached no target, or was refused
+    headline: str  # one line: contained, undone, not notified, activity
+    severity: Severity
+    next_step: str
+    asked: Step | None = None  # the step that `next_step` asks a person to answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class LegalClocks:
+    """What a live incident owes by law or agreement, as far as the next step depends on it."""
+
+    missed: int = 0
+    due_now: int = 0  # they run without a number: "without delay"
+    next_due: datetime | None = None  # of those that can still be kept
+
+    @property
+    def go_on(self) -> bool:
+        """Is anybody still to be told?"""
+        return bool(self.missed or self.due_now or self.next_due)
+
+    @property
+    def owed(self) -> list[str]:
+        """Say how many are missed, and due now, in words."""
+        told = [f"{counted(self.missed, 'legal clock')} missed"] if self.missed else []
+        now = f"{counted(self.due_now, 'legal clock')} due now (without delay)"
+        return [*told, now] if self.due_now else told
+
+
+SHOWN = 16  # characters of a digest: enough to be typed, and not to be met by chance
+_NO_CLOCKS = LegalClocks()
+_BY_HAND = 2  # the urgency of what a person does by hand
+
+
+def standing(state: State, clocks: LegalClocks = _NO_CLOCKS) -> Standing:
+    """Say where the incident stands. Needs no clock: what the next move will be is not its affair.
+
+    `is_busy` and `waits_for_people` may both be true: one branch runs while another one asks.
+    `clocks` change only the severity and the next step: a missed one goes before closing.
+    """
+    views = every_view(state)
+    reached = [standing_state(view) for view in views]
+    causes = blocked(state)
+    is_over = (
+        not any(is_pending(step, state) for step in state.playbook.steps)
+        and all(view.state.is_final for view in views)
+        and not any(is_under_way(view) for view in views)
+        and not any(is_behind(step, state) for step in state.playbook.steps)
+    )
+    waits = [view for view in views if waits_for_a_person(state, view)]
+    undos = [view for view in state.extra if view.is_undo]
+    is_still = state.is_halted or state.mode is Mode.PLAN
+    is_giving_back = not state.is_closed and any(_is_moving(state, view) for view in undos)
+    is_busy = (
+        is_giving_back
+        if is_still
+        else any(_is_moving(state, view) for view in views) or any(can_begin(state, causes))
+    )
+    head = headline(state, causes, is_over=is_over)
+    return Standing(
+        is_over=is_over,
+        is_busy=is_busy,
+        waits_for_people=not is_over and bool(waits or causes or is_still),
+        is_partial=StepState.PARTIAL in reached,
+        is_failed=StepState.FAILED in reached or StepState.REFUSED in reached,
+        headline=head.text,
+        severity=min(head.severity, Severity.WAITING) if clocks.missed else head.severity,
+        next_step=_next_step(state, causes, waits, clocks, is_over=is_over),
+        asked=_asked(state, waits) if not (is_still or is_over or causes) else None,
+    )
+
+
+def _asked(state: State, waits: list[StepView]) -> Step | None:
+    for view in sorted(waits, key=lambda view: urgency(state, view)):
+        return step_of(state.playbook, view) if view.state is StepState.PROMPTED else None
+    return None
+
+
+def _next_step(
+    state: State,
+    causes: list[Blocked],
+    waits: list[StepView],
+    clocks: LegalClocks,
+    *,
+    is_over: bool,
+) -> str:
+    if state.is_closed and clocks.go_on:
+        return when_closed(state.incident, clocks, state.time_zone)
+    if state.is_closed:
+        show = f"`standfast audit show {state.incident}`"
+        return f"Closed: nothing more of it happens. Its timeline: {show}."
+    if state.mode is Mode.PLAN:
+        carry_out = f"`standfast incident carry-out {state.incident}`"
+        return f"This is a plan: nothing was done. To carry it out: {carry_out}."
+    if state.is_halted:
+        return _when_stopped(state)
+    if is_over:
+        return _when_over(state, clocks)
+    if stopped_short := _when_interrupted(state, causes, waits):
+        return stopped_short
+    by_hand = [view for view in state.extra if view.state is StepState.ASKING]
+    if causes and not by_hand:  # what somebody has just asked for is not hidden by what was there
+        cause = causes[0]
+        held_up = [other.step for other in causes if other.by == cause.by]
+        return (
+            f"`{cause.by}` holds up {_listed(held_up)} ({cause.why}). {cause.what_to_do}"
+            if held_up != [cause.by]
+            else f"`{cause.by}` cannot begin: {cause.why}. {cause.what_to_do}"
+        )
+    for view in sorted(by_hand if causes else waits, key=lambda view: urgency(state, view)):
+        return asked_of_a_person(state, view)
+    return _while_busy(state)
+
+
+def _when_interrupted(state: State, causes: list[Blocked], waits: list[StepView]) -> str:
+    """Return how to continue what no runner works on; empty if something else comes first."""
+    for view in interrupted(state):
+        if is_notice(state, view) and any(urgency(state, one) < _BY_HAND for one in waits):
+            return ""
+        if view.after_canary and view.after_canary == view.counts.under_way:
+            return _while_canary(state, view)
+        counts = view.counts
+        unknown = f", {counts.unknown:,} unknown" if counts.unknown else ""
+        looks = "" if counts.under_way else f" {_looked_up(state, view)}"
+        so_far = f"is interrupted: {counts.done:,} of {counts.total:,} done{unknown}"
+        if counts.planned == counts.total:
+            so_far = f"has not begun: {counts.total:,} to do"
+        return f"`{view.step}` {so_far}. {_nobody(state)}{looks}"
+    is_asking = any(view.state is StepState.ASKING for view in state.extra)
+    if state.is_carried or state.is_halted or is_asking:
+        return ""
+    for step in can_begin(state, causes):
+        begun = "does not cover what was added" if step.name in state.steps else "has not begun"
+        return f"`{step.name}` {begun}. {_nobody(state)}"
+    return ""
+
+
+def _when_stopped(state: State) -> str:
+    """Say what goes on after a stop, how to give back, and what resuming would do."""
+    undos = [view for view in state.extra if view.is_undo]
+    for view in undos:
+        if waits_for_a_person(state, view) and not view.is_paused:
+            return asked_of_a_person(state, view)
+    if told := _when_interrupted(state, [], []):
+        return told
+    if moving := tuple(view for view in undos if _is_moving(state, view)):
+        return _while_busy(replace(state, steps={}, extra=moving))
+    return next_step_when_stopped(state)
+
+
+def when_closed(incident: str, clocks: LegalClocks, time_zone: str) -> str:
+    """Say that legal clocks of a closed incident are missed, or go on, with the command to type."""
+    told = clocks.owed
+    if clocks.next_due:
+        told.append(f"the next legal clock is due {minute(clocks.next_due, time_zone)}")
+    return f"Closed, but not its duties: {', '.join(told)}. {_tell_them(incident)}"
+
+
+def _tell_them(incident: str) -> str:
+    return f"See whom to tell: `standfast deadline list {incident}`."
+
+
+def _when_over(state: State, clocks: LegalClocks) -> str:
+    close = f"`standfast incident close {state.incident}{signed(state)}`"
+    views = every_view(state)
+    owed = "".join(_review(state, view) for view in views if view.is_unreviewed)
+    if clocks.owed:
+        owed += f"{', '.join(clocks.owed)}. {_tell_them(state.incident)} "
+    short = [
+        view
+        for view in views
+        if standing_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED)
+    ]
+    if not short:
+        if kept := _kept_by_an_undo(state):
+            return f"Every step is done, but {kept} {owed}Or leave it so, and close it: {close}."
+        if owed:
+            return f"Every step is done, but: {owed}Then close it: {close}."
+        return f"Everything is done. Close it: {close}."
+    worst = min(short, key=lambda view: standing_state(view) is StepState.PARTIAL)
+    show = f"`standfast incident status {state.incident} --targets`"
+    speaker = as_whom(state, worst.step)
+    again = f"`standfast incident retry {state.incident} {worst.step}{speaker}`"
+    told = f"Nothing is left to run, but `{worst.step}` is {came_to(worst)}. "
+    if _is_worth_another_try(worst):
+        return told + f"Try the rest again: {again}. See each one and why: {show}."
+    posting = "".join(dict.fromkeys(letter_instructions(state, view) for view in short))
+    return told + f"{owed}{posting}See each one and why: {show}; then close it: {close}."
+
+
+def _review(state: State, view: StepView) -> str:
+    return (
+        f"`{view.step}` ran on one person's word; somebody else signs for it (or --refuse): "
+        f"`standfast incident approve {state.incident} {view.step} --as PERSON`. "
+    )
+
+
+def _kept_by_an_undo(state: State) -> str:
+    """Say what an undo did not give back, with the commands to type; or nothing."""
+    if not state.kept:
+        return ""
+    undo = f"standfast incident undo {state.incident} --all"
+    stay = counted(
+        state.kept,
+        "target is still as this incident left it",
+        "targets are still as this incident left them",
+    )
+    again = f"`{undo}{signed(state)}`"
+    return f"{stay}. See why: `{undo} --plan`; give back what can be given back: {again}."
+
+
+def _is_worth_another_try(view: StepView) -> bool:
+    """Did something fail that nobody has accepted? What a rule refused fails the same way again."""
+    could_not_begin = standing_state(view) is StepState.FAILED and not view.counts.total
+    return not view.is_accepted and (view.counts.failed > 0 or could_not_begin)
+
+
+def asked_of_a_person(state: State, view: StepView) -> str:
+    """Say what a person is to do about a step that waits for one, with the command to type."""
+    step = step_of(state.playbook, view)
+    if view.is_paused:
+        notice = f"standfast notice {{}} {state.incident} {view.step}"
+        return (
+            f"`{view.step}` is paused: {view.counts.planned:,} are not written to. To go on: "
+            f"`{notice.format('resume')}`; to give it up: `{notice.format('stop')} --why TEXT`."
+        )
+    if view.state is StepState.PROMPTED and step:
+        if state.playbook.name.startswith(AT_A_TABLE):
+            return f"At the table: {step.title}. It goes on with `standfast tabletop next`."
+        answer = f"standfast incident answer {state.incident} {step.name}"
+        speaker = as_whom(state, step.name)
+        who = f" ({' or '.join(step.roles)})" if step.roles else ""
+        if step.kind is StepKind.DECIDE:
+            options = " | ".join(step.options)
+            return f"{step.question} Answer{who}: `{answer} {options}{speaker}`."
+        told = f'`{answer} "what came of it"{speaker}`'
+        says = who if step.by else ""  # who does it, and who alone may say so, may be two
+        by = f" ({' or '.join(step.by)})" if step.by else who
+        return f"By hand{by}: {step.title}. When it is done{says}: {told}."
+    who = " or ".join(step.approval.roles) if step and step.approval else ""
+    if view.asked:
+        paged = _who_is_next(state, view)
+    elif state.is_carried:
+        paged = ", who is being paged"
+    else:
+        paged = f" (not paged yet: `standfast incident resume {state.incident}` does that)"
+    if view.opens_at is not None:
+        at = minute(view.opens_at, state.time_zone)
+        return (
+            f"`{view.step}` begins at {at} on one person's word, unless somebody says no: "
+            f"`standfast incident approve {state.incident} {view.step} --refuse --as PERSON`."
+            + ("" if state.is_carried else f" {_nobody(state)}")
+        )
+    exactly = f" --digest {view.digest[:SHOWN]}" if view.digest else ""
+    approve = f"`standfast incident approve {state.incident} {view.step}{exactly} --as PERSON`"
+    if view.approvals_needed > 1:
+        wanted = f"{view.approvals_needed} approvals{f' of {who}' if who else ''}"
+        return f"`{view.step}` waits for {wanted}{paged}; each types: {approve}."
+    return (
+        f"`{view.step}` waits for the approval of {who or 'a second person'}{paged}; "
+        f"they type: {approve}."
+    )
+
+
+def _who_is_next(state: State, view: StepView) -> str:
+    """Say what follows when nobody answers."""
+    if view.escalates_at is not None:
+        at = minute(view.escalates_at, state.time_zone)
+        return f" (unanswered, the next people are paged at {at})"
+    if not view.rung:
+        return ""
+    step = step_of(state.playbook, view)
+    action = CATALOGUE.get(step.action or "") if step else None
+    alone = ", or contain alone with --break-glass WHY"
+    may_alone = action is not None and not action.is_irreversible
+    return f" (everybody who could be was paged; telephone them{alone if may_alone else ''})"
+
+
+def _while_busy(state: State) -> str:
+    views = every_view(state)
+    for view in views:
+        if view.after_canary and view.after_canary == view.counts.under_way:
+            return _while_canary(state, view)
+    for view in filter(is_under_way, views):
+        looks = "" if view.counts.under_way else f" {_looked_up(state, view)}"
+        return f"Nothing to do now: `{view.step}` is running, {tally(view.counts)}.{looks}"
+    for view in views:
+        if view.state is StepState.WAITING and view.due_at:
+            until = minute(view.due_at, state.time_zone)
+            waits = f"Nothing to do now: `{view.step}` waits until {until}."
+            return waits if state.is_carried else f"{waits} {_nobody(state)}"
+    return f"Nothing to do now: the next step of {state.incident} begins in a moment."
+
+
+def _while_canary(state: State, view: StepView) -> str:
+    return (
+        f"`{view.step}` went to the first {view.counts.done:,}; the other {view.after_canary:,} "
+        "follow when these have arrived and the pause is over. "
+        + ("" if state.is_carried else f"{_nobody(state)} ")
+        + f"See it: `standfast notice status {state.incident}`; send now: `standfast notice go "
+        f"{state.incident} {view.step}`."
+    )
+
+
+def _nobody(state: State) -> str:
+    """Return the sentences that no runner works on the incident, and how to continue it."""
+    if state.is_halted:  # only an undo goes on, and resuming would let everything else go on
+        undo = f"`standfast incident undo {state.incident} --all`"
+        return f"Nobody is working on it. Continue: {undo}, or start `standfast serve`."
+    return (
+        f"Nobody is working on it. Continue: `standfast incident resume {state.incident}`, or "
+        "start `standfast serve`."
+    )
+
+
+def _looked_up(state: State, view: StepView) -> str:
+    """Say how to go on where a directory that may have done something says nothing any more."""
+    looked_up = f"What is unknown is looked up again {'by itself' if state.is_carried else 'then'}"
+    if view.state is not StepState.RUNNING:
+        return f"{looked_up}."
+    accept = f"`standfast incident accept {state.incident} {view.step}{as_whom(state, view.step)}`"
+    return f"{looked_up}; to go on meanwhile: {accept}."
+
+
+def _is_moving(state: State, view: StepView) -> bool:
+    if view.state is StepState.ASKING:
+        return is_approved(step_of(state.playbook, view), view) or not view.asked
+    if view.state is StepState.PROMPTED:
+        return view.answer is not None
+    if view.is_paused:
+        return False
+    return not view.state.is_final or is_under_way(view)
+
+
+def urgency(state: State, view: StepView) -> int:
+    """Questions first, since they decide what follows; then approvals, which are a moment's work;
+    then what is done by hand, which may take days.
+    """
+    step = step_of(state.playbook, view)
+    if view.state is StepState.PROMPTED:
+        return 0 if step and step.kind is StepKind.DECIDE else _BY_HAND
+    return 1
+
+
+def _listed(names: list[str]) -> str:
+    return joined(f"`{name}`" for name in names)

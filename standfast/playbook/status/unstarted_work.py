@@ -1,0 +1,123 @@
+"""Work that an incident has not begun, and what follows while it is stopped.
+
+Rules
+- A pure reading of the state, without a clock: an abort window may delay what is named here.
+- Counts and names of steps only; no personal data.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from standfast.playbook.action_catalogue import CATALOGUE, Action
+from standfast.playbook.engine import are_needs_met, is_behind, is_pending, is_wanted
+from standfast.playbook.model import Step, StepKind
+from standfast.playbook.run_state import State
+from standfast.records import JsonObject, Mode, StepState
+
+_SEND = "notices.send"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """One step that acts when the incident is resumed."""
+
+    step: str
+    is_notice: bool
+    planned: int  # targets that are planned and not begun; 0 for a step that would begin
+    targets: str  # what is counted: accounts, recipients
+
+    def __str__(self) -> str:
+        if not self.planned:
+            return f"`{self.step}` (begins)"
+        return f"`{self.step}` ({self.planned:,} {self.targets})"
+
+    def as_json(self) -> JsonObject:
+        """Return it for `--json`."""
+        return {"step": self.step, "planned": self.planned, "targets": self.targets}
+
+
+def not_begun(state: State) -> tuple[Left, ...]:
+    """Return the steps of which something is to be begun, in the order of the playbook.
+
+    Steps that people asked for beside it come last. In a stopped incident resuming begins them.
+    """
+    found = []
+    for step in state.playbook.steps:
+        action = CATALOGUE.get(step.action or "")
+        if step.kind is not StepKind.DO or action is None:
+            continue
+        view = state.steps.get(step.name)
+        planned = view.counts.planned if view and view.state is StepState.RUNNING else 0
+        if planned or _would_begin(step, state):
+            found.append(_left(step.name, action, planned))
+    for view in state.extra:
+        if view.state is StepState.RUNNING and view.counts.planned:
+            verb = "accounts.unlock" if view.is_undo else _SEND
+            found.append(_left(view.step, CATALOGUE[verb], view.counts.planned))
+    return tuple(found)
+
+
+def _is_to_be_undone(state: State) -> bool:
+    """Did a step change something that an undo restores, as far as no undo has begun?"""
+    return any(
+        view.counts.done and CATALOGUE[step.action].undo
+        for step in state.playbook.steps
+        if step.action and (view := state.steps.get(step.name))
+    )
+
+
+def is_given_back(state: State) -> bool:
+    """Did undos restore everything that the incident changed?"""
+    undos = [view for view in state.extra if view.is_undo]
+    return bool(undos) and all(view.state.is_final for view in undos) and not state.kept
+
+
+def next_step_when_stopped(state: State) -> str:
+    """Return the next step of a stopped incident of which no undo is under way."""
+    if is_given_back(state):
+        close = f"`standfast incident close {state.incident}{signed(state)}`"
+        told = f"Stopped, and all that it changed is given back. Close it: {close}."
+    elif any(is_behind(step, state) for step in state.playbook.steps):
+        told = (
+            "Stopped, and a trigger has brought it more targets, to which nothing is done. See "
+            f"them: `standfast incident status {state.incident} --targets`."
+        )
+    elif _is_to_be_undone(state):
+        undo = f"`standfast incident undo {state.incident} --all{signed(state)}`"
+        told = f"Stopped. To give back what it changed, without going on: {undo}."
+    else:
+        told = "Stopped."
+    left = not_begun(state)
+    acts = f", which carries out {joined(map(str, left))}" if left else ""
+    give_up = "".join(
+        f" To give up that notice alone: `standfast notice stop {state.incident} {one.step}`."
+        for one in left
+        if one.is_notice and one.planned
+    )
+    resume = f"`standfast incident resume {state.incident}{signed(state)}`"
+    return f"{told} To go on: {resume}{acts}.{give_up}"
+
+
+def signed(state: State) -> str:
+    """Return the option that a command needs to move a live incident as a whole."""
+    return " --as PERSON" if state.mode is Mode.LIVE else ""
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Return one part or more as a list in a sentence."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _left(step: str, action: Action, planned: int) -> Left:
+    is_notice = action.verb == _SEND
+    return Left(step=step, is_notice=is_notice, planned=planned, targets=action.targets)
+
+
+def _would_begin(step: Step, state: State) -> bool:
+    if is_behind(step, state):
+        return True
+    try:
+        return is_pending(step, state) and are_needs_met(step, state) and is_wanted(step, state)
+    except ValueError:
+        return False  # its condition cannot be evaluated: it is blocked

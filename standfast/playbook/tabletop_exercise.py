@@ -1,0 +1,266 @@
+"""A tabletop exercise: injects with times, questions, and what each answer is worth.
+
+Owns the format and the score. Leaves asking, and keeping the answers, to the ledger: to it this is
+an incident in exercise mode, each inject a step that needs the one before.
+
+Rules
+- All that is wrong with a file is told at once, with its line.
+- A question is one of two kinds: a choice, whose options have points; or an open one, whose answer
+  the facilitator holds against what to look for, a point each.
+- The playbook that is frozen with the incident carries the exercise in a comment: a score is always
+  by the text that was asked.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from standfast.errors import PlaybookInvalid, UsageError
+from standfast.playbook.model import AT_A_TABLE
+from standfast.playbook.parser.field_reader import LONGEST_TEXT, Fields, Notes
+from standfast.playbook.parser.playbook_file import DASHED_HINT, DASHED_NAME, IDENTIFIER
+from standfast.playbook.parser.yaml_tree import Node, read_tree
+from standfast.records import Json
+
+MOST_INJECTS = 40
+MOST_POINTS = 10
+_LETTERS = "ABCDEFGHIJ"
+_CARRIED = "# exercise| "
+_HELD = re.compile(r"\[([0-9, ]*)\]\s*(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One answer that may be chosen."""
+
+    answer: str
+    points: int
+    because: str  # told afterwards
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inject:
+    """What is read out at one moment, and what is asked about it."""
+
+    name: str
+    minute: int  # from the start
+    title: str
+    text: str
+    ask: str
+    options: tuple[Option, ...] = ()  # a choice
+    look_for: tuple[str, ...] = ()  # an open question: what a good answer names
+    hint: str = ""  # for the facilitator alone
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """The letters that the options are chosen by."""
+        return tuple(_LETTERS[: len(self.options)])
+
+    @property
+    def most(self) -> int:
+        """The most points."""
+        return max([option.points for option in self.options], default=len(self.look_for))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exercise:
+    """One tabletop exercise as its file says it."""
+
+    name: str
+    version: int
+    playbook: str  # which it rehearses
+    title: str
+    minutes: int
+    briefing: str
+    seats: Mapping[str, str]  # who sits at the table: as whom
+    injects: tuple[Inject, ...]
+    source: str
+
+    def inject(self, name: str) -> Inject:
+        """Give the inject of that name; KeyError when there is none."""
+        return next(one for one in self.injects if one.name == name)
+
+    @property
+    def most(self) -> int:
+        """The most points of all."""
+        return sum(inject.most for inject in self.injects)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What an answer was worth, and why."""
+
+    points: int
+    most: int
+    answer: str  # as people said it
+    met: tuple[str, ...] = ()  # of what was looked for
+    missed: tuple[str, ...] = ()
+    because: str = ""
+
+
+def load_exercise(text: str, file: str) -> Exercise:
+    """Read an exercise; PlaybookInvalid has every problem, in line order."""
+    root, problems = read_tree(text, file)
+    notes = Notes(file, problems)
+    fields = Fields(root, "the exercise", notes)
+    name = fields.text("exercise", required=True)
+    if name and not DASHED_NAME.fullmatch(name):
+        notes.add(fields.line_of("exercise"), f"`{name}` is no name for an exercise", DASHED_HINT)
+    exercise = Exercise(
+        name=name,
+        version=fields.number("version", 1, 1, 1_000_000),
+        playbook=fields.text("playbook", required=True),
+        title=fields.text("title", required=True),
+        minutes=fields.number("minutes", 90, 5, 600),
+        briefing=fields.text("briefing", required=True, longest=LONGEST_TEXT),
+        seats=_seats(fields, notes),
+        injects=tuple(_inject(key, node, notes) for key, node in fields.mapping("injects").items()),
+        source=text,
+    )
+    _judge_order(exercise, fields, notes)
+    fields.end()
+    if found := notes.in_line_order():
+        raise PlaybookInvalid(found)
+    return exercise
+
+
+def as_playbook(exercise: Exercise) -> str:
+    """Give the playbook that an incident freezes: one step for each inject, in order."""
+    lines = [
+        f"playbook: {AT_A_TABLE}{exercise.name}"[: len("playbook: ") + 40],
+        f"version: {exercise.version}",
+        f"title: {_quoted(exercise.title)}",
+        f"use_when: {_quoted(f'To rehearse {exercise.playbook} at a table.')}",
+        "steps:",
+    ]
+    before: list[str] = []
+    for inject in exercise.injects:
+        step: dict[str, Json] = {"title": inject.title, "needs": before}
+        if inject.options:
+            step |= {"decide": inject.ask, "options": list(inject.letters)}
+        else:
+            step |= {"manual": inject.ask}
+        lines.append(f"  {inject.name}: {_quoted(step)}")
+        before = [inject.name]
+    # As ASCII in one line: whatever YAML takes for the end of a line cannot end the comment.
+    return "\n".join([*lines, _CARRIED + json.dumps(exercise.source)]) + "\n"
+
+
+def carried(playbook_source: str) -> Exercise:
+    """Give the exercise that a frozen playbook carries; UsageError when it carries none."""
+    *_, last = playbook_source.rstrip("\n").split("\n")
+    if not last.startswith(_CARRIED):
+        raise UsageError(
+            "this incident is no tabletop exercise; `standfast incident list` shows which are"
+        )
+    return load_exercise(json.loads(last.removeprefix(_CARRIED)), "the exercise")
+
+
+def held(inject: Inject, text: str, met: tuple[int, ...]) -> str:
+    """Give an answer as it is kept; UsageError says what it takes.
+
+    `met` counts, from 1, what the facilitator heard of what was to be looked for.
+    """
+    if inject.options:
+        if met:
+            raise UsageError("this question is a choice: it is scored by itself")
+        return text
+    unknown = [number for number in met if not 1 <= number <= len(inject.look_for)]
+    if unknown:
+        raise UsageError(f"there is nothing numbered {unknown[0]} to look for; see the list")
+    numbers = ", ".join(map(str, sorted(set(met))))
+    return f"[{numbers}] {text}"
+
+
+def scored(inject: Inject, kept: str | None) -> Scored:
+    """Say what a kept answer is worth; none is worth nothing."""
+    if kept is None:
+        return Scored(points=0, most=inject.most, answer="", missed=inject.look_for)
+    if inject.options:
+        option = inject.options[inject.letters.index(kept)]
+        return Scored(
+            points=option.points,
+            most=inject.most,
+            answer=f"{kept}: {option.answer}",
+            because=option.because,
+        )
+    match = _HELD.fullmatch(kept)
+    numbers = {int(one) for one in re.findall("[0-9]+", match[1])} if match else set()
+    met = tuple(what for place, what in enumerate(inject.look_for, 1) if place in numbers)
+    return Scored(
+        points=len(met),
+        most=inject.most,
+        answer=match[2] if match else kept,
+        met=met,
+        missed=tuple(what for what in inject.look_for if what not in met),
+    )
+
+
+def _seats(fields: Fields, notes: Notes) -> dict[str, str]:
+    seats: dict[str, str] = {}
+    for role, node in fields.mapping("seats").items():
+        if not isinstance(node.value, str) or not node.value.strip():
+            notes.add(node.line, f"`{role}` under `seats` must be a text")
+        else:
+            seats[role] = node.value.strip()
+    return seats
+
+
+def _inject(name: str, node: Node, notes: Notes) -> Inject:
+    what = f"inject `{name}`"
+    if not IDENTIFIER.fullmatch(name):
+        notes.add(node.line, f"`{name}` is no name for an inject", "small letters, digits and _")
+    fields = Fields(node, what, notes)
+    inject = Inject(
+        name=name,
+        minute=fields.number("minute", 0, 0, 600),
+        title=fields.text("title", required=True),
+        text=fields.text("inject", required=True, longest=LONGEST_TEXT),
+        ask=fields.text("ask", required=True, longest=1_000),
+        look_for=fields.texts("look_for"),
+        hint=fields.text("hint", longest=LONGEST_TEXT),
+    )
+    inject = replace(inject, options=_options(what, fields, notes))
+    if bool(inject.options) is bool(inject.look_for):
+        notes.add(node.line, f"{what} has neither or both", "exactly one of options, look_for")
+    fields.end()
+    return inject
+
+
+def _options(what: str, fields: Fields, notes: Notes) -> tuple[Option, ...]:
+    node = fields.node("options")
+    if node is None:
+        return ()
+    if not isinstance(node.value, list) or not 2 <= len(node.value) <= len(_LETTERS):
+        notes.add(node.line, f"`options` of {what} must be a list of 2 to {len(_LETTERS)}")
+        return ()
+    found = []
+    for item in node.value:
+        one = Fields(item, f"an option of {what}", notes)
+        found.append(
+            Option(
+                answer=one.text("answer", required=True, longest=1_000),
+                points=one.number("points", 0, 0, MOST_POINTS),
+                because=one.text("because", required=True, longest=1_000),
+            )
+        )
+        one.end()
+    if found and not max(option.points for option in found):
+        notes.add(node.line, f"no option of {what} is worth a point", "add `points:` to the best")
+    return tuple(found)
+
+
+def _judge_order(exercise: Exercise, fields: Fields, notes: Notes) -> None:
+    line = fields.line_of("injects")
+    if not 1 <= len(exercise.injects) <= MOST_INJECTS:
+        notes.add(line, f"an exercise has 1 to {MOST_INJECTS} injects")
+    minutes = [inject.minute for inject in exercise.injects]
+    if minutes != sorted(minutes):
+        notes.add(line, "the injects do not stand in the order of their minutes")
+    if minutes and minutes[-1] >= exercise.minutes:
+        notes.add(line, f"the last inject comes at or after the end, minute {exercise.minutes}")
+
+
+def _quoted(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False)  # which is YAML too

@@ -1,0 +1,4 @@
+"""Validation of playbooks: graph, actions and expressions.
+
+The syntax of the file belongs in `parser`.
+"""

@@ -1,0 +1,231 @@
+"""Whether the expressions of a playbook can be evaluated, and can ever come to what they say.
+
+Rules
+- A name must be an input, the answer of a step that asks, or a fact of a step; and that step must
+  be needed, directly or not: otherwise it may not have happened yet.
+- A condition comes to true or false by itself, not by what Python takes for true.
+- A comparison that no option can ever meet is a problem: it would skip its step in silence.
+- An argument's expression must come to the type that the action takes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from standfast.playbook.action_catalogue import ArgumentSpec, ArgumentType
+from standfast.playbook.expressions import Expression, Path, embedded, parse, texts_in
+from standfast.playbook.model import InputType, Playbook, Step, StepKind
+from standfast.playbook.parser.field_reader import Notes, close_to
+from standfast.playbook.step_graph import behind
+from standfast.records import Json, StepState
+
+COUNTS = ("done", "failed", "unknown", "refused")
+STATES = ("pending", *StepState)
+
+_ROOTS = ("inputs", "answers", "steps")
+_TEXTS = frozenset({InputType.TEXT, InputType.CHOICE, InputType.TIME})
+_ACCEPTS: Mapping[ArgumentType, frozenset[InputType]] = {
+    ArgumentType.ACCOUNTS: frozenset({InputType.ACCOUNTS}),
+    ArgumentType.NAMES: frozenset({InputType.ACCOUNTS}),
+    ArgumentType.TIME: frozenset({InputType.TIME}),
+    ArgumentType.MAPPING: frozenset(),
+}
+_SAMPLES: Mapping[InputType, Json] = {
+    InputType.ACCOUNTS: ["a"],
+    InputType.TEXT: "a",
+    InputType.FLAG: True,
+    InputType.NUMBER: 1,
+    InputType.CHOICE: "a",
+    InputType.TIME: "2026-01-01T00:00:00.000000Z",
+}
+
+
+def judge_condition(playbook: Playbook, step: Step, notes: Notes) -> None:
+    """Note everything wrong with the step's `when`."""
+    judge = _Judge(playbook=playbook, step=step, line=step.line_of("when"), notes=notes)
+    try:
+        condition = parse(step.when or "")
+    except ValueError as error:
+        judge.note(f"`when` of step `{step.name}`: {error}")
+        return
+    if not judge.are_names_sound(condition) or not judge.are_claims_sound(condition):
+        return
+    judge.is_comparable(condition)
+    if condition.path() is None and not condition.is_claim():
+        hint = 'compare something, as in `inputs.kind == "agent"`'
+        judge.note(f"`when` of step `{step.name}` is neither true nor false", hint)
+
+
+def judge_argument(
+    playbook: Playbook, step: Step, key: str, spec: ArgumentSpec, notes: Notes
+) -> bool:
+    """Note everything wrong with the expressions of an argument; say whether they are sound."""
+    judge = _Judge(playbook=playbook, step=step, line=step.line_of(f"with.{key}"), notes=notes)
+    value = step.arguments[key]
+    is_sound = True
+    for text in texts_in(value):
+        try:
+            found = embedded(text)
+        except ValueError as error:
+            judge.note(f"argument `{key}` of step `{step.name}`: {error}")
+            is_sound = False
+            continue
+        if found is None:
+            continue
+        is_item = text is not value
+        if not (
+            judge.are_names_sound(found)
+            # A name by itself may be of any type here; only a condition needs it true or false.
+            and (found.path() is not None or judge.are_claims_sound(found))
+            and judge.is_comparable(found)
+            and (
+                (is_item and spec.type is ArgumentType.MAPPING)
+                or judge.is_of_type(found, key, spec, is_item=is_item)
+            )
+        ):
+            is_sound = False
+    return is_sound
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judge:
+    """Judges the expressions of one line of one step."""
+
+    playbook: Playbook
+    step: Step
+    line: int
+    notes: Notes
+
+    def note(self, message: str, hint: str = "") -> bool:
+        """Note a problem; False, so that a judgement can end with it."""
+        self.notes.add(self.line, message, hint)
+        return False
+
+    def are_names_sound(self, found: Expression) -> bool:
+        unsound = [path for path in sorted(found.names()) if not self._is_name_sound(path)]
+        return not unsound
+
+    def are_claims_sound(self, found: Expression) -> bool:
+        unsound = [path for path in found.claims() if self._type_of(path) is not InputType.FLAG]
+        for path in unsound:
+            hint = 'compare it with something, as in `… == "yes"`'
+            self.note(f"`{'.'.join(path)}` is neither true nor false", hint)
+        return not unsound
+
+    def is_comparable(self, found: Expression) -> bool:
+        """Judge every comparison: what can never be met, and what does not compare at all."""
+        is_sound = True
+        for comparison in found.comparisons():
+            if not self._can_be(comparison.path, comparison.value):
+                options = self._options_of(comparison.path)
+                hint = close_to(str(comparison.value), options) if options else ""
+                shown = ".".join(comparison.path)
+                is_sound = self.note(f"`{shown}` is never {comparison.value!r}", hint)
+        return is_sound and self._do_samples_compare(found)
+
+    def is_of_type(self, found: Expression, key: str, spec: ArgumentSpec, *, is_item: bool) -> bool:
+        path = found.path()
+        # One item of a list is a text, whatever the list is of.
+        accepted = _TEXTS if is_item else _ACCEPTS.get(spec.type, _TEXTS)
+        if path is None or self._type_of(path) not in accepted:
+            return self.note(f"`{found.text}` does not come to {spec.type} for argument `{key}`")
+        if path[0] == "inputs" and spec.required and self._may_be_null(path):
+            hint = (
+                f"make `{path[1]}` required, give it a default, or let the step begin only "
+                f"`when: inputs.{path[1]} != None`"
+            )
+            message = f"argument `{key}` must be there, but input `{path[1]}` may be left out"
+            return self.note(message, hint)
+        return True
+
+    def _is_name_sound(self, path: Path) -> bool:
+        shown = ".".join(path)
+        if path[0] not in _ROOTS:
+            return self.note(f"`{shown}` is not known", f"begin with {', '.join(_ROOTS)}")
+        if path[0] == "inputs":
+            names = {given.name for given in self.playbook.inputs}
+            if len(path) != 2 or path[1] not in names:
+                return self.note(f"`{shown}` is no input", close_to(".".join(path[1:]), names))
+            return True
+        return self._is_step_name_sound(path, shown, is_answer=path[0] == "answers")
+
+    def _is_step_name_sound(self, path: Path, shown: str, *, is_answer: bool) -> bool:
+        asking = (StepKind.MANUAL, StepKind.DECIDE)
+        names = {s.name for s in self.playbook.steps if not is_answer or s.kind in asking}
+        other = path[1] if len(path) > 1 else ""
+        if other not in names:
+            what = "a step that asks a person" if is_answer else "a step"
+            return self.note(f"`{shown}` does not name {what}", close_to(other, names))
+        if is_answer and len(path) != 2:
+            return self.note(f"`{shown}`: an answer is a text and has no parts")
+        facts = ("state", *COUNTS)
+        if not is_answer and (len(path) != 3 or path[2] not in facts):
+            return self.note(f"`{shown}` is no fact of a step", close_to("".join(path[2:]), facts))
+        if other not in behind(self.playbook)[self.step.name]:
+            message = f"step `{self.step.name}` uses `{shown}`, but does not wait for `{other}`"
+            return self.note(message, f"add `{other}` to its `needs`")
+        return True
+
+    def _type_of(self, path: Path) -> InputType:
+        """Give what a sound name stands for, as the input type that is like it."""
+        if path[0] == "inputs":
+            return self.playbook.input(path[1]).type
+        if path[0] == "steps" and path[2] != "state":
+            return InputType.NUMBER
+        return InputType.TEXT
+
+    def _options_of(self, path: Path) -> tuple[str, ...]:
+        """Give all that a sound name can be, when that is a fixed list; otherwise nothing."""
+        match path:
+            case ("inputs", name):
+                return self.playbook.input(name).options
+            case ("answers", name):
+                return self.playbook.step(name).options
+            case ("steps", _, "state"):
+                return STATES
+        return ()
+
+    def _can_be(self, path: Path, value: Json) -> bool:
+        if value is None:
+            return True  # left out, or skipped
+        if options := self._options_of(path):
+            return value in options
+        match self._type_of(path):
+            case InputType.FLAG:
+                return isinstance(value, bool)
+            case InputType.NUMBER:
+                return isinstance(value, int) and not isinstance(value, bool)
+            case InputType.ACCOUNTS:
+                return False
+        return isinstance(value, str)
+
+    def _may_be_null(self, path: Path) -> bool:
+        """May the input be null when the step begins?"""
+        if not self._may_be_left_out(path[1]):
+            return False
+        try:
+            return not (self.step.when and parse(self.step.when).rules_out_null(path))
+        except ValueError:
+            return False  # the condition does not parse, which is said of it
+
+    def _may_be_left_out(self, name: str) -> bool:
+        given = self.playbook.input(name)
+        return not given.required and given.default is None
+
+    def _do_samples_compare(self, found: Expression) -> bool:
+        """Make every comparison with sample values: all there, then all left out that can be."""
+        steps = self.playbook.steps
+        facts = {step.name: {"state": "done"} | dict.fromkeys(COUNTS, 1) for step in steps}
+        for is_given in (True, False):
+            inputs = {
+                given.name: None
+                if not is_given and self._may_be_left_out(given.name)
+                else _SAMPLES[given.type]
+                for given in self.playbook.inputs
+            }
+            answers = {s.name: "a" if is_given or s.when is None else None for s in steps}
+            try:
+                found.try_comparisons({"inputs": inputs, "answers": answers, "steps": facts})
+            except ValueError as error:
+                hint = "" if is_given else "something in it may be left out or skipped"
+                return self.note(f"`{found.text}`: {error}", hint)
+        return True

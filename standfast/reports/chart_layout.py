@@ -1,0 +1,245 @@
+"""Where things lie on a drawing: bars of time, stacked counts, measures over drills. Pure numbers.
+
+Rules
+- Across, everything is a percentage, so that a drawing fills a telephone and a wide screen alike
+  while its text keeps its size; down, it is pixels.
+- The widest and the narrowest both stay visible: a bar that has anything in it is never nothing.
+- Measures of recovery run from a second to days, so their axis is logarithmic, and says so.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from standfast.records import EffectState
+from standfast.reports.report_records import DrillLine, StepLine
+from standfast.reports.report_sentences import STATES_IN_ORDER, duration
+
+PLOT_HEIGHT = 120.0  # pixels between the lowest mark and the highest
+_THINNEST = 0.6  # percent: what still can be seen
+_NICE_SECONDS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
+_DAY = 86_400
+_MARKS_APART = 20  # pixels
+_MARKS = (
+    (1.0, "1 s"),
+    (10.0, "10 s"),
+    (60.0, "1 min"),
+    (600.0, "10 min"),
+    (3600.0, "1 h"),
+    (6 * 3600.0, "6 h"),
+    (_DAY * 1.0, "1 d"),
+    (_DAY * 7.0, "7 d"),
+    (_DAY * 30.0, "30 d"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A piece of a row, in percent of its width."""
+
+    left: float
+    width: float
+    kind: str  # a class of the style sheet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A line across a drawing, with what it says."""
+
+    left: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeRow:
+    """One step on the time axis."""
+
+    step: StepLine
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeAxis:
+    """All steps over the time from the opening on."""
+
+    rows: tuple[TimeRow, ...]
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """One measure of one drill."""
+
+    left: float
+    top: float
+    text: str
+    is_met: bool
+    is_failed: bool = False  # the drill came to no measure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Height:
+    """A line across a plot, with what it says."""
+
+    top: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """One service's measures over its drills, beside what was promised."""
+
+    service: str
+    what: str  # "RTO" or "RPO"
+    dots: tuple[Dot, ...]
+    promise_top: float
+    promise: str
+    marks: tuple[Height, ...]
+    first: datetime
+    last: datetime
+
+
+_Point = tuple[datetime, timedelta | None, timedelta]  # a drill, what it measured, the promise
+
+
+def time_axis(steps: Sequence[StepLine], opened_at: datetime, until: datetime) -> TimeAxis:
+    """Lay the steps that began on one axis; it ends with the last thing that ended."""
+    begun = sorted(
+        ((step.began_at, step) for step in steps if step.began_at is not None),
+        key=lambda one: one[0],
+    )
+    # A step that only waits for people would squeeze all that ran into a corner: the axis ends
+    # with what ran, and an open bar reaches its edge.
+    closed = [step.ended_at for _, step in begun if step.ended_at is not None]
+    last = max(closed or [until])
+    whole = max((last - opened_at).total_seconds(), 1.0)
+
+    def across(moment: datetime) -> float:
+        return min(max((moment - opened_at).total_seconds() / whole * 100, 0.0), 100.0)
+
+    rows = tuple(
+        TimeRow(step=step, bars=tuple(_bars(step, began, across))) for began, step in begun
+    )
+    every = next((nice for nice in _NICE_SECONDS if whole / nice <= 6), math.ceil(whole / 6))
+    marks = tuple(
+        Mark(left=place * every / whole * 100, text=_mark(place * every))
+        for place in range(int(whole / every) + 1)
+    )
+    return TimeAxis(rows=rows, marks=marks)
+
+
+def _mark(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:g} s" if seconds else "0"
+    return duration(timedelta(seconds=seconds))
+
+
+def _bars(step: StepLine, began: datetime, across: Callable[[datetime], float]) -> list[Bar]:
+    is_open = step.ended_at is None
+    end = 100.0 if step.ended_at is None else across(step.ended_at)
+    start = across(began)
+    runs = end if step.running_from is None else across(step.running_from)
+    bars = []
+    if runs > start:
+        bars.append(_bar(start, runs, "waits open" if is_open and runs == end else "waits"))
+    if runs < end or not bars:
+        bars.append(_bar(max(runs, start), end, "runs open" if is_open else "runs"))
+    return bars
+
+
+def _bar(left: float, right: float, kind: str) -> Bar:
+    width = max(right - left, _THINNEST)
+    return Bar(left=min(left, 100 - width), width=width, kind=kind)
+
+
+def stacked(counts: Mapping[EffectState, int]) -> tuple[Bar, ...]:
+    """Give one bar a state, side by side; each that has any can be seen."""
+    there = [(state, counts[state]) for state in STATES_IN_ORDER if counts.get(state)]
+    total = sum(count for _, count in there)
+    if not total:
+        return ()
+    wide = [max(count / total * 100, _THINNEST) for _, count in there]
+    scale = 100 / sum(wide)
+    bars, left = [], 0.0
+    for (state, _), width in zip(there, wide, strict=True):
+        bars.append(Bar(left=left, width=width * scale, kind=state.value))
+        left += width * scale
+    return tuple(bars)
+
+
+def recovery_plots(drills: Sequence[DrillLine], *, height: float = PLOT_HEIGHT) -> list[Plot]:
+    """Return a plot of RTO and one of RPO for each service that was drilled, oldest drill first.
+
+    A drill in which a service never came back has a dot at the top of its RTO; what was not
+    measured for another reason has none.
+    """
+    series: dict[tuple[str, str], list[_Point]] = {}
+    for drill in sorted(drills, key=lambda drill: drill.at):
+        for measure in drill.measures:
+            for what, got, promised in (
+                ("RTO", measure.rto, measure.rto_promised),
+                ("RPO", measure.rpo, measure.rpo_promised),
+            ):
+                if got is not None or (what == "RTO" and measure.is_checked):
+                    series.setdefault((measure.service, what), []).append((drill.at, got, promised))
+    return [
+        _plot(service, what, points, height)
+        for (service, what), points in sorted(
+            series.items(), key=lambda item: (item[0][0], item[0][1] != "RTO")
+        )
+    ]
+
+
+def _plot(service: str, what: str, points: list[_Point], height: float) -> Plot:
+    promised = points[-1][2]
+    measured = [got for _, got, _ in points if got is not None]
+    longest = max([promised, *measured]).total_seconds()
+    shortest = min([promised, *measured]).total_seconds()
+    low = max((value for value, _ in _MARKS if value <= max(shortest, 1.0)), default=1.0)
+    high = min((value for value, _ in _MARKS if value >= longest), default=longest)
+    if high <= low:
+        high = low * 10
+
+    def top(length: timedelta | None) -> float:
+        if length is None:
+            return 0.0
+        seconds = min(max(length.total_seconds(), low), high)
+        share = (math.log(seconds) - math.log(low)) / (math.log(high) - math.log(low))
+        return round(height * (1 - share), 1)
+
+    last = len(points) - 1
+    return Plot(
+        service=service,
+        what=what,
+        dots=tuple(
+            Dot(
+                left=50.0 if not last else 4 + 92 * place / last,
+                top=top(got),
+                text="never usable" if got is None else duration(got),
+                is_met=got is not None and got <= limit,
+                is_failed=got is None,
+            )
+            for place, (_, got, limit) in enumerate(points)
+        ),
+        promise_top=top(promised),
+        promise=duration(promised),
+        marks=_apart(
+            [
+                Height(top=top(timedelta(seconds=value)), text=text)
+                for value, text in _MARKS
+                if low <= value <= high
+            ]
+        ),
+        first=points[0][0],
+        last=points[-1][0],
+    )
+
+
+def _apart(marks: list[Height]) -> tuple[Height, ...]:
+    """Leave out marks whose text would touch the one below."""
+    kept: list[Height] = []
+    for mark in marks:
+        if not kept or kept[-1].top - mark.top >= _MARKS_APART:
+            kept.append(mark)
+    return tuple(kept)

@@ -1,0 +1,66 @@
+"""Whether a place could take a breach tonight, as records and as a page."""
+
+from dataclasses import dataclass
+
+from standfast.plurals import counted
+from standfast.reports.chart_layout import recovery_plots
+from standfast.reports.html_page import Clock, render
+from standfast.reports.report_records import DrillLine, Heading
+
+READY, RISK, NOT_THERE, NOT_READY = "ok", "warn", "lacking", "fail"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartLine:
+    """One part that was tried or looked at."""
+
+    part: str
+    verdict: str  # READY, RISK, NOT_THERE or NOT_READY
+    found: str
+    what_to_do: str  # commands stand between backticks
+
+
+@dataclass(frozen=True, kw_only=True)
+class AreaLine:
+    """Parts that answer one question together."""
+
+    question: str
+    parts: tuple[PartLine, ...]
+
+    def count(self, verdict: str) -> int:
+        return sum(part.verdict == verdict for part in self.parts)
+
+    @property
+    def answer(self) -> str:
+        """Say how it stands in a few words."""
+        if failed := self.count(NOT_READY):
+            return f"No: {counted(failed, 'error')}"
+        if absent := self.count(NOT_THERE):
+            return f"No: {absent} not set up"
+        risks = self.count(RISK)
+        return f"Yes, with {counted(risks, 'risk')}" if risks else "Yes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadinessReport:
+    """Everything that the page of readiness says."""
+
+    heading: Heading
+    answer: str
+    next_step: str
+    areas: tuple[AreaLine, ...]
+    drills: tuple[DrillLine, ...] = ()
+
+    def count(self, verdict: str) -> int:
+        return sum(area.count(verdict) for area in self.areas)
+
+
+def readiness_page(report: ReadinessReport) -> str:
+    """Give the page as HTML."""
+    return render(
+        "readiness.html",
+        Clock(report.heading.time_zone),
+        report=report,
+        plots=recovery_plots(report.drills),
+        words={READY: "ok", RISK: "risk", NOT_THERE: "not set up", NOT_READY: "error"},
+    )

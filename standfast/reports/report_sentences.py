@@ -1,0 +1,310 @@
+"""The sentences of a page: what happened, how long it took, how much it was.
+
+Rules
+- Facts and numbers; no sentence says more than the records do.
+- What was not done is said in the same paragraph as what was.
+- Durations are rounded so that no figure looks finer than it was measured.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from standfast.plurals import counted
+from standfast.records import EffectState, Mode, Proof, StepState
+from standfast.reports.report_records import (
+    DrillLine,
+    IncidentReport,
+    Measure,
+    NoticeLine,
+    StepLine,
+)
+
+_DONE = EffectState.DONE
+_STATES = {EffectState.SUBMITTING: "under way", EffectState.PLANNED: "not begun"}
+_STANDING: Mapping[str, str] = {
+    StepState.PROMPTED: "waits for a person",
+    StepState.ASKING: "waits for approval",
+    StepState.WAITING: "waits for its time",
+}
+_PROOF = {
+    Proof.NONE: "not proven",
+    Proof.READ_BACK: "read back from the directory; sessions were not counted",
+    Proof.CONNECTIONS_GONE: "no connection to the directory is open; sessions were not counted",
+    Proof.SESSIONS_GONE: "the directory lists no session or token",
+    Proof.REFUSED: "a sign-in was turned away",
+}
+
+_PROOF_LEVEL = {
+    Proof.NONE: "not proven",
+    Proof.READ_BACK: "read back only",
+    Proof.CONNECTIONS_GONE: "no directory connection",
+    Proof.SESSIONS_GONE: "no session listed",
+    Proof.REFUSED: "sign-in refused",
+}
+
+
+def proof_level(proof: Proof) -> str:
+    """Return the level of a proof in few words, for a cell of a table."""
+    return _PROOF_LEVEL[proof]
+
+
+def proof_words(proof: Proof) -> str:
+    """Say how far a lock was shown to hold."""
+    return _PROOF[proof]
+
+
+def weakest_proof(report: IncidentReport) -> Proof:
+    """Return the level that the proof of each account that was proven reaches."""
+    levels = [account.proof for account in report.accounts if account.lock is _DONE]
+    return Proof.weakest(level for level in levels if level is not Proof.NONE)
+
+
+def duration(length: timedelta) -> str:
+    """Write a length of time with two units at most: `0.8 s`, `42 s`, `3 min 5 s`, `2 d 4 h`.
+
+    The second is rounded up: what missed its promise by seconds never looks like one that was met.
+    """
+    seconds = length.total_seconds()
+    if seconds < 0:
+        return f"-{duration(-length)}"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, below, unit_below in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            whole = -(-whole // below) * below
+            rest = whole % size // below
+            return f"{whole // size} {unit}" + (f" {rest} {unit_below}" if rest else "")
+    return f"{whole} s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryAnswer:
+    """Whether every service came back as promised, by its newest drill."""
+
+    is_met: bool
+    text: str
+
+
+def recovery_answer(services: Sequence[str], drills: Sequence[DrillLine]) -> RecoveryAnswer | None:
+    """Answer for the services of which something is promised; None where there is none.
+
+    `drills` are the newest first.
+    """
+    newest: dict[str, Measure] = {}
+    for drill in drills:
+        for measure in drill.measures:
+            if measure.is_checked or measure.missed:
+                newest.setdefault(measure.service, measure)
+    for drill in drills:  # those of which no drill made a check
+        for measure in drill.measures:
+            newest.setdefault(measure.service, measure)
+    if not services:
+        return None
+    missed = [
+        f"{name} ({' and '.join(newest[name].missed)})"
+        for name in services
+        if name in newest and newest[name].missed
+    ]
+    unmeasured = [name for name in services if name in newest and not newest[name].is_checked]
+    undrilled = [name for name in services if name not in newest]
+    met = sum(name in newest and newest[name].is_met for name in services)
+    came = f"{met:,} of {counted(len(services), 'service')} came back as promised"
+    said = [f"{'Yes' if met == len(services) else 'No'}: by the newest drill of each, {came}"]
+    said += [f"missed: {listed(missed)}"] if missed else []
+    said += [f"RTO not measured, for want of a check: {listed(unmeasured)}"] if unmeasured else []
+    said += [f"never drilled: {listed(undrilled)}"] if undrilled else []
+    return RecoveryAnswer(is_met=met == len(services), text=f"{'; '.join(said)}.")
+
+
+def size(count: int) -> str:
+    """Write a number of bytes in decimal units: `312 MB`."""
+    amount, units = float(count), ["bytes", "kB", "MB", "GB", "TB"]
+    while amount >= 1000 and len(units) > 1:
+        amount, units = amount / 1000, units[1:]
+    return (
+        f"{amount:.0f} {units[0]}"
+        if amount >= 10 or units[0] == "bytes"
+        else (f"{amount:.1f} {units[0]}")
+    )
+
+
+def listed(parts: Iterable[str]) -> str:
+    """Join with commas and a last `and`."""
+    items = list(parts)
+    return (
+        items[0]
+        if len(items) == 1
+        else ", ".join(items[:-1]) + " and " + items[-1]
+        if items
+        else ""
+    )
+
+
+def short_of(counts: Mapping[EffectState, int]) -> int:
+    """How many targets were not done, or not for sure."""
+    return sum(count for state, count in counts.items() if state is not _DONE)
+
+
+def state_words(state: EffectState) -> str:
+    """Say a state as a page says it."""
+    return _STATES.get(state, state.value)
+
+
+def standing_words(state: str | None) -> str:
+    """Say where a step stands as a page says it; None: it was not reached."""
+    return "not reached" if state is None else _STANDING.get(state, state)
+
+
+def counts_words(counts: Mapping[EffectState, int]) -> str:
+    """Write every state that has any: `487 done, 13 refused`."""
+    return ", ".join(
+        f"{counts[state]:,} {state_words(state)}" for state in STATES_IN_ORDER if counts.get(state)
+    )
+
+
+STATES_IN_ORDER = (
+    EffectState.DONE,
+    EffectState.UNKNOWN,
+    EffectState.FAILED,
+    EffectState.REFUSED,
+    EffectState.SUBMITTING,
+    EffectState.PLANNED,
+)
+
+
+def contained_after(report: IncidentReport) -> timedelta | None:
+    """How long from the opening until the last lock that was to be made had its answer."""
+    ends = [step.ended_at for step in report.steps if step.does == "accounts.lock"]
+    if not ends or None in ends:
+        return None
+    return max(end for end in ends if end) - report.opened_at
+
+
+def what_happened(report: IncidentReport, opened: str) -> str:
+    """Tell the whole incident in one paragraph; `opened` is its moment, written for people."""
+    sentences = [_opening(report, opened)]
+    sentences += _accounts(report)
+    sentences += _evidence(report)
+    sentences += [_told(notice) for notice in report.notices]
+    sentences += _decisions(report)
+    sentences += _given_back(report)
+    if not report.is_open and report.closed_at:
+        sentences.append(
+            f"It was closed {duration(report.closed_at - report.opened_at)} after it opened."
+        )
+    return " ".join(sentences)
+
+
+def _opening(report: IncidentReport, opened: str) -> str:
+    how = {
+        Mode.EXERCISE: " as an exercise: nothing live was reached",
+        Mode.PLAN: " as a plan: nothing was done",
+        Mode.LIVE: "",
+    }[report.mode]
+    return f"On {opened}, {report.opened_by} opened “{report.title}”{how}."
+
+
+def _accounts(report: IncidentReport) -> list[str]:
+    meant = len(report.accounts)
+    if not meant:
+        return []
+    locked = sum(account.lock is _DONE for account in report.accounts)
+    proven = sum(
+        account.lock is _DONE and account.proof is not Proof.NONE for account in report.accounts
+    )
+    took = contained_after(report)
+    when = f" within {duration(took)}" if took is not None else " so far"
+    if locked == meant:
+        text = f"{_all(meant, 'account')} locked{when}"
+    else:
+        text = f"{locked:,} of {counted(meant, 'account')} {_was(locked)} locked{when}"
+    if not locked:
+        return [f"{text}."]
+    if not proven:
+        return [f"{text}; that the locks hold was not proven."]
+    weakest = weakest_proof(report)
+    if proven == locked:
+        return [f"{text}, {'and' if proven == 1 else 'each'} proven ({_PROOF[weakest]})."]
+    return [f"{text}, {proven:,} of them proven ({_PROOF[weakest]} at least)."]
+
+
+def _evidence(report: IncidentReport) -> list[str]:
+    frozen = [line for line in report.evidence if line.state is _DONE or line.manifest]
+    missing = len(report.evidence) - len(frozen)
+    uncopied = sum(line.state is not _DONE for line in frozen)
+    sentences = []
+    if frozen:
+        files = sum(line.files for line in frozen)
+        sentences.append(
+            f"{counted(files, 'log file')} from {counted(len(frozen), 'source')} "
+            f"{_was(files)} frozen as sealed evidence."
+        )
+    if missing:
+        sentences.append(f"{counted(missing, 'source')} of evidence {_was(missing)} not frozen.")
+    if uncopied:
+        sentences.append(f"{counted(uncopied, 'source')} of evidence {_was(uncopied)} not copied.")
+    return sentences
+
+
+def _told(notice: NoticeLine) -> str:
+    counts = notice.counts
+    done, short = counts.get(_DONE, 0), short_of(counts)
+    if not counts:
+        return f"The audience “{notice.audience}” was empty."
+    whole = sum(counts.values())
+    if not short:
+        return (
+            f"{_everyone(whole)} of “{notice.audience}” {_was(whole)} told; nobody is left untold."
+        )
+    rest = {state: count for state, count in counts.items() if state is not _DONE}
+    return f"{done:,} of {whole:,} of “{notice.audience}” {_was(done)} told; {counts_words(rest)}."
+
+
+def _decisions(report: IncidentReport) -> list[str]:
+    said = [
+        f"{decision.person} {decision.what} “{decision.step}”"
+        for decision in report.decisions
+        if decision.what in ("approved", "refused")
+    ]
+    return [f"{listed(said)}."] if said else []
+
+
+def _given_back(report: IncidentReport) -> list[str]:
+    back = sum(account.is_given_back for account in report.accounts)
+    if not back:
+        return []
+    return [f"{counted(back, 'account')} {_was(back)} given back as before."]
+
+
+def opened_commands(text: str) -> list[tuple[bool, str]]:
+    """Split a sentence at its backticks: (is a command, text)."""
+    return [(bool(place % 2), part) for place, part in enumerate(text.split("`")) if part]
+
+
+def step_time(step: StepLine, now: datetime) -> str:
+    """Say how long a step took, or since when it goes on."""
+    if step.began_at is None:
+        return ""
+    if step.ended_at is None:
+        return f"for {duration(now - step.began_at)} so far"
+    return duration(step.ended_at - step.began_at)
+
+
+def _everyone(count: int) -> str:
+    return "The one person" if count == 1 else f"All {count:,}"
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _all(count: int, noun: str) -> str:
+    if count == 1:
+        return f"The {noun} was"
+    return f"All {count:,} {noun}s were"

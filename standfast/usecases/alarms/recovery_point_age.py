@@ -1,0 +1,80 @@
+"""How old the newest complete recovery point of a set is, against how old it may become.
+
+Rules
+- What counts is the moment that the newest complete point is consistent at, not when it was made.
+  A point without a file is none: so looks a set whose disk was not mounted.
+- How old it may become: `max_age_hours` of the set; else the shortest RPO of the services that need
+  it; else two intervals of its schedule, which may rest at night and on Sundays.
+- A set is this host's: of one of the same name, another host's nights say nothing.
+- A set that was never tried is not too old; that it was missed is another sentence.
+- A point of a clock that stood ahead makes nothing fresh.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from standfast.continuity.clock_skew import is_to_come, newest
+from standfast.continuity.run_schedule import oldest_allowed
+from standfast.records import Json, moment, timestamp
+from standfast.usecases.core.backup_repository import set_of
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_origins import runs_of_host
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freshness:
+    """One set's newest complete point."""
+
+    set_name: str
+    complete_at: datetime | None  # the moment that it is consistent at
+    age: timedelta | None  # of it; since the first try where there is none
+    limit: timedelta
+
+    @property
+    def is_stale(self) -> bool:
+        """Is it older than it may be?"""
+        return self.age is not None and self.age > self.limit
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "set": self.set_name,
+            "complete_at": timestamp(self.complete_at) if self.complete_at else None,
+            "age_seconds": None if self.age is None else int(self.age.total_seconds()),
+            "limit_seconds": int(self.limit.total_seconds()),
+            "is_stale": self.is_stale,
+        }
+
+
+def freshness(installation: Installation, set_name: str) -> Freshness:
+    """Say how fresh a set is; `UsageError` for an unknown one, and what `oldest_allowed` raises."""
+    now = installation.clock()
+    runs = runs_of_host(installation.config, installation.ledger.runs.all("backup", set_name))
+    complete = [
+        moment(run.summary["consistent_at"])
+        for run in runs
+        if run.summary.get("is_complete") and run.summary.get("files")
+    ]
+    complete_at = newest(complete, now)
+    tries = [run.started_at for run in runs if not is_to_come(run.started_at, now)]
+    since = complete_at or min(tries, default=None)
+    return Freshness(
+        set_name=set_name,
+        complete_at=complete_at,
+        age=None if since is None else now - since,
+        limit=_limit(installation, set_name),
+    )
+
+
+def _limit(installation: Installation, set_name: str) -> timedelta:
+    settings = set_of(installation, set_name)
+    if settings.max_age_hours is not None:
+        return timedelta(hours=settings.max_age_hours)
+    promised = [
+        service.rpo_minutes
+        for service in installation.config.services.values()
+        if set_name in service.sets
+    ]
+    if promised:
+        return timedelta(minutes=min(promised))
+    zone = settings.time_zone or installation.config.organisation.time_zone
+    return oldest_allowed(settings.schedule, zone, installation.clock())

@@ -1,0 +1,4 @@
+"""Approvals, refusals, answers, break-glass and pending requests.
+
+Enrolment and passkeys of approvers are in `people`.
+"""

@@ -1,0 +1,371 @@
+"""Restoring dumps into a running database server: which dumps, which server, what it took.
+
+Owns the choice of dumps and the outcome. Leaves servers to `backup/targets/` and addresses to
+`backup_sources.py`.
+
+Rules
+- The server is a configured source's, by its name, or the one whose address a secret holds.
+- Each dump goes into the database it came from, unless the address names one: then it is one dump.
+- One database that fails keeps no other from being restored.
+- The server's programs cannot read the custodian's identity: what they get is what an intruder may
+  have written.
+- Roles and users are restored only when they are asked for: old passwords come back with them.
+  They are those of the servers that the chosen dumps are of.  They come first, as dumps name them;
+  what was refused of them is tried again after the dumps.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from backup.format.canonical_json import to_path_text
+from backup.records import Point, Progress
+from backup.repository import Repository
+from backup.sources.database_dumps import database_of
+from backup.system import landlock
+from backup.targets import Taken, Target
+from standfast.config import Config
+from standfast.config.value_types import SecretReference
+from standfast.errors import ExitStatus, StandfastError, UsageError
+from standfast.records import Json, timestamp
+from standfast.usecases.backups.damage_cause import damaged_after, is_dated_ahead
+from standfast.usecases.backups.incomplete_points import IncompletePoint, lacking
+from standfast.usecases.backups.service_sources import Address, address_from_secret, address_of
+from standfast.usecases.core.backup_repository import (
+    identity_of,
+    opened_repository,
+    translated_errors,
+)
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_record import recorded_if_possible
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DumpRestoreOutcome:
+    """What became of one dump."""
+
+    path: str
+    taken: Taken | None  # None: see `error`
+    error: str = ""
+    error_status: ExitStatus = ExitStatus.DONE
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        if self.taken is None:
+            return self.error_status
+        return ExitStatus.PARTIAL if self.taken.problems_total else ExitStatus.DONE
+
+    def as_json(self) -> dict[str, Json]:
+        taken = self.taken
+        return {
+            "path": self.path,
+            "database": taken.database if taken else None,
+            "bytes": taken.bytes if taken else 0,
+            "problems": list(taken.problems) if taken else [],
+            "problems_total": taken.problems_total if taken else 0,
+            "kept_as": taken.kept_as if taken else None,
+            "error": self.error,
+            "exit_status": int(self.exit_status),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseRestoreOutcome:
+    """What a server took of a point."""
+
+    run: str
+    point: Point
+    into: str  # the source's name, or where the address lies
+    kind: str
+    dumps: tuple[DumpRestoreOutcome, ...]
+    lacking: IncompletePoint  # what the point itself has not, or not whole
+    newer_damaged: tuple[str, ...] = ()  # where the latest was asked for: what came after it
+    is_dated_ahead: bool = False  # where the latest was asked for: its time is still to come
+    is_confined: bool  # its programs could not read the identity
+    unrecorded: str = ""  # why the ledger has nothing of it
+    started: datetime
+    ended: datetime
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """The dumps' own when they agree, DAMAGED when the vault is, else PARTIAL.
+
+        What the point itself lacks is a dump that did not go in.
+        """
+        found = {dump.exit_status for dump in self.dumps}
+        if self.lacking.is_any:
+            found.add(ExitStatus.PARTIAL)
+        if self.newer_damaged:
+            found.add(ExitStatus.DAMAGED)
+        if ExitStatus.DAMAGED in found:
+            return ExitStatus.DAMAGED
+        return next(iter(found)) if len(found) == 1 else ExitStatus.PARTIAL
+
+    def summary(self) -> dict[str, Json]:
+        """What the ledger keeps: no name of a database, and nothing that a server said."""
+        taken = [dump.taken for dump in self.dumps if dump.taken is not None]
+        failed = len(self.dumps) - len(taken)
+        return {
+            "point": self.point.name,
+            "into": self.kind,
+            "files": len(taken),
+            "bytes": sum(one.bytes for one in taken),
+            "problems": sum(one.problems_total for one in taken) + failed,
+            "is_damaged": self.exit_status is ExitStatus.DAMAGED,
+        }
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "run": self.run,
+            "set": self.point.set_name,
+            **self.summary(),
+            "into": self.into,
+            "kind": self.kind,
+            "dumps": [dump.as_json() for dump in self.dumps],
+            "lacking": self.lacking.as_json(),
+            "newer_damaged": list(self.newer_damaged),
+            "is_dated_ahead": self.is_dated_ahead,
+            "is_confined": self.is_confined,
+            "unrecorded": self.unrecorded,
+            "started_at": timestamp(self.started),
+            "ended_at": timestamp(self.ended),
+            "exit_status": int(self.exit_status),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to go where."""
+
+    point: str
+    into: str
+    set_name: str | None = None
+    patterns: tuple[str, ...] = ()
+    replaces: bool = False
+    has_globals: bool = False
+
+
+def restore_into(
+    installation: Installation,
+    request: Request,
+    identity_file: Path | None,
+    progress: Report | None = None,
+    *,
+    way: str = "direct",
+) -> DatabaseRestoreOutcome:
+    """Stream the dumps of a point into a server, and say what it took of each.
+
+    `UsageError` when there is no such point, source or dump. What happens to a single database is
+    in the outcome: one that is not empty counts as refused, unless the request replaces it.
+    """
+    with tempfile.TemporaryDirectory(prefix="standfast-") as scratch:
+        with translated_errors("restoring"):
+            repository = opened_repository(installation, identity_of(installation, identity_file))
+            point = repository.resolve(request.point, request.set_name)
+            address = _address(installation, request, point)
+            hidden = _hidden(installation.config, identity_file)
+            target = address.target(installation.clock, Path(scratch), hidden)
+            sources = _sources(point, address, request)
+            paths = _paths(repository, point, sources, address, target, request)
+        with recorded_if_possible(
+            installation, "restore", point.set_name, way, is_shared=True
+        ) as run:
+            started = installation.clock()
+            restorer = _Restorer(repository, point, target, address.database, request, progress)
+            outcome = DatabaseRestoreOutcome(
+                run=run.token,
+                point=point,
+                into=request.into,
+                kind=address.kind,
+                dumps=restorer.restore_all(paths),
+                lacking=lacking(point, request.patterns or sources),
+                newer_damaged=damaged_after(repository, point, request.point),
+                is_dated_ahead=is_dated_ahead(point, request.point, installation.clock()),
+                is_confined=landlock.is_supported(),
+                started=started,
+                ended=installation.clock(),
+            )
+            states = {ExitStatus.DONE: "done", ExitStatus.PARTIAL: "partial"}
+            run.ends(states.get(outcome.exit_status, "failed"), outcome.summary())
+    return replace(outcome, unrecorded=run.unrecorded)
+
+
+def _address(installation: Installation, request: Request, point: Point) -> Address:
+    """The server, by the name of its source or by the secret that holds its address."""
+    sets = installation.config.backup.sets
+    # The point's own set first: two sets may each have a source of that name.
+    ordered = sorted(sets, key=lambda name: name != point.set_name)
+    sources = [source for name in ordered for source in sets[name].sources]
+    if request.into.partition(":")[0] in ("env", "file", "keyring"):
+        try:
+            reference = SecretReference(request.into)
+        except ValueError as error:
+            raise UsageError(f"--into: {error}") from error
+        return address_from_secret(reference, installation.resolver, sources)
+    for source in sources:
+        if source.name == request.into:
+            address = address_of(source, installation.resolver)
+            if address is not None:
+                return address
+            raise UsageError(
+                f"source {source.name} is of kind {source.kind}, and no database server;"
+                " restore it to a folder with --to"
+            )
+    raise UsageError(
+        f"there is no source {request.into!r} in the configuration. Name one of a database, or"
+        " where its address lies: env:NAME or file:PATH"
+    )
+
+
+def _hidden(config: Config, identity_file: Path | None) -> tuple[Path, ...]:
+    """Return what no program that gets a dump may read: identities and this host's keys."""
+    found = [config.backup.host]
+    if identity_file is not None:
+        found.append(identity_file)
+    reference = config.drills.identity
+    if reference is not None and reference.scheme == "file":
+        found.append(config.folder / Path(reference.place).expanduser())
+    return tuple(found)
+
+
+def _sources(point: Point, address: Address, request: Request) -> list[str]:
+    """The point's sources whose dumps may go in."""
+    sources = [
+        source.name
+        for source in (point.details.sources if point.details else ())
+        if source.kind == address.kind
+    ]
+    if request.into in sources and not request.patterns:
+        sources = [request.into]
+    return sources
+
+
+def _paths(
+    repository: Repository,
+    point: Point,
+    sources: Sequence[str],
+    address: Address,
+    target: Target,
+    request: Request,
+) -> list[bytes]:
+    """The files that go in, what is the whole server's first."""
+    first, dumps, chosen = [], [], set()
+    for entry in repository.entries(point, request.patterns or sources) if sources else ():
+        source, _, name = entry.text.partition("/")
+        if entry.kind != "file" or source not in sources:
+            continue
+        chosen.add(source)
+        if name.endswith(target.suffix):
+            dumps.append(entry.path)
+    if request.has_globals and chosen:
+        first = _globals(repository, point, sorted(chosen), target)
+    if not first and not dumps:
+        raise UsageError(
+            f"{point.name} has no dump of {address.kind} by that name; `standfast backup ls` lists"
+            " what it has"
+        )
+    if address.database is not None and len(dumps) > 1:
+        raise UsageError(
+            f"{request.into} names one database, and {len(dumps)} dumps are selected: name one of"
+            " them, or an address without a database"
+        )
+    return first + dumps
+
+
+def _globals(
+    repository: Repository, point: Point, sources: Sequence[str], target: Target
+) -> list[bytes]:
+    """Return the files of roles or users; `UsageError` for a source that has none."""
+    paths = {f"{source}/{target.globals_name}".encode() for source in sources}
+    found = [entry.path for entry in repository.entries(point, sources) if entry.path in paths]
+    for path in sorted(paths.difference(found)):
+        raise UsageError(
+            f"--globals: {point.name} has no {to_path_text(path)}. Leave --globals out, or take a"
+            " point that has it"
+        )
+    return found
+
+
+class _Restorer:
+    """Restores one dump after the other, and once more the globals that lacked something."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        point: Point,
+        target: Target,
+        database: str | None,
+        request: Request,
+        progress: Report | None,
+    ) -> None:
+        self._repository = repository
+        self._point = point
+        self._target = target
+        self._database = database
+        self._request = request
+        self._progress = progress
+        self._files = 0
+        self._bytes = 0
+
+    def restore_all(self, paths: Sequence[bytes]) -> tuple[DumpRestoreOutcome, ...]:
+        """Restore them in this order, roles and users for a second time where some were refused.
+
+        A right may be on a table, and a user may have a role, that was made only after it.
+        """
+        outcomes = {path: self.restore(path) for path in paths}
+        for path, outcome in outcomes.items():
+            if outcome.taken and outcome.taken.problems_total and self._has_globals(path):
+                outcomes[path] = self.restore(path)
+        return tuple(outcomes.values())
+
+    def _has_globals(self, path: bytes) -> bool:
+        return path.partition(b"/")[2].decode() == self._target.globals_name
+
+    def restore(self, path: bytes) -> DumpRestoreOutcome:
+        """Restore one; an error is part of the outcome."""
+        target = self._target
+        name = path.partition(b"/")[2].decode()
+
+        def stream() -> Iterator[bytes]:
+            return self._pieces(path)
+
+        try:
+            with translated_errors(f"restoring {to_path_text(path)}"):
+                if self._has_globals(path):
+                    taken = target.restore_globals(stream)
+                else:
+                    original = database_of(name, target.suffix)
+                    taken = target.restore(
+                        self._database or original,
+                        original,
+                        stream,
+                        replace=self._request.replaces,
+                    )
+        except StandfastError as error:
+            return DumpRestoreOutcome(
+                path=to_path_text(path),
+                taken=None,
+                error=str(error),
+                error_status=error.exit_status,
+            )
+        self._files += 1
+        return DumpRestoreOutcome(path=to_path_text(path), taken=taken)
+
+    def _pieces(self, path: bytes) -> Iterator[bytes]:
+        for piece in self._repository.stream(self._point, path):
+            yield piece
+            self._bytes += len(piece)
+            if self._progress is not None:
+                self._progress(
+                    Progress(
+                        phase="restoring",
+                        path=to_path_text(path),
+                        files=self._files,
+                        bytes_done=self._bytes,
+                        bytes_new=0,
+                    )
+                )

@@ -1,0 +1,85 @@
+"""Restoring a recovery point to a folder, as a use-case.
+
+It stands alone so that a restore loads no source, no writer and no alarm: whoever restores waits.
+
+Rules
+- Whatever could not be brought back is counted and named, and makes the outcome partial; so does
+  what the point itself lacks of what is asked for.
+- The ledger gets counts, times and the point's name; names of files stay in the outcome.  One that
+  takes nothing keeps nothing from coming back.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from backup.records import Progress
+from backup.system.durable_files import resolved
+from standfast.errors import Refused
+from standfast.usecases.backups.damage_cause import damaged_after, is_damage_behind, is_dated_ahead
+from standfast.usecases.backups.incomplete_points import lacking
+from standfast.usecases.backups.outcomes import RestoreOutcome
+from standfast.usecases.core.backup_repository import (
+    identity_of,
+    opened_repository,
+    translated_errors,
+)
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_record import recorded_if_possible
+
+
+def restore(
+    installation: Installation,
+    point: str,
+    to: Path,
+    identity_file: Path | None,
+    patterns: Sequence[str] = (),
+    progress: Callable[[Progress], None] | None = None,
+    *,
+    set_name: str | None = None,
+    has_owner: bool = False,
+    syncs: bool = True,
+    way: str = "direct",
+) -> RestoreOutcome:
+    """Restore a point, or what the patterns select of it, into an empty folder as `to/<source>/…`.
+
+    `point` is "latest", "<writer>/<sequence>" or a sequence. A restore that was interrupted goes
+    on when it is asked for again. Raises `UsageError` for an unknown point, for the latest of
+    several sets or an identity that opens nothing, `Refused` when `to` holds anything else or lies
+    in a store.
+    """
+    _refuse_stores(installation, to)
+    with translated_errors("restoring"):
+        repository = opened_repository(installation, identity_of(installation, identity_file))
+        chosen = repository.resolve(point, set_name)
+    with (
+        recorded_if_possible(installation, "restore", chosen.set_name, way, is_shared=True) as run,
+        translated_errors(f"restoring {chosen.name}"),
+    ):
+        result = repository.restore(
+            chosen, to, patterns, progress, owner=has_owner, syncs=syncs, now=installation.clock
+        )
+        outcome = RestoreOutcome(
+            run=run.token,
+            point=chosen,
+            to=to,
+            result=result,
+            is_damaged=is_damage_behind(result.problems),
+            lacking=lacking(chosen, patterns),
+            newer_damaged=damaged_after(repository, chosen, point),
+            is_dated_ahead=is_dated_ahead(chosen, point, installation.clock()),
+        )
+        is_whole = not (result.problems or outcome.lacking.is_any or outcome.newer_damaged)
+        state = "failed" if outcome.is_damaged else "done" if is_whole else "partial"
+        run.ends(state, outcome.summary())
+    return replace(outcome, unrecorded=run.unrecorded)
+
+
+def _refuse_stores(installation: Installation, to: Path) -> None:
+    """What is restored lies there in clear, and a copy or an archive of the store may take it."""
+    backup = installation.config.backup
+    stores = [None if backup.s3 else backup.vault, backup.keys]
+    stores += [store for copy in backup.copies.values() for store in (copy.vault, copy.keys)]
+    for store in stores:
+        if store is not None and resolved(to).is_relative_to(resolved(store)):
+            raise Refused(f"{to} lies in {store}, a store of the backups: name a folder outside")

@@ -1,0 +1,206 @@
+"""Keeping as a use-case: what expires, what is freed, what is locked for longer, what is there.
+
+Owns the step from settings to the keeper and how a run stands in the ledger. Leaves every decision
+to `backup/retention/retention_run.py`.
+
+Rules
+- The keeper's machine needs the keeper's key and the keeper's identity at the store, and no more.
+- A plan and a status change nothing, and are no run of the ledger's.
+- What could not be done is named, and makes the run partial; what a lock holds back is as it should
+  be, and is tried again by the next run.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup.format.keep_record import PackId
+from backup.retention.keeper_key import Keeper
+from backup.retention.retention_plan import MAX_EXPIRED_PERCENT
+from backup.retention.retention_run import RetentionResult, plan_retention_run
+from backup.retention.retention_run import keep as keep_repository
+from backup.retention.rules import Rules, period
+from backup.retention.storage_forecast import Share, StorageForecast
+from backup.retention.vault_state import Watch, unwatched
+from backup.stores.directory_keeper import DirectoryKeeperStore
+from backup.stores.keeper import KeeperStore
+from backup.stores.s3.keeper import open_s3_keeper
+from standfast.errors import ExitStatus
+from standfast.records import Json, timestamp
+from standfast.usecases.backups.damaged_packs import damaged_packs, read_report
+from standfast.usecases.backups.retention_holds import hold_reason, notify_other_hosts
+from standfast.usecases.core.backup_repository import s3_options, translated_errors
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_record import recorded
+
+VAULT = "vault"  # what a run's row names as its subject
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepOutcome:
+    """What a keeping run did, or would do; `stock` comes with a plan and a status."""
+
+    run: str  # empty for what is no run
+    result: RetentionResult
+    stock: StorageForecast | None = None
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        if self.result.refusal is not None:
+            return ExitStatus.REFUSED
+        return ExitStatus.PARTIAL if self.result.problems else ExitStatus.DONE
+
+    def summary(self) -> dict[str, Json]:
+        """What the ledger keeps."""
+        result = self.result
+        return {
+            "records": len(result.records),
+            "expired": len(result.expired),
+            "marked": len(result.marked),
+            "unmarked": len(result.unmarked),
+            "distrusted": len(result.distrusted),
+            "dropped": len(result.dropped),
+            "removed": len(result.removed),
+            "freed_bytes": result.freed_bytes,
+            "locked": len(result.locked),
+            "extended": len(result.extended),
+            "problems": len(result.problems),
+        }
+
+    def as_json(self) -> dict[str, Json]:
+        result = self.result
+        return {
+            "run": self.run or None,
+            "is_plan": result.is_plan,
+            "counts": self.summary(),
+            "clock": timestamp(result.clock),
+            "records": list(result.records),
+            "expired": [f"{writer}/{sequence:010d}" for writer, sequence in result.expired],
+            "marked": [{"pack": _text(one.pack), "bytes": one.size_bytes} for one in result.marked],
+            "unmarked": [_text(pack) for pack in result.unmarked],
+            "distrusted": [_text(pack) for pack in result.distrusted],
+            "removed": [
+                {"pack": _text(one.pack), "bytes": one.size_bytes} for one in result.removed
+            ],
+            "locked": [
+                {
+                    "pack": _text(one.pack),
+                    "bytes": one.size_bytes,
+                    "until": timestamp(one.until),
+                }
+                for one in result.locked
+            ],
+            "extended": list(result.extended),
+            "problems": list(result.problems),
+            "refusal": result.refusal,
+            "hold": result.hold,
+            "stock": None if self.stock is None else _stock_json(self.stock),
+            "exit_status": int(self.exit_status),
+        }
+
+
+def keep(
+    installation: Installation,
+    *,
+    distrust: Path | None = None,
+    is_clock_right: bool = False,
+    most_percent: int | None = None,
+    way: str = "direct",
+    watch: Watch = unwatched,
+) -> KeepOutcome:
+    """Make one keeping run; `way` says what runs this: prefect, serve or direct.
+
+    Safe to run again after any error. `distrust` is what `backup verify --json` said, besides what
+    the ledger knows to be damaged; `most_percent` of the points may go, a fifth without it. Raises
+    `Refused` when a clock or the number of points that would go forbids it, or while another run is
+    under way; `UsageError` without the keeper's key.
+    """
+    lost = _distrusted(installation, distrust)
+    with recorded(installation, "keep", VAULT, way) as run, translated_errors("keeping"):
+        keeper = Keeper.load(installation.config.backup.keeping.key)
+        notify_other_hosts(installation)
+        result = keep_repository(
+            _vault(installation),
+            keeper,
+            _rules(installation),
+            now=installation.clock,
+            distrust=lost,
+            is_clock_right=is_clock_right,
+            most_percent=MAX_EXPIRED_PERCENT if most_percent is None else most_percent,
+            hold=hold_reason(installation),
+            watch=watch,
+        )
+        outcome = KeepOutcome(run=run.token, result=result)
+        is_whole = outcome.exit_status is ExitStatus.DONE
+        run.ends("done" if is_whole else "partial", outcome.summary())
+    return outcome
+
+
+def plan(
+    installation: Installation,
+    *,
+    distrust: Path | None = None,
+    is_clock_right: bool = False,
+    most_percent: int | None = None,
+    watch: Watch = unwatched,
+) -> KeepOutcome:
+    """Say what a run would do now and what there is; changes nothing."""
+    lost = _distrusted(installation, distrust)
+    with translated_errors("planning to keep"):
+        keeper = Keeper.load(installation.config.backup.keeping.key)
+        result, stock = plan_retention_run(
+            _vault(installation),
+            keeper.owner,
+            _rules(installation),
+            now=installation.clock,
+            distrust=lost,
+            is_clock_right=is_clock_right,
+            most_percent=MAX_EXPIRED_PERCENT if most_percent is None else most_percent,
+            hold=hold_reason(installation),
+            watch=watch,
+        )
+    return KeepOutcome(run="", result=result, stock=stock)
+
+
+def _vault(installation: Installation) -> KeeperStore:
+    settings = installation.config.backup
+    if settings.s3 is None:
+        return DirectoryKeeperStore(settings.vault)
+    return open_s3_keeper(s3_options(settings.s3, installation.resolver), now=installation.clock)
+
+
+def _rules(installation: Installation) -> Rules:
+    settings = installation.config.backup.keeping
+    return Rules(
+        everything=period(settings.everything),
+        daily=period(settings.daily),
+        weekly=period(settings.weekly),
+        monthly=period(settings.monthly),
+        floor=period(settings.floor),
+    )
+
+
+def _distrusted(installation: Installation, report: Path | None) -> frozenset[PackId]:
+    return read_report(report) | damaged_packs(installation).packs
+
+
+def _text(pack: PackId) -> str:
+    return "/".join(pack)
+
+
+def _share_json(share: Share) -> dict[str, Json]:
+    return {"packs": share.packs, "bytes": share.size_bytes}
+
+
+def _stock_json(stock: StorageForecast) -> dict[str, Json]:
+    return {
+        "points": stock.points,
+        "expired_points": stock.expired_points,
+        "live": _share_json(stock.live),
+        "expired": _share_json(stock.expired),
+        "unnamed": _share_json(stock.unnamed),
+        "marked": _share_json(stock.marked),
+        "dropped": _share_json(stock.dropped),
+        "locked": _share_json(stock.locked),
+        "locked_until": None if stock.locked_until is None else timestamp(stock.locked_until),
+        "free_by": [{"month": month, "bytes": size} for month, size in stock.free_by],
+    }

@@ -1,0 +1,305 @@
+"""Verifying the repository: by schedule without a key, deeper where a person or a key asks.
+
+Owns the use-case and what it comes to. Leaves the checks to `backup/checker/verification.py`.
+
+Rules
+- After a verification that found the history sound the newest recovery points go to the witness
+  outside the vault, and the next one is held against it: that shows a vault that was rolled back.
+- Damage stays open until a check that could have seen it finds it gone: a look at the lists says
+  nothing about bytes that an earlier check read, and a sample nothing about what it did not draw.
+- A look at the objects' locks begins where the last one did, if that found all of them right, and
+  otherwise looks at all. The ledger remembers that; nothing in the vault is asked.
+- Of a ledger with several vaults, what was found in another one says nothing of this.
+- Without a ledger it looks all the same, and is partial at best: nobody knows what was found
+  before.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from backup.checker.sampling import DAMAGE, Sample, sample_for
+from backup.checker.verification import verify as verify_repository
+from backup.records import Finding, VerifyReport
+from standfast.continuity.clock_skew import newest_first
+from standfast.errors import ExitStatus, StandfastError, UsageError
+from standfast.ledger.runs.run_record import RunRecord
+from standfast.records import Json, timestamp
+from standfast.usecases.backups.backup_run import Report
+from standfast.usecases.backups.damaged_packs import DamagedPacks, damaged_packs, kept
+from standfast.usecases.core.backup_repository import (
+    check_identity,
+    identity_of,
+    keys_of,
+    owner_of,
+    translated_errors,
+    vault_of,
+)
+from standfast.usecases.core.backup_witness import append_heads, read_heads
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_origins import runs_of_vault
+from standfast.usecases.core.run_record import recorded_if_possible
+
+VAULT = "vault"  # what a verification's run row names as its subject
+_CONFIDENCE = 0.99
+
+_OF_A_PACK = re.compile(r"w/[^/]+/p/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenDamage:
+    """What an earlier verification found, and none since could have found gone."""
+
+    found_at: datetime
+    depths: tuple[str, ...]
+    errors: int
+
+    @property
+    def sentence(self) -> str:
+        """Say it for people, with what to do."""
+        how = "opened with an identity" if "opening" in self.depths else "read"
+        command = "verify --read --identity FILE" if "opening" in self.depths else "verify --read"
+        return (
+            f"damage that showed when the vault was {how}, on {self.found_at:%Y-%m-%d %H:%M}Z, was "
+            f"not looked for this time: `standfast backup {command}` tells whether it is gone"
+        )
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "found_at": timestamp(self.found_at),
+            "depths": list(self.depths),
+            "errors": self.errors,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOutcome:
+    """What a verification found; `findings` has the report's and the witness's own."""
+
+    run: str
+    report: VerifyReport
+    findings: tuple[Finding, ...]
+    open_damage: OpenDamage | None  # of an earlier, deeper check
+    is_read: bool  # every byte was read
+    is_keyed: bool  # and opened with an identity
+    is_write_only: bool  # can this host only add to the vault?
+    why_write_only: str
+    unrecorded: str = ""  # why the ledger or the witness did not take it, or could not be asked
+    is_ledger_damaged: bool = False  # that is why
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether this check found nothing of severity `error`."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+    @property
+    def is_history_sound(self) -> bool:
+        """Whether nothing is wrong but what packs hold: the points are those that were made."""
+        return not any(
+            finding.severity == "error"
+            and finding.depth == "looking"
+            and not _OF_A_PACK.match(finding.object)
+            for finding in self.findings
+        )
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        if not self.is_sound or self.open_damage is not None or self.is_ledger_damaged:
+            return ExitStatus.DAMAGED
+        locks = self.report.locks
+        is_short = bool(self.unrecorded) or (locks is not None and locks.wrong)
+        return ExitStatus.PARTIAL if is_short else ExitStatus.DONE
+
+    def summary(self) -> dict[str, Json]:
+        """What the ledger keeps."""
+        return {
+            "points": self.report.points,
+            "packs": self.report.packs,
+            "bytes_read": self.report.bytes_read,
+            "errors": sum(finding.severity == "error" for finding in self.findings),
+            "warnings": sum(finding.severity == "warning" for finding in self.findings),
+            "is_read": self.is_read,
+            "is_keyed": self.is_keyed,
+            "sampled": 0 if self.report.sampled is None else self.report.sampled.pieces,
+            "saw": list(self.report.saw),
+            "found": sorted({f.depth for f in self.findings if f.severity == "error"}),
+            "open_damage": None if self.open_damage is None else self.open_damage.as_json(),
+            "locks": self._locks(),
+            **kept(self.report.damaged_packs),
+        }
+
+    def _locks(self) -> dict[str, Json] | None:
+        locks = self.report.locks
+        if locks is None:
+            return None
+        return {
+            "objects": locks.objects,
+            "looked_at": locks.looked_at,
+            "wrong": locks.wrong,
+            "unknown": locks.unknown,
+            "is_right": locks.is_right,
+        }
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "run": self.run,
+            **self.summary(),
+            "findings": [
+                {
+                    "severity": finding.severity,
+                    "object": finding.object,
+                    "problem": finding.problem,
+                    "what_to_do": finding.what_to_do,
+                    "depth": finding.depth,
+                }
+                for finding in self.findings
+            ],
+            "damaged_packs": list(self.report.damaged_packs),
+            "sample": None if self.report.sampled is None else self.report.sampled.sentence,
+            "is_write_only": self.is_write_only,
+            "why_write_only": self.why_write_only,
+            "heads": [
+                {"writer": head.writer, "sequence": head.sequence, "sha256": head.sha256}
+                for head in self.report.heads
+            ],
+            "unrecorded": self.unrecorded,
+            "exit_status": int(self.exit_status),
+        }
+
+
+def sample_of(pieces: int | None, confidence: float | None, damage: float | None) -> Sample | None:
+    """Give the sample that the options ask for, or None; UsageError when they contradict."""
+    if pieces is None and confidence is None and damage is None:
+        return None
+    if pieces is not None and confidence is not None:
+        raise UsageError("--sample says how many pieces, --confidence asks: give one of them")
+    share = DAMAGE if damage is None else damage
+    with translated_errors("choosing a sample"):
+        if pieces is not None:
+            return Sample(pieces=pieces, damage=share)
+        return sample_for(_CONFIDENCE if confidence is None else confidence, share)
+
+
+def verify(
+    installation: Installation,
+    read: bool = False,
+    identity_file: Path | None = None,
+    progress: Report | None = None,
+    *,
+    sample: Sample | None = None,
+    way: str = "direct",
+) -> VerifyOutcome:
+    """Check the whole repository; with `read` every byte, with an identity what it holds, too.
+
+    `sample` opens so many random pieces of content in place of all; it takes an identity, the
+    file's or the one that `drills.identity` names. What is wrong is in the findings, not raised; a
+    sound history moves the witness on, also where a pack is damaged: or who damages one could roll
+    back the rest unseen. `UsageError` for an identity of another repository, which is no damage.
+    """
+    is_keyed = identity_file is not None or sample is not None
+    identity = identity_of(installation, identity_file) if is_keyed else None
+    owner = owner_of(installation)
+    check_identity(identity, owner)
+    with (
+        recorded_if_possible(installation, "verify", VAULT, way) as run,
+        translated_errors("verifying the repository"),
+    ):
+        witness, torn = read_heads(installation.config.backup.witness)
+        vault = vault_of(installation)
+        runs: Sequence[RunRecord] = ()
+        known = DamagedPacks()
+        try:
+            runs = verifications(installation)
+            known = damaged_packs(installation)
+        except StandfastError as error:
+            run.goes_on_without(error)
+        report = verify_repository(
+            vault,
+            keys=keys_of(installation),
+            identity=identity,
+            read=read,
+            sample=sample,
+            witness=witness,
+            owner=owner,
+            locks_right_at=locks_right_at(runs),
+            distrusted=known.packs,
+            progress=progress,
+            now=installation.clock,
+        )
+        traits = vault.describe()
+        outcome = VerifyOutcome(
+            run=run.token,
+            report=report,
+            findings=(*torn, *report.findings),
+            open_damage=open_damage(runs, report.saw),
+            is_read=read,
+            is_keyed=is_keyed,
+            is_write_only=traits.is_write_only,
+            why_write_only=traits.why,
+        )
+        if outcome.is_history_sound:
+            try:
+                append_heads(
+                    installation.config.backup.witness, report.heads, witness, installation.clock()
+                )
+            except StandfastError as error:  # a full disk: what was found is told all the same
+                run.goes_on_without(error)
+        is_damaged = outcome.exit_status is ExitStatus.DAMAGED
+        run.ends("failed" if is_damaged else "done", outcome.summary())
+    return replace(outcome, unrecorded=run.unrecorded, is_ledger_damaged=run.is_ledger_damaged)
+
+
+def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
+    """Give when the newest verification that looked at locks began, if all it asked for was right.
+
+    `runs` are newest first.
+    """
+    last = next((run for run in runs if run.summary.get("locks")), None)
+    return last.started_at if last is not None and last.summary["locks"]["is_right"] else None
+
+
+def are_retention_locks_wrong(runs: Sequence[RunRecord]) -> bool:
+    """Did the newest verification, newest first, that could tell find a lock wrong?"""
+    seen = (locks for run in runs if (locks := run.summary.get("locks")))
+    return next((bool(one["wrong"]) for one in seen if one["wrong"] or one["is_right"]), False)
+
+
+def is_vault_damaged(installation: Installation) -> bool:
+    """Is damage open that a verification found, or a backup since the newest one that looked?"""
+    runs = verifications(installation)
+    if open_damage(runs) is not None:
+        return True
+    looked_at = next((run.started_at for run in runs if run.summary.get("saw")), None)
+    return any(
+        (run.summary.get("is_store_damaged") or run.summary.get("is_key_missing"))
+        and (looked_at is None or run.started_at > looked_at)
+        for run in runs_of_vault(
+            installation.config, installation.ledger.runs.all("backup", states=["partial"])
+        )
+    )
+
+
+def verifications(installation: Installation) -> list[RunRecord]:
+    """Give those of this vault, whoever made them, the newest first."""
+    runs = runs_of_vault(installation.config, installation.ledger.runs.all("verify", VAULT))
+    return newest_first(runs, installation.clock())
+
+
+def open_damage(runs: Sequence[RunRecord], cleared: Sequence[str] = ()) -> OpenDamage | None:
+    """Give the newest damage of the verifications, newest first, that none after them cleared.
+
+    `cleared` are the depths that a check has just looked into, beside what the runs did.
+    """
+    gone = set(cleared)
+    for run in runs:
+        found = set(run.summary.get("found", ()))
+        if left := found - gone:
+            return OpenDamage(
+                found_at=run.started_at,
+                depths=tuple(sorted(left)),
+                errors=int(run.summary.get("errors", 0)),
+            )
+        gone.update(set(run.summary.get("saw", ())) - found)
+    return None

@@ -1,0 +1,20 @@
+"""Steps that people asked for beside the playbook: undos, corrections, telling who was held."""
+
+from standfast.ledger.status_query import HELD_STEP_PREFIX
+
+CORRECTS = "correction-"
+_TITLES = {
+    CORRECTS: "Correct a notice",
+    HELD_STEP_PREFIX: "Tell somebody who was held, or whom no message reached",
+}
+_UNDO = "Give accounts back what they had before"
+
+
+def additional_step_title(step: str) -> str:
+    """Say in words what a step does that no playbook names."""
+    return next((title for start, title in _TITLES.items() if step.startswith(start)), _UNDO)
+
+
+def additional_step_verb(step: str) -> str:
+    """Give the verb of its effects."""
+    return "notices.send" if step.startswith((*_TITLES,)) else "accounts.unlock"

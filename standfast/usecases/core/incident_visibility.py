@@ -1,0 +1,60 @@
+"""Quiet incidents: who may see one, so that the person it is about does not.
+
+Rules
+- An incident of a quiet playbook is visible to the person that opened it and to the roles that its
+  steps name.
+- It is hidden from a person whose account, sign-in name or mail address is among its targets,
+  whatever their roles.
+- To everybody else it does not exist: no page of the console, no mail about a trigger, no calendar
+  entry, no reminder, no way to stop it.
+"""
+
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import cast
+
+from standfast.ledger.approvals.two_person_rule import folded, may
+from standfast.ledger.incidents.incident_store import IncidentRow
+from standfast.ledger.people.enrolment import Person
+from standfast.playbook.model import InputType, Playbook
+from standfast.playbook.parser.playbook_file import load
+from standfast.records import JsonObject
+
+
+def is_visible(row: IncidentRow, person: Person | None) -> bool:
+    """May this person see the incident? None is somebody who is not enrolled."""
+    playbook = load(row.playbook, row.scenario)
+    if not playbook.is_quiet:
+        return True
+    if person is None or person.is_removed:
+        return False
+    own = written([*person.accounts, person.name, person.mail])
+    if accounts_named(playbook, row.inputs) & own:
+        return False
+    is_opener = row.is_signed and row.opened_by == person.name
+    return is_opener or may(_circle(playbook), person.name, person.roles)
+
+
+def accounts_named(playbook: Playbook, inputs: JsonObject) -> AbstractSet[str]:
+    """Return the accounts that an incident's inputs name, in each way they may be written."""
+    return written(
+        name
+        for given in playbook.inputs
+        if given.type is InputType.ACCOUNTS
+        for name in cast("Sequence[str]", inputs.get(given.name) or ())
+    )
+
+
+def written(accounts: Iterable[str]) -> AbstractSet[str]:
+    """Return each account as it is and without its directory; case does not matter."""
+    names = [folded(name) for name in accounts]
+    return {*names, *(name.partition(":")[2] for name in names if ":" in name)}
+
+
+def _circle(playbook: Playbook) -> Sequence[str]:
+    roles = (
+        role
+        for step in playbook.steps
+        for role in (*step.roles, *step.by, *(step.approval.roles if step.approval else ()))
+    )
+    return [*dict.fromkeys(roles)] or ["nobody"]  # `may` reads an empty list as everybody

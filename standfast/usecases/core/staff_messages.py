@@ -1,0 +1,65 @@
+"""One message to each of some enrolled people, sent now and outside of any incident's effects.
+
+Who is told, of what, and that nobody is told twice is the caller's business.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+
+from standfast.errors import StandfastError
+from standfast.ledger.people.enrolment import Person
+from standfast.records import EffectState, JsonObject
+from standfast.usecases.core.installation import Installation
+
+
+def notify_each(
+    installation: Installation,
+    template: str,
+    values: JsonObject,
+    people: Sequence[Person],
+    token: str,
+) -> tuple[Counter[EffectState], str]:
+    """Send one message to each person; give how many ended how, and what kept it from all.
+
+    `values` are the template's, besides the organisation and its line; `token` names this telling.
+    """
+    if not people:
+        return Counter(), "nobody is enrolled whom it could reach; `standfast people add` enrols"
+    # Templates and mail: who has nobody to tell anything needs neither.
+    from standfast.adapters.senders import Message
+    from standfast.notices.prepared_notice import pick_language
+    from standfast.notices.template_renderer import prepare
+
+    organisation = installation.config.organisation
+    try:
+        with closing(installation.teller()) as outside:
+            sender = outside.sender(outside.default_sender())
+            prepared = prepare(
+                outside.templates[template],
+                {
+                    "organisation": organisation.name,
+                    "contact_line": organisation.contact_line,
+                    **values,
+                },
+            )
+            language = pick_language("", prepared.languages, organisation.languages[0]).language
+            messages = []
+            for number, person in enumerate(people):
+                filled = prepared.fill(
+                    language, {"name": person.full_name}, "", address=person.mail
+                )
+                messages.append(
+                    Message(
+                        token=f"{token}.{number}",
+                        address=person.mail,
+                        subject=filled.subject,
+                        text=filled.text,
+                        html=filled.html,
+                        language=language,
+                    )
+                )
+            results = sender.send(messages)
+    except StandfastError as error:
+        return Counter({EffectState.FAILED: len(people)}), str(error)
+    return Counter(result.state for result in results), ""

@@ -1,0 +1,4 @@
+"""Legal clocks of incidents, their obligations, reminders, calendars.
+
+Rules of counting are in `standfast/deadlines`.
+"""

@@ -1,0 +1,4 @@
+"""Restore drills, their checks, their signed reports, clean points.
+
+Restores that somebody keeps are in `backups`.
+"""

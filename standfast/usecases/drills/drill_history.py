@@ -1,0 +1,69 @@
+"""The list of drills, checked against their signed reports."""
+
+from dataclasses import dataclass
+
+from standfast.errors import ExitStatus
+from standfast.host_name import host_name
+from standfast.ledger.runs.run_record import Origin, RunRecord
+from standfast.records import Json, timestamp
+from standfast.usecases.core.backup_repository import check_set, translated_errors
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.drills.signed_reports import ReportProblem, check_reports
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrillList:
+    """Every drill there was, newest first, and what is wrong with the chain of reports."""
+
+    runs: tuple[RunRecord, ...]
+    problems: tuple[ReportProblem, ...]
+    elsewhere: tuple[str, ...] = ()  # other machines that drilled, where their reports lie
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        return ExitStatus.DAMAGED if self.problems else ExitStatus.DONE
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "drills": [
+                {
+                    "run": run.id,
+                    "set": run.subject,
+                    "way": run.way,
+                    "state": run.state,
+                    "started_at": timestamp(run.started_at),
+                    "ended_at": timestamp(run.ended_at) if run.ended_at else None,
+                    **run.summary,
+                }
+                for run in self.runs
+            ],
+            "problems": [{"where": one.where, "problem": one.problem} for one in self.problems],
+            "elsewhere": list(self.elsewhere),
+            "exit_status": int(self.exit_status),
+        }
+
+
+def list_drills(installation: Installation, set_name: str | None = None) -> DrillList:
+    """List the drills, and check that each report is there, signed and chained to the last.
+
+    What another machine drilled, its own list checks. `UsageError` when there is no such set.
+    """
+    runs = installation.ledger.runs.all("drill", set_name)
+    check_set(installation, set_name, runs)
+    known: dict[str, str] = {}
+    elsewhere: dict[str, str] = {}
+    for run in installation.ledger.runs.all("drill"):
+        if run.summary.get("report"):
+            known[run.id] = str(run.summary["report"])
+            if (machine := Origin.of(run.summary).machine) not in ("", host_name()):
+                elsewhere[run.id] = machine
+    with translated_errors("reading the drill reports"):
+        problems = check_reports(
+            installation.config.drills.folder / "reports",
+            installation.ledger.vault.signing_key(),
+            known,
+            elsewhere,
+        )
+    return DrillList(
+        runs=tuple(runs), problems=problems, elsewhere=tuple(sorted({*elsewhere.values()}))
+    )

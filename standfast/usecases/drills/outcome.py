@@ -1,0 +1,210 @@
+"""What a drill came to: measured, checked, judged, and as a report says it.
+
+Rules
+- Damage weighs most, then what failed, then what was promised and not kept; a skipped check is
+  named and weighs nothing.
+- What stands in the ledger and in a report has counts, times and names of checks, no file's name.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from backup.records import Point, Problem, RestoreResult
+from standfast.continuity.recovery_objectives import ObjectiveResult, RpoBasis
+from standfast.errors import ExitStatus
+from standfast.records import Json, timestamp
+from standfast.usecases.backups.damaged_packs import kept
+from standfast.usecases.drills.service_checks import CheckResult, CheckState
+from standfast.usecases.drills.source_comparison import Comparison
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where the drill restored to, and what became of it."""
+
+    folder: Path
+    is_kept: bool
+    is_gone: bool  # looked for after it was destroyed, and not found
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrillOutcome:
+    """One drill, measured from its declaration."""
+
+    run: str
+    set_name: str
+    way: str
+    point: Point
+    declared_at: datetime
+    restored_at: datetime | None
+    usable_at: datetime | None  # None: it never was, or no check of a service says so
+    has_failed: bool
+    ended_at: datetime
+    restored: RestoreResult | None
+    problem: str  # what ended the restore; empty when nothing did
+    is_damaged: bool
+    damaged_packs: tuple[str, ...]  # also where what lay in them was taken from another point
+    checks: tuple[CheckResult, ...]
+    comparison: Comparison | None
+    services: tuple[ObjectiveResult, ...]
+    rto_ms: int | None  # None where `usable_at` is
+    rpo_ms: int | None  # None: the moment it is counted from is still to come
+    rpo_basis: RpoBasis
+    target: Target
+    output: Path | None = None  # what commands of failed checks printed
+    report: Path | None = None
+    report_digest: str = ""
+    died_before: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return self.restored.problems if self.restored else ()
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Name every check that was not made."""
+        return tuple(
+            f"{check.service}: {check.name}" if check.service else check.name
+            for check in self.checks
+            if check.state is CheckState.SKIPPED
+        )
+
+    @property
+    def printing(self) -> tuple[CheckResult, ...]:
+        """Return the failed checks whose command printed something."""
+        return tuple(check for check in self.checks if check.output)
+
+    @property
+    def shortfalls(self) -> tuple[str, ...]:
+        """Why it proves less than it should, besides what is named by path and by promise."""
+        found = []
+        if not self.point.complete:
+            found.append("the point itself lacks something, which its backup could not read")
+        if self.restored is not None and not self.restored.files:
+            found.append("no file came back: see that what the set names is there, and mounted")
+        if self.comparison is not None and self.comparison.is_equal and self.comparison.is_empty:
+            found.append("nothing was compared with the live source")
+        found += [
+            f"{one.service}: no check of it was made, so its RTO is not measured: add one to "
+            f"services.{one.service}.checks"
+            for one in self.services
+            if not (one.is_checked or one.is_checked_elsewhere)
+        ]
+        return tuple(found)
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        if self.is_damaged:
+            return ExitStatus.DAMAGED
+        is_left = not self.target.is_kept and not self.target.is_gone
+        if self.has_failed or is_left:
+            return ExitStatus.FAILED
+        is_short = bool(self.problems or self.shortfalls)
+        is_missed = self.rpo_ms is None or any(service.is_short for service in self.services)
+        return ExitStatus.PARTIAL if is_short or is_missed else ExitStatus.DONE
+
+    @property
+    def state(self) -> str:
+        """How the ledger calls it."""
+        names = {ExitStatus.DONE: "done", ExitStatus.PARTIAL: "partial"}
+        return names.get(self.exit_status, "failed")
+
+    def measures(self) -> dict[str, Json]:
+        """What a report says of it, besides its place in the chain."""
+        details = self.point.details
+        return {
+            "run": self.run,
+            "set": self.set_name,
+            "way": self.way,
+            "point": self.point.name,
+            "point_sha256": self.point.sha256,
+            "point_is_complete": self.point.complete,
+            "point_consistent_at": _written(details.consistent_at if details else None),
+            "declared_at": timestamp(self.declared_at),
+            "restored_at": _written(self.restored_at),
+            "usable_at": _written(self.usable_at),
+            "ended_at": timestamp(self.ended_at),
+            "rto_ms": self.rto_ms,
+            "rpo_ms": self.rpo_ms,
+            "rpo_measured_from": self.rpo_basis.value,
+            "files": self.restored.files if self.restored else 0,
+            "directories": self.restored.directories if self.restored else 0,
+            "bytes": self.restored.bytes if self.restored else 0,
+            "not_restored": len(self.problems),
+            "problem": self.problem,
+            "is_damaged": self.is_damaged,
+            "checks": [check.as_json() for check in self.checks],
+            "skipped": list(self.skipped),
+            "comparison": self.comparison.counts() if self.comparison else None,
+            "services": [_judged(service) for service in self.services],
+            "target_is_kept": self.target.is_kept,
+            "target_is_gone": self.target.is_gone,
+            "result": self.state,
+        }
+
+    def summary(self) -> dict[str, Json]:
+        """What the ledger keeps."""
+        passed = [check.name for check in self.checks if check.state is CheckState.PASSED]
+        failed = [check.name for check in self.checks if check.state is CheckState.FAILED]
+        return {
+            "point": self.point.name,
+            "rto_ms": self.rto_ms,
+            "rpo_ms": self.rpo_ms,
+            "rpo_measured_from": self.rpo_basis.value,
+            "files": self.restored.files if self.restored else 0,
+            "bytes": self.restored.bytes if self.restored else 0,
+            "not_restored": len(self.problems),
+            "is_damaged": self.is_damaged,
+            **kept(self.damaged_packs),
+            "passed": passed,
+            "failed": failed,
+            "skipped": list(self.skipped),
+            "services_met": sum(service.is_met for service in self.services),
+            "services_missed": sum(one.is_checked and not one.is_met for one in self.services),
+            "services_unmeasured": sum(not service.is_checked for service in self.services),
+            "differences": self.comparison.differences_total if self.comparison else None,
+            "target_is_gone": self.target.is_gone,
+            "report": self.report_digest,
+        }
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            **self.measures(),
+            "damaged_packs": list(self.damaged_packs),
+            "problems": [{"path": item.path, "reason": item.reason} for item in self.problems],
+            "shortfalls": list(self.shortfalls),
+            "checks": [{**check.as_json(), "output": check.output} for check in self.checks],
+            "output": str(self.output) if self.output else None,
+            "differences": list(self.comparison.differences) if self.comparison else [],
+            "target": str(self.target.folder) if self.target.is_kept else None,
+            "report": str(self.report) if self.report else None,
+            "report_sha256": self.report_digest,
+            "died_before": list(self.died_before),
+            "exit_status": int(self.exit_status),
+        }
+
+
+def _judged(service: ObjectiveResult) -> dict[str, Json]:
+    return {
+        "service": service.service,
+        "rto_promised_ms": service.rto_promised_ms,
+        "rto_actual_ms": service.rto_actual_ms,
+        "rto": _rto(service),
+        "rpo_promised_ms": service.rpo_promised_ms,
+        "rpo_actual_ms": service.rpo_actual_ms,
+        "rpo": "met" if service.is_rpo_met else "missed",
+        "rpo_measured_from": service.rpo_basis.value,
+        "mtpd_ms": service.mtpd_ms,
+        "is_beyond_mtpd": service.is_beyond_mtpd,
+    }
+
+
+def _rto(service: ObjectiveResult) -> str:
+    if not service.is_checked:
+        return "not measured"
+    return "met" if service.is_rto_met else "missed"
+
+
+def _written(moment: datetime | None) -> str | None:
+    return timestamp(moment) if moment else None

@@ -1,0 +1,412 @@
+"""Restore drills: restore a set apart, check it, measure it, destroy it, and sign what was seen.
+
+Rules
+- The clock starts when the drill is declared and stops when every check has passed: what a person
+  would have waited for. Where no check of a service was made, nobody knows whether it is usable:
+  the recovery time is not measured.
+- What a failing command of a check printed is shown to the person who drills, and kept in a private
+  file until the next drill of the set: it may be personal, so no report and no ledger has it.
+- The target is a fresh private folder. It is destroyed however the drill ends, then looked for;
+  what a dead drill left goes first. Only `keep` leaves it, and the report says so.
+- A drill that fails has a report too. Only a request that makes no sense (an unknown set or point,
+  an identity that opens nothing) ends before there is anything to report.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from backup.errors import Damaged as DamagedBackup
+from backup.records import Point, Progress, RestoreResult
+from backup.repository import Repository
+from backup.system.tree_removal import remove_tree
+from backup.trust.key_files import Identity
+from standfast.config.sections.backup import BackupSetConfig
+from standfast.config.sections.services import ServiceConfig
+from standfast.continuity.recovery_objectives import (
+    ObjectiveResult,
+    RpoBasis,
+    between,
+    lost,
+    milliseconds,
+    minutes,
+)
+from standfast.continuity.service_order import recovery_order
+from standfast.errors import Damaged, StandfastError, Unavailable
+from standfast.plurals import counted
+from standfast.usecases.backups.configured_sources import own_files
+from standfast.usecases.backups.damage_cause import is_damage_behind
+from standfast.usecases.core.backup_repository import (
+    identity_of,
+    opened_repository,
+    set_of,
+    translated_errors,
+)
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.run_record import recorded
+from standfast.usecases.drills.outcome import DrillOutcome, Target
+from standfast.usecases.drills.service_checks import (
+    CheckResult,
+    CheckState,
+    run_checks,
+    write_output,
+)
+from standfast.usecases.drills.signed_reports import file_report
+from standfast.usecases.drills.source_comparison import Comparison, compare
+
+HASHES = "hash of every file"
+COMPARISON = "comparison with the live source"
+_KEPT = ".kept"
+_OUTPUT = ".output"
+
+
+@dataclass(kw_only=True)
+class _Seen:
+    """What a drill has seen so far; a later failure keeps it."""
+
+    result: RestoreResult | None = None
+    restored_at: datetime | None = None
+    usable_at: datetime | None = None
+    problem: str = ""
+    has_failed: bool = False
+    is_damaged: bool = False
+    damaged_packs: tuple[str, ...] = ()
+    checks: list[CheckResult] = field(default_factory=list)
+    services: list[ObjectiveResult] = field(default_factory=list)
+    comparison: Comparison | None = None
+
+
+def run_drill(
+    installation: Installation,
+    set_name: str,
+    identity_file: Path | None,
+    point: str = "latest",
+    way: str = "direct",
+    progress: Callable[[Progress], None] | None = None,
+    *,
+    keep: bool = False,
+    compares: bool = False,
+) -> DrillOutcome:
+    """Restore a set into an isolated folder, check and measure it, destroy it, file a report.
+
+    Without an identity's file the one of `drills.identity` is used. `compares` holds the restored
+    tree against the live source as well, which must not change meanwhile. Raises `UsageError` for
+    an unknown set, point or identity, `Refused` while a drill of this set is under way.
+    """
+    declared_at = installation.clock()
+    settings = set_of(installation, set_name)
+    services = _services_of(installation, set_name)
+    identity = identity_of(installation, identity_file)
+    named = None if point == "latest" else _named(installation, identity, point, set_name)
+    with recorded(installation, "drill", set_name, way) as run:
+        destroy_leftovers(installation, set_name)
+        repository, chosen = named or _found(installation, identity, point, set_name)
+        seen = _Seen()
+        with _target(installation, set_name, run.token) as folder:
+            try:
+                with translated_errors(f"drilling {set_name}"):
+                    _restore(installation, repository, chosen, folder, progress, seen)
+                    _check(
+                        installation, chosen, settings, services, folder / "tree", declared_at, seen
+                    )
+                    if compares:
+                        _compare(installation, settings, folder, seen)
+            except Damaged as error:
+                seen.problem, seen.is_damaged, seen.has_failed = str(error), True, True
+                if isinstance(error.__cause__, DamagedBackup):
+                    seen.damaged_packs = error.__cause__.packs
+            except StandfastError as error:
+                seen.problem, seen.has_failed = str(error), True
+            _judge_unseen(services, seen)
+            target = _keep(folder) if keep else _destroy(folder)
+        outcome = _outcome(
+            installation, run.token, set_name, way, chosen, declared_at, seen, target
+        )
+        if not compares:
+            skipped = CheckResult(
+                name=COMPARISON, service="", state=CheckState.SKIPPED, reason="not asked for"
+            )
+            outcome = replace(outcome, checks=(*outcome.checks, skipped))
+        filed = file_report(
+            installation.config.drills.folder / "reports",
+            run.token,
+            outcome.measures(),
+            installation.ledger.vault.signing_key(),
+        )
+        outcome = replace(
+            outcome, report=filed.path, report_digest=filed.digest, died_before=run.died_before
+        )
+        run.ends(outcome.state, outcome.summary())
+    output = installation.config.drills.folder / f"{set_name}.{run.token}{_OUTPUT}"
+    is_written = write_output(output, outcome.checks)
+    return replace(outcome, output=output if is_written else None)
+
+
+def _services_of(installation: Installation, set_name: str) -> dict[str, ServiceConfig]:
+    """Give the services that are restored from a set, in the order in which they come back."""
+    services = installation.config.services
+    order = [name for wave in recovery_order(services) for name in wave]
+    return {name: services[name] for name in order if set_name in services[name].sets}
+
+
+def _found(
+    installation: Installation, identity: Identity, point: str, set_name: str
+) -> tuple[Repository, Point]:
+    with translated_errors("opening the repository"):
+        repository = opened_repository(installation, identity)
+        return repository, repository.resolve(point, set_name, of_any_host=True)
+
+
+def _named(
+    installation: Installation, identity: Identity, point: str, set_name: str
+) -> tuple[Repository, Point] | None:
+    """Find a named point; `UsageError` where it is none of those there are: a slip is no drill.
+
+    None where anything else is wrong: the drill meets it as well, and that is recorded.
+    """
+    try:
+        with translated_errors("opening the repository"):
+            repository = opened_repository(installation, identity)
+            points = repository.points(set_name)
+    except StandfastError:
+        return None
+    if points:
+        with suppress(Damaged, Unavailable), translated_errors("opening the repository"):
+            return repository, repository.resolve(point, set_name, of_any_host=True)
+    return None
+
+
+def _restore(
+    installation: Installation,
+    repository: Repository,
+    point: Point,
+    folder: Path,
+    progress: Callable[[Progress], None] | None,
+    seen: _Seen,
+) -> None:
+    started = installation.clock()
+    seen.result = repository.restore(point, folder / "tree", (), progress, now=installation.clock)
+    seen.restored_at = installation.clock()
+    seen.is_damaged = is_damage_behind(seen.result.problems)
+    seen.damaged_packs = seen.result.damaged_packs
+    missing = len(seen.result.problems)
+    seen.checks.append(
+        CheckResult(
+            name=HASHES,
+            service="",
+            state=CheckState.FAILED if seen.is_damaged else CheckState.PASSED,
+            reason=f"{counted(seen.result.files, 'file agrees', 'files agree')}"
+            + (f", {missing} were not brought back as they were" if missing else ""),
+            took_ms=milliseconds(seen.restored_at - started),
+        )
+    )
+
+
+def _check(
+    installation: Installation,
+    point: Point,
+    settings: BackupSetConfig,
+    services: dict[str, ServiceConfig],
+    tree: Path,
+    declared_at: datetime,
+    seen: _Seen,
+) -> None:
+    """Check service by service, in the order of recovery, and judge each."""
+    sources = frozenset(source.name for source in settings.sources)
+    seen.has_failed = seen.is_damaged
+    is_checked = bool(services)
+    for name, service in services.items():
+        results = run_checks(name, service, tree, sources, installation.clock)
+        seen.checks += results
+        states = {result.state for result in results}
+        has_passed = CheckState.PASSED in states
+        has_failed = seen.is_damaged or CheckState.FAILED in states
+        seen.has_failed |= has_failed
+        is_checked &= has_passed
+        back_at = installation.clock() if has_passed and not has_failed else None
+        changes = [result.last_change for result in results if result.last_change is not None]
+        # The oldest: a service has lost as much as the database of it that lost most.
+        lost_since = min(changes, default=_consistent_at(point))
+        seen.services.append(
+            ObjectiveResult(
+                service=name,
+                rto_promised_ms=minutes(service.rto_minutes),
+                rto_actual_ms=between(declared_at, back_at),
+                rpo_promised_ms=minutes(service.rpo_minutes),
+                rpo_actual_ms=lost(lost_since, declared_at),
+                rpo_basis=RpoBasis.LAST_CHANGE if changes else RpoBasis.CONSISTENT_AT,
+                mtpd_ms=None if service.mtpd_minutes is None else minutes(service.mtpd_minutes),
+                is_checked=has_passed or has_failed,
+                is_checked_elsewhere=states == {CheckState.SKIPPED},
+            )
+        )
+    seen.usable_at = installation.clock() if is_checked else None
+
+
+def _judge_unseen(services: dict[str, ServiceConfig], seen: _Seen) -> None:
+    """Judge the services that a failed drill never came to: they did not come back."""
+    judged = {service.service for service in seen.services}
+    seen.services += [
+        ObjectiveResult(
+            service=name,
+            rto_promised_ms=minutes(service.rto_minutes),
+            rto_actual_ms=None,
+            rpo_promised_ms=minutes(service.rpo_minutes),
+            rpo_actual_ms=None,
+            rpo_basis=RpoBasis.CONSISTENT_AT,
+            mtpd_ms=None if service.mtpd_minutes is None else minutes(service.mtpd_minutes),
+        )
+        for name, service in services.items()
+        if name not in judged
+    ]
+
+
+def _compare(
+    installation: Installation, settings: BackupSetConfig, folder: Path, seen: _Seen
+) -> None:
+    scratch = folder / "scratch"
+    scratch.mkdir(mode=0o700)
+    started = installation.clock()
+    own = own_files(installation.config.backup)
+    seen.comparison = compare(settings, folder / "tree", scratch, installation.clock, own)
+    state, reason = CheckState.PASSED, ""
+    if not seen.comparison.is_equal:
+        state = CheckState.FAILED
+        reason = counted(seen.comparison.differences_total, "difference")
+        seen.has_failed = True
+    elif seen.comparison.is_empty:
+        state, reason = CheckState.SKIPPED, "not compared: no file and no table was found"
+    seen.checks.append(
+        CheckResult(
+            name=COMPARISON,
+            service="",
+            state=state,
+            reason=reason,
+            took_ms=milliseconds(installation.clock() - started),
+        )
+    )
+    seen.checks += [
+        CheckResult(
+            name=f"{COMPARISON}: {name}",
+            service="",
+            state=CheckState.SKIPPED,
+            reason="it is no file here; see what it restores to",
+        )
+        for name in seen.comparison.left_out
+    ]
+
+
+def _outcome(
+    installation: Installation,
+    run: str,
+    set_name: str,
+    way: str,
+    point: Point,
+    declared_at: datetime,
+    seen: _Seen,
+    target: Target,
+) -> DrillOutcome:
+    """Put together what was seen; the drill's own RPO is that of the service that lost most."""
+    worst = max(
+        seen.services,
+        key=lambda service: (service.rpo_actual_ms is None, service.rpo_actual_ms or 0),
+        default=None,
+    )
+    rpo_ms, basis = lost(_consistent_at(point), declared_at), RpoBasis.CONSISTENT_AT
+    if worst is not None:
+        rpo_ms, basis = worst.rpo_actual_ms, worst.rpo_basis
+    usable_at = None if seen.has_failed else seen.usable_at
+    return DrillOutcome(
+        run=run,
+        set_name=set_name,
+        way=way,
+        point=point,
+        declared_at=declared_at,
+        restored_at=seen.restored_at,
+        usable_at=usable_at,
+        has_failed=seen.has_failed,
+        ended_at=installation.clock(),
+        restored=seen.result,
+        problem=seen.problem,
+        is_damaged=seen.is_damaged,
+        damaged_packs=seen.damaged_packs,
+        checks=tuple(seen.checks),
+        comparison=seen.comparison,
+        services=tuple(seen.services),
+        rto_ms=between(declared_at, usable_at),
+        rpo_ms=rpo_ms,
+        rpo_basis=basis,
+        target=target,
+    )
+
+
+def _consistent_at(point: Point) -> datetime:
+    return point.details.consistent_at if point.details else point.time
+
+
+@contextmanager
+def _target(installation: Installation, set_name: str, run: str) -> Iterator[Path]:
+    """Give a fresh private folder; whatever stops the drill, it does not stay."""
+    folder = installation.config.drills.folder / f"{set_name}.{run}"
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise StandfastError(
+            f"the drill's folder {folder} cannot be made: {error.strerror}; mend the disk or "
+            "drills.folder, then drill again"
+        ) from error
+    try:
+        yield folder
+    except BaseException:
+        _destroy(folder)
+        raise
+
+
+@contextmanager
+def drill_folder(installation: Installation, set_name: str, name: str) -> Iterator[Path]:
+    """Give a fresh private folder beside the drills' for whoever restores to look, then destroy it.
+
+    What a dead one of the same name left goes first.
+    """
+    set_name = f".{set_name}"  # no drill takes it for what a dead drill left
+    _destroy(installation.config.drills.folder / f"{set_name}.{name}")
+    with _target(installation, set_name, name) as folder:
+        yield folder
+        _destroy(folder)
+
+
+def _keep(folder: Path) -> Target:
+    # Renamed, so that nobody takes it for what a dead drill left behind.
+    kept = folder.with_name(folder.name + _KEPT)
+    folder.rename(kept)
+    return Target(folder=kept, is_kept=True, is_gone=False)
+
+
+def _destroy(folder: Path) -> Target:
+    """Delete a target and look whether it is gone; deleted, not overwritten."""
+    remove_tree(folder)
+    return Target(folder=folder, is_kept=False, is_gone=not os.path.lexists(folder))
+
+
+def destroy_leftovers(installation: Installation, set_name: str) -> int:
+    """Delete what dead drills of a set left; for a caller that holds the lock of its drills.
+
+    The lock says nothing of another machine that drills into the same folder: the ledger does.
+    """
+    folder = installation.config.drills.folder
+    alive = {row.id for row in installation.ledger.runs.all("drill", set_name, states=["running"])}
+    left = [
+        path
+        for path in folder.glob(f"{set_name}.*")
+        if path.suffix != _KEPT and path.name.removeprefix(f"{set_name}.") not in alive
+    ]
+    for path in left:
+        if path.suffix == _OUTPUT:
+            path.unlink(missing_ok=True)
+        else:
+            _destroy(path)
+    return len(left)

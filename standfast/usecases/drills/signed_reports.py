@@ -1,0 +1,184 @@
+"""Drill reports: signed, and each chained to the last, so that a drill that failed cannot be lost.
+
+Owns the files under `drills/reports/` and their chain. Leaves what a report says to `drills.py`.
+
+Rules
+- A report is one line of canonical JSON, created once and never changed: `NNNNNN-<run>.json` with
+  the report, the key and an Ed25519 signature over a context and the report's canonical form.
+- Each carries the SHA-256 of the file before it. A report that was changed, left out or put between
+  shows; one missing at the end shows in the ledger, whose runs hold the digests.
+- A machine has a chain of its own, also where several have one ledger.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from standfast.errors import StandfastError
+from standfast.records import Json, canonical
+
+_CONTEXT = b"standfast drill report v1\n"
+FORMAT = "standfast drill report v1"
+FIRST = "0" * 64
+_NAME = re.compile(r"(\d{6})-[0-9a-f]+\.json")
+
+# Where an auditor looks for tested recovery.
+CONTROLS = (
+    "SOC 2 A1.3",
+    "ISO 27001 A.8.13",
+    "PCI DSS 12.10.2",
+    "HIPAA 164.308(a)(7)",
+    "DORA Art. 12",
+    "NIST SP 800-53 CP-4",
+    "NIST SP 800-53 CP-9",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filed:
+    """A report as it was filed."""
+
+    path: Path
+    digest: str  # SHA-256 of the file, which the next report and the ledger carry
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportProblem:
+    """One report that does not agree with the chain or its signature."""
+
+    where: str
+    problem: str
+
+
+def file_report(folder: Path, run: str, body: Mapping[str, Json], key: Ed25519PrivateKey) -> Filed:
+    """Sign a report, chain it to the last and write it durably; two at once go one by one."""
+    try:
+        with _chain(folder):
+            last = _files(folder)[-1:]
+            number = int(last[0].name[:6]) + 1 if last else 1
+            previous = _digest(last[0].read_bytes()) if last else FIRST
+            report: dict[str, Json] = {
+                "format": FORMAT,
+                "number": number,
+                "previous": previous,
+                "controls": list(CONTROLS),
+                **body,
+            }
+            content = (
+                canonical(
+                    {
+                        "report": report,
+                        "key": key.public_key().public_bytes_raw().hex(),
+                        "signature": key.sign(_CONTEXT + canonical(report)).hex(),
+                    }
+                )
+                + b"\n"
+            )
+            path = folder / f"{number:06}-{run}.json"
+            _create(path, content)
+    except OSError as error:
+        raise StandfastError(
+            f"the drill's report cannot be written to {folder}: {error.strerror}; mend the disk, "
+            "then drill again"
+        ) from error
+    return Filed(path=path, digest=_digest(content))
+
+
+def check_reports(
+    folder: Path,
+    key: Ed25519PrivateKey,
+    known: Mapping[str, str],
+    elsewhere: Collection[str] = (),
+) -> tuple[ReportProblem, ...]:
+    """Check every report and the chain; `known` is what the ledger says: run → digest.
+
+    Those of the runs `elsewhere` lie on other machines, in chains of their own, unless this folder
+    is theirs too.
+    """
+    problems: list[ReportProblem] = []
+    previous, expected, seen = FIRST, 1, set()
+    for path in _files(folder):
+        content = path.read_bytes()
+        digest = _digest(content)
+        run = path.stem.partition("-")[2]
+        seen.add(run)
+        problems.extend(
+            ReportProblem(where=path.name, problem=problem)
+            for problem in _problems_of(content, path, previous, expected, key)
+        )
+        if known.get(run, digest) != digest:
+            problems.append(ReportProblem(where=path.name, problem="it is not the one of that run"))
+        previous, expected = digest, int(path.name[:6]) + 1
+    problems.extend(
+        ReportProblem(where=f"run {run}", problem="its report is gone")
+        for run in known
+        if run not in seen and run not in elsewhere
+    )
+    return tuple(problems)
+
+
+def _problems_of(
+    content: bytes, path: Path, previous: str, expected: int, key: Ed25519PrivateKey
+) -> Iterator[str]:
+    try:
+        signed: dict[str, Any] = json.loads(content)
+        report, number = signed["report"], signed["report"]["number"]
+        key.public_key().verify(bytes.fromhex(signed["signature"]), _CONTEXT + canonical(report))
+    except (ValueError, KeyError, TypeError):
+        yield "it is not a report"
+        return
+    except InvalidSignature:
+        yield "its signature does not verify: it was changed, or another key signed it"
+        return
+    if number != expected or not path.name.startswith(f"{number:06}-"):
+        yield f"report {expected} is missing before it"
+    if report["previous"] != previous:
+        yield "it does not follow the one before"
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.json") if _NAME.fullmatch(path.name))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def _chain(folder: Path) -> Iterator[None]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _create(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        os.link(draft, path)  # never over one that is there
+    finally:
+        draft.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,232 @@
+"""Holding a restored tree against the live source: content, mode, times, links and database rows.
+
+For rehearsals and tests, where the source stands still; a live source has moved on since the
+backup, so a drill compares only when it is asked to.
+
+Rules
+- Both sides are listed by the reader that made the backup: both leave out what the set leaves out.
+- A database is compared by its rows: its copy need not be the same bytes.
+- Owners are not compared, since a restore gives them only when it is asked to.
+- A dump or a bucket's objects have no file here to be compared with: those sources are named.
+"""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from backup.format.canonical_json import to_path_text
+from backup.records import Unread
+from backup.sources import Found, OpenSource
+from backup.sources.files.files_source import FilesSource
+from standfast.config.sections.backup import BackupSetConfig, FilesSourceConfig, SqliteSourceConfig
+from standfast.records import Json, Now
+from standfast.usecases.backups.configured_sources import NONE, OwnFiles, files_source
+from standfast.usecases.drills.service_checks import quoted, read_only
+
+_MOST_NAMED = 100
+_READ_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What was compared, and every way in which the two sides differ."""
+
+    files: int
+    directories: int
+    tables: int
+    rows: int
+    differences: tuple[str, ...]  # at most 100 are named
+    differences_total: int
+    left_out: tuple[str, ...] = ()  # sources that are no files to compare with
+
+    @property
+    def is_equal(self) -> bool:
+        return not self.differences_total
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether no content was compared at all."""
+        return not (self.files or self.tables)
+
+    def counts(self) -> dict[str, Json]:
+        """What a report keeps: no name of a file."""
+        return {
+            "files": self.files,
+            "directories": self.directories,
+            "tables": self.tables,
+            "rows": self.rows,
+            "differences": self.differences_total,
+        }
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    files: int = 0
+    directories: int = 0
+    tables: int = 0
+    rows: int = 0
+    differences: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Item:
+    """What must be the same of one path."""
+
+    kind: str
+    mode: int
+    modified_ns: int
+    content: str  # of a file its hash, of a link its target
+    first_name: bytes  # of several names of one file, the first
+
+    def differs(self, other: "_Item") -> str:
+        """Name what differs, or nothing."""
+        names = ("kind", "mode", "modified_ns", "content", "first_name")
+        return ", ".join(name for name in names if getattr(self, name) != getattr(other, name))
+
+
+def compare(
+    settings: BackupSetConfig,
+    tree: Path,
+    scratch: Path,
+    clock: Now,
+    own: OwnFiles = NONE,
+) -> Comparison:
+    """Compare a restored tree with the sources of its set, but for `own`; changes neither."""
+    tally = _Tally()
+    named: list[str] = []
+    left_out: list[str] = []
+    for source in settings.sources:
+        if isinstance(source, SqliteSourceConfig):
+            found = _compare_database(source, tree, tally)
+        elif isinstance(source, FilesSourceConfig):
+            reader = files_source(source, settings.exclude, own)
+            found = _compare_files(source, reader, tree, scratch, clock, tally)
+        else:
+            left_out.append(source.name)
+            continue
+        for difference in found:
+            tally.differences += 1
+            if len(named) < _MOST_NAMED:
+                named.append(difference)
+    return Comparison(
+        files=tally.files,
+        directories=tally.directories,
+        tables=tally.tables,
+        rows=tally.rows,
+        differences=tuple(named),
+        differences_total=tally.differences,
+        left_out=tuple(left_out),
+    )
+
+
+def _compare_files(
+    source: FilesSourceConfig,
+    reader: FilesSource,
+    tree: Path,
+    scratch: Path,
+    clock: Now,
+    tally: _Tally,
+) -> Iterator[str]:
+    live = dict(_items(reader, "live", scratch, clock))
+    root = tree / source.name
+    restored = dict(_items(FilesSource(source.name, root), "restored", scratch, clock))
+    for path in sorted(live.keys() | restored.keys()):
+        shown = to_path_text(os.fsencode(source.name) + b"/" + path)
+        if path not in restored:
+            yield f"{shown}: was not restored"
+        elif path not in live:
+            yield f"{shown}: is not in the source"
+        else:
+            tally.files += live[path].kind == "file"
+            tally.directories += live[path].kind == "directory"
+            if what := live[path].differs(restored[path]):
+                yield f"{shown}: {what} differ"
+
+
+def _items(
+    source: FilesSource, side: str, scratch: Path, clock: Now
+) -> Iterator[tuple[bytes, _Item]]:
+    first_names: dict[tuple[int, int], bytes] = {}
+    with source.opened(scratch, clock) as opened:
+        for found in opened.scan():
+            if isinstance(found, Unread):
+                continue  # the backup named it; on the other side it is missing
+            content = os.fsdecode(found.target or b"")
+            if found.kind == "file":
+                content = _hash(opened, found, side)
+            first = found.path
+            if found.same_file is not None:
+                first = first_names.setdefault(found.same_file, found.path)
+            yield (
+                found.path,
+                _Item(
+                    kind=found.kind,
+                    mode=found.mode,
+                    modified_ns=found.modified_ns,
+                    content=content,
+                    first_name=first,
+                ),
+            )
+
+
+def _hash(opened: OpenSource, found: Found, side: str) -> str:
+    """Hash what is read from the open folder, as a path may be too long for the kernel."""
+    hashed = hashlib.sha256()
+    buffer = memoryview(bytearray(_READ_BYTES))
+    position = 0
+    try:
+        with opened.read(found) as content:
+            for start, length in (*content.holes, (content.size, 0)):
+                while position < start and (count := content.readinto(buffer[: start - position])):
+                    hashed.update(buffer[:count])
+                    position += count
+                for at in range(0, length, _READ_BYTES):
+                    hashed.update(bytes(min(_READ_BYTES, length - at)))
+                position += length
+    except OSError as error:
+        # Not the same on both sides: what could not be read was not compared.
+        return f"the {side} one cannot be read: {error.strerror}"
+    return hashed.hexdigest()
+
+
+def _compare_database(source: SqliteSourceConfig, tree: Path, tally: _Tally) -> Iterator[str]:
+    restored = tree / source.name / source.path.name
+    if not restored.is_file():
+        yield f"{source.name}/{source.path.name}: was not restored"
+        return
+    live = f"file:{quote(os.fsencode(source.path.absolute()))}?mode=ro"
+    try:
+        with (
+            closing(sqlite3.connect(live, uri=True)) as ours,
+            closing(sqlite3.connect(read_only(restored), uri=True)) as theirs,
+        ):
+            schemas = [_schema(database) for database in (ours, theirs)]
+            if schemas[0] != schemas[1]:
+                yield f"{source.name}: the schemas differ"
+            for table in sorted(schemas[0].keys() & schemas[1].keys()):
+                tally.tables += 1
+                rows = [_rows(database, table) for database in (ours, theirs)]
+                tally.rows += rows[0][0]
+                if rows[0] != rows[1]:
+                    yield f"{source.name}: the rows of table {table} differ"
+    except sqlite3.Error as error:
+        yield f"{source.name}: SQLite cannot read both sides ({type(error).__name__})"
+
+
+def _schema(database: sqlite3.Connection) -> dict[str, str]:
+    query = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    return dict(database.execute(query).fetchall())
+
+
+def _rows(database: sqlite3.Connection, table: str) -> tuple[int, str]:
+    """Count the rows and hash them in the order of the file, which a copy of it shares."""
+    count, hashed = 0, hashlib.sha256()
+    for row in database.execute(f"SELECT * FROM {quoted(table)}"):  # noqa: S608 - a quoted name
+        count += 1
+        hashed.update(repr(row).encode("utf-8", "surrogatepass"))
+    return count, hashed.hexdigest()

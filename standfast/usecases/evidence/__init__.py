@@ -1,0 +1,4 @@
+"""Frozen evidence: verification, stamps, copies, review, export.
+
+Freezing and sealing are in `standfast/evidence`.
+"""

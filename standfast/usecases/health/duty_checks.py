@@ -1,0 +1,173 @@
+"""The checks of what people owe on the night: legal clocks, and somebody for each role.
+
+Rules
+- Without `[deadlines]` no law is counted, since nobody can guess which places are yours; that is
+  said, with what it costs.
+- A role is looked for in every playbook that can be read, sound here or not: it is wanted as soon
+  as the rest is set up. Each role is told once, with all the playbooks that ask for it.
+- Whoever opens an incident approves nothing in it, so one person in a role is one too few.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from standfast.config.sections.deadlines import DeadlinesConfig
+from standfast.deadlines.working_days import working_days
+from standfast.errors import ConfigurationError, StandfastError
+from standfast.ledger.people.enrolment import Person
+from standfast.playbook.model import Playbook, StepKind
+from standfast.plurals import counted
+from standfast.usecases.deadlines.obligations import obligations, reach
+from standfast.usecases.health.check_results import Check, Ground, Look, fail, lacking, ok, warn
+from standfast.usecases.incidents.result_summary import FRESH
+from standfast.usecases.playbooks import library
+
+_SHOWN = 3  # playbooks by name; of the others their number is enough
+_CLIENTS = "processor"
+
+
+def _deadlines(ground: Ground) -> Iterator[Check]:
+    config, part = ground.config, "deadlines"
+    laws, agreements = config.deadlines.jurisdictions, config.contracts
+    try:
+        bound = reach(config)
+    except ConfigurationError as error:
+        yield fail(part, str(error), "until then no legal clock is counted at all")
+        return
+    if not laws:
+        yield lacking(
+            part,
+            "no law is counted: nobody is reminded of 72 hours, or of any other deadline",
+            "name where the people live whose data you hold, as deadlines.jurisdictions; "
+            "`standfast deadline places` lists them",
+        )
+    else:
+        count = sum(bound.covers(duty) for duty in obligations(config))
+        parts = " and ".join(config.deadlines.parts)
+        yield ok(part, f"{counted(count, 'duty', 'duties')} in {', '.join(laws)}, as {parts}")
+    if _CLIENTS in config.deadlines.parts and not agreements:
+        yield warn(
+            part,
+            "no client's agreement is known, and a processor's first clock is to its clients",
+            "add [contracts.NAME] for each that says how soon the client is to be told",
+        )
+    yield from _calendar(config.deadlines)
+    if laws and not config.organisation.has_written("time_zone"):
+        yield warn(
+            part,
+            "organisation.time_zone is not set: a clock in days ends at midnight UTC for you",
+            "set it to where you sit",
+        )
+    roles = config.deadlines.reminder_roles
+    if (laws or agreements) and ground.ledger and not ground.ledger.people.all(roles):
+        who = f"with the role {' or '.join(roles)} " if roles else ""
+        yield warn(
+            part,
+            f"nobody {who}is enrolled to be reminded of a clock",
+            _add(roles),
+        )
+
+
+def _calendar(settings: DeadlinesConfig) -> Iterator[Check]:
+    """Is the calendar of the European authority known, where one counts?"""
+    if not any(law.startswith("EU") for law in settings.jurisdictions):
+        return
+    try:
+        working_days("EU/EEA", settings.authority_country or "")
+    except ValueError as error:
+        yield fail("deadlines", f"authority_country: {error}", "write it as DE, FR or IE")
+        return
+    if settings.authority_country is None:
+        yield warn(
+            "deadlines",
+            "which authority in Europe is yours is not known: days are counted at both ends of "
+            "Europe, and no holiday is",
+            "set deadlines.authority_country",
+        )
+
+
+def _roles(ground: Ground) -> Iterator[Check]:
+    """Is there somebody for each role, and a second one where an approval is asked?"""
+    if ground.ledger is None:
+        return
+    everybody = ground.ledger.people.all()
+    now = ground.clock()
+    wanted, approving = _wanted(_readable(ground))
+    for roles, names in wanted.items():
+        who = " or ".join(roles)
+        there = ground.ledger.people.all(roles)
+        does = "approves or answers" if roles in approving else "answers"
+        if not there:
+            yield warn(
+                "roles",
+                f"nobody has the role {who}, which {does} in {_listed(names)}: steps would "
+                "wait there",
+                _add(roles),
+            )
+        elif len(there) == 1 and roles in approving:
+            yield warn(
+                "roles",
+                f"only one person has the role {who}: the person that opens an incident cannot "
+                f"approve in it, and {_listed(names)} would wait",
+                f"enrol a second: {_add(roles)}",
+            )
+        elif not _able(there, now):
+            yield warn(
+                "roles",
+                f"everybody with the role {who} was enrolled less than a day ago, and may use it "
+                "after a day",
+                "wait; on the first day of an installation, before its first live incident, they "
+                "may at once",
+            )
+        else:
+            yield ok("roles", f"{who}: {counted(len(there), 'person', 'people')}")
+    for rung in ground.config.approvals.ladder:
+        if everybody and not ground.ledger.people.all([rung]):
+            yield warn(
+                "roles",
+                f"approvals.ladder names {rung}, and nobody has that role: the rung is skipped",
+                _add([rung]) if ":" not in rung else "correct the name, or enrol that person",
+            )
+
+
+def _readable(ground: Ground) -> Iterator[Playbook]:
+    for name in library.files(ground.config):
+        try:
+            yield library.find(ground.config, name, is_rehearsed=True)
+        except StandfastError:
+            continue  # said by the look at playbooks
+
+
+def _wanted(
+    there: Iterator[Playbook],
+) -> tuple[Mapping[tuple[str, ...], Sequence[str]], set[tuple[str, ...]]]:
+    """Give who is asked for, in which playbooks; and which of them approve."""
+    wanted: dict[tuple[str, ...], list[str]] = {}
+    approving: set[tuple[str, ...]] = set()
+    for playbook in there:
+        for step in playbook.steps:
+            asked = step.roles if step.kind is not StepKind.DO else ()
+            if step.approval and step.approval.roles:
+                asked = step.approval.roles
+                approving.add(tuple(sorted(asked)))
+            if asked:
+                names = wanted.setdefault(tuple(sorted(asked)), [])
+                names += [playbook.name] if playbook.name not in names else []
+    return wanted, approving
+
+
+def _able(people: Sequence[Person], now: datetime) -> bool:
+    return any(one.is_founding or now - one.enrolled_at >= FRESH for one in people)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown} and {counted(more, 'other playbook')}" if more > 0 else shown
+
+
+def _add(roles: Sequence[str]) -> str:
+    return f"`standfast people add NAME --role {roles[0]}`" if roles else "`standfast people add`"
+
+
+LOOKS: Mapping[str, Look] = {"deadlines": _deadlines, "roles": _roles}

@@ -1,0 +1,289 @@
+"""The incidents in a moment: where each stands, what comes next, which legal clock ends first.
+
+Rules
+- Live incidents come first, then plans of triggers, then exercises. Of each, the most severe is
+  first (`Severity`); a missed legal clock counts as waiting for a person.
+- A closed one stands there while a legal clock of it is missed or goes on: closing ends no duty.
+  So it does while its clocks cannot be counted.
+- The one next step of an incident is the sentence that `standfast incident status` says, but for
+  how many letters are to be posted: that is sealed.
+- Clocks are counted for what is live only, and only where a law or an agreement is configured. What
+  was written beside a fact stays sealed: no clock depends on it.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from standfast.errors import ConfigurationError
+from standfast.ledger.status_query import (
+    ClosedIncidentOverview,
+    FactOverview,
+    IncidentOverview,
+    LedgerOverview,
+    StepOverview,
+)
+from standfast.local_time import is_zone
+from standfast.records import Json, JsonObject, timestamp
+
+if TYPE_CHECKING:
+    from standfast.config import Config
+    from standfast.deadlines.incident_facts import Fact
+    from standfast.playbook.run_state import StepView
+    from standfast.playbook.status.next_step import LegalClocks
+
+LIVE, PLAN, EXERCISE = "live", "plan", "exercise"
+_ORDER = (LIVE, PLAN, EXERCISE)
+_SEALED = "sealed"  # stands for what was written beside a fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockSummary:
+    """How many legal clocks of an incident are missed or due now, and when the next one ends."""
+
+    missed: int
+    due_now: int = 0  # they run without a number: "without delay"
+    next_due: datetime | None
+
+    def as_json(self) -> JsonObject:
+        """Give it for `--json`, as `incident status` does."""
+        due = None if self.next_due is None else timestamp(self.next_due)
+        return {"missed": self.missed, "due_now": self.due_now, "next_due": due}
+
+    @property
+    def legal(self) -> "LegalClocks":
+        """Give what the next step depends on."""
+        from standfast.playbook.status.next_step import LegalClocks
+
+        return LegalClocks(missed=self.missed, due_now=self.due_now, next_due=self.next_due)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncidentStatus:
+    """One incident that is open or has a clock, and the one thing to do about it now."""
+
+    id: str
+    scenario: str
+    mode: str
+    opened_at: datetime
+    untold: int
+    held: int  # of them, those about whom a person has to decide
+    uncounted: tuple[str, ...] = ()  # the notices whose audience could not be read
+    headline: str
+    severity: int  # the lowest is the most severe, as `Severity`
+    next_step: str
+    is_closed: bool = False
+    clocks: ClockSummary | None  # None: not live, no law and no agreement is configured, or
+    lacks_clocks: bool = False  # one is, and no clock of it can be counted
+
+    @property
+    def is_live(self) -> bool:
+        return self.mode == LIVE
+
+    def as_json(self) -> JsonObject:
+        """Give the incident for `--json`."""
+        clocks: Json = None if self.clocks is None else self.clocks.as_json()
+        return {
+            "incident": self.id,
+            "scenario": self.scenario,
+            "mode": self.mode,
+            "is_closed": self.is_closed,
+            "opened_at": timestamp(self.opened_at),
+            "untold": self.untold,
+            "held": self.held,
+            "uncounted": [*self.uncounted],
+            "clocks": clocks,
+            "lacks_clocks": self.lacks_clocks,
+            "headline": self.headline,
+            "severity": self.severity,
+            "next_step": self.next_step,
+        }
+
+
+def incidents_of(
+    seen: LedgerOverview, config_file: Path, raw: Mapping[str, Any], now: datetime
+) -> tuple[IncidentStatus, ...]:
+    """Give the incidents in the order in which they matter. `raw` is the file as TOML."""
+    duties = raw.get("deadlines")
+    is_counted = bool(
+        raw.get("contracts") or (isinstance(duties, Mapping) and duties.get("jurisdictions"))
+    )
+    config: Config | None = None
+    if is_counted and (seen.closed or any(one.mode == LIVE for one in seen.incidents)):
+        from standfast.config import load
+
+        with suppress(ConfigurationError):  # `standfast check` says what does not fit
+            config = load(config_file)
+    zone = zone_of(raw)
+    found: list[IncidentStatus] = []
+    for one in seen.incidents:
+        clocks = _clocks(one, config, now)
+        lacks_clocks = is_counted and one.mode == LIVE and clocks is None
+        found.append(_incident_status(one, clocks, zone, lacks_clocks=lacks_clocks))
+    for closed in seen.closed:
+        clocks = _counted(closed.facts, config, now)
+        if is_counted and (clocks is None or clocks.legal.go_on):
+            found.append(_closed_status(closed, clocks, zone))
+    return tuple(sorted(found, key=_urgency))
+
+
+def zone_of(raw: Mapping[str, Any]) -> str:
+    """Give the zone that times are shown in; UTC where the file names none that there is."""
+    organisation = raw.get("organisation", {})
+    zone = organisation.get("time_zone", "UTC") if isinstance(organisation, Mapping) else "UTC"
+    return zone if isinstance(zone, str) and is_zone(zone) else "UTC"
+
+
+def _urgency(one: IncidentStatus) -> tuple[int, int, bool]:
+    return _ORDER.index(one.mode), one.severity, one.is_closed
+
+
+def _clocks(seen: IncidentOverview, config: "Config | None", now: datetime) -> ClockSummary | None:
+    return None if seen.mode != LIVE else _counted(seen.facts, config, now)
+
+
+def _counted(
+    facts: Sequence[FactOverview], config: "Config | None", now: datetime
+) -> ClockSummary | None:
+    if config is None:
+        return None
+    if not facts:
+        return ClockSummary(missed=0, next_due=None)  # no fact, no clock
+    from standfast.deadlines.incident_facts import Facts
+    from standfast.deadlines.legal_clocks import Standing, clocks
+    from standfast.deadlines.obligations import Kind
+    from standfast.usecases.deadlines.obligations import obligations, reach
+
+    try:
+        duties, reached = obligations(config), reach(config)
+    except ConfigurationError:
+        return None
+    found = clocks(duties, Facts(map(_fact, facts)), reached, now)
+    running = [clock for clock in found if clock.standing is Standing.RUNNING]
+    ends = (
+        clock.due.strict
+        for clock in running
+        if clock.due and clock.obligation.limit.kind is not Kind.NOT_BEFORE
+    )
+    return ClockSummary(
+        missed=sum(clock.standing is Standing.MISSED for clock in found),
+        due_now=sum(clock.due is None for clock in running),
+        next_due=min(ends, default=None),
+    )
+
+
+def _fact(seen: FactOverview) -> "Fact":
+    from standfast.deadlines.incident_facts import Fact, FactKind
+
+    return Fact(
+        kind=FactKind(seen.kind),
+        name=seen.name,
+        at=seen.at,
+        count=seen.count,
+        is_so=seen.is_so,
+        reference=_SEALED,
+        author=seen.author,
+        recorded_at=seen.recorded_at,
+    )
+
+
+def _closed_status(
+    seen: ClosedIncidentOverview, clocks: ClockSummary | None, zone: str
+) -> IncidentStatus:
+    from standfast.playbook.status.headline import Severity
+    from standfast.playbook.status.next_step import when_closed
+
+    is_missed = clocks is not None and clocks.missed > 0
+    unknown = "Closed; nobody knows whether its legal clocks go on: `standfast check` says why."
+    return IncidentStatus(
+        id=seen.id,
+        scenario=seen.scenario,
+        mode=LIVE,
+        opened_at=seen.opened_at,
+        untold=0,
+        held=0,
+        next_step=when_closed(seen.id, clocks.legal, zone) if clocks else unknown,
+        headline="closed",
+        severity=Severity.WAITING if is_missed else Severity.FINISHED,
+        is_closed=True,
+        clocks=clocks,
+        lacks_clocks=clocks is None,
+    )
+
+
+def _incident_status(
+    seen: IncidentOverview, clocks: ClockSummary | None, zone: str, *, lacks_clocks: bool
+) -> IncidentStatus:
+    # Half of what status may take, so it waits until there is an incident.
+    from standfast.playbook.engine import merged
+    from standfast.playbook.parser.playbook_file import load
+    from standfast.playbook.run_state import State, StepView
+    from standfast.playbook.status.next_step import standing
+    from standfast.records import Mode
+
+    playbook = load(seen.playbook, seen.scenario)
+    names = {step.name for step in playbook.steps}
+    views = [_view(step) for step in seen.steps]
+    rounds: dict[str, list[StepView]] = {}
+    for view in sorted(views, key=lambda view: view.round):
+        rounds.setdefault(view.step, []).append(view)
+    state = State(
+        playbook=playbook,
+        mode=Mode(seen.mode),
+        steps={name: merged(found) for name, found in rounds.items() if name in names},
+        extra=tuple(view for view in views if view.step not in names),
+        is_halted=seen.is_halted,
+        kept=seen.kept,
+        joined=seen.joined,
+        is_carried=seen.is_carried,
+        incident=seen.id,
+        time_zone=zone,
+    )
+    found = standing(state) if clocks is None else standing(state, clocks.legal)
+    return IncidentStatus(
+        id=seen.id,
+        scenario=seen.scenario,
+        mode=seen.mode,
+        opened_at=seen.opened_at,
+        untold=seen.untold,
+        held=seen.held,
+        uncounted=state.uncounted,
+        headline=found.headline,
+        severity=found.severity,
+        next_step=found.next_step,
+        clocks=clocks,
+        lacks_clocks=lacks_clocks,
+    )
+
+
+def _view(step: StepOverview) -> "StepView":
+    from standfast.playbook.run_state import Counts, StepView
+    from standfast.records import StepState
+
+    return StepView(
+        step=step.name,
+        round=step.round,
+        state=StepState(step.state),
+        counts=Counts(**step.counts),
+        settling=step.settling,
+        after_canary=step.after_canary,
+        is_paused=step.is_paused,
+        # What was answered is sealed; that it was is all that a standing needs.
+        answer="" if step.has_answer else None,
+        due_at=step.due_at,
+        asked=step.is_asked,
+        rung=step.rung,
+        joined=step.joined,
+        escalates_at=step.escalates_at,
+        opens_at=step.opens_at,
+        is_unreviewed=step.is_unreviewed,
+        digest=step.digest,
+        # A step that has enough approvals runs already: one that asks lacks some.
+        approvals=0,
+        approvals_needed=step.needs_approvals,
+        is_refused=step.state == StepState.REFUSED,
+        is_accepted=step.is_accepted,
+    )

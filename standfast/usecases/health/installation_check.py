@@ -1,0 +1,118 @@
+"""Trying every part of a place, before the night on which it is needed.
+
+Owns the order. Leaves this machine's own parts to `checks_here`, what a restore needs to
+`checks_recovery`, what opens incidents to `checks_triggers`, clocks and roles to `checks_duties`,
+the others to `checks_outside`.
+
+Rules
+- Nothing is sent, locked, frozen or backed up; the chain's tail is verified and its head signed.
+- One part's trouble never hides another's; only a configuration that does not load ends it all.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+
+from standfast.adapters.evidence_sources import Custody
+from standfast.adapters.factory import Outside
+from standfast.adapters.factory.live_adapters import Live
+from standfast.config import Config, load
+from standfast.errors import Damaged, StandfastError
+from standfast.ledger import Ledger, opened
+from standfast.ledger.incidents.incident_store import FrozenNotice
+from standfast.ledger.runs.server_clock import ServerClock
+from standfast.plurals import counted
+from standfast.records import Mode, Now
+from standfast.secrets import Resolver, SystemResolver
+from standfast.usecases.core.backup_repository import translated_errors
+from standfast.usecases.core.installation import ledger_url, os_user, system_clock
+from standfast.usecases.health import (
+    adapter_checks,
+    disk_checks,
+    duty_checks,
+    local_checks,
+    recovery_checks,
+    trigger_checks,
+)
+from standfast.usecases.health.check_results import Check, Ground, Report, Verdict, ok
+
+
+def check_installation(
+    config_file: Path,
+    *,
+    env: Mapping[str, str],
+    clock: Now = system_clock,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Try every part; FileInvalid when the configuration itself does not load.
+
+    `progress` is told how many parts were tried, of how many.
+    """
+    config = load(config_file)
+    resolver = SystemResolver(env=env, base_dir=config.folder)
+    checks = [
+        ok("configuration", f"{config_file}: {counted(len(config.backup.sets), 'backup set')}")
+    ]
+    server = ServerClock(clock)
+    with ExitStack() as stack:
+        ledger: Ledger | None = None
+        try:
+            url = ledger_url(config, resolver)
+            ledger = stack.enter_context(
+                opened(url, config.ledger.keys, config.ledger.witness, server)
+            )
+        except StandfastError as error:
+            checks.append(_failed("ledger", error))
+        ground = Ground(
+            config=config,
+            resolver=resolver,
+            clock=server,
+            ledger=ledger,
+            outside=stack.enter_context(closing(_reader(config, resolver, server))),
+        )
+        looks = {
+            **disk_checks.LOOKS,
+            **local_checks.LOOKS,
+            **recovery_checks.LOOKS,
+            **adapter_checks.LOOKS,
+            **duty_checks.LOOKS,
+            **trigger_checks.LOOKS,
+        }
+        for done, (part, look) in enumerate(looks.items()):
+            if progress:
+                progress(done, len(looks))
+            checks += tried(part, partial(look, ground))
+    return Report(checks=tuple(checks))
+
+
+def _reader(config: Config, resolver: Resolver, clock: Now) -> Outside:
+    custody = Custody(
+        incident="check",
+        collector=os_user(),
+        reason="check",
+        folder=config.custody.folder / "check",
+    )
+    return Live(config, custody, _no_notice, mode=Mode.PLAN, resolver=resolver, clock=clock)
+
+
+def _no_notice(incident: str, step: str, round_: int) -> FrozenNotice:
+    raise StandfastError(f"a check sends nothing: {incident} {step} {round_}")
+
+
+def tried(part: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
+    """Give what a look finds; what keeps it from looking is a failure of that part."""
+    try:
+        with translated_errors(f"checking {part}"):
+            return list(look())
+    except StandfastError as error:
+        return [_failed(part, error)]
+
+
+def _failed(part: str, error: StandfastError) -> Check:
+    return Check(
+        part=part,
+        verdict=Verdict.FAIL,
+        found=str(error),
+        is_damage=isinstance(error, Damaged),
+    )

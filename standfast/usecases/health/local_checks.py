@@ -1,0 +1,449 @@
+"""The parts of a place that are this machine's own: its user, ledger, vault, keys, sources, people.
+
+Leaves who else is in its ledger and vault to `checks_hosts`.
+
+Rules
+- Whether something can be written is found by writing: root passes every look at the modes.
+"""
+
+import importlib.util
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from backup.archiver.writer_authorization import admit
+from backup.errors import AlreadyThere, BackupError
+from backup.errors import UsageError as BackupUsageError
+from backup.format.object_names import snapshots_of
+from backup.ownership.roster import read_roster
+from backup.sources import Obstacle
+from backup.sources.files.exclusion_patterns import Exclusion
+from backup.stores import Store
+from backup.stores.directory import DirectoryStore
+from backup.trust.root_chain import load_root_chain
+from standfast.adapters.factory.live_adapters import read_signing_key
+from standfast.config import Config
+from standfast.config.sections.backup import BackupSetConfig, FilesSourceConfig, SqliteSourceConfig
+from standfast.continuity.run_schedule import last_due
+from standfast.continuity.service_order import recovery_order
+from standfast.errors import ConfigurationError, StandfastError, UsageError
+from standfast.host_name import host_name
+from standfast.ledger import Ledger
+from standfast.ledger.runs.run_record import MAX_CLOCK_DIFFERENCE
+from standfast.ledger.runs.server_clock import ServerClock, apart, far_words
+from standfast.plurals import counted
+from standfast.usecases.backups.configured_sources import below, own_files, source_of
+from standfast.usecases.core.backup_repository import local_host_keys, open_vault
+from standfast.usecases.core.run_record import other_user_of
+from standfast.usecases.health import shared_host_checks
+from standfast.usecases.health.check_results import (
+    Check,
+    Ground,
+    Look,
+    Verdict,
+    fail,
+    lacking,
+    ok,
+    warn,
+)
+from standfast.usecases.health.disk_space import LITTLE_BYTES, free_at, nearest
+from standfast.usecases.key_ceremonies.custodian_answers import FRESH_FOR, folder_of, standings
+
+_ENOUGH_APPROVERS = 2
+_CLOCKS_AGREE = timedelta(seconds=5)
+_OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def _user(ground: Ground) -> Iterator[Check]:
+    user = other_user_of(ground.config)
+    if user is not None:
+        yield warn(
+            "user",
+            f"this place is run by the user {user}, and what that user may not read or write does "
+            "not show to another",
+            f"run this as that user, with `sudo -u {user}` before it",
+        )
+
+
+def _ledger(ground: Ground) -> Iterator[Check]:
+    if ground.ledger is None:
+        return  # told already
+    sequence = ground.ledger.audit.sign_head(ground.clock())
+    yield ok(
+        "ledger", f"opens; {counted(sequence, 'event')}, the tail agrees and its head is signed"
+    )
+    yield from _keys_of_incidents(ground.config, ground.ledger)
+    if isinstance(ground.clock, ServerClock):
+        yield from _clock(ground.clock)
+    witness = ground.config.ledger.witness
+    if _is_beside(witness, ground.config):
+        yield warn(
+            "ledger",
+            f"its witness {witness.name} lies beside it, where who rewrites one rewrites both",
+            "set ledger.witness to a file on another machine",
+        )
+
+
+def _keys_of_incidents(config: Config, ledger: Ledger) -> Iterator[Check]:
+    """Is the key of each open incident here, or with the host that opened it?"""
+    open_ = ledger.incidents.all(only_open=True)
+    lacking = [row.id for row in open_ if not ledger.vault.has(row.id)]
+    if lacking:
+        yield fail(
+            "ledger",
+            f"the key of {', '.join(lacking)} is not in {config.ledger.keys}: the people in it can "
+            "be neither read nor told from here",
+            "let ledger.keys name one folder on all hosts of this ledger; deploy/serve/README.md",
+        )
+
+
+def _clock(clock: ServerClock) -> Iterator[Check]:
+    if abs(clock.ahead) > MAX_CLOCK_DIFFERENCE:
+        yield fail("ledger", far_words(clock.ahead))
+    elif abs(clock.ahead) > _CLOCKS_AGREE:
+        yield warn(
+            "ledger",
+            f"{apart(clock.ahead)}; here it goes by the server's",
+            "let this host's clock be set by the network (NTP)",
+        )
+
+
+def _vault(ground: Ground) -> Iterator[Check]:
+    config = ground.config.backup
+    store = open_vault(ground.config, ground.resolver, ground.clock)
+    try:
+        host = local_host_keys(config)
+        trust = admit(store, host).trust  # the very question that a backup asks
+    except (UsageError, BackupUsageError) as error:
+        yield fail("backup", str(error), "name the vault and the keys that belong together")
+        return
+    if host.writer != config.writer:
+        yield warn(
+            "backup",
+            f"backup.writer is {config.writer!r}, and this host's keys are those of "
+            f"{host.writer!r}, after whom its points are named",
+            "set it to that, or carry the right host.json here",
+        )
+    if config.s3 is None:
+        yield from _folder(config.vault)
+    else:
+        yield _bucket(config.s3.bucket, store, host.writer)
+    traits = store.describe()
+    if traits.is_write_only:
+        yield ok("backup", f"write-only: {traits.why}")
+    else:
+        yield warn(
+            "backup",
+            f"not write-only here: {traits.why}",
+            "put the vault on another machine, or keep a second copy of it there"
+            if config.s3 is None
+            else "give the bucket a default lock in COMPLIANCE mode; see deploy/s3/README.md",
+        )
+    yield from (
+        fail("backup", problem, "see `standfast backup verify`") for _, problem in trust.problems
+    )
+
+
+def _folder(vault: Path) -> Iterator[Check]:
+    DirectoryStore(vault).try_to_put()
+    free_bytes = free_at(vault)
+    yield ok("backup", f"the vault is readable and writable, {free_bytes >> 20:,} MiB free")
+    if free_bytes < LITTLE_BYTES:
+        yield warn("backup", "less than 1 GiB is free in the vault", "make room, or name another")
+
+
+def _bucket(bucket: str, store: Store, writer: str) -> Check:
+    """Try the right to add: what would be new there could not be removed, so the newest snapshot
+    is offered again, which the store turns away as already there, and only after the right.
+    """
+    over = {stat.name: stat.later_versions for stat in store.list(snapshots_of(writer))}
+    newest = max(over, default=None)
+    if newest is None:
+        return ok(
+            "backup",
+            f"bucket {bucket} answers and knows this host; nothing is stored yet, so the first "
+            "backup shows whether this identity may add",
+        )
+    try:
+        store.put(newest, store.get(newest))
+    except AlreadyThere:
+        pass
+    except BackupUsageError as error:
+        return fail("backup", str(error), "nothing can be backed up with it from here")
+    if store.stat(newest).later_versions > over[newest]:
+        return warn(
+            "backup",
+            f"bucket {bucket} took {newest} although it is there: it does not heed If-None-Match. "
+            "Each check lays a version over it, which `standfast backup verify` names",
+            "deploy/s3/README.md says what else that means",
+        )
+    return ok("backup", f"bucket {bucket} answers, and this identity may add to it")
+
+
+def _sets(ground: Ground) -> Iterator[Check]:
+    sets = ground.config.backup.sets
+    if not sets:
+        yield lacking("backup sets", "nothing is backed up", "add [backup.sets.NAME]")
+    yield from shared_host_checks.twins(ground)
+    yield from shared_host_checks.other_keepers(ground)
+    for name, one in sets.items():
+        zone = one.time_zone or ground.config.organisation.time_zone
+        last_due(one.schedule, zone, ground.clock())  # raises for one that never comes
+        missing = _missing(one)
+        if missing:
+            yield fail(
+                "backup sets",
+                f"{name}: {', '.join(missing)} is not there or cannot be read",
+                "mend the path, or run as who may read it",
+            )
+        obstacles = list(_obstacles(ground, one))
+        yield from obstacles
+        yield from _own_files_in(one, ground.config)
+        yield from shared_host_checks.other_hosts_of(ground, name)
+        if not missing and not any(found.verdict is Verdict.FAIL for found in obstacles):
+            yield ok("backup sets", f"{name}: {counted(len(one.sources), 'source')}, readable")
+    config = ground.config
+    for folder in (config.backup.send_log.parent, config.drills.folder, config.custody.folder):
+        _try_to_write(nearest(folder))
+    yield ok("folders", "send-log, drills and evidence can be written")
+    if config.drills.identity is not None:
+        ground.resolver.resolve(config.drills.identity)
+        yield ok("drills", "the identity for drills that nobody attends is there")
+
+
+def _services(ground: Ground) -> Iterator[Check]:
+    services = ground.config.services
+    waves = recovery_order(services)  # raises for a circle, and for a promise nobody can keep
+    if not waves:
+        yield warn("services", "nothing is promised back", "add [services.NAME]")
+        return
+    yield ok("services", "come back in this order: " + ", then ".join(" + ".join(w) for w in waves))
+    for name, one in services.items():
+        if not one.sets:
+            yield warn("services", f"{name} is restored from no backup set", "name its `sets`")
+
+
+def _missing(one: BackupSetConfig) -> list[str]:
+    return [
+        source.name
+        for source in one.sources
+        if isinstance(source, FilesSourceConfig | SqliteSourceConfig)
+        and not os.access(source.path, os.R_OK)
+    ]
+
+
+def _obstacles(ground: Ground, one: BackupSetConfig) -> Iterator[Check]:
+    """Ask the servers: is the program there, does the server answer, may the role read all?"""
+    for settings in one.sources:
+        own = own_files(ground.config.backup)
+        source = source_of(settings, ground.resolver, one.exclude, own)
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                found = source.obstacles(Path(scratch))
+            except BackupError as error:
+                found = [Obstacle(problem=str(error))]
+        for obstacle in found:
+            judge = fail if obstacle.prevents else warn
+            yield judge("backup sets", f"{source.name}: {obstacle.problem}", "see docs/sources.md")
+
+
+def _own_files_in(one: BackupSetConfig, config: Config) -> Iterator[Check]:
+    """Name what of this place should not be in its own backups, and is not left out by itself."""
+    path = config.ledger.keys
+    for source in one.sources:
+        if not isinstance(source, FilesSourceConfig):
+            continue
+        exclusion = Exclusion([*one.exclude, *source.exclude])
+        inner = below(source.path, path)
+        if inner is not None and not _is_left_out(exclusion, inner, is_folder=path.is_dir()):
+            yield warn(
+                "backup sets",
+                f"{source.name}: {path} lies in it: whoever is erased here could be read again "
+                "with the keys in a backup",
+                f'exclude = ["/{inner}*"] for that source',
+            )
+
+
+def _is_left_out(exclusion: Exclusion, inner: Path, *, is_folder: bool) -> bool:
+    """Whether patterns leave out a path of a source, or a folder above it."""
+    here = is_folder
+    for path in (inner, *inner.parents[:-1]):
+        as_folder, as_other = exclusion.covers(os.fsencode(path), os.fsencode(path.name))
+        if as_folder if here else as_other:
+            return True
+        here = True
+    return False
+
+
+def _keys(ground: Ground) -> Iterator[Check]:
+    config = ground.config
+    try:
+        read_signing_key(config.custody.key)
+    except ConfigurationError as error:
+        yield fail("keys", str(error))
+    private = [
+        config.backup.host,
+        *_inside(config.backup.host),
+        config.ledger.keys,
+        *_inside(config.ledger.keys),
+        *([config.custody.key] if config.custody.key.exists() else []),  # else it was told
+    ]
+    missing = [path for path in private if not path.exists()]
+    for path in missing:
+        yield fail("keys", f"{path} is not there", "bring it back, or name where it lies")
+    loose = [path for path in private if path.exists() and path.stat().st_mode & _OPEN_TO_OTHERS]
+    for path in loose:
+        yield fail("keys", f"{path} is open to others", f"chmod go-rwx '{path}'")
+    if not loose and not missing:
+        yield ok("keys", f"{counted(len(private), 'path')}, closed to others")
+
+
+def _custodians(ground: Ground) -> Iterator[Check]:
+    now, ask = ground.clock(), "`standfast backup custodian challenge new --to FILE`"
+    found = standings(folder_of(ground.config.backup.send_log))
+    if not found:
+        store = open_vault(ground.config, ground.resolver, ground.clock)
+        made = load_root_chain(store).roots[0].created
+        if now - made > FRESH_FOR:
+            yield warn("custodians", "nobody was ever asked whether the keys still open", ask)
+        return
+    openers = _openers(ground)
+    for one in found:
+        who = one.name or one.fingerprint
+        if openers and one.fingerprint not in openers:
+            yield warn("custodians", f"{who} was asked, and opens nothing that is written now", ask)
+        elif one.lacks:
+            yield warn(
+                "custodians",
+                f"{who} does not open {', '.join(one.lacks)}",
+                "`standfast backup owner add-custodian` wraps it to them",
+            )
+        elif one.is_overdue(now):
+            last = one.answered_at or one.asked_at
+            yield warn("custodians", f"no sign of {who}'s key for {(now - last).days} days", ask)
+        elif one.answered_at is None:
+            yield warn("custodians", f"{who} has not answered the challenge yet", "remind them")
+        else:
+            days = (now - one.answered_at).days
+            when = f"{counted(days, 'day')} ago" if days else "today"
+            yield ok("custodians", f"{who} showed the key {when}")
+    for fingerprint in sorted(openers.keys() - {one.fingerprint for one in found}):
+        yield warn("custodians", f"{openers[fingerprint]} came since and was never asked", ask)
+
+
+def _openers(ground: Ground) -> dict[str, str]:
+    """Who opens what is written now, by fingerprint; none where the stores do not tell."""
+    try:
+        vault = open_vault(ground.config, ground.resolver, ground.clock)
+        roster = read_roster(vault, DirectoryStore(ground.config.backup.keys))
+    except (BackupError, StandfastError):
+        return {}  # said of the vault
+    return {one.fingerprint: one.title for one in roster.custodians}
+
+
+def _people(ground: Ground) -> Iterator[Check]:
+    if ground.ledger is None:
+        return
+    people = ground.ledger.people
+    there = people.all()
+    for one, other, what in people.alike():
+        yield warn(
+            "people",
+            f"{one} and {other} have one {what}: one human counts once",
+            f"where they are one, `standfast people remove {other} --as NAME`",
+        )
+    counting = people.counted_once(there)
+    if counting < _ENOUGH_APPROVERS <= len(there):
+        yield warn(
+            "people",
+            f"{len(there)} people count as one, since enrolments connect them; an approval takes "
+            "somebody who did not ask for it",
+            "`standfast people add NAME --owner-key FILE` enrols one who counts apart",
+        )
+    elif len(there) < _ENOUGH_APPROVERS:
+        short = warn if there else lacking
+        yield short(
+            "people",
+            f"{counted(len(there), 'person', 'people')} enrolled; an approval takes "
+            "somebody who did not ask for it",
+            "`standfast people add NAME` enrols one; on the first day, before the first live "
+            "incident, they may approve at once, later after a day, or at once by the owner's key",
+        )
+    else:
+        apart = f", and count as {counting}" if counting < len(there) else ""
+        yield ok("people", f"{len(there)} people could be asked to approve{apart}")
+
+
+def _serve(ground: Ground) -> Iterator[Check]:
+    settings = ground.config.serve
+    if importlib.util.find_spec("prefect") is None:
+        yield fail("serve", "prefect is not installed", "install standfast with its dependencies")
+    elif settings.prefect is None:
+        yield ok("serve", "`standfast serve` starts a Prefect server of its own")
+    elif _answers(settings.prefect):
+        yield ok("serve", f"Prefect answers at {settings.prefect}")
+    else:
+        yield warn(
+            "serve",
+            f"Prefect does not answer at {settings.prefect}: nothing runs by schedule; incidents "
+            "run without it",
+            "start it, or drop serve.prefect so that one is started here",
+        )
+    if settings.console is None:
+        yield warn(
+            "serve",
+            "there is no console: who approves or answers needs a terminal here",
+            "put TLS before `standfast serve` (docs/console.md) and set serve.console",
+        )
+    else:
+        yield ok("serve", f"people look, answer and sign at {settings.console}/console")
+    if ground.ledger is None:
+        return
+    hosts = ground.ledger.runners.serve_hosts(ground.clock())
+    here = host_name()
+    if here not in hosts:
+        where = " on this host" if hosts else ""
+        yield warn(
+            "serve",
+            f"no `standfast serve` runs{where}: nothing is backed up by schedule",
+            "start `standfast serve` as a service",
+        )
+
+
+def _answers(api: str) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(f"{api}/health", timeout=2.0, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _is_beside(path: Path, config: Config) -> bool:
+    return path.is_relative_to(config.folder)
+
+
+def _inside(folder: Path) -> Sequence[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else ()
+
+
+def _try_to_write(folder: Path) -> None:
+    """Write and forget a file without a name."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"standfast check")
+
+
+LOOKS: Mapping[str, Look] = {
+    "user": _user,
+    "ledger": _ledger,
+    "backup": _vault,
+    "backup sets": _sets,
+    "services": _services,
+    "keys": _keys,
+    "custodians": _custodians,
+    "people": _people,
+    "serve": _serve,
+}

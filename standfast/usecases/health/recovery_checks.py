@@ -1,0 +1,113 @@
+"""What a restore needs besides this machine: the vault, the key records and a recovery identity.
+
+Rules
+- It is looked at as if this machine were gone: a copy counts from when it was last seen.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+from backup.errors import BackupError, NotFound
+from backup.format.root_record import RootRecord
+from backup.stores.directory import DirectoryStore
+from backup.trust.key_files import read_key_record
+from backup.trust.root_chain import load_root_chain
+from standfast.config.sections.backup import BackupConfig
+from standfast.errors import StandfastError
+from standfast.usecases.core.backup_repository import open_vault
+from standfast.usecases.health.check_results import Check, Ground, Look, fail, ok, warn
+from standfast.usecases.key_ceremonies.key_record_copies import (
+    KeyCopyStatus,
+    key_store_name,
+    standings,
+)
+from standfast.usecases.setup.new_installation import OFFLINE
+
+_SEEN_WITHIN = timedelta(days=400)  # a year, and some weeks to do it
+_ENOUGH_COPIES = 2
+_COPY = "`standfast backup keys copy FOLDER`"
+
+
+def _recovery(ground: Ground) -> Iterator[Check]:
+    backup = ground.config.backup
+    try:
+        root = load_root_chain(open_vault(ground.config, ground.resolver, ground.clock)).root
+    except (BackupError, StandfastError):
+        return  # said of the vault
+    copies = standings(backup, root)
+    yield from _key_records(backup, root, copies)
+    whole = [one.name for one in copies if not one.lacks]
+    if len(whole) < _ENOUGH_COPIES:
+        known = f"in {whole[0]}" if whole else "none is whole"
+        yield warn(
+            "recovery",
+            f"only one copy of the key records is known ({known}): when it is lost, no backup can "
+            "be opened",
+            "`standfast backup keys copy FOLDER --name NAME` makes another one; keep it next to a "
+            "recovery identity",
+        )
+    for one in copies:
+        yield from _copy(one, is_key_store=one.name == key_store_name(backup))
+        if ground.clock() - one.seen > _SEEN_WITHIN and one.name != key_store_name(backup):
+            yield warn(
+                "recovery",
+                f"copy {one.name} of the key records was last seen on {one.seen:%Y-%m-%d}",
+                f"bring it here and run {_COPY}",
+            )
+    offline = ground.config.folder / OFFLINE
+    if offline.exists():
+        yield warn(
+            "recovery",
+            f"{offline} is still on this machine: with the recovery identity in it, whoever takes "
+            "this machine over can read every backup",
+            "copy it onto two sticks, keep them in two places, then delete it here",
+        )
+    if whole:
+        vault = f"bucket {backup.s3.bucket}" if backup.s3 else str(backup.vault)
+        yield ok(
+            "recovery",
+            f"a restore takes three things: the vault ({vault}), the key records "
+            f"({'; '.join(whole)}), and a recovery identity",
+        )
+
+
+def _key_records(
+    backup: BackupConfig, root: RootRecord, copies: tuple[KeyCopyStatus, ...]
+) -> Iterator[Check]:
+    """Is the record of each domain's key in the key store, and valid?"""
+    store = DirectoryStore(backup.keys)
+    others = [one.name for one in copies[1:] if not one.lacks]
+    where = f" from a copy: {'; '.join(others)}" if others else " from a copy, if there is one"
+    for domain in root.domains:
+        if domain.erased is not None:
+            continue
+        try:
+            read_key_record(store, root, domain)
+        except NotFound:
+            yield fail(
+                "recovery",
+                f"the key store {store.where} has no key record of {domain.id}/{domain.generation}:"
+                " what is backed up under it cannot be opened from here",
+                f"{_COPY} brings it back{where}",
+            )
+        except BackupError as error:
+            yield fail("recovery", f"in the key store {store.where}: {error}", f"{_COPY}{where}")
+
+
+def _copy(one: KeyCopyStatus, *, is_key_store: bool) -> Iterator[Check]:
+    if one.lacks and not is_key_store:
+        yield warn(
+            "recovery",
+            f"copy {one.name} of the key records lacks {', '.join(one.lacks)}",
+            f"bring it here and run {_COPY}",
+        )
+    if one.erased and not is_key_store:
+        yield warn(
+            "recovery",
+            f"copy {one.name} still holds the key records of {', '.join(one.erased)}, which was "
+            "erased",
+            f"clean it with {_COPY}; or destroy it, then `standfast backup keys forget NAME`",
+        )
+
+
+LOOKS: Mapping[str, Look] = {"recovery": _recovery}

@@ -1,0 +1,4 @@
+"""Incidents from opening to closing: expansion, effects, undo.
+
+What people sign or answer is in `approvals`.
+"""

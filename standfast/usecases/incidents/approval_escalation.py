@@ -1,0 +1,184 @@
+"""Whom a step that waits for approval reaches, and whom next when nobody answers.
+
+Rules
+- Who may approve the step is paged first. Unanswered for as long as the playbook says, the people
+  of the next rung are paged, and so on; at last everybody else who is enrolled. Nobody is paged
+  twice about one plan.
+- A rung of the configured ladder is a role, or `person:NAME`. Whoever is reached that way may
+  approve as well, from then on. Those who are only told at the end may not: they know somebody.
+- Nobody is paged who could not approve whatever they signed: the requester, whose own account is
+  among the targets (an insider is not warned), who was enrolled a moment ago.
+- A quiet playbook reaches the roles that its steps name and nobody else, however long it takes.
+- It never ends in silence: the step stays open, and `incident status` says who was reached.
+- A move here is a compare-and-swap on the rung, so any runner may make it, and one does.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from standfast.adapters.factory import Outside
+from standfast.config import Config
+from standfast.errors import ConfigurationError, Refused, UsageError
+from standfast.ledger.approvals.two_person_rule import Question
+from standfast.ledger.effects.effect_store import Draft
+from standfast.ledger.people.enrolment import Person
+from standfast.playbook.engine import Ask, Escalate
+from standfast.playbook.model import Approval
+from standfast.playbook.run_state import State, StepView
+from standfast.usecases.core.incident_visibility import accounts_named, written
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents.approval_request_message import page, target_of
+
+_OF_AN_UNDO = Approval(count=1)  # which no playbook describes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """Who is reached together."""
+
+    people: tuple[Person, ...]
+    may_also: tuple[str, ...] = ()  # roles that may approve once these people are paged
+    why: str = ""  # what is wanted of them
+
+
+def ask(installation: Installation, state: State, outside: Outside, move: Ask) -> None:
+    """Page who may approve; where nobody can be reached, those who come next are due at once."""
+    try:
+        asked = installation.ledger.steps.question(state.incident, move.step)
+    except UsageError:
+        return  # somebody decided since the state was read: nobody needs to be woken
+    roles = asked.roles or _roles_of_quiet(state)
+    first = _fit(installation, state, asked, installation.ledger.people.all(roles), roles)
+    found = _pages(installation, state, outside, asked, Rung(people=first))
+    now = installation.clock()
+    reached = {target_of(one) for one in first} | _paged(installation, asked)
+    after = _patience(state, move.step) if found else timedelta()
+    is_last = next(_rungs(installation, state, asked, reached), None) is None
+    installation.ledger.steps.ask(
+        state.incident,
+        move.step,
+        move.round,
+        found,
+        now,
+        escalates_at=None if is_last else now + after,
+    )
+
+
+def escalate(installation: Installation, state: State, outside: Outside, move: Escalate) -> None:
+    """Page the people of the next rung that has anybody who was not paged yet."""
+    try:
+        asked = installation.ledger.steps.question(state.incident, move.step)
+    except UsageError:
+        return
+    rung, pages = Rung(people=()), list[Draft]()
+    after = _paged(installation, asked)
+    for rung in _rungs(installation, state, asked, after):
+        after |= {target_of(one) for one in rung.people}
+        if pages := _pages(installation, state, outside, asked, rung):
+            break  # one whose people cannot be written to is no rung to stay on
+    is_last = next(_rungs(installation, state, asked, after), None) is None
+    now = installation.clock()
+    installation.ledger.steps.escalate(
+        state.incident,
+        move.step,
+        move.round,
+        move.rung,
+        pages,
+        now,
+        may_also=rung.may_also if pages else (),
+        escalates_at=None if is_last else now + _patience(state, move.step),
+    )
+
+
+def remaining_approvers(installation: Installation, state: State) -> tuple[Person, ...]:
+    """Return whom to notify of a broken glass: everybody who may object, the targets included.
+
+    Of a quiet incident, those whom it names a role for, and whom it is not about.
+    """
+    people = installation.ledger.people.all(_roles_of_quiet(state))
+    if not state.playbook.is_quiet:
+        return tuple(people)
+    about = accounts_named(state.playbook, state.inputs)
+    return tuple(one for one in people if not about & written(one.accounts))
+
+
+def ladder(config: Config) -> Sequence[str]:
+    """Give the rungs above those who may approve a step anyway, in order."""
+    return config.approvals.ladder
+
+
+def _rungs(
+    installation: Installation, state: State, asked: Question, reached: set[str]
+) -> Iterator[Rung]:
+    """Give the rungs that have anybody who is not `reached`, with only those."""
+    if state.playbook.is_quiet:
+        return
+    for name in ladder(installation.config):
+        people = _fit(installation, state, asked, installation.ledger.people.all([name]), [name])
+        if new := _new(people, reached):
+            yield Rung(people=new, may_also=(name,), why="Nobody has answered yet, so you may.")
+    who = f" with the role {' or '.join(asked.roles)}" if asked.roles else ""
+    others = _fit(installation, state, asked, installation.ledger.people.all(), ())
+    if new := _new(others, reached):
+        yield Rung(people=new, why=f"Nobody has answered. Please reach somebody{who}.")
+
+
+def _new(people: Sequence[Person], reached: set[str]) -> tuple[Person, ...]:
+    return tuple(one for one in people if target_of(one) not in reached)
+
+
+def _fit(
+    installation: Installation,
+    state: State,
+    asked: Question,
+    people: Sequence[Person],
+    roles: Sequence[str],
+) -> tuple[Person, ...]:
+    """Leave out whose approval would not count, and whom the incident is about.
+
+    The latter also while no effect of theirs is planned yet: evidence comes before the lock.
+    """
+    objection, now = installation.ledger.steps.objection, installation.clock()
+    about = accounts_named(state.playbook, state.inputs)
+    fit = [one for one in people if not objection(asked.incident, one.name, roles, now)]
+    apart = [one for one in fit if not about & written(one.accounts)]
+    # A trigger that names every approver keeps nobody from being asked.
+    return tuple(apart or ([] if state.playbook.is_quiet else fit))
+
+
+def _paged(installation: Installation, asked: Question) -> set[str]:
+    rows = installation.ledger.effects.pages(asked.incident, asked.step, asked.round)
+    return {row.target for row in rows}
+
+
+def _pages(
+    installation: Installation, state: State, outside: Outside, asked: Question, rung: Rung
+) -> list[Draft]:
+    found: list[Draft] = []
+    count = _view(state, asked.step).counts.total
+    for one in rung.people:
+        # One approver who cannot be written to keeps nobody else from being woken. That the ledger
+        # is away is another matter: then nobody was asked, and the next look asks.
+        with suppress(ConfigurationError, Refused):
+            found.append(page(installation, state, outside, asked, one, count=count, why=rung.why))
+    return found
+
+
+def _roles_of_quiet(state: State) -> Sequence[str]:
+    """Give the roles that a quiet playbook's steps name; an undo names none, and asks them."""
+    if not state.playbook.is_quiet:
+        return ()
+    named = [role for step in state.playbook.steps if step.approval for role in step.approval.roles]
+    return list(dict.fromkeys(named))
+
+
+def _patience(state: State, step_name: str) -> timedelta:
+    step = next((step for step in state.playbook.steps if step.name == step_name), None)
+    approval = (step.approval if step else None) or _OF_AN_UNDO
+    return timedelta(minutes=approval.escalate_after_minutes)
+
+
+def _view(state: State, step_name: str) -> StepView:
+    return state.steps.get(step_name) or next(v for v in state.extra if v.step == step_name)

@@ -1,0 +1,72 @@
+"""A page to one person who may approve: rendered when the step asks, sent like any other effect."""
+
+from standfast.adapters.factory import Outside
+from standfast.ledger.approvals.two_person_rule import Question
+from standfast.ledger.effects.effect_conditions import PAGE
+from standfast.ledger.effects.effect_store import Draft
+from standfast.ledger.people.enrolment import Person
+from standfast.notices.prepared_notice import pick_language
+from standfast.notices.template_renderer import prepare
+from standfast.playbook.run_state import State
+from standfast.playbook.status.next_step import SHOWN
+from standfast.records import Mode
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents.step_expansion import is_irreversible
+from standfast.usecases.notices.recipient_targets import MAIL
+
+_TEMPLATE = "approval-request"
+
+
+def target_of(person: Person) -> str:
+    """Give the target under which a page to this person is known."""
+    return MAIL + person.mail
+
+
+def page(
+    installation: Installation,
+    state: State,
+    outside: Outside,
+    asked: Question,
+    person: Person,
+    *,
+    count: int,
+    why: str = "",
+) -> Draft:
+    """Give the page that asks one person about a step with `count` targets.
+
+    `why` says what is wanted of somebody who is asked later than others.
+    """
+    step = next((step for step in state.playbook.steps if step.name == asked.step), None)
+    what = step.title if step else "Give accounts back what they had before"
+    organisation = installation.config.organisation
+    prepared = prepare(
+        outside.templates[_TEMPLATE],
+        {
+            "organisation": organisation.name,
+            "contact_line": organisation.contact_line,
+            "incident_id": state.incident,
+            "step": step.title if step else asked.step,
+            "requested_by": installation.ledger.incidents.get(state.incident).opened_by,
+            "what_is_asked": f"{what}. {why}" if why else what,
+            "people_count": count,
+            "digest": asked.digest,
+            "command": f"standfast incident approve {state.incident} {asked.step} "
+            f"--digest {asked.digest[:SHOWN]} --as {person.name}",
+            "has_console": installation.config.serve.console is not None,
+            "is_irreversible": bool(step and is_irreversible(step)),
+        },
+        banner=outside.mode is Mode.EXERCISE,
+    )
+    language = pick_language("", prepared.languages, organisation.languages[0]).language
+    filled = prepared.fill(language, {"name": person.full_name}, "", address=person.mail)
+    return Draft(
+        verb=PAGE,
+        connector=outside.default_sender(),
+        target=target_of(person),
+        details={
+            "subject": filled.subject,
+            "text": filled.text,
+            "html": filled.html,
+            "language": language,
+        },
+    )

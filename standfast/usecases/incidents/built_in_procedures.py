@@ -1,0 +1,243 @@
+"""The acts that this program carries out in itself, as procedures: holds, reviews, facts, notices.
+
+They are effects like all others: planned, claimed, carried out, and kept with their receipt. What
+each does stands in a neighbour; this file owns only how it becomes a procedure.
+
+Rules
+- They happen in this very process: once it is dead, nothing more can land, and what was not
+  finished is done anew.
+- An exercise is never handed these: it gets twins of the same names.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, cast
+
+from standfast.adapters.procedures import Procedure
+from standfast.deadlines.clock_starts import QUESTIONS
+from standfast.deadlines.incident_facts import FactKind
+from standfast.errors import StandfastError, UsageError
+from standfast.records import EffectState, JsonObject, Limits, Order, Result, moment, timestamp
+
+if TYPE_CHECKING:
+    from standfast.usecases.core.installation import Installation
+
+KEEPER, REVIEW, DRILL, PREVIEW, LEDGER = "keeper", "review", "drill", "preview", "ledger"
+
+
+def built_in_procedures(
+    installation: "Installation", incident_id: str, author: str
+) -> Mapping[str, Callable[[], Procedure]]:
+    """Give how each act of our own is built; `author` is who answers for facts."""
+    return {
+        KEEPER: lambda: _Protecting(installation, incident_id),
+        REVIEW: lambda: _Reviewing(installation, incident_id),
+        DRILL: lambda: _GoingBack(installation),
+        PREVIEW: lambda: _Preparing(),
+        LEDGER: lambda: _Recording(installation, incident_id, author),
+    }
+
+
+class _OwnAct(Procedure):
+    """What all of them share: nothing is in effect before, and to do it again does no harm."""
+
+    limits = Limits(batch=1, workers=2, timeout_seconds=600.0, is_local=True)
+    can_observe = True
+    changes_nothing = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def _is_in_effect(self, order: Order) -> bool | None:
+        return False
+
+    def _run(self, order: Order) -> Result:
+        try:
+            return self._done(order)
+        except StandfastError as error:
+            return Result(target=order.target, state=EffectState.FAILED, reason=str(error))
+
+    def _done(self, order: Order) -> Result:
+        raise NotImplementedError
+
+    def _undo(self, order: Order) -> Result:
+        raise UsageError(f"{self.name}: there is nothing to take back")
+
+
+class _Protecting(_OwnAct):
+    """Holds everything that the keeper keeps, and has the locks extended at once."""
+
+    can_undo = True
+    changes_nothing = False
+
+    def __init__(self, installation: "Installation", incident_id: str) -> None:
+        super().__init__(KEEPER)
+        self._installation = installation
+        self._incident = incident_id
+
+    def _is_in_effect(self, order: Order) -> bool:
+        from standfast.usecases.backups.retention_holds import stands
+
+        return stands(self._installation, self._incident)
+
+    def _done(self, order: Order) -> Result:
+        from standfast.usecases.backups.retention import keep
+        from standfast.usecases.backups.retention_holds import create_hold
+
+        create_hold(self._installation, self._incident)
+        try:
+            outcome = keep(self._installation)
+        except StandfastError as error:
+            # The hold stands, and that is what was asked; locks are extended by every later run.
+            return Result(
+                target=order.target,
+                state=EffectState.DONE,
+                reason=f"held; its locks could not be extended now: {error}",
+                facts={"extended": 0},
+            )
+        extended = len(outcome.result.extended)
+        return Result(
+            target=order.target,
+            state=EffectState.DONE,
+            reason=f"held; {extended} locks were extended",
+            facts={"extended": extended, "problems": len(outcome.result.problems)},
+        )
+
+    def _undo(self, order: Order) -> Result:
+        from standfast.usecases.backups.retention_holds import release_hold
+
+        release_hold(self._installation, self._incident)
+        return Result(target=order.target, state=EffectState.DONE)
+
+
+class _Reviewing(_OwnAct):
+    """Looks through the incident's frozen folders, and keeps the timeline beside them."""
+
+    def __init__(self, installation: "Installation", incident_id: str) -> None:
+        super().__init__(REVIEW)
+        self._installation = installation
+        self._incident = incident_id
+
+    def fit(self, details: JsonObject) -> None:
+        from standfast.evidence.evidence_review import wanted_of
+
+        wanted_of(_texts(details, "indicators"), _texts(details, "accounts"))
+
+    def _done(self, order: Order) -> Result:
+        from standfast.usecases.evidence.review import review_evidence
+
+        reviewed = review_evidence(
+            self._installation,
+            self._incident,
+            order.token,
+            _texts(order.details, "indicators"),
+            _texts(order.details, "accounts"),
+        )
+        return Result(
+            target=order.target,
+            # What was not as sealed was left out: nobody must take that for "nothing was found".
+            state=EffectState.DONE if reviewed.is_whole else EffectState.FAILED,
+            reason=reviewed.reason,
+            facts=reviewed.as_json(),
+        )
+
+
+class _GoingBack(_OwnAct):
+    """Looks for the last clean point of a set."""
+
+    limits = Limits(batch=1, workers=1, timeout_seconds=86_400.0, is_local=True)
+
+    def __init__(self, installation: "Installation") -> None:
+        super().__init__(DRILL)
+        self._installation = installation
+
+    def fit(self, details: JsonObject) -> None:
+        from standfast.evidence.indicator_search import read_indicators
+
+        read_indicators(_texts(details, "indicators"))
+
+    def _done(self, order: Order) -> Result:
+        from standfast.evidence.indicator_search import read_indicators
+        from standfast.usecases.drills.clean_point_search import last_clean_point
+
+        wanted = read_indicators(_texts(order.details, "indicators"))
+        found = last_clean_point(self._installation, order.target, wanted, order.token)
+        return Result(
+            target=order.target,
+            state=EffectState.DONE if found.point else EffectState.FAILED,
+            reason=found.reason,
+            facts=found.as_json(),
+        )
+
+
+class _Preparing(_OwnAct):
+    """The notice was frozen with the plan; what it came to is the receipt."""
+
+    def __init__(self) -> None:
+        super().__init__(PREVIEW)
+
+    def _done(self, order: Order) -> Result:
+        details = order.details
+        return Result(
+            target=order.target,
+            state=EffectState.DONE,
+            reason=f"written for {details['recipients']} recipients; nothing was sent",
+            facts=details,
+        )
+
+
+class _Recording(_OwnAct):
+    """Writes a fact down with its author and its time.
+
+    What a step says was known from the moment at which the steps before it were answered or ended,
+    whenever a runner came to carry it out; where it needs none, from the incident's opening.
+    """
+
+    def __init__(self, installation: "Installation", incident_id: str, author: str) -> None:
+        super().__init__(LEDGER)
+        self._installation = installation
+        self._incident = incident_id
+        self._author = author
+
+    def fit(self, details: JsonObject) -> None:
+        if details.get("fact") not in QUESTIONS:
+            raise UsageError(f"no legal clock starts with that; there are: {', '.join(QUESTIONS)}")
+
+    def _done(self, order: Order) -> Result:
+        from standfast.ledger.incidents.incident_facts import Statement
+
+        now, details = self._installation.clock(), order.details
+        name, given = str(details["fact"]), details.get("at")
+        known = self._installation.ledger.facts.of(self._incident).latest(FactKind.TIME, name)
+        if known is not None and given is None:
+            # Without a time of its own it moves no clock that runs already.
+            return self._stated(order, known.at or now, is_news=False)
+        at = moment(str(given)) if given else self._known_since(_texts(details, "needs"))
+        statement = Statement(
+            kind=FactKind.TIME, name=name, at=at, reference=str(details.get("note") or "")
+        )
+        is_news = self._installation.ledger.facts.state(
+            self._incident, statement, self._author, now
+        )
+        return self._stated(order, at, is_news=is_news)
+
+    def _known_since(self, steps: Sequence[str]) -> datetime:
+        ledger = self._installation.ledger
+        times: dict[str, dict[str, datetime]] = {"step.answered": {}, "step.finished": {}}
+        for event in ledger.timeline(self._incident) if steps else ():
+            times.get(event.action, {})[str(event.detail.get("step"))] = event.at
+        answered, ended = times.values()
+        known = [at for name in steps if (at := answered.get(name) or ended.get(name))]
+        return max(known, default=ledger.incidents.get(self._incident).opened_at)
+
+    def _stated(self, order: Order, at: datetime, *, is_news: bool) -> Result:
+        return Result(
+            target=order.target,
+            state=EffectState.DONE,
+            reason="" if is_news else "it was written down already",
+            facts={"at": timestamp(at), "author": self._author},
+        )
+
+
+def _texts(details: JsonObject, key: str) -> list[str]:
+    return [str(one) for one in cast("Sequence[str]", details.get(key) or ())]

@@ -1,0 +1,238 @@
+"""Carrying out what an incident has planned: lanes side by side, each as its provider bears it.
+
+Rules
+- Look before acting: unknown effects are settled and prior states kept before a lane is claimed.
+- Claim (commit), call, receipt (commit): the call stands between two commits, always.
+- The bucket is asked before the claim, so that no claimed effect waits long for its turn.
+- One lane's fault never stops another; what a lane could not do is given back, by lane.
+- A ledger that is away for a moment costs no receipt: it is written again until it stands.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from standfast.adapters.factory import Outside
+from standfast.errors import ApprovalRefused, StandfastError, Unavailable
+from standfast.ledger import Ledger
+from standfast.ledger.effects.effect_store import Batch, EffectRow, Lane, Work
+from standfast.records import EffectState, Limits, Now, Observed, Result
+
+WORKERS = 16
+_LOOK_BATCH = 500
+_RECEIPT_PAUSES_SECONDS = (0.1, 0.4, 1.6, 6.4)
+_MOST_STUMBLES = 5  # over a ledger that does not answer, before a lane is given up
+
+
+class Bucket:
+    """A token bucket: `per_second` on average, `burst` at once; no limit when that is None."""
+
+    def __init__(
+        self,
+        per_second: float | None,
+        burst: int,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._per_second = per_second
+        self._burst = float(burst)
+        self._level = float(burst)
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._filled_at = monotonic()
+        self._guard = threading.Lock()
+
+    def take(self, tokens: int) -> None:
+        """Wait until so many tokens are there, and take them; they may be owed for a moment."""
+        if self._per_second is None:
+            return
+        with self._guard:
+            now = self._monotonic()
+            grown = (now - self._filled_at) * self._per_second
+            self._level = min(self._burst, self._level + grown) - tokens
+            self._filled_at = now
+            owed = -self._level / self._per_second
+        if owed > 0:
+            self._sleep(owed)
+
+    def give_back(self, tokens: int) -> None:
+        """Return what was taken and not needed."""
+        if self._per_second is not None and tokens:
+            with self._guard:
+                self._level = min(self._burst, self._level + tokens)
+
+
+class Pace:
+    """How fast one provider is called: turns are given before a claim, and kept at the call.
+
+    A turn is a promise about the call, but a claim stands between the two, and takes longer under
+    load: calls that were due one after the other would arrive together. And a provider's bucket
+    does not fill beyond its burst while the first calls are on their way, so a tenth of the burst
+    stays unused: what jitter costs there. No call carries more than that either.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        burst = max(1, limits.burst - max(1, limits.burst // 10))
+        self.most_a_call = limits.batch if limits.per_second is None else min(limits.batch, burst)
+        self.turns = Bucket(limits.per_second, burst)
+        self.calls = Bucket(limits.per_second, burst)
+
+
+@dataclass(kw_only=True)
+class Lanes:
+    """The workers of one run on one incident."""
+
+    ledger: Ledger
+    outside: Outside
+    incident: str
+    runner: str
+    clock: Now
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2 * WORKERS))
+    _running: dict[Future[None], Lane] = field(default_factory=dict)
+    _paces: dict[str, Pace] = field(default_factory=dict)
+    _stumbles: Counter[Lane] = field(default_factory=Counter)
+    troubles: dict[Lane, StandfastError] = field(default_factory=dict)
+
+    def start(self, work: Work) -> None:
+        """Begin every lane that has something due and is not being worked on."""
+        busy = set(self._running.values())
+        for lane, due in work.lanes.items():
+            if lane not in busy and lane not in self.troubles:
+                self._running[self._pool.submit(self._drive, lane, due)] = lane
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._running)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a lane is done or the time is over."""
+        if not self._running:
+            time.sleep(seconds)
+            return
+        done, _ = wait(self._running, timeout=seconds, return_when="FIRST_COMPLETED")
+        for future in done:
+            self._end(self._running.pop(future), future.exception())
+
+    def _end(self, lane: Lane, error: BaseException | None) -> None:
+        """Note what stopped a lane; the others go on."""
+        if error is None:
+            return
+        if isinstance(error, Unavailable) and self._stumbles[lane] < _MOST_STUMBLES:
+            self._stumbles[lane] += 1  # the ledger was away; the lane starts again by itself
+            return
+        if not isinstance(error, StandfastError):
+            # Only the class: a foreign error may quote an account or a token.
+            what = f"{lane.verb} through {lane.connector}: unexpected {type(error).__name__}"
+            error = StandfastError(f"{what}; run again with STANDFAST_DEBUG=1")
+        self.troubles[lane] = error
+
+    def close(self) -> None:
+        """Let the calls under way end, and take no new ones."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _drive(self, lane: Lane, due: int) -> None:
+        self._look(lane)
+        try:
+            limits = self.outside.limits(lane)
+        except StandfastError as error:
+            self._fail_all(lane, error)
+            return
+        calls = -(-due // limits.batch)
+        others = [
+            self._pool.submit(self._work, lane, limits)
+            for _ in range(min(limits.workers, WORKERS, calls) - 1)
+        ]
+        self._work(lane, limits)
+        for other in others:
+            # One that never began has nothing left to do; waiting for it could fill the pool.
+            if not other.cancel():
+                other.result()
+
+    def _work(self, lane: Lane, limits: Limits) -> None:
+        pace = self._paces.setdefault(lane.connector, Pace(limits))
+        limits = replace(limits, batch=pace.most_a_call)
+        while True:
+            pace.turns.take(limits.batch)
+            batch = self._claim(lane, limits)
+            pace.turns.give_back(limits.batch - (len(batch.effects) if batch else 0))
+            if batch is None:
+                return
+            pace.calls.take(len(batch.effects))
+            self._keep_receipt(batch, self._call(batch))
+
+    def _claim(self, lane: Lane, limits: Limits) -> Batch | None:
+        try:
+            return self.ledger.attempts.claim(
+                self.incident,
+                lane,
+                self.runner,
+                self.outside.mode,
+                limits,
+                self.clock(),
+                settings=self.outside.settings,
+            )
+        except ApprovalRefused:
+            return None  # the step asks again; other steps may have work for this lane
+
+    def _keep_receipt(self, batch: Batch, results: list[Result]) -> None:
+        """Write what a call came to. Writing it twice changes once, losing it costs a doubt."""
+        write = partial(
+            self.ledger.attempts.receipt,
+            batch,
+            results,
+            self.runner,
+            hand_on=self.outside.takes_over(batch.lane),
+        )
+        for pause_seconds in _RECEIPT_PAUSES_SECONDS:
+            try:
+                write(now=self.clock())
+            except Unavailable:
+                time.sleep(pause_seconds)
+            else:
+                return
+        write(now=self.clock())
+
+    def _call(self, batch: Batch) -> list[Result]:
+        """Call, and turn what escaped the adapter into one answer an effect."""
+        try:
+            return self.outside.call(batch)
+        except StandfastError as error:
+            state, reason = EffectState.UNKNOWN, str(error)
+        except Exception as error:
+            # Only the class: a foreign error may quote an account or a token.
+            state, reason = EffectState.UNKNOWN, f"unexpected {type(error).__name__}"
+        return [Result(target=order.target, state=state, reason=reason) for order in batch.orders]
+
+    def _look(self, lane: Lane) -> None:
+        attempts, effects = self.ledger.attempts, self.ledger.effects
+        while rows := effects.to_settle(self.incident, lane, self.clock(), _LOOK_BATCH):
+            seen = list(zip(rows, self._observe(lane, rows), strict=True))
+            attempts.settle(self.incident, seen, f"runner:{self.runner}", self.clock())
+        # One batch: those are locked before others are looked at. The lane then starts again.
+        if rows := effects.without_prior(self.incident, lane, self.clock(), _LOOK_BATCH):
+            seen = list(zip(rows, self._observe(lane, rows), strict=True))
+            attempts.keep_prior(self.incident, seen, self.runner, self.clock())
+
+    def _observe(self, lane: Lane, rows: list[EffectRow]) -> list[Observed]:
+        try:
+            return self.outside.observe(lane, rows)
+        except StandfastError as error:
+            reason = str(error)
+        except Exception as error:
+            reason = f"unexpected {type(error).__name__}"
+        return [Observed(target=row.target, is_readable=False, reason=reason) for row in rows]
+
+    def _fail_all(self, lane: Lane, error: StandfastError) -> None:
+        """The adapter cannot be built: nothing was done for sure, and each effect says why."""
+        limits = Limits(batch=1000, is_local=True)
+        while batch := self._claim(lane, limits):
+            failed = [
+                Result(target=order.target, state=EffectState.FAILED, reason=str(error))
+                for order in batch.orders
+            ]
+            self._keep_receipt(batch, failed)

@@ -1,0 +1,84 @@
+"""Where an incident stands when a runner has ended, and what that is as an exit status.
+
+Rules
+- What the caller does next decides: damage and faults first, then what was not contained, and only
+  then that it waits for people.
+- An incident that is closed, or that is stopped with everything given back, waits for nobody.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from standfast.errors import ExitStatus
+from standfast.playbook.engine import standing_state
+from standfast.playbook.run_state import State
+from standfast.playbook.status.next_step import Standing
+from standfast.playbook.status.unstarted_work import is_given_back
+from standfast.records import Mode, StepState
+
+_SHORT = frozenset({StepState.FAILED, StepState.PARTIAL, StepState.REFUSED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Where an incident stands when a runner has ended."""
+
+    incident: str
+    state: State
+    standing: Standing
+    troubles: tuple[str, ...] = ()  # what stopped a lane: a rule, or a fault
+    trouble_status: ExitStatus = ExitStatus.REFUSED  # the gravest of them, when there are any
+    # PARTIAL or FAILED: the undo just asked for kept some accounts as they were, or all.
+    undo_came_to: StepState | None = None
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """The steps that began and did not end, or did not begin, in the playbook's order."""
+        begun = {view.step: view for view in (*self.state.steps.values(), *self.state.extra)}
+        names = dict.fromkeys([*(step.name for step in self.state.playbook.steps), *begun])
+        return tuple(name for name in names if name not in begun or not begun[name].state.is_final)
+
+    @property
+    def fell_short(self) -> dict[str, StepState]:
+        """The steps that ended otherwise than whole, in order: failed, partial, refused."""
+        views = (*self.state.steps.values(), *self.state.extra)
+        ends = {view.step: standing_state(view) for view in views}
+        return {name: end for name, end in ends.items() if end in _SHORT}
+
+    @property
+    def _has_failed(self) -> bool:
+        """Did a step reach no target, and did nobody say "go on" about it? Or an undo just now?"""
+        return self.undo_came_to is StepState.FAILED or any(
+            standing_state(view) is StepState.FAILED and not view.is_accepted
+            for view in (*self.state.steps.values(), *self.state.extra)
+        )
+
+    @property
+    def _is_at_rest(self) -> bool:
+        """Was it ended by a person, with nothing left that waits for one?"""
+        return self.state.is_closed or (self.state.is_halted and is_given_back(self.state))
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """What the caller does next: what failed goes before what waits for people."""
+        if self.troubles:
+            return self.trouble_status
+        if not (self.standing.is_over or self._is_at_rest):
+            # That nothing was contained must not look like a question that is still open.
+            return ExitStatus.FAILED if self._has_failed else ExitStatus.WAITS_FOR_PEOPLE
+        if self.standing.is_failed or self.undo_came_to is StepState.FAILED:
+            return ExitStatus.FAILED
+        is_partial = self.standing.is_partial or self.undo_came_to is StepState.PARTIAL
+        is_partial |= (
+            self.state.is_closed and self.state.mode is not Mode.PLAN and bool(self.unfinished)
+        )
+        return ExitStatus.PARTIAL if is_partial else ExitStatus.DONE
+
+
+def gravest(found: Iterable[ExitStatus]) -> ExitStatus:
+    """Damage before a fault, a fault before a rule that said no."""
+    there = set(found)
+    for status in (ExitStatus.DAMAGED, ExitStatus.FAILED, ExitStatus.USAGE):
+        if status in there:
+            return status
+    return ExitStatus.REFUSED

@@ -1,0 +1,372 @@
+"""The plan of an incident: who and what it would touch, read now, nothing acted on.
+
+Rules
+- The same expansion as the live run, through adapters that refuse every act.
+- Steps whose condition depends on an answer that nobody gave yet are planned as if it were yes, and
+  say so: the operator sees the most that may happen.
+- What would be refused is listed with its reason before anyone presses Enter.
+- The digest names this plan; the same inputs and the same outside give the same one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from standfast.adapters.factory import SECTIONS, Outside
+from standfast.config import Config
+from standfast.errors import ExitStatus, StandfastError
+from standfast.ledger.approvals.two_person_rule import Opener
+from standfast.ledger.effects.effect_store import Draft, Lane
+from standfast.ledger.people.enrolment import Person
+from standfast.playbook.engine import is_wanted
+from standfast.playbook.expressions import parse
+from standfast.playbook.model import Step, StepKind
+from standfast.playbook.parser.input_values import load_inputs
+from standfast.playbook.rendering.step_labels import condition, length
+from standfast.playbook.run_state import State
+from standfast.playbook.step_graph import in_order
+from standfast.plurals import counted
+from standfast.records import JsonObject, Mode, digest
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents import blast_radius
+from standfast.usecases.incidents.blast_radius import (
+    LockedAccounts,
+    by_directory,
+    locked_today,
+    with_planned,
+)
+from standfast.usecases.incidents.procedure_expansion import adapter_notes
+from standfast.usecases.incidents.step_expansion import expand, is_irreversible
+from standfast.usecases.notices.delivery_plan import NoticePlan, Tally
+from standfast.usecases.playbooks import library
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    """One step as it would go."""
+
+    name: str
+    title: str
+    kind: StepKind
+    needs: tuple[str, ...]
+    condition: str  # empty: always
+    is_left_out: bool  # what was given says already that it is not needed
+    targets: int
+    refused: Mapping[
+        str, int
+    ]  # reason → how many; named with `--targets` once the incident is open
+    by_adapter: Mapping[str, int]
+    notes: tuple[str, ...]  # what the adapters can prove and cannot do
+    approvals: int
+    roles: tuple[str, ...]
+    is_irreversible: bool
+    undo: str
+    seconds: int  # the least that the providers' limits allow
+    own: tuple[str, ...]  # people of this place whose own accounts it would lock
+    impossible: str  # why the step cannot be carried out as things are; empty when it can
+
+    def as_json(self) -> JsonObject:
+        """Give the step for `--json`."""
+        return {
+            "step": self.name,
+            "title": self.title,
+            "kind": self.kind.value,
+            "needs": list(self.needs),
+            "when": self.condition,
+            "is_left_out": self.is_left_out,
+            "targets": self.targets,
+            "refused": dict(self.refused),
+            "by_adapter": dict(self.by_adapter),
+            "notes": list(self.notes),
+            "approvals": self.approvals,
+            "roles": list(self.roles),
+            "irreversible": self.is_irreversible,
+            "undo": self.undo,
+            "seconds": self.seconds,
+            "own": list(self.own),
+            "impossible": self.impossible,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanReport:
+    """A whole plan."""
+
+    scenario: str
+    title: str
+    steps: tuple[PlannedStep, ...]
+    warnings: tuple[str, ...]
+    digest: str
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """REFUSED when a step cannot be carried out at all, PARTIAL when targets are refused."""
+        if any(step.impossible for step in self.steps):
+            return ExitStatus.REFUSED
+        if any(step.refused for step in self.steps):
+            return ExitStatus.PARTIAL
+        return ExitStatus.DONE
+
+    def as_json(self) -> JsonObject:
+        """Give the plan for `--json`."""
+        return {
+            "scenario": self.scenario,
+            "title": self.title,
+            "steps": [step.as_json() for step in self.steps],
+            "warnings": list(self.warnings),
+            "digest": self.digest,
+        }
+
+
+def plan_incident(
+    installation: Installation,
+    scenario: str,
+    inputs: Mapping[str, str | list[str]],
+    *,
+    is_signed: bool = False,
+    opened_by: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> PlanReport:
+    """Plan a playbook; the look is noted in the timeline, by its digest.
+
+    `opened_by` is the sign-in name of whoever means to open it, to be warned of their own account.
+    `progress` is told how many steps were looked at, of how many.
+    """
+    playbook = library.find(installation.config, scenario)
+    typed = load_inputs(playbook, inputs)
+    state = State(playbook=playbook, mode=Mode.PLAN, inputs=typed, incident="plan")
+    people = installation.ledger.people.all()
+    today = locked_today(installation.ledger, Mode.LIVE, installation.clock(), installation.config)
+    locked = by_directory(today, installation.ledger, installation.config)
+    ordered, planned = in_order(playbook), []
+    with closing(installation.reader()) as outside:
+        for number, step in enumerate(ordered):
+            if progress:
+                progress(number, len(ordered))
+            one, drafts = _planned(
+                step, state, outside, is_signed=is_signed, locked=locked, people=people
+            )
+            planned.append(one)
+            if not one.approvals:  # a live run counts it, too, when the next step begins
+                locked = with_planned(locked, drafts, installation.config)
+    steps = tuple(planned)
+    body: JsonObject = {
+        "playbook": playbook.digest,
+        "inputs": digest(typed),
+        "steps": [step.as_json() for step in steps],
+    }
+    report = PlanReport(
+        scenario=scenario,
+        title=playbook.title,
+        steps=steps,
+        warnings=(
+            *_warnings(installation, steps, opened_by=opened_by if is_signed else None),
+            *(
+                line
+                for one in steps
+                for line in blast_radius.warnings(one.own, one.name, opened_by)
+            ),
+        ),
+        digest=digest(body),
+    )
+    with installation.ledger.core.write(
+        actor=installation.actor,
+        subject=scenario,
+        action="incident.planned",
+        now=installation.clock(),
+        detail={"scenario": scenario, "digest": report.digest},
+    ):
+        pass
+    return report
+
+
+def _planned(
+    step: Step,
+    state: State,
+    outside: Outside,
+    *,
+    is_signed: bool,
+    locked: LockedAccounts,
+    people: Sequence[Person],
+) -> tuple[PlannedStep, tuple[Draft, ...]]:
+    """Give the step as it would go, and what it would do but for telling people."""
+    drafts: tuple[Draft, ...] = ()
+    tally = Tally()
+    approvals, roles, impossible, reason = 0, step.roles, "", ""
+    is_left_out = _is_left_out(step, state)
+    if is_left_out:
+        reason = f"left out, by what was given: only if {condition(step.when or '')}"
+    elif step.kind is StepKind.DO:
+        try:
+            expansion = expand(
+                step,
+                state,
+                outside,
+                is_signed=is_signed,
+                token_of=lambda target: target,
+                locked_today=locked,
+            )
+        except StandfastError as error:
+            impossible = str(error)
+        else:
+            drafts, approvals = expansion.drafts, expansion.needs_approvals
+            told = expansion.telling
+            tally = told.counted() if isinstance(told, NoticePlan) else Tally(drafts)
+            roles = expansion.roles
+            reason = expansion.reason
+    by_adapter = tally.by_adapter
+    notes: tuple[str, ...] = ()
+    seconds = 0
+    try:
+        notes, seconds = (
+            tuple(_notes(step, by_adapter, outside)),
+            _seconds(step, by_adapter, outside),
+        )
+    except StandfastError as error:
+        impossible = str(error)  # for one directory at least: its secret is missing, or the like
+    if tally.refused and not by_adapter and not impossible:
+        impossible = "every target would be refused"
+    planned = PlannedStep(
+        name=step.name,
+        title=step.title,
+        kind=step.kind,
+        needs=step.needs,
+        condition=step.when or "",
+        is_left_out=is_left_out,
+        targets=tally.acts,
+        refused=dict(tally.refused),
+        by_adapter=dict(by_adapter),
+        notes=(*notes, *tally.told(), *([reason] if reason else [])),
+        approvals=approvals,
+        roles=roles,
+        is_irreversible=is_irreversible(step),
+        undo=step.undo or "",
+        seconds=seconds,
+        own=tuple(blast_radius.whose(drafts, people, outside.config)),
+        impossible=impossible,
+    )
+    return planned, drafts
+
+
+def _is_left_out(step: Step, state: State) -> bool:
+    """Do the inputs alone, which are known, say that the step is not needed?"""
+    if step.when is None or any(name[0] != "inputs" for name in parse(step.when).names()):
+        return False
+    return not is_wanted(step, state)
+
+
+def _notes(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> list[str]:
+    """What each directory can prove, and what locking in it costs for good."""
+    notes: list[str] = []
+    for name in by_adapter:
+        if not (step.action or "").startswith("accounts."):
+            notes += adapter_notes(step.action or "", name, outside)
+            if step.action == "notices.send":
+                notes += _around_own_mail(name, outside.config)
+            continue
+        connector = outside.connector(name)
+        if step.action == "accounts.prove_locked":
+            notes.append(f"{name}: proof reaches {connector.proof.value}")
+        if connector.is_contract_tested:
+            notes.append(f"{name}: contract-tested, not tried on the provider itself")
+        rotation = outside.config.rotation
+        if step.action == "accounts.rotate" and rotation is not None:
+            keys = counted(len(rotation.recipients), "key")
+            notes.append(f"{name}: new passwords are sealed to {keys}, in {rotation.folder}")
+        if step.action == "accounts.lock":
+            if "revoke" not in connector.verbs:
+                notes.append(f"{name}: sessions that are open there cannot be ended")
+            notes += [f"{name}: {what}" for what in connector.irreversible]
+    return notes
+
+
+def _around_own_mail(sender: str, config: Config) -> list[str]:
+    """Return the channels that remain if an attacker controls the company's own mail relay."""
+    if config.senders[sender].kind != "smtp":
+        return []
+    around = [name for name, one in config.senders.items() if one.kind != "smtp"]
+    stays = f"use {', '.join(around)}" if around else "there is no other channel here"
+    return [f"{sender}: if an attacker may control this mail relay, {stays}"]
+
+
+def _seconds(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> int:
+    """The least time that the providers' limits allow; nothing where there is no limit."""
+    if step.kind is StepKind.WAIT:
+        return step.wait_seconds
+    slowest = 0.0
+    for name, count in by_adapter.items():
+        verb = step.action or ""
+        limits = (
+            outside.connector(name).limits
+            if verb.startswith("accounts.")
+            else outside.sender(name).limits
+            if verb == "notices.send"
+            else outside.limits(Lane(verb=verb, connector=name))
+            if name.partition(".")[0] in SECTIONS
+            else None
+        )
+        if limits and limits.per_second:
+            slowest = max(slowest, (count - limits.burst) / limits.per_second)
+    return max(0, round(slowest))
+
+
+def _warnings(
+    installation: Installation, steps: tuple[PlannedStep, ...], *, opened_by: str | None
+) -> list[str]:
+    warnings: list[str] = []
+    asking = [step for step in steps if step.approvals]
+    opener = Opener(name=opened_by or installation.actor, is_signed=opened_by is not None)
+    own = {name for step in steps for name in step.own}  # of whom another line warns
+    if asking and not opener.is_signed:
+        warnings.append(
+            "nobody signed in to open it, so each approval needs one more person; use --as NAME"
+        )
+    for step in asking:
+        able = installation.ledger.people.able_beside(opener, step.roles, installation.clock())
+        there = installation.ledger.people.counted_once(one for one in able if one.name not in own)
+        if there < step.approvals:
+            who = f" with the role {' or '.join(step.roles)}" if step.roles else ""
+            warnings.append(
+                f"step {step.name} needs {counted(step.approvals, 'approval')}, and "
+                f"{counted(there, 'person', 'people')}{who} could give one now; "
+                "`standfast people add` enrols more, who may approve after a day, or at once by "
+                "the owner's key"
+            )
+    return warnings
+
+
+def as_lines(report: PlanReport) -> list[str]:
+    """Write the plan out for a person, one step a paragraph."""
+    lines = [f"Plan: {report.title} ({report.scenario})", ""]
+    for number, step in enumerate(report.steps, 1):
+        lines.append(f"{number:>2}. {step.title}  [{step.name}]")
+        lines += [f"      {line}" for line in _step_lines(step)]
+    if report.warnings:
+        lines += ["", *(f"Warning: {warning}" for warning in report.warnings)]
+    return [*lines, "", f"Digest {report.digest[:16]}. Nothing was changed."]
+
+
+def _step_lines(step: PlannedStep) -> list[str]:
+    lines: list[str] = []
+    if step.impossible:
+        lines.append(f"CANNOT BE PROGRESS_EXIT_STATUSES OUT: {step.impossible}")
+    if step.kind is StepKind.DO and step.targets:
+        where = ", ".join(f"{count:,} through {name}" for name, count in step.by_adapter.items())
+        lines.append(where)
+    lines += [f"refused: {count:,}, {reason}" for reason, count in step.refused.items()]
+    lines += step.notes
+    if step.condition and not step.is_left_out:
+        lines.append(f"only if {condition(step.condition)}")
+    if step.kind in (StepKind.MANUAL, StepKind.DECIDE):
+        who = f" ({' or '.join(step.roles)})" if step.roles else ""
+        lines.append(f"waits for a person{who}")
+    if step.approvals:
+        who = f" of {' or '.join(step.roles)}" if step.roles else ""
+        lines.append(f"waits for {counted(step.approvals, 'approval')}{who}")
+    if step.is_irreversible:
+        lines.append("cannot be taken back")
+    elif step.undo:
+        lines.append(f"can be undone ({step.undo})")
+    if step.seconds:
+        lines.append(f"takes {length(step.seconds)} at least")
+    return lines

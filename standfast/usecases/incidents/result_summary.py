@@ -1,0 +1,306 @@
+"""Looks at what is sealed or scattered: why targets were not done, who the targets are, who is who.
+
+Rules
+- Reasons and counts are free of personal data and may be looked at freely. So are the first of
+  those that were not done, masked: enough for whoever typed the names to know which.
+- Names of targets and people's contacts are shown only when asked for, and each such look is one
+  event of the timeline, by who looked and at how many.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from standfast.adapters.senders.letters import WRITTEN
+from standfast.errors import UsageError
+from standfast.ledger.effects.effect_conditions import PAGE
+from standfast.ledger.effects.effect_counts import count_effect_kinds, first_unfinished_effects
+from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.people.enrolment import Person
+from standfast.playbook.run_state import State
+from standfast.plurals import counted
+from standfast.records import EffectState, JsonObject, Mode, Proof, StepState
+from standfast.reports.name_masking import mask_target
+from standfast.reports.report_sentences import proof_level
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents.step_expansion import DECIDES
+from standfast.usecases.notices.delivery_accounting import APART, LEFT_OUT
+
+FRESH = timedelta(days=1)  # the ledger counts no approval of whoever was enrolled later
+
+# What an effect that is done has done, for counts: "487 locked, 13 not".
+_DONE_WORDS = {
+    "accounts.lock": "locked",
+    "accounts.unlock": "given back",
+    "accounts.revoke_sessions": "signed out",
+    "accounts.prove_locked": "proven shut",
+    "accounts.rotate": "given new passwords",
+    "evidence.snapshot": "frozen",
+    "evidence.review": "reviewed",
+    "backup.protect": "held",
+    "backup.release": "released",
+    "service.degrade": "switched",
+    "service.restore": "switched back",
+    "run.undo": "taken back",
+    "http.undo": "taken back",
+    "deadlines.start": "recorded",
+    "notices.prepare": "written",
+    "notices.send": "notified",
+}
+_NOT_SHORT = (EffectState.DONE, EffectState.PLANNED, EffectState.SUBMITTING)
+_PROVES = "accounts.prove_locked"
+_NOBODYS = ("evidence.", "backup.", "service.")  # what their targets are called is no person's name
+_MOST_NAMED = 5  # for each reason
+_MOST_OPENED = 200  # of one step: a notice may be short of a million
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missed:
+    """Targets of one step that share why they are not done."""
+
+    state: EffectState
+    reason: str
+    count: int
+    what_to_do: str
+    who: tuple[str, ...] = ()  # the first of them, masked; empty where they are only still to come
+
+    @property
+    def named(self) -> str:
+        """Name the first, and say how many more there are; empty where nobody is named."""
+        more = self.count - len(self.who)
+        others = [f"{more:,} more"] if more > 0 else []
+        return ", ".join((*self.who, *others)) if self.who else ""
+
+    def as_json(self) -> JsonObject:
+        """Give it for `--json`."""
+        return {
+            "state": self.state.value,
+            "reason": self.reason,
+            "count": self.count,
+            "who": [*self.who],
+            "what_to_do": self.what_to_do,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What one step's effects of one verb came to."""
+
+    step: str
+    verb: str
+    done: int
+    missed: tuple[Missed, ...]
+    proofs: Mapping[Proof, int] = field(default_factory=dict)  # of a proof: how many at each level
+
+    @property
+    def sentence(self) -> str:
+        """`1,487 locked, 13 not`, or `25 proven shut (sign-in refused)`."""
+        word = _DONE_WORDS.get(self.verb, "done")
+        if self.proofs:
+            levels = [
+                f"{number:,} {proof_level(level)}" if len(self.proofs) > 1 else proof_level(level)
+                for level, number in self.proofs.items()
+            ]
+            word += f" ({'; '.join(levels)})"
+        short = sum(one.count for one in self.missed)
+        if self.verb == PAGE:
+            asked = f"{counted(self.done, 'person', 'people')} asked"
+            return f"{asked}, {short:,} not reached" if short else asked
+        return f"{self.done:,} {word}, {short:,} not" if short else f"{self.done:,} {word}"
+
+    def as_json(self) -> JsonObject:
+        """Give it for `--json`."""
+        return {
+            "step": self.step,
+            "verb": self.verb,
+            "done": self.done,
+            "not_done": [one.as_json() for one in self.missed],
+            "proofs": {level.value: number for level, number in self.proofs.items()},
+        }
+
+
+def tallies(installation: Installation, incident_id: str) -> list[Tally]:
+    """Count each step's effects, with the reasons of those not done.
+
+    A round that was refused counts as long as it is the latest: asked again, it is replaced.
+    """
+    kinds = count_effect_kinds(installation.ledger.core, incident_id)
+    refused = installation.ledger.steps.refused(incident_id)
+    latest: dict[str, int] = {}
+    for kind in kinds:
+        latest[kind.step] = max(latest.get(kind.step, 0), kind.round)
+    grouped: dict[tuple[str, str], Counter[tuple[EffectState, str]]] = {}
+    rounds: dict[str, set[int]] = {}
+    proofs: dict[str, Counter[Proof]] = {}
+    for kind, number in kinds.items():
+        if kind.round == latest[kind.step] or (kind.step, kind.round) not in refused:
+            rounds.setdefault(kind.step, set()).add(kind.round)
+            found = grouped.setdefault((kind.step, kind.verb), Counter())
+            found[kind.state, kind.reason] += number
+            if kind.verb == _PROVES and kind.state is EffectState.DONE:
+                proofs.setdefault(kind.step, Counter())[kind.proof] += number
+    return [
+        _tally(
+            incident_id,
+            step,
+            verb,
+            found,
+            _who(installation, incident_id, step, verb, found, rounds[step]),
+            is_refused=(step, latest[step]) in refused,
+            proofs=proofs.get(step, {}) if verb == _PROVES else {},
+        )
+        for (step, verb), found in grouped.items()
+    ]
+
+
+def step_reasons(installation: Installation, incident_id: str) -> dict[str, str]:
+    """Say of each step that ended, and has not begun again, why it ended as it did."""
+    reasons: dict[str, str] = {}
+    for event in installation.ledger.timeline(incident_id):
+        if event.action in ("step.begun", "step.prompted", "step.waits"):
+            reasons.pop(str(event.detail["step"]), None)
+        elif event.action == "step.finished" and event.detail.get("reason"):
+            reasons[str(event.detail["step"])] = str(event.detail["reason"])
+    return reasons
+
+
+def missing_approvers(installation: Installation, incident_id: str, state: State) -> list[str]:
+    """Say of each step that it asks for an approval, or an answer, that nobody could give now."""
+    may_not, now = installation.ledger.steps.objection, installation.clock()
+    found: list[str] = []
+    for view in (*state.steps.values(), *state.extra):
+        if view.state is StepState.PROMPTED and state.mode is Mode.LIVE:
+            roles = state.playbook.step(view.step).roles
+            if roles and not installation.ledger.people.all(roles):
+                found.append(
+                    f"`{view.step}` is for {' or '.join(roles)} to answer, and nobody here is one; "
+                    f"`standfast people add NAME --role {roles[0]}`"
+                )
+        if view.state is not StepState.ASKING or view.approvals >= view.approvals_needed:
+            continue
+        try:
+            roles = installation.ledger.steps.question(incident_id, view.step).roles
+        except UsageError:
+            continue  # somebody decided since the state was read
+        people = installation.ledger.people
+        able = people.counted_once(
+            one for one in people.all(roles) if not may_not(incident_id, one.name, roles, now)
+        )
+        if able < view.approvals_needed:
+            who = f" with the role {' or '.join(roles)}" if roles else ""
+            found.append(
+                f"`{view.step}` needs {counted(view.approvals_needed, 'approval')}, and "
+                f"{counted(able, 'person', 'people')}{who} could give one now; "
+                "`standfast people add` enrols more, who may approve after a day, or at once by "
+                "the owner's key"
+            )
+    return found
+
+
+def targets(installation: Installation, incident_id: str) -> list[EffectRow]:
+    """Give every target by name, and note that somebody looked."""
+    rows = installation.ledger.effects.of_incident(incident_id)
+    _note(installation, incident_id, "targets.viewed", len(rows))
+    return rows
+
+
+def people(installation: Installation, *, with_contacts: bool) -> list[Person]:
+    """Give who is enrolled; a look at their contacts is noted."""
+    there = installation.ledger.people.all()
+    if with_contacts:
+        _note(installation, "people", "contacts.viewed", len(there))
+    return there
+
+
+def _note(installation: Installation, subject: str, action: str, number: int) -> None:
+    with installation.ledger.core.write(
+        actor=installation.actor,
+        subject=subject,
+        action=action,
+        now=installation.clock(),
+        detail={"count": number},
+    ):
+        pass  # the event is all there is to write
+
+
+def _who(
+    installation: Installation,
+    incident_id: str,
+    step: str,
+    verb: str,
+    counts: Counter[tuple[EffectState, str]],
+    rounds: Collection[int],
+) -> Mapping[tuple[EffectState, str], Sequence[str]]:
+    """Name the first of those that were not done, masked, by why they were not."""
+    if all(state in _NOT_SHORT for state, _ in counts):
+        return {}
+    found: dict[tuple[EffectState, str], list[str]] = {}
+    effects = installation.ledger.effects
+    for row in first_unfinished_effects(
+        effects, incident_id, step, verb, _MOST_OPENED, rounds=rounds
+    ):
+        shown = row.target if verb.startswith(_NOBODYS) else mask_target(row.target)
+        names = found.setdefault((row.state, row.reason), [])
+        if len(names) < _MOST_NAMED:
+            names.append(shown.removeprefix(":"))  # in a directory that nobody found
+    return found
+
+
+def _tally(
+    incident_id: str,
+    step: str,
+    verb: str,
+    counts: Counter[tuple[EffectState, str]],
+    who: Mapping[tuple[EffectState, str], Sequence[str]],
+    *,
+    is_refused: bool,
+    proofs: Mapping[Proof, int],
+) -> Tally:
+    missed = Counter(
+        {kind: number for kind, number in counts.items() if kind[0] is not EffectState.DONE}
+    )
+    return Tally(
+        step=step,
+        verb=verb,
+        done=counts.total() - missed.total(),
+        proofs=dict(proofs),
+        missed=tuple(
+            Missed(
+                state=state,
+                reason=reason,
+                count=number,
+                what_to_do=_SAID_NO
+                if is_refused and state is EffectState.PLANNED
+                else _what_to_do(incident_id, step, state, reason),
+                who=tuple(who.get((state, reason), ())),
+            )
+            for (state, reason), number in missed.most_common()
+        ),
+    )
+
+
+_SAID_NO = "an approver said no: nothing of it is done"
+
+
+def _what_to_do(incident_id: str, step: str, state: EffectState, reason: str) -> str:
+    match state:
+        case EffectState.UNKNOWN if reason == WRITTEN:
+            return f"print and post them, then `standfast notice posted {incident_id} {step}`"
+        case EffectState.REFUSED if reason.endswith(DECIDES):
+            return f"`standfast notice held {incident_id}` names each"
+        case EffectState.REFUSED if reason.startswith((LEFT_OUT, APART)):
+            return "decided; nothing more is to be done"
+        case EffectState.FAILED:
+            return f"`standfast incident retry {incident_id} {step}`"
+        case EffectState.UNKNOWN:
+            return (
+                f"look there, then `standfast incident settle {incident_id} EFFECT yes|no`; "
+                f"`incident status --targets` lists each EFFECT, `--step {step}` means all"
+            )
+        case EffectState.REFUSED:
+            return "not retried: fix the reason, or do it by hand"
+        case EffectState.SUBMITTING:
+            return "its result is looked up when its call is over"
+        case _:
+            return "still to be done"

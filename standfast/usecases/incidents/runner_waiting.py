@@ -1,0 +1,53 @@
+"""How long a runner sits and waits for what is due later, before it leaves that to the next one."""
+
+from datetime import datetime, timedelta
+
+from standfast.playbook.run_state import State
+from standfast.playbook.status.next_step import standing
+from standfast.records import StepState
+from standfast.usecases.core.additional_steps import additional_step_verb
+
+DIRECT = "direct"  # the way of a runner that a person waits for
+# Beyond this a runner does not sit and wait: `keep_watch` or the next call goes on.
+LONGEST_WAIT = timedelta(minutes=3)
+# So long at most a terminal waits for a mail relay that is down while it has something to ask.
+LONGEST_WHILE_ASKED = timedelta(seconds=5)
+
+
+def longest_wait(state: State, way: str) -> timedelta:
+    """How long to wait for what is due later. Who sits before it is not kept from a question."""
+    is_kept = way == DIRECT and waits_only_for_notices(state)
+    return LONGEST_WHILE_ASKED if is_kept else LONGEST_WAIT
+
+
+def waits_only_for_notices(state: State) -> bool:
+    """Does a person have something to do, and nothing go on but notices that are tried again later?
+
+    What contains or gives back is waited for all the same, and so is the look at what may have been
+    sent; notices that surely were not go on by `serve`, or by the next command.
+    """
+    acts = [(state.playbook.step(view.step).action, view) for view in state.steps.values()]
+    acts += [(additional_step_verb(view.step), view) for view in state.extra]
+    only_tells = all(
+        action == "notices.send" and not view.settling and not view.counts.submitting
+        for action, view in acts
+        if view.state is StepState.RUNNING
+    )
+    return only_tells and standing(state).waits_for_people
+
+
+def is_worth_waiting(
+    state: State, next_due: datetime | None, now: datetime, longest: timedelta
+) -> bool:
+    """Is an effect due again, or a wait over, within the longest time that a runner waits?"""
+    due = [
+        view.due_at
+        for view in state.steps.values()
+        if view.state is StepState.WAITING and not state.is_halted
+    ]
+    return any(is_soon(moment, now, longest) for moment in (next_due, *due))
+
+
+def is_soon(moment: datetime | None, now: datetime, longest: timedelta | None = None) -> bool:
+    """Is the moment near enough for a runner to sit and wait for it?"""
+    return moment is not None and moment - now <= (longest or LONGEST_WAIT)

@@ -1,0 +1,4 @@
+"""Owner operations, custodians, key records and the recovery card.
+
+The cryptography is in `backup/ownership`.
+"""

@@ -1,0 +1,122 @@
+"""What is asked of custodians, as use-cases: a sign that the key is there, consent to an erasure.
+
+Rules
+- What a custodian does needs no configuration, no store and no network: two files go in, one comes
+  out.
+- An answer counts only for the challenge that was kept here when it was made.
+"""
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from backup.ownership.custodian_challenge import (
+    Answer,
+    Generation,
+    answer_challenge,
+    check_answer,
+    make_challenge,
+    read_answers,
+)
+from backup.ownership.custodian_public_key import Custodian
+from backup.ownership.erasure.erasure_order import Order, attest, read_order
+from backup.ownership.owner_documents import owner_document_hash
+from backup.system.durable_files import create_file, read_file
+from backup.trust.key_files import Identity
+from backup.trust.root_chain import load_root_chain
+from standfast.errors import UsageError
+from standfast.usecases.core.backup_repository import translated_errors
+from standfast.usecases.key_ceremonies.custodian_answers import (
+    challenge_file,
+    folder_of,
+    note_answered,
+    note_asked,
+)
+from standfast.usecases.key_ceremonies.owner_operations import Stores, check_new_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A challenge that was made."""
+
+    file: Path
+    challenge: str  # SHA-256
+    custodians: tuple[Custodian, ...]
+
+
+def ask_custodians(stores: Stores, to: Path) -> Asked:
+    """Make a challenge for every custodian; the same file goes to each of them."""
+    with translated_errors("making a challenge"):
+        check_new_file(to)
+        trust = load_root_chain(stores.vault, owner=stores.known_owner)
+        data, people = make_challenge(trust, stores.keys, now=stores.clock(), random=os.urandom)
+        sha256 = owner_document_hash(data)
+        folder = folder_of(stores.config.backup.send_log)
+        create_file(challenge_file(folder, sha256), data)
+        create_file(to.absolute(), data)
+        note_asked(folder, sha256, [(one.fingerprint, one.name) for one in people], stores.clock())
+    return Asked(file=to, challenge=sha256, custodians=people)
+
+
+def answer(challenge: Path, identity: Identity, to: Path, now: datetime) -> tuple[Answer, ...]:
+    """Open a challenge and write what is sent back."""
+    with translated_errors("answering the challenge"):
+        check_new_file(to)
+        data, answers = answer_challenge(
+            read_file(challenge), identity, now=now, where=str(challenge)
+        )
+        create_file(to.absolute(), data)
+    return answers
+
+
+def accept(stores: Stores, file: Path) -> tuple[Answer, ...]:
+    """Compare what came back with the challenge that was kept, and record it."""
+    folder = folder_of(stores.config.backup.send_log)
+    with translated_errors("accepting an answer"):
+        answers = read_answers(read_file(file), str(file))
+        for one in answers:
+            kept = challenge_file(folder, one.challenge)
+            if not kept.is_file():
+                raise UsageError(
+                    "this answers a challenge that was not made here: accept it where the "
+                    "challenge was made"
+                )
+            check_answer(read_file(kept), one, str(kept))
+        for one in answers:
+            note_answered(
+                folder,
+                sha256=one.challenge,
+                fingerprint=one.custodian.fingerprint,
+                opens=[key_text(each) for each in one.opens],
+                lacks=[key_text(each) for each in one.lacks],
+                now=stores.clock(),
+            )
+    return answers
+
+
+def order_in(file: Path) -> Order:
+    """Read an order to show it; its signature fits the owner's key that it names."""
+    with translated_errors("reading the order"):
+        return read_order(read_file(file), str(file))
+
+
+def attested(
+    file: Path, identity: Identity, *, name: str, to: Path, now: datetime
+) -> tuple[Path, ...]:
+    """Agree to an order: one file for each custodian's key that the identity holds."""
+    with translated_errors("attesting"):
+        papers = attest(read_file(file), identity, attested_by=name, now=now, where=str(file))
+        paths = [to.absolute()]
+        paths += [to.absolute().with_name(f"{to.name}.{n}") for n in range(2, len(papers) + 1)]
+        for path in paths:
+            check_new_file(path)
+        for path, data in zip(paths, papers, strict=True):
+            create_file(path, data)
+    return tuple(paths)
+
+
+def key_text(generation: Generation) -> str:
+    """Name a domain's key: `main/0`."""
+    domain, number = generation
+    return f"{domain}/{number}"

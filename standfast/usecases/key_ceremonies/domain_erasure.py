@@ -1,0 +1,42 @@
+"""Erasing a domain as use-cases: the owner's order, and carrying it out with every attestation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from backup.ownership.erasure.domain_erasure import erase, order_erasure
+from backup.ownership.erasure.erasure_order import Order, read_attestation, read_order
+from backup.ownership.operation_plan import Told
+from backup.ownership.owner_session import Office
+from backup.system.durable_files import create_file, read_file
+from standfast.errors import UsageError
+from standfast.usecases.core.backup_repository import translated_errors
+from standfast.usecases.key_ceremonies.owner_operations import check_new_file
+
+
+def erasure_ordered(
+    office: Office, *, domain: str, ordered_by: str, reason: str, to: Path
+) -> Order:
+    """Write a signed order into a new file; nothing is erased by it."""
+    with translated_errors("ordering the erasure"):
+        check_new_file(to)
+        data = order_erasure(office, domain=domain, ordered_by=ordered_by, reason=reason)
+        create_file(to.absolute(), data)
+        return read_order(data, str(to))
+
+
+def erased(
+    office: Office, *, domain: str, order: Path, attestations: Sequence[Path], certificate: Path
+) -> Told:
+    """Carry an order out; `domain` is said again, so that nobody erases by a mixed-up file."""
+    with translated_errors("erasing the domain"):
+        given = read_order(read_file(order), str(order), owner=office.owner.public)
+        if given.domain != domain:
+            raise UsageError(
+                f"this order is about domain {given.domain}, not {domain}; nothing was erased"
+            )
+        return erase(
+            office,
+            order=given,
+            attestations=[read_attestation(read_file(one), str(one)) for one in attestations],
+            certificate=certificate,
+        )

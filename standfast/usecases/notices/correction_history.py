@@ -1,0 +1,44 @@
+"""Which corrections of a notice stand, read from the ledger; `corrections` plans them."""
+
+from standfast.ledger.messages.sent_messages import first_message, told_apart
+from standfast.ledger.status_query import HELD_STEP_PREFIX
+from standfast.usecases.core.additional_steps import CORRECTS
+from standfast.usecases.core.installation import Installation
+
+
+def standing_corrections(installation: Installation, incident_id: str, step_name: str) -> list[str]:
+    """Name the steps that correct a notice and that no approver refused, the newest last."""
+    refused = installation.ledger.steps.refused(incident_id)
+    return [
+        row.step
+        for row in installation.ledger.notices.of_incident(incident_id)
+        if row.step.startswith(CORRECTS)
+        and row.audience == who_got(step_name)
+        and (row.step, row.round) not in refused
+    ]
+
+
+def newest_correction(installation: Installation, incident_id: str, step_name: str) -> str:
+    """Name the newest correction after which the words of a step go to nobody; else nothing."""
+    effects = installation.ledger.effects
+    rows = installation.ledger.notices.of_incident(incident_id)
+    began = {row.step: number for number, row in enumerate(rows)}
+    if step_name not in began:
+        return ""
+    first = step_name
+    if step_name.startswith(CORRECTS):
+        first = rows[began[step_name]].audience.removeprefix(who_got(""))
+    elif step_name.startswith(HELD_STEP_PREFIX):
+        apart = [row for row in told_apart(effects, incident_id) if row.step == step_name]
+        first = next((first_message(effects, row).step for row in apart), step_name)
+    later = [
+        name
+        for name in standing_corrections(installation, incident_id, first)
+        if began[name] > began[step_name]
+    ]
+    return later[-1] if later else ""
+
+
+def who_got(step_name: str) -> str:
+    """Return the audience name of a correction of the step."""
+    return f"who got {step_name}"

@@ -1,0 +1,18 @@
+"""Playbooks written out for people: pages to print, and drawings."""
+
+from pathlib import Path
+
+from standfast.playbook.model import Playbook
+from standfast.playbook.rendering.svg_graph import as_svg
+from standfast.reports.html_page import write_page
+from standfast.reports.playbook_page import playbook_page
+
+
+def write_pages(playbooks: list[Playbook], folder: Path) -> list[Path]:
+    """Write a page for each into the folder; one that is there already is replaced."""
+    return [write_page(playbook_page(one), folder / f"{one.name}.html") for one in playbooks]
+
+
+def write_drawing(playbook: Playbook, out: Path) -> Path:
+    """Write the playbook's graph as SVG."""
+    return write_page(as_svg(playbook), out)

@@ -1,0 +1,123 @@
+"""What pages say of backups and drills, from the ledger's runs and the signed drill reports.
+
+Rules
+- A drill report is shown only when it is the very file whose digest the ledger holds.
+- Counts, times and names of checks; no name of a file.
+- A drill that failed before it judged a service counts for each service of its set: none came back.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from standfast.ledger.runs.run_record import RunRecord
+from standfast.reports.report_records import BackupLine, Check, DrillLine, Measure
+from standfast.usecases.core.installation import Installation
+
+_MOST_BACKUPS = 20
+
+
+def backup_lines(installation: Installation) -> tuple[BackupLine, ...]:
+    """Give the newest backup runs, newest first."""
+    runs = installation.ledger.runs.all("backup")[:_MOST_BACKUPS]
+    return tuple(
+        BackupLine(
+            at=run.started_at,
+            set_name=run.subject,
+            point=str(run.summary.get("point", "")),
+            state=run.state,
+            has_jumped=bool(run.summary.get("jumps")),
+            way=run.way,
+            files=int(run.summary.get("files", 0)),
+            read_bytes=int(run.summary.get("bytes_total", 0)),
+            stored_bytes=int(run.summary.get("bytes_new", 0)),
+            unread=int(run.summary.get("unread", 0)),
+            took=run.ended_at - run.started_at if run.ended_at else None,
+        )
+        for run in runs
+    )
+
+
+def drill_lines(installation: Installation) -> tuple[DrillLine, ...]:
+    """Give every drill, newest first."""
+    filed = _filed_reports(installation.config.drills.folder / "reports")
+    return tuple(
+        _drill(installation, run, filed.get(str(run.summary.get("report")), {}))
+        for run in installation.ledger.runs.all("drill")
+    )
+
+
+def _filed_reports(folder: Path) -> dict[str, dict[str, Any]]:
+    """Give every report by the digest of its file; the ledger says which of them counts."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.json")):
+        content = path.read_bytes()
+        found[hashlib.sha256(content).hexdigest()] = json.loads(content)["report"]
+    return found
+
+
+def _drill(installation: Installation, run: RunRecord, report: Mapping[str, Any]) -> DrillLine:
+    summary = run.summary
+    return DrillLine(
+        at=run.started_at,
+        set_name=run.subject,
+        point=str(summary.get("point", "")),
+        state=run.state,
+        way=run.way,
+        files=int(summary.get("files", 0)),
+        size_bytes=int(summary.get("bytes", 0)),
+        took=run.ended_at - run.started_at if run.ended_at else None,
+        measures=tuple(_measure(service) for service in report.get("services", ()))
+        or _never_back(installation, run),
+        checks=tuple(
+            Check(
+                name=f"{check['service']}: {check['name']}" if check["service"] else check["name"],
+                state=check["state"],
+                detail=check["reason"],
+            )
+            for check in report.get("checks", ())
+        ),
+        is_destroyed=summary.get("target_is_gone"),
+        problem=str(summary.get("problem") or report.get("problem", "")),
+        digest=str(summary.get("report", "")),
+        controls=tuple(report.get("controls", ())),
+    )
+
+
+def _never_back(installation: Installation, run: RunRecord) -> tuple[Measure, ...]:
+    """Return what a drill comes to that failed and judged no service, by today's promises."""
+    return tuple(
+        Measure(
+            service=name,
+            rto=None,
+            rto_promised=timedelta(minutes=service.rto_minutes),
+            rpo=None,
+            rpo_promised=timedelta(minutes=service.rpo_minutes),
+        )
+        for name, service in installation.config.services.items()
+        if run.state == "failed" and run.subject in service.sets
+    )
+
+
+def _measure(service: Mapping[str, Any]) -> Measure:
+    basis = {
+        "last_change": "the last change in the restored data",
+        "consistent_at": "the moment of the backup",
+    }
+    return Measure(
+        service=service["service"],
+        rto=_milliseconds(service["rto_actual_ms"]),
+        rto_promised=timedelta(milliseconds=service["rto_promised_ms"]),
+        rpo=_milliseconds(service["rpo_actual_ms"]),
+        rpo_promised=timedelta(milliseconds=service["rpo_promised_ms"]),
+        rpo_basis=basis.get(service["rpo_measured_from"], ""),
+        is_beyond_mtpd=service.get("is_beyond_mtpd", False),
+        is_checked=service["rto"] != "not measured",
+    )
+
+
+def _milliseconds(count: int | None) -> timedelta | None:
+    return None if count is None else timedelta(milliseconds=count)

@@ -1,0 +1,53 @@
+"""What an incident owes to whom and by when, as its pages say it.
+
+Rules
+- Only what somebody has to act on: the missed, then what runs or is held, by its strict date. What
+  is done, not owed or no law yet stands in `standfast deadline list --all`.
+- A question is told once, however many duties wait for its answer.
+- A plan has happened to nobody: it owes nothing.
+- A law or an agreement that is configured wrongly keeps nothing else from being told.
+"""
+
+from collections.abc import Iterator
+
+from standfast.deadlines.legal_clocks import Clock, Standing
+from standfast.deadlines.obligations import Kind
+from standfast.errors import ConfigurationError
+from standfast.records import Mode
+from standfast.reports.report_records import Duties, DutyLine
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.deadlines.legal_clocks import incident_clocks, is_open
+
+_TO_ACT_ON = frozenset({Standing.MISSED, Standing.RUNNING, Standing.HELD})
+
+
+def duties_of(installation: Installation, incident_id: str, mode: Mode) -> Duties | None:
+    """Give the duties of an incident; None where no law and no agreement is configured."""
+    is_bound = installation.config.deadlines.jurisdictions or installation.config.contracts
+    if mode is Mode.PLAN or not is_bound:
+        return None
+    try:
+        clocks = incident_clocks(installation, incident_id)
+    except ConfigurationError as error:
+        return Duties(lines=(), questions=(), not_started=0, trouble=str(error))
+    return Duties(
+        lines=tuple(_lines(clocks)),
+        questions=tuple(
+            dict.fromkeys(
+                question.text for clock in clocks if is_open(clock) for question in clock.questions
+            )
+        ),
+        not_started=sum(clock.standing is Standing.NOT_STARTED for clock in clocks),
+    )
+
+
+def _lines(clocks: tuple[Clock, ...]) -> Iterator[DutyLine]:
+    for clock in clocks:
+        if clock.standing in _TO_ACT_ON:
+            yield DutyLine(
+                to=clock.obligation.recipient_name,
+                rule=clock.obligation.citation,
+                standing=clock.standing.value,
+                due=clock.due.strict if clock.due else None,
+                is_earliest=clock.obligation.limit.kind is Kind.NOT_BEFORE,
+            )

@@ -1,0 +1,355 @@
+"""Result pages: what the ledger and the drill reports say, gathered and masked for `reports`.
+
+Rules
+- The head of the chain is signed, where the ledger may be written, and the whole chain verified
+  first; what does not agree is on the page, on top of the record.
+- Times come from the timeline, states from the rows: neither is guessed from the other.
+- Whoever was touched is masked here, before anything is put on a page; what people wrote in their
+  own words (answers to manual steps) stays in the ledger.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from standfast.errors import ConfigurationError, Damaged
+from standfast.evidence.host_clock import offset_in_words
+from standfast.ledger.audit.auditor import AuditEvent
+from standfast.ledger.effects.effect_conditions import PAGE
+from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.incidents.incident_store import IncidentRow
+from standfast.playbook.engine import is_pending
+from standfast.playbook.model import StepKind
+from standfast.playbook.parser.playbook_file import load
+from standfast.playbook.run_state import State, StepView
+from standfast.records import EffectState, Proof, StepState
+from standfast.reports.html_page import incident_page, installation_page, write_page
+from standfast.reports.name_masking import mask_target
+from standfast.reports.report_records import (
+    AccountLine,
+    ChainLine,
+    EvidenceLine,
+    Heading,
+    IncidentReport,
+    InstallationReport,
+    NoticeLine,
+    NotNotified,
+    OpenIncident,
+    Reason,
+    StepLine,
+)
+from standfast.usecases.core.additional_steps import additional_step_title, additional_step_verb
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.evidence.frozen_folders import seal_key
+from standfast.usecases.incidents.lifecycle import look
+from standfast.usecases.notices.delivery_accounting import LOST, counted_rows
+from standfast.usecases.reports.backup_and_drill_results import backup_lines, drill_lines
+from standfast.usecases.reports.legal_duties import duties_of
+from standfast.usecases.reports.timeline import decisions, event_lines
+
+
+def write_incident_page(installation: Installation, incident_id: str, out: Path) -> Path:
+    """Write the page of one incident; the same page again replaces the one that is there."""
+    return write_page(incident_page(incident_report(installation, incident_id)), out)
+
+
+def write_installation_page(installation: Installation, out: Path) -> Path:
+    """Write the page of the whole place: backups, drills, incidents, the record."""
+    return write_page(installation_page(installation_report(installation)), out)
+
+
+def incident_report(
+    installation: Installation, incident_id: str, *, is_verified: bool = True
+) -> IncidentReport:
+    """Gather what is known of one incident. UsageError when there is none of that id.
+
+    Not `is_verified`, neither the record behind it nor what backups there are is looked at: then
+    it is there at once, however long the ledger has grown.
+    """
+    row = installation.ledger.incidents.get(incident_id)
+    chain = chain_line(installation) if is_verified else None
+    outcome = look(
+        installation, incident_id, is_verified=False
+    )  # the page has the audit's findings
+    effects = [
+        one for one in installation.ledger.effects.of_incident(incident_id) if one.verb != PAGE
+    ]
+    events = installation.ledger.timeline(incident_id)
+    refused = installation.ledger.steps.refused(incident_id)
+    return IncidentReport(
+        heading=heading(installation),
+        incident=incident_id,
+        scenario=row.scenario,
+        title=outcome.state.playbook.title,
+        mode=row.mode,
+        is_open=row.is_open,
+        is_halted=row.is_halted,
+        opened_at=row.opened_at,
+        opened_by=row.opened_by,
+        closed_at=row.closed_at,
+        next_step=outcome.standing.next_step if row.is_open else "None: the incident is closed.",
+        steps=tuple(_steps(outcome.state, effects, events, refused)),
+        duties=duties_of(installation, incident_id, row.mode),
+        notices=tuple(_notices(installation, outcome.state, effects)),
+        accounts=tuple(_accounts(effects)),
+        decisions=tuple(decisions(outcome.state, events)),
+        evidence=tuple(_evidence(effects)),
+        seal_key=_seal_key(installation),
+        ways=Counter(str(e.detail.get("way")) for e in events if e.action == "runner.started"),
+        chain=chain,
+        events=tuple(event_lines(outcome.state, events)),
+        drills=drill_lines(installation) if is_verified else (),
+        backups=backup_lines(installation) if is_verified else (),
+    )
+
+
+def installation_report(installation: Installation) -> InstallationReport:
+    """Gather what is known of the whole place."""
+    chain = chain_line(installation)
+    return InstallationReport(
+        heading=heading(installation),
+        incidents=tuple(
+            open_incident_line(installation, row)
+            for row in reversed(installation.ledger.incidents.all())
+        ),
+        services=tuple(installation.config.services),
+        drills=drill_lines(installation),
+        backups=backup_lines(installation),
+        chain=chain,
+    )
+
+
+def heading(installation: Installation) -> Heading:
+    """Give what stands on top of every page."""
+    organisation = installation.config.organisation
+    return Heading(
+        organisation=organisation.name,
+        time_zone=organisation.time_zone,
+        written_at=installation.clock(),
+    )
+
+
+def open_incident_line(installation: Installation, row: IncidentRow) -> OpenIncident:
+    """Give one incident as a list of them shows it."""
+    standing = look(installation, row.id, is_verified=False).standing if row.is_open else None
+    return OpenIncident(
+        incident=row.id,
+        title=load(row.playbook, row.scenario).title,
+        mode=row.mode,
+        opened_at=row.opened_at,
+        is_open=row.is_open,
+        next_step=standing.next_step if standing else "",
+        headline=standing.headline if standing else "",
+        severity=standing.severity if standing else 0,
+    )
+
+
+def chain_line(installation: Installation) -> ChainLine:
+    """Sign the head, so that it covers what the page says, and verify all of it."""
+    try:
+        signed_to = installation.ledger.audit.newest_signed(installation.clock())
+    except Damaged:
+        signed_to = 0  # nothing is signed over damage; verifying names it
+    found = installation.ledger.audit.verify()
+    return ChainLine(
+        events=found.events,
+        rows=found.rows,
+        heads=found.heads,
+        witnessed=found.witnessed,
+        signed_to=signed_to,
+        head=_witnessed_hash(installation.config.ledger.witness, signed_to),
+        findings=tuple(f"{finding.where}: {finding.problem}" for finding in found.findings),
+        key=installation.ledger.vault.signing_key().public_key().public_bytes_raw().hex(),
+    )
+
+
+def _seal_key(installation: Installation) -> str:
+    """Give the key on paper, for who checks the evidence elsewhere; empty when it is not here."""
+    try:
+        return seal_key(installation.config)
+    except ConfigurationError:
+        return ""  # `check` says so
+
+
+def _witnessed_hash(witness: Path, sequence: int) -> str:
+    """Give the hash that the witness holds for a head; empty when it holds none."""
+    try:
+        lines = witness.read_text().splitlines()
+    except OSError:
+        return ""
+    for line in reversed(lines):
+        with suppress(ValueError, KeyError, TypeError):
+            head = json.loads(line)
+            if head["sequence"] == sequence:
+                return str(head["hash"])
+    return ""
+
+
+# steps
+
+
+def _steps(
+    state: State,
+    effects: Sequence[EffectRow],
+    events: Sequence[AuditEvent],
+    refused: Set[tuple[str, int]],
+) -> Iterator[StepLine]:
+    def rounds(view: StepView) -> Set[int]:
+        """Those that count: each but the refused ones, of which only the latest does."""
+        before = {round_ for round_ in range(1, view.round) if (view.step, round_) not in refused}
+        return {view.round} if view.state is StepState.REFUSED else before | {view.round}
+
+    for step in state.playbook.steps:
+        if is_pending(step, state):
+            yield StepLine(name=step.name, title=step.title, state=None, does=step.action or "")
+        else:
+            view = state.steps[step.name]
+            decides = step.kind is StepKind.DECIDE and view.answer is not None
+            outcome = f"answered {view.answer}" if decides else ""
+            yield _step(step.title, step.action or "", view, rounds(view), effects, events, outcome)
+    for view in state.extra:
+        yield _step(
+            f"{additional_step_title(view.step)} ({view.step})",
+            additional_step_verb(view.step),
+            view,
+            {view.round},
+            effects,
+            events,
+            "",
+        )
+
+
+def _step(
+    title: str,
+    does: str,
+    view: StepView,
+    rounds: Set[int],
+    effects: Sequence[EffectRow],
+    events: Sequence[AuditEvent],
+    outcome: str,
+) -> StepLine:
+    mine = [one for one in effects if one.step == view.step and one.round in rounds]
+    told = [event for event in events if event.detail.get("step") == view.step]
+    began = [e.at for e in told if e.action in ("step.begun", "step.prompted", "step.waits")]
+    finished = [e for e in told if e.action == "step.finished"]
+    is_over = view.state.is_final
+    asked = [e.at for e in told if e.action == "approval.asked"]
+    claims = [e.at for e in told if e.action == "attempt.claimed" and e.detail.get("verb") != PAGE]
+    if not does:
+        running_from = None
+    elif not asked:
+        running_from = min(began, default=None)
+    else:
+        running_from = min(claims, default=None)
+    if not outcome and finished and is_over and view.state is not StepState.DONE:
+        outcome = str(finished[-1].detail.get("reason", ""))
+    return StepLine(
+        name=view.step,
+        title=title,
+        state=view.state,
+        does=does,
+        began_at=min(began, default=None),
+        running_from=running_from,
+        ended_at=finished[-1].at if is_over and finished else None,
+        counts=Counter(one.state for one in mine),
+        reasons=tuple(
+            Reason(state=state, text=text or "no reason was given", count=count)
+            for (state, text), count in Counter(
+                (one.state, one.reason) for one in mine if one.state is not EffectState.DONE
+            ).most_common()
+            if text or state in (EffectState.FAILED, EffectState.REFUSED)
+        ),
+        outcome=outcome,
+    )
+
+
+# people and accounts
+
+
+def _notices(
+    installation: Installation, state: State, effects: Sequence[EffectRow]
+) -> Iterator[NoticeLine]:
+    titles = {step.name: step.title for step in state.playbook.steps}
+    order = [*titles, *(view.step for view in state.extra)]
+    sent = counted_rows([one for one in effects if one.verb == "notices.send"], refused=set())
+    lost = {
+        token: one.state.value
+        for token, one in installation.ledger.deliveries.of_incident(state.incident).items()
+        if one.state in LOST
+    }
+    rounds = {(one.step, one.round) for one in sent}
+    for step, round_ in sorted(rounds, key=lambda one: (order.index(one[0]), one[1])):
+        frozen = installation.ledger.incidents.notice(
+            state.incident, step, round_, is_verified=False
+        )
+        mine = [
+            replace(one, state=EffectState.FAILED, reason=f"handed over, then {lost[one.token]}")
+            if one.state is EffectState.DONE and one.token in lost
+            else one
+            for one in sent
+            if (one.step, one.round) == (step, round_)
+        ]
+        by_language: dict[str, Counter[EffectState]] = {}
+        for one in mine:
+            language = str(one.details.get("language") or "none")
+            by_language.setdefault(language, Counter())[one.state] += 1
+        yield NoticeLine(
+            step=step,
+            title=titles.get(step, step),
+            template=frozen.template,
+            audience=frozen.audience,
+            digest=frozen.digest,
+            root=frozen.root,
+            by_language=dict(sorted(by_language.items())),
+            untold=tuple(
+                NotNotified(who=mask_target(one.target), state=one.state, reason=one.reason)
+                for one in mine
+                if one.state is not EffectState.DONE
+            ),
+        )
+
+
+def _accounts(effects: Sequence[EffectRow]) -> Iterator[AccountLine]:
+    proofs: dict[str, Proof] = {}
+    undone: dict[str, EffectState] = {}
+    for one in effects:
+        is_proof = one.verb == "accounts.prove_locked" and one.state is EffectState.DONE
+        if is_proof and one.proof.reaches(proofs.get(one.handle, Proof.NONE)):
+            proofs[one.handle] = one.proof
+        if one.undoes:
+            undone[one.undoes] = one.state
+    for one in effects:
+        if one.verb == "accounts.lock":
+            undo = undone.get(one.token)
+            yield AccountLine(
+                who=mask_target(one.target),
+                lock=one.state,
+                reason=one.reason if one.state is not EffectState.DONE else "",
+                proof=proofs.get(one.handle, Proof.NONE),
+                is_given_back=undo is EffectState.DONE,
+                undo=undo,
+            )
+
+
+def _evidence(effects: Sequence[EffectRow]) -> Iterator[EvidenceLine]:
+    for one in effects:
+        if one.verb == "evidence.snapshot":
+            facts = cast("Mapping[str, Any]", one.facts)
+            yield EvidenceLine(
+                source=one.connector,
+                state=one.state,
+                files=int(facts.get("files", 0)),
+                size_bytes=int(facts.get("size_bytes", 0)),
+                unread=int(facts.get("unread", 0)),
+                manifest=str(facts.get("manifest", "")),
+                folder=str(facts.get("folder", "")),
+                clock=offset_in_words(facts["clock_offset_microseconds"])
+                if "clock_offset_microseconds" in facts
+                else "",
+                copied_to=str(facts.get("copied_to", "")),
+                reason=one.reason,
+            )

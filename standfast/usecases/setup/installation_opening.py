@@ -1,0 +1,57 @@
+"""Opening an installation: configuration, ledger, secrets and adapters from one file."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from standfast.config import load
+from standfast.ledger.lazy_ledger import LazyLedger
+from standfast.records import Now
+from standfast.secrets import Resolver, SystemResolver
+from standfast.usecases.core.installation import (
+    AdapterFactory,
+    Installation,
+    ledger_url,
+    os_user,
+    system_clock,
+)
+from standfast.usecases.setup.adapter_factory import ConfiguredAdapters
+
+
+@contextmanager
+def open_installation(
+    config_file: Path,
+    *,
+    env: Mapping[str, str],
+    clock: Now | None = None,
+    actor: str | None = None,
+    resolver: Resolver | None = None,
+    needs_ledger: bool = True,
+    adapters: AdapterFactory | None = None,
+) -> Iterator[Installation]:
+    """Open the installation that a configuration file describes.
+
+    Without a `clock` it goes by the machine's, or by that of the ledger's server where several
+    hosts may share one. Unless it `needs_ledger`, one that does not answer shows only when it is
+    asked.
+    """
+    config = load(config_file)
+    resolver = resolver or SystemResolver(env=env, base_dir=config.folder)
+    url = ledger_url(config, resolver)
+    server = None
+    if clock is None and not url.startswith("sqlite"):
+        from standfast.ledger.runs.server_clock import ServerClock  # with what a file does without
+
+        server = ServerClock(system_clock)
+    ledger = LazyLedger(
+        url, config.ledger.keys, config.ledger.witness, server, opens_now=needs_ledger
+    )
+    with ledger as opened:
+        yield Installation(
+            config=config,
+            opened=opened,
+            resolver=resolver,
+            clock=clock or server or system_clock,
+            adapters=adapters or ConfiguredAdapters(),
+            actor=actor or os_user(),
+        )

@@ -1,0 +1,197 @@
+"""What the bounded AWS client makes of a service that stalls, throttles or breaks."""
+
+import builtins
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from standfast.adapters.accounts.aws_iam import AwsIam
+from standfast.adapters.accounts.base.aws_client import AwsClient, AwsOptions
+from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
+from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
+from standfast.http_client import Deadline
+from standfast.records import EffectState, Order
+from tests.adapters.accounts.scripted import Behaviour, Scripted, replying, scripted_directory
+
+
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[Scripted]:
+    with scripted_directory() as directory:
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def client(scripted: Scripted) -> Iterator[AwsClient]:
+    """One for all: the SDK takes long to make a client."""
+    client = AwsClient("iam", options(scripted.url))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def service(scripted: Scripted) -> Scripted:
+    scripted.asked.clear()
+    return scripted
+
+
+def options(url: str, **more: Any) -> AwsOptions:
+    return AwsOptions(
+        endpoint_url=url, access_key_id="AKIDEXAMPLE", secret_access_key="hunter2", **more
+    )
+
+
+def change(client: AwsClient, seconds: float = 10.0) -> object:
+    return client.change(
+        "update_access_key",
+        Deadline(seconds),
+        absent="NoSuchEntity",
+        UserName="alice",
+        AccessKeyId="AKIAIOSFODNN7EXAMPLE",
+        Status="Inactive",
+    )
+
+
+def read(client: AwsClient, seconds: float = 10.0) -> object:
+    return client.read("get_user", Deadline(seconds), absent="NoSuchEntity", UserName="alice")
+
+
+def failing(status: int, code: str, **headers: str) -> Behaviour:
+    body = (
+        f"<ErrorResponse><Error><Code>{code}</Code><Message>alice</Message></Error></ErrorResponse>"
+    )
+    return replying(status, body.encode(), **headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "Throttling"), (400, "TooManyRequestsException"), (429, "Other"), (503, "Unavailable")],
+)
+@pytest.mark.parametrize(("asks", "seconds"), [("7", 7.0), ("", 1.0), ("99999", 300.0)])
+def test_a_busy_service_is_tried_again_when_it_asks(
+    service: Scripted, client: AwsClient, status: int, code: str, asks: str, seconds: float
+) -> None:
+    service.script("POST", failing(status, code, Retry_After=asks))
+    with pytest.raises(Unavailable) as caught:
+        change(client)
+    assert caught.value.retry_after_seconds == seconds
+    assert service.count("POST") == 1  # the SDK retried nothing
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "InvalidClientTokenId", "ExpiredToken"])
+def test_a_refused_credential_is_said_and_not_tried_again(
+    service: Scripted, client: AwsClient, code: str
+) -> None:
+    service.script("POST", failing(403, code))
+    with pytest.raises(Unavailable, match="refuses our credential") as caught:
+        change(client)
+    assert caught.value.retry_after_seconds is None
+    assert "alice" not in str(caught.value)
+
+
+def test_what_is_absent_is_none(service: Scripted, client: AwsClient) -> None:
+    service.script("POST", failing(404, "NoSuchEntity"), failing(404, "NoSuchEntity"))
+    assert read(client) is None
+    assert change(client) is None
+
+
+def test_a_list_is_read_to_its_last_page(service: Scripted, client: AwsClient) -> None:
+    """A key on the second page lets its holder in as well."""
+
+    def page(key: str, more: str = "") -> Behaviour:
+        body = (
+            "<ListAccessKeysResponse><ListAccessKeysResult><AccessKeyMetadata><member>"
+            f"<AccessKeyId>{key}</AccessKeyId></member></AccessKeyMetadata>{more}"
+            "</ListAccessKeysResult></ListAccessKeysResponse>"
+        )
+        return replying(200, body.encode())
+
+    more = "<IsTruncated>true</IsTruncated><Marker>after-one</Marker>"
+    service.script("POST", page("AKIAFIRST", more), page("AKIASECOND"))
+    keys = client.pages("list_access_keys", "AccessKeyMetadata", Deadline(10.0), UserName="alice")
+    assert [key["AccessKeyId"] for key in keys] == ["AKIAFIRST", "AKIASECOND"]
+    assert [b"Marker=after-one" in one.body for one in service.asked] == [False, True]
+
+
+@pytest.mark.parametrize("code", ["LimitExceeded", "MalformedPolicyDocument", "of alice", ""])
+def test_a_change_that_is_turned_down_is_declined_without_aws_own_words(
+    service: Scripted, client: AwsClient, code: str
+) -> None:
+    service.script("POST", failing(409, code))
+    with pytest.raises(ProviderRefused, match="does not accept") as caught:
+        change(client)
+    assert "alice" not in str(caught.value)
+
+
+def test_a_value_that_aws_never_takes_is_not_sent(service: Scripted, client: AwsClient) -> None:
+    with pytest.raises(ProviderRefused, match="no such value"):
+        client.change("delete_login_profile", Deadline(10.0), UserName="")
+    assert service.count("POST") == 0
+
+
+@pytest.mark.parametrize("behaviour", [replying(500), lambda exchange: exchange.drop()])
+def test_a_broken_answer_leaves_a_change_in_doubt_and_a_read_to_be_tried_again(
+    service: Scripted, client: AwsClient, behaviour: Behaviour
+) -> None:
+    service.script("POST", behaviour, behaviour)
+    with pytest.raises(OutcomeUnknown):
+        change(client)
+    with pytest.raises(Unavailable) as caught:
+        read(client)
+    assert caught.value.retry_after_seconds is not None
+
+
+@pytest.mark.parametrize(
+    "behaviour", [lambda exchange: exchange.hang(), lambda exchange: exchange.drip_body()]
+)
+def test_a_service_that_stalls_is_left_at_the_time_out(
+    service: Scripted, client: AwsClient, behaviour: Behaviour
+) -> None:
+    service.script("POST", behaviour, behaviour)
+    with pytest.raises(OutcomeUnknown, match="time-out"):
+        change(client, 0.3)
+    with pytest.raises(Unavailable, match="time-out"):
+        read(client, 0.3)
+
+
+def test_no_time_left_sends_nothing(service: Scripted, client: AwsClient) -> None:
+    with pytest.raises(Unavailable):
+        change(client, 0.0)
+    assert service.count("POST") == 0
+
+
+def test_nobody_listening_is_surely_not_done() -> None:
+    with socket.socket() as reserved:  # bound and not listening: every connection is refused
+        reserved.bind(("127.0.0.1", 0))
+        client = AwsClient("iam", options(f"http://127.0.0.1:{reserved.getsockname()[1]}"))
+        with pytest.raises(Unavailable, match="not reached") as caught:
+            change(client)
+        client.close()
+    assert caught.value.retry_after_seconds is not None
+
+
+def test_an_address_that_is_none_is_a_matter_of_configuration() -> None:
+    with pytest.raises(ConfigurationError, match="endpoint_url"):
+        AwsClient("iam", options("not an address")).read("get_user", Deadline(1.0))
+
+
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "boto3":
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ExtraMissing, match="extras/aws"):
+        AwsClient("iam", options("http://127.0.0.1:1")).read("get_user", Deadline(1.0))
+    order = Order(token="t", verb="accounts.lock", target="alice")
+    (result,) = AwsIam("cloud", options("http://127.0.0.1:1")).lock([order])
+    assert result.state is EffectState.FAILED  # nothing was sent: there is no doubt
+    assert "requirements/extras/aws.txt" in result.reason
+
+
+def test_secrets_do_not_show_in_the_options() -> None:
+    assert "hunter2" not in repr(options("http://127.0.0.1:1"))

@@ -1,0 +1,240 @@
+"""Many accounts in one call to an LDAP directory: few searches, and what breaks in the midst."""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standfast.adapters.accounts.base.ldap_connector import LdapConnector
+from standfast.adapters.accounts.base.ldap_entry_lookup import by_ids, by_names
+from standfast.adapters.accounts.openldap import OpenldapConnector, OpenldapOptions
+from standfast.adapters.clients.ldap.client import LdapConnection, LdapEntry, LdapServer
+from standfast.errors import Unavailable
+from standfast.records import EffectState, Limits, Order
+from tests.adapters.accounts.rotation_contract import Recipient
+from tests.servers.slapd import PEOPLE, Slapd
+
+SERVER = LdapServer(host="localhost", bind_dn="cn=us", password="unused", base="dc=example")
+FOR_GOOD = b"000001010000Z"
+LOCKED = "pwdAccountLockedTime"
+
+
+def entry(*names: str, number: int = 1) -> LdapEntry:
+    values = tuple(name.encode() for name in names)
+    identity = (f"id{number}".encode(),)
+    return LdapEntry(dn=f"cn={number}", attributes={"uid": values, "entryuuid": identity})
+
+
+class Answers:
+    """A directory that lets entries through by values without their case, and counts searches."""
+
+    def __init__(self, *entries: LdapEntry, also: Mapping[str, LdapEntry] | None = None) -> None:
+        self.entries = entries
+        self.also = also or {}  # what its matching rule lets through besides, by name
+        self.searches = 0
+
+    def __call__(self, attribute: str, values: Sequence[bytes]) -> list[LdapEntry]:
+        self.searches += 1
+        asked = {value.lower() for value in values}
+        found = [
+            one
+            for one in self.entries
+            if asked.intersection(value.lower() for value in one.values(attribute))
+        ]
+        found += [one for name, one in self.also.items() if name.encode() in values]
+        return found
+
+
+def test_a_hundred_names_take_two_searches() -> None:
+    names = [f"agent{number}" for number in range(100)]
+    answers = Answers(*(entry(name, number=n) for n, name in enumerate(names)))
+    found = by_names(answers, "uid", names)
+    assert {name: found[name].dn for name in names} == {  # type: ignore[union-attr]  # all found
+        name: f"cn={number}" for number, name in enumerate(names)
+    }
+    assert answers.searches == 2
+
+
+def test_a_name_is_told_from_others_without_its_case() -> None:
+    answers = Answers(entry("Alice", number=1), entry("bob", number=2))
+    found = by_names(answers, "uid", ["ALICE", "bob"])
+    assert found == {"ALICE": answers.entries[0], "bob": answers.entries[1]}
+
+
+def test_a_name_that_nobody_has_is_asked_for_by_itself_and_absent() -> None:
+    answers = Answers(entry("alice"))
+    assert by_names(answers, "uid", ["alice", "nobody"])["nobody"] is None
+    assert answers.searches == 2
+
+
+def test_what_only_the_directory_takes_for_the_name_is_found_by_asking_for_it_alone() -> None:
+    strasse = entry("strasse", number=2)
+    answers = Answers(entry("alice"), also={"straße": strasse})
+    assert by_names(answers, "uid", ["alice", "straße"])["straße"] == strasse
+
+
+def test_two_accounts_of_one_name_spoil_only_this_name() -> None:
+    answers = Answers(entry("alice", number=1), entry("Alice", number=2), entry("bob", number=3))
+    found = by_names(answers, "uid", ["ALICE", "bob"])
+    assert isinstance(found["ALICE"], Unavailable)
+    assert found["bob"] == answers.entries[2]
+
+
+def test_an_account_of_two_names_is_one_however_the_searches_are_shared_out() -> None:
+    names = ["alice", *(f"x{number}" for number in range(60)), "alicia"]
+    both = entry("alice", "alicia")
+    found = by_names(Answers(both), "uid", names)
+    assert found["alice"] == found["alicia"] == both
+
+
+def test_ids_are_found_together_and_a_missing_one_is_none() -> None:
+    answers = Answers(entry("alice", number=1), entry("bob", number=2))
+    values = {name: name.encode() for name in ("id1", "id2", "id3")}
+    alice, bob = answers.entries
+    assert by_ids(answers, "entryUUID", values) == {"id1": alice, "id2": bob, "id3": None}
+
+
+@pytest.fixture
+def server(openldap_account: LdapServer) -> LdapServer:
+    return openldap_account
+
+
+@pytest.fixture
+def one_connection(server: LdapServer) -> Iterator[OpenldapConnector]:
+    """A directory whose call goes over one connection, so that its order is known."""
+    directory = OpenldapConnector("staff", OpenldapOptions(server=server, limits=Limits(workers=1)))
+    yield directory
+    directory.close()
+
+
+def orders_for(slapd: Slapd, directory: OpenldapConnector, count: int) -> list[Order]:
+    """Add people, and give the orders that lock them, as a lane would."""
+    names = [f"many-{uuid.uuid4().hex[:8]}" for _ in range(count)]
+    for name in names:
+        slapd.add(name)
+    return [
+        Order(token=uuid.uuid4().hex, verb="accounts.lock", target=name, prior=state.prior)
+        for name, state in zip(names, directory.observe(names), strict=True)
+    ]
+
+
+def locked_of(slapd: Slapd, orders: Sequence[Order]) -> list[bool]:
+    return [FOR_GOOD in slapd.read(f"uid={one.target},{PEOPLE}", LOCKED)[LOCKED] for one in orders]
+
+
+@pytest.mark.xdist_group("slapd")
+def test_a_batch_is_locked_proven_and_given_back(
+    slapd_server: Slapd, one_connection: OpenldapConnector
+) -> None:
+    orders = orders_for(slapd_server, one_connection, 9)
+    everywhere = [EffectState.DONE] * 9
+    assert [one.state for one in one_connection.lock(orders)] == everywhere
+    assert locked_of(slapd_server, orders) == [True] * 9
+    assert [one.state for one in one_connection.prove(orders)] == everywhere
+    again = one_connection.lock(orders)
+    assert [one.facts["changed"] for one in again] == [False] * 9
+    assert [one.state for one in one_connection.undo(orders)] == everywhere
+    assert locked_of(slapd_server, orders) == [False] * 9
+
+
+@pytest.mark.xdist_group("slapd")
+def test_a_call_that_breaks_leaves_in_doubt_what_it_had_begun_and_nothing_else(
+    slapd_server: Slapd, one_connection: OpenldapConnector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = orders_for(slapd_server, one_connection, 6)
+    written = 0
+    real = LdapConnection.replace
+
+    def breaking(self: LdapConnection, dn: str, *args: Any, **more: Any) -> int:
+        nonlocal written
+        written += 1
+        if written == 3:
+            raise ConnectionResetError
+        return real(self, dn, *args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LdapConnection, "replace", breaking)
+        results = one_connection.lock(orders)
+    assert [one.state for one in results] == [EffectState.UNKNOWN] * 3 + [EffectState.FAILED] * 3
+    assert all(one.retry_after_seconds is not None for one in results[3:])
+    assert [one.is_untried for one in results] == [False] * 3 + [True] * 3
+    assert locked_of(slapd_server, orders) == [True] * 2 + [False] * 4
+    assert {one.state for one in one_connection.lock(orders)} == {EffectState.DONE}
+
+
+@pytest.mark.xdist_group("slapd")
+def test_a_rotation_that_breaks_leaves_the_others_with_the_password_that_is_sealed(
+    slapd_server: Slapd,
+    server: LdapServer,
+    recipient: Recipient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = OpenldapOptions(server=server, limits=Limits(workers=1))
+    directory = OpenldapConnector("staff", options, recipient.new_secrets())
+    orders = orders_for(slapd_server, directory, 3)
+    real = LdapConnection.replace
+
+    def breaking(self: LdapConnection, dn: str, *args: Any, **more: Any) -> int:
+        if orders[1].target in dn:
+            raise ConnectionResetError
+        return real(self, dn, *args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LdapConnection, "replace", breaking)
+        results = directory.rotate(orders)
+    directory.close()
+    done, unknown = EffectState.DONE, EffectState.UNKNOWN
+    assert [one.state for one in results] == [done, unknown, done]
+    for result in (results[0], results[2]):
+        password = recipient.open(Path(str(result.facts["sealed_in"])))["password"]
+        connection = slapd_server.connect(f"uid={result.target},{PEOPLE}", password)
+        assert connection is not None
+        connection.unbind()
+
+
+@pytest.mark.xdist_group("slapd")
+def test_what_there_is_no_time_for_is_left_for_the_next_try(
+    slapd_server: Slapd, one_connection: OpenldapConnector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = orders_for(slapd_server, one_connection, 3)
+    done, failed = EffectState.DONE, EffectState.FAILED
+    with monkeypatch.context() as patched:
+        patched.setattr(LdapConnector, "_is_late", lambda self, errand: True)
+        results = one_connection.lock(orders)
+        assert [one.state for one in results] == [done, failed, failed]
+        assert results[1].retry_after_seconds is not None
+        assert [one.is_untried for one in results] == [False, True, True]
+        assert locked_of(slapd_server, orders) == [True, False, False]
+    one_connection.lock(orders)
+    monkeypatch.setattr(LdapConnector, "_is_late", lambda self, errand: True)
+    assert [one.state for one in one_connection.prove(orders)] == [done, failed, failed]
+
+
+@pytest.mark.xdist_group("slapd")
+def test_one_account_that_is_refused_keeps_nobody_from_the_others(
+    slapd_server: Slapd, one_connection: OpenldapConnector
+) -> None:
+    orders = orders_for(slapd_server, one_connection, 4)
+    orders[1] = replace(orders[1], target="nobody-of-this-name")
+    orders[2] = replace(orders[2], prior={"id": "another"})
+    results = one_connection.lock(orders)
+    assert [one.state for one in results] == [
+        EffectState.DONE,
+        EffectState.REFUSED,
+        EffectState.REFUSED,
+        EffectState.DONE,
+    ]
+
+
+@pytest.mark.parametrize("workers", [1, 16, 64])
+def test_a_call_goes_over_as_many_connections_as_were_configured(workers: int) -> None:
+    limits = Limits(workers=workers)
+    directory = OpenldapConnector("staff", OpenldapOptions(server=SERVER, limits=limits))
+    assert directory.limits.workers == 1, "one call at a time"
+    size, at_once = directory._parts_of(directory.limits.batch)
+    assert at_once == workers
+    assert directory.limits.batch <= size * at_once < directory.limits.batch + at_once
+    assert directory.limits.batch == min(32 * workers, 1000)

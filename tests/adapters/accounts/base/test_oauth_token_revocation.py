@@ -1,0 +1,156 @@
+"""Revoking and probing tokens at end points that refuse, stall or cannot be trusted."""
+
+import base64
+from collections.abc import Iterator
+from urllib.parse import parse_qs
+
+import pytest
+
+from standfast.adapters.accounts.base.oauth_token_revocation import (
+    Door,
+    TokenProbe,
+    TokenRevocation,
+    known_tokens,
+    probe_tokens,
+    revoke_tokens,
+)
+from standfast.errors import Unavailable
+from standfast.http_client import Deadline, HttpClient
+from standfast.records import EffectState, Json, Order, Result
+from tests.adapters.accounts.scripted import (
+    Behaviour,
+    Exchange,
+    Scripted,
+    replying,
+    scripted_directory,
+)
+
+
+@pytest.fixture
+def server() -> Iterator[Scripted]:
+    with scripted_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def http() -> Iterator[HttpClient]:
+    http = HttpClient()
+    yield http
+    http.close()
+
+
+def order(*tokens: Json) -> Order:
+    return Order(token="t", verb="accounts.revoke", target="alice", details={"tokens": tokens})
+
+
+def revoke(http: HttpClient, server: Scripted, *tokens: str, seconds: float = 10.0) -> Result:
+    revocation = TokenRevocation(
+        url=f"{server.url}/revoke", client_id="agent:desktop", client_secret="p%ss word"
+    )
+    return revoke_tokens(http, revocation, order(*tokens), Deadline(seconds))
+
+
+def probe(http: HttpClient, server: Scripted, *tokens: Json) -> Door:
+    at = TokenProbe(url=f"{server.url}/userinfo", control_token="control")
+    return probe_tokens(http, at, order(*tokens), Deadline(10))
+
+
+def letting_in(*good: str, otherwise: int = 401) -> Behaviour:
+    """Admit these tokens and answer every other with one status."""
+
+    def behave(exchange: Exchange) -> None:
+        token = exchange.asked.headers["Authorization"].removeprefix("Bearer ")
+        exchange.reply(200 if token in good else otherwise)
+
+    return behave
+
+
+def test_every_token_is_revoked_as_the_client_they_were_issued_to(
+    http: HttpClient, server: Scripted
+) -> None:
+    server.script("POST", replying(200), replying(200))
+    assert revoke(http, server, "first", "a&b=c").state is EffectState.DONE
+    forms = [parse_qs(asked.body.decode()) for asked in server.asked]
+    assert forms == [{"token": ["first"]}, {"token": ["a&b=c"]}]
+    scheme, pair = server.asked[0].headers["Authorization"].split()
+    assert (scheme, base64.b64decode(pair)) == ("Basic", b"agent%3Adesktop:p%25ss+word")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "state", "retry_after_seconds"),
+    [
+        (replying(200), EffectState.DONE, None),
+        (replying(400), EffectState.FAILED, None),
+        (replying(401), EffectState.FAILED, None),
+        (replying(503, Retry_After="9"), EffectState.FAILED, 9.0),
+        (replying(500), EffectState.UNKNOWN, None),
+        (lambda exchange: exchange.drop(), EffectState.UNKNOWN, None),
+    ],
+)
+def test_the_gravest_outcome_is_told_and_every_token_was_tried(
+    http: HttpClient,
+    server: Scripted,
+    behaviour: Behaviour,
+    state: EffectState,
+    retry_after_seconds: float | None,
+) -> None:
+    server.script("POST", replying(200), behaviour, replying(200))
+    result = revoke(http, server, "first", "second", "third")
+    assert (result.state, result.retry_after_seconds) == (state, retry_after_seconds)
+    assert server.count("POST") == 3
+
+
+def test_a_revocation_that_is_not_answered_in_time_is_unknown(
+    http: HttpClient, server: Scripted
+) -> None:
+    server.script("POST", lambda exchange: exchange.hang())
+    assert revoke(http, server, "first", seconds=1.0).state is EffectState.UNKNOWN
+
+
+def test_no_token_shows_in_a_reason(http: HttpClient, server: Scripted) -> None:
+    server.script("POST", replying(400, b"token hunter2 is not yours"))
+    assert "hunter2" not in revoke(http, server, "hunter2").reason
+
+
+def test_the_door_is_closed_when_every_token_is_turned_away(
+    http: HttpClient, server: Scripted
+) -> None:
+    server.script("GET", *[letting_in("control")] * 3)
+    assert probe(http, server, "first", "second") is Door.CLOSED
+
+
+def test_the_door_is_open_when_one_token_is_let_in(http: HttpClient, server: Scripted) -> None:
+    server.script("GET", *[letting_in("control", "second")] * 3)
+    assert probe(http, server, "first", "second") is Door.OPEN
+
+
+@pytest.mark.parametrize("status", [403, 404, 302, 500])
+def test_only_a_401_turns_a_token_away(http: HttpClient, server: Scripted, status: int) -> None:
+    server.script("GET", *[letting_in("control", otherwise=status)] * 2)
+    assert probe(http, server, "first") is Door.UNCLEAR
+
+
+def test_a_door_that_is_closed_to_everybody_shows_nothing(
+    http: HttpClient, server: Scripted
+) -> None:
+    server.script("GET", *[letting_in()] * 2)
+    assert probe(http, server, "first") is Door.UNCLEAR
+
+
+@pytest.mark.parametrize("tokens", [(), ("two words",), ("line\nbreak",), ("",), (7, None)])
+def test_tokens_that_no_header_carries_show_nothing(
+    http: HttpClient, server: Scripted, tokens: tuple[Json, ...]
+) -> None:
+    assert probe(http, server, *tokens) is Door.UNCLEAR
+    assert server.count("GET") == 0
+
+
+def test_a_probe_that_does_not_answer_is_no_proof(http: HttpClient, server: Scripted) -> None:
+    server.script("GET", letting_in("control"), lambda exchange: exchange.drop())
+    with pytest.raises(Unavailable):
+        probe(http, server, "first")
+
+
+@pytest.mark.parametrize("tokens", [None, "one string", 7, {}, {"a": "b"}])
+def test_tokens_that_are_no_list_are_none(tokens: Json) -> None:
+    assert known_tokens(Order(token="t", verb="v", target="a", details={"tokens": tokens})) == ()

@@ -1,0 +1,45 @@
+"""What the modules here share: the scripted SCIM directory, and an account in a house."""
+
+import uuid
+
+import pytest
+
+from standfast.adapters.clients.ldap.client import LdapServer
+from tests.adapters.accounts.contract import House
+from tests.adapters.accounts.rights import block
+from tests.adapters.accounts.rotation_contract import recipient
+from tests.adapters.accounts.scripted_scim import connector, directory
+from tests.memory_disk import tmp_path
+from tests.servers.slapd import PEOPLE, SUFFIX, Slapd
+
+__all__ = ["connector", "directory", "recipient", "tmp_path"]
+
+
+@pytest.fixture
+def alice(house: House) -> str:
+    """An account that nobody has touched yet."""
+    name = f"alice-{uuid.uuid4().hex[:8]}"
+    house.add(name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def openldap_account(slapd_server: Slapd) -> LdapServer:
+    """Give the connector its account in OpenLDAP and its rights, as the page writes them."""
+    return with_account(slapd_server)
+
+
+def with_account(slapd: Slapd) -> LdapServer:
+    """Do what the page tells an administrator of OpenLDAP to do, and say how it is reached then."""
+    account = block("openldap", "the connector's account").replace("…", "of-the-connector")
+    slapd.apply(account)
+    for words in ("And its rights", "For `monitor`", "For `accounts.rotate`"):
+        slapd.apply(block("openldap", words), to_configuration=True)
+    return LdapServer(
+        host="localhost",
+        port=slapd.tls_port,
+        ca_file=slapd.ca_file,
+        bind_dn=f"cn=standfast,ou=services,{SUFFIX}",
+        password="of-the-connector",
+        base=PEOPLE,
+    )

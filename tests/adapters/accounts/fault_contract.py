@@ -1,0 +1,293 @@
+"""What every connector makes of a directory that hangs, drops, lies, throttles or talks nonsense.
+
+The directory is the real one; a relay before it misbehaves. `unknown` must never be told as done
+without a look, nor as "it did not happen" when it did; and one account spoils no other.
+"""
+
+import re
+import uuid
+from abc import abstractmethod
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from standfast.adapters.accounts import Connector
+from standfast.errors import Unavailable
+from standfast.records import EffectState, Limits, Result
+from tests.adapters.accounts.contract import House
+from tests.servers import growing, wait_until
+from tests.servers.relay import Relay, running_relay
+
+# An answer to a change up to its code, success (RFC 4511 4.6 and 4.1.9); Samba writes long lengths.
+_CHANGED = re.compile(rb"(\x67(?:\x84\0\0\0)?.\x0a\x01)\0", re.DOTALL)
+
+
+class RelayedHouse(House):
+    """A house whose connector can be put behind a relay."""
+
+    relayed: Path | int  # where a relay finds the server
+    change: bytes  # what only a request holds that locks
+    undo_change = b""  # what only a request holds that gives back; left out, the same
+    patience_seconds = 0.5  # within which it surely answers, left alone
+
+    @abstractmethod
+    def through(self, port: int, seconds: float) -> Connector:
+        """Give a connector to what is behind this loopback port: one account a call, one call."""
+
+    @abstractmethod
+    def lie(self, relay: Relay) -> None:
+        """Let the next lock be answered as done, and not happen."""
+
+    def new_name(self) -> str:
+        """Give a name that nobody has."""
+        return f"agent-{uuid.uuid4().hex[:8]}"
+
+
+def lock(house: RelayedHouse, connector: Connector, name: str) -> Result:
+    (result,) = connector.lock([house.order("lock", name)])
+    return result
+
+
+def wait_for(connector: Connector, name: str) -> None:
+    """Look until it answers: some drivers take longer to load than a hurried call waits."""
+
+    def answers() -> bool:
+        try:
+            return bool(connector.observe([name])[0].is_enabled)
+        except Unavailable:
+            return False
+
+    wait_until(answers, "the directory answers")
+
+
+def lock_until_sent(house: RelayedHouse, relay: Relay, name: str) -> Result:
+    """Lock, with more time after each try whose time was over before the change left."""
+    before = len(relay.sent)
+    for seconds in growing(house.patience_seconds):
+        connector = house.through(relay.port, seconds)
+        result = lock(house, connector, name)
+        connector.close()
+        if house.change in relay.sent[before:]:
+            break
+        assert result.state is EffectState.FAILED
+    return result
+
+
+class FaultContract:
+    """Subclass it beside a fixture `house` that gives a `RelayedHouse`."""
+
+    def test_a_directory_that_hangs_before_a_change_fails_and_after_it_leaves_a_doubt(
+        self, house: RelayedHouse, alice: str
+    ) -> None:
+        with running_relay(house.relayed) as relay:
+            connector = house.through(relay.port, house.patience_seconds)
+            wait_for(connector, alice)
+            relay.hold()
+            result = lock(house, connector, alice)
+            assert result.state is EffectState.FAILED
+            assert result.retry_after_seconds is not None
+            with pytest.raises(Unavailable):
+                connector.observe([alice])
+            relay.release()
+            assert house.is_enabled(alice)
+            connector.close()
+            relay.hold_after(house.change)
+            assert lock_until_sent(house, relay, alice).state is EffectState.UNKNOWN
+            relay.release()
+            relay.cut()
+            connector = house.through(relay.port, 10.0)
+            assert lock(house, connector, alice).state is EffectState.DONE
+            assert not house.is_enabled(alice)
+            connector.close()
+
+    def test_a_connection_that_drops_as_the_change_leaves_is_a_doubt_unless_it_is_seen(
+        self, house: RelayedHouse, alice: str
+    ) -> None:
+        with running_relay(house.relayed) as relay:
+            connector = house.through(relay.port, 5.0)
+            wait_for(connector, alice)
+            relay.cut_after(house.change)
+            result = lock(house, connector, alice)
+            assert result.state in (EffectState.UNKNOWN, EffectState.DONE)
+            assert result.state is EffectState.UNKNOWN or not house.is_enabled(alice)
+            assert lock(house, connector, alice).state is EffectState.DONE
+            connector.close()
+
+    def test_an_undo_whose_answer_is_lost_is_a_doubt_unless_it_is_seen_and_is_done_again(
+        self, house: RelayedHouse, alice: str
+    ) -> None:
+        before = house.observe(alice)
+        order = replace(house.order("undo", alice), prior=before.prior)
+        with running_relay(house.relayed) as relay:
+            connector = house.through(relay.port, 5.0)
+            wait_for(connector, alice)
+            assert house.lock(alice).state is EffectState.DONE
+            gives_back = house.undo_change or house.change
+            relay.cut_after(gives_back)
+            (result,) = connector.undo([order])
+            assert gives_back in relay.sent
+            assert result.state in (EffectState.UNKNOWN, EffectState.DONE)
+            assert result.state is EffectState.UNKNOWN or house.is_enabled(alice)
+            (again,) = connector.undo([order])
+            assert again.state is EffectState.DONE
+            assert house.is_enabled(alice)
+            connector.close()
+
+    def test_one_that_drops_spoils_no_other(self, house: RelayedHouse) -> None:
+        names = [house.new_name() for _ in range(3)]
+        for name in names:
+            house.add(name)
+        with running_relay(house.relayed) as relay:
+            connector = house.through(relay.port, 5.0)
+            wait_for(connector, names[0])
+            relay.cut_after(house.change)
+            orders = [house.order("lock", name) for name in names]
+            first, *rest = connector.lock(orders)
+            assert first.state in (EffectState.UNKNOWN, EffectState.DONE)
+            for result in rest:
+                # What shared a call with it was not begun, and may be tried again; over the same
+                # connection the next may have left before the break was seen.
+                if result is rest[0] and result.state is EffectState.UNKNOWN:
+                    continue
+                is_left = result.state is EffectState.FAILED
+                assert is_left or result.state is EffectState.DONE
+                assert house.is_enabled(result.target) is is_left
+                assert (result.retry_after_seconds is not None) is is_left
+            again = connector.lock(orders)
+            assert [result.state for result in again] == [EffectState.DONE] * 3
+            assert not any(house.is_enabled(name) for name in names)
+            connector.close()
+
+    def test_a_connection_that_died_while_it_idled_is_opened_again(
+        self, house: RelayedHouse, alice: str
+    ) -> None:
+        with running_relay(house.relayed) as relay:
+            connector = house.through(relay.port, 5.0)
+            wait_for(connector, alice)
+            relay.cut()
+            # Who keeps no account of what it sent may ask once more.
+            results = [lock(house, connector, alice) for _ in range(2)]
+            assert results[0].state in (EffectState.DONE, EffectState.FAILED)
+            assert results[1].state is EffectState.DONE
+            connector.close()
+
+    @pytest.mark.sampled
+    @pytest.mark.parametrize(
+        "garbage",
+        [b"\xff" * 64, b"HTTP/1.1 200 OK\r\n\r\n<p>", b"\0"],
+        ids=["ones", "a page", "a zero"],
+    )
+    def test_garbage_before_a_change_fails_and_after_it_is_never_taken_for_success(
+        self, house: RelayedHouse, alice: str, garbage: bytes
+    ) -> None:
+        with running_relay(house.relayed) as relay:
+            connector = house.through(relay.port, house.patience_seconds)
+            wait_for(connector, alice)
+            relay.rewrite = lambda _: garbage
+            assert lock(house, connector, alice).state is EffectState.FAILED
+            assert house.is_enabled(alice)
+            relay.rewrite = bytes
+            connector.close()
+            relay.garble_after(house.change, garbage)
+            result = lock_until_sent(house, relay, alice)
+            assert result.state is EffectState.UNKNOWN
+            assert alice not in result.reason
+
+    def test_a_lie_is_not_believed(self, house: RelayedHouse, alice: str) -> None:
+        with running_relay(house.relayed) as relay:
+            connector = house.through(relay.port, 5.0)
+            wait_for(connector, alice)
+            house.lie(relay)
+            result = lock(house, connector, alice)
+            assert result.state is EffectState.FAILED
+            assert result.reason
+            assert house.is_enabled(alice)
+            connector.close()
+
+    def test_a_directory_that_is_away_is_told_without_names(
+        self, house: RelayedHouse, alice: str
+    ) -> None:
+        gone = house.through(1, 2.0)
+        with pytest.raises(Unavailable) as caught:
+            gone.observe([alice])
+        assert alice not in str(caught.value)
+        result = lock(house, gone, alice)
+        assert (result.state, result.retry_after_seconds is None) == (EffectState.FAILED, False)
+        gone.close()
+
+
+class HttpHouse(RelayedHouse):
+    """A house whose directory speaks HTTP."""
+
+    success = b""  # the body of an answer to a change that says that it was done
+    success_status = 200
+    busy = b""  # the body of an answer that says "not now"
+
+    def lie(self, relay: Relay) -> None:
+        relay.answer_for(self.change, reply(self.success_status, self.success))
+
+
+class BusyContract:
+    """For HTTP: a directory that wants to be left alone for a while."""
+
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_a_busy_directory_is_tried_again_when_it_asks_and_not_before(
+        self, house: HttpHouse, alice: str, status: int
+    ) -> None:
+        with running_relay(house.relayed) as relay:
+            connector = house.through(relay.port, 5.0)
+            wait_for(connector, alice)
+            relay.answer_for(house.change, reply(status, house.busy, retry_after="7"))
+            result = lock(house, connector, alice)
+            assert (result.state, result.retry_after_seconds) == (EffectState.FAILED, 7.0)
+            assert house.is_enabled(alice)
+            assert lock(house, connector, alice).state is EffectState.DONE
+            connector.close()
+
+
+class BusyLdapContract:
+    """For LDAP: a directory that answers a change with "busy" or "unavailable"."""
+
+    @pytest.mark.parametrize("code", [51, 52], ids=["busy", "unavailable"])
+    def test_a_busy_directory_is_tried_again_and_not_taken_for_done(
+        self, house: RelayedHouse, alice: str, code: int
+    ) -> None:
+        with running_relay(house.relayed) as relay:
+            connector = house.through(relay.port, 5.0)
+            wait_for(connector, alice)
+            house.lie(relay)  # it does nothing
+            relay.rewrite = lambda answer: _CHANGED.sub(lambda one: one[1] + bytes([code]), answer)
+            result = lock(house, connector, alice)
+            assert (result.state, result.retry_after_seconds is None) == (EffectState.FAILED, False)
+            assert house.is_enabled(alice)
+            relay.rewrite = relay.rewrite_request = bytes
+            assert lock(house, connector, alice).state is EffectState.DONE
+            connector.close()
+
+
+def port_of(url: str) -> int:
+    """Give the port that a loopback address names."""
+    port = urlsplit(url).port
+    assert port is not None
+    return port
+
+
+def at_port(url: str, port: int) -> str:
+    """Give the address with another port: that of a relay."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{parts.hostname}:{port}").geturl()
+
+
+def hurried(seconds: float) -> Limits:
+    """One call at a time, each within so many seconds."""
+    return Limits(workers=1, timeout_seconds=seconds)
+
+
+def reply(status: int, body: bytes = b"", *, retry_after: str = "") -> bytes:
+    """Write an HTTP answer after which the connection closes."""
+    lines = [f"HTTP/1.1 {status} As told", "Connection: close"]
+    lines += [f"Retry-After: {retry_after}"] if retry_after else []
+    lines += [] if status == 204 else [f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body

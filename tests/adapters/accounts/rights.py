@@ -1,0 +1,26 @@
+"""The rights that docs/accounts.md gives a connector, as the tests carry them out.
+
+A block of a kind's section is named by words of the line before it, so that what an administrator
+copies is what is tested.
+"""
+
+import re
+from pathlib import Path
+
+PAGE = Path(__file__).parents[3] / "docs/accounts.md"
+
+
+def block(kind: str, before: str) -> str:
+    """Give the code block of this kind's section that stands below a line with these words."""
+    sections = re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)
+    (section,) = [part for part in sections if part.split("\n", 1)[0] == kind]
+    found = re.findall(
+        rf"^[^\n]*{re.escape(before)}[^\n]*\n+```\w*\n(.*?)^```", section, re.MULTILINE | re.DOTALL
+    )
+    assert len(found) == 1, f"{kind}: {len(found)} blocks below {before!r}"
+    return str(found[0])
+
+
+def statements(kind: str, before: str) -> list[str]:
+    """Give the block's SQL statements."""
+    return [part.strip() for part in block(kind, before).split(";\n") if part.strip()]

@@ -1,0 +1,200 @@
+"""The SCIM connector on a real identity provider (Canaille): accounts, sign-ins and live tokens."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from standfast.adapters.accounts.base.oauth_token_revocation import TokenProbe, TokenRevocation
+from standfast.adapters.accounts.scim.connector import ScimConnector, ScimOptions
+from standfast.http_client import Answer
+from standfast.records import EffectState, Order, Proof
+from tests.adapters.accounts.contract import ConnectorContract, House
+from tests.servers.canaille import Canaille, Tokens
+
+PASSWORD = "the holder's own"
+
+
+class CanailleHouse(House):
+    def __init__(self, server: Canaille) -> None:
+        self.server = server
+        self.known: dict[str, list[Tokens]] = {}
+        canary = f"canary-{uuid.uuid4().hex[:8]}"
+        server.add(canary, PASSWORD)
+        control = server.sign_in(canary, PASSWORD)
+        assert control is not None
+        self.options = ScimOptions(
+            revocation=TokenRevocation(
+                url=server.revocation_url,
+                client_id=server.client_id,
+                client_secret=server.client_secret,
+            ),
+            probe=TokenProbe(url=server.userinfo_url, control_token=control.access),
+        )
+        self.connector = self.connect(self.options)
+
+    def connect(self, options: ScimOptions) -> ScimConnector:
+        return ScimConnector("provider", self.server.scim_url, self.server.scim_token, options)
+
+    def add(self, name: str, *, is_enabled: bool = True) -> None:
+        self.server.add(name, PASSWORD)
+        self.server.set_locked(name, not is_enabled)
+
+    def is_enabled(self, name: str) -> bool:
+        return not self.server.is_locked(name)
+
+    def set_enabled(self, name: str, is_enabled: bool) -> None:
+        self.server.set_locked(name, not is_enabled)
+
+    def stamp(self, name: str) -> object:
+        person = self.server.person(name)
+        return (person.lock_date, person.last_modified)
+
+    def sign_in(self, name: str) -> bool:
+        tokens = self.server.sign_in(name, PASSWORD)
+        if tokens is not None:
+            self.known.setdefault(name, []).append(tokens)
+        return tokens is not None
+
+    def order(self, verb: str, name: str) -> Order:
+        tokens = [tokens.access for tokens in self.known.get(name, [])]
+        return replace(super().order(verb, name), details={"tokens": tokens})
+
+
+@pytest.fixture
+def house(canaille_server: Canaille) -> Iterator[CanailleHouse]:
+    house = CanailleHouse(canaille_server)
+    yield house
+    house.connector.close()
+
+
+class TestScimWithTokens(ConnectorContract): ...
+
+
+def signed_in(house: CanailleHouse, name: str) -> Tokens:
+    assert house.sign_in(name)
+    return house.known[name][-1]
+
+
+def test_a_token_works_before_the_lock_and_neither_after_it_nor_after_the_undo(
+    house: CanailleHouse, alice: str
+) -> None:
+    old = signed_in(house, alice)
+    assert house.server.admits(old)
+    before = house.observe(alice)
+
+    assert house.lock(alice).state is EffectState.DONE
+    assert not house.server.admits(old)
+    assert house.server.refresh(old) is None
+    assert not house.sign_in(alice)
+    proven = house.prove(alice)
+    assert (proven.state, proven.proof) == (EffectState.DONE, Proof.REFUSED)
+
+    assert house.undo(alice, before).state is EffectState.DONE
+    new = signed_in(house, alice)
+    assert new.access != old.access
+    assert house.server.admits(new)
+    assert not house.server.admits(old)
+    assert house.server.refresh(old) is None
+
+
+def test_tokens_that_were_revoked_make_no_lock_of_a_change_without_effect(
+    house: CanailleHouse, alice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = signed_in(house, alice)
+    nothing = Answer(status=200, headers={}, body=b"{}")
+    assert isinstance(house.connector, ScimConnector)
+    monkeypatch.setattr(house.connector._client, "patch", lambda *_: nothing)
+    assert house.lock(alice).state is EffectState.FAILED
+    assert house.is_enabled(alice)
+    assert not house.server.admits(old)
+
+
+def test_a_browser_session_is_refused_while_locked_and_a_copy_of_it_is_back_after_the_undo(
+    house: CanailleHouse, alice: str
+) -> None:
+    session = house.server.browse(alice, PASSWORD)
+    assert house.server.is_signed_in(session)
+    before = house.observe(alice)
+    assert house.lock(alice).state is EffectState.DONE
+    assert not house.server.is_signed_in(session)
+    assert house.undo(alice, before).state is EffectState.DONE
+    # Its sessions live in the cookie alone: the documentation warns of it before an undo.
+    assert house.server.is_signed_in(session)
+
+
+def test_disabling_alone_leaves_the_token_alive_and_the_proof_says_so(
+    house: CanailleHouse, alice: str
+) -> None:
+    old = signed_in(house, alice)
+    connector = house.connect(replace(house.options, revocation=None))
+    (locked,) = connector.lock([house.order("lock", alice)])
+    (proven,) = connector.prove([house.order("prove", alice)])
+    connector.close()
+    assert locked.state is EffectState.DONE
+    assert house.server.admits(old)
+    assert (proven.state, proven.proof) == (EffectState.FAILED, Proof.NONE)
+    assert "still let in" in proven.reason
+
+
+def test_a_revocation_ends_the_token_and_leaves_the_account_enabled(
+    house: CanailleHouse, alice: str
+) -> None:
+    old = signed_in(house, alice)
+    (result,) = house.connector.revoke([house.order("revoke", alice)])
+    assert result.state is EffectState.DONE
+    assert not house.server.admits(old)
+    assert house.server.refresh(old) is None
+    assert house.is_enabled(alice)
+    assert house.sign_in(alice)
+
+
+def test_revoking_twice_is_harmless(house: CanailleHouse, alice: str) -> None:
+    signed_in(house, alice)
+    order = house.order("revoke", alice)
+    results = [house.connector.revoke([order])[0] for _ in range(2)]
+    assert [result.state for result in results] == [EffectState.DONE, EffectState.DONE]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_client_that_may_not_revoke_is_said_so_and_the_token_lives_on(
+    house: CanailleHouse, alice: str, is_known: bool
+) -> None:
+    old = signed_in(house, alice)
+    own = house.options.revocation
+    assert own is not None
+    other_id, other_secret = house.server.other_client
+    other = replace(own, client_id=other_id, client_secret=other_secret if is_known else "wrong")
+    connector = house.connect(replace(house.options, revocation=other))
+    (result,) = connector.revoke([house.order("revoke", alice)])
+    connector.close()
+    assert result.state is EffectState.FAILED
+    assert ("another client" if is_known else "refuses our client") in result.reason
+    assert house.server.admits(old)
+
+
+def test_a_probe_whose_control_token_fails_proves_no_more_than_reading_back(
+    house: CanailleHouse, alice: str
+) -> None:
+    signed_in(house, alice)
+    house.lock(alice)
+    broken = TokenProbe(url=house.server.userinfo_url, control_token="stale")
+    connector = house.connect(replace(house.options, probe=broken))
+    (proven,) = connector.prove([house.order("prove", alice)])
+    connector.close()
+    assert (proven.state, proven.proof) == (EffectState.DONE, Proof.READ_BACK)
+    assert proven.reason
+
+
+def test_an_account_without_a_known_token_is_not_said_to_be_revoked(
+    house: CanailleHouse, alice: str
+) -> None:
+    (result,) = house.connector.revoke([house.order("revoke", alice)])
+    assert result.state is EffectState.REFUSED
+
+
+def test_the_plan_shows_what_an_undo_cannot_restore(house: CanailleHouse) -> None:
+    assert house.connector.proof is Proof.REFUSED
+    assert any("tokens" in words for words in house.connector.irreversible)
+    assert any("own pages" in words for words in house.connector.irreversible)

@@ -1,0 +1,168 @@
+"""What connectors that keep connections to a server promise besides, tried on the real server.
+
+- `SessionContract`: sessions that end with a lock, for directories that can end them.
+- `FullContract`: a server that takes nobody in for now, which is how one of these throttles.
+- `TlsContract`: whom the connector talks to, over what; beside a fixture `secured`.
+"""
+
+import uuid
+from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standfast.adapters.accounts import Connector
+from standfast.errors import Unavailable
+from standfast.records import EffectState, Proof
+from tests.adapters.accounts.fault_contract import RelayedHouse, lock
+from tests.servers.relay import Relay, running_relay
+
+
+class ServerHouse(RelayedHouse):
+    """A house on a server that has sessions."""
+
+    @abstractmethod
+    def open_session(self, name: str) -> Any:
+        """Sign in by the holder's password and stay."""
+
+    @abstractmethod
+    def admits(self, session: Any) -> bool:
+        """Tell whether a session still does anything."""
+
+
+class SessionContract:
+    """Old sessions end, and are no less refused than old passwords."""
+
+    def test_an_old_session_and_an_old_password_are_refused_until_the_undo(
+        self, house: ServerHouse, alice: str
+    ) -> None:
+        session = house.open_session(alice)
+        assert house.admits(session)
+        before = house.observe(alice)
+        assert before.live_sessions == 1
+        result = house.lock(alice)
+        assert (result.state, result.facts["changed"]) == (EffectState.DONE, True)
+        assert not house.admits(session)
+        assert not house.sign_in(alice)
+        assert house.prove(alice).proof is Proof.SESSIONS_GONE
+        assert house.undo(alice, before).state is EffectState.DONE
+        assert house.admits(house.open_session(alice))
+        assert not house.admits(session)
+
+    def test_revoking_ends_sessions_and_lets_the_holder_in_again(
+        self, house: ServerHouse, alice: str
+    ) -> None:
+        session = house.open_session(alice)
+        (result,) = house.connector.revoke([house.order("revoke", alice)])
+        assert result.state is EffectState.DONE
+        assert not house.admits(session)
+        assert house.sign_in(alice)
+
+    def test_a_session_that_outlived_a_lock_is_no_proof(
+        self, house: ServerHouse, alice: str
+    ) -> None:
+        house.open_session(alice)
+        house.set_enabled(alice, False)
+        result = house.prove(alice)
+        assert (result.state, result.proof) == (EffectState.FAILED, Proof.NONE)
+        assert "open" in result.reason
+        assert house.lock(alice).state is EffectState.DONE
+        assert house.prove(alice).state is EffectState.DONE
+
+    def test_a_bad_name_in_a_batch_spoils_no_other(self, house: ServerHouse) -> None:
+        names = [f"agent-{uuid.uuid4().hex[:8]}" for _ in range(5)]
+        for name in names:
+            house.add(name)
+        asked = [*names[:2], "nobody\0", "no\udcffbody", *names[2:]]
+        results = house.connector.lock([house.order("lock", name) for name in asked])
+        assert [result.state.value for result in results] == [
+            *["done"] * 2, "refused", "refused", *["done"] * 3
+        ]  # fmt: skip
+        assert not any(house.is_enabled(name) for name in names)
+
+
+class LimitedHouse(ServerHouse):
+    """A house on a server that takes in so many and no more."""
+
+    @abstractmethod
+    def full(self) -> AbstractContextManager[None]:
+        """Let nobody new of the connector's in while the block runs."""
+
+
+class FullContract:
+    """Who is not let in for lack of room comes again, and has changed nothing."""
+
+    def test_a_full_server_is_tried_again_and_told_from_one_that_refuses_us(
+        self, house: LimitedHouse, alice: str
+    ) -> None:
+        with house.full():
+            result = lock(house, house.connector, alice)
+            with pytest.raises(Unavailable, match="full") as caught:
+                house.connector.observe([alice])
+        assert caught.value.retry_after_seconds is not None
+        assert (result.state, result.retry_after_seconds is None) == (EffectState.FAILED, False)
+        assert "full" in result.reason
+        assert house.is_enabled(alice)
+        assert house.lock(alice).state is EffectState.DONE
+        assert not house.is_enabled(alice)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secured:
+    """A server with TLS under a private authority, and one that offers none, each for a relay."""
+
+    connect: Callable[..., Connector]  # host, port; tls=…, ca_file=…
+    target: Path | int
+    plain: Path | int
+    ca_file: Path
+    verifies: str  # the value of `tls` that verifies certificate and name
+    requires: tuple[str, ...]  # those that go on only with TLS
+    secrets: tuple[bytes, ...]  # what must not leave in the clear
+    strip: Callable[[bytes], bytes] = field(default=bytes)  # makes an answer offer no TLS
+
+
+class TlsContract:
+    """Who is not who the certificate says, or speaks no TLS, is told nothing."""
+
+    def refused(self, secured: Secured, relay: Relay, **how: object) -> None:
+        connector = secured.connect(port=relay.port, **how)
+        with pytest.raises(Unavailable):
+            connector.observe(["nobody"])
+        connector.close()
+        assert not any(secret in relay.sent for secret in secured.secrets)
+
+    def test_a_private_authority_and_the_right_name_are_let_be(self, secured: Secured) -> None:
+        with running_relay(secured.target) as relay:
+            for how in (secured.verifies, *secured.requires):
+                connector = secured.connect(
+                    host="localhost", port=relay.port, tls=how, ca_file=secured.ca_file
+                )
+                assert not connector.observe(["nobody"])[0].exists
+                connector.close()
+            assert not any(secret in relay.sent for secret in secured.secrets)
+
+    def test_another_name_than_the_certificates_is_refused(self, secured: Secured) -> None:
+        with running_relay(secured.target, host="127.0.0.2") as relay:
+            how = {"host": "127.0.0.2", "ca_file": secured.ca_file}
+            self.refused(secured, relay, tls=secured.verifies, **how)
+
+    def test_an_authority_that_nobody_named_is_refused(self, secured: Secured) -> None:
+        with running_relay(secured.target) as relay:
+            self.refused(secured, relay, host="localhost", tls=secured.verifies, ca_file=None)
+
+    def test_a_server_that_offers_no_tls_is_told_nothing(self, secured: Secured) -> None:
+        with running_relay(secured.plain) as relay:
+            relay.rewrite = secured.strip
+            for how in (secured.verifies, *secured.requires):
+                self.refused(secured, relay, host="localhost", tls=how, ca_file=secured.ca_file)
+
+    def test_left_out_it_is_verified_with_any_other_machine(self, secured: Secured) -> None:
+        for target, strip in ((secured.target, bytes), (secured.plain, secured.strip)):
+            with running_relay(target, host="127.0.0.2") as relay:
+                relay.rewrite = strip
+                how = {"host": "127.0.0.2", "ca_file": secured.ca_file}
+                self.refused(secured, relay, tls=None, **how)

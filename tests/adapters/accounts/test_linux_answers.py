@@ -1,0 +1,104 @@
+"""What the Linux connector makes of a host that is away, hangs, or answers with nonsense."""
+
+from dataclasses import replace
+
+import pytest
+
+from standfast.adapters.accounts.linux import LinuxConnector, LinuxOptions
+from standfast.errors import ConfigurationError, Unavailable
+from standfast.records import EffectState, JsonObject, Limits
+from tests.adapters.accounts.contract import order
+
+
+def stub(answers: str) -> LinuxConnector:
+    """Give a connector to a program that greets, and then does as the shell words say."""
+    options = LinuxOptions(
+        command=("sh", "-c", f"echo standfast-accounts 2; {answers}"),
+        limits=Limits(batch=20, workers=2, timeout_seconds=0.5),
+    )
+    return LinuxConnector("web1", options)
+
+
+def test_a_host_that_hangs_before_a_change_fails_and_after_it_leaves_a_doubt() -> None:
+    silent = stub("cat > /dev/null")
+    (result,) = silent.lock([order("lock", "alice")])
+    assert (result.state, result.retry_after_seconds is None) == (EffectState.FAILED, False)
+    halfway = stub("read line; echo ok 1001 0 - 0 - - alice; cat > /dev/null")
+    assert halfway.lock([order("lock", "alice")])[0].state is EffectState.UNKNOWN
+    cut = stub("read line; echo ok 1001 0 - 0 - - alice; read line; exit 1")
+    assert cut.lock([order("lock", "alice")])[0].state is EffectState.UNKNOWN
+
+
+def test_a_host_that_drops_in_a_batch_leaves_one_in_doubt_and_the_others_for_the_next_try() -> None:
+    cut = stub("read line; echo ok 1001 0 - 0 - - alice; read line; exit 1")
+    first, *rest = cut.lock([order("lock", name) for name in ("alice", "bob", "carol")])
+    assert first.state is EffectState.UNKNOWN
+    assert [one.state for one in rest] == [EffectState.FAILED] * 2
+    assert all(one.retry_after_seconds for one in rest)
+
+
+@pytest.mark.parametrize(
+    "answer", ["ok 1001 0 -", "ok 1001 0 - 0 - - alice more", "yes", "", "ok 1001 2 - 0 - - alice"]
+)
+def test_an_answer_that_is_none_is_never_taken_for_one(answer: str) -> None:
+    connector = stub(f"while read line; do echo '{answer}'; done")
+    with pytest.raises(Unavailable, match="does not answer"):
+        connector.observe(["alice"])
+    assert connector.lock([order("lock", "alice")])[0].state is EffectState.FAILED
+
+
+def test_a_host_that_says_done_without_doing_it_is_not_believed() -> None:
+    connector = stub("while read line; do echo ok 1001 0 - 0 - - alice; done")
+    assert connector.lock([order("lock", "alice")])[0].state is EffectState.FAILED
+    connector.close()
+
+
+@pytest.mark.parametrize(
+    ("after", "state"),
+    [
+        ("0 1 0", EffectState.FAILED),  # the password was not locked
+        ("1 - 0", EffectState.FAILED),  # keys are let in still
+        ("1 1 3", EffectState.UNKNOWN),  # three processes have not ended
+        ("1 1 0", EffectState.DONE),
+    ],
+)
+def test_half_a_lock_is_none(after: str, state: EffectState) -> None:
+    before = "read line; echo ok 1001 0 - 2 - - alice"
+    connector = stub(f"{before}; read line; echo ok 1001 {after} - - alice; cat > /dev/null")
+    (result,) = connector.lock([order("lock", "alice")])
+    assert result.state is state
+    connector.close()
+
+
+def test_an_undo_that_changed_nothing_is_not_believed() -> None:
+    connector = stub("while read line; do echo ok 1001 1 1 0 - - alice; done")
+    prior: JsonObject = {"uid": 1001, "born": "-", "locked": False, "expires": "-"}
+    (result,) = connector.undo([replace(order("undo", "alice"), prior=prior)])
+    assert result.state is EffectState.FAILED
+    connector.close()
+
+
+@pytest.mark.parametrize(
+    "words", ["echo ssh: alice@web1 refused >&2; exit 255", "exit 0"], ids=["refused", "hung up"]
+)
+def test_a_host_that_is_away_or_takes_nobody_in_is_tried_again_and_its_words_go_nowhere(
+    words: str,
+) -> None:
+    away = LinuxConnector("web1", LinuxOptions(command=("sh", "-c", words)))
+    (result,) = away.lock([order("lock", "alice")])
+    assert (result.state, result.retry_after_seconds is None) == (EffectState.FAILED, False)
+    with pytest.raises(Unavailable) as caught:
+        away.observe(["alice"])
+    assert caught.value.retry_after_seconds is not None
+    assert "alice" not in result.reason + str(caught.value)
+
+
+def test_a_command_that_cannot_be_started_or_greets_otherwise_is_told() -> None:
+    missing = LinuxConnector("web1", LinuxOptions(command=("/no/such/program",)))
+    with pytest.raises(ConfigurationError, match="cannot be started"):
+        missing.observe(["alice"])
+    stranger = LinuxConnector("web1", LinuxOptions(command=("echo", "hello")))
+    with pytest.raises(Unavailable, match="does not answer"):
+        stranger.observe(["alice"])
+    with pytest.raises(ConfigurationError, match="no command"):
+        LinuxConnector("web1", LinuxOptions(command=()))

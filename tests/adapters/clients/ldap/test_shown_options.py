@@ -1,0 +1,28 @@
+"""Options end up in tracebacks and logs: what they show holds no secret."""
+
+import pytest
+
+from standfast.adapters.accounts.mariadb.connector import MariadbOptions
+from standfast.adapters.accounts.postgresql.connector import PostgresqlOptions
+from standfast.adapters.accounts.redis import RedisOptions
+from standfast.adapters.audience_sources.databases import DatabaseOptions
+from standfast.adapters.clients.ldap.client import LdapServer
+
+SECRET = "correct horse"
+HOST = "db.example.com"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        LdapServer(host=HOST, bind_dn="cn=standfast", password=SECRET, base="dc=example"),
+        MariadbOptions(host=HOST, password=SECRET),
+        PostgresqlOptions(host=HOST, password=SECRET),
+        RedisOptions(host=HOST, password=SECRET),
+        DatabaseOptions(host=HOST, port=5432, database="crm", user="reader", password=SECRET),
+    ],
+    ids=lambda options: type(options).__name__,
+)
+def test_options_show_where_they_lead_and_no_password(options: object) -> None:
+    assert HOST in repr(options)
+    assert SECRET not in repr(options)

@@ -1,0 +1,175 @@
+"""Freezing and custody, killed at every disk operation, or the power cut there."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from standfast.adapters.evidence_sources import Custody
+from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.errors import Damaged
+from standfast.evidence.custody import (
+    CUSTODY_FILE,
+    Act,
+    append_custody,
+    read_custody,
+    verify_custody,
+)
+from standfast.evidence.durable_files import make_private, sync_folder, write_atomically
+from standfast.evidence.seal import verify_seal
+from standfast.records import EffectState
+from tests.adapters.evidence_sources.contract import NOW, order
+from tests.backup.conftest import folder
+from tests.backup.disk_trace import Phase, in_tracing_process, kill_everywhere
+from tests.backup.ptrace import WHERE_TRACED
+
+pytestmark = WHERE_TRACED
+__all__ = ["folder"]
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+DEATHS = pytest.mark.parametrize(
+    ("phase", "names_survive"),
+    [(Phase.DURING, None), (Phase.AFTER, None), (Phase.AFTER, False), (Phase.AFTER, True)],
+    ids=["during", "after", "nothing else survives", "names survive"],
+)
+
+
+def report(file: Path) -> None:
+    file.touch()
+    sync_folder(file.parent)
+
+
+def anew(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+
+
+class _Freezing:
+    """Two logs that are frozen, each time anew; a file says that it was reported."""
+
+    def __init__(self, folder: Path) -> None:
+        logs = folder / "log"
+        (logs / "calls").mkdir(parents=True)
+        (logs / "auth.log").write_bytes(b"alice signed in\n" * 10)
+        (logs / "calls" / "monday.log").write_bytes(b"bob called\n" * 10)
+        self._all, self._told = folder / "evidence", folder / "told"
+        self.custody = Custody(
+            incident="2025-014",
+            collector="dana",
+            reason="takeover",
+            folder=self._all / "2025-014",
+        )
+        self.source = FilesEvidence(name="logs", paths=[logs], signing_key=KEY, clock=lambda: NOW)
+        self.place = self.custody.folder / "logs" / "token-1"
+        self.reported = self._told / "done"
+
+    def again(self) -> list[Path]:
+        anew(self._all)
+        anew(self._told)
+        return [self._all, self._told]
+
+    def act(self) -> None:
+        assert self.source.collect(order(), self.custody).state is EffectState.DONE
+        report(self.reported)
+
+    def check(self) -> None:
+        if self.place.exists() or self.reported.exists():
+            self._is_whole()
+        self.act()
+        self._is_whole()
+        assert list(self.place.parent.iterdir()) == [self.place]
+
+    def _is_whole(self) -> None:
+        assert verify_seal(self.place, KEY.public_key()) == []
+        assert verify_custody(self.place) == []
+
+
+class _Looking:
+    """Evidence at which somebody looks, and then reports that."""
+
+    def __init__(self, folder: Path) -> None:
+        self._freezing = _Freezing(folder)
+
+    def again(self) -> list[Path]:
+        roots = self._freezing.again()
+        self._freezing.act()
+        self._freezing.reported.unlink()
+        return roots
+
+    def act(self) -> None:
+        append_custody(self._freezing.place, at=NOW, who="legal", act=Act.VIEWED)
+        report(self._freezing.reported)
+
+    def check(self) -> None:
+        file = self._freezing.place / CUSTODY_FILE
+        written, _, torn = file.read_bytes().rpartition(b"\n")
+        if torn:  # nothing is added to it until somebody looked
+            with pytest.raises(Damaged, match="ends within a line"):
+                read_custody(file.parent)
+            file.write_bytes(written + b"\n")
+        acts = [entry.act for entry in read_custody(file.parent)]
+        assert acts[0] is Act.COLLECTED
+        assert acts[1:] == [Act.VIEWED] or not self._freezing.reported.exists()
+
+
+class _Replacing:
+    """A file in a new folder that is written, reported, and written anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self._all, self._told = folder / "all", folder / "told"
+        self._file = self._all / "new" / "file"
+
+    def again(self) -> list[Path]:
+        anew(self._all)
+        anew(self._told)
+        return [self._all, self._told]
+
+    def act(self) -> None:
+        make_private(self._file.parent)
+        for content in (b"one", b"another"):
+            write_atomically(self._file, content)
+            report(self._told / content.decode())
+
+    def check(self) -> None:
+        there = self._file.read_bytes() if self._file.exists() else b""
+        told = {one.name for one in self._told.iterdir()}
+        assert (
+            there
+            in {
+                frozenset[str](): (b"", b"one"),
+                frozenset({"one"}): (b"one", b"another"),
+                frozenset({"one", "another"}): (b"another",),
+            }[frozenset(told)]
+        )
+        self.act()
+        assert [one.name for one in self._file.parent.iterdir()] == ["file"]
+
+
+def _kill(
+    doing: type[_Freezing | _Looking | _Replacing], folder: Path, phase: Phase, names: bool | None
+) -> None:
+    one = doing(folder)
+    one.again()
+    one.check()  # what it imports is there from now on, in each process that is killed
+    kill_everywhere(roots=one.again, act=one.act, check=one.check, phase=phase, names_survive=names)
+
+
+@DEATHS
+def test_evidence_that_stands_is_whole_wherever_its_collector_ended(
+    folder: Path, phase: Phase, names_survive: bool | None
+) -> None:
+    in_tracing_process(_kill, _Freezing, folder, phase, names_survive)
+
+
+@DEATHS
+def test_an_act_is_in_the_chain_of_custody_before_it_is_reported(
+    folder: Path, phase: Phase, names_survive: bool | None
+) -> None:
+    in_tracing_process(_kill, _Looking, folder, phase, names_survive)
+
+
+@DEATHS
+def test_a_file_is_the_one_before_or_the_one_that_was_reported_wherever_its_writer_ended(
+    folder: Path, phase: Phase, names_survive: bool | None
+) -> None:
+    in_tracing_process(_kill, _Replacing, folder, phase, names_survive)

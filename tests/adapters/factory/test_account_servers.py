@@ -1,0 +1,72 @@
+"""Each kind of directory in the configuration becomes its connector, as it was written there."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from standfast.adapters.accounts import Connector
+from standfast.adapters.accounts.base.ldap_connector import LdapConnector
+from standfast.adapters.factory.account_servers import build_connector
+from standfast.adapters.factory.build_context import BuildContext
+from standfast.config import SecretReference
+from standfast.config.section_reader import kind_of, read
+from standfast.config.sections.accounts import AccountsConfig
+
+CLASSES = {word: one for one in get_args(AccountsConfig) for word in kind_of(one)}
+CALLED = {"workers": 3, "per_second": 25.0, "burst": 7, "timeout_seconds": 4.0}
+LDAP = {"host": "ldap.example.com", "bind_dn": "cn=standfast", "base": "dc=example"}
+WRITTEN: dict[str, dict[str, Any]] = {
+    "postgresql": {"host": "/run/pg", "password": "env:SECRET", "batch": 5},
+    "openldap": {**LDAP, "password": "env:SECRET", "monitor": True},
+    "active_directory": {**LDAP, "password": "env:SECRET", "reset_password": True},
+    "mariadb": {"host": "db.example.com", "password": "env:SECRET", "batch": 5},
+    "redis": {"host": "cache.example.com", "password": "env:SECRET", "batch": 5},
+    "linux": {"command": ["ssh", "web1"], "batch": 5},
+}
+
+
+def built(kind: str, **written: object) -> Connector:
+    settings = read(CLASSES[kind], {"kind": kind, **written}, Path())
+    assert isinstance(settings, CLASSES[kind]), settings
+
+    def reveal(reference: SecretReference) -> str:
+        return f"revealed {reference}"
+
+    return build_connector(
+        "staff", settings, BuildContext(reveal=reveal, clock=lambda: datetime.now(UTC))
+    )
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_a_directory_is_called_as_the_configuration_says(kind: str) -> None:
+    written = WRITTEN[kind]
+    connector = built(kind, **written, **CALLED)
+    limits = connector.limits
+    assert type(connector).__module__.startswith(f"standfast.adapters.accounts.{kind}")
+    assert connector.name == "staff"
+    assert (limits.per_second, limits.burst, limits.timeout_seconds) == (25.0, 7, 4.0)
+    if isinstance(connector, LdapConnector):
+        # Its workers are connections, over which calls of many accounts go.
+        assert limits.batch > 1
+        assert limits.workers <= 3
+    else:
+        assert (limits.batch, limits.workers) == (written.get("batch", 1), 3)
+
+
+def test_what_a_kind_can_prove_and_cannot_undo_follows_from_its_settings() -> None:
+    assert built("openldap", **WRITTEN["openldap"]).proof.value == "connections_gone"
+    assert built("openldap", **WRITTEN["openldap"] | {"monitor": False}).proof.value == "read_back"
+    assert built("active_directory", **WRITTEN["active_directory"]).irreversible
+
+
+def test_no_driver_is_loaded_before_a_directory_is_built() -> None:
+    program = (
+        "import sys, standfast.adapters.factory.account_servers\n"
+        "sys.exit(any(name in sys.modules for name in "
+        "('psycopg', 'ldap3', 'pymysql', 'redis', 'httpx', 'boto3')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

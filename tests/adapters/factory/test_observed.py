@@ -1,0 +1,30 @@
+"""What a look at an account says of a lock that nobody saw the end of."""
+
+import pytest
+
+from standfast.adapters.accounts import AccountState
+from standfast.adapters.accounts.simulator import SimulatedConnector
+from standfast.adapters.factory import _account_observed
+from tests.effect_rows import effect_row
+
+
+@pytest.mark.parametrize(
+    ("is_enabled", "live_sessions", "happened"),
+    [
+        (False, 0, True),
+        (False, 1, False),  # its session goes on: the lock is done anew
+        (False, None, False),  # nothing shows that it ended
+        (None, 0, False),
+        (True, 0, False),
+    ],
+)
+def test_a_lock_has_happened_only_where_no_session_is_left(
+    is_enabled: bool | None, live_sessions: int | None, happened: bool
+) -> None:
+    row = effect_row(verb="accounts.lock", connector="agents", target="agents:alice")
+    seen = AccountState(
+        name="alice", exists=True, is_enabled=is_enabled, live_sessions=live_sessions
+    )
+    directory = SimulatedConnector("agents", {"alice": True})
+    assert "revoke" in directory.verbs
+    assert _account_observed("accounts.lock", row, seen, directory).happened is happened

@@ -1,0 +1,55 @@
+"""Files with very many chunks: their lists of references count, wherever their rows come to lie."""
+
+from pathlib import Path
+
+import pytest
+
+from backup.archiver import pack_writer
+from backup.archiver.blob_location import Row
+from backup.archiver.manifest_builder import ManifestBuilder
+from backup.archiver.upload_cache.cache import open_upload_cache
+from tests.backup.most_refs import most_refs
+from tests.backup.site import Site
+from tests.backup.trees import describe, noise
+
+MIB = 1024 * 1024
+
+
+def test_what_the_lists_of_a_file_name_is_in_use(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most_refs(monkeypatch, 2)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "big.db").write_bytes(noise(MIB))
+    site.back_up(source)
+    with open_upload_cache(site.send_log, site.binding) as log:
+        assert sum(log.live_bytes("nightly").values()) >= MIB
+
+
+def test_a_file_whose_references_are_in_lists_but_for_the_last_ones_comes_back(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most_refs(monkeypatch, 5)
+    monkeypatch.setattr(
+        pack_writer, "PACKS_UNDER_WAY", 0
+    )  # a pack is waited for as soon as it is full
+    left: list[tuple[int, int]] = []
+    add = ManifestBuilder.add
+
+    def noted(builder: ManifestBuilder, *rows: Row) -> None:
+        left.extend((len(row.lists), len(row.blobs)) for row in rows if row.path.endswith(b"wav"))
+        add(builder, *rows)
+
+    monkeypatch.setattr(ManifestBuilder, "add", noted)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "long.wav").write_bytes(noise(64 * MIB))
+    (source / "note.txt").write_text("a note")
+    site.back_up(source)
+    ((lists, blobs),) = left
+    assert lists >= 2
+    assert 0 < blobs <= 5
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+    assert site.back_up(source).bytes_read == 0

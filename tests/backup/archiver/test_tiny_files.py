@@ -1,0 +1,166 @@
+"""Very many very small files: what waits for its pack is bounded by number, not by bytes alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup.archiver import blob_writer, manifest_builder, worker_ipc
+from backup.archiver.blob_location import Row
+from backup.archiver.blob_writer import BlobWriter
+from backup.archiver.chunker import AS_USUAL
+from backup.archiver.manifest_builder import ManifestBuilder
+from backup.archiver.upload_cache import id_filter
+from backup.archiver.upload_cache.id_filter import IdFilter
+from backup.checker.verification import verify
+from tests.backup.site import Site
+from tests.backup.trees import describe
+
+FILES = 1000
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    source = tmp_path / "source"
+    for number in range(FILES):
+        (source / f"{number // 100}").mkdir(parents=True, exist_ok=True)
+        (source / f"{number // 100}/{number:04}").write_text(f"ticket {number}")
+    return source
+
+
+@pytest.mark.parametrize("is_apart", [True, False], ids=["first night", "a set that is known"])
+def test_what_waits_for_its_pack_does_not_grow_with_the_files(
+    site: Site, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_apart: bool
+) -> None:
+    monkeypatch.setattr(blob_writer, "_MOST_IN_BUNDLE", 8)
+    monkeypatch.setattr(blob_writer, "_MOST_IN_PACK", 64)
+    if not is_apart:
+        (tmp_path / "before").mkdir()
+        (tmp_path / "before/note").write_text("what there was")
+        site.back_up(tmp_path / "before")
+    waiting = 0
+    close_bundle = BlobWriter._close_bundle
+
+    def counted(sink: BlobWriter) -> None:
+        nonlocal waiting
+        waiting = max(waiting, len(sink._pending))
+        close_bundle(sink)
+
+    monkeypatch.setattr(BlobWriter, "_close_bundle", counted)
+    assert site.back_up(tiny).complete
+    assert 64 <= waiting <= 300
+    assert len(list(site.vault.list("w/desk-1/p/"))) > FILES // 100
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(tiny)
+    report = verify(site.vault, keys=site.keys, identity=site.identity, read=True)
+    assert report.findings == ()
+    again = site.back_up(tiny)
+    assert (again.files_unchanged, again.bytes_read < 2000) == (FILES, True)
+
+
+@pytest.mark.parametrize(
+    ("most", "bundle_bytes", "full"), [(8, 10_000, (8, 800)), (2000, 1000, (10, 1000))]
+)
+def test_a_bundle_is_filled_by_batch_after_batch_and_no_fuller_than_it_may_be(
+    site: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    bundle_bytes: int,
+    full: tuple[int, int],
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(200):
+        (source / f"{number:04}").write_text(f"{number:0100}")
+    monkeypatch.setattr(blob_writer, "_MOST_IN_BUNDLE", most)
+    monkeypatch.setattr(blob_writer, "BUNDLE_BYTES", bundle_bytes)
+    monkeypatch.setattr(worker_ipc, "BATCH_BYTES", 1000)  # a few files
+    bundles: list[tuple[int, int]] = []
+    close_bundle = BlobWriter._close_bundle
+
+    def noted(sink: BlobWriter) -> None:
+        if sink._bundled and sink._packing is AS_USUAL:
+            bundles.append((len(sink._bundled), sink._bundle_bytes))
+        close_bundle(sink)
+
+    monkeypatch.setattr(BlobWriter, "_close_bundle", noted)
+    assert site.back_up(source).complete
+    assert bundles == [full] * (200 // full[0])
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+@pytest.mark.parametrize(("page_bytes", "most"), [(5000, 4096), (2_000_000, 7)])
+def test_a_page_is_no_longer_than_it_may_be_however_its_rows_come(
+    site: Site,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    page_bytes: int,
+    most: int,
+) -> None:
+    monkeypatch.setattr(manifest_builder, "_PAGE_BYTES", page_bytes)
+    monkeypatch.setattr(manifest_builder, "MOST_ENTRIES", most)
+    monkeypatch.setattr(worker_ipc, "BATCH_BYTES", 1000)  # a few files
+    lengths: list[list[int]] = []
+    page = ManifestBuilder._page
+
+    def noted(builder: ManifestBuilder, rows: list[Row]) -> Any:
+        lengths.append(
+            [len(row.text) + manifest_builder._REF_BYTES * (1 + len(row.blobs)) for row in rows]
+        )
+        return page(builder, rows)
+
+    monkeypatch.setattr(ManifestBuilder, "_page", noted)
+    assert site.back_up(tiny).complete
+    assert all(sum(rows[:-1]) < page_bytes and len(rows) <= most for rows in lengths)
+    full = sum(sum(rows) >= page_bytes or len(rows) == most for rows in lengths)
+    assert full > len(lengths) * 0.9, "few end for another reason"
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(tiny)
+
+
+def test_more_ids_than_are_kept_as_they_are_are_known_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(id_filter, "_FEW", 100)
+    ids = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(4000)]
+    seen = IdFilter()
+    for begin in range(0, 2000, 50):
+        seen.update(iter(ids[begin : begin + 50]))
+        assert all(one in seen for one in ids[: begin + 50])
+        assert set(seen.may_have(ids[begin:])) >= set(ids[begin : begin + 50])
+    assert not seen._few
+    assert sum(one in seen for one in ids[2000:]) < 20
+    assert len(seen.may_have(ids[2000:])) < 20
+
+
+@pytest.mark.parametrize("known", [0, 90, 100])
+def test_ids_that_come_again_hide_none_that_come_after_them(
+    monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
+    """What a store lost and was sent again stands twice in the send-log for a while."""
+    monkeypatch.setattr(id_filter, "_FEW", 100)
+    ids = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(150)]
+    seen = IdFilter()
+    seen.update(ids[:known])
+    seen.update(ids[:90] + ids[:90] + ids)
+    assert set(seen.may_have(ids)) == set(ids)
+
+
+def test_small_files_with_one_content_are_stored_once_at_a_first_backup(
+    site: Site, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(3000):  # alike within a batch, from batch to batch, and from pack to pack
+        kind = number % 7
+        text = f"signature {kind}" * 40 if kind < 3 else f"ticket {number}" * 40
+        (source / f"{number:04}").write_text(text)
+    result = site.back_up(source)
+    alike = sum(len(f"signature {kind}") * 40 for kind in range(3))
+    others = sum(len(f"ticket {number}") * 40 for number in range(3000) if number % 7 >= 3)
+    assert result.bytes_changed == alike + others
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)

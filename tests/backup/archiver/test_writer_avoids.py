@@ -1,0 +1,152 @@
+"""What a new point is not built on: packs that were cut, and those that the keeper disowned."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from backup.archiver import source_archiver
+from backup.archiver.unusable_packs import UnusablePacks
+from backup.archiver.upload_cache.cache import open_upload_cache
+from backup.checker.verification import verify
+from backup.format.keep_record import KeepRecord, keep_to_bytes
+from backup.format.object_names import keep_name, pack_name, packs_of
+from backup.format.record_link import Link
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import load_root_chain
+from tests.backup.archiver.test_writer_keeps import (
+    HookedVault,
+    check_latest,
+    named_by,
+    needed_by,
+    say,
+    vault_of,
+)
+from tests.backup.keep_site import KeptSite, kept_site
+from tests.backup.site import WRITER, Clock, Site, TamperedStore
+from tests.backup.sources.files.test_unreadable import fill, unreadable
+from tests.backup.trees import describe, plain_tree
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> KeptSite:
+    clock = Clock()
+    return kept_site(tmp_path / "site", HookedVault(clock), clock)
+
+
+def test_what_lay_in_a_pack_that_was_cut_is_sent_again(site: Site, tmp_path: Path) -> None:
+    source = plain_tree(tmp_path / "source")
+    site.back_up(source)
+    vault = site.vault
+    assert isinstance(vault, TamperedStore)
+    packs = vault.names(packs_of(WRITER))
+    for name in packs:
+        vault.replace(name, vault.get(name)[:-1])
+    result = site.back_up(source)
+    assert any("of another size" in warning for warning in result.warnings)
+    assert site.restore("2", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out" / "files") == describe(source)
+
+
+def test_a_sparse_pack_that_is_distrusted_during_the_run_is_not_taken_back_for_what_cannot_be_read(
+    kept: KeptSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_archiver, "_NIGHTS", 1)
+    source = fill(kept.source, 45)
+    kept.site.back_up(source)
+    old = {pack for pack in kept.packs() if len(kept.vault.get(pack_name(*pack))) > 10_000_000}
+    for number in range(5, 45):
+        (source / f"{number:03}.wav").unlink()
+    kept.days(31)
+    vault_of(kept).before(packs_of(WRITER), lambda: say(kept, distrusted=tuple(old)))
+    with unreadable("001.wav"):
+        result = kept.site.back_up(source)
+    assert [item.reason for item in result.unread] == ["cannot be read: Input/output error"]
+    assert not needed_by(kept, result.sequence) & old
+    (source / "001.wav").rename(tmp_path / "001.wav")
+    assert kept.site.restore(result.point, tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out" / "files").keys() == describe(source).keys()
+
+
+@pytest.mark.parametrize("what", ["marked", "dropped", "distrusted"])
+def test_what_the_keeper_disowns_is_not_taken_back_though_it_was_forgotten_as_sound(
+    kept: KeptSite, tmp_path: Path, what: str
+) -> None:
+    """As between two points of one run: the second would be built on what the first avoided."""
+    with open_upload_cache(tmp_path / "log", "a binding") as log:
+        packs = [log.number_pack(), log.number_pack()]
+        for number in packs:
+            log.acknowledge(number, bytes([number]) * 32, 5000, "nightly", [])
+        log.forget_packs(packs, are_sound=True)
+        say(kept, **{what: ((WRITER, (bytes([packs[0]]) * 32).hex()),)})
+        avoidance = UnusablePacks(vault=kept.vault, writer=WRITER, log=log)
+        avoidance.apply_retention_log(load_root_chain(kept.vault))
+        assert not log.recall_packs([packs[0]])
+        assert log.recall_packs([packs[1]])
+
+
+def test_of_a_keepers_word_that_was_hidden_the_last_that_was_seen_stays_named(
+    kept: KeptSite, tmp_path: Path
+) -> None:
+    """Else one night later nothing would show that a record is missing."""
+    kept.night()
+    say(kept)
+    first = kept.packs()
+    say(kept, marked=tuple(first))
+    kept.night()
+    seen = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
+    assert seen is not None
+    vault_of(kept).lose(keep_name(seen.number))
+    for _ in range(2):
+        result = kept.night()
+        assert any("rolled back" in warning for warning in result.warnings)
+        assert named_by(kept, result.sequence).keep == seen
+    assert keep_name(seen.number) in {
+        one.object for one in verify(kept.vault).findings if one.severity == "error"
+    }
+    assert not needed_by(kept, 4) & first
+    check_latest(kept, result, tmp_path / "out")
+
+
+def test_a_chain_that_goes_on_beside_what_was_seen_is_told_and_what_it_disowns_is_avoided(
+    kept: KeptSite, tmp_path: Path
+) -> None:
+    kept.night()
+    say(kept)
+    before = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
+    say(kept)
+    kept.night()
+    seen = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
+    assert before is not None
+    assert seen is not None
+    vault_of(kept).lose(keep_name(seen.number))
+    trust = load_root_chain(kept.vault)
+    beside = KeepRecord(
+        repository=trust.root.repository,
+        number=seen.number + 1,
+        previous=before,
+        root=trust.links[-1],
+        created=kept.clock(),
+    )
+    packs = needed_by(kept, 2)
+    data = keep_to_bytes(replace(beside, distrusted=tuple(sorted(packs))), kept.keeper.key)
+    kept.vault.put(keep_name(beside.number), data)
+    result = kept.night()
+    assert any("rolled back" in warning for warning in result.warnings)
+    assert not needed_by(kept, 3) & packs
+    link = Link(number=beside.number, sha256=hashlib.sha256(data).hexdigest())
+    assert named_by(kept, 3).keep == link
+    check_latest(kept, result, tmp_path / "out")
+
+
+def test_a_pack_that_was_sound_and_is_forgotten_once_more_is_not_taken_back(
+    tmp_path: Path,
+) -> None:
+    with open_upload_cache(tmp_path / "log", "a binding") as log:
+        number = log.number_pack()
+        log.acknowledge(number, bytes(32), 5000, "nightly", [])
+        log.forget_packs([number], are_sound=True)
+        assert log.recall_packs([number])
+        log.forget_packs([number])
+        assert not log.recall_packs([number])

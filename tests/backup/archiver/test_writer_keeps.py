@@ -1,0 +1,447 @@
+"""The writer and the keeper: nothing is built on what was freed, is distrusted, lost or sparse."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup.archiver import unusable_packs
+from backup.checker.verification import verify
+from backup.errors import Damaged, StoreUnavailable, UsageError
+from backup.format.keep_record import KeepRecord, PackId, keep_to_bytes
+from backup.format.object_names import keep_name, pack_name, packs_of, snapshot_name, snapshots_of
+from backup.format.snapshot import Snapshot, snapshot_from_bytes
+from backup.records import BackupResult, Progress
+from backup.retention.rules import Rules
+from backup.stores import ObjectLock
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import load_root_chain
+from tests.backup.keep_site import KeptSite, KeptVault, kept_site, sign_root
+from tests.backup.site import WRITER, Clock
+from tests.backup.trees import KIB, describe, noise
+
+
+class HookedVault(KeptVault):
+    """Something happens in the vault while a run is under way: before the put of such a name."""
+
+    def __init__(self, clock: Clock, lock: ObjectLock | None = None) -> None:
+        super().__init__(clock, lock)
+        self.hooks: list[tuple[str, Callable[[], None]]] = []
+
+    def before(self, prefix: str, act: Callable[[], None]) -> None:
+        self.hooks.append((prefix, act))
+
+    def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
+        for hook in list(self.hooks):
+            if name.startswith(hook[0]):
+                self.hooks.remove(hook)
+                hook[1]()
+        super()._put(name, data)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> KeptSite:
+    clock = Clock()
+    return kept_site(tmp_path / "site", HookedVault(clock), clock)
+
+
+def vault_of(kept: KeptSite) -> HookedVault:
+    assert isinstance(kept.vault, HookedVault)
+    return kept.vault
+
+
+def say(kept: KeptSite, **what: Any) -> None:
+    """Put the keeper's next record, whatever its rules would say of it."""
+    trust = load_root_chain(kept.vault)
+    keeps = load_retention_log(kept.vault, trust)
+    record = KeepRecord(
+        repository=trust.root.repository,
+        number=keeps.next_number,
+        previous=keeps.head,
+        root=trust.links[-1],
+        created=kept.clock(),
+    )
+    data = keep_to_bytes(replace(record, **what), kept.keeper.key)
+    kept.vault.put(keep_name(record.number), data)
+
+
+def drop(kept: KeptSite, packs: set[PackId]) -> None:
+    """Two phases in one, of packs that nothing may need any more."""
+    for writer, sha256 in packs:
+        vault_of(kept).lose(pack_name(writer, sha256))
+
+
+def named_by(kept: KeptSite, sequence: int) -> Snapshot:
+    name = snapshot_name(WRITER, sequence)
+    return snapshot_from_bytes(kept.vault.get(name), name)[0]
+
+
+def needed_by(kept: KeptSite, sequence: int) -> set[PackId]:
+    snapshot = named_by(kept, sequence)
+    needed = {sha256 for sha256, _ in snapshot.packs}
+    for number in snapshot.uses:
+        needed.update(snapshot.used_packs_of(named_by(kept, number)))
+    return {(WRITER, sha256) for sha256 in needed}
+
+
+def check_latest(kept: KeptSite, result: BackupResult, out: Path) -> None:
+    assert result.complete
+    assert kept.site.restore(result.point, out).problems == ()
+    assert describe(out / "files") == describe(kept.source)
+
+
+@pytest.mark.parametrize("what", ["marked", "dropped", "distrusted"])
+def test_what_the_keeper_avoids_is_sent_again_at_the_next_run(
+    kept: KeptSite, tmp_path: Path, what: str
+) -> None:
+    kept.night()
+    avoided = kept.packs()
+    say(kept, **{what: tuple(avoided)})
+    result = kept.night()
+    assert not needed_by(kept, 2) & avoided
+    assert any("freed or distrusted" in warning for warning in result.warnings)
+    drop(kept, avoided)
+    check_latest(kept, result, tmp_path / "out")
+    following = kept.night()
+    assert (following.warnings, following.is_store_damaged) == ((), False)
+
+
+def test_what_the_keeper_dropped_while_the_host_was_off_is_not_called_lost(
+    kept: KeptSite, tmp_path: Path
+) -> None:
+    kept.night()
+    gone = kept.packs()
+    say(kept, dropped=tuple(gone))
+    drop(kept, gone)
+    result = kept.night()
+    assert not result.is_store_damaged
+    (told,) = result.warnings
+    assert "freed or distrusted by the keeper" in told
+    check_latest(kept, result, tmp_path / "out")
+
+
+def test_what_the_store_lost_without_a_word_is_sent_again_too(
+    kept: KeptSite, tmp_path: Path
+) -> None:
+    kept.night()
+    lost = kept.packs()
+    drop(kept, lost)
+    result = kept.night()
+    assert any("gone from the store" in warning for warning in result.warnings)
+    assert result.is_store_damaged
+    assert not needed_by(kept, 2) & lost
+    check_latest(kept, result, tmp_path / "out")
+
+
+def test_a_pack_distrusted_while_a_large_file_names_it_is_sent_again_in_the_same_run(
+    kept: KeptSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backup.archiver.backup_run._PROGRESS_EVERY", timedelta(0))
+    known = noise(20_000_000, 1)
+    kept.source.mkdir()
+    (kept.source / "before.bin").write_bytes(known)
+    kept.site.back_up(kept.source)
+    packs = kept.packs()
+    (kept.source / "before.bin").unlink()
+    (kept.source / "large.bin").write_bytes(known + noise(110_000_000, 2))
+    told: list[int] = []
+
+    def progress(seen: Progress) -> None:
+        # What is known was read, and nothing but this file has its places in mind.
+        if seen.bytes_done > len(known) and not told:
+            told.append(seen.bytes_done)
+            say(kept, distrusted=tuple(packs))
+
+    result = kept.site.back_up(kept.source, progress=progress, interim_packs=1)
+    assert told
+    assert len(kept.points()) > 2, "the large file was committed in between"
+    assert not needed_by(kept, result.sequence) & packs
+    check_latest(kept, result, tmp_path / "out")
+
+
+def test_a_pack_marked_during_the_run_is_sent_again_before_the_commit(
+    kept: KeptSite, tmp_path: Path
+) -> None:
+    kept.night()
+    marked = kept.packs()
+    # The first pack of the second night is on its way when the keeper speaks.
+    vault_of(kept).before(packs_of(WRITER), lambda: say(kept, marked=tuple(marked)))
+    result = kept.night()
+    assert vault_of(kept).hooks == []
+    assert (result.sequence, result.is_fork) == (2, False)
+    assert not needed_by(kept, 2) & marked
+    assert (
+        named_by(kept, 2).keep == load_retention_log(kept.vault, load_root_chain(kept.vault)).head
+    )
+    drop(kept, marked)
+    check_latest(kept, result, tmp_path / "out")
+    # And the run after builds on what the second walk stored.
+    stored = kept.packs()
+    again = kept.site.back_up(kept.source)
+    assert again.warnings == ()
+    assert again.files_unchanged == result.files
+    assert len(kept.packs() - stored) <= 2  # the folder's page and the one above it at most
+
+
+def test_a_pack_of_this_very_run_can_be_marked_too(kept: KeptSite, tmp_path: Path) -> None:
+    marked: set[PackId] = set()
+
+    def mark_all() -> None:
+        marked.update(kept.packs())
+        say(kept, marked=tuple(marked))
+
+    kept.night()
+    vault_of(kept).before(packs_of(WRITER), lambda: None)
+    vault_of(kept).before(packs_of(WRITER), mark_all)
+    (kept.source / "large.wav").parent.mkdir(exist_ok=True)
+    result = kept.night()
+    assert marked
+    assert not needed_by(kept, 2) & marked
+    drop(kept, marked)
+    check_latest(kept, result, tmp_path / "out")
+
+
+def test_a_keeper_that_marks_without_end_stops_the_run_and_makes_no_point(
+    kept: KeptSite, tmp_path: Path
+) -> None:
+    kept.night()
+
+    def mark_everything() -> None:
+        say(kept, marked=tuple(kept.packs()))
+        vault_of(kept).before(packs_of(WRITER), mark_everything)
+
+    vault_of(kept).before(packs_of(WRITER), mark_everything)
+    with pytest.raises(StoreUnavailable, match=r"each time the keeper.*no point was made"):
+        kept.night()
+    assert [stat.name for stat in kept.vault.list(snapshots_of(WRITER))] == [
+        snapshot_name(WRITER, 1)
+    ]
+    vault_of(kept).hooks.clear()
+    check_latest(kept, kept.night(), tmp_path / "out")
+
+
+def test_interim_points_are_not_built_on_marked_packs_either(
+    kept: KeptSite, tmp_path: Path
+) -> None:
+    kept.night()
+    marked = kept.packs()
+    for number in range(6):
+        (kept.source / f"{number}.wav").write_bytes(noise(4000 * KIB, number + 50))
+    vault_of(kept).before(packs_of(WRITER), lambda: say(kept, marked=tuple(marked)))
+    kept.days(1)
+    result = kept.site.back_up(kept.source, interim_packs=1)
+    for sequence in range(2, result.sequence + 1):
+        assert not needed_by(kept, sequence) & marked
+    check_latest(kept, result, tmp_path / "out")
+
+
+def test_a_record_that_is_hidden_later_does_not_bring_a_marked_pack_back(
+    kept: KeptSite, tmp_path: Path
+) -> None:
+    kept.night()
+    marked = kept.packs()
+    say(kept, marked=tuple(marked))
+    kept.night()
+    hidden = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
+    assert hidden is not None
+    vault_of(kept).lose(keep_name(hidden.number))
+    result = kept.night()
+    assert any("rolled back" in warning for warning in result.warnings)
+    assert result.is_store_damaged
+    assert not needed_by(kept, 3) & marked
+    assert named_by(kept, 3).keep == hidden, "the gap stays visible"
+    assert any(
+        finding.object == keep_name(hidden.number) and finding.severity == "error"
+        for finding in verify(kept.vault).findings
+    )
+    drop(kept, marked)
+    check_latest(kept, result, tmp_path / "out")
+
+
+def test_a_keeper_that_is_replaced_is_heeded_from_its_first_record(
+    kept: KeptSite, tmp_path: Path
+) -> None:
+    kept.night()
+    say(kept, marked=tuple(kept.packs()))
+    kept.night()
+    last = load_retention_log(kept.vault, load_root_chain(kept.vault)).head
+    # The owner believes the keeper up to that record, and no further.
+    trust = load_root_chain(kept.vault)
+    (grant,) = trust.root.keepers
+    say(kept, marked=())
+    assert last is not None
+    cut = replace(grant, trusted_through=last.number, trusted_sha256=last.sha256)
+    sign_root(kept.site, keepers=(cut,))
+    result = kept.night()
+    assert result.warnings == ()
+    assert named_by(kept, 3).keep == last
+    check_latest(kept, result, tmp_path / "out")
+
+
+def test_another_writers_marked_packs_are_none_of_ours(kept: KeptSite) -> None:
+    kept.night()
+    say(kept, marked=tuple(("desk-2", sha256) for _, sha256 in kept.packs()))
+    assert kept.night().warnings == ()
+
+
+def test_a_writer_that_is_cut_off_during_its_run_puts_no_snapshot(kept: KeptSite) -> None:
+    kept.night()
+    trust = load_root_chain(kept.vault)
+    (grant,) = trust.root.writers
+    cut = replace(grant, trusted_through=1)
+    vault_of(kept).before(packs_of(WRITER), lambda: sign_root(kept.site, writers=(cut,)))
+    with pytest.raises(UsageError, match="does not let these keys"):
+        kept.night()
+    assert kept.points() == list(kept.trees) == [f"{WRITER}/0000000001"]
+    kept.check()
+
+
+def test_root_records_that_vanish_during_the_run_stop_it(kept: KeptSite) -> None:
+    kept.night()
+    newest = load_root_chain(kept.vault).root.number
+    vault_of(kept).before(packs_of(WRITER), lambda: vault_of(kept).lose(f"pub/root/{newest:010d}"))
+    with pytest.raises(Damaged, match="is gone"):
+        kept.night()
+
+
+def test_a_root_record_signed_during_the_run_is_the_one_that_the_snapshot_names(
+    kept: KeptSite, tmp_path: Path
+) -> None:
+    vault_of(kept).before(packs_of(WRITER), lambda: sign_root(kept.site))
+    result = kept.night()
+    assert named_by(kept, 1).root == load_root_chain(kept.vault).links[-1]
+    check_latest(kept, result, tmp_path / "out")
+
+
+# Sparse packs
+
+
+def fill(source: Path, files: int) -> None:
+    source.mkdir()
+    for number in range(files):
+        (source / f"{number:03}.wav").write_bytes(noise(400 * KIB, number))
+
+
+def test_the_live_part_of_a_sparse_pack_moves_once_its_lock_is_over(
+    kept: KeptSite, tmp_path: Path
+) -> None:
+    fill(kept.source, 80)
+    kept.site.back_up(kept.source)
+    old = {pack for pack in kept.packs() if len(kept.vault.get(pack_name(*pack))) > 10_000_000}
+    assert len(old) == 2
+    for number in range(80):
+        if number % 8:
+            (kept.source / f"{number:03}.wav").unlink()
+    for point in (2, 3):  # only the point before tells what is sparse
+        kept.days(5)
+        young = kept.site.back_up(kept.source)
+        assert needed_by(kept, point) >= old, "locked for 30 days: moving it would free nothing"
+        assert young.bytes_new < 100 * KIB
+    kept.days(30)
+    result = kept.site.back_up(kept.source)
+    assert not needed_by(kept, 4) & old
+    assert result.warnings == ()
+    assert 3_900 * KIB < result.bytes_new < 4_400 * KIB, "what is in use, and nothing else"
+    check_latest(kept, result, tmp_path / "out")
+
+    # The keeper frees them when the points that still need them are gone.
+    kept.rules = Rules(monthly=timedelta(0), weekly=timedelta(0), daily=timedelta(0))
+    for _ in range(6):
+        kept.days(20)
+        kept.site.back_up(kept.source)
+        kept.keep(most_percent=100)
+    assert not kept.packs() & old
+    check_latest(kept, kept.site.back_up(kept.source), tmp_path / "again")
+    assert verify(kept.vault, keys=kept.site.keys, identity=kept.site.identity, read=True).is_sound
+
+
+def test_a_lock_of_the_store_says_how_old_a_sparse_pack_must_be(tmp_path: Path) -> None:
+    clock = Clock()
+    lock = ObjectLock(mode="COMPLIANCE", days=90)
+    kept = kept_site(tmp_path / "site", HookedVault(clock, lock), clock)
+    fill(kept.source, 45)
+    kept.site.back_up(kept.source)
+    old = {pack for pack in kept.packs() if len(kept.vault.get(pack_name(*pack))) > 10_000_000}
+    for number in range(5, 45):
+        (kept.source / f"{number:03}.wav").unlink()
+    for days, moves in ((50, False), (10, False), (31, True)):
+        kept.days(days)
+        result = kept.site.back_up(kept.source)
+        assert bool(needed_by(kept, result.sequence) & old) is not moves
+    check_latest(kept, result, tmp_path / "out")
+
+
+def test_small_files_and_dumps_move_as_well(kept: KeptSite, tmp_path: Path) -> None:
+    kept.source.mkdir()
+    for number in range(300):
+        (kept.source / f"note-{number:03}").write_bytes(noise(20 * KIB, number))
+    dump = kept.source / "dump.sql"
+    dump.write_bytes(noise(9_000 * KIB, 999))
+    kept.site.back_up(kept.source)
+    old = {pack for pack in kept.packs() if len(kept.vault.get(pack_name(*pack))) > 5_000_000}
+    assert len(old) == 1
+    dump.write_bytes(dump.read_bytes()[: 900 * KIB])
+    for number in range(300):
+        if number % 10:
+            (kept.source / f"note-{number:03}").unlink()
+    kept.days(31)
+    kept.site.back_up(kept.source)
+    assert needed_by(kept, 2) >= old, "what is in use is known from the night before"
+    kept.days(1)
+    result = kept.site.back_up(kept.source)
+    assert not needed_by(kept, 3) & old
+    check_latest(kept, result, tmp_path / "out")
+
+
+def test_a_pack_that_is_a_quarter_in_use_stays(kept: KeptSite) -> None:
+    fill(kept.source, 40)
+    kept.site.back_up(kept.source)
+    for number in range(12, 40):
+        (kept.source / f"{number:03}.wav").unlink()
+    for _ in range(3):
+        kept.days(31)
+        result = kept.site.back_up(kept.source)
+    assert result.bytes_new < 100 * KIB
+
+
+def test_what_another_set_uses_of_a_pack_counts_as_in_use(kept: KeptSite, tmp_path: Path) -> None:
+    fill(kept.source, 40)
+    kept.site.back_up(kept.source)
+    kept.site.back_up(kept.source, set_name="weekly")
+    for number in range(2, 40):
+        (kept.source / f"{number:03}.wav").unlink()
+    kept.days(31)
+    kept.site.back_up(kept.source)
+    kept.days(1)
+    result = kept.site.back_up(kept.source)
+    assert result.bytes_new < 100 * KIB
+    kept.days(1)
+    assert kept.site.back_up(kept.source, set_name="weekly").bytes_new < 100 * KIB
+    kept.days(1)
+    result = kept.site.back_up(kept.source)
+    assert 800 * KIB < result.bytes_new < 1100 * KIB
+    check_latest(kept, result, tmp_path / "out")
+
+
+def test_only_so_much_moves_in_one_night(
+    kept: KeptSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unusable_packs, "SPARSE_BYTES_A_NIGHT", 1_800 * KIB)
+    fill(kept.source, 120)
+    kept.site.back_up(kept.source)
+    for number in range(120):
+        if number % 20:
+            (kept.source / f"{number:03}.wav").unlink()
+    kept.site.back_up(kept.source)
+    kept.days(31)
+    moved: list[int] = []
+    while not moved or moved[-1] > 100 * KIB:
+        kept.days(1)
+        moved.append(kept.site.back_up(kept.source).bytes_new)
+    assert len(moved) >= 3
+    assert 2_300 * KIB < sum(moved) < 3_000 * KIB
+    assert 1_500 * KIB < moved[0] < 1_800 * KIB  # the sparsest, and what fits beside it
+    check_latest(kept, kept.site.back_up(kept.source), tmp_path / "out")

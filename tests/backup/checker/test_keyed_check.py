@@ -1,0 +1,338 @@
+"""What only a check with a key finds: a writer that stored nonsense under a good signature."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+
+from backup.archiver.blob_location import Place
+from backup.archiver.blob_writer import BlobWriter
+from backup.archiver.upload_cache.cache import UploadCache
+from backup.checker.verification import verify
+from backup.errors import Damaged
+from backup.format.manifest import page_to_bytes
+from backup.format.object_names import snapshot_name
+from backup.format.pack import SealedPack, seal_pack
+from backup.format.snapshot import (
+    Body,
+    bitmap_of,
+    bits_in,
+    seal_body,
+    snapshot_from_bytes,
+    snapshot_to_bytes,
+)
+from backup.reader.path_selection import Selection
+from backup.repository import blobs_of, walk
+from backup.trust.snapshot_history import SnapshotHistory, read_history
+from tests.backup.most_refs import most_refs
+from tests.backup.poison import poison
+from tests.backup.site import WRITER, Site, TamperedStore
+from tests.backup.trees import KIB, describe, noise, plain_tree
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return plain_tree(tmp_path / "source")
+
+
+def keyless(site: Site) -> list[str]:
+    report = verify(site.vault, keys=site.keys, read=True)
+    return [finding.object for finding in report.findings if finding.severity != "note"]
+
+
+def keyed(site: Site, *, read: bool) -> dict[str, str]:
+    report = verify(site.vault, keys=site.keys, identity=site.identity, read=read)
+    return {f.object: f.problem for f in report.findings if f.severity == "error"}
+
+
+def test_packs_that_nobody_can_open_are_found(
+    site: Site, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = str(pyrage.x25519.Identity.generate().to_public())
+
+    def to_a_stranger(payload: bytes, to: Any, *more: Any) -> SealedPack:
+        return seal_pack(payload, replace(to, recipient=stranger), *more)
+
+    monkeypatch.setattr("backup.archiver.pack_writer.seal_pack", to_a_stranger)
+    site.back_up(source)
+    assert keyless(site) == []
+    packs = {stat.name for stat in site.vault.list("w/desk-1/p/")}
+    found = keyed(site, read=True)
+    assert packs <= set(found)
+    assert all("open" in found[name] for name in packs)
+    assert keyed(site, read=False)
+    repository = site.repository()
+    with pytest.raises(Damaged, match="does not open with its domain's key"):
+        list(repository.entries(repository.resolve("latest")))
+
+
+def test_a_poisoned_send_log_is_found_and_nothing_false_is_restored(
+    site: Site, source: Path, tmp_path: Path
+) -> None:
+    site.back_up(source)
+    poison(site.send_log)
+    site.back_up(source)
+    assert keyless(site) == []
+    assert keyed(site, read=False)
+    result = site.restore("latest", tmp_path / "out")
+    assert result.problems
+    for problem in result.problems:
+        assert not (tmp_path / "out" / problem.path).exists()
+
+
+def test_a_snapshot_that_hides_what_it_needs_is_found(
+    site: Site, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.back_up(source)
+    (source / "new").write_text("the second night")
+    monkeypatch.setattr("backup.archiver.snapshot_commit.bitmap_of", lambda _: b"")
+    result = site.back_up(source)
+    assert keyless(site) == []
+    found = keyed(site, read=False)
+    (problem,) = (found[name] for name in found if name.endswith(f"{result.sequence:010d}"))
+    assert "does not name as needed" in problem
+
+
+def test_whichever_pack_a_point_needs_and_does_not_name_is_told(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of pages, of lists, of what they list, and where only the end of a frame lies: all may go."""
+    most_refs(monkeypatch, 2)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "long.wav").write_bytes(noise(18 * 1024 * KIB))
+    site.back_up(source)
+    repository = site.repository()
+    point = repository.resolve("1")
+    (entry,) = repository.entries(point, ["files/long.wav"])
+    assert entry.lists
+    refs = [*blobs_of(repository.open_point(point)[2], entry)]
+    (crossing,) = [number for number, ref in enumerate(refs) if ref.next is not None]
+    # What follows in the second pack is needed no more, and the lists before stay where they are.
+    os.truncate(source / "long.wav", sum(ref.length for ref in refs[: crossing + 1]))
+    (source / "note").write_text("the second night")
+    site.back_up(source)
+    name = snapshot_name(WRITER, 2)
+    whole, sealed = snapshot_from_bytes(site.vault.get(name), name)
+    first, _ = snapshot_from_bytes(site.vault.get(snapshot_name(WRITER, 1)), "the first")
+    used = bits_in(whole.uses[1])
+    assert len(used) >= 3
+    assert whole.packs
+    hiding = {
+        sha256: replace(whole, packs=tuple(pack for pack in whole.packs if pack[0] != sha256))
+        for sha256, _ in whole.packs
+    }
+    for bit in used:
+        hiding[first.packs[bit][0]] = replace(whole, uses={1: bitmap_of(set(used) - {bit})})
+    assert isinstance(site.vault, TamperedStore)
+    for pack, less in hiding.items():
+        forged = snapshot_to_bytes(less, sealed, site.host.signing_key)
+        site.vault.replace(name, forged)
+        assert keyed(site, read=False) == {
+            name: f"it reaches pack {pack}, which it does not name as needed"
+        }
+
+
+def test_a_point_that_takes_a_page_for_one_of_another_depth_is_found(
+    site: Site, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The page was checked in the point before, which lists it as what it is."""
+    site.back_up(source)
+
+    def deeper(body: Body, recipient: str) -> bytes:
+        return seal_body(replace(body, depth=body.depth + 1), recipient)
+
+    monkeypatch.setattr("backup.archiver.snapshot_commit.seal_body", deeper)
+    result = site.back_up(source)
+    assert keyless(site) == []
+    found = keyed(site, read=False)
+    assert found.keys() == {snapshot_name(WRITER, 2)}
+    with pytest.raises(Damaged):
+        site.restore(result.point, tmp_path / "forged")
+    assert site.restore("1", tmp_path / "out").problems == ()
+
+
+def test_a_point_that_means_something_else_by_the_references_of_another_is_found(
+    site: Site, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each of its references was checked in the point before, by the key of that one."""
+    site.back_up(source)
+
+    def by_another_key(body: Body, recipient: str) -> bytes:
+        return seal_body(replace(body, id_key=bytes(32)), recipient)
+
+    monkeypatch.setattr("backup.archiver.snapshot_commit.seal_body", by_another_key)
+    result = site.back_up(source)
+    assert keyless(site) == []
+    assert any(
+        "holds other content than its reference says" in one
+        for one in keyed(site, read=False).values()
+    )
+    with pytest.raises(Damaged, match="holds other content"):
+        site.restore(result.point, tmp_path / "forged")
+    assert site.restore("1", tmp_path / "out").problems == ()
+
+
+@pytest.mark.parametrize("most", [2, 4096])
+def test_content_that_another_point_means_something_else_by_is_found(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """Its pages are right, and what they refer to was right in the point before, by its key."""
+    most_refs(monkeypatch, most)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "long.wav").write_bytes(noise(9 * 1024 * KIB))
+    (source / "note").write_text("the first night")
+    site.back_up(source)
+    (source / "note").unlink()
+    real = BlobWriter.__init__
+
+    def by_another_key(sink: BlobWriter, **given: Any) -> None:
+        real(sink, **(given if given["bundles"] else given | {"id_key": bytes(32)}))
+
+    monkeypatch.setattr(BlobWriter, "__init__", by_another_key)
+    monkeypatch.setattr(
+        "backup.archiver.snapshot_commit.seal_body",
+        lambda body, recipient: seal_body(replace(body, id_key=bytes(32)), recipient),
+    )
+    result = site.back_up(source)
+    assert (result.files_unchanged, keyless(site)) == (1, [])
+    assert any(
+        "holds other content than its reference says" in one
+        for one in keyed(site, read=False).values()
+    )
+    (problem,) = site.restore(result.point, tmp_path / "forged").problems
+    assert problem.path == "files/long.wav"
+    assert not (tmp_path / "forged/files/long.wav").exists()
+    assert site.restore("1", tmp_path / "out").problems == ()
+
+
+def test_a_page_that_a_later_point_lists_wrongly_is_found(
+    site: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backup.archiver.manifest_builder._CUT_MASK", 7)
+    for number in range(100):
+        (source / f"{number:03}").write_text(f"{number}")
+    site.back_up(source)
+    assert keyed(site, read=True) == {}
+
+    def lying(kind: str, packs: Sequence[str], items: Sequence[Any]) -> bytes:
+        if kind == "node":
+            items = [items[0] | {"entries": items[0]["entries"] + 1}, *items[1:]]
+        return page_to_bytes(kind, packs, items)
+
+    monkeypatch.setattr("backup.archiver.manifest_builder.page_to_bytes", lying)
+    result = site.back_up(source)  # the page itself is the one of the point before
+    found = keyed(site, read=True)
+    (problem,) = (found[name] for name in found if name.endswith(f"{result.sequence:010d}"))
+    assert "is not the page that the one above it means" in problem
+    assert site.restore(result.point, tmp_path / "out").problems
+
+
+@pytest.mark.parametrize("is_in_one_point", [True, False])
+def test_a_reference_that_tells_another_size_of_a_frame_is_found(
+    site: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_in_one_point: bool,
+) -> None:
+    source = tmp_path / "calls"
+    source.mkdir()
+    (source / "one.sql").write_text("insert into customer values (1);\n" * 900)
+    site.back_up(source)
+    assert keyed(site, read=True) == {}
+    real = UploadCache.find
+    asked: list[str] = []
+
+    def poisoned(log: UploadCache, blob_id: str) -> Place | None:
+        place = real(log, blob_id)
+        asked.append(blob_id)
+        is_right = is_in_one_point and asked.count(blob_id) == 1
+        return place if place is None or is_right else place._replace(stored=place.stored + 1)
+
+    monkeypatch.setattr(UploadCache, "find", poisoned)
+    for name in ("one.sql", "two.sql"):
+        (source / name).write_text("insert into customer values (1);\n" * 900)
+    result = site.back_up(source)
+    (problem,) = keyed(site, read=True).values()
+    assert "does not decompress" in problem
+    restored = site.restore(result.point, tmp_path / "out")
+    wrong = [f"files/{name}" for name in ("one.sql", "two.sql")][is_in_one_point:]
+    assert [problem.path for problem in restored.problems] == wrong
+
+
+def test_a_reference_to_behind_the_beginning_of_what_it_means_is_found(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "calls"
+    source.mkdir()
+    (source / "one.sql").write_text("insert into customer values (1);\n" * 900)
+    site.back_up(source)
+    real = UploadCache.find
+
+    def poisoned(log: UploadCache, blob_id: str) -> Place | None:
+        place = real(log, blob_id)
+        return place and place._replace(inner=place.inner + 1)
+
+    monkeypatch.setattr(UploadCache, "find", poisoned)
+    (source / "one.sql").rename(source / "two.sql")
+    result = site.back_up(source)
+    (problem,) = keyed(site, read=True).values()
+    assert "holds other content than its reference says" in problem
+    restored = site.restore(result.point, tmp_path / "out")
+    assert [problem.path for problem in restored.problems] == ["files/two.sql"]
+
+
+def test_a_snapshot_names_exactly_what_it_needs(site: Site, source: Path) -> None:
+
+    for night in range(5):
+        (source / "note.txt").write_text(f"night {night}")
+        (source / f"new-{night}").write_text(f"{night}")
+        site.back_up(source)
+    repository = site.repository()
+    for point in repository.points():
+        _, _, reader = repository.open_point(point)
+        for entry in repository.entries(point):
+            for ref in blobs_of(reader, entry):
+                reader.blob(ref)
+        history = SnapshotHistory("desk-1", read_history(site.vault, repository.trust, "desk-1"))
+        _, body, _ = repository.open_point(point)
+        for _ in walk(reader, body, Selection(())):
+            pass
+        assert {pack.hex() for pack in reader.reached} == history.packs_of(point.sequence)
+
+
+def test_what_repeats_itself_and_what_has_holes_is_sound(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most_refs(monkeypatch, 2)
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "same.db").write_bytes(b"=" * (8 * 1024 * KIB))
+    with (source / "sparse").open("wb") as file:
+        file.seek(1024 * KIB)
+        file.write(b"behind a hole")
+    site.back_up(source)
+    entries = {
+        entry.path: entry for entry in site.repository().entries(site.repository().resolve("1"))
+    }
+    lists = entries[b"files/same.db"].lists
+    assert len(set(lists)) < len(lists)
+    assert entries[b"files/sparse"].holes
+    assert keyed(site, read=False) == {}
+    assert site.restore("1", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_a_sound_repository_is_sound_with_a_key(site: Site, source: Path) -> None:
+    for night in range(3):
+        (source / "note.txt").write_text(f"night {night}")
+        site.back_up(source)
+    report = verify(site.vault, keys=site.keys, identity=site.identity, read=True)
+    assert report.findings == ()
+    assert report.is_sound
+    assert (report.points, len(report.heads)) == (3, 1)

@@ -1,0 +1,159 @@
+"""FORMAT.md says what the code does, as far as a test can compare the two."""
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import backup
+from backup import break_glass
+from backup.archiver import blob_location, blob_writer, chunker, manifest_builder, unusable_packs
+from backup.archiver.backup_run import INTERIM_AFTER, INTERIM_PACKS, back_up
+from backup.format.frame import MAX_STORED_BYTES, WORTHWHILE
+from backup.format.keep_record import MOST_LISTED
+from backup.format.object_names import (
+    LARGEST_NUMBER,
+    MAX_BUNDLED_FILE_BYTES,
+    MAX_KEEP_RECORD_BYTES,
+    MAX_KEY_RECORD_BYTES,
+    MAX_ROOT_RECORD_BYTES,
+    MAX_SNAPSHOT_BYTES,
+)
+from backup.format.pack import CAPACITY, MAX_PACK_BYTES, SEGMENT_PAYLOAD
+from backup.format.root_record import MAX_GENERATION
+from backup.format.signature import KEEP_CONTEXT, KEY_CONTEXT, ROOT_CONTEXT, SNAPSHOT_CONTEXT
+from backup.format.snapshot import MAX_TREE_DEPTH, MAX_UNREAD_BYTES, MAX_UNREAD_NAMED
+from backup.retention import retention_plan
+from backup.sources import chunk_sizes
+from backup.sources.files import extended_attributes, file_content
+from tests.backup.format.test_vectors import FAILURES, FILES, LENIENT, object_bytes
+
+TEXT = (Path(backup.__file__).parent / "FORMAT.md").read_text()
+MIB = 1024 * 1024
+
+
+def section(title: str) -> str:
+    (found,) = re.findall(rf"^#+ {re.escape(title)}$(.*?)(?=^## |\Z)", TEXT, re.M | re.S)
+    return str(found)
+
+
+def test_every_failure_of_the_vectors_is_explained() -> None:
+    table = re.findall(
+        r"^\| ((?:`[a-z-]+`(?:, )?)+) \|", section("What a reader must refuse"), re.M
+    )
+    explained = {name for row in table for name in re.findall(r"`([a-z-]+)`", row)}
+    assert explained == set(FAILURES)
+    (lenient,) = re.findall(r"may be lenient .*", TEXT)
+    assert set(re.findall(r"`([a-z-]+)`", lenient)) == LENIENT
+
+
+def test_contexts_are_those_that_are_signed_under() -> None:
+    named = set(re.findall(r"`(standfast-backup-1 \w+)`", section("Signatures")))
+    contexts = (ROOT_CONTEXT, KEY_CONTEXT, KEEP_CONTEXT, SNAPSHOT_CONTEXT)
+    assert named == {context.decode() for context in contexts}
+
+
+def test_sizes_are_those_that_are_read() -> None:
+    objects = section("Objects")
+    assert MAX_ROOT_RECORD_BYTES == MAX_KEY_RECORD_BYTES == MAX_BUNDLED_FILE_BYTES == MIB
+    assert "copies of this page and the reader | 1 MiB" in objects
+    assert (MAX_KEEP_RECORD_BYTES, MAX_SNAPSHOT_BYTES) == (16 * MIB, 64 * MIB)
+    assert "keep record | 16 MiB | and at most 100,000 things" in objects
+    assert "snapshot | 64 MiB" in objects
+    assert f"pack | {MAX_PACK_BYTES:,}" in objects
+    assert MOST_LISTED == 100_000
+    assert MAX_GENERATION == 2**32 - 1
+    assert MAX_STORED_BYTES == 8 * MIB + 1
+    assert f"{SEGMENT_PAYLOAD:,}" in section("Pack")
+    assert f"{CAPACITY:,}" in section("Pack")
+    assert f"{LARGEST_NUMBER:,}" in section("Limits")
+    assert (MAX_TREE_DEPTH, MAX_UNREAD_NAMED, MAX_UNREAD_BYTES) == (8, 10_000, 4 * MIB)
+    assert "at most 8\n" in section("Snapshot")
+    assert "at most 10,000 and 4 MiB of them" in section("Snapshot")
+
+
+def test_a_long_run_commits_as_often_as_the_page_says() -> None:
+    minutes, seconds = divmod(INTERIM_AFTER.total_seconds(), 60)
+    assert seconds == 0
+    often = f"every {minutes:.0f} minutes or {INTERIM_PACKS:,} packs"
+    assert f"commits an interim snapshot {often}" in section("Order of writes")
+    assert f"interim commits are every {minutes:.0f} minutes" in TEXT
+    defaults = inspect.signature(back_up).parameters
+    assert defaults["interim_after"].default == INTERIM_AFTER
+    assert defaults["interim_packs"].default == INTERIM_PACKS
+
+
+def test_a_writer_cuts_and_bundles_as_the_page_says() -> None:
+    chosen = section("What a writer is free to choose")
+    for said, size in {
+        "files under 64 KiB are one blob": chunk_sizes.SMALL_FILE_BYTES,
+        "pictures are cut every 4096 KiB": chunk_sizes.MEDIA_CHUNK_BYTES,
+        "average 64 KiB for databases, dumps and text": chunk_sizes.EDITED_CHUNK_BYTES,
+        "1024 KiB for the rest": chunk_sizes.CHUNK_BYTES,
+        "what compresses and is under 256 KiB": chunker.AS_USUAL.shares_below_bytes,
+        "of databases, dumps and text under 16 KiB": chunker.packing_for(
+            chunk_sizes.EDITED_CHUNK_BYTES
+        ).shares_below_bytes,
+        "shares frames of about 1024 KiB": blob_writer.BUNDLE_BYTES,
+        "or at about 2048 KiB": manifest_builder._PAGE_BYTES,
+    }.items():
+        assert said in re.sub(r"(\d+) MiB", lambda found: f"{int(found[1]) * 1024} KiB", chosen)
+        assert f"{size // 1024} KiB" in said
+    assert f"saves less than {1 - WORTHWHILE:.0%}".replace("%", " %") in chosen
+    assert (
+        f"CRC-32 is 0 mod {manifest_builder._CUT_MASK + 1:,}, "
+        f"at {manifest_builder.MOST_ENTRIES:,} entries" in chosen
+    )
+    assert f"more than {blob_location.MAX_REFS:,} references gets lists" in chosen
+    assert (
+        f"first of {blob_location.FIRST_REFS}, the others of {blob_location.MAX_REFS:,}" in chosen
+    )
+    assert f"at most {blob_writer._MOST_IN_BUNDLE:,} small blobs" in chosen
+    assert f"the pack that has {blob_writer._MOST_IN_PACK:,} of them" in chosen
+    limits = section("Limits")
+    assert f"one file up to {extended_attributes._MOST_BYTES // 1024} KiB together" in limits
+    assert f"at most {file_content._MOST_HOLES:,} holes a file" in limits
+
+
+def test_what_is_moved_and_freed_when_is_what_the_page_says() -> None:
+    order, keeping = section("Order of writes"), section("Keeping, in two phases")
+    assert f"Packs under {unusable_packs.SPARSE_BELOW:.0%}".replace("%", " %") in order
+    assert f"at most {unusable_packs.SPARSE_BYTES_A_NIGHT >> 30} GiB" in order
+    assert f"that the store has had for over {retention_plan.MARK_AGE.days} days" in keeping
+    assert f"has been marked for {retention_plan.DROP_AFTER.days} days or more" in keeping
+    assert (retention_plan.MAX_EXPIRED_PERCENT, retention_plan._CLOCKS_DIFFER.total_seconds()) == (
+        20,
+        3600,
+    )
+    assert "more than a fifth of the points would expire" in keeping
+    assert (
+        f"more than {retention_plan._CLOCK_JUMPED.days} days after it, or more than an hour"
+        in keeping
+    )
+
+
+def test_the_copies_in_the_vault_are_small_enough_to_be_read() -> None:
+    for path in (Path(break_glass.__file__), Path(backup.__file__).parent / "FORMAT.md"):
+        assert path.stat().st_size < MAX_BUNDLED_FILE_BYTES
+
+
+def test_records_have_the_fields_that_the_page_lists() -> None:
+    titles = {"root": "Root record", "key": "Key record", "keep": "Keep record"}
+    for kind, title in (titles | {"snapshot": "Snapshot"}).items():
+        for vector in FILES[kind]["vectors"]:
+            if "name" in vector:
+                line = object_bytes(FILES[kind], vector).partition(b"\n")[0]
+                value = {"record": json.loads(line), "sealed": vector.get("body", {})}
+                blocks = re.findall(r"```\n(.*?)```", section(title), re.S)
+                listed = set(re.findall(r'"(\w+)":', "".join(blocks)))
+                # A link is explained once for all records.
+                assert fields_in(value) - listed <= {"record", "sealed", "number", "sha256"}
+                assert listed <= fields_in(value)
+
+
+def fields_in(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return set(value).union(*map(fields_in, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(fields_in, value))
+    return set()

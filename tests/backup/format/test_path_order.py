@@ -1,0 +1,77 @@
+"""A source that gives its paths as no manifest has them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup.archiver import manifest_builder
+from backup.errors import BackupError
+from backup.sources import OpenSource
+from backup.sources.files.files_source import FilesSource
+from tests.backup.site import Site, new_site
+from tests.backup.trees import describe, plain_tree
+
+Order = Callable[[Iterator[Any]], Iterator[Any]]
+
+
+class MisorderedSource(FilesSource):
+    """Files that come in another order than that of their names."""
+
+    supports_worker_reader = False
+
+    def __init__(self, path: Path, order: Order) -> None:
+        super().__init__("files", path)
+        self._order = order
+
+    @contextmanager
+    def _open(self, scratch: Path, now: Any) -> Iterator[OpenSource]:
+        with super()._open(scratch, now) as opened:
+            scan = opened.scan_expecting
+            opened.read_along = lambda: None  # one by one
+            opened.scan_expecting = lambda: self._order(scan())  # what it comes out as
+            yield opened
+
+
+def last_one_twice(found: Iterator[Any]) -> Iterator[Any]:
+    for one in found:
+        yield one
+    yield one
+
+
+def last_two_swapped(found: Iterator[Any]) -> Iterator[Any]:
+    for one in found:  # what was given last is read, so only folders can change places
+        if getattr(one, "path", None) == b"z":  # else some as they were
+            yield next(found)
+        yield one
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return new_site(tmp_path / "site")
+
+
+@pytest.mark.parametrize("order", [last_one_twice, last_two_swapped])
+@pytest.mark.parametrize("entries_to_a_page", [manifest_builder.MOST_ENTRIES, 2, 3])
+def test_no_point_is_made_of_what_no_restore_would_take_and_the_next_run_is_whole(
+    site: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    order: Order,
+    entries_to_a_page: int,
+) -> None:
+    monkeypatch.setattr(manifest_builder, "MOST_ENTRIES", entries_to_a_page)
+    source = plain_tree(tmp_path / "source")
+    before = site.back_up(source)
+    (source / "later.txt").write_text("a file that is new")
+    for name in ("z", "zz"):
+        (source / name).mkdir()
+    with pytest.raises(BackupError, match="source files gave a path twice or out of order"):
+        site.back_up(MisorderedSource(source, order))
+    (point,) = site.repository().points()
+    assert f"{point.writer}/{point.sequence:010d}" == before.point
+    assert site.back_up(source).complete
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)

@@ -1,0 +1,80 @@
+"""Root records that stand where they do not belong, and what stands beside them."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from backup.errors import UsageError
+from backup.format.object_names import root_name
+from backup.ownership.operations.domains import add_domain
+from backup.trust.root_chain import load_root_chain
+from tests.backup.keep_site import sign_root
+from tests.backup.office import owned_site
+from tests.backup.site import Site, TamperedStore
+from tests.backup.trees import plain_tree
+
+
+def test_a_record_under_another_number_than_its_own_does_not_count(site: Site) -> None:
+    """What refers to it does so by number and hash; moved, nothing that stands on it would hold."""
+    vault = site.vault
+    assert isinstance(vault, TamperedStore)
+    sign_root(site)
+    data = vault.get(root_name(1))
+    vault.remove(root_name(1))
+    vault.put(root_name(2), data)
+    trust = load_root_chain(vault)
+    assert trust.root.number == 0
+    assert trust.problems == ((root_name(2), f"{root_name(2)} holds root record 1: it was moved"),)
+
+
+def test_an_object_beside_the_records_that_is_none_is_told_and_keeps_the_owner_from_nothing(
+    site: Site,
+) -> None:
+    site.vault.put("pub/root/newest", b"not a record")
+    assert load_root_chain(site.vault).root.number == 0
+    sign_root(site)
+    trust = load_root_chain(site.vault)
+    assert trust.root.number == 1
+    assert [name for name, _ in trust.problems] == ["pub/root/newest"]
+
+
+def test_a_record_that_does_not_count_is_named_once_to_whoever_backs_up(
+    site: Site, tmp_path: Path
+) -> None:
+    site.vault.put(root_name(1), b"junk")
+    (told,) = site.back_up(plain_tree(tmp_path / "source")).warnings
+    assert told.count(root_name(1)) == 1
+
+
+def test_a_writer_counts_as_removed_only_while_no_grant_of_its_own_holds(site: Site) -> None:
+    """What it wrote before would else be taken for given up, or stay an error for ever."""
+    (grant,) = load_root_chain(site.vault).root.writers
+    other = replace(grant, id="desk-2")
+    assert load_root_chain(site.vault).removed("desk-2") is None, "it never was one"
+    sign_root(site, writers=(grant, other))
+    sign_root(site, writers=(grant, replace(other, trusted_through=3)))
+    ended = load_root_chain(site.vault).root.created
+    assert ended > datetime(2026, 1, 1, tzinfo=UTC)
+    sign_root(site, writers=(grant, replace(other, trusted_through=3)))
+    trust = load_root_chain(site.vault)
+    assert trust.removed("desk-2") == ended, "the first record that said so"
+    assert trust.removed(grant.id) is None
+    new_epoch = replace(other, epoch=1)
+    sign_root(site, writers=(grant, replace(other, trusted_through=3), new_epoch))
+    assert load_root_chain(site.vault).removed("desk-2") is None
+
+
+def test_a_host_backs_nothing_up_for_a_domain_that_its_grant_does_not_name(tmp_path: Path) -> None:
+    """Its points would be believed by nobody, and the night would have ended well."""
+    owned = owned_site(tmp_path / "site")
+    add_domain(owned.office, name="hr")
+    before = owned.vault.names()
+    with pytest.raises(UsageError, match="does not let desk-1 write for domain hr"):
+        owned.back_up(
+            plain_tree(tmp_path / "source"),
+            host=replace(owned.host, domain="hr"),
+            send_log=owned.folder / "hr.log",
+        )
+    assert owned.vault.names() == before

@@ -1,0 +1,358 @@
+"""Files that people hand in: whatever became of them, only a declared error comes out.
+
+- Keys, papers of an erasure and of a challenge, an owner's unfinished deed, the journal of a
+  restore: each is made as the program makes it, and then spoilt.
+- Bytes are flipped, cut, doubled and put in; JSON gets values of other types, numbers of thousands
+  of digits, texts that nothing may be called, and lists in lists in lists.
+- What is signed is signed again, so that what stands behind the signature is reached.
+"""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import chdir, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backup.errors import BackupError, UsageError, WrongKey
+from backup.format.canonical_json import to_json
+from backup.format.signature import SIGNATURE_BYTES, sign
+from backup.ownership.attestation import decrypt_challenges
+from backup.ownership.custodian_challenge import (
+    answer_challenge,
+    check_answer,
+    make_challenge,
+    read_answers,
+)
+from backup.ownership.custodian_public_key import wrap
+from backup.ownership.erasure.domain_erasure import erase, order_erasure
+from backup.ownership.erasure.erasure_certificate import (
+    _CONTEXT,
+    CERTIFICATE,
+    certificate_from_bytes,
+    certificate_to_bytes,
+)
+from backup.ownership.erasure.erasure_order import (
+    _ORDER_CONTEXT,
+    ORDER,
+    attest,
+    read_attestation,
+    read_order,
+)
+from backup.ownership.operation_plan import (
+    Create,
+    Forget,
+    Plan,
+    Put,
+    _plan_to_json,
+    carried_out,
+    read_plan,
+)
+from backup.ownership.operations.custodians import add_custodian
+from backup.ownership.owner_session import open_owner
+from backup.restorer.restore_journal import open_target
+from backup.restorer.safe_paths import JOURNAL
+from backup.retention.keeper_key import Keeper
+from backup.trust.key_files import Host, open_identity
+from backup.trust.root_chain import load_root_chain
+from tests.backup.keep_site import new_keeper
+from tests.backup.office import KeyDrawer, new_person, owned_site
+from tests.backup.site import DOMAIN, TamperedStore
+
+LEE, LEES = new_person("Lee")
+KINDS = (
+    "host", "owner", "keeper", "identity", "ssh identity", "order", "attestation", "challenge",
+    "sealed number", "answers", "certificate", "plan", "journal",
+)  # fmt: skip
+TEXTS = ("ssh identity", "identity")  # no JSON
+# As they stand in a file; no value of Python gives some of them.
+STRANGE = (
+    "null", "true", "false", "0", "-1", "-0", "1.0", "1e999", "NaN", "Infinity", "9007199254740993",
+    "1" * 4000, "1" * 5000, "-" + "9" * 5000, "[]", "{}", "[null]", '[["main",0]]',
+    '[["main",true]]', '[["main",' + "1" * 4000 + "]]", '{"a":1}', '""', '"x"', '"\\u0000"',
+    '"a\\u0000b"', '"\\ud800"', '"é"', '"%00"', '"../../x"', '"."', '".."', '"/"', '"age1"',
+    '"age1 x"',
+    '"ssh-ed25519 AAAA"', '"ssh-rsa "', '"AGE-SECRET-KEY-1"', '"AAAA"', '"AAA"',
+    '"0000-00-00T00:00:00.000000Z"', '"9999-12-31T23:59:59.999999Z"',
+    '"' + "a" * 70_000 + '"', '"' + "00" * 32 + '"', "[" * 5000 + "]" * 5000,
+    "[" * 200_000 + "]" * 200_000, '{"a":' * 5000 + "1" + "}" * 5000,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Paper:
+    """A file as the program makes it, what reads it, and how it is made of another JSON."""
+
+    data: bytes
+    read: Callable[[bytes], object]
+    made_of: Callable[[bytes], bytes] = lambda text: text + b"\n"
+
+
+@pytest.fixture(scope="module")
+def papers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Paper]:
+    folder = tmp_path_factory.mktemp("papers")
+    site = owned_site(folder / "site")
+    new_keeper(site)
+    add_custodian(site.office, custodian=LEE, identity=site.identity)
+    owner = site.office.owner.key
+    now = site.clock()
+    read_at = folder / "read"
+    read_at.mkdir()
+
+    def in_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
+        def written(data: bytes) -> object:
+            (read_at / name).write_bytes(data)
+            return read(read_at / name)
+
+        return written
+
+    order = order_erasure(site.office, domain=DOMAIN, ordered_by="Dana Ray", reason="it ended")
+    (attestation,) = attest(order, LEES, attested_by="Lee Moss", now=now, where="order")
+    challenge, _ = make_challenge(
+        load_root_chain(site.vault), site.keys, now=now, random=os.urandom
+    )
+    answers, _ = answer_challenge(challenge, LEES, now=now, where="challenge")
+    (answer,) = read_answers(answers, "answers")
+    told = read_order(order, "order")
+    (sealed,) = (one for one in told.challenges if one.custodian.recipient == LEE.recipient)
+    number = pyrage.decrypt(sealed.sealed, list(LEES.keys))
+
+    def ordered(data: bytes) -> None:
+        read_order(data, "order", owner=site.host.owner)
+        attest(data, LEES, attested_by="Lee Moss", now=now, where="order")
+
+    def signed(context: bytes) -> Callable[[bytes], bytes]:
+        return lambda text: sign(context, text + b"\n", owner)
+
+    def challenged(data: bytes) -> None:
+        check_answer(data, answer, "challenge")
+        answer_challenge(data, LEES, now=now, where="challenge")
+
+    def answered(data: bytes) -> None:
+        for one in read_answers(data, "answers"):
+            check_answer(challenge, one, "answers")
+
+    def opened(data: bytes) -> None:
+        one = replace(sealed, sealed=wrap(data, (LEE,)))
+        decrypt_challenges([one], LEES, kind=ORDER, text=told.text)
+
+    def erased(data: bytes) -> None:
+        """With the word of one custodian of two, so it is refused however right that is."""
+        one = read_attestation(data, "attestation")
+        whole = read_order(order, "order")
+        certificate = folder / "certificate.json"
+        erase(site.office, order=whole, attestations=[one], certificate=certificate)
+        raise AssertionError("it was erased on the word of one")
+
+    def completed(path: Path) -> None:
+        if read_plan(path) is None:
+            raise AssertionError("there is a plan")
+        with chdir(read_at):
+            vault, keys = TamperedStore(), KeyDrawer()
+            stores: dict[str, Any] = {"vault": vault, "keys": keys, "forget_in": [keys]}
+            carried_out(path, "deed", {"of": "x"}, lambda: plan, **stores)
+
+    plan = Plan(
+        deed="deed",
+        request={"of": "x"},
+        told={"root": 1},
+        steps=(
+            Put(where="vault", name="pub/root/0000000009", data=b"a record"),
+            Put(where="keys", name="k/main/0000000000/0000000009", data=b"another"),
+            Create(path=Path("made/file"), data=b"keys"),
+            Forget(prefix="k/gone/", names=("k/gone/0000000000/0000000000",)),
+            Forget(prefix="k/gone/"),
+        ),
+    )
+    ssh = Ed25519PrivateKey.generate()
+    request: dict[str, object] = {"point": "desk-1/1", "patterns": ["a"]}
+
+    def restored(path: Path) -> None:
+        target = path.with_name("target")
+        for name in ((), ("other",)):
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir()
+            (target / os.fsdecode(JOURNAL)).write_bytes(path.read_bytes())
+            for one in name:
+                (target / one).write_text("of somebody")
+            with open_target(target, request) as opened:
+                assert opened.is_resumed == (path.read_bytes() == to_json(request) + b"\n")
+
+    host_file = site.folder / "host" / "host.json"
+    return {
+        "host": Paper(
+            data=host_file.read_bytes(),
+            read=in_file("host.json", lambda path: Host.load(path.parent)),
+        ),
+        "owner": Paper(
+            data=(site.folder / "owner.json").read_bytes(), read=in_file("owner.json", open_owner)
+        ),
+        "keeper": Paper(
+            data=(site.folder / "keeper.json").read_bytes(),
+            read=in_file("keeper.json", Keeper.load),
+        ),
+        "identity": Paper(
+            data=(site.folder / "custodian.txt").read_bytes(),
+            read=in_file("custodian.txt", open_identity),
+        ),
+        "ssh identity": Paper(
+            data=ssh.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
+            read=open_identity,
+        ),
+        "order": Paper(data=order, read=ordered, made_of=signed(_ORDER_CONTEXT)),
+        "attestation": Paper(data=attestation, read=erased),
+        "challenge": Paper(data=challenge, read=challenged),
+        "sealed number": Paper(data=number, read=opened, made_of=lambda text: text),
+        "answers": Paper(data=answers, read=answered),
+        "certificate": Paper(
+            data=certificate_to_bytes({"format": 1, "kind": CERTIFICATE, "points": 3}, owner),
+            read=lambda data: certificate_from_bytes(data, site.host.owner, "certificate"),
+            made_of=lambda text: in_hexadecimal(signed(_CONTEXT)(text)),
+        ),
+        "plan": Paper(
+            data=to_json(_plan_to_json(plan)),
+            read=in_file("owner.json.unfinished", completed),
+            made_of=lambda text: text,
+        ),
+        "journal": Paper(data=to_json(request) + b"\n", read=in_file("journal", restored)),
+    }
+
+
+def in_hexadecimal(signed: bytes) -> bytes:
+    """As a certificate is signed: the signature is a line of text."""
+    return signed[:-SIGNATURE_BYTES] + signed[-SIGNATURE_BYTES:].hex().encode() + b"\n"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_is_read_as_it_was_made(papers: dict[str, Paper], kind: str) -> None:
+    """So what refuses a spoilt one does not refuse them all."""
+    paper = papers[kind]
+    if kind == "attestation":
+        with pytest.raises(UsageError, match="is missing: nothing was erased"):
+            paper.read(paper.data)
+    else:
+        paper.read(paper.data)
+    if kind not in TEXTS:
+        text = paper.data.partition(b"\n")[0]
+        assert paper.made_of(text) == paper.data
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=100)
+@given(data=st.data())
+def test_bytes_that_were_spoilt_give_a_declared_error_or_none(
+    papers: dict[str, Paper], kind: str, data: st.DataObject
+) -> None:
+    paper = papers[kind]
+    spoilt = bytearray(paper.data)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(spoilt)))
+        end = data.draw(st.integers(at, min(len(spoilt), at + 80)))
+        match data.draw(st.sampled_from(["flip", "cut", "put in", "double", "end"])):
+            case "flip" if at < len(spoilt):
+                spoilt[at] ^= 1 << data.draw(st.integers(0, 7))
+            case "cut":
+                del spoilt[at:end]
+            case "put in":
+                spoilt[at:at] = data.draw(st.binary(max_size=40))
+            case "double":
+                spoilt[at:at] = spoilt[at:end]
+            case _:
+                del spoilt[at:]
+    # A path in a plan may come to lead anywhere: then it is only read.
+    read = read_plan_of(papers[kind]) if kind == "plan" else paper.read
+    check(read, bytes(spoilt))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in TEXTS])
+@settings(max_examples=100)
+@given(data=st.data())
+def test_json_of_other_values_gives_a_declared_error_or_none(
+    papers: dict[str, Paper], kind: str, data: st.DataObject
+) -> None:
+    paper = papers[kind]
+    text = paper.data.partition(b"\n")[0]
+    places = list(places_in(json.loads(text), ()))
+    value = data.draw(st.sampled_from(places), label="place")
+    strange = data.draw(st.sampled_from(STRANGE), label="value")
+    check(paper.read, paper.made_of(with_strange(json.loads(text), value, strange)))
+
+
+@pytest.mark.parametrize("opens", [open_identity, open_owner])
+def test_a_locked_file_that_was_cut_is_told_before_its_passphrase_is_tried(
+    papers: dict[str, Paper], tmp_path: Path, opens: Callable[..., object]
+) -> None:
+    """To try one takes a second or more on purpose, so it is not done for every cut."""
+    locked = pyrage.passphrase.encrypt(papers["identity"].data, "word")
+    path = tmp_path / "locked"
+    for length in range(21, locked.index(b"\n---") + 40):
+        path.write_bytes(locked[:length])
+        with pytest.raises(WrongKey):
+            opens(path, passphrase="word")
+
+
+@pytest.mark.parametrize("opens", [open_identity, open_owner])
+def test_a_passphrase_that_takes_too_long_to_try_is_not_called_wrong(
+    papers: dict[str, Paper], tmp_path: Path, opens: Callable[..., object]
+) -> None:
+    """A machine that is slow or busy meets it with what a faster one locked."""
+    locked = pyrage.passphrase.encrypt(papers["identity"].data, "word")
+    path = tmp_path / "locked"
+    path.write_bytes(re.sub(rb"(-> scrypt \S+) \d+", rb"\1 40", locked, count=1))
+    with pytest.raises(WrongKey, match="too long to open, so the passphrase was not tried"):
+        opens(path, passphrase="word")
+
+
+def check(read: Callable[[bytes], object], data: bytes) -> None:
+    """Anything but a declared error fails the test."""
+    with suppress(BackupError):
+        read(data)
+
+
+def read_plan_of(plan: Paper) -> Callable[[bytes], object]:
+    def read(data: bytes) -> object:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "plan"
+            path.write_bytes(data)
+            return read_plan(path)
+
+    return read
+
+
+def places_in(value: object, at: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+    """Where in a JSON value another may be put."""
+    yield at
+    if isinstance(value, dict):
+        for name, below in value.items():
+            yield from places_in(below, (*at, name))
+    elif isinstance(value, list):
+        for number, below in enumerate(value):
+            yield from places_in(below, (*at, number))
+
+
+def with_strange(value: Any, at: tuple[str | int, ...], strange: str) -> bytes:
+    """The JSON with other text in one place, as canonical as that text is."""
+    mark = "@@here@@"
+    if at:
+        inner = value
+        for step in at[:-1]:
+            inner = inner[step]
+        inner[at[-1]] = mark
+    else:
+        value = mark
+    return to_json(value).replace(f'"{mark}"'.encode(), strange.encode())

@@ -1,0 +1,245 @@
+"""Trees deeper than a path may be long, or than Python's stack: walked whole, and nowhere else."""
+
+import errno
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from backup.records import Unread
+from backup.restorer.target_folders import TargetFolders
+from backup.sources.files.files_source import FilesSource
+from backup.system.tree_removal import remove_tree
+from tests.backup.restorer.test_restore_safety import entry
+from tests.backup.site import Site
+from tests.backup.sources.test_sources import now
+
+
+@pytest.fixture
+def scratch_of(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is removed however deep it became: Python's own way to do so recurses."""
+    yield tmp_path
+    subprocess.run(["rm", "-rf", tmp_path / "tree", tmp_path / "tree-out"], check=True)
+
+
+def dig(top: Path, name: str, levels: int) -> None:
+    """Make folders in folders, deeper than a path may be long, with a file at the bottom."""
+    top.mkdir()
+    descriptor = os.open(top, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir(name, dir_fd=descriptor)
+        deeper = os.open(name, os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = deeper
+    with open(os.open("leaf", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor), "wb") as file:  # noqa: PTH123 - relative to an open folder
+        file.write(b"at the bottom")
+    os.close(descriptor)
+
+
+def seen_by_folders(top: Path, scratch: Path) -> dict[bytes, tuple[object, ...]]:
+    """What lies below a folder, however deep: the kernel would refuse to look at it by paths."""
+    scratch.mkdir(exist_ok=True)
+    seen: dict[bytes, tuple[object, ...]] = {}
+    with FilesSource("a", top).opened(scratch, now) as opened:
+        for item in opened.scan():
+            assert not isinstance(item, Unread)
+            content = bytearray(item.size)
+            if item.kind == "file":
+                with opened.read(item) as file:
+                    assert file.readinto(memoryview(content)) == item.size
+            seen[item.path] = (item.kind, item.mode, item.modified_ns, bytes(content))
+    del seen[b""]
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("name", "levels"), [("d" * 200, 45), pytest.param("d", 3000, marks=pytest.mark.long)]
+)
+def test_paths_longer_than_the_kernel_takes_come_back(
+    site: Site, scratch_of: Path, name: str, levels: int
+) -> None:
+    tree = scratch_of / "tree"
+    dig(tree, name, levels)
+    (tree / "zz").write_text("after the deep one")
+    result = site.back_up(tree)
+    assert (result.complete, result.files, result.directories) == (True, 2, levels + 1)
+    assert site.restore("latest", scratch_of / "tree-out").problems == ()
+    wanted = seen_by_folders(tree, scratch_of / "scratch")
+    assert seen_by_folders(scratch_of / "tree-out" / "files", scratch_of / "scratch") == wanted
+    deep = b"/".join([name.encode()] * levels) + b"/leaf"
+    assert wanted[deep][3] == b"at the bottom"
+    assert len(deep) > 4096
+
+
+def test_a_tree_deeper_than_pythons_stack_is_walked_with_few_open_folders(
+    scratch_of: Path,
+) -> None:
+    tree = scratch_of / "tree"
+    dig(tree, "d", 3000)
+    (tree / "zz").write_text("after the deep one")
+    (scratch_of / "scratch").mkdir()
+    most = 0
+    paths = []
+    with FilesSource("a", tree).opened(scratch_of / "scratch", now) as opened:
+        for number, item in enumerate(opened.scan()):
+            assert not isinstance(item, Unread)
+            paths.append(item.path)
+            if not number % 500:
+                most = max(most, len(list(Path("/proc/self/fd").iterdir())))
+    assert len(paths) == 3003
+    assert paths[-2:] == [b"d/" * 3000 + b"leaf", b"zz"]
+    assert most < 100
+
+
+def test_a_path_without_end_is_named_and_not_followed(scratch_of: Path) -> None:
+    tree = scratch_of / "tree"
+    dig(tree, "d" * 250, 270)
+    (scratch_of / "scratch").mkdir()
+    with FilesSource("a", tree).opened(scratch_of / "scratch", now) as opened:
+        unread = [item for item in opened.scan() if isinstance(item, Unread)]
+    assert [item.reason for item in unread] == [
+        "lies too deep: its path is longer than 65,536 bytes"
+    ]
+
+
+def walk_and_move(scratch_of: Path, *depths: int) -> tuple[list[bytes], list[str]]:
+    """Walk 80 folders down; at the bottom move those of the given depths elsewhere."""
+    tree = scratch_of / "tree"
+    dig(tree, "d", 80)
+    (tree / "zz").write_text("after the deep one")
+    elsewhere = scratch_of / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "secret").write_text("not of this source")
+    (scratch_of / "scratch").mkdir()
+    paths, unread = [], []
+    with FilesSource("a", tree).opened(scratch_of / "scratch", now) as opened:
+        for item in opened.scan():
+            if isinstance(item, Unread):
+                unread.append(item.path)
+                continue
+            paths.append(item.path)
+            if item.path.endswith(b"leaf"):
+                for depth in depths:
+                    (tree / "/".join("d" * depth)).rename(elsewhere / str(depth))
+    return paths, unread
+
+
+def test_folders_that_are_moved_while_they_are_walked_lead_nowhere_else(scratch_of: Path) -> None:
+    # Some thirty folders are open, so the way back leads through some that are not.
+    paths, unread = walk_and_move(scratch_of, 41)
+    assert paths[1:] == [b"d/" * n + b"d" for n in range(80)] + [b"d/" * 80 + b"leaf", b"zz"]
+    assert unread == []
+
+
+def test_a_folder_that_cannot_be_found_again_is_named(scratch_of: Path) -> None:
+    paths, unread = walk_and_move(scratch_of, 42, 41)
+    assert paths[-1] == b"zz"
+    assert not [path for path in paths if b"secret" in path]
+    assert unread == ["a/" + "/".join("d" * 41)]
+
+
+@contextmanager
+def few_open_files(count: int) -> Iterator[None]:
+    """Let this process, and those it starts, open no more than so many."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_deep_tree_is_backed_up_and_comes_back_where_few_files_may_be_open(
+    site: Site, scratch_of: Path
+) -> None:
+    tree = scratch_of / "tree"
+    dig(tree, "d", 2000)
+    with few_open_files(256):
+        assert site.back_up(tree).complete
+        assert site.restore("latest", scratch_of / "tree-out").problems == ()
+    wanted = seen_by_folders(tree, scratch_of / "scratch")
+    assert len(wanted) == 2001
+    assert seen_by_folders(scratch_of / "tree-out" / "files", scratch_of / "scratch") == wanted
+
+
+class Restored:
+    """A path of folders that a restore is in, 80 deep, and what it gave attributes to."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir()
+        self.root = root
+        self.given: list[bytes] = []
+        top = os.open(root, os.O_RDONLY)
+        self.path = TargetFolders(
+            top,
+            is_resumed=False,
+            give=lambda _, folder: self.given.append(folder.path),
+            count=lambda: None,
+            tell_merged=lambda _: None,
+        )
+        os.close(top)
+        for depth in range(1, 81):
+            at = self.below(depth)
+            self.path.enter(at)
+            self.path.step_into(b"d", at, entry(at, "directory"))
+
+    @staticmethod
+    def below(depth: int) -> bytes:
+        return b"/".join([b"d"] * depth)
+
+    def moved(self, depth: int, to: Path) -> None:
+        (self.root / "/".join("d" * depth)).rename(to)
+
+
+def test_a_restore_whose_folders_are_moved_finds_those_that_are_left_by_their_names(
+    tmp_path: Path,
+) -> None:
+    """Of those some are not open: the way up, by "..", would lead out of the target."""
+    restored = Restored(tmp_path / "out")
+    restored.moved(41, tmp_path / "elsewhere")
+    folder, name = restored.path.enter(restored.below(40) + b"/late")
+    os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    restored.path.close()
+    assert (tmp_path / "out" / os.fsdecode(restored.below(40)) / "late").exists()
+    assert {place.name for place in tmp_path.iterdir()} == {"elsewhere", "out"}
+    assert len(restored.given) == 80
+
+
+def test_a_folder_that_is_not_found_again_is_never_written_into_and_is_handed_on(
+    tmp_path: Path,
+) -> None:
+    restored = Restored(tmp_path / "out")
+    restored.moved(42, tmp_path / "one")
+    restored.moved(41, tmp_path / "two")
+    with pytest.raises(OSError, match="moved meanwhile") as caught:
+        restored.path.enter(restored.below(41) + b"/late")
+    assert caught.value.errno == errno.ESTALE
+    restored.path.enter(b"behind it")
+    made, _ = restored.path.hand_over(b"behind it")
+    restored.path.close()
+    assert restored.below(41) in {folder.path for folder in made}
+    assert len(restored.given) + len(made) == 80
+
+
+def test_a_folder_is_removed_however_deep_it_is_and_whatever_its_modes_and_no_link_is_followed(
+    scratch_of: Path,
+) -> None:
+    tree = scratch_of / "tree"
+    dig(tree, "d", 3000)
+    other = scratch_of / "other"
+    other.mkdir()
+    (other / "kept").touch()
+    (tree / "link").symlink_to(other)
+    (tree / "shut" / "inner").mkdir(parents=True)
+    (tree / "shut" / "inner" / "file").touch()
+    (tree / "shut" / "inner").chmod(0)
+    (tree / "shut").chmod(0o500)
+    with few_open_files(256):
+        remove_tree(tree)
+    assert not tree.exists()
+    assert (other / "kept").exists()
+    remove_tree(tree)  # there is none: nothing to do

@@ -1,0 +1,103 @@
+"""Values between two processes."""
+
+import os
+import pickle
+import select
+from threading import Thread
+
+import pytest
+
+from backup.restorer.pipe_messages import End, open_message_pipe
+from backup.system.process_fork import fork
+
+LARGE = bytes(range(256)) * 16_384  # 4 MiB: many times what a pipe holds
+
+
+def test_values_arrive_whole_and_in_order_however_large() -> None:
+    ours, theirs = open_message_pipe()
+    child = fork()
+    if not child:
+        ours.close()
+        theirs.send((1, LARGE))
+        theirs.send(theirs.receive())
+        os._exit(0)
+    theirs.close()
+    assert ours.receive() == (1, LARGE)
+    ours.send({"back": LARGE})
+    assert ours.receive() == {"back": LARGE}
+    with pytest.raises(EOFError):
+        ours.receive()
+    ours.close()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_what_is_posted_waits_for_nobody_and_arrives_as_room_is_made() -> None:
+    ours, theirs = open_message_pipe()
+    ours.post(LARGE)
+    ours.post("next")
+    assert not ours.has_sent_all()
+    received = []
+    child = Thread(target=lambda: received.extend([theirs.receive(), theirs.receive()]))
+    child.start()
+    while not ours.has_sent_all():
+        select.select([], [ours.writing], [])
+    child.join()
+    assert received == [LARGE, "next"]
+    for end in (ours, theirs):
+        end.close()
+
+
+def test_who_sends_to_an_end_that_is_closed_is_told() -> None:
+    ours, theirs = open_message_pipe()
+    theirs.close()
+    with pytest.raises(BrokenPipeError):
+        ours.send("anybody?")
+    ours.close()
+
+
+def test_a_value_that_does_not_pickle_is_refused_and_nothing_of_it_arrives() -> None:
+    ours, theirs = open_message_pipe()
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        ours.send([LARGE, lambda: None])
+    ours.send("next")
+    assert theirs.receive() == "next"
+    for end in (ours, theirs):
+        end.close()
+
+
+def test_values_that_wait_in_the_pipe_stay_apart_though_each_write_takes_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda number, data: write(number, data[:3]))
+    ours, theirs = open_message_pipe()
+    for value in ("first", "second"):
+        ours.send(value)
+    ours.close()  # so that nobody waits for what was not sent
+    assert [theirs.receive(), theirs.receive()] == ["first", "second"]
+    theirs.close()
+
+
+def test_half_of_a_value_is_none_when_whoever_sent_it_died() -> None:
+    reading, writing = os.pipe()
+    data = pickle.dumps("a value")
+    os.write(writing, len(data).to_bytes(8) + data[:-1])
+    os.close(writing)
+    end = End(reading, os.open(os.devnull, os.O_WRONLY))
+    with pytest.raises(EOFError):
+        end.receive()
+    end.close()
+
+
+def test_a_user_who_may_have_no_larger_pipe_has_a_smaller_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: int) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr("fcntl.fcntl", refused)
+    ours, theirs = open_message_pipe()
+    ours.send("value")
+    assert theirs.receive() == "value"
+    for end in (ours, theirs):
+        end.close()

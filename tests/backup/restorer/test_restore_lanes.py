@@ -1,0 +1,115 @@
+"""Kill set = trace: a restore by several processes, of which all, one, or all but one are killed.
+
+The order in which lanes come to work is left to chance, so a point is named by what is done: the
+n-th of a call at a path.  The names that were killed at are those of an undisturbed run.
+"""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from backup.errors import BackupError
+from backup.restorer import large_files, restore_run
+from backup.system.process_fork import may_fork
+from tests.backup.disk_trace import (
+    DiskTrace,
+    Phase,
+    Victim,
+    in_tracing_process,
+    kill_everywhere,
+)
+from tests.backup.ptrace import WHERE_TRACED
+from tests.backup.restorer.test_restore_disk import Restoring
+from tests.backup.trees import KIB, noise
+
+pytestmark = WHERE_TRACED
+LANES = 2
+PATIENCE_SECONDS = 120
+FOLDERS, FILES = 3, 3
+
+
+class _ByLanes(Restoring):
+    """A tree of another kind, cut into many stretches and pieces, so that every lane has work."""
+
+    def fill(self) -> None:
+        # In the tracing process, which does nothing else.
+        restore_run._FEW_ENTRIES = FILES
+        large_files.SPLIT_BYTES, large_files._PIECE_BYTES = 1000 * KIB, 300 * KIB
+        self._owner = False
+        for number in range(FOLDERS):
+            (self._source / f"{number}").mkdir(parents=True)
+            for name in range(FILES):
+                path = self._source / f"{number}/{name}"
+                path.write_bytes(noise(3 * KIB, FILES * number + name))
+        (self._source / "1/large.bin").write_bytes(noise(2000 * KIB, 1))
+        os.link(self._source / "0/0", self._source / "2/far-off")
+        (self._source / "2").chmod(0o555)
+
+    def act(self) -> None:
+        assert may_fork(), "so the lanes are processes"
+        signal.alarm(PATIENCE_SECONDS)  # who hangs does not end as is expected here
+        try:
+            result = self._site.restore("latest", self._out, lanes=LANES)
+        except BackupError as error:
+            if "was killed; run the same command again" not in str(error):
+                raise
+            os._exit(error.exit_code)
+        assert result.problems == ()
+
+
+def _trace(folder: Path) -> None:
+    restoring = _ByLanes(folder)
+    trace = DiskTrace(restoring.again(), restoring.act)
+    by_lanes = {one.call for one in trace.operations if one.is_forked}
+    assert {"openat", "write", "pwrite64", "mkdirat", "utimensat"} <= by_lanes
+    by_the_parent = {one.call for one in trace.operations if not one.is_forked}
+    assert {"pwrite64", "fsync", "syncfs", "linkat", "unlinkat", "fchmod"} <= by_the_parent
+    in_pieces = [one for one in trace.operations if one.path.endswith("/large.bin")]
+    assert [one.call for one in in_pieces].count("pwrite64") > 1
+
+
+def _kill(folder: Path, phase: Phase, victim: Victim, names_survive: bool | None) -> None:
+    restoring = _ByLanes(folder)
+    kill_everywhere(
+        roots=restoring.again,
+        act=restoring.act,
+        check=restoring.check,
+        phase=phase,
+        names_survive=names_survive,
+        victim=victim,
+        by_name=True,
+        ends=BackupError.exit_code if victim is Victim.LANE else -signal.SIGKILL,
+    )
+
+
+def test_lanes_do_most_of_it(folder: Path) -> None:
+    in_tracing_process(_trace, folder)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_when_all_its_processes_are_killed_the_restore_goes_on_and_is_whole(
+    phase: Phase, folder: Path
+) -> None:
+    in_tracing_process(_kill, folder, phase, Victim.EVERYBODY, None)
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_when_one_lane_is_killed_that_is_said_and_the_restore_goes_on_and_is_whole(
+    phase: Phase, folder: Path
+) -> None:
+    in_tracing_process(_kill, folder, phase, Victim.LANE, None)
+
+
+def test_when_its_parent_is_killed_lanes_end_and_the_restore_goes_on_and_is_whole(
+    folder: Path,
+) -> None:
+    in_tracing_process(_kill, folder, Phase.AFTER, Victim.PARENT, None)
+
+
+@pytest.mark.parametrize("names_survive", [True, False])
+def test_when_the_power_is_cut_the_restore_goes_on_and_is_whole(
+    names_survive: bool, folder: Path
+) -> None:
+    in_tracing_process(_kill, folder, Phase.AFTER, Victim.EVERYBODY, names_survive)

@@ -1,0 +1,282 @@
+"""Large files come back in pieces, written by all lanes, and no less safely than others."""
+
+import errno
+import os
+import random
+import signal
+import time
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup.records import Progress
+from backup.restorer import direct_io, large_files, restore_run, safe_paths, worker
+from backup.restorer.direct_io import Straight
+from backup.restorer.write_lock import Turn
+from backup.stores.directory import DirectoryStore
+from tests.backup.site import Site, new_site
+from tests.backup.trees import KIB, describe, noise
+
+BLOCK = 4096
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_files, "SPLIT_BYTES", 1000 * KIB)
+    monkeypatch.setattr(large_files, "_PIECE_BYTES", 300 * KIB)
+    monkeypatch.setattr(worker, "_REPORT_SECONDS", 0)  # within a piece, too
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    top = tmp_path / "source"
+    (top / "calls").mkdir(parents=True)
+    chance = random.Random(7)
+    words = [chance.randbytes(3).hex() for _ in range(900)]
+    (top / "crm.sql").write_text(" ".join(chance.choices(words, k=700_000)))
+    os.link(top / "crm.sql", top / "crm-again.sql")
+    os.setxattr(top / "crm.sql", "user.case", b"42")
+    (top / "crm.sql").chmod(0o440)
+    (top / "calls/long.wav").write_bytes(noise(9001 * KIB + 17, 1))
+    (top / "calls/short.wav").write_bytes(noise(700 * KIB, 2))
+    (top / "note.txt").write_text("who called, and why")
+    with (top / "disk.img").open("wb") as sparse:
+        sparse.write(noise(500 * KIB, 3))
+        sparse.seek(1000 * KIB)
+        sparse.write(noise(700 * KIB, 4))
+    (top / "calls").chmod(0o555)
+    return top
+
+
+@pytest.fixture
+def stored(tmp_path: Path, source: Path) -> Site:
+    site = new_site(tmp_path / "site", DirectoryStore(tmp_path / "vault"))
+    site.back_up(source)
+    return site
+
+
+@pytest.mark.parametrize("syncs", [True, False], ids=["synced", "through the cache"])
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_what_comes_back_in_pieces_is_what_it_was(
+    stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    lanes: int, syncs: bool,
+) -> None:  # fmt: skip
+    handed_out = []
+
+    def counted(*arguments: Any) -> Any:
+        for piece in large_files.pieces_of(*arguments):
+            handed_out.append(piece.start)
+            yield piece
+
+    monkeypatch.setattr(restore_run, "pieces_of", counted)
+    result = stored.restore("latest", tmp_path / "out", lanes=lanes, syncs=syncs)
+    assert result.problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+    assert result.files == 6
+    assert len(handed_out) > 10
+    assert any(start % BLOCK for start in handed_out)
+
+
+def test_a_damaged_piece_costs_its_file_and_no_other(
+    stored: Site, source: Path, tmp_path: Path
+) -> None:
+    expected = describe(source)
+    largest = max((tmp_path / "vault").rglob("p/*/*"), key=lambda path: path.stat().st_size)
+    largest.chmod(0o600)
+    with largest.open("r+b") as pack:
+        pack.seek(3000 * KIB)
+        pack.write(bytes(64 * KIB))
+    result = stored.restore("latest", tmp_path / "out", lanes=2)
+    assert [problem.path for problem in result.problems] == ["files/calls/long.wav"]
+    assert result.problems[0].is_damage
+    del expected[b"calls/long.wav"]
+    found = describe(tmp_path / "out/files")
+    assert found == expected
+
+
+@pytest.mark.parametrize("kind", ["second name", "symlink", "pipe", "pipe that is read", "gone"])
+def test_what_somebody_puts_in_the_place_of_an_unfinished_file_is_not_written_to(
+    stored: Site, tmp_path: Path, kind: str
+) -> None:
+    out, victim = tmp_path / "out", tmp_path / "victim"
+    victim.write_text("of somebody else")
+    made = out / "files/crm-again.sql"
+    readers = []
+
+    def meddle(_: Progress) -> None:
+        if made.exists() and made.stat().st_size == 0:
+            made.unlink()
+            if kind == "second name":
+                made.hardlink_to(victim)
+            elif kind == "symlink":
+                made.symlink_to(victim)
+            elif kind.startswith("pipe"):
+                os.mkfifo(made)
+                if kind == "pipe that is read":
+                    readers.append(os.open(made, os.O_RDONLY | os.O_NONBLOCK))
+
+    result = stored.restore("latest", out, lanes=1, progress=meddle)
+    assert "files/crm-again.sql" in [problem.path for problem in result.problems]
+    assert victim.read_text() == "of somebody else"
+    assert victim.stat().st_mode & 0o777 != 0o440
+    for reader in readers:
+        assert os.read(reader, 1) == b""
+        os.close(reader)
+
+
+@pytest.mark.parametrize("name", ["crm.sql", "crm-again.sql"])
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_one_of_two_names_alone_is_a_file_of_its_own(
+    stored: Site, source: Path, tmp_path: Path, lanes: int, name: str
+) -> None:
+    files = tmp_path / "out/files"
+    result = stored.restore("latest", tmp_path / "out", f"files/{name}", lanes=lanes)
+    assert result.problems == ()
+    assert [path.name for path in files.iterdir()] == [name]
+    assert (files / name).read_bytes() == (source / name).read_bytes()
+    assert (files / name).stat().st_nlink == 1
+
+
+def test_where_a_target_takes_no_second_names_both_have_the_content(
+    stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    result = stored.restore("latest", tmp_path / "out", lanes=2)
+    assert (result.problems, result.files) == ((), 6)
+    for name in ("crm.sql", "crm-again.sql"):
+        restored = tmp_path / "out/files" / name
+        assert restored.read_bytes() == (source / name).read_bytes()
+        assert restored.stat().st_nlink == 1
+
+
+def test_a_restore_that_was_cut_off_in_its_pieces_is_gone_on_with(
+    stored: Site, source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    def stop(progress: Progress) -> None:
+        if progress.bytes_done > 4000 * KIB:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stored.restore("latest", out, lanes=1, progress=stop)
+    result = stored.restore("latest", out, lanes=2)
+    assert (result.is_resumed, result.problems) == (True, ())
+    assert describe(out / "files") == describe(source)
+
+
+def test_parts_are_written_one_behind_the_other_however_much_the_disk_takes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = random.Random(5)
+    real = os.pwrite
+
+    def pwritev(descriptor: int, parts: list[memoryview], start: int) -> int:
+        whole = b"".join(parts)
+        return real(descriptor, whole[: chance.randrange(len(whole) + 1)], start)
+
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    monkeypatch.setattr(safe_paths, "_GATHERED_BYTES", 20_000)
+    monkeypatch.setattr(safe_paths, "_MOST_GATHERED", 4)
+    for number in range(30):
+        parts = [noise(chance.choice([0, 1, 900, 30_000]), at) for at in range(number)]
+        path = tmp_path / str(number)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+        safe_paths.write_all_at(descriptor, parts, 7, nullcontext())
+        os.close(descriptor)
+        content = b"".join(parts)
+        assert path.read_bytes() == (bytes(7) + content if content else b"")
+
+
+def test_a_turn_is_one_process_s_and_passes_on_when_that_one_is_killed() -> None:
+    with closing(Turn()) as turn:
+        heard, said = os.pipe()
+        pid = os.fork()
+        if not pid:
+            with turn:
+                os.write(said, b"mine")
+                signal.pause()
+        assert os.read(heard, 4) == b"mine"
+        waiting = os.fork()
+        if not waiting:
+            with turn:
+                os.write(said, b"next")
+            os._exit(0)
+        time.sleep(0.2)  # for it to try
+        os.set_blocking(heard, False)
+        with pytest.raises(BlockingIOError):
+            os.read(heard, 4)
+        os.set_blocking(heard, True)
+        os.kill(pid, signal.SIGKILL)
+        assert os.read(heard, 4) == b"next"
+        assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+        assert os.waitpid(waiting, 0)[1] == 0
+        os.close(heard)
+        os.close(said)
+
+
+@pytest.mark.parametrize("how", ["direct", "not direct", "a part at a time"])
+def test_stretches_are_written_where_they_belong_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    real = os.pwrite
+
+    def pwrite(descriptor: int, content: memoryview, start: int) -> int:
+        """Take half of the blocks, as a disk that is nearly full."""
+        return real(descriptor, content[: max(1, len(content) // BLOCK // 2) * BLOCK], start)
+
+    if how == "not direct":
+        monkeypatch.setattr(direct_io, "_set_direct", lambda *_, **__: None)
+    elif how == "a part at a time":
+        monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(direct_io, "_BUFFER_BYTES", 4 * BLOCK)
+    pen = Straight()
+    chance = random.Random(3)
+    for number in range(60):
+        length = chance.choice([1, BLOCK - 1, BLOCK, 3 * BLOCK + 5, 40_000])
+        start = chance.choice([0, 1, BLOCK, 2 * BLOCK - 1, 9_999])
+        before, content = bytes(60_000), noise(length, number)
+        path = tmp_path / str(number)
+        path.write_bytes(before)
+        descriptor = os.open(path, os.O_WRONLY)
+        pen.begin(descriptor, start)
+        rest = memoryview(content)
+        while rest:
+            count = chance.randrange(1, 9000)
+            pen.write(rest[:count])
+            rest = rest[count:]
+        pen.end()
+        os.close(descriptor)
+        assert path.read_bytes() == before[:start] + content + before[start + length :]
+
+
+def test_a_file_system_that_cannot_write_directly_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_direct = False
+
+    def set_direct(_: int, *, on: bool) -> None:
+        nonlocal is_direct
+        is_direct = on
+
+    def pwrite(descriptor: int, content: memoryview, start: int) -> int:
+        if is_direct:
+            raise OSError(errno.EINVAL, "not here")
+        return real(descriptor, content, start)
+
+    real = os.pwrite
+    monkeypatch.setattr(direct_io, "_set_direct", set_direct)
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    content = noise(100_000, 1)
+    descriptor = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    pen = Straight()
+    pen.begin(descriptor, 0)
+    pen.write(content)
+    pen.end()
+    os.close(descriptor)
+    assert (tmp_path / "file").read_bytes() == content

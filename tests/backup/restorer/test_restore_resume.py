@@ -1,0 +1,486 @@
+"""A restore that was cut off goes on, takes nothing on trust, and ends like one that was not."""
+
+import json
+import os
+import shutil
+import stat
+import struct
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup.errors import BackupError, NotWritable, UnsafePath
+from backup.records import Progress
+from backup.repository import Repository
+from backup.restorer.direct_io import Straight
+from backup.stores.directory import DirectoryStore
+from tests.backup.site import Site, new_site
+from tests.backup.trees import KIB, describe, noise, strange_tree
+
+JOURNAL = ".standfast-restore"
+
+
+class CountingStore(DirectoryStore):
+    """Counts what is read of packs."""
+
+    bytes_read = 0
+
+    def _get_range(self, name: str, start: int, length: int | None) -> bytes:
+        data = super()._get_range(name, start, length)
+        if "/p/" in name:
+            self.bytes_read += len(data)
+        return data
+
+    def _read_into(self, name: str, start: int, into: memoryview) -> int:
+        count = super()._read_into(name, start, into)
+        self.bytes_read += count
+        return count
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    top = strange_tree(tmp_path / "source")
+    (top / "long.wav").write_bytes(noise(30_000 * KIB, 9))
+    return top
+
+
+@pytest.fixture
+def stored(tmp_path: Path, source: Path) -> Site:
+    site = new_site(tmp_path / "site", CountingStore(tmp_path / "vault"))
+    site.back_up(source)
+    return site
+
+
+def begun(site: Site, out: Path) -> None:
+    """As a restore leaves the folder that is killed when all but the last is done."""
+    site.restore("latest", out, lanes=1)
+    (out / JOURNAL).write_text(journal_of(site))
+
+
+def journal_of(site: Site) -> str:
+    """What the journal of a restore of everything says."""
+    repository = site.repository()
+    point = repository.resolve("latest")
+    value = {
+        "format": 1,
+        "kind": "restore",
+        "repository": repository.trust.root.repository.hex(),
+        "point": point.name,
+        "snapshot": point.sha256,
+        "patterns": [],
+        "owner": False,
+    }
+    return json.dumps(value, separators=(",", ":"), sort_keys=True) + "\n"
+
+
+def read_by(site: Site, out: Path) -> int:
+    """Restore again and give how much of the packs was read."""
+    vault = site.vault
+    assert isinstance(vault, CountingStore)
+    vault.bytes_read = 0
+    result = site.restore("latest", out, lanes=1)
+    assert result.problems == ()
+    assert result.is_resumed
+    assert not (out / JOURNAL).exists()
+    return vault.bytes_read
+
+
+def test_what_is_whole_is_not_read_again(stored: Site, source: Path, tmp_path: Path) -> None:
+    begun(stored, tmp_path / "out")
+    assert read_by(stored, tmp_path / "out") < 1000 * KIB
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_a_file_is_gone_on_with_in_its_middle(stored: Site, source: Path, tmp_path: Path) -> None:
+    begun(stored, tmp_path / "out")
+    os.truncate(tmp_path / "out/files/long.wav", 20_000 * KIB)
+    assert 9_000 * KIB < read_by(stored, tmp_path / "out") < 20_000 * KIB
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["flip", "zeros", "longer", "empty", "gone", "link", "folder_gone", "hole", "mode", "all_gone"],
+)
+def test_nothing_that_is_there_is_taken_on_trust(
+    stored: Site, source: Path, tmp_path: Path, change: str
+) -> None:
+    out = tmp_path / "out"
+    begun(stored, out)
+    files = out / "files"
+    before = (files / "long.wav").stat()
+    match change:
+        case "flip":
+            with (files / "long.wav").open("r+b") as file:
+                file.seek(15_000 * KIB)
+                byte = file.read(1)[0]
+                file.seek(-1, os.SEEK_CUR)
+                file.write(bytes([byte ^ 1]))
+            os.utime(files / "long.wav", ns=(before.st_atime_ns, before.st_mtime_ns))
+        case "zeros":
+            (files / "calls/one.wav").write_bytes(bytes(300 * KIB))
+        case "longer":
+            with (files / "note.txt").open("ab") as file:
+                file.write(b"forged")
+        case "empty":
+            os.truncate(files / "note.txt", 0)
+        case "gone":
+            (files / "note.txt").unlink()
+        case "link":
+            (files / "link").unlink()
+            (files / "link").symlink_to("/etc/passwd")
+        case "folder_gone":
+            shutil.rmtree(files / "calls")
+        case "hole":
+            with (files / "sparse").open("r+b") as file:
+                file.write(b"not zero")
+        case "mode":
+            (files / "note.txt").chmod(0o777)
+            (files / "locked").chmod(0o700)
+        case "all_gone":
+            shutil.rmtree(files)
+    read_by(stored, out)
+    assert describe(files) == describe(source)
+
+
+def test_a_name_that_also_stands_elsewhere_is_not_written_through(
+    stored: Site, source: Path, tmp_path: Path
+) -> None:
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    begun(stored, out)
+    outside.write_bytes(b"precious")
+    outside.chmod(0o640)
+    before = outside.stat()
+    for name in ("long.wav", "empty", "calls/one.wav"):
+        (out / "files" / name).unlink()
+        os.link(outside, out / "files" / name)
+    read_by(stored, out)
+    assert outside.read_bytes() == b"precious"
+    after = outside.stat()
+    assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    assert describe(out / "files") == describe(source)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_file_that_somebody_else_owns_is_not_gone_on_with(
+    stored: Site, source: Path, tmp_path: Path
+) -> None:
+    """Whoever put it there could read what is written to it, and may have it open."""
+    (source / "theirs").write_text("of a colleague")
+    os.chown(source / "theirs", 1234, 1234)
+    stored.back_up(source)
+    out = tmp_path / "out"
+    begun(stored, out)
+    os.chown(out / "files/theirs", 1234, 1234)
+    read_by(stored, out)
+    assert (out / "files/theirs").stat().st_uid == os.geteuid()
+    assert describe(out / "files") == describe(source)
+
+
+def test_a_link_put_in_the_way_is_not_followed(stored: Site, tmp_path: Path) -> None:
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    begun(stored, out)
+    outside.mkdir()
+    shutil.rmtree(out / "files/calls")
+    (out / "files/calls").symlink_to(outside)
+    result = stored.restore("latest", out, lanes=1)
+    assert {problem.path.split("/")[1] for problem in result.problems} == {"calls"}
+    assert list(outside.iterdir()) == []
+    assert (out / JOURNAL).exists(), "something lacks: the same command goes on"
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o333, 0o555])
+def test_who_is_not_root_goes_on_in_folders_that_shut_everybody_off(
+    tmp_path: Path, mode: int
+) -> None:
+    source = tmp_path / "source"
+    (source / "shut" / "within").mkdir(parents=True)
+    (source / "shut" / "within" / "note.txt").write_text("who called, and why")
+    (source / "shut" / "within").chmod(mode)
+    (source / "shut").chmod(mode)
+    site = new_site(tmp_path / "site")
+    site.back_up(source)
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    for folder in (source / "shut", source / "shut" / "within"):
+        folder.chmod(folder.stat().st_mode | 0o700)  # to be compared, and removed, by anybody
+    journal = journal_of(site)
+    repository = site.repository()
+    point = repository.resolve("latest")
+    # Who is nobody may not even load what Python has not loaded yet.
+    assert repository.restore(point, tmp_path / "by-us").problems == ()
+
+    def as_nobody() -> None:
+        os.chdir(open_to_all)
+        if os.geteuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+        out = Path("out")
+        assert repository.restore(point, out).problems == ()
+        (out / JOURNAL).write_text(journal)
+        result = repository.restore(point, out)
+        assert (result.is_resumed, result.problems) == (True, ())
+        for folder in (out / "files/shut", out / "files/shut/within"):
+            assert stat.S_IMODE(folder.lstat().st_mode) == mode
+            folder.chmod(0o700)
+
+    in_a_process(as_nobody)
+    restored = open_to_all / "out" / "files" / "shut" / "within" / "note.txt"
+    assert restored.read_text() == "who called, and why"
+
+
+@pytest.fixture
+def linked_far_off(tmp_path: Path) -> tuple[Site, Path]:
+    """A point in which another name of a file stands far behind the first, in a closed folder."""
+    source = tmp_path / "source"
+    for folder in ("a", "m", "n", "z"):
+        (source / folder).mkdir(parents=True)
+    for folder in ("m", "z"):
+        for number in range(400):
+            (source / folder / f"{number:03}").write_text(str(number))
+    (source / "a" / "first").write_text("who called, and why")
+    os.link(source / "a" / "first", source / "n" / "second")
+    os.utime(source / "n", ns=(1, 1_500_000_000_123_456_789))
+    (source / "n").chmod(0o555)
+    site = new_site(tmp_path / "site")
+    site.back_up(source)
+    return site, source
+
+
+def test_a_folder_that_is_come_back_to_for_a_link_keeps_its_mode_and_time(
+    linked_far_off: tuple[Site, Path], tmp_path: Path
+) -> None:
+    site, source = linked_far_off
+    out = tmp_path / "out"
+    site.restore("latest", out, lanes=2)
+    assert describe(out / "files") == describe(source)
+    (out / JOURNAL).write_text(journal_of(site))
+    result = site.restore("latest", out, lanes=2)
+    assert (result.is_resumed, result.problems) == (True, ())
+    assert describe(out / "files") == describe(source)
+
+
+def test_a_folder_that_is_made_for_a_late_link_only_is_as_in_the_point(
+    linked_far_off: tuple[Site, Path], tmp_path: Path
+) -> None:
+    site, source = linked_far_off
+    out = tmp_path / "out"
+    patterns = ("files/a/first", "files/m", "files/n/second")
+    assert site.restore("latest", out, *patterns, lanes=2).problems == ()
+    expected = {path: one for path, one in describe(source).items() if path[:1] in b"amn"}
+    assert describe(out / "files") == expected
+
+
+def test_who_is_not_root_links_into_a_folder_that_takes_nothing(
+    linked_far_off: tuple[Site, Path], tmp_path: Path
+) -> None:
+    site, source = linked_far_off
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    repository = site.repository()
+    point = repository.resolve("latest")
+    # Who is nobody may not even load what Python has not loaded yet.
+    assert repository.restore(point, tmp_path / "by-us", lanes=2).problems == ()
+
+    def as_nobody() -> None:
+        os.chdir(open_to_all)
+        if os.geteuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+        assert repository.restore(point, Path("out"), lanes=2).problems == ()
+
+    in_a_process(as_nobody)
+    assert describe(open_to_all / "out" / "files") == describe(source)
+
+
+def test_what_is_made_anew_in_a_folder_gets_no_rights_from_it(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "private").write_text("who called, and why")
+    (source / "private").chmod(0o640)
+    rights = struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", tag, may, who)
+        for tag, may, who in (
+            (1, 7, 2**32 - 1), (2, 7, 1000), (4, 5, 2**32 - 1), (16, 7, 2**32 - 1),
+            (32, 0, 2**32 - 1),
+        )
+    )  # fmt: skip
+    os.setxattr(source, "system.posix_acl_default", rights)
+    site = new_site(tmp_path / "site")
+    site.back_up(source)
+    out = tmp_path / "out"
+    begun(site, out)
+    (out / "files" / "private").unlink()
+    assert site.restore("latest", out).problems == ()
+    assert os.listxattr(out / "files" / "private") == []
+    assert os.getxattr(out / "files", "system.posix_acl_default") == rights
+
+
+def in_a_process(work: Callable[[], None]) -> None:
+    """Do something that this process could not take back."""
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    "other", [{"point": "desk-1/0000000009"}, {"patterns": ["files/note.txt"]}, {"owner": True}]
+)
+def test_another_restore_is_not_gone_on_with(
+    stored: Site, tmp_path: Path, other: dict[str, object]
+) -> None:
+    out = tmp_path / "out"
+    begun(stored, out)
+    journal = json.loads((out / JOURNAL).read_text())
+    text = json.dumps(journal | other, separators=(",", ":"), sort_keys=True) + "\n"
+    (out / JOURNAL).write_text(text)
+    before = describe(out)
+    with pytest.raises(UnsafePath, match="another restore"):
+        stored.restore("latest", out)
+    assert describe(out) == before
+
+
+def test_nothing_is_gone_on_with_where_upper_and_lower_case_are_one(
+    stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There `Case`, which is whole, would be replaced by `case`, and nobody be told."""
+    out = tmp_path / "out"
+    begun(stored, out)
+    # On FAT a lookup finds this, and a listing does not have it.
+    (out / JOURNAL.upper()).write_text(journal_of(stored))
+    before = describe(out)
+    listed = os.listdir
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", lambda at: [n for n in listed(at) if n != JOURNAL.upper()])
+        with pytest.raises(UnsafePath, match="does not tell upper from lower case"):
+            stored.restore("latest", out)
+    assert describe(out) == before
+    shutil.rmtree(out)
+    assert stored.restore("latest", out).problems == ()
+    assert describe(out / "files") == describe(source)
+
+
+@pytest.mark.parametrize("torn", ['{"format":1,"ki', "longer" * 500], ids=["short", "long"])
+def test_a_torn_journal_in_an_empty_folder_is_begun_anew(
+    stored: Site, source: Path, tmp_path: Path, torn: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / JOURNAL).write_text(torn)
+    seen: list[str] = []
+
+    def look(_: Progress) -> None:
+        if not seen:
+            seen.append((out / JOURNAL).read_text())
+
+    result = stored.restore("latest", out, lanes=1, progress=look)
+    assert seen == [journal_of(stored)], "what an interrupted one is told by"
+    assert (result.problems, result.is_resumed) == ((), False)
+    assert describe(out / "files") == describe(source)
+
+
+def test_a_restore_of_some_paths_goes_on_too(stored: Site, source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Straight, "write", _full)
+        with pytest.raises(NotWritable):
+            stored.restore("latest", out, "files/long.wav", "files/calls", lanes=1)
+    result = stored.restore("latest", out, "files/long.wav", "files/calls", lanes=1)
+    assert (result.problems, result.is_resumed) == ((), True)
+    assert (out / "files/long.wav").read_bytes() == (source / "long.wav").read_bytes()
+    assert sorted(path.name for path in (out / "files").iterdir()) == ["calls", "long.wav"]
+
+
+def _full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_what_stops_the_progress_report_stops_the_restore_and_it_goes_on(
+    stored: Site, source: Path, tmp_path: Path, lanes: int
+) -> None:
+    def stop(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    repository: Repository = stored.repository()
+    point = repository.resolve("latest")
+    with pytest.raises(KeyboardInterrupt):
+        repository.restore(point, tmp_path / "out", progress=stop, lanes=lanes)
+    result = stored.restore("latest", tmp_path / "out", lanes=lanes)
+    assert result.is_resumed
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_a_store_that_goes_away_ends_the_restore_which_goes_on_later(
+    stored: Site, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = stored.repository()
+    point = repository.resolve("latest")
+    reads = 0
+
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def some(self: CountingStore, name: str, *more: Any) -> Any:
+            nonlocal reads
+            reads += "/p/" in name
+            if reads > 12:
+                raise OSError(5, "Input/output error")
+            return real(self, name, *more)
+
+        return some
+
+    with monkeypatch.context() as patch:
+        for way in ("_get_range", "_read_into"):
+            patch.setattr(CountingStore, way, counted(getattr(CountingStore, way)))
+        with pytest.raises(BackupError, match="run again"):
+            repository.restore(point, tmp_path / "out", lanes=1)
+    result = stored.restore("latest", tmp_path / "out")
+    assert (result.problems, result.is_resumed) == ((), True)
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_what_the_point_does_not_have_stays(stored: Site, source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    begun(stored, out)
+    (out / "files/calls/added").write_bytes(b"by somebody")
+    os.setxattr(out / "files/long.wav", "user.added", b"by somebody")
+    read_by(stored, out)
+    assert (out / "files/calls/added").read_bytes() == b"by somebody"
+    assert os.getxattr(out / "files/long.wav", "user.added") == b"by somebody"
+
+
+@pytest.mark.parametrize(
+    "pattern", ["files/bad-\udcff.txt", "files/bad-*\udcff*", "files/100%.txt"]
+)
+def test_a_name_of_any_bytes_can_be_asked_for(tmp_path: Path, pattern: str) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("bad-\udcff.txt", "100%.txt"):
+        (source / name).write_text(name, errors="surrogateescape")
+    site = new_site(tmp_path / "site")
+    site.back_up(source)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backup.restorer.restore_run._sync", _full_disk)
+        with pytest.raises(NotWritable):
+            site.restore("latest", tmp_path / "out", pattern)
+    result = site.restore("latest", tmp_path / "out", pattern)
+    assert (result.is_resumed, result.problems) == (True, ())
+    (restored,) = (tmp_path / "out" / "files").iterdir()
+    assert restored.read_bytes() == (source / restored.name).read_bytes()
+    assert not (tmp_path / "out" / JOURNAL).exists()
+
+
+def _full_disk(_: int) -> None:
+    raise NotWritable("the disk did not take everything")

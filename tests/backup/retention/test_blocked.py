@@ -1,0 +1,101 @@
+"""The keeper before a history that it cannot read whole: nothing goes, and what is there is locked.
+
+And before points that expire in this very run: until that is on record, what they need stays.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from backup.format.keep_record import KeepRecord, PackId, keep_to_bytes
+from backup.format.object_names import keep_name, pack_name, snapshot_name
+from backup.retention.rules import Rules
+from backup.stores import ObjectLock
+from backup.trust.retention_log import load_retention_log
+from backup.trust.root_chain import load_root_chain
+from tests.backup.keep_site import KeptSite, kept_site, vault_of
+from tests.backup.site import WRITER, Died
+
+SHORT = Rules(
+    everything=timedelta(days=10),
+    daily=timedelta(days=10),
+    weekly=timedelta(days=10),
+    monthly=timedelta(days=10),
+    floor=timedelta(days=10),
+)
+
+
+def say_dropped(kept: KeptSite, packs: set[PackId]) -> None:
+    """Put the record of a keeper that died before it removed them."""
+    trust = load_root_chain(kept.vault)
+    keeps = load_retention_log(kept.vault, trust)
+    record = KeepRecord(
+        repository=trust.root.repository,
+        number=keeps.next_number,
+        previous=keeps.head,
+        root=trust.links[-1],
+        created=kept.clock(),
+    )
+    record = replace(record, dropped=tuple(sorted(packs)))
+    kept.vault.put(keep_name(record.number), keep_to_bytes(record, kept.keeper.key))
+
+
+def test_what_was_dropped_is_not_removed_while_a_snapshot_is_missing(tmp_path: Path) -> None:
+    kept = kept_site(tmp_path / "site")
+    vault = vault_of(kept)
+    for _ in range(3):
+        kept.night()
+    name = snapshot_name(WRITER, 2)
+    data = vault.get(name)
+    idle = (WRITER, "ab" * 32)
+    vault.put(pack_name(*idle), b"of a run that broke off")
+    say_dropped(kept, {idle})
+    vault.lose(name)
+    result = kept.keep()
+    assert result.removed == ()
+    assert idle in kept.packs()
+    assert any(f"nothing of writer {WRITER} expires or goes" in one for one in result.problems)
+    vault.put(name, data)
+    assert [one.pack for one in kept.keep().removed] == [idle]
+
+
+@pytest.mark.parametrize("hold", [None, "an incident is open"])
+def test_every_pack_of_a_writer_is_locked_on_while_it_is_not_known_what_is_needed(
+    tmp_path: Path, hold: str | None
+) -> None:
+    kept = kept_site(tmp_path / "site", lock=ObjectLock(mode="COMPLIANCE", days=40))
+    for _ in range(3):
+        kept.night()
+    vault_of(kept).replace(snapshot_name(WRITER, 1), b"\0")
+    packs = {pack_name(*pack) for pack in kept.packs()}
+    kept.days(30)
+    assert packs <= set(kept.keep(hold=hold).extended)
+
+
+def test_what_a_point_needs_is_not_removed_before_it_is_on_record_that_it_expired(
+    tmp_path: Path,
+) -> None:
+    kept = kept_site(tmp_path / "site")
+    kept.rules = SHORT
+    vault = vault_of(kept)
+    kept.night()
+    first = kept.packs()
+    for _ in range(2):
+        kept.night()
+    say_dropped(kept, first)
+    kept.days(11)
+    put = vault._put
+
+    def dies(name: str, data: bytes | bytearray | memoryview) -> None:
+        raise Died
+
+    vault._put = dies
+    with pytest.raises(Died):
+        kept.keep(most_percent=100)
+    vault._put = put
+    assert first <= kept.packs()
+    assert kept.site.restore(f"{WRITER}/1", tmp_path / "out").problems == ()
+    kept.keep(most_percent=100)
+    assert (WRITER, 1) in kept.keeps().expired

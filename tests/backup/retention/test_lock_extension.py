@@ -1,0 +1,171 @@
+"""The keeper extends the locks of what is needed, and waits for those of what is not."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backup.errors import Locked, NotFound, RetentionStopped, UsageError
+from backup.format.object_names import pack_name
+from backup.stores import ObjectLock, Retention
+from tests.backup.keep_site import (
+    WEEKS,
+    KeptSite,
+    kept_site,
+    vault_of,
+)
+from tests.backup.site import WRITER
+
+_LOCKS = ["looking at locks", "extending locks"]
+
+
+class TestLocks:
+    @pytest.fixture
+    def locked(self, tmp_path: Path) -> KeptSite:
+        kept = kept_site(tmp_path, lock=ObjectLock(mode="COMPLIANCE", days=20))
+        kept.rules = WEEKS
+        kept.night()
+        return kept
+
+    def test_a_lock_is_extended_once_less_than_half_is_left(self, locked: KeptSite) -> None:
+        locked.days(8)
+        assert locked.keep().extended == ()
+        locked.days(3)
+        result = locked.keep()
+        assert set(result.extended) == set(vault_of(locked).names()), "everything is live"
+        for name in result.extended:
+            until = locked.vault.lock_until(name)
+            assert until is not None
+            assert timedelta(days=19.9) < until - locked.clock() < timedelta(days=20)
+        locked.days(9)
+        assert locked.keep().extended == ()
+        locked.check()
+
+    def test_how_far_it_has_come_is_told_object_by_object(self, locked: KeptSite) -> None:
+        locked.night()
+        locked.days(11)
+        number = len(vault_of(locked).names())
+        for keep, does in ((locked.plan, ["looking at locks"]), (locked.keep, _LOCKS)):
+            told: list[tuple[str, int, int]] = []
+            keep(watch=lambda *one, told=told: told.append(one))
+            assert [one for one in told if one[0] == "reading recovery points"][:2] == [
+                ("reading recovery points", 1, 2),
+                ("reading recovery points", 2, 2),
+            ]
+            for what in does:
+                counted = [one for one in told if one[0] == what]
+                assert counted == [(what, done, number) for done in range(1, number + 1)]
+
+    def test_what_may_go_is_not_locked_for_longer(self, locked: KeptSite) -> None:
+        for _ in range(8):
+            locked.night(days=6)
+            locked.keep(most_percent=50)
+        marked = locked.keeps().marked
+        assert marked
+        locked.days(1)
+        marks = {pack_name(*pack) for pack in marked}
+        result = locked.keep()
+        assert not marks & set(result.extended)
+        assert result.problems == ()
+        # What was needed a while ago still has the lock of then: it waits, and is told.
+        locked.days(8)
+        waiting = locked.keep()
+        assert waiting.locked
+        assert all(one.until > waiting.clock for one in waiting.locked)
+        assert {one.pack for one in waiting.locked} <= locked.keeps().marked.keys()
+        locked.check()
+        locked.days(20)
+        gone = {one.pack for one in locked.keep(most_percent=100).removed}
+        assert {one.pack for one in waiting.locked} <= gone
+        locked.check()
+
+    def test_locks_are_extended_even_where_too_much_would_expire(self, locked: KeptSite) -> None:
+        locked.night()
+        locked.days(45)
+        with pytest.raises(RetentionStopped, match="1 of 2"):
+            locked.keep()
+        for name in vault_of(locked).names():
+            until = locked.vault.lock_until(name)
+            assert until is not None
+            assert until > locked.clock() + timedelta(days=19)
+        locked.check()
+
+    def test_while_there_is_a_hold_all_that_any_point_needs_is_locked_on(
+        self, locked: KeptSite
+    ) -> None:
+        """Also of a point that the rules would let go, so that its lock does not end meanwhile."""
+        locked.night()
+        locked.days(45)
+        result = locked.keep(hold="an incident is open", most_percent=100)
+        assert (result.records, result.expired, result.removed) == ((), (), ())
+        for name in vault_of(locked).names():
+            until = locked.vault.lock_until(name)
+            assert until is not None
+            assert until > locked.clock() + timedelta(days=19)
+        locked.check()
+
+    def test_one_that_refuses_is_told_and_stops_no_other(self, locked: KeptSite) -> None:
+        vault = vault_of(locked)
+        extend, one = vault._extend_lock, vault.names()[0]
+
+        def refuses(name: str, until: datetime) -> None:
+            if name == one:
+                raise UsageError(f"extending the lock of {name} was refused")
+            extend(name, until)
+
+        vault._extend_lock = refuses
+        locked.days(11)
+        result = locked.keep()
+        assert result.problems == (f"extending the lock of {one} was refused",)
+        assert set(result.extended) == set(vault.names()) - {one}
+        locked.check()
+
+    def test_what_is_needed_and_has_no_lock_is_given_one(self, locked: KeptSite) -> None:
+        """Whoever may loosen locks could else delete it unhindered from then on."""
+        bare = {pack_name(*sorted(locked.packs())[0]), f"w/{WRITER}/s/0000000001"}
+        vault_of(locked)._locks |= dict.fromkeys(bare, None)
+        locked.days(11)
+        assert bare <= set(locked.keep().extended)
+        for name in bare:
+            until = locked.vault.lock_until(name)
+            assert until is not None
+            assert until > locked.clock() + timedelta(days=19)
+        locked.check()
+
+    def test_what_goes_while_its_lock_is_looked_at_stops_no_other(self, locked: KeptSite) -> None:
+        vault = vault_of(locked)
+        lock_of, gone = vault._lock_of, pack_name(*sorted(locked.packs())[0])
+
+        def missing(name: str) -> Retention | None:
+            if name == gone:
+                raise NotFound(f"{name} is not there")
+            return lock_of(name)
+
+        vault._lock_of = missing
+        locked.days(11)
+        result = locked.keep()
+        assert set(result.extended) == set(vault.names()) - {gone}
+        assert result.problems == ()
+
+    def test_what_is_locked_at_the_last_moment_stays_is_told_and_goes_later(
+        self, locked: KeptSite
+    ) -> None:
+        for _ in range(8):
+            locked.night(days=6)
+        locked.keep(most_percent=50)
+        locked.days(30)
+        vault = vault_of(locked)
+        remove = vault._remove
+
+        def refuses(name: str) -> None:
+            raise Locked(f"{name} is locked")
+
+        vault._remove = refuses
+        result = locked.keep(most_percent=100)
+        dropped = {one.pack for one in result.dropped}
+        assert dropped
+        assert {one.pack for one in result.locked} == dropped <= locked.packs()
+        assert (result.removed, result.freed_bytes) == ((), 0)
+        vault._remove = remove
+        assert dropped <= {one.pack for one in locked.keep(most_percent=100).removed}
+        locked.check()

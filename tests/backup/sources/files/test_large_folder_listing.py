@@ -1,0 +1,91 @@
+"""Folders of very many names: sorted on the disk, walked as any other."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backup.sources.files import folder_listing, large_folder_listing
+from backup.sources.files.files_source import FilesSource
+from backup.sources.files.large_folder_listing import LargeFolderListing
+from tests.backup.site import Site
+from tests.backup.trees import describe
+
+a_name = st.binary(min_size=1, max_size=6).map(lambda name: name.replace(b"\0", b"\n"))
+
+
+@settings(deadline=None)
+@given(st.dictionaries(a_name, st.booleans(), max_size=60), st.data())
+def test_names_come_back_in_order_one_by_one_and_in_stretches(
+    names: dict[bytes, bool], data: st.DataObject
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(large_folder_listing, "_RUN", 7)
+        patch.setattr(large_folder_listing, "_BLOCK", 4)
+        many = LargeFolderListing(names.items(), Path(tempfile.gettempdir()))
+        expected = sorted(names)
+        assert len(many) == len(expected)
+        for number, name in enumerate(expected):
+            assert many[number] == name
+            assert (name in many.files) is names[name]
+        begin = data.draw(st.integers(0, len(names)))
+        end = data.draw(st.integers(0, len(names) + 3))
+        assert many[begin:end] == expected[begin:end]
+        with pytest.raises(IndexError):
+            many[len(names)]
+
+
+@pytest.mark.parametrize("exclude", [[], ["*3"]], ids=["all", "some left out"])
+def test_a_folder_of_many_names_comes_back_night_after_night(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclude: list[str]
+) -> None:
+    monkeypatch.setattr(folder_listing, "_MANY_NAMES", 50)
+    monkeypatch.setattr(folder_listing, "_LARGE_FOLDER_BYTES", 1)
+    monkeypatch.setattr(large_folder_listing, "_RUN", 30)
+    monkeypatch.setattr(large_folder_listing, "_BLOCK", 16)
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(400):
+        (source / f"call {number * 7919 % 400}").write_text(f"ticket {number}\n")
+    (source / "call 200 folder").mkdir()
+    for number in range(60):
+        (source / "call 200 folder" / f"\n{number}").write_text(f"inside {number}")
+    (source / "call 201 link").symlink_to("call 200")
+    os.mkfifo(source / "call 202 fifo")
+    for night in range(3):
+        result = site.back_up(FilesSource("files", source, exclude))
+        assert result.complete
+        assert result.files_unchanged == (0 if not night else result.files - (night == 2))
+        out = tmp_path / f"out-{night}"
+        assert site.restore("latest", out).problems == ()
+        restored = describe(out / "files")
+        if exclude:
+            assert len(restored) == 463 - 40 - 6
+        else:
+            assert restored == describe(source)
+        if night == 1:
+            (source / "call 222").write_text("called again")
+
+
+def test_a_folder_that_a_full_disk_keeps_from_being_sorted_is_named(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder_listing, "_MANY_NAMES", 50)
+    monkeypatch.setattr(tempfile, "TemporaryFile", no_room)
+    source = tmp_path / "source"
+    (source / "many").mkdir(parents=True)
+    (source / "note").write_text("beside it")
+    for number in range(60):
+        (source / f"many/{number}").write_text("inside")
+    result = site.back_up(source)
+    assert (result.complete, result.files) == (False, 1)
+    lacks = "No space left on device for its names, which are sorted beside the send-log"
+    assert [(one.path, one.reason) for one in result.unread] == [
+        ("files/many", f"cannot be read: {lacks}")
+    ]

@@ -1,0 +1,180 @@
+"""Small files are opened some time before they are read, and fetched side by side from a disk."""
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backup.sources import ReadFile
+from backup.sources.files.files_source import FilesSource
+from backup.sources.files.open_prefetch import FILES_AHEAD
+from tests.backup.site import Site
+from tests.backup.trees import KIB, describe, noise
+
+COUNT = 3 * FILES_AHEAD
+
+
+class ReadHere(FilesSource):
+    supports_worker_reader = False
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder of small files, a large one and a folder with more among them."""
+    top = tmp_path / "tree"
+    inner = top / f"{COUNT // 2:04}-inner"
+    inner.mkdir(parents=True)
+    for folder in (top, inner):
+        for number in range(COUNT):
+            (folder / f"{number:04}").write_bytes(noise(KIB, number))
+    (top / "0010").write_bytes(noise(300 * KIB, 1))
+    return top
+
+
+@contextmanager
+def reading(tree: Path, scratch: Path, site: Site) -> Iterator[Iterator[Any]]:
+    """What a first backup goes through where it has no second process."""
+    with FilesSource("files", tree).opened(scratch, site.clock) as source:
+        source.read_along()
+        yield source.scan_expecting()
+
+
+def come_to(items: Iterator[Any], name: str) -> None:
+    for item in items:
+        if isinstance(item, ReadFile) and item.path == name.encode():
+            return
+    raise AssertionError(f"{name} was not read")
+
+
+def open_files() -> list[int]:
+    return [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+
+
+def told(monkeypatch: pytest.MonkeyPatch, *, is_disk_read_from: bool) -> list[int]:
+    """Of which files the system is told, by their inodes, with a disk as the test says."""
+    blocks = iter(range(1_000_000))
+    monkeypatch.setattr(
+        resource,
+        "getrusage",
+        lambda who: SimpleNamespace(ru_inblock=next(blocks) if is_disk_read_from else 8),
+    )
+    inodes: list[int] = []
+    original = os.posix_fadvise
+
+    def fadvise(descriptor: int, start: int, count: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_WILLNEED
+        inodes.append(os.fstat(descriptor).st_ino)
+        original(descriptor, start, count, advice)
+
+    monkeypatch.setattr(os, "posix_fadvise", fadvise)
+    return inodes
+
+
+def test_while_a_disk_is_read_from_the_system_is_told_of_each_file_once(
+    site: Site, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inodes = told(monkeypatch, is_disk_read_from=True)
+    assert site.back_up(ReadHere("files", tree)).complete
+    files = {path.stat().st_ino for path in tree.rglob("*") if path.is_file()}
+    assert len(inodes) == len(set(inodes))
+    unsaid = files - set(inodes)
+    assert len(unsaid) <= FILES_AHEAD, (
+        "the first ones, before it is known that a disk is waited for"
+    )
+    monkeypatch.undo()
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(tree)
+
+
+def test_of_what_is_in_the_cache_the_system_is_told_nothing(
+    site: Site, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        inodes = told(patch, is_disk_read_from=False)
+        assert site.back_up(ReadHere("files", tree)).complete
+    assert len(inodes) <= FILES_AHEAD, "the thread had read from a disk before"
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(tree)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+@pytest.mark.parametrize("source", [ReadHere, FilesSource])
+def test_a_file_system_that_cannot_be_told_is_backed_up_as_well(
+    site: Site,
+    tree: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    forks: list[int],
+    source: type[FilesSource],
+) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    with monkeypatch.context() as patch:
+        told(patch, is_disk_read_from=True)
+        patch.setattr(os, "posix_fadvise", refuse)
+        result = site.back_up(source("files", tree))
+    assert len(forks) == (source is FilesSource)
+    assert (result.complete, result.files) == (True, 2 * COUNT)
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(tree)
+
+
+def test_files_that_go_or_are_replaced_while_they_are_open_are_kept_as_they_were(
+    site: Site, tree: Path, tmp_path: Path
+) -> None:
+    before = {name: (tree / name).read_bytes() for name in ("0001", "0002")}
+    with reading(tree, tmp_path, site) as items:
+        come_to(items, "0000")
+        (tree / "0001").unlink()
+        (tree / "new").write_bytes(b"another content")
+        (tree / "new").replace(tree / "0002")
+        read = {item.path.decode(): item.data for item in items if isinstance(item, ReadFile)}
+    assert {name: read[name] for name in before} == before
+
+
+def test_a_walk_that_is_given_up_leaves_nothing_open(
+    site: Site, tree: Path, tmp_path: Path
+) -> None:
+    before = len(open_files())
+    with reading(tree, tmp_path, site) as items:
+        come_to(items, "0003")
+        assert len(open_files()) > before + FILES_AHEAD // 2
+    assert len(open_files()) == before
+
+
+def test_a_file_that_became_a_folder_is_gone_through_and_then_the_rest(
+    site: Site, tree: Path, tmp_path: Path
+) -> None:
+    became = f"{FILES_AHEAD + 20:04}"  # which is not open yet
+    with reading(tree, tmp_path, site) as items:
+        come_to(items, "0000")
+        (tree / became).unlink()
+        (tree / became).mkdir()
+        (tree / became / "in it").write_bytes(b"a file")
+        read = {item.path.decode(): item.data for item in items if isinstance(item, ReadFile)}
+    assert read[f"{became}/in it"] == b"a file"
+    for path, data in read.items():
+        assert data == (tree / path).read_bytes()
+    assert len(read) == 2 * COUNT - 2, "all but the first, which was read before, and the large one"
+
+
+def test_where_few_files_may_be_open_all_are_backed_up(
+    site: Site, tree: Path, tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = max(open_files()) + FILES_AHEAD // 2
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+    try:
+        result = site.back_up(tree)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (result.complete, result.files) == (True, 2 * COUNT)
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(tree)

@@ -1,0 +1,223 @@
+"""Programs that give or take data: streamed, ended, and never heard saying a secret."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backup.errors import Damaged
+from backup.sources.client_programs import (
+    Command,
+    Output,
+    ProgramFailed,
+    answer_of,
+    find_program,
+    running,
+)
+from backup.sources.output_completeness import TextEndMarker
+from backup.targets import feed
+from tests.backup.little_memory import little_memory
+from tests.servers import wait_until
+
+
+def shell(script: str, *secrets: str) -> Command:
+    return Command(
+        arguments=("/bin/sh", "-c", script),
+        environment={"PATH": os.environ["PATH"], "WORD": "".join(secrets)},
+        secrets=secrets,
+    )
+
+
+def content_of(
+    command: Command, *, first: bytes = b"", ending: bytes = b""
+) -> tuple[bytes, int, list[str]]:
+    """What a program gives, the size that it had before it was read, and what failed."""
+    failures: list[str] = []
+    given = b""
+    with running(command, gives=True) as program:
+        looked_for = TextEndMarker(ending) if ending else None
+        output = Output(program, first=first, ending=looked_for, on_failure=failures.append)
+        size = output.size
+        buffer = memoryview(bytearray(50_000))
+        while count := output.readinto(buffer):
+            given += buffer[:count]
+        assert output.size == len(given)
+    return given, size, failures
+
+
+def test_a_short_output_has_its_size_before_it_is_read() -> None:
+    assert content_of(shell("printf abc"), first=b"x") == (b"xabc", 4, [])
+    assert content_of(shell(":")) == (b"", 0, [])
+
+
+def test_a_long_output_has_its_size_once_it_ended() -> None:
+    given, size, failures = content_of(shell("head -c 3000000 /dev/zero"), first=b"x")
+    assert given == b"x" + bytes(3_000_000)
+    assert size > 1 << 60
+    assert failures == []
+
+
+@pytest.mark.parametrize("size", [0, 10, 65_535, 65_536, 65_537, 1_000_000])
+def test_an_output_counts_only_when_its_program_succeeded(size: int) -> None:
+    command = shell(f"head -c {size} /dev/zero; echo fatal: it broke >&2; exit 3")
+    with pytest.raises(OSError, match="sh ended with 3: fatal: it broke"):
+        content_of(command)
+
+
+@pytest.mark.parametrize("size", [0, 10, 49_990, 65_520, 65_536, 1_000_000])
+def test_an_output_that_breaks_off_is_a_failure_whatever_its_program_said(size: int) -> None:
+    body = f"head -c {size} /dev/zero; "
+    whole = content_of(shell(body + "echo; echo '-- at the end'"), ending=b"\n-- at the end")
+    assert whole[0] == bytes(size) + b"\n-- at the end\n"
+    for broken in (
+        "",
+        "printf '\n-- at the en'",
+        "echo; echo '-- at the end'; head -c 2000 /dev/zero",
+    ):
+        with pytest.raises(OSError, match=r"sh ended as if it had succeeded, and .* breaks off"):
+            content_of(shell(body + broken), ending=b"\n-- at the end")
+    with pytest.raises(OSError, match="breaks off"):
+        content_of(shell(":"), first=b"\n-- at the end", ending=b"\n-- at the end")
+
+
+def test_an_end_that_comes_byte_by_byte_is_one() -> None:
+    slowly = shell("head -c 65530 /dev/zero; for one in a b c d e f g h; do printf $one; done")
+    assert content_of(slowly, ending=b"abcdefgh")[0].endswith(b"\0abcdefgh")
+
+
+def test_a_program_killed_in_the_middle_is_a_failure() -> None:
+    with pytest.raises(OSError, match="sh ended with -9"):
+        content_of(shell("head -c 200000 /dev/zero; kill -9 $$"))
+
+
+def test_a_program_that_falls_silent_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup.sources.client_programs._SILENT_SECONDS", 0.2)
+    begun = time.monotonic()
+    with pytest.raises(OSError, match="nothing came for"):
+        content_of(shell("head -c 200000 /dev/zero; sleep 60"))
+    assert time.monotonic() - begun < 30
+
+
+def test_no_program_outlives_its_block_nor_does_what_it_started(tmp_path: Path) -> None:
+    noted = tmp_path / "pids"
+    script = f"sleep 60 & echo $$ $! > {noted}.new; mv {noted}.new {noted}; wait"
+    with running(shell(script), gives=True):
+        wait_until(noted.exists, "the program runs")
+    pids = [int(pid) for pid in noted.read_text().split()]
+    wait_until(lambda: not any(map(_runs, pids)), "they are gone")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in ("Z", "X")
+
+
+def test_what_a_program_says_is_cut_short_and_without_secrets() -> None:
+    word = "pass-word"
+    script = 'echo "error: $WORD is wrong" >&2; printf "hint: \\033[31mred\\n" >&2; exit 1'
+    with pytest.raises(ProgramFailed) as failed:
+        answer_of(shell(script, word))
+    assert str(failed.value) == "sh ended with 1: error: … is wrong"
+    with pytest.raises(ProgramFailed) as failed:
+        answer_of(shell("head -c 100000 /dev/zero | tr '\\0' x >&2; exit 1"))
+    assert len(str(failed.value)) < 400
+    assert word not in repr(shell("", word))
+
+
+def files_held_open() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_of_endless_words_only_the_beginning_and_the_end_are_kept() -> None:
+    """A program may say a line a row: neither memory nor a disk is for that."""
+    word = "pass-word"
+    lines = "yes 'a row without a key' | head -c 60000000"
+    # The first of them is where they go to: a file would be one that grows.
+    script = f'readlink /proc/$$/fd/2; {lines}; echo "error: $WORD is the last"; exit 4'
+    before = files_held_open()
+    with (
+        little_memory(4_000_000),
+        running(shell(f"exec >&2; {script}", word), gives=True) as program,
+    ):
+        with pytest.raises(ProgramFailed, match="sh ended with 4: error: … is the last"):
+            program.finish()
+        said = program.said.lines()
+    assert said[0].startswith("pipe:")
+    assert said[-1] == "error: … is the last"
+    assert set(said[1:-1]) >= {"a row without a key"}
+    assert sum(map(len, said)) < 100_000
+    assert files_held_open() <= before  # less, where a test of before lets go only now
+    with pytest.raises(ProgramFailed, match="sh ended with 4: error: … is the last"):
+        answer_of(shell(f"exec >&2; {script}", word))
+
+
+@pytest.mark.parametrize("before", range(16 * 1024 - 12, 16 * 1024 + 2))
+def test_a_secret_at_the_edge_of_what_is_kept_is_not_shown_in_half(before: int) -> None:
+    word = "pass-word"
+    script = (
+        f"head -c {before} /dev/zero | tr '\\0' x; printf $WORD; head -c 90000 /dev/zero; exit 4"
+    )
+    with running(shell(f"exec >&2; {script}", word), gives=True) as program:
+        program.process.wait()
+        head = "".join(program.said.lines())
+    assert "pass" not in head
+    assert "word" not in head
+
+
+def test_what_goes_on_holding_the_line_after_its_program_ended_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backup.sources.client_programs._LAST_WORD_SECONDS", 0.2)
+    noted = tmp_path / "pid"
+    begun = time.monotonic()
+    script = f"(sleep 90 >/dev/null & echo $! > {noted}); echo error: it broke >&2; exit 3"
+    try:
+        with pytest.raises(OSError, match="sh ended with 3: error: it broke"):
+            content_of(shell(script))
+        assert time.monotonic() - begun < 45
+        assert _runs(int(noted.read_text()))
+    finally:
+        os.kill(int(noted.read_text()), signal.SIGKILL)
+
+
+def test_what_cannot_be_started_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ProgramFailed, match=r"pg_dump is not in .*: install the package p"):
+        find_program(["pg_dump"], tmp_path, "p")
+    (tmp_path / "pg_dump").write_bytes(b"no program")
+    (tmp_path / "pg_dump").chmod(0o755)
+    command = Command(arguments=(str(tmp_path / "pg_dump"),), environment={})
+    for start in (answer_of, lambda one: running(one).__enter__()):
+        with pytest.raises(ProgramFailed, match="pg_dump cannot be started: Exec format error"):
+            start(command)
+
+
+def test_a_program_is_fed_to_its_end_and_its_words_are_given(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    pieces = [bytes([n]) * 100_000 for n in range(30)]
+    status, sent, said = feed(shell(f"cat > {taken}; echo done >&2"), lambda: iter(pieces))
+    assert (status, sent, said) == (0, 3_000_000, ["done"])
+    assert taken.read_bytes() == b"".join(pieces)
+
+
+def test_a_program_that_ends_before_its_input_is_asked_why() -> None:
+    endless = iter(lambda: bytes(100_000), b"")
+    status, _, said = feed(shell("head -c 10 >/dev/null; echo full >&2; exit 5"), lambda: endless)
+    assert (status, said) == (5, ["full"])
+
+
+def test_a_stream_that_breaks_off_is_never_taken_for_its_end(tmp_path: Path) -> None:
+    ended = tmp_path / "ended"
+
+    def damaged() -> Iterator[bytes]:
+        yield b"half"
+        raise Damaged("a pack is not what was written")
+
+    with pytest.raises(Damaged):
+        feed(shell(f"cat >/dev/null; touch {ended}"), damaged)
+    assert not ended.exists()

@@ -1,0 +1,83 @@
+"""How a whole output ends: found however it comes in pieces, and nowhere before its end."""
+
+import io
+import tarfile
+
+import pytest
+
+from backup.sources.output_completeness import Ending, TarEndMarker, TextEndMarker
+
+KIB = 1024
+
+
+def tar(*, form: int = tarfile.PAX_FORMAT) -> bytes:
+    """An archive as of a database's folder: a folder, an empty file, and files full of zeros."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w", format=form) as archive:
+        for name, content in (
+            ("base/1/1259", bytes(40 * KIB)),
+            ("base/1/PG_VERSION", b"16\n"),
+            ("base/1/empty", b""),
+            ("pg_wal/" + "0" * 120, bytes(17 * KIB + 1)),
+            ("global/pg_control", b"\x01" * 512 + bytes(7 * KIB)),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        folder = tarfile.TarInfo("pg_notify")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+    return written.getvalue()
+
+
+def seen(content: bytes, piece_bytes: int, ending: Ending) -> bool:
+    for start in range(0, len(content), piece_bytes):
+        ending.see(memoryview(content[start : start + piece_bytes]))
+    return ending.has_come
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("piece_bytes", [1, 511, 512, 513, 50_000, 1 << 20])
+def test_a_whole_tar_has_its_end_however_it_comes(form: int, piece_bytes: int) -> None:
+    assert seen(tar(form=form), piece_bytes, TarEndMarker())
+
+
+def test_a_tar_that_breaks_off_anywhere_has_none_though_its_files_are_full_of_zeros() -> None:
+    content = tar()
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        end = max(member.offset_data + member.size for member in archive)
+    end = -(-end // 512) * 512
+    assert not content[end:].strip(b"\0"), "what follows the last member is empty"
+    for cut in [*range(0, end, 97), *range(end, end + 1024)]:
+        assert not seen(content[:cut], 4096, TarEndMarker()), cut
+    assert seen(content[: end + 1024], 4096, TarEndMarker())
+
+
+def test_a_member_of_eight_gigabytes_and_more_is_passed_over() -> None:
+    """Its size does not fit the octal digits; PostgreSQL writes it as GNU does."""
+    member = tarfile.TarInfo("base/1/16384")
+    member.size = 9 * 1024**3
+    ending = TarEndMarker()
+    ending.see(memoryview(member.tobuf(tarfile.GNU_FORMAT)))
+    zeros = memoryview(bytes(64 * 1024 * KIB))
+    for _ in range(9 * 1024**3 // len(zeros)):
+        ending.see(zeros)
+    assert not ending.has_come
+    ending.see(zeros[:1023])
+    assert not ending.has_come
+    ending.see(zeros[:1])
+    assert ending.has_come
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 1023, b"\xff" * 4096, b"no tar at all" * 999])
+def test_what_is_no_tar_has_no_end_of_one(content: bytes) -> None:
+    assert not seen(content, 1000, TarEndMarker())
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 4096])
+def test_a_text_ends_with_its_line_or_shortly_before(piece_bytes: int) -> None:
+    line = b"\n-- Dump completed"
+    assert seen(b"x" * 5000 + line, piece_bytes, TextEndMarker(line))
+    assert seen(b"x" * 5000 + line + b" on 2026-11-27\n", piece_bytes, TextEndMarker(line))
+    assert not seen(b"x" * 5000 + line + b"x" * 2000, piece_bytes, TextEndMarker(line))
+    assert not seen(b"x" * 5000 + line[:-1], piece_bytes, TextEndMarker(line))

@@ -1,0 +1,130 @@
+"""A server that takes a name twice, as Ceph 18 does where it keeps versions: the second is told."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backup.checker.verification import verify
+from backup.errors import AlreadyThere, NotFound, StoreUnavailable, UsageError
+from backup.format.object_names import snapshot_name
+from backup.stores import StoreTraits
+from backup.stores.s3.client import Calls
+from backup.stores.s3.store import S3Options, S3Store, open_s3
+from tests.backup.s3_options import ignore_the_condition, options
+from tests.backup.s3_proxy import Fault, running_proxy
+from tests.backup.site import WRITER, Site, new_site
+from tests.backup.trees import describe, plain_tree
+from tests.servers.seaweedfs import Bucket, Key
+
+PACK = f"w/{WRITER}/p/ab/{'ab' * 32}"
+
+
+@pytest.fixture(autouse=True)
+def _condition(monkeypatch: pytest.MonkeyPatch) -> None:
+    ignore_the_condition(monkeypatch)
+
+
+def store_of(bucket: Bucket, key: Key, url: str | None = None) -> S3Store:
+    given = options(bucket, key, endpoint_url=url or bucket.server.url)
+    return open_s3(given, pause=lambda _: None)
+
+
+def test_a_name_is_taken_once_all_the_same(s3_bucket: Bucket) -> None:
+    store = store_of(s3_bucket, s3_bucket.admin)
+    store.put("a", b"first")
+    for content in (b"second", b"first"):
+        with pytest.raises(AlreadyThere, match="a is already there"):
+            store.put("a", content)
+    assert store.get("a") == b"first"
+    assert store.stat("a").later_versions == 2
+
+
+def test_bytes_of_ours_whose_answer_was_lost_are_success(s3_bucket: Bucket) -> None:
+    with running_proxy(s3_bucket.server.url) as proxy:
+        store = store_of(s3_bucket, s3_bucket.key("writer"), proxy.url)
+        for name in (snapshot_name(WRITER, 1), PACK):
+            proxy.will(Fault.LOST_ANSWER, "PUT", name)
+        store.put(snapshot_name(WRITER, 1), b"what a writer may read")
+        with pytest.raises(AlreadyThere):
+            store.put(PACK, b"a pack")
+        assert len(proxy.happened) == 2
+    reader = store_of(s3_bucket, s3_bucket.key("reader"))
+    assert {stat.name: reader.get(stat.name) for stat in reader.list("")} == {
+        snapshot_name(WRITER, 1): b"what a writer may read",
+        PACK: b"a pack",
+    }
+
+
+def test_a_put_whose_name_is_not_listed_afterwards_is_no_success(
+    s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(s3_bucket, s3_bucket.admin)
+
+    def lists_nothing(name: str) -> None:
+        raise NotFound(name)
+
+    monkeypatch.setattr(store, "_find", lists_nothing)
+    with pytest.raises(StoreUnavailable, match=r"what was stored is not listed.*run again"):
+        store.put("a", b"x")
+
+
+def test_who_may_put_and_not_list_stores_all_the_same(
+    s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(s3_bucket, s3_bucket.admin)
+
+    def refused(name: str) -> None:
+        raise UsageError("this identity may not do that")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(store, "_find", refused)
+        store.put("a", b"x")
+    assert store.get("a") == b"x"
+
+
+def test_at_aws_which_heeds_the_condition_nothing_is_asked_after_a_put() -> None:
+    given = S3Options(bucket="vault", access_key_id="id", secret_access_key="secret")
+    calls = Calls(given, pause=lambda _: None, jitter=lambda: 1.0)
+    asked: list[dict[str, Any]] = []
+
+    def put_object(**request: Any) -> dict[str, str]:
+        asked.append(request)
+        return {"ETag": '"e"', "VersionId": "1"}
+
+    calls.client = SimpleNamespace(put_object=put_object)
+    traits = StoreTraits(is_write_only=True, why="a lock", is_versioned=True)
+    S3Store(given, calls, traits, lambda: datetime.now(UTC)).put("a", b"x")
+    assert [(one["Key"], one["IfNoneMatch"]) for one in asked] == [("a", "*")]
+
+
+def test_the_slower_of_two_clones_is_told_the_same_night(
+    s3_bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = new_site(tmp_path / "site", store_of(s3_bucket, s3_bucket.admin))
+    source = plain_tree(tmp_path / "source")
+    site.back_up(source)
+    shutil.copytree(site.folder, tmp_path / "clone")
+    clone = Site(folder=tmp_path / "clone", vault=site.vault, keys=site.keys, clock=site.clock)
+    slower = store_of(s3_bucket, s3_bucket.admin)
+    put = slower.put
+
+    def overtaken(name: str, data: bytes | bytearray | memoryview) -> None:
+        if name == snapshot_name(WRITER, 2):
+            clone.back_up(source)
+        put(name, data)
+
+    monkeypatch.setattr(slower, "put", overtaken)
+    site.vault = slower
+    (source / "note.txt").write_text("seen by the slower one")
+    result = site.back_up(source)
+    assert (result.is_fork, result.sequence) == (True, 3)
+    report = verify(slower, keys=site.keys, identity=site.identity, read=True)
+    assert [(one.severity, one.object) for one in report.findings] == [
+        ("warning", snapshot_name(WRITER, 2))
+    ], "what was laid over it is named, and nothing else is wrong"
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out" / "files") == describe(source)

@@ -1,0 +1,409 @@
+"""Each role of the repository with its own identity and its own policy, on a real S3.
+
+What SeaweedFS enforces is tried by trying it; what it cannot is asserted on the policy's text.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup.checker.verification import verify
+from backup.errors import AlreadyThere, NotFound, UsageError
+from backup.stores import Store
+from backup.stores.s3.store import open_s3
+from tests.backup.s3_options import options
+from tests.backup.site import WRITER, new_site
+from tests.backup.trees import describe, plain_tree
+from tests.servers.seaweedfs import LOCK_DAYS, POLICIES, Bucket, Role, SeaweedFs, policy
+
+ROLES: tuple[Role, ...] = ("owner", "writer", "reader", "drill-runner", "keeper", "verifier")
+WITH_A_POLICY = ("owner", "writer", "reader", "keeper", "verifier")
+SNAPSHOT = f"w/{WRITER}/s/0000000001"
+PACK = f"w/{WRITER}/p/ab/{'ab' * 32}"
+ROOT_RECORD = "pub/root/0000000000"
+
+
+def store_of(bucket: Bucket, role: Role) -> Store:
+    return open_s3(options(bucket, bucket.key(role)))
+
+
+@pytest.fixture
+def filled(s3_bucket: Bucket) -> Bucket:
+    """A vault as the owner and the writer leave it: a root record, a pack and a snapshot."""
+    store_of(s3_bucket, "owner").put(ROOT_RECORD, b"root")
+    writer = store_of(s3_bucket, "writer")
+    writer.put(PACK, b"pack")
+    writer.put(SNAPSHOT, b"snapshot")
+    return s3_bucket
+
+
+def version_of(bucket: Bucket, key: str) -> str:
+    client = bucket.client(bucket.admin)
+    (row,) = client.list_object_versions(Bucket=bucket.name, Prefix=key)["Versions"]
+    return str(row["VersionId"])
+
+
+def refused(client: Any, call: Callable[[], object]) -> bool:
+    """Whether a call of a plain client was denied, and not failed otherwise."""
+    try:
+        call()
+    except client.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] not in ("AccessDenied", "403"):
+            raise
+        return True
+    return False
+
+
+def test_backing_up_verifying_and_restoring_takes_no_more_than_each_role_has(
+    s3_bucket: Bucket, tmp_path: Path
+) -> None:
+    site = new_site(tmp_path / "site", store_of(s3_bucket, "owner"))
+    source = plain_tree(tmp_path / "source")
+    site.vault = store_of(s3_bucket, "writer")
+    first = site.back_up(source)
+    assert first.complete
+    (source / "note.txt").write_text("who called again\n")
+    assert site.back_up(source).warnings == ()
+
+    verifier = store_of(s3_bucket, "verifier")
+    report = verify(verifier, read=True, owner=site.host.owner)
+    assert (report.points, report.findings) == (2, ())
+
+    site.vault = store_of(s3_bucket, "drill-runner")
+    assert site.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out" / "files") == describe(source)
+    site.restore(first.point, tmp_path / "first")
+    assert (tmp_path / "first/files/note.txt").read_text() != (source / "note.txt").read_text()
+
+
+def test_the_writer_opens_no_recovery_point_even_with_a_custodians_identity(
+    s3_bucket: Bucket, tmp_path: Path
+) -> None:
+    site = new_site(tmp_path / "site", store_of(s3_bucket, "owner"))
+    site.vault = store_of(s3_bucket, "writer")
+    site.back_up(plain_tree(tmp_path / "source"))
+    with pytest.raises(UsageError, match=r"reading w/desk-1/p/.*Use the identity of the right"):
+        site.restore("latest", tmp_path / "out")
+    with pytest.raises(UsageError, match=r"listing the vault was refused"):
+        verify(site.vault)
+
+
+def test_the_writer_reads_no_pack_by_any_way(filled: Bucket) -> None:
+    writer = filled.client(filled.key("writer"))
+    name, version = filled.name, version_of(filled, PACK)
+    assert refused(writer, lambda: writer.get_object(Bucket=name, Key=PACK))
+    assert refused(writer, lambda: writer.get_object(Bucket=name, Key=PACK, VersionId=version))
+    assert refused(writer, lambda: writer.head_object(Bucket=name, Key=PACK))
+    copy = {"Bucket": name, "Key": PACK}
+    target = f"w/{WRITER}/s/0000000009"
+    assert refused(writer, lambda: writer.copy_object(Bucket=name, Key=target, CopySource=copy))
+    with pytest.raises(UsageError, match="refused"):
+        store_of(filled, "writer").get(PACK)
+
+
+def test_the_writer_writes_nowhere_else(filled: Bucket) -> None:
+    writer = store_of(filled, "writer")
+    for name in ("w/other/s/0000000001", "pub/root/0000000001", "pub/keep/0000000000", "stray"):
+        with pytest.raises(UsageError, match=f"storing {name} was refused"):
+            writer.put(name, b"x")
+    with pytest.raises(UsageError, match="refused"):
+        list(writer.list("w/other/"))
+    with pytest.raises(AlreadyThere):
+        writer.put(SNAPSHOT, b"another")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nobody_takes_a_locked_object_away(filled: Bucket, role: Role) -> None:
+    client = filled.client(filled.key(role))
+    for key in (PACK, SNAPSHOT, ROOT_RECORD):
+        version = version_of(filled, key)
+
+        def delete(key: str = key, **more: str) -> object:
+            return client.delete_object(Bucket=filled.name, Key=key, **more)
+
+        assert refused(client, delete)
+        assert refused(client, partial(delete, VersionId=version))
+        batch = {"Objects": [{"Key": key, "VersionId": version}, {"Key": key}]}
+        answer = client.delete_objects(Bucket=filled.name, Delete=batch)
+        assert [row["Code"] for row in answer["Errors"]] == ["AccessDenied"] * 2
+    (_, _, _) = store_of(filled, "reader").list("")
+
+
+def test_not_even_the_administrator_takes_a_locked_version_away(filled: Bucket) -> None:
+    admin = filled.client(filled.admin)
+    version = version_of(filled, SNAPSHOT)
+
+    def delete() -> object:
+        return admin.delete_object(
+            Bucket=filled.name, Key=SNAPSHOT, VersionId=version, BypassGovernanceRetention=True
+        )
+
+    assert refused(admin, delete)
+    assert store_of(filled, "reader").get(SNAPSHOT) == b"snapshot"
+
+
+def test_what_the_writer_lays_over_an_object_is_seen(filled: Bucket) -> None:
+    # On AWS bucket-policy.json refuses this PUT; SeaweedFS does not know its condition.
+    writer = filled.client(filled.key("writer"))
+    writer.put_object(Bucket=filled.name, Key=SNAPSHOT, Body=b"another")
+    for role in ("writer", "reader"):
+        store = store_of(filled, role)
+        assert store.get(SNAPSHOT) == b"snapshot"
+        assert store.stat(SNAPSHOT).later_versions == 1
+
+
+def test_only_the_keeper_changes_a_lock_and_only_to_longer(filled: Bucket) -> None:
+    version = version_of(filled, PACK)
+
+    def retain(role: Role, days: int) -> Callable[[], object]:
+        until = datetime.now(UTC) + timedelta(days=days)
+        return lambda: filled.client(filled.key(role)).put_object_retention(
+            Bucket=filled.name,
+            Key=PACK,
+            VersionId=version,
+            Retention={"Mode": "COMPLIANCE", "RetainUntilDate": until},
+        )
+
+    client = filled.client(filled.admin)
+    for role in ROLES:
+        assert refused(client, retain(role, 1)), role
+        assert refused(client, retain(role, 2 * LOCK_DAYS)) == (role != "keeper"), role
+    left = client.get_object_retention(Bucket=filled.name, Key=PACK, VersionId=version)
+    assert left["Retention"]["RetainUntilDate"] > datetime.now(UTC) + timedelta(days=LOCK_DAYS + 1)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nobody_lets_others_read_an_object(filled: Bucket, role: Role) -> None:
+    client = filled.client(filled.key(role))
+    for key in (PACK, SNAPSHOT, ROOT_RECORD):
+        share = partial(client.put_object_acl, Bucket=filled.name, Key=key, ACL="public-read")
+        assert refused(client, share)
+        assert refused(client, partial(share, VersionId=version_of(filled, key)))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nobody_changes_the_bucket(filled: Bucket, role: Role) -> None:
+    client, name = filled.client(filled.key(role)), filled.name
+    tries: tuple[Callable[[], object], ...] = (
+        lambda: client.put_bucket_versioning(
+            Bucket=name, VersioningConfiguration={"Status": "Suspended"}
+        ),
+        lambda: client.put_object_lock_configuration(
+            Bucket=name, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
+        ),
+        lambda: client.put_bucket_policy(Bucket=name, Policy=json.dumps(policy("bucket"))),
+        lambda: client.delete_bucket(Bucket=name),
+    )
+    for attempt in tries:
+        assert refused(client, attempt)
+    traits = store_of(filled, role).describe()
+    assert (traits.is_versioned, traits.is_write_only) == (True, True)
+
+
+def test_the_keeper_adds_its_records_and_reads_no_pack(filled: Bucket) -> None:
+    keeper = store_of(filled, "keeper")
+    keeper.put("pub/keep/0000000000", b"kept")
+    assert keeper.get(SNAPSHOT) == b"snapshot"
+    for name in ("pub/root/0000000001", SNAPSHOT, f"w/{WRITER}/s/0000000002"):
+        with pytest.raises(UsageError, match="refused"):
+            keeper.put(name, b"x")
+    with pytest.raises(UsageError, match=f"reading {PACK} was refused"):
+        keeper.get(PACK)
+
+
+def test_the_keeper_drops_a_pack_whose_lock_is_over_and_no_snapshot(
+    seaweedfs_server: SeaweedFs,
+) -> None:
+    bucket = seaweedfs_server.bucket(mode=None)
+    admin = open_s3(options(bucket, bucket.admin, requires_lock=False))
+    for name in (PACK, SNAPSHOT, ROOT_RECORD):
+        admin.put(name, b"x")
+    for role in ROLES:
+        client = bucket.client(bucket.key(role))
+        for key in (PACK, SNAPSHOT, ROOT_RECORD):
+
+            def drop(key: str = key, client: Any = client) -> object:
+                version = version_of(bucket, key)
+                return client.delete_object(Bucket=bucket.name, Key=key, VersionId=version)
+
+            may_drop = (role, key) == ("keeper", PACK)
+            assert refused(client, drop) != may_drop
+            if may_drop:
+                with pytest.raises(NotFound):
+                    admin.stat(PACK)
+                admin.put(PACK, b"x")
+
+
+def test_the_owner_adds_root_records_and_copies_and_nothing_else(filled: Bucket) -> None:
+    owner = store_of(filled, "owner")
+    for name in ("pub/root/0000000001", f"pub/format/{'ab' * 32}", f"pub/reader/{'ab' * 32}"):
+        owner.put(name, b"signed")
+        assert owner.get(name) == b"signed"
+    assert owner.get(SNAPSHOT) == b"snapshot"
+    for name in ("pub/keep/0000000000", f"w/{WRITER}/s/0000000002", PACK, "pub/other", "stray"):
+        with pytest.raises(UsageError, match=f"storing {name} was refused"):
+            owner.put(name, b"x")
+    with pytest.raises(UsageError, match=f"reading {PACK} was refused"):
+        owner.get(PACK)
+
+
+@pytest.mark.parametrize("role", ["reader", "drill-runner", "verifier"])
+def test_who_only_reads_reads_everything_and_adds_nothing(filled: Bucket, role: Role) -> None:
+    store = store_of(filled, role)
+    contents = {stat.name: store.get(stat.name) for stat in store.list("")}
+    assert contents == {PACK: b"pack", SNAPSHOT: b"snapshot", ROOT_RECORD: b"root"}
+    for name in (f"w/{WRITER}/s/0000000002", "pub/keep/0000000000", "stray"):
+        with pytest.raises(UsageError, match="refused"):
+            store.put(name, b"x")
+
+
+class TestPolicies:
+    """The text, for what no server here enforces."""
+
+    def statements(self, name: str, **more: str) -> dict[str, dict[str, Any]]:
+        return {one["Sid"]: one for one in policy(name, **more)["Statement"]}
+
+    def allowed(self, name: str) -> set[str]:
+        found = [one for one in policy(name)["Statement"] if one["Effect"] == "Allow"]
+        return {action for one in found for action in _listed(one["Action"])}
+
+    def test_on_aws_a_put_without_the_header_is_refused_to_everyone(self) -> None:
+        only_new = self.statements("bucket")["OnlyUnderNewNames"]
+        assert only_new == {
+            "Sid": "OnlyUnderNewNames",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:PutObject",
+            "Resource": "arn:aws:s3:::vault/*",
+            "Condition": {"Null": {"s3:if-none-match": "true"}},
+        }
+
+    def test_on_aws_nobody_bypasses_governance_or_speaks_without_tls(self) -> None:
+        found = self.statements("bucket")
+        assert found["NobodyBreaksALock"]["Effect"] == "Deny"
+        assert found["NobodyBreaksALock"]["Action"] == "s3:BypassGovernanceRetention"
+        assert found["OnlyEncryptedConnections"]["Condition"] == {
+            "Bool": {"aws:SecureTransport": "false"}
+        }
+
+    @pytest.mark.parametrize("role", WITH_A_POLICY)
+    def test_every_right_is_named_and_none_breaks_a_lock(self, role: str) -> None:
+        allowed = self.allowed(role)
+        assert not {action for action in allowed if "*" in action}
+        assert not allowed & {
+            "s3:BypassGovernanceRetention", "s3:DeleteObject", "s3:PutObjectLegalHold",
+            "s3:PutBucketPolicy", "s3:PutBucketVersioning", "s3:PutBucketObjectLockConfiguration",
+            "s3:PutLifecycleConfiguration",
+        }  # fmt: skip
+        denied = {
+            action
+            for one in policy(role)["Statement"]
+            if one["Effect"] == "Deny"
+            for action in _listed(one["Action"])
+        }
+        assert denied >= {"s3:BypassGovernanceRetention", "s3:DeleteObject"}
+
+    @pytest.mark.parametrize("role", ["owner", "writer", "keeper", "copier"])
+    def test_who_adds_an_object_is_denied_to_share_it(self, role: str) -> None:
+        # Where ACLs hold, as on Ceph, an object is its writer's, who may then say who reads it.
+        assert self.statements(role)["NeverShare"] == {
+            "Sid": "NeverShare",
+            "Effect": "Deny",
+            "Action": ["s3:PutObjectAcl", "s3:PutObjectVersionAcl"],
+            "Resource": "arn:aws:s3:::vault/*",
+        }
+
+    def test_on_aws_no_lock_outlives_a_year_and_a_month(self) -> None:
+        # Else whoever holds the keeper's identity could lock rubbish for a century, at your cost.
+        assert self.statements("bucket")["NoLockWithoutAnEnd"] == {
+            "Sid": "NoLockWithoutAnEnd",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:PutObjectRetention",
+            "Resource": "arn:aws:s3:::vault/*",
+            "Condition": {"NumericGreaterThan": {"s3:object-lock-remaining-retention-days": "400"}},
+        }
+
+    def test_who_adds_what_is_said_by_name(self) -> None:
+        where = {
+            role: {
+                resource.removeprefix("arn:aws:s3:::vault/")
+                for one in policy(role)["Statement"]
+                if one["Effect"] == "Allow" and "s3:PutObject" in _listed(one["Action"])
+                for resource in _listed(one["Resource"])
+            }
+            for role in WITH_A_POLICY
+        }
+        assert where == {
+            "owner": {"pub/root/*", "pub/format/*", "pub/reader/*"},
+            "writer": {f"w/{WRITER}/*"},
+            "keeper": {"pub/keep/*"},
+            "reader": set(),
+            "verifier": set(),
+        }
+
+    def test_only_the_keeper_removes_and_only_packs(self) -> None:
+        for role in WITH_A_POLICY:
+            where = {
+                resource
+                for one in policy(role)["Statement"]
+                if one["Effect"] == "Allow" and "s3:DeleteObjectVersion" in _listed(one["Action"])
+                for resource in _listed(one["Resource"])
+            }
+            assert where == ({"arn:aws:s3:::vault/w/*/p/*"} if role == "keeper" else set()), role
+
+    def test_who_may_do_what_to_objects(self) -> None:
+        may = {role: {a for a in self.allowed(role) if "Bucket" not in a} for role in WITH_A_POLICY}
+        read = {"s3:GetObject", "s3:GetObjectVersion"}
+        assert may == {
+            "owner": read | {"s3:PutObject"},
+            "writer": read | {"s3:PutObject"},
+            "reader": read,
+            "verifier": read | {"s3:GetObjectRetention"},
+            "keeper": read
+            | {
+                "s3:PutObject", "s3:GetObjectRetention", "s3:PutObjectRetention",
+                "s3:DeleteObjectVersion",
+            },
+        }  # fmt: skip
+
+    def test_the_verifier_sees_every_lock_and_changes_none(self) -> None:
+        found = self.statements("verifier")
+        sees = found["ReadEveryVersionAndItsLock"]
+        assert (sees["Effect"], sees["Resource"]) == ("Allow", "arn:aws:s3:::vault/*")
+        assert "s3:GetObjectRetention" in sees["Action"]
+        refused = found["NeverWriteOrTakeAway"]
+        assert (refused["Effect"], refused["Resource"]) == ("Deny", "arn:aws:s3:::vault/*")
+        assert {"s3:PutObjectRetention", "s3:PutObjectLegalHold"} <= set(refused["Action"])
+        assert self.allowed("verifier") & {"s3:GetObjectRetention", "s3:PutObjectRetention"} == {
+            "s3:GetObjectRetention"
+        }
+
+    def test_a_prefix_stands_before_every_name(self) -> None:
+        for role in (*WITH_A_POLICY, "bucket"):
+            text = json.dumps(policy(role, prefix="call-centre/"))
+            for place in ("pub/", "w/"):
+                assert text.count(f"call-centre/{place}") == text.count(place), role
+
+    def test_the_page_names_each_policy_and_every_placeholder(self) -> None:
+        page = (POLICIES / "README.md").read_text()
+        files = {path.name for path in POLICIES.glob("*.json")}
+        assert files == {
+            f"{name}-policy.json"
+            for name in (*WITH_A_POLICY, "bucket", "copier", "evidence", "source")
+        }
+        for name in files:
+            assert f"({name})" in page
+            filled = json.dumps(policy(name.removesuffix("-policy.json")))
+            assert "{bucket}" not in filled
+            assert "{prefix}" not in filled
+            assert "{writer}" not in filled
+
+
+def _listed(actions: str | list[str]) -> list[str]:
+    return [actions] if isinstance(actions, str) else actions

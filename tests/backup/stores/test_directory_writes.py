@@ -1,0 +1,109 @@
+"""How bytes and names reach a disk: in pieces, past the page cache or not, and lasting in order."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from backup.stores import directory
+from backup.stores.directory import DirectoryStore
+from backup.system.durable_files import create_file
+from tests.backup.stores.test_stores import done
+from tests.backup.trees import noise
+
+__all__ = ["done"]
+
+
+@pytest.mark.parametrize("size", [10_000, 2 * 1024 * 1024])
+def test_a_disk_that_takes_a_write_in_pieces_gets_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """As Linux does of more than 2 GiB, and a share or a signal of less."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:4096]))
+    store = DirectoryStore(tmp_path)
+    content = noise(size, 5)
+    store.put("a/b", content)
+    assert store.get("a/b") == content
+
+
+def test_a_disk_that_takes_nothing_past_its_cache_gets_it_in_the_usual_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, set_direct = os.write, directory._set_direct
+    direct: list[bool] = []
+
+    def noted(descriptor: int, *, on: bool) -> None:
+        direct.append(on)
+        set_direct(descriptor, on=False)
+
+    def refusing(descriptor: int, data: memoryview) -> int:
+        if direct and direct[-1]:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(directory, "_set_direct", noted)
+    monkeypatch.setattr(os, "write", refusing)
+    store = DirectoryStore(tmp_path)
+    content = noise(2 * 1024 * 1024, 6)
+    store.put("a/b", content)
+    assert direct == [True, False]
+    monkeypatch.undo()
+    assert store.get("a/b") == content
+
+
+@pytest.mark.parametrize(
+    ("why", "size", "tries"), [(errno.EIO, 2048, 1), (errno.EINVAL, 2048, 2), (errno.EINVAL, 1, 1)]
+)
+def test_a_write_that_is_refused_for_another_reason_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int, size: int, tries: int
+) -> None:
+    """What went through the cache already is not refused for going past it."""
+    tried: list[int] = []
+
+    def refusing(descriptor: int, data: memoryview) -> int:
+        tried.append(len(data))
+        assert len(tried) < 9
+        raise OSError(why, os.strerror(why))
+
+    monkeypatch.setattr(os, "write", refusing)
+    with pytest.raises(OSError, match=os.strerror(why)):
+        directory._write_synced(tmp_path / "draft", noise(size * 1024, 7))
+    assert len(tried) == tries
+
+
+def test_a_folder_that_went_is_made_again(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    store.put("a/b/c", b"x")
+    shutil.rmtree(tmp_path / "a")
+    store.put("a/b/d", b"y")
+    assert store.get("a/b/d") == b"y"
+
+
+def test_the_place_of_a_new_vault_lasts_with_every_folder_above_it(
+    tmp_path: Path, done: list[str]
+) -> None:
+    DirectoryStore(tmp_path / "disk/company/vault").put("a", b"x")
+    above = [tmp_path, tmp_path / "disk", tmp_path / "disk/company"]
+    assert done[:3] == [f"sync {folder}" for folder in above]
+
+
+def test_a_key_is_whole_on_the_disk_before_it_has_its_name_and_its_name_lasts(
+    tmp_path: Path, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def noted(draft: Path, path: Path) -> None:
+        done.append(f"link {path}")
+        link(draft, path)
+
+    monkeypatch.setattr(os, "link", noted)
+    create_file(tmp_path / "host.json", b"a key")
+    steps = [step for step in done if not step.startswith("unlink")]
+    assert steps == [
+        f"sync {tmp_path / '.host.json.draft'}",
+        f"link {tmp_path / 'host.json'}",
+        f"sync {tmp_path}",
+    ]

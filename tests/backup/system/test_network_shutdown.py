@@ -1,0 +1,120 @@
+"""A process that is told to end: what it waits for, what it says, and what it begins no more."""
+
+import threading
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from backup.errors import StoreUnavailable
+from backup.stores.bandwidth_limit import Bandwidth, BandwidthLimitedStore, Window
+from backup.stores.memory import MemoryStore
+from backup.stores.s3.client import _Connections
+from backup.system.network_shutdown import ENDING, Ending
+
+
+class Connections:
+    """Whoever waits for these waits until they are broken off."""
+
+    def __init__(self) -> None:
+        self.are_broken = threading.Event()
+
+    def break_off(self) -> None:
+        self.are_broken.set()
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> Ending:
+    monkeypatch.setattr("backup.system.network_shutdown.GRACE_SECONDS", 0.02)
+    monkeypatch.setattr("backup.system.network_shutdown._SAID_AFTER_SECONDS", 0.01)
+    return Ending()
+
+
+def test_a_call_under_way_is_named_and_then_broken_off(ending: Ending) -> None:
+    connections, said, begun = Connections(), list[str](), threading.Event()
+    ending.will_break(connections)
+
+    def call() -> None:
+        with ending.call("reading a pack"):
+            begun.set()
+            assert connections.are_broken.wait(60)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    assert begun.wait(60)
+    ending.tell(said.append)
+    ending.tell(said.append)
+    thread.join(60)
+    assert not thread.is_alive()
+    (told,) = said
+    assert told.endswith(": reading a pack")
+
+
+def test_nothing_is_begun_any_more_and_who_pauses_goes_on_at_once(ending: Ending) -> None:
+    connections = Connections()
+    ending.will_break(connections)
+    pausing = threading.Thread(target=ending.pause, args=(600,))
+    pausing.start()
+    ending.tell(lambda text: None)
+    pausing.join(60)
+    assert not pausing.is_alive()
+    with pytest.raises(StoreUnavailable, match="told to end"), ending.call("storing a pack"):
+        pass
+
+
+def test_where_nothing_is_asked_across_a_network_no_thread_is_begun(ending: Ending) -> None:
+    before = threading.active_count()
+    ending.tell(lambda text: None)
+    assert threading.active_count() == before
+
+
+def test_what_waits_for_its_bandwidth_waits_no_longer() -> None:
+    window = Window(start_minute=0, end_minute=1440, bytes_per_second=1)
+    store = BandwidthLimitedStore(
+        MemoryStore(),
+        Bandwidth(windows=[window], zone=ZoneInfo("UTC")),
+        now=lambda: datetime.now(UTC),
+        sleep=lambda seconds: ENDING.tell(lambda text: None),
+        monotonic=lambda: 0.0,
+    )
+    store.put("a", bytes(1000))
+    with pytest.raises(StoreUnavailable, match="storing b was not begun"):
+        store.put("b", b"")
+
+
+class Pool:
+    """As urllib3's pools are, as far as one is noted."""
+
+    def _new_conn(self, timeout: float) -> set[float]:
+        return {timeout}  # which nobody can note: it has no hash
+
+
+def client_with(manager: object) -> object:
+    return SimpleNamespace(
+        _endpoint=SimpleNamespace(http_session=SimpleNamespace(_manager=manager))
+    )
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        SimpleNamespace(),
+        SimpleNamespace(_endpoint=None),
+        client_with(None),
+        client_with(SimpleNamespace(pool_classes_by_scheme=None)),
+        client_with(SimpleNamespace(pool_classes_by_scheme=["https"])),
+        client_with(SimpleNamespace(pool_classes_by_scheme={"https": len})),
+    ],
+)
+def test_a_boto3_that_has_its_connections_elsewhere_is_used_all_the_same(client: object) -> None:
+    _Connections(client).break_off()
+
+
+def test_a_urllib3_that_makes_its_connections_otherwise_makes_them_all_the_same() -> None:
+    manager = SimpleNamespace(pool_classes_by_scheme={"https": Pool})
+    connections = _Connections(client_with(manager))
+    noting = manager.pool_classes_by_scheme["https"]
+    assert noting is not Pool
+    assert noting()._new_conn(timeout=5.0) == {5.0}
+    connections.break_off()

@@ -1,0 +1,152 @@
+"""What a process that is forked takes over of its parent's signals, and what it does not."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import pytest
+
+from backup.errors import BackupError
+from backup.restorer import pipe_messages
+from backup.restorer.worker_pool import Emit, Worker, in_processes
+from backup.system.process_fork import fork
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+PATIENCE_SECONDS = 60
+
+
+def unwind(number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
+
+
+@pytest.fixture
+def handled() -> Iterator[None]:
+    """A command's handlers, which unwind it."""
+    before = {number: signal.signal(number, unwind) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handled")
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_ends_a_forked_process_and_unwinds_nothing_of_its_parents(
+    number: signal.Signals,
+) -> None:
+    child = fork()
+    if not child:
+        try:
+            signal.pause()
+        finally:
+            os._exit(0)
+    os.kill(child, number)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -number
+    assert signal.getsignal(number) is unwind
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {*ENDING}
+
+
+def test_what_a_process_ignores_its_child_ignores_too() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        child = fork()
+        if not child:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("handled")
+def test_a_lane_that_is_ended_is_named_and_its_command_not_taken_for_ended() -> None:
+    @contextmanager
+    def lane(emit: Emit) -> Iterator[Worker[int]]:
+        def work(units: Iterator[int]) -> None:
+            for _ in units:
+                emit(os.getpid())
+                signal.pause()
+
+        yield work
+
+    told = in_processes(lane, [1], 1)
+    os.kill(next(told), signal.SIGTERM)
+    with pytest.raises(BackupError, match="was killed; run the same command again"):
+        next(told)
+
+
+def test_a_lane_that_is_killed_in_the_middle_of_a_word_is_named_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write = os.write
+
+    def die_half_way(descriptor: int, data: memoryview) -> int:
+        write(descriptor, data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    @contextmanager
+    def lane(emit: Emit) -> Iterator[Worker[int]]:
+        def work(_: Iterator[int]) -> None:
+            monkeypatch.setattr(os, "write", die_half_way)
+            emit(bytes(1000))
+
+        yield work
+
+    with pytest.raises(BackupError, match="was killed; run the same command again"):
+        next(in_processes(lane, [1], 1))
+
+
+def affinities(lanes: int) -> list[set[int]]:
+    """The processors that each of so many lanes may run on."""
+
+    @contextmanager
+    def lane(emit: Emit) -> Iterator[Worker[int]]:
+        def work(units: Iterator[int]) -> None:
+            assert not list(units)
+
+        emit(os.sched_getaffinity(0))
+        yield work
+
+    return list(in_processes(lane, [], lanes))
+
+
+def test_lanes_keep_to_a_processor_each_where_they_are_as_many() -> None:
+    processors = os.sched_getaffinity(0)
+    assert sorted(affinities(len(processors)), key=min) == [{one} for one in sorted(processors)]
+    assert os.sched_getaffinity(0) == processors
+
+
+def test_lanes_that_are_not_as_many_as_processors_may_run_on_any() -> None:
+    processors = os.sched_getaffinity(0)
+    count = len(processors) + 1
+    assert affinities(count) == [processors] * count
+
+
+def test_a_lane_that_tells_much_while_it_is_given_much_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        pipe_messages, "_PIPE_BYTES", 4096
+    )  # as where a user has used up what he may have
+    much = bytes(range(256)) * 4096
+
+    @contextmanager
+    def lane(emit: Emit) -> Iterator[Worker[bytes]]:
+        def work(units: Iterator[bytes]) -> None:
+            emit(much)  # before the unit that lies ready is taken
+            for unit in units:
+                emit(unit)
+
+        yield work
+
+    signal.signal(signal.SIGALRM, unwind)
+    signal.alarm(PATIENCE_SECONDS)
+    try:
+        told = list(in_processes(lane, [much[:-1], much[:-2], much[:-3]], 1))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert told == [much, much[:-1], much[:-2], much[:-3]]

@@ -1,0 +1,362 @@
+"""The last number there is: whoever puts something under it takes it from nobody but itself.
+
+Names end at ten digits. A writer, an owner or a keeper that went on behind the highest number in
+use could be stopped for good by one object.
+"""
+
+import hashlib
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup.archiver import skipped_sequence_numbers
+from backup.checker.verification import verify
+from backup.errors import AlreadyThere, Damaged, NotFound, StoreUnavailable, UsageError
+from backup.format.object_names import (
+    LARGEST_NUMBER,
+    keep_name,
+    key_name,
+    next_number,
+    root_name,
+    snapshot_name,
+)
+from backup.format.snapshot import snapshot_from_bytes, snapshot_to_bytes
+from backup.ownership.operations.custodians import add_custodian
+from backup.ownership.operations.domains import new_generation
+from backup.ownership.operations.writers import new_epoch
+from backup.ownership.roster import read_roster
+from backup.repository import Repository
+from backup.stores.directory import DirectoryStore
+from backup.trust.root_chain import load_root_chain
+from tests.backup.keep_site import expired_and_marked, ten_weeks, vault_of
+from tests.backup.office import OwnedSite, new_person, owned_site
+from tests.backup.site import DOMAIN, WRITER, Site
+from tests.backup.trees import describe, plain_tree
+
+LAST = snapshot_name(WRITER, LARGEST_NUMBER)
+
+
+@pytest.fixture
+def owned(tmp_path: Path) -> OwnedSite:
+    return owned_site(tmp_path / "site")
+
+
+@pytest.fixture
+def source(tmp_path: Path, owned: OwnedSite) -> Path:
+    """What two nights have backed up."""
+    source = plain_tree(tmp_path / "source")
+    for night in (1, 2):
+        (source / "note.txt").write_text(f"night {night}\n")
+        owned.back_up(source)
+    return source
+
+
+def forge_the_last(owned: OwnedSite) -> None:
+    """Put a snapshot behind which there is no number."""
+    owned.vault.put(LAST, forged(owned, LARGEST_NUMBER))
+
+
+def forged(owned: OwnedSite, sequence: int) -> bytes:
+    """Sign, as who has the host's keys, a snapshot that follows the second one."""
+    name = snapshot_name(WRITER, 2)
+    data = owned.vault.get(name)
+    snapshot, sealed = snapshot_from_bytes(data, name)
+    link = replace(snapshot.root, number=2, sha256=hashlib.sha256(data).hexdigest())
+    other = replace(snapshot, sequence=sequence, previous=link, burnt=())
+    return snapshot_to_bytes(other, sealed, owned.host.signing_key)
+
+
+def errors_of(owned: OwnedSite) -> list[str]:
+    report = verify(owned.vault, keys=owned.keys, identity=owned.identity, read=True)
+    return [one.object for one in report.findings if one.severity == "error"]
+
+
+def test_the_next_number_is_the_lowest_free_one_behind_what_counts() -> None:
+    assert next_number("w/a/s/", 7, {1, 5, 8, 9, 11, LARGEST_NUMBER}) == 10
+    with pytest.raises(Damaged, match="w/a/s/9999999999 is signed by whom"):
+        next_number("w/a/s/", LARGEST_NUMBER, set())
+    with pytest.raises(ValueError, match="numbers no object"):
+        snapshot_name(WRITER, LARGEST_NUMBER + 1)
+
+
+def test_junk_there_is_named_until_a_point_was_made_beside_it(
+    owned: OwnedSite, source: Path, tmp_path: Path
+) -> None:
+    owned.vault.put(LAST, b"junk")
+    assert errors_of(owned) == [LAST]
+    made = owned.back_up(source)
+    assert (made.point, made.is_intruded) == (f"{WRITER}/0000000003", True)
+    assert errors_of(owned) == []
+    repository = owned.repository()
+    assert repository.resolve("latest").sequence == 3
+    assert repository.damaged == {}
+    assert owned.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_a_forged_point_there_ends_with_a_new_epoch_that_makes_points_again(
+    owned: OwnedSite, source: Path, tmp_path: Path
+) -> None:
+    forge_the_last(owned)
+    with pytest.raises(Damaged, match="The owner has to end the trust"):
+        owned.back_up(source)
+    new_epoch(owned.office, writer=WRITER, trusted_through=2, host_dir=owned.folder / "rebuilt")
+    (source / "note.txt").write_text("after the forger\n")
+    rebuilt = {"host": owned.host_of("rebuilt"), "send_log": owned.folder / "rebuilt/send.log"}
+    for sequence in (3, 4):
+        made = owned.back_up(source, **rebuilt)
+        assert made.point == f"{WRITER}/{sequence:010d}"
+    assert errors_of(owned) == []
+    assert owned.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_a_root_record_goes_before_junk_there_and_stolen_keys_are_refused(
+    owned: OwnedSite, source: Path, tmp_path: Path
+) -> None:
+    owned.vault.put(root_name(LARGEST_NUMBER), b"junk")
+    told = new_epoch(
+        owned.office, writer=WRITER, trusted_through=2, host_dir=owned.folder / "rebuilt"
+    )
+    assert told["root"] == load_root_chain(owned.vault).root.number == 1
+    with pytest.raises(UsageError, match="does not let these keys"):
+        owned.back_up(source)
+    owned.back_up(source, host=owned.host_of("rebuilt"), send_log=owned.folder / "rebuilt/send.log")
+    assert owned.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_keys_are_wrapped_again_beside_junk_there(
+    owned: OwnedSite, source: Path, tmp_path: Path
+) -> None:
+    owned.keys.put(key_name(DOMAIN, 0, LARGEST_NUMBER), b"junk")
+    owned.keys.put(key_name(DOMAIN, LARGEST_NUMBER, 0), b"junk")
+    lee, lees = new_person("Lee")
+    add_custodian(owned.office, custodian=lee, identity=owned.identity)
+    new_generation(owned.office, domain=DOMAIN)
+    assert load_root_chain(owned.vault).root.domains[-1].generation == 1
+    owned.back_up(source)
+    for identity in (owned.identity, lees):
+        repository = Repository.open(owned.vault, owned.keys, identity)
+        out = tmp_path / f"out-{identity is lees}"
+        for point in (f"{WRITER}/2", f"{WRITER}/3"):
+            result = repository.restore(repository.resolve(point), out / point)
+            assert result.problems == ()
+            assert describe(out / point / "files") == describe(source)
+
+
+def test_a_keeper_goes_on_beside_junk_in_its_last_slot_and_in_a_writers(tmp_path: Path) -> None:
+    kept = ten_weeks(tmp_path / "site")
+    kept.vault.put(keep_name(LARGEST_NUMBER), b"junk")
+    kept.vault.put(LAST, b"junk")
+    kept.night()
+    expired_and_marked(kept)
+    kept.days(8)
+    assert kept.keep().removed
+    vault = vault_of(kept)
+    vault.lose(keep_name(LARGEST_NUMBER))  # `check` wants no finding at all
+    kept.check()
+
+
+def test_whoever_takes_each_slot_as_it_is_tried_ends_the_run_and_not_the_host(
+    owned: OwnedSite, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    put = owned.vault._put
+
+    def burn_first(name: str, data: bytes | bytearray | memoryview) -> None:
+        if "/s/" in name:
+            put(name, b"junk")
+        put(name, data)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(owned.vault, "_put", burn_first)
+        with pytest.raises(AlreadyThere, match="100 slots of writer desk-1 were taken"):
+            owned.back_up(source)
+    made = owned.back_up(source)
+    assert made.point == f"{WRITER}/0000000103"
+    assert errors_of(owned) == []
+    assert owned.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+@pytest.fixture
+def reads(owned: OwnedSite, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each object of the vault was read since this was cleared."""
+    seen: Counter[str] = Counter()
+    get = owned.vault._get_range
+
+    def counted(name: str, *where: Any) -> bytes:
+        seen[name] += 1
+        return get(name, *where)
+
+    monkeypatch.setattr(owned.vault, "_get_range", counted)
+    return seen
+
+
+FAR = [LARGEST_NUMBER - number for number in range(12)]
+
+
+def test_junk_is_read_once_and_by_no_later_night_of_its_host(
+    owned: OwnedSite, source: Path, reads: Counter[str], tmp_path: Path
+) -> None:
+    junk = {snapshot_name(WRITER, number) for number in (4, 5, 900, *FAR)}
+    for name in junk:
+        owned.vault.put(name, b"junk")
+    for night in range(3):
+        reads.clear()
+        made = owned.back_up(source)
+        assert made.is_intruded == (night == 0)
+        assert {name for name in junk if reads[name]} == (junk if night == 0 else set())
+        assert not any(reads[name] > 1 for name in junk)
+    assert made.point == f"{WRITER}/0000000007"
+    owned.vault.replace(LAST, b"other junk")
+    new_generation(owned.office, domain=DOMAIN)
+    reads.clear()
+    owned.back_up(source)
+    assert {name for name in junk if reads[name]} >= {snapshot_name(WRITER, n) for n in FAR}
+    assert errors_of(owned) == []
+    assert owned.restore("latest", tmp_path / "out").problems == ()
+
+
+@pytest.mark.parametrize(("most", "most_bytes"), [(5, 3000), (3, 5000)])
+def test_of_more_far_junk_than_one_run_reads_each_reads_some_and_says_so(
+    owned: OwnedSite,
+    source: Path,
+    reads: Counter[str],
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    most_bytes: int,
+) -> None:
+    monkeypatch.setattr(skipped_sequence_numbers, "MOST_FAR", most)
+    monkeypatch.setattr(skipped_sequence_numbers, "MOST_FAR_BYTES", most_bytes)
+    for number in FAR:
+        owned.vault.put(snapshot_name(WRITER, number), bytes(1000))
+    for read, left in ((3, 9), (3, 6), (3, 3), (3, 0), (0, 0)):
+        reads.clear()
+        made = owned.back_up(source)
+        assert sum(reads[snapshot_name(WRITER, number)] for number in FAR) == read
+        assert made.is_intruded == bool(left)
+        assert any(f"{left} slots of" in one for one in made.warnings) == bool(left)
+    assert errors_of(owned) == []
+
+
+def test_a_clones_point_is_met_in_the_place_of_junk_that_was_as_large(
+    owned: OwnedSite, source: Path, tmp_path: Path
+) -> None:
+    point = forged(owned, 9)
+    owned.vault.put(snapshot_name(WRITER, 9), bytes(len(point)))
+    assert owned.back_up(source).point == f"{WRITER}/0000000003"
+    owned.vault.remove(snapshot_name(WRITER, 9))
+    owned.vault.put(snapshot_name(WRITER, 9), point)
+    made = owned.back_up(source)
+    assert (made.point, made.is_fork) == (f"{WRITER}/0000000010", True)
+    assert owned.restore(made.point, tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_a_clones_point_is_met_however_much_junk_lies_far_behind_it(
+    owned: OwnedSite, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(skipped_sequence_numbers, "MOST_FAR", 0)
+    shutil.copytree(owned.folder / "state", tmp_path / "clone")
+    for number in FAR:
+        owned.vault.put(snapshot_name(WRITER, number), b"junk")
+    clone = owned.back_up(source, send_log=tmp_path / "clone/send.log")
+    assert (clone.point, clone.is_fork) == (f"{WRITER}/0000000003", False)
+    made = owned.back_up(source)
+    assert (made.point, made.is_fork) == (f"{WRITER}/0000000004", True)
+    assert errors_of(owned) == []
+
+
+def test_a_host_that_lost_its_memory_goes_on_behind_its_newest_point_however_many_there_are(
+    owned: OwnedSite, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing tells it which of the slots are far: each of them is read, though it be the last."""
+    monkeypatch.setattr(skipped_sequence_numbers, "NEAR", 1)
+    monkeypatch.setattr(skipped_sequence_numbers, "MOST_FAR", 0)
+    owned.back_up(source)
+    shutil.rmtree(owned.send_log.parent)
+    (source / "note.txt").write_text("the fourth night\n")
+    made = owned.back_up(source)
+    assert (made.point, made.is_fork, made.is_intruded) == (f"{WRITER}/0000000004", False, False)
+    assert errors_of(owned) == []
+    assert owned.restore("latest", tmp_path / "out").problems == ()
+    assert describe(tmp_path / "out/files") == describe(source)
+
+
+def test_a_folder_in_the_place_of_a_slot_takes_that_number_and_no_other(
+    tmp_path: Path,
+) -> None:
+    site = Site(
+        folder=tmp_path / "site",
+        vault=DirectoryStore(tmp_path / "vault"),
+        keys=DirectoryStore(tmp_path / "keys"),
+    ).create()
+    source = plain_tree(tmp_path / "source")
+    site.back_up(source)
+    for number in (2, 4, LARGEST_NUMBER):
+        site.vault.put(f"{snapshot_name(WRITER, number)}/x", b"junk")
+    for point, is_intruded in ((3, True), (5, False), (6, False)):
+        made = site.back_up(source)
+        assert (made.point, made.is_intruded) == (f"{WRITER}/{point:010d}", is_intruded)
+    report = verify(site.vault, keys=site.keys, identity=site.identity, read=True)
+    assert [one for one in report.findings if one.severity == "error"] == []
+    assert site.restore("latest", tmp_path / "out").problems == ()
+
+
+def test_what_a_run_read_before_it_was_cut_off_is_read_by_no_other(
+    owned: OwnedSite, source: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(skipped_sequence_numbers, "_REMEMBERED_AFTER", 2)
+    for number in FAR:
+        owned.vault.put(snapshot_name(WRITER, number), b"junk")
+    counted = owned.vault._get_range
+
+    def cut_off(name: str, *where: Any) -> bytes:
+        if name == snapshot_name(WRITER, FAR[7]):
+            raise StoreUnavailable("the network is gone; try again")
+        return counted(name, *where)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(owned.vault, "_get_range", cut_off)
+        with pytest.raises(StoreUnavailable):
+            owned.back_up(source)
+    owned.back_up(source)
+    assert sorted(reads[snapshot_name(WRITER, number)] for number in FAR) == [1] * 11 + [2]
+
+
+def test_what_is_larger_than_any_snapshot_is_read_by_nobody(
+    owned: OwnedSite, source: Path, reads: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backup.trust.snapshot_history.MAX_SNAPSHOT_BYTES", 100_000)
+    owned.vault.put(LAST, bytes(100_001))
+    assert owned.back_up(source).is_intruded
+    assert errors_of(owned) == []
+    assert owned.repository().points()
+    assert read_roster(owned.vault, owned.keys).writers[0].newest is not None
+    assert reads[LAST] == 0
+
+
+def test_a_reader_and_a_keeper_read_junk_once_however_often_they_look(tmp_path: Path) -> None:
+    kept = ten_weeks(tmp_path / "site")
+    kept.vault.put(LAST, b"junk")
+    seen: list[str] = []
+    get = kept.vault._get_range
+
+    def counted(name: str, start: int, length: int | None) -> bytes:
+        seen.append(name)
+        return get(name, start, length)
+
+    kept.vault._get_range = counted
+    repository = Repository.open(kept.vault)
+    with pytest.raises(NotFound):
+        repository.resolve("77")
+    assert seen.count(LAST) == 1
+    seen.clear()
+    kept.days(8)
+    kept.keep(most_percent=50)
+    assert seen.count(LAST) == 1

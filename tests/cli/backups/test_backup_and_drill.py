@@ -1,0 +1,470 @@
+"""Backups and drills from the command line: every status that they can end with."""
+
+import errno
+import fcntl
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from standfast.errors import ExitStatus
+from tests.cli.desk import Desk
+from tests.servers import free_port
+
+
+@pytest.fixture
+def identity(installation: Path) -> Path:
+    return installation / "offline/identity.txt"
+
+
+def damage(installation: Path) -> None:
+    """Flip a byte in the middle of the largest objects, which are the packs with the files."""
+    objects = [path for path in (installation / "vault").rglob("*") if path.is_file()]
+    packs = [path for path in objects if path.stat().st_size > 100_000]
+    assert packs
+    for pack in packs:
+        content = bytearray(pack.read_bytes())
+        content[len(content) // 2] ^= 1
+        pack.chmod(0o640)
+        pack.write_bytes(content)
+
+
+def test_a_backup_comes_back_as_it_was(desk: Desk, installation: Path, identity: Path) -> None:
+    answer = desk.run("backup", "run", "main")
+    assert answer.status == 0
+    assert "main: host-1/0000000001, 1 file, 6 B" in answer.out
+    (point,) = desk.json("backup", "list", "--identity", identity)["points"]
+    assert (point["point"], point["files"]) == ("host-1/0000000001", 1)
+    restored = desk.run(
+        *("backup", "restore", "latest", "--to", "out", "--identity", identity, "source/note.txt")
+    )
+    assert restored.status == 0
+    assert (desk.folder / "out/source/note.txt").read_text() == "a note"
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("caf\udce9-1", r"caf\xe9-1"),
+        ("", ""),
+        ("x" * 64, "x" * 64),
+        ("A.Very Odd Host", "A.Very Odd Host"),
+        ("a\nb", r"a\nb"),
+    ],
+)
+def test_whatever_its_host_is_called_a_backup_comes_back_and_the_timeline_names_it(
+    name: str, written: str, desk: Desk, installation: Path, identity: Path
+) -> None:
+    *_, release, version, machine = os.uname()
+    called = os.uname_result(("Linux", name, release, version, machine))
+    desk.monkeypatch.setattr("os.uname", lambda: called)
+    assert desk.run("backup", "run", "main").status == 0
+    restored = desk.run("backup", "restore", "latest", "--to", "out", "--identity", identity)
+    assert restored.status == 0
+    assert (desk.folder / "out/source/note.txt").read_text() == "a note"
+    *_, last = desk.json("audit", "show")["events"]
+    assert last["actor"].partition("@")[2] == written
+    assert desk.run("audit", "verify").status == 0
+
+
+def test_what_somebody_else_put_where_a_hosts_points_go_is_told_once(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    assert desk.run("backup", "run", "main").status == 0
+    for slot in ("0000000002", "9999999999"):
+        (installation / "vault/w/host-1/s" / slot).write_bytes(b"not a point")
+    answer = desk.run("backup", "run", "main")
+    assert answer.status == 3
+    assert "see who else has this host's rights at the store" in answer.out + answer.err
+    assert "main: host-1/0000000003" in answer.out
+    (after,) = desk.json("backup", "run", "main")["backups"]
+    assert (after["point"], after["exit_status"]) == ("host-1/0000000004", 0)
+    assert (after["is_intruded"], after["warnings"]) == (False, [])
+    restored = desk.run("backup", "restore", "latest", "--to", "out", "--identity", identity)
+    assert restored.status == 0
+    assert (desk.folder / "out/source/note.txt").read_text() == "a note"
+    assert desk.run("backup", "verify", "--read").status == 0
+
+
+def test_a_machine_that_was_rolled_back_is_told_so_and_its_next_run_is_whole(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    """A machine that was cloned meets the same: two that say that they are one."""
+    note = desk.folder / "source/note.txt"
+    assert desk.run("backup", "run", "main").status == 0
+    vault, image = installation / "vault", desk.folder / "image"
+    vault.rename(desk.folder / "elsewhere")
+    shutil.copytree(installation, image)
+    (desk.folder / "elsewhere").rename(vault)
+    note.write_text("after the image was made")
+    assert desk.run("backup", "run", "main").status == 0
+
+    vault.rename(image / "vault")
+    shutil.rmtree(installation)
+    image.rename(installation)
+    note.write_text("after the machine was rolled back")
+    answer = desk.run("backup", "run", "main")
+    assert answer.status == 3
+    assert "cloned or rolled back" in answer.out + answer.err
+    assert "main: host-1/0000000003" in answer.out
+
+    note.write_text("the night after")
+    (after,) = desk.json("backup", "run", "main")["backups"]
+    assert after["point"] == "host-1/0000000004"
+    assert (after["is_fork"], after["warnings"], after["exit_status"]) == (False, [], 0)
+    for sequence, text in enumerate(
+        ("a note", "after the image was made", "after the machine was rolled back"), 1
+    ):
+        out = f"out-{sequence}"
+        words = ("backup", "restore", f"{sequence}", "--to", out, "--identity", identity)
+        assert desk.run(*words).status == 0
+        assert (desk.folder / out / "source/note.txt").read_text() == text
+    words = ("backup", "restore", "latest", "--to", "out", "--identity", identity)
+    assert desk.run(*words).status == 0
+    assert (desk.folder / "out/source/note.txt").read_text() == "the night after"
+
+
+def test_a_full_disk_under_the_state_keeps_nobody_from_restoring(
+    desk: Desk, installation: Path, identity: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run's lock says who holds it, for whoever is refused; it holds without that."""
+    assert desk.run("backup", "run", "main").status == 0
+    pwrite = os.pwrite
+
+    def full(descriptor: int, data: bytes, offset: int) -> int:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".lock":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return pwrite(descriptor, data, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        restored = desk.run("backup", "restore", "latest", "--to", "out", "--identity", identity)
+        assert restored.status == 0, restored
+        assert desk.run("backup", "verify").status == 0
+    assert (desk.folder / "out/source/note.txt").read_text() == "a note"
+
+
+def test_a_set_that_is_not_there_is_answered_with_those_that_are(
+    desk: Desk, installation: Path
+) -> None:
+    assert desk.run("backup", "run").status == 0
+    identity = installation / "offline/identity.txt"
+    words = ("backup", "restore", "latest", "--to", "out", "--identity", identity)
+    answer = desk.run(*words, "--set", "nope")
+    assert answer.status == ExitStatus.USAGE
+    assert "there is no set 'nope' in the vault; there are: main" in answer.err
+
+
+def test_a_restore_of_what_no_point_holds_says_that_nothing_came_back(
+    desk: Desk, installation: Path
+) -> None:
+    assert desk.run("backup", "run").status == 0
+    identity = installation / "offline/identity.txt"
+    words = ("backup", "restore", "latest", "--identity", identity)
+    nothing = desk.run(*words, "--to", "out", "source/gone/*")
+    assert nothing.status == ExitStatus.USAGE
+    assert "Nothing is restored" in nothing.out
+    assert "source/gone/*" in nothing.out
+    assert "still writing" not in nothing.out
+    assert "`standfast backup ls host-1/0000000001 --identity FILE`" in nothing.out
+    some = desk.run(*words, "--to", "some", "source/note.txt", "source/gone/*")
+    assert some.status == ExitStatus.PARTIAL
+    assert "selects nothing in this point" in some.out
+
+
+def test_a_folder_that_is_not_empty_is_not_restored_into(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    desk.run("backup", "run")
+    words = ("backup", "restore", "latest", "--to", desk.folder / "source", "--identity", identity)
+    before = (desk.folder / "source").stat().st_mtime_ns
+    answer = desk.run(*words)
+    assert answer.status == 4
+    assert (desk.folder / "source").stat().st_mtime_ns == before
+    assert (desk.folder / "source/note.txt").read_text() == "a note"
+    assert [path.name for path in (desk.folder / "source").iterdir()] == ["note.txt"]
+
+
+def test_a_folder_that_another_restore_fills_is_refused_until_that_one_has_ended(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    desk.run("backup", "run")
+    words = ("backup", "restore", "latest", "--to", "out", "--identity", identity)
+    (desk.folder / "out").mkdir()
+    with (desk.folder / "out/.standfast-restore").open("w") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        answer = desk.run(*words)
+    assert answer.status == 4
+    assert "another restore is at work in out; wait for it to end" in answer.err
+    assert desk.run(*words).status == 0
+
+
+def test_a_source_that_is_gone_makes_it_partial_and_is_named(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    text = (installation / "standfast.toml").read_text()
+    (installation / "standfast.toml").write_text(
+        text.replace(
+            "sources = [", 'sources = [\n  { kind = "files", name = "gone", path = "gone" },'
+        )
+    )
+    answer = desk.run("backup", "run")
+    assert answer.status == 3, answer
+    assert "gone" in answer.out
+    document = desk.json("backup", "run")
+    assert document["backups"][0]["exit_status"] == 3
+    nothing = desk.run("backup", "restore", "latest", "gone", "--to", "o", "--identity", identity)
+    assert "Nothing is restored" in nothing.out
+    assert "The backup could not read 1 path whole" in nothing.out
+    assert "they may have what lacks" in nothing.out
+
+
+def test_a_set_without_a_file_is_never_called_done(desk: Desk, installation: Path) -> None:
+    """An empty folder is what is left of a disk that was not mounted."""
+    (desk.folder / "unmounted").mkdir()
+    with (installation / "standfast.toml").open("a") as file:
+        file.write(
+            "\n[backup.sets.other]\n"
+            f'sources = [{{ kind = "files", name = "x", path = "{desk.folder}/unmounted" }}]\n'
+        )
+    answer = desk.run("backup", "run", "other")
+    assert answer.status == 3, answer
+    assert "other: host-1/0000000001, 0 files" in answer.out
+    assert "There was no file: see that what the set names is there, and mounted." in answer.out
+
+
+def test_one_sets_failure_does_not_stop_the_others(desk: Desk, installation: Path) -> None:
+    with (installation / "standfast.toml").open("a") as file:
+        file.write(
+            '\n[backup.sets.other]\nsources = [{ kind = "files", name = "x", path = "gone" }]\n'
+        )
+    document = desk.json("backup", "run")
+    assert document["exit_status"] == 3
+    by_set = {one["set"]: one for one in document["backups"]}
+    assert by_set["main"]["exit_status"] == 0
+    assert by_set["other"]["exit_status"] == 1
+
+
+def test_a_database_server_that_is_down_fails_its_set_and_leaves_another_partial(
+    desk: Desk, installation: Path
+) -> None:
+    down = f'{{ kind = "postgresql", name = "crm", host = "127.0.0.1", port = {free_port()} }}'
+    config = installation / "standfast.toml"
+    text = config.read_text().replace("sources = [", f"sources = [\n  {down},")
+    config.write_text(f"{text}\n[backup.sets.crm]\nsources = [{down}]\n")
+    alone = desk.run("backup", "run", "crm")
+    assert alone.status == 1
+    assert "no source gave anything, so no point was made: source crm" in alone.err
+    document = desk.json("backup", "run", "main")
+    assert document["exit_status"] == 3
+    (unread,) = document["backups"][0]["unread"]
+    assert unread["path"] == "crm"
+    assert document["backups"][0]["files"] == 1
+
+
+def test_a_set_that_is_being_backed_up_is_refused(desk: Desk, installation: Path) -> None:
+    desk.run("backup", "run")
+    with (installation / "state/backup-main.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        answer = desk.run("backup", "run", "main")
+    assert answer.status == 4
+    assert "is under way" in answer.err
+
+
+@pytest.mark.usefixtures("installation")
+def test_where_there_is_no_point_verify_does_not_say_that_all_agrees(desk: Desk) -> None:
+    answer = desk.run("backup", "verify")
+    assert answer.status == 0
+    assert "There is nothing to verify yet." in answer.out
+    assert "agrees" not in answer.out
+
+
+def test_a_damaged_vault_is_found_by_verify_restore_and_drill(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    (desk.folder / "source/large").write_bytes(os.urandom(200_000))
+    desk.run("backup", "run")
+    assert desk.run("backup", "verify", "--read").status == 0
+    damage(installation)
+    verified = desk.run("backup", "verify", "--read")
+    assert verified.status == 6
+    assert "error: " in verified.out
+    words = ("backup", "restore", "latest", "--to", "out", "--identity", identity)
+    assert desk.run(*words).status == 6
+    drilled = desk.run("drill", "run", "main", "--identity", identity)
+    assert drilled.status == 6
+    assert "RTO" in drilled.out
+
+
+def test_a_drill_measures_destroys_and_is_listed(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    desk.run("backup", "run")
+    document = desk.json("drill", "run", "main", "--identity", identity, "--compare")
+    assert (document["exit_status"], document["target_is_gone"]) == (0, True)
+    assert document["restored_at"] is not None
+    assert document["rto_ms"] is None  # no check says that anything is usable
+    (listed,) = desk.json("drill", "list")["drills"]
+    assert listed["run"] == document["run"]
+    kept = desk.run("drill", "run", "main", "--identity", identity, "--keep")
+    assert (kept.status, "The restored tree is kept in" in kept.out) == (0, True)
+    assert "of work lost, counted from the moment of the backup" in kept.out
+    Path(document["report"]).unlink()
+    assert desk.run("drill", "list").status == 6
+
+
+@pytest.mark.usefixtures("usual_signals")
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
+def test_a_drill_that_is_told_to_end_destroys_what_it_restored_and_is_known_to_have_failed(
+    desk: Desk, installation: Path, identity: Path, number: signal.Signals, status: int
+) -> None:
+    """Customers' plain text would lie there until somebody drills again."""
+    with (installation / "standfast.toml").open("a") as file:
+        file.write(
+            "\n[services.notes]\nowner = 'Head'\nrto_minutes = 60\nrpo_minutes = 60\n"
+            "sets = ['main']\nchecks = [{ kind = 'command', command = ['true'] }]\n"
+        )
+    desk.run("backup", "run")
+    restored: list[Path] = []
+
+    def told_to_end(*_: object) -> None:
+        restored.extend((installation / "drills").rglob("note.txt"))
+        os.kill(os.getpid(), number)
+
+    desk.monkeypatch.setattr("standfast.usecases.drills.restore_drill.run_checks", told_to_end)
+    answer = desk.run("drill", "run", "main", "--identity", identity)
+    assert answer.status == status
+    assert answer.err.startswith("stopped; what was begun is in the ledger")
+    assert restored
+    assert not any(file.exists() for file in restored)
+    assert [one["state"] for one in desk.json("drill", "list")["drills"]] == ["failed"]
+    assert desk.json("drill", "run", "main", "--identity", identity) == {
+        "error": "stopped; what was begun is in the ledger: `standfast status` says how to go on",
+        "exit_status": status,
+    }
+
+
+def test_a_restore_that_is_stopped_says_that_the_same_command_goes_on(
+    desk: Desk, installation: Path, identity: Path, tmp_path: Path
+) -> None:
+    desk.run("backup", "run")
+    words = ("backup", "restore", "latest", "--to", tmp_path / "out", "--identity", identity)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with desk.monkeypatch.context() as patch:
+        patch.setattr("standfast.usecases.backups.folder_restore.restore", interrupted)
+        stopped = desk.run(*words)
+    assert stopped.status == 130
+    assert stopped.err == "stopped: the same command goes on from what is restored\n"
+    assert desk.run(*words).status == 0
+
+
+def test_a_drill_that_differs_from_the_source_names_what_differs(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    desk.run("backup", "run")
+    note = next((installation.parent).rglob("note.txt"))
+    note.write_text("written since")
+    drilled = desk.run("drill", "run", "main", "--identity", identity, "--compare")
+    assert drilled.status == 1
+    assert "1 difference\n" in drilled.out
+    assert "note.txt: " in drilled.out
+    assert "RTO       never usable\n" in drilled.out
+
+
+def test_a_drill_that_came_to_nothing_says_why_in_the_list_and_on_the_page(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    config = installation / "standfast.toml"
+    config.write_text(
+        config.read_text()
+        + '[services.crm]\nowner = "IT"\nrto_minutes = 60\nrpo_minutes = 60\nsets = ["main"]\n'
+        + '[[services.crm.checks]]\nkind = "command"\ncommand = ["true"]\n'
+        + '[services.phones]\nowner = "IT"\nrto_minutes = 60\nrpo_minutes = 60\n'
+    )
+    desk.run("backup", "run")
+    drill = ("drill", "run", "main", "--identity", identity)
+    stranger = desk.folder / "stranger.txt"
+    stranger.write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    assert desk.run(*drill[:-1], stranger).status == 2
+    assert desk.run(*drill).status == 0
+    done, failed = desk.run("drill", "list").out.splitlines()
+    assert "RTO " in done
+    assert "not measured" in failed
+    assert "this identity opens no domain" in failed
+    desk.run("report", "--to", "place.html")
+    page = (desk.folder / "place.html").read_text()
+    assert page.count("<caption>Drill of main") == 2
+    assert "never usable" in page
+    assert "this identity opens no domain" in page
+    assert "No: by the newest drill of each, 1 of 2 services came back as promised" in page
+    assert "never drilled: phones." in page
+
+
+def test_a_drill_of_a_point_that_is_mistyped_is_no_failed_drill(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    drill = ("drill", "run", "main", "--identity", identity)
+    desk.run("backup", "run")
+    assert desk.run(*drill).status == 0
+    for point in ("nope", "nope/latest", "2"):
+        refused = desk.run(*drill, "--point", point)
+        assert (refused.status, "there is only host-1/0000000001" in refused.err) == (2, True)
+    (only,) = desk.json("drill", "list")["drills"]
+    assert only["state"] == "done"
+
+
+@pytest.mark.parametrize("point", ["latest", "host-1/latest", "1"])
+def test_a_drill_of_a_vault_that_lost_every_point_has_failed(
+    desk: Desk, installation: Path, identity: Path, point: str
+) -> None:
+    desk.run("backup", "run")
+    (installation / "vault/w/host-1/s/0000000001").unlink()
+    drilled = desk.run("drill", "run", "main", "--identity", identity, "--point", point)
+    assert drilled.status == 2
+    (failed,) = desk.json("drill", "list")["drills"]
+    assert failed["state"] == "failed"
+
+
+def test_a_drill_that_brings_back_no_file_or_less_than_was_meant_says_so(
+    desk: Desk, installation: Path, identity: Path
+) -> None:
+    drill = ("drill", "run", "main", "--identity", identity)
+    (desk.folder / "source/note.txt").rename(desk.folder / "note.txt")
+    assert desk.run("backup", "run").status == 3
+    empty = desk.run(*drill)
+    assert (empty.status, "no file came back: see that" in empty.out) == (3, True)
+    (desk.folder / "note.txt").rename(desk.folder / "source/note.txt")
+    config = installation / "standfast.toml"
+    absent = '{ kind = "files", name = "absent", path = "/nowhere" },\n]'
+    config.write_text(config.read_text().replace("\n]\n", f"\n{absent}\n", 1))
+    assert desk.run("backup", "run").status == 3
+    partial = desk.run(*drill)
+    assert (partial.status, "the point itself lacks something" in partial.out) == (3, True)
+    assert desk.json(*drill)["shortfalls"]
+
+
+def test_a_failed_check_fails_the_drill(desk: Desk, installation: Path, identity: Path) -> None:
+    with (installation / "standfast.toml").open("a") as file:
+        file.write(
+            "\n[services.notes]\nowner = 'Head'\nrto_minutes = 60\nrpo_minutes = 60\n"
+            "sets = ['main']\nchecks = [{ kind = 'command', command = ['false'] }]\n"
+        )
+    desk.run("backup", "run")
+    answer = desk.run("drill", "run", "main", "--identity", identity)
+    assert answer.status == 1
+    assert "failed" in answer.out
+
+
+def test_a_drill_without_an_identity_says_where_to_name_one(desk: Desk, installation: Path) -> None:
+    desk.run("backup", "run")
+    answer = desk.run("drill", "run", "main")
+    assert answer.status == 2
+    assert "--identity" in answer.err

@@ -1,0 +1,176 @@
+"""`standfast backup keep`, from the owner's ceremony to the packs that are gone."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backup.stores.directory_keeper import DirectoryKeeperStore
+from standfast.cli.terminal.output import Tell
+from standfast.host_name import host_name
+from tests.cli.desk import Desk
+
+
+def age(vault: Path, days: float) -> None:
+    """Let what lies in the vault be older."""
+    for path in vault.rglob("*"):
+        if path.is_file():
+            moment = path.stat().st_mtime - days * 86_400
+            os.utime(path, (moment, moment))
+
+
+@pytest.fixture
+def kept(desk: Desk, installation: Path) -> Path:
+    """A place with a keeper and two points of which the first is over the rules."""
+    config = installation / "standfast.toml"
+    short = "\n".join(f'{name} = "31d"' for name in ("everything", "daily", "weekly", "monthly"))
+    table = "\n[backup.keeping]\n"
+    written = config.read_text()
+    assert table in written, "`init` writes every table"
+    config.write_text(written.replace(table, f"{table}{short}\n"))
+    key = ("--owner-key", installation / "offline/owner.json")
+    keeper = ("--keeper-file", installation / "keys/keeper.json")
+    assert desk.run("backup", "owner", "set-keeper", *keeper, *key).status == 0
+    note = desk.folder / "source/note.txt"
+    for night in range(2):
+        note.write_bytes(os.urandom(30_000 + night))
+        assert desk.run("backup", "run").status == 0
+        if night == 0:
+            age(installation / "vault", 40)
+    return installation
+
+
+def test_a_plan_says_what_would_go_and_a_run_does_it(
+    desk: Desk, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted((kept / "vault").rglob("*"))
+    for words in (("plan",), ("--dry-run",)):
+        answer = desk.run("backup", "keep", *words)
+        assert answer.status == 4
+        assert "1 of 2 recovery points would expire in one run" in answer.out
+        assert "if it is right, as after a long hold, run once with --most 50" in answer.out
+        assert "host-1/0000000001" in answer.out
+    assert sorted((kept / "vault").rglob("*")) == before
+    refused = desk.run("backup", "keep")
+    assert refused.status == 4
+    assert "1 of 2 recovery points would expire" in refused.err
+
+    answer = desk.run("backup", "keep", "--most", "50")
+    assert answer.status == 0, answer
+    assert "1 recovery point expired." in answer.out
+    assert "to be dropped in a week" in answer.out
+    listed = desk.json("backup", "list")
+    assert [point["point"] for point in listed["points"]] == ["host-1/0000000002"]
+
+    later = datetime.now(UTC) + timedelta(days=8)
+    monkeypatch.setattr(DirectoryKeeperStore, "_clock", lambda _: later)
+    stopped = desk.run("backup", "keep").err
+    assert (
+        "find out which clock is right; if the store's is, run again with --clock-is-right"
+        in stopped
+    )
+    document = desk.json("backup", "keep", "--clock-is-right")
+    assert len(document["removed"]) == document["counts"]["dropped"] > 0
+    assert document["counts"]["freed_bytes"] > 30_000
+    answer = desk.run(
+        "backup", "restore", "latest", "--to", "out", "--identity", kept / "offline/identity.txt"
+    )
+    assert answer.status == 0
+    source = desk.folder / "source/note.txt"
+    assert (desk.folder / "out/source/note.txt").read_bytes() == source.read_bytes()
+
+
+def test_a_status_says_what_is_there_and_what_comes_free_when(desk: Desk, kept: Path) -> None:
+    answer = desk.run("backup", "keep", "status")
+    assert answer.status == 0, "a status answers, whatever a run would do"
+    for part in ("2 recovery points", "needed", "marked", "would come free", "would be refused"):
+        assert part in answer.out
+    document = desk.json("backup", "keep", "status", "--most", "50")
+    stock = document["stock"]
+    total = sum(path.stat().st_size for path in (kept / "vault/w/host-1/p").glob("*/*"))
+    names = ("live", "expired", "unnamed", "marked", "dropped")
+    assert sum(stock[name]["bytes"] for name in names) == total
+    assert document["refusal"] is None
+
+
+def test_what_was_found_lost_is_distrusted(desk: Desk, kept: Path) -> None:
+    packs = (kept / "vault/w/host-1/p").glob("*/*")
+    newest = [path for path in packs if path.stat().st_mtime > time.time() - 86_400]
+    max(newest, key=lambda path: path.stat().st_size).unlink()
+    report = desk.folder / "report.json"
+    report.write_text(json.dumps(desk.json("backup", "verify")))
+    answer = desk.run("backup", "keep", "--most", "50", "--distrust", report)
+    assert answer.status == 3
+    assert "1 lost pack distrusted" in answer.out
+    assert "are not there" in answer.out
+
+
+@pytest.mark.parametrize("words", [("now",), ("--most", "101"), ("--distrust", "absent.json")])
+def test_what_makes_no_sense_is_told(desk: Desk, kept: Path, words: tuple[str, ...]) -> None:
+    assert desk.run("backup", "keep", *words).status == 2
+
+
+def test_a_plan_and_a_status_say_that_a_hold_lets_nothing_go(desk: Desk, kept: Path) -> None:
+    assert desk.run("backup", "keep", "hold", "inc-2026-0001").status == 0
+    plan = desk.run("backup", "keep", "plan")
+    assert (plan.status, desk.run("backup", "keep").status) == (0, 0), "a plan is as its run"
+    assert "0 recovery points would be expired." in plan.out
+    assert "Nothing would be let go: held for inc-2026-0001" in plan.out
+    assert "does it" not in plan.out
+    assert "To end it: `standfast incident undo INCIDENT --step STEP`, or" in plan.out
+    assert "held for inc-2026-0001" in desk.run("backup", "keep", "status").out
+    for words in (("plan",), ("status",), ("--dry-run",)):
+        document = desk.json("backup", "keep", *words)
+        assert "held for inc-2026-0001" in document["hold"]
+        assert (document["expired"], document["refusal"]) == ([], None)
+
+
+@pytest.mark.parametrize("words", [("run",), ("plan",), ("status",)])
+def test_who_waits_for_the_keeper_sees_how_far_it_is(
+    desk: Desk, kept: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    @contextmanager
+    def watched() -> Iterator[Tell]:
+        yield lambda *one: told.append(one)
+
+    monkeypatch.setattr("standfast.cli.terminal.invocation.progress", watched)
+    desk.run("backup", "keep", *words)
+    assert ("reading recovery points", 2, 2) in told
+
+
+def test_a_hold_that_is_not_there_is_not_said_to_be_released(desk: Desk, kept: Path) -> None:
+    assert desk.run("backup", "keep", "hold", "inc-2026-0001").status == 0
+    mistyped = desk.run("backup", "keep", "release", "inc-2026-0010")
+    assert mistyped.status == 2
+    assert "there is no hold inc-2026-0010; there are: inc-2026-0001" in mistyped.err
+    assert desk.run("backup", "keep", "release", "inc-2026-0001").out == "Nothing is held.\n"
+
+
+def test_a_place_without_a_keeper_says_who_makes_one(desk: Desk, installation: Path) -> None:
+    answer = desk.run("backup", "keep")
+    assert answer.status == 2
+    assert "the owner makes one" in answer.err
+
+
+def test_a_hold_of_another_machine_is_listed_and_can_be_released_here(
+    desk: Desk, kept: Path
+) -> None:
+    assert desk.run("backup", "keep", "hold", "inc-2026-0001").status == 0
+    (kept / "keys" / "holds").rename(kept / "keys" / "elsewhere")
+    assert "held for inc-2026-0001 (since " in desk.run("backup", "keep", "plan").out
+    assert desk.json("backup", "keep", "hold", "inc-2026-0002")["holds"] == [
+        "inc-2026-0001",
+        "inc-2026-0002",
+    ]
+    answer = desk.run("backup", "keep", "release", "inc-2026-0001")
+    assert answer.out.startswith("Held for inc-2026-0002: nothing expires.")
+    assert f"It was put on {host_name()}: if its keeper runs again, it holds again" in answer.out
+    answer = desk.run("backup", "keep", "release", "inc-2026-0002")
+    assert answer.out == "Nothing is held.\n"

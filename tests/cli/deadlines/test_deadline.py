@@ -1,0 +1,287 @@
+"""`standfast deadline`, typed."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ExitStatus
+from tests.cli.desk import Desk
+from tests.servers.scim import ScimServer
+
+LAWS = """
+[deadlines]
+jurisdictions = ["EU/EEA"]
+"""
+
+
+@pytest.fixture
+def incident(desk: Desk, quiet_installation: Path) -> str:
+    """An exercise whose clocks are watched."""
+    config_file = quiet_installation / "standfast.toml"
+    config_file.write_text(config_file.read_text() + LAWS)
+    opened = desk.json("incident", "open", "lock", "--exercise", "--input", "accounts=agents:lee")
+    return str(opened["incident"])
+
+
+def test_what_is_due_follows_from_what_is_stated(desk: Desk, incident: str) -> None:
+    before = desk.json("deadline", "list", incident)["clocks"]
+    assert [clock["standing"] for clock in before] == ["not_started"]
+    assert before[0]["questions"][0]["name"] == "awareness"
+    stated = desk.json("deadline", "fact", incident, "awareness", "--at", "2026-03-02T12:30Z")
+    assert stated["is_news"] is True
+    answer = desk.run("deadline", "list", incident)
+    assert answer.status == ExitStatus.DONE
+    assert "running: tell each controller served [eu-gdpr-33-2-processor]" in answer.out
+    assert "awareness, 2026-03-02 12:30 UTC" in answer.out
+    assert "no legal advice" in answer.out
+    told = desk.run("deadline", "told", incident, "eu-gdpr-33-2-processor", "--receipt", "call 9")
+    assert told.status == ExitStatus.DONE
+    assert "1 more is done" in desk.run("deadline", "list", incident).out
+    assert "met: tell each controller" in desk.run("deadline", "list", incident, "--all").out
+    back = ["told", incident, "eu-gdpr-33-2-processor", "--mistaken", "--receipt", "another client"]
+    assert desk.run("deadline", *back).status == ExitStatus.DONE
+    assert "running: tell each controller" in desk.run("deadline", "list", incident).out
+
+
+def test_the_list_says_the_section_the_content_what_is_missing_and_what_was_due(
+    desk: Desk, incident: str, quiet_installation: Path
+) -> None:
+    config_file = quiet_installation / "standfast.toml"
+    laws = 'jurisdictions = ["EU/EEA", "US-MD"]\nparts = ["controller"]\nauthority_country = "DE"'
+    text = config_file.read_text().replace('jurisdictions = ["EU/EEA"]', laws)
+    config_file.write_text(text)
+    for at in ("2026-03-02T12:30Z", "2026-03-03T12:30Z"):
+        desk.json("deadline", "fact", incident, "awareness", "--at", at)
+    listed = desk.run("deadline", "list", incident).out
+    authority, _, rest = listed.partition("\n\n")
+    assert authority.startswith("missed: tell competent supervisory authority")
+    for named, words in {
+        "due": "2026-03-06 12:30 UTC (",
+        "from": "awareness, 2026-03-03 12:30 UTC",
+        "rule": "Art. 33(1),(3),(4): 72 hours, from awareness",
+        "was due": "2026-03-05 12:30 UTC, until ",
+        "must hold": "likely consequences; measures taken or proposed",
+        "to find out": "exempt only if unlikely to result in a risk",
+    }.items():
+        (line,) = [one for one in authority.splitlines() if one.startswith(f"  {named}  ")]
+        assert words in line
+    assert "; lenient 2026-03-06 13:00 UTC)" in authority
+    assert "may not go yet  Maryland AG must be told first" in rest
+    assert "How many people in US-MD are affected?" in rest
+
+
+def test_a_place_without_laws_says_what_to_configure(desk: Desk, quiet_installation: Path) -> None:
+    opened = desk.json("incident", "open", "lock", "--exercise", "--input", "accounts=agents:lee")
+    answer = desk.run("deadline", "list", opened["incident"])
+    assert answer.status == ExitStatus.USAGE
+    assert "[deadlines]" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["fact", "awareness", "--at", "yesterday"], "write a time as"),
+        (["fact", "awareness", "--at", "2026-03-02T12:30"], "needs its zone"),
+        (["fact", "awareness", "--at", "0226-03-02T12:30Z"], "the year 226 is surely not meant"),
+        (["fact", "awareness", "--at", "0001-01-01T00:00+14:00"], "the year 1 is"),
+        (["delay", "EU/EEA", "--document", "d", "--until", "9999-12-31T23:59Z"], "year 9999"),
+        (["fact", "awarness"], "did you mean 'awareness'"),
+        (["answer", "eu-gdpr-33-2-processor", "perhaps"], "yes or no"),
+        (["form", "us-ca-ag"], "is no duty here"),
+        (["answer", "eu-gdpr-33-2-processor", "no"], "has no test to be judged"),
+        (["affected", "EU/EEA", "many"], "whole number"),
+        (["affected", "EU/EEA", "9" * 30], "whole number"),
+        (["affected", "eu/eea", "1"], "did you mean 'EU/EEA'"),
+        (["affected", "EU/EEA"], "takes PLACE and PEOPLE"),
+        (["told", "eu-gdpr-33-2-processor"], "--receipt TEXT"),
+        (["delay", "eu-gdpr-33-2-processor"], "--document TEXT"),
+        (["delay", "eu-gdpr-33-2-processor", "--document", " "], "--document TEXT"),
+        (["told", "eu-gdpr-33-2-processor", "--receipt", " "], "--receipt TEXT"),
+        (["told", "eu-gdpr-33-2-processor", "--receipt", "x", "--mistaken"], "was told: nothing"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_would_fit(
+    desk: Desk, incident: str, words: list[str], says: str
+) -> None:
+    answer = desk.run("deadline", words[0], incident, *words[1:])
+    assert answer.status == ExitStatus.USAGE
+    assert says in answer.err
+
+
+@pytest.mark.parametrize("reason", [[], ["--because", " "]])
+@pytest.mark.parametrize("of", [[], ["--threshold"]])
+def test_a_duty_is_not_judged_away_without_a_reason(
+    desk: Desk, incident: str, quiet_installation: Path, of: list[str], reason: list[str]
+) -> None:
+    config_file = quiet_installation / "standfast.toml"
+    config_file.write_text(config_file.read_text().replace('["EU/EEA"]', '["EU/EEA", "Japan"]'))
+    config_file.write_text(config_file.read_text() + 'parts = ["controller"]\n')
+    duty = "jp-appi-preliminary" if of else "eu-gdpr-34-individuals"
+    before = desk.json("deadline", "list", incident)["clocks"]
+    answer = desk.run("deadline", "answer", incident, duty, "no", *of, *reason)
+    assert answer.status == ExitStatus.USAGE
+    assert "--because TEXT" in answer.err
+    assert desk.json("deadline", "list", incident)["clocks"] == before
+    assert desk.json("deadline", "answer", incident, duty, "yes", *of)["is_news"]
+    why = ["--because", "the laptop was encrypted"]
+    assert desk.json("deadline", "answer", incident, duty, "no", *of, *why)["is_news"]
+
+
+def test_a_time_that_is_stated_moves_only_to_a_time_that_is_given(
+    desk: Desk, incident: str
+) -> None:
+    assert desk.json("deadline", "fact", incident, "awareness")["later"] == 0
+    at = "2026-03-02t12:30z"  # as RFC 3339 lets it be written
+    assert desk.json("deadline", "fact", incident, "awareness", "--at", at)["later"] == 0
+    before = desk.json("deadline", "list", incident)["clocks"]
+    answer = desk.run("deadline", "fact", incident, "awareness")
+    assert answer.status == ExitStatus.USAGE
+    assert "awareness is stated already, at 2026-03-02 12:30 UTC; give --at" in answer.err
+    assert desk.json("deadline", "list", incident)["clocks"] == before
+
+
+def test_what_makes_a_date_later_says_how_many(
+    desk: Desk, incident: str, quiet_installation: Path
+) -> None:
+    config_file = quiet_installation / "standfast.toml"
+    agreement = '\n[contracts.acme]\nclient = "Acme"\nsection = "12.3"\nwithin = 24\n'
+    config_file.write_text(config_file.read_text() + agreement)
+    fact = ["deadline", "fact", incident, "awareness", "--at"]
+    assert desk.json(*fact, "2026-03-02T12:30Z")["later"] == 0
+    assert "1 date becomes later." in desk.run(*fact, "2026-03-03T12:30Z").out
+    assert desk.json(*fact, "2026-03-02T12:30Z")["later"] == 0
+
+
+def test_the_incident_may_be_left_out_while_one_is_open(desk: Desk, incident: str) -> None:
+    duty = "eu-gdpr-33-2-processor"
+    said = desk.json("deadline", "fact", "awareness", "--at", "2026-03-02T12:30Z")
+    assert (said["incident"], said["is_news"]) == (incident, True)
+    assert desk.json("deadline", "list")["clocks"][0]["standing"] == "running"
+    assert desk.json("deadline", "affected", "EU/EEA", "12")["is_news"]
+    assert desk.json("deadline", "content", "what_happened", "A laptop was stolen.")["is_news"]
+    refused = desk.run("deadline", "delay", duty, "--document", "letter 7")
+    assert (refused.status, "--because TEXT" in refused.err) == (ExitStatus.USAGE, True)
+    why = ("--because", "Counsel: the client's agreement, 12.4")
+    assert desk.json("deadline", "delay", duty, "--document", "letter 7", *why)["is_news"]
+    mistaken = desk.run("deadline", "delay", duty, "--document", "x", "--mistaken", *why)
+    assert mistaken.status == ExitStatus.USAGE
+    assert "once law enforcement says" in desk.run("deadline", "list").out
+    assert desk.json("deadline", "told", duty, "--receipt", "call 9")["is_news"]
+    assert desk.run("deadline", "form", duty).status == ExitStatus.DONE
+    assert desk.run("deadline", "calendar").status == ExitStatus.DONE
+    assert (desk.folder / f"{incident}.ics").exists()
+    help_text = desk.run("deadline", "fact", "--help").out
+    assert "{incident}" not in help_text
+
+
+def test_a_form_and_a_calendar_are_files(desk: Desk, incident: str) -> None:
+    answer = desk.run("deadline", "form", incident, "eu-gdpr-33-2-processor")
+    assert answer.status == ExitStatus.DONE  # the rule names no content, so nothing is a gap
+    page = (desk.folder / "eu-gdpr-33-2-processor.html").read_text()
+    assert "Notice to each controller served" in page
+    assert desk.run("deadline", "calendar", incident).status == ExitStatus.DONE
+    assert (desk.folder / f"{incident}.ics").read_text().startswith("BEGIN:VCALENDAR")
+
+
+def test_a_duty_is_shown_with_its_sources(desk: Desk) -> None:
+    answer = desk.run("deadline", "show", "eu-gdpr-33-authority")
+    assert answer.status == ExitStatus.DONE
+    assert "72 hours, from awareness" in answer.out
+    assert "gdprlearninghub.com" in answer.out
+    assert desk.run("deadline", "show", "eu-gdpr-99").status == ExitStatus.USAGE
+
+
+def test_the_places_and_facts_are_listed(desk: Desk) -> None:
+    found = desk.json("deadline", "places")
+    assert sum(found["places"].values()) == 123
+    assert "awareness" in found["facts"]
+
+
+def test_a_duty_that_is_mistyped_is_answered_with_those_that_are_near(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    assert "did you mean 'eu-gdpr-33-authority'" in desk.run("deadline", "show", "gdpr").err
+    answer = desk.run("deadline", "show", "eu-gdpr-33")
+    assert answer.status == ExitStatus.USAGE
+    assert "did you mean" in answer.err
+    assert "eu-gdpr-33-authority" in answer.err
+
+
+def test_an_incident_says_how_many_clocks_are_missed_and_what_is_due_next(
+    desk: Desk, incident: str, quiet_installation: Path
+) -> None:
+    assert desk.json("incident", "status", incident)["clocks"] == {
+        "missed": 0,
+        "due_now": 0,
+        "next_due": None,
+    }
+    assert "Legal clocks" not in desk.run("incident", "status", incident).out
+    config_file = quiet_installation / "standfast.toml"
+    agreement = '\n[contracts.{0}]\nclient = "{0}"\nsection = "12.3"\nwithin = {1}\n'
+    config_file.write_text(
+        config_file.read_text() + agreement.format("acme", 24) + agreement.format("other", 48)
+    )
+    at = datetime.now(UTC) - timedelta(hours=30)
+    desk.json("deadline", "fact", incident, "awareness", "--at", at.isoformat(timespec="minutes"))
+    clocks = desk.json("incident", "status", incident)["clocks"]
+    assert clocks["missed"] == 1
+    due = clocks["next_due"]
+    said = desk.run("incident", "status", incident).out
+    told = f"1 due now (without delay), the next is due {due[:10]} {due[11:16]} UTC; "
+    assert f"Legal clocks: 1 clock missed, {told}" in said
+    assert f"`standfast deadline list {incident}`" in said
+
+
+def test_a_duty_without_a_number_is_due_now_and_never_said_not_to_run(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    config_file = quiet_installation / "standfast.toml"
+    config_file.write_text(config_file.read_text() + LAWS)
+    live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
+    desk.json("deadline", "fact", live, "awareness")
+    clocks = {"missed": 0, "due_now": 1, "next_due": None}
+    assert desk.json("status")["incidents"][0]["clocks"] == clocks
+    assert desk.json("incident", "status", live)["clocks"] == clocks
+    assert "  1 due now\n" in desk.run("status").out
+    said = desk.run("incident", "status", live).out
+    assert f"Legal clocks: 1 due now (without delay); `standfast deadline list {live}`" in said
+    assert (
+        "1 clock goes on: each controller served due now"
+        in desk.run("incident", "close", *desk.by("dana")).out
+    )
+    assert desk.json("status")["incidents"][0]["clocks"] == clocks
+    desk.json("deadline", "told", live, "eu-gdpr-33-2-processor", "--receipt", "call 9")
+    assert desk.json("status")["incidents"] == []
+
+
+def test_a_place_that_no_law_names_keeps_nobody_from_being_told_what_was_done(
+    desk: Desk, live_installation: Path, scim_server: ScimServer
+) -> None:
+    scim_server.create("alice")
+    config_file = live_installation / "standfast.toml"
+    text = config_file.read_text() + LAWS
+    config_file.write_text(text.replace("EU/EEA", "Europe"))
+    answer = desk.run("lock", "agents:alice")
+    assert answer.status == ExitStatus.DONE
+    assert "lock  done  1 locked" in answer.out
+    why = "no legal clock can be counted: [deadlines] jurisdictions: no obligation is known in"
+    assert f"{why} 'Europe'" in answer.out
+    config_file.write_text(text)
+    case = desk.json("incident", "list")["incidents"][0]["incident"]
+    desk.json("deadline", "fact", case, "awareness")
+    config_file.write_text(text.replace("EU/EEA", "Europe"))
+    seen = desk.json("incident", "status", case)
+    assert (seen["clocks"], len(seen["warnings"])) == (None, 1)
+    assert "UNKNOWN: `standfast check`" in desk.run("status").out
+    assert desk.json("status")["incidents"][0]["lacks_clocks"]
+    page = live_installation / "handover.html"
+    assert desk.run("incident", "handover", case, "--to", page).status == 0
+    assert "No clock can be counted: [deadlines] jurisdictions" in page.read_text()
+
+
+def test_a_mistyped_duty_is_answered_with_the_nearest(desk: Desk, incident: str) -> None:
+    (first, *_) = desk.json("deadline", "list", incident, "--all")["clocks"]
+    answer = desk.run("deadline", "form", incident, first["id"][:-1])
+    assert answer.status == ExitStatus.USAGE
+    assert "; did you mean '" in answer.err

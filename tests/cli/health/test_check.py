@@ -1,0 +1,396 @@
+"""`standfast check`: each part tried, each verdict told with what to do."""
+
+import os
+import shlex
+import shutil
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from standfast.config import load
+from standfast.config.schema import CONTACT_PLACEHOLDER, NAME_PLACEHOLDER
+from standfast.usecases.health import disk_space
+from standfast.usecases.playbooks.library import SHIPPED
+from tests.cli.desk import Desk
+from tests.servers.scim import ScimServer
+from tests.servers.smtp import SmtpServer
+
+
+def verdicts(desk: Desk, part: str) -> list[tuple[str, str]]:
+    return [
+        (one["verdict"], one["found"])
+        for one in desk.json("check")["checks"]
+        if one["part"] == part
+    ]
+
+
+def test_a_fresh_place_has_nothing_to_mend(desk: Desk, installation: Path) -> None:
+    answer = desk.run("check")
+    assert answer.status == 0
+    assert desk.json("check")["fail"] == 0
+    assert "not write-only here" in answer.out
+    assert "warn" in [
+        verdict for verdict, found in verdicts(desk, "recovery") if "offline" in found
+    ]
+
+
+@pytest.mark.parametrize(
+    ("free", "verdict"), [(0, "fail"), (15 << 20, "fail"), (16 << 20, "warn"), (1 << 30, "ok")]
+)
+def test_a_disk_on_which_nothing_can_be_written_is_told_though_everything_reads(
+    desk: Desk, installation: Path, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str
+) -> None:
+    monkeypatch.setattr(disk_space, "free_at", lambda folder: free)
+    told = f"{free >> 20:,} MiB free for ledger, send-log, drills, evidence"
+    ((found, said),) = verdicts(desk, "disks")
+    assert found == verdict
+    assert said.startswith(told)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_the_user_who_runs_a_place_is_named_to_another(desk: Desk, installation: Path) -> None:
+    assert verdicts(desk, "user") == []
+    os.chown(load(installation / "standfast.toml").backup.host, 65534, 65534)
+    answer = desk.run("check")
+    assert answer.status == 0
+    assert "this place is run by the user nobody" in answer.out
+    assert "`sudo -u nobody`" in answer.out
+
+
+def test_what_init_wrote_for_somebody_to_replace_is_told(desk: Desk, installation: Path) -> None:
+    config_file = installation / "standfast.toml"
+    text = config_file.read_text()
+    assert "as `standfast init` wrote it" not in str(verdicts(desk, "notices"))
+    for name, line, told in (
+        (NAME_PLACEHOLDER, "020 7946 0000", ["organisation.name"]),
+        ("Harbour Calls", CONTACT_PLACEHOLDER, ["organisation.contact_line"]),
+        (NAME_PLACEHOLDER, CONTACT_PLACEHOLDER, ["organisation.name", "organisation.contact_line"]),
+    ):
+        changed = text.replace("Example Contact Centres", name).replace("020 7946 0000", line)
+        config_file.write_text(changed)
+        warned = [found for verdict, found in verdicts(desk, "notices") if verdict == "warn"]
+        assert warned == [
+            f"{key} is as `standfast init` wrote it, so no notice can be planned but in exercises"
+            for key in told
+        ]
+
+
+def test_a_language_without_a_line_to_reach_you_by_is_told(desk: Desk, installation: Path) -> None:
+    config_file = installation / "standfast.toml"
+    text = config_file.read_text().replace("Example Contact Centres", "Harbour Calls")
+    text = text.replace("[organisation]", '[organisation]\nlanguages = ["en", "es", "fr"]')
+    config_file.write_text(text)
+    assert ("warn", "how to reach you is not said in es, fr") in verdicts(desk, "notices")
+    lines = 'contact_lines = { es = "020 7946 0000, cada día", fr = "020 7946 0000, sur la carte" }'
+    config_file.write_text(text.replace("[organisation]", f"[organisation]\n{lines}"))
+    assert "is not said in" not in str(verdicts(desk, "notices"))
+
+
+def test_readers_of_a_language_that_no_notice_has_get_what_check_and_preview_say(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    config_file = quiet_installation / "standfast.toml"
+    text = config_file.read_text()
+    config_file.write_text(text.replace("[organisation]", '[organisation]\nlanguages = ["pl"]'))
+    advice = {
+        one["what_to_do"]
+        for one in desk.json("check")["checks"]
+        if str(one["found"]).endswith("has no text in pl")
+    }
+    assert advice == {"its readers get en; add the language"}
+    assert desk.json("notice", "preview", "customers-all-clear")["language"] == "en"
+
+
+def test_a_furnished_place_answers_in_every_part(
+    desk: Desk, live_installation: Path, scim_server: ScimServer, smtp_server: SmtpServer
+) -> None:
+    scim_server.create("break-glass")
+    report = desk.json("check")
+    assert report["fail"] == 0, report
+    found = {(one["part"], one["verdict"]): one["found"] for one in report["checks"]}
+    assert "answers" in " ".join(text for _, text in verdicts(desk, "accounts"))
+    assert ("ok", "agents: 1 protected account known there") in verdicts(desk, "accounts")
+    assert "connects and signs in" in found["senders", "ok"]
+    assert ("ok", "customers: 3 people can be reached") in verdicts(desk, "audiences")
+    assert "copy, hash and seal" in found["evidence", "ok"]
+    assert found["people", "ok"] == "3 people could be asked to approve"
+    sound = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.yaml")))
+    assert found["playbooks", "ok"] == f"sound here: {sound}"
+    assert smtp_server.delivered == ()
+    assert smtp_server.sessions > 0
+
+
+def test_what_does_not_answer_fails_and_hides_nothing_else(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    desk.monkeypatch.setenv("SCIM_TOKEN", "a-token")
+    report = desk.json("check")
+    assert report["exit_status"] == 2
+    failed = {one["part"] for one in report["checks"] if one["verdict"] == "fail"}
+    assert failed == {"accounts", "senders"}
+    advice = {one["what_to_do"] for one in report["checks"] if one["verdict"] == "fail"}
+    assert advice == {
+        f"see that what [{section}] names is right, up, and reached from here"
+        for section in ("accounts.agents", "senders.mail")
+    }
+    assert ("ok", "staff: 1 person can be reached") in verdicts(desk, "audiences")
+    assert "Next: fix the first line that says fail" in desk.run("check").out
+
+
+def test_a_missing_secret_is_named_by_its_reference(desk: Desk, quiet_installation: Path) -> None:
+    (failed,) = [found for verdict, found in verdicts(desk, "accounts") if verdict == "fail"]
+    assert "env:SCIM_TOKEN is not there" in failed
+
+
+def test_a_protected_account_that_is_misspelt_is_noticed(
+    desk: Desk, live_installation: Path
+) -> None:
+    assert (
+        "warn",
+        "agents: 1 of 1 under [protected.accounts] not known there",
+    ) in verdicts(desk, "accounts")
+
+
+def spoil_key_mode(installation: Path) -> None:
+    (installation / "keys/ledger/installation.key").chmod(0o644)
+
+
+def spoil_source(installation: Path) -> None:
+    (installation / "recordings").rename(installation / "elsewhere")
+
+
+def spoil_logs(installation: Path) -> None:
+    (installation / "logs").rename(installation / "elsewhere")
+
+
+def spoil_audience(installation: Path) -> None:
+    (installation / "staff.csv").unlink()
+
+
+def spoil_host_key(installation: Path) -> None:
+    (installation / "keys/backup-host/host.json").unlink()
+
+
+def spoil_evidence_key(installation: Path) -> None:
+    (installation / "keys/evidence-seal.key").write_text("no key")
+
+
+def spoil_playbook(installation: Path) -> None:
+    (installation / "own").mkdir()
+    (installation / "own/mine.yaml").write_text("playbook: mine\n")
+    with (installation / "standfast.toml").open("a") as file:
+        file.write('\n[playbooks]\nfolder = "own"\n')
+
+
+def spoil_services(installation: Path) -> None:
+    promise = 'owner = "Operations"\nrto_minutes = 60\nrpo_minutes = 60\n'
+    with (installation / "standfast.toml").open("a") as file:
+        file.write(f'\n[services.crm]\n{promise}depends_on = ["phones"]\n')
+        file.write(f'\n[services.phones]\n{promise}depends_on = ["crm"]\n')
+
+
+def spoil_schedule(installation: Path) -> None:
+    text = (installation / "standfast.toml").read_text()
+    sets = "[backup.sets.main]\n"
+    assert sets in text
+    (installation / "standfast.toml").write_text(
+        text.replace(sets, sets + 'schedule = "0 5 30 2 *"\n', 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "part", "says"),
+    [
+        (spoil_services, "services", "in a circle"),
+        (spoil_schedule, "backup sets", "never comes"),
+        (spoil_key_mode, "keys", "installation.key is open to others"),
+        (spoil_source, "backup sets", "recordings is not there or cannot be read"),
+        (spoil_logs, "evidence", "none of its paths exists"),
+        (spoil_audience, "audiences", "staff: "),
+        (spoil_host_key, "backup", "or let the owner make new ones with `backup owner new-epoch`"),
+        (spoil_evidence_key, "keys", "is no private key in PEM"),
+        (spoil_playbook, "playbooks", "mine.yaml"),
+    ],
+)
+def test_what_would_not_work_tonight_fails(
+    spoil: object, part: str, says: str, desk: Desk, quiet_installation: Path
+) -> None:
+    assert callable(spoil)
+    spoil(quiet_installation)
+    failed = [found for verdict, found in verdicts(desk, part) if verdict == "fail"]
+    assert any(says in found for found in failed), failed
+
+
+def test_a_row_that_cannot_be_reached_is_told_by_number_and_not_by_name(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    with (quiet_installation / "staff.csv").open("a") as file:
+        file.write("not-an-address,Secret Name,en\n")
+    (told,) = [found for verdict, found in verdicts(desk, "audiences") if verdict == "warn"]
+    assert "1 row cannot" in told
+    assert "row 3" in told
+    assert "Secret Name" not in told
+    assert "not-an-address" not in told
+
+
+def test_an_audience_of_whom_nobody_can_be_reached_fails(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    (quiet_installation / "staff.csv").write_text(
+        "email,name,language\nnot-an-address,Secret Name,en\n"
+    )
+    (told,) = [found for verdict, found in verdicts(desk, "audiences") if verdict == "fail"]
+    assert "staff: 0 people can be reached, 1 row cannot" in told
+    (quiet_installation / "staff.csv").write_text("email,name,language\n")
+    assert ("fail", "staff: nobody is in it") in verdicts(desk, "audiences")
+
+
+def test_entries_that_keep_nobody_from_being_told_are_counted_and_not_shown(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    file = quiet_installation / "standfast.toml"
+    text = file.read_text()
+    settings = 'path = "staff.csv"\n'
+    assert settings in text
+    file.write_text(text.replace(settings, f'{settings}suppress = "never.csv"\n'))
+    (quiet_installation / "never.csv").write_text(
+        "who,why\nsecret@,asked\n4711,asked\nx@x.test,asked\n"
+    )
+    (told,) = [found for verdict, found in verdicts(desk, "audiences") if verdict == "warn"]
+    assert told.startswith("staff: 2 entries on the list of those never to be written to without")
+    assert "secret" not in told
+    assert "4711" not in told
+
+
+def test_a_sender_of_letters_says_that_its_folder_can_be_written(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    with (quiet_installation / "standfast.toml").open("a") as file:
+        file.write('\n[senders.post]\nkind = "letters"\nreturn_address = ["1 Road", "Leeds"]\n')
+    folder = quiet_installation / "letters"
+    assert ("ok", f"post: {folder} can be written; nothing was") in verdicts(desk, "senders")
+    assert not folder.exists()
+
+
+def test_a_places_own_keys_in_a_source_are_told_until_they_are_left_out(
+    desk: Desk, installation: Path
+) -> None:
+    """Else a person who was erased is read again with the keys in a backup that nobody changes."""
+    config_file = installation / "standfast.toml"
+    text = config_file.read_text()
+    whole = text.replace(f'path = "{desk.folder / "source"}"', f'path = "{desk.folder}"')
+    assert whole != text
+    config_file.write_text(whole)
+    told = [found for verdict, found in verdicts(desk, "backup sets") if verdict == "warn"]
+    assert [found for found in told if "keys/ledger lies in it: whoever is erased" in found]
+    advice = [
+        one["what_to_do"] for one in desk.json("check")["checks"] if "lies in it" in one["found"]
+    ]
+    patterns = [one.partition('"')[2].partition('"')[0] for one in advice if "exclude" in one]
+    assert len(patterns) == 1
+    config_file.write_text(
+        whole.replace(f'path = "{desk.folder}"', f'path = "{desk.folder}", exclude = {patterns}')
+    )
+    assert "lies in it: whoever" not in str(verdicts(desk, "backup sets"))
+    assert desk.run("backup", "run").status == 0
+    words = ("--to", desk.folder / "back", "--identity", installation / "offline/identity.txt")
+    assert desk.run("backup", "restore", "latest", *words).status == 0
+    back = {
+        path.relative_to(desk.folder / "back").as_posix()
+        for path in (desk.folder / "back").rglob("*")
+    }
+    assert any(name.endswith("source/note.txt") for name in back)
+    assert not any("keys/ledger" in name or "send-log.db" in name for name in back)
+
+
+def test_a_key_store_without_the_key_that_opens_every_backup_is_told(
+    desk: Desk, installation: Path
+) -> None:
+    def told() -> list[tuple[str, str]]:
+        found = verdicts(desk, "recovery")
+        return [one for one in found if f"the key store {installation / 'keys/store'}" in one[1]]
+
+    assert told() == []
+    (record,) = (installation / "keys/store/k/main/0000000000").iterdir()
+    record.chmod(0o600)
+    whole = record.read_bytes()
+    record.write_bytes(whole[:-1])
+    ((verdict, _),) = told()
+    assert verdict == "fail"
+    record.unlink()
+    ((verdict, found),) = told()
+    assert (verdict, "main/0" in found) == ("fail", True)
+
+
+def test_each_key_of_this_machine_that_is_gone_is_named(desk: Desk, installation: Path) -> None:
+    seal, keys = installation / "keys/evidence-seal.key", installation / "keys/ledger"
+    seal.unlink()
+    keys.rename(installation / "elsewhere")
+    lost, gone = [found for verdict, found in verdicts(desk, "keys") if verdict == "fail"]
+    assert gone == f"{keys} is not there"
+    assert f"the evidence key {seal} cannot be read" in lost
+    (installation / "elsewhere").rename(keys)
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not here")
+    subprocess.run(shlex.split(lost.partition("new one: ")[2]), check=True)
+    assert {verdict for verdict, _ in verdicts(desk, "keys")} == {"ok"}
+
+
+def test_a_log_that_is_missing_is_no_good_news(desk: Desk, quiet_installation: Path) -> None:
+    config_file = quiet_installation / "standfast.toml"
+    text = config_file.read_text()
+    config_file.write_text(text.replace('paths = ["logs"]', 'paths = ["logs", "gone.log"]'))
+    assert [verdict for verdict, found in verdicts(desk, "evidence") if "gone.log" in found] == [
+        "warn"
+    ]
+
+
+def test_a_history_that_was_rewritten_is_damage(desk: Desk, installation: Path) -> None:
+    desk.run("lock", "alice", "--exercise", "--no-wait")
+    with closing(sqlite3.connect(installation / "ledger.db")) as ledger, ledger:
+        ledger.execute("UPDATE audit_event SET actor = 'nobody' WHERE sequence = 2")
+    ledger.close()
+    assert desk.run("check").status == 6
+    answer = desk.run("audit", "verify")
+    assert answer.status == 6
+    assert "event 2" in answer.out
+    assert desk.json("audit", "verify")["is_whole"] is False
+
+
+def test_a_witness_that_was_cut_is_told_until_it_knows_all_again(
+    desk: Desk, installation: Path
+) -> None:
+    desk.run("lock", "alice", "--exercise", "--no-wait")
+    assert desk.run("audit", "verify").status == 0
+    (installation / "witness.jsonl").write_bytes(b"")
+    answer = desk.run("audit", "verify")
+    assert answer.status == 3
+    assert "witness.jsonl says nothing of " in answer.out
+    assert desk.json("audit", "verify")["untold"] > 0
+    desk.run("check")
+    assert desk.run("audit", "verify").status == 0
+
+
+def test_without_a_ledger_the_rest_is_tried_all_the_same(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    for file in quiet_installation.glob("ledger.db*"):
+        file.unlink()
+    report = desk.json("check")
+    assert report["exit_status"] == 2
+    assert ("ok", "staff: 1 person can be reached") in verdicts(desk, "audiences")
+    ((verdict, found),) = verdicts(desk, "ledger")
+    assert (verdict, "there is no ledger at" in found) == ("fail", True)
+
+
+def test_a_prefect_that_does_not_answer_is_no_failure(desk: Desk, installation: Path) -> None:
+    text = (installation / "standfast.toml").read_text()
+    (installation / "standfast.toml").write_text(
+        text.replace("[serve]", '[serve]\nprefect = "http://127.0.0.1:9/api"')
+    )
+    assert ("warn", True) in [
+        (verdict, "incidents run without it" in found) for verdict, found in verdicts(desk, "serve")
+    ]

@@ -1,0 +1,37 @@
+"""`standfast readiness`: the one question, its answer, and the page of it."""
+
+from pathlib import Path
+
+from tests.cli.desk import Desk
+
+
+def test_a_place_for_backups_alone_is_not_ready_for_a_breach_and_says_what_to_do_first(
+    desk: Desk, installation: Path
+) -> None:
+    answer = desk.run("readiness")
+    assert answer.status == 3
+    first, *_ = answer.out.splitlines()
+    assert first.startswith("Could we take a breach tonight? No: 1 error, ")
+    assert "First: `standfast backup run main` (recovery points: main: there is no" in answer.out
+    identity = installation / "offline" / "identity.txt"
+    assert desk.run("backup", "run").status == 0
+    assert desk.run("drill", "run", "main", "--identity", identity).status == 0
+    answer = desk.run("readiness", "--to", "ready.html")
+    assert answer.status == 3
+    assert answer.out.startswith("Could we take a breach tonight? No: 7 parts not set up, ")
+    assert "First: add [accounts.NAME] (accounts: no account can be locked" in answer.out
+    page = (desk.folder / "ready.html").read_text()
+    assert '<span class="warning">No: 2 not set up</span>' in page
+    assert desk.run("check").status == 0
+
+
+def test_the_page_is_written_where_it_is_asked_for(desk: Desk, installation: Path) -> None:
+    document = desk.json("readiness", "--to", "ready.html")
+    assert document["page"] == str(desk.folder / "ready.html")
+    assert document["answer"] in (desk.folder / "ready.html").read_text()
+    questions = {one["question"] for one in document["questions"]}
+    assert "Would it all come back?" in questions
+    assert desk.json("readiness")["page"] is None
+    answer = desk.run("readiness", "--to", "ready.html/below/it.html")
+    assert answer.status == 1
+    assert "name another place for it" in answer.err

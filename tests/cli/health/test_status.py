@@ -1,0 +1,399 @@
+"""`standfast status`."""
+
+import json
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from standfast.triggers.input_mapping import parse
+from standfast.usecases.core.run_record import recorded
+from standfast.usecases.health import disk_space
+from standfast.usecases.setup.installation_opening import open_installation
+from standfast.usecases.triggers.message_intake import SignedTrigger, receive
+from standfast.usecases.triggers.on_call_pages import due, send
+from tests.cli.desk import Desk
+from tests.servers import refused_to_root
+from tests.servers.scim import ScimServer
+from tests.usecases.backup_installation import full_disk
+
+
+def test_a_fresh_place_says_to_back_up(desk: Desk, installation: Path) -> None:
+    answer = desk.run("status")
+    assert answer.status == 0
+    assert "No incident is open." in answer.out
+    assert "Next: `standfast backup run main`: it has never been backed up." in answer.out
+
+
+def test_after_a_backup_and_a_drill_their_ages_stand_there(desk: Desk, installation: Path) -> None:
+    identity = installation / "offline/identity.txt"
+    assert desk.run("backup", "run").status == 0
+    assert "drill run main" in desk.json("status")["next_step"]
+    assert desk.run("drill", "run", "main", "--identity", identity).status == 0
+    seen = desk.json("status")
+    (main,) = seen["sets"]
+    assert main["last_backup"]["state"] == main["last_drill"]["state"] == "done"
+    assert main["last_backup"]["age_seconds"] < 60
+    assert seen["ledger"]["signed_events"] == seen["ledger"]["events"]
+    assert "Nothing to do now." in desk.run("status").out
+
+
+def test_a_failed_backup_goes_before_an_old_good_one(desk: Desk, installation: Path) -> None:
+    assert desk.run("backup", "run").status == 0
+    (installation / "keys/backup-host/host.json").rename(installation / "elsewhere.json")
+    assert desk.run("backup", "run").status == 2
+    seen = desk.json("status")
+    assert seen["sets"][0]["last_backup"]["state"] == "done"
+    assert seen["sets"][0]["failed_since"]
+    assert seen["next_step"] == "`standfast backup run main`: the last one failed."
+
+
+def test_a_set_that_failed_goes_before_another_that_was_never_drilled(
+    desk: Desk, installation: Path
+) -> None:
+    config = installation / "standfast.toml"
+    there = f'[{{ kind = "files", name = "more", path = "{installation / "offline"}" }}]'
+    gone = there.replace("offline", "gone")
+    text = config.read_text()
+    config.write_text(f"{text}\n[backup.sets.more]\nsources = {there}\n")
+    assert desk.run("backup", "run").status == 0
+    config.write_text(f"{text}\n[backup.sets.more]\nsources = {gone}\n")
+    assert desk.run("backup", "run").status == 3
+    seen = desk.json("status")
+    assert seen["next_step"] == "`standfast backup run more`: the last one failed."
+
+
+def test_what_a_backup_or_a_drill_lacked_is_to_be_done(desk: Desk, installation: Path) -> None:
+    drill = ("drill", "run", "main", "--identity", installation / "offline/identity.txt")
+    config = installation / "standfast.toml"
+    text = config.read_text()
+    absent = '{ kind = "files", name = "absent", path = "/nowhere" },\n]'
+    config.write_text(text.replace("\n]\n", f"\n{absent}\n", 1))
+    assert (desk.run("backup", "run").status, desk.run(*drill).status) == (3, 3)
+    assert desk.json("status")["next_step"].startswith("`standfast backup run main`: ")
+    config.write_text(text)
+    assert desk.run("backup", "run").status == 0
+    assert desk.json("status")["next_step"] == (
+        "`standfast drill run main --identity FILE`: the last one fell short, and says of what."
+    )
+    assert desk.run(*drill).status == 0
+    assert "Nothing to do now." in desk.run("status").out
+
+
+def test_a_failed_drill_stands_beside_an_old_good_one(desk: Desk, installation: Path) -> None:
+    drill = ("drill", "run", "main", "--identity", installation / "offline/identity.txt")
+    assert desk.run("backup", "run").status == 0
+    assert desk.run(*drill).status == 0
+    assert desk.json("status")["sets"][0]["drill_failed_since"] is None
+    (installation / "vault").rename(installation / "elsewhere")
+    assert desk.run(*drill).status != 0
+    answer = desk.run("status")
+    assert "; failed " in answer.out
+    assert "drill run main --identity FILE`: the last one failed." in answer.out
+    seen = desk.json("status")
+    assert seen["sets"][0]["last_drill"]["state"] == "done"
+    assert seen["sets"][0]["drill_failed_since"]
+    (installation / "elsewhere").rename(installation / "vault")
+    assert desk.run(*drill).status == 0
+    assert desk.json("status")["sets"][0]["drill_failed_since"] is None
+    assert "Nothing to do now." in desk.run("status").out
+
+
+@pytest.mark.parametrize(("free", "is_full"), [(3 << 20, True), (700 << 20, False)])
+def test_a_disk_without_room_under_the_ledger_is_told_and_a_full_one_goes_first(
+    desk: Desk, quiet_installation: Path, free: int, is_full: bool
+) -> None:
+    assert desk.json("status")["little_room"] == []
+    desk.json("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    desk.monkeypatch.setattr(disk_space, "free_at", lambda folder: free)
+    seen, shown = desk.json("status"), desk.run("status").out
+    told = {"for": ["ledger", "send-log"], "free_bytes": free, "is_full": is_full}
+    assert seen["little_room"] == [told]
+    assert f"Little room: {free >> 20} MiB free for ledger, send-log" in shown
+    assert seen["next_step"].startswith("Make room now" if is_full else "inc-")
+
+
+def test_a_disk_too_full_for_sqlite_to_share_the_ledger_keeps_nothing_from_being_shown(
+    desk: Desk, installation: Path
+) -> None:
+    assert desk.run("backup", "run").status == 0
+    (before,) = desk.json("status")["sets"]
+    with full_disk(installation / "small", "1m") as is_mounted:
+        if not is_mounted:
+            refused_to_root("no file system may be mounted here")
+        shutil.copy(installation / "ledger.db", installation / "small")
+        config = installation / "standfast.toml"
+        text = config.read_text()
+        url = '#url = "sqlite:///ledger.db"'
+        assert url in text
+        config.write_text(text.replace(url, 'url = "sqlite:///small/ledger.db"'))
+        with (installation / "small/rest").open("wb", buffering=0) as rest, suppress(OSError):
+            while True:
+                rest.write(bytes(4096))
+        seen = desk.json("status")
+        assert seen["next_step"].startswith("Make room now")
+        (one,) = seen["sets"]
+        assert one["last_backup"]["started_at"] == before["last_backup"]["started_at"]
+
+
+def test_an_open_incident_is_named_with_the_next_step_that_its_status_says(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    opened = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    seen = desk.json("status")
+    (one,) = seen["incidents"]
+    assert one["incident"] == opened["incident"]
+    assert one["next_step"] == desk.json("incident", "status")["next_step"]
+    assert one["next_step"] == opened["next_step"]
+    assert seen["next_step"].endswith(one["next_step"])
+
+
+def test_whom_a_notice_has_not_reached_is_counted(desk: Desk, quiet_installation: Path) -> None:
+    desk.sign_in_with("the rain in the north")
+    words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    assert desk.run(*words, "--as", "dana").status == 5
+    desk.sign_in_with("a quiet row of lamps")
+    answer = ("incident", "answer", "customers_affected", "yes", "--as", "lee")
+    assert desk.run(*answer).status == 5
+    assert desk.json("status")["untold"] == 3  # the customers, whose notice waits for approval
+    assert desk.run("incident", "approve", "--digest", desk.asked(), "--as", "lee").status == 5
+    assert desk.json("status")["untold"] == 0
+
+
+def test_a_notice_whose_audience_cannot_be_read_is_not_said_to_have_told_everybody(
+    desk: Desk, live_installation: Path, scim_server: ScimServer
+) -> None:
+    scim_server.create("alice")
+    staff = live_installation / "staff.csv"
+    staff.rename(live_installation / "elsewhere.csv")
+    assert desk.run("incident", "open", "account-takeover", "-i", "accounts=alice").status == 1
+    seen, accounting = desk.json("status"), desk.run("notice", "accounting", "--json")
+    assert [one["uncounted"] for one in seen["incidents"]] == [["tell_staff"]]
+    assert re.search(r"account-takeover +\d+ s +all of tell_staff ", desk.run("status").out)
+    document = json.loads(accounting.out)
+    assert (accounting.status, document["uncounted"]) == (3, ["tell_staff"])
+    assert "tell_staff: nobody was notified" in desk.run("notice", "accounting").out
+    (live_installation / "elsewhere.csv").rename(staff)
+    desk.run("incident", "retry", seen["incidents"][0]["incident"], "tell_staff")
+    assert desk.json("status")["incidents"][0]["uncounted"] == []
+    assert desk.run("notice", "accounting").status == 0
+
+
+@pytest.mark.parametrize("flag", ["-c", "--config"])
+def test_the_configuration_is_named_before_or_after_the_command(
+    flag: str, desk: Desk, installation: Path
+) -> None:
+    desk.monkeypatch.delenv("STANDFAST_CONFIG")
+    config_file = installation / "standfast.toml"
+    assert desk.run("status").status == 2
+    assert desk.run(flag, config_file, "status").status == 0
+    assert desk.run("status", flag, config_file).status == 0
+    assert desk.run("status", f"--config={config_file}").status == 0
+    desk.monkeypatch.chdir(installation)
+    assert desk.run("status").status == 0
+
+
+def test_a_file_that_does_not_fit_is_told_by_line(desk: Desk, installation: Path) -> None:
+    (installation / "standfast.toml").write_text("[ledger]\nurl = 7\n")
+    answer = desk.run("status")
+    assert answer.status == 2
+    assert "standfast.toml:2: ledger.url" in answer.err
+
+
+def test_a_configuration_that_other_commands_refuse_goes_before_an_incident(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    assert desk.run("lock", "alice", "--exercise").status == 0
+    assert desk.json("status")["misconfigured"] is None
+    config = quiet_installation / "standfast.toml"
+    text = config.read_text()
+    config.write_text(f"{text}\n[limits]\nnope = 3\nneither = 4\n")
+    line = len(text.splitlines()) + 3
+    answer = desk.run("status")
+    assert answer.status == 0
+    assert "inc-" in answer.out
+    assert f"refuses the configuration: standfast.toml:{line}: limits.nope" in answer.out
+    assert ", and 1 more. Mend it now." in answer.out
+    assert "Next: `standfast check`" in answer.out
+    refused = desk.run("check")
+    assert refused.status == 2
+    assert "limits.neither" in refused.err
+
+
+def test_a_password_in_a_reference_is_asked_of_the_schema(
+    desk: Desk, installation: Path, postgres_url: str
+) -> None:
+    (installation / "standfast.toml").write_text(
+        '[organisation]\nname = "A"\ncontact_line = "B"\n'
+        f'[ledger]\nurl = "{postgres_url}"\npassword = "env:LEDGER_PASSWORD"\n'
+    )
+    answer = desk.run("status")
+    assert answer.status == 2
+    assert "env:LEDGER_PASSWORD is not there" in answer.err
+    desk.monkeypatch.setenv("LEDGER_PASSWORD", "not asked for on this socket")
+    answer = desk.run("status")
+    assert (answer.status, "there is no ledger" in answer.err) == (2, True)
+
+
+def test_a_ledger_that_is_no_database_is_damage(desk: Desk, installation: Path) -> None:
+    for file in installation.glob("ledger.db*"):
+        file.unlink()
+    (installation / "ledger.db").write_bytes(b"not a database" * 100)
+    assert desk.run("status").status == 6
+    assert desk.json("status")["exit_status"] == 6
+
+
+def test_a_live_incident_goes_before_an_older_exercise(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    words = ("incident", "open", "account-takeover", "-i", "accounts=alice")
+    exercise = desk.json(*words, "--exercise")["incident"]
+    live = desk.json(*words)["incident"]
+    seen = desk.json("status")
+    assert [one["incident"] for one in seen["incidents"]] == [live, exercise]
+    assert seen["next_step"].startswith(live)
+
+
+def test_an_unbegun_lock_precedes_an_older_question(desk: Desk, quiet_installation: Path) -> None:
+    words = ("incident", "open", "account-takeover", "-i", "accounts=alice", "--exercise")
+    asking = desk.json(*words)["incident"]
+    left = desk.json("lock", "bob", "--exercise", "--no-wait")["incident"]
+    seen = desk.json("status")
+    assert [one["incident"] for one in seen["incidents"]] == [left, asking]
+    assert seen["next_step"].startswith(f"{left}: `lock` has not begun.")
+    assert "nobody is working on it" in seen["incidents"][0]["headline"]
+    assert f"{asking}: {seen['incidents'][1]['headline']}." in desk.run("status").out
+
+
+def test_damage_that_a_verification_found_stays_in_sight(desk: Desk, installation: Path) -> None:
+    identity = installation / "offline/identity.txt"
+    assert desk.run("backup", "run").status == 0
+    assert desk.run("drill", "run", "main", "--identity", identity).status == 0
+    pack = next((installation / "vault/w/host-1/p").rglob("*/*"))
+    whole = pack.read_bytes()
+    pack.chmod(0o600)
+    pack.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert desk.run("backup", "verify", "--read").status == 6
+    answer = desk.run("status")
+    assert "the last verification" in answer.out
+    assert "Next: `standfast backup verify --read`" in answer.out
+    pack.write_bytes(whole)
+    assert desk.run("backup", "verify", "--read").status == 0
+    assert "Nothing to do now." in desk.run("status").out
+
+
+_LAWS = """
+[deadlines]
+jurisdictions = ["EU/EEA"]
+parts = ["controller"]
+"""
+
+
+def test_what_is_live_stands_apart_from_plans_and_exercises(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    words = ("incident", "open", "account-takeover", "-i", "accounts=alice")
+    exercise = desk.json(*words, "--exercise")["incident"]
+    live = desk.json(*words)["incident"]
+    told = desk.run("status").out
+    first, second = told.index("live incident"), told.index("\nexercise  ")
+    assert first < told.index(f"\n{live}") < second < told.index(f"\n{exercise}  ")
+    only = desk.run("status", "--live").out
+    assert live in only
+    assert exercise not in only
+    assert [one["incident"] for one in desk.json("status", "--live")["incidents"]] == [live]
+
+
+def test_the_nearest_deadline_of_a_live_incident_stands_there(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
+    assert "not set up" in desk.run("status").out
+    assert desk.json("status")["incidents"][0]["clocks"] is None
+    config_file = quiet_installation / "standfast.toml"
+    config_file.write_text(config_file.read_text() + _LAWS)
+    assert "none runs" in desk.run("status").out
+    aware = ("deadline", "fact", live, "awareness")
+    assert desk.run(*aware).status == 0
+    clocks = desk.json("status")["incidents"][0]["clocks"]
+    assert clocks == desk.json("incident", "status", live)["clocks"]
+    assert clocks["next_due"]
+    assert "next in 71 h" in desk.run("status").out
+
+
+def test_a_reminder_of_a_legal_clock_stands_there_only_when_it_reached_nobody(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    with open_installation(
+        quiet_installation / "standfast.toml", env={}, actor="os:test"
+    ) as installation:
+        for state, alarms in (("raised", 0), ("failed", 1), ("raised", 0), ("over", 0)):
+            with recorded(
+                installation, "alarm", "deadline.inc-2026-0001.us-ca-ag", "direct"
+            ) as run:
+                run.ends(state, {})
+            answer = desk.run("status")
+            assert (answer.status, answer.out.count("Alarm: ")) == (0, alarms)
+            if alarms:
+                assert "Alarm: a legal clock runs: inc-2026-0001, us-ca-ag (since " in answer.out
+                assert "nobody could be notified" in answer.out
+
+
+def test_a_closed_incident_stands_there_while_a_legal_clock_goes_on(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    config_file = quiet_installation / "standfast.toml"
+    config_file.write_text(config_file.read_text() + _LAWS)
+    live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
+    assert desk.run("deadline", "fact", live, "awareness").status == 0
+    closed = desk.run("incident", "close", live, *desk.by("dana")).out
+    assert "2 clocks go on: affected data subjects due now, competent supervisory" in closed
+    assert f"; `standfast deadline list {live}`." in closed
+    (one,) = desk.json("status")["incidents"]
+    assert one["is_closed"]
+    assert one["clocks"]["next_due"]
+    seen = desk.run("status").out
+    (row,) = [line for line in seen.splitlines() if line.startswith(f"{live}  ")]
+    assert "closed" in row
+    assert "next in 71 h" in row
+    assert desk.json("incident", "status", live)["next_step"] == one["next_step"]
+    assert f"`standfast deadline list {live}`" in one["next_step"]
+    config_file.write_text(config_file.read_text().replace("EU/EEA", "Europe"))
+    (one,) = desk.json("status")["incidents"]
+    assert (one["clocks"], one["lacks_clocks"]) == (None, True)
+    assert "nobody knows whether its legal clocks go on: `standfast check`" in one["next_step"]
+
+
+def test_a_missed_clock_of_a_closed_incident_comes_first(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    config_file = quiet_installation / "standfast.toml"
+    config_file.write_text(config_file.read_text() + _LAWS)
+    live = desk.json("incident", "open", "account-takeover", "-i", "accounts=alice")["incident"]
+    at = ("--at", "2026-03-02T12:30Z")
+    assert desk.run("deadline", "fact", live, "awareness", *at).status == 0
+    assert "missed, due 2026-03-05" in desk.run("incident", "close", live, *desk.by("dana")).out
+    seen = desk.json("status")
+    assert seen["incidents"][0]["clocks"]["missed"] >= 1
+    assert f"{live}: Closed, but not its duties: " in seen["next_step"]
+    assert "MISSED" in desk.run("status").out
+
+
+def test_a_trigger_of_which_nobody_could_be_told_stands_there(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    config_file = quiet_installation / "standfast.toml"
+    with open_installation(config_file, env={}, actor="os:test") as installation:
+        trigger = SignedTrigger(
+            name="siem", scenario="lock", inputs={"accounts": parse("{/user}")}, secrets=()
+        )
+        receive(installation, trigger, {"user": "agents:alice"}, message_id="one")
+        assert desk.json("status")["untold_triggers"] == []
+        for page in due(installation):
+            send(
+                installation, page, {"siem": trigger}, "serve"
+            )  # to a mail server that is not there
+    assert [one["trigger"] for one in desk.json("status")["untold_triggers"]] == ["siem"]
+    assert "Trigger siem: its page of" in desk.run("status").out

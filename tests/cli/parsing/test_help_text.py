@@ -1,0 +1,121 @@
+"""The help of the whole tree of commands, held against what the program can do."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from standfast.cli.app import tree
+from standfast.cli.parsing.command_declaration import Command, Group
+from standfast.errors import EXIT_STATUS_MEANING, ExitStatus
+from tests.cli.desk import Desk
+
+
+def leaves(at: Command | Group) -> Iterator[tuple[str, ...]]:
+    """Give the words of every command that does something, after the program's name."""
+    if isinstance(at, Command):
+        yield at.words[1:]
+        return
+    for one in at.parts.values():
+        yield from leaves(one)
+
+
+COMMANDS = sorted(leaves(tree()))
+
+
+def test_the_forms_that_scripts_rely_on_are_there() -> None:
+    fixed = (
+        "init|check|serve|status|lock|demo|backup run|backup list|backup restore|backup verify|"
+        "drill run|drill list|incident plan|incident open|incident status|incident approve|"
+        "incident answer|incident retry|incident stop|incident undo|incident close|"
+        "playbook list|playbook show|playbook check|notice preview|people add|people list|"
+        "audit verify"
+    )
+    assert {tuple(form.split()) for form in fixed.split("|")} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_help_of_every_command_lists_its_exit_statuses_and_an_example(
+    words: tuple[str, ...], desk: Desk
+) -> None:
+    answer = desk.run(*words, "--help")
+    assert answer.status == 0
+    listed = answer.out.partition("Exit statuses:\n")[2].partition("\nExample:")[0].splitlines()
+    codes = [line.split()[0] for line in listed if not line.startswith("     ")]
+    assert "0" in codes
+    assert codes == sorted(codes)
+    for line in listed[::2]:
+        code, _, meaning = line.strip().partition("  ")
+        assert meaning == EXIT_STATUS_MEANING[ExitStatus(int(code))]
+    assert all(line.startswith("     e.g. ") for line in listed[1::2])
+    assert f"standfast {' '.join(words)}" in answer.out.partition("Example:")[2]
+
+
+def test_no_sentence_about_a_command_is_cut(desk: Desk) -> None:
+    for group in {words[:-1] for words in COMMANDS} | {()}:
+        assert "..." not in desk.run(*group, "--help").out.partition("\nCommands:")[2], group
+
+
+def test_the_first_page_says_what_to_type_in_a_breach(desk: Desk) -> None:
+    told = " ".join(desk.run("--help").out.split())
+    for command in ("playbook list", "incident plan", "lock ACCOUNT"):
+        assert f"`standfast {command}`" in told
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_help_of_every_command_says_what_stands_everywhere(
+    words: tuple[str, ...], desk: Desk
+) -> None:
+    out = desk.run(*words, "--help").out
+    assert "-c, --config FILE" in out
+    assert "--json" in out
+
+
+@pytest.mark.parametrize("words", [(), ("backup",), ("backup", "owner"), *COMMANDS], ids=" ".join)
+def test_help_is_given_under_each_name_that_people_try(words: tuple[str, ...], desk: Desk) -> None:
+    asked = desk.run(*words, "--help")
+    assert asked.status == 0
+    assert desk.run(*words, "-h") == asked
+    assert desk.run("help", *words) == asked
+    assert desk.run(*words[:-1], "help", *words[-1:]) == asked
+    assert desk.json(*words, "--help") == {"help": asked.out.removesuffix("\n")}
+
+
+def test_help_of_a_command_that_is_mistyped_names_the_nearest_one(desk: Desk) -> None:
+    answer = desk.run("help", "incident", "opne")
+    assert answer.status == 2
+    assert "Did you mean 'open'" in answer.err
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_no_command_takes_a_passphrase_as_an_argument(words: tuple[str, ...], desk: Desk) -> None:
+    assert "--passphrase " not in desk.run(*words, "--help").out
+
+
+def test_a_command_that_needs_the_ledger_says_how_it_ends_without_one(desk: Desk) -> None:
+    for words, statuses in (
+        (("incident", "list"), "0126"),
+        (("deadline", "told"), "0126"),
+        (("deadline", "places"), "02"),
+        (("playbook", "show"), "012"),
+    ):
+        listed = desk.run(*words, "--help").out.partition("Exit statuses:\n")[2]
+        assert "".join(line[2] for line in listed.splitlines() if line[2:3].isdigit()) == statuses
+
+
+def test_every_exit_status_stands_in_some_help(desk: Desk) -> None:
+    listed = "".join(desk.run(*words, "--help").out for words in COMMANDS)
+    for status, meaning in EXIT_STATUS_MEANING.items():
+        assert f"  {status.value}  {meaning}" in listed
+
+
+def test_a_group_without_a_command_shows_its_help(desk: Desk) -> None:
+    answer = desk.run("incident")
+    assert (answer.status, answer.out) == (2, "")
+    assert "undo" in answer.err
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest_one(desk: Desk) -> None:
+    answer = desk.run("incident", "opne")
+    assert answer.status == 2
+    assert "open" in answer.err
+    assert "standfast incident --help" in answer.err

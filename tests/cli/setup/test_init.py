@@ -1,0 +1,281 @@
+"""`standfast init`: a place is there wholly, or the same command completes it."""
+
+import os
+import shlex
+import sqlite3
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standfast.config import load
+from standfast.config.sections.backup import FilesSourceConfig
+from standfast.usecases.setup import new_installation
+from tests.cli.desk import Desk, run_apart
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "Call Recordings 2026"
+    folder.mkdir()
+    (folder / "call.wav").write_bytes(b"RIFF")
+    return folder
+
+
+def test_a_place_backs_up_and_restores_with_what_init_printed(desk: Desk, source: Path) -> None:
+    made = desk.json("init", "place", "--source", source, "--yes")
+    config = Path(made["config"])
+    assert config == desk.folder / "place/standfast.toml"
+    assert desk.run("-c", config, "backup", "run").status == 0
+    restored = desk.run(
+        *("-c", config, "backup", "restore", "latest"),
+        *("--to", "restored", "--identity", made["identity"]),
+    )
+    assert restored.status == 0
+    inside = desk.folder / "restored" / made["source_name"] / "call.wav"
+    assert inside.read_bytes() == b"RIFF"
+
+
+def test_what_it_says_to_type_next_can_be_typed_whatever_the_folder_is_called(
+    desk: Desk, source: Path
+) -> None:
+    made = desk.run("init", "a place", "--source", source, "--yes")
+    (line,) = [line for line in made.out.splitlines() if line.startswith("Next: ")]
+    words = shlex.split(line.removeprefix("Next: standfast "))
+    assert desk.run(*words).status == 0
+
+
+def test_init_names_what_to_keep_and_no_secret(desk: Desk, source: Path) -> None:
+    said = desk.run("init", "place", "--source", source, "--yes").out
+    offline = desk.folder / "place/offline"
+    assert f"Copy {offline} onto two sticks" in said
+    assert str(offline / "identity.txt") in said
+    assert "AGE-SECRET-KEY" not in said
+    kept = {path.name for path in offline.iterdir()}
+    assert kept == {"identity.txt", "owner.json", "README.txt", "break_glass.py", "k"}
+
+
+def test_it_says_what_to_set_before_anybody_can_be_told_anything(desk: Desk, source: Path) -> None:
+    bare = desk.run("init", "place", "--source", source, "--yes").out
+    assert "set organisation.name and .contact_line there" in bare
+    named = ("--organisation", "Harbour Calls", "--contact-line", "020 7946 0000")
+    whole = desk.run("init", "other", "--source", source, "--yes", *named).out
+    assert "contact_line" not in whole
+
+
+def test_a_folder_becomes_a_set_of_files_named_after_it(desk: Desk, source: Path) -> None:
+    made = desk.json("init", "place", "--source", source, "--yes")
+    config = load(Path(made["config"]))
+    (only,) = config.backup.sets["main"].sources
+    assert isinstance(only, FilesSourceConfig)
+    assert (only.kind, only.name, only.path) == ("files", "call-recordings-2026", source)
+
+
+def test_a_sqlite_database_becomes_a_set_of_that_kind(desk: Desk) -> None:
+    with closing(sqlite3.connect("crm2.db")) as crm, crm:
+        crm.execute("CREATE TABLE customers (id)")
+    crm.close()
+    made = desk.json("init", "place", "--source", "crm2.db", "--yes")
+    assert (made["source_kind"], made["source_name"]) == ("sqlite", "crm2")
+    assert desk.run("-c", made["config"], "backup", "run").status == 0
+
+
+def test_keys_and_the_ledger_are_closed_to_others(desk: Desk, source: Path) -> None:
+    desk.run("init", "place", "--source", source, "--yes")
+    installation = desk.folder / "place"
+    private = [installation, *(installation / "offline").rglob("*"), installation / "offline"]
+    private += installation.glob("ledger.db*")
+    private += [*(installation / "keys/ledger").rglob("*"), installation / "keys/evidence-seal.key"]
+    private += [installation / "keys/backup-host", *(installation / "keys/backup-host").rglob("*")]
+    assert len(private) > 8
+    assert [path for path in private if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
+
+
+def test_a_place_is_never_set_up_twice(desk: Desk, source: Path) -> None:
+    desk.run("init", "place", "--source", source, "--yes")
+    before = snapshot(desk.folder / "place")
+    answer = desk.run("init", "place", "--source", source, "--yes")
+    assert answer.status == 2
+    assert "is set up; use it with -c" in answer.err
+    assert snapshot(desk.folder / "place") == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "path", "why"),
+    [
+        ("place", "missing", "there is no missing"),
+        ("", "source", "name a file or folder; '' stands for none"),
+        ("file", "source", "is a file; name a folder"),
+        ("source/place", "source", "lies inside of what it would back up"),
+        ("source", "source", "lies inside of what it would back up"),
+        ("place", "pipe", "neither a folder nor a file"),
+    ],
+)
+def test_what_cannot_be_a_place_is_refused_and_nothing_is_made(
+    desk: Desk, folder: str, path: str, why: str
+) -> None:
+    Path("source").mkdir()
+    Path("file").touch()
+    os.mkfifo("pipe")
+    before = snapshot(desk.folder)
+    answer = desk.run("init", folder, "--source", path, "--yes")
+    assert answer.status == 2
+    assert why in answer.err
+    assert snapshot(desk.folder) == before
+
+
+@pytest.mark.parametrize("option", ["--organisation", "--contact-line"])
+def test_what_no_configuration_takes_is_told_by_its_option(
+    desk: Desk, source: Path, option: str
+) -> None:
+    answer = desk.run("init", "place", "--source", source, option, "A\nB", "--yes")
+    assert answer.status == 2
+    assert answer.err == f"{option}: one line of text, at most 200 characters\n"
+    assert not Path("place").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_and_is_no_place(desk: Desk, source: Path) -> None:
+    Path("file").touch()
+    answer = desk.run("init", "file/place", "--source", source, "--yes")
+    assert answer.status == 1
+    assert "setting up the place failed: Not a directory" in answer.err
+    assert "file/place; name another path, then run again" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_a_link_that_leads_nowhere_is_named(desk: Desk, source: Path) -> None:
+    Path("link").symlink_to("nowhere")
+    answer = desk.run("init", "link", "--source", source, "--yes")
+    assert answer.status == 1
+    assert "File exists" in answer.err
+    assert "link; remove it, or name another path" in answer.err
+
+
+class Killed(BaseException):
+    """What no handler of errors catches, as a kill."""
+
+
+def test_an_init_that_died_anywhere_is_completed_by_the_same_command(
+    desk: Desk, source: Path
+) -> None:
+    """Die before each write in turn: no place yet, and the next call ends with a whole one."""
+    survived = 0
+    while True:
+        folder = desk.folder / f"place-{survived}"
+        desk.use(folder / "standfast.toml")
+        with desk.monkeypatch.context() as patch:
+            die_after(patch, survived)
+            try:
+                desk.run("init", folder, "--source", source, "--yes")
+                break
+            except Killed:
+                pass
+        if (folder / "standfast.toml").exists():
+            break  # only the draft of the last file is left over
+        assert desk.run("status").status == 2
+        assert desk.run("init", folder, "--source", source, "--yes").status == 0
+        assert desk.run("backup", "run").status == 0
+        survived += 1
+    assert survived > 12  # the plan, the repository's files, the ledger, keys, the README
+    assert desk.run("backup", "run").status == 0
+    assert desk.json("check")["fail"] == 0
+    assert desk.json("audit", "verify")["is_whole"]
+
+
+def die_after(patch: pytest.MonkeyPatch, survived: int) -> None:
+    """Let so many writes happen; from then on each raises instead, as after a kill."""
+    left = iter(range(survived))
+
+    def deadly(write: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            if next(left, None) is None:
+                raise Killed
+            return write(*arguments, **options)
+
+        return wrapped
+
+    for owner, name in (
+        (os, "link"),
+        (Path, "replace"),
+        (Path, "unlink"),
+        (new_installation, "create"),
+    ):
+        patch.setattr(owner, name, deadly(getattr(owner, name)))
+
+
+def test_without_a_terminal_nothing_is_asked(desk: Desk, source: Path) -> None:
+    answer = run_apart("init", "place", "--source", source, cwd=desk.folder)
+    assert answer.status == 0, answer.err
+    assert load(desk.folder / "place/standfast.toml").organisation.name == "Our contact centre"
+
+
+def test_on_a_terminal_the_name_is_asked_for_and_people_are_offered(
+    desk: Desk, source: Path
+) -> None:
+    person = ["yes", "dana", "Dana Ray", "dana@example.com", "legal"]
+    unfit = ["yes", "zoe", "Zoe", "nowhere", "legal"]
+    typed = iter(["Northern Lights", "", *person, *unfit, "what?", "n"])
+    asked: list[str] = []
+    patch = desk.monkeypatch
+    patch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    patch.setattr("builtins.input", lambda: next(typed))
+
+    def type_unseen(what: str) -> str:
+        asked.append(what)
+        return "a long walk by the sea"
+
+    patch.setattr("getpass.getpass", type_unseen)
+    answer = desk.run("init", "place", "--source", source)
+    assert answer.status == 0
+    desk.use(desk.folder / "place/standfast.toml")
+    assert load(desk.folder / "place/standfast.toml").organisation.name == "Northern Lights"
+    assert desk.json("people", "list")["people"][0]["person"] == "dana"
+    # Enter alone left how to reach them as it was; what does not fit is said before a passphrase.
+    assert "set organisation.name and .contact_line there" in answer.out
+    assert "--mail takes a mail address" in answer.err
+    assert [what for what in asked if "zoe" in what] == []
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Give every path below a folder, with what is in its files."""
+    return {
+        str(path): path.read_bytes() if path.is_file() else b""
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def test_a_ledger_that_a_place_names_and_never_had_is_made(
+    desk: Desk, source: Path, postgres_url: str
+) -> None:
+    again = ("init", "place", "--source", source, "--yes")
+    config = Path(desk.json(*again)["config"])
+    before = {path: path.read_bytes() for path in config.parent.rglob("*") if path.is_file()}
+    named = f'[ledger]\nurl = "{postgres_url}"\nwitness = "another.jsonl"\n'
+    config.write_text(config.read_text().replace("[ledger]\n", named))
+    away = desk.run("-c", config, "audit", "verify")
+    assert (away.status, "`standfast init` on its folder makes it" in away.err) == (2, True)
+    made = desk.json("init", "place")  # as it was told, and no more
+    assert made == {"config": "place/standfast.toml", "is_ledger_made": True}
+    for path, content in before.items():
+        assert path == config or path.read_bytes() == content, "nothing else was changed"
+    assert desk.run("-c", config, "backup", "run").status == 0
+    assert desk.run("-c", config, "audit", "verify").status == 0
+    for words in (again, ("init", "place")):
+        answer = desk.run(*words)
+        assert (answer.status, "this place is set up" in answer.err) == (2, True)
+    nowhere = desk.run("init", "elsewhere")
+    assert (nowhere.status, "--source PATH" in nowhere.err) == (2, True)
+
+
+def test_a_ledger_that_was_lost_is_not_covered_by_an_empty_one(desk: Desk, source: Path) -> None:
+    again = ("init", "place", "--source", source, "--yes")
+    installation = Path(desk.json(*again)["config"]).parent
+    for file in installation.glob("ledger.db*"):
+        file.unlink()
+    lost = desk.run(*again)
+    assert lost.status == 4
+    assert f"{installation / 'witness.jsonl'} tells of one that was: bring it back" in lost.err
+    assert not (installation / "ledger.db").exists()

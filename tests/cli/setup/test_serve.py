@@ -1,0 +1,100 @@
+"""`standfast serve` in a process of its own, without any Prefect to be reached."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from standfast.config import load
+from tests.cli.desk import ENTRY, ROOT, Desk
+from tests.servers import need, wait_until
+
+
+@contextmanager
+def serving(config_file: Path, log: Path) -> Iterator[subprocess.Popen[str]]:
+    """Serve until the block ends."""
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", ENTRY, "serve", "--json"],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "STANDFAST_CONFIG": str(config_file)},
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate(timeout=20)
+
+
+def test_it_picks_up_what_the_command_line_opens_and_ends_when_told(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    need("prefect", "serve runs its flows; install the requirements")
+    config_file = quiet_installation / "standfast.toml"
+    with config_file.open("a") as file:
+        file.write('\n[serve]\nprefect = "http://127.0.0.1:9/api"\n')
+    with serving(config_file, desk.folder / "log") as process:
+        wait_until(
+            lambda: process.poll() is not None or desk.json("status")["serve"],
+            "serve is known to the ledger",
+        )
+        assert process.poll() is None, (desk.folder / "log").read_text()
+        second = desk.run("serve")
+        assert (second.status, "runs on this machine already" in second.err) == (4, True)
+        # On a busy machine it may miss its second, and the command line does the work itself.
+        wait_until(lambda: locks_by_serve(desk), "serve picks one up")
+        said = (desk.folder / "log").read_text
+        wait_until(lambda: locks_by_serve(desk) and " a command: inc-" in said(), "it opens one")
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert json.loads(out)["pid"] == process.pid
+    assert desk.json("status")["serve"] is False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_root_does_not_serve_the_place_of_another_user(
+    desk: Desk, quiet_installation: Path
+) -> None:
+    home = load(quiet_installation / "standfast.toml").serve.prefect_home
+    os.chown(load(quiet_installation / "standfast.toml").backup.host, 65534, 65534)
+    answer = desk.run("serve")
+    assert (answer.status, "run this as that user, with `sudo -u nobody`" in answer.err) == (
+        4,
+        True,
+    )
+    assert not home.exists()
+
+
+def locks_by_serve(desk: Desk) -> bool:
+    """Lock in an exercise; say whether `serve` carried it on, or had a part in it."""
+    locked = desk.json("lock", "alice", "--exercise")
+    assert locked["exit_status"] == 0
+    return "serve" in [
+        event["detail"]["way"]
+        for event in desk.json("audit", "show", locked["incident"])["events"]
+        if event["action"] == "runner.started"
+    ]
+
+
+def test_a_place_that_is_not_there_is_not_served(desk: Desk) -> None:
+    answer = desk.run("serve", "-c", "missing.toml")
+    assert (answer.status, "there is no configuration file" in answer.err) == (2, True)
+
+
+def test_a_place_that_cannot_be_served_is_answered_by_one_document(
+    desk: Desk, installation: Path
+) -> None:
+    need("prefect", "serve runs its flows; install the requirements")
+    config_file = installation / "standfast.toml"
+    config_file.write_text(config_file.read_text().replace("#port = 8350", "port = 99999"))
+    assert "serve.port" in desk.json("serve")["error"]
+    assert desk.run("serve").out == ""

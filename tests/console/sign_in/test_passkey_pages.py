@@ -1,0 +1,329 @@
+"""Passkeys on the console: added with the passphrase, then the device alone signs in and signs."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from standfast.console.sign_in import passkey_challenges
+from standfast.errors import ApprovalRefused
+from standfast.records import StepState
+from standfast.usecases.people.enrolment import remove_person
+from standfast.usecases.people.passkeys import remove_passkey
+from standfast.webauthn import challenge_for, decoded
+from tests.console.installations import Site, site_at
+from tests.console.people import (
+    ADDRESS,
+    Browser,
+    ask_for_approval,
+    exercised,
+    site_of_people,
+    state,
+)
+from tests.passkey_device import Device
+from tests.servers.smtp import SmtpServer
+from tests.usecases.installations import OWNER, PASSPHRASES
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with site_of_people(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def device(lee: Browser) -> Device:
+    """One whose passkey lee has added."""
+    found = Device()
+    assert "is added and signs in your name" in add(lee, found).text
+    return found
+
+
+def challenge(browser: Browser, what: str = "") -> bytes:
+    """What the page asks a passkey to sign, for a decision where one is named."""
+    pattern = rf'value="{what}" data-challenge="([^"]+)"' if what else r'data-challenge="([^"]+)"'
+    found = re.search(pattern, browser.page)
+    assert found
+    return decoded(found[1])
+
+
+def hidden(browser: Browser) -> str:
+    found = re.search(r'name="challenge" value="([^"]+)"', browser.page)
+    assert found
+    return found[1]
+
+
+def add(browser: Browser, device: Device, passphrase: str = PASSPHRASES["lee"]) -> httpx.Response:
+    browser.get("/console/passkeys")
+    fields = {"word": browser.word, "challenge": hidden(browser), "passphrase": passphrase}
+    said = device.make(challenge(browser))
+    return browser.post("/console/passkeys/add", {**fields, "passkey": said})
+
+
+def sign_in(browser: Browser, device: Device) -> httpx.Response:
+    browser.get("/console")
+    fields = {"challenge": hidden(browser), "path": "/console"}
+    said = device.sign(challenge(browser))
+    return browser.post("/console/sign-in", {**fields, "passkey": said})
+
+
+def decide(browser: Browser, device: Device, decision: str, signs: str = "") -> httpx.Response:
+    said = device.sign(challenge(browser, signs or decision))
+    return browser.send(
+        "decide", step="tell_customers", digest=browser.digest, decision=decision, passkey=said
+    )
+
+
+def test_a_passkey_signs_in_and_approves_and_no_passphrase_is_sent(
+    site: Site, lee: Browser, device: Device
+) -> None:
+    incident = exercised(site.installation)
+    ask_for_approval(site, lee, incident)
+    phone = Browser(site)
+    assert sign_in(phone, device).status_code == 303
+    phone.get(f"/console/{incident}")
+    answer = decide(phone, device, "approve")
+    assert answer.status_code == 200, phone.text
+    assert "signed, 1 of 1" in phone.text
+    assert state(site, incident, "tell_customers") is StepState.RUNNING
+    assert site.installation.ledger.timeline(incident, or_by="lee")[-1].action == "approval.approve"
+    assert site.installation.ledger.audit.verify().findings == ()
+
+
+def test_who_adds_a_passkey_is_told_by_mail(tmp_path: Path, smtp_server: SmtpServer) -> None:
+    """Whoever did it: an intruder with the passphrase is seen by whose it is."""
+    with site_of_people(tmp_path, smtp_port=smtp_server.port) as site:
+        lee = Browser(site)
+        lee.sign_in("lee")
+        add(lee, Device())
+        assert "No mail could tell you so" not in lee.text
+        (added,) = site.installation.ledger.passkeys.of("lee")
+    (mail,) = smtp_server.delivered
+    assert mail.recipients == ("lee@example.com",)
+    body = mail.message.get_body(("plain",))
+    assert body is not None
+    assert f"standfast people remove-passkey lee {added.id[:8]}" in body.get_content()
+
+
+def test_a_passkey_is_added_where_no_mail_goes_and_the_page_says_so(
+    site: Site, lee: Browser, device: Device
+) -> None:
+    assert "No mail could tell you so" in lee.text
+    assert len(site.installation.ledger.passkeys.of("lee")) == 1
+
+
+def test_a_passkey_refuses(site: Site, lee: Browser, device: Device) -> None:
+    incident = exercised(site.installation)
+    ask_for_approval(site, lee, incident)
+    assert decide(lee, device, "refuse").status_code == 200
+    assert state(site, incident, "tell_customers") is StepState.REFUSED
+
+
+def test_a_refusal_that_was_signed_is_no_approval(site: Site, lee: Browser, device: Device) -> None:
+    incident = exercised(site.installation)
+    ask_for_approval(site, lee, incident)
+    assert decide(lee, device, "approve", signs="refuse").status_code == 409
+    assert "signed something else than what is asked" in lee.text
+    assert state(site, incident, "tell_customers") is StepState.ASKING
+
+
+def test_who_has_no_passkey_is_asked_for_the_passphrase_alone(site: Site, lee: Browser) -> None:
+    incident = exercised(site.installation)
+    ask_for_approval(site, lee, incident)
+    assert "Approve with your passkey" not in lee.text
+    assert lee.decide("lee", "approve").status_code == 200
+
+
+def test_the_passphrase_still_does_what_the_passkey_does(
+    site: Site, lee: Browser, device: Device
+) -> None:
+    incident = exercised(site.installation)
+    ask_for_approval(site, lee, incident)
+    assert "Approve with your passkey" in lee.text
+    assert lee.decide("lee", "approve").status_code == 200
+    assert state(site, incident, "tell_customers") is StepState.RUNNING
+
+
+def test_only_the_passphrase_of_its_person_vouches_for_a_passkey(site: Site, lee: Browser) -> None:
+    add(lee, Device(), PASSPHRASES["kim"])
+    assert "not the passphrase of 'lee'" in lee.text
+    assert "You have none yet" in lee.text
+    assert sign_in(Browser(site), Device()).status_code == 403
+
+
+def test_a_page_is_signed_once(site: Site, lee: Browser, device: Device) -> None:
+    phone = Browser(site)
+    phone.get("/console")
+    fields = {
+        "challenge": hidden(phone),
+        "path": "/console",
+        "passkey": device.sign(challenge(phone)),
+    }
+    assert phone.post("/console/sign-in", fields).status_code == 303
+    thief = Browser(site)
+    assert thief.post("/console/sign-in", fields).status_code == 403
+    assert "press the button once more" in thief.text
+    assert thief.cookie == ""
+
+
+def test_a_page_that_is_too_old_signs_nobody_in() -> None:
+    now = [0.0]
+    given = passkey_challenges.Challenges(monotonic=lambda: now[0])
+    old, young = given.give("sign-in"), given.give("sign-in")
+    now[0] = passkey_challenges.LASTS_SECONDS - 1
+    given.use(given.read("sign-in", young))
+    now[0] = passkey_challenges.LASTS_SECONDS
+    with pytest.raises(ApprovalRefused, match="waited too long"):
+        given.use(given.read("sign-in", old))
+
+
+@pytest.mark.parametrize("change", ["purpose", "process", "cut", "none"])
+def test_a_page_counts_for_what_it_was_given_for(change: str) -> None:
+    given = passkey_challenges.Challenges()
+    text = given.give("sign-in")
+    asked = passkey_challenges.Challenges() if change == "process" else given
+    text = {"cut": text[:-4], "none": ""}.get(change, text)
+    with pytest.raises(ApprovalRefused, match="press the button once more"):
+        asked.read("passkey of lee" if change == "purpose" else "sign-in", text)
+
+
+def test_a_passkey_made_for_another_site_or_unseen_by_its_holder_is_not_added(
+    lee: Browser,
+) -> None:
+    add(lee, Device(origin="https://standfast.example.com.evil.example"))
+    assert "asked by another site" in lee.text
+    add(lee, replace(Device(), flags=Device.flags & ~4))
+    assert "did not ask its holder" in lee.text
+    assert "You have none yet" in lee.text
+
+
+def test_a_removed_passkey_signs_nobody_in(site: Site, lee: Browser, device: Device) -> None:
+    lee.get("/console/passkeys")
+    found = re.search(r'name="id" value="([0-9a-f]{64})"', lee.page)
+    assert found
+    lee.post("/console/passkeys/remove", {"word": lee.word, "id": found[1]})
+    assert "is removed and signs nothing any more" in lee.text
+    assert "You have none yet" in lee.text
+    phone = Browser(site)
+    assert sign_in(phone, device).status_code == 403
+    assert "was removed" in phone.text
+
+
+def test_the_passkey_of_a_removed_person_signs_nobody_in(
+    site: Site, lee: Browser, device: Device
+) -> None:
+    remove_person(site.installation, "lee", OWNER)
+    phone = Browser(site)
+    assert sign_in(phone, device).status_code == 403
+    assert phone.cookie == ""
+
+
+def test_a_passkey_of_an_earlier_address_signs_nothing_here(tmp_path: Path) -> None:
+    """Whoever has that address now may ask its devices, and hand on what they say."""
+    device = Device()
+    with site_of_people(tmp_path) as site:
+        lee = Browser(site)
+        lee.sign_in("lee")
+        add(lee, device)
+        incident = exercised(site.installation, "shut")
+    settings = tmp_path / "standfast.toml"
+    settings.write_text(settings.read_text().replace(ADDRESS, "https://new.example.com"))
+    with site_at(settings) as site:
+        lee = Browser(site)
+        lee.sign_in("lee")
+        lee.get("/console/passkeys")
+        assert f"It is one of {ADDRESS}, and signs nothing here" in lee.text
+        lee.get(f"/console/{incident}")
+        assert "Approve with your passkey" not in lee.text
+        asked = site.installation.ledger.steps.question(incident, "shut").message("lee", "approve")
+        fields = {"step": "shut", "digest": lee.digest, "decision": "approve"}
+        answer = lee.send("decide", **fields, passkey=device.sign(challenge_for(asked)))
+        assert answer.status_code == 409
+        assert "asked by another site than https://new.example.com" in lee.text
+        assert state(site, incident, "shut") is StepState.ASKING
+        old = Browser(site)
+        assert sign_in(old, device).status_code == 403
+        assert "one of an earlier address of the console signs no more" in old.text
+
+
+def test_a_session_that_a_passkey_began_ends_when_it_is_removed(
+    site: Site, lee: Browser, device: Device
+) -> None:
+    phone = Browser(site)
+    sign_in(phone, device)
+    assert "Sign out" in phone.get("/console").text
+    (one,) = site.installation.ledger.passkeys.of("lee")
+    remove_passkey(site.installation, "lee", one.id)
+    assert "Sign out" not in phone.get("/console").text
+    assert "Sign out" in lee.get("/console").text
+
+
+def test_who_was_signed_out_is_told_that_nothing_was_done(
+    site: Site, lee: Browser, device: Device
+) -> None:
+    incident = exercised(site.installation, "shut")
+    lee.get(f"/console/{incident}")
+    said = device.sign(challenge(lee, "approve"))
+    word, digest = lee.word, lee.digest
+    lee.post("/console/sign-out", {"word": word})
+    fields = {"word": word, "step": "shut", "digest": digest, "decision": "approve"}
+    lee.post(f"/console/{incident}/decide", {**fields, "passkey": said})
+    assert "You were signed out meanwhile; nothing was done" in lee.text
+    assert state(site, incident, "shut") is StepState.ASKING
+
+
+def test_junk_keeps_nobody_with_a_passkey_out(site: Site, lee: Browser, device: Device) -> None:
+    for number in range(40):
+        junk = {"passkey": f"junk {number}", "challenge": "x", "path": "/console"}
+        assert Browser(site).post("/console/sign-in", junk).status_code == 403
+    assert sign_in(Browser(site), device).status_code == 303
+
+
+@pytest.mark.usefixtures("no_time_passes")
+def test_passphrases_are_not_guessed_by_adding_passkeys(site: Site) -> None:
+    lee = Browser(site)
+    lee.sign_in("lee")
+    codes = [add(lee, Device(), f"a wrong guess {number}").status_code for number in range(7)]
+    assert codes == [409] * 7
+    assert "Too many tries" in lee.text
+    assert site.installation.ledger.passkeys.of("lee") == []
+
+
+def test_nobody_removes_the_passkey_of_another(site: Site, lee: Browser, device: Device) -> None:
+    (theirs,) = site.installation.ledger.passkeys.of("lee")
+    kim = Browser(site)
+    kim.sign_in("kim")
+    kim.get("/console/passkeys")
+    kim.post("/console/passkeys/remove", {"word": kim.word, "id": theirs.id})
+    assert "'kim' has no passkey" in kim.text
+    assert site.installation.ledger.passkeys.of("lee") == [theirs]
+
+
+def test_forms_about_passkeys_come_from_our_own_pages(site: Site, lee: Browser) -> None:
+    lee.get("/console/passkeys")
+    fields = {"word": lee.word, "challenge": hidden(lee), "passphrase": PASSPHRASES["lee"]}
+    fields["passkey"] = Device().make(challenge(lee))
+    other = lee.post("/console/passkeys/add", fields, sec_fetch_site="cross-site")
+    assert other.status_code == 403
+    wrong = lee.post("/console/passkeys/add", {**fields, "word": "another"})
+    assert 'name="passphrase"' in wrong.text
+    assert site.installation.ledger.passkeys.of("lee") == []
+
+
+def test_guessing_passphrases_keeps_nobody_with_a_passkey_out(
+    site: Site, lee: Browser, device: Device
+) -> None:
+    guesser = Browser(site)
+    codes = {guesser.sign_in("lee", f"a wrong guess {number}").status_code for number in range(12)}
+    assert 429 in codes
+    assert sign_in(Browser(site), device).status_code == 303
+
+
+def test_the_script_is_ours_and_needs_nothing_from_outside(site: Site) -> None:
+    answer = httpx.get(f"{site.url}/console/passkeys.js", trust_env=False, timeout=30)
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert "http" not in answer.text
+    assert "eval" not in answer.text

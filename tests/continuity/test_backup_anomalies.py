@@ -1,0 +1,242 @@
+"""What is far above the usual is named, and nothing else."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from standfast.continuity.backup_anomalies import BackupAnomaly, Night, jumps
+
+GIB = 1 << 30
+QUIET = Night(
+    files=10_000,
+    files_new=50,
+    files_changed=100,
+    bytes_total=40 * GIB,
+    bytes_changed=GIB // 4,
+    bytes_incompressible=GIB // 8,
+)
+
+
+def nights(count: int, like: Night = QUIET, *, stray: float = 0.3, seed: int = 1) -> list[Night]:
+    """So many nights around one, each straying a little."""
+    dice = random.Random(seed)
+
+    def about(number: int) -> int:
+        return int(number * dice.uniform(1 - stray, 1 + stray))
+
+    found = []
+    files = like.files
+    for _ in range(count):
+        new = about(like.files_new)
+        files += new
+        found.append(
+            replace(
+                like,
+                files=files,
+                files_new=new,
+                files_changed=about(like.files_changed),
+                bytes_changed=about(like.bytes_changed),
+                bytes_incompressible=about(like.bytes_incompressible),
+            )
+        )
+    return found
+
+
+def names(found: tuple[BackupAnomaly, ...]) -> set[str]:
+    return {jump.what for jump in found}
+
+
+def test_a_night_like_the_others_is_quiet() -> None:
+    before = nights(30)
+    for night in nights(20, before[-1], seed=2):
+        assert jumps(before, replace(night, files=before[-1].files + night.files_new)) == ()
+
+
+def test_files_encrypted_in_their_place_are_a_jump() -> None:
+    before = nights(10)
+    last = before[-1]
+    tonight = replace(
+        last,
+        files_new=0,
+        files_changed=6_000,
+        bytes_changed=24 * GIB,
+        bytes_incompressible=24 * GIB,
+    )
+    found = jumps(before, tonight)
+    assert names(found) == {"changed", "new content", "incompressible"}
+    changed = next(jump for jump in found if jump.what == "changed")
+    assert changed.permille == int(6_000 * 1000 / last.files)
+    assert changed.usual_permille < 15
+    assert "of the files have other content; usual are" in changed.sentence
+
+
+def test_files_that_all_get_a_new_suffix_are_a_jump() -> None:
+    before = nights(10)
+    last = before[-1]
+    # Encrypted and renamed: the old names are gone, as many new ones are there.
+    tonight = replace(
+        last,
+        files_new=7_000,
+        files_changed=0,
+        bytes_changed=28 * GIB,
+        bytes_incompressible=28 * GIB,
+    )
+    assert names(jumps(before, tonight)) == {"renamed", "new content", "incompressible"}
+    # Renamed only: the content is known, so nothing else shows.
+    moved = replace(tonight, bytes_changed=0, bytes_incompressible=0)
+    assert names(jumps(before, moved)) == {"renamed"}
+
+
+def test_many_new_files_beside_the_old_are_new_content_only() -> None:
+    before = nights(10)
+    last = before[-1]
+    tonight = replace(
+        last,
+        files=last.files + 8_000,
+        files_new=8_000,
+        bytes_total=60 * GIB,
+        bytes_changed=20 * GIB,
+    )
+    assert names(jumps(before, tonight)) == {"new content"}
+
+
+def test_many_files_that_are_gone_are_a_jump_though_nothing_came_for_them() -> None:
+    before = nights(10)
+    last = before[-1]
+    (found,) = jumps(before, replace(last, files=last.files // 2, files_new=0))
+    assert (found.what, found.permille, found.usual_permille) == ("gone", 500, 0)
+    assert "50 % of the files are gone and no others came" in found.sentence
+
+
+def test_of_a_set_that_sheds_only_what_is_gone_is_not_told() -> None:
+    before = nights(10)
+    last = before[-1]
+    fewer = replace(last, files=last.files // 2, files_new=0)
+    assert jumps(before, fewer, sheds=True) == ()
+    encrypted = replace(fewer, files_changed=4_000, bytes_changed=last.bytes_total)
+    assert names(jumps(before, encrypted, sheds=True)) == {"changed", "new content"}
+
+
+def test_new_content_is_a_share_of_what_is_there_tonight() -> None:
+    before = nights(10)
+    grown = replace(before[-1], bytes_total=400 * GIB, bytes_changed=36 * GIB)
+    assert jumps(before, replace(grown, files=grown.files + grown.files_new)) == ()
+
+
+def test_of_an_even_number_of_nights_what_lies_between_the_middle_two_is_usual() -> None:
+    same = replace(QUIET, files_new=0, bytes_changed=0, bytes_incompressible=0)
+    before = [replace(same, files_changed=n) for n in (0, 0, 0, 0, 2000, 2000, 2000)]
+    (found,) = jumps(before, replace(same, files_changed=same.files))
+    assert (found.what, found.usual_permille) == ("changed", 100)
+
+
+def test_a_few_files_that_are_gone_are_no_jump() -> None:
+    before = nights(10)
+    tonight = replace(before[-1], files=before[-1].files - 500, files_new=0)
+    assert jumps(before, tonight) == ()
+
+
+@pytest.mark.parametrize(("percent", "is_told"), [(10, False), (10.1, True)])
+def test_a_rise_of_more_than_a_tenth_of_the_set_is_told(percent: float, is_told: bool) -> None:
+    same = replace(QUIET, files_new=0, files_changed=0, bytes_changed=0, bytes_incompressible=0)
+    tonight = replace(same, files_changed=int(same.files * percent / 100))
+    assert bool(jumps([same] * 6, tonight)) is is_told
+
+
+@pytest.mark.parametrize(("percent", "is_told"), [(28.6, False), (28.8, True)])
+def test_a_set_that_strays_is_told_of_beyond_six_of_its_deviations(
+    percent: float, is_told: bool
+) -> None:
+    """The usual is a tenth, and half of the nights stray from it by 2.1 % of the set or more."""
+    same = replace(QUIET, files_new=0, bytes_changed=0, bytes_incompressible=0)
+    before = [replace(same, files_changed=n) for n in (0, 790, 1000, 1210, 1210, 790, 1000, 1210)]
+    tonight = replace(same, files_changed=int(same.files * percent / 100))
+    assert bool(jumps(before, tonight)) is is_told
+
+
+def test_what_is_usual_is_that_of_the_last_thirty_nights() -> None:
+    same = replace(QUIET, files_new=0, bytes_changed=0, bytes_incompressible=0)
+    calm = replace(same, files_changed=0)
+    wild = replace(same, files_changed=5000)
+    # Of the 29 nights that are compared with the one before each, 15 are wild: they are the usual.
+    assert jumps([*[calm] * 15, *[wild] * 15], wild) == ()
+    assert jumps([*[calm] * 16, *[wild] * 14], wild) != ()
+    assert jumps([*[wild] * 100, *[calm] * 15, *[wild] * 14], wild) != ()
+
+
+def test_a_set_that_changes_wholly_each_night_is_quiet() -> None:
+    dump = Night(
+        files=1,
+        files_new=0,
+        files_changed=1,
+        bytes_total=2 * GIB,
+        bytes_changed=GIB // 10,
+        bytes_incompressible=0,
+    )
+    before = nights(10, dump, stray=0.0)
+    assert jumps(before, before[-1]) == ()
+    encrypted = replace(before[-1], bytes_changed=2 * GIB, bytes_incompressible=2 * GIB)
+    assert names(jumps(before, encrypted)) == {"new content", "incompressible"}
+
+
+def test_recordings_that_never_compress_are_quiet_until_they_are_rewritten() -> None:
+    recordings = replace(QUIET, bytes_changed=GIB, bytes_incompressible=GIB, files_changed=0)
+    before = nights(10, recordings)
+    assert jumps(before, replace(before[-1], files=before[-1].files + before[-1].files_new)) == ()
+    rewritten = replace(
+        before[-1], files_changed=9_000, bytes_changed=38 * GIB, bytes_incompressible=38 * GIB
+    )
+    assert names(jumps(before, rewritten)) == {"changed", "new content", "incompressible"}
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_nothing_is_judged_before_five_nights(count: int) -> None:
+    wild = replace(QUIET, files_changed=QUIET.files, bytes_changed=QUIET.bytes_total)
+    assert jumps(nights(count), wild) == ()
+    assert jumps(nights(5), wild)
+
+
+def test_a_handful_of_files_is_no_jump_however_large_their_share() -> None:
+    small = Night(
+        files=30,
+        files_new=0,
+        files_changed=0,
+        bytes_total=3 << 20,
+        bytes_changed=0,
+        bytes_incompressible=0,
+    )
+    before = [small] * 10
+    handful = replace(small, files_changed=19, bytes_changed=3 << 20)
+    assert jumps(before, handful) == ()
+    assert names(jumps(before, replace(handful, files_changed=20))) == {"changed"}
+
+
+def test_what_strays_much_needs_to_stray_more_to_be_a_jump() -> None:
+    wild = replace(QUIET, files_changed=3_000)
+    before = nights(20, wild, stray=0.9)
+    assert jumps(before, replace(before[-1], files_changed=6_000)) == ()
+    calm = nights(20, wild, stray=0.02)
+    assert names(jumps(calm, replace(calm[-1], files_changed=6_000))) == {"changed"}
+
+
+def test_one_wild_night_or_two_do_not_hide_the_next() -> None:
+    before = nights(12)
+    attack = replace(before[-1], files_new=0, files_changed=before[-1].files)
+    assert names(jumps([*before, attack, attack], attack)) == {"changed"}
+
+
+def test_what_becomes_usual_is_quiet_again() -> None:
+    before = nights(12)
+    more = replace(QUIET, files=before[-1].files, files_new=0, files_changed=3_000)
+    assert jumps([*before, more], more)
+    assert jumps([*before, *[more] * 30], more) == ()
+
+
+def test_a_run_that_did_not_count_all_of_it_is_no_night() -> None:
+    counts = {name: getattr(QUIET, name) for name in Night.__dataclass_fields__}
+    assert Night.of({**counts, "point": "host-1/0000000001"}) == QUIET
+    assert Night.of({**counts, "sent_anew": True}) is None
+    del counts["bytes_changed"]
+    assert Night.of(counts) is None
+    assert Night.of({}) is None

@@ -1,0 +1,648 @@
+"""Time stamps over seals: had from a real authority (`openssl ts`), and from hostile ones."""
+
+import hashlib
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from standfast.adapters.evidence_sources import Custody
+from standfast.adapters.evidence_sources.files import FilesEvidence
+from standfast.errors import ConfigurationError, Damaged, Refused, Unavailable
+from standfast.evidence import timestamps
+from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody, read_custody
+from standfast.evidence.host_clock import HostClock
+from standfast.evidence.manifest import Manifest
+from standfast.evidence.seal import SEAL_FILE, read_sealed, verify_seal
+from standfast.evidence.timestamps import (
+    STAMP_FILE,
+    Authority,
+    TimestampStatus,
+    inspect_timestamp,
+    read_roots,
+    store_timestamp,
+    verify_stamp,
+)
+from tests.adapters.evidence_sources.contract import order
+from tests.servers import timestamp_authority as servers
+from tests.servers.timestamp_authority import REPLY, issuer, run
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+SAID = b"what is stamped"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def server(timestamp_authority: servers.Authority) -> servers.Authority:
+    return timestamp_authority
+
+
+@pytest.fixture
+def authority(server: servers.Authority) -> Iterator[Authority]:
+    asked = Authority(url=server.url, roots=read_roots(server.roots))
+    yield asked
+    asked.close()
+
+
+def frozen(folder: Path, *, clock: Callable[[], datetime] = now, off: int | None = 0) -> Path:
+    """Freeze something; `off` is by how many microseconds the host's clock is ahead."""
+    origin = folder / "logs"
+    origin.mkdir(exist_ok=True)
+    (origin / "auth.log").write_text("alice signed in\n")
+    custody = Custody(
+        incident="inc-1", collector="r.okafor", reason="takeover", folder=folder / "evidence"
+    )
+    known = HostClock(offset_microseconds=off, known_by="test", answer="")
+    source = FilesEvidence(
+        name="logs", paths=[origin], signing_key=KEY, clock=clock, host_clock=lambda: known
+    )
+    source.collect(order(), custody)
+    return custody.folder / "logs" / "token-1"
+
+
+def looked(folder: Path, server: servers.Authority, *, is_wanted: bool = True) -> TimestampStatus:
+    roots = read_roots(server.roots)
+    return inspect_timestamp(folder, sealed(folder), roots, is_wanted=is_wanted)
+
+
+def sealed(folder: Path) -> Manifest:
+    return read_sealed(folder, KEY.public_key())
+
+
+def test_a_seal_is_stamped_by_a_real_authority_and_openssl_verifies_what_is_kept(
+    tmp_path: Path, server: servers.Authority, authority: Authority
+) -> None:
+    folder = frozen(tmp_path)
+    before = now().replace(microsecond=0)
+    stamp = store_timestamp(folder, authority, "dana", now)
+    assert stamp is not None
+    assert before <= stamp.at <= now()
+    assert stamp.authority == "Example Time Stamps"
+    assert verify_seal(folder, KEY.public_key()) == []  # what lies beside the seal is known there
+    line = read_custody(folder)[-1]
+    assert (line.act, line.who) == (Act.STAMPED, "dana")
+    kept = (folder / STAMP_FILE).read_bytes()
+    assert line.detail.endswith(f", SHA-256 {hashlib.sha256(kept).hexdigest()}")
+    files = ["-in", folder / STAMP_FILE, "-data", folder / SEAL_FILE, "-CAfile", server.roots]
+    assert "Verification: OK" in run("ts", "-verify", *files)
+    seen = looked(folder, server)
+    assert (seen.problems, seen.unchecked) == ((), ())
+    assert re.fullmatch(
+        r"stamped \S+Z by Example Time Stamps, \d s (after|before) the freezing ended", seen.told
+    )
+
+
+def test_the_authority_learns_a_hash_and_nothing_else(
+    tmp_path: Path, server: servers.Authority, authority: Authority
+) -> None:
+    folder = frozen(tmp_path)
+    store_timestamp(folder, authority, "dana", now)
+    (question,) = server.asked
+    assert hashlib.sha256((folder / SEAL_FILE).read_bytes()).digest() in question
+    assert len(question) < 100
+
+
+def test_a_stamp_of_an_authority_two_below_its_root_verifies(
+    server: servers.Authority, authority: Authority
+) -> None:
+    middle = issuer("Example Middle", server.root)
+    signer = server.issued(by=[issuer("Example Lower", middle), middle])
+    server.say = lambda question: (200, {}, server.answer(question, signer=signer, rewritten=bytes))
+    _, stamp = authority.stamp(SAID)
+    assert stamp.authority == "Example Time Stamps"
+
+
+def test_a_stamp_outlives_the_certificate_of_its_authority(server: servers.Authority) -> None:
+    signer = server.issued(until=-timedelta(hours=1))
+    question = _question(server)
+    an_hour_and_more_ago = now() - timedelta(hours=2)
+    raw = server.answer(
+        question, signer=signer, rewritten=lambda said: at(said, an_hour_and_more_ago)
+    )
+    stamp = verify_stamp(raw, SAID, read_roots(server.roots))
+    assert stamp.at == an_hour_and_more_ago.replace(microsecond=0)
+
+
+def at(said: bytes, moment: datetime) -> bytes:
+    """Let a stamp say another time."""
+    return re.sub(rb"\x18\x0f\d{14}Z", b"\x18\x0f%bZ" % f"{moment:%Y%m%d%H%M%S}".encode(), said)
+
+
+def _question(server: servers.Authority) -> bytes:
+    """What is asked about SAID."""
+    asked = Authority(url=server.url, roots=read_roots(server.roots))
+    server.asked.clear()
+    asked.stamp(SAID)
+    asked.close()
+    return server.asked[-1]
+
+
+Hostile = Callable[[servers.Authority, bytes], bytes]
+
+
+def _another_nonce(server: servers.Authority, question: bytes) -> bytes:
+    nonce = question[-12:-3]  # 02 08 and eight bytes, before certReq
+    assert nonce[-8:] in question
+
+    def changed(said: bytes) -> bytes:
+        return said.replace(nonce[-8:], bytes([nonce[-8] ^ 1]) + nonce[-7:])
+
+    return server.answer(question, rewritten=changed)
+
+
+def _another_hash(server: servers.Authority, question: bytes) -> bytes:
+    _, _, after = question.partition(b"\x04\x20")
+    digest, other = after[:32], hashlib.sha256(b"another seal").digest()
+    return server.answer(question, rewritten=lambda said: said.replace(digest, other))
+
+
+def _of_before(server: servers.Authority, question: bytes) -> bytes:
+    """A good stamp of the same seal, answered again: a replay."""
+    return server.answer(server.asked[0])
+
+
+def _expired(server: servers.Authority, question: bytes) -> bytes:
+    signer = server.issued(until=-timedelta(hours=1))
+    return server.answer(question, signer=signer, rewritten=bytes)
+
+
+def _not_yet_valid(server: servers.Authority, question: bytes) -> bytes:
+    signer = server.issued(since=-timedelta(hours=1))
+    return server.answer(question, signer=signer, rewritten=bytes)
+
+
+def _another_root(server: servers.Authority, question: bytes) -> bytes:
+    signer = server.issued(by=[issuer("Another Root")])
+    return server.answer(question, signer=signer, rewritten=bytes)
+
+
+def _of_the_same_name_as_the_root(server: servers.Authority, question: bytes) -> bytes:
+    signer = server.issued(by=[issuer("Example Root")])
+    return server.answer(question, signer=signer, rewritten=bytes)
+
+
+def _not_in_der(server: servers.Authority, question: bytes) -> bytes:
+    """As `openssl ts` writes it: the signer's certificate first, and the shorter one behind it."""
+    return server.answer(question, signer=server.issued(by=[issuer("M", server.root)]))
+
+
+def _not_for_stamps(server: servers.Authority, question: bytes) -> bytes:
+    signer = server.issued(usage=[ExtendedKeyUsageOID.CODE_SIGNING])
+    return server.answer(question, signer=signer, rewritten=bytes)
+
+
+def _not_critical(server: servers.Authority, question: bytes) -> bytes:
+    signer = server.issued(is_critical=False)
+    return server.answer(question, signer=signer, rewritten=bytes)
+
+
+def _for_more_than_stamps(server: servers.Authority, question: bytes) -> bytes:
+    both = [ExtendedKeyUsageOID.TIME_STAMPING, ExtendedKeyUsageOID.CODE_SIGNING]
+    return server.answer(question, signer=server.issued(usage=both), rewritten=bytes)
+
+
+def _for_nothing(server: servers.Authority, question: bytes) -> bytes:
+    return server.answer(question, signer=server.issued(usage=[]), rewritten=bytes)
+
+
+def _signed_by_sha1(server: servers.Authority, question: bytes) -> bytes:
+    return server.answer(question, digest="sha1", rewritten=bytes)
+
+
+def _with_a_twin_of_its_certificate(server: servers.Authority, question: bytes) -> bytes:
+    """An ordinary certificate signs; one of the same issuer and number, made up, is for stamps."""
+    signer = server.issued(usage=[])
+    real = x509.load_pem_x509_certificate((server.folder / f"{signer}.pem").read_bytes())
+    twin = (
+        x509.CertificateBuilder()
+        .subject_name(real.subject)
+        .issuer_name(real.issuer)
+        .public_key(real.public_key())
+        .serial_number(real.serial_number)
+        .not_valid_before(real.not_valid_before_utc)
+        .not_valid_after(real.not_valid_after_utc)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
+        .sign(issuer("Example Root").key, hashes.SHA256())
+    )
+    pem = twin.public_bytes(Encoding.PEM)
+    return server.answer(question, signer=signer, rewritten=bytes, chain=pem)
+
+
+def _changed_after_signing(server: servers.Authority, question: bytes) -> bytes:
+    return at(server.answer(question), now() + timedelta(minutes=5))
+
+
+def _refusal(server: servers.Authority, question: bytes) -> bytes:
+    sha1 = server.folder / "sha1.tsq"
+    run("ts", "-query", "-digest", "00" * 20, "-sha1", "-out", sha1)
+    return server.answer(sha1.read_bytes())
+
+
+def _granted_without_a_stamp(server: servers.Authority, question: bytes) -> bytes:
+    return bytes.fromhex("30053003020100")
+
+
+BY_NOBODY = "is not signed by an authority that the given roots vouch for, or was changed"
+WRONG_USE = "is signed by a certificate that is not for time stamping alone (critical)"
+UNREADABLE = "cannot be read as a time stamp"
+NOT_DER = (
+    "is not in DER, as RFC 3161 has it: its certificates are not in their order; only another "
+    "authority helps"
+)
+NOT_VALID = "is of a time at which its authority's certificate was not valid"
+
+
+@pytest.mark.parametrize(
+    ("hostile", "why"),
+    [
+        (_another_nonce, "answers another request: its nonce is not ours"),
+        (_of_before, "answers another request: its nonce is not ours"),
+        (_another_hash, "is over something else: it stamps another hash"),
+        (_expired, NOT_VALID),
+        (_not_yet_valid, NOT_VALID),
+        (_another_root, BY_NOBODY),
+        (_of_the_same_name_as_the_root, BY_NOBODY),
+        (_not_for_stamps, WRONG_USE),
+        (_not_critical, WRONG_USE),
+        (_for_more_than_stamps, WRONG_USE),
+        (_for_nothing, WRONG_USE),
+        (_signed_by_sha1, "goes by a hash that is weaker than SHA-256"),
+        (
+            _with_a_twin_of_its_certificate,
+            "has not the one certificate of its authority that it names",
+        ),
+        (_changed_after_signing, BY_NOBODY),
+        (
+            _not_in_der,
+            NOT_DER,
+        ),
+        (_refusal, "grants no time stamp: its status is 2"),
+        (_granted_without_a_stamp, UNREADABLE),
+        (lambda *_: b"", UNREADABLE),
+        (lambda *_: b"<html>garbage</html>", UNREADABLE),
+        (lambda server, question: server.answer(question)[:-1], UNREADABLE),
+        (lambda server, question: server.answer(question) + b"\0", UNREADABLE),
+        (lambda *_: b"\x30" * 10_000_000, f"{UNREADABLE}: it is too long for one"),
+        (lambda *_: b"\x30" * 17 * 1024 * 1024, UNREADABLE),
+    ],
+)
+def test_what_does_not_verify_is_named_and_not_kept(
+    hostile: Hostile, why: str, tmp_path: Path, server: servers.Authority, authority: Authority
+) -> None:
+    folder = frozen(tmp_path)
+    custody = (folder / CUSTODY_FILE).read_bytes()
+    _question(server)
+    server.say = lambda question: (200, {"Content-Type": REPLY}, hostile(server, question))
+    with pytest.raises(Refused) as caught:
+        authority.stamp(SAID)
+    expected = f"what the time stamp authority 127.0.0.1 answered is not kept: it {why}"
+    assert str(caught.value) == expected
+    with pytest.raises(Refused):
+        store_timestamp(folder, authority, "dana", now)
+    assert not (folder / STAMP_FILE).exists()
+    assert (folder / CUSTODY_FILE).read_bytes() == custody
+    assert verify_seal(folder, KEY.public_key()) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "what_to_do"),
+    [
+        ((500, {}, b"oops"), "try again later"),
+        ((429, {}, b""), "try again later"),
+        ((404, {}, b""), "see that custody.timestamp.url is right"),
+        ((204, {}, b""), "see that custody.timestamp.url is right"),
+        (
+            (302, {"Location": "http://127.0.0.1:9/elsewhere"}, b""),
+            "see that custody.timestamp.url is right",
+        ),
+    ],
+)
+def test_an_authority_that_answers_otherwise_is_named_with_its_status(
+    said: servers.Said, what_to_do: str, server: servers.Authority, authority: Authority
+) -> None:
+    server.say = said
+    with pytest.raises(Unavailable, match=f"HTTP status {said[0]}; {what_to_do}"):
+        authority.stamp(SAID)
+    assert len(server.asked) == 1  # a redirect is not followed
+
+
+def test_an_authority_that_keeps_silent_is_left_at_the_bound(server: servers.Authority) -> None:
+    goes_on = threading.Event()
+
+    def silent(question: bytes) -> servers.Said:
+        goes_on.wait()
+        return (200, {}, b"")
+
+    server.say = silent
+    asked = Authority(url=server.url, roots=read_roots(server.roots), seconds=0.2)
+    try:
+        with pytest.raises(Unavailable, match="was not answered"):
+            asked.stamp(SAID)
+    finally:
+        goes_on.set()
+        asked.close()
+
+
+def test_an_authority_that_is_down_is_said_to_be(server: servers.Authority) -> None:
+    asked = Authority(url="http://127.0.0.1:9/stamp", roots=read_roots(server.roots))
+    with pytest.raises(Unavailable, match="no connection was made"):
+        asked.stamp(SAID)
+    asked.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"no certificate"])
+def test_roots_that_are_none_are_a_matter_of_the_configuration(
+    content: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "roots.pem").write_bytes(content)
+    with pytest.raises(ConfigurationError, match="has no certificates in PEM"):
+        read_roots(tmp_path / "roots.pem")
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
+        read_roots(tmp_path / "none.pem")
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+def test_a_death_before_the_stamp_is_in_its_place_leaves_a_sound_folder_and_it_is_asked_again(
+    tmp_path: Path,
+    server: servers.Authority,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = frozen(tmp_path)
+
+    def dies(*_: object) -> Path:
+        raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", dies)
+        with pytest.raises(Crash):
+            store_timestamp(folder, authority, "dana", now)
+    assert verify_seal(folder, KEY.public_key()) == []
+    assert looked(folder, server) == TimestampStatus(
+        told="none yet", unchecked=("no time stamp authority has stamped it yet",)
+    )
+    assert store_timestamp(folder, authority, "dana", now) is not None
+    assert looked(folder, server).unchecked == ()
+    assert [one.name for one in folder.parent.iterdir()] == ["token-1"]
+
+
+def test_a_death_before_the_line_is_told_and_the_next_call_writes_it_and_asks_nobody(
+    tmp_path: Path,
+    server: servers.Authority,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = frozen(tmp_path)
+
+    def dies(*_: object, **__: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr(timestamps, "append_custody", dies)
+        with pytest.raises(Crash):
+            store_timestamp(folder, authority, "dana", now)
+    seen = looked(folder, server)
+    assert seen.problems == ()
+    assert seen.unchecked == (
+        "seal.tsr verifies, and is not in the chain of custody: who fetched it is unknown",
+    )
+    assert not timestamps.is_stamped(folder)
+    server.asked.clear()
+    store_timestamp(folder, authority, "lee", now)
+    assert server.asked == []
+    assert [one.act for one in read_custody(folder)] == [Act.COLLECTED, Act.STAMPED]
+    assert looked(folder, server).unchecked == ()
+
+
+def test_stamping_twice_asks_once_and_writes_one_line(
+    tmp_path: Path, server: servers.Authority, authority: Authority
+) -> None:
+    folder = frozen(tmp_path)
+    first = store_timestamp(folder, authority, "dana", now)
+    assert first is not None
+    assert store_timestamp(folder, authority, "dana", now) == replace(first, line="")
+    assert len(server.asked) == 1
+    assert len(read_custody(folder)) == 2
+
+
+def test_of_two_processes_one_has_it_stamped(
+    tmp_path: Path, server: servers.Authority, authority: Authority
+) -> None:
+    folder = frozen(tmp_path)
+    other: list[object] = []
+
+    def meanwhile(question: bytes) -> servers.Said:
+        other.append(store_timestamp(folder, authority, "lee", now))
+        return (200, {}, server.answer(question))
+
+    server.say = meanwhile
+    assert store_timestamp(folder, authority, "dana", now) is not None
+    assert other == [None]
+    assert [one.who for one in read_custody(folder)] == ["r.okafor", "dana"]
+
+
+@pytest.fixture
+def stamped(tmp_path: Path, authority: Authority) -> Path:
+    folder = frozen(tmp_path)
+    store_timestamp(folder, authority, "dana", now)
+    return folder
+
+
+def wrong(folder: Path, server: servers.Authority) -> str:
+    (problem,) = looked(folder, server).problems
+    return problem
+
+
+def test_a_stamp_that_is_gone_is_named_by_its_line(
+    stamped: Path, server: servers.Authority, authority: Authority
+) -> None:
+    said = read_custody(stamped)[-1].detail
+    (stamped / STAMP_FILE).unlink()
+    assert wrong(stamped, server) == (
+        f"seal.tsr is gone: the chain of custody has it as of {said[:27]}"
+    )
+    with pytest.raises(Damaged, match=r"seal\.tsr is gone"):  # and no other takes its place
+        store_timestamp(stamped, authority, "dana", now)
+
+
+def test_a_missing_stamp_is_nothing_where_none_is_wanted(
+    tmp_path: Path, server: servers.Authority
+) -> None:
+    assert looked(frozen(tmp_path), server, is_wanted=False) == TimestampStatus()
+
+
+def test_every_bit_of_a_stamp_shows(stamped: Path, server: servers.Authority) -> None:
+    whole = (stamped / STAMP_FILE).read_bytes()
+    for position in range(len(whole)):
+        changed = bytearray(whole)
+        changed[position] ^= 1 << position % 8
+        (stamped / STAMP_FILE).write_bytes(changed)
+        assert wrong(stamped, server) == "seal.tsr is not the one that the chain of custody has"
+
+
+def test_no_bit_that_is_changed_raises_anything_but_what_is_declared(
+    stamped: Path, server: servers.Authority
+) -> None:
+    """Where the chain has no line yet, each is read and verified."""
+    roots = read_roots(server.roots)
+    seal = (stamped / SEAL_FILE).read_bytes()
+    whole = (stamped / STAMP_FILE).read_bytes()
+    first, verified = verify_stamp(whole, seal, roots), 0
+    for position in range(len(whole)):
+        changed = bytearray(whole)
+        changed[position] ^= 1 << position % 8
+        try:
+            stamp = verify_stamp(bytes(changed), seal, roots)
+        except Damaged:
+            continue
+        verified += 1
+        assert (stamp.at, stamp.authority) == (first.at, first.authority)
+    assert verified < len(whole) // 10  # bytes that are not signed: the line's hash has them
+
+
+def test_a_stamp_of_another_seal_another_root_or_no_stamp_is_told_apart(
+    tmp_path: Path, server: servers.Authority, authority: Authority
+) -> None:
+    folder = frozen(tmp_path)
+    file = folder / STAMP_FILE
+    raw, _ = authority.stamp(b"another seal")
+    file.write_bytes(raw)
+    assert wrong(folder, server) == "seal.tsr is over something else: it stamps another hash"
+    with pytest.raises(Damaged, match="it stamps another hash"):
+        store_timestamp(folder, authority, "dana", now)
+    seal = (folder / SEAL_FILE).read_bytes()
+    server.say = lambda question: (200, {}, _another_root(server, question))
+    with pytest.raises(Refused):
+        authority.stamp(seal)
+    file.write_bytes(_another_root(server, server.asked[-1]))
+    assert wrong(folder, server) == f"seal.tsr {BY_NOBODY}"
+    file.write_bytes(b"nothing")
+    assert wrong(folder, server) == "seal.tsr is over something else: it stamps another hash"
+    file.write_bytes(hashlib.sha256(seal).digest())
+    assert wrong(folder, server) == f"seal.tsr {UNREADABLE}"
+    file.unlink()
+    file.symlink_to(folder / SEAL_FILE)
+    assert wrong(folder, server).startswith("seal.tsr cannot be read: ")
+    file.unlink()
+    file.mkdir()
+    assert wrong(folder, server) in (
+        "seal.tsr is no file",
+        "seal.tsr cannot be read: Is a directory",
+    )
+
+
+def test_a_line_that_says_another_time_or_nothing_is_told_apart(
+    tmp_path: Path, server: servers.Authority, authority: Authority
+) -> None:
+    folder = frozen(tmp_path)
+    raw, stamp = authority.stamp((folder / SEAL_FILE).read_bytes())
+    (folder / STAMP_FILE).write_bytes(raw)
+    kept = folder.parent.parent / "kept"
+    shutil.copytree(folder, kept)
+    detail = f"2020-01-01T00:00:00.000000Z, SHA-256 {stamp.sha256}"
+    append_custody(folder, at=now(), who="dana", act=Act.STAMPED, detail=detail)
+    assert wrong(folder, server) == (
+        f"seal.tsr says {stamp.at:%Y-%m-%dT%H:%M:%S}.000000Z, the chain of custody "
+        "2020-01-01T00:00:00.000000Z"
+    )
+    append_custody(kept, at=now(), who="dana", act=Act.STAMPED, detail="some time")
+    assert wrong(kept, server) == (
+        "seal.tsr cannot be held against the chain of custody, whose line of it names none"
+    )
+
+
+def test_a_stamp_of_another_seal_shows_without_roots(tmp_path: Path, authority: Authority) -> None:
+    folder = frozen(tmp_path)
+    raw, _ = authority.stamp(b"another seal")
+    (folder / STAMP_FILE).write_bytes(raw)
+    seen = inspect_timestamp(folder, sealed(folder), "no roots here", is_wanted=True)
+    assert seen.problems == ("seal.tsr is over something else: it stamps another hash",)
+
+
+def test_without_roots_a_stamp_is_there_and_not_verified(stamped: Path) -> None:
+    seen = inspect_timestamp(stamped, sealed(stamped), "no roots here", is_wanted=True)
+    assert seen == TimestampStatus(
+        told="not verified", unchecked=("seal.tsr is there, and was not verified: no roots here",)
+    )
+
+
+@pytest.mark.parametrize("off", [0, None])
+@pytest.mark.parametrize(
+    ("clock_off", "named"),
+    [
+        (timedelta(minutes=10), "seal.tsr is older than what it stamps: "),
+        (timedelta(minutes=-10), "seal.tsr is newer than when it was fetched: "),
+        (timedelta(seconds=20), ""),
+    ],
+)
+def test_times_that_cannot_both_be_right_are_named(
+    clock_off: timedelta,
+    named: str,
+    off: int | None,
+    tmp_path: Path,
+    server: servers.Authority,
+    authority: Authority,
+) -> None:
+    """The host's clock is off, and is known to be right, or nobody knows what it is."""
+
+    def clock() -> datetime:
+        return now() + clock_off
+
+    folder = frozen(tmp_path, clock=clock, off=off)
+    store_timestamp(folder, authority, "dana", clock)
+    seen = looked(folder, server)
+    told = seen.unchecked if off is None else seen.problems
+    assert len(told) == bool(named)
+    assert all(one.startswith(named) for one in told)
+    assert (seen.problems if off is None else seen.unchecked) == ()
+    if named and off is None:
+        assert told[0].endswith(
+            "by the clock of its host, of which nobody knows how far it was off"
+        )
+
+
+def test_a_clock_that_is_known_to_be_off_contradicts_nothing(
+    tmp_path: Path, server: servers.Authority, authority: Authority
+) -> None:
+    ahead = timedelta(minutes=10)
+
+    def clock() -> datetime:
+        return now() + ahead
+
+    folder = frozen(tmp_path, clock=clock, off=ahead // timedelta(microseconds=1))
+    store_timestamp(folder, authority, "dana", clock)
+    assert looked(folder, server).problems == ()
+
+
+def test_a_stamp_that_came_later_says_when(
+    tmp_path: Path, server: servers.Authority, authority: Authority
+) -> None:
+    folder = frozen(tmp_path, clock=lambda: now() - timedelta(hours=50, minutes=5))
+    store_timestamp(folder, authority, "dana", now)
+    assert looked(folder, server).told.endswith(", 50 h after the freezing ended")
+
+
+def test_an_error_of_the_disk_is_not_taken_for_the_authoritys(
+    tmp_path: Path, authority: Authority
+) -> None:
+    folder = frozen(tmp_path)
+    (folder.parent / f"..{folder.name}.{STAMP_FILE}.draft").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        store_timestamp(folder, authority, "dana", now)
+    assert verify_seal(folder, KEY.public_key()) == []

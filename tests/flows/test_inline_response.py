@@ -1,0 +1,153 @@
+"""Who does the work is settled once, whatever Prefect does."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows import flow_calls, inline_response
+from flows.inline_response import carry_on
+from flows.response_claim import Engagement, called, engaged
+from standfast.errors import Unavailable
+
+CONFIG = Path("standfast.toml")
+
+
+def test_without_prefect_the_work_is_done_here() -> None:
+    done: list[str] = []
+    way = carry_on(
+        CONFIG, "inc-1", is_prefect_there=lambda: False, without_prefect=lambda: done.append("here")
+    )
+    assert (way, done) == ("serve", ["here"])
+
+
+def test_a_flow_that_begins_in_time_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def respond(config: Path, incident: str) -> None:
+        with engaged(incident):
+            done.append("flow")
+
+    monkeypatch.setattr(flow_calls, "respond", respond)
+    way = carry_on(
+        CONFIG, "inc-2", is_prefect_there=lambda: True, without_prefect=lambda: done.append("here")
+    )
+    assert (way, done) == ("prefect", ["flow"])
+
+
+def test_a_flow_that_begins_too_late_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    go, was_refused = threading.Event(), threading.Event()
+
+    def respond(config: Path, incident: str) -> None:
+        go.wait(30)
+        try:
+            with engaged(incident):
+                done.append("flow")
+        except Unavailable:
+            was_refused.set()
+
+    monkeypatch.setattr(flow_calls, "respond", respond)
+    way = carry_on(
+        CONFIG,
+        "inc-3",
+        is_prefect_there=lambda: True,
+        without_prefect=lambda: done.append("here"),
+        begins_within_seconds=0.05,
+    )
+    go.set()
+    assert was_refused.wait(30)
+    assert (way, done) == ("serve", ["here"])
+
+
+def test_a_flow_that_was_held_up_takes_no_later_call_for_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+    is_late, was_refused = threading.Event(), threading.Event()
+
+    def held_up(config: Path, incident: str) -> None:
+        is_late.wait(30)
+        try:
+            with engaged(incident):
+                done.append("the first flow")
+        except Unavailable:
+            was_refused.set()
+
+    def second(config: Path, incident: str) -> None:
+        is_late.set()
+        assert was_refused.wait(30), "the first is turned away while the second is called"
+        with engaged(incident):
+            done.append("the second flow")
+
+    def carried_on(respond: Callable[[Path, str], None], seconds: float) -> str:
+        monkeypatch.setattr(flow_calls, "respond", respond)
+        return carry_on(
+            CONFIG,
+            "inc-8",
+            is_prefect_there=lambda: True,
+            without_prefect=lambda: done.append("here"),
+            begins_within_seconds=seconds,
+        )
+
+    assert carried_on(held_up, 0.05) == "serve"
+    assert carried_on(second, 3600) == "prefect"
+    assert done == ["here", "the second flow"]
+
+
+def test_a_flow_that_fails_before_its_first_line_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(
+        inline_response, "_call", lambda config, incident, engagement: engagement.end()
+    )
+    way = carry_on(
+        CONFIG,
+        "inc-4",
+        is_prefect_there=lambda: True,
+        without_prefect=lambda: done.append("here"),
+        begins_within_seconds=3600,
+    )
+    assert (way, done) == ("serve", ["here"])
+
+
+def test_prefect_that_hangs_after_the_work_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release = threading.Event()
+
+    def respond(config: Path, incident: str) -> None:
+        with engaged(incident):
+            pass
+        release.wait(60)  # as when the server dies before it is told the end
+
+    monkeypatch.setattr(flow_calls, "respond", respond)
+    way = carry_on(CONFIG, "inc-5", is_prefect_there=lambda: True, without_prefect=lambda: None)
+    assert way == "prefect"
+    release.set()
+
+
+def test_a_flow_run_by_a_worker_needs_no_agreement() -> None:
+    with engaged("inc-6"):
+        pass
+
+
+def test_a_flow_that_was_given_up_says_so_in_prefect() -> None:
+    engagement = Engagement()
+    assert not engagement.is_flows(0)
+    with (
+        called(engagement),
+        pytest.raises(Unavailable, match="inc-7 is carried on without Prefect"),
+        engaged("inc-7"),
+    ):
+        pytest.fail("it was not to begin")
+
+
+def test_what_the_operation_raises_is_raised() -> None:
+    def fail() -> None:
+        raise Unavailable("the ledger is gone")
+
+    with pytest.raises(Unavailable):
+        carry_on(CONFIG, "inc-8", is_prefect_there=lambda: False, without_prefect=fail)

@@ -1,0 +1,78 @@
+"""The thread that keeps Prefect keeps only Prefect."""
+
+import errno
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from flows import prefect_server
+from flows import prefect_supervisor as scheduling_module
+from flows.prefect_server import PrefectServer, environment
+from flows.prefect_supervisor import Scheduling
+from tests.flows.installations import plain_environment
+from tests.servers import wait_until
+from tests.usecases.backup_installation import furnish
+
+
+def test_a_first_call_that_hangs_keeps_no_dead_prefect_from_being_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server dies while this process makes its first call, which never comes back."""
+    never = threading.Event()
+    started: list[int | None] = []
+
+    def start(home: Path, env: object, *, port: int | None, is_given_up: object) -> PrefectServer:
+        started.append(port)
+        return PrefectServer(url="http://127.0.0.1:9", pid=0)
+
+    monkeypatch.setattr(prefect_server, "find", lambda home: None)
+    monkeypatch.setattr(prefect_server, "start", start)
+    monkeypatch.setattr(Scheduling, "_load", lambda self, server: None)
+    monkeypatch.setattr(Scheduling, "_call_once", lambda self: never.wait())
+    monkeypatch.setattr(Scheduling, "_child", lambda self, module, *more: None)
+    for name in ("_WARM_SECONDS", "_LOOK_SECONDS"):
+        monkeypatch.setattr(scheduling_module, name, 0.01)
+    keeper = Scheduling(config_file=tmp_path / "standfast.toml", home=tmp_path, url=None, env={})
+    keeper.begin()
+    try:
+        wait_until(lambda: len(started) >= 2, "it is started again")
+        assert started[:2] == [None, 9]
+    finally:
+        keeper.end()
+        never.set()
+
+
+def test_a_runner_whose_serve_was_killed_while_it_loaded_ends(tmp_path: Path) -> None:
+    """It would run the nights beside that of the next `serve`, by the configuration of before."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = subprocess.run(
+        [sys.executable, "-m", "flows.deployments", str(furnish(tmp_path)), str(gone.pid)],
+        env=environment(tmp_path / "prefect", "http://127.0.0.1:9/api", plain_environment()),
+        capture_output=True,
+    )
+    assert (left.returncode, left.stderr) == (0, b"")
+
+
+def test_a_full_disk_below_prefects_home_is_told_with_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def start(self: Scheduling) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Scheduling, "_start", start)
+    keeper = Scheduling(config_file=tmp_path / "standfast.toml", home=tmp_path, url=None, env={})
+    with caplog.at_level(logging.WARNING, "standfast.serve"):
+        keeper.begin()
+        try:
+            wait_until(lambda: bool(caplog.messages), "it is told")
+        finally:
+            keeper.end()
+    assert caplog.messages[0] == (
+        f"Prefect: {tmp_path}: No space left on device; incidents go on without it"
+    )

@@ -1,0 +1,205 @@
+"""A broken glass: one person's word, after ten minutes in which everybody else can say no."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from standfast.errors import ApprovalRefused, Damaged, UsageError
+from standfast.ledger import Ledger
+from standfast.ledger.approvals.two_person_rule import BREAK_GLASS, GLASS
+from standfast.ledger.schema.tables import approval, step
+from standfast.records import EffectState, StepState
+from tests.ledger.intruder import Intruder
+from tests.ledger.ledger_files import NOW
+from tests.ledger.stage import (
+    OWNER,
+    REVOKE,
+    begin,
+    claim,
+    decide,
+    drafts,
+    enrol,
+    open_incident,
+    runner,
+    signature,
+    states,
+)
+
+OPENS = NOW + GLASS
+SOON = timedelta(seconds=1)
+
+
+def _asking(ledger: Ledger, *, needs: int = 1, opened_by: str = "olga") -> str:
+    """An incident whose one step asks duty managers: ann, ben, and not olga, an agent."""
+    for name in ("ann", "ben"):
+        enrol(ledger, name)
+    enrol(ledger, "olga", roles=["agent"])
+    incident = open_incident(ledger, opened_by=opened_by)
+    begin(ledger, incident, drafts(REVOKE, "alice"), needs=needs, roles=["duty-manager"])
+    return incident
+
+
+def _break(ledger: Ledger, incident: str, name: str = "olga", now: datetime = NOW) -> None:
+    signed = signature(ledger.steps.question(incident, "lock"), name, BREAK_GLASS)
+    ledger.steps.decide(incident, "lock", name, BREAK_GLASS, signed, now, because="nobody answers")
+
+
+def _state(ledger: Ledger, incident: str) -> StepState:
+    return ledger.incidents.state(incident).steps["lock"].state
+
+
+def _opened(ledger: Ledger, *, needs: int = 1) -> tuple[str, str]:
+    """An incident whose step began by a broken glass, and a runner."""
+    incident = _asking(ledger, needs=needs)
+    _break(ledger, incident)
+    assert ledger.steps.open_glass(incident, "lock", 1, OPENS)
+    return incident, runner(ledger, incident, OPENS)
+
+
+def test_the_step_begins_after_ten_minutes_and_not_before(ledger: Ledger) -> None:
+    incident = _asking(ledger, needs=2)
+    _break(ledger, incident)
+    assert ledger.incidents.state(incident).steps["lock"].opens_at == OPENS
+    assert not ledger.steps.open_glass(incident, "lock", 1, OPENS - SOON)
+    assert _state(ledger, incident) is StepState.ASKING
+    assert ledger.steps.open_glass(incident, "lock", 1, OPENS)
+    assert claim(ledger, incident, runner(ledger, incident, OPENS), now=OPENS) is not None
+    actions = [event.action for event in ledger.timeline(incident)]
+    assert actions.index("approval.break-glass") < actions.index("approval.opened")
+    assert ledger.audit.verify().is_whole
+
+
+def test_a_refusal_meanwhile_ends_it(ledger: Ledger) -> None:
+    incident = _asking(ledger)
+    _break(ledger, incident)
+    decide(ledger, incident, "ann", decision="refuse", now=NOW + SOON)
+    assert not ledger.steps.open_glass(incident, "lock", 1, OPENS)
+    assert _state(ledger, incident) is StepState.REFUSED
+
+
+def test_an_approval_meanwhile_lets_it_begin_at_once_and_leaves_nothing_to_review(
+    ledger: Ledger,
+) -> None:
+    incident = _asking(ledger)
+    _break(ledger, incident)
+    decide(ledger, incident, "ann", now=NOW + SOON)
+    assert claim(ledger, incident, runner(ledger, incident), now=NOW + SOON) is not None
+    assert ledger.steps.unreviewed(incident) == {}
+
+
+def test_who_approved_alone_of_two_may_break_the_glass_and_their_approval_counts_on(
+    ledger: Ledger,
+) -> None:
+    incident = _asking(ledger, needs=2)
+    decide(ledger, incident, "ann")
+    _break(ledger, incident, "ann")
+    assert ledger.steps.question(incident, "lock").given == 1
+    assert decide(ledger, incident, "ben").given == 2
+    assert _state(ledger, incident) is StepState.RUNNING
+
+
+def test_whom_the_incident_is_about_breaks_no_glass(ledger: Ledger) -> None:
+    incident = _asking(ledger)
+    enrol(ledger, "eve", accounts=["agents:alice"])
+    enrol(ledger, "new", now=NOW - timedelta(hours=1))
+    for name, rule in (("eve", "among the targets"), ("new", "less than a day ago")):
+        with pytest.raises(ApprovalRefused, match=rule):
+            _break(ledger, incident, name)
+    assert ledger.incidents.state(incident).steps["lock"].opens_at is None
+
+
+def test_a_second_break_brings_nothing_forward(ledger: Ledger) -> None:
+    incident = _asking(ledger)
+    _break(ledger, incident)
+    _break(ledger, incident, "ben", NOW + SOON)
+    assert _state(ledger, incident) is StepState.RUNNING, "ben may approve, and so it is approved"
+    other = _asking_again(ledger)
+    _break(ledger, other)
+    enrol(ledger, "max", roles=["agent"])
+    _break(ledger, other, "max", NOW + SOON)
+    assert ledger.incidents.state(other).steps["lock"].opens_at == OPENS
+
+
+def _asking_again(ledger: Ledger) -> str:
+    incident = open_incident(ledger, inputs={"accounts": ["bob"], "reason": "x"})
+    begin(ledger, incident, drafts(REVOKE, "bob"), needs=1, roles=["duty-manager"])
+    return incident
+
+
+def test_somebody_else_reviews_it_and_the_breaker_does_not(ledger: Ledger) -> None:
+    incident, _ = _opened(ledger)
+    assert ledger.steps.unreviewed(incident) == {"lock": "olga"}
+    with pytest.raises(ApprovalRefused, match="counts as one with"):
+        decide(ledger, incident, "olga", now=OPENS)
+    decide(ledger, incident, "ann", decision="refuse", now=OPENS)
+    assert _state(ledger, incident) is StepState.RUNNING, "a review takes nothing back"
+    assert ledger.steps.unreviewed(incident) == {}
+    assert ledger.timeline(incident)[-1].detail["is_review"] is True
+    with pytest.raises(UsageError, match="asks for no approval"):
+        ledger.steps.question(incident, "lock")
+
+
+def test_what_has_begun_has_no_glass_left_to_break(ledger: Ledger) -> None:
+    incident, _ = _opened(ledger)
+    with pytest.raises(ApprovalRefused, match="has begun already"):
+        _break(ledger, incident, "ben", OPENS)
+
+
+def test_a_breaker_who_is_removed_meanwhile_opens_nothing(ledger: Ledger) -> None:
+    incident = _asking(ledger)
+    _break(ledger, incident)
+    ledger.people.remove("olga", OWNER, NOW + SOON)
+    assert ledger.incidents.state(incident).steps["lock"].opens_at is None
+    assert not ledger.steps.open_glass(incident, "lock", 1, OPENS)
+
+
+def test_who_breaks_it_after_one_who_was_removed_waits_ten_minutes_of_their_own(
+    ledger: Ledger,
+) -> None:
+    """Everybody is told of the second as of the first, and has as long to say no."""
+    incident = _asking(ledger)
+    _break(ledger, incident)
+    ledger.people.remove("olga", OWNER, NOW)
+    later = NOW + timedelta(hours=1)
+    enrol(ledger, "erin", roles=["agent"])
+    _break(ledger, incident, "erin", later)
+    assert ledger.incidents.state(incident).steps["lock"].opens_at == later + GLASS
+    assert not ledger.steps.open_glass(incident, "lock", 1, later)
+    assert ledger.steps.open_glass(incident, "lock", 1, later + GLASS)
+
+
+def test_the_next_rung_changes_nothing_about_when_it_opens(ledger: Ledger) -> None:
+    incident = _asking(ledger)
+    _break(ledger, incident)
+    ledger.steps.ask(incident, "lock", 1, (), NOW)
+    ledger.steps.escalate(incident, "lock", 1, 1, (), NOW, may_also=["agent"], escalates_at=None)
+    assert ledger.incidents.state(incident).steps["lock"].opens_at == OPENS
+    assert ledger.steps.open_glass(incident, "lock", 1, OPENS)
+
+
+def test_the_database_alone_opens_nothing_sooner(ledger: Ledger, intruder: Intruder) -> None:
+    incident = _asking(ledger)
+    _break(ledger, incident)
+    (broken,) = intruder.rows(step)
+    intruder.run("UPDATE step SET runs_from = started_at")
+    with pytest.raises(Damaged, match="audit verify"):
+        ledger.steps.open_glass(incident, "lock", 1, OPENS)
+    intruder.run("UPDATE step SET state = 'running'")
+    with pytest.raises(Damaged, match="audit verify"):
+        claim(ledger, incident, runner(ledger, incident), now=OPENS)
+    intruder.set(step, broken, runs_from=broken["runs_from"])
+    assert claim(ledger, incident, runner(ledger, incident), now=OPENS - SOON) is None
+    assert states(ledger, incident) == {"agents:alice": EffectState.PLANNED}
+
+
+def test_a_broken_glass_that_nobody_signed_opens_nothing(
+    ledger: Ledger, intruder: Intruder
+) -> None:
+    incident = _asking(ledger)
+    _break(ledger, incident)
+    (said,) = intruder.rows(approval)
+    intruder.set(approval, said, person="ann")
+    assert not ledger.steps.open_glass(incident, "lock", 1, OPENS)
+    with ledger.core.reading() as connection:
+        assert connection.scalar(select(step.c.state)) == StepState.ASKING

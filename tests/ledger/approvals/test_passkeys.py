@@ -1,0 +1,345 @@
+"""Passkeys: a device signs in its person's name once their passphrase has vouched for it."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from fido2.cose import ES384
+from fido2.webauthn import AuthenticatorData
+from hypothesis import given
+from hypothesis import strategies as st
+
+from standfast import webauthn
+from standfast.errors import ApprovalRefused, UsageError
+from standfast.ledger import Ledger
+from standfast.ledger.approvals.passkeys import MOST, words
+from standfast.ledger.approvals.two_person_rule import APPROVE, BREAK_GLASS, GLASS, REFUSE
+from standfast.records import StepState
+from standfast.webauthn import NewPasskey, challenge_for, encoded, read_registration
+from tests.ledger.intruder import Intruder
+from tests.ledger.ledger_files import NOW
+from tests.ledger.stage import REVOKE, begin, claim, drafts, enrol, key_of, open_incident, runner
+from tests.ledger.stage import decide as sign
+from tests.passkey_device import SEEN, Device, Key
+
+ORIGIN = "https://standfast.example.com"
+CHALLENGE = bytes(range(32))
+
+
+def add(ledger: Ledger, name: str, device: Device, *, by: str = "") -> str:
+    """Let `name` add a passkey, for which `by` signs; give its id."""
+    new = read_registration(device.make(CHALLENGE), challenge=CHALLENGE, origin=ORIGIN)
+    signature = key_of(by or name).sign(words(name, new, ORIGIN, NOW)).hex()
+    added = ledger.passkeys.add(name, new, origin=ORIGIN, signature=signature, now=NOW)
+    return added.id
+
+
+def asking(ledger: Ledger, *, account: str = "alice", role: str = "duty-manager") -> str:
+    """An incident whose one step asks for an approval, which ann may give as a duty manager."""
+    if not ledger.people.all():
+        enrol(ledger, "ann")
+    incident = open_incident(ledger, opened_by="olga")
+    begin(ledger, incident, drafts(REVOKE, account), needs=1, roles=[role])
+    return incident
+
+
+def said_by(ledger: Ledger, incident: str, device: Device, decision: str = APPROVE) -> str:
+    message = ledger.steps.question(incident, "lock").message("ann", decision)
+    return device.sign(challenge_for(message))
+
+
+def decide(ledger: Ledger, incident: str, said: str, decision: str = APPROVE) -> None:
+    ledger.steps.decide(incident, "lock", "ann", decision, said, NOW)
+
+
+def state(ledger: Ledger, incident: str) -> StepState:
+    return ledger.incidents.state(incident).steps["lock"].state
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ec.generate_private_key(ec.SECP256R1()),
+        rsa.generate_private_key(65537, 2048),
+    ],
+    ids=["ES256", "RS256"],
+)
+def test_a_passkey_approves_and_every_claim_verifies_it_again(ledger: Ledger, key: Key) -> None:
+    incident, device = asking(ledger), Device(key=key)
+    add(ledger, "ann", device)
+    decide(ledger, incident, said_by(ledger, incident, device))
+    assert state(ledger, incident) is StepState.RUNNING
+    assert claim(ledger, incident, runner(ledger, incident)) is not None
+    assert ledger.audit.verify().findings == ()
+
+
+def test_a_passkey_refuses_too(ledger: Ledger) -> None:
+    incident, device = asking(ledger), Device()
+    add(ledger, "ann", device)
+    decide(ledger, incident, said_by(ledger, incident, device, REFUSE), REFUSE)
+    assert state(ledger, incident) is StepState.REFUSED
+
+
+def test_a_passkey_breaks_the_glass_too(ledger: Ledger) -> None:
+    incident, device = asking(ledger, role="lawyer"), Device()
+    add(ledger, "ann", device)
+    decide(ledger, incident, said_by(ledger, incident, device, BREAK_GLASS), BREAK_GLASS)
+    assert state(ledger, incident) is StepState.ASKING
+    assert ledger.steps.question(incident, "lock").opens_at == NOW + GLASS
+
+
+def test_what_a_passkey_signed_counts_for_nothing_else(ledger: Ledger) -> None:
+    incident, device = asking(ledger), Device()
+    add(ledger, "ann", device)
+    refusal = said_by(ledger, incident, device, REFUSE)
+    elsewhere = said_by(ledger, asking(ledger, account="bob"), device)
+    for said in (refusal, elsewhere, device.sign(CHALLENGE)):
+        with pytest.raises(ApprovalRefused, match="signed something else than what is asked"):
+            decide(ledger, incident, said)
+        assert ledger.timeline(incident)[-1].action == "approval.rejected"
+    assert state(ledger, incident) is StepState.ASKING
+
+
+def test_a_passkey_of_somebody_else_approves_nothing(ledger: Ledger) -> None:
+    incident, device = asking(ledger), Device()
+    enrol(ledger, "ben")
+    add(ledger, "ben", device)
+    with pytest.raises(ApprovalRefused, match="'ann' has no such passkey"):
+        decide(ledger, incident, said_by(ledger, incident, device))
+
+
+def test_nobody_adds_a_passkey_to_another_persons_name(ledger: Ledger) -> None:
+    for name in ("ann", "ben"):
+        enrol(ledger, name)
+    with pytest.raises(ApprovalRefused, match="not the passphrase of 'ann'"):
+        add(ledger, "ann", Device(), by="ben")
+    assert ledger.passkeys.of("ann") == []
+
+
+def test_a_passkey_that_was_removed_signs_nothing_and_what_it_signed_counts_no_more(
+    ledger: Ledger,
+) -> None:
+    incident, device = asking(ledger), Device()
+    id_ = add(ledger, "ann", device)
+    decide(ledger, incident, said_by(ledger, incident, device))
+    ledger.passkeys.remove("ann", id_[:8], "os:test", NOW)
+    assert ledger.passkeys.of("ann") == []
+    with pytest.raises(ApprovalRefused, match="0 of 1 approvals that verify; nothing was done"):
+        claim(ledger, incident, runner(ledger, incident))
+    with pytest.raises(ApprovalRefused, match="this passkey of 'ann' was removed"):
+        ledger.passkeys.signer(device.sign(CHALLENGE), CHALLENGE)
+    with pytest.raises(UsageError, match=r"'ann' has no passkey '.*'; there are: none"):
+        ledger.passkeys.remove("ann", id_, "os:test", NOW)
+
+
+def test_whose_passkey_was_removed_is_asked_again_and_signs_with_another(ledger: Ledger) -> None:
+    incident, device = asking(ledger), Device()
+    id_ = add(ledger, "ann", device)
+    decide(ledger, incident, said_by(ledger, incident, device))
+    with pytest.raises(UsageError, match="asks for no approval now"):
+        decide(ledger, incident, device.sign(CHALLENGE))
+    ledger.passkeys.remove("ann", id_, "os:test", NOW)
+    with pytest.raises(ApprovalRefused):
+        claim(ledger, incident, runner(ledger, incident))
+    assert state(ledger, incident) is StepState.ASKING
+    sign(ledger, incident, "ann")
+    assert claim(ledger, incident, runner(ledger, incident)) is not None
+    assert ledger.audit.verify().findings == ()
+
+
+def test_what_carried_a_step_stays_in_the_timeline_when_its_person_signs_again(
+    ledger: Ledger,
+) -> None:
+    incident, device = asking(ledger), Device()
+    id_ = add(ledger, "ann", device)
+    said = said_by(ledger, incident, device)
+    decide(ledger, incident, said)
+    ledger.passkeys.remove("ann", id_, "os:test", NOW)
+    with pytest.raises(ApprovalRefused):
+        claim(ledger, incident, runner(ledger, incident))
+    sign(ledger, incident, "ann")
+    told = [one.detail for one in ledger.timeline(incident) if one.action == "approval.approve"]
+    assert [one.get("instead_of") for one in told] == [None, said]
+
+
+def test_changed_approval_is_replaced_and_named(ledger: Ledger, intruder: Intruder) -> None:
+    incident, device = asking(ledger), Device()
+    add(ledger, "ann", device)
+    decide(ledger, incident, said_by(ledger, incident, device))
+    intruder.run("UPDATE approval SET signature = '00'")
+    with pytest.raises(ApprovalRefused):
+        claim(ledger, incident, runner(ledger, incident))
+    assert "approval" in str(ledger.audit.verify().findings)
+    sign(ledger, incident, "ann")
+    assert ledger.timeline(incident)[-1].detail["replaces_void"] is True
+    assert claim(ledger, incident, runner(ledger, incident)) is not None
+
+
+def test_a_glass_that_is_broken_again_opens_ten_minutes_after_that(ledger: Ledger) -> None:
+    incident, device = asking(ledger, role="lawyer"), Device()
+    id_ = add(ledger, "ann", device)
+    decide(ledger, incident, said_by(ledger, incident, device, BREAK_GLASS), BREAK_GLASS)
+    ledger.passkeys.remove("ann", id_, "os:test", NOW)
+    later = NOW + timedelta(hours=1)
+    again = sign(ledger, incident, "ann", decision=BREAK_GLASS, now=later)
+    assert again.opens_at == later + GLASS
+    assert not ledger.steps.open_glass(incident, "lock", again.round, later)
+
+
+def test_adding_and_removing_stand_in_the_timeline(ledger: Ledger) -> None:
+    enrol(ledger, "ann")
+    id_ = add(ledger, "ann", Device())
+    ledger.passkeys.remove("ann", id_, "os:olga", NOW)
+    added, removed = ledger.timeline("ann")[-2:]
+    assert (added.actor, added.action, added.detail["passkey"]) == ("ann", "passkey.added", id_[:8])
+    assert (removed.actor, removed.action) == ("os:olga", "passkey.removed")
+    assert ledger.audit.verify().findings == ()
+
+
+def test_a_passkey_is_added_once_and_a_person_has_some_and_no_more(ledger: Ledger) -> None:
+    enrol(ledger, "ann")
+    enrol(ledger, "ben")
+    for number in range(MOST):
+        add(ledger, "ann", Device(credential=bytes([number])))
+    with pytest.raises(UsageError, match="remove one that is not used"):
+        add(ledger, "ann", Device(credential=b"one more"))
+    with pytest.raises(UsageError, match="was added before"):
+        add(ledger, "ben", Device(credential=bytes([0])))
+
+
+def test_who_signs_in_is_told_by_their_passkey(ledger: Ledger) -> None:
+    enrol(ledger, "ann")
+    device = Device()
+    add(ledger, "ann", device)
+    assert ledger.passkeys.signer(device.sign(CHALLENGE), CHALLENGE).person == "ann"
+    with pytest.raises(ApprovalRefused, match="nobody's here"):
+        ledger.passkeys.signer(Device(credential=b"x").sign(CHALLENGE), CHALLENGE)
+
+
+@pytest.mark.parametrize("column", ["public_key", "origin", "added_at", "person", "credential"])
+def test_a_passkey_that_is_written_into_the_database_approves_nothing(
+    ledger: Ledger, intruder: Intruder, column: str
+) -> None:
+    """The intruder owns the database and a device, and ann's passphrase not."""
+    incident, anns, theirs = asking(ledger), Device(), Device(credential=b"the intruder's")
+    enrol(ledger, "ben")
+    add(ledger, "ann", anns)
+    id_ = add(ledger, "ben", theirs)
+    later = (NOW + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    changed = {
+        "public_key": f"UPDATE passkey SET public_key = '{theirs.public_text}'",
+        "origin": "UPDATE passkey SET origin = 'https://evil.example'",
+        "added_at": f"UPDATE passkey SET added_at = '{later}'",
+        "person": f"UPDATE passkey SET person = 'ann' WHERE id = '{id_}'",
+        "credential": f"UPDATE passkey SET credential = '{encoded(theirs.credential)}x'",
+    }
+    intruder.run(changed[column])
+    origin = "https://evil.example" if column == "origin" else ORIGIN
+    device = theirs if column == "person" else replace(anns, origin=origin)
+    if column == "public_key":
+        device = replace(theirs, credential=anns.credential)
+    with pytest.raises(ApprovalRefused, match="this passkey of 'ann' was changed outside"):
+        decide(ledger, incident, said_by(ledger, incident, device))
+    assert ledger.audit.verify().findings != ()
+
+
+def test_only_the_devices_answer_to_this_very_question_counts() -> None:
+    device, other = Device(), Device(credential=b"other")
+
+    def refused(said: str, why: str, challenge: bytes = CHALLENGE) -> None:
+        with pytest.raises(ApprovalRefused, match=why):
+            webauthn.check(said, public_key=device.public_text, challenge=challenge, origin=ORIGIN)
+
+    webauthn.check(
+        device.sign(CHALLENGE), public_key=device.public_text, challenge=CHALLENGE, origin=ORIGIN
+    )
+    refused(other.sign(CHALLENGE), "signature of the passkey does not verify")
+    refused(device.sign(CHALLENGE), "signed something else", challenge=bytes(32))
+    refused(device.sign(CHALLENGE, type="webauthn.create"), "signed something else")
+    evil = replace(device, origin="https://standfast.example.com.evil.example")
+    refused(evil.sign(CHALLENGE), "asked by another site than https://standfast.example.com")
+    refused(device.sign(CHALLENGE, crossOrigin=True), "asked by another site")
+    refused(replace(device, site="example.com").sign(CHALLENGE), "not one of standfast.example.com")
+    for flag in (AuthenticatorData.FLAG.UP, AuthenticatorData.FLAG.UV):
+        refused(replace(device, flags=SEEN & ~flag).sign(CHALLENGE), "did not ask its holder")
+    cut = json.loads(device.sign(CHALLENGE))
+    for name in cut:
+        if name != "id":
+            refused(json.dumps({**cut, name: cut[name][:-4]}), "cannot be read|does not verify")
+
+
+def test_a_new_passkey_is_read_only_as_the_answer_to_this_very_question() -> None:
+    device = Device()
+
+    def refused(said: str, why: str, challenge: bytes = CHALLENGE) -> None:
+        with pytest.raises(ApprovalRefused, match=why):
+            read_registration(said, challenge=challenge, origin=ORIGIN)
+
+    new = read_registration(device.make(CHALLENGE), challenge=CHALLENGE, origin=ORIGIN)
+    assert new == NewPasskey(credential=encoded(device.credential), public_key=device.public_text)
+    refused(device.make(CHALLENGE), "signed something else", challenge=bytes(32))
+    refused(device.make(CHALLENGE, type="webauthn.get"), "signed something else")
+    refused(replace(device, origin="https://evil.example").make(CHALLENGE), "another site")
+    refused(replace(device, site="evil.example").make(CHALLENGE), "not one of")
+    unknown = AuthenticatorData.FLAG.UP
+    refused(replace(device, flags=unknown).make(CHALLENGE), "did not ask its holder")
+    p384 = ec.generate_private_key(ec.SECP384R1()).public_key()
+    for weak in (rsa.generate_private_key(65537, 1024), rsa.generate_private_key(3, 2048)):
+        refused(Device(key=weak).make(CHALLENGE), "of a kind that cannot be checked here")
+    unasked = Device(key=ed25519.Ed25519PrivateKey.generate())
+    refused(unasked.make(CHALLENGE), "of a kind that cannot be checked here")
+    refused(Device(credential=b"").make(CHALLENGE), "of a kind that cannot be checked here")
+    more = json.dumps({**json.loads(device.make(CHALLENGE)), "more": "AAAA"})
+    refused(more, "cannot be read")
+    other_kind = Device(cose=cast("Any", ES384).from_cryptography_key(p384))
+    refused(other_kind.make(CHALLENGE), "of a kind that cannot be checked here")
+    refused(" " * 8_192 + device.make(CHALLENGE), "cannot be read")
+    on_no_curve = Device(key=ec.generate_private_key(ec.SECP256K1()))  # that ES256 has
+    refused(on_no_curve.make(CHALLENGE), "cannot be read")
+
+
+@given(
+    st.one_of(
+        st.text(max_size=200),
+        st.fixed_dictionaries(
+            {
+                name: st.binary(max_size=120).map(encoded) | st.none() | st.text(max_size=20)
+                for name in ("id", "client", "device", "signature", "attestation")
+            }
+        ).map(json.dumps),
+    )
+)
+def test_whatever_a_browser_hands_over_is_refused_in_words(said: str) -> None:
+    with pytest.raises(ApprovalRefused):
+        read_registration(said, challenge=CHALLENGE, origin=ORIGIN)
+    with pytest.raises(ApprovalRefused):
+        webauthn.check(said, public_key=Device().public_text, challenge=CHALLENGE, origin=ORIGIN)
+
+
+@given(st.binary(max_size=200))
+def test_whatever_a_device_says_of_itself_is_refused_in_words(device: bytes) -> None:
+    made = json.loads(Device().make(CHALLENGE))
+    with pytest.raises(ApprovalRefused):
+        read_registration(
+            json.dumps({**made, "attestation": encoded(device)}),
+            challenge=CHALLENGE,
+            origin=ORIGIN,
+        )
+
+
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        ("https://standfast.example.com", "https://standfast.example.com"),
+        ("https://Standfast.Example.com:443/", "https://standfast.example.com"),
+        ("https://standfast.example.com:8443/x", "https://standfast.example.com:8443"),
+        ("http://localhost:8350", "http://localhost:8350"),
+        ("https://bücher.example.com", "https://xn--bcher-kva.example.com"),
+        ("https://[::1]:8350", "https://[::1]:8350"),
+    ],
+)
+def test_an_origin_is_written_as_browsers_write_it(address: str, origin: str) -> None:
+    assert webauthn.origin_of(address) == origin

@@ -1,0 +1,323 @@
+"""The two-person rule: who may not approve is refused by name, and the try is in the timeline."""
+
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from standfast.errors import ApprovalRefused, UsageError
+from standfast.ledger import Ledger
+from standfast.records import StepState
+from tests.ledger.intruder import Intruder
+from tests.ledger.ledger_files import FOUNDED, NOW
+from tests.ledger.stage import (
+    OWNER,
+    REVOKE,
+    begin,
+    claim,
+    decide,
+    drafts,
+    enrol,
+    key_of,
+    open_incident,
+    runner,
+    signature,
+    waiting,
+)
+from tests.servers import wait_until
+
+
+def _asking(ledger: Ledger, *, needs: int = 1, opened_by: str = "olga") -> str:
+    """An incident whose one step asks duty managers, about the account of alice."""
+    incident = open_incident(ledger, opened_by=opened_by)
+    begin(ledger, incident, drafts(REVOKE, "alice"), needs=needs, roles=["duty-manager"])
+    return incident
+
+
+def _state(ledger: Ledger, incident: str) -> StepState:
+    return ledger.incidents.state(incident).steps["lock"].state
+
+
+def _refused(ledger: Ledger, incident: str, name: str, rule: str) -> None:
+    """The decision does not count: it says why, changes nothing, and is told."""
+    with pytest.raises(ApprovalRefused, match=rule) as caught:
+        decide(ledger, incident, name)
+    assert _state(ledger, incident) is StepState.ASKING
+    assert ledger.steps.question(incident, "lock").given == 0
+    event = ledger.timeline(incident)[-1]
+    assert (event.actor, event.action) == (name, "approval.rejected")
+    assert event.detail == {"step": "lock", "why": str(caught.value)}
+
+
+def test_one_approval_lets_the_step_run(ledger: Ledger) -> None:
+    enrol(ledger, "ann")
+    incident = _asking(ledger)
+    asked = decide(ledger, incident, "ann")
+    assert (asked.given, asked.needed) == (1, 1)
+    assert _state(ledger, incident) is StepState.RUNNING
+    event = ledger.timeline(incident)[-1]
+    assert (event.actor, event.action) == ("ann", "approval.approve")
+    assert event.detail["digest"] == asked.digest
+
+
+def test_two_approvals_are_two_people(ledger: Ledger) -> None:
+    for name in ("ann", "ben"):
+        enrol(ledger, name)
+    incident = _asking(ledger, needs=2)
+    assert decide(ledger, incident, "ann").given == 1
+    with pytest.raises(ApprovalRefused, match="'ann' has decided about step 'lock' already"):
+        decide(ledger, incident, "ann")
+    assert ledger.timeline(incident)[-1].action == "approval.rejected"
+    assert _state(ledger, incident) is StepState.ASKING
+    assert decide(ledger, incident, "ben").given == 2
+    assert _state(ledger, incident) is StepState.RUNNING
+
+
+def test_a_signature_that_is_sent_again_is_no_second_person(ledger: Ledger) -> None:
+    for name in ("ann", "ben"):
+        enrol(ledger, name)
+    incident = _asking(ledger, needs=2)
+    signed = signature(ledger.steps.question(incident, "lock"), "ann")
+    assert ledger.steps.decide(incident, "lock", "ann", "approve", signed, NOW).given == 1
+    for name, rule in (("ann", "'ann' has decided .* already"), ("ben", "does not verify")):
+        with pytest.raises(ApprovalRefused, match=rule):
+            ledger.steps.decide(incident, "lock", name, "approve", signed, NOW)
+    assert ledger.steps.question(incident, "lock").given == 1
+    assert _state(ledger, incident) is StepState.ASKING
+
+
+def test_two_who_approve_side_by_side_are_both_counted(postgres_ledger: Ledger) -> None:
+    """Neither sees the other's before it commits; still the second must let the step run."""
+    ledger = postgres_ledger
+    for name in ("ann", "ben"):
+        enrol(ledger, name)
+    incident = _asking(ledger, needs=2)
+    threads = [
+        threading.Thread(target=decide, args=(ledger, incident, name)) for name in ("ann", "ben")
+    ]
+    with ledger.core.write(actor="a", subject="s", action="test.held", now=NOW) as write:
+        write.alone()  # nobody commits before both have begun
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: waiting(ledger) == 2, "both approvals to wait")
+    for thread in threads:
+        thread.join()
+    assert _state(ledger, incident) is StepState.RUNNING
+
+
+def test_one_refusal_ends_the_step(ledger: Ledger) -> None:
+    for name in ("ann", "ben"):
+        enrol(ledger, name)
+    incident = _asking(ledger, needs=2)
+    decide(ledger, incident, "ann")
+    decide(ledger, incident, "ben", decision="refuse")
+    assert _state(ledger, incident) is StepState.REFUSED
+    with pytest.raises(UsageError, match="asks for no approval now"):
+        ledger.steps.question(incident, "lock")
+
+
+def test_who_opened_the_incident_does_not_approve(ledger: Ledger) -> None:
+    enrol(ledger, "olga")
+    _refused(ledger, _asking(ledger), "olga", "'olga' opened the incident; somebody else")
+
+
+def test_whose_own_account_is_a_target_does_not_approve(ledger: Ledger) -> None:
+    enrol(ledger, "ann", accounts=["agents:other", "agents:alice"])
+    _refused(ledger, _asking(ledger), "ann", "an account of 'ann' is among the targets")
+
+
+def test_who_was_enrolled_less_than_a_day_ago_does_not_approve(ledger: Ledger) -> None:
+    enrol(ledger, "ann", now=NOW - timedelta(days=1) + timedelta(seconds=1))
+    incident = _asking(ledger)
+    _refused(ledger, incident, "ann", "'ann' was enrolled less than a day ago")
+    decide(ledger, incident, "ann", now=NOW + timedelta(seconds=1))
+    assert _state(ledger, incident) is StepState.RUNNING
+
+
+def test_who_was_enrolled_by_the_requester_does_not_approve(ledger: Ledger) -> None:
+    enrol(ledger, "ann", enrolled_by="olga", now=FOUNDED + timedelta(days=2))
+    _refused(ledger, _asking(ledger), "ann", "'ann' and 'olga', .* count as one")
+    decide(ledger, _asking(ledger, opened_by="otto"), "ann")
+
+
+def test_who_was_enrolled_by_somebody_whom_the_requester_enrolled_does_not_approve(
+    ledger: Ledger,
+) -> None:
+    days = [FOUNDED + timedelta(days=number) for number in (2, 3)]
+    enrol(ledger, "ann", enrolled_by="olga", now=days[0])
+    enrol(ledger, "ben", enrolled_by="ann", now=days[1])
+    _refused(ledger, _asking(ledger), "ben", "'ben' and 'olga', .* count as one")
+    decide(ledger, _asking(ledger, opened_by="otto"), "ben")
+
+
+def test_where_all_were_enrolled_from_one_terminal_somebody_approves_what_is_opened_there(
+    ledger: Ledger,
+) -> None:
+    enrol(ledger, "ann", enrolled_by="os:desk", now=FOUNDED + timedelta(days=2))
+    enrol(ledger, "ben", enrolled_by="ann", now=FOUNDED + timedelta(days=2))
+    incident = open_incident(ledger, opened_by="os:desk", is_signed=False)
+    begin(ledger, incident, drafts(REVOKE, "alice"), needs=1)
+    _refused(ledger, incident, "ann", "'ann' was enrolled by 'os:desk', who opened")
+    decide(ledger, incident, "ben")
+
+
+def test_an_enrolment_changed_outside_approves_nothing(ledger: Ledger, intruder: Intruder) -> None:
+    enrol(ledger, "ben", enrolled_by="cleo", now=FOUNDED + timedelta(days=2))
+    enrol(ledger, "ann", enrolled_by="ben", now=FOUNDED + timedelta(days=2))
+    decide(ledger, _asking(ledger), "ann")
+    intruder.run("UPDATE person SET enrolled_by = 'init' WHERE name = 'ben'")
+    _refused(ledger, _asking(ledger), "ann", "the enrolment of 'ben', who enrolled 'ann', was")
+
+
+def test_people_who_enrolled_each_other_approve_nothing(ledger: Ledger) -> None:
+    enrol(ledger, "ann", enrolled_by="ben", now=FOUNDED + timedelta(days=2))
+    enrol(ledger, "ben", enrolled_by="ann", now=FOUNDED + timedelta(days=2))
+    _refused(ledger, _asking(ledger), "ann", "changed outside")
+
+
+def test_who_lacks_the_role_does_not_approve(ledger: Ledger) -> None:
+    enrol(ledger, "ann", roles=["legal", "operator"])
+    _refused(ledger, _asking(ledger), "ann", "none of the roles .* duty-manager")
+
+
+def test_who_is_not_enrolled_does_not_approve(ledger: Ledger) -> None:
+    _refused(ledger, _asking(ledger), "mallory", "'mallory' is not enrolled")
+
+
+def test_who_was_removed_does_not_approve(ledger: Ledger) -> None:
+    enrol(ledger, "ann")
+    incident = _asking(ledger)
+    ledger.people.remove("ann", OWNER, NOW)
+    _refused(ledger, incident, "ann", "'ann' is not enrolled")
+
+
+def test_an_approval_of_somebody_removed_since_counts_no_more(ledger: Ledger) -> None:
+    for name in ("ann", "ben", "cleo"):
+        enrol(ledger, name)
+    incident = _asking(ledger, needs=2)
+    decide(ledger, incident, "ann")
+    ledger.people.remove("ann", OWNER, NOW)
+    assert decide(ledger, incident, "ben").given == 1
+    assert _state(ledger, incident) is StepState.ASKING
+    assert decide(ledger, incident, "cleo").given == 2
+
+
+def test_whoever_may_still_approve_is_asked_anew_once_an_approval_counts_no_more(
+    ledger: Ledger,
+) -> None:
+    enrol(ledger, "ann")
+    incident = _asking(ledger)
+    assert ledger.steps.ask(incident, "lock", 1, (), NOW)
+    decide(ledger, incident, "ann")
+    ledger.people.remove("ann", OWNER, NOW)
+    with pytest.raises(ApprovalRefused):
+        claim(ledger, incident, runner(ledger, incident))
+    assert _state(ledger, incident) is StepState.ASKING
+    assert ledger.steps.ask(incident, "lock", 1, (), NOW)
+
+
+def test_founding_people_may_approve_at_once_and_each_other(ledger: Ledger) -> None:
+    enrol(ledger, "ann", enrolled_by="olga")
+    assert ledger.people.get("ann").is_founding
+    incident = open_incident(ledger, now=FOUNDED)
+    begin(ledger, incident, drafts(REVOKE, "alice"), needs=1)
+    decide(ledger, incident, "ann", now=FOUNDED)
+    assert _state(ledger, incident) is StepState.RUNNING
+
+
+@pytest.mark.parametrize("to", ["step", "round", "incident", "decision", "person"])
+def test_a_signature_made_for_something_else_does_not_count(ledger: Ledger, to: str) -> None:
+    for name in ("ann", "ben"):
+        enrol(ledger, name)
+    incident = _asking(ledger)
+    signed = signature(
+        ledger.steps.question(incident, "lock"),
+        "ann",
+        "refuse" if to == "decision" else "approve",
+    )
+    step, person = "lock", "ann"
+    if to == "step":
+        step = "again"
+        begin(ledger, incident, drafts(REVOKE, "alice"), needs=1, step=step)
+    elif to == "round":
+        begin(ledger, incident, drafts(REVOKE, "alice"), needs=1, round_=2)
+    elif to == "incident":
+        incident = _asking(ledger)
+    elif to == "person":
+        person = "ben"
+    with pytest.raises(ApprovalRefused, match=r"the signature of .* does not verify"):
+        ledger.steps.decide(incident, step, person, "approve", signed, NOW)
+    assert ledger.timeline(incident)[-1].action == "approval.rejected"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"incident": "inc-2"}, {"step": "tell"}, {"round": 2}, {"digest": "0"}, {"nonce": "0"}],
+    ids=str,
+)
+def test_a_signature_under_a_question_that_differs_in_anything_does_not_count(
+    ledger: Ledger, other: dict[str, Any]
+) -> None:
+    enrol(ledger, "ann")
+    incident = _asking(ledger)
+    signed = signature(replace(ledger.steps.question(incident, "lock"), **other), "ann")
+    with pytest.raises(ApprovalRefused, match=r"the signature of .* does not verify"):
+        ledger.steps.decide(incident, "lock", "ann", "approve", signed, NOW)
+
+
+def test_a_signature_in_anothers_name_does_not_count(ledger: Ledger) -> None:
+    enrol(ledger, "ann")
+    incident = _asking(ledger)
+    as_ben = ledger.steps.question(incident, "lock").message("ben", "approve")
+    signed = key_of("ann").sign(as_ben).hex()
+    with pytest.raises(ApprovalRefused, match=r"the signature of .* does not verify"):
+        ledger.steps.decide(incident, "lock", "ann", "approve", signed, NOW)
+
+
+def test_a_signature_of_another_plan_does_not_count(ledger: Ledger) -> None:
+    """The same step of two incidents differs in its targets, so in its digest."""
+    enrol(ledger, "ann")
+    one, other = open_incident(ledger), open_incident(ledger)
+    begin(ledger, one, drafts(REVOKE, "bob"), needs=1)
+    begin(ledger, other, drafts(REVOKE, "bob", "carol"), needs=1)
+    shown, asked = ledger.steps.question(one, "lock"), ledger.steps.question(other, "lock")
+    assert shown.digest != asked.digest
+    with pytest.raises(ApprovalRefused, match="does not verify"):
+        ledger.steps.decide(other, "lock", "ann", "approve", signature(shown, "ann"), NOW)
+
+
+@pytest.mark.parametrize("signed", ["", "zz", "00" * 63, "00" * 64, "00" * 65])
+def test_what_is_no_signature_does_not_count(ledger: Ledger, signed: str) -> None:
+    enrol(ledger, "ann")
+    incident = _asking(ledger)
+    with pytest.raises(ApprovalRefused, match="does not verify"):
+        ledger.steps.decide(incident, "lock", "ann", "approve", signed, NOW)
+
+
+def test_anothers_key_does_not_sign_for_somebody(ledger: Ledger) -> None:
+    enrol(ledger, "ann")
+    incident = _asking(ledger)
+    message = ledger.steps.question(incident, "lock").message("ann", "approve")
+    signed = key_of("mallory").sign(message).hex()
+    with pytest.raises(ApprovalRefused, match="a wrong passphrase, or another plan"):
+        ledger.steps.decide(incident, "lock", "ann", "approve", signed, NOW)
+
+
+def test_what_is_neither_yes_nor_no_is_refused(ledger: Ledger) -> None:
+    enrol(ledger, "ann")
+    incident = _asking(ledger)
+    with pytest.raises(ApprovalRefused, match="approve or refuse"):
+        decide(ledger, incident, "ann", decision="perhaps")
+    decide(ledger, incident, "ann")
+
+
+def test_what_asks_nothing_cannot_be_approved(ledger: Ledger) -> None:
+    enrol(ledger, "ann")
+    incident = open_incident(ledger)
+    with pytest.raises(UsageError, match="not reached yet"):
+        ledger.steps.question(incident, "lock")
+    begin(ledger, incident, drafts(REVOKE, "alice"))
+    with pytest.raises(UsageError, match="it is running"):
+        ledger.steps.question(incident, "lock")

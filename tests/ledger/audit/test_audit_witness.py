@@ -1,0 +1,211 @@
+"""The witness outside the ledger: it names a ledger that went back, and accuses no honest one."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standfast.errors import ConfigurationError, Damaged
+from standfast.ledger import Ledger, opened
+from standfast.ledger.audit.auditor import Auditor
+from standfast.ledger.audit.hash_chain import Chain
+from tests.ledger.ledger_files import NOW, Place
+from tests.ledger.stage import open_incident
+
+
+def _sequences(witness: Path) -> list[int]:
+    return [json.loads(line)["sequence"] for line in witness.read_text().splitlines()]
+
+
+def _signed(ledger: Ledger) -> int:
+    open_incident(ledger)
+    return ledger.audit.sign_head(NOW)
+
+
+def test_a_database_rolled_back_is_named_and_stands(sqlite_place: Place) -> None:
+    sqlite_place.create()
+    copy = sqlite_place.file.with_suffix(".copy")
+    with sqlite_place.opened() as ledger:
+        _signed(ledger)
+    shutil.copy(sqlite_place.file, copy)
+    with sqlite_place.opened() as ledger:
+        newest = _signed(ledger)
+        assert ledger.audit.verify().is_whole
+    shutil.copy(copy, sqlite_place.file)
+    with sqlite_place.opened() as ledger:
+        (finding,) = ledger.audit.verify().findings
+        assert finding.where == "witness line 3"
+        assert finding.problem.startswith(f"event {newest}, which it covers, is gone")
+        with pytest.raises(Damaged, match=f"event {newest} "):
+            ledger.audit.sign_head(NOW)
+        with pytest.raises(Damaged, match=f"event {newest} "):
+            open_incident(ledger)
+        assert [one.where for one in ledger.audit.verify().findings] == ["witness line 3"]
+
+
+def test_every_head_goes_to_the_witness_in_order(ledger: Ledger, place: Place) -> None:
+    expected = [1, _signed(ledger), _signed(ledger)]
+    assert _sequences(place.witness) == expected
+    report = ledger.audit.verify()
+    assert (report.heads, report.witnessed, report.untold, report.findings) == (3, 3, 0, ())
+
+
+def test_a_torn_last_line_is_no_alarm_and_is_written_again(ledger: Ledger, place: Place) -> None:
+    newest = _signed(ledger)
+    whole = place.witness.read_bytes()
+    for cut in range(1, len(whole.splitlines()[-1]) + 1, 20):
+        place.witness.write_bytes(whole[:-cut])
+        report = ledger.audit.verify()
+        assert (report.findings, report.heads, report.witnessed, report.untold) == ((), 2, 1, 1)
+        assert ledger.audit.sign_head(NOW) == newest
+        assert place.witness.read_bytes() == whole
+
+
+def test_what_a_crash_kept_from_the_witness_is_told_at_the_next_signing(
+    ledger: Ledger, place: Place
+) -> None:
+    """The ledger commits first; here the witness cannot be written at that moment."""
+    aside = place.witness.parent.with_name("aside")
+    place.witness.parent.rename(aside)
+    place.witness.parent.write_text("a file where the folder should be")
+    with pytest.raises(ConfigurationError, match=r"the witness .* cannot be written"):
+        _signed(ledger)
+    place.witness.parent.unlink()
+    aside.rename(place.witness.parent)
+    assert ledger.audit.verify().findings == ()
+    assert _sequences(place.witness) == [1]
+    newest = _signed(ledger)
+    assert _sequences(place.witness) == [1, newest - 1, newest]
+    assert ledger.audit.verify().witnessed == 3
+
+
+def test_what_another_host_signed_a_moment_ago_a_witness_here_need_not_know_yet(
+    postgres_ledger: Ledger, postgres_place: Place
+) -> None:
+    """Each host may have a witness of its own, which its `serve` tells every five minutes."""
+    elsewhere = postgres_place.witness.with_name("elsewhere.jsonl")
+    with opened(postgres_place.url, postgres_place.keys, elsewhere) as other:
+        _signed(other)
+        _signed(postgres_ledger)
+        _signed(other)
+        for ledger, untold in ((postgres_ledger, 1), (other, 0)):
+            assert ledger.audit.verify().untold == untold
+            found = ledger.audit.verify(now=NOW + timedelta(minutes=14))
+            assert (found.findings, found.heads, found.untold) == ((), 4, 0)
+            assert ledger.audit.verify(now=NOW + timedelta(minutes=16)).untold == untold
+    kept = elsewhere.read_bytes().splitlines(keepends=True)
+    elsewhere.write_bytes(b"".join(kept[:2] + kept[3:]))  # it had one, and has it no more
+    with opened(postgres_place.url, postgres_place.keys, elsewhere) as other:
+        assert other.audit.verify(now=NOW).untold == 1
+
+
+def test_a_witness_that_was_lost_is_told_everything_again(ledger: Ledger, place: Place) -> None:
+    _signed(ledger)
+    whole = place.witness.read_bytes()
+    place.witness.unlink()
+    report = ledger.audit.verify()
+    assert (report.witnessed, report.untold) == (0, 2)
+    ledger.audit.sign_head(NOW)
+    assert place.witness.read_bytes() == whole
+
+
+def test_a_signing_looks_at_the_end_of_a_long_witness(
+    ledger: Ledger, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A year's lines are tens of megabytes, and each run and each watch signs."""
+    for _ in range(50):
+        _signed(ledger)
+    looked: list[int] = []
+    read = os.pread
+
+    def counted(descriptor: int, size: int, at: int) -> bytes:
+        looked.append(size)
+        return read(descriptor, size, at)
+
+    monkeypatch.setattr(os, "pread", counted)
+    newest = _signed(ledger)
+    assert sum(looked) < place.witness.stat().st_size * 3 / 4
+    assert _sequences(place.witness)[-1] == newest
+    assert len(_sequences(place.witness)) == 52
+
+
+def test_a_signature_is_verified_once_for_the_ledger_and_its_witness(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _signed(ledger)
+    verified: list[int] = []
+    problem = Chain.problem_of_head
+
+    def counted(self: Chain, head: Mapping[str, Any], hashes: Mapping[int, str]) -> str:
+        verified.append(head["sequence"])
+        return problem(self, head, hashes)
+
+    monkeypatch.setattr(Chain, "problem_of_head", counted)
+    report = ledger.audit.verify()
+    assert (report.heads, report.witnessed, len(verified)) == (2, 2, 2)
+
+
+def test_a_line_that_stands_twice_confirms_one_head(ledger: Ledger, place: Place) -> None:
+    place.witness.write_bytes(place.witness.read_bytes() * 2)
+    report = ledger.audit.verify()
+    assert (report.heads, report.witnessed, report.findings) == (1, 1, ())
+
+
+def test_a_head_that_is_signed_while_the_ledger_is_verified_counts_as_told(
+    ledger: Ledger, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _signed(ledger)
+    whole = place.witness.read_bytes()
+    place.witness.write_bytes(b"")
+    check = Auditor._check_heads
+
+    def told_meanwhile(*given: Any) -> Any:
+        place.witness.write_bytes(whole)
+        return check(*given)
+
+    monkeypatch.setattr(Auditor, "_check_heads", told_meanwhile)
+    report = ledger.audit.verify()
+    assert (report.heads, report.witnessed, report.untold) == (2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"hash": "0" * 64}, "is not the one that was signed"),
+        ({"signature": "00" * 64}, "its signature does not verify"),
+        ({"signed_at": "2020-01-01T00:00:00.000000Z"}, "its signature does not verify"),
+        ({"key": "00" * 32}, "it is signed by another key"),
+        ({"sequence": 7}, "is gone: the ledger was rolled back"),
+    ],
+)
+def test_a_changed_line_of_the_witness_is_named(
+    ledger: Ledger, place: Place, change: dict[str, object], problem: str
+) -> None:
+    head = json.loads(place.witness.read_text())
+    place.witness.write_text(json.dumps(head | change) + "\n")
+    (finding,) = ledger.audit.verify().findings
+    assert finding.where == "witness line 1"
+    assert problem in finding.problem
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"\xff\xfe", b"[]", b"5", b"{}", b'{"sequence":[]}', b'{"sequence":1e999}', b"[" * 9_999],
+    ids=lambda line: repr(line)[:30],
+)  # fmt: skip
+def test_what_is_no_head_is_named_and_hinders_no_signing(
+    ledger: Ledger, place: Place, line: bytes
+) -> None:
+    before = place.witness.read_bytes()
+    place.witness.write_bytes(before + line + b"\n")
+    (finding,) = ledger.audit.verify().findings
+    assert finding.where == "witness line 2"
+    _signed(ledger)
+    assert place.witness.read_bytes().startswith(before + line + b"\n")
+    report = ledger.audit.verify()
+    assert (report.heads, report.witnessed, len(report.findings)) == (2, 2, 1)

@@ -1,0 +1,171 @@
+"""A ledger that this user may only read: read right, or refused plainly, and never written."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from standfast.errors import ConfigurationError, OnlyReadable, Unavailable
+from standfast.ledger import Ledger
+from standfast.ledger.database import connections
+from standfast.ledger.database.read_view import open_read_view, rows
+from standfast.ledger.runs.sqlite_run_writer import SqliteRunWriter
+from standfast.ledger.schema.tables import incident
+from tests.ledger.auditor import copy_to_read
+from tests.ledger.ledger_files import NOW, Place
+from tests.ledger.stage import open_incident
+
+COUNT = "SELECT count(*) FROM incident"
+
+
+@pytest.fixture
+def home(sqlite_place: Place) -> Iterator[Path]:
+    """The folder of a ledger while it is in use: its last incident lies in `-wal`."""
+    sqlite_place.create()
+    with sqlite_place.opened() as ledger:
+        ledger.audit.sign_head(NOW)
+        open_incident(ledger)
+        ledger.audit.sign_head(NOW)
+        open_incident(ledger)
+        assert Path(f"{sqlite_place.file}-wal").stat().st_size
+        yield sqlite_place.file.parent
+
+
+def in_use(home: Path) -> None:
+    """Leave all that is beside the file."""
+    assert (home / "ledger.db-wal").exists()
+    assert (home / "ledger.db-shm").exists()
+
+
+def at_rest(home: Path) -> None:
+    """Merge what lies in `-wal`, as the last who lets go of the ledger does."""
+    with closing(sqlite3.connect(home / "ledger.db")) as last:
+        last.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert not (home / "ledger.db-wal").exists()
+
+
+def whole(home: Path, tmp_path: Path, then: Callable[[Path], None]) -> Path:
+    copy = tmp_path / "copied"
+    shutil.copytree(home, copy, ignore=shutil.ignore_patterns("copied"))
+    then(copy)
+    return copy
+
+
+def place_in(folder: Path) -> Place:
+    return Place(
+        url=f"sqlite:///{folder / 'ledger.db'}",
+        keys=folder / "keys",
+        witness=folder / "witness" / "heads.jsonl",
+    )
+
+
+@contextmanager
+def opened_copy(home: Path, tmp_path: Path, then: Callable[[Path], None]) -> Iterator[Ledger]:
+    """A copy as an auditor has it, whose files are as they were when all is over."""
+    with copy_to_read(whole(home, tmp_path, then)) as copy:
+        before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+        with place_in(copy).opened() as ledger:
+            yield ledger
+        assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize("then", [in_use, at_rest])
+def test_all_of_it_is_read_and_verified_whether_or_not_it_was_copied_in_use(
+    home: Path, tmp_path: Path, then: Callable[[Path], None]
+) -> None:
+    with opened_copy(home, tmp_path, then) as ledger:
+        assert len(ledger.incidents.all()) == 2
+        report = ledger.audit.verify()
+        assert report.is_whole
+        assert (report.heads, report.witnessed) == (2, 2)
+        path = str(ledger.engine.url.database)
+        with open_read_view(f"sqlite:///{path}", None) as cursor:
+            assert rows(cursor, COUNT) == [(2,)]
+        keys = place_in(Path(path).parent).keys
+        assert SqliteRunWriter(path, keys, Path()).all("backup") == []
+
+
+@pytest.mark.parametrize("then", [in_use, at_rest])
+def test_what_has_to_be_written_is_refused_plainly(
+    home: Path, tmp_path: Path, then: Callable[[Path], None]
+) -> None:
+    with opened_copy(home, tmp_path, then) as ledger:
+        with pytest.raises(OnlyReadable, match=r"which this user may only read.*who owns it"):
+            open_incident(ledger)
+        path = str(ledger.engine.url.database)
+        with pytest.raises(OnlyReadable, match="which this user may only read"):
+            SqliteRunWriter(path, place_in(Path(path).parent).keys, Path()).start(
+                "backup", "s", "direct", "os:test", NOW
+            )
+
+
+def test_what_the_newest_head_covers_is_said_where_no_further_one_can_be_signed(
+    home: Path, tmp_path: Path
+) -> None:
+    with opened_copy(home, tmp_path, at_rest) as ledger:
+        newest = ledger.newest_event()
+        assert ledger.audit.newest_signed(NOW) == newest - 1
+
+
+def test_what_was_not_merged_and_cannot_be_read_beside_it_is_refused_and_never_left_out(
+    home: Path, tmp_path: Path
+) -> None:
+    def without_shared_memory(home: Path) -> None:
+        (home / "ledger.db-shm").unlink()
+
+    says = r"was written last .* lies in .*/ledger\.db-wal still.*copy both"
+    with copy_to_read(whole(home, tmp_path, without_shared_memory)) as copy:
+        with pytest.raises(ConfigurationError, match=says), place_in(copy).opened():
+            pass
+        with (
+            pytest.raises(ConfigurationError, match=says),
+            open_read_view(place_in(copy).url, None),
+        ):
+            pass
+
+
+OWNER_WRITES = """
+import pathlib, sqlite3, sys
+file = pathlib.Path(sys.argv[1])
+file.parent.chmod(0o755)
+file.chmod(0o644)
+owner = sqlite3.connect(file)
+with owner:
+    owner.execute("UPDATE incident SET opened_by = 'somebody else'")
+owner.close()
+"""
+
+
+def test_a_ledger_at_rest_that_its_owner_wrote_while_it_was_read_is_read_again(
+    home: Path, tmp_path: Path
+) -> None:
+    names = select(incident.c.opened_by).distinct()
+    with copy_to_read(whole(home, tmp_path, at_rest)) as copy, place_in(copy).opened() as ledger:
+        with (  # noqa: PT012 - it is told at the end
+            pytest.raises(Unavailable, match=r"was written while it was read.*run this again"),
+            connections.reading(ledger.engine) as connection,
+        ):
+            assert connection.scalars(names).all() == ["olga"]
+            writes = [sys.executable, "-c", OWNER_WRITES, str(copy / "ledger.db")]
+            subprocess.run(writes, check=True, user=os.getuid())
+        with connections.reading(ledger.engine) as connection:
+            assert connection.scalars(names).all() == ["somebody else"]
+
+
+def test_what_may_be_written_again_is_written_by_who_had_only_read_it(
+    home: Path, tmp_path: Path
+) -> None:
+    with copy_to_read(whole(home, tmp_path, at_rest)) as copy, place_in(copy).opened() as ledger:
+        with pytest.raises(OnlyReadable):
+            open_incident(ledger)
+        frees = ["chmod", "-R", "a+w", str(copy)]
+        subprocess.run(frees, check=True, user=os.getuid())
+        open_incident(ledger)
+        assert len(ledger.incidents.all()) == 3

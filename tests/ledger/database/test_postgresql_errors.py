@@ -1,0 +1,57 @@
+"""What is said when the ledger's PostgreSQL cannot be used: what to do now, in our own words."""
+
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+
+from standfast.errors import Unavailable
+from standfast.ledger import Ledger
+from standfast.ledger.database import connections
+from standfast.ledger.database.postgresql_errors import trouble
+from standfast.ledger.status_query import glance
+
+
+@pytest.mark.parametrize("part", ["database", "username"])
+def test_a_server_that_knows_no_such_database_or_user_is_told_from_one_that_is_away(
+    postgres_url: str, part: str
+) -> None:
+    wrong = make_url(postgres_url).set(**{part: "wolfhound"})  # type: ignore[arg-type]
+    url = wrong.render_as_string(hide_password=False)
+    engine = connections.open_engine(url)
+    with pytest.raises(Unavailable) as said, connections.reading(engine):
+        pass
+    engine.dispose()
+    with pytest.raises(Unavailable) as glanced:
+        glance(url, None, datetime.now(UTC))
+    for error in (said.value, glanced.value):
+        assert "PostgreSQL has no such user or database; mend ledger.url" in str(error)
+        assert "wolfhound" not in str(error)
+
+
+def test_a_replica_is_told_from_a_statement_that_is_refused(postgres_ledger: Ledger) -> None:
+    def write() -> None:
+        with connections.writing(postgres_ledger.engine) as connection:
+            connection.execute(text("SET TRANSACTION READ ONLY"))
+            connection.execute(text("CREATE TABLE never (id integer)"))
+
+    with pytest.raises(Unavailable, match="takes no writes"):
+        write()
+
+
+@pytest.mark.parametrize(
+    ("state", "words", "says"),
+    [
+        (None, "connection refused", "does not answer; see that it runs"),
+        (None, 'FATAL:  password authentication failed for user "x"', "does not let us in; mend"),
+        (None, "FATAL:  sorry, too many clients already", "has no connection left"),
+        ("40P01", "deadlock detected", "run it again"),
+        ("53100", "could not extend file", "has no disk space left"),
+        ("25006", "cannot execute INSERT in a read-only transaction", "takes no writes"),
+    ],
+)
+def test_each_trouble_says_what_to_do_now(state: str | None, words: str, says: str) -> None:
+    said = trouble(state, words)
+    assert says in said
+    assert "standfast playbook show" in said

@@ -1,0 +1,137 @@
+"""What lets a step run again, and what does not: a page about it, a receipt that settles."""
+
+from datetime import timedelta
+
+import pytest
+
+from standfast.errors import ApprovalRefused
+from standfast.ledger import Ledger
+from standfast.ledger.approvals.two_person_rule import REFUSE
+from standfast.ledger.effects.effect_conditions import PAGE
+from standfast.ledger.effects.effect_store import Batch, Lane
+from standfast.ledger.effects.unknown_outcomes import MOST_TRIES
+from standfast.playbook.run_state import StepView
+from standfast.records import EffectState, Limits, Observed, Result, StepState
+from tests.ledger.ledger_files import NOW
+from tests.ledger.stage import (
+    OWNER,
+    REVOKE,
+    begin,
+    claim,
+    claimed,
+    decide,
+    drafts,
+    enrol,
+    open_incident,
+    results,
+    runner,
+    states,
+)
+
+LATER = NOW + timedelta(minutes=5)
+PAGES = Lane(verb=PAGE, connector="agents")
+
+
+def step_of(ledger: Ledger, incident: str) -> StepView:
+    return ledger.incidents.state(incident).steps["lock"]
+
+
+def asked(ledger: Ledger) -> tuple[str, str, Batch]:
+    """An incident whose step asks, and the page about it on its way."""
+    incident = open_incident(ledger)
+    begin(ledger, incident, (*drafts(REVOKE, "alice"), *drafts(PAGES, "lee")), needs=1)
+    who = runner(ledger, incident)
+    return incident, who, claimed(ledger, incident, who, lane=PAGES)
+
+
+def test_a_page_that_failed_and_goes_out_again_does_not_start_the_step(ledger: Ledger) -> None:
+    incident, who, page = asked(ledger)
+    assert step_of(ledger, incident).state is StepState.ASKING
+    ledger.attempts.receipt(page, results(page, EffectState.FAILED), who, NOW)
+    assert ledger.attempts.retry(incident, None, "olga", NOW) == 1
+    assert step_of(ledger, incident).state is StepState.ASKING
+    assert states(ledger, incident)["agents:lee"] is EffectState.PLANNED
+
+
+def test_a_page_that_waits_to_go_out_again_opens_no_step_that_has_ended(ledger: Ledger) -> None:
+    incident, who, page = asked(ledger)
+    ledger.steps.finish(incident, "lock", 1, StepState.DONE, "1 of 1 done", NOW)
+    busy = results(page, EffectState.FAILED, retry_after=60)
+    ledger.attempts.receipt(page, busy, who, NOW)
+    assert step_of(ledger, incident).state is StepState.DONE
+
+
+def test_a_page_that_was_not_taken_opens_no_step_that_has_ended(ledger: Ledger) -> None:
+    incident, who, _ = asked(ledger)
+    assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 1
+    ledger.steps.finish(incident, "lock", 1, StepState.DONE, "1 of 1 done", NOW)
+    pages = (row for row in ledger.effects.of_incident(incident) if row.verb == PAGE)
+    seen = [(row, Observed(target=row.target, happened=False)) for row in pages]
+    ledger.attempts.settle(incident, seen, who, LATER)
+    assert step_of(ledger, incident).state is StepState.DONE
+
+
+def test_a_late_receipt_starts_no_step_that_an_approver_refused_meanwhile(ledger: Ledger) -> None:
+    for name in ("ann", "ben"):
+        enrol(ledger, name)
+    incident = open_incident(ledger)
+    begin(ledger, incident, drafts(REVOKE, "alice", "bob"), needs=1)
+    decide(ledger, incident, "ann")
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who, limits=Limits(batch=1))
+    ledger.people.remove("ann", OWNER, NOW)
+    with pytest.raises(ApprovalRefused):
+        claim(ledger, incident, who)
+    decide(ledger, incident, "ben", decision=REFUSE)
+    busy = results(batch, EffectState.FAILED, retry_after=1)
+    ledger.attempts.receipt(batch, busy, who, LATER)
+    assert step_of(ledger, incident).state is StepState.REFUSED
+
+
+def test_what_is_handed_on_after_its_step_had_failed_lets_it_run_again(ledger: Ledger) -> None:
+    incident = open_incident(ledger)
+    begin(ledger, incident, drafts(REVOKE, "alice"))
+    who = runner(ledger, incident)
+    for _ in range(MOST_TRIES):
+        batch = claimed(ledger, incident, who)
+        assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 1
+        (row,) = ledger.effects.of_incident(incident)
+        seen = [(row, Observed(target=row.target, happened=False))]
+        ledger.attempts.settle(incident, seen, who, NOW)
+    ledger.steps.finish(incident, "lock", 1, StepState.FAILED, "1 failed", NOW)
+    late = results(batch, EffectState.FAILED)
+    ledger.attempts.receipt(batch, late, who, LATER, hand_on="others")
+    assert step_of(ledger, incident).state is StepState.RUNNING
+
+
+def test_what_failed_and_is_tried_again_lets_its_step_run_and_nobody_has_accepted_it(
+    ledger: Ledger,
+) -> None:
+    incident = open_incident(ledger)
+    begin(ledger, incident, drafts(REVOKE, "alice"))
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who)
+    ledger.attempts.receipt(batch, results(batch, EffectState.FAILED), who, NOW)
+    ledger.steps.finish(incident, "lock", 1, StepState.FAILED, "1 failed", NOW)
+    ledger.steps.accept(incident, "lock", "lee", NOW)
+    assert step_of(ledger, incident).is_accepted
+    assert ledger.attempts.retry(incident, "lock", "olga", NOW) == 1
+    again = step_of(ledger, incident)
+    assert (again.state, again.is_accepted) == (StepState.RUNNING, False)
+
+
+def test_a_late_receipt_that_only_settles_takes_back_nobodys_word(ledger: Ledger) -> None:
+    incident = open_incident(ledger)
+    begin(ledger, incident, drafts(REVOKE, "alice", "bob"))
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who)
+    assert ledger.attempts.lapse(incident, lambda _: False, LATER) == 2
+    ledger.steps.accept(incident, "lock", "lee", LATER)
+    assert step_of(ledger, incident).is_accepted
+    late = [
+        Result(target=order.target, state=state)
+        for order, state in zip(batch.orders, (EffectState.DONE, EffectState.UNKNOWN), strict=True)
+    ]
+    ledger.attempts.receipt(batch, late, who, LATER)
+    assert states(ledger, incident)["agents:alice"] is EffectState.DONE
+    assert step_of(ledger, incident).is_accepted

@@ -1,0 +1,69 @@
+"""A lock beside an unlock of the same account that may still land: it waits, or it is lost."""
+
+from datetime import datetime, timedelta
+
+from standfast.ledger import Ledger
+from standfast.ledger.effects.effect_store import Batch, Draft, Lane
+from standfast.ledger.incidents.incident_store import Expansion
+from standfast.records import EffectState, JsonObject
+from tests.ledger.ledger_files import NOW
+from tests.ledger.stage import (
+    LOCK,
+    begin,
+    claim,
+    claimed,
+    drafts,
+    lock,
+    look,
+    open_incident,
+    results,
+    runner,
+)
+
+UNLOCK = Lane(verb="accounts.unlock", connector="agents")
+ENABLED: JsonObject = {"is_enabled": True}
+
+
+def unlock_in_flight(ledger: Ledger, incident: str, name: str) -> tuple[Batch, str]:
+    """Lock an account, and begin the call that undoes it."""
+    token = lock(ledger, incident, name, ENABLED)
+    draft = Draft(verb=UNLOCK.verb, connector="agents", target=f"agents:{name}", undoes=token)
+    ledger.steps.expand(incident, "undo-1", 1, Expansion(drafts=(draft,)), "olga", NOW)
+    who = runner(ledger, incident)
+    return claimed(ledger, incident, who, lane=UNLOCK), who
+
+
+def locked_by(ledger: Ledger, incident: str, now: datetime) -> list[str]:
+    batch = claim(ledger, incident, runner(ledger, incident, now), lane=LOCK, now=now)
+    return [] if batch is None else [row.target for row in batch.effects]
+
+
+def test_a_lock_waits_for_an_unlock_of_its_account_and_for_no_other(ledger: Ledger) -> None:
+    first, second = open_incident(ledger), open_incident(ledger)
+    batch, who = unlock_in_flight(ledger, first, "alice")
+    begin(ledger, second, drafts(LOCK, "alice", "bob"))
+    look(ledger, second, who, ENABLED)
+    assert locked_by(ledger, second, NOW) == ["agents:bob"]
+    ledger.attempts.receipt(batch, results(batch), who, NOW)
+    assert locked_by(ledger, second, NOW) == ["agents:alice"]
+
+
+def test_a_lock_waits_for_an_unlock_of_which_nobody_can_tell_until_it_cannot_land_any_more(
+    ledger: Ledger,
+) -> None:
+    first, second = open_incident(ledger), open_incident(ledger)
+    batch, who = unlock_in_flight(ledger, first, "alice")
+    ledger.attempts.receipt(batch, results(batch, EffectState.UNKNOWN), who, NOW)
+    begin(ledger, second, drafts(LOCK, "alice"))
+    look(ledger, second, who, ENABLED)
+    assert locked_by(ledger, second, NOW + timedelta(seconds=29)) == []
+    assert locked_by(ledger, second, NOW + timedelta(seconds=31)) == ["agents:alice"]
+
+
+def test_a_lock_waits_for_no_other_lock_of_its_account(ledger: Ledger) -> None:
+    first, second = open_incident(ledger), open_incident(ledger)
+    for incident in (first, second):
+        begin(ledger, incident, drafts(LOCK, "alice"))
+        look(ledger, incident, runner(ledger, incident), ENABLED)
+    assert locked_by(ledger, first, NOW) == ["agents:alice"]
+    assert locked_by(ledger, second, NOW) == ["agents:alice"]

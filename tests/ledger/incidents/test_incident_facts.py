@@ -1,0 +1,70 @@
+"""Facts of an incident: added, never changed, each with who stated it and when."""
+
+from datetime import timedelta
+
+import pytest
+
+from standfast.deadlines.incident_facts import Fact, FactKind
+from standfast.errors import Refused
+from standfast.ledger import Ledger
+from standfast.ledger.incidents.incident_facts import Statement
+from tests.ledger.ledger_files import NOW
+from tests.ledger.stage import open_incident
+
+LATER = NOW + timedelta(hours=2)
+AWARE = Statement(kind=FactKind.TIME, name="awareness", at=NOW, reference="call with the client")
+
+
+def test_a_fact_is_given_back_as_it_was_stated(ledger: Ledger) -> None:
+    incident = open_incident(ledger)
+    stated = [
+        AWARE,
+        Statement(kind=FactKind.AFFECTED, name="US-CA", count=1200),
+        Statement(kind=FactKind.ANSWER, name="eu-gdpr-34-individuals", is_so=False),
+        Statement(kind=FactKind.TOLD, name="us-ca-ag", at=LATER, reference="receipt 7"),
+        Statement(kind=FactKind.DELAY, name="US-FL", reference="letter of 2 March"),
+    ]
+    for statement in stated:
+        assert ledger.facts.state(incident, statement, "olga", LATER)
+    expected = [statement.stated("olga", LATER) for statement in stated]
+    assert list(ledger.facts.of(incident)) == expected
+    assert ledger.audit.verify().is_whole
+
+
+def test_a_later_statement_stands_beside_the_earlier(ledger: Ledger) -> None:
+    incident = open_incident(ledger)
+    ledger.facts.state(incident, AWARE, "olga", NOW)
+    other = Statement(kind=FactKind.TIME, name="awareness", at=LATER)
+    ledger.facts.state(incident, other, "ada", LATER)
+    facts = ledger.facts.of(incident)
+    assert [fact.at for fact in facts.all_of(FactKind.TIME, "awareness")] == [NOW, LATER]
+    latest = facts.latest(FactKind.TIME, "awareness")
+    assert isinstance(latest, Fact)
+    assert (latest.at, latest.author) == (LATER, "ada")
+
+
+def test_the_same_statement_again_is_no_news_and_leaves_no_event(ledger: Ledger) -> None:
+    incident = open_incident(ledger)
+    assert ledger.facts.state(incident, AWARE, "olga", NOW)
+    events = ledger.newest_event()
+    assert not ledger.facts.state(incident, AWARE, "ada", LATER)
+    assert ledger.newest_event() == events
+    assert len(list(ledger.facts.of(incident))) == 1
+
+
+def test_facts_belong_to_one_incident(ledger: Ledger) -> None:
+    one, other = open_incident(ledger), open_incident(ledger)
+    ledger.facts.state(one, AWARE, "olga", NOW)
+    assert list(ledger.facts.of(other)) == []
+
+
+def test_a_fact_of_no_incident_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(Refused, match="there is no incident inc-0000"):
+        ledger.facts.state("inc-0000", AWARE, "olga", NOW)
+
+
+def test_a_statement_that_states_nothing_is_refused(ledger: Ledger) -> None:
+    incident = open_incident(ledger)
+    with pytest.raises(ValueError, match="lacks what it states"):
+        ledger.facts.state(incident, Statement(kind=FactKind.AFFECTED, name="US-CA"), "olga", NOW)
+    assert list(ledger.facts.of(incident)) == []

@@ -1,0 +1,89 @@
+"""A notice to more people than one transaction takes: planned by pages, begun as a whole."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from standfast.ledger import Ledger
+from standfast.ledger.effects.effect_store import NO_SETTINGS, Draft
+from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice
+from standfast.ledger.incidents.step_plans import Plan, draft_effects
+from standfast.ledger.schema.tables import effect
+from tests.ledger import story
+from tests.ledger.intruder import Intruder
+from tests.ledger.ledger_files import NOW
+from tests.ledger.stage import claim, open_incident, runner, states
+
+KEY = ("tell", 1)
+
+
+class Killed(BaseException):
+    """What ends a planner without a word."""
+
+
+@dataclass
+class Pages:
+    """A notice of these people; whoever plans it dies before the page `dies_at`."""
+
+    people: Sequence[Sequence[str]]
+    dies_at: int | None = None
+
+    def pages(self) -> Iterator[Sequence[Draft]]:
+        for number, page in enumerate(self.people):
+            if number == self.dies_at:
+                raise Killed
+            yield [
+                Draft(verb="notices.send", connector="smtp", target=f"mail:{name}") for name in page
+            ]
+
+    def notice(self) -> FrozenNotice:
+        return story.NOTICE
+
+
+def planned(ledger: Ledger, incident: str, telling: Pages) -> bool:
+    return ledger.steps.expand(incident, *KEY, Expansion(telling=telling), "olga", NOW)
+
+
+def test_its_pages_are_written_down_one_by_one_and_begin_together(ledger: Ledger) -> None:
+    incident = open_incident(ledger)
+    assert planned(ledger, incident, Pages([["a", "b"], ["c", "d"], ["e"]]))
+    assert list(states(ledger, incident)) == [f"mail:{name}" for name in "abcde"]
+    told = [event for event in ledger.timeline(incident) if event.action.startswith("step.")]
+    assert [(event.action, event.detail["effects"]) for event in told] == [
+        ("step.planned", 2),
+        ("step.planned", 2),
+        ("step.begun", 5),
+    ]
+    assert ledger.audit.verify().is_whole
+    assert not planned(ledger, incident, Pages([["f"]]))
+
+
+def test_how_it_is_paged_makes_no_difference_to_what_is_approved(sqlite_ledger: Ledger) -> None:
+    incident = open_incident(sqlite_ledger)
+    digests = set()
+    for people in ([["a", "b"], ["c"]], [["a"], ["b", "c"]], [["a", "b", "c"]]):
+        plan = Plan(incident, *KEY)
+        for page in Pages(people).pages():
+            plan.add(draft_effects(sqlite_ledger.vault, incident, *KEY, page))
+        digests.add(plan.digest(story.NOTICE, NO_SETTINGS))
+    assert len(digests) == 1
+
+
+def test_what_a_dead_planner_left_is_nobodys_and_is_dropped_when_it_is_planned_again(
+    ledger: Ledger, intruder: Intruder
+) -> None:
+    incident = open_incident(ledger)
+    with pytest.raises(Killed):
+        planned(ledger, incident, Pages([["a"], ["b"], ["c"]], dies_at=2))
+    assert len(intruder.rows(effect)) == 1
+    assert ledger.effects.of_incident(incident) == []
+    assert claim(ledger, incident, runner(ledger, incident), lane=story.TELL) is None
+    assert planned(ledger, incident, Pages([["b"], ["c"]]))
+    assert list(states(ledger, incident)) == ["mail:b", "mail:c"]
+    assert [
+        event.detail["effects"]
+        for event in ledger.timeline(incident)
+        if event.action == "step.dropped"
+    ] == [1]
+    assert ledger.audit.verify().is_whole

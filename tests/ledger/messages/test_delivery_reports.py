@@ -1,0 +1,223 @@
+"""What became of messages: counted right, whatever order it is told in and however often."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import permutations
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from standfast.ledger import Ledger
+from standfast.ledger.effects.effect_conditions import PAGE
+from standfast.ledger.effects.effect_store import Lane
+from standfast.ledger.messages.delivery_reports import Delivery, Heard
+from standfast.records import DeliveryEvent, DeliveryState, EffectState, Observed
+from tests.ledger.ledger_files import NOW
+from tests.ledger.stage import (
+    begin,
+    claim,
+    claimed,
+    drafts,
+    only,
+    open_incident,
+    results,
+    runner,
+)
+
+MAIL = Lane(verb="notices.send", connector="mail")
+TAKEN, DEFERRED = DeliveryState.TAKEN, DeliveryState.DEFERRED
+DELIVERED, BOUNCED = DeliveryState.DELIVERED, DeliveryState.BOUNCED
+
+
+def event(
+    token: str, state: DeliveryState, seconds: int = 0, *, is_complaint: bool = False
+) -> DeliveryEvent:
+    return DeliveryEvent(
+        token=token, state=state, at=NOW + timedelta(seconds=seconds), is_complaint=is_complaint
+    )
+
+
+def hear(ledger: Ledger, *events: DeliveryEvent) -> Heard:
+    return ledger.deliveries.hear(events, "events:grid", NOW)
+
+
+@pytest.fixture
+def incident(ledger: Ledger) -> str:
+    """An incident with one message to send."""
+    made = open_incident(ledger)
+    begin(ledger, made, drafts(MAIL, "ana@customers.test"), step="tell")
+    return made
+
+
+def sent(ledger: Ledger, incident: str, state: EffectState = EffectState.DONE) -> str:
+    """Hand the message over, with that end; give its token."""
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who, lane=MAIL)
+    ledger.attempts.receipt(batch, results(batch, state), who, NOW)
+    return batch.effects[0].token
+
+
+def test_every_order_of_the_same_words_comes_to_the_same(ledger: Ledger, incident: str) -> None:
+    token = sent(ledger, incident)
+    words = [
+        event(token, TAKEN, 1),
+        event(token, DEFERRED, 5),
+        event(token, DELIVERED, 9),
+        event(token, DELIVERED, 20, is_complaint=True),
+    ]
+    for order in permutations(words):
+        for one in order:
+            hear(ledger, one)
+        assert ledger.deliveries.of_incident(incident) == {
+            token: Delivery(
+                state=DELIVERED,
+                at=NOW + timedelta(seconds=20),
+                complained_at=NOW + timedelta(seconds=20),
+            )
+        }
+    assert ledger.deliveries.counts(incident) == {("tell", 1): {DELIVERED: 1}}
+    assert ledger.audit.verify().is_whole
+
+
+def test_the_same_word_again_leaves_nothing_behind(ledger: Ledger, incident: str) -> None:
+    token = sent(ledger, incident)
+    assert hear(ledger, event(token, DELIVERED)) == Heard(changed=1)
+    events = len(ledger.timeline())
+    assert hear(ledger, event(token, DELIVERED), event(token, DELIVERED)) == Heard()
+    assert len(ledger.timeline()) == events
+
+
+def test_a_second_complaint_leaves_the_moment_of_the_first(ledger: Ledger, incident: str) -> None:
+    token = sent(ledger, incident)
+    hear(ledger, event(token, DELIVERED, 20, is_complaint=True))
+    hear(ledger, event(token, DELIVERED, 90, is_complaint=True))
+    heard = ledger.deliveries.of_incident(incident)[token]
+    assert heard.complained_at == NOW + timedelta(seconds=20)
+
+
+def test_the_timeline_says_of_how_many_it_was_heard_and_what_that_settled(
+    ledger: Ledger, incident: str
+) -> None:
+    token = sent(ledger, incident, EffectState.UNKNOWN)
+    hear(ledger, event(token, DEFERRED, 5))
+    assert hear(ledger, event(token, DELIVERED, 9)) == Heard(changed=1)
+    told = [
+        event.detail for event in ledger.timeline(incident) if event.action == "deliveries.heard"
+    ]
+    assert [(one["messages"], one["settled"]) for one in told] == [(1, 1), (1, 0)]
+
+
+def test_a_bounce_after_delivery_counts_and_a_late_deferral_does_not(
+    ledger: Ledger, incident: str
+) -> None:
+    token = sent(ledger, incident)
+    hear(ledger, event(token, DELIVERED, 5), event(token, BOUNCED, 60), event(token, DEFERRED, 90))
+    assert ledger.deliveries.of_incident(incident)[token].state is BOUNCED
+
+
+def test_of_two_ends_in_one_moment_the_worse_counts(ledger: Ledger, incident: str) -> None:
+    token = sent(ledger, incident)
+    dropped = DeliveryState.DROPPED
+    for state, counts in ((dropped, dropped), (DELIVERED, dropped), (BOUNCED, BOUNCED)):
+        hear(ledger, event(token, state, 5))
+        assert ledger.deliveries.of_incident(incident)[token].state is counts
+
+
+@pytest.mark.parametrize("state", [EffectState.UNKNOWN, EffectState.FAILED])
+def test_a_word_about_it_settles_what_was_in_doubt(
+    ledger: Ledger, incident: str, state: EffectState
+) -> None:
+    token = sent(ledger, incident, state)
+    assert hear(ledger, event(token, TAKEN)) == Heard(changed=1, settled=1)
+    row = only(ledger, incident)
+    assert (row.state, row.is_parked) == (EffectState.DONE, False)
+    assert "taken on" in row.reason
+
+
+def test_what_only_a_person_could_tell_waits_for_nobody_once_there_is_word_of_it(
+    ledger: Ledger, incident: str
+) -> None:
+    token = sent(ledger, incident, EffectState.UNKNOWN)
+    row = only(ledger, incident)
+    ledger.attempts.settle(incident, [(row, Observed(target=row.target))], "olga", NOW)
+    assert only(ledger, incident).is_parked
+    hear(ledger, event(token, TAKEN))
+    assert not only(ledger, incident).is_parked
+
+
+def test_a_word_about_a_page_is_none_about_the_notice_of_its_step(
+    ledger: Ledger, incident: str
+) -> None:
+    """A page that bounced would hold back those after the canary."""
+    begin(ledger, incident, drafts(MAIL, "ben@customers.test"), step="ask", needs=1)
+    page = Lane(verb=PAGE, connector="mail")
+    ledger.steps.ask(incident, "ask", 1, drafts(page, "lee"), NOW)
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who, lane=page)
+    ledger.attempts.receipt(batch, results(batch), who, NOW)
+    mail = sent(ledger, incident)
+    hear(ledger, event(batch.effects[0].token, BOUNCED), event(mail, TAKEN))
+    assert ledger.deliveries.counts(incident) == {("tell", 1): {TAKEN: 1}}
+
+
+def test_a_word_before_the_receipt_is_the_receipt(ledger: Ledger, incident: str) -> None:
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who, lane=MAIL)
+    hear(ledger, event(batch.effects[0].token, DELIVERED))
+    ledger.attempts.receipt(batch, results(batch, EffectState.UNKNOWN), who, NOW)
+    assert only(ledger, incident).state is EffectState.DONE
+
+
+def test_what_is_known_to_be_taken_stays_so_though_its_runner_died(
+    ledger: Ledger, incident: str
+) -> None:
+    batch = claimed(ledger, incident, runner(ledger, incident), lane=MAIL)
+    hear(ledger, event(batch.effects[0].token, DELIVERED))
+    assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 0
+    assert only(ledger, incident).state is EffectState.DONE
+
+
+def test_what_waits_for_another_try_is_not_tried_once_it_is_known_to_be_taken(
+    ledger: Ledger, incident: str
+) -> None:
+    who = runner(ledger, incident)
+    batch = claimed(ledger, incident, who, lane=MAIL)
+    again = results(batch, EffectState.FAILED, retry_after=0)
+    ledger.attempts.receipt(batch, again, who, NOW)
+    assert only(ledger, incident).state is EffectState.PLANNED
+    hear(ledger, event(batch.effects[0].token, TAKEN))
+    assert claim(ledger, incident, who, lane=MAIL) is None
+
+
+def test_what_nobody_here_sent_is_counted_and_not_written(ledger: Ledger, incident: str) -> None:
+    planned = only(ledger, incident).token
+    events = len(ledger.timeline())
+    heard = hear(ledger, event("0" * 32, DELIVERED), event(planned, DELIVERED))
+    assert heard == Heard(foreign=2)  # what was never handed over cannot have been delivered
+    assert only(ledger, incident).state is EffectState.PLANNED
+    assert len(ledger.timeline()) == events
+
+
+_DELIVERIES = st.builds(
+    Delivery,
+    state=st.sampled_from(DeliveryState),
+    at=st.integers(0, 4).map(lambda seconds: NOW + timedelta(seconds=seconds)),
+    complained_at=st.none() | st.integers(0, 4).map(lambda s: NOW + timedelta(seconds=s)),
+)
+
+
+@given(st.lists(_DELIVERIES, min_size=1, max_size=6), st.randoms())
+def test_joining_cares_neither_for_order_nor_for_repeats(
+    found: list[Delivery], luck: Random
+) -> None:
+    def joined(words: Sequence[Delivery]) -> Delivery:
+        whole = words[0]
+        for one in words[1:]:
+            whole = whole.joined(one)
+        return whole
+
+    shuffled = [*found, *found]
+    luck.shuffle(shuffled)
+    assert joined(shuffled) == joined(found)

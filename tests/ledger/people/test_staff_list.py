@@ -1,0 +1,64 @@
+"""A list of staff is taken as a whole, says what it changes, and twice changes nothing more."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from standfast.ledger import Ledger
+from standfast.ledger.people.staff_list import Member
+from tests.ledger.intruder import Intruder
+from tests.ledger.ledger_files import NOW
+
+ALICE = Member(key="7", full_name="Alice Example", accounts=("agents:alice",), roles=("agent",))
+BOB = Member(key="8", full_name="Bob Example", mail="bob@example.com", phone="020 7946 0001")
+
+
+def test_a_list_is_taken_once_and_the_same_list_changes_nothing(ledger: Ledger) -> None:
+    changes = ledger.staff.take("csv", [ALICE, BOB], "olga", NOW)
+    assert (changes.added, changes.changed, changes.gone) == ((ALICE, BOB), (), ())
+    before = ledger.timeline()
+    again = ledger.staff.take("csv", [BOB, ALICE], "olga", NOW)
+    assert (again.added, again.changed, again.gone, again.unchanged) == ((), (), (), 2)
+    assert ledger.timeline() == before
+    assert [row.member for row in ledger.staff.all()] == [ALICE, BOB]
+    assert before[-1].detail == {"source": "csv", "added": 2, "changed": 0, "gone": 0}
+    assert ledger.audit.verify().is_whole
+
+
+def test_comparing_says_what_taking_would_change_and_changes_nothing(ledger: Ledger) -> None:
+    ledger.staff.take("csv", [ALICE, BOB], "olga", NOW)
+    events = len(ledger.timeline())
+    leaving = replace(ALICE, leaves_at=NOW)
+    changes = ledger.staff.compare("csv", [leaving])
+    assert (changes.changed, changes.gone) == (((ALICE, leaving),), (BOB,))
+    assert len(ledger.timeline()) == events
+    assert ledger.staff.take("csv", [leaving], "olga", NOW) == changes
+    alice, bob = ledger.staff.all()
+    assert (alice.member.leaves_at, alice.gone_at, bob.gone_at) == (NOW, None, NOW)
+    assert alice.has_left(NOW)
+    assert not alice.has_left(NOW - timedelta(seconds=1))
+    assert bob.has_left(NOW)
+
+
+def test_who_comes_back_into_the_list_is_changed_and_no_longer_gone(ledger: Ledger) -> None:
+    ledger.staff.take("csv", [ALICE], "olga", NOW)
+    ledger.staff.take("csv", [], "olga", NOW)
+    assert ledger.staff.take("csv", [], "olga", NOW).gone == ()  # gone once
+    changes = ledger.staff.take("csv", [ALICE], "olga", NOW)
+    assert changes.changed == ((ALICE, ALICE),)
+    assert [row.gone_at for row in ledger.staff.all()] == [None]
+
+
+def test_two_lists_do_not_disturb_each_other(ledger: Ledger) -> None:
+    ledger.staff.take("csv", [ALICE], "olga", NOW)
+    ledger.staff.take("scim.agents", [BOB], "olga", NOW)
+    ledger.staff.take("csv", [], "olga", NOW)
+    found = [(row.source, row.gone_at) for row in ledger.staff.all()]
+    assert found == [("csv", NOW), ("scim.agents", None)]
+
+
+def test_a_row_moved_to_another_person_does_not_open_and_shows(
+    ledger: Ledger, intruder: Intruder
+) -> None:
+    ledger.staff.take("csv", [ALICE, BOB], "olga", NOW)
+    intruder.run("UPDATE staff SET leaves_at = '2020-01-01T00:00:00.000000Z'")
+    assert not ledger.audit.verify().is_whole

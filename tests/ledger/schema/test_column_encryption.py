@@ -1,0 +1,179 @@
+"""Sealed columns and their keys: bound to their place, outside the ledger, and able to be lost."""
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ConfigurationError, Damaged, Unavailable
+from standfast.ledger import Ledger
+from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
+from standfast.ledger.schema.tables import effect, incident
+from standfast.records import JsonObject
+from tests.ledger import story
+from tests.ledger.intruder import Intruder
+from tests.ledger.ledger_files import NOW, Place
+from tests.ledger.stage import REVOKE, begin, drafts, open_incident
+from tests.servers import refused_to_root
+from tests.usecases.backup_installation import full_disk
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Vault:
+    vault = Vault(tmp_path / "keys")
+    vault.create(INSTALLATION)
+    return vault
+
+
+def test_what_was_sealed_opens_in_its_place(vault: Vault) -> None:
+    value: JsonObject = {
+        "target": "agents:zoë",
+        "details": {"minutes": 5, "none": None, "list": [True]},
+    }
+    assert vault.open(INSTALLATION, "effect", vault.seal(INSTALLATION, "effect", value)) == value
+
+
+def test_sealing_twice_never_looks_the_same(vault: Vault) -> None:
+    assert vault.seal(INSTALLATION, "c", {"a": 1}) != vault.seal(INSTALLATION, "c", {"a": 1})
+
+
+def test_a_sealed_value_does_not_open_in_another_column(vault: Vault) -> None:
+    with pytest.raises(Damaged, match="audit verify"):
+        vault.open(INSTALLATION, "effect.prior", vault.seal(INSTALLATION, "effect", {"a": 1}))
+
+
+def test_a_sealed_value_does_not_open_under_another_key(vault: Vault) -> None:
+    vault.create("inc-1")
+    with pytest.raises(Damaged, match="'inc-1'"):
+        vault.open("inc-1", "effect", vault.seal(INSTALLATION, "effect", {"a": 1}))
+
+
+def test_a_sealed_value_that_was_changed_or_cut_anywhere_does_not_open(vault: Vault) -> None:
+    sealed = vault.seal(INSTALLATION, "effect", {"a": 1})
+    broken = [sealed[:cut] for cut in range(len(sealed))]
+    broken += [
+        sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :] for at in range(len(sealed))
+    ]
+    for value in broken:
+        with pytest.raises(Damaged):
+            vault.open(INSTALLATION, "effect", value)
+
+
+def test_a_handle_finds_the_same_name_again_and_only_under_the_same_key(vault: Vault) -> None:
+    vault.create("inc-1")
+    assert vault.handle(INSTALLATION, "alice") == vault.handle(INSTALLATION, "alice")
+    others = {vault.handle(INSTALLATION, "alicf"), vault.handle("inc-1", "alice")}
+    assert vault.handle(INSTALLATION, "alice") not in others
+
+
+def test_key_files_are_for_their_owner_alone(ledger: Ledger, place: Place) -> None:
+    open_incident(ledger)
+    files = sorted(place.keys.iterdir())
+    assert [path.name for path in files] == ["inc-2026-0001.key", "installation.key"]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o600, 0o600]
+    assert stat.S_IMODE(place.keys.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_key_that_root_makes_is_the_users_whose_keys_they_are(
+    vault: Vault, tmp_path: Path
+) -> None:
+    os.chown(tmp_path / "keys", 65534, 65533)
+    vault.create("inc-1")
+    made = (tmp_path / "keys" / "inc-1.key").stat()
+    assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (65534, 65533, 0o600)
+
+
+def test_a_key_is_made_once_however_many_make_it(tmp_path: Path) -> None:
+    for number in range(20):
+        folder = tmp_path / str(number)
+        together = threading.Barrier(4)
+        vaults = [Vault(folder) for _ in range(4)]
+
+        def make(vault: Vault, together: threading.Barrier = together) -> None:
+            together.wait(timeout=60)
+            vault.create(INSTALLATION)
+
+        threads = [threading.Thread(target=make, args=(vault,)) for vault in vaults]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [path.name for path in folder.iterdir()] == ["installation.key"]
+        assert len({vault.handle(INSTALLATION, "alice") for vault in vaults}) == 1
+
+
+def test_a_key_that_is_gone_or_cut_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    with pytest.raises(ConfigurationError, match=r"`ledger\.keys`"):
+        Vault(folder).handle(INSTALLATION, "alice")
+    Vault(folder).create(INSTALLATION)
+    (folder / "installation.key").write_bytes(b"short")
+    with pytest.raises(Damaged, match=r"not whole; bring the file installation\.key back"):
+        Vault(folder).handle(INSTALLATION, "alice")
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_key(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    with full_disk(folder, "16k") as is_full:
+        if not is_full:
+            refused_to_root("no file system may be mounted here")
+        vault = Vault(folder)
+        with pytest.raises(OSError, match="No space"):
+            (folder / "fill").write_bytes(bytes(32 * 1024))
+        with pytest.raises(Unavailable, match="No space left on device; free space"):
+            vault.create("inc-1")
+        assert [path.name for path in folder.iterdir()] == ["fill"]
+        (folder / "fill").unlink()
+        vault.create("inc-1")
+        assert vault.handle("inc-1", "alice")
+
+
+@pytest.mark.parametrize("scope", ["", "../other", "a/b", "A", "x" * 65])
+def test_a_scope_that_is_no_file_name_is_refused(vault: Vault, scope: str) -> None:
+    with pytest.raises(ValueError, match="not a scope"):
+        vault.create(scope)
+
+
+def test_erasing_an_incidents_key_erases_its_customers_and_nothing_else(
+    ledger: Ledger, place: Place
+) -> None:
+    told = story.tell(ledger)
+    other = open_incident(ledger)
+    ledger.steps.expand(other, "tell", 1, story.EXPANSION, "olga", NOW)
+    ledger.vault.erase(told)
+    assert ledger.audit.verify().findings == ()
+    customers = effect.c.incident == told, effect.c.verb == "notices.send"
+    accounts = effect.c.incident == told, effect.c.verb == "accounts.lock"
+    with pytest.raises(ConfigurationError, match="erased"):
+        ledger.effects.find(*customers)
+    with place.opened() as again, pytest.raises(ConfigurationError, match="erased"):
+        again.effects.find(*customers)
+    assert {row.target.partition(":")[2] for row in ledger.effects.find(*accounts)} == {
+        story.PERSONAL["account"],
+        story.PERSONAL["unknown account"],
+    }
+    assert ledger.effects.of_incident(other)[0].target == f"mail:{story.PERSONAL['customer']}"
+
+
+def test_a_target_copied_into_another_row_does_not_open(ledger: Ledger, intruder: Intruder) -> None:
+    """Or whoever holds the database could point an approved step at somebody else."""
+    incident_id = open_incident(ledger)
+    begin(ledger, incident_id, drafts(REVOKE, "alice", "bob"))
+    one, other = intruder.rows(effect)
+    intruder.set(effect, one, sealed=other["sealed"])
+    with pytest.raises(Damaged, match="audit verify"):
+        ledger.effects.of_incident(incident_id)
+
+
+def test_inputs_copied_into_another_incident_do_not_open(
+    ledger: Ledger, intruder: Intruder
+) -> None:
+    for _ in range(2):
+        open_incident(ledger)
+    one, other = intruder.rows(incident)
+    intruder.set(incident, one, sealed_inputs=other["sealed_inputs"])
+    with pytest.raises(Damaged, match="audit verify"):
+        ledger.incidents.get(one["id"])

@@ -1,0 +1,271 @@
+"""Who holds the database, and nothing else, has nothing claimed that was not approved."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from standfast.errors import ApprovalRefused, Damaged
+from standfast.ledger import Ledger
+from standfast.ledger.effects.effect_store import Draft, Lane
+from standfast.ledger.schema.tables import approval, effect, incident, person, step
+from standfast.records import EffectState, Mode, StepState
+from tests.ledger.intruder import Intruder
+from tests.ledger.ledger_files import NOW
+from tests.ledger.stage import (
+    REVOKE,
+    begin,
+    claim,
+    decide,
+    drafts,
+    enrol,
+    key_of,
+    open_incident,
+    runner,
+    signature,
+    states,
+)
+
+
+def _approved_by_ann(ledger: Ledger, *, needs: int = 1) -> tuple[str, str]:
+    """An incident whose step ann approved, and a runner that may claim it, if that is enough."""
+    for name in ("ann", "ben"):
+        enrol(ledger, name)
+    incident_id = open_incident(ledger)
+    begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=needs, roles=["duty-manager"])
+    decide(ledger, incident_id, "ann")
+    return incident_id, runner(ledger, incident_id)
+
+
+def _approved_by_nobody(ledger: Ledger) -> tuple[str, str]:
+    """An incident whose step asks for no approval, and a runner that may claim it."""
+    incident_id = open_incident(ledger)
+    begin(ledger, incident_id, drafts(REVOKE, "alice"))
+    return incident_id, runner(ledger, incident_id)
+
+
+def _refused_by_ann(ledger: Ledger) -> str:
+    """An incident whose step ann refused."""
+    enrol(ledger, "ann")
+    incident_id = open_incident(ledger)
+    begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=1)
+    decide(ledger, incident_id, "ann", decision="refuse")
+    return incident_id
+
+
+def _lapses(ledger: Ledger, incident_id: str, who: str, why: str) -> None:
+    """Nothing is claimed, the step asks again, and the timeline says why."""
+    with pytest.raises(ApprovalRefused, match=why):
+        claim(ledger, incident_id, who)
+    assert ledger.incidents.state(incident_id).steps["lock"].state is StepState.ASKING
+    event = ledger.timeline(incident_id)[-1]
+    assert event.action == "approval.lapsed"
+    assert why in event.detail["why"]
+
+
+def test_a_step_pushed_past_its_approvals_is_refused(ledger: Ledger, intruder: Intruder) -> None:
+    incident_id, who = _approved_by_ann(ledger, needs=2)
+    intruder.run("UPDATE step SET state = 'running'")
+    with pytest.raises(Damaged, match="audit verify"):
+        claim(ledger, incident_id, who)
+    assert states(ledger, incident_id) == {"agents:alice": EffectState.PLANNED}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("needs_approvals", 0),
+        ("roles", "[]"),
+        ("digest", "0" * 64),
+        ("nonce", "0" * 32),
+        ("hold_seconds", 1),
+        ("seal", "0" * 64),
+    ],
+)
+def test_a_step_whose_need_was_changed_is_refused(
+    ledger: Ledger, intruder: Intruder, column: str, value: Any
+) -> None:
+    incident_id, who = _approved_by_ann(ledger)
+    (row,) = intruder.rows(step)
+    intruder.set(step, row, **{column: value})
+    with pytest.raises(Damaged, match="audit verify"):
+        claim(ledger, incident_id, who)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("public_key", key_of("mallory").public_key().public_bytes_raw().hex()),
+        ("public_key", "no key"),
+        ("roles", '["legal"]'),
+        ("enrolled_by", "olga"),
+        ("enrolled_at", "2020-01-01T00:00:00.000000Z"),
+        ("accounts", '["0"]'),
+        ("seal", "0" * 64),
+        ("removed_at", "2026-03-03T00:00:00.000000Z"),
+    ],
+)
+def test_an_approver_who_was_changed_does_not_count(
+    ledger: Ledger, intruder: Intruder, column: str, value: str
+) -> None:
+    incident_id, who = _approved_by_ann(ledger)
+    ann, _ = intruder.rows(person)
+    intruder.set(person, ann, **{column: value})
+    _lapses(ledger, incident_id, who, "has 0 of 1 approvals that verify")
+
+
+@pytest.mark.parametrize(
+    ("lacks", "column", "value"),
+    [
+        ({"roles": ["legal"]}, "roles", '["duty-manager"]'),
+        ({"enrolled_by": "olga"}, "enrolled_by", "init"),
+        ({"accounts": ["agents:alice"]}, "accounts", "[]"),
+        ({"now": NOW}, "enrolled_at", "2026-03-03T09:00:00.000000Z"),
+        ({"now": NOW}, "is_founding", True),
+    ],
+)
+def test_nobody_gains_the_right_to_approve_by_a_change_of_the_database(
+    ledger: Ledger, intruder: Intruder, lacks: dict[str, Any], column: str, value: Any
+) -> None:
+    enrol(ledger, "eve", **{"now": NOW - timedelta(days=2), **lacks})
+    incident_id = open_incident(ledger)
+    begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=1, roles=["duty-manager"])
+    (eve,) = intruder.rows(person)
+    intruder.set(person, eve, **{column: value})
+    with pytest.raises(ApprovalRefused, match="was changed outside the ledger"):
+        decide(ledger, incident_id, "eve")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("signature", "00" * 64),
+        ("signature", "no signature"),
+        ("digest", "0" * 64),
+        ("nonce", "0" * 32),
+        ("person", "ben"),
+        ("decision", "refuse"),
+    ],
+)
+def test_an_approval_that_was_changed_does_not_count(
+    ledger: Ledger, intruder: Intruder, column: str, value: str
+) -> None:
+    incident_id, who = _approved_by_ann(ledger)
+    (given,) = intruder.rows(approval)
+    intruder.set(approval, given, **{column: value})
+    _lapses(ledger, incident_id, who, "has 0 of 1 approvals that verify")
+
+
+def test_a_step_that_runs_although_an_approver_refused_it_claims_nothing(
+    ledger: Ledger, intruder: Intruder
+) -> None:
+    incident_id = _refused_by_ann(ledger)
+    intruder.run("UPDATE step SET state = 'running'")
+    with pytest.raises(Damaged, match="audit verify"):
+        claim(ledger, incident_id, runner(ledger, incident_id))
+
+
+def test_a_refusal_turned_into_an_approval_does_not_count(
+    ledger: Ledger, intruder: Intruder
+) -> None:
+    incident_id = _refused_by_ann(ledger)
+    intruder.run("UPDATE approval SET decision = 'approve'")
+    intruder.run("UPDATE step SET state = 'running', ended_at = NULL")
+    with pytest.raises(Damaged, match="audit verify"):
+        claim(ledger, incident_id, runner(ledger, incident_id))
+
+
+def test_a_day_that_was_not_waited_cannot_be_written_in(ledger: Ledger, intruder: Intruder) -> None:
+    """A fresh accomplice signs, and the intruder dates that approval two days ahead."""
+    enrol(ledger, "ann")
+    incident_id = open_incident(ledger)
+    enrol(ledger, "eve", enrolled_by="ann", now=NOW - timedelta(hours=23))
+    begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=1)
+    by_eve = signature(ledger.steps.question(incident_id, "lock"), "eve")
+    decide(ledger, incident_id, "ann")
+    (given,) = intruder.rows(approval)
+    ahead = "2026-03-14T00:00:00.000000Z"
+    intruder.set(approval, given, person="eve", signature=by_eve, decided_at=ahead)
+    who = runner(ledger, incident_id)
+    _lapses(ledger, incident_id, who, "has 0 of 1 approvals that verify")
+    later = NOW + timedelta(hours=1)  # when the day is over, eve signs herself
+    intruder.set(approval, {**given, "person": "eve"}, person="ann")
+    ledger.steps.decide(incident_id, "lock", "eve", "approve", by_eve, later)
+    assert claim(ledger, incident_id, who, now=later) is not None
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("mode", "exercise"),
+        ("opened_by", "somebody"),
+        ("is_signed", False),
+        ("playbook", "playbook: other"),
+        ("scenario", "other"),
+        ("connectors", "[]"),
+        ("opened_at", "2020-01-01T00:00:00.000000Z"),
+        ("seal", "0" * 64),
+    ],
+)
+@pytest.mark.parametrize("begun", [_approved_by_ann, _approved_by_nobody])
+def test_an_incident_that_was_changed_goes_no_further(
+    ledger: Ledger,
+    intruder: Intruder,
+    column: str,
+    value: Any,
+    begun: Callable[[Ledger], tuple[str, str]],
+) -> None:
+    """Its mode chooses the adapters, its playbook the steps, its requester who may approve."""
+    incident_id, who = begun(ledger)
+    (row,) = intruder.rows(incident)
+    intruder.set(incident, row, **{column: value})
+    mode = Mode.EXERCISE if column == "mode" else Mode.LIVE
+    with pytest.raises(Damaged, match="audit verify"):
+        claim(ledger, incident_id, who, mode=mode)
+    with pytest.raises(Damaged, match="audit verify"):
+        ledger.incidents.state(incident_id)
+
+
+@pytest.mark.parametrize(
+    "change", [{"step": "other"}, {"round": 2}, {"step": "other", "handle": "0" * 32}], ids=str
+)
+def test_an_effect_moved_into_a_step_that_runs_is_refused(
+    ledger: Ledger, intruder: Intruder, change: dict[str, Any]
+) -> None:
+    incident_id = open_incident(ledger)
+    begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=1)
+    begin(ledger, incident_id, drafts(REVOKE, "bob"), step="other")
+    begin(ledger, incident_id, drafts(REVOKE, "carol"), round_=2)
+    who = runner(ledger, incident_id)
+    asking = [row for row in intruder.rows(effect) if (row["step"], row["round"]) == ("lock", 1)]
+    intruder.set(effect, asking[0], **change)
+    with pytest.raises(Damaged, match="audit verify"):
+        _claim_everything(ledger, incident_id, who)
+
+
+def _claim_everything(ledger: Ledger, incident_id: str, who: str) -> None:
+    while claim(ledger, incident_id, who):
+        pass
+
+
+def test_an_effect_whose_verb_was_changed_is_refused(ledger: Ledger, intruder: Intruder) -> None:
+    incident_id = open_incident(ledger)
+    begin(ledger, incident_id, drafts(REVOKE, "alice"))
+    intruder.run("UPDATE effect SET verb = 'accounts.unlock'")
+    unlock = Lane(verb="accounts.unlock", connector="agents")
+    with pytest.raises(Damaged, match="audit verify"):
+        claim(ledger, incident_id, runner(ledger, incident_id), lane=unlock)
+
+
+def test_a_protected_account_that_is_planned_by_hand_is_refused(
+    ledger: Ledger, intruder: Intruder
+) -> None:
+    incident_id = open_incident(ledger)
+    protected = Draft(
+        verb=REVOKE.verb, connector="agents", target="agents:root", state=EffectState.REFUSED
+    )
+    begin(ledger, incident_id, [protected])
+    intruder.run("UPDATE effect SET state = 'planned'")
+    with pytest.raises(Damaged, match="audit verify"):
+        claim(ledger, incident_id, runner(ledger, incident_id))

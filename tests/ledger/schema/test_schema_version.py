@@ -1,0 +1,94 @@
+"""The database's shape: made once, checked at every opening, the same as the tables in the code."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from standfast.errors import ConfigurationError
+from standfast.ledger import Ledger, create
+from standfast.ledger.schema import schema_version
+from standfast.ledger.schema.tables import metadata
+from standfast.ledger.status_query import glance
+from tests.ledger.intruder import Intruder
+from tests.ledger.ledger_files import FOUNDED, NOW, Place
+
+
+def test_the_migrated_schema_is_the_one_in_the_code(ledger: Ledger) -> None:
+    with ledger.core.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_the_version_that_is_asked_for_is_the_newest_there_is() -> None:
+    scripts = ScriptDirectory(str(Path(schema_version.__file__).parent / "migrations"))
+    assert scripts.get_heads() == [schema_version.HEAD]
+
+
+def test_creating_twice_changes_nothing(place: Place, intruder: Intruder) -> None:
+    place.create()
+    before = [intruder.rows(table) for table in metadata.sorted_tables]
+    keys = {path.name: path.read_bytes() for path in place.keys.iterdir()}
+    witness = place.witness.read_bytes()
+    place.create()
+    assert [intruder.rows(table) for table in metadata.sorted_tables] == before
+    assert {path.name: path.read_bytes() for path in place.keys.iterdir()} == keys
+    assert place.witness.read_bytes() == witness
+
+
+def test_opening_a_file_that_is_not_there_says_so_and_makes_none(sqlite_place: Place) -> None:
+    with pytest.raises(ConfigurationError, match="`standfast init`"), sqlite_place.opened():
+        pass
+    assert not sqlite_place.file.exists()
+
+
+def test_an_empty_file_is_not_a_ledger(sqlite_place: Place) -> None:
+    sqlite_place.file.touch()
+    with pytest.raises(ConfigurationError, match="`standfast init`"), sqlite_place.opened():
+        pass
+
+
+def test_a_migration_makes_a_ledger_of_an_empty_database(
+    postgres_url: str, postgres_place: Place
+) -> None:
+    empty = replace(postgres_place, url=postgres_url)
+    with pytest.raises(ConfigurationError, match="`standfast init`"), empty.opened():
+        pass
+    empty.create()
+    with empty.opened() as ledger:
+        assert ledger.incidents.all() == []
+
+
+def test_a_migration_makes_a_ledger_of_a_new_file(sqlite_place: Place) -> None:
+    create(sqlite_place.url, sqlite_place.keys, sqlite_place.witness, FOUNDED)
+    with sqlite_place.opened() as ledger:
+        assert ledger.incidents.all() == []
+
+
+@pytest.mark.parametrize(("version", "release"), [("9999", "newer"), ("0001", "earlier")])
+def test_another_schema_is_refused_with_the_release_to_install(
+    place: Place, intruder: Intruder, version: str, release: str
+) -> None:
+    """By who only looks, too: `status` would say that all is well where nothing else goes."""
+    place.create()
+    intruder.run(f"UPDATE alembic_version SET version_num = '{version}'")
+    told = f"made by an? {release} release .schema {version}; .*install that release again"
+    with pytest.raises(ConfigurationError, match=told), place.opened():
+        pass
+    with pytest.raises(ConfigurationError, match=told):
+        glance(place.url, None, NOW)
+
+
+def test_a_folder_that_is_not_there_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'missing' / 'ledger.db'}"
+    with pytest.raises(ConfigurationError, match="cannot be opened for writing"):
+        create(url, tmp_path / "keys", tmp_path / "witness", FOUNDED)
+
+
+@pytest.mark.parametrize("url", ["ledger.db", "sqlite://", "mysql://localhost/ledger"])
+def test_an_address_that_cannot_hold_a_ledger_is_refused(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"ledger\.url"):
+        create(url, tmp_path / "keys", tmp_path / "witness", FOUNDED)

@@ -1,0 +1,101 @@
+"""People are told of a keeper, a verification or a drill that does not come."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from standfast.usecases.backups.backup_run import run_backup
+from standfast.usecases.backups.maintenance_schedule import scheduled_tasks
+from standfast.usecases.backups.verification import VAULT, verify
+from standfast.usecases.core.run_record import recorded
+from standfast.usecases.drills.restore_drill import run_drill
+from standfast.usecases.health.watchdog import keep_watch
+from tests.servers.smtp import SmtpServer
+from tests.usecases.alarmed import MAIL, Night, both
+from tests.usecases.backup_installation import NOW, SERVICE, furnish, installation_at
+from tests.usecases.installations import enrol_people
+
+READS = '[backup]\nread_schedule = "0 7 * * *"\n'
+DRILLS = '[drills]\nidentity = "file:offline/custodian.txt"\n'
+KEEPS = '[backup.keeping]\nschedule = "0 6 * * *"\n'
+
+
+@pytest.fixture
+def night_with(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Callable[[str], Night]]:
+    now = [NOW]
+    with ExitStack() as ends:
+
+        def give(more: str) -> Night:
+            settings = SERVICE + MAIL.format(port=smtp_server.port) + more
+            config_file = furnish(tmp_path, settings)
+            installation = ends.enter_context(installation_at(config_file, clock=lambda: now[0]))
+            enrol_people(installation, "dana", "lee")
+            return Night(installation=installation, folder=tmp_path, smtp=smtp_server, now=now)
+
+        yield give
+
+
+def told(night: Night) -> list[tuple[str, bool]]:
+    """Give what a watch tells of now, apart from the age of points."""
+    alarms = keep_watch(night.installation, "direct").told
+    return [(one.subject, one.is_raised) for one in alarms if "freshness" not in one.subject]
+
+
+def test_a_verification_that_does_not_come_is_told_once_and_once_when_it_is_over(
+    night_with: Callable[[str], Night],
+) -> None:
+    night = night_with("")
+    verify(night.installation)
+    night.forward(hours=48)
+    assert told(night) == []
+    night.forward(hours=2)
+    assert told(night) == [("look", True)]
+    assert told(night) == []
+    assert night.mails == both("Backup alarm: vault")
+    assert "was 50 hours ago; at most 49 are allowed" in night.newest_text
+    (alarm,) = night.status().alarms
+    assert alarm.sentence == "the vault: the scheduled verification does not come"
+    verify(night.installation)
+    assert told(night) == [("look", False)]
+    assert night.status().alarms == ()
+
+
+def test_what_never_came_is_late_from_the_ledgers_beginning_on(
+    night_with: Callable[[str], Night],
+) -> None:
+    night = night_with(KEEPS + DRILLS)
+    run_backup(night.installation, "main", "direct")
+    night.forward(hours=50)
+    assert told(night) == [("keep", True), ("look", True)]
+    assert "has not come once" in night.newest_text
+    night.forward(days=13)
+    assert told(night) == [("drill.main", True), ("drill.other", True)]
+    with recorded(night.installation, "keep", VAULT, "direct") as run:
+        run.ends("failed", {})
+    assert told(night) == []
+    with recorded(night.installation, "keep", VAULT, "direct") as run:
+        run.ends("partial", {})
+    run_drill(night.installation, "main", None)
+    assert told(night) == [("keep", False), ("drill.main", False)]
+
+
+def test_a_look_is_no_reading_and_a_reading_is_a_look(
+    night_with: Callable[[str], Night],
+) -> None:
+    night = night_with(READS)
+    verify(night.installation)
+    night.forward(hours=50)
+    verify(night.installation)
+    assert told(night) == [("read", True)]
+    night.forward(hours=50)
+    verify(night.installation, read=True)
+    assert told(night) == [("read", False)]
+
+
+def test_only_what_is_scheduled_here_can_be_late(night_with: Callable[[str], Night]) -> None:
+    night = night_with("")
+    assert [chore.kind for chore in scheduled_tasks(night.installation.config)] == ["look"]
+    night.forward(days=30)
+    assert told(night) == [("look", True)]

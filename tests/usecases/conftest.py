@@ -1,0 +1,85 @@
+"""A place with real servers behind it, and one whose outside is twins."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standfast.ledger.effects import unknown_outcomes
+from standfast.records import Mode
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents import lifecycle
+from standfast.usecases.incidents.outcome import Outcome
+from tests.ledger_schema import DATABASES
+from tests.memory_disk import tmp_path
+from tests.servers.scim import ScimServer
+from tests.servers.smtp import SmtpServer
+from tests.usecases.alarmed import Night, alarmed_nights
+from tests.usecases.installations import enrol_people, furnish, installation_at
+from tests.usecases.twins import SimulatedInstallation, simulated_installation
+
+__all__ = ["tmp_path"]
+
+
+@dataclass
+class Centre:
+    """An open place, its servers, and short words for what tests do all the time."""
+
+    installation: Installation
+    config_file: Path
+    scim: ScimServer
+    smtp: SmtpServer
+
+    def open(self, scenario: str, *accounts: str, **more: Any) -> str:
+        """Open a live incident as dana, who signed in; give its id."""
+        options: dict[str, Any] = {"mode": Mode.LIVE, "opened_by": "dana", **more}
+        opened = lifecycle.open_incident(
+            self.installation,
+            scenario,
+            {"accounts": list(accounts)},
+            **options,
+        )
+        return opened.incident
+
+    def advance(self, incident_id: str) -> Outcome:
+        return lifecycle.advance(self.installation, incident_id, "direct")
+
+    def mails_to(self, address: str) -> int:
+        return sum(mail.recipients == (address,) for mail in self.smtp.delivered)
+
+
+@pytest.fixture
+def centre(tmp_path: Path, scim_server: ScimServer, smtp_server: SmtpServer) -> Iterator[Centre]:
+    """A place on SQLite with dana (operator), lee and kim (duty managers)."""
+    config_file = furnish(tmp_path, scim_url=scim_server.url, smtp_port=smtp_server.port)
+    with installation_at(config_file, token=scim_server.token) as installation:
+        enrol_people(installation)
+        yield Centre(
+            installation=installation, config_file=config_file, scim=scim_server, smtp=smtp_server
+        )
+
+
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look again soon at what nobody saw the end of."""
+    monkeypatch.setattr(unknown_outcomes, "LOOK_AGAIN", timedelta(seconds=0.02))
+
+
+@pytest.fixture(params=DATABASES)
+def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SimulatedInstallation]:
+    """A live place whose outside is twins, on each database in turn."""
+    url = "sqlite:///ledger.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_ledger_url")
+    with simulated_installation(tmp_path, url) as installation:
+        yield installation
+
+
+@pytest.fixture
+def night(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Night]:
+    """A place whose backups are watched, and whose alarms go out by real mail."""
+    with alarmed_nights(tmp_path, smtp_server) as night:
+        yield night

@@ -1,0 +1,81 @@
+"""What `standfast check` says of a directory of accounts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
+
+from standfast.adapters.accounts import AccountState
+from standfast.adapters.accounts.base.results import ANOTHER_NAME
+from standfast.adapters.accounts.simulator import SimulatedConnector
+from standfast.config.sections.password_rotation import RotationConfig
+from standfast.usecases.health.adapter_checks import LOOKS
+from standfast.usecases.health.check_results import Check, Ground, Verdict
+
+
+class Narrow(SimulatedConnector):
+    """A directory over which our own rights do not reach everywhere."""
+
+    def shortcomings(self) -> list[str]:
+        return ["3 of 40 accounts cannot be locked: ask for the right"]
+
+
+def said_of(connector: SimulatedConnector, rotation: RotationConfig | None = None) -> list[Check]:
+    config = SimpleNamespace(
+        accounts={"staff": object()},
+        protected=SimpleNamespace(accounts={"staff:root": "why"}),
+        rotation=rotation,
+    )
+    outside = SimpleNamespace(connector=lambda name: connector)
+    ground = cast("Ground", SimpleNamespace(config=config, outside=outside))
+    return list(LOOKS["accounts"](ground))
+
+
+def test_a_directory_that_answers_is_named_with_its_level_of_proof() -> None:
+    answers, _ = said_of(SimulatedConnector("staff", {"root": True}))
+    assert answers.verdict is Verdict.OK
+    assert "refused" in answers.found
+
+
+def test_what_our_own_rights_lack_is_named() -> None:
+    _, lacks, _ = said_of(Narrow("staff", {"root": True}))
+    assert lacks.verdict is Verdict.WARN
+    assert "3 of 40" in lacks.found
+
+
+class Aliased(SimulatedConnector):
+    """A directory in which `root` is another name of an account."""
+
+    def _observe(self, names: Sequence[str]) -> list[AccountState]:
+        obstacles = {"root": ANOTHER_NAME}
+        return [
+            replace(state, obstacle=obstacles.get(state.name, ""))
+            for state in super()._observe(names)
+        ]
+
+
+def test_an_alias_protects_nothing_and_is_named() -> None:
+    _, alias = said_of(Aliased("staff", {"root": True}))
+    assert alias.verdict is Verdict.WARN
+    assert alias.found == "staff: 1 of 1 under [protected.accounts] named by an alias"
+
+
+def test_a_directory_that_is_away_is_a_failure() -> None:
+    connector = SimulatedConnector("staff", {"root": True})
+    connector.go_away()
+    (failure,) = said_of(connector)
+    assert failure.verdict is Verdict.FAIL
+
+
+KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+
+
+def test_a_key_for_new_passwords_that_is_mistyped_is_a_failure_and_keeps_nobody_from_locking() -> (
+    None
+):
+    connector = SimulatedConnector("staff", {"root": True})
+    *_, good = said_of(connector, RotationConfig(recipients=(KEY,)))
+    assert (good.verdict, good.found) == (Verdict.OK, "new passwords are sealed to 1 key")
+    answers, *_, bad = said_of(connector, RotationConfig(recipients=(KEY, KEY[:-1] + "q")))
+    assert (answers.verdict, bad.verdict) == (Verdict.OK, Verdict.FAIL)
+    assert "age-keygen" in bad.found

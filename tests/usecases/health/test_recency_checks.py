@@ -1,0 +1,208 @@
+"""What only practice keeps alive, looked at as days go by."""
+
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ExitStatus
+from standfast.records import Mode
+from standfast.usecases.backups.backup_run import run_backup
+from standfast.usecases.drills.restore_drill import run_drill
+from standfast.usecases.exercises.tabletop import answer, named, start, turn
+from standfast.usecases.health import adapter_checks, local_checks
+from standfast.usecases.health.check_results import Check, Report, Verdict, fail, lacking, ok, warn
+from standfast.usecases.health.installation_check import check_installation
+from standfast.usecases.health.readiness import (
+    QUESTIONS,
+    Readiness,
+    readiness,
+    write_readiness_page,
+)
+from standfast.usecases.health.recency_checks import (
+    DRILLS,
+    EXERCISES,
+    LEAVERS,
+    LOGS,
+    RECOVERY_POINTS,
+    practice,
+)
+from standfast.usecases.incidents.lifecycle import open_incident
+from tests.usecases.alarmed import Night
+from tests.usecases.backup_installation import damage_a_pack, identity
+from tests.usecases.installations import furnish, installation_at
+
+
+def told(night: Night, part: str) -> dict[str, Check]:
+    return {
+        one.found.partition(":")[0]: one for one in practice(night.installation) if one.part == part
+    }
+
+
+def test_a_set_without_a_point_or_with_an_old_one_would_not_come_back(night: Night) -> None:
+    run_backup(night.installation, "main", "direct")
+    seen = told(night, RECOVERY_POINTS)
+    assert (seen["main"].verdict, seen["other"].verdict) == (Verdict.OK, Verdict.FAIL)
+    assert seen["other"].what_to_do == "`standfast backup run other`"
+    night.forward(hours=25)  # the service's RPO is a day
+    main = told(night, RECOVERY_POINTS)["main"]
+    assert main.verdict is Verdict.FAIL
+    assert main.found == "main: the newest complete one is 1 d 1 h old, and may be 1 d"
+
+
+def test_a_drill_counts_until_it_is_a_year_old_or_a_later_one_fails(night: Night) -> None:
+    run_backup(night.installation, "main", "direct")
+    never = told(night, DRILLS)["main"]
+    assert (never.verdict, never.found) == (
+        Verdict.WARN,
+        "main: no restore was ever drilled",
+    )
+    assert never.is_lacking
+    outcome = run_drill(night.installation, "main", identity(night.folder))
+    assert outcome.exit_status is ExitStatus.DONE
+    assert told(night, DRILLS)["main"].verdict is Verdict.OK
+    night.forward(days=367)
+    old = told(night, DRILLS)["main"]
+    assert (old.verdict, old.found) == (Verdict.WARN, "main: the last one was 367 d ago")
+    damage_a_pack(night.folder)
+    run_drill(night.installation, "main", identity(night.folder))
+    failed = told(night, DRILLS)["main"]
+    assert failed.verdict is Verdict.FAIL
+    assert "failed" in failed.found
+
+
+def test_a_drill_of_a_clock_that_stood_ahead_hides_no_later_failure(night: Night) -> None:
+    run_backup(night.installation, "main", "direct")
+    night.forward(days=400)
+    run_drill(night.installation, "main", identity(night.folder))
+    night.forward(days=-400)
+    damage_a_pack(night.folder)
+    run_drill(night.installation, "main", identity(night.folder))
+    night.forward(days=1)
+    assert told(night, DRILLS)["main"].verdict is Verdict.FAIL
+
+
+def test_a_playbook_is_tried_by_an_incident_an_exercise_or_at_a_table_and_not_by_a_plan(
+    tmp_path: Path,
+) -> None:
+    def untried() -> set[str]:
+        (said,) = [
+            one.found
+            for one in practice(installation)
+            if one.part == EXERCISES and one.verdict is Verdict.WARN
+        ]
+        return set(said.partition(": ")[2].split(", "))
+
+    with installation_at(furnish(tmp_path)) as installation:
+        everything = untried()
+        assert {"account-takeover", "leaver", "ransomware"} <= everything
+        assert "lock" not in everything
+        accounts = {"accounts": ["agents:ada"]}
+        open_incident(installation, "account-takeover", accounts, mode=Mode.PLAN)
+        assert untried() == everything
+        open_incident(installation, "account-takeover", accounts, mode=Mode.EXERCISE)
+        assert untried() == everything - {"account-takeover"}
+        begun = start(installation, named("ransomware")).incident
+        assert untried() == everything - {"account-takeover"}, "nobody said anything yet"
+        first = turn(installation, begun).inject
+        assert first is not None
+        answer(installation, begun, first.letters[0] if first.letters else "we would", ())
+        assert untried() == everything - {"account-takeover", "ransomware"}
+
+
+def test_numbers_in_clear_at_the_end_of_a_log_are_counted_and_not_shown(tmp_path: Path) -> None:
+    config_file = furnish(tmp_path)
+    log = tmp_path / "logs" / "payments.log"
+    with installation_at(config_file) as installation:
+
+        def said() -> list[Check]:
+            return [one for one in practice(installation) if one.part == LOGS]
+
+        (clean,) = said()
+        assert clean.verdict is Verdict.OK
+        log.write_text("paid with 4111111111111111\nssn 123-45-6789\n")
+        (found,) = said()
+        assert found.verdict is Verdict.WARN
+        assert "1 number like a payment card's and 1 number like a social-security" in found.found
+        assert "4111" not in str(found)
+        assert "6789" not in str(found)
+
+
+def test_without_a_list_of_staff_nobody_sees_who_has_left(tmp_path: Path) -> None:
+    with installation_at(furnish(tmp_path)) as installation:
+        (leavers,) = [one for one in practice(installation) if one.part == LEAVERS]
+    assert leavers.verdict is Verdict.WARN
+    assert leavers.what_to_do == "`standfast people import`"
+
+
+def test_trouble_with_one_part_hides_no_other(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("standfast.usecases.health.recency_checks.leavers", away)
+    monkeypatch.setattr(night.installation.ledger.staff, "all", away)
+    seen = {one.part: one for one in practice(night.installation)}
+    assert seen[LEAVERS].verdict is Verdict.FAIL
+    assert "Input/output error" in seen[LEAVERS].found
+    assert seen[RECOVERY_POINTS]
+
+
+def test_every_part_that_is_tried_answers_a_question(night: Night) -> None:
+    answered = {part for parts in QUESTIONS.values() for part in parts}
+    tried = check_installation(night.folder / "standfast.toml", env={})
+    looked_at = {*local_checks.LOOKS, *adapter_checks.LOOKS}
+    assert {
+        one.part for one in (*tried.checks, *practice(night.installation))
+    } | looked_at <= answered
+
+
+@pytest.mark.parametrize(
+    ("checks", "answer", "status"),
+    [
+        ((ok("keys", "closed"),), "Yes.", ExitStatus.DONE),
+        ((warn("keys", "open", "close them"),), "Yes, with 1 risk.", ExitStatus.DONE),
+        (
+            (warn("keys", "open", "close"), lacking("senders", "nobody", "add one")),
+            "No: 1 part not set up, 1 risk.",
+            ExitStatus.PARTIAL,
+        ),
+        (
+            (warn("keys", "open", "close"), fail("senders", "mail: away", "start it")),
+            "No: 1 error, 1 risk.",
+            ExitStatus.PARTIAL,
+        ),
+        (
+            (Check(part="ledger", verdict=Verdict.FAIL, found="cut", is_damage=True),),
+            "No: 1 error.",
+            ExitStatus.DAMAGED,
+        ),
+    ],
+)
+def test_the_answer_is_as_good_as_its_worst_part(
+    tmp_path: Path, checks: tuple[Check, ...], answer: str, status: ExitStatus
+) -> None:
+    seen = Readiness(checks=Report(checks=checks))
+    assert (seen.answer, seen.exit_status) == (answer, status)
+
+
+def test_what_was_never_set_up_is_no_yes(night: Night) -> None:
+    config_file = night.folder / "standfast.toml"
+    seen = readiness(night.installation, check_installation(config_file, env={}))
+    absent = {one.part for one in seen.checks.checks if one.is_lacking}
+    assert {DRILLS, "deadlines", "triggers"} <= absent
+    assert seen.exit_status is ExitStatus.PARTIAL
+
+
+def test_what_to_mend_stands_first_on_the_page_with_what_drills_measured(night: Night) -> None:
+    run_backup(night.installation, "main", "direct")
+    run_drill(night.installation, "main", identity(night.folder))
+    night.forward(hours=30)
+    seen = readiness(
+        night.installation, check_installation(night.folder / "standfast.toml", env={})
+    )
+    page = write_readiness_page(night.installation, seen, night.folder / "r.html").read_text()
+    assert "Could we take a breach tonight?" in page
+    assert page.index("the newest complete one is") < page.index("readable and writable")
+    assert "RTO" in page
+    assert "promised 1 d" in page

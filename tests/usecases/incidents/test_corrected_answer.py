@@ -1,0 +1,125 @@
+"""A wrong answer, corrected: what it had left out is done, and what had begun is named."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import ApprovalRefused, Refused, UsageError
+from standfast.playbook.engine import is_pending
+from standfast.records import Mode, StepState
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.incidents import lifecycle, result_summary
+from standfast.usecases.reports.result_pages import incident_report
+from standfast.usecases.reports.timeline import decisions as decided
+from tests.usecases.installations import PASSPHRASES
+from tests.usecases.twins import SimulatedInstallation, simulated_installation
+
+pytestmark = pytest.mark.usefixtures("quick_looks")
+
+ASKED, TELL = "customers_affected", "tell_customers"
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
+    """A live place whose outside is twins."""
+    with simulated_installation(tmp_path) as installation:
+        yield installation
+
+
+def _told(installation: SimulatedInstallation) -> list[int]:
+    return [installation.twins.told(f"customers{n}@example.net") for n in range(1, 5)]
+
+
+def test_customers_whom_a_wrong_no_left_out_are_told_once_it_is_corrected(
+    installation: SimulatedInstallation,
+) -> None:
+    case = installation.run("account-takeover")
+    step_decisions.answer(installation, case, ASKED, "no", by="lee")
+    installation.advance(case)
+    left_out = installation.ledger.incidents.state(case).steps
+    assert [left_out[name].state for name in (TELL, "start_clocks", "clocks")] == [
+        StepState.SKIPPED
+    ] * 3
+    assert result_summary.step_reasons(installation, case)[TELL].startswith("not needed")
+    assert step_decisions.answer(installation, case, ASKED, "yes", by="lee", again=True) == ()
+    installation.advance(case)
+    assert not {TELL, "clocks"} & result_summary.step_reasons(installation, case).keys(), (
+        "they have begun since"
+    )
+    by_name = {one.name: one for one in incident_report(installation, case).steps}
+    assert (by_name["clocks"].state, by_name["clocks"].outcome) == (StepState.PROMPTED, "")
+    step_decisions.decide(installation, case, TELL, "lee", PASSPHRASES["lee"])
+    installation.advance(case)
+    assert _told(installation) == [1, 1, 1, 1]
+    state = installation.ledger.incidents.state(case)
+    assert (state.steps[TELL].state, state.steps[TELL].round) == (StepState.DONE, 2)
+    assert state.steps["start_clocks"].state is StepState.DONE
+    said = [
+        one.what
+        for one in decided(state, installation.ledger.timeline(case))
+        if "answer" in one.what
+    ]
+    assert said == ["gave an answer, corrected since, to", "answered yes to"]
+    assert installation.ledger.audit.verify().findings == ()
+
+
+def test_what_a_wrong_yes_had_begun_is_named_and_goes_on(
+    installation: SimulatedInstallation,
+) -> None:
+    case = installation.run("account-takeover")
+    step_decisions.answer(installation, case, ASKED, "yes", by="lee")
+    installation.advance(case)
+    begun = step_decisions.answer(installation, case, ASKED, "no", by="lee", again=True)
+    assert {view.step: view.state for view in begun} == {
+        TELL: StepState.ASKING,
+        "start_clocks": StepState.DONE,
+        "clocks": StepState.PROMPTED,
+    }
+    installation.advance(case)
+    assert installation.ledger.incidents.state(case).steps[TELL].state is StepState.ASKING
+    assert _told(installation) == [0, 0, 0, 0]
+
+
+def test_a_correction_that_a_dead_runner_left_halfway_is_not_over(
+    installation: SimulatedInstallation,
+) -> None:
+    case = installation.run("account-takeover")
+    step_decisions.answer(installation, case, ASKED, "no", by="lee")
+    installation.advance(case)
+    step_decisions.answer(installation, case, ASKED, "yes", by="lee", again=True)
+    now = installation.clock()
+    installation.ledger.steps.finish(case, ASKED, 2, StepState.DONE, "answered", now)
+    state = installation.ledger.incidents.state(case)
+    assert is_pending(state.playbook.step(TELL), state)
+    assert lifecycle.has_work(installation, case)
+    assert lifecycle.look(installation, case).standing.is_busy
+
+
+def test_only_who_may_answer_corrects_and_only_what_is_answered_otherwise(
+    installation: SimulatedInstallation,
+) -> None:
+    case = installation.run("account-takeover")
+    with pytest.raises(UsageError, match="no answer to be corrected"):
+        step_decisions.answer(installation, case, ASKED, "no", by="lee", again=True)
+    step_decisions.answer(installation, case, ASKED, "no", by="lee")
+    installation.advance(case)
+    with pytest.raises(ApprovalRefused):
+        step_decisions.answer(installation, case, ASKED, "yes", again=True)
+    with pytest.raises(UsageError, match="answered so already"):
+        step_decisions.answer(installation, case, ASKED, "NO", by="lee", again=True)
+    with pytest.raises(UsageError, match="yes"):
+        step_decisions.answer(installation, case, ASKED, "perhaps", by="lee", again=True)
+    lifecycle.close(installation, case, by="dana")
+    with pytest.raises(Refused, match="is closed"):
+        step_decisions.answer(installation, case, ASKED, "yes", by="lee", again=True)
+
+
+def test_an_exercise_takes_a_correction_as_well(installation: SimulatedInstallation) -> None:
+    case = installation.open("account-takeover", mode=Mode.EXERCISE)
+    installation.advance(case)
+    step_decisions.answer(installation, case, ASKED, "no", by="lee")
+    installation.advance(case)
+    step_decisions.answer(installation, case, ASKED, "yes", by="lee", again=True)
+    installation.advance(case)
+    assert installation.ledger.incidents.state(case).steps[TELL].round == 2

@@ -1,0 +1,129 @@
+"""A directory that is down in the night: nobody is notified, and the operator sees why."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
+from standfast.adapters.senders.simulator import Answer, SimulatedSender
+from standfast.errors import ExitStatus, Refused, UsageError
+from standfast.playbook.engine import standing_state
+from standfast.records import EffectState, Limits, StepState
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.incidents.lifecycle import close, look
+from standfast.usecases.incidents.outcome import Outcome
+from tests.usecases.installations import PASSPHRASES
+from tests.usecases.twins import SimulatedInstallation, Twins, simulated_installation
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
+    """A live place whose directory fails at every lock."""
+    with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
+        assert isinstance(installation.twins.directory, SimulatedConnector)
+        installation.twins.directory.script("lock", Fault.FAIL, times=1)
+        yield installation
+
+
+def came_to(outcome: Outcome, step: str) -> StepState | None:
+    view = outcome.state.steps.get(step)
+    return standing_state(view) if view else None
+
+
+@pytest.mark.parametrize("scenario", ["account-takeover", "agent-vishing"])
+def test_failed_lock_notifies_nobody(installation: SimulatedInstallation, scenario: str) -> None:
+    """As a webhook opens it: nobody signed in. The intruder may read every mail."""
+    case = installation.open(scenario, opened_by=None, trigger="siem:1")
+    outcome = installation.advance(case)
+    assert came_to(outcome, "lock") is StepState.FAILED
+    assert came_to(outcome, "tell_staff") is None
+    step_decisions.answer(installation, case, "customers_affected", "yes", by="lee")
+    assert came_to(installation.advance(case), "start_clocks") is StepState.DONE, (
+        "no clock waits for it"
+    )
+    assert installation.twins.mail.messages == []
+
+    step_decisions.accept(installation, case, "lock")  # a person decides
+    assert came_to(installation.advance(case), "tell_staff") is StepState.DONE
+    assert installation.twins.told("staff1@example.net") == 1
+
+
+def test_partial_lock_notifies_nobody(installation: SimulatedInstallation) -> None:
+    case = installation.open("account-takeover", [f"agents:agent0{n}" for n in (1, 2, 3)])
+    outcome = installation.advance(case)
+    assert came_to(outcome, "lock") is StepState.PARTIAL
+    assert came_to(outcome, "prove") is not None, "what is locked is proven all the same"
+    assert installation.twins.told("staff1@example.net") == 0
+    step_decisions.retry(installation, case, "lock")
+    installation.advance(case)
+    assert installation.twins.told("staff1@example.net") == 1
+
+
+def test_a_failed_lock_is_no_mere_question_to_who_reads_the_exit_status(
+    installation: SimulatedInstallation,
+) -> None:
+    case = installation.open("account-takeover")
+    outcome = installation.advance(case)
+    assert outcome.standing.waits_for_people
+    assert outcome.exit_status is ExitStatus.FAILED
+    assert isinstance(installation.twins.directory, SimulatedConnector)
+    installation.twins.directory.set_enabled("agent01", False)  # somebody locked it by hand
+    step_decisions.accept(installation, case, "lock")
+    assert installation.advance(case).exit_status is ExitStatus.WAITS_FOR_PEOPLE
+
+
+def test_a_failed_lock_is_the_next_step_and_a_retry_lets_the_proof_begin(
+    installation: SimulatedInstallation,
+) -> None:
+    case = installation.open("account-takeover")
+    outcome = installation.advance(case)
+    assert outcome.standing.next_step.startswith("`lock` holds up `prove`")
+    assert f"`standfast incident retry {case} lock`" in outcome.standing.next_step
+    assert "or do it by hand and go on without it" in outcome.standing.next_step
+    assert came_to(outcome, "prove") is None
+    step_decisions.retry(installation, case, "lock")
+    outcome = installation.advance(case)
+    assert came_to(outcome, "lock") is StepState.DONE
+    assert came_to(outcome, "prove") is StepState.DONE
+    assert installation.twins.told("staff1@example.net") == 1
+
+
+def test_a_relay_that_is_down_as_well_does_not_keep_the_terminal_from_asking(
+    tmp_path: Path,
+) -> None:
+    later = Answer(state=EffectState.FAILED, retry_after_seconds=120)
+    away = SimulatedSender(name="mail", answer=lambda _: later, limits=Limits(timeout_seconds=0.05))
+    with simulated_installation(tmp_path, "sqlite:///ledger.db", Twins(mail=away)) as installation:
+        began = time.monotonic()
+        outcome = installation.advance(installation.open("account-takeover"))
+        assert time.monotonic() - began < 110  # the relay asks for two minutes, four times over
+    assert came_to(outcome, "tell_staff") is StepState.RUNNING
+    assert "Are customers affected" in str(outcome.standing.asked)
+
+
+def test_of_what_is_closed_nothing_is_said_any_more(installation: SimulatedInstallation) -> None:
+    case = installation.run("account-takeover")
+    close(installation, case, by="dana")
+    for say in (
+        lambda: step_decisions.answer(installation, case, "customers_affected", "yes", by="lee"),
+        lambda: step_decisions.accept(installation, case, "lock"),
+        lambda: step_decisions.retry(installation, case),
+        lambda: step_decisions.decide(installation, case, "lock", "lee", PASSPHRASES["lee"]),
+    ):
+        with pytest.raises(Refused, match="is closed"):
+            say()
+    assert look(installation, case).standing.next_step.startswith(
+        "Closed: nothing more of it happens."
+    )
+
+
+def test_a_step_that_is_none_is_told_by_the_steps_that_there_are(
+    installation: SimulatedInstallation,
+) -> None:
+    case = installation.run("account-takeover")
+    with pytest.raises(UsageError, match="has no step 'nosuch'; its steps are: freeze_logs"):
+        step_decisions.accept(installation, case, "nosuch")
+    with pytest.raises(UsageError, match=r"no step of .* asks for approval; `standfast incident"):
+        step_decisions.decide(installation, case, None, "lee", PASSPHRASES["lee"])

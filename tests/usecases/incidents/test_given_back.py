@@ -1,0 +1,159 @@
+"""What an incident gave back is no failure of its second proof; what it holds again is proven."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
+from standfast.errors import ExitStatus
+from standfast.records import EffectState, Order, Proof, Result, StepState
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.incidents import effect_undo, lifecycle
+from tests.usecases.installations import PASSPHRASES, undo_approved
+from tests.usecases.twins import SimulatedInstallation, simulated_installation
+
+PLAYBOOK = """
+playbook: shut
+version: 1
+title: Shut, look, and prove
+use_when: A test gives accounts back between two proofs.
+inputs:
+  accounts: {type: accounts, required: true}
+steps:
+  lock: {title: Lock, do: accounts.lock, with: {accounts: "{{ inputs.accounts }}"}}
+  prove:
+    {title: Prove, needs: [lock], do: accounts.prove_locked,
+     with: {accounts: "{{ inputs.accounts }}"}}
+  look: {title: Look, needs: [prove], decide: Lock again?, options: ["yes", "no"]}
+  again:
+    {title: Lock again, needs: [look], when: answers.look == "yes", do: accounts.lock,
+     with: {accounts: "{{ inputs.accounts }}"}}
+  still_shut:
+    {title: Prove again, needs: [again], do: accounts.prove_locked,
+     with: {accounts: "{{ inputs.accounts }}"}}
+"""
+BOTH = ("agents:agent01", "agents:agent02")
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
+    with simulated_installation(tmp_path, playbooks=[PLAYBOOK]) as installation:
+        yield installation
+
+
+def proofs(installation: SimulatedInstallation, case: str) -> dict[str, EffectState]:
+    """What the second proof came to, by account."""
+    rows = installation.ledger.effects.of_incident(case)
+    return {row.target: row.state for row in rows if (row.step, row.round) == ("still_shut", 1)}
+
+
+def test_a_lock_that_is_still_to_be_carried_out_is_not_said_to_be_undone(
+    installation: SimulatedInstallation,
+) -> None:
+    """The runner died before it: whoever carries the undo on carries out the lock as well."""
+    case = installation.open("shut")
+    state = installation.ledger.incidents.state(case)
+    with closing(installation.outside(installation.ledger.incidents.get(case))) as outside:
+        lifecycle.expand_step(installation, state, outside, "lock", 1)
+    plan = effect_undo.undo(installation, case, requested_by="dana")
+    assert (plan.restores, plan.keeps) == (0, StepState.FAILED)
+    assert plan.kept == ("its lock is still to be carried out; undo it after that",)
+    installation.advance(case)
+    assert effect_undo.undo(installation, case, requested_by="dana").restores == 1
+
+
+@pytest.mark.parametrize("back", [BOTH[:1], BOTH], ids=["one", "all"])
+def test_what_was_given_back_is_left_out_of_the_next_proof(
+    installation: SimulatedInstallation, back: tuple[str, ...]
+) -> None:
+    case = installation.run("shut", BOTH)
+    undo_approved(installation, case, targets=back)
+    installation.advance(case)
+    step_decisions.answer(installation, case, "look", "no")
+    outcome = installation.advance(case)
+    assert outcome.exit_status is ExitStatus.DONE
+    assert proofs(installation, case) == {
+        name: EffectState.DONE for name in BOTH if name not in back
+    }
+
+
+def test_what_was_locked_again_after_it_was_given_back_is_proven_again(
+    installation: SimulatedInstallation,
+) -> None:
+    case = installation.run("shut", BOTH)
+    undo_approved(installation, case, targets=BOTH[:1])
+    installation.advance(case)
+    step_decisions.answer(installation, case, "look", "yes")
+    assert installation.advance(case).exit_status is ExitStatus.DONE
+    assert proofs(installation, case) == dict.fromkeys(BOTH, EffectState.DONE)
+    assert not installation.is_enabled("agent01")
+
+
+def test_what_was_opened_by_somebody_else_still_fails_the_proof(
+    installation: SimulatedInstallation,
+) -> None:
+    case = installation.run("shut", BOTH)
+    directory = installation.twins.directory
+    directory.set_enabled("agent02", True)  # type: ignore[attr-defined]  # a directory in memory
+    step_decisions.answer(installation, case, "look", "no")
+    assert installation.advance(case).exit_status is ExitStatus.PARTIAL
+    assert proofs(installation, case)["agents:agent02"] is EffectState.FAILED
+
+
+def test_who_was_not_proven_shut_is_given_back_once_two_approve_or_one_of_who_signed(
+    installation: SimulatedInstallation,
+) -> None:
+    installation.directory.script("prove", Fault.FAIL, target="agent02")
+    case = installation.run("shut", BOTH)
+    proven, failed = (effect_undo.plan_undo(installation, case, targets=[one]) for one in BOTH)
+    assert (proven.restores, proven.unproven, proven.needs_approvals) == (1, 0, 2)
+    assert (failed.restores, failed.unproven, failed.needs_approvals) == (1, 1, 2)
+    needs = {
+        by: effect_undo.plan_undo(installation, case, requested_by=by).needs_approvals
+        for by in (None, "dana", "lee")
+    }
+    assert needs == {None: 2, "dana": 1, "lee": 2}
+    undone = effect_undo.undo(installation, case, requested_by="dana")
+    assert undone.unproven == 1
+    installation.advance(case)
+    assert not any(installation.is_enabled(name) for name in ("agent01", "agent02"))
+
+    # What an approver refused never happens, and is undone when it is asked for again.
+    step_decisions.decide(
+        installation, case, undone.step, "kim", PASSPHRASES["kim"], approves=False
+    )
+    installation.advance(case)
+    again = effect_undo.undo(installation, case, requested_by="lee")
+    assert (again.restores, again.step == undone.step) == (2, False)
+    assert effect_undo.undo(installation, case, requested_by="dana").restores == 0
+    for person in ("kim", "lee"):
+        step_decisions.decide(installation, case, again.step, person, PASSPHRASES[person])
+    installation.advance(case)
+    assert all(installation.is_enabled(name) for name in ("agent01", "agent02"))
+
+
+def test_a_proof_of_an_earlier_lock_spares_the_undo_of_a_later_one_no_approval(
+    installation: SimulatedInstallation,
+) -> None:
+    case = installation.run("shut", BOTH)
+    assert undo_approved(installation, case, targets=BOTH[:1]).unproven == 0
+    installation.advance(case)
+    step_decisions.answer(installation, case, "look", "yes")
+    installation.directory.script("prove", Fault.FAIL, target="agent01")
+    assert installation.advance(case).exit_status is ExitStatus.PARTIAL
+    again, other = (effect_undo.plan_undo(installation, case, targets=[one]) for one in BOTH)
+    assert (again.restores, again.unproven, again.needs_approvals) == (1, 1, 2)
+    assert (other.restores, other.unproven, other.needs_approvals) == (2, 0, 2)  # locked twice
+
+
+def test_a_proof_below_what_the_directory_can_reach_is_none(
+    installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_back(_: SimulatedConnector, order: Order, __: object) -> Result:
+        return Result(target=order.target, state=EffectState.DONE, proof=Proof.READ_BACK)
+
+    monkeypatch.setattr(SimulatedConnector, "_prove_one", read_back)
+    plan = effect_undo.plan_undo(installation, installation.run("shut", BOTH))
+    assert (plan.restores, plan.unproven, plan.needs_approvals) == (2, 2, 2)

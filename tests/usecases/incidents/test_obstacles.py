@@ -1,0 +1,60 @@
+"""What a directory would refuse to lock is refused in the plan, before anyone presses Enter."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from standfast.adapters.accounts import AccountState, Connector
+from standfast.adapters.accounts.simulator import SimulatedConnector
+from standfast.adapters.factory.live_adapters import Live
+from standfast.errors import ExitStatus
+from standfast.usecases.incidents.plan import plan_incident
+from tests.usecases.twins import simulated_installation
+
+
+class Guarded(SimulatedConnector):
+    """A directory that will not lock its superuser."""
+
+    def _observe(self, names: Sequence[str]) -> list[AccountState]:
+        return [
+            replace(state, obstacle="superusers are not locked from here")
+            if state.name == "root"
+            else state
+            for state in super()._observe(names)
+        ]
+
+
+def test_an_obstacle_is_a_refusal_of_that_account_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(self: Live, name: str) -> Connector:
+        return Guarded(name, {"agent01": True, "root": True})
+
+    monkeypatch.setattr(Live, "_build_connector", build)
+    with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
+        report = plan_incident(installation, "lock", {"accounts": ["agents:agent01", "root"]})
+    step = next(step for step in report.steps if step.by_adapter)
+    assert step.refused == {"superusers are not locked from here": 1}
+    assert step.by_adapter == {"agents": 1}
+
+
+def test_an_account_that_its_directory_does_not_know_is_refused_in_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = SimulatedConnector("agents", {"agent01": True})
+    monkeypatch.setattr(Live, "_build_connector", lambda self, name: directory)
+    with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
+        mistyped = plan_incident(installation, "lock", {"accounts": ["agents:agnet01"]})
+        among_others = plan_incident(
+            installation, "lock", {"accounts": ["agents:agnet01", "agent01"]}
+        )
+        directory.go_away()
+        unread = plan_incident(installation, "lock", {"accounts": ["agents:agnet01"]})
+    (lock,) = mistyped.steps
+    assert lock.refused == {"the directory knows no such account": 1}
+    assert mistyped.exit_status is ExitStatus.REFUSED
+    assert among_others.exit_status is ExitStatus.PARTIAL
+    assert unread.steps[0].by_adapter == {"agents": 1}  # whom nobody can read may be there
+    assert "each is looked at again before its lock" in unread.steps[0].notes[-1]

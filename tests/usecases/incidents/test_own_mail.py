@@ -1,0 +1,29 @@
+"""The relay that notices go by may be what was broken into: the plan says which way is left."""
+
+from pathlib import Path
+
+import pytest
+
+from standfast.usecases.incidents.plan import as_lines, plan_incident
+from tests.usecases.installations import furnish, installation_at
+
+_POST = (
+    '[senders.post]\nkind = "letters"\nreturn_address = ["1 Example Street"]\n\n[audiences.staff]'
+)
+_SAID = "mail: if an attacker may control this mail relay, "
+
+
+@pytest.mark.parametrize(
+    ("more", "stays"), [("", "there is no other channel here"), (_POST, "use post")]
+)
+def test_a_plan_says_which_channels_go_around_the_relay(
+    tmp_path: Path, more: str, stays: str
+) -> None:
+    config_file = furnish(tmp_path)
+    text = config_file.read_text()
+    config_file.write_text(text.replace("[audiences.staff]", more) if more else text)
+    with installation_at(config_file) as installation:
+        report = plan_incident(installation, "account-takeover", {"accounts": ["agents:agent01"]})
+    (step,) = [step for step in report.steps if step.name == "tell_customers"]
+    assert f"{_SAID}{stays}" in step.notes
+    assert f"      {_SAID}{stays}" in as_lines(report)

@@ -1,0 +1,123 @@
+"""New passwords in an incident: planned, set on a real Redis, found again by the receipt."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyrage
+import pytest
+import redis
+
+from standfast.adapters.accounts.redis import RedisConnector, RedisOptions
+from standfast.adapters.factory.live_adapters import Live
+from standfast.adapters.factory.password_rotation import new_secrets
+from standfast.config.sections.password_rotation import RotationConfig
+from standfast.records import EffectState, Limits, StepState
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.incidents.plan import as_lines, plan_incident
+from tests.servers.redis import RedisServer
+from tests.usecases.installations import PASSPHRASES
+from tests.usecases.twins import SimulatedInstallation, Twins, simulated_installation
+
+pytestmark = pytest.mark.xdist_group("redis")
+
+PAGE = Path(__file__).parents[3] / "docs/accounts.md"
+
+
+def playbook() -> str:
+    """The one that docs/accounts.md shows."""
+    (found,) = re.findall(r"```yaml\n(playbook: rotate\n.*?)```", PAGE.read_text(), re.DOTALL)
+    return str(found)
+
+
+def admits(server: RedisServer, password: str) -> bool:
+    try:
+        client = server.connect("queue", password)
+    except redis.AuthenticationError:
+        return False
+    client.close()
+    return True
+
+
+@pytest.fixture
+def identity() -> pyrage.x25519.Identity:
+    return pyrage.x25519.Identity.generate()
+
+
+@pytest.fixture
+def installation(
+    tmp_path: Path,
+    redis_server: RedisServer,
+    identity: pyrage.x25519.Identity,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[SimulatedInstallation]:
+    """A live place whose directory is a real Redis, with one user in it and one who may open."""
+    redis_server.ask("ACL", "SETUSER", "queue", "on", ">exposed", "~*", "+@all")
+    rotation = RotationConfig(
+        recipients=(str(identity.to_public()),), folder=tmp_path / "new-passwords"
+    )
+    directory = RedisConnector(
+        "agents",
+        RedisOptions(
+            host="127.0.0.1", port=redis_server.port, user="default", limits=Limits(batch=10)
+        ),
+        new_secrets(rotation, lambda: datetime.now(UTC)),
+    )
+    monkeypatch.setattr(Live, "_build_connector", lambda self, name: directory)
+    with simulated_installation(
+        tmp_path, "sqlite:///ledger.db", Twins(directory=directory)
+    ) as installation:
+        (tmp_path / "playbooks").mkdir()
+        (tmp_path / "playbooks/rotate.yaml").write_text(playbook())
+        playbooks = installation.config.playbooks.replaced(folder=tmp_path / "playbooks")
+        yield replace(
+            installation,
+            config=installation.config.replaced(rotation=rotation, playbooks=playbooks),
+        )
+    directory.close()
+
+
+def test_the_plan_says_that_it_cannot_be_undone_and_where_new_passwords_go(
+    installation: SimulatedInstallation,
+) -> None:
+    report = plan_incident(installation, "rotate", {"accounts": ["agents:queue"]})
+    (step,) = [step for step in report.steps if step.by_adapter]
+    assert step.is_irreversible
+    folder = installation.config.folder / "new-passwords"
+    assert f"agents: new passwords are sealed to 1 key, in {folder}" in step.notes
+    assert "sealed to 1 key" in "\n".join(as_lines(report))
+
+
+def test_the_exposed_password_is_refused_and_the_receipt_leads_to_the_new_one(
+    installation: SimulatedInstallation, redis_server: RedisServer, identity: pyrage.x25519.Identity
+) -> None:
+    case = installation.run("rotate", ["agents:queue"])
+    assert admits(redis_server, "exposed")
+    step_decisions.decide(installation, case, "rotate", "lee", PASSPHRASES["lee"])
+    installation.advance(case)
+    assert installation.ledger.incidents.state(case).steps["rotate"].state is StepState.DONE
+    rows = installation.ledger.effects.of_incident(case)
+    (row,) = [row for row in rows if row.verb == "accounts.rotate"]
+    assert row.state is EffectState.DONE
+    sealed = Path(str(row.facts["sealed_in"]))
+    assert str(sealed) in row.reason
+    password = json.loads(pyrage.decrypt(sealed.read_bytes(), [identity]))["password"]
+    assert admits(redis_server, password)
+    assert not admits(redis_server, "exposed")
+    for file in installation.config.folder.rglob("*"):
+        assert not file.is_file() or password.encode() not in file.read_bytes(), file
+
+
+def test_who_names_nobody_that_may_open_is_refused_in_the_plan_and_told_what_to_add(
+    installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = RedisConnector("agents", RedisOptions(host="127.0.0.1"))
+    monkeypatch.setattr(Live, "_build_connector", lambda self, name: nobody)
+    report = plan_incident(installation, "rotate", {"accounts": ["agents:queue"]})
+    (step,) = [step for step in report.steps if step.refused]
+    (why,) = step.refused
+    assert "[rotation]" in why
+    assert step.by_adapter == {}

@@ -1,0 +1,133 @@
+"""A stop leaves no act half known: what was under way ends as done, failed or unknown, by name."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from standfast.adapters.accounts import AccountState, Connector
+from standfast.adapters.accounts.simulator import SimulatedConnector
+from standfast.ledger.effects.effect_store import Lane
+from standfast.records import EffectState, Limits, Mode, Order, Result
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.health.watchdog import needs_runner
+from standfast.usecases.incidents import lifecycle
+from tests.ledger_schema import DATABASES
+from tests.usecases.twins import (
+    ACCOUNTS,
+    SimulatedInstallation,
+    Twins,
+    simulated_installation,
+    twin_directory,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_looks")
+
+LANE = Lane(verb="accounts.lock", connector="agents")
+MANY = tuple(f"agents:{name}" for name in ACCOUNTS)
+
+
+class Slow(Connector):
+    """A directory whose locks take until they are let go."""
+
+    def __init__(self, inner: SimulatedConnector) -> None:
+        self.inner = inner
+        self.name, self.limits, self.proof = inner.name, inner.limits, inner.proof
+        self.began = threading.Semaphore(0)
+        self.let_go = threading.Event()
+
+    def _observe(self, names: Sequence[str]) -> list[AccountState]:
+        return self.inner.observe(names)
+
+    def _lock(self, orders: Sequence[Order]) -> list[Result]:
+        self.began.release()
+        assert self.let_go.wait(30)
+        return self.inner.lock(orders)
+
+    def _revoke(self, orders: Sequence[Order]) -> list[Result]:
+        return self.inner.revoke(orders)
+
+    def _prove(self, orders: Sequence[Order]) -> list[Result]:
+        return self.inner.prove(orders)
+
+    def _undo(self, orders: Sequence[Order]) -> list[Result]:
+        return self.inner.undo(orders)
+
+
+@pytest.fixture
+def slow() -> Slow:
+    limits = Limits(batch=1, workers=2, timeout_seconds=30)
+    return Slow(twin_directory(*ACCOUNTS, limits=limits))
+
+
+@pytest.fixture(params=DATABASES)
+def installation(
+    request: pytest.FixtureRequest, tmp_path: Path, slow: Slow
+) -> Iterator[SimulatedInstallation]:
+    """A live place on each database whose directory is slow."""
+    url = "sqlite:///ledger.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_ledger_url")
+    with simulated_installation(tmp_path, url, Twins(directory=slow)) as installation:
+        yield installation
+
+
+def locks(installation: SimulatedInstallation, case: str) -> Counter[EffectState]:
+    rows = installation.ledger.effects.of_incident(case)
+    return Counter(row.state for row in rows if row.verb == "accounts.lock")
+
+
+def test_what_was_under_way_when_it_was_stopped_ends_and_the_rest_never_begins(
+    installation: SimulatedInstallation, slow: Slow
+) -> None:
+    case = installation.open("lock", MANY)
+    runner = threading.Thread(target=installation.advance, args=(case,))
+    runner.start()
+    assert slow.began.acquire(timeout=30)
+    assert slow.began.acquire(timeout=30)
+    lifecycle.stop(installation, case, by="dana")
+    assert locks(installation, case)[EffectState.SUBMITTING] == 2, "the calls are under way"
+    slow.let_go.set()
+    runner.join(30)
+    assert not runner.is_alive()
+    assert locks(installation, case) == {EffectState.DONE: 2, EffectState.PLANNED: 3}
+    assert sum(not slow.inner.is_enabled(name) for name in ACCOUNTS) == 2
+
+
+@pytest.mark.parametrize("happened", [True, False])
+def test_what_a_dead_runner_left_in_a_stopped_incident_is_looked_up_and_nothing_more_is_done(
+    installation: SimulatedInstallation, slow: Slow, happened: bool
+) -> None:
+    case = installation.open("lock", MANY)
+    name = claim_one_and_die(installation, case)
+    lifecycle.stop(installation, case, by="dana")
+    if happened:
+        slow.inner.set_enabled(name, False)
+    assert needs_runner(installation, case), "a watch looks it up without being asked"
+    outcome = lifecycle.wait_until_still(installation, case)
+    assert locks(installation, case) == (
+        {EffectState.DONE: 1, EffectState.PLANNED: 4} if happened else {EffectState.PLANNED: 5}
+    )
+    assert outcome.state.is_halted
+    assert not needs_runner(installation, case)
+    assert not slow.began.acquire(blocking=False), "nothing was locked after the stop"
+
+
+def claim_one_and_die(installation: Installation, case: str) -> str:
+    """Be a runner that claims one lock and is gone; give whose it is."""
+    ledger, now = installation.ledger, installation.clock()
+    state, outside = ledger.incidents.state(case), installation.outside(ledger.incidents.get(case))
+    lifecycle.expand_step(installation, state, outside, "lock", 1)
+    runner = ledger.runners.register(case, "direct", now)
+    rows = ledger.effects.without_prior(case, LANE, now, 10)
+    seen = list(zip(rows, outside.observe(LANE, rows), strict=True))
+    ledger.attempts.keep_prior(case, seen, runner, now)
+    limits = Limits(batch=1, timeout_seconds=0.05)
+    batch = ledger.attempts.claim(
+        case, LANE, runner, Mode.LIVE, limits, now, settings=outside.settings
+    )
+    ledger.runners.retire(runner, case, now)
+    assert batch is not None
+    return batch.orders[0].target

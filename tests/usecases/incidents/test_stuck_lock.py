@@ -1,0 +1,178 @@
+"""A directory that answers nothing: others are locked, what only comes after its lock goes on."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.adapters.accounts import AccountState
+from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
+from standfast.errors import ExitStatus, Unavailable, UsageError
+from standfast.ledger.effects import unknown_outcomes
+from standfast.playbook import engine
+from standfast.records import EffectState, Limits, Order, Result, StepState
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.incidents import account_resolution
+from standfast.usecases.incidents.outcome import Outcome
+from tests.servers import wait_until
+from tests.usecases.twins import (
+    ACCOUNTS,
+    SimulatedInstallation,
+    TwinOutside,
+    Twins,
+    simulated_installation,
+    twin_directory,
+)
+
+HOLDERS = [f"agents:{name}" for name in ACCOUNTS[:2]]
+
+
+@pytest.fixture
+def directory() -> Iterator[SimulatedConnector]:
+    """One that falls silent at the lock of its first account, and answers for the other."""
+    directory = SimulatedConnector(
+        "agents",
+        dict.fromkeys(ACCOUNTS, True),
+        limits=Limits(batch=1, workers=2, timeout_seconds=600),
+        retry_after_seconds=0.01,
+    )
+    directory.script("lock", Fault.HANG, target=ACCOUNTS[0])
+    yield directory
+    directory.let_go()
+
+
+def steps(installation: SimulatedInstallation, case: str) -> dict[str, StepState]:
+    found = installation.ledger.incidents.state(case).steps
+    return {name: view.state for name, view in found.items()}
+
+
+def test_hanging_directory_holds_notices_and_not_questions(
+    tmp_path: Path, directory: SimulatedConnector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PATIENCE", timedelta(seconds=0.2))
+    with simulated_installation(
+        tmp_path, "sqlite:///ledger.db", Twins(directory=directory)
+    ) as installation:
+        case = installation.open("account-takeover", HOLDERS)
+        runner = threading.Thread(target=installation.advance, args=[case], daemon=True)
+        runner.start()
+        wait_until(
+            lambda: "customers_affected" in steps(installation, case), "the question to be asked"
+        )
+        now = steps(installation, case)
+        assert now["lock"] is StepState.RUNNING
+        assert "prove" not in now  # it needs the lock, whatever time that takes
+        assert "tell_staff" not in now, "who is not locked out yet may read the mail"
+        assert not directory.is_enabled(ACCOUNTS[1])
+        assert directory.is_enabled(ACCOUNTS[0])
+        installation.ledger.incidents.set_halted(case, True, "os:test", installation.clock())
+        directory.let_go()
+        runner.join(timeout=120)
+        assert not runner.is_alive()
+
+
+class Silent(SimulatedConnector):
+    """One that does not even say whom it knows, until it is let go."""
+
+    def _observe(self, names: Sequence[str]) -> list[AccountState]:
+        self._let_go.wait(600)
+        return super()._observe(names)
+
+
+def test_an_account_is_locked_in_one_directory_while_another_does_not_say_whether_it_knows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named without its directory, as in a hurry."""
+    monkeypatch.setattr(account_resolution, "SILENT_SECONDS", 0.2)
+    silent = Silent("old", {ACCOUNTS[0]: True}, limits=Limits(timeout_seconds=600))
+    directories = {"agents": twin_directory(), "old": silent}
+    monkeypatch.setattr(TwinOutside, "_build_connector", lambda self, name: directories[name])
+    with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
+        agents = installation.config.accounts["agents"]
+        both = installation.config.replaced(accounts={"old": agents, "agents": agents})
+        installation = replace(installation, config=both)
+        case = installation.open("lock", [ACCOUNTS[0]])
+        outcomes: list[Outcome] = []
+        runner = threading.Thread(
+            target=lambda: outcomes.append(installation.advance(case)), daemon=True
+        )
+        runner.start()
+        try:
+            wait_until(lambda: not directories["agents"].is_enabled(ACCOUNTS[0]), "it is locked")
+            assert silent.calls == ()
+        finally:
+            silent.let_go()
+        runner.join(timeout=120)
+        assert [outcome.exit_status for outcome in outcomes] == [ExitStatus.DONE]
+        assert not silent.is_enabled(ACCOUNTS[0])
+
+
+class Swallowing(SimulatedConnector):
+    """One that takes a lock and then answers nothing, until it is well again."""
+
+    is_well = True
+
+    def _lock(self, orders: Sequence[Order]) -> list[Result]:
+        self.is_well = False
+        return [Result(target=one.target, state=EffectState.UNKNOWN) for one in orders]
+
+    def _observe(self, names: Sequence[str]) -> list[AccountState]:
+        if not self.is_well:
+            raise Unavailable("the directory does not answer")
+        return super()._observe(names)
+
+    def _prove(self, orders: Sequence[Order]) -> list[Result]:
+        if not self.is_well:
+            return [Result(target=one.target, state=EffectState.FAILED) for one in orders]
+        return super()._prove(orders)
+
+
+def test_a_person_may_go_on_to_the_proof_of_others_while_a_lock_cannot_be_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unknown_outcomes, "LOOK_AGAIN", timedelta(hours=1))
+    old = Swallowing("old", {ACCOUNTS[1]: True}, limits=Limits(timeout_seconds=0.01))
+    directories = {"agents": twin_directory(), "old": old}
+    monkeypatch.setattr(TwinOutside, "_build_connector", lambda self, name: directories[name])
+    with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
+        agents = installation.config.accounts["agents"]
+        both = installation.config.replaced(accounts={"old": agents, "agents": agents})
+        installation = replace(installation, config=both)
+        case = installation.open(
+            "account-takeover", [f"agents:{ACCOUNTS[0]}", f"old:{ACCOUNTS[1]}"]
+        )
+        with pytest.raises(UsageError, match="has not ended"):
+            step_decisions.accept(installation, case, "lock", by="lee")  # it has not begun
+        said = installation.advance(case).standing.next_step
+        assert "1 of 2 done, 1 unknown" in said
+        assert f"to go on meanwhile: `standfast incident accept {case} lock`" in said
+        assert "prove" not in steps(installation, case)
+        step_decisions.accept(installation, case, "lock", by="lee")
+        outcome = installation.advance(case)
+        assert steps(installation, case)["lock"] is StepState.PARTIAL
+        assert steps(installation, case)["prove"] is StepState.PARTIAL  # of the one that answers
+        assert not outcome.standing.is_over
+
+        monkeypatch.setattr(Swallowing, "_lock", SimulatedConnector._lock)
+        old.is_well = True
+        later = replace(installation, clock=lambda: datetime.now(UTC) + timedelta(hours=9))
+        later.advance(case)
+        assert not old.is_enabled(ACCOUNTS[1])
+        assert steps(installation, case)["lock"] is StepState.DONE
+        step_decisions.retry(later, case, "prove", by="lee")
+        later.advance(case)
+        assert steps(installation, case)["prove"] is StepState.DONE
+        assert installation.ledger.audit.verify().is_whole
+
+
+def test_a_lock_that_gets_on_is_waited_for(tmp_path: Path) -> None:
+    """However long it takes: staff are not warned by a mail that an intruder still reads."""
+    with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
+        case = installation.run("account-takeover", HOLDERS)
+        told = [
+            (event.action, event.detail.get("step")) for event in installation.ledger.timeline(case)
+        ]
+        assert told.index(("step.finished", "lock")) < told.index(("step.begun", "tell_staff"))

@@ -1,0 +1,151 @@
+"""Giving back meets the same faults as locking: nobody stays shut out, or let in, by a lost answer.
+
+Each test runs on SQLite and on PostgreSQL.
+"""
+
+from datetime import timedelta
+
+import pytest
+
+from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
+from standfast.errors import ExitStatus
+from standfast.ledger.status_query import glance
+from standfast.records import EffectState
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.incidents import effect_undo, result_summary, runner_waiting
+from tests.usecases.installations import PASSPHRASES, undo_approved
+from tests.usecases.twins import SimulatedInstallation
+
+pytestmark = pytest.mark.usefixtures("quick_looks")
+
+TWO = ("agents:agent01", "agents:agent02")
+
+
+@pytest.fixture
+def directory(installation: SimulatedInstallation) -> SimulatedConnector:
+    return installation.directory
+
+
+def unlocks(installation: SimulatedInstallation, case: str) -> dict[str, EffectState]:
+    rows = installation.ledger.effects.of_incident(case)
+    return {row.target: row.state for row in rows if row.verb == "accounts.unlock"}
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.BUSY, Fault.LOST_REQUEST, Fault.LOST_ANSWER, Fault.HANG], ids=str
+)
+def test_an_account_is_given_back_once_whatever_becomes_of_the_first_answer(
+    installation: SimulatedInstallation, directory: SimulatedConnector, fault: Fault
+) -> None:
+    case = installation.run("account-takeover", TWO)
+    undo_approved(installation, case)
+    directory.script("undo", fault, target="agent01")
+    installation.advance(case)
+    assert unlocks(installation, case) == dict.fromkeys(TWO, EffectState.DONE)
+    assert all(installation.is_enabled(name) for name in ("agent01", "agent02"))
+    assert directory.changes("agent01") == 2, "one lock and one undo"
+    assert installation.ledger.audit.verify().is_whole
+
+
+def test_an_undo_that_is_lost_each_time_is_given_up_by_name_and_tried_again_when_asked(
+    installation: SimulatedInstallation, directory: SimulatedConnector
+) -> None:
+    case = installation.run("account-takeover", TWO)
+    undo_approved(installation, case)
+    directory.script("undo", Fault.LOST_REQUEST, target="agent01", times=5)
+    outcome = installation.advance(case)
+    assert outcome.standing.is_partial
+    assert outcome.exit_status is ExitStatus.WAITS_FOR_PEOPLE, "the playbook's question is open"
+    assert unlocks(installation, case) == {TWO[0]: EffectState.FAILED, TWO[1]: EffectState.DONE}
+    assert (installation.is_enabled("agent01"), installation.is_enabled("agent02")) == (False, True)
+    assert step_decisions.retry(installation, case).count == 1
+    installation.advance(case)
+    assert installation.is_enabled("agent01")
+
+
+@pytest.mark.parametrize("lost", [["agent01"], ["agent01", "agent02"]], ids=["one", "all"])
+def test_an_undo_that_another_one_made_up_for_is_neither_named_nor_tried_again(
+    installation: SimulatedInstallation, directory: SimulatedConnector, lost: list[str]
+) -> None:
+    case = installation.run("lock", TWO)
+    for account in lost:
+        directory.script("undo", Fault.LOST_REQUEST, target=account, times=5)
+    for name in ("undo-1", "undo-2"):
+        effect_undo.undo(installation, case, requested_by="lee")
+        for person in ("lee", "kim"):  # the playbook proves nothing
+            step_decisions.decide(installation, case, name, person, PASSPHRASES[person])
+        outcome = installation.advance(case)
+        if name == "undo-1":
+            assert f"retry {case} undo-1`" in outcome.standing.next_step
+            assert outcome.exit_status is (ExitStatus.FAILED if lost[1:] else ExitStatus.PARTIAL)
+    assert (installation.is_enabled("agent01"), installation.is_enabled("agent02")) == (True, True)
+    assert outcome.standing.next_step.startswith("Everything is done.")
+    assert outcome.exit_status is ExitStatus.DONE
+    told = {one.step: one.sentence for one in result_summary.tallies(installation, case)}
+    assert told["undo-1"] == "2 given back"
+    (seen,) = glance(installation.config.ledger.url, None, installation.clock()).incidents
+    assert {one.name: one.counts for one in seen.steps} == {
+        "lock": {"done": 2}, "undo-1": {"done": 2}, "undo-2": {"done": len(lost)}
+    }  # fmt: skip
+    installation.run("lock", TWO)
+    assert step_decisions.retry(installation, case).count == 0
+    installation.advance(case)
+    assert (installation.is_enabled("agent01"), installation.is_enabled("agent02")) == (
+        False,
+        False,
+    )
+
+
+def test_who_asked_for_an_undo_does_not_get_the_terminal_back_before_a_busy_directory_did_it(
+    installation: SimulatedInstallation,
+    directory: SimulatedConnector,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The playbook's own question is open all the while, and would be asked at once."""
+    case = installation.run("account-takeover")
+    undo_approved(installation, case)
+    monkeypatch.setattr(runner_waiting, "LONGEST_WHILE_ASKED", timedelta(seconds=0.01))
+    monkeypatch.setattr(directory, "_retry_after_seconds", 1.0)
+    directory.script("undo", Fault.BUSY)
+    installation.advance(case)
+    assert unlocks(installation, case) == {TWO[0]: EffectState.DONE}
+    assert installation.is_enabled("agent01")
+
+
+def test_an_undo_that_nobody_can_look_up_stays_in_doubt_and_keeps_a_new_lock_waiting(
+    installation: SimulatedInstallation,
+    directory: SimulatedConnector,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    case = installation.run("account-takeover")
+    undo_approved(installation, case)
+    directory.script("undo", Fault.LOST_ANSWER)
+    installation.advance_while_it_dies(case, "undo", monkeypatch)
+    assert unlocks(installation, case) == {TWO[0]: EffectState.UNKNOWN}
+    assert installation.is_enabled("agent01"), "it happened, and nobody knows"
+
+    again = installation.open("lock")
+    installation.advance(case)
+    installation.advance(again)
+    assert unlocks(installation, case) == {TWO[0]: EffectState.DONE}
+    assert not installation.is_enabled("agent01"), "who was locked last stays locked"
+    assert directory.changes("agent01") == 3
+
+
+def test_what_nobody_knows_to_be_locked_is_not_given_back_before_that_is_settled(
+    installation: SimulatedInstallation,
+    directory: SimulatedConnector,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The lock may land after the undo, and would keep its holder out for good."""
+    case = installation.open("account-takeover", TWO)
+    directory.script("lock", Fault.LOST_ANSWER, target="agent01")
+    installation.advance_while_it_dies(case, "lock", monkeypatch)
+    plan = effect_undo.plan_undo(installation, case, targets=TWO[:1])
+    assert plan.kept == ("nobody knows yet whether it was locked; settle that first",)
+    assert (plan.restores, plan.step) == (0, "")
+    assert effect_undo.undo(installation, case, targets=TWO[:1], requested_by="dana") == plan
+    installation.advance(case)
+    assert undo_approved(installation, case).restores == 2
+    installation.advance(case)
+    assert all(installation.is_enabled(name) for name in ("agent01", "agent02"))

@@ -1,0 +1,70 @@
+"""Whose key was last shown when, as it is kept beside the send-log."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from standfast.errors import StandfastError
+from standfast.usecases.key_ceremonies.custodian_answers import note_answered, note_asked, standings
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+PEOPLE = [("age1dana", "Dana"), ("age1lee", "Lee")]
+
+
+def answered(folder: Path, who: str, challenge: str, now: datetime, *lacks: str) -> None:
+    note_answered(folder, sha256=challenge, fingerprint=who, opens=["main/0"], lacks=lacks, now=now)
+
+
+def overdue(folder: Path, now: datetime) -> set[str]:
+    return {one.name for one in standings(folder) if one.is_overdue(now)}
+
+
+def test_nobody_who_was_never_asked_is_overdue(tmp_path: Path) -> None:
+    assert standings(tmp_path) == ()
+
+
+def test_who_does_not_answer_is_overdue_after_a_hundred_days(tmp_path: Path) -> None:
+    note_asked(tmp_path, "a", PEOPLE, NOW)
+    answered(tmp_path, "age1lee", "a", NOW + timedelta(days=3))
+    assert overdue(tmp_path, NOW + timedelta(days=99)) == set()
+    assert overdue(tmp_path, NOW + timedelta(days=101)) == {"Dana", "Lee"}
+    note_asked(tmp_path, "b", PEOPLE, NOW + timedelta(days=90))
+    answered(tmp_path, "age1lee", "b", NOW + timedelta(days=91))
+    # To be asked again is no sign of the key.
+    assert overdue(tmp_path, NOW + timedelta(days=101)) == {"Dana"}
+
+
+def test_an_old_answer_that_is_taken_in_again_proves_nothing_new(tmp_path: Path) -> None:
+    note_asked(tmp_path, "a", PEOPLE, NOW)
+    for days in (1, 95):
+        answered(tmp_path, "age1lee", "a", NOW + timedelta(days=days))
+    assert "Lee" in overdue(tmp_path, NOW + timedelta(days=101))
+
+
+def test_a_key_that_did_not_open_is_overdue_at_once_until_it_does(tmp_path: Path) -> None:
+    note_asked(tmp_path, "a", PEOPLE, NOW)
+    answered(tmp_path, "age1lee", "a", NOW, "hr/0")
+    assert overdue(tmp_path, NOW) == {"Lee"}
+    note_asked(tmp_path, "b", PEOPLE, NOW + timedelta(days=1))
+    answered(tmp_path, "age1lee", "b", NOW + timedelta(days=1))
+    assert overdue(tmp_path, NOW + timedelta(days=2)) == set()
+
+
+def test_who_is_no_custodian_any_more_is_not_waited_for(tmp_path: Path) -> None:
+    note_asked(tmp_path, "a", PEOPLE, NOW)
+    note_asked(tmp_path, "b", PEOPLE[1:], NOW + timedelta(days=90))
+    assert [one.name for one in standings(tmp_path)] == ["Lee"]
+
+
+def test_a_line_that_was_cut_off_never_counted(tmp_path: Path) -> None:
+    note_asked(tmp_path, "a", PEOPLE, NOW)
+    file = tmp_path / "custodians.jsonl"
+    with file.open("ab") as end:
+        end.write(b'{"event":"answ')
+    assert len(standings(tmp_path)) == 2
+    answered(tmp_path, "age1lee", "a", NOW)
+    assert [one.answered_at for one in standings(tmp_path)] == [None, NOW]
+    file.write_bytes(b"{}\n")
+    with pytest.raises(StandfastError, match="mend it"):
+        standings(tmp_path)

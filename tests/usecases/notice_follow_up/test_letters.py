@@ -1,0 +1,382 @@
+"""People without an e-mail address get a letter, and each is counted until somebody posted it."""
+
+import csv
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standfast.config.sections.senders import LettersSenderConfig
+from standfast.errors import ApprovalRefused, UsageError
+from standfast.ledger.effects import effect_store
+from standfast.ledger.effects.effect_store import Lane, effect_token
+from standfast.ledger.incidents import step_plans
+from standfast.ledger.messages.delivery_reports import Deliveries
+from standfast.ledger.messages.notice_control import Notices
+from standfast.records import Mode
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.incidents import lifecycle
+from standfast.usecases.notice_follow_up import corrections, held_recipients, letters
+from standfast.usecases.notices.accounting_export import export
+from standfast.usecases.notices.delivery_accounting import Account, End, Line, account
+from tests.usecases.conftest import Centre
+from tests.usecases.incidents.test_notice_waves import TOLD, approved, later, with_notices
+from tests.usecases.installations import PASSPHRASES
+
+QUERY = (
+    "SELECT email AS address, name, language, id AS key, street AS postal_1, town AS postal_2 "
+    "FROM customers ORDER BY id"
+)
+
+
+def furnish_letters(centre: Centre, *, with_sender: bool = True) -> None:
+    """Give three customers no e-mail address: two have a postal one, the third has neither."""
+    folder = centre.installation.config.folder
+    with closing(sqlite3.connect(folder / "crm.db")) as crm, crm:
+        crm.execute("ALTER TABLE customers ADD COLUMN street")
+        crm.execute("ALTER TABLE customers ADD COLUMN town")
+        crm.execute("UPDATE customers SET email = NULL WHERE id <= 3")
+        crm.execute(
+            "UPDATE customers SET street = id || ' High Street', town = 'Leeds' WHERE id <= 2"
+        )
+    crm.close()
+    config = centre.installation.config
+    audiences = {
+        **config.audiences,
+        "customers": config.audiences["customers"].replaced(query=QUERY),
+    }
+    post = LettersSenderConfig(
+        kind="letters", folder=folder / "letters", return_address=("1 Example Street", "London")
+    )
+    senders = {**config.senders, "post": post} if with_sender else config.senders
+    changed = config.replaced(audiences=audiences, senders=senders)
+    centre.installation = replace(centre.installation, config=changed)
+
+
+def give_one_mark_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every token begin alike, as those of two among a hundred thousand people may."""
+
+    def alike(*identity: Any) -> str:
+        return f"abcdef12{effect_token(*identity)[8:]}"
+
+    for module in (step_plans, effect_store, lifecycle):
+        monkeypatch.setattr(module, "effect_token", alike)
+
+
+def counted(centre: Centre, case: str) -> Account:
+    (one,) = [each for each in account(centre.installation, case) if each.step == TOLD]
+    return one
+
+
+def lines(centre: Centre, case: str) -> list[Line]:
+    found: list[Line] = []
+    account(centre.installation, case, each=found.append)
+    return [line for line in found if line.step == TOLD]
+
+
+def test_a_letter_is_approved_written_posted_and_counted(centre: Centre, tmp_path: Path) -> None:
+    furnish_letters(centre)
+    case = approved(centre)
+    day = centre.installation.clock()
+    installation = centre.installation = later(centre.installation, minutes=240)
+    assert counted(centre, case).counts == {
+        End.HANDED_OVER: 17,
+        End.PRINTED: 2,
+        End.REFUSED: 1,
+    }
+    assert counted(centre, case).untold == 3
+    notice = next(one for one in installation.ledger.notices.of_incident(case) if one.step == TOLD)
+    frozen = installation.ledger.incidents.notice(case, TOLD, notice.round)
+    assert frozen.recipients == 19  # the letters are under the root that was approved
+    (page,) = (installation.config.folder / "letters").glob("*.html")
+    text = page.read_text()
+    assert "<bdi>Customer 1</bdi><br><bdi>1 High Street</bdi><br><bdi>Leeds</bdi>" in text
+    assert text.count("<section") == 2
+    assert len([m for m in centre.smtp.delivered if "customer" in m.recipients[0]]) == 17
+
+    with pytest.raises(ApprovalRefused):
+        letters.posted(installation, case, TOLD)  # the step names roles
+    with pytest.raises(UsageError, match="still to come"):
+        letters.posted(
+            installation, case, TOLD, at=installation.clock() + timedelta(days=1), by="lee"
+        )
+    rows = [
+        row
+        for row in installation.ledger.effects.of_incident(case)
+        if row.target.startswith("post:")
+    ]
+    first = rows[0].token[:8]
+    with pytest.raises(UsageError, match="was posted"):
+        letters.came_back(installation, case, TOLD, [first], by="lee")  # what nobody posted
+    with pytest.raises(UsageError, match=r"was opened 20.*say when these were posted"):
+        letters.posted(
+            installation, case, TOLD, at=installation.clock() - timedelta(days=1), by="lee"
+        )
+    with pytest.raises(UsageError, match="its mark stands at its foot"):
+        letters.posted(installation, case, TOLD, marks=["ffffffff"], by="lee")
+    assert letters.posted(installation, case, TOLD, at=day, marks=[first], by="lee") == 1
+    with pytest.raises(UsageError, match="waits to be posted"):
+        letters.posted(installation, case, TOLD, marks=[first], by="lee")
+    assert letters.posted(installation, case, TOLD, at=day, by="lee") == 1
+    with pytest.raises(UsageError, match="waits to be posted"):
+        letters.posted(installation, case, TOLD, by="lee")
+    one = counted(centre, case)
+    assert one.counts == {End.HANDED_OVER: 19, End.REFUSED: 1}
+    by_post = [line for line in lines(centre, case) if line.channel == "post" and line.end.is_told]
+    assert {(line.ended_at, line.reason) for line in by_post} == {(day, "posted, says lee")}
+
+    assert letters.came_back(installation, case, TOLD, [first, first.upper()], by="lee") == 1
+    said = installation.clock()
+    events = len(installation.ledger.timeline(case))
+    assert letters.came_back(installation, case, TOLD, [first], by="lee") == 1
+    (back,) = [line for line in lines(centre, case) if line.end is End.BOUNCED]
+    assert back.ended_at is not None
+    assert back.ended_at <= said
+    assert len(installation.ledger.timeline(case)) == events
+    one = counted(centre, case)
+    assert one.counts == {End.HANDED_OVER: 18, End.BOUNCED: 1, End.REFUSED: 1}
+    export(installation, case, tmp_path / "told.csv")
+    with (tmp_path / "told.csv").open(newline="") as stream:
+        ends = [row["end"] for row in csv.DictReader(stream) if row["step"] == TOLD]
+    assert (len(ends), ends.count("bounced")) == (20, 1)
+    assert "High Street" not in (tmp_path / "told.csv").read_text()
+    (lost,) = held_recipients.unreached(installation, case)
+    assert (lost.mark, lost.why) == (first, "the letter came back")
+    new = ["Ana", "2 New Road", "York"]
+    step = held_recipients.tell(
+        installation, case, first, to=new, because="her heir wrote", by="lee"
+    ).step
+    for person in ("kim", "lee"):
+        step_decisions.decide(installation, case, step, person, PASSPHRASES[person])
+    centre.advance(case)
+    assert letters.discarded(installation, case, step, "the wrong town", by="lee") == 1
+    again, before = held_recipients.unreached(installation, case)
+    assert (before.mark, before.decision) == (first, f"told by step {step}")
+    assert (again.why, again.decision) == ("thrown away unposted, says lee: the wrong town", "")
+    assert installation.ledger.audit.verify().findings == ()
+
+
+def test_without_a_writer_of_letters_each_is_named_as_not_told(centre: Centre) -> None:
+    furnish_letters(centre, with_sender=False)
+    case = approved(centre)
+    one = counted(centre, case)
+    assert one.counts == {End.HANDED_OVER: 17, End.REFUSED: 3}
+    reasons = sorted(line.reason for line in lines(centre, case) if line.end is End.REFUSED)
+    assert [("kind `letters`" in reason) for reason in reasons] == [True, True, False]
+    assert reasons[-1] == "there is no address"
+
+
+def test_letters_wait_for_the_canary_and_are_not_in_it(centre: Centre) -> None:
+    furnish_letters(centre)
+    with_notices(centre, canary_percent=20, canary_from=10, canary_minutes=15)
+    case = approved(centre)
+    assert not (centre.installation.config.folder / "letters").exists()
+    one = counted(centre, case)
+    assert one.counts == {End.PLANNED: 15, End.HANDED_OVER: 4, End.REFUSED: 1}
+
+
+def test_a_sender_of_letters_leaves_the_choice_of_the_mail_sender_alone(centre: Centre) -> None:
+    furnish_letters(centre)
+    with_notices(centre, sender=None)
+    outside = centre.installation.reader()
+    assert (outside.default_sender(), outside.letters()) == ("mail", "post")
+    people = outside.audience("customers").recipients
+    assert [person.postal for person in people[:3]] == [
+        ("Customer 1", "1 High Street", "Leeds"),
+        ("Customer 2", "2 High Street", "Leeds"),
+        (),
+    ]
+
+
+def test_who_dies_while_letters_are_said_to_be_posted_says_it_again_with_the_day(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnish_letters(centre)
+    case = approved(centre)
+    day = centre.installation.clock()
+    installation = later(centre.installation, minutes=240)
+
+    class Died(BaseException):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise Died
+
+    monkeypatch.setattr(letters, "_A_TRANSACTION", 1)
+    with monkeypatch.context() as dying:
+        dying.setattr(installation.ledger.deliveries, "hear", die)
+        with pytest.raises(Died):
+            letters.posted(installation, case, TOLD, at=day, by="lee")
+    assert letters.posted(installation, case, TOLD, at=day, by="lee") == 2
+    by_post = [line for line in lines(centre, case) if line.channel == "post" and line.end.is_told]
+    assert [(line.ended_at, line.reason) for line in by_post] == [(day, "posted, says lee")] * 2
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_a_runner_that_dies_over_letters_leaves_each_written_once_and_waiting(
+    centre: Centre, is_written: bool
+) -> None:
+    furnish_letters(centre)
+    with_notices(centre, abort_window_seconds=3600)
+    case = approved(centre)
+    installation, lane = centre.installation, Lane(verb="notices.send", connector="post")
+    outside = installation.outside(installation.ledger.incidents.get(case))
+    later = installation.clock() + timedelta(seconds=3601)
+    runner = installation.ledger.runners.register(case, "direct", later)
+    batch = installation.ledger.attempts.claim(
+        case, lane, runner, Mode.LIVE, outside.limits(lane), later, settings=outside.settings
+    )
+    assert batch is not None
+    if is_written:
+        outside.call(batch)
+    installation.ledger.attempts.lapse(case, lambda _: True, later)
+    centre.installation = replace(installation, clock=lambda: later + timedelta(seconds=1))
+    centre.advance(case)
+    (page,) = (installation.config.folder / "letters").glob("*.html")
+    assert page.read_text().count("<section") == 2
+    assert counted(centre, case).counts[End.PRINTED] == 2
+
+
+def test_a_mark_that_two_letters_bear_is_taken_for_neither(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would count the wrong reader as told, or the right one as not."""
+    give_one_mark_to_all(monkeypatch)
+    furnish_letters(centre)
+    case = approved(centre)
+    installation = centre.installation
+    rows = [
+        row
+        for row in installation.ledger.effects.of_incident(case)
+        if row.target.startswith("post:")
+    ]
+    assert {row.token[:8] for row in rows} == {"abcdef12"}
+    (page,) = (installation.config.folder / "letters").glob("*.html")
+    assert 'id="letter-abcdef12' in page.read_text()
+    with pytest.raises(UsageError, match="2 letters bear the mark"):
+        letters.posted(installation, case, TOLD, marks=["abcdef12"], by="lee")
+    with pytest.raises(UsageError, match="its mark stands at its foot"):
+        letters.posted(installation, case, TOLD, marks=[rows[0].token[:7]], by="lee")
+    assert letters.posted(installation, case, TOLD, by="lee") == 2
+    with pytest.raises(UsageError, match="2 letters bear the mark"):
+        letters.came_back(installation, case, TOLD, ["ABCDEF12"], by="lee")
+    assert letters.came_back(installation, case, TOLD, [rows[0].token], by="lee") == 1
+    (back,) = [line for line in lines(centre, case) if line.end is End.BOUNCED]
+    assert back.person == rows[0].handle[:16]
+
+
+def test_a_letter_that_was_thrown_away_told_nobody_and_is_not_corrected(centre: Centre) -> None:
+    furnish_letters(centre)
+    case = approved(centre)
+    installation = centre.installation
+    with pytest.raises(UsageError, match="say why"):
+        letters.discarded(installation, case, TOLD, "", by="lee")
+    rows = [
+        row
+        for row in installation.ledger.effects.of_incident(case)
+        if row.target.startswith("post:")
+    ]
+    mark = rows[0].token[:8]
+    assert letters.discarded(installation, case, TOLD, "wrong text", marks=[mark], by="lee") == 1
+    assert letters.posted(installation, case, TOLD, by="lee") == 1
+    one = counted(centre, case)
+    assert one.counts == {End.HANDED_OVER: 18, End.REFUSED: 2}
+    assert "thrown away unposted, says lee: wrong text" in {
+        line.reason for line in lines(centre, case)
+    }
+    with pytest.raises(UsageError, match="waits to be posted"):
+        letters.posted(installation, case, TOLD, marks=[mark], by="lee")
+    wrong = {"what_happened": "not-concerned"}
+    plan = corrections.correct(installation, case, TOLD, wrong, requested_by="dana")
+    assert plan.recipients == 18
+    assert installation.ledger.audit.verify().findings == ()
+
+
+def test_more_letters_than_a_transaction_takes_are_all_thrown_away(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letters, "_A_TRANSACTION", 1)
+    furnish_letters(centre)
+    case = approved(centre)
+    assert letters.discarded(centre.installation, case, TOLD, "wrong text", by="lee") == 2
+    assert counted(centre, case).counts == {End.HANDED_OVER: 17, End.REFUSED: 3}
+
+
+def test_a_correction_of_a_letter_is_a_letter_to_the_same_window(centre: Centre) -> None:
+    furnish_letters(centre)
+    case = approved(centre)
+    letters.posted(centre.installation, case, TOLD, by="lee")
+    wrong = {"what_happened": "not-concerned"}
+    plan = corrections.correct(centre.installation, case, TOLD, wrong, requested_by="dana")
+    assert (plan.recipients, plan.refused) == (19, 0)
+    step_decisions.decide(centre.installation, case, plan.step, "lee", PASSPHRASES["lee"])
+    centre.advance(case)
+    ends = {one.step: one.counts for one in account(centre.installation, case)}
+    assert ends[plan.step] == {End.HANDED_OVER: 17, End.PRINTED: 2}
+    with pytest.raises(UsageError, match="waits to be posted"):
+        letters.posted(
+            centre.installation, case, TOLD, by="lee"
+        )  # those of the other step wait still
+    pages = (centre.installation.config.folder / "letters").glob("*.html")
+    assert sum(page.read_text().count("<bdi>1 High Street</bdi>") for page in pages) == 2
+
+
+@pytest.mark.parametrize("is_posted", [True, False])
+def test_of_two_who_say_what_became_of_a_letter_at_once_the_first_counts(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch, is_posted: bool
+) -> None:
+    furnish_letters(centre)
+    case = approved(centre)
+    installation = centre.installation
+    rows = [
+        row
+        for row in installation.ledger.effects.of_incident(case)
+        if row.target.startswith("post:")
+    ]
+    marks = [rows[0].token]
+    of_ledger: Any = Deliveries.hear if is_posted else Notices.discard
+    name = of_ledger.__name__
+
+    def say(mark: str, by: str, *, is_posted: bool) -> int:
+        if is_posted:
+            return letters.posted(installation, case, TOLD, marks=[mark] if mark else (), by=by)
+        return letters.discarded(
+            installation, case, TOLD, "wrong text", marks=[mark] if mark else (), by=by
+        )
+
+    def kim_is_first(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(type(given[0]), name, of_ledger)
+        assert say(marks.pop(), "kim", is_posted=not is_posted) == 1
+        return of_ledger(*given, **more)
+
+    monkeypatch.setattr(Deliveries if is_posted else Notices, name, kim_is_first)
+    assert say("", "lee", is_posted=is_posted) == 1  # of the two that waited
+    one = counted(centre, case)
+    assert one.counts == {End.HANDED_OVER: 18, End.REFUSED: 2}
+    by_kim = [line for line in lines(centre, case) if line.person == rows[0].handle[:16]]
+    assert [line.end for line in by_kim] == [End.REFUSED if is_posted else End.HANDED_OVER]
+    assert "says kim" in by_kim[0].reason
+    assert installation.ledger.audit.verify().findings == ()
+
+
+def test_who_says_what_became_of_letters_that_another_was_first_with_is_told_so(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnish_letters(centre)
+    case = approved(centre)
+    installation = centre.installation
+    of_ledger = Notices.discard
+
+    def kim_is_first(*given: Any) -> int:
+        monkeypatch.setattr(Notices, "discard", of_ledger)
+        assert letters.posted(installation, case, TOLD, by="kim") == 2
+        return of_ledger(*given)
+
+    monkeypatch.setattr(Notices, "discard", kim_is_first)
+    with pytest.raises(UsageError, match="waits to be posted"):
+        letters.discarded(installation, case, TOLD, "wrong text", by="lee")
+    assert "letters.discarded" not in {one.action for one in installation.ledger.timeline(case)}

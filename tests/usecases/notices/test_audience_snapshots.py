@@ -1,0 +1,244 @@
+"""Audiences from SCIM directories and recovery points, read through a whole place."""
+
+import os
+import signal
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from standfast.deadlines.incident_facts import FactKind
+from standfast.errors import ConfigurationError, Damaged, UsageError
+from standfast.ledger.incidents.incident_facts import Statement
+from standfast.usecases.backups import backup_run
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.notices.audience_snapshots import file_before, incident_time
+from tests.usecases import backup_installation
+from tests.usecases.conftest import Centre
+from tests.usecases.installations import installation_at
+
+AUDIENCES = """
+[drills]
+identity = "file:offline/custodian.txt"
+
+[audiences.then]
+kind = "backup"
+set = "main"
+path = "crm/crm.db"
+query = "SELECT name || '@x.test' AS address, id AS key FROM customers"
+why = "was a customer when it happened"
+
+[audiences.notes]
+kind = "backup"
+set = "main"
+path = "recordings/notes.txt"
+columns = { address = "the customer rang twice" }
+why = "x"
+"""
+
+
+def ready(folder: Path) -> Path:
+    config_file = backup_installation.furnish(folder, AUDIENCES)
+    with closing(sqlite3.connect(folder / "crm.db")) as crm, crm:
+        crm.execute("UPDATE customers SET name = 'c' || id")
+    return config_file
+
+
+def names(installation: Installation) -> set[str]:
+    return {one.address for one in installation.reader().audience("then").recipients}
+
+
+def left_behind(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if "audience-" in path.name]
+
+
+def test_customers_are_read_as_they_were_and_nothing_restored_stays(tmp_path: Path) -> None:
+    config_file = ready(tmp_path)
+    with backup_installation.installation_at(config_file) as installation:
+        backup_run.run_backup(installation, "main", "direct")
+        before = datetime.now(UTC)
+        with closing(sqlite3.connect(tmp_path / "crm.db")) as crm, crm:
+            crm.execute("DELETE FROM customers WHERE id > 1")
+        backup_run.run_backup(installation, "main", "direct")
+        assert names(installation) == {"c1@x.test"}
+        with file_before(installation, before, "main", "crm/crm.db") as file:
+            with closing(sqlite3.connect(file)) as crm:
+                assert crm.execute("SELECT count(*) FROM customers").fetchone() == (20,)
+            assert file.parent.parent.parent.stat().st_mode & 0o77 == 0
+            assert not list(file.parent.parent.glob("recordings/**/*.wav"))
+        assert not left_behind(tmp_path)
+        assert installation.reader().audience("notes").rows == 0
+        assert not left_behind(tmp_path)
+
+
+def test_what_a_dead_one_restored_goes_before_the_next_and_what_is_still_read_stays(
+    tmp_path: Path,
+) -> None:
+    """Customers in clear would lie there for good; or be taken from under whoever reads them."""
+    config_file = ready(tmp_path)
+    with backup_installation.installation_at(config_file) as installation:
+        backup_run.run_backup(installation, "main", "direct")
+        dying = get_context("spawn").Process(target=_die_reading, args=(config_file,))
+        dying.start()
+        dying.join()
+        assert dying.exitcode == -signal.SIGKILL
+        (left,) = left_behind(tmp_path)
+        assert (left / "tree" / "crm" / "crm.db").exists()
+        of_another_machine = left.with_name(".main.audience-1-elsewhere-1")
+        of_another_machine.mkdir()
+        with file_before(installation, datetime.now(UTC), "main", "crm/crm.db") as file:
+            assert not left.exists()
+            assert names(installation) == {f"c{n}@x.test" for n in range(1, 21)}  # by somebody else
+            assert file.exists()
+        assert left_behind(tmp_path) == [of_another_machine]
+
+
+def _die_reading(config_file: Path) -> None:
+    with (
+        backup_installation.installation_at(config_file) as installation,
+        file_before(installation, datetime.now(UTC), "main", "crm/crm.db"),
+    ):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_no_point_before_the_incident_is_an_error_and_never_a_later_one(tmp_path: Path) -> None:
+    config_file = ready(tmp_path)
+    before = datetime.now(UTC)
+    with backup_installation.installation_at(config_file) as installation:
+        backup_run.run_backup(installation, "main", "direct")
+        with (
+            pytest.raises(ConfigurationError, match="no complete recovery point from before"),
+            file_before(installation, before, "main", "crm/crm.db"),
+        ):
+            pytest.fail("a file was given")
+
+
+def test_the_point_before_is_read_where_the_newest_lacks_something(tmp_path: Path) -> None:
+    """Of a source that could not be read there may be half a file, and half the customers."""
+    config_file = ready(tmp_path)
+    with backup_installation.installation_at(config_file) as installation:
+        backup_run.run_backup(installation, "main", "direct")
+        (tmp_path / "recordings" / "notes.txt").write_text("nobody rang\n")
+        (tmp_path / "crm.db").unlink()
+        backup_run.run_backup(installation, "main", "direct")
+        with file_before(installation, datetime.now(UTC), "main", "recordings/notes.txt") as file:
+            assert file.read_text() == "the customer rang twice\n"
+
+
+def test_a_file_that_does_not_come_back_whole_is_no_audience(tmp_path: Path) -> None:
+    config_file = ready(tmp_path)
+    path = "recordings/2026/call-1.wav"
+    with backup_installation.installation_at(config_file) as installation:
+        backup_run.run_backup(installation, "main", "direct")
+        backup_installation.damage_a_pack(tmp_path)
+        with (
+            pytest.raises(Damaged, match="does not come back whole"),
+            file_before(installation, datetime.now(UTC), "main", path),
+        ):
+            pytest.fail("a file was given")
+    assert not left_behind(tmp_path)
+
+
+def test_a_link_in_the_point_is_not_followed_to_what_the_intruder_may_have_changed(
+    tmp_path: Path,
+) -> None:
+    config_file = ready(tmp_path)
+    (tmp_path / "recordings" / "now.db").symlink_to(tmp_path / "crm.db")
+    with backup_installation.installation_at(config_file) as installation:
+        backup_run.run_backup(installation, "main", "direct")
+        with (
+            pytest.raises(ConfigurationError, match=r"has no file recordings/now\.db"),
+            file_before(installation, datetime.now(UTC), "main", "recordings/now.db"),
+        ):
+            pytest.fail("a file was given")
+
+
+def test_a_path_is_a_name_and_no_pattern(tmp_path: Path) -> None:
+    config_file = ready(tmp_path)
+    (tmp_path / "recordings" / "list [1].csv").write_text("meant\n")
+    (tmp_path / "recordings" / "list 1.csv").write_text("another\n")
+    with backup_installation.installation_at(config_file) as installation:
+        backup_run.run_backup(installation, "main", "direct")
+        with file_before(
+            installation, datetime.now(UTC), "main", "recordings/list [1].csv"
+        ) as file:
+            assert file.read_text() == "meant\n"
+            assert [one.name for one in file.parent.iterdir()] == ["list [1].csv"]
+
+
+def test_a_file_that_the_point_has_not_is_named(tmp_path: Path) -> None:
+    config_file = ready(tmp_path)
+    with backup_installation.installation_at(config_file) as installation:
+        backup_run.run_backup(installation, "main", "direct")
+        with (
+            pytest.raises((ConfigurationError, UsageError), match="standfast backup ls host-1"),
+            file_before(installation, datetime.now(UTC), "main", "crm/other*.db"),
+        ):
+            pytest.fail("a file was given")
+    assert not left_behind(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["detection", "suspicion"])
+def test_before_what_happened_is_known_the_incidents_time_is_when_it_was_noticed(
+    centre: Centre, name: str
+) -> None:
+    incident_id = centre.open("account-takeover", "agents:none")
+    opened = centre.installation.ledger.incidents.get(incident_id).opened_at
+    noticed = opened - timedelta(hours=5)
+    statement = Statement(kind=FactKind.TIME, name=name, at=noticed, reference="log")
+    centre.installation.ledger.facts.state(
+        incident_id, statement, "dana", centre.installation.clock()
+    )
+    assert incident_time(centre.installation, incident_id) == noticed
+
+
+def test_the_incidents_time_is_the_earliest_that_is_known(centre: Centre) -> None:
+    incident_id = centre.open("account-takeover", "agents:none")
+    opened = centre.installation.ledger.incidents.get(incident_id).opened_at
+    assert incident_time(centre.installation, incident_id) == opened
+    happened = opened - timedelta(days=3)
+    statement = Statement(kind=FactKind.TIME, name="occurrence", at=happened, reference="log")
+    centre.installation.ledger.facts.state(
+        incident_id, statement, "dana", centre.installation.clock()
+    )
+    assert incident_time(centre.installation, incident_id) == happened
+
+
+def test_a_directorys_users_are_told_but_those_whose_account_is_disabled(centre: Centre) -> None:
+    for name, is_active in (("ana", True), ("ben", False)):
+        centre.scim._ask(
+            "POST",
+            "/Users",
+            json={
+                "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
+                "userName": name,
+                "displayName": name.title(),
+                "active": is_active,
+                "emails": [{"value": f"{name}@example.com", "primary": True}],
+            },
+        )
+    text = centre.config_file.read_text()
+    centre.config_file.write_text(
+        text + '\n[audiences.everybody]\nkind = "scim"\ndirectory = "agents"\nwhy = "works here"\n'
+    )
+    with installation_at(centre.config_file, token=centre.scim.token) as installation:
+        found = installation.reader().audience("everybody")
+    assert [(one.address, one.name) for one in found.recipients] == [("ana@example.com", "Ana")]
+    assert [one.reason for one in found.rejected] == ["the account is disabled in the directory"]
+    with centre.config_file.open("a") as file:
+        file.write("includes_disabled = true\n")
+    with installation_at(centre.config_file, token=centre.scim.token) as installation:
+        found = installation.reader().audience("everybody")
+    assert [one.name for one in found.recipients] == ["Ana", "Ben"]
+    ben = found.recipients[1].key
+    (centre.config_file.parent / "never.csv").write_text(
+        f"who,why\nANA@example.com,asked\n{ben},\n"
+    )
+    with centre.config_file.open("a") as file:
+        file.write('suppress = "never.csv"\n')
+    with installation_at(centre.config_file, token=centre.scim.token) as installation:
+        found = installation.reader().audience("everybody")
+    assert (len(found.recipients), len(found.suppressed), found.unread_entries) == (0, 2, 0)

@@ -1,0 +1,157 @@
+"""Whoever only looked lets the directories go: a `serve` that plans for months fills none up."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
+from standfast.adapters.factory import Outside
+from standfast.ledger.people.staff_list import Member
+from standfast.records import EffectState
+from standfast.usecases.approvals import step_decisions
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.core.staff_messages import notify_each
+from standfast.usecases.health.installation_check import check_installation
+from standfast.usecases.incidents import effect_undo
+from standfast.usecases.incidents.plan import plan_incident
+from standfast.usecases.people import staff_access
+from standfast.usecases.people.enrolment import enrol_person
+from standfast.usecases.setup.installation_opening import open_installation
+from tests.servers import wait_until
+from tests.servers.postgres import Postgres
+from tests.usecases.installations import OWNER, enrol_people, furnish
+from tests.usecases.twins import simulated_installation
+
+pytestmark = pytest.mark.xdist_group("databases")
+
+DIRECTORY = """
+[accounts.db]
+kind = "postgresql"
+host = "{host}"
+user = "{user}"
+password = "env:DB_PASSWORD"
+timeout_seconds = 5
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """A place with one directory, and how many sessions it has there."""
+
+    installation: Installation
+    config_file: Path
+    env: dict[str, str]
+    role: str
+    server: Postgres
+
+    def sessions(self) -> int:
+        query = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{self.role}'"
+        ((count,),) = self.server.rows(query, database="postgres")
+        return int(count)
+
+    def plan(self) -> None:
+        (step,) = plan_incident(self.installation, "lock", {"accounts": [f"db:{self.role}"]}).steps
+        assert dict(step.refused), "it was looked at: our own role is not locked"
+
+    def leavers(self) -> None:
+        (leaver,) = staff_access.leavers(self.installation).everybody
+        assert leaver.still_in
+
+    def check(self) -> None:
+        found = [one.found for one in check_installation(self.config_file, env=self.env).checks]
+        assert any("db" in one for one in found)
+
+
+@pytest.fixture
+def looked(tmp_path: Path, postgres_server: Postgres) -> Iterator[Looked]:
+    role, password = postgres_server.role("SUPERUSER")
+    config_file = furnish(tmp_path)
+    with config_file.open("a") as file:
+        file.write(DIRECTORY.format(host=postgres_server.socket_folder, user=role))
+    env = {"SCIM_TOKEN": "unused", "DB_PASSWORD": password}
+    with open_installation(config_file, env=env, actor="os:test") as installation:
+        enrol_people(installation)
+        now = installation.clock()
+        member = Member(
+            key="1",
+            full_name="Ben Stone",
+            accounts=(f"db:{role}",),
+            leaves_at=now - timedelta(days=1),
+        )
+        installation.ledger.staff.take("csv", [member], "os:test", now)
+        yield Looked(
+            installation=installation,
+            config_file=config_file,
+            env=env,
+            role=role,
+            server=postgres_server,
+        )
+    postgres_server.execute(f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize(
+    "look", [Looked.plan, Looked.leavers, Looked.check], ids=["plan", "leavers", "check"]
+)
+def test_no_session_and_no_thread_is_left_behind(
+    looked: Looked, look: Callable[[Looked], None]
+) -> None:
+    look(looked)
+    threads = threading.active_count()
+    for _ in range(3):
+        look(looked)
+    wait_until(lambda: looked.sessions() == 0, "every session there is over")
+    wait_until(lambda: threading.active_count() <= threads, "every thread is over")
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> dict[int, Outside]:
+    """Whatever reaches outside and was not let go of yet."""
+    there: dict[int, Outside] = {}
+    build, close = Outside.__init__, Outside.close
+
+    def built(self: Outside, *given: Any, **named: Any) -> None:
+        there[id(self)] = self
+        build(self, *given, **named)
+
+    def closed(self: Outside) -> None:
+        there.pop(id(self), None)
+        close(self)
+
+    monkeypatch.setattr(Outside, "__init__", built)
+    monkeypatch.setattr(Outside, "close", closed)
+    return there
+
+
+def test_who_tries_again_takes_back_or_enrols_lets_go_of_what_it_asked(
+    tmp_path: Path, left: dict[int, Outside]
+) -> None:
+    with simulated_installation(tmp_path) as installation:
+        directory = installation.twins.directory
+        assert isinstance(directory, SimulatedConnector)
+        directory.script("lock", Fault.FAIL)
+        case = installation.run("lock")
+        assert step_decisions.retry(installation, case).count == 1
+        installation.advance(case)
+        assert effect_undo.plan_undo(installation, case).restores == 1
+        effect_undo.undo(installation, case, requested_by="dana")
+        people = installation.ledger.people.all()
+        told, why = notify_each(
+            installation, "staff-heads-up", {"nothing": "it needs"}, people, "t"
+        )
+        assert (told[EffectState.FAILED], bool(why)) == (len(people), True)
+        enrol_person(
+            installation,
+            name="may",
+            full_name="May",
+            mail="may@example.com",
+            accounts=["agents:may"],
+            roles=["operator"],
+            passphrase="twelve grey geese",
+            signer=OWNER,
+        )
+        assert left == {}

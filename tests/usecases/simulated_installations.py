@@ -1,0 +1,56 @@
+"""One place on two machines, as a copied configuration or virtual machine makes it: one ledger in
+PostgreSQL, one vault, and `backup.writer` with its keys on both."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from standfast.usecases.core.installation import Installation
+from tests import ledger_schema
+from tests.usecases.backup_installation import NOW, furnish, installation_at
+
+ALPHA, BETA = "alpha", "beta"
+
+
+@contextmanager
+def machine(name: str) -> Iterator[None]:
+    """Be the machine of that name for the block."""
+    was = os.uname()
+    now = os.uname_result((was[0], name, *was[2:]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "uname", lambda: now)
+        yield
+
+
+@contextmanager
+def at(folder: Path) -> Iterator[Installation]:
+    """Open the place in a folder, on the machine that is called like it."""
+    with machine(folder.name), installation_at(folder / "standfast.toml") as installation:
+        yield installation
+
+
+def twins(folder: Path, url: str) -> tuple[Path, Path]:
+    """Furnish a place on `alpha`, and copy it to `beta`, with recordings of its own."""
+    one, other = folder / ALPHA, folder / BETA
+    one.mkdir()
+    share_ledger(furnish(one), url, one / "keys" / "ledger")
+    (one / "recordings" / "half.tmp").unlink()  # which no point has
+    with (one / "standfast.toml").open("a") as file:
+        file.write(f'[backup]\nvault = "{one / "vault"}"\nkeys = "{one / "keys" / "store"}"\n')
+    ledger_schema.create(url, one / "keys" / "ledger", one / "witness.jsonl", NOW)
+    shutil.copytree(one, other, symlinks=True, ignore=shutil.ignore_patterns("vault", "witness*"))
+    (other / "recordings" / "notes.txt").write_text("what only beta has\n")
+    return one, other
+
+
+def share_ledger(config_file: Path, url: str, keys: Path) -> None:
+    """Have a place go by a ledger in PostgreSQL instead of its own file."""
+    for left in config_file.parent.glob("ledger.db*"):
+        left.unlink()
+    (config_file.parent / "witness.jsonl").unlink(missing_ok=True)
+    with config_file.open("a") as file:
+        file.write(f'\n[ledger]\nurl = "{url}"\nkeys = "{keys}"\n')
