@@ -1,0 +1,83 @@
+"""Check of docstring summaries and names: `python -m tests.project.language [FOLDER...]`.
+
+    $ python -m tests.project.language backup/format
+    backup/format/pack.py:12: summary has 81 characters, at most 72: Return the ...
+
+Rules
+- Every public module, class and function has a docstring.
+- A summary is its first line: at most 72 characters, one sentence, no relative clause at its start
+  and no who, whom or whoever in it.
+- No variable has a name that says nothing (`one`, `told`, `there`, `what`, `whom`), and no function
+  is named by a preposition or pronoun alone (`_of`, `_to`, `_is`, `_what`, `_who`).
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("standfast", "backup", "flows", "demo")
+MAX_SUMMARY_LENGTH = 72
+# A summary that begins like this has no subject and no verb: the reader has to guess both.
+RELATIVE_START = re.compile(
+    r"(What|Who|Whom|Whose|Whoever|Whatever|Whichever|Which|That|Of|Whether|Where|When|How)\b"
+)
+PERSONAL = re.compile(r"\b(who|whom|whoever|whose)\b", re.IGNORECASE)
+EMPTY_VARIABLES = frozenset({"one", "told", "there", "what", "whom"})
+EMPTY_FUNCTIONS = frozenset({"_of", "_to", "_is", "_in", "_on", "_at", "_by", "_what", "_who"})
+
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def find_problems(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the text of each problem in a file, in no order."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, Documented):
+            yield from _docstring_problems(node)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            if node.id in EMPTY_VARIABLES:
+                yield node.lineno, f"variable {node.id!r} says nothing: name it by a noun"
+        elif isinstance(node, ast.arg) and node.arg in EMPTY_VARIABLES:
+            yield node.lineno, f"parameter {node.arg!r} says nothing: name it by a noun"
+        elif isinstance(node, ast.FunctionDef) and node.name in EMPTY_FUNCTIONS:
+            yield node.lineno, f"function {node.name!r} says nothing: name it by verb and noun"
+
+
+def _docstring_problems(node: Documented) -> Iterator[tuple[int, str]]:
+    line = getattr(node, "lineno", 1)
+    docstring = ast.get_docstring(node)
+    if docstring is None:
+        if _needs_docstring(node):
+            yield line, f"{getattr(node, 'name', 'the module')} has no docstring"
+        return
+    summary = docstring.split("\n", 1)[0]
+    if len(summary) > MAX_SUMMARY_LENGTH:
+        yield line, f"summary has {len(summary)} characters, at most 72: {summary}"
+    if RELATIVE_START.match(summary):
+        yield line, f"summary begins with a relative clause: {summary}"
+    if PERSONAL.search(summary):
+        yield line, f"summary has a personal pronoun, name the role: {summary}"
+
+
+def _needs_docstring(node: Documented) -> bool:
+    """Return whether a node is public and longer than two statements."""
+    if isinstance(node, ast.Module):
+        return bool(node.body)
+    return isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+
+
+def main(folders: Sequence[str]) -> int:
+    """Print every problem below the folders; return 1 if there is any, else 0."""
+    found = 0
+    for folder in folders or FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for line, problem in sorted(find_problems(path)):
+                print(f"{path.relative_to(ROOT)}:{line}: {problem}")
+                found += 1
+    return min(found, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
