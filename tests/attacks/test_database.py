@@ -16,7 +16,6 @@ from standfast.ledger import Ledger
 from standfast.ledger.approvals.passkeys import words
 from standfast.ledger.audit import row_verification
 from standfast.ledger.effects.effect_store import Lane
-from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice
 from standfast.ledger.schema.tables import (
     approval,
     audit_event,
@@ -27,6 +26,7 @@ from standfast.ledger.schema.tables import (
     person,
     step,
 )
+from standfast.playbook.planned_effects import Expansion, FrozenNotice
 from standfast.records import EffectState, Observed, StepState
 from standfast.webauthn import challenge_for, read_registration
 from tests.ledger.intruder import Intruder

@@ -9,11 +9,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.two_person_rule import APPROVE, Question
-from standfast.ledger.effects.effect_store import Batch, Draft, EffectRow, Lane
-from standfast.ledger.incidents.incident_store import Expansion
+from standfast.ledger.effects.effect_store import Batch, EffectRow, Lane
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.people.enrolment import Signer
 from standfast.ledger.schema.column_encryption import INSTALLATION
+from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, JsonObject, Limits, Mode, Observed, Result
 from tests.ledger.ledger_files import FOUNDED, NOW
 

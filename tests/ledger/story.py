@@ -9,10 +9,10 @@ from datetime import timedelta
 from standfast.deadlines.incident_facts import FactKind
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.passkeys import words
-from standfast.ledger.effects.effect_store import Draft, Lane
+from standfast.ledger.effects.effect_store import Lane
 from standfast.ledger.incidents.incident_facts import Statement
-from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice
 from standfast.ledger.people.staff_list import Member
+from standfast.playbook.planned_effects import Draft, Expansion, FrozenNotice
 from standfast.records import (
     DeliveryEvent,
     DeliveryState,

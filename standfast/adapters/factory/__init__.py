@@ -28,11 +28,11 @@ from standfast.config import Config
 from standfast.errors import ConfigurationError, Damaged, Refused, Unsupported
 from standfast.ledger.effects.effect_conditions import PAGE
 from standfast.ledger.effects.effect_store import Batch, EffectRow, Lane
-from standfast.ledger.incidents.incident_store import FrozenNotice
 from standfast.notices.audience import Audience
 from standfast.notices.prepared_notice import Prepared
 from standfast.notices.template_folder import read_templates
 from standfast.notices.template_renderer import Template
+from standfast.playbook.planned_effects import FrozenNotice
 from standfast.records import EffectState, Limits, Mode, Observed, Order, Result
 from standfast.suggestions import known_names_hint
 

@@ -39,19 +39,17 @@ from standfast.ledger.effects.effect_conditions import (
     is_superseded_undo,
 )
 from standfast.ledger.effects.effect_store import (
-    NO_SETTINGS,
     Batch,
-    Draft,
     EffectRow,
     Effects,
     Lane,
-    Settings,
     scope_of,
     seal_effect,
 )
 from standfast.ledger.effects.unknown_outcomes import MOST_TRIES, UnknownOutcomes, run_again
 from standfast.ledger.schema.row_ids import new_token
 from standfast.ledger.schema.tables import as_stored, attempt, effect, incident, step
+from standfast.playbook.planned_effects import NO_SETTINGS, Draft, Settings
 from standfast.records import (
     EffectState,
     JsonObject,

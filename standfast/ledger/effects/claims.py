@@ -46,8 +46,9 @@ from standfast.ledger.effects.effect_conditions import (
     is_runnable,
     with_step,
 )
-from standfast.ledger.effects.effect_store import Lane, Settings, seal_reason
+from standfast.ledger.effects.effect_store import Lane, seal_reason
 from standfast.ledger.schema.tables import as_stored, attempt, effect, incident, step
+from standfast.playbook.planned_effects import Settings
 from standfast.records import EffectState, Json, JsonObject, Mode
 
 _ACCOUNTS_LOCK = 7_236_115  # of PostgreSQL, beside the chain's

@@ -11,8 +11,8 @@ Rules
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
@@ -33,6 +33,7 @@ from standfast.ledger.effects.effect_conditions import (
 from standfast.ledger.effects.recent_locks import RecentLocks, count_recent_locks
 from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
 from standfast.ledger.schema.tables import attempt, effect, runner, step
+from standfast.playbook.planned_effects import Draft
 from standfast.records import (
     EffectState,
     JsonObject,
@@ -55,31 +56,6 @@ class Lane:
 
     def __str__(self) -> str:
         return f"{self.verb} {self.connector}"
-
-
-# Gives, for a verb and an adapter, digests of settings: its own, and of those it hands on to.
-Settings = Callable[[str, str], Mapping[str, str]]
-
-
-def NO_SETTINGS(_verb: str, _connector: str) -> Mapping[str, str]:  # noqa: N802 - a constant
-    """Give no digest: of adapters that have no settings."""
-    return {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draft:
-    """An effect to be planned. `target` and `details` are personal and will be sealed."""
-
-    verb: str
-    connector: str
-    target: str  # as people write it, with its directory: "agents:alice"
-    details: JsonObject = field(default_factory=dict)
-    state: EffectState = EffectState.PLANNED  # or REFUSED, with a reason: named, never acted on
-    reason: str = ""
-    undoes: str | None = None
-    prior: JsonObject | None = None
-    not_before: datetime | None = None
-    waits_for_a_person: bool = False  # REFUSED only: somebody has to decide about it
 
 
 @dataclass(frozen=True, kw_only=True)

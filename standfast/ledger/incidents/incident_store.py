@@ -13,10 +13,10 @@ Rules
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from sqlalchemy import Connection, Row, RowMapping, func, select
 
@@ -26,7 +26,6 @@ from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import damaged
 from standfast.ledger.database.connections import wait_for_turn
 from standfast.ledger.effects.effect_conditions import NEVER, count_held_targets, counts_by_step
-from standfast.ledger.effects.effect_store import NO_SETTINGS, Draft, Settings
 from standfast.ledger.incidents import trigger_messages
 from standfast.ledger.incidents.repeated_triggers import inputs_of, insert_subjects, join, repeated
 from standfast.ledger.incidents.step_progress import moved_at
@@ -36,6 +35,7 @@ from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
 from standfast.ledger.schema.tables import effect, incident, notice, step
 from standfast.playbook.engine import merged
 from standfast.playbook.model import Playbook
+from standfast.playbook.planned_effects import FrozenNotice
 from standfast.playbook.run_state import UNDO_PREFIX, Counts, State, StepView
 from standfast.records import (
     EffectState,
@@ -74,42 +74,6 @@ class IncidentRow:
     @property
     def is_open(self) -> bool:
         return self.state == "open"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrozenNotice:
-    """A notice as it was approved: one body a language, and what binds it to its recipients."""
-
-    template: str
-    body: JsonObject  # language → parts with their slots
-    digest: str
-    root: str  # Merkle root of the recipients' digests, in order
-    audience: str
-    recipients: int
-
-
-class Telling(Protocol):
-    """A notice to more people than fit memory: gone through in order, a page at a time."""
-
-    def pages(self) -> Iterator[Sequence[Draft]]:
-        """Give its effects; each time from the start."""
-
-    def notice(self) -> FrozenNotice:
-        """Give what is frozen of it, once the pages were gone through."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Expansion:
-    """What a step comes to once its targets are known; `telling` stands for drafts and notice."""
-
-    drafts: tuple[Draft, ...] = ()
-    telling: Telling | None = None
-    needs_approvals: int = 0
-    roles: tuple[str, ...] = ()
-    hold_seconds: int = 0  # the abort window: how long it waits once it may run
-    notice: FrozenNotice | None = None
-    settings: Settings = NO_SETTINGS  # of the adapters: what is approved goes through them as is
-    reason: str = ""
 
 
 class Incidents:

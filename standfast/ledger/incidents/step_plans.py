@@ -19,17 +19,15 @@ from standfast.errors import Damaged
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import Write, damaged
 from standfast.ledger.effects.effect_store import (
-    Draft,
     Lane,
-    Settings,
     effect_token,
     scope_of,
     seal_effect,
     seal_reason,
 )
-from standfast.ledger.incidents.incident_store import FrozenNotice
 from standfast.ledger.schema.column_encryption import Vault
 from standfast.ledger.schema.tables import effect
+from standfast.playbook.planned_effects import Draft, FrozenNotice, Settings
 from standfast.records import Json, JsonObject, Proof, canonical, digest
 
 _ROWS_A_WRITE = 1_000

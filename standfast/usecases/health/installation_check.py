@@ -20,8 +20,8 @@ from standfast.adapters.factory.live_adapters import Live
 from standfast.config import Config, load
 from standfast.errors import Damaged, StandfastError
 from standfast.ledger import Ledger, opened
-from standfast.ledger.incidents.incident_store import FrozenNotice
 from standfast.ledger.runs.server_clock import ServerClock
+from standfast.playbook.planned_effects import FrozenNotice
 from standfast.plurals import counted
 from standfast.records import Mode, Now
 from standfast.secrets import Resolver, SystemResolver

@@ -22,10 +22,10 @@ from standfast.adapters.factory import Outside
 from standfast.config import Config
 from standfast.errors import ConfigurationError, Refused, UsageError
 from standfast.ledger.approvals.two_person_rule import Question
-from standfast.ledger.effects.effect_store import Draft
 from standfast.ledger.people.enrolment import Person
 from standfast.playbook.engine import Ask, Escalate
 from standfast.playbook.model import Approval
+from standfast.playbook.planned_effects import Draft
 from standfast.playbook.run_state import State, StepView
 from standfast.usecases.core.incident_visibility import accounts_named, written
 from standfast.usecases.core.installation import Installation

@@ -21,10 +21,10 @@ from standfast.adapters.procedures.parameters import parameters_of
 from standfast.config import Config
 from standfast.ledger import Ledger
 from standfast.ledger.effects.effect_conditions import LOCKS
-from standfast.ledger.effects.effect_store import Draft
 from standfast.ledger.effects.recent_locks import KEEPS_OUT, RecentLocks
 from standfast.ledger.people.enrolment import Person
 from standfast.ledger.schema.column_encryption import INSTALLATION
+from standfast.playbook.planned_effects import Draft
 from standfast.plurals import counted
 from standfast.records import EffectState, Json, Mode
 

@@ -27,10 +27,11 @@ from standfast.adapters.factory import Outside
 from standfast.adapters.factory.settings_digest import adapter_settings_digests
 from standfast.errors import ConfigurationError, UsageError
 from standfast.ledger.approvals.two_person_rule import folded
-from standfast.ledger.effects.effect_store import Draft, EffectRow
-from standfast.ledger.incidents.incident_store import Expansion, IncidentRow
+from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.incidents.incident_store import IncidentRow
 from standfast.ledger.incidents.stop_and_resume import take_over_paused_undo
 from standfast.playbook.action_catalogue import CATALOGUE
+from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.plurals import counted
 from standfast.records import EffectState, JsonObject, Mode, Proof, StepState
 from standfast.suggestions import known_names_hint

@@ -18,9 +18,8 @@ from datetime import datetime
 from standfast.adapters.factory import Outside
 from standfast.deadlines.incident_facts import Facts
 from standfast.errors import Refused, StandfastError
-from standfast.ledger.effects.effect_store import Draft, Work, effect_token, scope_of
+from standfast.ledger.effects.effect_store import Work, effect_token, scope_of
 from standfast.ledger.effects.recent_locks import RecentLocksChanged
-from standfast.ledger.incidents.incident_store import Expansion
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.runs.run_store import LEASE
 from standfast.playbook.action_arguments import arguments_of
@@ -37,6 +36,7 @@ from standfast.playbook.engine import (
 )
 from standfast.playbook.model import Step
 from standfast.playbook.parser.input_values import load_inputs
+from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.playbook.run_state import State
 from standfast.playbook.status.next_step import standing
 from standfast.records import Mode, StepState

@@ -16,12 +16,13 @@ from standfast.adapters.factory import SECTIONS, Outside
 from standfast.config import Config
 from standfast.errors import ExitStatus, StandfastError
 from standfast.ledger.approvals.two_person_rule import Opener
-from standfast.ledger.effects.effect_store import Draft, Lane
+from standfast.ledger.effects.effect_store import Lane
 from standfast.ledger.people.enrolment import Person
 from standfast.playbook.engine import is_wanted
 from standfast.playbook.expressions import parse
 from standfast.playbook.model import Step, StepKind
 from standfast.playbook.parser.input_values import load_inputs
+from standfast.playbook.planned_effects import Draft
 from standfast.playbook.rendering.step_labels import condition, length
 from standfast.playbook.run_state import State
 from standfast.playbook.step_graph import in_order

@@ -15,8 +15,8 @@ from typing import cast
 
 from standfast.adapters.factory import SECTIONS, Outside
 from standfast.errors import Refused, UsageError
-from standfast.ledger.effects.effect_store import Draft
 from standfast.playbook.model import Step
+from standfast.playbook.planned_effects import Draft
 from standfast.records import EffectState, Json, JsonObject, Mode, digest
 from standfast.usecases.backups.retention_holds import is_keeper_machine
 from standfast.usecases.incidents.account_resolution import key_of, protected_accounts

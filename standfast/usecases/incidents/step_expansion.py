@@ -24,14 +24,13 @@ from standfast.errors import (
     Unsupported,
     UsageError,
 )
-from standfast.ledger.effects.effect_store import Draft
-from standfast.ledger.incidents.incident_store import Expansion
 from standfast.notices.audience import Audience, Recipient
 from standfast.notices.prepared_notice import Prepared, pick_language
 from standfast.notices.template_renderer import prepare
 from standfast.playbook.action_arguments import arguments_of
 from standfast.playbook.action_catalogue import CATALOGUE
 from standfast.playbook.model import Step
+from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.playbook.run_state import State
 from standfast.playbook.status.containment_measures import measures_taken
 from standfast.records import EffectState, Json, JsonObject, Mode

@@ -17,11 +17,11 @@ from functools import partial
 from typing import cast
 
 from standfast.errors import Refused, StandfastError, UsageError
-from standfast.ledger.effects.effect_store import Draft, EffectRow, effect_token, scope_of
-from standfast.ledger.incidents.incident_store import Expansion
+from standfast.ledger.effects.effect_store import EffectRow, effect_token, scope_of
 from standfast.ledger.messages.sent_messages import Sent, sent, told_apart
 from standfast.notices.prepared_notice import Prepared, pick_language
 from standfast.notices.template_renderer import prepare
+from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import DeliveryState, EffectState, Json, Mode
 from standfast.suggestions import known_names_hint
 from standfast.usecases.core.additional_steps import CORRECTS

@@ -28,8 +28,7 @@ from typing import cast
 from standfast.adapters.factory import Outside
 from standfast.adapters.senders.letters import letter_obstacle
 from standfast.errors import Refused, UsageError
-from standfast.ledger.effects.effect_store import Draft, EffectRow, effect_token, scope_of
-from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice
+from standfast.ledger.effects.effect_store import EffectRow, effect_token, scope_of
 from standfast.ledger.messages.sent_messages import first_message, replaced_message, sent
 from standfast.ledger.status_query import HELD_STEP_PREFIX
 from standfast.notices.mail_addresses import parse_address
@@ -37,6 +36,7 @@ from standfast.notices.prepared_notice import Prepared, merkle_root, pick_langua
 from standfast.playbook.action_arguments import arguments_of
 from standfast.playbook.answer_dependencies import answers_behind
 from standfast.playbook.engine import is_wanted
+from standfast.playbook.planned_effects import Draft, Expansion, FrozenNotice
 from standfast.records import Json, JsonObject, StepState
 from standfast.usecases.approvals.step_decisions import speaker
 from standfast.usecases.core.installation import Installation

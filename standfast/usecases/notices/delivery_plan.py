@@ -15,10 +15,9 @@ from itertools import islice
 
 from standfast.config.schema import OrganisationConfig
 from standfast.errors import ConfigurationError
-from standfast.ledger.effects.effect_store import Draft
-from standfast.ledger.incidents.incident_store import FrozenNotice
 from standfast.notices.prepared_notice import MerkleTree, Prepared
 from standfast.notices.template_renderer import Template
+from standfast.playbook.planned_effects import Draft, FrozenNotice
 from standfast.records import EffectState, Mode
 from standfast.usecases.notices.staged_sending import SEND
 

@@ -19,9 +19,9 @@ from datetime import datetime, timedelta
 from standfast.config.sections.notices import NoticesConfig
 from standfast.errors import UsageError
 from standfast.ledger.effects.effect_conditions import NEVER
-from standfast.ledger.effects.effect_store import Draft
 from standfast.ledger.messages.notice_control import NoticeRow
 from standfast.notices.audience import Audience
+from standfast.playbook.planned_effects import Draft
 from standfast.playbook.run_state import State
 from standfast.plurals import counted
 from standfast.records import DeliveryState, EffectState, StepState

@@ -13,7 +13,7 @@ from standfast.adapters.factory.exercise_adapters import Exercise
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.procedures.simulator import SimulatedProcedure
 from standfast.config import load
-from standfast.ledger.incidents.incident_store import FrozenNotice
+from standfast.playbook.planned_effects import FrozenNotice
 from tests.usecases.installations import furnish
 
 

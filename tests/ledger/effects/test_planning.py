@@ -4,8 +4,8 @@ import threading
 from datetime import timedelta
 
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_store import Draft, Lane, effect_token
-from standfast.ledger.incidents.incident_store import Expansion
+from standfast.ledger.effects.effect_store import Lane, effect_token
+from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, Observed
 from tests.ledger import story
 from tests.ledger.ledger_files import NOW

@@ -8,9 +8,9 @@ from sqlalchemy.dialects import sqlite
 
 from standfast.ledger import Ledger
 from standfast.ledger.effects.effect_conditions import is_held, is_lock_of
-from standfast.ledger.effects.effect_store import Draft, EffectRow, Lane
-from standfast.ledger.incidents.incident_store import Expansion
+from standfast.ledger.effects.effect_store import EffectRow, Lane
 from standfast.ledger.schema.tables import effect
+from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, JsonObject, Mode, Observed
 from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (

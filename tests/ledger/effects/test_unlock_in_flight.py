@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_store import Batch, Draft, Lane
-from standfast.ledger.incidents.incident_store import Expansion
+from standfast.ledger.effects.effect_store import Batch, Lane
+from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, JsonObject
 from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (

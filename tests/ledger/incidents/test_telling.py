@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import pytest
 
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_store import NO_SETTINGS, Draft
-from standfast.ledger.incidents.incident_store import Expansion, FrozenNotice
 from standfast.ledger.incidents.step_plans import Plan, draft_effects
 from standfast.ledger.schema.tables import effect
+from standfast.playbook.planned_effects import NO_SETTINGS, Draft, Expansion, FrozenNotice
 from tests.ledger import story
 from tests.ledger.intruder import Intruder
 from tests.ledger.ledger_files import NOW

@@ -8,8 +8,9 @@ import pytest
 
 from standfast.errors import ApprovalRefused, Damaged
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_store import Draft, Lane
+from standfast.ledger.effects.effect_store import Lane
 from standfast.ledger.schema.tables import approval, effect, incident, person, step
+from standfast.playbook.planned_effects import Draft
 from standfast.records import EffectState, Mode, StepState
 from tests.ledger.intruder import Intruder
 from tests.ledger.ledger_files import NOW

@@ -15,7 +15,7 @@ from standfast.config.schema import (
     ProtectedConfig,
 )
 from standfast.config.sections.procedures import CommandConfig, ParameterConfig
-from standfast.ledger.effects.effect_store import Draft
+from standfast.playbook.planned_effects import Draft
 from standfast.records import EffectState, Mode, StepState
 from standfast.usecases.incidents import lifecycle
 from standfast.usecases.incidents.blast_radius import LockedAccounts, over_limit, whose

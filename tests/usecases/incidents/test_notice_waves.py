@@ -10,7 +10,8 @@ import pytest
 
 from standfast.config.sections.notices import NoticesConfig
 from standfast.errors import UsageError
-from standfast.ledger.effects.effect_store import Draft, EffectRow, Effects, Lane
+from standfast.ledger.effects.effect_store import EffectRow, Effects, Lane
+from standfast.playbook.planned_effects import Draft
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Mode, Result, StepState
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.core.installation import Installation

@@ -1,0 +1,71 @@
+"""Records of a planned step: its effects, its notice and the approvals that it needs.
+
+Planners create them, the ledger seals and stores them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from standfast.records import EffectState, JsonObject
+
+# Returns, for a verb and an adapter, digests of settings: its own, and those of its failovers.
+Settings = Callable[[str, str], Mapping[str, str]]
+
+
+def NO_SETTINGS(_verb: str, _connector: str) -> Mapping[str, str]:  # noqa: N802 - a constant
+    """Return no digest, for adapters without settings."""
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """An effect to be planned. `target` and `details` are personal and will be sealed."""
+
+    verb: str
+    connector: str
+    target: str  # as people write it, with its directory: "agents:alice"
+    details: JsonObject = field(default_factory=dict)
+    state: EffectState = EffectState.PLANNED  # or REFUSED, with a reason: named, never acted on
+    reason: str = ""
+    undoes: str | None = None
+    prior: JsonObject | None = None
+    not_before: datetime | None = None
+    waits_for_a_person: bool = False  # REFUSED only: a person has to decide about it
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenNotice:
+    """A notice as it was approved: one body a language, and what binds it to its recipients."""
+
+    template: str
+    body: JsonObject  # language → parts with their slots
+    digest: str
+    root: str  # Merkle root of the recipients' digests, in order
+    audience: str
+    recipients: int
+
+
+class Telling(Protocol):
+    """A notice to more people than fit in memory, read in order and by the page."""
+
+    def pages(self) -> Iterator[Sequence[Draft]]:
+        """Yield its effects; each time from the start."""
+
+    def notice(self) -> FrozenNotice:
+        """Return the frozen notice, once all pages were read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expansion:
+    """The plan of one step; `telling` replaces drafts and notice where it is set."""
+
+    drafts: tuple[Draft, ...] = ()
+    telling: Telling | None = None
+    needs_approvals: int = 0
+    roles: tuple[str, ...] = ()
+    hold_seconds: int = 0  # the abort window: how long it waits once it may run
+    notice: FrozenNotice | None = None
+    settings: Settings = NO_SETTINGS  # of the adapters: the approval covers their digests
+    reason: str = ""
