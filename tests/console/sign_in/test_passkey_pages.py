@@ -126,7 +126,7 @@ def test_a_refusal_that_was_signed_is_no_approval(site: Site, lee: Browser, devi
     incident = exercised(site.installation)
     ask_for_approval(site, lee, incident)
     assert decide(lee, device, "approve", signs="refuse").status_code == 409
-    assert "signed something else than what is asked" in lee.text
+    assert "does not fit what is asked" in lee.text
     assert state(site, incident, "tell_customers") is StepState.ASKING
 
 
@@ -196,7 +196,7 @@ def test_a_passkey_made_for_another_site_or_unseen_by_its_holder_is_not_added(
     add(lee, Device(origin="https://standfast.example.com.evil.example"))
     assert "asked by another site" in lee.text
     add(lee, replace(Device(), flags=Device.flags & ~4))
-    assert "did not ask its holder" in lee.text
+    assert "does not fit what is asked" in lee.text
     assert "You have none yet" in lee.text
 
 

@@ -97,7 +97,7 @@ def test_what_a_passkey_signed_counts_for_nothing_else(ledger: Ledger) -> None:
     refusal = said_by(ledger, incident, device, REFUSE)
     elsewhere = said_by(ledger, asking(ledger, account="bob"), device)
     for said in (refusal, elsewhere, device.sign(CHALLENGE)):
-        with pytest.raises(ApprovalRefused, match="signed something else than what is asked"):
+        with pytest.raises(ApprovalRefused, match="does not fit what is asked"):
             decide(ledger, incident, said)
         assert ledger.timeline(incident)[-1].action == "approval.rejected"
     assert state(ledger, incident) is StepState.ASKING
@@ -249,56 +249,56 @@ def test_a_passkey_that_is_written_into_the_database_approves_nothing(
 def test_only_the_devices_answer_to_this_very_question_counts() -> None:
     device, other = Device(), Device(credential=b"other")
 
-    def refused(said: str, why: str, challenge: bytes = CHALLENGE) -> None:
+    def refused(said: str, why: str = "does not fit", challenge: bytes = CHALLENGE) -> None:
         with pytest.raises(ApprovalRefused, match=why):
             webauthn.check(said, public_key=device.public_text, challenge=challenge, origin=ORIGIN)
 
     webauthn.check(
         device.sign(CHALLENGE), public_key=device.public_text, challenge=CHALLENGE, origin=ORIGIN
     )
-    refused(other.sign(CHALLENGE), "signature of the passkey does not verify")
-    refused(device.sign(CHALLENGE), "signed something else", challenge=bytes(32))
-    refused(device.sign(CHALLENGE, type="webauthn.create"), "signed something else")
+    refused(other.sign(CHALLENGE))
+    refused(device.sign(CHALLENGE), challenge=bytes(32))
+    refused(device.sign(CHALLENGE, type="webauthn.create"))
     evil = replace(device, origin="https://standfast.example.com.evil.example")
-    refused(evil.sign(CHALLENGE), "asked by another site than https://standfast.example.com")
-    refused(device.sign(CHALLENGE, crossOrigin=True), "asked by another site")
-    refused(replace(device, site="example.com").sign(CHALLENGE), "not one of standfast.example.com")
+    refused(evil.sign(CHALLENGE), "another site")
+    refused(device.sign(CHALLENGE, crossOrigin=True), "another site")
+    refused(replace(device, site="example.com").sign(CHALLENGE))
     for flag in (AuthenticatorData.FLAG.UP, AuthenticatorData.FLAG.UV):
-        refused(replace(device, flags=SEEN & ~flag).sign(CHALLENGE), "did not ask its holder")
+        refused(replace(device, flags=SEEN & ~flag).sign(CHALLENGE))
     cut = json.loads(device.sign(CHALLENGE))
     for name in cut:
         if name != "id":
-            refused(json.dumps({**cut, name: cut[name][:-4]}), "cannot be read|does not verify")
+            refused(json.dumps({**cut, name: cut[name][:-4]}))
 
 
 def test_a_new_passkey_is_read_only_as_the_answer_to_this_very_question() -> None:
     device = Device()
 
-    def refused(said: str, why: str, challenge: bytes = CHALLENGE) -> None:
+    def refused(said: str, why: str = "does not fit", challenge: bytes = CHALLENGE) -> None:
         with pytest.raises(ApprovalRefused, match=why):
             read_registration(said, challenge=challenge, origin=ORIGIN)
 
     new = read_registration(device.make(CHALLENGE), challenge=CHALLENGE, origin=ORIGIN)
     assert new == NewPasskey(credential=encoded(device.credential), public_key=device.public_text)
-    refused(device.make(CHALLENGE), "signed something else", challenge=bytes(32))
-    refused(device.make(CHALLENGE, type="webauthn.get"), "signed something else")
+    refused(device.make(CHALLENGE), challenge=bytes(32))
+    refused(device.make(CHALLENGE, type="webauthn.get"))
     refused(replace(device, origin="https://evil.example").make(CHALLENGE), "another site")
-    refused(replace(device, site="evil.example").make(CHALLENGE), "not one of")
+    refused(replace(device, site="evil.example").make(CHALLENGE))
     unknown = AuthenticatorData.FLAG.UP
-    refused(replace(device, flags=unknown).make(CHALLENGE), "did not ask its holder")
+    refused(replace(device, flags=unknown).make(CHALLENGE))
     p384 = ec.generate_private_key(ec.SECP384R1()).public_key()
     for weak in (rsa.generate_private_key(65537, 1024), rsa.generate_private_key(3, 2048)):
-        refused(Device(key=weak).make(CHALLENGE), "of a kind that cannot be checked here")
+        refused(Device(key=weak).make(CHALLENGE), "a kind that cannot be checked")
     unasked = Device(key=ed25519.Ed25519PrivateKey.generate())
-    refused(unasked.make(CHALLENGE), "of a kind that cannot be checked here")
-    refused(Device(credential=b"").make(CHALLENGE), "of a kind that cannot be checked here")
+    refused(unasked.make(CHALLENGE), "a kind that cannot be checked")
+    refused(Device(credential=b"").make(CHALLENGE), "a kind that cannot be checked")
     more = json.dumps({**json.loads(device.make(CHALLENGE)), "more": "AAAA"})
-    refused(more, "cannot be read")
+    refused(more)
     other_kind = Device(cose=cast("Any", ES384).from_cryptography_key(p384))
-    refused(other_kind.make(CHALLENGE), "of a kind that cannot be checked here")
-    refused(" " * 8_192 + device.make(CHALLENGE), "cannot be read")
+    refused(other_kind.make(CHALLENGE), "a kind that cannot be checked")
+    refused(" " * 8_192 + device.make(CHALLENGE))
     on_no_curve = Device(key=ec.generate_private_key(ec.SECP256K1()))  # that ES256 has
-    refused(on_no_curve.make(CHALLENGE), "cannot be read")
+    refused(on_no_curve.make(CHALLENGE))
 
 
 @given(
