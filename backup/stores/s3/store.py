@@ -89,7 +89,7 @@ def open_s3(
 ) -> "S3Store":
     """Look at the bucket and give its store.
 
-    `UsageError` when boto3 is missing, the bucket does not exist, refuses the credentials, or locks
+    `UsageError` when the bucket does not exist, refuses the credentials, or locks
     nothing although `requires_lock`; `StoreUnavailable` when it does not answer.
     """
     calls, traits = open_bucket(options, pause=pause, jitter=jitter)
@@ -100,14 +100,8 @@ def open_bucket(
     options: S3Options, *, pause: Callable[[float], None], jitter: Callable[[], float]
 ) -> tuple["Calls", StoreTraits]:
     """Look at the bucket: what speaks to it, and what protects it."""
-    try:
-        from backup.stores.s3.client import Calls
-    except ModuleNotFoundError as error:
-        if error.name not in ("boto3", "botocore"):
-            raise
-        raise UsageError(
-            "a vault in S3 needs the package boto3: pip install -r requirements/extras/s3.txt"
-        ) from error
+    from backup.stores.s3.client import Calls
+
     calls = Calls(options, pause=pause, jitter=jitter)
     traits = _traits(options, *_protection(calls, options))
     if options.requires_lock and traits.lock is None:

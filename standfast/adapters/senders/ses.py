@@ -21,7 +21,7 @@ from typing import Any
 from standfast.adapters.clients.time_limit import within
 from standfast.adapters.senders import Message, Sender
 from standfast.adapters.senders.mail_identity import letterhead, misfit
-from standfast.errors import ExtraMissing, Unavailable
+from standfast.errors import Unavailable
 from standfast.http_client import Deadline
 from standfast.notices.mail_addresses import Address, parse_address
 from standfast.records import EffectState, Limits, Result
@@ -143,15 +143,10 @@ class SesSender(Sender):
         return _Answer(state=EffectState.DONE, message_id=message_id)
 
     def _make_client(self) -> Any:
-        try:
-            import boto3
-            from botocore.config import Config
-            from botocore.exceptions import BotoCoreError
-        except ImportError as error:
-            raise ExtraMissing(
-                f"sender {self.name!r} needs the extra `aws`; "
-                "pip install -r requirements/extras/aws.txt"
-            ) from error
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
         options, seconds = self._options, self.limits.timeout_seconds
         try:
             return boto3.session.Session().client(

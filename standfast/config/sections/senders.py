@@ -103,7 +103,7 @@ class SmtpSenderConfig(_Sender):
 
 
 class SendgridSenderConfig(_Sender):
-    """Mail through Twilio SendGrid, v3 Mail Send; it needs the extra `sendgrid`."""
+    """Mail through Twilio SendGrid, v3 Mail Send."""
 
     kind: Literal["sendgrid"] = setting(description="Mail through SendGrid.", examples=["sendgrid"])
     key: SecretReference = setting(
@@ -154,7 +154,7 @@ class SendgridSenderConfig(_Sender):
 
 
 class SesSenderConfig(_Sender):
-    """Mail through Amazon SES, API v2; it needs the extra `aws`."""
+    """Mail through Amazon SES, API v2."""
 
     kind: Literal["ses"] = setting(description="Mail through Amazon SES.", examples=["ses"])
     region: Line = setting(description="AWS's region.", examples=["eu-west-1"])

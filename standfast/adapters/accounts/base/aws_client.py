@@ -10,7 +10,7 @@ Rules
 - A change that was sent and not answered, or answered by a failure of AWS, is `OutcomeUnknown`; one
   that AWS turns down for good is `ProviderRefused`; what surely did not happen is `Unavailable`.
 - Errors carry AWS's error code at most, never its message: that names accounts.
-- boto3 is an extra, and takes long to import: it is loaded with the first call.
+- boto3 takes long to import: it is imported with the first call.
 """
 
 import threading
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
 from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
-from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
+from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
 from standfast.records import Limits
 
@@ -156,14 +156,10 @@ class AwsClient:
             return self._client
 
     def _connect(self) -> Any:
-        try:
-            import boto3
-            from botocore.config import Config
-            from botocore.exceptions import BotoCoreError
-        except ImportError:
-            raise ExtraMissing(
-                "AWS needs the boto3 package: pip install -r requirements/extras/aws.txt"
-            ) from None
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
         options = self._options
         try:
             client = boto3.session.Session().client(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from standfast.adapters.senders.sendgrid.sender import TOKEN_ARGUMENT
-from standfast.errors import ConfigurationError, ExtraMissing
+from standfast.errors import ConfigurationError
 from standfast.records import DeliveryEvent, DeliveryState
 
 LARGEST_BYTES = 4 * 1024 * 1024
@@ -78,13 +78,8 @@ def verify(signed: Signed, body: bytes, keys: Iterable[str]) -> None:
 
     ConfigurationError when a key is none.
     """
-    try:
-        from sendgrid.helpers.eventwebhook import EventWebhook
-    except ImportError as error:
-        raise ExtraMissing(
-            "events of SendGrid need the extra `sendgrid`; "
-            "pip install -r requirements/extras/sendgrid.txt"
-        ) from error
+    from sendgrid.helpers.eventwebhook import EventWebhook
+
     try:
         base64.b64decode(signed.signature, validate=True)
         text = body.decode()

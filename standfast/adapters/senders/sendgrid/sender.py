@@ -29,7 +29,7 @@ from typing import Any, Literal, TypeAlias
 
 from standfast.adapters.senders import Message, Sender
 from standfast.adapters.senders.mail_identity import letterhead, misfit
-from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
+from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer, NotSent, fits_a_header
 from standfast.notices.mail_addresses import parse_address
 from standfast.notices.prepared_notice import Piece, PreparedParts
@@ -126,13 +126,8 @@ class SendGridSender(Sender):
         )
 
     def _make_client(self, key: str, region: str) -> Any:
-        try:
-            from sendgrid import SendGridAPIClient
-        except ImportError as error:
-            raise ExtraMissing(
-                f"sender {self.name!r} needs the extra `sendgrid`; "
-                "pip install -r requirements/extras/sendgrid.txt"
-            ) from error
+        from sendgrid import SendGridAPIClient
+
         # Which host and which headers; the requests are ours, since its own have no hard bound.
         client = SendGridAPIClient(key)
         client.set_sendgrid_data_residency(region)

@@ -1,18 +1,15 @@
 """What the bounded AWS client makes of a service that stalls, throttles or breaks."""
 
-import builtins
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from standfast.adapters.accounts.aws_iam import AwsIam
 from standfast.adapters.accounts.base.aws_client import AwsClient, AwsOptions
 from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
-from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
+from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import Deadline
-from standfast.records import EffectState, Order
 from tests.adapters.accounts.scripted import Behaviour, Scripted, replying, scripted_directory
 
 
@@ -174,23 +171,6 @@ def test_nobody_listening_is_surely_not_done() -> None:
 def test_an_address_that_is_none_is_a_matter_of_configuration() -> None:
     with pytest.raises(ConfigurationError, match="endpoint_url"):
         AwsClient("iam", options("not an address")).read("get_user", Deadline(1.0))
-
-
-def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any, **more: Any) -> Any:
-        if name == "boto3":
-            raise ImportError(name)
-        return real(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ExtraMissing, match="extras/aws"):
-        AwsClient("iam", options("http://127.0.0.1:1")).read("get_user", Deadline(1.0))
-    order = Order(token="t", verb="accounts.lock", target="alice")
-    (result,) = AwsIam("cloud", options("http://127.0.0.1:1")).lock([order])
-    assert result.state is EffectState.FAILED  # nothing was sent: there is no doubt
-    assert "requirements/extras/aws.txt" in result.reason
 
 
 def test_secrets_do_not_show_in_the_options() -> None:
