@@ -82,3 +82,10 @@ def test_every_decision_is_listed_and_says_what_it_costs(texts: dict[str, str]) 
         if re.match(r"docs/decisions/\d", name):
             assert Path(name).name in listing, f"{name} is not listed"
             assert "cost" in text.lower(), f"{name} does not say what it costs"
+
+
+def test_architecture_names_paths_that_exist() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    named = re.findall(r"`((?:standfast|backup|flows|tests|docs|deploy)/[\w./-]*)`", page)
+    assert len(named) > len(set(named)) / 2 > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []
