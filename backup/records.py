@@ -77,7 +77,7 @@ class SourceOutcome:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PointDetails:
+class RecoveryPointDetails:
     """The sealed part of a recovery point: known only to who holds a key."""
 
     consistent_at: datetime
@@ -92,7 +92,7 @@ class PointDetails:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Point:
+class RecoveryPoint:
     """A recovery point; `details` is None without an identity."""
 
     writer: str
@@ -105,7 +105,7 @@ class Point:
     bytes_new: int  # size of the packs that it added
     object_name: str
     sha256: str
-    details: PointDetails | None
+    details: RecoveryPointDetails | None
 
     @property
     def name(self) -> str:

@@ -35,9 +35,9 @@ from backup.reader.self_healing import BlobHealer
 from backup.records import (
     Difference,
     FoundPath,
-    Point,
-    PointDetails,
     Progress,
+    RecoveryPoint,
+    RecoveryPointDetails,
     RestoreResult,
 )
 from backup.stores import Stat, Store
@@ -45,8 +45,8 @@ from backup.stores.directory import DirectoryStore
 from backup.stores.parallel_reads import beside
 from backup.trust.key_files import Identity, erased_text, open_domains
 from backup.trust.retention_log import load_retention_log
-from backup.trust.root_chain import Trust, load_root_chain
-from backup.trust.snapshot_history import Slot, left_behind, read_history, read_slot
+from backup.trust.root_chain import RootChain, load_root_chain
+from backup.trust.snapshot_history import Slot, read_history, read_slot, superseded_snapshots
 
 __all__ = ["Repository", "blobs_of", "walk"]
 
@@ -59,7 +59,7 @@ class Repository:
     def __init__(
         self,
         vault: Store,
-        trust: Trust,
+        trust: RootChain,
         domains: dict[tuple[str, int], pyrage.x25519.Identity],
         own_writer: str | None = None,
         damaged_keys: Mapping[tuple[str, int], Damaged] | None = None,
@@ -104,7 +104,9 @@ class Repository:
             domains = open_domains(trust.root, keys, identity, damaged, key_copies)
         return Repository(vault, trust, domains, own_writer, damaged)
 
-    def points(self, set_name: str | None = None, *, with_expired: bool = False) -> list[Point]:
+    def points(
+        self, set_name: str | None = None, *, with_expired: bool = False
+    ) -> list[RecoveryPoint]:
         """Every valid recovery point that has not expired, of one set or of all, newest last.
 
         What an expired point needs may be gone, in part or all of it.
@@ -120,7 +122,7 @@ class Repository:
         kept = None
         if not with_expired:
             kept = beside(self._vault, lambda: load_retention_log(self._vault, self.trust))
-        all_points: list[tuple[datetime, Point]] = []
+        all_points: list[tuple[datetime, RecoveryPoint]] = []
         for writer in sorted({writer.id for writer in self.trust.root.writers}):
             points = []
             junk: dict[int, datetime | None] = {}
@@ -139,7 +141,7 @@ class Repository:
                     junk[slot.sequence] = slot.stored
                     self.damaged[writer, slot.sequence] = slot.problem or ""
             newest = points[-1].sequence if points else 0
-            for sequence in left_behind(junk, newest, made):
+            for sequence in superseded_snapshots(junk, newest, made):
                 del self.damaged[writer, sequence]
             latest = datetime.max.replace(tzinfo=UTC)
             for point in reversed(points):
@@ -158,7 +160,7 @@ class Repository:
 
     def resolve(
         self, text: str, set_name: str | None = None, *, of_any_host: bool = False
-    ) -> Point:
+    ) -> RecoveryPoint:
         """Find a point by "latest", "<writer>/latest", "<writer>/<sequence>" or a bare sequence.
 
         An expired point is found by its number, and what is left of it can be restored.
@@ -174,7 +176,7 @@ class Repository:
             if latest is not None:
                 require_unforked_history(latest, points, self._forks)
                 return latest
-        fitting: list[Point] = []
+        fitting: list[RecoveryPoint] = []
         if digits.isascii() and digits.isdigit():
             sequence = digits.lstrip("0")  # as text: Python makes no number of thousands of digits
             fitting = [
@@ -206,7 +208,9 @@ class Repository:
         )
         raise NotFound(f"there is no recovery point {text!r}{of_set}; there {there} {newest}")
 
-    def _latest(self, points: list[Point], writer: str, of_any_host: bool) -> Point | None:
+    def _latest(
+        self, points: list[RecoveryPoint], writer: str, of_any_host: bool
+    ) -> RecoveryPoint | None:
         writers = sorted({point.writer for point in points})
         if not (writer or of_any_host) and self._own_writer in writers:
             writer = self._own_writer or ""
@@ -237,7 +241,7 @@ class Repository:
                     " `verify` names what else is wrong"
                 )
 
-    def entries(self, point: Point, patterns: Sequence[str] = ()) -> Iterator[Entry]:
+    def entries(self, point: RecoveryPoint, patterns: Sequence[str] = ()) -> Iterator[Entry]:
         """Give what a point holds, in path order; see `selection` for patterns."""
         _, body, reader = self._open_healing(point)
         selection = Selection(patterns)
@@ -245,7 +249,7 @@ class Repository:
             if selection.takes(entry.path):
                 yield entry
 
-    def list_folder(self, point: Point, path: bytes | str = b"") -> list[Entry]:
+    def list_folder(self, point: RecoveryPoint, path: bytes | str = b"") -> list[Entry]:
         """What lies directly in a folder, in path order; without a path, the sources.
 
         A path that is no folder gives itself.  `NotFound` when there is nothing by that name.
@@ -257,7 +261,7 @@ class Repository:
             raise NotFound(f"{point.name} holds no {to_path_text(folder)}")
         return found
 
-    def find(self, patterns: Sequence[str], points: Sequence[Point]) -> list[FoundPath]:
+    def find(self, patterns: Sequence[str], points: Sequence[RecoveryPoint]) -> list[FoundPath]:
         """Look for paths in several points; see `searching` for what a pattern means there.
 
         Points whose domain the identity does not open are left out; `Damaged` when that is for a
@@ -265,7 +269,7 @@ class Repository:
         """
         known = {domain for domain, _ in (*self._domains, *self._damaged_keys)}
 
-        def opened(point: Point) -> tuple[Body, BlobReader]:
+        def opened(point: RecoveryPoint) -> tuple[Body, BlobReader]:
             _, body, reader = self._open_healing(point)
             return body, reader
 
@@ -276,7 +280,7 @@ class Repository:
         )
 
     def diff(
-        self, before: Point, after: Point, patterns: Sequence[str] = ()
+        self, before: RecoveryPoint, after: RecoveryPoint, patterns: Sequence[str] = ()
     ) -> Iterator[Difference]:
         """Give what was added, removed and changed between two points, in path order.
 
@@ -306,7 +310,7 @@ class Repository:
                     " there is"
                 )
 
-    def stream(self, point: Point, path: bytes | str) -> Iterator[bytes]:
+    def stream(self, point: RecoveryPoint, path: bytes | str) -> Iterator[bytes]:
         """Give the content of one file from its first byte to its last, holes as zeros.
 
         `path` is `<source>/<path>`, as bytes or as path text.  Pieces are not empty and at most 8
@@ -327,13 +331,13 @@ class Repository:
             raise UsageError(f"{entry.text} is a {entry.kind}; only a file has content to give")
         return content_of(reader, entry)
 
-    def read_file(self, point: Point, entry: Entry) -> Iterator[bytes]:
+    def read_file(self, point: RecoveryPoint, entry: Entry) -> Iterator[bytes]:
         """The same for a file that was found already."""
         return content_of(self._open_healing(point)[2], entry)
 
     def restore(
         self,
-        point: Point,
+        point: RecoveryPoint,
         to: Path,
         patterns: Sequence[str] = (),
         progress: Callable[[Progress], None] | None = None,
@@ -382,7 +386,7 @@ class Repository:
             request, body=body, open_reader=open_reader, progress=progress, now=now
         ).run()
 
-    def open_point(self, point: Point) -> tuple[Snapshot, Body, BlobReader]:
+    def open_point(self, point: RecoveryPoint) -> tuple[Snapshot, Body, BlobReader]:
         """The point's public part, its sealed part and a reader of its blobs.
 
         `WrongKey` when the identity does not open its domain.
@@ -396,11 +400,11 @@ class Repository:
         body = self._body(slot.snapshot, slot)
         return slot.snapshot, body, self._reader(point, body)
 
-    def _open_healing(self, point: Point) -> tuple[Snapshot, Body, BlobReader]:
+    def _open_healing(self, point: RecoveryPoint) -> tuple[Snapshot, Body, BlobReader]:
         snapshot, body, _ = self.open_point(point)
         return snapshot, body, self._healing(point, body)[0]
 
-    def _healing(self, point: Point, body: Body) -> tuple[BlobReader, BlobHealer]:
+    def _healing(self, point: RecoveryPoint, body: Body) -> tuple[BlobReader, BlobHealer]:
         def others() -> Iterator[tuple[str, Body]]:
             for other in reversed(self.points()):
                 if other.name != point.name and (other.writer, other.domain) == (
@@ -417,7 +421,7 @@ class Repository:
         )
         return self._reader(point, body, healer.find), healer
 
-    def _reader(self, point: Point, body: Body, heal: Heal | None = None) -> BlobReader:
+    def _reader(self, point: RecoveryPoint, body: Body, heal: Heal | None = None) -> BlobReader:
         # Packs of an earlier generation may be used by a point of a later one.
         identities = [key for (domain, _), key in self._domains.items() if domain == point.domain]
         return BlobReader(
@@ -430,7 +434,7 @@ class Repository:
             heal=heal,
         )
 
-    def opens(self, point: Point) -> bool:
+    def opens(self, point: RecoveryPoint) -> bool:
         """Whether the identity holds a key of the point's domain."""
         return any(domain == point.domain for domain, _ in self._domains)
 
@@ -460,7 +464,7 @@ class Repository:
             )
         return open_body(slot.sealed, [key], slot.name)
 
-    def _point(self, slot: Slot, snapshot: Snapshot) -> Point:
+    def _point(self, slot: Slot, snapshot: Snapshot) -> RecoveryPoint:
         details = None
         if self._domains:
             # A point whose body does not open is still there: `verify` says what is wrong with it.
@@ -468,7 +472,7 @@ class Repository:
                 details = _details(self._body(snapshot, slot))
             except BackupError:
                 details = None
-        return Point(
+        return RecoveryPoint(
             writer=snapshot.writer,
             sequence=snapshot.sequence,
             set_name=snapshot.set_name,
@@ -499,8 +503,8 @@ def _as_path(path: bytes | str) -> bytes:
     return found.rstrip(b"/")
 
 
-def _details(body: Body) -> PointDetails:
-    return PointDetails(
+def _details(body: Body) -> RecoveryPointDetails:
+    return RecoveryPointDetails(
         consistent_at=body.consistent_at,
         started=body.started,
         ended=body.ended,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from backup.system.network_shutdown import ENDING, Ending
+from backup.system.network_shutdown import NETWORK_SHUTDOWN, NetworkShutdown
 from tests.derived_keys import keep_derived_keys
 from tests.ledger_schema import postgres_ledger_template, postgres_ledger_url
 from tests.sampling import (
@@ -66,8 +66,8 @@ __all__ = [
 def not_told_to_end() -> Iterator[None]:
     """What ends the process after one test's command does not end it for the next test's."""
     yield
-    if ENDING.is_told:
-        vars(ENDING).update(vars(Ending()))
+    if NETWORK_SHUTDOWN.is_begun:
+        vars(NETWORK_SHUTDOWN).update(vars(NetworkShutdown()))
 
 
 keep_derived_keys()

@@ -1,7 +1,6 @@
 """Where blobs lie, as the writer knows it: by the send-log's numbers of packs.
 
-- A `Place` is final.  It is a tuple because there are millions of them and they are stored as
-  JSON lists.
+- A `BlobLocation` is final. It is a tuple because there are millions of them, stored as JSON lists.
 - A `PendingBlob` has its place once its frame has been laid on the tape, and counts once the
   store has acknowledged the packs of that frame.
 - A `Row` is an entry on its way into a page of the manifest.  Its metadata is the text that stands
@@ -25,7 +24,7 @@ FIRST_REFS = 512  # of the first list
 MARK_LENGTH = 16
 
 
-class Place(NamedTuple):
+class BlobLocation(NamedTuple):
     """A blob in acknowledged or numbered packs."""
 
     pack: int
@@ -37,12 +36,12 @@ class Place(NamedTuple):
     next: int  # NO_PACK when the frame ends in `pack`
 
     @property
-    def place(self) -> "Place":
+    def location(self) -> "BlobLocation":
         """Itself: what a pending blob has once its frame was laid."""
         return self
 
 
-NOWHERE = Place(UNLOCATED, 0, 0, 0, 0, "", NO_PACK)
+NOWHERE = BlobLocation(UNLOCATED, 0, 0, 0, 0, "", NO_PACK)
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -68,22 +67,22 @@ class PendingBlob:
     inner: int
     length: int
     id: str
-    place: Place = NOWHERE  # until the frame was laid
+    location: BlobLocation = NOWHERE  # until the frame was laid
 
 
-def place_blobs(frame: Frame, blobs: Iterable[PendingBlob]) -> None:
+def set_locations(frame: Frame, blobs: Iterable[PendingBlob]) -> None:
     """Give the blobs of a frame their places, when it was laid."""
     pack, offset, stored, following = frame.pack, frame.offset, frame.stored, frame.next
     for blob in blobs:
-        # As `Place(...)` does, in half the time.
-        blob.place = _new_place(
-            Place, (pack, offset, stored, blob.inner, blob.length, blob.id, following)
+        # As `BlobLocation(...)` does, in half the time.
+        blob.location = _new_place(
+            BlobLocation, (pack, offset, stored, blob.inner, blob.length, blob.id, following)
         )
 
 
 _new_place = tuple.__new__
 
-Ref = Place | PendingBlob
+Ref = BlobLocation | PendingBlob
 
 
 @dataclass(slots=True, eq=False)
@@ -100,10 +99,10 @@ class Row:
 
     def packs(self) -> set[int]:
         """Every pack that a settled row needs."""
-        places = [ref for ref in (*self.blobs, *self.lists) if isinstance(ref, Place)]
+        places = [ref for ref in (*self.blobs, *self.lists) if isinstance(ref, BlobLocation)]
         return {pack for pack, _ in self.list_packs}.union(
-            (place.pack for place in places),
-            (place.next for place in places if place.next != NO_PACK),
+            (location.pack for location in places),
+            (location.next for location in places if location.next != NO_PACK),
         )
 
     def content_mark(self) -> str:

@@ -17,7 +17,14 @@ from itertools import accumulate
 
 from blake3 import blake3
 
-from backup.archiver.blob_location import UNLOCATED, Frame, PendingBlob, Place, Ref, place_blobs
+from backup.archiver.blob_location import (
+    UNLOCATED,
+    BlobLocation,
+    Frame,
+    PendingBlob,
+    Ref,
+    set_locations,
+)
 from backup.archiver.chunker import AS_USUAL, WINDOW_BYTES, Packing
 from backup.archiver.pack_writer import Outlet, PackWriter, Stored, Stretch
 from backup.archiver.upload_cache.cache import UploadCache
@@ -150,7 +157,7 @@ class BlobWriter:
 
     def has(self, ref: Ref) -> bool:
         """Whether the store has the whole blob."""
-        return isinstance(ref, Place) or self._tape.has(ref.frame)
+        return isinstance(ref, BlobLocation) or self._tape.has(ref.frame)
 
     def has_packs_up_to(self, number: int) -> bool:
         """Whether the store has every pack that this sink began, up to this number."""
@@ -159,7 +166,7 @@ class BlobWriter:
     def _known(self, blob_id: str) -> Ref | None:
         return self._pending.get(blob_id) or self._find(blob_id)
 
-    def _find(self, blob_id: str) -> Place | None:
+    def _find(self, blob_id: str) -> BlobLocation | None:
         self._finds += 1
         if self._finds == _MANY_FINDS:
             self._log.look_up_in_memory()
@@ -227,7 +234,7 @@ class BlobWriter:
 
     def _laid(self, frame: Frame) -> None:
         blobs = self._under_way[frame]
-        place_blobs(frame, blobs)
+        set_locations(frame, blobs)
         self._laid_frames.append(frame)
         if frame.last_pack != self._filling:
             self._filling, self._in_filling = frame.last_pack, 0
@@ -236,14 +243,14 @@ class BlobWriter:
             self._tape.cut()
 
     def _acknowledged(self, pack: Stored) -> None:
-        whole: list[Place] = []
+        whole: list[BlobLocation] = []
         while self._laid_frames and self._tape.has(self._laid_frames[0]):
             frame = self._laid_frames.popleft()
             blobs = self._under_way.pop(frame)
             raw = 0
             sizes: dict[str, int] = {}
             for blob in blobs:
-                whole.append(blob.place)
+                whole.append(blob.location)
                 del self._pending[blob.id]
                 raw += blob.length
                 sizes[blob.id] = blob.length

@@ -69,10 +69,10 @@ def _key(file: FileKey) -> tuple[str]:
 
 
 def _is_settled(row: Row) -> bool:
-    return all(ref.place is not NOWHERE for ref in (*row.blobs, *row.lists))
+    return all(ref.location is not NOWHERE for ref in (*row.blobs, *row.lists))
 
 
 def _settled(row: Row) -> Row:
     """The row with the places of its content, and nothing that may be waiting for one."""
-    lists = tuple(ref.place for ref in row.lists)
-    return replace(row, blobs=[ref.place for ref in row.blobs], lists=lists)
+    lists = tuple(ref.location for ref in row.lists)
+    return replace(row, blobs=[ref.location for ref in row.blobs], lists=lists)

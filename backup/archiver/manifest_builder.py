@@ -22,9 +22,9 @@ from backup.archiver.blob_location import (
     NO_PACK,
     NOWHERE,
     UNLOCATED,
+    BlobLocation,
     Outline,
     PageText,
-    Place,
     Ref,
     ReusedPage,
     Row,
@@ -43,7 +43,7 @@ from backup.format.manifest import (
     refs_to_texts,
 )
 
-MOST_ENTRIES = 4096
+MAX_PAGE_ENTRIES = 4096
 _CUT_MASK = 1024 - 1
 _NODE_CUT_SHIFT = 10
 _NODE_CUT_MASK = 256 - 1
@@ -122,7 +122,7 @@ class ManifestBuilder:
             if (
                 crc(row.path) & _CUT_MASK == 0
                 or size >= _PAGE_BYTES
-                or len(open_page) >= MOST_ENTRIES
+                or len(open_page) >= MAX_PAGE_ENTRIES
             ):
                 self._end_page()
                 open_page, size = self._rows, 0
@@ -234,7 +234,7 @@ class ManifestBuilder:
 
     def _may_be_written(self, page: _Page) -> bool:
         # From the end: what was read last is placed last, so that one look often is enough.
-        if any(ref.place is NOWHERE for row in reversed(page.rows) for ref in row.blobs):
+        if any(ref.location is NOWHERE for row in reversed(page.rows) for ref in row.blobs):
             return False
         if not all(self._data.has(ref) for row in page.large for ref in row.blobs):
             return False
@@ -246,8 +246,8 @@ class ManifestBuilder:
     def _write_leaf(self, page: _Page) -> _Written:
         rows = page.rows
         for row in page.large:
-            row.lists = [ref.place for ref in row.lists]
-        places = [ref.place for row in rows for ref in (*row.blobs, *row.lists)]
+            row.lists = [ref.location for ref in row.lists]
+        places = [ref.location for row in rows for ref in (*row.blobs, *row.lists)]
         table = _PackTable()
         texts = iter(refs_to_texts(places, table))
         entries = [
@@ -295,7 +295,7 @@ class ManifestBuilder:
     def _move_to_list(self, row: Row) -> None:
         # Whoever restores has all lanes wait for the first list.
         count = MAX_REFS if row.lists else min(FIRST_REFS, MAX_REFS)
-        refs = [ref.place for ref in row.blobs[:count]]
+        refs = [ref.location for ref in row.blobs[:count]]
         table = _PackTable()
         items = table.refs(refs)
         page = page_to_bytes("list", table.names(self._log), items)
@@ -311,15 +311,15 @@ class ManifestBuilder:
         while row.blobs and (row.lists or len(row.blobs) > MAX_REFS):
             self._move_to_list(row)
 
-    def _outside(self, place: Place) -> BlobRef:
+    def _outside(self, location: BlobLocation) -> BlobRef:
         return BlobRef(
-            pack=_name(self._log, place.pack),
-            offset=place.offset,
-            stored=place.stored,
-            inner=place.inner,
-            length=place.length,
-            id=bytes.fromhex(place.id),
-            next=None if place.next == NO_PACK else _name(self._log, place.next),
+            pack=_name(self._log, location.pack),
+            offset=location.offset,
+            stored=location.stored,
+            inner=location.inner,
+            length=location.length,
+            id=bytes.fromhex(location.id),
+            next=None if location.next == NO_PACK else _name(self._log, location.next),
         )
 
 
@@ -345,7 +345,9 @@ class _PackTable(dict[int, int]):
         """Their names as a page has them; only once the store has them all."""
         return [_name(log, number).hex() for number in self.numbers]
 
-    def refs(self, places: Iterable[Place]) -> list[tuple[int, int, int, int, int, str, int]]:
+    def refs(
+        self, places: Iterable[BlobLocation]
+    ) -> list[tuple[int, int, int, int, int, str, int]]:
         """References as a page writes them."""
         return [
             (self[pack], offset, stored, inner, length, id_, self[following])
@@ -363,21 +365,21 @@ def _groups(pages: list[_Page]) -> Iterable[list[_Page]]:
     for page in pages:
         group.append(page)
         is_cut = zlib.crc32(page.first) >> _NODE_CUT_SHIFT & _NODE_CUT_MASK == 0
-        if len(group) >= MOST_ENTRIES or (is_cut and len(group) > 1):
+        if len(group) >= MAX_PAGE_ENTRIES or (is_cut and len(group) > 1):
             yield group
             group = []
     if group:
         yield group
 
 
-def _packs_of(place: Place) -> tuple[int, ...]:
-    return (place.pack,) if place.next == NO_PACK else (place.pack, place.next)
+def _packs_of(location: BlobLocation) -> tuple[int, ...]:
+    return (location.pack,) if location.next == NO_PACK else (location.pack, location.next)
 
 
-def _placed(page: _Page) -> Place:
-    if page.ref is None or page.ref.place is NOWHERE:
+def _placed(page: _Page) -> BlobLocation:
+    if page.ref is None or page.ref.location is NOWHERE:
         raise RuntimeError("a page was asked for its place before it was stored")
-    return page.ref.place
+    return page.ref.location
 
 
 def _name(log: UploadCache, number: int) -> bytes:

@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from backup.archiver.worker_ipc import BATCH_BYTES, Far, Line, second_process
+from backup.archiver.worker_ipc import BATCH_BYTES, WorkerChannel, WorkerEnd, start_worker
 from backup.errors import BackupError, SourceFailed
 from backup.sources import OpenSource, Source
-from backup.sources.files.metadata_prefetch import MetadataPrefetch, Told
+from backup.sources.files.metadata_prefetch import FolderListing, MetadataPrefetch
 
 _FIRST_BYTES = 32 * 1024  # which the walk waits for
 
@@ -20,8 +20,8 @@ _FIRST_BYTES = 32 * 1024  # which the walk waits for
 class PrefetchWorker:
     """The process that surveys; use `surveying`."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, channel: WorkerChannel) -> None:
+        self._line = channel
 
     @contextmanager
     def of(self, source: Source, opened: OpenSource) -> Iterator[None]:
@@ -38,7 +38,7 @@ class PrefetchWorker:
             raise
         survey.close()
 
-    def _told(self) -> Iterator[Told]:
+    def _told(self) -> Iterator[FolderListing]:
         with suppress(BackupError):  # it died, or met what the walk meets as well
             while (value := self._line.receive()[0]) is not None:
                 if isinstance(value, BackupError):
@@ -51,18 +51,18 @@ def surveying(
     sources: Sequence[Source], scratch: Path, now: Callable[[], datetime]
 ) -> Iterator[PrefetchWorker | None]:
     """Start the process, and end it with the block; None where there can be none."""
-    with second_process(_survey, sources, scratch, now) as line:
-        yield None if line is None else PrefetchWorker(line)
+    with start_worker(_survey, sources, scratch, now) as channel:
+        yield None if channel is None else PrefetchWorker(channel)
 
 
-def _survey(source: OpenSource, far: Far) -> None:
-    folders: list[Told] = []
+def _survey(source: OpenSource, parent: WorkerEnd) -> None:
+    folders: list[FolderListing] = []
     size, enough = 0, _FIRST_BYTES
     with suppress(OSError):  # a folder was moved away: the walk does the rest alone
         for told in source.survey():
             folders.append(told)
             size += sum(map(len, told))
             if size > enough:
-                far.send_plain(tuple(folders))
+                parent.send_plain(tuple(folders))
                 folders, size, enough = [], 0, min(2 * enough, BATCH_BYTES)
-    far.send_plain(tuple(folders))
+    parent.send_plain(tuple(folders))

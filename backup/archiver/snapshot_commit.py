@@ -42,7 +42,7 @@ from backup.format.snapshot import (
 )
 from backup.stores import Stat, Store, said_to_be_there
 from backup.trust.key_files import Host
-from backup.trust.snapshot_history import Slot, left_behind, read_listed, read_slot
+from backup.trust.snapshot_history import Slot, read_listed, read_slot, superseded_snapshots
 
 _MOST_COLLISIONS = 100
 
@@ -239,7 +239,7 @@ class Committer:
         last = 0 if head is None else head.number
         junk.update((number, stored) for number, stored in folders.items() if number > last)
         made = None if head is None else stats[head.number].modified
-        seen = left_behind(junk, last, made)
+        seen = superseded_snapshots(junk, last, made)
         if junk.keys() - seen:
             self._tell_junk(sorted(junk.keys() - seen))
         if passed.unread:

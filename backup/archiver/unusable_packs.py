@@ -22,8 +22,8 @@ from backup.format.object_names import keep_name, packs_of
 from backup.format.record_link import Link
 from backup.stores import Stat, Store
 from backup.stores.parallel_reads import beside
-from backup.trust.retention_log import Keeps, load_retention_log
-from backup.trust.root_chain import Trust
+from backup.trust.retention_log import RetentionLog, load_retention_log
+from backup.trust.root_chain import RootChain
 
 SPARSE_BELOW = 0.25
 SPARSE_BYTES_A_NIGHT = 1024**3
@@ -50,7 +50,7 @@ class UnusablePacks:
 
     def begin(
         self,
-        trust: Trust,
+        trust: RootChain,
         set_name: str,
         now: Callable[[], datetime],
         distrust: Collection[PackId] = (),
@@ -62,7 +62,7 @@ class UnusablePacks:
         self._forget_lost(listed)
         self._forget_sparse(listed, set_name, now())
 
-    def apply_retention_log(self, trust: Trust) -> None:
+    def apply_retention_log(self, trust: RootChain) -> None:
         """Read what the keeper said since, and forget the packs that it freed or distrusts."""
         seen = self._log.seen_keep()
         keeps, is_whole = self._what_was_said(trust, seen)
@@ -90,7 +90,9 @@ class UnusablePacks:
             return
         self._log.remember_keep(CachedKeepRecord(link=head, root=trust.root.number))
 
-    def _what_was_said(self, trust: Trust, seen: CachedKeepRecord | None) -> tuple[Keeps, bool]:
+    def _what_was_said(
+        self, trust: RootChain, seen: CachedKeepRecord | None
+    ) -> tuple[RetentionLog, bool]:
         """The records, and whether the last one that was seen is still among them."""
         if seen is not None and seen.root == trust.root.number:
             later = load_retention_log(self._vault, trust, after=seen.link)

@@ -30,13 +30,13 @@ _HEAD = struct.Struct("<?QQ")  # is a slot's value plain; its size, and that of 
 _PLAIN = 2  # of marshal's formats: none later, which look for what stands there twice
 _NUMBER = struct.Struct("<Q")
 
-Work = Callable[[OpenSource, "Far"], None]
+Work = Callable[[OpenSource, "WorkerEnd"], None]
 
 
 @contextmanager
-def second_process(
+def start_worker(
     work: Work, sources: Sequence[Source], scratch: Path, now: Callable[[], datetime]
-) -> "Iterator[Line | None]":
+) -> "Iterator[WorkerChannel | None]":
     """Fork a process that does `work` with each source that it is asked for, and end it in the end.
 
     None where there can or need be none.
@@ -48,17 +48,17 @@ def second_process(
     memory = memoryview(mmap.mmap(-1, _SLOTS * _SLOT_BYTES))
     pid = fork()
     if not pid:
-        _serve(work, Far(theirs, memory), sources, scratch, now)
+        _serve(work, WorkerEnd(theirs, memory), sources, scratch, now)
     theirs.close()
     try:
-        yield Line(ours, memory, sources)
+        yield WorkerChannel(ours, memory, sources)
     finally:
         ours.close()
         with suppress(ChildProcessError):
             os.waitpid(pid, 0)
 
 
-class Line:
+class WorkerChannel:
     """Our end: values come in the order of their slots."""
 
     def __init__(self, end: socket.socket, memory: memoryview, sources: Sequence[Source]) -> None:
@@ -97,7 +97,7 @@ class Line:
         return value, data, descriptors[0] if descriptors else None
 
 
-class Far:
+class WorkerEnd:
     """The other end."""
 
     def __init__(self, end: socket.socket, memory: memoryview) -> None:
@@ -152,7 +152,7 @@ class Far:
 
 def _serve(
     work: Work,
-    far: Far,
+    parent: WorkerEnd,
     sources: Sequence[Source],
     scratch: Path,
     now: Callable[[], datetime],
@@ -161,21 +161,23 @@ def _serve(
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and closes its end
-        own = far.end.fileno()
+        own = parent.end.fileno()
         os.closerange(3, own)
         os.closerange(own + 1, os.sysconf("SC_OPEN_MAX"))
         while True:
-            source = sources[far.asked()]
+            source = sources[parent.asked()]
             try:
                 with source.opened(scratch, now) as opened:
-                    work(opened, far)
-                    far.send(None)
+                    work(opened, parent)
+                    parent.send(None)
             except BackupError as error:
-                far.send(error)
+                parent.send(error)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         status = 0  # the parent is gone, or has enough
     except BaseException as error:
         with suppress(OSError):
-            far.send(BackupError(f"unexpected {type(error).__name__} in a process that took part"))
+            parent.send(
+                BackupError(f"unexpected {type(error).__name__} in a process that took part")
+            )
     finally:
         os._exit(status)

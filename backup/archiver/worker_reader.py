@@ -17,7 +17,7 @@ from pathlib import Path
 
 from backup.archiver import worker_ipc
 from backup.archiver.manifest_rows import metadata_text, read_text
-from backup.archiver.worker_ipc import Far, Line
+from backup.archiver.worker_ipc import WorkerChannel, WorkerEnd
 from backup.errors import BackupError
 from backup.format.canonical_json import to_path_text
 from backup.format.manifest import Kind
@@ -58,10 +58,10 @@ class _Opened:
 class WorkerSource:
     """A source that is read by another process, as far as whoever takes it needs one."""
 
-    def __init__(self, near: OpenSource, line: Line) -> None:
+    def __init__(self, near: OpenSource, channel: WorkerChannel) -> None:
         self.name = near.name
         self._near = near
-        self._line = line
+        self._line = channel
         self._opened: _Opened | None = None
         self._descriptor: int | None = None
 
@@ -123,8 +123,8 @@ class WorkerSource:
 class Reading:
     """The process that reads; use `open_worker_reader`."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, channel: WorkerChannel) -> None:
+        self._line = channel
 
     def of(self, source: Source, opened: OpenSource) -> WorkerSource | None:
         """Have a source read there, if it can be; to its end before the next one."""
@@ -139,15 +139,15 @@ def open_worker_reader(
 
     A `BackupError` of its `of` says that it died.
     """
-    with worker_ipc.second_process(_read, sources, scratch, now) as line:
-        yield None if line is None else Reading(line)
+    with worker_ipc.start_worker(_read, sources, scratch, now) as channel:
+        yield None if channel is None else Reading(channel)
 
 
 class _Rows:
     """What is gathered for the next slot, and told before anything else."""
 
-    def __init__(self, far: Far) -> None:
-        self._far = far
+    def __init__(self, parent: WorkerEnd) -> None:
+        self._far = parent
         self._begin()
 
     def add(self, row: ReadRow, data: bytes, kind: Kind) -> None:
@@ -178,21 +178,21 @@ class _Rows:
         self._bytes = self._files = self._directories = 0
 
 
-def _read(source: OpenSource, far: Far) -> None:
-    rows = _Rows(far)
+def _read(source: OpenSource, parent: WorkerEnd) -> None:
+    rows = _Rows(parent)
     try:
-        _read_all(source, far, rows)
+        _read_all(source, parent, rows)
     except BackupError:
         rows.flush()  # what came before stays in the point
         raise
     rows.flush()
     # One by one, since a hundred of the longest paths would not fit into a slot.
     for item in source.left_out.named:
-        far.send(LeftOut(named=[item]), item.path)
-    far.send(LeftOut(total=source.left_out.total, vanished=source.left_out.vanished))
+        parent.send(LeftOut(named=[item]), item.path)
+    parent.send(LeftOut(total=source.left_out.total, vanished=source.left_out.vanished))
 
 
-def _read_all(source: OpenSource, far: Far, rows: _Rows) -> None:
+def _read_all(source: OpenSource, parent: WorkerEnd, rows: _Rows) -> None:
     prefix = source.name.encode() + b"/"
     source.read_along()
     for item in source.scan_expecting():
@@ -202,10 +202,10 @@ def _read_all(source: OpenSource, far: Far, rows: _Rows) -> None:
             rows.add((path, text, len(item.data), item.vector), item.data, "file")
         elif isinstance(item, Unread):
             rows.flush()
-            far.send(item, item.path)
+            parent.send(item, item.path)
         elif isinstance(item, Found) and item.kind == "file":
             rows.flush()
-            _hand_over(source, item, far)
+            _hand_over(source, item, parent)
         elif isinstance(item, Found):
             if item.vector is None:
                 raise TypeError("only what can be compared is read apart")
@@ -214,7 +214,7 @@ def _read_all(source: OpenSource, far: Far, rows: _Rows) -> None:
             rows.add((path, text, 0, item.vector), b"", item.kind)
 
 
-def _hand_over(source: OpenSource, found: Found, far: Far) -> None:
+def _hand_over(source: OpenSource, found: Found, parent: WorkerEnd) -> None:
     try:
         with source.read(found) as content:
             if not isinstance(content, FileContent):
@@ -226,8 +226,8 @@ def _hand_over(source: OpenSource, found: Found, far: Far) -> None:
                 is_replaced=content.is_replaced,
             )
             fetch(content.descriptor, _FETCHED_BYTES)
-            far.send(opened, to_path_text(found.path), content.descriptor)
+            parent.send(opened, to_path_text(found.path), content.descriptor)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise
     except OSError as error:
-        far.send(_Opened(found=found, error=error), to_path_text(found.path))
+        parent.send(_Opened(found=found, error=error), to_path_text(found.path))

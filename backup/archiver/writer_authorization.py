@@ -11,14 +11,14 @@ from backup.errors import BackupError, Damaged, UsageError
 from backup.format.root_record import DomainGrant
 from backup.stores import Store
 from backup.trust.key_files import Host, erased_text, read_key_record
-from backup.trust.root_chain import Trust, load_root_chain
+from backup.trust.root_chain import RootChain, load_root_chain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WriterAuthorization:
     """The owner's word for a host that may write."""
 
-    trust: Trust
+    trust: RootChain
     domain: DomainGrant  # what it writes for, in the generation that packs go to
 
 
@@ -71,7 +71,7 @@ def key_problem(keys: Store, admission: WriterAuthorization) -> str:
     return ""
 
 
-def check_not_rolled_back(trust: Trust, log: UploadCache) -> None:
+def check_not_rolled_back(trust: RootChain, log: UploadCache) -> None:
     """`Damaged` when this host has seen a later root record than the one in force."""
     if trust.root.number < log.newest_root():
         raise Damaged(

@@ -27,7 +27,7 @@ from backup.format.manifest import (
 )
 from backup.format.object_names import pack_name
 from backup.reader.blob_reader import BlobReader
-from backup.records import Point, Sampled
+from backup.records import RecoveryPoint, Sampled
 from backup.repository import Repository
 
 
@@ -45,7 +45,7 @@ class _Page:
 class _Tree:
     """A point's tree, once its pages were checked."""
 
-    point: Point
+    point: RecoveryPoint
     reader: BlobReader
     # What a reference is opened by: another point may mean something else by the same one.
     opened_by: tuple[str, str, bytes]  # writer, domain, id key
@@ -98,7 +98,7 @@ class Contents:
             confidence=sample.confidence if drawn else 0.0,
         )
 
-    def _points(self) -> Iterator[tuple[Point, _Page]]:
+    def _points(self) -> Iterator[tuple[RecoveryPoint, _Page]]:
         """Check the pages of each point; one reader at a time, since each keeps what it read."""
         for point in self._repository.points():
             packs = self._packs.get(point.writer)
@@ -124,7 +124,7 @@ class Contents:
                 continue
             yield point, self._check_point(tree, files, packs)
 
-    def _open(self, point: Point) -> tuple[_Tree, int]:
+    def _open(self, point: RecoveryPoint) -> tuple[_Tree, int]:
         _, body, reader = self._repository.open_point(point)
         tree = _Tree(
             point=point,
@@ -300,7 +300,7 @@ class Contents:
                 self._check_once(tree, ref, entry)
             base += ref.length
 
-    def _error(self, point: Point, problem: str) -> None:
+    def _error(self, point: RecoveryPoint, problem: str) -> None:
         self._found.error(
             point.object_name, problem, BACK_UP_AGAIN, depth="opening", kind="content"
         )

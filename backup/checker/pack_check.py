@@ -23,7 +23,7 @@ from backup.records import Depth
 from backup.repository import Repository
 from backup.stores import Store
 from backup.stores.bounded_read import read_bounded
-from backup.trust.retention_log import Keeps
+from backup.trust.retention_log import RetentionLog
 from backup.trust.snapshot_history import SnapshotHistory
 
 _POINTS_NAMED = 5
@@ -47,7 +47,7 @@ class Packs:
         self,
         vault: Store,
         history: SnapshotHistory,
-        keeps: Keeps,
+        keeps: RetentionLog,
         found: Findings,
         distrusted: Collection[PackId] = (),
     ) -> None:

@@ -47,8 +47,8 @@ from backup.stores import Stat, Store
 from backup.stores.bounded_read import read_bounded
 from backup.stores.parallel_reads import beside
 from backup.trust.key_files import Identity, erased_text, parse_key_record
-from backup.trust.retention_log import Keeps, load_retention_log
-from backup.trust.root_chain import Trust, load_root_chain
+from backup.trust.retention_log import RetentionLog, load_retention_log
+from backup.trust.root_chain import RootChain, load_root_chain
 from backup.trust.snapshot_history import SnapshotHistory, read_history
 
 
@@ -174,7 +174,7 @@ class _Check:
             damaged_packs=tuple(name for one in packs.values() for name in one.damaged),
         )
 
-    def _check_keep_slot(self, name: str, problem: str, keeps: Keeps) -> None:
+    def _check_keep_slot(self, name: str, problem: str, keeps: RetentionLog) -> None:
         """What a later record passed over was junk, or is of a keeper who was retired since."""
         number = number_in(name, KEEPS)
         if number is not None and keeps.head is not None and number < keeps.head.number:
@@ -183,7 +183,7 @@ class _Check:
         else:
             self._found.error(name, problem, FROM_A_COPY)
 
-    def _check_keep_links(self, history: SnapshotHistory, keeps: Keeps) -> None:
+    def _check_keep_links(self, history: SnapshotHistory, keeps: RetentionLog) -> None:
         """A keep record that a writer saw once is there for ever."""
         for snapshot in history.snapshots.values():
             link = snapshot.keep
@@ -196,7 +196,7 @@ class _Check:
                     kind="keep link",
                 )
 
-    def _check_keys(self, trust: Trust, keys: Store) -> None:
+    def _check_keys(self, trust: RootChain, keys: Store) -> None:
         for domain in trust.root.domains:
             prefix = keys_of(domain.id, domain.generation)
             names = [stat.name for stat in keys.list(prefix)]

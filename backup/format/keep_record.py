@@ -16,13 +16,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from backup.errors import Damaged
 from backup.format import FORMAT
 from backup.format.canonical_json import to_json, to_time
-from backup.format.object_names import LARGEST_NUMBER
+from backup.format.object_names import MAX_NUMBER
 from backup.format.record_link import Link, link_from_json, link_to_json, optional_link_from_json
 from backup.format.root_record import REPOSITORY_BYTES
 from backup.format.signature import KEEP_CONTEXT, check_signature, sign, signed_value
 from backup.format.strict_fields import NAME, Fields, check_ascending, from_hex
 
-MOST_LISTED = 100_000
+MAX_LISTED = 100_000
 
 SnapshotId = tuple[str, int]  # writer, sequence
 PackId = tuple[str, str]  # writer, SHA-256 in hexadecimal
@@ -73,7 +73,7 @@ def keep_from_bytes(data: bytes, where: str) -> KeepRecord:
     fields = Fields(value, where, _FIELDS)
     record = KeepRecord(
         repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
-        number=fields.integer("number", high=LARGEST_NUMBER),
+        number=fields.integer("number", high=MAX_NUMBER),
         previous=optional_link_from_json(fields.raw("previous"), where),
         root=link_from_json(fields.raw("root"), where),
         created=fields.time("created"),
@@ -108,8 +108,8 @@ def _lists(record: KeepRecord) -> tuple[tuple[SnapshotId | PackId, ...], ...]:
 
 
 def _check_length(record: KeepRecord) -> None:
-    if sum(map(len, _lists(record))) > MOST_LISTED:
-        raise ValueError(f"a keep record lists at most {MOST_LISTED:,} things; write several")
+    if sum(map(len, _lists(record))) > MAX_LISTED:
+        raise ValueError(f"a keep record lists at most {MAX_LISTED:,} things; write several")
 
 
 def _packs_to_json(packs: Iterable[PackId]) -> list[list[str]]:
@@ -130,7 +130,7 @@ def _pack(value: object, where: str) -> PackId:
 def _snapshot(value: object, where: str) -> SnapshotId:
     match value:
         case [str(writer), int(sequence)] if (
-            NAME.fullmatch(writer) and 0 < sequence <= LARGEST_NUMBER and sequence is not True
+            NAME.fullmatch(writer) and 0 < sequence <= MAX_NUMBER and sequence is not True
         ):
             return writer, sequence
     raise Damaged(f"{where} lists something that is no snapshot; verify the repository")

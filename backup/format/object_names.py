@@ -18,7 +18,7 @@ ROOTS = "pub/root/"
 KEEPS = "pub/keep/"
 FORMATS = "pub/format/"
 READERS = "pub/reader/"
-LARGEST_NUMBER = 9_999_999_999
+MAX_NUMBER = 9_999_999_999
 
 # What is larger is no such object, and is not read: who may put objects must not fill a reader.
 MAX_ROOT_RECORD_BYTES = MAX_KEY_RECORD_BYTES = MAX_BUNDLED_FILE_BYTES = 1024 * 1024
@@ -77,9 +77,9 @@ def next_number(prefix: str, behind: int, taken: Container[int]) -> int:
     number = behind + 1
     while number in taken:
         number += 1
-    if number > LARGEST_NUMBER:
+    if number > MAX_NUMBER:
         raise Damaged(
-            f"{prefix}{LARGEST_NUMBER} is signed by whom this repository trusts, so nothing can"
+            f"{prefix}{MAX_NUMBER} is signed by whom this repository trusts, so nothing can"
             " follow it: somebody else has that key. The owner has to end the trust in it, through"
             " the last number that is right"
         )
@@ -101,6 +101,6 @@ def copy_in(name: str) -> str | None:
 
 
 def _digits(number: int) -> str:
-    if not 0 <= number <= LARGEST_NUMBER:
+    if not 0 <= number <= MAX_NUMBER:
         raise ValueError(f"{number} numbers no object")
     return f"{number:010d}"

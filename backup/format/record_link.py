@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from backup.format.object_names import LARGEST_NUMBER
+from backup.format.object_names import MAX_NUMBER
 from backup.format.strict_fields import Fields
 
 
@@ -23,7 +23,7 @@ def link_from_json(value: object, where: str) -> Link:
     """Decode a link."""
     fields = Fields(value, where, ("number", "sha256"))
     return Link(
-        number=fields.integer("number", high=LARGEST_NUMBER),
+        number=fields.integer("number", high=MAX_NUMBER),
         sha256=fields.hexadecimal("sha256", 32).hex(),
     )
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from backup.errors import Damaged
 from backup.format import FORMAT
 from backup.format.canonical_json import to_json, to_time
-from backup.format.object_names import LARGEST_NUMBER
+from backup.format.object_names import MAX_NUMBER
 from backup.format.signature import KEY_CONTEXT, ROOT_CONTEXT, check_signature, sign, signed_value
 from backup.format.strict_fields import NAME, Fields
 
@@ -151,7 +151,7 @@ def root_from_bytes(data: bytes, where: str) -> RootRecord:
     fields = Fields(value, where, _ROOT_FIELDS)
     record = RootRecord(
         repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
-        number=fields.integer("number", high=LARGEST_NUMBER),
+        number=fields.integer("number", high=MAX_NUMBER),
         previous=fields.optional_hexadecimal("previous", 32),
         owner=fields.hexadecimal("owner", PUBLIC_KEY_BYTES),
         created=fields.time("created"),
@@ -191,7 +191,7 @@ def key_from_bytes(data: bytes, owner: bytes, where: str) -> KeyRecord:
         repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
         domain=fields.name("domain"),
         generation=fields.integer("generation", high=MAX_GENERATION),
-        number=fields.integer("number", high=LARGEST_NUMBER),
+        number=fields.integer("number", high=MAX_NUMBER),
         recipient=_recipient(fields, where),
         custodians=tuple(_text(item, where) for item in fields.items("custodians")),
         wrapped=fields.base64("wrapped"),
@@ -216,7 +216,7 @@ def _writer(value: object, where: str) -> WriterGrant:
         epoch=fields.integer("epoch"),
         key=fields.hexadecimal("key", PUBLIC_KEY_BYTES),
         domains=tuple(_name(item, where) for item in fields.items("domains")),
-        trusted_through=fields.optional_integer("trusted_through", LARGEST_NUMBER),
+        trusted_through=fields.optional_integer("trusted_through", MAX_NUMBER),
         trusted_sha256=_trusted_sha256(fields, where),
     )
 
@@ -235,7 +235,7 @@ def _keeper(value: object, where: str) -> KeeperGrant:
     fields = Fields(value, where, ("key", "trusted_through", "trusted_sha256"))
     return KeeperGrant(
         key=fields.hexadecimal("key", PUBLIC_KEY_BYTES),
-        trusted_through=fields.optional_integer("trusted_through", LARGEST_NUMBER),
+        trusted_through=fields.optional_integer("trusted_through", MAX_NUMBER),
         trusted_sha256=_trusted_sha256(fields, where),
     )
 

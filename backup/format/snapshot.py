@@ -27,7 +27,7 @@ from backup.format import FORMAT
 from backup.format.age_header import has_short_header
 from backup.format.canonical_json import from_json, to_json, to_time
 from backup.format.manifest import BlobRef, ref_from_json, ref_to_json
-from backup.format.object_names import LARGEST_NUMBER, MAX_SNAPSHOT_BYTES
+from backup.format.object_names import MAX_NUMBER, MAX_SNAPSHOT_BYTES
 from backup.format.pack import MAX_PACK_BYTES, padded_size
 from backup.format.record_link import Link, link_from_json, link_to_json, optional_link_from_json
 from backup.format.root_record import MAX_GENERATION, REPOSITORY_BYTES
@@ -235,7 +235,7 @@ def snapshot_from_bytes(data: bytes, where: str) -> tuple[Snapshot, bytes]:
         repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
         writer=fields.name("writer"),
         epoch=fields.integer("epoch"),
-        sequence=fields.integer("sequence", 1, LARGEST_NUMBER),
+        sequence=fields.integer("sequence", 1, MAX_NUMBER),
         previous=optional_link_from_json(fields.raw("previous"), where),
         burnt=tuple(_burnt(burnt, where)),
         root=link_from_json(fields.raw("root"), where),

@@ -17,7 +17,7 @@ from backup.stores import Store
 CONTRACT, READER = "FORMAT.md", "break_glass.py"
 
 
-def copies() -> dict[str, bytes]:
+def bundled_files() -> dict[str, bytes]:
     """The objects of this version, by name."""
     return {
         prefix + hashlib.sha256(data).hexdigest(): data
@@ -32,7 +32,7 @@ def sha256_of(file: str) -> str:
 
 def publish_bundled_reader(vault: Store) -> None:
     """Put the copies that are not there yet."""
-    for name, data in copies().items():
+    for name, data in bundled_files().items():
         with suppress(AlreadyThere):
             vault.put(name, data)
 

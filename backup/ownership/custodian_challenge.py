@@ -29,10 +29,14 @@ from backup.ownership.attestation import (
     is_answered,
 )
 from backup.ownership.custodian_public_key import Custodian, custodian, named_in
-from backup.ownership.owner_documents import owner_document_hash, paper, read_owner_document
+from backup.ownership.owner_documents import (
+    owner_document,
+    owner_document_hash,
+    read_owner_document,
+)
 from backup.stores import Store
 from backup.trust.key_files import Identity, read_key_record
-from backup.trust.root_chain import Trust
+from backup.trust.root_chain import RootChain
 
 CHALLENGE = "custodian-challenge"
 ANSWER = "custodian-answer"
@@ -57,7 +61,7 @@ class Answer:
 
 
 def make_challenge(
-    trust: Trust, keys: Store, *, now: datetime, random: Callable[[int], bytes]
+    trust: RootChain, keys: Store, *, now: datetime, random: Callable[[int], bytes]
 ) -> tuple[bytes, tuple[Custodian, ...]]:
     """Make a paper that every custodian is to answer, and say who they are.
 
@@ -78,7 +82,7 @@ def make_challenge(
         f" this on being asked on {to_time(now)}."
     )
     people = tuple(found[recipient] for recipient in sorted(found))
-    made = paper(
+    made = owner_document(
         CHALLENGE,
         repository=root.repository.hex(),
         owner=root.owner.hex(),
@@ -130,7 +134,7 @@ def answer_challenge(
         )
         for one in opened
     )
-    return paper(f"{ANSWER}s", answers=[_answer_to_json(one) for one in answers]), answers
+    return owner_document(f"{ANSWER}s", answers=[_answer_to_json(one) for one in answers]), answers
 
 
 def read_answers(data: bytes, where: str) -> tuple[Answer, ...]:

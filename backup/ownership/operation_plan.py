@@ -25,7 +25,7 @@ from backup.system.durable_files import check_creatable, create_file, read_file,
 _MOST_VERSIONS = 1000
 
 Where = Literal["vault", "keys"]
-Told = Mapping[str, Any]  # what a deed says about itself: JSON, and no secret in it
+OperationResult = Mapping[str, Any]  # what a deed says about itself: JSON, and no secret in it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,11 +62,11 @@ class Plan:
 
     deed: str
     request: Mapping[str, str]
-    told: Told
+    told: OperationResult
     steps: tuple[Step, ...]
 
 
-def carried_out(
+def execute_plan(
     plan_file: Path,
     deed: str,
     request: Mapping[str, str],
@@ -75,7 +75,7 @@ def carried_out(
     vault: Store,
     keys: Store | None,
     forget_in: Sequence[KeeperStore] = (),
-) -> Told:
+) -> OperationResult:
     """Do a deed, or complete the same one that was begun before; `make` plans it.
 
     `forget_in` are the key store and every copy of it.  `UsageError` when another deed is

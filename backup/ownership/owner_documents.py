@@ -14,7 +14,7 @@ from backup.format.canonical_json import to_json
 from backup.format.strict_fields import Fields, read_record
 
 
-def paper(kind: str, **fields: object) -> bytes:
+def owner_document(kind: str, **fields: object) -> bytes:
     """Write an unsigned paper."""
     return to_json({"format": FORMAT, "kind": kind, **fields}) + b"\n"
 

@@ -28,12 +28,12 @@ from backup.format.root_record import REPOSITORY_BYTES, DomainGrant, RootRecord,
 from backup.format.strict_fields import NAME, read_record
 from backup.ownership.key_copy_list import KeyCopy
 from backup.ownership.key_record_copies import synchronize
-from backup.ownership.operation_plan import Plan, Put, Told, carried_out
+from backup.ownership.operation_plan import OperationResult, Plan, Put, execute_plan
 from backup.stores import Store
 from backup.stores.keeper import KeeperStore
 from backup.system.durable_files import create_file, read_file, replace_file
 from backup.trust.key_files import AGE_FILE, unlocked
-from backup.trust.root_chain import Trust, load_root_chain
+from backup.trust.root_chain import RootChain, load_root_chain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +86,7 @@ def lock_owner_file(path: Path, to: Path, passphrase: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Office:
+class OwnerSession:
     """What a deed is done with."""
 
     owner: Owner
@@ -105,7 +105,7 @@ class Office:
         """Where an unfinished deed stands."""
         return self.owner_file.with_name(self.owner_file.name + ".unfinished")
 
-    def standing(self) -> Trust:
+    def standing(self) -> RootChain:
         """The root records, whole and not rolled back; `Damaged` says what to look at otherwise."""
         wrong = WrongKey(
             f"the owner's key {self.owner_file} is of another repository than the one in"
@@ -139,9 +139,11 @@ class Office:
             raise UsageError("this needs the key store: name it in the configuration")
         return self.keys
 
-    def do(self, deed: str, request: Mapping[str, str], make: Callable[[Trust], Plan]) -> Told:
+    def do(
+        self, deed: str, request: Mapping[str, str], make: Callable[[RootChain], Plan]
+    ) -> OperationResult:
         """Do a deed, or complete the one of the same request that was cut off."""
-        told = carried_out(
+        told = execute_plan(
             self.plan_file,
             deed,
             request,
@@ -171,7 +173,7 @@ class Office:
     def _seen_file(self) -> Path:
         return self.owner_file.with_name(self.owner_file.name + ".seen")
 
-    def _note_what_was_signed(self) -> Trust:
+    def _note_what_was_signed(self) -> RootChain:
         trust = load_root_chain(self.vault, owner=self.owner.public)
         replace_file(self._seen_file, to_json(link_to_json(trust.links[-1])))
         return trust
@@ -195,7 +197,7 @@ def known_domain(root: RootRecord, domain: str) -> DomainGrant:
 
 
 def next_root(
-    office: Office, trust: Trust, moment: datetime, **changes: Any
+    office: OwnerSession, trust: RootChain, moment: datetime, **changes: Any
 ) -> tuple[RootRecord, Put]:
     """The record after the one in force, with these fields changed, and the step that puts it."""
     number = trust.next_number

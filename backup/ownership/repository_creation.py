@@ -29,8 +29,8 @@ from backup.format.root_record import (
     key_to_bytes,
     root_to_bytes,
 )
-from backup.ownership.bundled_reader import copies
-from backup.ownership.operation_plan import Create, Plan, Put, carried_out
+from backup.ownership.bundled_reader import bundled_files
+from backup.ownership.operation_plan import Create, Plan, Put, execute_plan
 from backup.ownership.owner_session import Owner, check_name
 from backup.stores import Store
 from backup.trust.key_files import HOST_FILE, Host
@@ -89,7 +89,7 @@ def create_repository(
             random=random,
         )
 
-    told = carried_out(
+    told = execute_plan(
         owner_file.with_name(owner_file.name + ".unfinished"),
         "create a repository",
         {"writer": writer, "domain": domain},
@@ -185,7 +185,7 @@ def _plan(
             Put(
                 where="keys", name=key_name(domain, 0, 0), data=key_to_bytes(key_record, owner.key)
             ),
-            *(Put(where="vault", name=name, data=data) for name, data in copies().items()),
+            *(Put(where="vault", name=name, data=data) for name, data in bundled_files().items()),
             Create(path=identity_file, data=identity.encode()),
             Create(path=host_file, data=host.to_bytes()),
             Put(where="vault", name=root_name(0), data=root_to_bytes(root, owner.key)),

@@ -11,12 +11,12 @@ from datetime import datetime
 from backup.errors import BackupError, NotFound
 from backup.format.object_names import FORMATS, READERS, copy_in, number_in, snapshots_of
 from backup.format.root_record import DomainGrant, RootRecord
-from backup.ownership.bundled_reader import copies
+from backup.ownership.bundled_reader import bundled_files
 from backup.ownership.custodian_public_key import Custodian, readable
 from backup.stores import Store
 from backup.trust.key_files import read_key_record
 from backup.trust.retention_log import load_retention_log
-from backup.trust.root_chain import Trust, load_root_chain
+from backup.trust.root_chain import RootChain, load_root_chain
 from backup.trust.snapshot_history import read_listed
 
 
@@ -122,12 +122,12 @@ def read_roster(vault: Store, keys: Store | None, *, owner: bytes | None = None)
         ),
         keep_number=None if keeps.head is None else keeps.head.number,
         documents=documents,
-        lacks_documents=not set(copies()) <= set(documents),
+        lacks_documents=not set(bundled_files()) <= set(documents),
         problems=tuple(problems),
     )
 
 
-def _writers(vault: Store, trust: Trust) -> Iterator[RosterWriter]:
+def _writers(vault: Store, trust: RootChain) -> Iterator[RosterWriter]:
     newest = {name: _newest(vault, trust, name) for name in trust.root.writer_ids}
     for one in sorted(trust.root.writers, key=lambda one: (one.id, one.epoch)):
         yield RosterWriter(
@@ -140,7 +140,7 @@ def _writers(vault: Store, trust: Trust) -> Iterator[RosterWriter]:
         )
 
 
-def _newest(vault: Store, trust: Trust, writer: str) -> Newest | None:
+def _newest(vault: Store, trust: RootChain, writer: str) -> Newest | None:
     prefix = snapshots_of(writer)
     stats = [stat for stat in vault.list(prefix) if number_in(stat.name, prefix) is not None]
     for stat in reversed(stats):

@@ -9,7 +9,7 @@
 from collections.abc import Mapping, Sequence
 
 from backup.errors import Damaged
-from backup.records import Point
+from backup.records import RecoveryPoint
 from backup.trust.snapshot_history import Slot
 
 Forks = Mapping[
@@ -25,7 +25,9 @@ def leaves_out(slot: Slot, before: Slot) -> bool:
     return link.number <= before.sequence and link.sha256 != before.sha256
 
 
-def require_unforked_history(latest: Point, points: Sequence[Point], forks: Forks) -> None:
+def require_unforked_history(
+    latest: RecoveryPoint, points: Sequence[RecoveryPoint], forks: Forks
+) -> None:
     """Raise `Damaged` where the writer's history forks; it names the point of each branch.
 
     `points` are those among which `latest` was chosen.

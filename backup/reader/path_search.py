@@ -15,7 +15,7 @@ from backup.format.snapshot import Body
 from backup.reader.blob_reader import BlobReader
 from backup.reader.manifest_walk import Page, entries_of, pages_below, top_page
 from backup.reader.path_selection import Selection
-from backup.records import FoundPath, Point
+from backup.records import FoundPath, RecoveryPoint
 from backup.stores.parallel_reads import run_concurrently
 
 
@@ -29,13 +29,13 @@ class Search:
 
     def through(
         self,
-        points: Iterable[Point],
-        open_point: Callable[[Point], tuple[Body, BlobReader]],
+        points: Iterable[RecoveryPoint],
+        open_point: Callable[[RecoveryPoint], tuple[Body, BlobReader]],
         at_once: int = 1,
     ) -> list[FoundPath]:
         """Every version of every path that fits, by path, the newest version first."""
 
-        def look(point: Point) -> tuple[Point, list[Entry]]:
+        def look(point: RecoveryPoint) -> tuple[RecoveryPoint, list[Entry]]:
             body, reader = open_point(point)
             # One for each: it notes what it met, and that is not for several threads.
             selection = Selection(self._patterns, takes_below=False)

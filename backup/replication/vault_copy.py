@@ -48,8 +48,8 @@ from backup.replication.copy_report import Kind, ReplicationReport, Tally
 from backup.stores import Stat, Store, said_to_be_there
 from backup.stores.bounded_read import read_bounded
 from backup.trust.key_files import parse_key_record
-from backup.trust.retention_log import Keeps, load_retention_log
-from backup.trust.root_chain import Trust, load_root_chain
+from backup.trust.retention_log import RetentionLog, load_retention_log
+from backup.trust.root_chain import RootChain, load_root_chain
 from backup.trust.snapshot_history import SnapshotHistory, parse_snapshot, read_history
 
 _THREADS = 4
@@ -129,7 +129,9 @@ class _Copying:
 
     # What there is
 
-    def _look(self, owner: bytes | None) -> tuple[Trust, dict[str, SnapshotHistory], Keeps]:
+    def _look(
+        self, owner: bytes | None
+    ) -> tuple[RootChain, dict[str, SnapshotHistory], RetentionLog]:
         """Read all records on one root record, though another may be signed meanwhile."""
         trust = load_root_chain(self._vault, owner=owner)
         for _ in range(_LOOKS):

@@ -26,7 +26,7 @@ from backup.reader.frame_prefetch import reading_threads
 from backup.reader.manifest_walk import Page, blobs_of, find_entry, leaves, top_page
 from backup.reader.path_selection import Selection
 from backup.reader.self_healing import BlobHealer
-from backup.records import Point, Problem, Progress, RestoreResult
+from backup.records import Problem, Progress, RecoveryPoint, RestoreResult
 from backup.restorer.background_sync import complete_in_background
 from backup.restorer.direct_io import Straight
 from backup.restorer.large_files import Piece, pieces_of
@@ -52,7 +52,7 @@ class Request:
     """What is to be restored, and how."""
 
     repository: bytes
-    point: Point
+    point: RecoveryPoint
     to: Path
     patterns: Sequence[str]
     owner: bool

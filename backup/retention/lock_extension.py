@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from backup.errors import NotFound, UsageError
 from backup.format.keep_record import PackId
-from backup.retention.vault_state import View, Watch, unwatched, watched
+from backup.retention.vault_state import View, Watch, no_progress, with_progress
 from backup.stores import Stat
 from backup.stores.keeper import KeeperStore
 from backup.stores.parallel_reads import run_concurrently
@@ -28,7 +28,7 @@ def to_extend(
     view: View,
     live: Collection[PackId],
     clock: datetime,
-    watch: Watch = unwatched,
+    watch: Watch = no_progress,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Give the names whose lock has less than half left, and the problems with looking."""
     half = _half(vault)
@@ -50,7 +50,7 @@ def to_extend(
 
 
 def extend(
-    vault: KeeperStore, names: Collection[str], clock: datetime, watch: Watch = unwatched
+    vault: KeeperStore, names: Collection[str], clock: datetime, watch: Watch = no_progress
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Lock each for the whole default time again; give what was done, and the problems."""
     lock = vault.describe().lock
@@ -64,7 +64,7 @@ def extend(
 
 
 def locked_until(
-    vault: KeeperStore, names: Collection[str], clock: datetime, watch: Watch = unwatched
+    vault: KeeperStore, names: Collection[str], clock: datetime, watch: Watch = no_progress
 ) -> dict[str, datetime]:
     """Give those that are locked now, and until when."""
     if vault.describe().lock is None:
@@ -77,7 +77,7 @@ def locked_until(
             return None
 
     answers = run_concurrently(ask, names, vault.calls_at_once)
-    found = zip(names, watched(answers, "looking at locks", len(names), watch), strict=True)
+    found = zip(names, with_progress(answers, "looking at locks", len(names), watch), strict=True)
     return {name: until for name, until in found if until is not None and until > clock}
 
 
@@ -100,7 +100,7 @@ def _each(
             return error
 
     answers = run_concurrently(one, names, vault.calls_at_once)
-    for name, found in zip(names, watched(answers, what, len(names), watch), strict=True):
+    for name, found in zip(names, with_progress(answers, what, len(names), watch), strict=True):
         if isinstance(found, UsageError):
             problems.append(str(found))
         else:

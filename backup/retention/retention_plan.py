@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from backup.errors import RetentionStopped
-from backup.format.keep_record import MOST_LISTED, PackId, SnapshotId
+from backup.format.keep_record import MAX_LISTED, PackId, SnapshotId
 from backup.retention.rules import Rules, expiries
 from backup.retention.vault_state import View
 
 MARK_AGE = timedelta(days=30)
 DROP_AFTER = timedelta(days=7)
 MAX_EXPIRED_PERCENT = 20
-MOST_IN_A_RECORD = MOST_LISTED // 4  # of each list: four share a record; the next run goes on
+MOST_IN_A_RECORD = MAX_LISTED // 4  # of each list: four share a record; the next run goes on
 _CLOCKS_DIFFER = timedelta(hours=1)
 _CLOCK_JUMPED = timedelta(days=60)
 

@@ -28,7 +28,7 @@ from backup.retention.lock_extension import extend, locked_until, to_extend
 from backup.retention.retention_plan import MAX_EXPIRED_PERCENT, Plan, check_clocks, plan_retention
 from backup.retention.rules import Rules
 from backup.retention.storage_forecast import StorageForecast, forecast_storage
-from backup.retention.vault_state import Reader, View, Watch, unwatched, watched
+from backup.retention.vault_state import Reader, View, Watch, no_progress, with_progress
 from backup.stores.keeper import KeeperStore
 from backup.stores.parallel_reads import run_concurrently
 
@@ -87,7 +87,7 @@ def keep(
     is_clock_right: bool = False,
     most_percent: int = MAX_EXPIRED_PERCENT,
     hold: str | None = None,
-    watch: Watch = unwatched,
+    watch: Watch = no_progress,
 ) -> RetentionResult:
     """Make one keeping run; to run it again after any error is safe, and completes it.
 
@@ -121,7 +121,7 @@ def plan_retention_run(
     is_clock_right: bool = False,
     most_percent: int = MAX_EXPIRED_PERCENT,
     hold: str | None = None,
-    watch: Watch = unwatched,
+    watch: Watch = no_progress,
 ) -> tuple[RetentionResult, StorageForecast]:
     """Say what a run would do now, and what is there; nothing is changed, and no key is needed.
 
@@ -300,7 +300,7 @@ class _Run:
             return sized
 
         removing = run_concurrently(remove, packs, self._vault.calls_at_once)
-        for found in watched(removing, "removing packs", len(packs), self._watch):
+        for found in with_progress(removing, "removing packs", len(packs), self._watch):
             if isinstance(found, UsageError):
                 self._tell(str(found))
             elif isinstance(found, LockedPack):

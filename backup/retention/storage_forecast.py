@@ -11,7 +11,7 @@ from backup.format.keep_record import PackId
 from backup.format.object_names import pack_name
 from backup.retention.lock_extension import locked_until
 from backup.retention.retention_plan import DROP_AFTER, MARK_AGE, Plan
-from backup.retention.vault_state import View, Watch, unwatched
+from backup.retention.vault_state import View, Watch, no_progress
 from backup.stores.keeper import KeeperStore
 
 
@@ -40,7 +40,7 @@ class StorageForecast:
 
 
 def forecast_storage(
-    vault: KeeperStore, view: View, plan: Plan, watch: Watch = unwatched
+    vault: KeeperStore, view: View, plan: Plan, watch: Watch = no_progress
 ) -> StorageForecast:
     """Sort what there is; asks for the lock of each pack that no point needs."""
     keeps, packs = view.keeps, view.packs

@@ -31,19 +31,19 @@ from backup.format.snapshot import Snapshot
 from backup.retention.rules import AgedPoint, moments
 from backup.stores import Stat, Store
 from backup.stores.parallel_reads import read_ahead
-from backup.trust.retention_log import Keeps, load_retention_log
-from backup.trust.root_chain import Trust, load_root_chain
+from backup.trust.retention_log import RetentionLog, load_retention_log
+from backup.trust.root_chain import RootChain, load_root_chain
 from backup.trust.snapshot_history import Slot, SnapshotHistory, read_listed
 
 T = TypeVar("T")
 Watch = Callable[[str, int, int], None]  # what is done with objects, to how many, of how many
 
 
-def unwatched(_what: str, _done: int, _total: int) -> None:
+def no_progress(_what: str, _done: int, _total: int) -> None:
     """Nobody watches."""
 
 
-def watched(answers: Iterable[T], what: str, total: int, watch: Watch) -> Iterator[T]:
+def with_progress(answers: Iterable[T], what: str, total: int, watch: Watch) -> Iterator[T]:
     """Give each answer once it is counted."""
     for done, answer in enumerate(answers, 1):
         watch(what, done, total)
@@ -54,8 +54,8 @@ def watched(answers: Iterable[T], what: str, total: int, watch: Watch) -> Iterat
 class View:
     """What there is, and what the records say of it."""
 
-    trust: Trust
-    keeps: Keeps
+    trust: RootChain
+    keeps: RetentionLog
     points: tuple[AgedPoint, ...]  # valid and not expired, each writer's in order
     needs: Callable[[SnapshotId], set[str]]  # the packs that each of them needs
     unreadable: tuple[tuple[SnapshotId, datetime], ...]  # neither valid, burnt nor expired; stored
@@ -71,7 +71,7 @@ class Reader:
 
     vault: Store
     owner: bytes
-    watch: Watch = unwatched
+    watch: Watch = no_progress
     _slots: dict[str, Slot] = field(default_factory=dict)
     _root: Link | None = None  # by which those that hold no snapshot were judged
 
@@ -106,7 +106,7 @@ class Reader:
             }
             snapshots += stats.values()
             reading = self._slots_of(trust, writer, stats.values())
-            slots = [*watched(reading, "reading recovery points", len(stats), self.watch)]
+            slots = [*with_progress(reading, "reading recovery points", len(stats), self.watch)]
             history = histories[writer] = SnapshotHistory(writer, slots)
             named.update((writer, sha256) for sha256 in history.packs)
             problem = _problem(history, keeps)
@@ -132,7 +132,7 @@ class Reader:
             blocked=blocked,
         )
 
-    def _slots_of(self, trust: Trust, writer: str, stats: Iterable[Stat]) -> Iterator[Slot]:
+    def _slots_of(self, trust: RootChain, writer: str, stats: Iterable[Stat]) -> Iterator[Slot]:
         def is_new(stat: Stat) -> bool:
             return stat.name not in self._slots
 
@@ -153,7 +153,7 @@ def _needs(histories: Mapping[str, SnapshotHistory], point: SnapshotId) -> set[s
         return set()  # the writer is blocked
 
 
-def _problem(history: SnapshotHistory, keeps: Keeps) -> str | None:
+def _problem(history: SnapshotHistory, keeps: RetentionLog) -> str | None:
     found = Findings()
     history.check(found)
     prefix = snapshots_of(history.writer)
@@ -177,7 +177,7 @@ def _unread(history: SnapshotHistory, stats: Mapping[int, Stat]) -> Sequence[int
 
 
 def _points(
-    trust: Trust, snapshots: Mapping[int, Snapshot], stats: Mapping[int, Stat]
+    trust: RootChain, snapshots: Mapping[int, Snapshot], stats: Mapping[int, Stat]
 ) -> list[AgedPoint]:
     erased = {
         (domain.id, domain.generation): domain.erased

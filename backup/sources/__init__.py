@@ -28,7 +28,7 @@ from backup.format.manifest import Kind
 from backup.records import Unread
 
 if TYPE_CHECKING:
-    from backup.sources.files.metadata_prefetch import MetadataPrefetch, Told
+    from backup.sources.files.metadata_prefetch import FolderListing, MetadataPrefetch
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_NOTED = 100
@@ -196,7 +196,7 @@ class OpenSource(ABC):
     def read_along(self) -> None:  # may be ignored
         """Hear that every file will be read: what is small may be given as `ReadFile` at once."""
 
-    def survey(self) -> "Iterator[Told]":
+    def survey(self) -> "Iterator[FolderListing]":
         """Tell what is in each folder, for the same source as it is opened in another process."""
         return iter(())
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backup.sources.chunk_sizes import SMALL_FILE_BYTES
-from backup.sources.output_completeness import Ending
+from backup.sources.output_completeness import EndMarker
 from backup.system.landlock import call_with_hidden_paths
 
 UNKNOWN_SIZE = 1 << 62  # of content whose end is known only once it came
@@ -203,7 +203,7 @@ class Output:
         program: Running,
         *,
         first: bytes = b"",
-        ending: Ending | None = None,
+        ending: EndMarker | None = None,
         on_failure: Callable[[str], None],
     ) -> None:
         """`first` is given before what the program gives, which has to come to its `ending`."""
@@ -271,7 +271,7 @@ class Output:
             raise OSError(str(error)) from error
 
     def _check_ending(self) -> None:
-        if self._ending is not None and not self._ending.has_come:
+        if self._ending is not None and not self._ending.is_complete:
             raise ProgramFailed(
                 f"{self._program.name} ended as if it had succeeded, and what it gave breaks off"
                 " before its end: see what starts it here, then run again"

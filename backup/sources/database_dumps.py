@@ -19,7 +19,7 @@ from backup.records import Unread
 from backup.sources import Content, Found, OpenSource
 from backup.sources.chunk_sizes import EDITED_CHUNK_BYTES
 from backup.sources.client_programs import Command, Output, ProgramFailed, running
-from backup.sources.output_completeness import Ending
+from backup.sources.output_completeness import EndMarker
 from backup.sources.synthetic_paths import made_up
 
 _PLAIN = " !#$&'()+,;=@[]{}~^`"  # besides letters, digits, dot, dash and underscore
@@ -32,7 +32,7 @@ class Dump:
     file_name: str
     command: Command
     first: bytes = b""  # stands before what the program gives
-    ending: Callable[[], Ending] | None = None  # how all of it ends, where that is known
+    ending: Callable[[], EndMarker] | None = None  # how all of it ends, where that is known
     lacks: str = ""  # what of the database is not in it; then the point is not whole
 
 

@@ -13,14 +13,14 @@ _SIZE = slice(124, 136)
 _EMPTY = bytes(_RECORD)
 
 
-class Ending(Protocol):
+class EndMarker(Protocol):
     """Sees all that comes, piece by piece and in order."""
 
     def see(self, piece: memoryview) -> None:
         """Look at the next piece."""
 
     @property
-    def has_come(self) -> bool:
+    def is_complete(self) -> bool:
         """Is what was seen so far a whole output?"""
         ...
 
@@ -36,7 +36,7 @@ class TextEndMarker:
         self._tail = (self._tail + bytes(piece[-_TEXT_BYTES:]))[-_TEXT_BYTES:]
 
     @property
-    def has_come(self) -> bool:
+    def is_complete(self) -> bool:
         return self._marker in self._tail
 
 
@@ -50,7 +50,7 @@ class TarEndMarker:
 
     def see(self, piece: memoryview) -> None:
         at = 0
-        while at < len(piece) and not self.has_come:
+        while at < len(piece) and not self.is_complete:
             step = min(self._content_left, len(piece) - at)
             self._content_left -= step
             at += step
@@ -62,7 +62,7 @@ class TarEndMarker:
                 self._header = b""
 
     @property
-    def has_come(self) -> bool:
+    def is_complete(self) -> bool:
         return self._empty >= 2
 
     def _take(self, header: bytes) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from backup.stores import Retention, Stat, Store, StoreTraits
-from backup.system.network_shutdown import ENDING
+from backup.system.network_shutdown import NETWORK_SHUTDOWN
 
 _BURST_SECONDS = 1.0
 _SLICE_SECONDS = 1.0
@@ -105,7 +105,7 @@ class BandwidthLimitedStore(Store):
 
     def _wait(self, doing: str) -> None:
         while True:
-            ENDING.refuse(doing)
+            NETWORK_SHUTDOWN.refuse(doing)
             rate = self._bandwidth.at(self._now())
             moment = self._monotonic()
             passed, self._counted_at = moment - self._counted_at, moment

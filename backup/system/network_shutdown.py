@@ -23,15 +23,15 @@ _SAID_AFTER_SECONDS = 0.5  # before, nobody wonders
 class Breakable(Protocol):
     """What has connections that other threads wait for."""
 
-    def break_off(self) -> None:
+    def abort_all(self) -> None:
         """Shut them all, whoever waits for one."""
 
 
-class Ending:
+class NetworkShutdown:
     """Whether a process was told to end, and what of it is under way; for several threads."""
 
     def __init__(self) -> None:
-        self.is_told = False
+        self.is_begun = False
         self._is_told = threading.Event()  # the same, a moment later, for who waits
         self._guard = threading.Lock()
         self._under_way: list[str] = []
@@ -49,7 +49,7 @@ class Ending:
 
     def refuse(self, doing: str) -> None:
         """`StoreUnavailable` when nothing is begun any more."""
-        if self.is_told:
+        if self.is_begun:
             raise StoreUnavailable(f"{doing} was not begun: this command was told to end")
 
     @contextmanager
@@ -63,17 +63,17 @@ class Ending:
         finally:
             with self._guard:
                 self._under_way.remove(doing)
-                if self.is_told and not self._under_way:
+                if self.is_begun and not self._under_way:
                     self._none_left.set()
 
-    def tell(self, say: Callable[[str], None]) -> None:
+    def begin(self, say: Callable[[str], None]) -> None:
         """Let the process end, from a signal's handler; `say` is given what it waits for, if any.
 
         No lock is taken here: the handler may have come while this very thread has it.
         """
-        if self.is_told:
+        if self.is_begun:
             return
-        self.is_told = True
+        self.is_begun = True
         if self._breakable:
             threading.Thread(target=self._see_to_it, args=(say,), daemon=True).start()
 
@@ -92,7 +92,7 @@ class Ending:
         )
         if not self._none_left.wait(GRACE_SECONDS - _SAID_AFTER_SECONDS):
             for connections in breakable:
-                connections.break_off()
+                connections.abort_all()
 
 
-ENDING = Ending()  # of this process: a signal comes to all of it
+NETWORK_SHUTDOWN = NetworkShutdown()  # of this process: a signal comes to all of it

@@ -27,11 +27,11 @@ from backup.format.record_link import Link
 from backup.format.signature import check_stop_sign, format_of
 from backup.stores import Stat, Store
 from backup.stores.parallel_reads import read_ahead
-from backup.trust.root_chain import Trust
+from backup.trust.root_chain import RootChain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Keeps:
+class RetentionLog:
     """What holds after all keep records; `problems` are (object, what is wrong with it)."""
 
     head: Link | None  # the last record that counts
@@ -53,7 +53,9 @@ class Keeps:
         return next_number(KEEPS, self.signed, self.taken)
 
 
-def load_retention_log(vault: Store, trust: Trust, *, after: Link | None = None) -> Keeps:
+def load_retention_log(
+    vault: Store, trust: RootChain, *, after: Link | None = None
+) -> RetentionLog:
     """Read and check the keep records; a repository without a keeper has none.
 
     `after` is a head of an earlier call: only what came behind it is read and told, so the cost
@@ -109,7 +111,7 @@ def load_retention_log(vault: Store, trust: Trust, *, after: Link | None = None)
         marked.update(dict.fromkeys(record.marked, record.created))
         for pack in (*record.unmarked, *record.dropped):
             marked.pop(pack, None)
-    return Keeps(
+    return RetentionLog(
         head=head,
         links=tuple(links),
         taken=frozenset(taken),
@@ -125,7 +127,7 @@ def load_retention_log(vault: Store, trust: Trust, *, after: Link | None = None)
     )
 
 
-def _signed_record(data: bytes, number: int, trust: Trust, name: str, where: str) -> KeepRecord:
+def _signed_record(data: bytes, number: int, trust: RootChain, name: str, where: str) -> KeepRecord:
     _check_signed(data, number, trust, name, where)
     record = keep_from_bytes(data, name)
     if record.number != number:
@@ -137,7 +139,7 @@ def _signed_record(data: bytes, number: int, trust: Trust, name: str, where: str
     return record
 
 
-def _check_signed(data: bytes, number: int, trust: Trust, name: str, where: str) -> None:
+def _check_signed(data: bytes, number: int, trust: RootChain, name: str, where: str) -> None:
     """Look who signed before anything is parsed: what a stranger put costs one signature."""
     later = format_of(data)
     for keeper in trust.root.keepers:

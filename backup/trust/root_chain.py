@@ -28,7 +28,7 @@ from backup.stores.parallel_reads import read_ahead
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trust:
+class RootChain:
     """The root records that count; `problems` are (object, what is wrong with it)."""
 
     roots: tuple[RootRecord, ...]  # in their order; the last is in force
@@ -61,7 +61,7 @@ class Trust:
         return ended
 
 
-def load_root_chain(vault: Store, *, owner: bytes | None = None) -> Trust:
+def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
     """Read and check the root records; `NotFound` when there are none, `Damaged` when none hold.
 
     `FormatUnknown` when the owner signed one of a later format.
@@ -110,7 +110,7 @@ def load_root_chain(vault: Store, *, owner: bytes | None = None) -> Trust:
             f"the root record is not valid: {problem}. See that the place that is named is this"
             " repository's, and the identity, if one is; if they are, take the record from a copy"
         )
-    return Trust(
+    return RootChain(
         roots=tuple(roots),
         links=tuple(links),
         taken=frozenset(taken),

@@ -33,7 +33,7 @@ from backup.records import Head
 from backup.stores import Stat, Store
 from backup.stores.bounded_read import read_bounded
 from backup.stores.parallel_reads import Read, read_ahead
-from backup.trust.root_chain import Trust
+from backup.trust.root_chain import RootChain
 
 _MOST_JUNK = 10_000
 _MOST_HOLES = 100
@@ -59,7 +59,9 @@ class Slot:
     stored: datetime | None = None  # by the store's clock, where it was listed
 
 
-def read_slot(vault: Store, trust: Trust, writer: str, name: str, read: Read | None = None) -> Slot:
+def read_slot(
+    vault: Store, trust: RootChain, writer: str, name: str, read: Read | None = None
+) -> Slot:
     """Read one snapshot, or have it `read`, and check that it is what its name says."""
     sequence = number_in(name, snapshots_of(writer)) or 0
     try:
@@ -85,7 +87,7 @@ def read_slot(vault: Store, trust: Trust, writer: str, name: str, read: Read | N
 
 
 def read_listed(
-    vault: Store, trust: Trust, writer: str, stat: Stat, read: Read | None = None
+    vault: Store, trust: RootChain, writer: str, stat: Stat, read: Read | None = None
 ) -> Slot:
     """Read one snapshot that was listed, or have it `read`, unless it is larger than any."""
     if stat.size_bytes > MAX_SNAPSHOT_BYTES:
@@ -96,7 +98,7 @@ def read_listed(
 
 
 def read_history(
-    vault: Store, trust: Trust, writer: str, junk: dict[Stat, Slot] | None = None
+    vault: Store, trust: RootChain, writer: str, junk: dict[Stat, Slot] | None = None
 ) -> Iterator[Slot]:
     """Give every slot of a writer, oldest first; objects of other names are no slots.
 
@@ -132,7 +134,7 @@ def _no_snapshot(writer: str, name: str, problem: str) -> Slot:
 
 
 def parse_snapshot(
-    data: bytes, trust: Trust, writer: str, sequence: int, name: str
+    data: bytes, trust: RootChain, writer: str, sequence: int, name: str
 ) -> tuple[Snapshot, bytes]:
     """Check signature, place and trust of a snapshot and decode it; `Damaged` says what failed."""
     # Signatures first: what a stranger put is not even parsed.
@@ -162,7 +164,7 @@ def parse_snapshot(
     return snapshot, sealed
 
 
-def _check_signed(data: bytes, trust: Trust, writer: str, name: str) -> None:
+def _check_signed(data: bytes, trust: RootChain, writer: str, name: str) -> None:
     problem = Damaged(f"{name} is of {writer}, whom no root record lets write")
     for grant in trust.root.writers:
         if grant.id == writer:
@@ -175,7 +177,7 @@ def _check_signed(data: bytes, trust: Trust, writer: str, name: str) -> None:
     raise problem
 
 
-def left_behind(
+def superseded_snapshots(
     junk: Mapping[int, datetime | None], newest: int, made: datetime | None
 ) -> set[int]:
     """Which slots above the newest snapshot are older than it, by when the store had each.
@@ -276,7 +278,7 @@ class SnapshotHistory:
         burnt = {number for snapshot in self.snapshots.values() for number in snapshot.burnt}
         newest = max(self.snapshots, default=0)
         junk = {number: self._stored[number] for number in self._junk}
-        return burnt | left_behind(junk, newest, self._stored.get(newest))
+        return burnt | superseded_snapshots(junk, newest, self._stored.get(newest))
 
     def check(self, found: Findings) -> None:
         """Find holes, replaced snapshots, forks, junk, and packs named from nowhere."""

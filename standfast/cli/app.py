@@ -137,7 +137,7 @@ def _ending_as_by_ctrl_c() -> Iterator[None]:
 def _end_what_waits() -> None:
     """Let nothing across a network be waited for much longer: no such thing without the module."""
     if ending := sys.modules.get("backup.system.network_shutdown"):
-        ending.ENDING.tell(print_error)
+        ending.NETWORK_SHUTDOWN.begin(print_error)
 
 
 def _pass(_number: int, _frame: FrameType | None) -> None:

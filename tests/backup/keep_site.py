@@ -24,7 +24,7 @@ from backup.retention.storage_forecast import StorageForecast
 from backup.stores import ObjectLock
 from backup.stores.keeper import KeeperStore
 from backup.stores.memory_keeper import MemoryKeeperStore
-from backup.trust.retention_log import Keeps, load_retention_log
+from backup.trust.retention_log import RetentionLog, load_retention_log
 from backup.trust.root_chain import load_root_chain
 from tests.backup.site import WRITER, Clock, Site
 from tests.backup.trees import describe, noise
@@ -102,7 +102,7 @@ class KeptSite:
         given: dict[str, Any] = {"now": self.clock} | more
         return plan_retention_run(self.vault, self.keeper.owner, self.rules, **given)
 
-    def keeps(self) -> Keeps:
+    def keeps(self) -> RetentionLog:
         return load_retention_log(self.vault, load_root_chain(self.vault))
 
     def packs(self) -> set[PackId]:

@@ -9,7 +9,7 @@ from typing import Any
 import pyrage
 
 from backup.ownership.custodian_public_key import Custodian, custodian
-from backup.ownership.owner_session import Office, open_owner
+from backup.ownership.owner_session import OwnerSession, open_owner
 from backup.stores.keeper import KeeperStore
 from backup.trust.key_files import Host, Identity, open_identity
 from tests.backup.site import Clock, Died, DyingStore, Site
@@ -46,8 +46,8 @@ class OwnedSite(Site):
     keys: KeyDrawer
 
     @property
-    def office(self) -> Office:
-        return Office(
+    def office(self) -> OwnerSession:
+        return OwnerSession(
             owner=open_owner(self.folder / "owner.json"),
             owner_file=self.folder / "owner.json",
             vault=self.vault,

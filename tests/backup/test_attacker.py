@@ -23,7 +23,7 @@ from backup import break_glass
 from backup.checker.verification import verify
 from backup.errors import BackupError, Damaged, UsageError, WrongKey
 from backup.format.object_names import (
-    LARGEST_NUMBER,
+    MAX_NUMBER,
     key_name,
     pack_name,
     packs_of,
@@ -251,7 +251,7 @@ class TestOnAStoreThatLocks:
         self, bucket: Bucketed, s3_bucket: Bucket, tmp_path: Path
     ) -> None:
         captured = bucket.captured
-        last = snapshot_name(WRITER, LARGEST_NUMBER)
+        last = snapshot_name(WRITER, MAX_NUMBER)
         bucket.put(last, b"rubbish")
         assert set(captured.named()) == {last}
         time.sleep(1.1)  # the store's clock has seconds
@@ -264,7 +264,7 @@ class TestOnAStoreThatLocks:
             assert made.point == f"{WRITER}/{night:010d}"
             assert not made.is_store_damaged
             assert made.is_intruded == (night == 3), "it is told once"
-            assert any(f"slot {LARGEST_NUMBER} of" in one for one in made.warnings) == (night == 3)
+            assert any(f"slot {MAX_NUMBER} of" in one for one in made.warnings) == (night == 3)
             captured.site.restore("latest", tmp_path / f"new-{night}")
             assert describe(tmp_path / f"new-{night}" / "files") == describe(captured.source)
         assert captured.named() == {last: "holds junk, which the writer passed over"}

@@ -17,7 +17,7 @@ from backup.checker.verification import verify
 from backup.errors import Damaged
 from backup.format.object_names import packs_of
 from backup.ownership.operations.domains import new_generation
-from backup.ownership.owner_session import Office, open_owner
+from backup.ownership.owner_session import OwnerSession, open_owner
 from backup.records import BackupResult
 from backup.retention.rules import Rules
 from backup.stores.keeper import KeeperStore
@@ -181,7 +181,7 @@ class Life(RuleBasedStateMachine):
         keys = self.kept.site.keys
         assert isinstance(keys, KeeperStore)
         owner = self.folder / "owner.json"
-        office = Office(
+        office = OwnerSession(
             owner=open_owner(owner),
             owner_file=owner,
             vault=self.vault,

@@ -7,7 +7,7 @@ from backup.format.object_names import keep_name, snapshot_name
 from backup.format.pack import HEADER_BYTES, SEGMENT_BYTES
 from backup.ownership.operations.custodians import add_custodian
 from backup.ownership.operations.domains import new_generation
-from backup.ownership.owner_session import Office, open_owner
+from backup.ownership.owner_session import OwnerSession, open_owner
 from backup.retention.retention_run import keep
 from backup.retention.rules import Rules
 from backup.stores.memory_keeper import MemoryKeeperStore
@@ -51,7 +51,7 @@ def whole_repository(folder: Path) -> Whole:
     vault, keys = KeptVault(clock), MemoryKeeperStore()
     site = Site(folder=folder, vault=vault, keys=keys, clock=clock).create()
     keeper = new_keeper(site)
-    office = Office(
+    office = OwnerSession(
         owner=open_owner(folder / "owner.json"),
         owner_file=folder / "owner.json",
         vault=vault,

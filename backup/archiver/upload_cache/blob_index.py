@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 from struct import Struct
 
-from backup.archiver.blob_location import NO_PACK, Place
+from backup.archiver.blob_location import NO_PACK, BlobLocation
 
 _RECORD = Struct(">32sqIIIIq")  # id, pack, offset, stored, inner, length, next
 _ID_BYTES = 32
@@ -45,7 +45,7 @@ def _is_any(pack: int) -> bool:
     return True
 
 
-def find(database: sqlite3.Connection, blob_id: str, is_known: IsKnown) -> Place | None:
+def find(database: sqlite3.Connection, blob_id: str, is_known: IsKnown) -> BlobLocation | None:
     """Where a blob lies in packs that are known, if it does."""
     wanted = bytes.fromhex(blob_id)
     for (records,) in database.execute(
@@ -57,9 +57,9 @@ def find(database: sqlite3.Connection, blob_id: str, is_known: IsKnown) -> Place
         while at % _RECORD.size and at >= 0:  # what looks like it, across two records
             at = records.find(wanted, at + 1)
         if at >= 0:
-            place = _place(records[at : at + _RECORD.size])
-            if _lies_in_known(place, is_known):
-                return place
+            location = _place(records[at : at + _RECORD.size])
+            if _lies_in_known(location, is_known):
+                return location
     return None
 
 
@@ -85,7 +85,7 @@ def ids(database: sqlite3.Connection) -> Iterator[str]:
 
 def add(
     database: sqlite3.Connection,
-    places: Iterable[Place],
+    places: Iterable[BlobLocation],
     is_known: IsKnown,
     is_recognized: IsKnown | None = None,
 ) -> None:
@@ -166,7 +166,7 @@ def _known_or_recognized(
         places = [(record, _place(record)) for record in of_id]
         for is_kept in (is_known, is_recognized):
             kept = next(
-                (record for record, place in places if _lies_in_known(place, is_kept)), None
+                (record for record, location in places if _lies_in_known(location, is_kept)), None
             )
             if kept is not None:
                 yield kept
@@ -186,10 +186,10 @@ def _write(database: sqlite3.Connection, level: int, records: Iterable[bytes]) -
     database.execute("UPDATE run_of_places SET size = ? WHERE number = ?", (size, number))
 
 
-def _place(record: bytes) -> Place:
+def _place(record: bytes) -> BlobLocation:
     id_, pack, offset, stored, inner, length, following = _RECORD.unpack(record)
-    return Place(pack, offset, stored, inner, length, id_.hex(), following)
+    return BlobLocation(pack, offset, stored, inner, length, id_.hex(), following)
 
 
-def _lies_in_known(place: Place, is_known: IsKnown) -> bool:
-    return is_known(place.pack) and (place.next == NO_PACK or is_known(place.next))
+def _lies_in_known(location: BlobLocation, is_known: IsKnown) -> bool:
+    return is_known(location.pack) and (location.next == NO_PACK or is_known(location.next))

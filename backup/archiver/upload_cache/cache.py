@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from backup.archiver.blob_location import Outline, PageText, Place, ReusedPage, Row
+from backup.archiver.blob_location import BlobLocation, Outline, PageText, ReusedPage, Row
 from backup.archiver.upload_cache import blob_index
 from backup.archiver.upload_cache.cache_records import (
     CachedHead,
@@ -83,7 +83,7 @@ class UploadCache(LogDatabase):
 
     # What was sent
 
-    def find(self, blob_id: str) -> Place | None:
+    def find(self, blob_id: str) -> BlobLocation | None:
         """Where a blob lies in the store, if it is there."""
         if self._ids is not None and blob_id not in self._ids:
             return None
@@ -123,7 +123,7 @@ class UploadCache(LogDatabase):
         return self._packs.values()
 
     def acknowledge(
-        self, number: int, name: bytes, size: int, set_name: str, blobs: Iterable[Place]
+        self, number: int, name: bytes, size: int, set_name: str, blobs: Iterable[BlobLocation]
     ) -> None:
         """Record a pack that the store has, and the blobs that are whole with it."""
         blobs = list(blobs)
@@ -417,8 +417,8 @@ class UploadCache(LogDatabase):
         ):
             for pack, length in json.loads(uses):
                 live[pack] += length
-            if (place := self.find(leaf)) is not None:
-                live.update(bytes_by_pack([place]))
+            if (location := self.find(leaf)) is not None:
+                live.update(bytes_by_pack([location]))
         of_set = self._rows("SELECT pack FROM live WHERE set_name = ?", (set_name,))
         return {pack: live[pack] for (pack,) in of_set if live[pack]}
 

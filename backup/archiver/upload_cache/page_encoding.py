@@ -14,13 +14,13 @@ from operator import itemgetter
 
 import zstandard
 
-from backup.archiver.blob_location import NO_PACK, Outline, Place, Ref, Row
+from backup.archiver.blob_location import NO_PACK, BlobLocation, Outline, Ref, Row
 from backup.format.frame import Effort, compressed
 from backup.format.manifest import entry_of_text
 from backup.sources.files.file_status import Vector, vectors_from_bytes, vectors_to_bytes
 
-_PACKS = itemgetter(Place._fields.index("pack"), Place._fields.index("next"))
-_LENGTH = itemgetter(Place._fields.index("length"))
+_PACKS = itemgetter(BlobLocation._fields.index("pack"), BlobLocation._fields.index("next"))
+_LENGTH = itemgetter(BlobLocation._fields.index("length"))
 
 
 def rows_to_bytes(
@@ -60,13 +60,13 @@ def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
     for number, (entry, path, size, vector) in enumerate(zip(entries, *columns, strict=True)):
         refs, text = entry_of_text(entry)
         blobs: list[Ref] = [
-            Place(packs[pack], offset, stored, inner, length, id_, packs[following])
+            BlobLocation(packs[pack], offset, stored, inner, length, id_, packs[following])
             for pack, offset, stored, inner, length, id_, following in refs
         ]
         row = Row(path, text, size, vector, blobs)
         if str(number) in value["lists"]:
             row.text, lists, list_packs = value["lists"][str(number)]
-            row.lists = [Place(*item) for item in lists]
+            row.lists = [BlobLocation(*item) for item in lists]
             row.list_packs = [(pack, size) for pack, size in list_packs]
         yield row
 
@@ -121,7 +121,7 @@ def _paths_from_text(text: str) -> list[bytes]:
     return text.encode("latin-1").split(b"\0")
 
 
-def bytes_by_pack(places: Iterable[Place]) -> Counter[int]:
+def bytes_by_pack(places: Iterable[BlobLocation]) -> Counter[int]:
     """How much lies where; a blob that lies in two packs counts in both."""
     found: Counter[int] = Counter()
     for (pack, following), together in groupby(places, _PACKS):
@@ -132,12 +132,12 @@ def bytes_by_pack(places: Iterable[Place]) -> Counter[int]:
     return found
 
 
-def uses_of(places: Iterable[Place], rows: Iterable[Row]) -> list[tuple[int, int]]:
+def uses_of(places: Iterable[BlobLocation], rows: Iterable[Row]) -> list[tuple[int, int]]:
     """What settled rows use of each pack, what two of them share counted once.
 
     `places` are those of their blobs and lists.
     """
-    uses = bytes_by_pack({place.id: place for place in places}.values())
+    uses = bytes_by_pack({location.id: location for location in places}.values())
     for row in rows:
         uses.update(dict(row.list_packs))
     return list(uses.items())

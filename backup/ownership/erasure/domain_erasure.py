@@ -40,19 +40,19 @@ from backup.ownership.erasure.erasure_order import (
     check_line,
     order_to_bytes,
 )
-from backup.ownership.operation_plan import Create, Forget, Plan, Step, Told
+from backup.ownership.operation_plan import Create, Forget, OperationResult, Plan, Step
 from backup.ownership.operations.domain_keys import custodians_of
-from backup.ownership.owner_session import Office, known_domain, next_root
+from backup.ownership.owner_session import OwnerSession, known_domain, next_root
 from backup.stores.bounded_read import read_bounded
 from backup.trust.key_files import parse_key_record
-from backup.trust.root_chain import Trust
+from backup.trust.root_chain import RootChain
 from backup.trust.snapshot_history import read_history
 
 VALID_FOR = timedelta(days=30)
 _FEWEST_PERSONS = 2
 
 
-def order_erasure(office: Office, *, domain: str, ordered_by: str, reason: str) -> bytes:
+def order_erasure(office: OwnerSession, *, domain: str, ordered_by: str, reason: str) -> bytes:
     """Sign an order to erase a domain; nothing is changed by it.
 
     `UsageError` when the domain is erased already or a text is missing.
@@ -88,8 +88,8 @@ def order_erasure(office: Office, *, domain: str, ordered_by: str, reason: str) 
 
 
 def erase(
-    office: Office, *, order: Order, attestations: Sequence[Attestation], certificate: Path
-) -> Told:
+    office: OwnerSession, *, order: Order, attestations: Sequence[Attestation], certificate: Path
+) -> OperationResult:
     """Carry an order out, for good; the certificate is written as JSON, and beside it as text.
 
     `UsageError` while a custodian's attestation is missing, when only one person stands behind it
@@ -98,7 +98,7 @@ def erase(
     path = certificate.absolute()
     request = {"order": order.sha256, "certificate": str(path)}
 
-    def make(trust: Trust) -> Plan:
+    def make(trust: RootChain) -> Plan:
         if (order.repository, order.owner) != (office.owner.repository, office.owner.public):
             raise WrongKey("this order is of another repository or owner")
         attested = _attested(order, attestations)
@@ -157,7 +157,7 @@ def _keys_of_domain(domain: str) -> str:
     return f"k/{domain}/"
 
 
-def _key_records(office: Office, domain: str) -> list[dict[str, str]]:
+def _key_records(office: OwnerSession, domain: str) -> list[dict[str, str]]:
     keys = office.key_store()
     records = [
         stat.name
@@ -174,7 +174,7 @@ def _key_records(office: Office, domain: str) -> list[dict[str, str]]:
     ]
 
 
-def _holders(office: Office, root: RootRecord, domain: str) -> tuple[Custodian, ...]:
+def _holders(office: OwnerSession, root: RootRecord, domain: str) -> tuple[Custodian, ...]:
     """Everyone who can open any key record of the domain that lies in the key store."""
     keys = office.key_store()
     found: dict[str, Custodian] = {}
@@ -222,7 +222,9 @@ def _attested(order: Order, attestations: Sequence[Attestation]) -> list[Attesta
     return given
 
 
-def _check_that_it_fits(office: Office, root: RootRecord, order: Order, moment: datetime) -> None:
+def _check_that_it_fits(
+    office: OwnerSession, root: RootRecord, order: Order, moment: datetime
+) -> None:
     if not timedelta(0) <= moment - order.ordered_at <= VALID_FOR:
         raise UsageError(
             f"the order is of {order.ordered_at:%Y-%m-%d} and holds for {VALID_FOR.days} days:"
@@ -239,8 +241,8 @@ def _check_that_it_fits(office: Office, root: RootRecord, order: Order, moment: 
 
 
 def _certificate(
-    office: Office,
-    trust: Trust,
+    office: OwnerSession,
+    trust: RootChain,
     order: Order,
     attested: Sequence[Attestation],
     moment: datetime,

@@ -24,7 +24,11 @@ from backup.ownership.attestation import (
     decrypt_challenges,
 )
 from backup.ownership.custodian_public_key import Custodian, custodian
-from backup.ownership.owner_documents import owner_document_hash, paper, read_owner_document
+from backup.ownership.owner_documents import (
+    owner_document,
+    owner_document_hash,
+    read_owner_document,
+)
 from backup.trust.key_files import Identity
 
 ORDER = "erasure-order"
@@ -125,7 +129,7 @@ def attest(
         raise WrongKey(f"{where} is about another repository than this identity's")
     opened = decrypt_challenges(order.challenges, identity, kind=ORDER, text=order.text)
     return tuple(
-        paper(
+        owner_document(
             _ATTESTATION,
             order=order.sha256,
             custodian=one.custodian.text,

@@ -17,7 +17,7 @@ from backup.errors import NotFound, UsageError, WrongKey
 from backup.format.object_names import key_name, keys_of, next_number
 from backup.format.root_record import DomainGrant, KeyRecord, RootRecord
 from backup.ownership.custodian_public_key import Custodian, wrap
-from backup.ownership.operation_plan import Forget, Plan, Put, Step, Told
+from backup.ownership.operation_plan import Forget, OperationResult, Plan, Put, Step
 from backup.ownership.operations.domain_keys import (
     active_domains,
     custodians_of,
@@ -27,16 +27,18 @@ from backup.ownership.operations.domain_keys import (
     numbers_in_use,
     put_key,
 )
-from backup.ownership.owner_session import Office, next_root
+from backup.ownership.owner_session import OwnerSession, next_root
 from backup.trust.key_files import Identity, open_domains
-from backup.trust.root_chain import Trust
+from backup.trust.root_chain import RootChain
 
 
-def add_custodian(office: Office, *, custodian: Custodian, identity: Identity) -> Told:
+def add_custodian(
+    office: OwnerSession, *, custodian: Custodian, identity: Identity
+) -> OperationResult:
     """Let one more custodian open every domain, old points and new; or give one another name."""
     request = {"custodian": custodian.text}
 
-    def make(trust: Trust) -> Plan:
+    def make(trust: RootChain) -> Plan:
         opened = _opened(office, trust.root, identity)
         steps: list[Step] = []
         for domain, record in _records(office, trust.root):
@@ -58,7 +60,7 @@ def add_custodian(office: Office, *, custodian: Custodian, identity: Identity) -
     return office.do("add-custodian", request, make)
 
 
-def retire_custodian(office: Office, *, which: str, identity: Identity) -> Told:
+def retire_custodian(office: OwnerSession, *, which: str, identity: Identity) -> OperationResult:
     """Let a custodian open nothing of what is backed up from now on.
 
     `which` is their public key, or their name where only one has it.  `identity` is that of one who
@@ -66,7 +68,7 @@ def retire_custodian(office: Office, *, which: str, identity: Identity) -> Told:
     """
     request = {"custodian": which}
 
-    def make(trust: Trust) -> Plan:
+    def make(trust: RootChain) -> Plan:
         records = _records(office, trust.root)
         leaving = _find(which, [one for _, record in records for one in custodians_of(record)])
         opened = _opened(office, trust.root, identity)
@@ -125,12 +127,12 @@ def retire_custodian(office: Office, *, which: str, identity: Identity) -> Told:
 _Domain = tuple[str, int]
 
 
-def _records(office: Office, root: RootRecord) -> list[tuple[_Domain, KeyRecord]]:
+def _records(office: OwnerSession, root: RootRecord) -> list[tuple[_Domain, KeyRecord]]:
     return [((one.id, one.generation), key_of(office, root, one)) for one in active_domains(root)]
 
 
 def _opened(
-    office: Office, root: RootRecord, identity: Identity
+    office: OwnerSession, root: RootRecord, identity: Identity
 ) -> dict[_Domain, pyrage.x25519.Identity]:
     opened = open_domains(root, office.key_store(), identity)
     missing = [
@@ -147,7 +149,10 @@ def _opened(
 
 
 def _wrapped_again(
-    office: Office, record: KeyRecord, holders: Sequence[Custodian], key: pyrage.x25519.Identity
+    office: OwnerSession,
+    record: KeyRecord,
+    holders: Sequence[Custodian],
+    key: pyrage.x25519.Identity,
 ) -> Put:
     numbers = numbers_in_use(office.key_store(), record.domain, record.generation)
     return put_key(
@@ -161,7 +166,7 @@ def _wrapped_again(
     )
 
 
-def _superseded(office: Office, record: KeyRecord) -> Forget:
+def _superseded(office: OwnerSession, record: KeyRecord) -> Forget:
     numbers = numbers_in_use(office.key_store(), record.domain, record.generation)
     return Forget(
         prefix=keys_of(record.domain, record.generation),

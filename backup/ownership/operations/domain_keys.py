@@ -15,7 +15,7 @@ from backup.format.object_names import key_name, keys_of, next_number, number_in
 from backup.format.root_record import DomainGrant, KeyRecord, RootRecord, key_to_bytes
 from backup.ownership.custodian_public_key import Custodian, named_in, wrap
 from backup.ownership.operation_plan import Put
-from backup.ownership.owner_session import Office
+from backup.ownership.owner_session import OwnerSession
 from backup.stores import Store
 from backup.trust.key_files import read_key_record
 
@@ -30,7 +30,7 @@ def active_domains(root: RootRecord) -> tuple[DomainGrant, ...]:
     )
 
 
-def key_of(office: Office, root: RootRecord, domain: DomainGrant) -> KeyRecord:
+def key_of(office: OwnerSession, root: RootRecord, domain: DomainGrant) -> KeyRecord:
     """The key record that counts for a generation of a domain."""
     return read_key_record(office.key_store(), root, domain)
 
@@ -47,7 +47,7 @@ def numbers_in_use(keys: Store, domain: str, generation: int) -> list[int]:
     return sorted(number for number in found if number is not None)
 
 
-def free_generation(office: Office, root: RootRecord, domain: str) -> int:
+def free_generation(office: OwnerSession, root: RootRecord, domain: str) -> int:
     """The next generation of a domain: the lowest above all that are granted where nothing lies."""
     granted = [one.generation for one in root.domains if one.id == domain]
     prefix = f"k/{domain}/"
@@ -60,7 +60,7 @@ def free_generation(office: Office, root: RootRecord, domain: str) -> int:
 
 
 def new_key(
-    office: Office, domain: str, generation: int, custodians: Sequence[Custodian]
+    office: OwnerSession, domain: str, generation: int, custodians: Sequence[Custodian]
 ) -> tuple[DomainGrant, Put]:
     """A new private key for a generation of a domain, wrapped to the custodians."""
     private = pyrage.x25519.Identity.generate()
@@ -80,7 +80,7 @@ def new_key(
     )
 
 
-def put_key(office: Office, record: KeyRecord) -> Put:
+def put_key(office: OwnerSession, record: KeyRecord) -> Put:
     """The step that puts a key record."""
     return Put(
         where="keys",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from backup.errors import UsageError
 from backup.format.root_record import RootRecord
 from backup.ownership.custodian_public_key import Custodian
-from backup.ownership.operation_plan import Plan, Put, Told
+from backup.ownership.operation_plan import OperationResult, Plan, Put
 from backup.ownership.operations.domain_keys import (
     active_domains,
     custodians_of,
@@ -17,11 +17,13 @@ from backup.ownership.operations.domain_keys import (
     key_of,
     new_key,
 )
-from backup.ownership.owner_session import Office, check_name, known_domain, next_root
-from backup.trust.root_chain import Trust
+from backup.ownership.owner_session import OwnerSession, check_name, known_domain, next_root
+from backup.trust.root_chain import RootChain
 
 
-def add_domain(office: Office, *, name: str, custodians: Sequence[Custodian] = ()) -> Told:
+def add_domain(
+    office: OwnerSession, *, name: str, custodians: Sequence[Custodian] = ()
+) -> OperationResult:
     """Add an erasure domain; without custodians, those of the other domains hold its key.
 
     `UsageError` when those differ, so that none is guessed.
@@ -29,7 +31,7 @@ def add_domain(office: Office, *, name: str, custodians: Sequence[Custodian] = (
     check_name("domain", name)
     request = {"domain": name, "custodians": ", ".join(one.text for one in custodians)}
 
-    def make(trust: Trust) -> Plan:
+    def make(trust: RootChain) -> Plan:
         known = trust.root.domain(name)
         if known is not None:
             was = "was erased, and its name is used up" if known.erased else "is there already"
@@ -41,11 +43,11 @@ def add_domain(office: Office, *, name: str, custodians: Sequence[Custodian] = (
     return office.do("add-domain", request, make)
 
 
-def new_generation(office: Office, *, domain: str) -> Told:
+def new_generation(office: OwnerSession, *, domain: str) -> OperationResult:
     """Give a domain a new key for what is backed up from now on; the custodians stay."""
     request = {"domain": domain}
 
-    def make(trust: Trust) -> Plan:
+    def make(trust: RootChain) -> Plan:
         newest = known_domain(trust.root, domain)
         if newest.erased is not None:
             raise UsageError(f"domain {domain} is erased: it gets no new key")
@@ -57,8 +59,8 @@ def new_generation(office: Office, *, domain: str) -> Told:
 
 
 def _with_new_key(
-    office: Office, trust: Trust, domain: str, holders: Sequence[Custodian]
-) -> tuple[Told, tuple[Put, Put]]:
+    office: OwnerSession, trust: RootChain, domain: str, holders: Sequence[Custodian]
+) -> tuple[OperationResult, tuple[Put, Put]]:
     """The root record that grants the next generation of a domain, and before it its key."""
     generation = free_generation(office, trust.root, domain)
     grant, put_key = new_key(office, domain, generation, holders)
@@ -72,7 +74,7 @@ def _with_new_key(
     return told, (put_key, put)
 
 
-def _custodians_of_all(office: Office, root: RootRecord) -> tuple[Custodian, ...]:
+def _custodians_of_all(office: OwnerSession, root: RootRecord) -> tuple[Custodian, ...]:
     newest = {one.id: one for one in active_domains(root)}  # the last of each is the highest
     found = {name: custodians_of(key_of(office, root, one)) for name, one in newest.items()}
     keys = {frozenset(one.recipient for one in holders) for holders in found.values()}

@@ -16,16 +16,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from backup.errors import NotFound, UsageError
 from backup.format.object_names import keep_name
 from backup.format.root_record import KeeperGrant, RootRecord
-from backup.ownership.operation_plan import Create, Plan, Step, Told
-from backup.ownership.owner_session import Office, next_root
+from backup.ownership.operation_plan import Create, OperationResult, Plan, Step
+from backup.ownership.owner_session import OwnerSession, next_root
 from backup.retention.keeper_key import Keeper
-from backup.trust.retention_log import Keeps, load_retention_log
-from backup.trust.root_chain import Trust
+from backup.trust.retention_log import RetentionLog, load_retention_log
+from backup.trust.root_chain import RootChain
 
 
 def set_keeper(
-    office: Office, *, keeper_file: Path | None = None, key: bytes | None = None
-) -> Told:
+    office: OwnerSession, *, keeper_file: Path | None = None, key: bytes | None = None
+) -> OperationResult:
     """Grant a keeper: a new one, whose key goes into `keeper_file`, or one known by its key.
 
     `UsageError` while another keeper is trusted.
@@ -35,7 +35,7 @@ def set_keeper(
     file = "" if keeper_file is None else str(keeper_file.absolute())
     request = {"file": file, "key": "" if key is None else key.hex()}
 
-    def make(trust: Trust) -> Plan:
+    def make(trust: RootChain) -> Plan:
         if key is not None and any(one.key == key for one in trust.root.keepers):
             raise UsageError("that keeper's key is granted already, or was retired")
         _check_that_none_is_trusted(trust.root)
@@ -58,11 +58,11 @@ def set_keeper(
     return office.do("set-keeper", request, make)
 
 
-def retire_keeper(office: Office, *, trusted_through: int | None) -> Told:
+def retire_keeper(office: OwnerSession, *, trusted_through: int | None) -> OperationResult:
     """Believe the keeper through a keep record (None: believe nothing that it ever wrote)."""
     request = {"trusted_through": "none" if trusted_through is None else str(trusted_through)}
 
-    def make(trust: Trust) -> Plan:
+    def make(trust: RootChain) -> Plan:
         trusted = [one for one in trust.root.keepers if one.trusted_through is None]
         if not trusted:
             raise NotFound("no keeper is trusted, so there is none to retire")
@@ -89,7 +89,7 @@ def retire_keeper(office: Office, *, trusted_through: int | None) -> Told:
     return office.do("retire-keeper", request, make)
 
 
-def _sha256(office: Office, keeps: Keeps, number: int) -> str:
+def _sha256(office: OwnerSession, keeps: RetentionLog, number: int) -> str:
     name = keep_name(number)
     if keeps.head is None:
         raise NotFound("the keeper has written no record yet: retire it with --believe-none")
@@ -103,7 +103,7 @@ def _check_that_none_is_trusted(root: RootRecord) -> None:
         raise UsageError("a keeper is trusted already: retire that one first")
 
 
-def _new_keeper(office: Office, path: Path) -> tuple[Keeper, Create]:
+def _new_keeper(office: OwnerSession, path: Path) -> tuple[Keeper, Create]:
     if path.exists():
         raise UsageError(f"{path} is there already: a keeper's key is never overwritten")
     keeper = Keeper(

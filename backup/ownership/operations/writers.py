@@ -16,20 +16,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from backup.errors import NotFound, UsageError
 from backup.format.canonical_json import to_time
 from backup.format.root_record import RootRecord, WriterGrant
-from backup.ownership.operation_plan import Create, Plan, Told
-from backup.ownership.owner_session import Office, check_name, known_domain, next_root
+from backup.ownership.operation_plan import Create, OperationResult, Plan
+from backup.ownership.owner_session import OwnerSession, check_name, known_domain, next_root
 from backup.records import Head
 from backup.trust.key_files import HOST_FILE, Host
-from backup.trust.root_chain import Trust
+from backup.trust.root_chain import RootChain
 from backup.trust.snapshot_history import read_history
 
 
-def add_writer(office: Office, *, name: str, domain: str, host_dir: Path) -> Told:
+def add_writer(office: OwnerSession, *, name: str, domain: str, host_dir: Path) -> OperationResult:
     """Let a new backup host write for a domain; its keys go into `host_dir`."""
     check_name("writer", name)
     request = {"writer": name, "domain": domain, "host": str(host_dir.absolute())}
 
-    def make(trust: Trust) -> Plan:
+    def make(trust: RootChain) -> Plan:
         if any(writer.id == name for writer in trust.root.writers):
             raise UsageError(
                 f"there is a writer {name} already: take another name, or begin a new epoch of it"
@@ -51,7 +51,9 @@ def add_writer(office: Office, *, name: str, domain: str, host_dir: Path) -> Tol
     return office.do("add-writer", request, make)
 
 
-def new_epoch(office: Office, *, writer: str, trusted_through: int, host_dir: Path) -> Told:
+def new_epoch(
+    office: OwnerSession, *, writer: str, trusted_through: int, host_dir: Path
+) -> OperationResult:
     """Give a writer new keys, and believe its old ones only through a sequence (0: nothing).
 
     What is no longer believed is told by name.  `NotFound` when there is no such writer or
@@ -63,7 +65,7 @@ def new_epoch(office: Office, *, writer: str, trusted_through: int, host_dir: Pa
         "host": str(host_dir.absolute()),
     }
 
-    def make(trust: Trust) -> Plan:
+    def make(trust: RootChain) -> Plan:
         old = _newest_epoch(trust.root, writer)
         domain = old.domains[0]
         _check_domain(trust.root, domain)
@@ -95,11 +97,11 @@ def new_epoch(office: Office, *, writer: str, trusted_through: int, host_dir: Pa
     return office.do("new-epoch", request, make)
 
 
-def remove_writer(office: Office, *, writer: str, trusted_through: int) -> Told:
+def remove_writer(office: OwnerSession, *, writer: str, trusted_through: int) -> OperationResult:
     """Let a writer write no more; its points through a sequence stay restorable."""
     request = {"writer": writer, "trusted_through": str(trusted_through)}
 
-    def make(trust: Trust) -> Plan:
+    def make(trust: RootChain) -> Plan:
         old = _newest_epoch(trust.root, writer)
         if old.trusted_through is not None:
             raise UsageError(f"writer {writer} was removed before; nothing was changed")
@@ -119,7 +121,7 @@ def remove_writer(office: Office, *, writer: str, trusted_through: int) -> Told:
     return office.do("remove-writer", request, make)
 
 
-def witnessed_head(office: Office, writer: str, witness: Iterable[Head]) -> int:
+def witnessed_head(office: OwnerSession, writer: str, witness: Iterable[Head]) -> int:
     """The newest sequence of a writer that a witness saw and the vault still holds unchanged.
 
     `NotFound` when the witness knows none; it is said then what to name instead.
@@ -162,7 +164,7 @@ def _ended(
 
 
 def _last_believed(
-    office: Office, trust: Trust, writer: str, trusted_through: int
+    office: OwnerSession, trust: RootChain, writer: str, trusted_through: int
 ) -> tuple[str | None, list[dict[str, str]]]:
     """The hash of the last snapshot to believe, and what comes after it."""
     last: str | None = None
@@ -192,7 +194,7 @@ def _last_believed(
 
 
 def _host(
-    office: Office, *, writer: str, epoch: int, domain: str, host_dir: Path
+    office: OwnerSession, *, writer: str, epoch: int, domain: str, host_dir: Path
 ) -> tuple[bytes, Create]:
     """A host's new keys: the public one for the root record, and the step that makes its file."""
     signing_seed, id_key = office.random(32), office.random(32)

@@ -25,7 +25,12 @@ from backup.sources.files.extended_attributes import xattrs_of
 from backup.sources.files.file_content import REPLACED_BEFORE, FileContent, changed_since
 from backup.sources.files.file_status import found_from_status, vector_of, vector_of_file
 from backup.sources.files.folder_listing import names_in, numbers_of, own_names
-from backup.sources.files.metadata_prefetch import MetadataPrefetch, PrefetchedFolder, Told, survey
+from backup.sources.files.metadata_prefetch import (
+    FolderListing,
+    MetadataPrefetch,
+    PrefetchedFolder,
+    survey,
+)
 from backup.sources.files.open_prefetch import FILE_FLAGS, FILES_AHEAD, OpenPrefetch
 from backup.system.durable_files import resolved
 from backup.system.folder_stack import FOLDER_FLAGS, FolderStack
@@ -100,7 +105,7 @@ class OpenFiles(OpenSource):
     def read_along(self) -> None:
         self._reads_along = True
 
-    def survey(self) -> Iterator[Told]:
+    def survey(self) -> Iterator[FolderListing]:
         # Where each path has to be asked about, the walk looks at each of them itself.
         if self._is_folder and not (self._exclusion.is_any or self._ignore_inode):
             yield from survey(self._folders, lambda status: not self._why_not_into(status))

@@ -30,7 +30,7 @@ _MOST_BYTES = 1024 * 1024  # of a folder as it is told; a larger one is left to 
 
 # A folder's path; its names, sorted, with zeros between them; the columns of their stat vectors;
 # a 1 for each name that is a file's only one.
-Told = tuple[bytes, bytes, bytes, bytes]
+FolderListing = tuple[bytes, bytes, bytes, bytes]
 
 # `os.fsencode` without its checks: as many calls as there are files.
 as_bytes = methodcaller("encode", sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
@@ -45,7 +45,9 @@ class PrefetchedFolder:
     are_plain: bytes  # a 1 for each name that is a file's only one
 
 
-def survey(folders: FolderStack, enters: Callable[[os.stat_result], bool]) -> Iterator[Told]:
+def survey(
+    folders: FolderStack, enters: Callable[[os.stat_result], bool]
+) -> Iterator[FolderListing]:
     """Tell of each folder in path order, from where `folders` stand; `enters` says into which.
 
     What cannot be read is left to the walk.  An `OSError`: a folder that this is in was moved away.
@@ -74,7 +76,7 @@ def survey(folders: FolderStack, enters: Callable[[os.stat_result], bool]) -> It
 
 def _look_around(
     folder: int, path: bytes, enters: Callable[[os.stat_result], bool]
-) -> tuple[Told, list[tuple[bytes, bytes]]]:
+) -> tuple[FolderListing, list[tuple[bytes, bytes]]]:
     """What is in an open folder, and the folders in it to go into, each with its path and name."""
     prefix = path + b"/" if path else b""
     names = sorted(set(map(as_bytes, os.listdir(folder))))
@@ -92,9 +94,9 @@ def _look_around(
 class MetadataPrefetch:
     """What is told of folders, asked for in path order."""
 
-    def __init__(self, told: Iterator[Told]) -> None:
+    def __init__(self, told: Iterator[FolderListing]) -> None:
         self._told = told
-        self._next: Told | None = None
+        self._next: FolderListing | None = None
         self._has_ended = False
 
     def folder(self, path: bytes) -> PrefetchedFolder | None:

@@ -29,7 +29,7 @@ from backup.sources.chunk_sizes import chunk_bytes_for
 from backup.sources.s3.bucket_listing import Listed, Listing, new_listing
 from backup.sources.synthetic_paths import made_up
 from backup.stores.s3.store import S3Options
-from backup.system.network_shutdown import ENDING
+from backup.system.network_shutdown import NETWORK_SHUTDOWN
 
 if TYPE_CHECKING:
     from backup.stores.s3.client import Calls
@@ -66,7 +66,7 @@ class S3Source(Source):
         prefix: str,
         options: Callable[[], S3Options],
         *,
-        pause: Callable[[float], None] = ENDING.pause,
+        pause: Callable[[float], None] = NETWORK_SHUTDOWN.pause,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         """`options` says how the bucket is reached; it is called when the source is opened."""

@@ -36,7 +36,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from backup.errors import BackupError, NotFound, StoreUnavailable, UsageError
-from backup.system.network_shutdown import ENDING
+from backup.system.network_shutdown import NETWORK_SHUTDOWN
 
 if TYPE_CHECKING:
     from backup.stores.s3.store import S3Options
@@ -88,7 +88,7 @@ class Calls:
     ) -> None:
         self.client = _client(options)
         self._connections = _Connections(self.client)
-        ENDING.will_break(self._connections)
+        NETWORK_SHUTDOWN.will_break(self._connections)
         self._bucket = options.bucket
         self._attempts = options.attempts
         self._pause = pause
@@ -115,7 +115,7 @@ class Calls:
         while True:
             attempt += 1
             try:
-                with ENDING.call(doing):
+                with NETWORK_SHUTDOWN.call(doing):
                     return call()
             # ValueError: boto3's own, of a number or a date that is none.
             except (BotoCoreError, ClientError, ResponseParserError, ValueError, Garbled) as error:
@@ -313,7 +313,7 @@ class _Connections:
             self._made.add(connection)
         return connection
 
-    def break_off(self) -> None:
+    def abort_all(self) -> None:
         with self._guard:
             made = [*self._made]
         for connection in made:

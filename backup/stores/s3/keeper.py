@@ -19,14 +19,14 @@ from backup.errors import Locked, NotFound, UsageError
 from backup.stores.keeper import KeeperStore
 from backup.stores.s3.store import S3Options, S3Store, open_bucket
 from backup.stores.s3.version_listing import FirstVersion
-from backup.system.network_shutdown import ENDING
+from backup.system.network_shutdown import NETWORK_SHUTDOWN
 
 
 def open_s3_keeper(
     options: S3Options,
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    pause: Callable[[float], None] = ENDING.pause,
+    pause: Callable[[float], None] = NETWORK_SHUTDOWN.pause,
     jitter: Callable[[], float] = random.random,
 ) -> "S3KeeperStore":
     """Look at the bucket and give its store for the keeper; errors as those of `open_s3`."""

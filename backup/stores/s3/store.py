@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from backup.errors import AlreadyThere, Damaged, NotFound, UsageError
 from backup.stores import ObjectLock, Retention, Stat, Store, StoreTraits
 from backup.stores.s3.version_listing import FirstVersion, first_versions, is_whole
-from backup.system.network_shutdown import ENDING
+from backup.system.network_shutdown import NETWORK_SHUTDOWN
 
 if TYPE_CHECKING:
     from backup.stores.s3.client import Calls
@@ -84,7 +84,7 @@ def open_s3(
     options: S3Options,
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    pause: Callable[[float], None] = ENDING.pause,
+    pause: Callable[[float], None] = NETWORK_SHUTDOWN.pause,
     jitter: Callable[[], float] = random.random,
 ) -> "S3Store":
     """Look at the bucket and give its store.

@@ -9,7 +9,7 @@ from standfast.plurals import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from backup.records import Point, RestoreResult
+    from backup.records import RecoveryPoint, RestoreResult
     from standfast.usecases.backups.incomplete_points import IncompletePoint
     from standfast.usecases.backups.outcomes import RestoreOutcome
 
@@ -99,7 +99,7 @@ def newer_lines(newer_damaged: "Sequence[str]") -> list[Line]:
     return [f"It may not be the latest: what came after it is not what was written ({names})."]
 
 
-def clock_ahead_lines(point: "Point", *, is_dated_ahead: bool) -> list[Line]:
+def clock_ahead_lines(point: "RecoveryPoint", *, is_dated_ahead: bool) -> list[Line]:
     """Say that the latest may be so by a wrong clock only."""
     if not is_dated_ahead:
         return []

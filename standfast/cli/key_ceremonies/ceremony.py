@@ -11,7 +11,7 @@ from standfast.cli.terminal.passphrase import passphrase
 from standfast.errors import ExitStatus
 
 if TYPE_CHECKING:
-    from backup.ownership.owner_session import Office
+    from backup.ownership.owner_session import OwnerSession
     from backup.trust.key_files import Identity
 
 OwnerKey = Annotated[
@@ -41,7 +41,7 @@ IdentityPassphraseFile = Annotated[
 ]
 
 
-def office(call: Call, owner_key: Path, passphrase_file: Path | None) -> "Office":
+def office(call: Call, owner_key: Path, passphrase_file: Path | None) -> "OwnerSession":
     """Open the owner's key, asking for its passphrase only when it is locked."""
     from standfast.usecases.key_ceremonies.owner_operations import open_owner_session, open_stores
 

@@ -14,7 +14,7 @@ from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 
 if TYPE_CHECKING:
-    from backup.ownership.owner_session import Office
+    from backup.ownership.owner_session import OwnerSession
 
 _SHOWN = 20
 _COMMON = {
@@ -267,7 +267,9 @@ def retire_keeper(
     )
 
 
-def _through(at: "Office", writer: str, trusted_through: int | None, witness: Path | None) -> int:
+def _through(
+    at: "OwnerSession", writer: str, trusted_through: int | None, witness: Path | None
+) -> int:
     """How far a writer is believed: as it was said, as a witness saw it, or as is typed now."""
     from standfast.usecases.key_ceremonies.owner_operations import last_witnessed
 

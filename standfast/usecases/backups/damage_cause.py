@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from backup.records import Point, Problem
+from backup.records import Problem, RecoveryPoint
 from standfast.continuity.clock_skew import is_to_come
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def damaged_points(repository: "Repository") -> tuple[tuple[str, str], ...]:
     )
 
 
-def damaged_after(repository: "Repository", point: Point, asked: str) -> tuple[str, ...]:
+def damaged_after(repository: "Repository", point: RecoveryPoint, asked: str) -> tuple[str, ...]:
     """Name those that came after what was taken for the latest; of which set, nobody can tell."""
     return tuple(
         f"{writer}/{sequence:010d}"
@@ -38,7 +38,7 @@ def damaged_after(repository: "Repository", point: Point, asked: str) -> tuple[s
     )
 
 
-def is_dated_ahead(point: Point, asked: str, now: datetime) -> bool:
+def is_dated_ahead(point: RecoveryPoint, asked: str, now: datetime) -> bool:
     """Is it taken for the latest by a time that is still to come?"""
     return _is_latest(asked) and is_to_come(point.time, now)
 

@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 
 from backup.format.canonical_json import to_path_text
-from backup.records import Point, Progress
+from backup.records import Progress, RecoveryPoint
 from backup.repository import Repository
 from backup.sources.database_dumps import database_of
 from backup.system import landlock
@@ -78,7 +78,7 @@ class DatabaseRestoreOutcome:
     """What a server took of a point."""
 
     run: str
-    point: Point
+    point: RecoveryPoint
     into: str  # the source's name, or where the address lies
     kind: str
     dumps: tuple[DumpRestoreOutcome, ...]
@@ -194,7 +194,7 @@ def restore_into(
     return replace(outcome, unrecorded=run.unrecorded)
 
 
-def _address(installation: Installation, request: Request, point: Point) -> Address:
+def _address(installation: Installation, request: Request, point: RecoveryPoint) -> Address:
     """The server, by the name of its source or by the secret that holds its address."""
     sets = installation.config.backup.sets
     # The point's own set first: two sets may each have a source of that name.
@@ -232,7 +232,7 @@ def _hidden(config: Config, identity_file: Path | None) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def _sources(point: Point, address: Address, request: Request) -> list[str]:
+def _sources(point: RecoveryPoint, address: Address, request: Request) -> list[str]:
     """The point's sources whose dumps may go in."""
     sources = [
         source.name
@@ -246,7 +246,7 @@ def _sources(point: Point, address: Address, request: Request) -> list[str]:
 
 def _paths(
     repository: Repository,
-    point: Point,
+    point: RecoveryPoint,
     sources: Sequence[str],
     address: Address,
     target: Target,
@@ -277,7 +277,7 @@ def _paths(
 
 
 def _globals(
-    repository: Repository, point: Point, sources: Sequence[str], target: Target
+    repository: Repository, point: RecoveryPoint, sources: Sequence[str], target: Target
 ) -> list[bytes]:
     """Return the files of roles or users; `UsageError` for a source that has none."""
     paths = {f"{source}/{target.globals_name}".encode() for source in sources}
@@ -296,7 +296,7 @@ class _Restorer:
     def __init__(
         self,
         repository: Repository,
-        point: Point,
+        point: RecoveryPoint,
         target: Target,
         database: str | None,
         request: Request,

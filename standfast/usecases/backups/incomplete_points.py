@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from backup.format.canonical_json import from_path_text
 from backup.reader.path_selection import Selection
-from backup.records import Point, Unread
+from backup.records import RecoveryPoint, Unread
 from standfast.records import Json
 
 
@@ -44,7 +44,7 @@ class IncompletePoint:
         }
 
 
-def lacking(point: Point, patterns: Sequence[str] = ()) -> IncompletePoint:
+def lacking(point: RecoveryPoint, patterns: Sequence[str] = ()) -> IncompletePoint:
     """Say what the point lacks of what the patterns select; without any, of everything."""
     details = point.details
     unread = () if details is None else details.unread

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backup.records import BackupResult, Point, RestoreResult
+from backup.records import BackupResult, RecoveryPoint, RestoreResult
 from standfast.continuity.backup_anomalies import BackupAnomaly
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
@@ -114,7 +114,7 @@ class BackupOutcome:
 class PointList:
     """Recovery points, newest last; sealed details only where an identity was given."""
 
-    points: tuple[Point, ...]
+    points: tuple[RecoveryPoint, ...]
     damaged: tuple[tuple[str, str], ...] = ()  # what were points, perhaps, and what is wrong
 
     @property
@@ -134,7 +134,7 @@ class RestoreOutcome:
     """What a restore wrote, and what it could not."""
 
     run: str
-    point: Point
+    point: RecoveryPoint
     to: Path
     result: RestoreResult
     is_damaged: bool  # something is missing because the vault is not what was written
@@ -216,7 +216,7 @@ class BackupAge:
         }
 
 
-def _point_as_json(point: Point) -> dict[str, Json]:
+def _point_as_json(point: RecoveryPoint) -> dict[str, Json]:
     details = point.details
     known: dict[str, Json] = {}
     if details is not None:

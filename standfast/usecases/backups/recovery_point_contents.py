@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backup.format.manifest import Entry
-from backup.records import Difference, FoundPath, Point
+from backup.records import Difference, FoundPath, RecoveryPoint
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
 from standfast.usecases.backups.outcomes import PointList
@@ -29,7 +29,7 @@ from standfast.usecases.core.run_record import recorded_if_possible
 class Listing:
     """What lies in one folder of a point."""
 
-    point: Point
+    point: RecoveryPoint
     entries: tuple[Entry, ...]
 
     def as_json(self) -> dict[str, Json]:
@@ -55,7 +55,7 @@ class Listing:
 class Findings:
     """Versions of paths, and the points that hold each."""
 
-    points: tuple[Point, ...]  # that were searched
+    points: tuple[RecoveryPoint, ...]  # that were searched
     found: tuple[FoundPath, ...]
 
     def as_json(self) -> dict[str, Json]:
@@ -79,8 +79,8 @@ class Findings:
 class RecoveryPointDiff:
     """What is different in the later of two points."""
 
-    before: Point
-    after: Point
+    before: RecoveryPoint
+    after: RecoveryPoint
     differences: tuple[Difference, ...]
 
     def as_json(self) -> dict[str, Json]:

@@ -20,7 +20,7 @@ from backup.retention.retention_run import RetentionResult, plan_retention_run
 from backup.retention.retention_run import keep as keep_repository
 from backup.retention.rules import Rules, period
 from backup.retention.storage_forecast import Share, StorageForecast
-from backup.retention.vault_state import Watch, unwatched
+from backup.retention.vault_state import Watch, no_progress
 from backup.stores.directory_keeper import DirectoryKeeperStore
 from backup.stores.keeper import KeeperStore
 from backup.stores.s3.keeper import open_s3_keeper
@@ -105,7 +105,7 @@ def keep(
     is_clock_right: bool = False,
     most_percent: int | None = None,
     way: str = "direct",
-    watch: Watch = unwatched,
+    watch: Watch = no_progress,
 ) -> KeepOutcome:
     """Make one keeping run; `way` says what runs this: prefect, serve or direct.
 
@@ -141,7 +141,7 @@ def plan(
     distrust: Path | None = None,
     is_clock_right: bool = False,
     most_percent: int | None = None,
-    watch: Watch = unwatched,
+    watch: Watch = no_progress,
 ) -> KeepOutcome:
     """Say what a run would do now and what there is; changes nothing."""
     lost = _distrusted(installation, distrust)

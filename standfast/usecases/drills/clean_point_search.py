@@ -14,7 +14,7 @@ Rules
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from backup.records import Point
+from backup.records import RecoveryPoint
 from backup.repository import Repository
 from standfast.errors import StandfastError
 from standfast.evidence.indicator_search import Indicators, scan
@@ -37,7 +37,7 @@ _MOST_FINDS = 20  # one is enough to judge; a few tell a person where
 class CleanPoint:
     """What going back came to; `point` is None when no clean one was found."""
 
-    point: Point | None = None
+    point: RecoveryPoint | None = None
     is_monotone: bool = True  # as far as was looked
     looked_at: list[str] = field(default_factory=list)  # "host-1/0000000042: 3 finds"
     points: int = 0
@@ -114,7 +114,11 @@ def newest_clean(count: int, is_clean: Callable[[int], bool], found: CleanPoint)
 
 
 def _look(
-    installation: Installation, repository: Repository, token: str, point: Point, wanted: Indicators
+    installation: Installation,
+    repository: Repository,
+    token: str,
+    point: RecoveryPoint,
+    wanted: Indicators,
 ) -> tuple[bool, str]:
     with drill_folder(installation, point.set_name, f"look-{token}") as folder:
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from backup.records import Point, Problem, RestoreResult
+from backup.records import Problem, RecoveryPoint, RestoreResult
 from standfast.continuity.recovery_objectives import ObjectiveResult, RpoBasis
 from standfast.errors import ExitStatus
 from standfast.records import Json, timestamp
@@ -35,7 +35,7 @@ class DrillOutcome:
     run: str
     set_name: str
     way: str
-    point: Point
+    point: RecoveryPoint
     declared_at: datetime
     restored_at: datetime | None
     usable_at: datetime | None  # None: it never was, or no check of a service says so

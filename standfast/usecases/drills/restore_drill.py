@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 
 from backup.errors import Damaged as DamagedBackup
-from backup.records import Point, Progress, RestoreResult
+from backup.records import Progress, RecoveryPoint, RestoreResult
 from backup.repository import Repository
 from backup.system.tree_removal import remove_tree
 from backup.trust.key_files import Identity
@@ -154,7 +154,7 @@ def _services_of(installation: Installation, set_name: str) -> dict[str, Service
 
 def _found(
     installation: Installation, identity: Identity, point: str, set_name: str
-) -> tuple[Repository, Point]:
+) -> tuple[Repository, RecoveryPoint]:
     with translated_errors("opening the repository"):
         repository = opened_repository(installation, identity)
         return repository, repository.resolve(point, set_name, of_any_host=True)
@@ -162,7 +162,7 @@ def _found(
 
 def _named(
     installation: Installation, identity: Identity, point: str, set_name: str
-) -> tuple[Repository, Point] | None:
+) -> tuple[Repository, RecoveryPoint] | None:
     """Find a named point; `UsageError` where it is none of those there are: a slip is no drill.
 
     None where anything else is wrong: the drill meets it as well, and that is recorded.
@@ -182,7 +182,7 @@ def _named(
 def _restore(
     installation: Installation,
     repository: Repository,
-    point: Point,
+    point: RecoveryPoint,
     folder: Path,
     progress: Callable[[Progress], None] | None,
     seen: _Seen,
@@ -207,7 +207,7 @@ def _restore(
 
 def _check(
     installation: Installation,
-    point: Point,
+    point: RecoveryPoint,
     settings: BackupSetConfig,
     services: dict[str, ServiceConfig],
     tree: Path,
@@ -304,7 +304,7 @@ def _outcome(
     run: str,
     set_name: str,
     way: str,
-    point: Point,
+    point: RecoveryPoint,
     declared_at: datetime,
     seen: _Seen,
     target: Target,
@@ -343,7 +343,7 @@ def _outcome(
     )
 
 
-def _consistent_at(point: Point) -> datetime:
+def _consistent_at(point: RecoveryPoint) -> datetime:
     return point.details.consistent_at if point.details else point.time
 
 

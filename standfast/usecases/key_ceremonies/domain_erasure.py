@@ -5,8 +5,8 @@ from pathlib import Path
 
 from backup.ownership.erasure.domain_erasure import erase, order_erasure
 from backup.ownership.erasure.erasure_order import Order, read_attestation, read_order
-from backup.ownership.operation_plan import Told
-from backup.ownership.owner_session import Office
+from backup.ownership.operation_plan import OperationResult
+from backup.ownership.owner_session import OwnerSession
 from backup.system.durable_files import create_file, read_file
 from standfast.errors import UsageError
 from standfast.usecases.core.backup_repository import translated_errors
@@ -14,7 +14,7 @@ from standfast.usecases.key_ceremonies.owner_operations import check_new_file
 
 
 def erasure_ordered(
-    office: Office, *, domain: str, ordered_by: str, reason: str, to: Path
+    office: OwnerSession, *, domain: str, ordered_by: str, reason: str, to: Path
 ) -> Order:
     """Write a signed order into a new file; nothing is erased by it."""
     with translated_errors("ordering the erasure"):
@@ -25,8 +25,13 @@ def erasure_ordered(
 
 
 def erased(
-    office: Office, *, domain: str, order: Path, attestations: Sequence[Path], certificate: Path
-) -> Told:
+    office: OwnerSession,
+    *,
+    domain: str,
+    order: Path,
+    attestations: Sequence[Path],
+    certificate: Path,
+) -> OperationResult:
     """Carry an order out; `domain` is said again, so that nobody erases by a mixed-up file."""
     with translated_errors("erasing the domain"):
         given = read_order(read_file(order), str(order), owner=office.owner.public)

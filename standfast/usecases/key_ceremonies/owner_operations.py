@@ -18,12 +18,12 @@ from shlex import quote
 from backup.errors import WrongKey
 from backup.ownership.custodian_public_key import custodian
 from backup.ownership.key_record_copies import KeyFolder, note_seen
-from backup.ownership.operation_plan import Told
+from backup.ownership.operation_plan import OperationResult
 from backup.ownership.operations.custodians import add_custodian, retire_custodian
 from backup.ownership.operations.domains import add_domain, new_generation
 from backup.ownership.operations.keepers import retire_keeper, set_keeper
 from backup.ownership.operations.writers import add_writer, new_epoch, remove_writer, witnessed_head
-from backup.ownership.owner_session import Office, is_locked, lock_owner_file, open_owner
+from backup.ownership.owner_session import OwnerSession, is_locked, lock_owner_file, open_owner
 from backup.ownership.roster import Roster, read_roster
 from backup.stores import Store
 from backup.stores.directory_keeper import DirectoryKeeperStore
@@ -108,7 +108,7 @@ def open_stores(config_file: Path, env: Mapping[str, str], clock: Now = system_c
     )
 
 
-def open_owner_session(stores: Stores, owner_key: Path, ask: AskPassphrase) -> Office:
+def open_owner_session(stores: Stores, owner_key: Path, ask: AskPassphrase) -> OwnerSession:
     """Bring the owner's key and the stores together."""
     with translated_errors("opening the owner's key"):
         passphrase = ask("the owner's key") if is_locked(owner_key) else None
@@ -116,7 +116,7 @@ def open_owner_session(stores: Stores, owner_key: Path, ask: AskPassphrase) -> O
         # Its own folder is a copy of the key records, since it is there at every deed.
         folders = reachable(stores.config.backup, owner_key.absolute().parent)
         copies = [KeyFolder(folder) for folder in folders.values()][1:]
-        return Office(
+        return OwnerSession(
             owner=owner,
             owner_file=owner_key.absolute(),
             vault=stores.vault,
@@ -152,13 +152,15 @@ def roster(stores: Stores) -> Roster:
         return read_roster(stores.vault, stores.keys, owner=stores.known_owner)
 
 
-def add_writer_as_owner(office: Office, name: str, domain: str, host_dir: Path) -> Told:
+def add_writer_as_owner(
+    office: OwnerSession, name: str, domain: str, host_dir: Path
+) -> OperationResult:
     """Let a new backup host write."""
     with translated_errors("adding a writer"):
         return add_writer(office, name=name, domain=domain, host_dir=host_dir)
 
 
-def last_witnessed(office: Office, writer: str, witness: Path) -> int:
+def last_witnessed(office: OwnerSession, writer: str, witness: Path) -> int:
     """The newest sequence of a writer that a witness file vouches for."""
     if not witness.is_file():
         raise UsageError(f"there is no witness {witness}; name its file, or --trusted-through")
@@ -172,31 +174,33 @@ def last_witnessed(office: Office, writer: str, witness: Path) -> int:
         return witnessed_head(office, writer, heads)
 
 
-def epoch_begun(office: Office, writer: str, trusted_through: int, host_dir: Path) -> Told:
+def epoch_begun(
+    office: OwnerSession, writer: str, trusted_through: int, host_dir: Path
+) -> OperationResult:
     """Give a writer new keys after a compromise."""
     with translated_errors("beginning a new epoch"):
         return new_epoch(office, writer=writer, trusted_through=trusted_through, host_dir=host_dir)
 
 
-def writer_removed(office: Office, writer: str, trusted_through: int) -> Told:
+def writer_removed(office: OwnerSession, writer: str, trusted_through: int) -> OperationResult:
     """Let a writer write no more."""
     with translated_errors("removing a writer"):
         return remove_writer(office, writer=writer, trusted_through=trusted_through)
 
 
-def domain_added(office: Office, name: str, recipients: list[str]) -> Told:
+def domain_added(office: OwnerSession, name: str, recipients: list[str]) -> OperationResult:
     """Add an erasure domain."""
     with translated_errors("adding a domain"):
         return add_domain(office, name=name, custodians=[custodian(one) for one in recipients])
 
 
-def generation_begun(office: Office, domain: str) -> Told:
+def generation_begun(office: OwnerSession, domain: str) -> OperationResult:
     """Give a domain a new key."""
     with translated_errors("beginning a new generation"):
         return new_generation(office, domain=domain)
 
 
-def keeper_set(office: Office, keeper_file: Path | None, key: str | None) -> Told:
+def keeper_set(office: OwnerSession, keeper_file: Path | None, key: str | None) -> OperationResult:
     """Grant a keeper."""
     public = None
     if key is not None:
@@ -210,19 +214,21 @@ def keeper_set(office: Office, keeper_file: Path | None, key: str | None) -> Tol
         return set_keeper(office, keeper_file=keeper_file, key=public)
 
 
-def keeper_retired(office: Office, trusted_through: int | None) -> Told:
+def keeper_retired(office: OwnerSession, trusted_through: int | None) -> OperationResult:
     """Trust the keeper no further."""
     with translated_errors("retiring the keeper"):
         return retire_keeper(office, trusted_through=trusted_through)
 
 
-def custodian_added(office: Office, recipient: str, name: str, identity: Identity) -> Told:
+def custodian_added(
+    office: OwnerSession, recipient: str, name: str, identity: Identity
+) -> OperationResult:
     """Let one more custodian open every domain."""
     with translated_errors("adding a custodian"):
         return add_custodian(office, custodian=custodian(recipient, name), identity=identity)
 
 
-def custodian_retired(office: Office, which: str, identity: Identity) -> Told:
+def custodian_retired(office: OwnerSession, which: str, identity: Identity) -> OperationResult:
     """Let a custodian open nothing of what comes."""
     with translated_errors("retiring a custodian"):
         return retire_custodian(office, which=which, identity=identity)
@@ -230,13 +236,13 @@ def custodian_retired(office: Office, which: str, identity: Identity) -> Told:
 
 def documents_published(stores: Stores) -> tuple[str, ...]:
     """Put this version's FORMAT.md and break_glass.py into the vault; names those that are new."""
-    from backup.ownership.bundled_reader import copies, publish_bundled_reader
+    from backup.ownership.bundled_reader import bundled_files, publish_bundled_reader
 
     with translated_errors("publishing the documents"):
         vault = stores.vault
         before = set(read_roster(vault, None, owner=stores.known_owner).documents)
         publish_bundled_reader(vault)
-        return tuple(name for name in copies() if name not in before)
+        return tuple(name for name in bundled_files() if name not in before)
 
 
 def key_locked(owner_key: Path, to: Path, ask_new: AskPassphrase) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backup.archiver import hard_links, manifest_builder
-from backup.archiver.blob_location import Frame, PendingBlob, Place, Ref, Row
+from backup.archiver.blob_location import BlobLocation, Frame, PendingBlob, Ref, Row
 from backup.archiver.hard_links import LinkedFiles
 from backup.records import Progress
 from tests.backup.site import Site
@@ -29,8 +29,8 @@ def row(number: int, *blobs: Ref) -> Row:
     return Row(path=b"a/%d" % number, text=f"row {number}", size=9, vector=(1, 2), blobs=[*blobs])
 
 
-def place(number: int) -> Place:
-    return Place(number, 0, 10, 0, 9, f"{number:064x}", -1)
+def place(number: int) -> BlobLocation:
+    return BlobLocation(number, 0, 10, 0, 9, f"{number:064x}", -1)
 
 
 def test_of_many_files_each_is_found(files: LinkedFiles) -> None:
@@ -45,7 +45,7 @@ def test_of_many_files_each_is_found(files: LinkedFiles) -> None:
         assert found is not None
         assert (found.path, found.text, found.blobs) == (one.path, one.text, one.blobs)
         assert (found.size, found.vector, found.lists) == (one.size, one.vector, one.lists)
-        assert isinstance(found.blobs[0], Place)
+        assert isinstance(found.blobs[0], BlobLocation)
     assert len(files._rows) <= 30
     assert files.find((8, HIGHEST)) is None
 
@@ -57,7 +57,7 @@ def test_what_has_no_place_yet_is_given_as_it_is_until_it_has_one(files: LinkedF
         files.add((7, number), one)
         assert files.find((7, number)) is one
     for number, blob in enumerate(blobs):
-        blob.place = place(number)
+        blob.location = place(number)
     for number in range(100, 120):
         files.add((7, number), row(number, place(number)))
     assert len(files._rows) < 100
@@ -84,7 +84,7 @@ def test_a_tree_of_many_hard_links_comes_back_as_one(
 ) -> None:
     monkeypatch.setattr(hard_links, "_FEW", few)
     # Names of a file stand in several pages while its pack is still being filled.
-    monkeypatch.setattr(manifest_builder, "MOST_ENTRIES", 10)
+    monkeypatch.setattr(manifest_builder, "MAX_PAGE_ENTRIES", 10)
     source = tmp_path / "source"
     for folder in ("a", "b", "c"):
         (source / folder).mkdir(parents=True)

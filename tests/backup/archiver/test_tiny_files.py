@@ -101,7 +101,7 @@ def test_a_page_is_no_longer_than_it_may_be_however_its_rows_come(
     most: int,
 ) -> None:
     monkeypatch.setattr(manifest_builder, "_PAGE_BYTES", page_bytes)
-    monkeypatch.setattr(manifest_builder, "MOST_ENTRIES", most)
+    monkeypatch.setattr(manifest_builder, "MAX_PAGE_ENTRIES", most)
     monkeypatch.setattr(worker_ipc, "BATCH_BYTES", 1000)  # a few files
     lengths: list[list[int]] = []
     page = ManifestBuilder._page

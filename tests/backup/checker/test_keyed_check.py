@@ -9,7 +9,7 @@ from typing import Any
 import pyrage
 import pytest
 
-from backup.archiver.blob_location import Place
+from backup.archiver.blob_location import BlobLocation
 from backup.archiver.blob_writer import BlobWriter
 from backup.archiver.upload_cache.cache import UploadCache
 from backup.checker.verification import verify
@@ -248,7 +248,7 @@ def test_a_reference_that_tells_another_size_of_a_frame_is_found(
     real = UploadCache.find
     asked: list[str] = []
 
-    def poisoned(log: UploadCache, blob_id: str) -> Place | None:
+    def poisoned(log: UploadCache, blob_id: str) -> BlobLocation | None:
         place = real(log, blob_id)
         asked.append(blob_id)
         is_right = is_in_one_point and asked.count(blob_id) == 1
@@ -274,7 +274,7 @@ def test_a_reference_to_behind_the_beginning_of_what_it_means_is_found(
     site.back_up(source)
     real = UploadCache.find
 
-    def poisoned(log: UploadCache, blob_id: str) -> Place | None:
+    def poisoned(log: UploadCache, blob_id: str) -> BlobLocation | None:
         place = real(log, blob_id)
         return place and place._replace(inner=place.inner + 1)
 

@@ -10,12 +10,12 @@ from backup import break_glass
 from backup.archiver import blob_location, blob_writer, chunker, manifest_builder, unusable_packs
 from backup.archiver.backup_run import INTERIM_AFTER, INTERIM_PACKS, back_up
 from backup.format.frame import MAX_STORED_BYTES, WORTHWHILE
-from backup.format.keep_record import MOST_LISTED
+from backup.format.keep_record import MAX_LISTED
 from backup.format.object_names import (
-    LARGEST_NUMBER,
     MAX_BUNDLED_FILE_BYTES,
     MAX_KEEP_RECORD_BYTES,
     MAX_KEY_RECORD_BYTES,
+    MAX_NUMBER,
     MAX_ROOT_RECORD_BYTES,
     MAX_SNAPSHOT_BYTES,
 )
@@ -61,12 +61,12 @@ def test_sizes_are_those_that_are_read() -> None:
     assert "keep record | 16 MiB | and at most 100,000 things" in objects
     assert "snapshot | 64 MiB" in objects
     assert f"pack | {MAX_PACK_BYTES:,}" in objects
-    assert MOST_LISTED == 100_000
+    assert MAX_LISTED == 100_000
     assert MAX_GENERATION == 2**32 - 1
     assert MAX_STORED_BYTES == 8 * MIB + 1
     assert f"{SEGMENT_PAYLOAD:,}" in section("Pack")
     assert f"{CAPACITY:,}" in section("Pack")
-    assert f"{LARGEST_NUMBER:,}" in section("Limits")
+    assert f"{MAX_NUMBER:,}" in section("Limits")
     assert (MAX_TREE_DEPTH, MAX_UNREAD_NAMED, MAX_UNREAD_BYTES) == (8, 10_000, 4 * MIB)
     assert "at most 8\n" in section("Snapshot")
     assert "at most 10,000 and 4 MiB of them" in section("Snapshot")
@@ -102,7 +102,7 @@ def test_a_writer_cuts_and_bundles_as_the_page_says() -> None:
     assert f"saves less than {1 - WORTHWHILE:.0%}".replace("%", " %") in chosen
     assert (
         f"CRC-32 is 0 mod {manifest_builder._CUT_MASK + 1:,}, "
-        f"at {manifest_builder.MOST_ENTRIES:,} entries" in chosen
+        f"at {manifest_builder.MAX_PAGE_ENTRIES:,} entries" in chosen
     )
     assert f"more than {blob_location.MAX_REFS:,} references gets lists" in chosen
     assert (

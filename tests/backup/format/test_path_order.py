@@ -54,7 +54,7 @@ def site(tmp_path: Path) -> Site:
 
 
 @pytest.mark.parametrize("order", [last_one_twice, last_two_swapped])
-@pytest.mark.parametrize("entries_to_a_page", [manifest_builder.MOST_ENTRIES, 2, 3])
+@pytest.mark.parametrize("entries_to_a_page", [manifest_builder.MAX_PAGE_ENTRIES, 2, 3])
 def test_no_point_is_made_of_what_no_restore_would_take_and_the_next_run_is_whole(
     site: Site,
     tmp_path: Path,
@@ -62,7 +62,7 @@ def test_no_point_is_made_of_what_no_restore_would_take_and_the_next_run_is_whol
     order: Order,
     entries_to_a_page: int,
 ) -> None:
-    monkeypatch.setattr(manifest_builder, "MOST_ENTRIES", entries_to_a_page)
+    monkeypatch.setattr(manifest_builder, "MAX_PAGE_ENTRIES", entries_to_a_page)
     source = plain_tree(tmp_path / "source")
     before = site.back_up(source)
     (source / "later.txt").write_text("a file that is new")

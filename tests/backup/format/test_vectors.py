@@ -33,7 +33,7 @@ from backup.format.root_record import RootRecord
 from backup.format.snapshot import Body, open_body
 from backup.stores.memory import MemoryStore
 from backup.trust.key_files import Identity, open_domains
-from backup.trust.retention_log import Keeps, load_retention_log
+from backup.trust.retention_log import RetentionLog, load_retention_log
 from backup.trust.root_chain import load_root_chain
 from backup.trust.snapshot_history import read_slot
 from tests.backup.fixtures.make_vectors import padme
@@ -197,7 +197,7 @@ def test_keep_records(file: Vector, vector: Vector) -> None:
     vault, _ = stores(file, vector)
     trust = load_root_chain(vault)
 
-    def read() -> Keeps:
+    def read() -> RetentionLog:
         keeps = load_retention_log(vault, trust)
         for name, problem in keeps.problems:
             if name == vector["at"]:

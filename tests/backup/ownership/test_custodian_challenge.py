@@ -19,7 +19,7 @@ from backup.ownership.erasure.domain_erasure import order_erasure
 from backup.ownership.erasure.erasure_order import read_order
 from backup.ownership.operations.custodians import add_custodian
 from backup.ownership.operations.domains import add_domain, new_generation
-from backup.ownership.owner_documents import paper
+from backup.ownership.owner_documents import owner_document
 from backup.trust.root_chain import load_root_chain
 from tests.backup.office import OwnedSite, new_person, owned_site
 from tests.backup.site import DOMAIN
@@ -87,7 +87,7 @@ def test_an_erasure_cannot_be_agreed_to_by_a_challenge(owned: OwnedSite) -> None
     order = read_order(
         order_erasure(owned.office, domain=DOMAIN, ordered_by="Eve", reason="none"), "order"
     )
-    bait = paper(
+    bait = owner_document(
         "custodian-challenge",
         repository=order.repository.hex(),
         owner=order.owner.hex(),

@@ -60,7 +60,7 @@ from backup.ownership.operation_plan import (
     Plan,
     Put,
     _plan_to_json,
-    carried_out,
+    execute_plan,
     read_plan,
 )
 from backup.ownership.operations.custodians import add_custodian
@@ -165,7 +165,7 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Paper]:
         with chdir(read_at):
             vault, keys = TamperedStore(), KeyDrawer()
             stores: dict[str, Any] = {"vault": vault, "keys": keys, "forget_in": [keys]}
-            carried_out(path, "deed", {"of": "x"}, lambda: plan, **stores)
+            execute_plan(path, "deed", {"of": "x"}, lambda: plan, **stores)
 
     plan = Plan(
         deed="deed",

@@ -8,7 +8,7 @@ import pytest
 from backup.checker.verification import verify
 from backup.errors import Damaged, NotFound, UsageError, WrongKey
 from backup.ownership.operations.writers import add_writer, new_epoch, remove_writer, witnessed_head
-from backup.ownership.owner_session import Office, lock_owner_file, open_owner
+from backup.ownership.owner_session import OwnerSession, lock_owner_file, open_owner
 from backup.records import Head
 from backup.trust.key_files import Host
 from backup.trust.root_chain import load_root_chain
@@ -319,7 +319,7 @@ def test_an_owners_file_may_be_locked_under_a_passphrase(owned: OwnedSite) -> No
     for wrong in (None, "another phrase"):
         with pytest.raises(WrongKey):
             open_owner(locked, wrong)
-    office = Office(
+    office = OwnerSession(
         owner=open_owner(locked, "a long enough phrase"),
         owner_file=locked,
         vault=owned.vault,
@@ -338,7 +338,7 @@ def test_what_is_no_owners_key_is_refused(owned: OwnedSite, tmp_path: Path) -> N
         open_owner(tmp_path / "absent")
     other = owned_site(tmp_path / "other")
     with pytest.raises((WrongKey, Damaged), match="owner"):
-        Office(
+        OwnerSession(
             owner=open_owner(other.folder / "owner.json"),
             owner_file=other.folder / "owner.json",
             vault=owned.vault,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.ownership.bundled_reader import copies
+from backup.ownership.bundled_reader import bundled_files
 from backup.ownership.operations.custodians import add_custodian
 from backup.ownership.operations.keepers import set_keeper
 from backup.ownership.operations.writers import add_writer, remove_writer
@@ -57,7 +57,7 @@ def test_the_card_says_where_what_and_who(owned: OwnedSite) -> None:
             *grouped(roster.repository),
             *grouped(roster.owner),
             *(one.recipient for one in roster.custodians),
-            *(name.rpartition("/")[2] for name in copies()),
+            *(name.rpartition("/")[2] for name in bundled_files()),
         ):
             assert part in page, part
     assert "".join(grouped(roster.owner)).replace(" ", "") == roster.owner.hex()

@@ -17,7 +17,7 @@ from backup.format.snapshot import Body, Snapshot
 from backup.reader.blob_reader import BlobReader
 from backup.reader.manifest_walk import leaves, top_page
 from backup.reader.path_selection import Selection
-from backup.records import Difference, Point, Unread
+from backup.records import Difference, RecoveryPoint, Unread
 from backup.repository import Repository
 from backup.sources import Content, Found, OpenSource, Source
 from backup.stores.memory import MemoryStore
@@ -101,7 +101,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return site
 
 
-def opened(site: Site) -> tuple[Repository, list[Point], CountingStore]:
+def opened(site: Site) -> tuple[Repository, list[RecoveryPoint], CountingStore]:
     repository = site.repository()
     points = repository.points()
     store = site.vault
@@ -236,7 +236,7 @@ def test_points_without_a_common_id_key_are_not_compared(
     old, new = repository.points()
     real = Repository.open_point
 
-    def other_key(self: Repository, point: Point) -> tuple[Snapshot, Body, BlobReader]:
+    def other_key(self: Repository, point: RecoveryPoint) -> tuple[Snapshot, Body, BlobReader]:
         snapshot, body, reader = real(self, point)
         key = bytes(32) if point.name == old.name else body.id_key
         return snapshot, replace(body, id_key=key), reader

@@ -7,7 +7,7 @@ import pytest
 from backup.checker.verification import verify
 from backup.errors import UsageError
 from backup.ownership.operations.writers import new_epoch
-from backup.ownership.owner_session import Office, open_owner
+from backup.ownership.owner_session import OwnerSession, open_owner
 from backup.replication.vault_copy import replicate_vault
 from backup.repository import Repository
 from backup.stores import Store
@@ -37,7 +37,7 @@ def test_a_vault_is_copied_between_buckets_by_who_can_open_nothing(
     assert first.findings == ()
 
     # What the owner and the new host do meanwhile comes with the next copy.
-    office = Office(
+    office = OwnerSession(
         owner=open_owner(site.folder / "owner.json"),
         owner_file=site.folder / "owner.json",
         vault=store_of(s3_bucket, "owner"),

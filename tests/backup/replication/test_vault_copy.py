@@ -19,7 +19,7 @@ from backup.retention.keeper_key import Keeper
 from backup.stores import Stat, Store
 from backup.stores.memory import MemoryStore
 from backup.trust.retention_log import load_retention_log
-from backup.trust.root_chain import Trust, load_root_chain
+from backup.trust.root_chain import RootChain, load_root_chain
 from backup.trust.snapshot_history import Slot, SnapshotHistory, read_history
 from tests.backup.office import KeyDrawer, OwnedSite, new_person, owned_site
 from tests.backup.site import DOMAIN, WRITER, Died, DyingStore, TamperedStore, new_site
@@ -259,7 +259,7 @@ def test_what_the_owner_signs_while_it_is_looked_what_there_is_is_copied_with_wh
 ) -> None:
     begun: list[str] = []
 
-    def meanwhile(vault: Store, trust: Trust, writer: str) -> Iterator[Slot]:
+    def meanwhile(vault: Store, trust: RootChain, writer: str) -> Iterator[Slot]:
         if not begun:
             begun.append(writer)
             host_dir = owned.folder / "newer"

@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from backup.sources.output_completeness import Ending, TarEndMarker, TextEndMarker
+from backup.sources.output_completeness import EndMarker, TarEndMarker, TextEndMarker
 
 KIB = 1024
 
@@ -30,10 +30,10 @@ def tar(*, form: int = tarfile.PAX_FORMAT) -> bytes:
     return written.getvalue()
 
 
-def seen(content: bytes, piece_bytes: int, ending: Ending) -> bool:
+def seen(content: bytes, piece_bytes: int, ending: EndMarker) -> bool:
     for start in range(0, len(content), piece_bytes):
         ending.see(memoryview(content[start : start + piece_bytes]))
-    return ending.has_come
+    return ending.is_complete
 
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -62,11 +62,11 @@ def test_a_member_of_eight_gigabytes_and_more_is_passed_over() -> None:
     zeros = memoryview(bytes(64 * 1024 * KIB))
     for _ in range(9 * 1024**3 // len(zeros)):
         ending.see(zeros)
-    assert not ending.has_come
+    assert not ending.is_complete
     ending.see(zeros[:1023])
-    assert not ending.has_come
+    assert not ending.is_complete
     ending.see(zeros[:1])
-    assert ending.has_come
+    assert ending.is_complete
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 1023, b"\xff" * 4096, b"no tar at all" * 999])

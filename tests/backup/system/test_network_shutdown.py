@@ -11,7 +11,7 @@ from backup.errors import StoreUnavailable
 from backup.stores.bandwidth_limit import Bandwidth, BandwidthLimitedStore, Window
 from backup.stores.memory import MemoryStore
 from backup.stores.s3.client import _Connections
-from backup.system.network_shutdown import ENDING, Ending
+from backup.system.network_shutdown import NETWORK_SHUTDOWN, NetworkShutdown
 
 
 class Connections:
@@ -20,18 +20,18 @@ class Connections:
     def __init__(self) -> None:
         self.are_broken = threading.Event()
 
-    def break_off(self) -> None:
+    def abort_all(self) -> None:
         self.are_broken.set()
 
 
 @pytest.fixture
-def ending(monkeypatch: pytest.MonkeyPatch) -> Ending:
+def ending(monkeypatch: pytest.MonkeyPatch) -> NetworkShutdown:
     monkeypatch.setattr("backup.system.network_shutdown.GRACE_SECONDS", 0.02)
     monkeypatch.setattr("backup.system.network_shutdown._SAID_AFTER_SECONDS", 0.01)
-    return Ending()
+    return NetworkShutdown()
 
 
-def test_a_call_under_way_is_named_and_then_broken_off(ending: Ending) -> None:
+def test_a_call_under_way_is_named_and_then_broken_off(ending: NetworkShutdown) -> None:
     connections, said, begun = Connections(), list[str](), threading.Event()
     ending.will_break(connections)
 
@@ -43,29 +43,31 @@ def test_a_call_under_way_is_named_and_then_broken_off(ending: Ending) -> None:
     thread = threading.Thread(target=call)
     thread.start()
     assert begun.wait(60)
-    ending.tell(said.append)
-    ending.tell(said.append)
+    ending.begin(said.append)
+    ending.begin(said.append)
     thread.join(60)
     assert not thread.is_alive()
     (told,) = said
     assert told.endswith(": reading a pack")
 
 
-def test_nothing_is_begun_any_more_and_who_pauses_goes_on_at_once(ending: Ending) -> None:
+def test_nothing_is_begun_any_more_and_who_pauses_goes_on_at_once(ending: NetworkShutdown) -> None:
     connections = Connections()
     ending.will_break(connections)
     pausing = threading.Thread(target=ending.pause, args=(600,))
     pausing.start()
-    ending.tell(lambda text: None)
+    ending.begin(lambda text: None)
     pausing.join(60)
     assert not pausing.is_alive()
     with pytest.raises(StoreUnavailable, match="told to end"), ending.call("storing a pack"):
         pass
 
 
-def test_where_nothing_is_asked_across_a_network_no_thread_is_begun(ending: Ending) -> None:
+def test_where_nothing_is_asked_across_a_network_no_thread_is_begun(
+    ending: NetworkShutdown,
+) -> None:
     before = threading.active_count()
-    ending.tell(lambda text: None)
+    ending.begin(lambda text: None)
     assert threading.active_count() == before
 
 
@@ -75,7 +77,7 @@ def test_what_waits_for_its_bandwidth_waits_no_longer() -> None:
         MemoryStore(),
         Bandwidth(windows=[window], zone=ZoneInfo("UTC")),
         now=lambda: datetime.now(UTC),
-        sleep=lambda seconds: ENDING.tell(lambda text: None),
+        sleep=lambda seconds: NETWORK_SHUTDOWN.begin(lambda text: None),
         monotonic=lambda: 0.0,
     )
     store.put("a", bytes(1000))
@@ -108,7 +110,7 @@ def client_with(manager: object) -> object:
     ],
 )
 def test_a_boto3_that_has_its_connections_elsewhere_is_used_all_the_same(client: object) -> None:
-    _Connections(client).break_off()
+    _Connections(client).abort_all()
 
 
 def test_a_urllib3_that_makes_its_connections_otherwise_makes_them_all_the_same() -> None:
@@ -117,4 +119,4 @@ def test_a_urllib3_that_makes_its_connections_otherwise_makes_them_all_the_same(
     noting = manager.pool_classes_by_scheme["https"]
     assert noting is not Pool
     assert noting()._new_conn(timeout=5.0) == {5.0}
-    connections.break_off()
+    connections.abort_all()

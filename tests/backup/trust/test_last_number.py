@@ -17,7 +17,7 @@ from backup.archiver import skipped_sequence_numbers
 from backup.checker.verification import verify
 from backup.errors import AlreadyThere, Damaged, NotFound, StoreUnavailable, UsageError
 from backup.format.object_names import (
-    LARGEST_NUMBER,
+    MAX_NUMBER,
     keep_name,
     key_name,
     next_number,
@@ -37,7 +37,7 @@ from tests.backup.office import OwnedSite, new_person, owned_site
 from tests.backup.site import DOMAIN, WRITER, Site
 from tests.backup.trees import describe, plain_tree
 
-LAST = snapshot_name(WRITER, LARGEST_NUMBER)
+LAST = snapshot_name(WRITER, MAX_NUMBER)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def source(tmp_path: Path, owned: OwnedSite) -> Path:
 
 def forge_the_last(owned: OwnedSite) -> None:
     """Put a snapshot behind which there is no number."""
-    owned.vault.put(LAST, forged(owned, LARGEST_NUMBER))
+    owned.vault.put(LAST, forged(owned, MAX_NUMBER))
 
 
 def forged(owned: OwnedSite, sequence: int) -> bytes:
@@ -76,11 +76,11 @@ def errors_of(owned: OwnedSite) -> list[str]:
 
 
 def test_the_next_number_is_the_lowest_free_one_behind_what_counts() -> None:
-    assert next_number("w/a/s/", 7, {1, 5, 8, 9, 11, LARGEST_NUMBER}) == 10
+    assert next_number("w/a/s/", 7, {1, 5, 8, 9, 11, MAX_NUMBER}) == 10
     with pytest.raises(Damaged, match="w/a/s/9999999999 is signed by whom"):
-        next_number("w/a/s/", LARGEST_NUMBER, set())
+        next_number("w/a/s/", MAX_NUMBER, set())
     with pytest.raises(ValueError, match="numbers no object"):
-        snapshot_name(WRITER, LARGEST_NUMBER + 1)
+        snapshot_name(WRITER, MAX_NUMBER + 1)
 
 
 def test_junk_there_is_named_until_a_point_was_made_beside_it(
@@ -118,7 +118,7 @@ def test_a_forged_point_there_ends_with_a_new_epoch_that_makes_points_again(
 def test_a_root_record_goes_before_junk_there_and_stolen_keys_are_refused(
     owned: OwnedSite, source: Path, tmp_path: Path
 ) -> None:
-    owned.vault.put(root_name(LARGEST_NUMBER), b"junk")
+    owned.vault.put(root_name(MAX_NUMBER), b"junk")
     told = new_epoch(
         owned.office, writer=WRITER, trusted_through=2, host_dir=owned.folder / "rebuilt"
     )
@@ -133,8 +133,8 @@ def test_a_root_record_goes_before_junk_there_and_stolen_keys_are_refused(
 def test_keys_are_wrapped_again_beside_junk_there(
     owned: OwnedSite, source: Path, tmp_path: Path
 ) -> None:
-    owned.keys.put(key_name(DOMAIN, 0, LARGEST_NUMBER), b"junk")
-    owned.keys.put(key_name(DOMAIN, LARGEST_NUMBER, 0), b"junk")
+    owned.keys.put(key_name(DOMAIN, 0, MAX_NUMBER), b"junk")
+    owned.keys.put(key_name(DOMAIN, MAX_NUMBER, 0), b"junk")
     lee, lees = new_person("Lee")
     add_custodian(owned.office, custodian=lee, identity=owned.identity)
     new_generation(owned.office, domain=DOMAIN)
@@ -151,14 +151,14 @@ def test_keys_are_wrapped_again_beside_junk_there(
 
 def test_a_keeper_goes_on_beside_junk_in_its_last_slot_and_in_a_writers(tmp_path: Path) -> None:
     kept = ten_weeks(tmp_path / "site")
-    kept.vault.put(keep_name(LARGEST_NUMBER), b"junk")
+    kept.vault.put(keep_name(MAX_NUMBER), b"junk")
     kept.vault.put(LAST, b"junk")
     kept.night()
     expired_and_marked(kept)
     kept.days(8)
     assert kept.keep().removed
     vault = vault_of(kept)
-    vault.lose(keep_name(LARGEST_NUMBER))  # `check` wants no finding at all
+    vault.lose(keep_name(MAX_NUMBER))  # `check` wants no finding at all
     kept.check()
 
 
@@ -197,7 +197,7 @@ def reads(owned: OwnedSite, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return seen
 
 
-FAR = [LARGEST_NUMBER - number for number in range(12)]
+FAR = [MAX_NUMBER - number for number in range(12)]
 
 
 def test_junk_is_read_once_and_by_no_later_night_of_its_host(
@@ -298,7 +298,7 @@ def test_a_folder_in_the_place_of_a_slot_takes_that_number_and_no_other(
     ).create()
     source = plain_tree(tmp_path / "source")
     site.back_up(source)
-    for number in (2, 4, LARGEST_NUMBER):
+    for number in (2, 4, MAX_NUMBER):
         site.vault.put(f"{snapshot_name(WRITER, number)}/x", b"junk")
     for point, is_intruded in ((3, True), (5, False), (6, False)):
         made = site.back_up(source)

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.errors import Damaged, FormatUnknown
-from backup.format.keep_record import MOST_LISTED, KeepRecord, keep_from_bytes, keep_to_bytes
+from backup.format.keep_record import MAX_LISTED, KeepRecord, keep_from_bytes, keep_to_bytes
 from backup.format.object_names import (
     MAX_KEEP_RECORD_BYTES,
     MAX_ROOT_RECORD_BYTES,
@@ -24,7 +24,7 @@ from backup.format.record_link import Link
 from backup.format.root_record import KeeperGrant, RootRecord, WriterGrant, root_to_bytes
 from backup.format.signature import sign
 from backup.trust.retention_log import load_retention_log
-from backup.trust.root_chain import Trust, load_root_chain
+from backup.trust.root_chain import RootChain, load_root_chain
 from backup.trust.snapshot_history import read_history
 from tests.backup.site import WRITER, Site, TamperedStore
 from tests.backup.trees import plain_tree
@@ -53,7 +53,7 @@ def next_root(site: Site, change: Callable[[RootRecord], RootRecord]) -> RootRec
     return record
 
 
-def grant_keepers(site: Site, *keepers: KeeperGrant) -> Trust:
+def grant_keepers(site: Site, *keepers: KeeperGrant) -> RootChain:
     next_root(site, lambda root: replace(root, keepers=keepers))
     return load_root_chain(site.vault)
 
@@ -246,7 +246,7 @@ def test_a_hash_without_a_number_ends_no_trust(site: Site) -> None:
 
 def test_a_keep_record_lists_so_much_that_it_can_be_read(site: Site) -> None:
     trust = load_root_chain(site.vault)
-    many = tuple(("w" * 31, f"{number:064x}") for number in range(MOST_LISTED))
+    many = tuple(("w" * 31, f"{number:064x}") for number in range(MAX_LISTED))
     record = KeepRecord(
         repository=trust.root.repository,
         number=0,
@@ -257,7 +257,7 @@ def test_a_keep_record_lists_so_much_that_it_can_be_read(site: Site) -> None:
     )
     data = keep_to_bytes(record, KEEPER)
     assert len(data) < MAX_KEEP_RECORD_BYTES
-    assert len(keep_from_bytes(data, "it").dropped) == MOST_LISTED
+    assert len(keep_from_bytes(data, "it").dropped) == MAX_LISTED
     with pytest.raises(ValueError, match="write several"):
         keep_to_bytes(replace(record, marked=many[:1]), KEEPER)
     more = data[:-65].replace(b'"marked":[]', b'"marked":[["w","%s"]]' % (b"0" * 64))

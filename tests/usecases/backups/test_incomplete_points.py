@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.records import Point, Unread
+from backup.records import RecoveryPoint, Unread
 from backup.targets import Taken
 from standfast.cli.backups.database_restore_summary import lines_of
 from standfast.cli.backups.restore_summary import restore_summary_lines
@@ -31,7 +31,7 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
         yield installation
 
 
-def newest(installation: Installation, folder: Path) -> Point:
+def newest(installation: Installation, folder: Path) -> RecoveryPoint:
     return list_points(installation, "main", identity(folder)).points[-1]
 
 

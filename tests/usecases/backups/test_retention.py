@@ -10,7 +10,7 @@ import pytest
 
 from backup.format.object_names import pack_name
 from backup.ownership.operations.keepers import set_keeper
-from backup.ownership.owner_session import Office, open_owner
+from backup.ownership.owner_session import OwnerSession, open_owner
 from backup.stores.directory import DirectoryStore
 from backup.stores.directory_keeper import DirectoryKeeperStore
 from backup.stores.s3.store import open_s3
@@ -49,7 +49,7 @@ monthly = "31d"
 def name_a_keeper(folder: Path, keeper_file: Path) -> None:
     """What the owner does on the day of the ceremony."""
     owner_file = folder / "offline" / "owner.key"
-    office = Office(
+    office = OwnerSession(
         owner=open_owner(owner_file),
         owner_file=owner_file,
         vault=DirectoryStore(folder / "vault"),

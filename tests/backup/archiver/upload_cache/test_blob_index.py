@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup.archiver.blob_location import NO_PACK, Place
+from backup.archiver.blob_location import NO_PACK, BlobLocation
 from backup.archiver.upload_cache import blob_index
 
 
@@ -29,8 +29,8 @@ def _id(number: int) -> str:
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-def _places(pack: int, *numbers: int, following: int = NO_PACK) -> list[Place]:
-    return [Place(pack, n % 7, n + 1, n % 5, n % 3, _id(n), following) for n in numbers]
+def _places(pack: int, *numbers: int, following: int = NO_PACK) -> list[BlobLocation]:
+    return [BlobLocation(pack, n % 7, n + 1, n % 5, n % 3, _id(n), following) for n in numbers]
 
 
 def _is_any(pack: int) -> bool:
@@ -54,7 +54,7 @@ def test_what_was_added_is_found_as_it_was_and_nothing_else(database: sqlite3.Co
 
 
 def test_an_id_that_shows_across_two_records_is_not_found(database: sqlite3.Connection) -> None:
-    whole = Place(0, 0, 0x41424344, 0, 0, "aa" * 32, 0x4546)
+    whole = BlobLocation(0, 0, 0x41424344, 0, 0, "aa" * 32, 0x4546)
     blob_index.add(database, [whole, *_places(1, *range(10))], _is_any)
     (record,) = database.execute("SELECT records FROM places").fetchone()
     across = record[20:52].hex()

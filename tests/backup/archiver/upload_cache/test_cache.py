@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.archiver.blob_location import PageText, Place, Row
+from backup.archiver.blob_location import BlobLocation, PageText, Row
 from backup.archiver.upload_cache.cache import UploadCache, open_upload_cache
 from backup.archiver.upload_cache.cache_records import CachedHead, Commit
 from backup.archiver.upload_cache.page_encoding import (
@@ -28,31 +28,31 @@ from tests.backup.trees import describe
 BINDING = "a repository and its writer"
 
 
-def place(pack: int, name: str = "aa", following: int = -1) -> Place:
-    return Place(pack, 0, 10, 0, 9, name * 32, following)
+def place(pack: int, name: str = "aa", following: int = -1) -> BlobLocation:
+    return BlobLocation(pack, 0, 10, 0, 9, name * 32, following)
 
 
-def row(path: str, *blobs: Place) -> Row:
+def row(path: str, *blobs: BlobLocation) -> Row:
     return Row(
         path=path.encode(), text=f'"path":"{path}"}}', size=0, vector=(1, 2), blobs=list(blobs)
     )
 
 
 def page(rows: list[Row], *, has_outline: bool = False) -> PageText:
-    packs = sorted({ref.place.pack for row in rows for ref in row.blobs})
+    packs = sorted({ref.location.pack for row in rows for ref in row.blobs})
     index = {-1: -1, **{number: at for at, number in enumerate(packs)}}
     entries = [
-        entry_to_text(one.text, ",".join(refs_to_texts([ref.place for ref in one.blobs], index)))
+        entry_to_text(one.text, ",".join(refs_to_texts([ref.location for ref in one.blobs], index)))
         for one in rows
     ]
     return PageText(
         content=rows_to_bytes(rows, entries, packs, has_outline=has_outline),
         outline=outline_to_bytes(rows, []) if has_outline else None,
-        uses=uses_of([ref.place for row in rows for ref in row.blobs], rows),
+        uses=uses_of([ref.location for row in rows for ref in row.blobs], rows),
     )
 
 
-def acknowledge(log: UploadCache, *blobs: Place, set_name: str = "nightly") -> int:
+def acknowledge(log: UploadCache, *blobs: BlobLocation, set_name: str = "nightly") -> int:
     number = log.number_pack()
     log.acknowledge(number, bytes([number]) * 32, 5000, set_name, blobs)
     return number
@@ -381,7 +381,7 @@ def test_a_kill_in_a_large_merge_costs_the_pack_it_came_with_and_no_other(
 ) -> None:
     packs = [
         [
-            Place(pack, n, 10, 0, 9, hashlib.sha256(b"%d %d" % (pack, n)).hexdigest(), -1)
+            BlobLocation(pack, n, 10, 0, 9, hashlib.sha256(b"%d %d" % (pack, n)).hexdigest(), -1)
             for n in range(MANY)
         ]
         for pack in range(1, 9)

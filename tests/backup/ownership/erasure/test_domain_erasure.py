@@ -21,7 +21,7 @@ from backup.ownership.erasure.erasure_order import (
     read_attestation,
     read_order,
 )
-from backup.ownership.operation_plan import Told
+from backup.ownership.operation_plan import OperationResult
 from backup.ownership.operations.custodians import add_custodian, retire_custodian
 from backup.ownership.operations.domains import add_domain, new_generation
 from backup.ownership.operations.writers import add_writer
@@ -69,7 +69,7 @@ def attestations(
     ]
 
 
-def erased(site: OwnedSite, data: bytes | None = None) -> Told:
+def erased(site: OwnedSite, data: bytes | None = None) -> OperationResult:
     data = data or ordered(site)
     return erase(
         site.office,

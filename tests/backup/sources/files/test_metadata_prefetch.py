@@ -17,7 +17,7 @@ from backup.sources import OpenSource
 from backup.sources.files import file_walk
 from backup.sources.files import metadata_prefetch as survey_module
 from backup.sources.files.files_source import FilesSource
-from backup.sources.files.metadata_prefetch import MetadataPrefetch, Told
+from backup.sources.files.metadata_prefetch import FolderListing, MetadataPrefetch
 from tests.backup.site import Site, TamperedStore, new_site
 from tests.backup.trees import describe, noise
 
@@ -33,7 +33,7 @@ COUNTED = (
 @pytest.fixture(autouse=True)
 def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parent_snapshot, "LARGE_PAGES", 1)
-    monkeypatch.setattr(manifest_builder, "MOST_ENTRIES", 40)
+    monkeypatch.setattr(manifest_builder, "MAX_PAGE_ENTRIES", 40)
 
 
 @pytest.fixture
@@ -96,11 +96,11 @@ def test_what_changed_is_found_as_without_it(
 
 
 def meddle_in_the_survey(
-    patch: pytest.MonkeyPatch, meddle: Callable[[Told], None], here: int
+    patch: pytest.MonkeyPatch, meddle: Callable[[FolderListing], None], here: int
 ) -> None:
     original = survey_module.survey
 
-    def survey(*these: Any) -> Iterator[Told]:
+    def survey(*these: Any) -> Iterator[FolderListing]:
         for told in original(*these):
             yield told
             assert os.getpid() != here
@@ -115,7 +115,7 @@ def test_a_run_goes_on_alone_when_the_other_process_is_killed(
     site.back_up(tree)
     change_some(tree)
 
-    def die(told: Told) -> None:
+    def die(told: FolderListing) -> None:
         if told[0] == b"3":
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -132,7 +132,7 @@ def test_a_folder_that_goes_after_it_was_told_of_is_not_in_the_point(
 ) -> None:
     site.back_up(tree)
 
-    def remove(told: Told) -> None:
+    def remove(told: FolderListing) -> None:
         if told[0] == b"6/4":  # the last but the root's own files
             shutil.rmtree(tree / "6" / "4")
             shutil.rmtree(tree / "6" / "2")
