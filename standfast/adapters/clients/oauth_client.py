@@ -9,18 +9,14 @@ Rules
 - A key that is none is a matter of configuration, told before anything is sent.
 """
 
-import base64
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from urllib.parse import urlencode
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from joserfc import jwt
+from joserfc.jwk import RSAKey
 
 from standfast.adapters.clients.credentials import IssuedCredential
 from standfast.adapters.clients.http_status import status_error
@@ -39,19 +35,19 @@ class JwtSigner:
 
     def __init__(self, directory: str, pem: str, *, key_id: str | None = None) -> None:
         try:
-            key = load_pem_private_key(pem.encode(), password=None)
+            key = RSAKey.import_key(pem)
         except (ValueError, TypeError, UnsupportedAlgorithm):
             key = None
-        if not isinstance(key, RSAPrivateKey):
+        if key is None or not key.is_private:
             raise ConfigurationError(
                 f"the private key of directory {directory!r} is no RSA key in PEM; "
                 "look whether its line breaks survived"
             )
         self._key = key
-        self._header = {"alg": "RS256", "typ": "JWT", **({"kid": key_id} if key_id else {})}
+        self._header = {"alg": "RS256", **({"kid": key_id} if key_id else {})}
 
     def sign(self, claims: Mapping[str, str], audience: str, now: datetime) -> str:
-        """Write a JWT that holds from now for five minutes."""
+        """Return a JWT that is valid for five minutes from now."""
         issued_at = int(now.timestamp())
         body = {
             **claims,
@@ -60,8 +56,7 @@ class JwtSigner:
             "exp": issued_at + _JWT_SECONDS,
             "jti": uuid.uuid4().hex,
         }
-        text = f"{_encoded(self._header)}.{_encoded(body)}"
-        return f"{text}.{_base64(self._key.sign(text.encode(), PKCS1v15(), SHA256()))}"
+        return jwt.encode(self._header, body, self._key)
 
 
 class TokenEndpoint:
@@ -149,11 +144,3 @@ class TokenEndpoint:
             headers={"Authorization": f"Bearer {token}"},
             seconds=float(seconds) if isinstance(seconds, int | float) else _USUAL_SECONDS,
         )
-
-
-def _encoded(value: Mapping[str, object]) -> str:
-    return _base64(json.dumps(value, separators=(",", ":")).encode())
-
-
-def _base64(content: bytes) -> str:
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
