@@ -1,34 +1,32 @@
-"""Mail addresses as one form: what is sent to, and what two rows of one person have in common.
-
-Owns the check and the normal form. Leaves to the mail server whether a mailbox exists.
+"""Mail addresses: syntax by email-validator, a form for sending and a key for comparison.
 
 Rules
-- Domains become A-labels by IDNA 2008 (RFC 5891): Python's own codec still follows IDNA 2003, which
-  takes `straße.de` for `strasse.de`, another owner.
-- The part before the @ is a dot-atom (RFC 5322 3.2.3), with letters of any script (RFC 6531);
-  quoted strings, comments and address literals are refused, since no customer has one and parsers
-  disagree. So is the beginning of an encoded word (RFC 2047), though made of atoms' characters:
-  whoever decodes it reads line breaks and other addresses.
-- It keeps its case for sending; two addresses that differ in case only are one person.
-- Reasons carry no address.
-- A list that people wrote is read for every mailbox that it may mean: what is left out of a list of
-  those never to be written to is somebody who is written to.
+- Whether a mailbox exists is left to the mail server.
+- Domains become A-labels by IDNA 2008 (RFC 5891): IDNA 2003 maps `straße.de` to `strasse.de`, which
+  belongs to another owner.
+- Quoted strings, comments and address literals are refused: parsers disagree about them. So is the
+  beginning of an encoded word (RFC 2047), because its decoded form may have line breaks.
+- The local part keeps its case for sending; two addresses that differ in case only are one person.
+- Reasons do not repeat the address.
+- A list that people wrote is read for every mailbox that it may mean: an address missing from a
+  do-not-contact list would be written to.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import idna
+import email_validator
+from email_validator import EmailNotValidError, validate_email
 
 from standfast.notices.plain_text import begins_encoded_word
 
 LONGEST_ADDRESS = 254  # RFC 5321 4.5.3.1.3, less the angle brackets
 LONGEST_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
 
-_ATOM = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*")
+# The package refuses names such as company.local, which a relay inside the company delivers to.
+email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 _BETWEEN = re.compile(r'[\s,;:<>()\[\]"]+')  # what no atom has, as it stands around addresses
 
@@ -55,28 +53,23 @@ class Address:
         return not self.local.isascii()
 
 
-@lru_cache(maxsize=4096)  # a batch is looked at by each of those who handle it
+@lru_cache(maxsize=4096)  # each stage of a batch parses its addresses
 def parse_address(text: str) -> Address:
-    """Read one address; raise ValueError with a reason that does not repeat it."""
+    """Parse one address; ValueError, with a reason that does not repeat it, if invalid."""
     text = text.strip(" ")
     if not text:
         raise ValueError("there is no address")
     if len(text) > LONGEST_ADDRESS:
         raise ValueError(f"the address is longer than {LONGEST_ADDRESS} characters")
-    local, at, domain = text.rpartition("@")
-    if not at or not local or not domain:
-        raise ValueError("the address is not of the form name@domain")
-    local = unicodedata.normalize("NFC", local)
-    if begins_encoded_word(local):
+    try:
+        found = validate_email(text, check_deliverability=False)
+    except EmailNotValidError as error:
+        raise ValueError("the address is not of the form name@domain") from error
+    if begins_encoded_word(found.local_part):
         raise ValueError("the part before the @ has the beginning of an encoded word")
-    if not _ATOM.fullmatch(local):
-        raise ValueError("the part before the @ has a character that no mailbox here may have")
-    if len(local.encode()) > LONGEST_LOCAL_PART:
+    if len(found.local_part.encode()) > LONGEST_LOCAL_PART:
         raise ValueError(f"the part before the @ is longer than {LONGEST_LOCAL_PART} bytes")
-    address = Address(local=local, domain=_a_labels(domain))
-    if len(address.text.encode()) > LONGEST_ADDRESS:
-        raise ValueError(f"the address is longer than {LONGEST_ADDRESS} bytes once encoded")
-    return address
+    return Address(local=found.local_part, domain=found.ascii_domain)
 
 
 def addresses_in(text: str) -> Sequence[Sequence[Address]]:
@@ -97,18 +90,3 @@ def _readings(word: str) -> list[Address]:
         except ValueError:
             continue
     return found
-
-
-@lru_cache(maxsize=4096)  # an audience has many people and few domains
-def _a_labels(domain: str) -> str:
-    try:
-        labels = idna.encode(domain, uts46=True, std3_rules=True).decode("ascii").lower()
-    except (idna.IDNAError, UnicodeError) as error:
-        raise ValueError("the part after the @ is no domain name") from error
-    if "." not in labels.strip("."):
-        raise ValueError("the part after the @ has no dot")
-    if labels.endswith("."):
-        raise ValueError("the part after the @ ends in a dot")
-    if labels.rpartition(".")[2].isdigit():
-        raise ValueError("the part after the @ is a number, not a domain name")
-    return labels
