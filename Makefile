@@ -52,6 +52,7 @@ format: .venv/installed-dev ## write the code as `make lint` wants it
 
 docs: .venv/installed-dev ## write the pages that come from the code
 	$(BIN)/python -m standfast.config.reference_page > docs/configuration.md
+	$(BIN)/python -m standfast.config.json_schema > docs/standfast.schema.json
 	$(BIN)/standfast playbook page --to docs/playbooks
 	$(BIN)/python -m standfast.playbook.json_schema > playbooks/schema.json
 

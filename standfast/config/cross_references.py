@@ -1,13 +1,13 @@
 """The names in a configuration that should name something else in it, and do not.
 
-Leaves what a value may be to `reading.py`, lines and files to `load.py`.
+Leaves what a value may be to `validation.py`, lines and files to `load.py`.
 """
 
 from collections.abc import Iterable, Iterator
 
 from standfast.config.schema import Config
-from standfast.config.section_reader import Finding, nearest
 from standfast.config.toml_writer import KeyPath
+from standfast.config.validation import Finding, nearest
 
 
 def dangling(config: Config) -> Iterator[Finding]:

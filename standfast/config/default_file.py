@@ -11,7 +11,8 @@ Rules
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from standfast.config.base_section import Setting
+from pydantic.fields import FieldInfo
+
 from standfast.config.table_list import ITEM, NAME, Table, tables
 from standfast.config.toml_writer import toml, toml_key, toml_lines
 from standfast.records import Json, JsonObject
@@ -87,7 +88,7 @@ def _live(path: tuple[str, ...], table: Table, here: JsonObject) -> str:
 def _example(path: tuple[str, ...], table: Table) -> str:
     lines = [_prose(table.model.__doc__ or ""), f"#[{_dotted(path)}]"]
     for key, field in table.keys.items():
-        if field.is_required:
+        if field.is_required():
             value = table.kind if key == "kind" else _shown(field)
             lines.extend(f"#{line}" for line in _setting(key, value))
     return "\n".join(lines) + "\n"
@@ -98,9 +99,9 @@ def _setting(key: str, value: object) -> list[str]:
     return [f"{toml_key(key)} = {first}", *more]
 
 
-def _shown(field: Setting) -> object:
+def _shown(field: FieldInfo) -> object:
     """The default where it says something, an example otherwise."""
-    has_default = not field.is_required and field.default not in (None, (), {})
+    has_default = not field.is_required() and field.default not in (None, (), {})
     examples = field.examples or [""]
     return field.default if has_default else examples[0]
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from standfast.config.cross_references import dangling
 from standfast.config.schema import Config
-from standfast.config.section_reader import Finding, read
 from standfast.config.toml_writer import key_text
+from standfast.config.validation import Finding, validate
 from standfast.errors import ConfigurationError, FileInvalid, Problem
 
 _LARGEST_FILE_BYTES = 1024 * 1024
@@ -44,7 +44,7 @@ def load(path: Path) -> Config:
 def parse(content: bytes, path: Path) -> Config:
     """Check the content of a configuration file that lies, or will lie, at `path`."""
     text, raw = _read(content, path)
-    config = read(Config, raw, path.absolute().parent)
+    config = validate(Config, raw, path.absolute().parent)
     if not isinstance(config, Config):
         raise _invalid(path, text, config)
     if findings := list(dangling(config)):

@@ -15,7 +15,9 @@ from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
-from standfast.config.base_section import Section, Setting
+from pydantic.fields import FieldInfo
+
+from standfast.config.base_section import Section
 from standfast.config.table_list import ITEM, NAME, Table, tables
 from standfast.config.toml_writer import toml, toml_key
 from standfast.config.value_types import SecretReference
@@ -37,6 +39,9 @@ explained; `standfast check` tries every part of it and says what to do.
   its line.
 - **Names** that you choose (`NAME` below) have lower-case letters, digits, `-` and `_`, and begin
   with a letter.
+- **Editors** that know JSON Schema for TOML complete and check the file with
+  [standfast.schema.json](standfast.schema.json): for Taplo and Even Better TOML, its path stands in
+  the first line, `#:schema PATH`.
 """
 
 
@@ -64,9 +69,9 @@ def _section(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _key(key: str, field: Setting) -> str:
+def _key(key: str, field: FieldInfo) -> str:
     facts = [type_in_words(field.annotation)]
-    if field.is_required:
+    if field.is_required():
         facts.append("required")
     elif field.default not in (None, (), {}):
         facts.append(f"default `{toml(field.default)}`")

@@ -1,7 +1,7 @@
 """`standfast.toml` as one type: `Config` and the sections that belong to no adapter.
 
-Owns the shape of the file; `load.py` reads it, `document.py` and `default.py` write it down for
-people.
+Owns the shape of the file; `load.py` reads it, `reference_page.py`, `json_schema.py` and
+`default_file.py` write it down.
 
 Rules
 - Every key has a description and an example, since the documentation and the file that
@@ -14,9 +14,11 @@ import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated
 
-from standfast.config.base_section import Section, setting
+from pydantic import Field, PrivateAttr
+
+from standfast.config.base_section import Section
 from standfast.config.sections.accounts import AccountsConfig
 from standfast.config.sections.audiences import AudienceConfig
 from standfast.config.sections.backup import BackupConfig
@@ -32,6 +34,7 @@ from standfast.config.value_types import (
     AccountName,
     Count,
     DatabaseUrl,
+    Items,
     Language,
     Line,
     Name,
@@ -41,7 +44,6 @@ from standfast.config.value_types import (
     SecretReference,
     TimeZone,
     WebAddress,
-    not_empty,
 )
 
 # What `standfast init` writes where nobody told it better; no customer may ever read it.
@@ -52,26 +54,26 @@ CONTACT_PLACEHOLDER = "the telephone number that you already have from us"
 class OrganisationConfig(Section):
     """Who you are, as notices and reports say it."""
 
-    name: Line = setting(
+    name: Line = Field(
         description="The name that people know you by.", examples=["Example Contact Centres"]
     )
-    contact_line: Line = setting(
+    contact_line: Line = Field(
         description="How people reach you by a way that they know already. Notices carry it "
         "instead of a link.",
         examples=["+44 20 7946 0000, the number on your card"],
     )
-    contact_lines: Mapping[Language, Line] = setting(
+    contact_lines: Mapping[Language, Line] = Field(
         default={},
         description="The same in your other languages: who reads one that is not here reads "
         "`contact_line`.",
         examples=[{"es": "+44 20 7946 0000, el número de su tarjeta"}],
     )
-    time_zone: TimeZone = setting(
+    time_zone: TimeZone = Field(
         default="UTC",
         description="For schedules, and for times shown to people. What is stored is UTC.",
         examples=["Europe/London"],
     )
-    languages: Annotated[tuple[Language, ...], not_empty] = setting(
+    languages: Annotated[Items[Language], Field(min_length=1)] = Field(
         default=("en",),
         description="Your languages (BCP 47). The first is used for people whose language is not "
         "known.",
@@ -105,24 +107,24 @@ class OrganisationConfig(Section):
 class LedgerConfig(Section):
     """The record of what was decided, done and proven."""
 
-    url: DatabaseUrl = setting(
+    url: DatabaseUrl = Field(
         default="sqlite:///ledger.db",
         description="The database. SQLite needs nothing more; PostgreSQL carries many runners. "
         "`standfast init` on the place's folder makes a ledger in a database that has none.",
         examples=["postgresql+psycopg://standfast@db.example.com/standfast"],
     )
-    password: SecretReference | None = setting(
+    password: SecretReference | None = Field(
         default=None,
         description="The database's password, for PostgreSQL.",
         examples=["env:STANDFAST_LEDGER_PASSWORD"],
     )
-    keys: Place = setting(
+    keys: Place = Field(
         default=Path("keys/ledger"),
         description="The folder with the keys of the personal columns. Outside the ledger and "
         "its backups: to erase a key is to erase those people.",
         examples=["/etc/standfast/ledger-keys"],
     )
-    witness: Place = setting(
+    witness: Place = Field(
         default=Path("witness.jsonl"),
         description="Where signed heads of the audit chain go. Best outside this machine: it is "
         "what shows a history that was rewritten.",
@@ -133,12 +135,12 @@ class LedgerConfig(Section):
 class DrillsConfig(Section):
     """Where restore drills run, and with which identity."""
 
-    folder: Place = setting(
+    folder: Place = Field(
         default=Path("drills"),
         description="The folder that drills restore into; each one's target is destroyed after it.",
         examples=["/var/lib/standfast/drills"],
     )
-    identity: SecretReference | None = setting(
+    identity: SecretReference | None = Field(
         default=None,
         description="A custodian's identity, for drills that nobody attends: with it `standfast "
         "serve` drills each set on Sundays at 05:00. It opens backups: never on the backup host. "
@@ -150,7 +152,7 @@ class DrillsConfig(Section):
 class PlaybooksConfig(Section):
     """Your own playbooks, beside the shipped ones."""
 
-    folder: Place | None = setting(
+    folder: Place | None = Field(
         default=None,
         description="A folder with your own playbooks; one named like a shipped one replaces it.",
         examples=["playbooks"],
@@ -160,7 +162,7 @@ class PlaybooksConfig(Section):
 class ProtectedConfig(Section):
     """Accounts that no playbook may lock, whoever asks."""
 
-    accounts: Mapping[AccountName, Line] = setting(
+    accounts: Mapping[AccountName, Line] = Field(
         default={},
         description='`"DIRECTORY:ACCOUNT"` and the reason: responders, break-glass and service '
         "accounts.",
@@ -171,13 +173,13 @@ class ProtectedConfig(Section):
 class LimitsConfig(Section):
     """How much one person may do without a second."""
 
-    accounts_without_second_person: Count = setting(
+    accounts_without_second_person: Count = Field(
         default=200,
         description="An incident that would lock more accounts than this, or sign more out or give "
         "more a new password, needs a second person.",
         examples=[200],
     )
-    accounts_by_directory: Mapping[Name, Count] = setting(
+    accounts_by_directory: Mapping[Name, Count] = Field(
         default={},
         description="The same for single directories, by name: locking more accounts there than "
         "this needs a second person, whatever the whole incident comes to.",
@@ -188,14 +190,14 @@ class LimitsConfig(Section):
 class ApprovalsConfig(Section):
     """Who is reached when nobody answers a step that waits for approval."""
 
-    ladder: tuple[Rung, ...] = setting(
+    ladder: Items[Rung] = Field(
         default=(),
         description="Unanswered for as long as the playbook says, the people of these roles are "
         "paged, one after the other; `person:NAME` is one person. Whoever is reached may approve "
         "as well, from then on. At last everybody else who is enrolled is told.",
         examples=[["duty-manager", "head-of-operations", "person:dana"]],
     )
-    break_glass: bool = setting(
+    break_glass: bool = Field(
         default=True,
         description="One person alone may let a step contain, where nobody else answers: everybody "
         "is told, and it begins ten minutes later unless somebody refuses it. What cannot be taken "
@@ -207,32 +209,32 @@ class ApprovalsConfig(Section):
 class ServeConfig(Section):
     """`standfast serve`: the warm process, its console and Prefect."""
 
-    host: Line = setting(
+    host: Line = Field(
         default="127.0.0.1",
         description="The address that the console listens on.",
         examples=["127.0.0.1"],
     )
-    port: Port = setting(default=8350, description="Its port.", examples=[8350])
-    trusted_proxies: tuple[Network, ...] = setting(
+    port: Port = Field(default=8350, description="Its port.", examples=[8350])
+    trusted_proxies: Items[Network] = Field(
         default=(),
         description="Reverse proxies whose `X-Forwarded-For` is believed, and whose word about a "
         "client's certificate is.",
         examples=[["127.0.0.1/32"]],
     )
-    console: WebAddress | None = setting(
+    console: WebAddress | None = Field(
         default=None,
         description="Where people reach the console, to look at incidents, answer and sign by "
         "phone: a proxy there speaks TLS and hands `/console` on. Without it there is no console.",
         examples=["https://standfast.example.com"],
     )
-    prefect: WebAddress | None = setting(
+    prefect: WebAddress | None = Field(
         default=None,
         description="The API of a Prefect server that runs already; one is started without it. Let "
         "it ask for a password (`PREFECT_SERVER_API_AUTH_STRING`), which `serve` is given as "
         "`PREFECT_API_AUTH_STRING`: who may change its deployments has any command run here.",
         examples=["http://127.0.0.1:4200/api"],
     )
-    prefect_home: Place = setting(
+    prefect_home: Place = Field(
         default=Path("prefect"),
         description="The folder of the Prefect server that is started here.",
         examples=["/var/lib/standfast/prefect"],
@@ -242,56 +244,65 @@ class ServeConfig(Section):
 class Config(Section):
     """The whole of `standfast.toml`."""
 
-    organisation: OrganisationConfig = setting(description="Who you are.")
-    ledger: LedgerConfig = setting(default=LedgerConfig(), description="The record.")
-    backup: BackupConfig = setting(default=BackupConfig(), description="The encrypted repository.")
-    drills: DrillsConfig = setting(default=DrillsConfig(), description="Restore drills.")
-    services: Mapping[Name, ServiceConfig] = setting(
+    organisation: OrganisationConfig = Field(description="Who you are.")
+    ledger: LedgerConfig = Field(default={}, validate_default=True, description="The record.")
+    backup: BackupConfig = Field(
+        default={}, validate_default=True, description="The encrypted repository."
+    )
+    drills: DrillsConfig = Field(default={}, validate_default=True, description="Restore drills.")
+    services: Mapping[Name, ServiceConfig] = Field(
         default={}, description="What the business needs back."
     )
-    accounts: Mapping[Name, AccountsConfig] = setting(
+    accounts: Mapping[Name, AccountsConfig] = Field(
         default={}, description="Directories of accounts that can be locked."
     )
-    protected: ProtectedConfig = setting(
-        default=ProtectedConfig(), description="What is never locked."
+    protected: ProtectedConfig = Field(
+        default={}, validate_default=True, description="What is never locked."
     )
-    limits: LimitsConfig = setting(
-        default=LimitsConfig(), description="What needs a second person."
+    limits: LimitsConfig = Field(
+        default={}, validate_default=True, description="What needs a second person."
     )
-    rotation: RotationConfig | None = setting(
+    rotation: RotationConfig | None = Field(
         default=None, description="Who may open the new passwords of accounts."
     )
-    approvals: ApprovalsConfig = setting(
-        default=ApprovalsConfig(), description="Who is asked when nobody answers."
+    approvals: ApprovalsConfig = Field(
+        default={}, validate_default=True, description="Who is asked when nobody answers."
     )
-    commands: Mapping[ProcedureName, CommandConfig] = setting(
+    commands: Mapping[ProcedureName, CommandConfig] = Field(
         default={}, description="Commands that playbooks may run."
     )
-    requests: Mapping[ProcedureName, RequestConfig] = setting(
+    requests: Mapping[ProcedureName, RequestConfig] = Field(
         default={}, description="HTTP requests that playbooks may send."
     )
-    evidence: Mapping[Name, EvidenceConfig] = setting(
+    evidence: Mapping[Name, EvidenceConfig] = Field(
         default={}, description="What is frozen as evidence."
     )
-    custody: CustodyConfig = setting(default=CustodyConfig(), description="Where evidence lies.")
-    senders: Mapping[Name, SenderConfig] = setting(
-        default={}, description="Through what notices go."
+    custody: CustodyConfig = Field(
+        default={}, validate_default=True, description="Where evidence lies."
     )
-    audiences: Mapping[Name, AudienceConfig] = setting(default={}, description="Whom they reach.")
-    notices: NoticesConfig = setting(default=NoticesConfig(), description="How notices go out.")
-    playbooks: PlaybooksConfig = setting(default=PlaybooksConfig(), description="Your playbooks.")
-    deadlines: DeadlinesConfig = setting(
-        default=DeadlinesConfig(), description="Which laws on telling of a breach may bind you."
+    senders: Mapping[Name, SenderConfig] = Field(default={}, description="Through what notices go.")
+    audiences: Mapping[Name, AudienceConfig] = Field(default={}, description="Whom they reach.")
+    notices: NoticesConfig = Field(
+        default={}, validate_default=True, description="How notices go out."
     )
-    contracts: Mapping[Name, ContractConfig] = setting(
+    playbooks: PlaybooksConfig = Field(
+        default={}, validate_default=True, description="Your playbooks."
+    )
+    deadlines: DeadlinesConfig = Field(
+        default={},
+        validate_default=True,
+        description="Which laws on telling of a breach may bind you.",
+    )
+    contracts: Mapping[Name, ContractConfig] = Field(
         default={}, description="How soon clients are told, by their agreements."
     )
-    triggers: Mapping[TriggerName, AnyTriggerConfig] = setting(
+    triggers: Mapping[TriggerName, AnyTriggerConfig] = Field(
         default={}, description="What opens an incident from outside."
     )
-    serve: ServeConfig = setting(default=ServeConfig(), description="The warm process.")
+    serve: ServeConfig = Field(default={}, validate_default=True, description="The warm process.")
 
-    _fingerprint: ClassVar[str] = ""
+    _folder: Path = PrivateAttr(default=Path())
+    _fingerprint: str = PrivateAttr(default="")
 
     @property
     def folder(self) -> Path:
@@ -305,5 +316,6 @@ class Config(Section):
 
     def read_from(self, content: bytes, path: Path) -> None:
         """Note the file that this was read from."""
-        where = os.fsencode(path.absolute())
-        vars(self).update(_fingerprint=sha256(where + b"\0" + content).hexdigest())
+        file = path.absolute()
+        self._folder = file.parent
+        self._fingerprint = sha256(os.fsencode(file) + b"\0" + content).hexdigest()

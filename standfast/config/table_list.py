@@ -10,12 +10,13 @@ Rules
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import UnionType
-from typing import Annotated, Final, Union, get_args, get_origin
+from typing import Final, get_args, get_origin
 
-from standfast.config.base_section import Section, Setting, settings_of
+from pydantic.fields import FieldInfo
+
+from standfast.config.base_section import Section
 from standfast.config.schema import Config
-from standfast.config.section_reader import kind_of
+from standfast.config.validation import choices_of, kinds_of
 
 NAME: Final = "NAME"
 ITEM: Final = "ITEM"
@@ -33,7 +34,7 @@ class Table:
     path: tuple[str, ...]
     kind: str
     model: type[Section]
-    keys: Mapping[str, Setting]
+    keys: Mapping[str, FieldInfo]
     is_optional: bool = False
 
 
@@ -45,15 +46,15 @@ def tables() -> Iterator[Table]:
 def _below(
     path: tuple[str, ...], model: type[Section], *, is_optional: bool = False
 ) -> Iterator[Table]:
-    fields = settings_of(model)
+    fields = model.model_fields
     inner = {key: list(_sections(field.annotation)) for key, field in fields.items()}
     keys = {
         key: field
-        for key, field in sorted(fields.items(), key=lambda item: not item[1].is_required)
+        for key, field in sorted(fields.items(), key=lambda item: not item[1].is_required())
         if not inner[key] or any(ITEM in steps for steps, _ in inner[key])
     }
     yield Table(
-        path=path, kind="".join(kind_of(model)), model=model, keys=keys, is_optional=is_optional
+        path=path, kind="".join(kinds_of(model)), model=model, keys=keys, is_optional=is_optional
     )
     for key, field in fields.items():
         may_lack = field.default is None
@@ -62,17 +63,11 @@ def _below(
 
 
 def _sections(annotation: object) -> Iterator[tuple[tuple[str, ...], type[Section]]]:
-    """Find the tables that a field may hold, and the steps from its key to each."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        yield (), annotation
-        return
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        yield from _sections(arguments[0])
-    elif origin in (Union, UnionType):
-        for argument in arguments:
-            yield from _sections(argument)
-    elif origin is Mapping:
-        yield from (((NAME, *steps), section) for steps, section in _sections(arguments[1]))
-    elif origin is tuple:
-        yield from (((ITEM, *steps), section) for steps, section in _sections(arguments[0]))
+    """Yield the tables that a field may hold, and the steps from its key to each."""
+    for one in choices_of(annotation):
+        if isinstance(one, type) and issubclass(one, Section):
+            yield (), one
+        elif get_origin(one) is Mapping:
+            yield from (((NAME, *steps), inner) for steps, inner in _sections(get_args(one)[1]))
+        elif get_origin(one) is tuple:
+            yield from (((ITEM, *steps), inner) for steps, inner in _sections(get_args(one)[0]))

@@ -9,16 +9,25 @@ Rules
 - A message says what would fit. It repeats what was written only where that cannot be a secret.
 """
 
-import math
 import re
-from collections.abc import Callable, Sized
 from pathlib import Path, PurePosixPath
-from typing import Annotated, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from standfast.config.section_reader import InFolder
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    Strict,
+    ValidationInfo,
+)
+from pydantic_core import CoreSchema, core_schema
 
-Many = TypeVar("Many", bound=Sized)
+Item = TypeVar("Item")
+
+# A list of the file, frozen once it is read.
+Items = Annotated[tuple[Item, ...], Strict(False)]
 
 
 class SecretReference(str):
@@ -37,6 +46,10 @@ class SecretReference(str):
             )
         return super().__new__(cls, text)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls, handler(str))
+
     @property
     def scheme(self) -> str:
         """`env`, `file` or `keyring`."""
@@ -51,14 +64,22 @@ class SecretReference(str):
 _REFERENCE = r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+|keyring:[^/\x00-\x1f]+/[^\x00-\x1f]+"
 
 
-def _placed(path: Path, folder: Path) -> Path:
+def _written_path(value: object) -> object:
+    """Refuse an empty path, which `Path` would read as the folder itself."""
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise ValueError("a path is needed here; `.` is the folder of this file")
+    return value
+
+
+def _placed(path: Path, info: ValidationInfo) -> Path:
+    """Return the path from the file's folder on, where there is a file."""
     try:
-        return folder / path.expanduser()
+        return (info.context or Path()) / path.expanduser()
     except RuntimeError as error:
         raise ValueError("`~` names nobody's home here; write the whole path") from error
 
 
-Place = Annotated[Path, InFolder(_placed)]
+Place = Annotated[Path, Strict(False), BeforeValidator(_written_path), AfterValidator(_placed)]
 
 
 def _inside(path: PurePosixPath) -> PurePosixPath:
@@ -67,13 +88,15 @@ def _inside(path: PurePosixPath) -> PurePosixPath:
     return path
 
 
-InnerPath = Annotated[PurePosixPath, _inside]
+InnerPath = Annotated[
+    PurePosixPath, Strict(False), BeforeValidator(_written_path), AfterValidator(_inside)
+]
 
 
-def _database(url: str, folder: Path) -> str:
+def _database(url: str, info: ValidationInfo) -> str:
     """Make a SQLite file absolute, and refuse a password in the address."""
     if url.startswith("sqlite:///"):
-        path = _placed(Path(url.removeprefix("sqlite:///")), folder)
+        path = _placed(Path(url.removeprefix("sqlite:///")), info)
         if "?" in str(path):
             raise ValueError("`?` in the path of a SQLite file would be read as an option")
         return f"sqlite:///{path}"
@@ -90,7 +113,7 @@ def _database(url: str, folder: Path) -> str:
     return url
 
 
-DatabaseUrl = Annotated[str, InFolder(_database)]
+DatabaseUrl = Annotated[str, AfterValidator(_database)]
 
 
 def web_address(url: str) -> str:
@@ -119,7 +142,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-WebAddress = Annotated[str, web_address]
+WebAddress = Annotated[str, AfterValidator(web_address)]
 
 
 def _known_zone(name: str) -> str:
@@ -134,7 +157,7 @@ def _known_zone(name: str) -> str:
     return name
 
 
-TimeZone = Annotated[str, _known_zone]
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -192,50 +215,18 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 4
 
 
-CronSchedule = Annotated[str, _cron]
+CronSchedule = Annotated[str, AfterValidator(_cron)]
 
 
-def like(pattern: str, meaning: str) -> Callable[[str], str]:
-    """Make the rule that a text is of a form, which `meaning` tells a person."""
+def like(pattern: str, meaning: str) -> AfterValidator:
+    """Return the rule that a text matches `pattern`; `meaning` describes the form to a person."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
             raise ValueError(meaning)
         return text
 
-    return check
-
-
-def between(least: float, most: float = math.inf) -> Callable[[float], float]:
-    """Make the rule that a number is from `least` to `most`."""
-
-    def check(number: float) -> float:
-        if not least <= number <= most:
-            most_too = f" and {most} at most" if most < math.inf else ""
-            raise ValueError(f"it is {least} at least{most_too}")
-        return number
-
-    return check
-
-
-def within(most: float) -> Callable[[float], float]:
-    """Make the rule that a time or a rate is more than nothing, and `most` at most."""
-
-    def check(number: float) -> float:
-        if not 0 < number < math.inf:
-            raise ValueError("it is more than 0, and has an end")
-        if number > most:
-            raise ValueError(f"it is {most} at most")
-        return number
-
-    return check
-
-
-def not_empty(value: Many) -> Many:
-    """The rule that a text or a list has something in it."""
-    if not value:
-        raise ValueError("it is empty; one at least belongs here")
-    return value
+    return AfterValidator(check)
 
 
 _NAME = r"[a-z][a-z0-9_-]{0,63}"
@@ -260,11 +251,11 @@ Rung = Annotated[
     str,
     like(r"(person:)?[a-z][a-z0-9._-]{0,63}", "a rung is a role, or person: and a sign-in name"),
 ]
-Text = Annotated[str, not_empty]
-Minutes = Annotated[int, between(1)]
-Hours = Annotated[int, between(1, 87600)]
-Days = Annotated[int, between(1, 36500)]
-Count = Annotated[int, between(0)]
-Port = Annotated[int, between(1, 65535)]
-Seconds = Annotated[float, within(math.inf)]
-Workers = Annotated[int, between(1, 64)]
+Text = Annotated[str, Field(min_length=1)]
+Minutes = Annotated[int, Field(ge=1)]
+Hours = Annotated[int, Field(ge=1, le=87600)]
+Days = Annotated[int, Field(ge=1, le=36500)]
+Count = Annotated[int, Field(ge=0)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Workers = Annotated[int, Field(ge=1, le=64)]

@@ -19,11 +19,13 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from standfast.config.base_section import Section, setting
-from standfast.config.section_reader import read
+from pydantic import Field, model_validator
+
+from standfast.config.base_section import Section
 from standfast.config.toml_writer import key_text
+from standfast.config.validation import validate
 from standfast.config.value_types import Language, Text, like
 from standfast.errors import Problem, TemplateInvalid
 from standfast.notices.localized_dates import in_language as date_in_language
@@ -54,12 +56,12 @@ class Variable(Section):
     `default` it is required.
     """
 
-    type: Kind = setting()
-    description: Text = setting()
-    example: Any = setting()
-    default: Any = setting(default=None)
-    labels: Mapping[str, Mapping[Language, str]] = setting(default={})
-    follows: Name | None = setting(default=None)
+    type: Kind = Field()
+    description: Text = Field()
+    example: Any = Field()
+    default: Any = Field(default=None)
+    labels: Mapping[str, Mapping[Language, str]] = Field(default={})
+    follows: Name | None = Field(default=None)
 
     @property
     def is_required(self) -> bool:
@@ -165,19 +167,20 @@ def _is_short_line(text: str) -> bool:
 class Slot(Section):
     """One value that each recipient has of their own, and what stands there when it is empty."""
 
-    description: Text = setting()
-    example: str = setting()
-    when_empty: Mapping[Language, str] = setting(default={})
+    description: Text = Field()
+    example: str = Field()
+    when_empty: Mapping[Language, str] = Field(default={})
 
 
 class Spec(Section):
     """The whole `context.toml`."""
 
-    description: Text = setting()
-    variables: Mapping[Name, Variable] = setting(default={})
-    slots: Mapping[Name, Slot] = setting(default={})
+    description: Text = Field()
+    variables: Mapping[Name, Variable] = Field(default={})
+    slots: Mapping[Name, Slot] = Field(default={})
 
-    def check(self) -> None:
+    @model_validator(mode="after")
+    def check(self) -> Self:
         """Refuse a reserved name, and an example or default that is none."""
         for name, variable in self.variables.items():
             if name in RESERVED:
@@ -193,6 +196,7 @@ class Spec(Section):
                     raise ValueError(
                         f"{name!r} needs a default, and must follow a list that follows none"
                     )
+        return self
 
     def example_context(self) -> JsonObject:
         """Give a value for every variable, for previews."""
@@ -224,7 +228,7 @@ class Spec(Section):
 def read_spec(text: str, file: str) -> Spec:
     """Read a `context.toml`; raise TemplateInvalid naming every key that is wrong."""
     try:
-        spec = read(Spec, tomllib.loads(text), Path())
+        spec = validate(Spec, tomllib.loads(text), Path())
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"at line (\d+)", str(error))
         line = int(at[1]) if at else 0

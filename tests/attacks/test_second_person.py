@@ -239,7 +239,7 @@ NORAS = "a puppet on two strings"
 def against_approvers(site: Site) -> tuple[Site, str]:
     """Return a site where one may lock one account, and an incident about lee's and kim's."""
     limits = LimitsConfig(accounts_without_second_person=1)
-    config = site.installation.config.replaced(limits=limits)
+    config = site.installation.config.model_copy(update={"limits": limits})
     site = replace(site, installation=replace(site.installation, config=config))
     case = site.installation.open("lock", ["agents:lee", "agents:kim"])
     assert site.installation.advance(case).state.steps["lock"].state is StepState.ASKING

@@ -43,10 +43,12 @@ def centre(tmp_path: Path, scim_server: ScimServer, smtp_server: SmtpServer) -> 
     )
     with installation_at(config_file, token=scim_server.token) as installation:
         enrol_people(installation)
-        notices = installation.config.notices.replaced(
-            abort_window_seconds=int(WINDOW.total_seconds())
+        notices = installation.config.notices.model_copy(
+            update={"abort_window_seconds": int(WINDOW.total_seconds())}
         )
-        installation = replace(installation, config=installation.config.replaced(notices=notices))
+        installation = replace(
+            installation, config=installation.config.model_copy(update={"notices": notices})
+        )
         yield Centre(
             installation=installation, config_file=config_file, scim=scim_server, smtp=smtp_server
         )

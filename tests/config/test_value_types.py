@@ -7,30 +7,30 @@ from typing import Annotated
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
-from standfast.config.base_section import Section, setting
-from standfast.config.section_reader import read
+from standfast.config.base_section import Section
+from standfast.config.validation import validate
 from standfast.config.value_types import (
     CronSchedule,
     DatabaseUrl,
     ObjectPrefix,
     SecretReference,
     WebAddress,
-    within,
 )
 
 
 class Example(Section):
-    cron: CronSchedule = setting(default="* * * * *")
-    web_address: WebAddress = setting(default="https://example.com")
-    database_url: DatabaseUrl = setting(default="sqlite:///ledger.db")
-    object_prefix: ObjectPrefix = setting(default="")
-    number: Annotated[float, within(9)] = setting(default=1.0)
+    cron: CronSchedule = Field(default="* * * * *")
+    web_address: WebAddress = Field(default="https://example.com")
+    database_url: DatabaseUrl = Field(default="sqlite:///ledger.db")
+    object_prefix: ObjectPrefix = Field(default="")
+    number: Annotated[float, Field(gt=0, le=9)] = Field(default=1.0)
 
 
 def kept(key: str, value: object) -> object:
     """Give what is kept of a value; ValueError with what is said when it is refused."""
-    found = read(Example, {key: value}, Path("/etc"))
+    found = validate(Example, {key: value}, Path("/etc"))
     if isinstance(found, Example):
         return getattr(found, key)
     (finding,) = found

@@ -4,18 +4,17 @@ import re
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from standfast.config.section_reader import kind_of, read
 from standfast.config.sections.accounts import AccountsConfig
+from standfast.config.validation import kinds_of, sections_in, validate
 
 PAGE = (Path(__file__).parents[2] / "docs" / "accounts.md").read_text(encoding="utf-8")
 
 
 def kinds() -> list[str]:
-    return [word for one in get_args(AccountsConfig) for word in kind_of(one)]
+    return [word for one in sections_in(AccountsConfig) for word in kinds_of(one)]
 
 
 @pytest.mark.parametrize("kind", kinds())
@@ -26,6 +25,6 @@ def test_a_kind_is_a_module_and_a_heading(kind: str) -> None:
 
 @pytest.mark.parametrize("block", re.findall(r"^```toml\n(.*?)^```", PAGE, re.M | re.S))
 def test_the_settings_of_the_page_load(block: str, tmp_path: Path) -> None:
-    classes = {word: one for one in get_args(AccountsConfig) for word in kind_of(one)}
+    classes = {word: one for one in sections_in(AccountsConfig) for word in kinds_of(one)}
     for one in tomllib.loads(block)["accounts"].values():
-        assert isinstance(read(classes[one["kind"]], one, tmp_path), classes[one["kind"]])
+        assert isinstance(validate(classes[one["kind"]], one, tmp_path), classes[one["kind"]])

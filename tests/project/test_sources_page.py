@@ -4,7 +4,6 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -14,8 +13,8 @@ from backup.sources.postgresql.base_backup import PostgresqlBaseSource
 from backup.sources.postgresql.dump_source import PostgresqlSource
 from backup.sources.postgresql.server import PostgresqlServer
 from backup.sources.postgresql.wal_archive import PostgresqlWalSource
-from standfast.config.section_reader import kind_of, read
 from standfast.config.sections.backup import BackupSetConfig, BackupSourceConfig
+from standfast.config.validation import kinds_of, sections_in, validate
 from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
 
@@ -36,7 +35,7 @@ def statements(beginning: str) -> list[str]:
 
 
 def kinds() -> set[str]:
-    return {word for one in get_args(BackupSourceConfig) for word in kind_of(one)}
+    return {word for one in sections_in(BackupSourceConfig) for word in kinds_of(one)}
 
 
 def test_every_kind_is_named_and_no_other() -> None:
@@ -51,7 +50,7 @@ def test_every_kind_is_named_and_no_other() -> None:
 def test_the_settings_load(block: str, tmp_path: Path) -> None:
     sets = tomllib.loads(block)["backup"]["sets"]
     for one in sets.values():
-        assert isinstance(read(BackupSetConfig, one, tmp_path), BackupSetConfig)
+        assert isinstance(validate(BackupSetConfig, one, tmp_path), BackupSetConfig)
 
 
 @pytest.fixture

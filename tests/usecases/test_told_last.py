@@ -40,7 +40,9 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
         folder = installation.config.folder / "own"
         folder.mkdir()
         (folder / "tell-and-lock.yaml").write_text(_PLAYBOOK)
-        config = installation.config.replaced(playbooks=PlaybooksConfig(folder=folder))
+        config = installation.config.model_copy(
+            update={"playbooks": PlaybooksConfig(folder=folder)}
+        )
         yield replace(installation, config=config)
 
 

@@ -63,7 +63,7 @@ def read_audience(
                 settings.path,
                 settings.columns,
                 rules,
-                is_strict=settings.has_written("columns"),
+                is_strict="columns" in settings.model_fields_set,
             )
         case SqliteAudienceConfig():
             return sqlite_audience(settings.path, settings.query, rules)

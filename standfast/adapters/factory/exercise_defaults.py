@@ -37,4 +37,4 @@ def with_exercise_defaults(config: Config) -> Config:
         for section, settings in stand_ins.items()
         if not getattr(config, section)
     }
-    return config.replaced(**missing) if missing else config
+    return config.model_copy(update=missing) if missing else config

@@ -25,27 +25,27 @@ def adapter_settings_digests(config: Config, verb: str, connector: str) -> Mappi
     section, dot, name = connector.partition(".")
     if verb.startswith("accounts."):
         others = [config.rotation] if verb == "accounts.rotate" else []
-        return _digests(config.accounts, connector, others)
+        return _digests(config, config.accounts, connector, others)
     if verb == "evidence.snapshot":
-        return _digests(config.evidence, connector, [config.custody])
+        return _digests(config, config.evidence, connector, [config.custody])
     if verb in ("notices.send", "people.page"):
         found: dict[str, str] = {}
         next_name: str | None = connector
         while next_name is not None and next_name not in found:
-            found |= _digests(config.senders, next_name, [config.organisation])
+            found |= _digests(config, config.senders, next_name, [config.organisation])
             next_name = getattr(config.senders.get(next_name), "failover", None)
         return found
     if dot and section in _SECTIONS:
         there = getattr(config, section)
-        return dict.fromkeys([connector], _digests(there, name, [])[name])
+        return dict.fromkeys([connector], _digests(config, there, name, [])[name])
     return {}
 
 
 def _digests(
-    there: Mapping[str, Section], name: str, others: Sequence[Section | None]
+    config: Config, there: Mapping[str, Section], name: str, others: Sequence[Section | None]
 ) -> Mapping[str, str]:
     settings = there.get(name)
     parts: list[Json] = [
-        None if one is None else one.settings_digest() for one in (settings, *others)
+        None if one is None else one.settings_digest(config.folder) for one in (settings, *others)
     ]
     return {name: digest(parts)}

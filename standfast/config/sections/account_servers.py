@@ -6,7 +6,9 @@ The behaviour is in `standfast/adapters/accounts/<kind>.py`, the other fields in
 
 from typing import Annotated, Literal
 
-from standfast.config.base_section import Section, setting
+from pydantic import Field
+
+from standfast.config.base_section import Section
 from standfast.config.sections.server_settings import (
     BURST,
     CA_FILE,
@@ -20,36 +22,34 @@ from standfast.config.sections.server_settings import (
     RedisTls,
 )
 from standfast.config.value_types import (
+    Items,
     Line,
     Place,
     Port,
     Seconds,
     SecretReference,
     Workers,
-    between,
-    not_empty,
-    within,
 )
 
 
 class CalledConfig(Section):
     """How a directory is to be called."""
 
-    timeout_seconds: Annotated[float, within(120)] = setting(
+    timeout_seconds: Annotated[float, Field(gt=0, le=120)] = Field(
         default=10.0,
         description="Hard bound on one call. After it the call is cut, and its result counts as "
         "unknown where a change may have left.",
         examples=[10],
     )
     per_second: Seconds | None = PER_SECOND
-    burst: Annotated[int, between(1)] = BURST
+    burst: Annotated[int, Field(ge=1)] = BURST
 
 
 class ServerCalledConfig(CalledConfig):
     """How a server is to be called that takes many accounts in one call."""
 
-    workers: Workers = setting(default=4, description="Calls at once.", examples=[4])
-    batch: Annotated[int, between(1, 1000)] = setting(
+    workers: Workers = Field(default=4, description="Calls at once.", examples=[4])
+    batch: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=100,
         description="Accounts that one call carries.",
         examples=[100],
@@ -59,20 +59,20 @@ class ServerCalledConfig(CalledConfig):
 class PostgresqlDirectoryConfig(ServerCalledConfig):
     """The roles of a PostgreSQL server."""
 
-    kind: Literal["postgresql"] = setting(
+    kind: Literal["postgresql"] = Field(
         description="The roles of a PostgreSQL server, 14 and newer.", examples=["postgresql"]
     )
-    host: Line = setting(
+    host: Line = Field(
         description="The server's name, or the folder of its socket.",
         examples=["db.example.com", "/var/run/postgresql"],
     )
-    port: Port = setting(default=5432, description="Its port.", examples=[5432])
-    database: Line = setting(
+    port: Port = Field(default=5432, description="Its port.", examples=[5432])
+    database: Line = Field(
         default="postgres",
         description="The database to sign in to; roles belong to the whole server.",
         examples=["postgres"],
     )
-    user: Line = setting(
+    user: Line = Field(
         default="standfast",
         description="The role that locks others; docs/accounts.md has its rights.",
         examples=["standfast"],
@@ -85,15 +85,15 @@ class PostgresqlDirectoryConfig(ServerCalledConfig):
 class MariadbDirectoryConfig(ServerCalledConfig):
     """The users of a MariaDB server."""
 
-    kind: Literal["mariadb"] = setting(
+    kind: Literal["mariadb"] = Field(
         description="The users of a MariaDB server, 10.5 and newer.", examples=["mariadb"]
     )
-    host: Line = setting(
+    host: Line = Field(
         description="The server's name, or the file of its socket.",
         examples=["db.example.com", "/run/mysqld/mysqld.sock"],
     )
-    port: Port = setting(default=3306, description="Its port.", examples=[3306])
-    user: Line = setting(
+    port: Port = Field(default=3306, description="Its port.", examples=[3306])
+    user: Line = Field(
         default="standfast",
         description="The user that locks others; docs/accounts.md has its routines and grants.",
         examples=["standfast"],
@@ -106,23 +106,23 @@ class MariadbDirectoryConfig(ServerCalledConfig):
 class RedisDirectoryConfig(ServerCalledConfig):
     """The ACL users of a Redis server."""
 
-    kind: Literal["redis"] = setting(
+    kind: Literal["redis"] = Field(
         description="The ACL users of a Redis server, 6 and newer.", examples=["redis"]
     )
-    host: Line = setting(
+    host: Line = Field(
         description="The server's name, or the file of its socket.",
         examples=["cache.example.com", "/run/redis/redis.sock"],
     )
-    port: Port = setting(default=6379, description="Its port.", examples=[6379])
-    user: Line = setting(
+    port: Port = Field(default=6379, description="Its port.", examples=[6379])
+    user: Line = Field(
         default="standfast",
         description="The user that locks others; docs/accounts.md has its rules.",
         examples=["standfast"],
     )
-    password: SecretReference = setting(
+    password: SecretReference = Field(
         description="Its password.", examples=["file:keys/cache-password"]
     )
-    tls: RedisTls | None = setting(
+    tls: RedisTls | None = Field(
         default=None,
         description="`verify` speaks TLS and checks the certificate. Without it `verify`, and "
         "`disable` for a server on this machine.",
@@ -134,29 +134,29 @@ class RedisDirectoryConfig(ServerCalledConfig):
 class LdapServerConfig(CalledConfig):
     """How an LDAP directory is reached."""
 
-    host: Line = setting(
+    host: Line = Field(
         description="The directory's name, as it stands in its certificate.",
         examples=["ldap.example.com"],
     )
-    port: Port | None = setting(
+    port: Port | None = Field(
         default=None,
         description="Its port; left out, 636 for `ldaps` and 389 otherwise.",
         examples=[636],
     )
-    tls: Literal["ldaps", "starttls", "none"] = setting(
+    tls: Literal["ldaps", "starttls", "none"] = Field(
         default="ldaps",
         description="How the connection is encrypted; `none` to this machine only.",
         examples=["starttls"],
     )
-    ca_file: Place | None = setting(
+    ca_file: Place | None = Field(
         default=None,
         description="Certificate authorities to trust for it; those of this machine without it.",
         examples=["keys/directory-ca.pem"],
     )
-    password: SecretReference = setting(
+    password: SecretReference = Field(
         description="The password of `bind_dn`.", examples=["file:keys/directory-password"]
     )
-    workers: Workers = setting(
+    workers: Workers = Field(
         default=16,
         description="Connections at once. A call carries up to 32 accounts over each.",
         examples=[16],
@@ -166,29 +166,29 @@ class LdapServerConfig(CalledConfig):
 class OpenldapDirectoryConfig(LdapServerConfig):
     """An OpenLDAP directory with the password policy overlay."""
 
-    kind: Literal["openldap"] = setting(
+    kind: Literal["openldap"] = Field(
         description="OpenLDAP 2.5 and newer with the password policy overlay.",
         examples=["openldap"],
     )
-    bind_dn: Line = setting(
+    bind_dn: Line = Field(
         description="The account that locks others; docs/accounts.md has its rights.",
         examples=["cn=standfast,ou=services,dc=example,dc=com"],
     )
-    base: Line = setting(
+    base: Line = Field(
         description="Accounts are looked for below this entry.",
         examples=["ou=people,dc=example,dc=com"],
     )
-    attribute: Line = setting(
+    attribute: Line = Field(
         default="uid",
         description="The attribute that holds the names which people write.",
         examples=["uid", "mail"],
     )
-    filter: Line = setting(
+    filter: Line = Field(
         default="(objectClass=*)",
         description="The entries that are accounts.",
         examples=["(objectClass=inetOrgPerson)"],
     )
-    monitor: bool = setting(
+    monitor: bool = Field(
         default=False,
         description="Count the holder's open connections to the directory in cn=Monitor; the proof "
         "then reaches `connections_gone`. Sessions in applications are not seen there.",
@@ -199,28 +199,28 @@ class OpenldapDirectoryConfig(LdapServerConfig):
 class ActiveDirectoryConfig(LdapServerConfig):
     """An Active Directory domain."""
 
-    kind: Literal["active_directory"] = setting(
+    kind: Literal["active_directory"] = Field(
         description="Active Directory, Microsoft's or Samba's.", examples=["active_directory"]
     )
-    bind_dn: Line = setting(
+    bind_dn: Line = Field(
         description="The account that locks others, as its DN, NAME@DOMAIN or DOMAIN\\NAME.",
         examples=["standfast@example.com"],
     )
-    base: Line = setting(
+    base: Line = Field(
         description="Accounts are looked for below this entry.",
         examples=["DC=example,DC=com"],
     )
-    attribute: Line = setting(
+    attribute: Line = Field(
         default="sAMAccountName",
         description="The attribute that holds the names which people write.",
         examples=["sAMAccountName", "userPrincipalName"],
     )
-    filter: Line = setting(
+    filter: Line = Field(
         default="(&(objectCategory=person)(objectClass=user))",
         description="The entries that are accounts.",
         examples=["(&(objectCategory=person)(objectClass=user))"],
     )
-    reset_password: bool = setting(
+    reset_password: bool = Field(
         default=False,
         description="Replace the password, too, when locking. It cannot be taken back: the holder "
         "must be given a new one after the undo.",
@@ -231,14 +231,14 @@ class ActiveDirectoryConfig(LdapServerConfig):
 class LinuxDirectoryConfig(CalledConfig):
     """The local accounts of a Linux host."""
 
-    kind: Literal["linux"] = setting(
+    kind: Literal["linux"] = Field(
         description="The local accounts of one Linux host.", examples=["linux"]
     )
-    command: Annotated[tuple[Line, ...], not_empty] = setting(
+    command: Annotated[Items[Line], Field(min_length=1)] = Field(
         description="The command that starts the program on the host; docs/accounts.md has it.",
         examples=[["ssh", "-T", "-o", "BatchMode=yes", "standfast@web1.example.com"]],
     )
-    workers: Workers = setting(default=4, description="Calls at once.", examples=[4])
-    batch: Annotated[int, between(1, 100)] = setting(
+    workers: Workers = Field(default=4, description="Calls at once.", examples=[4])
+    batch: Annotated[int, Field(ge=1, le=100)] = Field(
         default=10, description="Accounts that one call carries.", examples=[10]
     )

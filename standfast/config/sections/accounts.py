@@ -3,13 +3,16 @@
 Owns the fields; what they do stands in `standfast/adapters/accounts/<kind>.py`.
 
 To add a kind: a class with `kind: Literal["NAME"]`, NAME being the connector's module, and a
-`setting` with description and example for each key (rules: `fields.py`; across keys: `check`);
-then the class joins the union `AccountsConfig`, and `make docs` writes its page.
+`Field` with description and example for each key (kinds of value: `value_types.py`; rules across
+keys: a model validator); then the class joins the union `AccountsConfig`, and `make docs` writes
+its page.
 """
 
 from typing import Annotated, Literal, TypeAlias
 
-from standfast.config.base_section import Section, setting
+from pydantic import Field
+
+from standfast.config.base_section import Section
 from standfast.config.sections.account_servers import (
     ActiveDirectoryConfig,
     LinuxDirectoryConfig,
@@ -36,56 +39,54 @@ from standfast.config.value_types import (
     SecretReference,
     WebAddress,
     Workers,
-    between,
-    within,
 )
 
 
 class ScimDirectoryConfig(Section):
     """A directory of accounts that speaks SCIM 2.0 (RFC 7643, RFC 7644)."""
 
-    kind: Literal["scim"] = setting(description="SCIM 2.0 over HTTP.", examples=["scim"])
-    url: WebAddress = setting(
+    kind: Literal["scim"] = Field(description="SCIM 2.0 over HTTP.", examples=["scim"])
+    url: WebAddress = Field(
         description="The SCIM base address: what stands before `/Users`.",
         examples=["https://directory.example.com/scim/v2"],
     )
-    token: SecretReference = setting(
+    token: SecretReference = Field(
         description="The bearer token that may read and change accounts.",
         examples=["env:SCIM_TOKEN"],
     )
-    timeout_seconds: Annotated[float, within(120)] = setting(
+    timeout_seconds: Annotated[float, Field(gt=0, le=120)] = Field(
         default=10.0,
         description="Hard bound on one account's call, all its requests together. After it the "
         "call is cut, and its result counts as unknown.",
         examples=[10],
     )
-    workers: Workers = setting(default=16, description="Calls at once.", examples=[16])
+    workers: Workers = Field(default=16, description="Calls at once.", examples=[16])
     per_second: Seconds | None = PER_SECOND
-    burst: Annotated[int, between(1)] = BURST
-    bulk: Annotated[int, between(1, 1000)] = setting(
+    burst: Annotated[int, Field(ge=1)] = BURST
+    bulk: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=1,
         description="Accounts that one request may carry, where the directory offers Bulk (RFC "
         "7644 3.7); they then share `timeout_seconds`. 1 asks for each by itself.",
         examples=[100],
     )
     verify_tls: bool = VERIFY_TLS
-    ca_file: Place | None = setting(
+    ca_file: Place | None = Field(
         default=None,
         description="A PEM file with the authority that signed the directory's certificate; left "
         "out, the public authorities.",
         examples=["keys/directory-ca.pem"],
     )
-    revocation: ScimRevocationConfig | None = setting(
+    revocation: ScimRevocationConfig | None = Field(
         default=None, description="How to end OAuth tokens; left out, nothing is revoked here."
     )
-    probe: ScimProbeConfig | None = setting(
+    probe: ScimProbeConfig | None = Field(
         default=None,
         description="Where a locked holder's token must be refused; left out, proof stops at "
         "reading the directory back.",
     )
 
 
-AccountsConfig: TypeAlias = (
+AccountsConfig: TypeAlias = Annotated[
     ScimDirectoryConfig
     | PostgresqlDirectoryConfig
     | OpenldapDirectoryConfig
@@ -99,5 +100,6 @@ AccountsConfig: TypeAlias = (
     | AmazonConnectConfig
     | OktaConfig
     | EntraConfig
-    | GoogleWorkspaceConfig
-)
+    | GoogleWorkspaceConfig,
+    Field(discriminator="kind"),
+]

@@ -7,9 +7,11 @@ Rules
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from standfast.config.base_section import Section, setting
+from pydantic import Field, model_validator
+
+from standfast.config.base_section import Section
 from standfast.config.sections.server_settings import (
     CA_FILE,
     MARIADB_TLS,
@@ -26,8 +28,6 @@ from standfast.config.value_types import (
     Port,
     SecretReference,
     Text,
-    between,
-    within,
 )
 
 _COLUMNS = (
@@ -45,29 +45,29 @@ def _refuse_without_address(columns: Mapping[str, str]) -> None:
 class _Audience(Section):
     """What every audience may say about people whose row does not."""
 
-    language: Language | None = setting(
+    language: Language | None = Field(
         default=None,
         description="The language of rows that state none; the organisation's first without it.",
         examples=["es"],
     )
-    why: Line | None = setting(
+    why: Line | None = Field(
         default=None,
         description="Why these people are told, for rows that state no reason. A row without "
         "either tells nobody, and is listed.",
         examples=["customer whose record was open in the account"],
     )
-    each_address: bool = setting(
+    each_address: bool = Field(
         default=False,
         description="Tell a person (a `key`) at each address that the rows have, not at the first "
         "only.",
         examples=[True],
     )
-    adult_years: Annotated[int, between(1, 30)] = setting(
+    adult_years: Annotated[int, Field(ge=1, le=30)] = Field(
         default=18,
         description="Who is younger by `born_on` is not written to by itself: a person decides.",
         examples=[16],
     )
-    suppress: Place | None = setting(
+    suppress: Place | None = Field(
         default=None,
         description="A CSV file of those never to be written to: a heading line, then an address "
         "or a key in each line, and the reason in the second column. Nobody is told while it "
@@ -80,12 +80,12 @@ class _Audience(Section):
 class CsvAudienceConfig(_Audience):
     """People listed in a file."""
 
-    kind: Literal["csv"] = setting(
+    kind: Literal["csv"] = Field(
         description='A CSV file with a heading line, in UTF-8 or as Excel\'s "Unicode text".',
         examples=["csv"],
     )
-    path: Place = setting(description="The file, comma or semicolon.", examples=["staff.csv"])
-    columns: Mapping[str, str] = setting(
+    path: Place = Field(description="The file, comma or semicolon.", examples=["staff.csv"])
+    columns: Mapping[str, str] = Field(
         default={"address": "email", "name": "name", "language": "language"},
         description="Which column of the file is which. `address` (the mail address) or "
         "`postal_1` must be there; `key` (the person; the address without it), `name`, `language`, "
@@ -96,18 +96,20 @@ class CsvAudienceConfig(_Audience):
         examples=[{"address": "email", "name": "full_name", "key": "customer_id"}],
     )
 
-    def check(self) -> None:
+    @model_validator(mode="after")
+    def check(self) -> Self:
         _refuse_without_address(self.columns)
+        return self
 
 
 class _QueriedAudience(_Audience):
     """People found by a query."""
 
-    query: Text = setting(
+    query: Text = Field(
         description=f"One SELECT whose columns are named {_COLUMNS}.",
         examples=["SELECT email AS address, name, id AS key FROM customers"],
     )
-    suppress_query: Text | None = setting(
+    suppress_query: Text | None = Field(
         default=None,
         description="One SELECT on the same database that gives those never to be written to: an "
         "address or a key, then the reason.",
@@ -118,33 +120,33 @@ class _QueriedAudience(_Audience):
 class SqliteAudienceConfig(_QueriedAudience):
     """People found by a query in a SQLite database, read only."""
 
-    kind: Literal["sqlite"] = setting(
+    kind: Literal["sqlite"] = Field(
         description="A query on a SQLite database, read only.", examples=["sqlite"]
     )
-    path: Place = setting(description="The database file.", examples=["/srv/crm/crm.db"])
+    path: Place = Field(description="The database file.", examples=["/srv/crm/crm.db"])
 
 
 class _ServedAudience(_QueriedAudience):
     """People found by a query on a database server, by a role that may only read."""
 
-    host: Line = setting(
+    host: Line = Field(
         description="The server's name, or its socket: the folder for PostgreSQL, the file for "
         "MariaDB.",
         examples=["crm-replica.example.com"],
     )
-    database: Line = setting(description="The database.", examples=["crm"])
-    user: Line = setting(
+    database: Line = Field(description="The database.", examples=["crm"])
+    user: Line = Field(
         description="A role with SELECT on what the query reads, and nothing else: one that may "
         "write is refused.",
         examples=["standfast_reader"],
     )
-    password: SecretReference | None = setting(
+    password: SecretReference | None = Field(
         default=None,
         description="Its password; without one the server must let it in by its socket.",
         examples=["file:keys/crm-reader"],
     )
     ca_file: Place | None = CA_FILE
-    timeout_seconds: Annotated[float, within(3600)] = setting(
+    timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=60.0,
         description="The server cuts a query that runs longer.",
         examples=[60],
@@ -154,37 +156,37 @@ class _ServedAudience(_QueriedAudience):
 class PostgresqlAudienceConfig(_ServedAudience):
     """People found by a query on PostgreSQL."""
 
-    kind: Literal["postgresql"] = setting(
+    kind: Literal["postgresql"] = Field(
         description="A query on a PostgreSQL database, in a read-only transaction; needs the extra "
         "`postgresql`.",
         examples=["postgresql"],
     )
-    port: Port = setting(default=5432, description="The server's port.", examples=[5432])
+    port: Port = Field(default=5432, description="The server's port.", examples=[5432])
     tls: PostgresqlTls | None = POSTGRESQL_TLS
 
 
 class MariadbAudienceConfig(_ServedAudience):
     """People found by a query on MariaDB."""
 
-    kind: Literal["mariadb"] = setting(
+    kind: Literal["mariadb"] = Field(
         description="A query on a MariaDB database, in a read-only transaction; needs the extra "
         "`mariadb`.",
         examples=["mariadb"],
     )
-    port: Port = setting(default=3306, description="The server's port.", examples=[3306])
+    port: Port = Field(default=3306, description="The server's port.", examples=[3306])
     tls: MariadbTls | None = MARIADB_TLS
 
 
 class ScimAudienceConfig(_Audience):
     """The users of a SCIM directory."""
 
-    kind: Literal["scim"] = setting(
+    kind: Literal["scim"] = Field(
         description="Everybody in a SCIM directory who has a mail address.", examples=["scim"]
     )
-    directory: Name = setting(
+    directory: Name = Field(
         description="The directory, as [accounts.NAME] calls it.", examples=["agents"]
     )
-    includes_disabled: bool = setting(
+    includes_disabled: bool = Field(
         default=False,
         description="Tell those, too, whose account is disabled, be it by this very incident.",
         examples=[True],
@@ -194,40 +196,43 @@ class ScimAudienceConfig(_Audience):
 class BackupAudienceConfig(_Audience):
     """People as a recovery point has them: the newest from before the incident."""
 
-    kind: Literal["backup"] = setting(
+    kind: Literal["backup"] = Field(
         description="A file of a backup set, as it was before the incident. It is restored into a "
         "private folder, read and destroyed; `drills.identity` opens the point.",
         examples=["backup"],
     )
-    set: Name = setting(description="The backup set, as [backup.sets.NAME].", examples=["main"])
-    path: InnerPath = setting(
+    set: Name = Field(description="The backup set, as [backup.sets.NAME].", examples=["main"])
+    path: InnerPath = Field(
         description="The file in the set, after the name of its source: a SQLite database with "
         "`query`, else a CSV file with `columns`.",
         examples=["crm/crm.db"],
     )
-    query: Text | None = setting(
+    query: Text | None = Field(
         default=None,
         description=f"One SELECT on the restored SQLite database, its columns named {_COLUMNS}.",
         examples=["SELECT email AS address, name, id AS key FROM customers"],
     )
-    columns: Mapping[str, str] | None = setting(
+    columns: Mapping[str, str] | None = Field(
         default=None,
         description="Which column of the restored CSV file is which, as for `csv`.",
         examples=[{"address": "email", "key": "customer_id"}],
     )
 
-    def check(self) -> None:
+    @model_validator(mode="after")
+    def check(self) -> Self:
         if (self.query is None) == (self.columns is None):
             raise ValueError("write either `query` (for SQLite) or `columns` (for CSV)")
         if self.columns is not None:
             _refuse_without_address(self.columns)
+        return self
 
 
-AudienceConfig: TypeAlias = (
+AudienceConfig: TypeAlias = Annotated[
     CsvAudienceConfig
     | SqliteAudienceConfig
     | PostgresqlAudienceConfig
     | MariadbAudienceConfig
     | ScimAudienceConfig
-    | BackupAudienceConfig
-)
+    | BackupAudienceConfig,
+    Field(discriminator="kind"),
+]

@@ -3,16 +3,18 @@
 Owns the fields; `backup/` and `standfast/usecases/backups/backup_run.py` act on them.
 
 Rules
-- A source's `kind` is the name of its module in `backup/sources/`; servers are in `sources.py`.
+- A source's `kind` is the name of its module in `backup/sources/`; servers in `backup_sources.py`.
 - The backup host needs `vault`, `keys` and `host`; none of them holds a key that opens a backup.
 - `s3`, where it is set, is the vault in place of the folder; the key store stays a folder.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from standfast.config.base_section import Section, setting
+from pydantic import Field, model_validator
+
+from standfast.config.base_section import Section
 from standfast.config.sections.backup_sources import (
     MariadbSourceConfig,
     PostgresqlBaseSourceConfig,
@@ -33,6 +35,7 @@ from standfast.config.value_types import (
     CronSchedule,
     Days,
     Hours,
+    Items,
     Line,
     Name,
     ObjectPrefix,
@@ -40,21 +43,20 @@ from standfast.config.value_types import (
     SecretReference,
     TimeZone,
     WebAddress,
-    not_empty,
 )
 
 
 class FilesSourceConfig(Section):
     """Files and folders, with modes, times, links and extended attributes."""
 
-    kind: Literal["files"] = setting(
+    kind: Literal["files"] = Field(
         description="A folder or a file, as it lies on disk.", examples=["files"]
     )
-    name: Name = setting(
+    name: Name = Field(
         description="The folder's name in the restored tree.", examples=["recordings"]
     )
-    path: Place = setting(description="What is backed up.", examples=["/srv/recordings"])
-    exclude: tuple[str, ...] = setting(
+    path: Place = Field(description="What is backed up.", examples=["/srv/recordings"])
+    exclude: Items[str] = Field(
         default=(),
         description="Patterns of what is left out, as in .gitignore: `*.tmp` is a name in any "
         "folder, `/cache` and `a/b` are paths from `path`, `*` stays within one name and `**` "
@@ -62,12 +64,12 @@ class FilesSourceConfig(Section):
         "that matches decides; a folder that is left out is not entered.",
         examples=[["*.tmp", "/cache/", "!keep.tmp"]],
     )
-    one_file_system: bool = setting(
+    one_file_system: bool = Field(
         default=False,
         description="Do not enter what is mounted below `path`; it is noted.",
         examples=[True],
     )
-    ignore_inode: bool = setting(
+    ignore_inode: bool = Field(
         default=False,
         description="For network mounts that number their files anew each time: a file counts as "
         "unchanged by its size, times, mode and owner alone, and each name as a file of its own.",
@@ -78,50 +80,51 @@ class FilesSourceConfig(Section):
 class SqliteSourceConfig(Section):
     """One SQLite database, copied whole and consistent while it is in use."""
 
-    kind: Literal["sqlite"] = setting(
+    kind: Literal["sqlite"] = Field(
         description="One SQLite database, through its online backup interface.",
         examples=["sqlite"],
     )
-    name: Name = setting(description="The folder's name in the restored tree.", examples=["crm"])
-    path: Place = setting(description="The database file.", examples=["/srv/crm/crm.db"])
+    name: Name = Field(description="The folder's name in the restored tree.", examples=["crm"])
+    path: Place = Field(description="The database file.", examples=["/srv/crm/crm.db"])
 
 
-BackupSourceConfig: TypeAlias = (
+BackupSourceConfig: TypeAlias = Annotated[
     FilesSourceConfig
     | SqliteSourceConfig
     | PostgresqlSourceConfig
     | PostgresqlBaseSourceConfig
     | PostgresqlWalSourceConfig
     | MariadbSourceConfig
-    | S3SourceConfig
-)
+    | S3SourceConfig,
+    Field(discriminator="kind"),
+]
 
 
 class BackupSetConfig(Section):
     """What is backed up together, and when."""
 
-    sources: Annotated[tuple[BackupSourceConfig, ...], not_empty] = setting(
+    sources: Annotated[Items[BackupSourceConfig], Field(min_length=1)] = Field(
         description="What goes into each recovery point of this set; one table a source.",
         examples=[[{"kind": "sqlite", "name": "crm", "path": "/srv/crm/crm.db"}]],
     )
-    exclude: tuple[str, ...] = setting(
+    exclude: Items[str] = Field(
         default=(),
         description="Patterns of what is left out of every source of files of this set, before "
         "the source's own.",
         examples=[["*.tmp", "lost+found/"]],
     )
-    schedule: CronSchedule = setting(
+    schedule: CronSchedule = Field(
         default="30 2 * * *",
         description="When, as in cron: minute, hour, day of the month, month, day of the week.",
         examples=["30 2 * * *"],
     )
-    time_zone: TimeZone | None = setting(
+    time_zone: TimeZone | None = Field(
         default=None,
         description="The schedule's time zone; the organisation's without it.",
         examples=["Europe/Berlin"],
     )
 
-    max_age_hours: Hours | None = setting(
+    max_age_hours: Hours | None = Field(
         default=None,
         description="People are told when the newest complete recovery point is older than this. "
         "Without it the shortest `rpo_minutes` of the services that need the set counts, else two "
@@ -129,20 +132,22 @@ class BackupSetConfig(Section):
         examples=[30],
     )
 
-    def check(self) -> None:
+    @model_validator(mode="after")
+    def check(self) -> Self:
         names = [source.name for source in self.sources]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two sources of one set are named {', '.join(twice)}; rename one")
+        return self
 
 
 class S3Config(Section):
     """An S3 bucket as the vault, in place of the folder; deploy/s3/README.md sets one up."""
 
-    bucket: Line = setting(
+    bucket: Line = Field(
         description="The bucket, with versions and a default Object Lock.",
         examples=["example-vault"],
     )
-    access_key_id: SecretReference = setting(
+    access_key_id: SecretReference = Field(
         description="The access key's name: the writer's on the backup host; the reader's, the "
         "verifier's, the keeper's or the owner's where those work; of a copy, the copier's. "
         "Nothing is taken from `AWS_` variables, from `~/.aws` or from an instance role.",
@@ -150,7 +155,7 @@ class S3Config(Section):
     )
     secret_access_key: SecretReference = S3_SECRET
     session_token: SecretReference | None = S3_SESSION_TOKEN
-    prefix: ObjectPrefix = setting(
+    prefix: ObjectPrefix = Field(
         default="",
         description="What every object's name begins with, where the bucket is not the vault's "
         "alone; it ends with a slash.",
@@ -159,19 +164,19 @@ class S3Config(Section):
     region: Line = S3_REGION
     endpoint_url: WebAddress | None = S3_ENDPOINT
     ca_file: Place | None = S3_CA_FILE
-    requires_lock: bool = setting(
+    requires_lock: bool = Field(
         default=True,
         description="Refuse a bucket that does not lock what is put into it: there, who owns this "
         "host could delete every backup.",
         examples=[True],
     )
-    lock_days: Days | None = setting(
+    lock_days: Days | None = Field(
         default=None,
         description="Lock each object for so many days, where the bucket has no default lock or a "
         "shorter one. It takes the right s3:PutObjectRetention; a default lock is better.",
         examples=[30],
     )
-    lock_mode: Literal["COMPLIANCE", "GOVERNANCE"] = setting(
+    lock_mode: Literal["COMPLIANCE", "GOVERNANCE"] = Field(
         default="COMPLIANCE",
         description="The mode of that lock. GOVERNANCE yields to whoever may bypass it.",
         examples=["COMPLIANCE"],
@@ -181,85 +186,87 @@ class S3Config(Section):
 class CopyConfig(Section):
     """A second site that the vault is copied to: a folder or a bucket."""
 
-    vault: Place | None = setting(
+    vault: Place | None = Field(
         default=None,
         description="The folder that the copy goes to: a disk or a share of the second site.",
         examples=["/mnt/second-site/vault"],
     )
-    s3: S3Config | None = setting(
+    s3: S3Config | None = Field(
         default=None,
         description="A bucket in place of that folder, with an identity that may add to it.",
     )
-    keys: Place | None = setting(
+    keys: Place | None = Field(
         default=None,
         description="The folder for a copy of the key store, which `--keys` copies too. Without it "
         "the domain keys have to come from elsewhere when the first site is gone.",
         examples=["/mnt/second-site/keys"],
     )
 
-    def check(self) -> None:
+    @model_validator(mode="after")
+    def check(self) -> Self:
         if (self.vault is None) == (self.s3 is None):
             raise ValueError("a copy goes to one place: set `vault` or `s3`, and not both")
+        return self
 
 
 class BackupConfig(Section):
     """The encrypted repository and this host's part in it."""
 
-    vault: Place = setting(
+    vault: Place = Field(
         default=Path("vault"),
         description="The folder that the encrypted recovery points go to. Best on another "
         "machine or disk: whoever is root here can delete a folder here.",
         examples=["/mnt/backup/vault"],
     )
-    s3: S3Config | None = setting(default=None, description="An S3 bucket in place of that folder.")
-    keys: Place = setting(
+    s3: S3Config | None = Field(default=None, description="An S3 bucket in place of that folder.")
+    keys: Place = Field(
         default=Path("keys/store"),
         description="The key store: a folder apart from the vault, with the key records: the "
         "domain keys, each encrypted to the custodians. No backup opens without them; `standfast "
         "backup keys copy` makes copies.",
         examples=["/mnt/backup-keys"],
     )
-    host: Place = setting(
+    host: Place = Field(
         default=Path("keys/backup-host"),
         description="The folder with this host's own keys: it signs and encrypts with them and "
         "can open nothing.",
         examples=["/etc/standfast/backup-host"],
     )
-    send_log: Place = setting(
+    send_log: Place = Field(
         default=Path("state/send-log.db"),
         description="What was sent already; losing it costs only sending again. No backup has it.",
         examples=["/var/lib/standfast/send-log.db"],
     )
-    witness: Place = setting(
+    witness: Place = Field(
         default=Path("backup-witness.jsonl"),
         description="Where each verification writes the newest recovery point it saw. Best "
         "outside this machine: it is what shows a vault that was rolled back.",
         examples=["/mnt/witness/backup.jsonl"],
     )
-    writer: Name = setting(
+    writer: Name = Field(
         default="host-1",
         description="This backup host's name in the repository; recovery points are named after "
         "it.",
         examples=["host-1"],
     )
-    domain: Name = setting(
+    domain: Name = Field(
         default="main",
         description="The erasure domain: what is encrypted to one key, and erased together.",
         examples=["main"],
     )
-    verify_schedule: CronSchedule | None = setting(
+    verify_schedule: CronSchedule | None = Field(
         default=None,
         description="When `standfast serve` verifies the vault without a key, as in cron. Without "
         "it each day at 06:30 where the vault is a folder, and never where it is a bucket: there "
         "it takes the verifier's access key.",
         examples=["30 6 * * *"],
     )
-    read_schedule: CronSchedule | None = setting(
+    read_schedule: CronSchedule | None = Field(
         default=None,
         description="When it reads every byte as well; a store may charge for that.",
         examples=["0 7 * * 6"],
     )
-    alarm_roles: tuple[Line, ...] = setting(
+    alarm_roles: Items[Line] = Field(
         default=(),
         description="Who is told when a backup is too old, changed far more than usual, or is "
         "damaged, when objects are not locked as they must be, and when a verification, a drill "
@@ -267,19 +274,19 @@ class BackupConfig(Section):
         "all of them.",
         examples=[["operator"]],
     )
-    keeping: KeepingConfig = setting(
-        default=KeepingConfig(), description="How long recovery points are kept."
+    keeping: KeepingConfig = Field(
+        default={}, validate_default=True, description="How long recovery points are kept."
     )
-    copies: Mapping[Name, CopyConfig] = setting(
+    copies: Mapping[Name, CopyConfig] = Field(
         default={}, description="The second sites, by name: `standfast backup copy --to NAME`."
     )
-    bandwidth: Bandwidth = setting(
+    bandwidth: Bandwidth = Field(
         default={},
         description="How fast a backup, or its copy to a second site, may send, by the hour of the "
         "organisation's time zone; outside of these hours there is no limit. KB, MB and GB are "
         "powers of a thousand.",
         examples=[{"08:00-20:00": "20 MB/s"}],
     )
-    sets: Mapping[Name, BackupSetConfig] = setting(
+    sets: Mapping[Name, BackupSetConfig] = Field(
         default={}, description="The sets of sources, each with a schedule."
     )

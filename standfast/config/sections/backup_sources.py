@@ -10,7 +10,9 @@ Rules
 
 from typing import Annotated, Literal
 
-from standfast.config.base_section import Section, setting
+from pydantic import Field
+
+from standfast.config.base_section import Section
 from standfast.config.sections.server_settings import (
     CA_FILE,
     MARIADB_PASSWORD,
@@ -25,21 +27,29 @@ from standfast.config.sections.server_settings import (
     MariadbTls,
     PostgresqlTls,
 )
-from standfast.config.value_types import Line, Name, Place, Port, SecretReference, WebAddress, like
+from standfast.config.value_types import (
+    Items,
+    Line,
+    Name,
+    Place,
+    Port,
+    SecretReference,
+    WebAddress,
+)
 
-KeyPrefix = Annotated[str, like(r"(?s).{0,1024}", "at most 1,024 characters")]
+KeyPrefix = Annotated[str, Field(max_length=1024)]
 
 
 class PostgresqlServerConfig(Section):
     """How a PostgreSQL server is reached."""
 
-    name: Name = setting(description="The folder's name in the restored tree.", examples=["crm"])
-    host: Line = setting(
+    name: Name = Field(description="The folder's name in the restored tree.", examples=["crm"])
+    host: Line = Field(
         description="The server's name, or the folder of its socket.",
         examples=["db.example.com", "/var/run/postgresql"],
     )
-    port: Port = setting(default=5432, description="Its port.", examples=[5432])
-    user: Line = setting(
+    port: Port = Field(default=5432, description="Its port.", examples=[5432])
+    user: Line = Field(
         default="standfast_backup",
         description="The role that reads; docs/sources.md has its rights.",
         examples=["standfast_backup"],
@@ -47,7 +57,7 @@ class PostgresqlServerConfig(Section):
     password: SecretReference | None = POSTGRESQL_PASSWORD
     tls: PostgresqlTls | None = POSTGRESQL_TLS
     ca_file: Place | None = CA_FILE
-    programs: Place | None = setting(
+    programs: Place | None = Field(
         default=None,
         description="The folder with pg_dump and the others, where those on the PATH are older "
         "than the server.",
@@ -58,21 +68,21 @@ class PostgresqlServerConfig(Section):
 class PostgresqlSourceConfig(PostgresqlServerConfig):
     """Databases of a PostgreSQL server, each as one dump, and its roles."""
 
-    kind: Literal["postgresql"] = setting(
+    kind: Literal["postgresql"] = Field(
         description="Databases of a PostgreSQL server, streamed from pg_dump.",
         examples=["postgresql"],
     )
-    databases: tuple[Line, ...] = setting(
+    databases: Items[Line] = Field(
         default=(),
         description="The databases; without them all that accept connections.",
         examples=[["crm", "telephony"]],
     )
-    exclude_databases: tuple[Line, ...] = setting(
+    exclude_databases: Items[Line] = Field(
         default=(),
         description="Databases that are left out where none is named.",
         examples=[["scratch"]],
     )
-    role_passwords: bool = setting(
+    role_passwords: bool = Field(
         default=False,
         description="Take the hashes of the roles' passwords, too; only a superuser may.",
         examples=[True],
@@ -82,11 +92,11 @@ class PostgresqlSourceConfig(PostgresqlServerConfig):
 class PostgresqlBaseSourceConfig(PostgresqlServerConfig):
     """A PostgreSQL server as a whole, to be restored to any moment: a base backup and its log."""
 
-    kind: Literal["postgresql_base"] = setting(
+    kind: Literal["postgresql_base"] = Field(
         description="A base backup of a PostgreSQL server, streamed from pg_basebackup.",
         examples=["postgresql_base"],
     )
-    wal: Place | None = setting(
+    wal: Place | None = Field(
         default=None,
         description="The folder that the server archives its log into. It goes into the point, and "
         "what a newer base makes needless is then removed from it.",
@@ -97,11 +107,11 @@ class PostgresqlBaseSourceConfig(PostgresqlServerConfig):
 class PostgresqlWalSourceConfig(PostgresqlServerConfig):
     """The archived log of a PostgreSQL server by itself, for a set that runs often."""
 
-    kind: Literal["postgresql_wal"] = setting(
+    kind: Literal["postgresql_wal"] = Field(
         description="What was archived since the last base backup; nothing is removed.",
         examples=["postgresql_wal"],
     )
-    wal: Place = setting(
+    wal: Place = Field(
         description="The folder that the server archives its log into.",
         examples=["/srv/crm-wal"],
     )
@@ -110,17 +120,17 @@ class PostgresqlWalSourceConfig(PostgresqlServerConfig):
 class MariadbSourceConfig(Section):
     """Databases of a MariaDB or MySQL server, each as one dump, and its users."""
 
-    kind: Literal["mariadb"] = setting(
+    kind: Literal["mariadb"] = Field(
         description="Databases of a MariaDB server, streamed from mariadb-dump.",
         examples=["mariadb"],
     )
-    name: Name = setting(description="The folder's name in the restored tree.", examples=["shop"])
-    host: Line = setting(
+    name: Name = Field(description="The folder's name in the restored tree.", examples=["shop"])
+    host: Line = Field(
         description="The server's name, or the file of its socket.",
         examples=["db.example.com", "/run/mysqld/mysqld.sock"],
     )
-    port: Port = setting(default=3306, description="Its port.", examples=[3306])
-    user: Line = setting(
+    port: Port = Field(default=3306, description="Its port.", examples=[3306])
+    user: Line = Field(
         default="standfast_backup",
         description="The user who reads; docs/sources.md has the grants.",
         examples=["standfast_backup"],
@@ -128,23 +138,23 @@ class MariadbSourceConfig(Section):
     password: SecretReference | None = MARIADB_PASSWORD
     tls: MariadbTls | None = MARIADB_TLS
     ca_file: Place | None = CA_FILE
-    programs: Place | None = setting(
+    programs: Place | None = Field(
         default=None,
         description="The folder with mariadb-dump and mariadb, or with MySQL's own mysqldump and "
         "mysql, where they are not on the PATH.",
         examples=["/opt/mariadb/bin"],
     )
-    databases: tuple[Line, ...] = setting(
+    databases: Items[Line] = Field(
         default=(),
         description="The databases; without them all but the server's own.",
         examples=[["shop"]],
     )
-    exclude_databases: tuple[Line, ...] = setting(
+    exclude_databases: Items[Line] = Field(
         default=(),
         description="Databases that are left out where none is named.",
         examples=[["scratch"]],
     )
-    users: bool = setting(
+    users: bool = Field(
         default=True,
         description="Take the users, roles and grants, with the hashes of the passwords.",
         examples=[False],
@@ -154,19 +164,17 @@ class MariadbSourceConfig(Section):
 class S3SourceConfig(Section):
     """What lies below a prefix of an S3 bucket, each object as one file."""
 
-    kind: Literal["s3"] = setting(
-        description="Objects below a prefix of a bucket.", examples=["s3"]
-    )
-    name: Name = setting(
+    kind: Literal["s3"] = Field(description="Objects below a prefix of a bucket.", examples=["s3"])
+    name: Name = Field(
         description="The folder's name in the restored tree.", examples=["recordings"]
     )
-    bucket: Line = setting(description="The bucket.", examples=["example-recordings"])
-    prefix: KeyPrefix = setting(
+    bucket: Line = Field(description="The bucket.", examples=["example-recordings"])
+    prefix: KeyPrefix = Field(
         default="",
         description="What the keys begin with; a slash at its end keeps to one folder.",
         examples=["calls/2026/"],
     )
-    access_key_id: SecretReference = setting(
+    access_key_id: SecretReference = Field(
         description="The name of an access key that may list the bucket and read these objects.",
         examples=["file:keys/recordings-access-key-id"],
     )

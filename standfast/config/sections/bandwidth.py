@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated
 
+from pydantic import AfterValidator
+
 _SPAN = r"(?a)([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:00)"
 _RATE = r"(?a)(\d{1,6})(?:\.(\d{1,3}))? ?(KB|MB|GB)/s"
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -70,6 +72,6 @@ def _apart(bandwidth: Mapping[str, str]) -> Mapping[str, str]:
     return bandwidth
 
 
-HourSpan = Annotated[str, _as_span]
-Rate = Annotated[str, _as_rate]
-Bandwidth = Annotated[Mapping[HourSpan, Rate], _apart]
+HourSpan = Annotated[str, AfterValidator(_as_span)]
+Rate = Annotated[str, AfterValidator(_as_rate)]
+Bandwidth = Annotated[Mapping[HourSpan, Rate], AfterValidator(_apart)]

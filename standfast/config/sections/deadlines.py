@@ -6,8 +6,14 @@ Rules
 
 from typing import Annotated, Literal
 
-from standfast.config.base_section import Section, setting
-from standfast.config.value_types import Line, Text, between
+from pydantic import AfterValidator, Field
+
+from standfast.config.base_section import Section
+from standfast.config.value_types import (
+    Items,
+    Line,
+    Text,
+)
 
 
 def _country(code: str) -> str:
@@ -36,31 +42,31 @@ Sector = Literal[
 class DeadlinesConfig(Section):
     """Which laws on telling of a breach may bind you. Facts, not legal advice."""
 
-    jurisdictions: tuple[Line, ...] = setting(
+    jurisdictions: Items[Line] = Field(
         default=(),
         description="Where people live whose data you hold, as `standfast deadline places` lists "
         "them.",
         examples=[["EU/EEA", "UK", "US federal", "US-CA"]],
     )
-    parts: tuple[Part, ...] = setting(
+    parts: Items[Part] = Field(
         default=("processor",),
         description="The part you play: `processor` holds data for clients, `controller` decides "
         "what it is for. A contact centre is mostly the first, and the second for its own staff.",
         examples=[["processor", "controller"]],
     )
-    sectors: tuple[Sector, ...] = setting(
+    sectors: Items[Sector] = Field(
         default=(),
         description="Trades with duties of their own that you, or the clients you work for, are "
         "in: bank, broker, cards, critical, dfs, financial, government, health, lender, listed, "
         "nis2, telecom.",
         examples=[["cards", "health"]],
     )
-    authority_country: Annotated[str, _country] | None = setting(
+    authority_country: Annotated[str, AfterValidator(_country)] | None = Field(
         default=None,
         description="The country of your European authority, for its holidays (ISO 3166-1).",
         examples=["DE"],
     )
-    reminder_roles: tuple[Line, ...] = setting(
+    reminder_roles: Items[Line] = Field(
         default=(),
         description="Who is reminded at a half, three quarters and nine tenths of the time, and "
         "when it is missed; left out, everybody enrolled.",
@@ -71,22 +77,22 @@ class DeadlinesConfig(Section):
 class ContractConfig(Section):
     """A client's agreement that says how soon the client is to be told."""
 
-    client: Line = setting(description="The client.", examples=["Acme Bank"])
-    section: Line = setting(
+    client: Line = Field(description="The client.", examples=["Acme Bank"])
+    section: Line = Field(
         description="Where the agreement says it.", examples=["data processing agreement, 12.3"]
     )
-    within: Annotated[int, between(1, 3660)] = setting(
+    within: Annotated[int, Field(ge=1, le=3660)] = Field(
         description="How long you have.", examples=[24]
     )
-    unit: Literal["hours", "calendar_days", "business_days", "months"] = setting(
+    unit: Literal["hours", "calendar_days", "business_days", "months"] = Field(
         default="hours", description="In what `within` is counted.", examples=["hours"]
     )
-    start: Line = setting(
+    start: Line = Field(
         default="awareness",
         description="The fact that the time counts from; `standfast deadline places` lists them.",
         examples=["awareness"],
     )
-    content: tuple[Text, ...] = setting(
+    content: Items[Text] = Field(
         default=(),
         description="What the notice to the client must hold.",
         examples=[["what happened", "measures taken"]],

@@ -10,22 +10,30 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from standfast.config.base_section import Section, setting
+from pydantic import AfterValidator, Field
+
+from standfast.config.base_section import Section
 from standfast.config.sections.backup import S3Config
-from standfast.config.value_types import Line, ObjectPrefix, Place, SecretReference, not_empty
+from standfast.config.value_types import (
+    Items,
+    Line,
+    ObjectPrefix,
+    Place,
+    SecretReference,
+)
 
 
 class FilesEvidenceConfig(Section):
     """Files and folders that are frozen as evidence: copied, hashed, sealed."""
 
-    kind: Literal["files"] = setting(
+    kind: Literal["files"] = Field(
         description="Files and folders on this machine.", examples=["files"]
     )
-    paths: Annotated[tuple[Place, ...], not_empty] = setting(
+    paths: Annotated[Items[Place], Field(min_length=1)] = Field(
         description="What is frozen; folders with all that is in them.",
         examples=[["/var/log/auth.log", "/var/log/telephony"]],
     )
-    exclude: tuple[str, ...] = setting(
+    exclude: Items[str] = Field(
         default=(),
         description="Shell patterns of what is left out, matched against the whole path and the "
         "last name in it. What was left out is counted in the manifest.",
@@ -39,23 +47,23 @@ EvidenceConfig: TypeAlias = FilesEvidenceConfig
 class EvidenceBucketConfig(S3Config):
     """A bucket with Object Lock that frozen folders are copied into; see docs/evidence.md."""
 
-    bucket: Line = setting(
+    bucket: Line = Field(
         description="The bucket, with versions and a default Object Lock for as long as evidence "
         "is kept; best one of its own.",
         examples=["example-evidence"],
     )
-    access_key_id: SecretReference = setting(
+    access_key_id: SecretReference = Field(
         description="The access key's name, of an identity that may only add and read back: "
         "deploy/s3/evidence-policy.json.",
         examples=["file:keys/evidence-access-key-id"],
     )
-    prefix: ObjectPrefix = setting(
+    prefix: ObjectPrefix = Field(
         default="",
         description="What every object's name begins with, where the bucket has other things as "
         "well; it ends with a slash.",
         examples=["call-centre/"],
     )
-    requires_lock: bool = setting(
+    requires_lock: bool = Field(
         default=True,
         description="Copy into no bucket that does not lock what is put into it: there, who owns "
         "this host could delete the copies.",
@@ -77,7 +85,7 @@ def _authority(url: str) -> str:
     return url
 
 
-AuthorityAddress = Annotated[str, _authority]
+AuthorityAddress = Annotated[str, AfterValidator(_authority)]
 
 
 class TimestampConfig(Section):
@@ -86,19 +94,19 @@ class TimestampConfig(Section):
     It is asked for as soon as something is sealed, which never waits for it; see docs/evidence.md.
     """
 
-    url: AuthorityAddress = setting(
+    url: AuthorityAddress = Field(
         description="Where it is asked: over HTTP, as RFC 3161 3.4 has it. It learns the SHA-256 "
         "of a seal, and no more.",
         examples=["http://timestamp.example.com/rfc3161"],
     )
-    roots: Place = setting(
+    roots: Place = Field(
         description="A PEM file with the root certificates that stamps have to lead to, fetched "
         "from the authority by another way; where its answers have its own certificate alone, also "
         "those between. Keep those of an earlier authority in it, as long as evidence has stamps "
         "of it.",
         examples=["/etc/standfast/timestamp-roots.pem"],
     )
-    ca_file: Place | None = setting(
+    ca_file: Place | None = Field(
         default=None,
         description="A PEM file of the authorities that the certificate of an https address is "
         "verified by; left out, those that everybody trusts.",
@@ -109,22 +117,22 @@ class TimestampConfig(Section):
 class CustodyConfig(Section):
     """Where evidence lies, and the key that seals it."""
 
-    folder: Place = setting(
+    folder: Place = Field(
         default=Path("evidence"),
         description="The folder of all evidence; one folder an incident below it.",
         examples=["/srv/evidence"],
     )
-    key: Place = setting(
+    key: Place = Field(
         default=Path("keys/evidence-seal.key"),
         description="The Ed25519 key that seals manifests; `standfast init` makes it.",
         examples=["/etc/standfast/evidence-seal.key"],
     )
-    s3: EvidenceBucketConfig | None = setting(
+    s3: EvidenceBucketConfig | None = Field(
         default=None,
         description="A bucket that locks, into which each frozen folder is copied as well, as soon "
         "as it is sealed: whoever owns this host can delete the folder, and seal another one.",
     )
-    timestamp: TimestampConfig | None = setting(
+    timestamp: TimestampConfig | None = Field(
         default=None,
         description="An authority that stamps each seal with its own time: whoever owns this host "
         "has its key, and can seal something else later, but not earlier.",

@@ -4,9 +4,11 @@ The behaviour is in `standfast/adapters/accounts/<kind>.py`. `accounts.py` joins
 kinds.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from standfast.config.base_section import Section, setting
+from pydantic import Field, model_validator
+
+from standfast.config.base_section import Section
 from standfast.config.sections.account_servers import CalledConfig
 from standfast.config.sections.server_settings import VERIFY_TLS
 from standfast.config.value_types import (
@@ -17,23 +19,22 @@ from standfast.config.value_types import (
     Text,
     WebAddress,
     Workers,
-    between,
 )
 
 
 class ScimRevocationConfig(Section):
     """How access tokens that are known are ended (RFC 7009)."""
 
-    url: WebAddress = setting(
+    url: WebAddress = Field(
         description="The OAuth token revocation end point (RFC 7009).",
         examples=["https://login.example.com/oauth/revoke"],
     )
-    client_id: Text = setting(
+    client_id: Text = Field(
         description="The OAuth client that the tokens were issued to: servers let no other client "
         "revoke them (RFC 7009 2.1).",
         examples=["agent-desktop"],
     )
-    client_secret: SecretReference = setting(
+    client_secret: SecretReference = Field(
         description="That client's secret.", examples=["env:AGENT_DESKTOP_SECRET"]
     )
 
@@ -41,12 +42,12 @@ class ScimRevocationConfig(Section):
 class ScimProbeConfig(Section):
     """A resource that must turn a locked holder's own token away."""
 
-    url: WebAddress = setting(
+    url: WebAddress = Field(
         description="A resource that lets a valid token in and answers 401 otherwise, such as the "
         "OpenID Connect userinfo end point. (403 may mean a good token of too narrow a scope.)",
         examples=["https://login.example.com/oauth/userinfo"],
     )
-    control_token: SecretReference = setting(
+    control_token: SecretReference = Field(
         description="A token of an account made for this purpose, that must be let in: without "
         "it a broken probe would look like a closed door.",
         examples=["env:CANARY_TOKEN"],
@@ -56,49 +57,49 @@ class ScimProbeConfig(Section):
 class ProviderCalledConfig(CalledConfig):
     """How a provider is to be called that takes one account a call."""
 
-    workers: Workers = setting(default=16, description="Calls at once.", examples=[16])
+    workers: Workers = Field(default=16, description="Calls at once.", examples=[16])
 
 
 class GlewlwydConfig(ProviderCalledConfig):
     """Glewlwyd, an OpenID Connect provider."""
 
-    kind: Literal["glewlwyd"] = setting(
+    kind: Literal["glewlwyd"] = Field(
         description="Glewlwyd, an OpenID Connect provider with sessions.", examples=["glewlwyd"]
     )
-    url: WebAddress = setting(
+    url: WebAddress = Field(
         description="Its address with the API prefix.",
         examples=["https://login.example.com/api"],
     )
-    user: Line = setting(
+    user: Line = Field(
         default="standfast",
         description="An administrator made for this, who signs in by password alone.",
         examples=["standfast"],
     )
-    password: SecretReference = setting(
+    password: SecretReference = Field(
         description="Its password.", examples=["file:keys/login-password"]
     )
-    plugin: Line = setting(
+    plugin: Line = Field(
         default="oidc",
         description="The name of the OpenID Connect plugin's instance.",
         examples=["oidc"],
     )
-    session_key: Line = setting(
+    session_key: Line = Field(
         default="GLEWLWYD2_SESSION_ID",
         description="The name of its session cookie, as in its own configuration.",
         examples=["GLEWLWYD2_SESSION_ID"],
     )
     verify_tls: bool = VERIFY_TLS
-    ca_file: Place | None = setting(
+    ca_file: Place | None = Field(
         default=None,
         description="A PEM file with the authority that signed its certificate; left out, the "
         "public authorities.",
         examples=["keys/login-ca.pem"],
     )
-    revocation: ScimRevocationConfig | None = setting(
+    revocation: ScimRevocationConfig | None = Field(
         default=None,
         description="How to end access tokens; left out, they live until they expire.",
     )
-    probe: ScimProbeConfig | None = setting(
+    probe: ScimProbeConfig | None = Field(
         default=None,
         description="Where a locked holder's token must be refused; left out, proof stops at "
         "counting sessions.",
@@ -108,38 +109,40 @@ class GlewlwydConfig(ProviderCalledConfig):
 class AwsConfig(CalledConfig):
     """Where in AWS, and as whom."""
 
-    region: Line = setting(
+    region: Line = Field(
         default="us-east-1",
         description="The AWS region.",
         examples=["eu-west-2"],
     )
-    access_key_id: Text | None = setting(
+    access_key_id: Text | None = Field(
         default=None,
         description="The id of an access key; left out, this machine's own identity is used, as "
         "the AWS SDK finds it.",
         examples=["AKIAIOSFODNN7EXAMPLE"],
     )
-    secret_access_key: SecretReference | None = setting(
+    secret_access_key: SecretReference | None = Field(
         default=None,
         description="That key's secret.",
         examples=["env:STANDFAST_AWS_SECRET"],
     )
-    endpoint_url: WebAddress | None = setting(
+    endpoint_url: WebAddress | None = Field(
         default=None,
         description="Another address than AWS's own, such as a VPC end point.",
         examples=["https://vpce-0123.iam.example.com"],
     )
-    workers: Workers = setting(default=8, description="Calls at once.", examples=[8])
+    workers: Workers = Field(default=8, description="Calls at once.", examples=[8])
 
-    def check(self) -> None:
+    @model_validator(mode="after")
+    def check(self) -> Self:
         if (self.access_key_id is None) is not (self.secret_access_key is None):
             raise ValueError("`access_key_id` and `secret_access_key` stand together or not at all")
+        return self
 
 
 class AwsIamConfig(AwsConfig):
     """The users and roles of an AWS account."""
 
-    kind: Literal["aws_iam"] = setting(
+    kind: Literal["aws_iam"] = Field(
         description="AWS IAM: users, and roles written `role/NAME`.", examples=["aws_iam"]
     )
 
@@ -147,45 +150,45 @@ class AwsIamConfig(AwsConfig):
 class CognitoConfig(AwsConfig):
     """The users of an Amazon Cognito user pool."""
 
-    kind: Literal["cognito"] = setting(
+    kind: Literal["cognito"] = Field(
         description="Amazon Cognito: the users of one pool.", examples=["cognito"]
     )
-    user_pool_id: Line = setting(description="The pool.", examples=["eu-west-2_EXAMPLE"])
+    user_pool_id: Line = Field(description="The pool.", examples=["eu-west-2_EXAMPLE"])
 
 
 class AmazonConnectConfig(AwsConfig):
     """The agents of an Amazon Connect instance."""
 
-    kind: Literal["amazon_connect"] = setting(
+    kind: Literal["amazon_connect"] = Field(
         description="Amazon Connect: the agents of one instance.", examples=["amazon_connect"]
     )
-    instance_id: Line = setting(
+    instance_id: Line = Field(
         description="The instance: the last part of its ARN.",
         examples=["12345678-1234-1234-1234-123456789012"],
     )
-    no_access_security_profile: Line = setting(
+    no_access_security_profile: Line = Field(
         description="The id of a security profile without any permission, which a locked agent "
         "is given.",
         examples=["22345678-1234-1234-1234-123456789012"],
     )
-    no_contacts_routing_profile: Line | None = setting(
+    no_contacts_routing_profile: Line | None = Field(
         default=None,
         description="The id of a routing profile without queues, which a locked agent is given; "
         "left out, theirs stays.",
         examples=["32345678-1234-1234-1234-123456789012"],
     )
-    offline_status: Line | None = setting(
+    offline_status: Line | None = Field(
         default=None,
         description="The id of an agent status that takes no contacts; left out, theirs stays.",
         examples=["42345678-1234-1234-1234-123456789012"],
     )
-    per_second: Seconds | None = setting(
+    per_second: Seconds | None = Field(
         default=1.0,
         description="Agents a second: Connect takes two requests a second of each operation, and a "
         "lock reads twice.",
         examples=[1],
     )
-    burst: Annotated[int, between(1)] = setting(
+    burst: Annotated[int, Field(ge=1)] = Field(
         default=1,
         description="Agents that may go at once before `per_second` holds.",
         examples=[1],
@@ -195,62 +198,64 @@ class AmazonConnectConfig(AwsConfig):
 class OktaConfig(ProviderCalledConfig):
     """The users of an Okta organisation."""
 
-    kind: Literal["okta"] = setting(
+    kind: Literal["okta"] = Field(
         description="Okta: the users of one organisation.", examples=["okta"]
     )
-    url: WebAddress = setting(
+    url: WebAddress = Field(
         description="The organisation's address.", examples=["https://example.okta.com"]
     )
-    token: SecretReference | None = setting(
+    token: SecretReference | None = Field(
         default=None,
         description="An API token (SSWS); or name a service application instead.",
         examples=["env:OKTA_TOKEN"],
     )
-    client_id: Text | None = setting(
+    client_id: Text | None = Field(
         default=None,
         description="A service application's client id.",
         examples=["0oa1example"],
     )
-    private_key: SecretReference | None = setting(
+    private_key: SecretReference | None = Field(
         default=None,
         description="Its RSA private key, in PEM.",
         examples=["file:keys/okta.pem"],
     )
-    key_id: Text | None = setting(
+    key_id: Text | None = Field(
         default=None,
         description="The key's id (`kid`), as Okta shows it.",
         examples=["kid-1"],
     )
 
-    def check(self) -> None:
+    @model_validator(mode="after")
+    def check(self) -> Self:
         if (self.client_id is None) is not (self.private_key is None):
             raise ValueError("`client_id` and `private_key` stand together or not at all")
         if (self.token is None) is (self.client_id is None):
             raise ValueError("write either `token`, or `client_id` and `private_key`")
+        return self
 
 
 class EntraConfig(ProviderCalledConfig):
     """The users of a Microsoft Entra ID tenant."""
 
-    kind: Literal["entra"] = setting(
+    kind: Literal["entra"] = Field(
         description="Microsoft Entra ID: the users of one tenant.", examples=["entra"]
     )
-    tenant_id: Line = setting(
+    tenant_id: Line = Field(
         description="The tenant's id or domain.", examples=["example.onmicrosoft.com"]
     )
-    client_id: Line = setting(
+    client_id: Line = Field(
         description="The application that was registered for this.",
         examples=["52345678-1234-1234-1234-123456789012"],
     )
-    client_secret: SecretReference = setting(
+    client_secret: SecretReference = Field(
         description="Its client secret.", examples=["env:ENTRA_SECRET"]
     )
-    graph_url: WebAddress = setting(
+    graph_url: WebAddress = Field(
         default="https://graph.microsoft.com",
         description="Microsoft Graph; national clouds have their own.",
         examples=["https://graph.microsoft.us"],
     )
-    login_url: WebAddress = setting(
+    login_url: WebAddress = Field(
         default="https://login.microsoftonline.com",
         description="Where tokens are given; national clouds have their own.",
         examples=["https://login.microsoftonline.us"],
@@ -260,17 +265,17 @@ class EntraConfig(ProviderCalledConfig):
 class GoogleWorkspaceConfig(ProviderCalledConfig):
     """The users of a Google Workspace customer."""
 
-    kind: Literal["google_workspace"] = setting(
+    kind: Literal["google_workspace"] = Field(
         description="Google Workspace: the users of one customer.", examples=["google_workspace"]
     )
-    service_account: Line = setting(
+    service_account: Line = Field(
         description="The service account's address: `client_email` in its key file.",
         examples=["standfast@project.iam.gserviceaccount.com"],
     )
-    private_key: SecretReference = setting(
+    private_key: SecretReference = Field(
         description="Its private key in PEM: `private_key` in its key file.",
         examples=["file:keys/google.pem"],
     )
-    administrator: Line = setting(
+    administrator: Line = Field(
         description="The administrator whom it acts for.", examples=["responder@example.com"]
     )

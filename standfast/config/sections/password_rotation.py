@@ -6,8 +6,14 @@ Owns the fields; what they do stands in `standfast/adapters/accounts/base/new_pa
 from pathlib import Path
 from typing import Annotated
 
-from standfast.config.base_section import Section, setting
-from standfast.config.value_types import Place, like, not_empty
+from pydantic import Field
+
+from standfast.config.base_section import Section
+from standfast.config.value_types import (
+    Items,
+    Place,
+    like,
+)
 
 _PublicKey = Annotated[
     str,
@@ -21,12 +27,12 @@ _PublicKey = Annotated[
 class RotationConfig(Section):
     """Where new passwords go. Without this section no account is given one."""
 
-    recipients: Annotated[tuple[_PublicKey, ...], not_empty] = setting(
+    recipients: Annotated[Items[_PublicKey], Field(min_length=1)] = Field(
         description="The public keys of the people who may open them; one is enough to open. This "
         "host should hold none of the private ones.",
         examples=[["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]],
     )
-    folder: Place = setting(
+    folder: Place = Field(
         default=Path("state/new-passwords"),
         description="The folder that they are written to, each in a file for `age -d`. Where "
         "several hosts respond, one that all of them share.",

@@ -11,7 +11,9 @@ Rules
 from pathlib import Path
 from typing import Annotated
 
-from standfast.config.base_section import Section, setting
+from pydantic import Field
+
+from standfast.config.base_section import Section
 from standfast.config.value_types import CronSchedule, Place, like
 
 KeptFor = Annotated[
@@ -23,40 +25,40 @@ KeptFor = Annotated[
 class KeepingConfig(Section):
     """How long recovery points are kept; a month counts 31 days and a year 366."""
 
-    key: Place = setting(
+    key: Place = Field(
         default=Path("keys/keeper.json"),
         description="The keeper's key, which the owner makes. Not on the backup host.",
         examples=["/etc/standfast/keeper.json"],
     )
-    everything: KeptFor = setting(
+    everything: KeptFor = Field(
         default="35d",
         description="Every recovery point stays for so long.",
         examples=["35d"],
     )
-    daily: KeptFor = setting(
+    daily: KeptFor = Field(
         default="90d",
         description="The last complete point of each day (UTC) stays for so long; where a day has "
         "none, its last partial one. So it is with weeks and months.",
         examples=["90d"],
     )
-    weekly: KeptFor = setting(
+    weekly: KeptFor = Field(
         default="1y",
         description="The last complete point of each ISO week stays for so long.",
         examples=["1y"],
     )
-    monthly: KeptFor = setting(
+    monthly: KeptFor = Field(
         default="7y",
         description="The last complete point of each month stays for so long.",
         examples=["7y"],
     )
-    floor: KeptFor = setting(
+    floor: KeptFor = Field(
         default="30d",
         description="Nothing expires that is younger than this by the store's clock, whatever the "
         "rules say. The newest complete point of a set never expires, nor does the newest whose "
         "run came to its end.",
         examples=["30d"],
     )
-    schedule: CronSchedule | None = setting(
+    schedule: CronSchedule | None = Field(
         default=None,
         description="When the keeper runs here, in the organisation's time zone; without it, it "
         "runs by hand only. Set it on the keeper's machine.",

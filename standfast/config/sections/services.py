@@ -8,38 +8,40 @@ Rules
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from standfast.config.base_section import Section, setting
+from pydantic import Field, model_validator
+
+from standfast.config.base_section import Section
 from standfast.config.sections.procedures import ServiceModeConfig
 from standfast.config.value_types import (
     Count,
     InnerPath,
+    Items,
     Line,
     Minutes,
     Name,
     Seconds,
     Text,
-    not_empty,
 )
 
 
 class SqliteCheckConfig(Section):
     """A restored SQLite database opens, passes its integrity check and holds what it should."""
 
-    kind: Literal["sqlite"] = setting(
+    kind: Literal["sqlite"] = Field(
         description="A SQLite database in the restored tree.", examples=["sqlite"]
     )
-    path: InnerPath = setting(
+    path: InnerPath = Field(
         description="The database file inside the restored tree, beginning with the source's name.",
         examples=["crm/crm.db"],
     )
-    minimum_rows: Mapping[str, Count] = setting(
+    minimum_rows: Mapping[str, Count] = Field(
         default={},
         description="Tables, and how many rows each holds at least.",
         examples=[{"customers": 1000}],
     )
-    last_change: Text | None = setting(
+    last_change: Text | None = Field(
         default=None,
         description="A query for the time of the last change in the data: one value, ISO 8601 "
         "text (in UTC unless it says otherwise) or Unix seconds. The drill measures RPO from it; "
@@ -51,59 +53,63 @@ class SqliteCheckConfig(Section):
 class CommandCheckConfig(Section):
     """Your own probe, which ends with 0 when the restored service is usable."""
 
-    kind: Literal["command"] = setting(
+    kind: Literal["command"] = Field(
         description="A command of your own, run without a shell. When it fails, the end of what it "
         "printed is shown, and kept in `drills.folder` until the next drill of the set.",
         examples=["command"],
     )
-    command: Annotated[tuple[str, ...], not_empty] = setting(
+    command: Annotated[Items[str], Field(min_length=1)] = Field(
         description="The program and its arguments, run in the folder of the restored tree.",
         examples=[["/usr/local/bin/probe-crm", "--quick"]],
     )
-    timeout_seconds: Seconds = setting(
+    timeout_seconds: Seconds = Field(
         default=300.0, description="After this the check has failed.", examples=[60]
     )
 
 
-CheckConfig: TypeAlias = SqliteCheckConfig | CommandCheckConfig
+CheckConfig: TypeAlias = Annotated[
+    SqliteCheckConfig | CommandCheckConfig, Field(discriminator="kind")
+]
 
 
 class ServiceConfig(Section):
     """One thing that the business needs back, with what was promised for it."""
 
-    owner: Line = setting(
+    owner: Line = Field(
         description="Who answers for it: a role or a name.", examples=["Head of operations"]
     )
-    rto_minutes: Minutes = setting(
+    rto_minutes: Minutes = Field(
         description="Recovery time objective: usable again within, from the declaration on.",
         examples=[240],
     )
-    rpo_minutes: Minutes = setting(
+    rpo_minutes: Minutes = Field(
         description="Recovery point objective: at most this much work is lost.", examples=[1440]
     )
-    mtpd_minutes: Minutes | None = setting(
+    mtpd_minutes: Minutes | None = Field(
         default=None,
         description="Maximum tolerable period of disruption: beyond it the harm is not "
         "acceptable; never shorter than the recovery time objective. A drill that takes longer "
         "says so.",
         examples=[2880],
     )
-    depends_on: tuple[Name, ...] = setting(
+    depends_on: Items[Name] = Field(
         default=(), description="Services that must be back before it.", examples=[["telephony"]]
     )
-    sets: tuple[Name, ...] = setting(
+    sets: Items[Name] = Field(
         default=(), description="The backup sets that it is restored from.", examples=[["crm"]]
     )
-    checks: tuple[CheckConfig, ...] = setting(
+    checks: Items[CheckConfig] = Field(
         default=(),
         description="What a drill tries before it calls the restored service usable. Without a "
         "check that can be made of the drilled set, the recovery time is not measured.",
         examples=[[{"kind": "sqlite", "path": "crm/crm.db"}]],
     )
-    modes: Mapping[Name, ServiceModeConfig] = setting(
+    modes: Mapping[Name, ServiceModeConfig] = Field(
         default={}, description="What it can be switched to in an incident, by name."
     )
 
-    def check(self) -> None:
+    @model_validator(mode="after")
+    def check(self) -> Self:
         if self.mtpd_minutes is not None and self.mtpd_minutes < self.rto_minutes:
             raise ValueError("mtpd_minutes is shorter than rto_minutes; promise a sooner recovery")
+        return self

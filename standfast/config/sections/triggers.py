@@ -8,21 +8,20 @@ Rules
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from standfast.config.base_section import Section, setting
+from pydantic import AfterValidator, Field, model_validator
+
+from standfast.config.base_section import Section
 from standfast.config.value_types import (
+    Items,
     Line,
     Name,
     Place,
     SecretReference,
     Text,
-    between,
     like,
-    not_empty,
 )
-
-_MOST_SECRETS = 2
 
 TriggerName = Annotated[
     str,
@@ -43,43 +42,35 @@ def _network(text: str) -> str:
         raise ValueError("a network is written as 10.0.0.0/8 or fd00::/8") from None
 
 
-Network = Annotated[str, _network]
+Network = Annotated[str, AfterValidator(_network)]
 HeaderName = Annotated[str, like(r"[A-Za-z][A-Za-z0-9-]{0,63}", "a header has letters and dashes")]
-
-
-def _two_at_most(secrets: tuple[SecretReference, ...]) -> tuple[SecretReference, ...]:
-    if len(secrets) > _MOST_SECRETS:
-        raise ValueError("two at most: one that is used, and one that replaces it or is replaced")
-    return secrets
 
 
 class TriggerConfig(Section):
     """What every trigger has."""
 
-    scenario: Name = setting(
-        description="The playbook that it opens.", examples=["account-takeover"]
-    )
-    inputs: Mapping[Name, Text] = setting(
+    scenario: Name = Field(description="The playbook that it opens.", examples=["account-takeover"])
+    inputs: Mapping[Name, Text] = Field(
         default={},
         description="The playbook's inputs. `{/data/user}` in a text is what the message has at "
         "that place (a JSON Pointer); `*` in it is each item of a list. What stands before it is "
         "fixed: with `agents:{/data/user}` no message chooses another directory.",
         examples=[{"accounts": "agents:{/data/user}", "reason": "{/data/rule}"}],
     )
-    key: Text | None = setting(
+    key: Text | None = Field(
         default=None,
         description="What a message is about, from the same places: messages with one key join "
         "the incident that is open. Left out, it is what the inputs come to, Alertmanager's group, "
         "or Suricata's signature and source address.",
         examples=["{/data/case}"],
     )
-    page_roles: tuple[Line, ...] = setting(
+    page_roles: Items[Line] = Field(
         default=(),
         description="Who is told when it opened an incident: the enrolled people with one of these "
         "roles; without any, all of them.",
         examples=[["duty-manager"]],
     )
-    per_minute: Annotated[int, between(1, 6000)] = setting(
+    per_minute: Annotated[int, Field(ge=1, le=6000)] = Field(
         default=60,
         description="Messages that are taken in a minute; more are told to come again later.",
         examples=[60],
@@ -89,14 +80,14 @@ class TriggerConfig(Section):
 class WebhookTriggerConfig(TriggerConfig):
     """Messages signed as Standard Webhooks, by `POST /triggers/NAME`."""
 
-    kind: Literal["webhook"] = setting(
+    kind: Literal["webhook"] = Field(
         description="Standard Webhooks over HTTP.", examples=["webhook"]
     )
-    secrets: Annotated[tuple[SecretReference, ...], not_empty, _two_at_most] = setting(
+    secrets: Annotated[Items[SecretReference], Field(min_length=1, max_length=2)] = Field(
         description="The secrets that it signs with (`whsec_…`). Two, while one replaces another.",
         examples=[["env:SIEM_WEBHOOK_SECRET"]],
     )
-    mode: Literal["plan", "live"] = setting(
+    mode: Literal["plan", "live"] = Field(
         default="plan",
         description="`plan` reads, pages, and leaves the rest to a person; `live` begins to act.",
         examples=["live"],
@@ -106,78 +97,82 @@ class WebhookTriggerConfig(TriggerConfig):
 class AlertmanagerTriggerConfig(TriggerConfig):
     """Alerts of Prometheus' Alertmanager, by `POST /triggers/NAME`; it plans and pages."""
 
-    kind: Literal["alertmanager"] = setting(
+    kind: Literal["alertmanager"] = Field(
         description="Alertmanager's webhook, version 4.", examples=["alertmanager"]
     )
-    tokens: Annotated[tuple[SecretReference, ...], _two_at_most] = setting(
+    tokens: Annotated[Items[SecretReference], Field(max_length=2)] = Field(
         description="The bearer tokens that it may show, of at least 24 characters. Two, while one "
         "replaces another; none, `[]`, with `client_header`.",
         examples=[["env:ALERTMANAGER_TOKEN"]],
     )
-    client_header: HeaderName | None = setting(
+    client_header: HeaderName | None = Field(
         default=None,
         description="Instead of a token: the header in which a proxy of `serve.trusted_proxies` "
         "says whose certificate it has verified. The proxy must drop this header from outside.",
         examples=["X-Client-DN"],
     )
-    client: Line | None = setting(
+    client: Line | None = Field(
         default=None,
         description="What that header must say.",
         examples=["CN=alertmanager,O=Example"],
     )
 
-    def check(self) -> None:
+    @model_validator(mode="after")
+    def check(self) -> Self:
         if (self.client_header is None) != (self.client is None):
             raise ValueError("`client_header` and `client` belong together")
         if not self.tokens and self.client_header is None:
             raise ValueError("it needs `tokens`, or `client_header` with `client`")
+        return self
 
 
 class SuricataTriggerConfig(TriggerConfig):
     """Alerts that Suricata writes to its event file; it plans and pages."""
 
-    kind: Literal["suricata"] = setting(description="Suricata's EVE JSON.", examples=["suricata"])
-    file: Place = setting(
+    kind: Literal["suricata"] = Field(description="Suricata's EVE JSON.", examples=["suricata"])
+    file: Place = Field(
         description="The file that it writes; read as it grows, and across rotation.",
         examples=["/var/log/suricata/eve.json"],
     )
-    signature_ids: tuple[int, ...] = setting(
+    signature_ids: Items[int] = Field(
         description="Any of these signatures; `[]` where something else says which alerts are "
         "meant. All that is named must hold.",
         examples=[[1000001]],
     )
-    severity: Annotated[int, between(1, 255)] | None = setting(
+    severity: Annotated[int, Field(ge=1, le=255)] | None = Field(
         default=None,
         description="As grave as this or graver; 1 is the gravest.",
         examples=[1],
     )
-    categories: tuple[Line, ...] = setting(
+    categories: Items[Line] = Field(
         default=(),
         description="Any of these categories, as the rules' classification names them.",
         examples=[["Credential Theft"]],
     )
-    networks: tuple[Network, ...] = setting(
+    networks: Items[Network] = Field(
         default=(),
         description="Either end of the flow is in one of these networks.",
         examples=[["10.20.0.0/16"]],
     )
 
-    def check(self) -> None:
+    @model_validator(mode="after")
+    def check(self) -> Self:
         if not (self.signature_ids or self.severity or self.categories or self.networks):
             raise ValueError(
                 "it means no alert: name `signature_ids`, `severity`, `categories` or `networks`; "
                 "all that are named must hold"
             )
+        return self
 
 
 class ReportTriggerConfig(TriggerConfig):
     """The form for staff, "report something suspicious", at `/report`; it plans and pages."""
 
-    kind: Literal["report"] = setting(
+    kind: Literal["report"] = Field(
         description="A form: `{/what}`, `{/account}` and `{/contact}` are what was written in it.",
         examples=["report"],
     )
-    networks: Annotated[tuple[Network, ...], not_empty] = setting(
+    networks: Annotated[Items[Network], Field(min_length=1)] = Field(
         default=(
             *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
             *("::1/128", "fc00::/7"),
@@ -188,6 +183,7 @@ class ReportTriggerConfig(TriggerConfig):
     )
 
 
-AnyTriggerConfig: TypeAlias = (
-    WebhookTriggerConfig | AlertmanagerTriggerConfig | SuricataTriggerConfig | ReportTriggerConfig
-)
+AnyTriggerConfig: TypeAlias = Annotated[
+    WebhookTriggerConfig | AlertmanagerTriggerConfig | SuricataTriggerConfig | ReportTriggerConfig,
+    Field(discriminator="kind"),
+]

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.results import ANOTHER_NAME
 from standfast.adapters.factory.password_rotation import read_recipients
-from standfast.config.base_section import settings_of
 from standfast.config.schema import OrganisationConfig
 from standfast.config.sections.password_rotation import RotationConfig
 from standfast.errors import ConfigurationError, PlaybookInvalid, StandfastError, Unavailable
@@ -244,9 +243,9 @@ def _spoken_of(organisation: OrganisationConfig) -> Iterator[Check]:
             f"{key} is as `standfast init` wrote it, so no notice can be planned but in exercises",
             "set it to what your customers know",
         )
-    written = settings_of(OrganisationConfig)
+    written = OrganisationConfig.model_fields
     for key, value in (("name", organisation.name), ("contact_line", organisation.contact_line)):
-        if value in written[key].examples:
+        if value in (written[key].examples or ()):
             yield warn(
                 "notices",
                 f"organisation.{key} is the example of docs/configuration.md",

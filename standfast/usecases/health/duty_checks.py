@@ -52,7 +52,7 @@ def _deadlines(ground: Ground) -> Iterator[Check]:
             "add [contracts.NAME] for each that says how soon the client is to be told",
         )
     yield from _calendar(config.deadlines)
-    if laws and not config.organisation.has_written("time_zone"):
+    if laws and "time_zone" not in config.organisation.model_fields_set:
         yield warn(
             part,
             "organisation.time_zone is not set: a clock in days ends at midnight UTC for you",

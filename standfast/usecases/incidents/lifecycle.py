@@ -104,7 +104,7 @@ def open_incident(
         trigger=trigger,
         now=installation.clock(),
         message=message,
-        configuration=installation.config.settings_digest(),
+        configuration=installation.config.settings_digest(installation.config.folder),
     )
     lacking = 0 if message is None else message.lacking
     return Opened(

@@ -125,7 +125,7 @@ def _as_frozen(config: Config, adapters: Sequence[str]) -> Config:
         }
         for section in ("accounts", "evidence", "senders", "commands", "requests")
     }
-    return config.replaced(**kept)
+    return config.model_copy(update=kept)
 
 
 def _accounts_of(incident: "IncidentRow") -> list[str]:

@@ -2,19 +2,18 @@
 
 import importlib
 import re
-from typing import get_args
 
 import pytest
 
 from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.base.pooled_connector import PooledConnector
-from standfast.config.section_reader import kind_of
 from standfast.config.sections.accounts import AccountsConfig
+from standfast.config.validation import kinds_of, sections_in
 from tests.adapters.accounts.rights import PAGE
 
 TEXT = PAGE.read_text()
 SECTIONS = {part.split("\n", 1)[0]: part for part in re.split(r"^## ", TEXT, flags=re.MULTILINE)}
-KINDS = sorted(word for one in get_args(AccountsConfig) for word in kind_of(one))
+KINDS = sorted(word for one in sections_in(AccountsConfig) for word in kinds_of(one))
 
 
 def connector_of(kind: str) -> type[Connector]:

@@ -46,7 +46,7 @@ THREE = ("agents:agent01", "agents:agent02", "agents:agent03")
 def centre(centre: Centre) -> Centre:
     """A place in which one person alone may lock two accounts a day."""
     limits = LimitsConfig(accounts_without_second_person=2)
-    config = centre.installation.config.replaced(limits=limits)
+    config = centre.installation.config.model_copy(update={"limits": limits})
     return replace(centre, installation=replace(centre.installation, config=config))
 
 
@@ -183,7 +183,9 @@ def test_a_command_is_run_alone_only_where_it_has_a_way_back(
             undo=undo,
             parameters={"target": ParameterConfig()},
         )
-        installation = replace(opened, config=opened.config.replaced(commands={"isolate": isolate}))
+        installation = replace(
+            opened, config=opened.config.model_copy(update={"commands": {"isolate": isolate}})
+        )
         procedure = SimulatedProcedure("commands.isolate")
         procedure.can_undo = has_undo
         installation.twins.procedures["commands.isolate"] = procedure
@@ -205,7 +207,9 @@ def test_it_takes_a_reason_the_passphrase_and_the_setting(centre: Centre) -> Non
         broken(centre, case, because=" ")
     with pytest.raises(ApprovalRefused):
         break_glass(centre.installation, case, None, "dana", "not the passphrase", because=WHY)
-    never = centre.installation.config.replaced(approvals=ApprovalsConfig(break_glass=False))
+    never = centre.installation.config.model_copy(
+        update={"approvals": ApprovalsConfig(break_glass=False)}
+    )
     barred = replace(centre, installation=replace(centre.installation, config=never))
     with pytest.raises(ApprovalRefused, match=r"`approvals\.break_glass` is false"):
         broken(barred, case)

@@ -78,8 +78,10 @@ def test_a_changed_body_is_another_plan(
     case = centre.open("account-takeover", "agents:agent01")
     before = plan_digest(centre, case)
     config = centre.installation.config
-    changed = config.organisation.replaced(contact_line="555 0199")
-    centre.installation = replace(centre.installation, config=config.replaced(organisation=changed))
+    changed = config.organisation.model_copy(update={"contact_line": "555 0199"})
+    centre.installation = replace(
+        centre.installation, config=config.model_copy(update={"organisation": changed})
+    )
     assert plan_digest(centre, case) != before
 
 

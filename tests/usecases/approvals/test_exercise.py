@@ -3,14 +3,13 @@
 import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from standfast.adapters.senders.simulator import SimulatedSender
 from standfast.config import SecretReference
-from standfast.config.section_reader import kind_of
 from standfast.config.sections.senders import SenderConfig
+from standfast.config.validation import kinds_of, sections_in
 from standfast.errors import ApprovalRefused, ExitStatus, PlaybookInvalid
 from standfast.playbook.engine import standing_state
 from standfast.records import Mode, StepState
@@ -125,7 +124,9 @@ BY_ONE = """
 
 
 @pytest.mark.usefixtures("no_network")
-def test_an_exercise_reaches_a_twin_of_every_kind_of_channel_and_no_channel(tmp_path: Path) -> None:
+def test_an_exercise_reaches_a_twin_of_every_kind_of_channel_and_no_channel(
+    tmp_path: Path,
+) -> None:
     config_file = furnish(tmp_path)
     config_file.write_text(config_file.read_text() + EVERY_CHANNEL)
     names = ("mail", "grid", "amazon", "chat", "post")
@@ -134,7 +135,7 @@ def test_an_exercise_reaches_a_twin_of_every_kind_of_channel_and_no_channel(tmp_
     (tmp_path / "playbooks/by-any.yaml").write_text(BY_ANY + steps)
     with installation_at(config_file, resolver=RaisingResolver()) as installation:
         assert {one.kind for one in installation.config.senders.values()} == {
-            kind for section in get_args(SenderConfig) for kind in kind_of(section)
+            kind for section in sections_in(SenderConfig) for kind in kinds_of(section)
         }
         case = lifecycle.open_incident(installation, "by-any", {}, mode=Mode.EXERCISE).incident
         outside = installation.outside(installation.ledger.incidents.get(case))

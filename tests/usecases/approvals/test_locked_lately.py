@@ -56,8 +56,12 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sim
     with simulated_installation(
         tmp_path, url, twins, playbooks=[PLAYBOOK, RENEW, SIGN_OUT, BOTH]
     ) as installation:
-        limits = installation.config.limits.replaced(accounts_without_second_person=MOST)
-        yield replace(installation, config=installation.config.replaced(limits=limits))
+        limits = installation.config.limits.model_copy(
+            update={"accounts_without_second_person": MOST}
+        )
+        yield replace(
+            installation, config=installation.config.model_copy(update={"limits": limits})
+        )
 
 
 SIGN_OUT = """

@@ -472,6 +472,8 @@ def test_the_calendar_has_one_entry_a_due_date_that_keeps_its_identity(office: O
 
 def test_a_place_that_no_law_names_is_a_mistake_in_the_configuration(office: Office) -> None:
     config = office.installation.config
-    wrong = config.replaced(deadlines=config.deadlines.replaced(jurisdictions=("Atlantis",)))
+    wrong = config.model_copy(
+        update={"deadlines": config.deadlines.model_copy(update={"jurisdictions": ("Atlantis",)})}
+    )
     with pytest.raises(ConfigurationError, match="Atlantis"):
         reach(wrong)

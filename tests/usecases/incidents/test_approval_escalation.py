@@ -35,7 +35,9 @@ def installation(installation: SimulatedInstallation) -> SimulatedInstallation:
 def laddered(installation: SimulatedInstallation) -> SimulatedInstallation:
     """The place with a ladder that ends with erin."""
     ladder = ApprovalsConfig(ladder=("duty-manager", "person:erin"))
-    return replace(installation, config=installation.config.replaced(approvals=ladder))
+    return replace(
+        installation, config=installation.config.model_copy(update={"approvals": ladder})
+    )
 
 
 def newcomer(

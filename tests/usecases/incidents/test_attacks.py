@@ -62,7 +62,9 @@ def test_a_protected_account_is_protected_however_the_place_writes_it(
     twins = Twins(directory=Folding("agents", {"jos\u00e9 boss": True}))
     with simulated_installation(tmp_path, "sqlite:///ledger.db", twins) as installation:
         protected = ProtectedConfig(accounts={f"agents:{written}": "the way back in"})
-        safe = replace(installation, config=installation.config.replaced(protected=protected))
+        safe = replace(
+            installation, config=installation.config.model_copy(update={"protected": protected})
+        )
         case = safe.run("lock", [f"agents:{meant}"])
         (row,) = safe.ledger.effects.of_incident(case)
         assert (row.state, row.reason) == (EffectState.REFUSED, "protected: the way back in")

@@ -98,7 +98,9 @@ def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
     """A live place of which one directory takes three locks from one person."""
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         limits = LimitsConfig(accounts_by_directory={"agents": 3})
-        yield replace(installation, config=installation.config.replaced(limits=limits))
+        yield replace(
+            installation, config=installation.config.model_copy(update={"limits": limits})
+        )
 
 
 def test_over_the_limit_of_one_directory_a_second_person_is_needed_and_told_why(
@@ -132,7 +134,7 @@ steps:
 def test_a_plan_adds_up_what_its_steps_lock_as_a_live_run_does(tmp_path: Path) -> None:
     with simulated_installation(tmp_path, "sqlite:///ledger.db", playbooks=[TWICE]) as opened:
         limits = LimitsConfig(accounts_by_directory={"agents": 3})
-        installation = replace(opened, config=opened.config.replaced(limits=limits))
+        installation = replace(opened, config=opened.config.model_copy(update={"limits": limits}))
         given = {"first": list(MANY[:2]), "second": list(MANY[2:4])}
         plan = plan_incident(installation, "twice", given, is_signed=True, opened_by="dana")
         assert [step.approvals for step in plan.steps] == [0, 1, 0]
@@ -197,12 +199,14 @@ def phones(installation: SimulatedInstallation) -> SimulatedInstallation:
     folder.mkdir()
     (folder / "phones.yaml").write_text(_PHONES)
     parameters = {"target": ParameterConfig(account_of="phones")}
-    command = LOCK_PHONE.replaced(parameters=parameters)
-    config = installation.config.replaced(
-        commands={"lock-phone": command},
-        playbooks=PlaybooksConfig(folder=folder),
-        protected=ProtectedConfig(accounts={"phones:Ambulance": "emergency line"}),
-        limits=LimitsConfig(accounts_by_directory={"phones": 3}),
+    command = LOCK_PHONE.model_copy(update={"parameters": parameters})
+    config = installation.config.model_copy(
+        update={
+            "commands": {"lock-phone": command},
+            "playbooks": PlaybooksConfig(folder=folder),
+            "protected": ProtectedConfig(accounts={"phones:Ambulance": "emergency line"}),
+            "limits": LimitsConfig(accounts_by_directory={"phones": 3}),
+        }
     )
     return replace(installation, config=config)
 

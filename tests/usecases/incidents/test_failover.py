@@ -144,8 +144,10 @@ def test_an_approver_whom_one_channel_cannot_reach_is_paged_through_the_next(
 ) -> None:
     sendgrid_server.is_suspended = True
     enrol_people(installation)
-    by_grid = installation.config.notices.replaced(sender="grid")
-    installation = replace(installation, config=installation.config.replaced(notices=by_grid))
+    by_grid = installation.config.notices.model_copy(update={"sender": "grid"})
+    installation = replace(
+        installation, config=installation.config.model_copy(update={"notices": by_grid})
+    )
     asks = "count: 1\n      roles: [duty-manager]"
     text = TELL.replace("playbook: tell", "playbook: ask").replace(
         "none_because: It is a test.", asks

@@ -19,7 +19,7 @@ SAID = "no log is kept here: add [evidence.NAME], and copy tonight's by hand"
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[SimulatedInstallation]:
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
-        yield replace(installation, config=installation.config.replaced(evidence={}))
+        yield replace(installation, config=installation.config.model_copy(update={"evidence": {}}))
 
 
 def test_the_plan_says_that_no_log_would_be_kept(installation: SimulatedInstallation) -> None:

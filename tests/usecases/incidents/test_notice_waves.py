@@ -27,8 +27,10 @@ TOLD = "tell_customers"
 def with_notices(centre: Centre, **settings: object) -> None:
     """Change the settings of notices; the audience has 20 people."""
     config = centre.installation.config
-    notices = config.notices.replaced(**settings)
-    centre.installation = replace(centre.installation, config=config.replaced(notices=notices))
+    notices = config.notices.model_copy(update=settings)
+    centre.installation = replace(
+        centre.installation, config=config.model_copy(update={"notices": notices})
+    )
 
 
 def asking(centre: Centre) -> str:
@@ -88,9 +90,11 @@ def test_who_plans_reads_how_many_are_left_out_and_how_many_were_not_understood(
     config = centre.installation.config
     never = config.folder / "never.csv"
     never.write_text("who\nCustomer 1 <customer1@example.net>\n2\nask customer3 at example@net\n")
-    changed = config.audiences["customers"].replaced(suppress=never)
+    changed = config.audiences["customers"].model_copy(update={"suppress": never})
     audiences = {**config.audiences, "customers": changed}
-    centre.installation = replace(centre.installation, config=config.replaced(audiences=audiences))
+    centre.installation = replace(
+        centre.installation, config=config.model_copy(update={"audiences": audiences})
+    )
     approved(centre)
     report = plan_incident(centre.installation, "account-takeover", {"accounts": "agents:agent01"})
     (planned,) = [step for step in report.steps if step.name == TOLD]

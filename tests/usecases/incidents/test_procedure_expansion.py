@@ -213,8 +213,10 @@ def test_a_mode_of_a_service_that_locks_a_protected_account_is_refused(
     protected = ProtectedConfig(accounts={"phones:callback": "the emergency line"})
     ivr = installation.config.commands["ivr"]
     line = ParameterConfig(type="choice", options=("callback", "closed"), account_of="phones")
-    command = ivr.replaced(parameters={"mode": line})
-    config = installation.config.replaced(protected=protected, commands={"ivr": command})
+    command = ivr.model_copy(update={"parameters": {"mode": line}})
+    config = installation.config.model_copy(
+        update={"protected": protected, "commands": {"ivr": command}}
+    )
     installation = replace(installation, config=config)
     case = opened(installation, steps)
     lifecycle.advance(installation, case, "direct")

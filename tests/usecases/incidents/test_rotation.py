@@ -72,10 +72,14 @@ def installation(
     ) as installation:
         (tmp_path / "playbooks").mkdir()
         (tmp_path / "playbooks/rotate.yaml").write_text(playbook())
-        playbooks = installation.config.playbooks.replaced(folder=tmp_path / "playbooks")
+        playbooks = installation.config.playbooks.model_copy(
+            update={"folder": tmp_path / "playbooks"}
+        )
         yield replace(
             installation,
-            config=installation.config.replaced(rotation=rotation, playbooks=playbooks),
+            config=installation.config.model_copy(
+                update={"rotation": rotation, "playbooks": playbooks}
+            ),
         )
     directory.close()
 

@@ -92,7 +92,9 @@ def test_an_account_is_locked_in_one_directory_while_another_does_not_say_whethe
     monkeypatch.setattr(TwinOutside, "_build_connector", lambda self, name: directories[name])
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         agents = installation.config.accounts["agents"]
-        both = installation.config.replaced(accounts={"old": agents, "agents": agents})
+        both = installation.config.model_copy(
+            update={"accounts": {"old": agents, "agents": agents}}
+        )
         installation = replace(installation, config=both)
         case = installation.open("lock", [ACCOUNTS[0]])
         outcomes: list[Outcome] = []
@@ -139,7 +141,9 @@ def test_a_person_may_go_on_to_the_proof_of_others_while_a_lock_cannot_be_looked
     monkeypatch.setattr(TwinOutside, "_build_connector", lambda self, name: directories[name])
     with simulated_installation(tmp_path, "sqlite:///ledger.db") as installation:
         agents = installation.config.accounts["agents"]
-        both = installation.config.replaced(accounts={"old": agents, "agents": agents})
+        both = installation.config.model_copy(
+            update={"accounts": {"old": agents, "agents": agents}}
+        )
         installation = replace(installation, config=both)
         case = installation.open(
             "account-takeover", [f"agents:{ACCOUNTS[0]}", f"old:{ACCOUNTS[1]}"]

@@ -77,7 +77,8 @@ def test_a_directory_that_is_not_configured_any_more_keeps_nobody_elsewhere_lock
 ) -> None:
     here = installation.config.accounts
     both = replace(
-        installation, config=installation.config.replaced(accounts={**here, "old": here["agents"]})
+        installation,
+        config=installation.config.model_copy(update={"accounts": {**here, "old": here["agents"]}}),
     )
     inputs = {"staff": ["agents:agent01"], "suppliers": ["old:agent02"]}
     case = lifecycle.open_incident(both, "two", inputs, mode=Mode.LIVE, opened_by="dana").incident

@@ -42,9 +42,11 @@ def holding(centre: Centre, *, is_approved: bool = True) -> str:
         crm.execute("UPDATE customers SET died = '2024-02-01' WHERE id IN (2, 3)")
     crm.close()
     config = centre.installation.config
-    changed = config.audiences["customers"].replaced(query=QUERY)
+    changed = config.audiences["customers"].model_copy(update={"query": QUERY})
     audiences = {**config.audiences, "customers": changed}
-    centre.installation = replace(centre.installation, config=config.replaced(audiences=audiences))
+    centre.installation = replace(
+        centre.installation, config=config.model_copy(update={"audiences": audiences})
+    )
     return approved(centre) if is_approved else asking(centre)
 
 
@@ -628,9 +630,11 @@ def test_whom_a_letter_did_not_reach_is_sent_no_mail_by_what_writes_letters(
 def test_an_audience_of_whom_everybody_is_held_waits_for_a_person(centre: Centre) -> None:
     config = centre.installation.config
     query = QUERY.replace("born AS born_on, died AS died_on", "'yes' AS is_minor")
-    changed = config.audiences["customers"].replaced(query=query)
+    changed = config.audiences["customers"].model_copy(update={"query": query})
     audiences = {**config.audiences, "customers": changed}
-    centre.installation = replace(centre.installation, config=config.replaced(audiences=audiences))
+    centre.installation = replace(
+        centre.installation, config=config.model_copy(update={"audiences": audiences})
+    )
     case = approved(centre)
     assert [one.why for one in held_recipients.held(centre.installation, case)] == ["a minor"] * 20
     assert not any(centre.mails_to(f"customer{number}@example.net") for number in range(1, 21))

@@ -47,13 +47,13 @@ def furnish_letters(centre: Centre, *, with_sender: bool = True) -> None:
     config = centre.installation.config
     audiences = {
         **config.audiences,
-        "customers": config.audiences["customers"].replaced(query=QUERY),
+        "customers": config.audiences["customers"].model_copy(update={"query": QUERY}),
     }
     post = LettersSenderConfig(
         kind="letters", folder=folder / "letters", return_address=("1 Example Street", "London")
     )
     senders = {**config.senders, "post": post} if with_sender else config.senders
-    changed = config.replaced(audiences=audiences, senders=senders)
+    changed = config.model_copy(update={"audiences": audiences, "senders": senders})
     centre.installation = replace(centre.installation, config=changed)
 
 

@@ -210,8 +210,10 @@ def test_what_a_notice_says_by_an_answer_is_what_the_corrected_answer_says(
     )
     with simulated_installation(tmp_path, playbooks=[ASKS_HOW]) as furnished:
         # Only to the own staff a notice goes unapproved.
-        notices = furnished.config.notices.replaced(staff_audience="customers")
-        installation = replace(furnished, config=furnished.config.replaced(notices=notices))
+        notices = furnished.config.notices.model_copy(update={"staff_audience": "customers"})
+        installation = replace(
+            furnished, config=furnished.config.model_copy(update={"notices": notices})
+        )
         case = installation.open("ask-first")
         installation.advance(case)
         step_decisions.answer(installation, case, "what", "Everything was seen.", by="lee")

@@ -21,8 +21,10 @@ CONTACT_IN = {
 
 def saying(centre: Centre, **changes: object) -> None:
     config = centre.installation.config
-    changed = config.organisation.replaced(**changes)
-    centre.installation = replace(centre.installation, config=config.replaced(organisation=changed))
+    changed = config.organisation.model_copy(update=changes)
+    centre.installation = replace(
+        centre.installation, config=config.model_copy(update={"organisation": changed})
+    )
 
 
 @pytest.mark.parametrize(

@@ -157,9 +157,11 @@ def told_centre(centre: Centre) -> str:
 def test_each_is_accounted_for_masked_exported_and_noted(centre: Centre, tmp_path: Path) -> None:
     config = centre.installation.config
     why = "\uff1dcmd(), says whoever wrote the list"
-    customers = config.audiences["customers"].replaced(why=why)
+    customers = config.audiences["customers"].model_copy(update={"why": why})
     audiences = {**config.audiences, "customers": customers}
-    centre.installation = replace(centre.installation, config=config.replaced(audiences=audiences))
+    centre.installation = replace(
+        centre.installation, config=config.model_copy(update={"audiences": audiences})
+    )
     case = told_centre(centre)
     installation = centre.installation
     there = installation.ledger.effects.of_incident(case)
@@ -262,9 +264,11 @@ def test_no_spreadsheet_takes_what_somebody_wrote_for_a_formula(
     centre: Centre, tmp_path: Path, why: str
 ) -> None:
     config = centre.installation.config
-    customers = config.audiences["customers"].replaced(why=why)
+    customers = config.audiences["customers"].model_copy(update={"why": why})
     audiences = {**config.audiences, "customers": customers}
-    centre.installation = replace(centre.installation, config=config.replaced(audiences=audiences))
+    centre.installation = replace(
+        centre.installation, config=config.model_copy(update={"audiences": audiences})
+    )
     case = told_centre(centre)
     export(centre.installation, case, tmp_path / "told.csv")
     with (tmp_path / "told.csv").open(newline="") as stream:

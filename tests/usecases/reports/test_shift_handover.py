@@ -169,12 +169,14 @@ def bound_by_law(
     installation: SimulatedInstallation, later: timedelta = timedelta(0)
 ) -> SimulatedInstallation:
     """The same place in the EU, so much later."""
-    laws = installation.config.deadlines.replaced(
-        jurisdictions=("EU/EEA",), parts=("controller",), authority_country="DE"
+    laws = installation.config.deadlines.model_copy(
+        update={"jurisdictions": ("EU/EEA",), "parts": ("controller",), "authority_country": "DE"}
     )
     now = installation.clock() + later
     return replace(
-        installation, config=installation.config.replaced(deadlines=laws), clock=lambda: now
+        installation,
+        config=installation.config.model_copy(update={"deadlines": laws}),
+        clock=lambda: now,
     )
 
 

@@ -335,7 +335,11 @@ def with_its_own_playbook(
     planned = (SHIPPED / file.name).read_text()
     file.write_text(planned)
     own = PlaybooksConfig(folder=folder)
-    return replace(installation, config=installation.config.replaced(playbooks=own)), file, planned
+    return (
+        replace(installation, config=installation.config.model_copy(update={"playbooks": own})),
+        file,
+        planned,
+    )
 
 
 def test_a_plan_that_was_closed_is_carried_out_only_as_it_is_now_as_well(
