@@ -1,12 +1,11 @@
-"""The few words of LDAP (RFC 4511) that locking accounts needs.
+"""LDAP client (RFC 4511) for locking accounts, on ldap3.
 
-It owns connecting and signing in, which are ldap3's, paged searches, replacing attributes, and what
-a result code means. Their bytes are `ldap_messages`', and what is written into which attribute is
-the connector's business.
+Owns connecting, signing in, paged searches, replacing attributes and the meaning of result codes.
+What is written into which attribute is the connector's business.
 
 Rules
-- A name comes from a person and goes into a filter as bytes, never as text. A DN comes from the
-  directory and goes back as it came.
+- A name comes from a person: each of its bytes is escaped in a filter. A DN comes from the
+  directory and is sent back unchanged.
 - A password never travels in the clear, except to this machine. An empty one is refused: servers
   take it for an anonymous visitor and say yes (RFC 4513 5.1.2).
 - Lists are read in pages (RFC 2696), so that a server's size limit cuts nothing off. Referrals are
@@ -24,9 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from standfast.adapters.clients.connection_pool import Dialect
-from standfast.adapters.clients.ldap import messages
 from standfast.adapters.clients.ldap.connection_errors import failure_of, unreachable, verified_tls
-from standfast.adapters.clients.ldap.messages import Garbled
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS
 from standfast.server_tls import is_this_machine
@@ -34,7 +31,7 @@ from standfast.server_tls import is_this_machine
 LdapTls = Literal["ldaps", "starttls", "none"]
 PAGE_SIZE = 500
 _PASSWORD_POLICY = "1.3.6.1.4.1.42.2.27.8.5.1"  # noqa: S105 - the name of a control
-_CHUNK_BYTES = 16 * 1024  # TLS gives no more at once
+_PAGED = "1.2.840.113556.1.4.319"  # RFC 2696
 
 SUCCESS = 0
 NO_SUCH_OBJECT = 32
@@ -103,16 +100,31 @@ class LdapConnection:
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
-        self._received = bytearray()
 
     def search(
         self, base: str, filter_text: str, attributes: Sequence[str], *, is_one_entry: bool = False
     ) -> list[LdapEntry]:
         """Read every entry below `base` (or that one) that the filter lets through."""
-        request = messages.search_request(
-            base, messages.written_filter(filter_text), attributes, is_one_entry=is_one_entry
-        )
-        return self._search(request, is_paged=not is_one_entry)
+        scope, page_size = ("BASE", None) if is_one_entry else ("SUBTREE", PAGE_SIZE)
+        entries: list[LdapEntry] = []
+        cookie: object = None
+        while True:
+            result = self._ask(
+                "searchResDone",
+                self._raw.search,
+                *(_sent(base), filter_text, scope),
+                attributes=list(attributes),
+                paged_size=page_size,
+                paged_cookie=cookie,
+            )
+            entries += [
+                _entry(one) for one in self._raw.response if one["type"] == "searchResEntry"
+            ]
+            if result["result"] != SUCCESS:
+                raise LdapResult(result["result"])
+            cookie = (result.get("controls") or {}).get(_PAGED, {}).get("value", {}).get("cookie")
+            if not cookie:
+                return entries
 
     def find(
         self,
@@ -127,10 +139,10 @@ class LdapConnection:
 
         Only of those that `among`, a filter, lets through, when it is given.
         """
-        filter_ = messages.one_of(attribute, values)
-        if among:
-            filter_ = messages.both(messages.written_filter(among), filter_)
-        return self._search(messages.search_request(base, filter_, attributes, is_one_entry=False))
+        from ldap3.utils.conv import escape_bytes
+
+        each = "".join(f"({attribute}={escape_bytes(value)})" for value in values)
+        return self.search(base, f"(&{among}(|{each}))", attributes)
 
     def replace(
         self, dn: str, changes: Mapping[str, Sequence[bytes]], *, anew: Collection[str] = ()
@@ -140,50 +152,31 @@ class LdapConnection:
         No value removes the attribute, and it is no error when there was none. Those in `anew` are
         removed and added instead: they must be there.
         """
-        number = self._send(messages.modify_request(dn, changes, anew=anew))
-        kind, body, _ = self._receive(number)
-        if kind != messages.MODIFY_DONE:
-            raise Garbled
-        return messages.code_of(body)
+        modifies = {
+            name: [("MODIFY_DELETE", []), ("MODIFY_ADD", list(values))]
+            if name in anew
+            else [("MODIFY_REPLACE", list(values))]
+            for name, values in changes.items()
+        }
+        result = self._ask("modifyResponse", self._raw.modify, _sent(dn), modifies)
+        return int(result["result"])
 
-    def _search(self, request: bytes, *, is_paged: bool = True) -> list[LdapEntry]:
-        entries: list[LdapEntry] = []
-        cookie = b""
-        while True:
-            number = self._send(request, *([messages.page(PAGE_SIZE, cookie)] if is_paged else []))
-            kind, body, controls = self._receive(number)
-            while kind != messages.SEARCH_DONE:
-                if kind == messages.SEARCH_ENTRY:
-                    dn, found = messages.entry_of(body)
-                    entries.append(LdapEntry(dn=dn, attributes=found))
-                elif kind != messages.SEARCH_REFERENCE:
-                    raise Garbled
-                kind, body, controls = self._receive(number)
-            code = messages.code_of(body)
-            if code != SUCCESS:
-                raise LdapResult(code)
-            cookie = messages.cookie_of(controls)
-            if not cookie:
-                return entries
+    def _ask(
+        self, kind: str, ask: Callable[..., object], *args: object, **options: object
+    ) -> Mapping[str, Any]:
+        """Send one request and return its result, which must be of this kind."""
+        from ldap3.core.exceptions import LDAPException, LDAPSocketReceiveError
 
-    def _send(self, operation: bytes, *controls: bytes) -> int:
-        number = int(self._raw.server.next_message_id())
-        self._raw.socket.sendall(messages.message(number, operation, *controls))
-        return number
-
-    def _receive(self, number: int) -> tuple[int, bytes, bytes]:
-        """Give the next message, which must answer this one: what it is, contents, controls."""
-        received = self._received
-        while not (size := messages.length_of(received)) or len(received) < size:
-            chunk = self._raw.socket.recv(_CHUNK_BYTES)
-            if not chunk:
-                raise ConnectionResetError  # the server closed it
-            received += chunk
-        of_whom, kind, body, controls = messages.opened(bytes(received[:size]))
-        del received[:size]
-        if of_whom != number:  # 0: a server that takes its leave (4.4.1)
-            raise Garbled
-        return kind, body, controls
+        try:
+            ask(*args, **options)
+            result: Mapping[str, Any] = self._raw.result
+            if result["type"] == kind:
+                return result
+        except (OSError, LDAPException):
+            raise
+        except Exception as error:  # ldap3 fails in many ways on an answer that is not LDAP
+            raise LDAPSocketReceiveError("not LDAP") from error
+        raise LDAPSocketReceiveError(f"not a {kind}")
 
     def close(self) -> None:
         _end(self._raw)
@@ -234,6 +227,20 @@ def is_reported_locked(server: LdapServer, dn: str, password: str, seconds: floa
         return raw.result["result"] == INVALID_CREDENTIALS and _is_locked(control.get("value"))
     finally:
         _end(raw)
+
+
+def _entry(found: Mapping[str, Any]) -> LdapEntry:
+    return LdapEntry(
+        dn=bytes(found["raw_dn"]).decode(errors="surrogateescape"),
+        attributes={
+            name.lower(): tuple(values) for name, values in found["raw_attributes"].items()
+        },
+    )
+
+
+def _sent(dn: str) -> bytes:
+    """Return the bytes of a DN as the directory sent them."""
+    return dn.encode(errors="surrogateescape")
 
 
 def folded(name: str) -> str:
@@ -330,6 +337,7 @@ def _connection(server: LdapServer, dn: str, password: str, seconds: float) -> A
         auto_referrals=False,
         auto_bind=ldap3.AUTO_BIND_NONE,
         raise_exceptions=False,
+        return_empty_attributes=False,
     )
 
 
@@ -373,7 +381,7 @@ def explained(error: Exception, server: LdapServer) -> StandfastError | None:
     """Return the error to show for one of a call; None for an unexpected one."""
     if isinstance(error, LdapResult):
         return in_words(error.code)
-    if type(error).__module__.startswith("ldap3.") or isinstance(error, OSError | Garbled):
+    if type(error).__module__.startswith("ldap3.") or isinstance(error, OSError):
         return unreachable(error, server.host, server.port_or_usual)
     return None
 
