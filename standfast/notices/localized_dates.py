@@ -1,18 +1,17 @@
-"""Days and moments as readers of a language write them: `2025-03-04` becomes `4. März 2025`.
-
-Owns English, Spanish, French and German. A language that is not here reads the figures.
+"""Days and moments as a language writes them: `2025-03-04` becomes `4. März 2025`.
 
 Rules
 - The month is a word, so that nobody takes the fourth of March for the third of April.
-- A time of day and its zone stand as they were given: they are not moved to another zone.
-- Figures alone that are no day, or a day that some read otherwise (03/04/2025), are told of before
-  anybody reads them.
+- A time of day and its zone are not converted to another zone.
+- Figures that are not a day, or that some readers take for another day (03/04/2025), are refused
+  before anything is sent (`is_unclear`).
 """
 
 import re
-from collections.abc import Mapping
 from datetime import date, time
-from typing import Final
+
+from babel import UnknownLocaleError
+from babel.dates import format_date
 
 _MOMENT = re.compile(
     r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(?::\d{2}(?:\.\d+)?)?)?"
@@ -20,42 +19,17 @@ _MOMENT = re.compile(
 )
 _FIGURES = re.compile(r"[\d\s.,:/+-]*\d[\d\s.,:/+-]*(?:T[\d:.]+)?(?:[+-][\d:]+| ?[A-Z]{1,5})?")
 _YEAR = re.compile(r"\d{4}")
-_MONTHS: Final[Mapping[str, tuple[str, ...]]] = {
-    "en": (
-        "January", "February", "March", "April", "May", "June",
-        "July", "August", "September", "October", "November", "December",
-    ),
-    "es": (
-        "enero", "febrero", "marzo", "abril", "mayo", "junio",
-        "julio", "agosto", "septiembre", "octubre", "noviembre", "diciembre",
-    ),
-    "fr": (
-        "janvier", "février", "mars", "avril", "mai", "juin",
-        "juillet", "août", "septembre", "octobre", "novembre", "décembre",
-    ),
-    "de": (
-        "Januar", "Februar", "März", "April", "Mai", "Juni",
-        "Juli", "August", "September", "Oktober", "November", "Dezember",
-    ),
-}  # fmt: skip
 
 
 def long_date(day: date, language: str) -> str:
-    """Write a day out; in figures (ISO 8601) where the language's months are not known here."""
+    """Return a day in words; in figures (ISO 8601) if Babel does not know the language."""
     base = language.partition("-")[0].lower()
-    months = _MONTHS.get(base)
-    if months is None:
+    try:
+        written = format_date(day, "long", "en_GB" if base == "en" else base)
+    except (UnknownLocaleError, ValueError):
         return day.isoformat()
-    month = months[day.month - 1]
-    match base:
-        case "es":
-            return f"{day.day} de {month} de {day.year}"
-        case "fr":
-            return f"{'1er' if day.day == 1 else day.day} {month} {day.year}"
-        case "de":
-            return f"{day.day}. {month} {day.year}"
-        case _:
-            return f"{day.day} {month} {day.year}"
+    is_first_in_french = base == "fr" and day.day == 1  # CLDR writes `1 mars`
+    return f"1er{written.removeprefix('1')}" if is_first_in_french else written
 
 
 def is_unclear(text: str) -> bool:

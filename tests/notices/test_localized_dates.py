@@ -17,7 +17,8 @@ from standfast.notices.template_renderer import Template, load, prepare
         ("es", "1 de marzo de 2025", "1 de marzo de 2025, 22:10 UTC"),
         ("fr", "1er mars 2025", "1er mars 2025, 22:10 UTC"),
         ("de", "1. März 2025", "1. März 2025, 22:10 UTC"),
-        ("pl", "2025-03-01", "2025-03-01, 22:10 UTC"),
+        ("pl", "1 marca 2025", "1 marca 2025, 22:10 UTC"),
+        ("tlh", "2025-03-01", "2025-03-01, 22:10 UTC"),
     ],
 )
 def test_a_day_and_a_moment_are_written_as_the_language_does(
