@@ -9,7 +9,8 @@ Rules
 from collections.abc import Mapping
 
 from standfast.errors import UsageError
-from standfast.playbook.action_catalogue import CATALOGUE, ArgumentType
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.action import ArgumentType
 from standfast.playbook.engine import namespace
 from standfast.playbook.expressions import embedded
 from standfast.playbook.model import Step
@@ -31,7 +32,7 @@ def arguments_of(step: Step, state: State) -> dict[str, Json]:
 
     Deterministic: the same state gives the same arguments, in the catalogue's order.
     """
-    action = CATALOGUE.get(step.action or "")
+    action = ACTIONS.get(step.action or "")
     if action is None:
         raise UsageError(f"step `{step.name}` names no action that exists: `{step.action}`")
     names = namespace(state)

@@ -29,6 +29,8 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from standfast.playbook import expressions
+from standfast.playbook.actions.accounts_lock import LOCK
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.answer_dependencies import ASKS, answers_behind
 from standfast.playbook.model import OnPartial, Step, StepKind
 from standfast.playbook.rendering.step_labels import condition
@@ -297,8 +299,8 @@ def is_met(step: Step, needed: Step, view: StepView) -> bool:
 
 def waits_for_lock(step: Step, needed: Step) -> bool:
     """Return whether a notice that nobody approves depends on the outcome of a lock."""
-    is_notice = step.action == "notices.send" and step.approval is None
-    return is_notice and needed.action == "accounts.lock"
+    is_notice = step.action == SEND and step.approval is None
+    return is_notice and needed.action == LOCK
 
 
 def standing_state(view: StepView) -> StepState:

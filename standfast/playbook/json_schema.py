@@ -12,7 +12,8 @@ Rules
 
 import json
 
-from standfast.playbook.action_catalogue import CATALOGUE, Action, ArgumentSpec, ArgumentType, Use
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.action import Action, ArgumentSpec, ArgumentType, Use
 from standfast.playbook.model import InputType, OnPartial, StepKind
 from standfast.playbook.parser.field_reader import LONGEST_LINE, LONGEST_TEXT, MOST_ITEMS
 from standfast.playbook.parser.playbook_file import (
@@ -206,7 +207,7 @@ def _approval() -> JsonObject:
 
 
 def _usable() -> list[Action]:
-    return [action for action in CATALOGUE.values() if action.use is Use.STEP]
+    return [action for action in ACTIONS.values() if action.use is Use.STEP]
 
 
 def _texts() -> JsonObject:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.model import Playbook
 from standfast.records import Json, Mode, Proof, StepState, utc
 
@@ -105,7 +106,7 @@ class State:
         return tuple(
             step.name
             for step in self.playbook.steps
-            if step.action == "notices.send"
+            if step.action == SEND
             and (view := self.steps.get(step.name))
             and (view.state, view.counts.total) == (StepState.FAILED, 0)
             and not view.is_accepted

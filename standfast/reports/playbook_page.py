@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from standfast.playbook.action_catalogue import CATALOGUE
+from standfast.playbook.actions import ACTIONS
 from standfast.playbook.model import Playbook, Step, StepKind
 from standfast.playbook.rendering.step_labels import (
     condition,
@@ -63,7 +63,7 @@ def playbook_page(playbook: Playbook) -> str:
 
 
 def _line(step: Step, numbers: Mapping[str, int]) -> _Line:
-    action = CATALOGUE.get(step.action or "")
+    action = ACTIONS.get(step.action or "")
     parts = paragraphs(step.instructions)
     return _Line(
         number=numbers[step.name],

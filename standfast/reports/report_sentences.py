@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from standfast.playbook.actions.accounts_lock import LOCK
 from standfast.plurals import counted
 from standfast.records import EffectState, Mode, Proof, StepState
 from standfast.reports.report_records import (
@@ -180,7 +181,7 @@ STATES_IN_ORDER = (
 
 def contained_after(report: IncidentReport) -> timedelta | None:
     """How long from the opening until the last lock that was to be made had its answer."""
-    ends = [step.ended_at for step in report.steps if step.does == "accounts.lock"]
+    ends = [step.ended_at for step in report.steps if step.does == LOCK]
     if not ends or None in ends:
         return None
     return max(end for end in ends if end) - report.opened_at

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from standfast.playbook.action_catalogue import CATALOGUE, Use
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.action import Use
 from standfast.playbook.engine import Ask, Expand, Finish, Move, Prompt, next_moves
 from standfast.playbook.model import OnPartial, Playbook, StepKind
 from standfast.playbook.parser.playbook_file import load, load_inputs
@@ -143,12 +144,12 @@ def test_a_shipped_notice_gives_its_template_only_what_it_knows(path: Path) -> N
 
 
 def test_every_undo_is_in_the_catalogue_and_only_an_undo() -> None:
-    undos = {action.undo for action in CATALOGUE.values() if action.undo}
-    assert undos == {verb for verb, action in CATALOGUE.items() if action.use is Use.UNDO}
-    for action in CATALOGUE.values():
+    undos = {action.undo for action in ACTIONS.values() if action.undo}
+    assert undos == {verb for verb, action in ACTIONS.items() if action.use is Use.UNDO}
+    for action in ACTIONS.values():
         assert not (action.undo and action.is_irreversible)
         if action.undo:
-            assert set(CATALOGUE[action.undo].arguments) <= set(action.arguments)
+            assert set(ACTIONS[action.undo].arguments) <= set(action.arguments)
 
 
 def takeover(*views: StepView) -> State:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.playbook.action_catalogue import CATALOGUE
+from standfast.playbook.actions import ACTIONS
 from standfast.playbook.model import StepKind
 from standfast.playbook.rendering.step_labels import paragraphs
 from standfast.reports.playbook_page import playbook_page
@@ -79,7 +79,7 @@ def test_a_page_says_of_each_step_who_acts_who_approves_and_how_it_is_taken_back
         assert (", whatever " in text) is bool(step.after)
         assert ("Taken back by one command" in text) is (step.undo is not None)
         assert (f"undo --step {name}" in text) is (step.undo is not None)
-        is_final = step.action is not None and CATALOGUE[step.action].is_irreversible
+        is_final = step.action is not None and ACTIONS[step.action].is_irreversible
         assert ("Cannot be taken back." in text) is is_final
         assert ("Wait 30 minutes." in text) is (step.kind is StepKind.WAIT)
         assert all(option in text for option in step.options)

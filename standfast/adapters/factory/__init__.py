@@ -26,37 +26,18 @@ from standfast.adapters.procedures import Procedure
 from standfast.adapters.senders import Message, Sender
 from standfast.config import Config
 from standfast.errors import ConfigurationError, Damaged, Refused, Unsupported
-from standfast.ledger.effects.effect_conditions import PAGE
 from standfast.ledger.effects.effect_store import Batch, EffectRow, Lane
 from standfast.notices.audience import Audience
 from standfast.notices.prepared_notice import Prepared
 from standfast.notices.template_folder import read_templates
 from standfast.notices.template_renderer import Template
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.action import Carrier, Use
+from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import FrozenNotice
 from standfast.records import EffectState, Limits, Mode, Observed, Order, Result
 from standfast.suggestions import known_names_hint
 
-_ACCOUNT_VERBS = {
-    "accounts.lock": "lock",
-    "accounts.revoke_sessions": "revoke",
-    "accounts.prove_locked": "prove",
-    "accounts.unlock": "undo",
-    "accounts.rotate": "rotate",
-}
-_PROCEDURE_VERBS = {
-    "run.command": "run",
-    "run.undo": "undo",
-    "http.request": "run",
-    "http.undo": "undo",
-    "service.degrade": "run",
-    "service.restore": "undo",
-    "backup.protect": "run",
-    "backup.release": "undo",
-    "evidence.review": "run",
-    "drill.last_clean_point": "run",
-    "notices.prepare": "run",
-    "deadlines.start": "run",
-}
 # Where the configuration has what playbooks may call.
 SECTIONS = ("commands", "requests")
 Adapter = TypeVar("Adapter")
@@ -185,27 +166,25 @@ class Outside(ABC):
         adapter = self._of(batch.lane)
         orders = batch.orders
         if isinstance(adapter, Connector):
-            verb = _ACCOUNT_VERBS[batch.lane.verb]
-            results: list[Result] = getattr(adapter, verb)(orders)
+            results: list[Result] = getattr(adapter, ACTIONS[batch.lane.verb].method)(orders)
             return results
         if isinstance(adapter, EvidenceSource):
             return [adapter.collect(order, self._custody) for order in orders]
         if isinstance(adapter, Procedure):
-            is_undo = _PROCEDURE_VERBS[batch.lane.verb] == "undo"
-            return adapter.undo(orders) if is_undo else adapter.run(orders)
+            return adapter.undo(orders) if _is_undo(batch.lane.verb) else adapter.run(orders)
         return self._send(adapter, batch, orders)
 
     def takes_over(self, lane: Lane) -> str | None:
         """Give the sender that is handed what this lane's could not deliver; None for the last."""
-        if lane.verb not in ("notices.send", PAGE):
+        if ACTIONS[lane.verb].carrier is not Carrier.SENDERS:
             return None
         settings = self.config.senders.get(lane.connector)
         return None if settings is None else settings.failover  # never a circle: `findings`
 
     def refuse_unsupported(self, verb: str, connector: str) -> None:
         """Raise Unsupported when the adapter cannot do this; planning calls it."""
-        needed = _ACCOUNT_VERBS.get(verb)
-        if needed and needed not in self.connector(connector).verbs:
+        needed = ACTIONS[verb].method
+        if needed not in self.connector(connector).verbs:
             wanted = self.connector(connector).wants.get(needed, "")
             raise Unsupported(
                 f"directory {connector!r} cannot {needed}" + (f": {wanted}" if wanted else "")
@@ -220,15 +199,15 @@ class Outside(ABC):
     # inside
 
     def _of(self, lane: Lane) -> Connector | EvidenceSource | Sender | Procedure:
-        if lane.verb in _ACCOUNT_VERBS:
-            return self.connector(lane.connector)
-        if lane.verb == "evidence.snapshot":
-            return self.source(lane.connector)
-        if lane.verb in ("notices.send", PAGE):
-            return self.sender(lane.connector)
-        if lane.verb in _PROCEDURE_VERBS:
-            return self.procedure(lane.connector)
-        raise Unsupported(f"no adapter carries {lane.verb!r}")
+        match ACTIONS[lane.verb].carrier:
+            case Carrier.ACCOUNTS:
+                return self.connector(lane.connector)
+            case Carrier.EVIDENCE:
+                return self.source(lane.connector)
+            case Carrier.SENDERS:
+                return self.sender(lane.connector)
+            case Carrier.PROCEDURES:
+                return self.procedure(lane.connector)
 
     def _send(self, sender: Sender, batch: Batch, orders: Sequence[Order]) -> list[Result]:
         messages: list[Message] = []
@@ -332,14 +311,14 @@ def _account_observed(
         identity=connector.identity,
         reason=state.reason,
     )
-    match verb:
-        case "accounts.lock":
+    match ACTIONS[verb].method:
+        case "lock":
             # A lock ends sessions as well. Where nothing shows that it did, let it be done anew;
             # done to another account of that name, it is refused, and says why.
             is_shut = "revoke" not in connector.verbs or state.live_sessions == 0
             is_shut = is_shut and state.is_enabled is False
             happened = is_shut and not seen.is_another_than(row.prior or {})
-        case "accounts.unlock":
+        case "undo":
             happened = state.prior == row.prior
         case _:
             # Ending sessions again or reading again harms nobody: let it be done anew.
@@ -353,7 +332,7 @@ def _procedure_observed(verb: str, row: EffectRow, seen: Observed) -> Observed:
         # That nobody can look at it now keeps no one from doing it; an undo then asks no more.
         return Observed(target=row.target, state=seen.state)
     happened = seen.happened
-    if happened is not None and _PROCEDURE_VERBS[verb] == "undo":
+    if happened is not None and _is_undo(verb):
         happened = not happened
     return Observed(
         target=row.target,
@@ -362,6 +341,10 @@ def _procedure_observed(verb: str, row: EffectRow, seen: Observed) -> Observed:
         state=seen.state,
         reason=seen.reason,
     )
+
+
+def _is_undo(verb: str) -> bool:
+    return ACTIONS[verb].use is Use.UNDO
 
 
 def _missing(section: str, name: str, there: Mapping[str, object]) -> str:

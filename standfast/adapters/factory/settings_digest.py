@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from standfast.config import Config
 from standfast.config.base_section import Section
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.action import Carrier
 from standfast.records import Json, digest
 
 _SECTIONS = ("commands", "requests")
@@ -22,23 +24,25 @@ def adapter_settings_digests(config: Config, verb: str, connector: str) -> Mappi
 
     By the adapter's name. Empty for an act of the program itself, which has no settings.
     """
-    section, dot, name = connector.partition(".")
-    if verb.startswith("accounts."):
-        others = [config.rotation] if verb == "accounts.rotate" else []
-        return _digests(config, config.accounts, connector, others)
-    if verb == "evidence.snapshot":
-        return _digests(config, config.evidence, connector, [config.custody])
-    if verb in ("notices.send", "people.page"):
-        found: dict[str, str] = {}
-        next_name: str | None = connector
-        while next_name is not None and next_name not in found:
-            found |= _digests(config, config.senders, next_name, [config.organisation])
-            next_name = getattr(config.senders.get(next_name), "failover", None)
-        return found
-    if dot and section in _SECTIONS:
-        there = getattr(config, section)
-        return dict.fromkeys([connector], _digests(config, there, name, [])[name])
-    return {}
+    action = ACTIONS[verb]
+    others = [getattr(config, section) for section in action.settings]
+    match action.carrier:
+        case Carrier.ACCOUNTS:
+            return _digests(config, config.accounts, connector, others)
+        case Carrier.EVIDENCE:
+            return _digests(config, config.evidence, connector, others)
+        case Carrier.SENDERS:
+            found: dict[str, str] = {}
+            next_name: str | None = connector
+            while next_name is not None and next_name not in found:
+                found |= _digests(config, config.senders, next_name, others)
+                next_name = getattr(config.senders.get(next_name), "failover", None)
+            return found
+        case Carrier.PROCEDURES:
+            section, _, name = connector.partition(".")
+            if section not in _SECTIONS:
+                return {}
+            return {connector: _digests(config, getattr(config, section), name, others)[name]}
 
 
 def _digests(

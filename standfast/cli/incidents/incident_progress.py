@@ -19,6 +19,7 @@ from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table, Tell
 from standfast.errors import ExitStatus, StandfastError
 from standfast.local_time import minute
+from standfast.playbook.actions.notices_send import SEND
 from standfast.plurals import counted
 from standfast.records import EffectState, Json, JsonObject, Mode, StepState, timestamp
 
@@ -371,7 +372,7 @@ def _missed_rows(one: "Tally") -> list[list[str]]:
 
 def _still_to_be_sent(outcome: "Outcome") -> list[str]:
     """Name the steps that are trying a message again later."""
-    is_sending = {s.name for s in outcome.state.playbook.steps if s.action == "notices.send"}
+    is_sending = {s.name for s in outcome.state.playbook.steps if s.action == SEND}
     return [
         view.step
         for view in _views(outcome.state)

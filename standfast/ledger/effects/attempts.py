@@ -31,7 +31,6 @@ from standfast.ledger.effects import unknown_outcomes
 from standfast.ledger.effects.claims import ApprovalLapsed, claimable
 from standfast.ledger.effects.effect_conditions import (
     LOCKED_ACCOUNT_VERBS,
-    PAGE,
     hold,
     is_held,
     is_lock_of,
@@ -49,6 +48,7 @@ from standfast.ledger.effects.effect_store import (
 from standfast.ledger.effects.unknown_outcomes import MOST_TRIES, UnknownOutcomes, run_again
 from standfast.ledger.schema.row_ids import new_token
 from standfast.ledger.schema.tables import as_stored, attempt, effect, incident, step
+from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import NO_SETTINGS, Draft, Settings
 from standfast.records import (
     EffectState,

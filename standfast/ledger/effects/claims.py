@@ -38,7 +38,6 @@ from standfast.ledger.audit.transaction import Write, damaged, refuse_changed_ro
 from standfast.ledger.database.connections import wait_for_turn
 from standfast.ledger.effects.effect_conditions import (
     NEEDS_PRIOR,
-    PAGE,
     UNDO_VERBS,
     holders_of,
     is_of_step,
@@ -48,6 +47,7 @@ from standfast.ledger.effects.effect_conditions import (
 )
 from standfast.ledger.effects.effect_store import Lane, seal_reason
 from standfast.ledger.schema.tables import as_stored, attempt, effect, incident, step
+from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import Settings
 from standfast.records import EffectState, Json, JsonObject, Mode
 

@@ -25,21 +25,17 @@ from sqlalchemy import (
 )
 
 from standfast.ledger.schema.tables import effect, incident, step
+from standfast.playbook.actions import ACTIONS, verbs_where
+from standfast.playbook.actions.accounts_lock import LOCK
+from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.run_state import UNDO_PREFIX
 from standfast.records import StepState
 
-# Verbs that change a state which an undo restores; the state must be known before the first act.
-LOCKS = frozenset({"accounts.lock"})
-NEEDS_PRIOR = LOCKS | {"run.command", "http.request", "service.degrade"}
-# Verbs that are meant for the account that was locked, whoever bears its name by now.
-LOCKED_ACCOUNT_VERBS = frozenset(
-    {"accounts.prove_locked", "accounts.revoke_sessions", "accounts.rotate"}
-)
-UNDO_VERBS = frozenset({"accounts.unlock", "run.undo", "http.undo", "service.restore"})
+NEEDS_PRIOR = verbs_where(lambda action: action.keeps_prior_state)
+UNDO_VERBS = frozenset(undo for verb in NEEDS_PRIOR if (undo := ACTIONS[verb].undo))
+LOCKED_ACCOUNT_VERBS = verbs_where(lambda action: action.is_for_locked_account)
 # A target may be changed by an act that came so far.
 HOLDING = ("done", "submitting", "unknown")
-# Reaching an approver is what a step that waits for approval does.
-PAGE = "people.page"
 # A moment that never comes: of what waits for a person and not for the clock.
 NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -52,7 +48,7 @@ def is_held() -> Any:
 def is_lock_of(incident_id: str) -> Any:
     """Is the effect a lock that may hold its account now, or one that this incident tried?"""
     is_meant = or_(effect.c.state.in_(HOLDING), effect.c.incident == incident_id)
-    return and_(effect.c.verb.in_(LOCKS), is_meant, _is_not_given_back())
+    return and_(effect.c.verb == LOCK, is_meant, _is_not_given_back())
 
 
 def _is_not_given_back() -> Any:

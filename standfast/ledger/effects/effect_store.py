@@ -21,9 +21,7 @@ from sqlalchemy import Connection, Row, and_, case, exists, func, or_, select
 from standfast.errors import Damaged
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.effects.effect_conditions import (
-    LOCKS,
     NEEDS_PRIOR,
-    PAGE,
     holders_of,
     is_begun,
     is_of_undo,
@@ -33,6 +31,11 @@ from standfast.ledger.effects.effect_conditions import (
 from standfast.ledger.effects.recent_locks import RecentLocks, count_recent_locks
 from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
 from standfast.ledger.schema.tables import attempt, effect, runner, step
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.accounts_lock import LOCK
+from standfast.playbook.actions.evidence_review import REVIEW
+from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
+from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import Draft
 from standfast.records import (
     EffectState,
@@ -112,7 +115,7 @@ class Work:
 
 def scope_of(verb: str, incident_id: str) -> str:
     """Customers are under their incident's key, accounts and staff under the installation's."""
-    return incident_id if verb.startswith("notices.") else INSTALLATION
+    return incident_id if ACTIONS[verb].is_notice else INSTALLATION
 
 
 def effect_token(incident_id: str, step_name: str, round_: int, verb: str, handle: str) -> str:
@@ -298,7 +301,7 @@ class Effects:
         undone = exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done")
         found = self.find(
             effect.c.incident == incident_id,
-            effect.c.verb.in_(LOCKS),
+            effect.c.verb == LOCK,
             effect.c.state == "done",
             undone if is_undone else ~undone,
         )
@@ -306,12 +309,12 @@ class Effects:
 
     def frozen(self, incident_id: str) -> list[EffectRow]:
         """Give what this incident froze and sealed on disk: `folder` and `manifest` of `facts`."""
-        found = self.find(effect.c.incident == incident_id, effect.c.verb == "evidence.snapshot")
+        found = self.find(effect.c.incident == incident_id, effect.c.verb == SNAPSHOT)
         return [row for row in found if "folder" in row.facts]  # an exercise's twin has none
 
     def reviewed(self, incident_id: str) -> list[EffectRow]:
         """Give the looks through what this incident froze."""
-        return self.find(effect.c.incident == incident_id, effect.c.verb == "evidence.review")
+        return self.find(effect.c.incident == incident_id, effect.c.verb == REVIEW)
 
     def hosts_of(self, incident_id: str, verb: str) -> dict[str, str]:
         """Give the host that carried each effect of a verb out last, by the effect's token."""

@@ -19,14 +19,13 @@ from typing import Any
 from sqlalchemy import Connection, and_, not_, or_, select, text
 
 from standfast.ledger.audit.transaction import Write
-from standfast.ledger.effects.effect_conditions import LOCKS, UNDO_VERBS, with_step
+from standfast.ledger.effects.effect_conditions import UNDO_VERBS, with_step
 from standfast.ledger.schema.tables import effect, incident, step
+from standfast.playbook.actions import verbs_where
 from standfast.records import EffectState, Mode
 
 _LIMITS_LOCK = 7_236_117  # of PostgreSQL, beside those of the chain, of accounts and of planning
-# A password that nobody knows any more keeps its holder out as well, and whose session ends stops
-# working: of everybody at once that is an outage.
-KEEPS_OUT = LOCKS | {"accounts.rotate", "accounts.revoke_sessions"}
+KEEPS_OUT = verbs_where(lambda action: action.keeps_holder_out)
 
 
 class RecentLocksChanged(Exception):

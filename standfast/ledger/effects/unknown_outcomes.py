@@ -17,9 +17,9 @@ from sqlalchemy import Connection, Row, select
 
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import Write, damaged
-from standfast.ledger.effects.effect_conditions import PAGE
 from standfast.ledger.effects.effect_store import EffectRow, Effects, seal_reason
 from standfast.ledger.schema.tables import attempt, effect, step
+from standfast.playbook.actions.people_page import PAGE
 from standfast.records import EffectState, Observed, StepState
 
 MOST_TRIES = 5

@@ -23,9 +23,10 @@ from sqlalchemy import Connection, Row, and_, exists, or_, select
 from standfast.ledger.approvals.two_person_rule import BY_TRIGGERS, accounts_of, folded
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import Write
-from standfast.ledger.effects.effect_conditions import LOCKS, is_of_step
+from standfast.ledger.effects.effect_conditions import is_of_step
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import effect, incident, incident_subject, step
+from standfast.playbook.actions.accounts_lock import LOCK, UNLOCK
 from standfast.records import EffectState, Json, JsonObject, Mode, StepState, canonical
 
 _HANDLES_A_STATEMENT = 500
@@ -114,8 +115,8 @@ def _stored(core: Core, row: Row[Any]) -> JsonObject:
 def _that_leave_open(core: Core, connection: Connection, inputs: JsonObject) -> set[str]:
     """Give the open incidents that were to lock any of these accounts, and hold it not."""
     undo = effect.alias("undo")
-    is_done = and_(undo.c.verb == "accounts.unlock", undo.c.state == EffectState.DONE.value)
-    is_lost = and_(effect.c.verb.in_(LOCKS), effect.c.state.in_(_LOST))
+    is_done = and_(undo.c.verb == UNLOCK, undo.c.state == EffectState.DONE.value)
+    is_lost = and_(effect.c.verb == LOCK, effect.c.state.in_(_LOST))
     leave_any = select(incident.c.id, incident.c.connectors).where(
         incident.c.state == "open",
         or_(
@@ -134,7 +135,7 @@ def _that_leave_open(core: Core, connection: Connection, inputs: JsonObject) -> 
     is_held = exists().where(
         held.c.incident == effect.c.incident,
         held.c.handle == effect.c.handle,
-        held.c.verb.in_(LOCKS),
+        held.c.verb == LOCK,
         held.c.state.not_in(_LOST),
         ~exists().where(undo.c.undoes == held.c.token, is_done),
         ~exists().where(is_of_step(held), _IS_REFUSED),
@@ -144,7 +145,7 @@ def _that_leave_open(core: Core, connection: Connection, inputs: JsonObject) -> 
         left_open = select(effect.c.incident).where(
             effect.c.incident.in_([row.id for row in asked]),
             effect.c.handle.in_(handles[start : start + _HANDLES_A_STATEMENT]),
-            effect.c.verb.in_(LOCKS),
+            effect.c.verb == LOCK,
             ~is_held,
         )
         found |= set(connection.scalars(left_open))

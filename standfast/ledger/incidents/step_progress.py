@@ -11,8 +11,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, func, select
 
-from standfast.ledger.effects.effect_conditions import PAGE
 from standfast.ledger.schema.tables import attempt, effect
+from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.model import Playbook
 from standfast.records import StepState
 

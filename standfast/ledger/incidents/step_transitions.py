@@ -20,7 +20,7 @@ from sqlalchemy import Connection, select
 from standfast.errors import StandfastError, UsageError
 from standfast.ledger.approvals import two_person_rule
 from standfast.ledger.approvals.two_person_rule import seal_of_step
-from standfast.ledger.effects.effect_conditions import PAGE, hold, is_step_round
+from standfast.ledger.effects.effect_conditions import hold, is_step_round
 from standfast.ledger.effects.recent_locks import RecentLocks, refuse_outdated_locks
 from standfast.ledger.incidents.step_decisions import Words, latest
 from standfast.ledger.incidents.step_plans import (
@@ -31,6 +31,7 @@ from standfast.ledger.incidents.step_plans import (
     refuse_changed_effects,
 )
 from standfast.ledger.schema.tables import effect, notice, step
+from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import Draft, Expansion, FrozenNotice, Telling
 from standfast.records import JsonObject, StepState, canonical, digest
 

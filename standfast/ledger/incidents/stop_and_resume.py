@@ -18,9 +18,8 @@ from standfast.ledger.audit.transaction import Write
 from standfast.ledger.effects.effect_conditions import NEVER, is_of_step, is_of_undo
 from standfast.ledger.effects.effect_store import EffectRow, seal_reason
 from standfast.ledger.schema.tables import effect, step
+from standfast.playbook.actions.notices_send import SEND
 from standfast.records import EffectState, StepState
-
-_SEND = "notices.send"
 
 
 def pause_undos(write: Write, incident_id: str) -> None:
@@ -34,7 +33,7 @@ def restart_abort_windows(write: Write, incident_id: str, now: datetime) -> None
     for row in _running(write, incident_id, is_of_undo(), step.c.runs_from == NEVER):
         write.update(step, (incident_id, row.name, row.round), runs_from=None)
     is_left = exists().where(
-        is_of_step(), effect.c.verb == _SEND, effect.c.state == EffectState.PLANNED.value
+        is_of_step(), effect.c.verb == SEND, effect.c.state == EffectState.PLANNED.value
     )
     for row in _running(write, incident_id, step.c.hold_seconds > 0, is_left):
         if row.runs_from != NEVER:

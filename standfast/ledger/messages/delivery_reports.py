@@ -18,9 +18,10 @@ from sqlalchemy import func, select
 
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import Write
-from standfast.ledger.effects.effect_conditions import PAGE
 from standfast.ledger.effects.effect_store import seal_reason
 from standfast.ledger.schema.tables import delivery, effect
+from standfast.playbook.actions.notices_send import SEND
+from standfast.playbook.actions.people_page import PAGE
 from standfast.records import DeliveryEvent, DeliveryState, EffectState
 
 _TOKENS_A_STATEMENT = 500
@@ -121,7 +122,7 @@ class Deliveries:
             for part in _parts(tokens):
                 statement = select(effect.c.token, effect.c.incident).where(
                     effect.c.token.in_(part),
-                    effect.c.verb.in_(("notices.send", PAGE)),
+                    effect.c.verb.in_((SEND, PAGE)),
                     effect.c.attempt.is_not(None),
                 )
                 for token, incident_id in connection.execute(statement):

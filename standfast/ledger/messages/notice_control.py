@@ -21,9 +21,9 @@ from standfast.ledger.effects.effect_conditions import NEVER, hold
 from standfast.ledger.effects.effect_store import EffectRow, scope_of, seal_reason
 from standfast.ledger.schema.tables import attempt, effect, notice, step
 from standfast.ledger.status_query import HELD_STEP_PREFIX
+from standfast.playbook.actions.notices_send import SEND
 from standfast.records import EffectState, JsonObject, StepState
 
-_SEND = "notices.send"
 _PAGE = 10_000  # rows that one transaction changes
 
 
@@ -69,13 +69,13 @@ class Notices:
         kinds = (effect.c.step, effect.c.round, effect.c.state, waits, was_tried)
         counted = (
             select(*kinds, func.count())
-            .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
+            .where(effect.c.incident == incident_id, effect.c.verb == SEND)
             .group_by(*kinds)
         )
         ended = (
             select(effect.c.step, effect.c.round, func.max(attempt.c.ended_at))
             .join(attempt, attempt.c.token == effect.c.attempt)
-            .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
+            .where(effect.c.incident == incident_id, effect.c.verb == SEND)
             .group_by(effect.c.step, effect.c.round)
         )
         rows = (
@@ -181,7 +181,7 @@ class Notices:
                             "state": EffectState.REFUSED.value,
                             "not_before": None,
                             "sealed_reason": seal_reason(
-                                self._core.vault, _SEND, incident_id, row.token, why
+                                self._core.vault, SEND, incident_id, row.token, why
                             ),
                         }
                         for row in page
@@ -200,7 +200,7 @@ class Notices:
         Who is told by a step waits for a person still, if an approver refuses that. Nobody is left
         out whom a step tells, or who is left out already: False, and nothing is changed.
         """
-        scope = scope_of(_SEND, row.incident)
+        scope = scope_of(SEND, row.incident)
         is_left_out = facts["decision"] == "left out"
         with self._core.write(
             actor=actor,
@@ -217,7 +217,7 @@ class Notices:
                 *([effect.c.is_parked] if is_left_out else []),
                 is_parked=not is_left_out,
                 sealed_facts=self._core.vault.seal(scope, f"effect.facts {row.token}", facts),
-                sealed_reason=seal_reason(self._core.vault, _SEND, row.incident, row.token, reason),
+                sealed_reason=seal_reason(self._core.vault, SEND, row.incident, row.token, reason),
             )
             if is_decided:
                 write.tell(step=row.step, effect=row.token, is_left_out=is_left_out)
@@ -240,9 +240,7 @@ class Notices:
                     waiting,
                     state=EffectState.REFUSED.value,
                     is_parked=False,
-                    sealed_reason=seal_reason(
-                        self._core.vault, _SEND, row.incident, row.token, why
-                    ),
+                    sealed_reason=seal_reason(self._core.vault, SEND, row.incident, row.token, why),
                 )
             if discarded:
                 write.tell(step=rows[0].step, letters=discarded)
@@ -268,7 +266,7 @@ class Notices:
                 effect.c.incident == incident_id,
                 effect.c.step == step_name,
                 effect.c.round.in_(running),
-                effect.c.verb == _SEND,
+                effect.c.verb == SEND,
                 effect.c.state == "planned",
             )
             .order_by(effect.c.token)
@@ -324,7 +322,7 @@ def _has_begun(connection: Any, incident_id: str, step_name: str, round_: int) -
             effect.c.incident == incident_id,
             effect.c.step == step_name,
             effect.c.round == round_,
-            effect.c.verb == _SEND,
+            effect.c.verb == SEND,
             effect.c.attempt.is_not(None),
         )
         .limit(1)

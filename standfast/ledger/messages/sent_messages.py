@@ -20,9 +20,9 @@ from standfast.ledger.incidents.step_transitions import refused_rounds
 from standfast.ledger.messages.delivery_reports import Delivery
 from standfast.ledger.schema.tables import attempt, delivery, effect
 from standfast.ledger.status_query import HELD_STEP_PREFIX
+from standfast.playbook.actions.notices_send import SEND
 from standfast.records import DeliveryState
 
-_SEND = "notices.send"
 _PAGE = 500
 _OWN = len(effect.columns)
 
@@ -54,7 +54,7 @@ def viewed(core: Core, effects: Effects, incident_id: str) -> Iterator[View]:
     latest = (
         select(effect.c.step, func.max(effect.c.round), func.count())
         .select_from(with_step())
-        .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
+        .where(effect.c.incident == incident_id, effect.c.verb == SEND)
         .group_by(effect.c.step)
     )
     with core.reading() as connection:
@@ -99,7 +99,7 @@ def _sent(connection: Connection, effects: Effects, incident_id: str) -> Iterato
     tokens = (
         select(effect.c.token)
         .select_from(with_step())
-        .where(effect.c.incident == incident_id, effect.c.verb == _SEND)
+        .where(effect.c.incident == incident_id, effect.c.verb == SEND)
         .order_by(effect.c.step, effect.c.round, effect.c.position)
         .execution_options(yield_per=_PAGE)
     )
@@ -110,7 +110,7 @@ def _sent(connection: Connection, effects: Effects, incident_id: str) -> Iterato
 def _told_apart(incident_id: str) -> tuple[ColumnElement[bool], ...]:
     return (
         effect.c.incident == incident_id,
-        effect.c.verb == _SEND,
+        effect.c.verb == SEND,
         effect.c.step.startswith(HELD_STEP_PREFIX, autoescape=True),
     )
 

@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from standfast.errors import PlaybookInvalid, Problem
+from standfast.playbook.actions.http_request import REQUEST
+from standfast.playbook.actions.run_command import RUN
 from standfast.playbook.cacao.document import Document, read_document, refused
 from standfast.playbook.cacao.exporter import export_cacao
 from standfast.playbook.cacao.semantics import edges, used_variables
@@ -38,8 +40,8 @@ from standfast.playbook.cacao.text_sanitizer import (
 from standfast.playbook.cacao.variables import inputs_of
 from standfast.playbook.parser.playbook_file import MOST_STEPS, load
 
-_LOCAL = {"bash": "run.command", "ssh": "run.command", "powershell": "run.command"}
-_REMOTE = {"http-api": "http.request", "openc2-http": "http.request"}
+_LOCAL = dict.fromkeys(("bash", "ssh", "powershell"), RUN)
+_REMOTE = dict.fromkeys(("http-api", "openc2-http"), REQUEST)
 _EXECUTED = _LOCAL | _REMOTE
 _EQUALS = re.compile(
     r"\s*(__[\w-]+?__):value\s*(=|==|!=)\s*(?:'([^'\\]*)'|\"([^\"\\]*)\"|(-?\d+))\s*"

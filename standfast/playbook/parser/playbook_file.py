@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from standfast.errors import PlaybookInvalid, Problem
-from standfast.playbook.action_catalogue import CATALOGUE
+from standfast.playbook.actions import ACTIONS
 from standfast.playbook.model import (
     Approval,
     Input,
@@ -219,7 +219,7 @@ def _of_its_kind(step: Step, fields: Fields, notes: Notes) -> Step:
 
 def _do(step: Step, fields: Fields, notes: Notes) -> Step:
     verb = fields.text("do", required=True)
-    known = CATALOGUE.get(verb)
+    known = ACTIONS.get(verb)
     arguments = fields.mapping("with")
     for key, node in arguments.items():
         _judge_keys(key, node, notes)

@@ -11,7 +11,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 
-from standfast.playbook.action_catalogue import CATALOGUE
+from standfast.playbook.actions import ACTIONS
 from standfast.playbook.model import Input, OnPartial, Playbook, Step, StepKind
 from standfast.playbook.rendering.step_labels import condition, length, paragraphs, whatever
 from standfast.playbook.step_graph import in_order
@@ -92,7 +92,7 @@ def _body(step: Step) -> list[str]:
 
 
 def _action(step: Step) -> list[str]:
-    action = CATALOGUE.get(step.action or "")
+    action = ACTIONS.get(step.action or "")
     parts = [f"Does: {step.action}" + (f", that is: {action.title}." if action else ".")]
     parts += [f"With {key}: {_value(value)}" for key, value in step.arguments.items()]
     if step.approval:

@@ -9,6 +9,9 @@ Rules
 
 from collections.abc import Iterator
 
+from standfast.playbook.actions.accounts_lock import LOCK
+from standfast.playbook.actions.accounts_prove_locked import PROVE
+from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
 from standfast.playbook.engine import standing_state
 from standfast.playbook.run_state import State, StepView
 from standfast.records import Proof, StepState
@@ -24,12 +27,12 @@ _BY_PROOF = {Proof.SESSIONS_GONE: SESSIONS_ENDED, Proof.REFUSED: SIGN_IN_REFUSED
 def measures_taken(state: State) -> list[str]:
     """Return the codes of what was done, in the order in which a reader expects them."""
     found = []
-    if _are_done(state, "accounts.lock"):
+    if _are_done(state, LOCK):
         found.append(ACCOUNTS_LOCKED)
-        if _are_done(state, "accounts.prove_locked"):
-            level = Proof.weakest(view.proof for view in _begun(state, "accounts.prove_locked"))
+        if _are_done(state, PROVE):
+            level = Proof.weakest(view.proof for view in _begun(state, PROVE))
             found += [_BY_PROOF[level]] if level in _BY_PROOF else []
-    if _are_done(state, "evidence.snapshot"):
+    if _are_done(state, SNAPSHOT):
         found.append(LOGS_KEPT)
     return found
 

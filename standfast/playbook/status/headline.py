@@ -10,6 +10,7 @@ Rules
 from dataclasses import dataclass
 from enum import IntEnum
 
+from standfast.playbook.actions.accounts_lock import LOCK
 from standfast.playbook.model import StepKind
 from standfast.playbook.run_state import State, StepView
 from standfast.playbook.status.obstacles import Blocked
@@ -81,7 +82,7 @@ def _activity(state: State, causes: list[Blocked], *, is_over: bool) -> tuple[st
 
 def _is_lock(state: State, view: StepView) -> bool:
     step = step_of(state.playbook, view)
-    is_lock = step is not None and step.action == "accounts.lock"
+    is_lock = step is not None and step.action == LOCK
     return is_lock and view.state not in _NOT_WANTED
 
 

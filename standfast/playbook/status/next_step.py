@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from standfast.local_time import minute
-from standfast.playbook.action_catalogue import CATALOGUE
+from standfast.playbook.actions import ACTIONS
 from standfast.playbook.engine import is_approved, is_behind, is_pending, standing_state, tally
 from standfast.playbook.model import AT_A_TABLE, Step, StepKind
 from standfast.playbook.run_state import State, StepView
@@ -320,7 +320,7 @@ def _who_is_next(state: State, view: StepView) -> str:
     if not view.rung:
         return ""
     step = step_of(state.playbook, view)
-    action = CATALOGUE.get(step.action or "") if step else None
+    action = ACTIONS.get(step.action or "") if step else None
     alone = ", or contain alone with --break-glass WHY"
     may_alone = action is not None and not action.is_irreversible
     return f" (everybody who could be was paged; telephone them{alone if may_alone else ''})"

@@ -9,6 +9,7 @@ Rules
 
 from dataclasses import dataclass, replace
 
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.engine import (
     are_needs_met,
     is_met,
@@ -93,7 +94,7 @@ def letter_instructions(state: State, view: StepView) -> str:
         others = "For the others: " if view.counts.unknown > view.letters else ""
         return f"{there}: print and post them, then {posted}. {others}"
     step = next((step for step in state.playbook.steps if step.name == view.step), None)
-    if not view.counts.unknown or step is None or step.action != "notices.send":
+    if not view.counts.unknown or step is None or step.action != SEND:
         return ""
     return f"If letters were written: print and post them, then {posted}. For the others: "
 

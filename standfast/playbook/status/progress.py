@@ -9,6 +9,7 @@ Rules
 
 from collections.abc import Iterator
 
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.engine import are_needs_met, is_approved, is_behind, is_pending
 from standfast.playbook.model import Playbook, Step
 from standfast.playbook.run_state import State, StepView
@@ -51,7 +52,7 @@ def waits_for_a_person(state: State, view: StepView) -> bool:
 def is_notice(state: State, view: StepView) -> bool:
     """Does the step send messages?"""
     step = step_of(state.playbook, view)
-    return not view.is_undo if step is None else step.action == "notices.send"
+    return not view.is_undo if step is None else step.action == SEND
 
 
 def can_begin(state: State, causes: list[Blocked]) -> Iterator[Step]:

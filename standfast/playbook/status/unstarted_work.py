@@ -8,13 +8,14 @@ Rules
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from standfast.playbook.action_catalogue import CATALOGUE, Action
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.accounts_lock import UNLOCK
+from standfast.playbook.actions.action import Action
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.engine import are_needs_met, is_behind, is_pending, is_wanted
 from standfast.playbook.model import Step, StepKind
 from standfast.playbook.run_state import State
 from standfast.records import JsonObject, Mode, StepState
-
-_SEND = "notices.send"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def not_begun(state: State) -> tuple[Left, ...]:
     """
     found = []
     for step in state.playbook.steps:
-        action = CATALOGUE.get(step.action or "")
+        action = ACTIONS.get(step.action or "")
         if step.kind is not StepKind.DO or action is None:
             continue
         view = state.steps.get(step.name)
@@ -52,15 +53,15 @@ def not_begun(state: State) -> tuple[Left, ...]:
             found.append(_left(step.name, action, planned))
     for view in state.extra:
         if view.state is StepState.RUNNING and view.counts.planned:
-            verb = "accounts.unlock" if view.is_undo else _SEND
-            found.append(_left(view.step, CATALOGUE[verb], view.counts.planned))
+            verb = UNLOCK if view.is_undo else SEND
+            found.append(_left(view.step, ACTIONS[verb], view.counts.planned))
     return tuple(found)
 
 
 def _is_to_be_undone(state: State) -> bool:
     """Did a step change something that an undo restores, as far as no undo has begun?"""
     return any(
-        view.counts.done and CATALOGUE[step.action].undo
+        view.counts.done and ACTIONS[step.action].undo
         for step in state.playbook.steps
         if step.action and (view := state.steps.get(step.name))
     )
@@ -110,7 +111,7 @@ def joined(parts: Iterable[str]) -> str:
 
 
 def _left(step: str, action: Action, planned: int) -> Left:
-    is_notice = action.verb == _SEND
+    is_notice = action.verb == SEND
     return Left(step=step, is_notice=is_notice, planned=planned, targets=action.targets)
 
 

@@ -11,7 +11,7 @@ Rules
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from standfast.playbook.action_catalogue import ArgumentSpec, ArgumentType
+from standfast.playbook.actions.action import ArgumentSpec, ArgumentType
 from standfast.playbook.expressions import Expression, Path, embedded, parse, texts_in
 from standfast.playbook.model import InputType, Playbook, Step, StepKind
 from standfast.playbook.parser.field_reader import Notes, close_to

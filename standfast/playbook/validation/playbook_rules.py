@@ -17,7 +17,10 @@ from dataclasses import dataclass
 
 from standfast.errors import Problem
 from standfast.playbook.action_arguments import fits, wanted
-from standfast.playbook.action_catalogue import CATALOGUE, Action, ArgumentType, Use
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.accounts_lock import LOCK
+from standfast.playbook.actions.action import Action, ArgumentType, Use
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.answer_dependencies import ASKS
 from standfast.playbook.expressions import embedded
 from standfast.playbook.model import InputType, Playbook, Step, StepKind
@@ -114,11 +117,11 @@ def _unapproved(playbook: Playbook, known: Known) -> list[Problem]:
     notes = Notes(playbook.file)
     hint = "add `approval: {count: 1, roles: […]}`"
     for step in playbook.steps:
-        audience = step.arguments.get("audience")
+        action = ACTIONS.get(step.action or "")
         if step.approval:
             continue
-        if step.action == "notices.send" and audience not in known.staff:
-            message = f"step `{step.name}` writes to others than the own staff, and nobody approves"
+        if action and (reason := action.approval_reason(step.arguments, known.staff)):
+            message = f"step `{step.name}` {reason}, and nobody approves"
             notes.add(step.line_of("approval"), message, hint)
         called = next(
             (f"{key}s.{step.arguments[key]}" for key in _CALLED if key in step.arguments), ""
@@ -179,8 +182,8 @@ def _judge_roles(playbook: Playbook, step: Step, known: Known, notes: Notes) -> 
 
 
 def _judge_action(playbook: Playbook, step: Step, known: Known, notes: Notes) -> None:
-    usable = [verb for verb, action in CATALOGUE.items() if action.use is Use.STEP]
-    action = CATALOGUE.get(step.action or "")
+    usable = [verb for verb, action in ACTIONS.items() if action.use is Use.STEP]
+    action = ACTIONS.get(step.action or "")
     if action is None:
         message = f"step `{step.name}` names no action that exists: `{step.action}`"
         notes.add(step.line_of("do"), message, close_to(step.action or "", usable))
@@ -190,7 +193,7 @@ def _judge_action(playbook: Playbook, step: Step, known: Known, notes: Notes) ->
         hint = "it is the undo of a step" if action.use is Use.UNDO else close_to("", usable)
         notes.add(step.line_of("do"), message, hint)
         return
-    if playbook.is_quiet and action.verb == "notices.send":
+    if playbook.is_quiet and action.verb == SEND:
         message = f"step `{step.name}` tells people, and the playbook is `quiet`"
         notes.add(step.line_of("do"), message, "tell them by hand, or remove `quiet`")
     if playbook.is_quiet and step.approval and not step.approval.roles:
@@ -204,7 +207,7 @@ def _judge_action(playbook: Playbook, step: Step, known: Known, notes: Notes) ->
         message = f"step `{step.name}` cannot be taken back, and nobody is asked to approve it"
         hint = "add `approval: {count: 1, roles: […]}`, or `approval: {none_because: …}`"
         notes.add(step.line, message, hint)
-    if action.verb == "notices.send" and not step.approval:
+    if action.verb == SEND and not step.approval:
         _judge_locks_before(playbook, step, notes)
     _judge_arguments(playbook, step, action, known, notes)
 
@@ -215,7 +218,7 @@ def _judge_locks_before(playbook: Playbook, step: Step, notes: Notes) -> None:
     if any(one.name in needed and one.kind in ASKS for one in playbook.steps):
         return
     for lock in playbook.steps:
-        if lock.action == "accounts.lock" and lock.name not in needed:
+        if lock.action == LOCK and lock.name not in needed:
             message = (
                 f"step `{step.name}` is sent although `{lock.name}` may have failed, and nobody "
                 "approves it: whoever is not locked out may read it"

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger.approvals.two_person_rule import BREAK_GLASS, GLASS, Question
 from standfast.local_time import minute
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.action import Carrier
 from standfast.playbook.run_state import State
 from standfast.plurals import counted
 from standfast.records import EffectState, Json, Mode
@@ -29,7 +31,6 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import recorded
 from standfast.usecases.core.staff_messages import notify_each
 from standfast.usecases.incidents.approval_escalation import remaining_approvers
-from standfast.usecases.incidents.procedure_expansion import is_called
 from standfast.usecases.incidents.step_expansion import is_irreversible
 
 _TEMPLATE = "glass-broken"
@@ -115,7 +116,7 @@ def _contains(installation: Installation, state: State, asked: Question) -> bool
     step = next((one for one in state.playbook.steps if one.name == asked.step), None)
     if step is None or step.action is None or is_irreversible(step):
         return False  # what people asked for beside the playbook gives back, or tells somebody
-    if not is_called(step.action):
+    if ACTIONS[step.action].carrier is not Carrier.PROCEDURES:
         return True
     rows = installation.ledger.effects.of_round(
         asked.incident, asked.step, asked.round, step.action

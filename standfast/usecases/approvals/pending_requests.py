@@ -17,7 +17,7 @@ from standfast.errors import UsageError
 from standfast.ledger.approvals import two_person_rule
 from standfast.ledger.approvals.two_person_rule import Question
 from standfast.local_time import minute
-from standfast.playbook.action_catalogue import CATALOGUE
+from standfast.playbook.actions import ACTIONS
 from standfast.playbook.model import Step, StepKind
 from standfast.playbook.rendering.step_labels import paragraphs
 from standfast.playbook.run_state import State, StepView
@@ -120,7 +120,7 @@ def _approval(
         may_refuse=not why or _may_object(installation, asked, person),
         digest=shown.digest,
         reaches=shown.planned,
-        target=CATALOGUE[verb].targets.removesuffix("s"),
+        target=ACTIONS[verb].targets.removesuffix("s"),
         left_out=shown.left_out,
         is_irreversible=shown.is_irreversible,
         tells=shown.tells,

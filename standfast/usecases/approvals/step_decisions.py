@@ -27,7 +27,8 @@ from standfast.ledger.effects.effect_store import EffectRow
 from standfast.ledger.effects.unknown_outcomes import in_doubt, unknown_outcomes_of_step
 from standfast.ledger.messages.sent_messages import first_message, told_apart
 from standfast.people.passphrase_keys import Credential, sign_in
-from standfast.playbook.action_catalogue import CATALOGUE
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.answer_dependencies import answers_behind
 from standfast.playbook.parser.input_values import read_answer
 from standfast.playbook.run_state import State, StepView
@@ -41,7 +42,6 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import expand_step, refuse_closed
 from standfast.usecases.notices.correction_history import newest_correction
 
-_PROOFS = "accounts.prove_locked"
 _SETTLED_AT_ONCE = 1000
 _FEWEST_SHOWN = 8  # characters of a digest: fewer are met by chance, and name nothing
 
@@ -183,7 +183,7 @@ def signable_decisions(
     written = next((one for one in state.playbook.steps if one.name == name), None)
     verb = (written.action if written else additional_step_verb(name)) or ""
     tells = ""
-    if verb == "notices.send":
+    if verb == SEND:
         notice = installation.ledger.incidents.notice(incident_id, name, asked.round)
         tells = f"{notice.template} to {notice.audience}"
     return SignableDecision(
@@ -193,7 +193,7 @@ def signable_decisions(
         planned=view.counts.planned,
         left_out=view.counts.refused,
         tells=tells,
-        is_irreversible=CATALOGUE[verb].is_irreversible,
+        is_irreversible=ACTIONS[verb].is_irreversible,
     )
 
 

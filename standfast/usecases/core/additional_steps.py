@@ -1,6 +1,8 @@
 """Steps that people asked for beside the playbook: undos, corrections, telling who was held."""
 
 from standfast.ledger.status_query import HELD_STEP_PREFIX
+from standfast.playbook.actions.accounts_lock import UNLOCK
+from standfast.playbook.actions.notices_send import SEND
 
 CORRECTS = "correction-"
 _TITLES = {
@@ -17,4 +19,4 @@ def additional_step_title(step: str) -> str:
 
 def additional_step_verb(step: str) -> str:
     """Give the verb of its effects."""
-    return "notices.send" if step.startswith((*_TITLES,)) else "accounts.unlock"
+    return SEND if step.startswith((*_TITLES,)) else UNLOCK

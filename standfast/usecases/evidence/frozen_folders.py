@@ -27,6 +27,7 @@ from standfast.evidence.manifest import read_manifest
 from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
 from standfast.evidence.timestamps import inspect_timestamp, read_roots, stamped_at, stamped_line
 from standfast.host_name import host_name
+from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
 from standfast.plurals import counted
 from standfast.records import JsonObject
 from standfast.usecases.core.installation import Installation
@@ -139,7 +140,7 @@ def recorded(installation: Installation, incident: str) -> Recorded:
 def _sealed(installation: Installation, incident: str) -> Recorded:
     """Read what the ledger has as sealed for an incident."""
     found, root, ledger = Recorded(), _root(installation, incident), installation.ledger
-    by = ledger.effects.hosts_of(incident, "evidence.snapshot")
+    by = ledger.effects.hosts_of(incident, SNAPSHOT)
     for row in ledger.effects.frozen(incident):
         folder = root / str(row.facts["folder"])
         found.manifests[folder] = str(row.facts["manifest"])

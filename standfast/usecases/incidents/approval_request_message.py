@@ -2,10 +2,10 @@
 
 from standfast.adapters.factory import Outside
 from standfast.ledger.approvals.two_person_rule import Question
-from standfast.ledger.effects.effect_conditions import PAGE
 from standfast.ledger.people.enrolment import Person
 from standfast.notices.prepared_notice import pick_language
 from standfast.notices.template_renderer import prepare
+from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import Draft
 from standfast.playbook.run_state import State
 from standfast.playbook.status.next_step import SHOWN

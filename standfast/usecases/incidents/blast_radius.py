@@ -20,10 +20,10 @@ from standfast.adapters.factory import SECTIONS
 from standfast.adapters.procedures.parameters import parameters_of
 from standfast.config import Config
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_conditions import LOCKS
 from standfast.ledger.effects.recent_locks import KEEPS_OUT, RecentLocks
 from standfast.ledger.people.enrolment import Person
 from standfast.ledger.schema.column_encryption import INSTALLATION
+from standfast.playbook.actions.accounts_lock import LOCK
 from standfast.playbook.planned_effects import Draft
 from standfast.plurals import counted
 from standfast.records import EffectState, Json, Mode
@@ -134,7 +134,7 @@ def _kept_out(drafts: Sequence[Draft], config: Config) -> Mapping[str, Set[str]]
 def whose(drafts: Sequence[Draft], people: Sequence[Person], config: Config) -> list[str]:
     """Give the sign-in names of the people whose own accounts these would lock."""
     planned = [draft for draft in drafts if draft.state is EffectState.PLANNED]
-    targets = {draft.target.casefold() for draft in planned if draft.verb in LOCKS}
+    targets = {draft.target.casefold() for draft in planned if draft.verb == LOCK}
     for draft in planned:
         if draft.connector.partition(".")[0] in SECTIONS:
             named = accounts_of(config, draft.connector, parameters_of(draft.details))

@@ -17,12 +17,15 @@ from standfast.adapters.procedures import Procedure
 from standfast.deadlines.clock_starts import QUESTIONS
 from standfast.deadlines.incident_facts import FactKind
 from standfast.errors import StandfastError, UsageError
+from standfast.playbook.actions.backup_protect import KEEPER
+from standfast.playbook.actions.deadlines_start import LEDGER
+from standfast.playbook.actions.drill_last_clean_point import DRILL
+from standfast.playbook.actions.evidence_review import REVIEWER
+from standfast.playbook.actions.notices_prepare import PREVIEW
 from standfast.records import EffectState, JsonObject, Limits, Order, Result, moment, timestamp
 
 if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
-
-KEEPER, REVIEW, DRILL, PREVIEW, LEDGER = "keeper", "review", "drill", "preview", "ledger"
 
 
 def built_in_procedures(
@@ -31,7 +34,7 @@ def built_in_procedures(
     """Give how each act of our own is built; `author` is who answers for facts."""
     return {
         KEEPER: lambda: _Protecting(installation, incident_id),
-        REVIEW: lambda: _Reviewing(installation, incident_id),
+        REVIEWER: lambda: _Reviewing(installation, incident_id),
         DRILL: lambda: _GoingBack(installation),
         PREVIEW: lambda: _Preparing(),
         LEDGER: lambda: _Recording(installation, incident_id, author),
@@ -114,7 +117,7 @@ class _Reviewing(_OwnAct):
     """Looks through the incident's frozen folders, and keeps the timeline beside them."""
 
     def __init__(self, installation: "Installation", incident_id: str) -> None:
-        super().__init__(REVIEW)
+        super().__init__(REVIEWER)
         self._installation = installation
         self._incident = incident_id
 

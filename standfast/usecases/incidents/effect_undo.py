@@ -30,7 +30,9 @@ from standfast.ledger.approvals.two_person_rule import folded
 from standfast.ledger.effects.effect_store import EffectRow
 from standfast.ledger.incidents.incident_store import IncidentRow
 from standfast.ledger.incidents.stop_and_resume import take_over_paused_undo
-from standfast.playbook.action_catalogue import CATALOGUE
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.accounts_lock import LOCK, UNLOCK
+from standfast.playbook.actions.accounts_prove_locked import PROVE
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.plurals import counted
 from standfast.records import EffectState, JsonObject, Mode, Proof, StepState
@@ -39,9 +41,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import refuse_closed
 from standfast.usecases.incidents.lifecycle_permission import authorise_lifecycle_change
 
-_LOCK = "accounts.lock"
-_PROOFS = "accounts.prove_locked"
-_UNDO_OF: Mapping[str, str] = {one.verb: one.undo for one in CATALOGUE.values() if one.undo}
+_UNDO_OF: Mapping[str, str] = {one.verb: one.undo for one in ACTIONS.values() if one.undo}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,7 @@ def _planned(
                     verb=_UNDO_OF[row.verb],
                     connector=row.connector,
                     target=row.target,
-                    details=row.details if row.verb != _LOCK else {},
+                    details=row.details if row.verb != LOCK else {},
                     undoes=row.token,
                     prior=row.prior,
                 )
@@ -183,7 +183,7 @@ def _planned(
         stays = tuple(_what_stays(drafts, outside))
     if lacking and not drafts:
         raise lacking[0]
-    lets_in = incident.mode is Mode.LIVE and any(d.verb == _UNDO_OF[_LOCK] for d in drafts)
+    lets_in = incident.mode is Mode.LIVE and any(d.verb == UNLOCK for d in drafts)
     where = Counter(draft.connector for draft in drafts)
     plan = UndoPlan(
         step=name if drafts else "",
@@ -264,10 +264,10 @@ def _undoable(
 
 def _reason_to_keep(row: EffectRow, holder: str | None) -> str:
     if row.state is EffectState.PLANNED:
-        what = "its lock" if row.verb == _LOCK else "what is done there"
+        what = "its lock" if row.verb == LOCK else "what is done there"
         return f"{what} is still to be carried out; undo it after that"
     if row.state is not EffectState.DONE:
-        what = "it was locked" if row.verb == _LOCK else "it was done"
+        what = "it was locked" if row.verb == LOCK else "it was done"
         return f"nobody knows yet whether {what}; settle that first"
     if holder is None:
         return ""
@@ -279,7 +279,7 @@ def _no_way_back(row: EffectRow, outside: Outside) -> str:
 
     Raises `ConfigurationError` when it is not configured any more, or not wholly.
     """
-    if row.verb == _LOCK:
+    if row.verb == LOCK:
         outside.connector(row.connector)
     elif not outside.procedure(row.connector).can_undo:
         return f"{row.connector} has no undo; take it back by hand"
@@ -288,7 +288,7 @@ def _no_way_back(row: EffectRow, outside: Outside) -> str:
 
 def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], outside: Outside) -> bool:
     """Could giving this account back let somebody in who was never shown to be out?"""
-    if row.verb != _LOCK:
+    if row.verb != LOCK:
         return False
     return not proven.get(row.handle, Proof.NONE).reaches(outside.connector(row.connector).proof)
 
@@ -301,7 +301,7 @@ def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
     given_back = {row.handle for row in rows if row.undoes and row.state is EffectState.DONE}
     found: dict[str, Proof] = {}
     for row in rows:
-        is_proof = row.verb == _PROOFS and row.handle not in given_back
+        is_proof = row.verb == PROVE and row.handle not in given_back
         if is_proof and row.state is EffectState.DONE:
             best = found.get(row.handle, Proof.NONE)
             found[row.handle] = row.proof if row.proof.reaches(best) else best
@@ -311,7 +311,7 @@ def _proof_by_handle(rows: Sequence[EffectRow]) -> dict[str, Proof]:
 def _what_stays(drafts: Sequence[Draft], outside: Outside) -> list[str]:
     """Give what locks changed for good where accounts are given back."""
     found: list[str] = []
-    for name in dict.fromkeys(d.connector for d in drafts if d.verb == _UNDO_OF[_LOCK]):
+    for name in dict.fromkeys(d.connector for d in drafts if d.verb == UNLOCK):
         try:
             found += [f"{name}: {what}" for what in outside.connector(name).irreversible]
         except ConfigurationError:

@@ -23,6 +23,9 @@ from standfast.ledger.effects.recent_locks import RecentLocksChanged
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.runs.run_store import LEASE
 from standfast.playbook.action_arguments import arguments_of
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.accounts_prove_locked import PROVE
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.engine import (
     Ask,
     Escalate,
@@ -53,7 +56,6 @@ from standfast.usecases.notices.delivery_plan import NoticePlan
 from standfast.usecases.notices.staged_sending import due_notices, release_due
 from standfast.usecases.playbooks import library
 
-_TELLS = frozenset({"notices.send", "notices.prepare"})
 _TICK_SECONDS = 0.1
 _WAIT_PER_LOOK = 4  # with 100,000 recipients a look takes half a second: leave the lanes their time
 
@@ -321,7 +323,7 @@ def _expand_once(
     except Exception as error:
         _fail(installation, incident_id, step_name, round_, error)
         return
-    if verb == "accounts.prove_locked":
+    if verb == PROVE:
         expansion = _without_given_back(installation, incident_id, expansion)
     if round_ > 1:
         expansion = _only_new(installation, incident_id, step_name, expansion)
@@ -365,7 +367,7 @@ def _refuse_to_tell_too_soon(
     installation: Installation, step: Step, state: State, facts: Facts
 ) -> None:
     """Raise Refused where a rule forbids telling the people concerned yet; staff may be told."""
-    if step.action != "notices.send":
+    if step.action != SEND:
         return
     audience = arguments_of(step, state)["audience"]
     if audience not in library.staff_audiences(installation.config):
@@ -421,7 +423,10 @@ def _make(
 
 def _is_long(state: State, move: Move) -> bool:
     """May it read and write a million people?"""
-    return isinstance(move, Expand) and state.playbook.step(move.step).action in _TELLS
+    if not isinstance(move, Expand):
+        return False
+    action = ACTIONS.get(state.playbook.step(move.step).action or "")
+    return action is not None and action.is_notice
 
 
 def _make_one(installation: Installation, state: State, outside: Outside, move: Move) -> None:

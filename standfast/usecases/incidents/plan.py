@@ -13,11 +13,12 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from standfast.adapters.factory import SECTIONS, Outside
-from standfast.config import Config
 from standfast.errors import ExitStatus, StandfastError
 from standfast.ledger.approvals.two_person_rule import Opener
 from standfast.ledger.effects.effect_store import Lane
 from standfast.ledger.people.enrolment import Person
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.action import Carrier
 from standfast.playbook.engine import is_wanted
 from standfast.playbook.expressions import parse
 from standfast.playbook.model import Step, StepKind
@@ -36,8 +37,7 @@ from standfast.usecases.incidents.blast_radius import (
     locked_today,
     with_planned,
 )
-from standfast.usecases.incidents.procedure_expansion import adapter_notes
-from standfast.usecases.incidents.step_expansion import expand, is_irreversible
+from standfast.usecases.incidents.step_expansion import StepPlanner, expand, is_irreversible
 from standfast.usecases.notices.delivery_plan import NoticePlan, Tally
 from standfast.usecases.playbooks import library
 
@@ -220,7 +220,7 @@ def _planned(
     seconds = 0
     try:
         notes, seconds = (
-            tuple(_notes(step, by_adapter, outside)),
+            tuple(_notes(StepPlanner(step=step, state=state, outside=outside), by_adapter)),
             _seconds(step, by_adapter, outside),
         )
     except StandfastError as error:
@@ -256,58 +256,31 @@ def _is_left_out(step: Step, state: State) -> bool:
     return not is_wanted(step, state)
 
 
-def _notes(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> list[str]:
-    """What each directory can prove, and what locking in it costs for good."""
+def _notes(planner: StepPlanner, by_adapter: Mapping[str, int]) -> list[str]:
+    """Return what each adapter can and cannot do, for the plan."""
+    outside = planner.outside
     notes: list[str] = []
     for name in by_adapter:
-        if not (step.action or "").startswith("accounts."):
-            notes += adapter_notes(step.action or "", name, outside)
-            if step.action == "notices.send":
-                notes += _around_own_mail(name, outside.config)
-            continue
-        connector = outside.connector(name)
-        if step.action == "accounts.prove_locked":
-            notes.append(f"{name}: proof reaches {connector.proof.value}")
-        if connector.is_contract_tested:
+        action = ACTIONS[planner.step.action or ""]
+        if action.carrier is Carrier.ACCOUNTS and outside.connector(name).is_contract_tested:
             notes.append(f"{name}: contract-tested, not tried on the provider itself")
-        rotation = outside.config.rotation
-        if step.action == "accounts.rotate" and rotation is not None:
-            keys = counted(len(rotation.recipients), "key")
-            notes.append(f"{name}: new passwords are sealed to {keys}, in {rotation.folder}")
-        if step.action == "accounts.lock":
-            if "revoke" not in connector.verbs:
-                notes.append(f"{name}: sessions that are open there cannot be ended")
-            notes += [f"{name}: {what}" for what in connector.irreversible]
+        if name.partition(".")[0] in SECTIONS:
+            notes += outside.procedure(name).notes()
+        notes += action.notes(name, planner)
     return notes
 
 
-def _around_own_mail(sender: str, config: Config) -> list[str]:
-    """Return the channels that remain if an attacker controls the company's own mail relay."""
-    if config.senders[sender].kind != "smtp":
-        return []
-    around = [name for name, one in config.senders.items() if one.kind != "smtp"]
-    stays = f"use {', '.join(around)}" if around else "there is no other channel here"
-    return [f"{sender}: if an attacker may control this mail relay, {stays}"]
-
-
 def _seconds(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> int:
-    """The least time that the providers' limits allow; nothing where there is no limit."""
+    """Return the least time that the providers' limits allow; 0 where there is no limit."""
     if step.kind is StepKind.WAIT:
         return step.wait_seconds
     slowest = 0.0
     for name, count in by_adapter.items():
         verb = step.action or ""
-        limits = (
-            outside.connector(name).limits
-            if verb.startswith("accounts.")
-            else outside.sender(name).limits
-            if verb == "notices.send"
-            else outside.limits(Lane(verb=verb, connector=name))
-            if name.partition(".")[0] in SECTIONS
-            else None
-        )
-        if limits and limits.per_second:
-            slowest = max(slowest, (count - limits.burst) / limits.per_second)
+        if ACTIONS[verb].carrier is not Carrier.EVIDENCE:
+            limits = outside.limits(Lane(verb=verb, connector=name))
+            if limits.per_second:
+                slowest = max(slowest, (count - limits.burst) / limits.per_second)
     return max(0, round(slowest))
 
 
@@ -350,7 +323,7 @@ def as_lines(report: PlanReport) -> list[str]:
 def _step_lines(step: PlannedStep) -> list[str]:
     lines: list[str] = []
     if step.impossible:
-        lines.append(f"CANNOT BE PROGRESS_EXIT_STATUSES OUT: {step.impossible}")
+        lines.append(f"CANNOT BE CARRIED OUT: {step.impossible}")
     if step.kind is StepKind.DO and step.targets:
         where = ", ".join(f"{count:,} through {name}" for name, count in step.by_adapter.items())
         lines.append(where)

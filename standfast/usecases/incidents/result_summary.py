@@ -14,43 +14,24 @@ from datetime import timedelta
 
 from standfast.adapters.senders.letters import WRITTEN
 from standfast.errors import UsageError
-from standfast.ledger.effects.effect_conditions import PAGE
 from standfast.ledger.effects.effect_counts import count_effect_kinds, first_unfinished_effects
 from standfast.ledger.effects.effect_store import EffectRow
 from standfast.ledger.people.enrolment import Person
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.actions.accounts_prove_locked import PROVE
+from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.run_state import State
 from standfast.plurals import counted
 from standfast.records import EffectState, JsonObject, Mode, Proof, StepState
 from standfast.reports.name_masking import mask_target
 from standfast.reports.report_sentences import proof_level
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.incidents.step_expansion import DECIDES
+from standfast.usecases.incidents.notice_effects import DECIDES
 from standfast.usecases.notices.delivery_accounting import APART, LEFT_OUT
 
 FRESH = timedelta(days=1)  # the ledger counts no approval of whoever was enrolled later
 
-# What an effect that is done has done, for counts: "487 locked, 13 not".
-_DONE_WORDS = {
-    "accounts.lock": "locked",
-    "accounts.unlock": "given back",
-    "accounts.revoke_sessions": "signed out",
-    "accounts.prove_locked": "proven shut",
-    "accounts.rotate": "given new passwords",
-    "evidence.snapshot": "frozen",
-    "evidence.review": "reviewed",
-    "backup.protect": "held",
-    "backup.release": "released",
-    "service.degrade": "switched",
-    "service.restore": "switched back",
-    "run.undo": "taken back",
-    "http.undo": "taken back",
-    "deadlines.start": "recorded",
-    "notices.prepare": "written",
-    "notices.send": "notified",
-}
 _NOT_SHORT = (EffectState.DONE, EffectState.PLANNED, EffectState.SUBMITTING)
-_PROVES = "accounts.prove_locked"
-_NOBODYS = ("evidence.", "backup.", "service.")  # what their targets are called is no person's name
 _MOST_NAMED = 5  # for each reason
 _MOST_OPENED = 200  # of one step: a notice may be short of a million
 
@@ -96,7 +77,7 @@ class Tally:
     @property
     def sentence(self) -> str:
         """`1,487 locked, 13 not`, or `25 proven shut (sign-in refused)`."""
-        word = _DONE_WORDS.get(self.verb, "done")
+        word = ACTIONS[self.verb].done
         if self.proofs:
             levels = [
                 f"{number:,} {proof_level(level)}" if len(self.proofs) > 1 else proof_level(level)
@@ -138,7 +119,7 @@ def tallies(installation: Installation, incident_id: str) -> list[Tally]:
             rounds.setdefault(kind.step, set()).add(kind.round)
             found = grouped.setdefault((kind.step, kind.verb), Counter())
             found[kind.state, kind.reason] += number
-            if kind.verb == _PROVES and kind.state is EffectState.DONE:
+            if kind.verb == PROVE and kind.state is EffectState.DONE:
                 proofs.setdefault(kind.step, Counter())[kind.proof] += number
     return [
         _tally(
@@ -148,7 +129,7 @@ def tallies(installation: Installation, incident_id: str) -> list[Tally]:
             found,
             _who(installation, incident_id, step, verb, found, rounds[step]),
             is_refused=(step, latest[step]) in refused,
-            proofs=proofs.get(step, {}) if verb == _PROVES else {},
+            proofs=proofs.get(step, {}) if verb == PROVE else {},
         )
         for (step, verb), found in grouped.items()
     ]
@@ -240,7 +221,7 @@ def _who(
     for row in first_unfinished_effects(
         effects, incident_id, step, verb, _MOST_OPENED, rounds=rounds
     ):
-        shown = row.target if verb.startswith(_NOBODYS) else mask_target(row.target)
+        shown = mask_target(row.target) if ACTIONS[verb].names_people else row.target
         names = found.setdefault((row.state, row.reason), [])
         if len(names) < _MOST_NAMED:
             names.append(shown.removeprefix(":"))  # in a directory that nobody found

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.run_state import State
 from standfast.playbook.status.next_step import standing
 from standfast.records import StepState
@@ -29,7 +30,7 @@ def waits_only_for_notices(state: State) -> bool:
     acts = [(state.playbook.step(view.step).action, view) for view in state.steps.values()]
     acts += [(additional_step_verb(view.step), view) for view in state.extra]
     only_tells = all(
-        action == "notices.send" and not view.settling and not view.counts.submitting
+        action == SEND and not view.settling and not view.counts.submitting
         for action, view in acts
         if view.state is StepState.RUNNING
     )

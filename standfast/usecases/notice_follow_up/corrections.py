@@ -21,6 +21,7 @@ from standfast.ledger.effects.effect_store import EffectRow, effect_token, scope
 from standfast.ledger.messages.sent_messages import Sent, sent, told_apart
 from standfast.notices.prepared_notice import Prepared, pick_language
 from standfast.notices.template_renderer import prepare
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import DeliveryState, EffectState, Json, Mode
 from standfast.suggestions import known_names_hint
@@ -33,7 +34,6 @@ from standfast.usecases.notices.correction_history import standing_corrections, 
 from standfast.usecases.notices.delivery_plan import NoticePlan, refuse_placeholders
 
 CORRECTION = "wrong-notice-correction"
-_SEND = "notices.send"
 _GOT = (EffectState.DONE, EffectState.UNKNOWN)
 _STILL = (EffectState.PLANNED, EffectState.SUBMITTING)
 _LOST = (DeliveryState.BOUNCED, DeliveryState.DROPPED)
@@ -71,7 +71,7 @@ def correct(
     try:
         step = state.playbook.step(step_name)
     except KeyError:
-        known = [one.name for one in state.playbook.steps if one.action == _SEND]
+        known = [one.name for one in state.playbook.steps if one.action == SEND]
         raise UsageError(
             f"{incident_id} has no step {step_name!r} that tells anybody; "
             f"{known_names_hint(step_name, known)}"
@@ -201,8 +201,8 @@ def _draft(
     installation: Installation, incident_id: str, name: str, prepared: Prepared, row: EffectRow
 ) -> Draft:
     address = row.target.partition(":")[2]
-    handle = installation.ledger.vault.handle(scope_of(_SEND, incident_id), row.target)
-    token = effect_token(incident_id, name, 1, _SEND, handle)
+    handle = installation.ledger.vault.handle(scope_of(SEND, incident_id), row.target)
+    token = effect_token(incident_id, name, 1, SEND, handle)
     before = cast("Mapping[str, str]", row.details["values"])
     values = {slot: before.get(slot, "") for slot in prepared.slots}
     default = installation.config.organisation.languages[0]
@@ -217,7 +217,7 @@ def _draft(
         filled = prepared.fill(language, values, token, address=address)
     except StandfastError as error:
         return Draft(
-            verb=_SEND,
+            verb=SEND,
             connector=row.connector,
             target=row.target,
             details=details,
@@ -225,4 +225,4 @@ def _draft(
             reason=str(error),
         )
     details["digest"] = filled.digest
-    return Draft(verb=_SEND, connector=row.connector, target=row.target, details=details)
+    return Draft(verb=SEND, connector=row.connector, target=row.target, details=details)

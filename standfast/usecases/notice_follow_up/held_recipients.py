@@ -34,6 +34,7 @@ from standfast.ledger.status_query import HELD_STEP_PREFIX
 from standfast.notices.mail_addresses import parse_address
 from standfast.notices.prepared_notice import Prepared, merkle_root, pick_language
 from standfast.playbook.action_arguments import arguments_of
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.answer_dependencies import answers_behind
 from standfast.playbook.engine import is_wanted
 from standfast.playbook.planned_effects import Draft, Expansion, FrozenNotice
@@ -43,7 +44,8 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import refuse_blocked
 from standfast.usecases.incidents.blast_radius import NOBODY
 from standfast.usecases.incidents.lifecycle import refuse_closed
-from standfast.usecases.incidents.step_expansion import add_required_approvals, render_step_notice
+from standfast.usecases.incidents.notice_effects import render_step_notice
+from standfast.usecases.incidents.step_expansion import add_required_approvals
 from standfast.usecases.notice_follow_up.undelivered_messages import (
     individual_notice_steps,
     returned,
@@ -52,7 +54,6 @@ from standfast.usecases.notices.correction_history import standing_corrections
 from standfast.usecases.notices.delivery_accounting import APART, LEFT_OUT, counted_rows
 from standfast.usecases.notices.recipient_targets import HELD, MAIL, POST
 
-_SEND = "notices.send"
 _MARK_LENGTH = 8  # at least
 
 
@@ -293,8 +294,8 @@ def _expansion(
         values["name"] = name
     default = installation.config.organisation.languages[0]
     language = pick_language(str(row.details["language"]), prepared.languages, default).language
-    handle = installation.ledger.vault.handle(scope_of(_SEND, row.incident), target)
-    token = effect_token(row.incident, step_name, 1, _SEND, handle)
+    handle = installation.ledger.vault.handle(scope_of(SEND, row.incident), target)
+    token = effect_token(row.incident, step_name, 1, SEND, handle)
     filled = prepared.fill(language, values, token, address=target.partition(":")[2])
     details: dict[str, Json] = {
         "language": language,
@@ -303,7 +304,7 @@ def _expansion(
         "digest": filled.digest,
         "settles": row.token,
     }
-    draft = Draft(verb=_SEND, connector=connector, target=target, details=details)
+    draft = Draft(verb=SEND, connector=connector, target=target, details=details)
     return add_required_approvals(
         step,
         Expansion(

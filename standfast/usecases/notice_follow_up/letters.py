@@ -21,6 +21,7 @@ from standfast.errors import UsageError
 from standfast.ledger.effects.effect_store import EffectRow
 from standfast.ledger.messages.sent_messages import sent
 from standfast.local_time import minute
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.run_state import State, StepView
 from standfast.records import DeliveryEvent, DeliveryState, EffectState
 from standfast.usecases.approvals.step_decisions import speaker
@@ -137,7 +138,7 @@ def include_waiting_letters(
     waiting = {
         one.step: sum(missed.count for missed in one.missed if missed.reason == WRITTEN)
         for one in found
-        if one.verb == "notices.send"
+        if one.verb == SEND
     }
     folder = " or ".join(
         str(sender.folder)

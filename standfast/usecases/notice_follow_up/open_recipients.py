@@ -5,14 +5,13 @@ Refuses nothing: closing is a person's decision, and this counts what it leaves.
 
 from dataclasses import dataclass
 
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.run_state import State
 from standfast.plurals import counted
 from standfast.records import JsonObject, StepState
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.notice_follow_up.held_recipients import held
 from standfast.usecases.notice_follow_up.letters import waiting_letters
-
-_TELLS = "notices.send"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class OpenRecipients:
 
 def open_recipients(installation: Installation, state: State) -> OpenRecipients:
     """Count what an incident leaves undone as it stands, open or closed."""
-    sends = {step.name for step in state.playbook.steps if step.action == _TELLS}
+    sends = {step.name for step in state.playbook.steps if step.action == SEND}
     # Corrections, and what tells somebody who was held, are no steps of the playbook.
     sends |= {row.step for row in installation.ledger.notices.of_incident(state.incident)}
     return OpenRecipients(

@@ -33,7 +33,6 @@ from standfast.usecases.notices.recipient_targets import HELD, POST
 # What a person decided about somebody who was held: it stands in the effect's facts and reason.
 LEFT_OUT, APART = "left out", "told by step"
 LOST = (DeliveryState.DEFERRED, DeliveryState.BOUNCED, DeliveryState.DROPPED)  # and not told
-_SEND = "notices.send"
 
 
 class End(StrEnum):

@@ -17,9 +17,9 @@ from standfast.config.schema import OrganisationConfig
 from standfast.errors import ConfigurationError
 from standfast.notices.prepared_notice import MerkleTree, Prepared
 from standfast.notices.template_renderer import Template
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.planned_effects import Draft, FrozenNotice
 from standfast.records import EffectState, Mode
-from standfast.usecases.notices.staged_sending import SEND
 
 PAGE = 1_000
 _MOST_KINDS = 500

@@ -21,6 +21,7 @@ from standfast.errors import UsageError
 from standfast.ledger.effects.effect_conditions import NEVER
 from standfast.ledger.messages.notice_control import NoticeRow
 from standfast.notices.audience import Audience
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.planned_effects import Draft
 from standfast.playbook.run_state import State
 from standfast.plurals import counted
@@ -29,7 +30,6 @@ from standfast.suggestions import known_names_hint
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.notices.recipient_targets import POST
 
-SEND = "notices.send"
 STOPPED = "stopped by"  # begins the reason of what was given up before it left
 _MOST_LOST = 10  # one in so many of the canary
 

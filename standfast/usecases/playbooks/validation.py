@@ -11,6 +11,7 @@ from standfast.config import Config
 from standfast.errors import PlaybookInvalid, Problem, TemplateInvalid
 from standfast.notices.template_folder import read_templates
 from standfast.notices.template_renderer import prepare
+from standfast.playbook.actions import ACTIONS
 from standfast.playbook.cacao import is_cacao
 from standfast.playbook.expressions import embedded
 from standfast.playbook.model import Playbook
@@ -62,7 +63,8 @@ def _judge_words(playbook: Playbook, config: Config) -> list[Problem]:
     problems: list[Problem] = []
     for step in playbook.steps:
         name, given = step.arguments.get("template"), step.arguments.get("context")
-        if not (step.action or "").startswith("notices.") or not isinstance(name, str):
+        action = ACTIONS.get(step.action or "")
+        if action is None or not action.is_notice or not isinstance(name, str):
             continue
         if embedded(name) is not None:
             continue

@@ -19,9 +19,13 @@ from typing import Any, cast
 from standfast.errors import ConfigurationError, Damaged
 from standfast.evidence.host_clock import offset_in_words
 from standfast.ledger.audit.auditor import AuditEvent
-from standfast.ledger.effects.effect_conditions import PAGE
 from standfast.ledger.effects.effect_store import EffectRow
 from standfast.ledger.incidents.incident_store import IncidentRow
+from standfast.playbook.actions.accounts_lock import LOCK
+from standfast.playbook.actions.accounts_prove_locked import PROVE
+from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
+from standfast.playbook.actions.notices_send import SEND
+from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.engine import is_pending
 from standfast.playbook.model import StepKind
 from standfast.playbook.parser.playbook_file import load
@@ -275,7 +279,7 @@ def _notices(
 ) -> Iterator[NoticeLine]:
     titles = {step.name: step.title for step in state.playbook.steps}
     order = [*titles, *(view.step for view in state.extra)]
-    sent = counted_rows([one for one in effects if one.verb == "notices.send"], refused=set())
+    sent = counted_rows([one for one in effects if one.verb == SEND], refused=set())
     lost = {
         token: one.state.value
         for token, one in installation.ledger.deliveries.of_incident(state.incident).items()
@@ -317,13 +321,13 @@ def _accounts(effects: Sequence[EffectRow]) -> Iterator[AccountLine]:
     proofs: dict[str, Proof] = {}
     undone: dict[str, EffectState] = {}
     for one in effects:
-        is_proof = one.verb == "accounts.prove_locked" and one.state is EffectState.DONE
+        is_proof = one.verb == PROVE and one.state is EffectState.DONE
         if is_proof and one.proof.reaches(proofs.get(one.handle, Proof.NONE)):
             proofs[one.handle] = one.proof
         if one.undoes:
             undone[one.undoes] = one.state
     for one in effects:
-        if one.verb == "accounts.lock":
+        if one.verb == LOCK:
             undo = undone.get(one.token)
             yield AccountLine(
                 who=mask_target(one.target),
@@ -337,7 +341,7 @@ def _accounts(effects: Sequence[EffectRow]) -> Iterator[AccountLine]:
 
 def _evidence(effects: Sequence[EffectRow]) -> Iterator[EvidenceLine]:
     for one in effects:
-        if one.verb == "evidence.snapshot":
+        if one.verb == SNAPSHOT:
             facts = cast("Mapping[str, Any]", one.facts)
             yield EvidenceLine(
                 source=one.connector,

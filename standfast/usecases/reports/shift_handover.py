@@ -13,6 +13,9 @@ from datetime import datetime
 from pathlib import Path
 
 from standfast.ledger.audit.auditor import AuditEvent
+from standfast.playbook.actions.accounts_lock import LOCK
+from standfast.playbook.actions.accounts_prove_locked import PROVE
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.engine import is_pending, standing_state, tally
 from standfast.playbook.run_state import State
 from standfast.playbook.status.next_step import asked_of_a_person
@@ -70,7 +73,7 @@ def hand_over(installation: Installation, incident_id: str) -> HandoverReport:
                 step=titles.get(one.step, one.step),
                 who=mask_target(one.target),
                 reason=one.reason,
-                is_message=one.verb == "notices.send",
+                is_message=one.verb == SEND,
             )
             for one in unknown
         ),
@@ -163,9 +166,9 @@ def _people(events: Sequence[AuditEvent]) -> Iterator[str]:
 def _figures(report: IncidentReport, events: Sequence[AuditEvent]) -> Iterator[Figure]:
     opened = report.opened_at
     for what, verb in (
-        ("from opening to the first lock", "accounts.lock"),
-        ("from opening to the first proof", "accounts.prove_locked"),
-        ("from opening to the first notice", "notices.send"),
+        ("from opening to the first lock", LOCK),
+        ("from opening to the first proof", PROVE),
+        ("from opening to the first notice", SEND),
     ):
         if at := _first_done(events, verb):
             yield Figure(what=what, value=at - opened)

@@ -7,9 +7,9 @@ import pytest
 from standfast.errors import ApprovalRefused
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.two_person_rule import REFUSE
-from standfast.ledger.effects.effect_conditions import PAGE
 from standfast.ledger.effects.effect_store import Batch, Lane
 from standfast.ledger.effects.unknown_outcomes import MOST_TRIES
+from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.run_state import StepView
 from standfast.records import EffectState, Limits, Observed, Result, StepState
 from tests.ledger.ledger_files import NOW

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_conditions import PAGE
 from standfast.ledger.effects.effect_store import Lane
 from standfast.ledger.messages.delivery_reports import Delivery, Heard
+from standfast.playbook.actions.people_page import PAGE
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Observed
 from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (

@@ -14,7 +14,7 @@ from standfast.errors import StandfastError
 from standfast.records import EffectState
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.review import review_evidence
-from standfast.usecases.incidents.built_in_procedures import REVIEW, built_in_procedures
+from standfast.usecases.incidents.built_in_procedures import built_in_procedures
 from tests.adapters.evidence_sources.contract import order
 from tests.usecases.installations import furnish, installation_at
 
@@ -68,7 +68,7 @@ def test_a_copy_that_was_changed_after_sealing_is_named_and_fails_the_review(
     for copy in copies:
         copy.chmod(0o600)
         copy.write_bytes(copy.read_bytes().replace(b"agent01", b"agent99"))
-    look = built_in_procedures(installation, CASE, "dana")[REVIEW]()
+    look = built_in_procedures(installation, CASE, "dana")["review"]()
     asked = replace(order(), details={"indicators": ["text:agent99"], "accounts": []})
     (result,) = look.run([asked])
     assert result.state is EffectState.FAILED

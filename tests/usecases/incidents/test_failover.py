@@ -8,7 +8,7 @@ import pytest
 
 from standfast.adapters.factory import Outside
 from standfast.errors import ExitStatus, Unavailable
-from standfast.ledger.effects.effect_conditions import PAGE
+from standfast.playbook.actions.people_page import PAGE
 from standfast.records import EffectState, Mode
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle

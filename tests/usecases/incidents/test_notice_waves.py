@@ -11,6 +11,7 @@ import pytest
 from standfast.config.sections.notices import NoticesConfig
 from standfast.errors import UsageError
 from standfast.ledger.effects.effect_store import EffectRow, Effects, Lane
+from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.planned_effects import Draft
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Mode, Result, StepState
 from standfast.usecases.approvals import step_decisions
@@ -145,7 +146,7 @@ def test_a_canary_of_which_more_than_a_tenth_is_lost_holds_the_others(
     done = [
         row.token
         for row in centre.installation.ledger.effects.of_incident(case)
-        if (row.step, row.verb) == (TOLD, staged_sending.SEND) and row.state is EffectState.DONE
+        if (row.step, row.verb) == (TOLD, SEND) and row.state is EffectState.DONE
     ]
     now = centre.installation.clock()
     centre.installation.ledger.deliveries.hear(

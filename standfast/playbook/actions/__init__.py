@@ -1,0 +1,39 @@
+"""Actions that a playbook may name: one module an action, which owns all facts about it.
+
+    ACTIONS["accounts.lock"].undo   # "accounts.unlock"
+
+A module of this package with an `ACTION`, and an `UNDO` where something restores the state before,
+is part of the registry. To add an action, add its module and its test:
+
+- `action.py` describes each field: arguments, documentation, undo, carrier, result word, approval
+  rule and planner. Copy `run_command.py` (calls a procedure) or `accounts_lock.py` (accounts).
+- The planner reads through `Planner` only and changes nothing.
+- A new kind of adapter method or built-in procedure comes with its adapter.
+
+Rules
+- A verb without a module here does not exist: a playbook cannot name code.
+- An irreversible action is marked, and then needs an approval or a reason for none. Whether a
+  command or a request has an undo is known from the configuration only: planning refuses the step
+  that runs one without an undo and without an approval.
+- An undo is an action too, and never a step of its own: it needs the prior states.
+- Other code names a verb by the constant of its module, never as text.
+"""
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+from standfast.playbook.actions.action import Action
+
+_modules = [import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_modules(__path__)]
+ACTIONS: Mapping[str, Action] = {
+    action.verb: action
+    for module in _modules
+    for name in ("ACTION", "UNDO")
+    if (action := getattr(module, name, None))
+}
+
+
+def verbs_where(is_meant: Callable[[Action], bool]) -> frozenset[str]:
+    """Return the verbs of the actions with a property."""
+    return frozenset(verb for verb, action in ACTIONS.items() if is_meant(action))

@@ -1,0 +1,61 @@
+"""Lock accounts and end their sessions; unlock them to the state that they had before."""
+
+from collections.abc import Iterator
+
+from standfast.playbook.actions.action import (
+    Action,
+    ArgumentSpec,
+    ArgumentType,
+    Carrier,
+    Planner,
+    Use,
+)
+from standfast.playbook.planned_effects import Expansion
+from standfast.records import JsonObject
+
+LOCK, UNLOCK = "accounts.lock", "accounts.unlock"
+ACCOUNTS = ArgumentSpec(
+    type=ArgumentType.ACCOUNTS, required=True, description="the accounts, by name"
+)
+
+
+def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
+    return planner.accounts(LOCK, arguments, shows_obstacles=True)
+
+
+def _notes(adapter: str, planner: Planner) -> Iterator[str]:
+    directory = planner.directory(adapter)
+    if "revoke" not in directory.verbs:
+        yield f"{adapter}: sessions that are open there cannot be ended"
+    yield from (f"{adapter}: {what}" for what in directory.irreversible)
+
+
+ACTION = Action(
+    verb=LOCK,
+    title="lock the accounts in every directory that knows them, and end what sessions it can",
+    targets="accounts",
+    carrier=Carrier.ACCOUNTS,
+    method="lock",
+    arguments={
+        "accounts": ACCOUNTS,
+        "reason": ArgumentSpec(
+            type=ArgumentType.TEXT, default="", description="why, for the timeline"
+        ),
+    },
+    plan=_plan,
+    done="locked",
+    undo=UNLOCK,
+    notes=_notes,
+    keeps_prior_state=True,
+    keeps_holder_out=True,
+)
+UNDO = Action(
+    verb=UNLOCK,
+    title="give the accounts back the state they had before, and only it",
+    targets="accounts",
+    carrier=Carrier.ACCOUNTS,
+    method="undo",
+    arguments={"accounts": ACCOUNTS},
+    done="given back",
+    use=Use.UNDO,
+)

@@ -1,0 +1,32 @@
+"""Prove that the holders of locked accounts are kept out, changing nothing."""
+
+from collections.abc import Iterator
+
+from standfast.playbook.actions.accounts_lock import ACCOUNTS
+from standfast.playbook.actions.action import Action, Carrier, Planner
+from standfast.playbook.planned_effects import Expansion
+from standfast.records import JsonObject
+
+PROVE = "accounts.prove_locked"
+
+
+def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
+    return planner.accounts(PROVE, arguments)
+
+
+def _notes(adapter: str, planner: Planner) -> Iterator[str]:
+    yield f"{adapter}: proof reaches {planner.directory(adapter).proof.value}"
+
+
+ACTION = Action(
+    verb=PROVE,
+    title="show that the holders are kept out, changing nothing",
+    targets="accounts",
+    carrier=Carrier.ACCOUNTS,
+    method="prove",
+    arguments={"accounts": ACCOUNTS},
+    plan=_plan,
+    done="proven shut",
+    notes=_notes,
+    is_for_locked_account=True,
+)

@@ -1,0 +1,29 @@
+"""End sessions, refresh tokens and keys of accounts.
+
+Not irreversible: a new sign-in restores everything that is lost.
+"""
+
+from standfast.playbook.actions.accounts_lock import ACCOUNTS
+from standfast.playbook.actions.action import Action, Carrier, Planner
+from standfast.playbook.planned_effects import Expansion
+from standfast.records import JsonObject
+
+REVOKE = "accounts.revoke_sessions"
+
+
+def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
+    return planner.accounts(REVOKE, arguments)
+
+
+ACTION = Action(
+    verb=REVOKE,
+    title="end sessions, refresh tokens and keys",
+    targets="accounts",
+    carrier=Carrier.ACCOUNTS,
+    method="revoke",
+    arguments={"accounts": ACCOUNTS},
+    plan=_plan,
+    done="signed out",
+    keeps_holder_out=True,  # whose session ends stops working
+    is_for_locked_account=True,
+)

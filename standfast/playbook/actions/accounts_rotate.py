@@ -1,0 +1,39 @@
+"""Set new passwords, sealed to the keys of those who may open them."""
+
+from collections.abc import Iterator
+
+from standfast.playbook.actions.accounts_lock import ACCOUNTS
+from standfast.playbook.actions.action import Action, Carrier, Planner
+from standfast.playbook.planned_effects import Expansion
+from standfast.plurals import counted
+from standfast.records import JsonObject
+
+ROTATE = "accounts.rotate"
+
+
+def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
+    return planner.accounts(ROTATE, arguments)
+
+
+def _notes(adapter: str, planner: Planner) -> Iterator[str]:
+    rotation = planner.config.rotation
+    if rotation is not None:
+        keys = counted(len(rotation.recipients), "key")
+        yield f"{adapter}: new passwords are sealed to {keys}, in {rotation.folder}"
+
+
+ACTION = Action(
+    verb=ROTATE,
+    title="give the accounts new passwords, sealed to those who may open them",
+    targets="accounts",
+    carrier=Carrier.ACCOUNTS,
+    method="rotate",
+    arguments={"accounts": ACCOUNTS},
+    plan=_plan,
+    done="given new passwords",
+    is_irreversible=True,
+    notes=_notes,
+    keeps_holder_out=True,  # nobody knows the new password yet
+    is_for_locked_account=True,
+    settings=("rotation",),
+)

@@ -1,0 +1,168 @@
+"""The record of an action, and the interface through which its planner reads."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from standfast.playbook.model import Step
+from standfast.playbook.planned_effects import Draft, Expansion
+from standfast.records import Json, JsonObject, Mode, Proof
+
+if TYPE_CHECKING:
+    from standfast.config import Config  # playbooks load without the configuration
+
+
+class ArgumentType(StrEnum):
+    """The type of an argument once its expressions are evaluated."""
+
+    ACCOUNTS = "accounts"  # a list of account names, not empty
+    TEXT = "text"
+    SOURCES = "sources"  # "all", or a list of evidence sources by name
+    TEMPLATE = "template"  # the name of a notice
+    AUDIENCE = "audience"  # the name of an audience
+    SENDER = "sender"  # the name of a sender
+    MAPPING = "mapping"  # text keys; the values that a template is rendered with
+    NAMES = "names"  # a list of texts, not empty: hosts, numbers, indicators
+    TIME = "time"  # a moment, with its zone
+    COMMAND = "command"  # the name of an allow-listed command
+    REQUEST = "request"  # the name of an allow-listed request
+    SERVICE = "service"  # the name of a service
+    SETS = "sets"  # "all", or a list of backup sets by name
+
+
+class Use(StrEnum):
+    """Where a verb may appear."""
+
+    STEP = "step"  # as `do:` of a step
+    UNDO = "undo"  # only as the undo of another
+    INTERNAL = "internal"  # only by the program itself
+
+
+class Carrier(StrEnum):
+    """The family of adapters that carries an action out."""
+
+    ACCOUNTS = "accounts"
+    EVIDENCE = "evidence"
+    SENDERS = "senders"
+    PROCEDURES = "procedures"  # commands, requests, and the procedures of the program itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArgumentSpec:
+    """One argument of an action."""
+
+    type: ArgumentType
+    required: bool = False
+    default: Json = None
+    description: str = ""
+
+
+class Directory(Protocol):
+    """The properties of a directory of accounts that a plan shows."""
+
+    proof: Proof
+    irreversible: tuple[str, ...]
+
+    @property
+    def verbs(self) -> Collection[str]: ...
+
+
+class Planner(Protocol):
+    """The interface for planning one step: it reads, and changes nothing."""
+
+    @property
+    def step(self) -> Step: ...
+
+    @property
+    def config(self) -> "Config": ...
+
+    @property
+    def mode(self) -> Mode: ...
+
+    @property
+    def incident(self) -> str:
+        """Return the name for commands that people type: `INCIDENT` before it is opened."""
+
+    @property
+    def is_keeper_machine(self) -> bool:
+        """Return whether this machine has the key of the keeper of backups."""
+
+    def directory(self, name: str) -> Directory:
+        """Return a directory of accounts."""
+
+    def accounts(
+        self, verb: str, arguments: JsonObject, *, shows_obstacles: bool = False
+    ) -> Expansion:
+        """Plan one effect for each account, in each directory that knows it.
+
+        `shows_obstacles` refuses in a plan what the directory would refuse in a live run.
+        """
+
+    def notice(self, arguments: JsonObject) -> Expansion:
+        """Plan one message for each recipient of an audience."""
+
+    def notice_preview(self, verb: str, procedure: str, arguments: JsonObject) -> Expansion:
+        """Render a notice and count its recipients, without a message."""
+
+    def call(
+        self,
+        verb: str,
+        procedure: str,
+        target: str,
+        details: JsonObject,
+        *,
+        refusal: str = "",
+    ) -> Draft:
+        """Plan one call: refused for a parameter that does not fit or a protected account.
+
+        Raises Refused when nothing takes the call back and no approval is asked for.
+        """
+
+    def calls(self, verb: str, procedure: str, arguments: JsonObject) -> Expansion:
+        """Plan one call for each of the `targets`, or one call without a target."""
+
+    def validate(self, procedure: str, details: JsonObject) -> None:
+        """Raise UsageError that names the parameter which does not fit."""
+
+
+Plan: TypeAlias = Callable[[JsonObject, Planner], Expansion]
+
+
+def _no_approval(_arguments: JsonObject, _staff: Collection[str]) -> str:
+    return ""
+
+
+def _no_notes(_adapter: str, _planner: Planner) -> Sequence[str]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """One verb, with everything that is particular to it."""
+
+    verb: str
+    title: str  # its effect, as a phrase: "lock the accounts"
+    targets: str  # the noun of its targets: "accounts", "sources", "recipients", "people", …
+    carrier: Carrier
+    method: str  # of the carrier: "lock", "run", "undo", …
+    arguments: Mapping[str, ArgumentSpec] = field(default_factory=dict)
+    plan: Plan | None = None  # None: no step names it
+    done: str = "done"  # of targets, in counts: "487 locked, 13 not"
+    undo: str | None = None
+    use: Use = Use.STEP
+    is_irreversible: bool = False  # a person must know before Enter that nothing restores it
+    # Returns why the step needs an approval whatever the playbook says, or nothing. The second
+    # argument is the audiences that are the own staff.
+    approval_reason: Callable[[JsonObject, Collection[str]], str] = _no_approval
+    # Yields what a plan shows about an adapter that carries it.
+    notes: Callable[[str, Planner], Iterable[str]] = _no_notes
+
+    # The prior state of each target is recorded before the first attempt; the undo restores it.
+    keeps_prior_state: bool = False
+    keeps_holder_out: bool = False  # counts towards the accounts that one person may lock
+    is_for_locked_account: bool = False  # of the account that was locked, not of a later namesake
+    is_notice: bool = False  # its targets are sealed under the key of the incident
+    names_people: bool = True  # its targets are masked in summaries
+    # Sections of the configuration that an approval covers, besides that of the adapter.
+    settings: tuple[str, ...] = ()

@@ -1,0 +1,52 @@
+"""Keep every recovery point of the repository; release them to their retention rules again."""
+
+from collections.abc import Iterator
+
+from standfast.playbook.actions.action import Action, Carrier, Planner, Use
+from standfast.playbook.planned_effects import Expansion
+from standfast.records import JsonObject, Mode
+
+PROTECT, RELEASE = "backup.protect", "backup.release"
+KEEPER = "keeper"  # the built-in procedure
+
+
+def _plan(_arguments: JsonObject, planner: Planner) -> Expansion:
+    refusal = ""
+    if planner.mode is not Mode.EXERCISE and not planner.is_keeper_machine:
+        refusal = (
+            "the keeper is another machine's, as it should be; by hand, there: `standfast backup "
+            f"keep hold {planner.incident}`"
+        )
+    draft = planner.call(PROTECT, KEEPER, f"{KEEPER}:repository", {}, refusal=refusal)
+    return Expansion(drafts=(draft,))
+
+
+def _notes(_adapter: str, _planner: Planner) -> Iterator[str]:
+    yield (
+        "by hand, where the owner's key is: after a compromise of the backup host, `standfast "
+        "backup owner new-epoch WRITER` ends the trust in it"
+    )
+
+
+ACTION = Action(
+    verb=PROTECT,
+    title="let no recovery point expire, and keep the locks of all of them long enough",
+    targets="repositories",
+    carrier=Carrier.PROCEDURES,
+    method="run",
+    plan=_plan,
+    done="held",
+    undo=RELEASE,
+    notes=_notes,
+    names_people=False,
+)
+UNDO = Action(
+    verb=RELEASE,
+    title="let recovery points expire again by their rules",
+    targets="repositories",
+    carrier=Carrier.PROCEDURES,
+    method="undo",
+    done="released",
+    use=Use.UNDO,
+    names_people=False,
+)

@@ -1,0 +1,50 @@
+"""Record the fact that starts legal clocks."""
+
+from standfast.playbook.actions.action import (
+    Action,
+    ArgumentSpec,
+    ArgumentType,
+    Carrier,
+    Planner,
+)
+from standfast.playbook.planned_effects import Expansion
+from standfast.records import JsonObject
+
+START = "deadlines.start"
+LEDGER = "ledger"  # the built-in procedure
+
+
+def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
+    details: JsonObject = {key: value for key, value in arguments.items() if value}
+    planner.validate(LEDGER, details)
+    # The fact was known when these steps were done, not when a runner recorded it.
+    step = planner.step
+    details = {**details, "needs": [name for name in step.needs if name not in step.after]}
+    draft = planner.call(START, LEDGER, f"{LEDGER}:{arguments['fact']}", details)
+    return Expansion(drafts=(draft,))
+
+
+ACTION = Action(
+    verb=START,
+    title="write down the fact that starts the legal clocks",
+    targets="facts",
+    carrier=Carrier.PROCEDURES,
+    method="run",
+    arguments={
+        "fact": ArgumentSpec(
+            type=ArgumentType.TEXT,
+            required=True,
+            description="what happened, as the legal clocks name it: awareness, detection, …",
+        ),
+        "at": ArgumentSpec(
+            type=ArgumentType.TIME,
+            description="when; without it, when the last step that it needs was answered or "
+            "ended, and where it needs none, when the incident was opened",
+        ),
+        "note": ArgumentSpec(
+            type=ArgumentType.TEXT, default="", description="how it is known, for the record"
+        ),
+    },
+    plan=_plan,
+    done="recorded",
+)

@@ -1,0 +1,50 @@
+"""Review the frozen evidence: search it, and list the findings in order of time."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from standfast.playbook.actions.action import (
+    Action,
+    ArgumentSpec,
+    ArgumentType,
+    Carrier,
+    Planner,
+)
+from standfast.playbook.planned_effects import Expansion
+from standfast.records import JsonObject
+
+REVIEW = "evidence.review"
+REVIEWER = "review"  # the built-in procedure
+INDICATORS = ArgumentSpec(
+    type=ArgumentType.NAMES,
+    description="what to look for: `text:…`, `path:…` (with * and ?) or `sha256:…`",
+)
+
+
+def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
+    wanted: JsonObject = {
+        key: list(cast("Sequence[str]", arguments.get(key) or ()))
+        for key in ("indicators", "accounts")
+    }
+    planner.validate(REVIEWER, wanted)
+    refusal = "" if planner.config.evidence else "nothing is frozen here: add [evidence.NAME]"
+    draft = planner.call(REVIEW, REVIEWER, f"{REVIEWER}:frozen", wanted, refusal=refusal)
+    return Expansion(drafts=(draft,))
+
+
+ACTION = Action(
+    verb=REVIEW,
+    title="look through what was frozen, and put what is found in order of time",
+    targets="sources",
+    carrier=Carrier.PROCEDURES,
+    method="run",
+    arguments={
+        "accounts": ArgumentSpec(
+            type=ArgumentType.ACCOUNTS, description="the accounts whose traces are wanted"
+        ),
+        "indicators": INDICATORS,
+    },
+    plan=_plan,
+    done="reviewed",
+    names_people=False,
+)

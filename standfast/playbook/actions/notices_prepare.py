@@ -1,0 +1,26 @@
+"""Render a notice and count its recipients, without sending it."""
+
+from standfast.playbook.actions.action import Action, Carrier, Planner
+from standfast.playbook.actions.notices_send import NOTICE
+from standfast.playbook.planned_effects import Expansion
+from standfast.records import JsonObject
+
+PREPARE = "notices.prepare"
+PREVIEW = "preview"  # the built-in procedure
+
+
+def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
+    return planner.notice_preview(PREPARE, PREVIEW, arguments)
+
+
+ACTION = Action(
+    verb=PREPARE,
+    title="write the notice and count its readers, sending nothing",
+    targets="notices",
+    carrier=Carrier.PROCEDURES,
+    method="run",
+    arguments=NOTICE,
+    plan=_plan,
+    done="written",
+    is_notice=True,
+)

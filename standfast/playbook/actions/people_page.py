@@ -1,0 +1,15 @@
+"""Page the approvers of a step; planned by the program itself, never by a playbook."""
+
+from standfast.playbook.actions.action import Action, Carrier, Use
+
+PAGE = "people.page"
+ACTION = Action(
+    verb=PAGE,
+    title="reach the approvers",
+    targets="people",
+    carrier=Carrier.SENDERS,
+    method="send",
+    use=Use.INTERNAL,
+    is_irreversible=True,
+    settings=("organisation",),
+)

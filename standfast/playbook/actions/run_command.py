@@ -1,0 +1,54 @@
+"""Run a command that the configuration allows; run its own undo."""
+
+from standfast.playbook.actions.action import (
+    Action,
+    ArgumentSpec,
+    ArgumentType,
+    Carrier,
+    Planner,
+    Use,
+)
+from standfast.playbook.planned_effects import Expansion
+from standfast.records import JsonObject
+
+RUN, UNDO_RUN = "run.command", "run.undo"
+CALL = {
+    "targets": ArgumentSpec(
+        type=ArgumentType.NAMES,
+        description="what it is done to, one by one; each is the parameter `target`",
+    ),
+    "parameters": ArgumentSpec(
+        type=ArgumentType.MAPPING, default={}, description="its other parameters, by name"
+    ),
+}
+
+
+def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
+    return planner.calls(RUN, f"commands.{arguments['command']}", arguments)
+
+
+ACTION = Action(
+    verb=RUN,
+    title="run a command that the configuration allows",
+    targets="targets",
+    carrier=Carrier.PROCEDURES,
+    method="run",
+    arguments={
+        "command": ArgumentSpec(
+            type=ArgumentType.COMMAND, required=True, description="the command, by name"
+        ),
+        **CALL,
+    },
+    plan=_plan,
+    undo=UNDO_RUN,
+    keeps_prior_state=True,
+)
+UNDO = Action(
+    verb=UNDO_RUN,
+    title="run the command's own undo",
+    targets="targets",
+    carrier=Carrier.PROCEDURES,
+    method="undo",
+    done="taken back",
+    use=Use.UNDO,
+)

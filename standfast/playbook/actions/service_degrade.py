@@ -1,0 +1,65 @@
+"""Switch a service to a prepared mode; switch it back."""
+
+from standfast.errors import UsageError
+from standfast.playbook.actions.action import (
+    Action,
+    ArgumentSpec,
+    ArgumentType,
+    Carrier,
+    Planner,
+    Use,
+)
+from standfast.playbook.planned_effects import Expansion
+from standfast.records import JsonObject
+
+DEGRADE, RESTORE = "service.degrade", "service.restore"
+
+
+def _plan(arguments: JsonObject, planner: Planner) -> Expansion:
+    name, mode = str(arguments["service"]), str(arguments["mode"])
+    step, services = planner.step.name, planner.config.services
+    if name not in services:
+        raise UsageError(f"step {step!r}: there is no service {name!r}; add [services.{name}]")
+    modes = services[name].modes
+    if mode not in modes:
+        raise UsageError(
+            f"step {step!r}: the service {name!r} has no mode {mode!r}; there are: "
+            f"{', '.join(modes) or 'none'}; add [services.{name}.modes.{mode}]"
+        )
+    details: JsonObject = {"mode": mode, "parameters": dict(modes[mode].parameters)}
+    draft = planner.call(DEGRADE, modes[mode].procedure, f"service.{name}:{name}", details)
+    return Expansion(drafts=(draft,))
+
+
+ACTION = Action(
+    verb=DEGRADE,
+    title="switch a service to a mode that was prepared for the time without it",
+    targets="services",
+    carrier=Carrier.PROCEDURES,
+    method="run",
+    arguments={
+        "service": ArgumentSpec(
+            type=ArgumentType.SERVICE, required=True, description="the service, by name"
+        ),
+        "mode": ArgumentSpec(
+            type=ArgumentType.TEXT,
+            required=True,
+            description="one of the modes that the service's configuration prepares",
+        ),
+    },
+    plan=_plan,
+    done="switched",
+    undo=RESTORE,
+    keeps_prior_state=True,
+    names_people=False,
+)
+UNDO = Action(
+    verb=RESTORE,
+    title="switch the service back to how it was",
+    targets="services",
+    carrier=Carrier.PROCEDURES,
+    method="undo",
+    done="switched back",
+    use=Use.UNDO,
+    names_people=False,
+)

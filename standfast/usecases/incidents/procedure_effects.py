@@ -1,0 +1,105 @@
+"""Effects of calls: commands, requests, services, and procedures of the program itself.
+
+Rules
+- What cannot be called as asked is refused here, when it is planned, and every target is named.
+- What cannot be taken back needs an approval, or the reason why there is none: only here is it
+  known, for the configuration says what has an undo.
+- A target is named with what it is called through; its other parameters are part of its name, so
+  that two calls which differ in them are two effects. For the same reason an incident holds a call
+  against another's undo only when all parameters agree: port 22 shut on a host and port 80 shut
+  there are two things, and nobody but the configuration could say which parameter does not matter.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from standfast.adapters.factory import SECTIONS, Outside
+from standfast.adapters.procedures.parameters import parameters_of
+from standfast.errors import Refused, UsageError
+from standfast.playbook.model import Step
+from standfast.playbook.planned_effects import Draft
+from standfast.records import EffectState, Json, JsonObject, digest
+from standfast.usecases.incidents.account_resolution import key_of, protected_accounts
+from standfast.usecases.incidents.blast_radius import accounts_of
+
+_LONGEST_LABEL = 200
+
+
+def call_effects(
+    step: Step, verb: str, procedure: str, arguments: JsonObject, outside: Outside
+) -> tuple[Draft, ...]:
+    """Plan one call for each of the `targets`, or one call without a target."""
+    given = cast("Mapping[str, Json]", arguments.get("parameters") or {})
+    targets = cast("Sequence[str] | None", arguments.get("targets"))
+    return tuple(
+        call_effect(
+            step,
+            verb,
+            procedure,
+            f"{procedure}:{_label(target, given)}",
+            {"parameters": dict(given) if target is None else {**given, "target": target}},
+            outside,
+        )
+        for target in ([None] if targets is None else dict.fromkeys(targets))
+    )
+
+
+def call_effect(
+    step: Step,
+    verb: str,
+    procedure: str,
+    target: str,
+    details: JsonObject,
+    outside: Outside,
+    *,
+    refusal: str = "",
+) -> Draft:
+    """Plan one call; raise Refused if nothing takes it back and the step asks for no approval."""
+    _refuse_unapproved(step, procedure, outside)
+    refusal = refusal or _misfit(procedure, details, outside)
+    refusal = refusal or _protected(procedure, details, outside)
+    return Draft(
+        verb=verb,
+        connector=procedure,
+        target=target,
+        details=details,
+        state=EffectState.REFUSED if refusal else EffectState.PLANNED,
+        reason=refusal,
+    )
+
+
+def _protected(procedure: str, details: JsonObject, outside: Outside) -> str:
+    """Say why an account that the call names is never locked, or nothing."""
+    if procedure.partition(".")[0] not in SECTIONS:
+        return ""
+    named = accounts_of(outside.config, procedure, parameters_of(details))
+    protected = protected_accounts(outside, {account.partition(":")[0] for account in named})
+    reasons = (protected.get(key_of(account, outside)) for account in named)
+    return next((f"protected: {why}" for why in reasons if why), "")
+
+
+def _misfit(procedure: str, details: JsonObject, outside: Outside) -> str:
+    try:
+        outside.procedure(procedure).fit(details)
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def _refuse_unapproved(step: Step, procedure: str, outside: Outside) -> None:
+    if not outside.procedure(procedure).is_irreversible:
+        return
+    if step.approval is None and not step.no_approval_because:
+        raise Refused(
+            f"step {step.name!r}: {procedure} cannot be taken back, and nobody is asked to approve "
+            "it; add `approval: {count: 1, roles: […]}`, or `approval: {none_because: …}`"
+        )
+
+
+def _label(target: str | None, parameters: Mapping[str, Json]) -> str:
+    others = " ".join(f"{key}={value}" for key, value in sorted(parameters.items()))
+    if len(others) > _LONGEST_LABEL:
+        others = f"{others[:_LONGEST_LABEL]}… {digest(dict(parameters))[:16]}"
+    if target is None:
+        return others or "here"
+    return f"{target} ({others})" if others else target
