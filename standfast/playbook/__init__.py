@@ -1,15 +1,14 @@
-"""Playbooks: what they may say, whether they are sound, and what comes next. Pure, no I/O.
+"""Playbooks: model, parser, validation, actions, and the next transitions of an incident. Pure.
 
-    model.py        the frozen records of a playbook
-    catalogue.py    the actions that a playbook may name, as data
-    load.py         YAML text to records, every structural problem with its line
-    inputs.py       what the command line hands over, turned into typed inputs
-    expression.py   the sandboxed expressions of `when` and `{{ … }}`
-    check.py        whether a playbook can be carried out at all, before it is accepted
-    engine.py       the state of a run, and the moves that come next
-    standing.py     the same state in words: what waits for whom, and the one next step
-    show.py         a playbook as text, for a person and for print
+    model.py               the frozen records of a playbook
+    actions/               one module for each action that a playbook may name
+    parser/                YAML text to records, with the line of every problem
+    validation/            problems of a playbook, before it is accepted
+    expressions.py         the sandboxed expressions of `when` and `{{ … }}`
+    engine.py              the next transitions, from the state of an incident alone
+    status/                the same state in words: progress, obstacles, next step
+    rendering/, cacao/     text and drawings of a playbook; exchange with CACAO 2.0
 
-Left to others: reading files, the ledger that keeps the state, and the adapters that act.
-Submodules are imported by name, so that `import standfast.playbook` costs nothing.
+Files are read, state is stored and actions are carried out elsewhere. Submodules are imported by
+name, so that `import standfast.playbook` costs nothing.
 """

@@ -2,7 +2,7 @@
 
 Rules
 - A text that is exactly `{{ … }}`, at any depth, is replaced by what it comes to. All else stays.
-- What the file leaves out has the catalogue's default; a null counts as left out.
+- What the file leaves out has the action's default; a null counts as left out.
 - The type is checked again here, because an expression's value is only known now.
 """
 
@@ -30,7 +30,7 @@ _WANTED = {
 def arguments_of(step: Step, state: State) -> dict[str, Json]:
     """Give every argument of the step's action; raise UsageError naming the one that does not fit.
 
-    Deterministic: the same state gives the same arguments, in the catalogue's order.
+    Deterministic: the same state gives the same arguments, in the action's order.
     """
     action = ACTIONS.get(step.action or "")
     if action is None:

@@ -40,7 +40,7 @@ class InputType(StrEnum):
 class StepKind(StrEnum):
     """Who carries a step out."""
 
-    DO = "do"  # this program, by an action of the catalogue
+    DO = "do"  # this program, by an action of the registry
     MANUAL = "manual"  # a person acts, and says what came of it
     DECIDE = "decide"  # a person picks one of the options
     WAIT = "wait"  # nobody: time passes
@@ -86,7 +86,7 @@ class Step:
     needs: tuple[str, ...] = ()  # all that must be over, what stands in `after` as well
     after: tuple[str, ...] = ()  # of these, the ones that may have failed
     when: str | None = None  # an expression; false skips the step
-    action: str | None = None  # DO: a verb of the catalogue
+    action: str | None = None  # DO: a verb of the registry
     arguments: Mapping[str, Json] = field(default_factory=dict)  # DO: literals and `{{ … }}`
     instructions: str = ""  # MANUAL
     question: str = ""  # DECIDE

@@ -6,7 +6,7 @@ together, to `check`.
 Rules
 - All that is wrong with the structure is told at once, in line order.
 - Exactly one of `do`, `manual`, `decide`, `wait` makes a step's kind, and each kind has its keys.
-- What the catalogue knows is filled in: an action's undo, and `on_partial` (the reversible goes on,
+- What the action knows is filled in: an action's undo, and `on_partial` (the reversible goes on,
   the irreversible holds).
 """
 

@@ -326,7 +326,7 @@ def test_a_step_that_cannot_even_be_planned_leaves_the_others_to_their_work(
     def fall_over(*_: object) -> None:
         raise KeyError("agent01")
 
-    monkeypatch.setattr(step_expansion, "_sources", fall_over)
+    monkeypatch.setattr(step_expansion.StepPlanner, "config", property(fall_over))
     outcome = installation.advance(installation.open("account-takeover"))
     assert not installation.is_enabled("agent01")
     assert outcome.state.steps["freeze_logs"].state is StepState.FAILED
