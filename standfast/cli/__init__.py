@@ -1,18 +1,14 @@
-"""The command line: one thin file a group of commands, each calling one operation.
+"""The command line: a folder for each domain, and thin commands that call one use-case each.
 
-    app.py      the tree of commands, and `main`: the one place where errors become exit statuses
-    declared.py what a command declares: its parameters, how it may end
-    words.py    from the words of a command line to a command and its values
-    help.py     the help, written from what is declared
-    call.py     what every command is called with: its place, `-c` and `--json`
-    asking.py   questions to the person at the terminal
-    output.py   one JSON document, or calm lines for a person; progress on standard error
+    app.py      the lazily loaded tree of commands; `main`, which turns errors into exit statuses
+    parsing/    commands, groups and parameter types, on top of click
+    terminal/   invocation, output, prompts and passphrases
 
 Rules
-- A command parses, calls, and prints. What it decides is decided in `operations`.
-- Heavy imports wait inside the commands: `--help` and `status` answer in 0.1 s.
+- A command parses, calls one use-case, and prints its result.
+- Heavy imports wait inside the commands: `--help` and `status` start within 0.5 s.
 - With `--json` standard output has one JSON document and nothing else, errors included.
-- What may be personal is printed only where an option asks for it.
+- Personal data is printed only where an option asks for it.
 """
 
 from standfast.cli.app import main

@@ -1,4 +1,4 @@
-"""The tree of commands, and `main`: the one place where errors become exit statuses.
+"""The tree of commands, and `main`, which turns every error into an exit status.
 
 Rules
 - A StandfastError ends with its own status, a mistyped command with 2, Ctrl-C with 130, anything
@@ -16,16 +16,18 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 
+import click
+from click.shell_completion import shell_complete
+
 from standfast import __version__
-from standfast.cli.parsing.argument_parser import find, values_of
-from standfast.cli.parsing.command_declaration import Command, Group
-from standfast.cli.terminal.invocation import Call, parse_global_options
+from standfast.cli.parsing.commands import LazyGroup
+from standfast.cli.terminal.invocation import COMPLETION_VARIABLE, PROGRAM, Call
 from standfast.cli.terminal.output import discard_output, lost_answer, print_error, print_json
-from standfast.errors import ExitStatus, FileInvalid, StandfastError, UsageError
+from standfast.errors import ExitStatus, FileInvalid, StandfastError
 from standfast.records import Json
 
 _OF_A_SIGNAL = 128  # what a shell adds to the number of the signal that ended a command
@@ -40,41 +42,64 @@ _WINDOWS = (
     "Linux mounts, or from a bucket that they are copied to; docs/sources.md says how"
 )
 _DEBUG = "STANDFAST_DEBUG"
-_VERSION = "--version"
 
-_COMMANDS = {
-    "init": "setup.init",
-    "check": "health.check",
-    "readiness": "health.readiness",
-    "serve": "setup.serve",
-    "status": "health.status",
-    "lock": "incidents.lock",
-    "report": "reports.report",
-    "demo": "setup.demo",
-    "backup": "backups.backup",
-    "drill": "backups.drill",
-    "incident": "incidents.incident",
-    "playbook": "playbooks.playbook",
-    "tabletop": "playbooks.tabletop",
-    "notice": "notices.notice",
-    "deadline": "deadlines.deadline",
-    "people": "people.enrolment",
-    "evidence": "evidence.custody",
-    "audit": "reports.audit",
+_MODULES = {
+    "init": "standfast.cli.setup.init",
+    "check": "standfast.cli.health.check",
+    "readiness": "standfast.cli.health.readiness",
+    "serve": "standfast.cli.setup.serve",
+    "status": "standfast.cli.health.status",
+    "lock": "standfast.cli.incidents.lock",
+    "report": "standfast.cli.reports.report",
+    "demo": "standfast.cli.setup.demo",
+    "backup": "standfast.cli.backups.backup",
+    "drill": "standfast.cli.backups.drill",
+    "incident": "standfast.cli.incidents.incident",
+    "playbook": "standfast.cli.playbooks.playbook",
+    "tabletop": "standfast.cli.playbooks.tabletop",
+    "notice": "standfast.cli.notices.notice",
+    "deadline": "standfast.cli.deadlines.deadline",
+    "people": "standfast.cli.people.enrolment",
+    "evidence": "standfast.cli.evidence.custody",
+    "audit": "standfast.cli.reports.audit",
+    "completion": "standfast.cli.setup.completion",
 }
 
 
-def tree(words: Sequence[str] = ()) -> Group:
-    """Give the commands, or of them all only the part that `words` begin with, to start sooner."""
-    root = Group(
-        words=("standfast",),
-        about="Backups that come back, and breaches that are contained.\n\n"
-        "In a breach: `standfast playbook list` says which playbook fits, and `standfast incident "
-        "plan` what it would touch; `standfast lock ACCOUNT` locks at once.",
-    )
-    for name in words[:1] if words and words[0] in _COMMANDS else _COMMANDS:
-        import_module(f"standfast.cli.{_COMMANDS[name]}").add_to(root)
-    return root
+def _shipped_pages() -> str:
+    """Describe where `docs` and `deploy` are: in the repository or where they were installed."""
+    repository = Path(__file__).parents[2]
+    is_source = (repository / "pyproject.toml").is_file()
+    folder = repository if is_source else Path(sys.prefix, "share/doc/standfast")
+    if not folder.is_dir():
+        return ""
+    return f"\b\nPages that messages name, such as docs/accounts.md:\n  {folder}"
+
+
+def _show_version(context: click.Context, _option: click.Parameter, is_given: bool) -> None:
+    if is_given and not context.resilient_parsing:
+        context.obj.say({"version": __version__}, [f"standfast {__version__}"])
+        context.exit()
+
+
+app = LazyGroup(
+    PROGRAM,
+    help="Backups that come back, and breaches that are contained.\n\n"
+    "In a breach: `standfast playbook list` says which playbook fits, and `standfast incident "
+    "plan` what it would touch; `standfast lock ACCOUNT` locks at once.",
+    epilog=_shipped_pages(),
+    modules=_MODULES,
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            help="Print which version this is.",
+        )
+    ],
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,11 +180,11 @@ def _open_closed_streams() -> None:
 
 
 def _run(given: Sequence[str]) -> int:
-    is_json = "--json" in given
+    is_json = "--json" in takewhile(lambda word: word != "--", given)
     try:
-        call, words = parse_global_options(given, os.environ)
-        is_json = call.as_json
-        return int(_carried_out(call, words))
+        return _invoke(given, Call(config=None, as_json=is_json, env=os.environ))
+    except click.UsageError as error:
+        return _failed(_usage_message(error), ExitStatus.USAGE, is_json=is_json)
     except KeyboardInterrupt as error:
         status = _OF_A_SIGNAL + error.args[0] if error.args else INTERRUPTED
         notes = _notes(error) or [_INTERRUPTED_SAYS]
@@ -232,21 +257,22 @@ def _is_somewhere() -> bool:
     return True
 
 
-def _carried_out(call: Call, words: Sequence[str]) -> ExitStatus:
-    if list(words[:1]) == [_VERSION]:
-        call.say({"version": __version__}, [f"standfast {__version__}"])
-        return ExitStatus.DONE
-    at, rest = find(tree(words), words)
-    values = values_of(at, rest) if isinstance(at, Command) else None
-    if isinstance(at, Command) and values is not None:
-        return at.function(call, **values)
-    from standfast.cli.parsing.help_text import help_of
+def _invoke(given: Sequence[str], call: Call) -> int:
+    """Run the command. Not `app.main`, which would handle Ctrl-C and broken pipes itself."""
+    if instruction := os.environ.get(COMPLETION_VARIABLE):
+        return shell_complete(app, {"obj": call}, PROGRAM, COMPLETION_VARIABLE, instruction)
+    try:
+        with app.make_context(PROGRAM, list(given), obj=call) as context:
+            return int(app.invoke(context))
+    except click.exceptions.Exit as ended:  # after --help or --version
+        return ended.exit_code
 
-    text = help_of(at)
-    if not rest:
-        raise UsageError(text)  # a group without a command
-    call.say({"help": text}, [text])
-    return ExitStatus.DONE
+
+def _usage_message(error: click.UsageError) -> str:
+    message = error.format_message()
+    if error.ctx is None or isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return message
+    return f"{message}\nSee `{error.ctx.command_path} --help`."
 
 
 def _failed(

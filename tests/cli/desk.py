@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from standfast.cli import main
-from standfast.cli.app import tree
-from standfast.cli.parsing.argument_parser import find
-from standfast.cli.parsing.command_declaration import Command
-from standfast.cli.terminal.invocation import parse_global_options
-from standfast.errors import ExitStatus, UsageError
+from standfast.cli.app import app
+from standfast.cli.parsing.commands import Command
+from standfast.errors import ExitStatus
 from tests.usecases.installations import PASSPHRASES
 
 ROOT = Path(__file__).parents[2]
@@ -90,11 +89,13 @@ def _may_end(words: list[str], status: int) -> bool:
     """Say whether a command's help lists the status that it ended with; a signal's it need not."""
     if status > _OF_A_SIGNAL or "--version" in words:
         return True
-    try:
-        at, _ = find(tree(rest := parse_global_options(words, {})[1]), rest)
-    except UsageError:
-        return status == ExitStatus.USAGE
-    return not isinstance(at, Command) or status in at.exits
+    at: click.Command = app
+    for word in words:
+        found = at.get_command(click.Context(at), word) if isinstance(at, click.Group) else None
+        at = found or at
+    if isinstance(at, Command):
+        return status in at.exits
+    return status in (ExitStatus.DONE, ExitStatus.USAGE)
 
 
 def run_apart(*words: str | Path, env: Mapping[str, str] | None = None, cwd: Path) -> Answer:

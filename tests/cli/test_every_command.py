@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.desk import Desk
-from tests.cli.parsing.test_help_text import COMMANDS
+from tests.cli.test_app import COMMANDS
 from tests.usecases.installations import PASSPHRASES
 
 KEY = "--owner-key place/offline/owner.json"
@@ -154,6 +154,7 @@ STORY: tuple[tuple[str, int], ...] = (
     ("audit show", 0),
     (f"audit export {THIRD} --to exported", 0),
     ("report", 0),
+    ("completion bash", 0),
     ("tabletop list", 0),
     ("tabletop start ransomware", 0),
     ("tabletop next", 0),

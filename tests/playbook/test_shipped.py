@@ -16,7 +16,7 @@ from standfast.playbook.run_state import State, StepView
 from standfast.playbook.step_graph import behind
 from standfast.playbook.validation.playbook_rules import Known, check
 from standfast.records import StepState
-from tests.cli.parsing.test_help_text import COMMANDS
+from tests.cli.test_app import COMMANDS
 from tests.playbook.build import NOON, state_of, view
 
 ROOT = Path(__file__).parents[2]

@@ -2,15 +2,23 @@
 
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.backups import recovery_point_contents, replication, retention
+import click
+
+from standfast.cli.backups import recovery_point_contents
 from standfast.cli.backups.backup_summary import backup_lines
 from standfast.cli.backups.database_restore_summary import lines_of
+from standfast.cli.backups.recovery_point_contents import diff, find, ls
+from standfast.cli.backups.replication import card, copy
 from standfast.cli.backups.restore_summary import restore_summary_lines
+from standfast.cli.backups.retention import keep
 from standfast.cli.backups.verification_summary import verification_summary_lines
-from standfast.cli.key_ceremonies import custodian, key_record_copies, owner
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+from standfast.cli.key_ceremonies.custodian import custodian
+from standfast.cli.key_ceremonies.key_record_copies import keys
+from standfast.cli.key_ceremonies.owner import owner
+from standfast.cli.parsing.commands import Group, command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table, Tell
 from standfast.cli.terminal.units import size, together
@@ -24,116 +32,44 @@ if TYPE_CHECKING:
 
     from backup.records import Progress
 
-IdentityOption = Annotated[
-    Path | None,
-    Option(
-        "--identity",
-        metavar="FILE",
-        help="A custodian's recovery identity; else what drills.identity names.",
-    ),
-]
+identity_option = click.option(
+    "--identity",
+    type=FilePath(),
+    metavar="FILE",
+    help="A custodian's recovery identity; else what drills.identity names.",
+)
 
 
-def add_to(app: Group) -> None:
-    """Add the group."""
-    backup = group(app, "backup", "Make recovery points, list, restore and verify them.")
-    command(
-        backup,
-        "run",
-        exits={
-            ExitStatus.DONE: "every file of every set is in a new recovery point",
-            ExitStatus.FAILED: "the store cannot be written, or no source of a set gives anything",
-            ExitStatus.USAGE: "there is no set of that name",
-            ExitStatus.PARTIAL: (
-                "a file could not be read, the point has all others; or a set has no file; or "
-                "somebody else writes under this host's name; or the ledger could not take that "
-                "it was made"
-            ),
-            ExitStatus.REFUSED: "a backup of this set is under way",
-            ExitStatus.DAMAGED: (
-                "what the vault trusts is not what was written; or what this host had stored is "
-                "gone from it, or the key record that opens the new point is missing: the point is "
-                "made all the same"
-            ),
-        },
-        example="standfast backup run main",
-    )(run)
-    command(
-        backup,
-        "list",
-        exits={
-            ExitStatus.DONE: "the recovery points are listed; there may be none",
-            ExitStatus.FAILED: "the store does not answer",
-            ExitStatus.USAGE: "the identity opens nothing here",
-            ExitStatus.DAMAGED: "a recovery point is not what was written",
-        },
-        example="standfast backup list --set main",
-    )(list_points)
-    command(
-        backup,
-        "restore",
-        exits={
-            ExitStatus.DONE: "everything that was asked for is there, each hash compared",
-            ExitStatus.FAILED: "the disk is full",
-            ExitStatus.USAGE: (
-                "there is no such point or set, or several sets or hosts with a latest; it has "
-                "nothing of what is asked for; or the identity opens nothing here"
-            ),
-            ExitStatus.PARTIAL: (
-                "a file could not be written as it was, a server refused a part, or the point "
-                "itself lacks some of what is asked for"
-            ),
-            ExitStatus.REFUSED: (
-                "the folder is not empty, lies in the vault, or another restore fills it; a path "
-                "would lead out of it; or a database is not empty"
-            ),
-            ExitStatus.DAMAGED: (
-                "a file of the point, or a point after the latest that can be used, is not what "
-                "was written; the others are there"
-            ),
-        },
-        example="standfast backup restore latest --to /srv/restored --identity identity.txt",
-    )(restore)
-    command(
-        backup,
-        "verify",
-        exits={
-            ExitStatus.DONE: "signatures, sequence, sizes and the witness agree",
-            ExitStatus.FAILED: "the store does not answer",
-            ExitStatus.USAGE: "the identity opens nothing here",
-            ExitStatus.PARTIAL: (
-                "all is whole, and an object's lock is missing, short or weak; or the ledger could "
-                "not take or say what was found"
-            ),
-            ExitStatus.REFUSED: "a verification is under way",
-            ExitStatus.DAMAGED: "a pack is missing or was changed; it is named",
-        },
-        example="standfast backup verify --read",
-    )(verify)
-    recovery_point_contents.add_to(backup)
-    replication.add_to(backup)
-    key_record_copies.add_to(backup)
-    owner.add_to(backup)
-    custodian.add_to(backup)
-    retention.add_to(backup)
-
-
-def run(
-    call: Call,
-    set_name: Annotated[
-        str | None,
-        Argument(metavar="SET", help="One set; all without."),
-    ] = None,
-    distrust: Annotated[
-        Path | None,
-        Option(
-            "--distrust",
-            metavar="REPORT.json",
-            help="What verify --json or drill run --json printed on another machine: what lay in "
-            "the damaged packs that it names is sent again.",
+@command(
+    "run",
+    exits={
+        ExitStatus.DONE: "every file of every set is in a new recovery point",
+        ExitStatus.FAILED: "the store cannot be written, or no source of a set gives anything",
+        ExitStatus.USAGE: "there is no set of that name",
+        ExitStatus.PARTIAL: (
+            "a file could not be read, the point has all others; or a set has no file; or "
+            "somebody else writes under this host's name; or the ledger could not take that "
+            "it was made"
         ),
-    ] = None,
-) -> ExitStatus:
+        ExitStatus.REFUSED: "a backup of this set is under way",
+        ExitStatus.DAMAGED: (
+            "what the vault trusts is not what was written; or what this host had stored is "
+            "gone from it, or the key record that opens the new point is missing: the point is "
+            "made all the same"
+        ),
+    },
+    example="standfast backup run main",
+)
+@click.argument("set_name", required=False, metavar="[SET]", help="One set; all without.")
+@click.option(
+    "--distrust",
+    type=FilePath(),
+    metavar="REPORT.json",
+    help="What verify --json or drill run --json printed on another machine: what lay in "
+    "the damaged packs that it names is sent again.",
+)
+@click.pass_obj
+def run(call: Call, set_name: str | None, distrust: Path | None) -> ExitStatus:
     """Back a set up, or all of them.
 
     Packs that a verification, a drill or a restore with the same ledger found damaged are not built
@@ -184,11 +120,20 @@ def run(
     return status
 
 
-def list_points(
-    call: Call,
-    set_name: Annotated[str | None, Option("--set", metavar="SET", help="Of one set.")] = None,
-    identity: IdentityOption = None,
-) -> ExitStatus:
+@command(
+    "list",
+    exits={
+        ExitStatus.DONE: "the recovery points are listed; there may be none",
+        ExitStatus.FAILED: "the store does not answer",
+        ExitStatus.USAGE: "the identity opens nothing here",
+        ExitStatus.DAMAGED: "a recovery point is not what was written",
+    },
+    example="standfast backup list --set main",
+)
+@click.option("--set", "set_name", metavar="SET", help="Of one set.")
+@identity_option
+@click.pass_obj
+def list_points(call: Call, set_name: str | None, identity: Path | None) -> ExitStatus:
     """List the recovery points, newest last. With an identity also what is sealed in each."""
     from standfast.usecases.backups import recovery_point_contents as contents
 
@@ -215,60 +160,86 @@ def list_points(
     return listed.exit_status
 
 
+@command(
+    "restore",
+    exits={
+        ExitStatus.DONE: "everything that was asked for is there, each hash compared",
+        ExitStatus.FAILED: "the disk is full",
+        ExitStatus.USAGE: (
+            "there is no such point or set, or several sets or hosts with a latest; it has "
+            "nothing of what is asked for; or the identity opens nothing here"
+        ),
+        ExitStatus.PARTIAL: (
+            "a file could not be written as it was, a server refused a part, or the point "
+            "itself lacks some of what is asked for"
+        ),
+        ExitStatus.REFUSED: (
+            "the folder is not empty, lies in the vault, or another restore fills it; a path "
+            "would lead out of it; or a database is not empty"
+        ),
+        ExitStatus.DAMAGED: (
+            "a file of the point, or a point after the latest that can be used, is not what "
+            "was written; the others are there"
+        ),
+    },
+    example="standfast backup restore latest --to /srv/restored --identity identity.txt",
+)
+@click.argument("point", help="latest, HOST/latest, or a name from `backup list`.")
+@click.option(
+    "--to",
+    type=FilePath(allow_dash=True),
+    metavar="DIR",
+    help="An empty or new folder, or one in which the same restore was interrupted: "
+    "what else was put there since stays, untold; - writes one file to standard output.",
+)
+@click.argument(
+    "patterns",
+    nargs=-1,
+    metavar="[PATTERN]...",
+    help="What of it: SOURCE/2026/*, or SOURCE/**/*.pdf; all without.",
+)
+@identity_option
+@click.option(
+    "--set", "set_name", metavar="SET", help="Whose latest; needed where there are several sets."
+)
+@click.option(
+    "--owner", is_flag=True, help="Owners, too, with set-id bits and capabilities (as root)."
+)
+@click.option(
+    "--sync/--no-sync",
+    "waits_for_disk",
+    default=False,
+    show_default=True,
+    help="End only when the disk has everything; or let it write on by itself.",
+)
+@click.option(
+    "--into",
+    metavar="NAME",
+    help="Not to a folder but into a server: the name of a database's source, or where "
+    "its address lies (env:NAME, file:PATH).",
+)
+@click.option(
+    "--replace", "replaces", is_flag=True, help="With --into: replace a database that is not empty."
+)
+@click.option(
+    "--globals",
+    "has_globals",
+    is_flag=True,
+    help="With --into: roles and users, too, with their old passwords.",
+)
+@click.pass_obj
 def restore(
     call: Call,
-    point: Annotated[
-        str,
-        Argument(metavar="POINT", help="latest, HOST/latest, or a name from `backup list`."),
-    ],
-    to: Annotated[
-        Path | None,
-        Option(
-            "--to",
-            metavar="DIR",
-            help="An empty or new folder, or one in which the same restore was interrupted: "
-            "what else was put there since stays, untold; - writes one file to standard output.",
-            takes_dash=True,
-        ),
-    ] = None,
-    patterns: Annotated[
-        list[str] | None,
-        Argument(
-            metavar="PATTERN", help="What of it: SOURCE/2026/*, or SOURCE/**/*.pdf; all without."
-        ),
-    ] = None,
-    identity: IdentityOption = None,
-    set_name: Annotated[
-        str | None,
-        Option("--set", metavar="SET", help="Whose latest; needed where there are several sets."),
-    ] = None,
-    owner: Annotated[
-        bool, Option("--owner", help="Owners, too, with set-id bits and capabilities (as root).")
-    ] = False,
-    waits_for_disk: Annotated[
-        bool,
-        Option(
-            "--sync/--no-sync",
-            help="End only when the disk has everything; or let it write on by itself.",
-        ),
-    ] = False,
-    into: Annotated[
-        str | None,
-        Option(
-            "--into",
-            metavar="NAME",
-            help="Not to a folder but into a server: the name of a database's source, or where "
-            "its address lies (env:NAME, file:PATH).",
-        ),
-    ] = None,
-    replaces: Annotated[
-        bool,
-        Option("--replace", help="With --into: replace a database that is not empty."),
-    ] = False,
-    has_globals: Annotated[
-        bool,
-        Option("--globals", help="With --into: roles and users, too, with their old passwords."),
-    ] = False,
+    point: str,
+    to: Path | None,
+    patterns: tuple[str, ...],
+    identity: Path | None,
+    set_name: str | None,
+    owner: bool,
+    waits_for_disk: bool,
+    into: str | None,
+    replaces: bool,
+    has_globals: bool,
 ) -> ExitStatus:
     """Restore a point, or part of it, to a folder or into a database server."""
     if (to is None) == (into is None):
@@ -282,7 +253,7 @@ def restore(
             point=point,
             into=into,
             set_name=set_name,
-            patterns=tuple(patterns or ()),
+            patterns=patterns,
             replaces=replaces,
             has_globals=has_globals,
         )
@@ -295,9 +266,7 @@ def restore(
     if to is None or replaces or has_globals:
         raise UsageError("--replace and --globals go with --into: a folder must be empty")
     if to == Path("-"):
-        return recovery_point_contents.to_standard_output(
-            call, point, patterns or [], identity, set_name
-        )
+        return recovery_point_contents.to_standard_output(call, point, patterns, identity, set_name)
     from standfast.usecases.backups import folder_restore
 
     try:
@@ -310,7 +279,7 @@ def restore(
                 point,
                 to,
                 identity,
-                patterns or (),
+                patterns,
                 report,
                 set_name=set_name,
                 has_owner=owner,
@@ -323,37 +292,51 @@ def restore(
     return outcome.exit_status
 
 
+@command(
+    "verify",
+    exits={
+        ExitStatus.DONE: "signatures, sequence, sizes and the witness agree",
+        ExitStatus.FAILED: "the store does not answer",
+        ExitStatus.USAGE: "the identity opens nothing here",
+        ExitStatus.PARTIAL: (
+            "all is whole, and an object's lock is missing, short or weak; or the ledger could "
+            "not take or say what was found"
+        ),
+        ExitStatus.REFUSED: "a verification is under way",
+        ExitStatus.DAMAGED: "a pack is missing or was changed; it is named",
+    },
+    example="standfast backup verify --read",
+)
+@click.option("--read", is_flag=True, help="Read every byte.")
+@click.option(
+    "--identity", type=FilePath(), metavar="FILE", help="Open what is sealed, and check that, too."
+)
+@click.option(
+    "--sample",
+    type=int,
+    metavar="PIECES",
+    help="Open so many random pieces of content, not all; takes an identity.",
+)
+@click.option(
+    "--confidence",
+    type=float,
+    metavar="SHARE",
+    help="Open as many as find --damage with this certainty: 0.99.",
+)
+@click.option(
+    "--damage",
+    type=float,
+    metavar="SHARE",
+    help="How much damage the sample shall find: 0.01 unless given.",
+)
+@click.pass_obj
 def verify(
     call: Call,
-    read: Annotated[bool, Option("--read", help="Read every byte.")] = False,
-    identity: Annotated[
-        Path | None,
-        Option("--identity", metavar="FILE", help="Open what is sealed, and check that, too."),
-    ] = None,
-    sample: Annotated[
-        int | None,
-        Option(
-            "--sample",
-            metavar="PIECES",
-            help="Open so many random pieces of content, not all; takes an identity.",
-        ),
-    ] = None,
-    confidence: Annotated[
-        float | None,
-        Option(
-            "--confidence",
-            metavar="SHARE",
-            help="Open as many as find --damage with this certainty: 0.99.",
-        ),
-    ] = None,
-    damage: Annotated[
-        float | None,
-        Option(
-            "--damage",
-            metavar="SHARE",
-            help="How much damage the sample shall find: 0.01 unless given.",
-        ),
-    ] = None,
+    read: bool,
+    identity: Path | None,
+    sample: int | None,
+    confidence: float | None,
+    damage: float | None,
 ) -> ExitStatus:
     """Check the repository.
 
@@ -404,3 +387,24 @@ def _completeness(*, is_complete: bool, is_interim: bool) -> str:
     if is_interim:
         return "interim"
     return "complete" if is_complete else "partial"
+
+
+backup = Group(
+    "backup",
+    help="Make recovery points, list, restore and verify them.",
+    commands=[
+        run,
+        list_points,
+        restore,
+        verify,
+        ls,
+        find,
+        diff,
+        copy,
+        card,
+        keep,
+        keys,
+        owner,
+        custodian,
+    ],
+)

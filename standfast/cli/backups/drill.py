@@ -1,10 +1,13 @@
 """`standfast drill`: restore apart, check, measure, destroy."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from standfast.cli.backups.backup import IdentityOption
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+import click
+
+from standfast.cli.backups.backup import identity_option
+from standfast.cli.parsing.commands import Group, command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.units import measured, size
@@ -24,49 +27,37 @@ _BASIS = {
 _MOST_NAMED = 20  # of what did not come back, or differs; the document has more
 
 
-def add_to(app: Group) -> None:
-    """Add the group."""
-    drill = group(app, "drill", "Prove that backups come back: restore, check, measure, destroy.")
-    command(
-        drill,
-        "run",
-        exits={
-            ExitStatus.DONE: "everything came back, every check passed, every promise was kept",
-            ExitStatus.FAILED: "a check failed; the report names it",
-            ExitStatus.USAGE: "there is no such set or point, or the identity opens nothing here",
-            ExitStatus.PARTIAL: (
-                "it came back later than promised, or not every file did; or no check of a "
-                "service, or no comparison that was asked for, could be made"
-            ),
-            ExitStatus.REFUSED: "a drill of this set is under way",
-            ExitStatus.DAMAGED: "a file of the point is not what was written",
-        },
-        example="standfast drill run main --identity identity.txt",
-    )(run)
-    command(
-        drill,
-        "list",
-        exits={
-            ExitStatus.DONE: "the drills are listed, and their reports are whole",
-            ExitStatus.USAGE: "there is no such set, or no ledger where the configuration says",
-            ExitStatus.DAMAGED: "a report is missing, or is not what was signed",
-        },
-        example="standfast drill list",
-    )(list_drills)
-
-
+@command(
+    "run",
+    exits={
+        ExitStatus.DONE: "everything came back, every check passed, every promise was kept",
+        ExitStatus.FAILED: "a check failed; the report names it",
+        ExitStatus.USAGE: "there is no such set or point, or the identity opens nothing here",
+        ExitStatus.PARTIAL: (
+            "it came back later than promised, or not every file did; or no check of a "
+            "service, or no comparison that was asked for, could be made"
+        ),
+        ExitStatus.REFUSED: "a drill of this set is under way",
+        ExitStatus.DAMAGED: "a file of the point is not what was written",
+    },
+    example="standfast drill run main --identity identity.txt",
+)
+@click.argument("set_name", metavar="SET", help="Whose point is restored.")
+@identity_option
+@click.option(
+    "--point",
+    default="latest",
+    show_default=True,
+    metavar="POINT",
+    help="latest (of any host), HOST/latest, or a name.",
+)
+@click.option("--keep", is_flag=True, help="Leave the restored tree.")
+@click.option(
+    "--compare", is_flag=True, help="Hold it against the live source, which must not change."
+)
+@click.pass_obj
 def run(
-    call: Call,
-    set_name: Annotated[str, Argument(metavar="SET", help="Whose point is restored.")],
-    identity: IdentityOption = None,
-    point: Annotated[
-        str, Option(metavar="POINT", help="latest (of any host), HOST/latest, or a name.")
-    ] = "latest",
-    keep: Annotated[bool, Option("--keep", help="Leave the restored tree.")] = False,
-    compare: Annotated[
-        bool,
-        Option("--compare", help="Hold it against the live source, which must not change."),
-    ] = False,
+    call: Call, set_name: str, identity: Path | None, point: str, keep: bool, compare: bool
 ) -> ExitStatus:
     """Restore apart, check, measure, destroy.
 
@@ -87,10 +78,18 @@ def run(
     return outcome.exit_status
 
 
-def list_drills(
-    call: Call,
-    set_name: Annotated[str | None, Option("--set", metavar="SET", help="Of one set.")] = None,
-) -> ExitStatus:
+@command(
+    "list",
+    exits={
+        ExitStatus.DONE: "the drills are listed, and their reports are whole",
+        ExitStatus.USAGE: "there is no such set, or no ledger where the configuration says",
+        ExitStatus.DAMAGED: "a report is missing, or is not what was signed",
+    },
+    example="standfast drill list",
+)
+@click.option("--set", "set_name", metavar="SET", help="Of one set.")
+@click.pass_obj
+def list_drills(call: Call, set_name: str | None) -> ExitStatus:
     """List the drills, and check their reports."""
     from standfast.usecases.drills.drill_history import list_drills as listed_drills
 
@@ -209,3 +208,10 @@ def _judged(one: "ObjectiveResult") -> str:
 
 def _work_lost(milliseconds: int | None) -> str:
     return "unknown" if milliseconds is None else measured(milliseconds)
+
+
+drill = Group(
+    "drill",
+    help="Prove that backups come back: restore, check, measure, destroy.",
+    commands=[run, list_drills],
+)

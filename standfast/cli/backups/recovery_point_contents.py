@@ -1,11 +1,15 @@
 """`standfast backup ls`, `find` and `diff`: what recovery points hold."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
+
+import click
 
 from standfast.cli.backups.restore_summary import unrecorded_lines
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table, discard_output, print_error
 from standfast.cli.terminal.units import size
@@ -18,60 +22,35 @@ if TYPE_CHECKING:
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "M"}
 
-_Identity = Annotated[
-    Path | None,
-    Option(
-        "--identity",
-        metavar="FILE",
-        help="A custodian's recovery identity; else what drills.identity names.",
-    ),
-]
-_Set = Annotated[
-    str | None,
-    Option("--set", metavar="SET", help="Points of this set only."),
-]
-_Point = Annotated[
-    str,
-    Argument(
-        metavar="POINT",
-        help="latest (with --set where there are several), HOST/latest, or a name from `list`.",
-    ),
-]
+_EXIT_STATUSES: dict[ExitStatus, str] = {
+    ExitStatus.FAILED: "the store does not answer",
+    ExitStatus.USAGE: "there is no such point, set or path, or the identity opens nothing here",
+    ExitStatus.DAMAGED: "a page of the point's list is not what was written",
+}
+_identity_option = click.option(
+    "--identity",
+    type=FilePath(),
+    metavar="FILE",
+    help="A custodian's recovery identity; else what drills.identity names.",
+)
+_set_option = click.option("--set", "set_name", metavar="SET", help="Points of this set only.")
+_point_argument = click.argument(
+    "point", help="latest (with --set where there are several), HOST/latest, or a name from `list`."
+)
 
 
-def add_to(backup: Group) -> None:
-    """Add the commands to the group."""
-    exits = {
-        ExitStatus.FAILED: "the store does not answer",
-        ExitStatus.USAGE: "there is no such point, set or path, or the identity opens nothing here",
-        ExitStatus.DAMAGED: "a page of the point's list is not what was written",
-    }
-    command(
-        backup,
-        "ls",
-        exits={ExitStatus.DONE: "what lies in the folder is listed"} | exits,
-        example="standfast backup ls latest recordings/2026 --identity identity.txt",
-    )(ls)
-    command(
-        backup,
-        "find",
-        exits={ExitStatus.DONE: "the search came to its end; it may have found nothing"} | exits,
-        example="standfast backup find 'invoice-*.pdf' --all-points --identity identity.txt",
-    )(find)
-    command(
-        backup,
-        "diff",
-        exits={ExitStatus.DONE: "the two points are compared; they may be equal"} | exits,
-        example="standfast backup diff host-1/12 latest --identity identity.txt",
-    )(diff)
-
-
+@command(
+    "ls",
+    exits={ExitStatus.DONE: "what lies in the folder is listed"} | _EXIT_STATUSES,
+    example="standfast backup ls latest recordings/2026 --identity identity.txt",
+)
+@_point_argument
+@click.argument("folder", default="", metavar="[PATH]", help="A folder; the sources without.")
+@_identity_option
+@_set_option
+@click.pass_obj
 def ls(
-    call: Call,
-    point: _Point,
-    folder: Annotated[str, Argument(metavar="PATH", help="A folder; the sources without.")] = "",
-    identity: _Identity = None,
-    set_name: _Set = None,
+    call: Call, point: str, folder: str, identity: Path | None, set_name: str | None
 ) -> ExitStatus:
     """List a folder of a recovery point."""
     from standfast.usecases.backups import recovery_point_contents as contents
@@ -93,20 +72,34 @@ def ls(
     return ExitStatus.DONE
 
 
+@command(
+    "find",
+    exits={ExitStatus.DONE: "the search came to its end; it may have found nothing"}
+    | _EXIT_STATUSES,
+    example="standfast backup find 'invoice-*.pdf' --all-points --identity identity.txt",
+)
+@click.argument(
+    "patterns",
+    nargs=-1,
+    required=True,
+    metavar="PATTERN...",
+    help="A name in any folder (*.pdf), or a path (SOURCE/**/*.pdf).",
+)
+@_identity_option
+@_set_option
+@click.option(
+    "--all-points",
+    "in_all_points",
+    is_flag=True,
+    help="In every point, not only in the newest of each set.",
+)
+@click.pass_obj
 def find(
     call: Call,
-    patterns: Annotated[
-        list[str],
-        Argument(
-            metavar="PATTERN", help="A name in any folder (*.pdf), or a path (SOURCE/**/*.pdf)."
-        ),
-    ],
-    identity: _Identity = None,
-    set_name: _Set = None,
-    in_all_points: Annotated[
-        bool,
-        Option("--all-points", help="In every point, not only in the newest of each set."),
-    ] = False,
+    patterns: tuple[str, ...],
+    identity: Path | None,
+    set_name: str | None,
+    in_all_points: bool,
 ) -> ExitStatus:
     """Find which recovery points hold a file, in which versions."""
     from standfast.usecases.backups import recovery_point_contents as contents
@@ -136,23 +129,31 @@ def find(
     return ExitStatus.DONE
 
 
+@command(
+    "diff",
+    exits={ExitStatus.DONE: "the two points are compared; they may be equal"} | _EXIT_STATUSES,
+    example="standfast backup diff host-1/12 latest --identity identity.txt",
+)
+@click.argument("before", help="The earlier point.")
+@click.argument("after", help="The later point.")
+@click.argument("patterns", nargs=-1, metavar="[PATTERN]...", help="What of them; all without.")
+@_identity_option
+@_set_option
+@click.pass_obj
 def diff(
     call: Call,
-    before: Annotated[str, Argument(metavar="BEFORE", help="The earlier point.")],
-    after: Annotated[str, Argument(metavar="AFTER", help="The later point.")],
-    patterns: Annotated[
-        list[str] | None,
-        Argument(metavar="PATTERN", help="What of them; all without."),
-    ] = None,
-    identity: _Identity = None,
-    set_name: _Set = None,
+    before: str,
+    after: str,
+    patterns: tuple[str, ...],
+    identity: Path | None,
+    set_name: str | None,
 ) -> ExitStatus:
     """Compare two recovery points: + added, - removed, M changed."""
     from standfast.usecases.backups import recovery_point_contents as contents
 
     with call.installation(needs_ledger=False) as installation:
         compared = contents.compare_points(
-            installation, before, after, identity, patterns or (), set_name
+            installation, before, after, identity, patterns, set_name
         )
     rows = [
         [_SIGNS[one.change], _sizes(one), one.path, ", ".join(one.aspects)]
@@ -169,7 +170,7 @@ def diff(
 
 
 def to_standard_output(
-    call: Call, point: str, patterns: list[str], identity: Path | None, set_name: str | None
+    call: Call, point: str, patterns: Sequence[str], identity: Path | None, set_name: str | None
 ) -> ExitStatus:
     """Write one file of a point to standard output, and nothing else there."""
     from standfast.usecases.backups.recovery_point_contents import write_file_to

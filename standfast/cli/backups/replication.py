@@ -1,9 +1,12 @@
 """`standfast backup copy` and `standfast backup card`: what survives when this site does not."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.parsing.command_declaration import Group, Option, command
+import click
+
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.units import size
@@ -15,41 +18,20 @@ if TYPE_CHECKING:
     from standfast.usecases.backups.replication import CopyOutcome
 
 
-def add_to(backup: Group) -> None:
-    """Add the commands below `backup`."""
-    command(
-        backup,
-        "copy",
-        exits={
-            ExitStatus.DONE: "the copy has everything that the vault has",
-            ExitStatus.FAILED: "one of the two stores does not answer",
-            ExitStatus.USAGE: "no such copy is configured, or its place holds another repository",
-            ExitStatus.DAMAGED: "an object is not what it should be: it was not copied",
-        },
-        example="standfast backup copy --to second-site",
-    )(copy)
-    command(
-        backup,
-        "card",
-        exits={
-            ExitStatus.DONE: "the card is shown or written; it holds no secret",
-            ExitStatus.FAILED: "the store does not answer, or the file cannot be written",
-            ExitStatus.USAGE: "there is no repository where the configuration says, or the file is "
-            "another one",
-            ExitStatus.DAMAGED: "a record is not what the owner or the keeper signed; it is named, "
-            "and the card is made from the others",
-        },
-        example="standfast backup card --html card.html",
-    )(card)
-
-
-def copy(
-    call: Call,
-    to: Annotated[str, Option("--to", metavar="NAME", help="As in [backup.copies.NAME].")],
-    keys: Annotated[
-        bool, Option("--keys", help="The domain keys, too; each needs a custodian to open.")
-    ] = False,
-) -> ExitStatus:
+@command(
+    "copy",
+    exits={
+        ExitStatus.DONE: "the copy has everything that the vault has",
+        ExitStatus.FAILED: "one of the two stores does not answer",
+        ExitStatus.USAGE: "no such copy is configured, or its place holds another repository",
+        ExitStatus.DAMAGED: "an object is not what it should be: it was not copied",
+    },
+    example="standfast backup copy --to second-site",
+)
+@click.option("--to", required=True, metavar="NAME", help="As in [backup.copies.NAME].")
+@click.option("--keys", is_flag=True, help="The domain keys, too; each needs a custodian to open.")
+@click.pass_obj
+def copy(call: Call, to: str, keys: bool) -> ExitStatus:
     """Copy the vault to a second site, without any key; only what is new is read."""
     from standfast.usecases.backups.replication import replicate_to_second_site
     from standfast.usecases.key_ceremonies.owner_operations import open_stores
@@ -65,13 +47,21 @@ def copy(
     return outcome.exit_status
 
 
-def card(
-    call: Call,
-    html: Annotated[
-        Path | None,
-        Option("--html", metavar="FILE", help="Write it as a page to print."),
-    ] = None,
-) -> ExitStatus:
+@command(
+    "card",
+    exits={
+        ExitStatus.DONE: "the card is shown or written; it holds no secret",
+        ExitStatus.FAILED: "the store does not answer, or the file cannot be written",
+        ExitStatus.USAGE: "there is no repository where the configuration says, or the file is "
+        "another one",
+        ExitStatus.DAMAGED: "a record is not what the owner or the keeper signed; it is named, "
+        "and the card is made from the others",
+    },
+    example="standfast backup card --html card.html",
+)
+@click.option("--html", type=FilePath(), metavar="FILE", help="Write it as a page to print.")
+@click.pass_obj
+def card(call: Call, html: Path | None) -> ExitStatus:
     """Make the recovery card: where the backups are, who opens them, and how to restore."""
     from backup.ownership.recovery_card import card_text
     from backup.ownership.recovery_card_page import card_page

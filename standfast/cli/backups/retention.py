@@ -1,9 +1,12 @@
 """`standfast backup keep`: let points expire, free what none needs, keep locks long enough."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+import click
+
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.units import size
@@ -21,57 +24,48 @@ _SHOWN = 20
 _RUN, _PLAN, _STATUS, _HOLD, _RELEASE = "run", "plan", "status", "hold", "release"
 
 
-def add_to(backup: Group) -> None:
-    """Add the command to its group."""
-    command(
-        backup,
-        "keep",
-        exits={
-            ExitStatus.DONE: "what the rules say was done; what a lock holds back is listed",
-            ExitStatus.FAILED: "the store does not answer",
-            ExitStatus.USAGE: "there is no keeper's key, or the owner has not signed it in",
-            ExitStatus.PARTIAL: "something could not be done, or is odd; it is named",
-            ExitStatus.REFUSED: "a clock is not to be believed, or too many points would go",
-            ExitStatus.DAMAGED: "what the vault trusts is not what was written",
-        },
-        example="standfast backup keep --dry-run",
-    )(keep)
-
-
+@command(
+    "keep",
+    exits={
+        ExitStatus.DONE: "what the rules say was done; what a lock holds back is listed",
+        ExitStatus.FAILED: "the store does not answer",
+        ExitStatus.USAGE: "there is no keeper's key, or the owner has not signed it in",
+        ExitStatus.PARTIAL: "something could not be done, or is odd; it is named",
+        ExitStatus.REFUSED: "a clock is not to be believed, or too many points would go",
+        ExitStatus.DAMAGED: "what the vault trusts is not what was written",
+    },
+    example="standfast backup keep --dry-run",
+)
+@click.argument(
+    "action",
+    default=_RUN,
+    metavar="[run|plan|status|hold|release]",
+    help="plan and status change nothing; hold lets nothing expire until its release.",
+)
+@click.argument("name", required=False, help="Of a hold: the incident that it is for.")
+@click.option("--dry-run", is_flag=True, help="The same as plan: say what a run would do.")
+@click.option("--clock-is-right", is_flag=True, help="I looked: the store's clock may be believed.")
+@click.option(
+    "--most",
+    type=int,
+    metavar="PERCENT",
+    help="Let more than a fifth of the points go in this run.",
+)
+@click.option(
+    "--distrust",
+    type=FilePath(),
+    metavar="REPORT.json",
+    help="What verify --json said: lost packs are sent again.",
+)
+@click.pass_obj
 def keep(
     call: Call,
-    action: Annotated[
-        str,
-        Argument(
-            metavar="run|plan|status|hold|release",
-            help="plan and status change nothing; hold lets nothing expire until its release.",
-        ),
-    ] = _RUN,
-    name: Annotated[
-        str | None,
-        Argument(metavar="NAME", help="Of a hold: the incident that it is for."),
-    ] = None,
-    dry_run: Annotated[
-        bool, Option("--dry-run", help="The same as plan: say what a run would do.")
-    ] = False,
-    clock_is_right: Annotated[
-        bool,
-        Option("--clock-is-right", help="I looked: the store's clock may be believed."),
-    ] = False,
-    most: Annotated[
-        int | None,
-        Option(
-            "--most", metavar="PERCENT", help="Let more than a fifth of the points go in this run."
-        ),
-    ] = None,
-    distrust: Annotated[
-        Path | None,
-        Option(
-            "--distrust",
-            metavar="REPORT.json",
-            help="What verify --json said: lost packs are sent again.",
-        ),
-    ] = None,
+    action: str,
+    name: str | None,
+    dry_run: bool,
+    clock_is_right: bool,
+    most: int | None,
+    distrust: Path | None,
 ) -> ExitStatus:
     """Let recovery points expire by the rules, and free what none needs any more.
 

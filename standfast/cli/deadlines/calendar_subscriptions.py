@@ -1,36 +1,26 @@
 """`standfast deadline feed`: who may subscribe to what is due, each by an address of their own."""
 
-from typing import Annotated
+import click
 
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus, UsageError
 from standfast.records import timestamp
 
 
-def add_feed_to(deadline: Group) -> None:
-    """Add the command."""
-    command(
-        deadline,
-        "feed",
-        exits={
-            ExitStatus.DONE: "the address is made, revoked, or who has one is listed",
-            ExitStatus.USAGE: "the name does not fit, or has no address to revoke",
-        },
-        example="standfast deadline feed lee",
-    )(feed)
-
-
-def feed(
-    call: Call,
-    name: Annotated[
-        str | None, Argument(metavar="NAME", help="Who subscribes; without it they are listed.")
-    ] = None,
-    revoke: Annotated[
-        bool, Option("--revoke", help="Let the address of NAME open nothing any more.")
-    ] = False,
-) -> ExitStatus:
+@command(
+    "feed",
+    exits={
+        ExitStatus.DONE: "the address is made, revoked, or who has one is listed",
+        ExitStatus.USAGE: "the name does not fit, or has no address to revoke",
+    },
+    example="standfast deadline feed lee",
+)
+@click.argument("name", required=False, help="Who subscribes; without it they are listed.")
+@click.option("--revoke", is_flag=True, help="Let the address of NAME open nothing any more.")
+@click.pass_obj
+def feed(call: Call, name: str | None, revoke: bool) -> ExitStatus:
     """Make the address at which a calendar programme subscribes to what is due.
 
     `standfast serve` answers it with the due dates of every live incident. Whoever has the address

@@ -1,13 +1,23 @@
 """`standfast deadline`: what is due to whom, by when; and stating the facts that decide it."""
 
 from pathlib import Path
-from typing import Annotated
 
-from standfast.cli.deadlines.calendar_subscriptions import add_feed_to
+import click
+
+from standfast.cli.deadlines.calendar_subscriptions import feed
 from standfast.cli.deadlines.clock_text import clock_document, clock_lines, limit_text
-from standfast.cli.deadlines.incident_facts import Duty, add_facts_to
-from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+from standfast.cli.deadlines.incident_facts import (
+    affected,
+    answer,
+    content,
+    delay,
+    duty_argument,
+    fact,
+    told,
+)
+from standfast.cli.incidents.incident_arguments import incident_argument, resolve_incident
+from standfast.cli.parsing.commands import Group, command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus, UsageError
@@ -15,66 +25,21 @@ from standfast.plurals import counted
 from standfast.records import JsonObject
 
 
-def add_to(app: Group) -> None:
-    """Add the group."""
-    deadline = group(app, "deadline", "Legal clocks: what is due to whom, by when.")
-    command(
-        deadline,
-        "list",
-        exits={
-            ExitStatus.DONE: "the clocks are listed",
-            ExitStatus.PARTIAL: "one is missed",
-            ExitStatus.USAGE: "there is no such incident, or no law is configured",
-        },
-        example="standfast deadline list inc-2026-0001",
-    )(list_deadlines)
-    add_facts_to(deadline)
-    command(
-        deadline,
-        "form",
-        exits={
-            ExitStatus.DONE: "the form is written, whole",
-            ExitStatus.PARTIAL: "it is written, with gaps that are marked",
-            ExitStatus.USAGE: "there is no such incident or duty, or another file is there",
-        },
-        example="standfast deadline form inc-2026-0001 eu-gdpr-33-authority --to form.html",
-    )(form)
-    command(
-        deadline,
-        "calendar",
-        exits={
-            ExitStatus.DONE: "the calendar is written",
-            ExitStatus.USAGE: "there is no such incident, or another file is there",
-        },
-        example="standfast deadline calendar inc-2026-0001 --to due.ics",
-    )(calendar)
-    add_feed_to(deadline)
-    command(
-        deadline,
-        "show",
-        exits={
-            ExitStatus.DONE: "the duty is shown with its sources",
-            ExitStatus.USAGE: "there is no such duty",
-        },
-        example="standfast deadline show eu-gdpr-33-authority",
-        needs_ledger=False,
-    )(show)
-    command(
-        deadline,
-        "places",
-        exits={ExitStatus.DONE: "the places and facts that clocks know are listed"},
-        example="standfast deadline places",
-        needs_ledger=False,
-    )(places)
-
-
-def list_deadlines(
-    call: Call,
-    incident: IncidentArgument = None,
-    everything: Annotated[
-        bool, Option("--all", help="Also what is done, not owed, or no law yet.")
-    ] = False,
-) -> ExitStatus:
+@command(
+    "list",
+    exits={
+        ExitStatus.DONE: "the clocks are listed",
+        ExitStatus.PARTIAL: "one is missed",
+        ExitStatus.USAGE: "there is no such incident, or no law is configured",
+    },
+    example="standfast deadline list inc-2026-0001",
+)
+@incident_argument
+@click.option(
+    "--all", "everything", is_flag=True, help="Also what is done, not owed, or no law yet."
+)
+@click.pass_obj
+def list_deadlines(call: Call, incident: str | None, everything: bool) -> ExitStatus:
     """Show what is due to whom, by when, from which fact, and what is still to be found out.
 
     The strict date is first: nobody can call it late. The lenient one stands beside it.
@@ -118,12 +83,20 @@ def list_deadlines(
     return status
 
 
-def form(
-    call: Call,
-    incident: IncidentArgument = None,
-    duty: Duty = None,
-    to: Annotated[Path | None, Option(metavar="FILE", help="Where to; DUTY.html without.")] = None,
-) -> ExitStatus:
+@command(
+    "form",
+    exits={
+        ExitStatus.DONE: "the form is written, whole",
+        ExitStatus.PARTIAL: "it is written, with gaps that are marked",
+        ExitStatus.USAGE: "there is no such incident or duty, or another file is there",
+    },
+    example="standfast deadline form inc-2026-0001 eu-gdpr-33-authority --to form.html",
+)
+@incident_argument
+@duty_argument
+@click.option("--to", type=FilePath(), metavar="FILE", help="Where to; DUTY.html without.")
+@click.pass_obj
+def form(call: Call, incident: str | None, duty: str | None, to: Path | None) -> ExitStatus:
     """Write the notice that a duty asks for, its gaps marked. It is never sent from here."""
     from standfast.reports.authority_form_page import form_page
     from standfast.reports.html_page import write_page
@@ -156,13 +129,18 @@ def form(
     return status
 
 
-def calendar(
-    call: Call,
-    incident: IncidentArgument = None,
-    to: Annotated[
-        Path | None, Option(metavar="FILE", help="Where to; INCIDENT.ics without.")
-    ] = None,
-) -> ExitStatus:
+@command(
+    "calendar",
+    exits={
+        ExitStatus.DONE: "the calendar is written",
+        ExitStatus.USAGE: "there is no such incident, or another file is there",
+    },
+    example="standfast deadline calendar inc-2026-0001 --to due.ics",
+)
+@incident_argument
+@click.option("--to", type=FilePath(), metavar="FILE", help="Where to; INCIDENT.ics without.")
+@click.pass_obj
+def calendar(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
     """Write what is due as a calendar (iCalendar), to be imported. See `deadline feed` too."""
     from standfast.reports.html_page import write_page
     from standfast.usecases.deadlines.calendar_feed import due_calendar
@@ -176,7 +154,18 @@ def calendar(
     return ExitStatus.DONE
 
 
-def show(call: Call, duty: Annotated[str, Argument(help="The duty's id.")]) -> ExitStatus:
+@command(
+    "show",
+    exits={
+        ExitStatus.DONE: "the duty is shown with its sources",
+        ExitStatus.USAGE: "there is no such duty",
+    },
+    example="standfast deadline show eu-gdpr-33-authority",
+    needs_ledger=False,
+)
+@click.argument("duty", help="The duty's id.")
+@click.pass_obj
+def show(call: Call, duty: str) -> ExitStatus:
     """Show a duty: whom it binds, what it asks for, where it is written, how sure that is."""
     from difflib import get_close_matches
 
@@ -217,6 +206,13 @@ def show(call: Call, duty: Annotated[str, Argument(help="The duty's id.")]) -> E
     return ExitStatus.DONE
 
 
+@command(
+    "places",
+    exits={ExitStatus.DONE: "the places and facts that clocks know are listed"},
+    example="standfast deadline places",
+    needs_ledger=False,
+)
+@click.pass_obj
 def places(call: Call) -> ExitStatus:
     """List the places, trades and facts that clocks know."""
     from collections import Counter
@@ -249,3 +245,23 @@ def places(call: Call) -> ExitStatus:
     }
     call.say(document, lines)
     return ExitStatus.DONE
+
+
+deadline = Group(
+    "deadline",
+    help="Legal clocks: what is due to whom, by when.",
+    commands=[
+        list_deadlines,
+        fact,
+        affected,
+        answer,
+        told,
+        delay,
+        content,
+        form,
+        calendar,
+        feed,
+        show,
+        places,
+    ],
+)

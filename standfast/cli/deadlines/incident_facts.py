@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
+
+import click
 
 from standfast.cli.deadlines.clock_text import clock_document, due_text, standing_words
 from standfast.cli.incidents.incident_arguments import (
-    IncidentArgument,
+    incident_argument,
     parse_moment,
     resolve_incident,
 )
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus, UsageError
@@ -22,62 +24,38 @@ if TYPE_CHECKING:
 
 _MOST_DIGITS = 10  # that many people there are
 _OF = "There is no such incident, duty or place"
-Duty = Annotated[str | None, Argument(metavar="DUTY", help="The duty's id.")]
-Because = Annotated[str, Option(help="How it is known, or where it is written; for the record.")]
-At = Annotated[
-    str | None,
-    Option(metavar="TIME", help="When, as 2026-03-02T14:20+01:00; now without it."),
-]
-FirstAt = Annotated[
-    str | None,
-    Option(
-        metavar="TIME",
-        help="When, as 2026-03-02T14:20+01:00; now without it, unless a time is stated already.",
-    ),
-]
+_EXIT_STATUSES: dict[ExitStatus, str] = {
+    ExitStatus.DONE: "it is stated; what it changes is shown",
+    ExitStatus.USAGE: f"{_OF}, or the value does not fit".lower(),
+}
+duty_argument = click.argument("duty", required=False, help="The duty's id.")
+because_option = click.option(
+    "--because", default="", help="How it is known, or where it is written; for the record."
+)
+at_option = click.option(
+    "--at", metavar="TIME", help="When, as 2026-03-02T14:20+01:00; now without it."
+)
+first_at_option = click.option(
+    "--at",
+    metavar="TIME",
+    help="When, as 2026-03-02T14:20+01:00; now without it, unless a time is stated already.",
+)
 
 
-def add_facts_to(deadline: Group) -> None:
-    """Add the commands that state something."""
-    stated = {
-        ExitStatus.DONE: "it is stated; what it changes is shown",
-        ExitStatus.USAGE: f"{_OF}, or the value does not fit".lower(),
-    }
-    command(
-        deadline, "fact", exits=stated,
-        example="standfast deadline fact inc-2026-0001 awareness --at 2026-03-02T14:20+01:00",
-    )(fact)  # fmt: skip
-    command(
-        deadline, "affected", exits=stated,
-        example="standfast deadline affected inc-2026-0001 US-CA 1200",
-    )(affected)  # fmt: skip
-    command(
-        deadline, "answer", exits=stated,
-        example="standfast deadline answer inc-2026-0001 eu-gdpr-34-individuals no "
-        "--because 'the laptop was encrypted'",
-    )(answer)  # fmt: skip
-    command(
-        deadline, "told", exits=stated,
-        example="standfast deadline told inc-2026-0001 eu-gdpr-33-authority --receipt 'case 4711'",
-    )(told)  # fmt: skip
-    command(
-        deadline, "delay", exits=stated,
-        example="standfast deadline delay inc-2026-0001 US-FL --document 'letter of 2 March'",
-    )(delay)  # fmt: skip
-    command(
-        deadline, "content", exits=stated,
-        example="standfast deadline content inc-2026-0001 what_happened 'A laptop was stolen.'",
-    )(content)  # fmt: skip
-
-
+@command(
+    "fact",
+    exits=_EXIT_STATUSES,
+    example="standfast deadline fact inc-2026-0001 awareness --at 2026-03-02T14:20+01:00",
+)
+@incident_argument
+@click.argument(
+    "name", required=False, metavar="[FACT]", help="What happened: awareness, discovery, …."
+)
+@first_at_option
+@because_option
+@click.pass_obj
 def fact(
-    call: Call,
-    incident: IncidentArgument = None,
-    name: Annotated[
-        str | None, Argument(metavar="FACT", help="What happened: awareness, discovery, ….")
-    ] = None,
-    at: FirstAt = None,
-    because: Because = "",
+    call: Call, incident: str | None, name: str | None, at: str | None, because: str
 ) -> ExitStatus:
     """State when something happened that a clock starts from. What was stated stays in view."""
     from standfast.deadlines.incident_facts import FactKind
@@ -93,15 +71,21 @@ def fact(
     )
 
 
+@command(
+    "affected", exits=_EXIT_STATUSES, example="standfast deadline affected inc-2026-0001 US-CA 1200"
+)
+@incident_argument
+@click.argument(
+    "installation",
+    required=False,
+    metavar="[PLACE]",
+    help="Where they live, as `deadline places` lists it.",
+)
+@click.argument("people", required=False, help="How many.")
+@because_option
+@click.pass_obj
 def affected(
-    call: Call,
-    incident: IncidentArgument = None,
-    installation: Annotated[
-        str | None,
-        Argument(metavar="PLACE", help="Where they live, as `deadline places` lists it."),
-    ] = None,
-    people: Annotated[str | None, Argument(metavar="PEOPLE", help="How many.")] = None,
-    because: Because = "",
+    call: Call, incident: str | None, installation: str | None, people: str | None, because: str
 ) -> ExitStatus:
     """State how many people of a place are affected, as far as is known now."""
     from standfast.deadlines.incident_facts import FactKind
@@ -117,19 +101,29 @@ def affected(
     )
 
 
+@command(
+    "answer",
+    exits=_EXIT_STATUSES,
+    example="standfast deadline answer inc-2026-0001 eu-gdpr-34-individuals no "
+    "--because 'the laptop was encrypted'",
+)
+@incident_argument
+@duty_argument
+@click.argument("is_owed", required=False, metavar="[yes|no]", help="Is it owed, by its test?")
+@click.option("--threshold", is_flag=True, help="Of the kind of incident, not of the risk.")
+@click.option(
+    "--because",
+    default="",
+    help="Why, for the record. It must be there for a no: that ends the duty.",
+)
+@click.pass_obj
 def answer(
     call: Call,
-    incident: IncidentArgument = None,
-    duty: Duty = None,
-    is_owed: Annotated[
-        str | None, Argument(metavar="yes|no", help="Is it owed, by its test?")
-    ] = None,
-    threshold: Annotated[
-        bool, Option("--threshold", help="Of the kind of incident, not of the risk.")
-    ] = False,
-    because: Annotated[
-        str, Option(help="Why, for the record. It must be there for a no: that ends the duty.")
-    ] = "",
+    incident: str | None,
+    duty: str | None,
+    is_owed: str | None,
+    threshold: bool,
+    because: str,
 ) -> ExitStatus:
     """Judge a test that decides whether a duty is owed. Until then it counts as owed."""
     from standfast.deadlines.incident_facts import FactKind
@@ -146,19 +140,24 @@ def answer(
     )
 
 
+@command(
+    "told",
+    exits=_EXIT_STATUSES,
+    example="standfast deadline told inc-2026-0001 eu-gdpr-33-authority --receipt 'case 4711'",
+)
+@incident_argument
+@click.argument("duty", required=False, help="The duty's id, or people:PLACE.")
+@click.option("--receipt", help="What proves it: a case number, a receipt. It must be there.")
+@at_option
+@click.option("--mistaken", is_flag=True, help="It was not, after all: the clock runs on.")
+@click.pass_obj
 def told(
     call: Call,
-    incident: IncidentArgument = None,
-    duty: Annotated[
-        str | None, Argument(metavar="DUTY", help="The duty's id, or people:PLACE.")
-    ] = None,
-    receipt: Annotated[
-        str | None, Option(help="What proves it: a case number, a receipt. It must be there.")
-    ] = None,
-    at: At = None,
-    mistaken: Annotated[
-        bool, Option("--mistaken", help="It was not, after all: the clock runs on.")
-    ] = False,
+    incident: str | None,
+    duty: str | None,
+    receipt: str | None,
+    at: str | None,
+    mistaken: bool,
 ) -> ExitStatus:
     """State that somebody was told, with the receipt. It ends the clock."""
     from standfast.deadlines.incident_facts import FactKind
@@ -180,34 +179,36 @@ def told(
     )
 
 
+@command(
+    "delay",
+    exits=_EXIT_STATUSES,
+    example="standfast deadline delay inc-2026-0001 US-FL --document 'letter of 2 March'",
+)
+@incident_argument
+@click.argument("what", required=False, help="A duty's id, or a place for all of its duties.")
+@click.option(
+    "--document", default="", help="The document in which they asked for it. It must be there."
+)
+@click.option(
+    "--until",
+    metavar="TIME",
+    help="Until when; without it, until they say so. A time that is over ends one that lasts.",
+)
+@click.option(
+    "--because",
+    default="",
+    help="Who holds that it does, and why, where the duty's own rule knows no such delay.",
+)
+@click.option("--mistaken", is_flag=True, help="They did not ask, after all: the clock runs on.")
+@click.pass_obj
 def delay(
     call: Call,
-    incident: IncidentArgument = None,
-    what: Annotated[
-        str | None,
-        Argument(metavar="WHAT", help="A duty's id, or a place for all of its duties."),
-    ] = None,
-    document: Annotated[
-        str, Option(help="The document in which they asked for it. It must be there.")
-    ] = "",
-    until: Annotated[
-        str | None,
-        Option(
-            metavar="TIME",
-            help="Until when; without it, until they say so. A time that is over ends one that "
-            "lasts.",
-        ),
-    ] = None,
-    because: Annotated[
-        str,
-        Option(
-            metavar="TEXT",
-            help="Who holds that it does, and why, where the duty's own rule knows no such delay.",
-        ),
-    ] = "",
-    mistaken: Annotated[
-        bool, Option("--mistaken", help="They did not ask, after all: the clock runs on.")
-    ] = False,
+    incident: str | None,
+    what: str | None,
+    document: str,
+    until: str | None,
+    because: str,
+    mistaken: bool,
 ) -> ExitStatus:
     """State that law enforcement asked to wait. Only its document stops a clock.
 
@@ -235,17 +236,16 @@ def delay(
     )
 
 
-def content(
-    call: Call,
-    incident: IncidentArgument = None,
-    topic: Annotated[
-        str | None,
-        Argument(metavar="TOPIC", help="A topic of the forms, as a form's gap names it."),
-    ] = None,
-    text: Annotated[
-        str | None, Argument(metavar="TEXT", help="What the forms say about it.")
-    ] = None,
-) -> ExitStatus:
+@command(
+    "content",
+    exits=_EXIT_STATUSES,
+    example="standfast deadline content inc-2026-0001 what_happened 'A laptop was stolen.'",
+)
+@incident_argument
+@click.argument("topic", required=False, help="A topic of the forms, as a form's gap names it.")
+@click.argument("text", required=False, help="What the forms say about it.")
+@click.pass_obj
+def content(call: Call, incident: str | None, topic: str | None, text: str | None) -> ExitStatus:
     """State what the forms say about a topic; it stands in every form that asks for it."""
     from standfast.deadlines.incident_facts import FactKind
     from standfast.ledger.incidents.incident_facts import Statement

@@ -1,10 +1,11 @@
 """`standfast evidence`: what was frozen, and whether it still is what was sealed."""
 
 from datetime import datetime
-from typing import Annotated
 
-from standfast.cli.evidence import evidence_export
-from standfast.cli.parsing.command_declaration import Argument, Group, command, group
+import click
+
+from standfast.cli.evidence.evidence_export import export
+from standfast.cli.parsing.commands import Group, command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus
@@ -14,70 +15,22 @@ from standfast.plurals import counted
 _NOBODY_KNOWS = "Whether one is gone, nobody can say: "
 
 
-def add_to(app: Group) -> None:
-    """Add the group."""
-    evidence = group(app, "evidence", "What was frozen, and whether it is what was sealed.")
-    command(
-        evidence,
-        "list",
-        exits={
-            ExitStatus.DONE: "the sealed folders are listed; there may be none",
-            ExitStatus.FAILED: "nothing is here, and the ledger cannot say whether that is right",
-            ExitStatus.USAGE: "there is no such incident, or the evidence key is not where the "
-            "configuration says",
-            ExitStatus.PARTIAL: "what is here is listed; the ledger cannot say if some is gone",
-            ExitStatus.DAMAGED: "a seal does not hold, or a folder is gone; it is named",
-        },
-        example="standfast evidence list inc-2026-0001",
-        needs_ledger=False,
-    )(list_evidence)
-    command(
-        evidence,
-        "verify",
-        exits={
-            ExitStatus.DONE: "every copy, seal and chain of custody agrees, and none is gone",
-            ExitStatus.FAILED: "nothing is here, and the ledger cannot say whether that is right",
-            ExitStatus.USAGE: "nothing was frozen for that incident",
-            ExitStatus.PARTIAL: "what is here is whole; the ledger cannot say whether some is "
-            "gone, or a copy in the bucket lacks something, or a time stamp is missing; it is "
-            "named",
-            ExitStatus.DAMAGED: "a copy is not what was sealed, or is gone; it is named",
-        },
-        example="standfast evidence verify inc-2026-0001",
-        needs_ledger=False,
-    )(verify)
-    command(
-        evidence,
-        "stamp",
-        exits={
-            ExitStatus.DONE: "all of it is stamped; it may have been before",
-            ExitStatus.USAGE: "no authority is set, or nothing was frozen for that incident",
-            ExitStatus.PARTIAL: "some of it is not; why is said. Run it again: it goes on",
-            ExitStatus.DAMAGED: "all of it is gone",
-        },
-        example="standfast evidence stamp inc-2026-0001",
-        needs_ledger=False,
-    )(stamp)
-    command(
-        evidence,
-        "copy",
-        exits={
-            ExitStatus.DONE: "all of it is in the bucket",
-            ExitStatus.FAILED: "the bucket does not answer",
-            ExitStatus.USAGE: "no bucket is set, or nothing was frozen for that incident",
-            ExitStatus.PARTIAL: "some of it is not there; why is said. Run it again: it goes on",
-            ExitStatus.DAMAGED: "all of it is gone",
-        },
-        example="standfast evidence copy inc-2026-0001",
-        needs_ledger=False,
-    )(copy)
-    evidence_export.add_to(evidence)
-
-
-def list_evidence(
-    call: Call,
-    incident: Annotated[str | None, Argument(help="Of one incident; all without.")] = None,
-) -> ExitStatus:
+@command(
+    "list",
+    exits={
+        ExitStatus.DONE: "the sealed folders are listed; there may be none",
+        ExitStatus.FAILED: "nothing is here, and the ledger cannot say whether that is right",
+        ExitStatus.USAGE: "there is no such incident, or the evidence key is not where the "
+        "configuration says",
+        ExitStatus.PARTIAL: "what is here is listed; the ledger cannot say if some is gone",
+        ExitStatus.DAMAGED: "a seal does not hold, or a folder is gone; it is named",
+    },
+    example="standfast evidence list inc-2026-0001",
+    needs_ledger=False,
+)
+@click.argument("incident", required=False, help="Of one incident; all without.")
+@click.pass_obj
+def list_evidence(call: Call, incident: str | None) -> ExitStatus:
     """List what was frozen: by incident and source, with its counts."""
     from standfast.usecases.evidence.frozen_folders import list_frozen, seal_key
 
@@ -121,7 +74,23 @@ def list_evidence(
     return status
 
 
-def verify(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
+@command(
+    "verify",
+    exits={
+        ExitStatus.DONE: "every copy, seal and chain of custody agrees, and none is gone",
+        ExitStatus.FAILED: "nothing is here, and the ledger cannot say whether that is right",
+        ExitStatus.USAGE: "nothing was frozen for that incident",
+        ExitStatus.PARTIAL: "what is here is whole; the ledger cannot say whether some is "
+        "gone, or a copy in the bucket lacks something, or a time stamp is missing; it is "
+        "named",
+        ExitStatus.DAMAGED: "a copy is not what was sealed, or is gone; it is named",
+    },
+    example="standfast evidence verify inc-2026-0001",
+    needs_ledger=False,
+)
+@click.argument("incident")
+@click.pass_obj
+def verify(call: Call, incident: str) -> ExitStatus:
     """Hold every copy against its seal, and the seals against the ledger."""
     from standfast.usecases.evidence.frozen_folders import verify_frozen
 
@@ -159,7 +128,20 @@ def verify(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
     return status
 
 
-def stamp(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
+@command(
+    "stamp",
+    exits={
+        ExitStatus.DONE: "all of it is stamped; it may have been before",
+        ExitStatus.USAGE: "no authority is set, or nothing was frozen for that incident",
+        ExitStatus.PARTIAL: "some of it is not; why is said. Run it again: it goes on",
+        ExitStatus.DAMAGED: "all of it is gone",
+    },
+    example="standfast evidence stamp inc-2026-0001",
+    needs_ledger=False,
+)
+@click.argument("incident")
+@click.pass_obj
+def stamp(call: Call, incident: str) -> ExitStatus:
     """Have stamped what the authority of `[custody.timestamp]` has not stamped yet.
 
     `standfast serve` does so by itself, soon after it was sealed; this is for where none runs, or
@@ -182,7 +164,21 @@ def stamp(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
     return status
 
 
-def copy(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
+@command(
+    "copy",
+    exits={
+        ExitStatus.DONE: "all of it is in the bucket",
+        ExitStatus.FAILED: "the bucket does not answer",
+        ExitStatus.USAGE: "no bucket is set, or nothing was frozen for that incident",
+        ExitStatus.PARTIAL: "some of it is not there; why is said. Run it again: it goes on",
+        ExitStatus.DAMAGED: "all of it is gone",
+    },
+    example="standfast evidence copy inc-2026-0001",
+    needs_ledger=False,
+)
+@click.argument("incident")
+@click.pass_obj
+def copy(call: Call, incident: str) -> ExitStatus:
     """Copy what was frozen into the bucket of `[custody.s3]`, where it is not there yet.
 
     An incident does so by itself as it freezes; this is for what was frozen before, or could not
@@ -209,3 +205,10 @@ def copy(call: Call, incident: Annotated[str, Argument()]) -> ExitStatus:
         lines,
     )
     return status
+
+
+evidence = Group(
+    "evidence",
+    help="What was frozen, and whether it is what was sealed.",
+    commands=[list_evidence, verify, stamp, copy, export],
+)

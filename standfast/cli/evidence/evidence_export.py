@@ -1,9 +1,11 @@
 """`standfast evidence export`: what was frozen, for others to read or to examine."""
 
 from pathlib import Path
-from typing import Annotated
 
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+import click
+
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.errors import ExitStatus, UsageError
@@ -12,34 +14,26 @@ from standfast.plurals import counted
 _MOST_NAMED = 20
 
 
-def add_to(evidence: Group) -> None:
-    """Add the command to the group of evidence."""
-    command(
-        evidence,
-        "export",
-        exits={
-            ExitStatus.DONE: "all of it is written",
-            ExitStatus.FAILED: "nothing of it holds, or the folder cannot be written",
-            ExitStatus.USAGE: "there is no such incident, nothing was frozen for it, or the folder "
-            "is there already",
-            ExitStatus.PARTIAL: "some files are no text and have no masked copy; each is named",
-            ExitStatus.DAMAGED: "a copy is not what was sealed, or is gone; the rest is written",
-        },
-        example="standfast evidence export inc-2026-0001 --to for-the-client",
-    )(export)
-
-
-def export(
-    call: Call,
-    incident: Annotated[str, Argument()],
-    to: Annotated[Path, Option(metavar="DIR", help="A new folder for it.")],
-    unmasked: Annotated[
-        bool, Option("--unmasked", help="The evidence itself, in clear; the export is noted.")
-    ] = False,
-    reason: Annotated[
-        str, Option(metavar="TEXT", help="Why in clear, naming nobody; the timeline keeps it.")
-    ] = "",
-) -> ExitStatus:
+@command(
+    "export",
+    exits={
+        ExitStatus.DONE: "all of it is written",
+        ExitStatus.FAILED: "nothing of it holds, or the folder cannot be written",
+        ExitStatus.USAGE: "there is no such incident, nothing was frozen for it, or the folder "
+        "is there already",
+        ExitStatus.PARTIAL: "some files are no text and have no masked copy; each is named",
+        ExitStatus.DAMAGED: "a copy is not what was sealed, or is gone; the rest is written",
+    },
+    example="standfast evidence export inc-2026-0001 --to for-the-client",
+)
+@click.argument("incident")
+@click.option("--to", type=FilePath(), required=True, metavar="DIR", help="A new folder for it.")
+@click.option(
+    "--unmasked", is_flag=True, help="The evidence itself, in clear; the export is noted."
+)
+@click.option("--reason", default="", help="Why in clear, naming nobody; the timeline keeps it.")
+@click.pass_obj
+def export(call: Call, incident: str, to: Path, unmasked: bool, reason: str) -> ExitStatus:
     """Write what was frozen for others: as masked copies to read.
 
     Card numbers, social-security numbers and mail addresses are masked in them. Each names the

@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from standfast.cli.parsing.command_declaration import Group, command
+import click
+
+from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus
@@ -15,21 +17,17 @@ if TYPE_CHECKING:
 _CONTAINMENT = frozenset({"accounts", "people", "roles", "playbooks"})
 
 
-def add_to(app: Group) -> None:
-    """Add the command."""
-    command(
-        app,
-        "check",
-        exits={
-            ExitStatus.DONE: "every part would work tonight; there may be warnings",
-            ExitStatus.USAGE: "a directory does not answer, or the configuration does not load",
-            ExitStatus.DAMAGED: "an event of the ledger does not follow the one before",
-        },
-        example="standfast check -c /srv/standfast/standfast.toml",
-        needs_ledger=False,
-    )(check)
-
-
+@command(
+    "check",
+    exits={
+        ExitStatus.DONE: "every part would work tonight; there may be warnings",
+        ExitStatus.USAGE: "a directory does not answer, or the configuration does not load",
+        ExitStatus.DAMAGED: "an event of the ledger does not follow the one before",
+    },
+    example="standfast check -c /srv/standfast/standfast.toml",
+    needs_ledger=False,
+)
+@click.pass_obj
 def check(call: Call) -> ExitStatus:
     """Try every part of a place; show what to fix.
 

@@ -1,37 +1,35 @@
 """`standfast readiness`: could we take a breach tonight?"""
 
 from pathlib import Path
-from typing import Annotated
 
-from standfast.cli.parsing.command_declaration import Group, Option, command
+import click
+
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus
 
 
-def add_to(app: Group) -> None:
-    """Add the command."""
-    command(
-        app,
-        "readiness",
-        exits={
-            ExitStatus.DONE: "yes; there may be risks",
-            ExitStatus.FAILED: "the page cannot be written, or the ledger does not answer",
-            ExitStatus.USAGE: "there is no configuration, or no ledger where it says",
-            ExitStatus.PARTIAL: "parts would fail or are not set up; each is named with what to do",
-            ExitStatus.DAMAGED: "an event of the ledger does not follow the one before",
-        },
-        example="standfast readiness --to readiness.html",
-    )(readiness)
-
-
-def readiness(
-    call: Call,
-    to: Annotated[
-        Path | None,
-        Option("--to", metavar="FILE", help="Write it as one HTML page, too, to read and to file."),
-    ] = None,
-) -> ExitStatus:
+@command(
+    "readiness",
+    exits={
+        ExitStatus.DONE: "yes; there may be risks",
+        ExitStatus.FAILED: "the page cannot be written, or the ledger does not answer",
+        ExitStatus.USAGE: "there is no configuration, or no ledger where it says",
+        ExitStatus.PARTIAL: "parts would fail or are not set up; each is named with what to do",
+        ExitStatus.DAMAGED: "an event of the ledger does not follow the one before",
+    },
+    example="standfast readiness --to readiness.html",
+)
+@click.option(
+    "--to",
+    type=FilePath(),
+    metavar="FILE",
+    help="Write it as one HTML page, too, to read and to file.",
+)
+@click.pass_obj
+def readiness(call: Call, to: Path | None) -> ExitStatus:
     """Say whether this place could take a breach tonight.
 
     All that `standfast check` tries, and what only practice keeps alive: how old recovery points

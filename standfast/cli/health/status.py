@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.parsing.command_declaration import Group, Option, command
+import click
+
+from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.units import age, left
@@ -24,27 +26,21 @@ _NOTHING = "Nothing to do now."
 PLAN, EXERCISE = "plan", "exercise"
 
 
-def add_to(app: Group) -> None:
-    """Add the command."""
-    command(
-        app,
-        "status",
-        exits={
-            ExitStatus.DONE: "the place could be looked at, whatever it shows",
-            ExitStatus.FAILED: "the ledger's database does not answer",
-            ExitStatus.USAGE: "there is no configuration, or no ledger where it says",
-            ExitStatus.DAMAGED: "the ledger's file is not readable as a database",
-        },
-        example="standfast status --json",
-    )(status)
-
-
-def status(
-    call: Call,
-    live: Annotated[
-        bool, Option("--live", help="Of incidents only those that are live: no plan, no exercise.")
-    ] = False,
-) -> ExitStatus:
+@command(
+    "status",
+    exits={
+        ExitStatus.DONE: "the place could be looked at, whatever it shows",
+        ExitStatus.FAILED: "the ledger's database does not answer",
+        ExitStatus.USAGE: "there is no configuration, or no ledger where it says",
+        ExitStatus.DAMAGED: "the ledger's file is not readable as a database",
+    },
+    example="standfast status --json",
+)
+@click.option(
+    "--live", is_flag=True, help="Of incidents only those that are live: no plan, no exercise."
+)
+@click.pass_obj
+def status(call: Call, live: bool) -> ExitStatus:
     """Say where everything stands, at once.
 
     Last backups and drills, open incidents, who is untold, and one next step.

@@ -1,13 +1,22 @@
 """`standfast incident close`, which says what it does not end, and `reopen`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
-from standfast.cli.parsing.command_declaration import Argument
+import click
+
+from standfast.cli.incidents.incident_arguments import (
+    RECORDED_EXIT_STATUSES,
+    UNSIGNED,
+    incident_argument,
+    resolve_incident,
+)
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import acting_person_option, passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
-from standfast.cli.terminal.passphrase import ActingPerson, PassphraseFile, signed_in
+from standfast.cli.terminal.passphrase import signed_in
 from standfast.errors import ExitStatus
 from standfast.local_time import minute
 from standfast.plurals import counted
@@ -23,11 +32,20 @@ _STAYS = {
 }
 
 
+@command(
+    "close",
+    exits={
+        **RECORDED_EXIT_STATUSES,
+        ExitStatus.REFUSED: f"something is under way, and is to be stopped first; {UNSIGNED}",
+    },
+    example="standfast incident close inc-2026-0001 --as dana",
+)
+@incident_argument
+@acting_person_option
+@passphrase_file_option
+@click.pass_obj
 def close(
-    call: Call,
-    incident: IncidentArgument = None,
-    as_person: ActingPerson = None,
-    passphrase_file: PassphraseFile = None,
+    call: Call, incident: str | None, as_person: str | None, passphrase_file: Path | None
 ) -> ExitStatus:
     """Close an incident; accounts stay as they are, and legal clocks go on.
 
@@ -91,11 +109,21 @@ def close(
     return ExitStatus.DONE
 
 
+@command(
+    "reopen",
+    exits={
+        **RECORDED_EXIT_STATUSES,
+        ExitStatus.USAGE: "there is no such incident, or it is open",
+        ExitStatus.REFUSED: f"it was a plan; {UNSIGNED}",
+    },
+    example="standfast incident reopen inc-2026-0001 --as dana",
+)
+@click.argument("incident", metavar="ID")
+@acting_person_option
+@passphrase_file_option
+@click.pass_obj
 def reopen(
-    call: Call,
-    incident: Annotated[str, Argument(metavar="ID")],
-    as_person: ActingPerson = None,
-    passphrase_file: PassphraseFile = None,
+    call: Call, incident: str, as_person: str | None, passphrase_file: Path | None
 ) -> ExitStatus:
     """Open a closed incident again, to undo or correct what it did.
 

@@ -1,88 +1,61 @@
 """`standfast incident`: plan, open, decide, watch, undo and close."""
 
-from typing import Annotated
+from pathlib import Path
 
-from standfast.cli.incidents import plan_promotion, shift_handover, step_decisions
+import click
+
+from standfast.cli.incidents.closure import close, reopen
 from standfast.cli.incidents.incident_arguments import (
     PROGRESS_EXIT_STATUSES,
-    IncidentArgument,
+    incident_argument,
     inputs_of,
     resolve_incident,
 )
 from standfast.cli.incidents.incident_opening import (
-    AsPerson,
-    Exercise,
-    NoWait,
+    as_person_option,
+    exercise_option,
+    no_wait_option,
     open_and_run_incident,
 )
 from standfast.cli.incidents.incident_progress import print_outcome
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+from standfast.cli.incidents.plan_promotion import carry_out
+from standfast.cli.incidents.shift_handover import after_action, handover
+from standfast.cli.incidents.step_decisions import accept, answer, approve, retry, settle
+from standfast.cli.incidents.stop_and_resume import resume, stop
+from standfast.cli.incidents.undo import undo
+from standfast.cli.parsing.commands import Group, command
+from standfast.cli.parsing.parameters import passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.passphrase import PassphraseFile
 from standfast.errors import ExitStatus
 from standfast.local_time import minute, second
 from standfast.records import Json, timestamp
 
-Inputs = Annotated[
-    list[str] | None,
-    Option(
-        "--input",
-        "-i",
-        metavar="NAME=VALUE",
-        help="An input of the playbook; NAME=@FILE reads it from a file, one a line.",
-    ),
-]
+inputs_option = click.option(
+    "--input",
+    "-i",
+    "given",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An input of the playbook; NAME=@FILE reads it from a file, one a line.",
+)
 
 
-def add_to(app: Group) -> None:
-    """Add the group."""
-    incident = group(app, "incident", "Plan, open, decide, watch, undo and close incidents.")
-    command(
-        incident,
-        "plan",
-        exits={
-            ExitStatus.DONE: "everything that is asked for can be carried out",
-            ExitStatus.USAGE: "an input is missing, or the playbook names what is not here",
-            ExitStatus.PARTIAL: "some targets would be refused; each reason is counted",
-            ExitStatus.REFUSED: "a step cannot be carried out at all as things are",
-        },
-        example="standfast incident plan account-takeover --input accounts=@accounts.txt",
-    )(plan)
-    command(
-        incident,
-        "open",
-        exits={**PROGRESS_EXIT_STATUSES, ExitStatus.USAGE: "an input is missing or does not fit"},
-        example="standfast incident open account-takeover -i accounts=alice,bob --as dana",
-    )(open_)
-    command(
-        incident,
-        "list",
-        exits={
-            ExitStatus.DONE: "the incidents are listed; there may be none",
-            ExitStatus.USAGE: "there is no ledger where the configuration says",
-        },
-        example="standfast incident list --open",
-    )(list_incidents)
-    command(
-        incident,
-        "status",
-        exits=PROGRESS_EXIT_STATUSES,
-        example="standfast incident status inc-2026-0001 --targets",
-    )(status)
-    step_decisions.add_to(incident)
-    shift_handover.add_to(incident)
-    plan_promotion.add_to(incident)
-
-
-def plan(
-    call: Call,
-    scenario: Annotated[
-        str, Argument(metavar="PLAYBOOK", help="`standfast playbook list` names them.")
-    ],
-    given: Inputs = None,
-    as_person: AsPerson = None,
-) -> ExitStatus:
+@command(
+    "plan",
+    exits={
+        ExitStatus.DONE: "everything that is asked for can be carried out",
+        ExitStatus.USAGE: "an input is missing, or the playbook names what is not here",
+        ExitStatus.PARTIAL: "some targets would be refused; each reason is counted",
+        ExitStatus.REFUSED: "a step cannot be carried out at all as things are",
+    },
+    example="standfast incident plan account-takeover --input accounts=@accounts.txt",
+)
+@click.argument("scenario", metavar="PLAYBOOK", help="`standfast playbook list` names them.")
+@inputs_option
+@as_person_option
+@click.pass_obj
+def plan(call: Call, scenario: str, given: tuple[str, ...], as_person: str | None) -> ExitStatus:
     """Show what an incident would touch.
 
     Everything is read and nothing changed: who and what, what would be refused, what cannot be
@@ -98,7 +71,7 @@ def plan(
         report = plan_incident(
             installation,
             scenario,
-            inputs_of(given or ()),
+            inputs_of(given),
             is_signed=as_person is not None,
             opened_by=as_person,
             progress=lambda done, total: tell("planning each step", done, total),
@@ -118,16 +91,26 @@ def plan(
     return status
 
 
+@command(
+    "open",
+    exits={**PROGRESS_EXIT_STATUSES, ExitStatus.USAGE: "an input is missing or does not fit"},
+    example="standfast incident open account-takeover -i accounts=alice,bob --as dana",
+)
+@click.argument("scenario", metavar="PLAYBOOK", help="`standfast playbook list` names them.")
+@inputs_option
+@exercise_option
+@as_person_option
+@no_wait_option
+@passphrase_file_option
+@click.pass_obj
 def open_(
     call: Call,
-    scenario: Annotated[
-        str, Argument(metavar="PLAYBOOK", help="`standfast playbook list` names them.")
-    ],
-    given: Inputs = None,
-    exercise: Exercise = False,
-    as_person: AsPerson = None,
-    no_wait: NoWait = False,
-    passphrase_file: PassphraseFile = None,
+    scenario: str,
+    given: tuple[str, ...],
+    exercise: bool,
+    as_person: str | None,
+    no_wait: bool,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Open an incident and carry it on.
 
@@ -136,7 +119,7 @@ def open_(
     return open_and_run_incident(
         call,
         scenario,
-        inputs_of(given or ()),
+        inputs_of(given),
         exercise=exercise,
         as_person=as_person,
         no_wait=no_wait,
@@ -144,9 +127,17 @@ def open_(
     )
 
 
-def list_incidents(
-    call: Call, open_only: Annotated[bool, Option("--open", help="Open ones only.")] = False
-) -> ExitStatus:
+@command(
+    "list",
+    exits={
+        ExitStatus.DONE: "the incidents are listed; there may be none",
+        ExitStatus.USAGE: "there is no ledger where the configuration says",
+    },
+    example="standfast incident list --open",
+)
+@click.option("--open", "open_only", is_flag=True, help="Open ones only.")
+@click.pass_obj
+def list_incidents(call: Call, open_only: bool) -> ExitStatus:
     """List the incidents, oldest first."""
     with call.installation() as installation:
         found = installation.ledger.incidents.all(only_open=open_only)
@@ -179,15 +170,18 @@ def list_incidents(
     return ExitStatus.DONE
 
 
-def status(
-    call: Call,
-    incident: IncidentArgument = None,
-    targets: Annotated[
-        bool,
-        Option("--targets", help="Name every target and what was given; the look is noted."),
-    ] = False,
-    timeline: Annotated[bool, Option("--timeline", help="What happened, in order.")] = False,
-) -> ExitStatus:
+@command(
+    "status",
+    exits=PROGRESS_EXIT_STATUSES,
+    example="standfast incident status inc-2026-0001 --targets",
+)
+@incident_argument
+@click.option(
+    "--targets", is_flag=True, help="Name every target and what was given; the look is noted."
+)
+@click.option("--timeline", is_flag=True, help="What happened, in order.")
+@click.pass_obj
+def status(call: Call, incident: str | None, targets: bool, timeline: bool) -> ExitStatus:
     """Say where an incident stands, and the one next step."""
     from standfast.usecases.incidents import result_summary
     from standfast.usecases.incidents.lifecycle import look
@@ -260,3 +254,28 @@ def _shown(value: Json) -> str:
     if isinstance(value, list):
         return ", ".join(str(one) for one in value)
     return str(value)
+
+
+incident = Group(
+    "incident",
+    help="Plan, open, decide, watch, undo and close incidents.",
+    commands=[
+        plan,
+        open_,
+        list_incidents,
+        status,
+        approve,
+        answer,
+        accept,
+        settle,
+        retry,
+        resume,
+        undo,
+        stop,
+        close,
+        reopen,
+        handover,
+        after_action,
+        carry_out,
+    ],
+)

@@ -4,9 +4,10 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.parsing.command_declaration import Argument
+import click
+
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import Mode, meant
@@ -14,10 +15,9 @@ from standfast.records import Mode, meant
 if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
 
-IncidentArgument = Annotated[
-    str | None,
-    Argument(metavar="ID", help="May be left out when one is open."),
-]
+incident_argument = click.argument(
+    "incident", required=False, metavar="[ID]", help="May be left out when one is open."
+)
 PROGRESS_EXIT_STATUSES: dict[ExitStatus, str] = {
     ExitStatus.DONE: "every step is done",
     ExitStatus.FAILED: "a step reached no target, whatever else waits; or an approver said no",
@@ -27,6 +27,11 @@ PROGRESS_EXIT_STATUSES: dict[ExitStatus, str] = {
     ExitStatus.WAITS_FOR_PEOPLE: "a step waits for an answer or an approval",
     ExitStatus.DAMAGED: "what was approved is not what the ledger holds now",
 }
+RECORDED_EXIT_STATUSES: dict[ExitStatus, str] = {
+    ExitStatus.DONE: "it is in the ledger",
+    ExitStatus.USAGE: "there is no such incident",
+}
+UNSIGNED = "nobody signed in who may, and it is live"
 _ID = re.compile(r"inc-\d{4}-\d+")
 _LARGEST_FILE_BYTES = 16 * 1024 * 1024  # far more accounts than any directory has
 

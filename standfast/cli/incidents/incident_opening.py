@@ -4,10 +4,11 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
+
+import click
 
 from standfast.cli.incidents.incident_progress import carry_on
-from standfast.cli.parsing.command_declaration import Option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.cli.terminal.passphrase import passphrase
@@ -18,20 +19,18 @@ if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
     from standfast.usecases.incidents.control_socket_client import OpenRequest
 
-AsPerson = Annotated[
-    str | None,
-    Option(
-        "--as",
-        metavar="PERSON",
-        help="Who opens it, signed in; without, each approval needs one more person.",
-    ),
-]
-Exercise = Annotated[
-    bool, Option("--exercise", help="Rehearse with stand-ins: nothing live can be reached.")
-]
-NoWait = Annotated[
-    bool, Option("--no-wait", help="Only note it in the ledger; somebody else carries it on.")
-]
+as_person_option = click.option(
+    "--as",
+    "as_person",
+    metavar="PERSON",
+    help="Who opens it, signed in; without, each approval needs one more person.",
+)
+exercise_option = click.option(
+    "--exercise", is_flag=True, help="Rehearse with stand-ins: nothing live can be reached."
+)
+no_wait_option = click.option(
+    "--no-wait", is_flag=True, help="Only note it in the ledger; somebody else carries it on."
+)
 
 
 def open_and_run_incident(

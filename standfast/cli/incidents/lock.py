@@ -2,51 +2,54 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+
+import click
 
 from standfast.cli.incidents.incident_arguments import PROGRESS_EXIT_STATUSES, lines_of
 from standfast.cli.incidents.incident_opening import (
-    AsPerson,
-    Exercise,
-    NoWait,
+    as_person_option,
+    exercise_option,
+    no_wait_option,
     open_and_run_incident,
 )
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import passphrase_file_option
 from standfast.cli.terminal.invocation import Call
-from standfast.cli.terminal.passphrase import PassphraseFile
 from standfast.errors import ExitStatus, UsageError
 
 _SCENARIO = "lock"
 
 
-def add_to(app: Group) -> None:
-    """Add the command."""
-    command(
-        app,
-        "lock",
-        exits={
-            **PROGRESS_EXIT_STATUSES,
-            ExitStatus.FAILED: "no directory knows the account, or none answers",
-            ExitStatus.USAGE: "no account is named, or there is no directory to lock it in",
-        },
-        example="standfast lock alice bob",
-    )(lock)
-
-
+@command(
+    "lock",
+    exits={
+        **PROGRESS_EXIT_STATUSES,
+        ExitStatus.FAILED: "no directory knows the account, or none answers",
+        ExitStatus.USAGE: "no account is named, or there is no directory to lock it in",
+    },
+    example="standfast lock alice bob",
+)
+@click.argument(
+    "accounts",
+    nargs=-1,
+    required=True,
+    metavar="ACCOUNT...",
+    help="As people write it, or DIRECTORY:ACCOUNT; @FILE has one a line.",
+)
+@click.option("--reason", help="Why, for the timeline.")
+@exercise_option
+@as_person_option
+@no_wait_option
+@passphrase_file_option
+@click.pass_obj
 def lock(
     call: Call,
-    accounts: Annotated[
-        list[str],
-        Argument(
-            metavar="ACCOUNT...",
-            help="As people write it, or DIRECTORY:ACCOUNT; @FILE has one a line.",
-        ),
-    ],
-    reason: Annotated[str | None, Option(help="Why, for the timeline.")] = None,
-    exercise: Exercise = False,
-    as_person: AsPerson = None,
-    no_wait: NoWait = False,
-    passphrase_file: PassphraseFile = None,
+    accounts: tuple[str, ...],
+    reason: str | None,
+    exercise: bool,
+    as_person: str | None,
+    no_wait: bool,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Lock accounts everywhere, now. `standfast incident undo` gives them back.
 

@@ -1,50 +1,47 @@
 """`standfast incident carry-out`: open live what a trigger only planned."""
 
 import sys
-from typing import Annotated
+from pathlib import Path
+
+import click
 
 from standfast.cli.incidents.incident_arguments import PROGRESS_EXIT_STATUSES
 from standfast.cli.incidents.incident_progress import carry_on
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import passphrase_file_option
 from standfast.cli.terminal.invocation import Call
-from standfast.cli.terminal.passphrase import PassphraseFile, passphrase
+from standfast.cli.terminal.passphrase import passphrase
 from standfast.cli.terminal.prompts import agrees, tell
 from standfast.errors import ExitStatus
 from standfast.records import JsonObject
 
 
-def add_to(incident: Group) -> None:
-    """Add the command to the group `incident`."""
-    command(
-        incident,
-        "carry-out",
-        exits={
-            **PROGRESS_EXIT_STATUSES,
-            ExitStatus.USAGE: "there is no such incident, or it is no plan",
-            ExitStatus.REFUSED: "the plan was added to since it was shown; nothing was done",
-        },
-        example="standfast incident carry-out inc-2026-0001 --as dana",
-    )(carry_out)
-
-
+@command(
+    "carry-out",
+    exits={
+        **PROGRESS_EXIT_STATUSES,
+        ExitStatus.USAGE: "there is no such incident, or it is no plan",
+        ExitStatus.REFUSED: "the plan was added to since it was shown; nothing was done",
+    },
+    example="standfast incident carry-out inc-2026-0001 --as dana",
+)
+@click.argument("plan", metavar="INCIDENT", help="The plan.")
+@click.option(
+    "--as",
+    "as_person",
+    metavar="PERSON",
+    help="Who opens it, signed in; without, each approval needs one more person.",
+)
+@click.option(
+    "--digest",
+    default="",
+    metavar="DIGEST",
+    help="Only as it was shown: its digest, or how it begins.",
+)
+@passphrase_file_option
+@click.pass_obj
 def carry_out(
-    call: Call,
-    plan: Annotated[str, Argument(metavar="INCIDENT", help="The plan.")],
-    as_person: Annotated[
-        str | None,
-        Option(
-            "--as",
-            metavar="PERSON",
-            help="Who opens it, signed in; without, each approval needs one more person.",
-        ),
-    ] = None,
-    digest: Annotated[
-        str,
-        Option(
-            "--digest", metavar="DIGEST", help="Only as it was shown: its digest, or how it begins."
-        ),
-    ] = "",
-    passphrase_file: PassphraseFile = None,
+    call: Call, plan: str, as_person: str | None, digest: str, passphrase_file: Path | None
 ) -> ExitStatus:
     """Carry out what was only planned, with the same inputs.
 

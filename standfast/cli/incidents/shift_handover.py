@@ -3,10 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
-from standfast.cli.parsing.command_declaration import Group, Option, command
+import click
+
+from standfast.cli.incidents.incident_arguments import incident_argument, resolve_incident
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
@@ -19,29 +22,23 @@ _WRITTEN = {
     ExitStatus.FAILED: "the page cannot be written there",
     ExitStatus.USAGE: "there is no such incident, or another file is there",
 }
-To = Annotated[
-    Path | None,
-    Option("--to", metavar="FILE", help="Where to; a file named like the incident here without."),
-]
+to_option = click.option(
+    "--to",
+    type=FilePath(),
+    metavar="FILE",
+    help="Where to; a file named like the incident here without.",
+)
 
 
-def add_to(incident: Group) -> None:
-    """Add the commands to the group of incidents."""
-    command(
-        incident,
-        "handover",
-        exits=_WRITTEN,
-        example="standfast incident handover inc-2026-0001 --to handover.html",
-    )(handover)
-    command(
-        incident,
-        "after-action",
-        exits=_WRITTEN,
-        example="standfast incident after-action inc-2026-0001 --to review.html",
-    )(after_action)
-
-
-def handover(call: Call, incident: IncidentArgument = None, to: To = None) -> ExitStatus:
+@command(
+    "handover",
+    exits=_WRITTEN,
+    example="standfast incident handover inc-2026-0001 --to handover.html",
+)
+@incident_argument
+@to_option
+@click.pass_obj
+def handover(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
     """Write the page for whoever takes over.
 
     What is open and whose it is, clocks that run, what nobody knows, who decided what. It prints.
@@ -76,7 +73,15 @@ def _unknown_lines(incident_id: str, unknowns: "Sequence[Unknown]") -> list[str]
     return lines
 
 
-def after_action(call: Call, incident: IncidentArgument = None, to: To = None) -> ExitStatus:
+@command(
+    "after-action",
+    exits=_WRITTEN,
+    example="standfast incident after-action inc-2026-0001 --to review.html",
+)
+@incident_argument
+@to_option
+@click.pass_obj
+def after_action(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
     """Write the draft of the review.
 
     What the ledger knows of how it went, and the questions that only people can answer.

@@ -4,23 +4,24 @@ Adds what `stopping`, `undoing` and `closing` have to the group, too.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
 
 from standfast.cli.incidents.approval_prompt import confirm_signature
-from standfast.cli.incidents.closure import close, reopen
 from standfast.cli.incidents.incident_arguments import (
     PROGRESS_EXIT_STATUSES,
-    IncidentArgument,
+    incident_argument,
     resolve_incident,
 )
-from standfast.cli.incidents.incident_opening import NoWait
+from standfast.cli.incidents.incident_opening import no_wait_option
 from standfast.cli.incidents.incident_progress import go_on
-from standfast.cli.incidents.stop_and_resume import resume, stop
-from standfast.cli.incidents.undo import undo
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
-from standfast.cli.terminal.passphrase import PassphraseFile, passphrase, signed_in
+from standfast.cli.terminal.passphrase import passphrase, signed_in
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import Json, StepState, timestamp
@@ -28,83 +29,48 @@ from standfast.records import Json, StepState, timestamp
 if TYPE_CHECKING:
     from standfast.playbook.run_state import StepView
 
-_SAID: dict[ExitStatus, str] = {
-    ExitStatus.DONE: "it is in the ledger",
-    ExitStatus.USAGE: "there is no such incident",
-}
 
-_UNSIGNED = "nobody signed in who may, and it is live"
-
-
-def add_to(incident: Group) -> None:
-    """Add the commands to the group of incidents."""
-    for name, function, example in (
-        ("approve", approve, "standfast incident approve tell_customers --as erin"),
-        ("answer", answer, "standfast incident answer customers_affected yes"),
-        ("accept", accept, "standfast incident accept lock"),
-        ("settle", settle, "standfast incident settle 3f9c yes"),
-        ("retry", retry, "standfast incident retry lock"),
-        ("resume", resume, "standfast incident resume --as dana"),
-        ("undo", undo, "standfast incident undo --target agents:alice --as dana"),
-    ):
-        command(incident, name, exits=PROGRESS_EXIT_STATUSES, example=example)(function)
-    command(
-        incident,
-        "stop",
-        exits={**_SAID, ExitStatus.REFUSED: f"it is closed; {_UNSIGNED}"},
-        example="standfast incident stop --as dana",
-    )(stop)
-    command(
-        incident,
-        "close",
-        exits={
-            **_SAID,
-            ExitStatus.REFUSED: f"something is under way, and is to be stopped first; {_UNSIGNED}",
-        },
-        example="standfast incident close inc-2026-0001 --as dana",
-    )(close)
-    command(
-        incident,
-        "reopen",
-        exits={
-            **_SAID,
-            ExitStatus.USAGE: "there is no such incident, or it is open",
-            ExitStatus.REFUSED: f"it was a plan; {_UNSIGNED}",
-        },
-        example="standfast incident reopen inc-2026-0001 --as dana",
-    )(reopen)
+speaker_option = click.option(
+    "--as",
+    "as_person",
+    metavar="PERSON",
+    help="Who says so, signed in; needed where the step names roles.",
+)
 
 
-Speaker = Annotated[
-    str | None,
-    Option(
-        "--as", metavar="PERSON", help="Who says so, signed in; needed where the step names roles."
-    ),
-]
-
-
+@command(
+    "approve",
+    exits=PROGRESS_EXIT_STATUSES,
+    example="standfast incident approve tell_customers --as erin",
+)
+@incident_argument
+@click.argument("step", required=False, help="The one that asks.")
+@click.option("--as", "as_person", metavar="PERSON", help="Who approves.")
+@click.option("--refuse", is_flag=True, help="Say no.")
+@click.option(
+    "--digest",
+    default="",
+    metavar="DIGEST",
+    help="Only as it was shown: its digest, or how it begins.",
+)
+@click.option(
+    "--break-glass",
+    metavar="WHY",
+    help="Alone, where nobody else answers: what contains begins ten minutes later.",
+)
+@no_wait_option
+@passphrase_file_option
+@click.pass_obj
 def approve(
     call: Call,
-    incident: IncidentArgument = None,
-    step: Annotated[str | None, Argument(metavar="STEP", help="The one that asks.")] = None,
-    as_person: Annotated[str | None, Option("--as", metavar="PERSON", help="Who approves.")] = None,
-    refuse: Annotated[bool, Option("--refuse", help="Say no.")] = False,
-    digest: Annotated[
-        str,
-        Option(
-            "--digest", metavar="DIGEST", help="Only as it was shown: its digest, or how it begins."
-        ),
-    ] = "",
-    break_glass: Annotated[
-        str | None,
-        Option(
-            "--break-glass",
-            metavar="WHY",
-            help="Alone, where nobody else answers: what contains begins ten minutes later.",
-        ),
-    ] = None,
-    no_wait: NoWait = False,
-    passphrase_file: PassphraseFile = None,
+    incident: str | None,
+    step: str | None,
+    as_person: str | None,
+    refuse: bool,
+    digest: str,
+    break_glass: str | None,
+    no_wait: bool,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Approve a step as planned, or refuse it.
 
@@ -171,18 +137,30 @@ def approve(
         return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
 
 
+@command(
+    "answer",
+    exits=PROGRESS_EXIT_STATUSES,
+    example="standfast incident answer customers_affected yes",
+)
+@incident_argument
+@click.argument("step", required=False)
+@click.argument("text", required=False)
+@click.option(
+    "--again", is_flag=True, help="Correct an earlier answer; what began by it is not taken back."
+)
+@speaker_option
+@no_wait_option
+@passphrase_file_option
+@click.pass_obj
 def answer(
     call: Call,
-    incident: IncidentArgument = None,
-    step: Annotated[str | None, Argument(metavar="STEP")] = None,
-    text: Annotated[str | None, Argument(metavar="TEXT")] = None,
-    again: Annotated[
-        bool,
-        Option("--again", help="Correct an earlier answer; what began by it is not taken back."),
-    ] = False,
-    as_person: Speaker = None,
-    no_wait: NoWait = False,
-    passphrase_file: PassphraseFile = None,
+    incident: str | None,
+    step: str | None,
+    text: str | None,
+    again: bool,
+    as_person: str | None,
+    no_wait: bool,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Answer a question, or report on a step.
 
@@ -222,13 +200,20 @@ def _begun_before(incident_id: str, views: "Sequence[StepView]") -> list[Line]:
     return lines
 
 
+@command("accept", exits=PROGRESS_EXIT_STATUSES, example="standfast incident accept lock")
+@incident_argument
+@click.argument("step", required=False)
+@speaker_option
+@no_wait_option
+@passphrase_file_option
+@click.pass_obj
 def accept(
     call: Call,
-    incident: IncidentArgument = None,
-    step: Annotated[str | None, Argument(metavar="STEP")] = None,
-    as_person: Speaker = None,
-    no_wait: NoWait = False,
-    passphrase_file: PassphraseFile = None,
+    incident: str | None,
+    step: str | None,
+    as_person: str | None,
+    no_wait: bool,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Go on with what is done of a step.
 
@@ -248,17 +233,24 @@ def accept(
         )
 
 
+@command("settle", exits=PROGRESS_EXIT_STATUSES, example="standfast incident settle 3f9c yes")
+@incident_argument
+@click.argument("effect", required=False)
+@click.argument("happened", required=False, metavar="[yes|no]")
+@click.option("--step", metavar="STEP", help="All unknown effects of a step, instead of one.")
+@speaker_option
+@no_wait_option
+@passphrase_file_option
+@click.pass_obj
 def settle(
     call: Call,
-    incident: IncidentArgument = None,
-    effect: Annotated[str | None, Argument(metavar="EFFECT")] = None,
-    happened: Annotated[str | None, Argument(metavar="yes|no")] = None,
-    step: Annotated[
-        str | None, Option(metavar="STEP", help="All unknown effects of a step, instead of one.")
-    ] = None,
-    as_person: Speaker = None,
-    no_wait: NoWait = False,
-    passphrase_file: PassphraseFile = None,
+    incident: str | None,
+    effect: str | None,
+    happened: str | None,
+    step: str | None,
+    as_person: str | None,
+    no_wait: bool,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Say whether an unknown effect happened.
 
@@ -292,13 +284,20 @@ def settle(
         return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
 
 
+@command("retry", exits=PROGRESS_EXIT_STATUSES, example="standfast incident retry lock")
+@incident_argument
+@click.argument("step", required=False, help="All without.")
+@speaker_option
+@no_wait_option
+@passphrase_file_option
+@click.pass_obj
 def retry(
     call: Call,
-    incident: IncidentArgument = None,
-    step: Annotated[str | None, Argument(metavar="STEP", help="All without.")] = None,
-    as_person: Speaker = None,
-    no_wait: NoWait = False,
-    passphrase_file: PassphraseFile = None,
+    incident: str | None,
+    step: str | None,
+    as_person: str | None,
+    no_wait: bool,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Try again what failed, of a step or of all."""
     from standfast.usecases.approvals.step_decisions import retry as plan_again

@@ -1,15 +1,25 @@
 """Stopping an incident, or all of them, and letting one go on again."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
-from standfast.cli.incidents.incident_opening import NoWait
+import click
+
+from standfast.cli.incidents.incident_arguments import (
+    PROGRESS_EXIT_STATUSES,
+    RECORDED_EXIT_STATUSES,
+    UNSIGNED,
+    incident_argument,
+    resolve_incident,
+)
+from standfast.cli.incidents.incident_opening import no_wait_option
 from standfast.cli.incidents.incident_progress import go_on
-from standfast.cli.parsing.command_declaration import Option
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import acting_person_option, passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
-from standfast.cli.terminal.passphrase import ActingPerson, PassphraseFile, signed_in
+from standfast.cli.terminal.passphrase import signed_in
 from standfast.cli.terminal.prompts import tell
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
@@ -20,15 +30,24 @@ if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
 
 
+@command(
+    "stop",
+    exits={**RECORDED_EXIT_STATUSES, ExitStatus.REFUSED: f"it is closed; {UNSIGNED}"},
+    example="standfast incident stop --as dana",
+)
+@incident_argument
+@click.option("--all", "everything", is_flag=True, help="Every open incident.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for what is under way to end.")
+@acting_person_option
+@passphrase_file_option
+@click.pass_obj
 def stop(
     call: Call,
-    incident: IncidentArgument = None,
-    everything: Annotated[bool, Option("--all", help="Every open incident.")] = False,
-    no_wait: Annotated[
-        bool, Option("--no-wait", help="Do not wait for what is under way to end.")
-    ] = False,
-    as_person: ActingPerson = None,
-    passphrase_file: PassphraseFile = None,
+    incident: str | None,
+    everything: bool,
+    no_wait: bool,
+    as_person: str | None,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Stop everything that is not under way.
 
@@ -98,12 +117,18 @@ def _still_ends(left: Mapping[str, int]) -> str:
     return ", ".join(told)
 
 
+@command("resume", exits=PROGRESS_EXIT_STATUSES, example="standfast incident resume --as dana")
+@incident_argument
+@no_wait_option
+@acting_person_option
+@passphrase_file_option
+@click.pass_obj
 def resume(
     call: Call,
-    incident: IncidentArgument = None,
-    no_wait: NoWait = False,
-    as_person: ActingPerson = None,
-    passphrase_file: PassphraseFile = None,
+    incident: str | None,
+    no_wait: bool,
+    as_person: str | None,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Let a stopped incident go on, and say first what that carries out.
 

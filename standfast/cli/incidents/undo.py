@@ -2,15 +2,23 @@
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
-from standfast.cli.incidents.incident_opening import NoWait
+import click
+
+from standfast.cli.incidents.incident_arguments import (
+    PROGRESS_EXIT_STATUSES,
+    incident_argument,
+    resolve_incident,
+)
+from standfast.cli.incidents.incident_opening import no_wait_option
 from standfast.cli.incidents.incident_progress import go_on, print_outcome
-from standfast.cli.parsing.command_declaration import Option
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
-from standfast.cli.terminal.passphrase import PassphraseFile, signed_in
+from standfast.cli.terminal.passphrase import signed_in
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import Json, StepState
@@ -25,28 +33,37 @@ _OF_A_PLAN: dict[StepState | None, ExitStatus] = {  # as the undo itself would e
 }
 
 
+@command(
+    "undo",
+    exits=PROGRESS_EXIT_STATUSES,
+    example="standfast incident undo --target agents:alice --as dana",
+)
+@incident_argument
+@click.option("--step", help="What this step did.")
+@click.option("--target", multiple=True, metavar="ACCOUNT", help="One account; may be given again.")
+@click.option("--all", "everything", is_flag=True, help="All that was done.")
+@click.option(
+    "--plan", "only_plan", is_flag=True, help="Show what would be given back; nothing changes."
+)
+@click.option(
+    "--as",
+    "as_person",
+    metavar="PERSON",
+    help="Who asks, signed in, and has a role; who opened it spares one approval.",
+)
+@no_wait_option
+@passphrase_file_option
+@click.pass_obj
 def undo(
     call: Call,
-    incident: IncidentArgument = None,
-    step: Annotated[str | None, Option(help="What this step did.")] = None,
-    target: Annotated[
-        list[str] | None,
-        Option(metavar="ACCOUNT", help="One account; may be given again."),
-    ] = None,
-    everything: Annotated[bool, Option("--all", help="All that was done.")] = False,
-    only_plan: Annotated[
-        bool, Option("--plan", help="Show what would be given back; nothing changes.")
-    ] = False,
-    as_person: Annotated[
-        str | None,
-        Option(
-            "--as",
-            metavar="PERSON",
-            help="Who asks, signed in, and has a role; who opened it spares one approval.",
-        ),
-    ] = None,
-    no_wait: NoWait = False,
-    passphrase_file: PassphraseFile = None,
+    incident: str | None,
+    step: str | None,
+    target: tuple[str, ...],
+    everything: bool,
+    only_plan: bool,
+    as_person: str | None,
+    no_wait: bool,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Give accounts back the state they had.
 
@@ -64,7 +81,7 @@ def undo(
         requested_by = signed_in(call, installation, as_person, passphrase_file)
         do = plan_undo if only_plan else start_undo
         planned = do(
-            installation, incident_id, step=step, targets=target or (), requested_by=requested_by
+            installation, incident_id, step=step, targets=target, requested_by=requested_by
         )
         told: dict[str, Json] = {"undo": planned.as_json()}
         before = _undo_lines(planned)

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from standfast.cli.parsing.command_declaration import Option
+import click
+
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.cli.terminal.passphrase import passphrase
@@ -14,31 +16,27 @@ if TYPE_CHECKING:
     from backup.ownership.owner_session import OwnerSession
     from backup.trust.key_files import Identity
 
-OwnerKey = Annotated[
-    Path,
-    Option(
-        "--owner-key",
-        metavar="FILE",
-        help="The owner's key; the plan of what is under way and a copy of the key records are "
-        "kept in its folder.",
-    ),
-]
-Attended = Annotated[
-    Path,
-    Option(
-        "--identity",
-        metavar="FILE",
-        help="The recovery identity of a custodian who is here and stays one.",
-    ),
-]
-IdentityPassphraseFile = Annotated[
-    Path | None,
-    Option(
-        "--identity-passphrase-file",
-        metavar="FILE",
-        help="The passphrase of the identity, where it has one.",
-    ),
-]
+owner_key_option = click.option(
+    "--owner-key",
+    type=FilePath(),
+    required=True,
+    metavar="FILE",
+    help="The owner's key; the plan of what is under way and a copy of the key records are "
+    "kept in its folder.",
+)
+attended_option = click.option(
+    "--identity",
+    type=FilePath(),
+    required=True,
+    metavar="FILE",
+    help="The recovery identity of a custodian who is here and stays one.",
+)
+identity_passphrase_file_option = click.option(
+    "--identity-passphrase-file",
+    type=FilePath(),
+    metavar="FILE",
+    help="The passphrase of the identity, where it has one.",
+)
 
 
 def office(call: Call, owner_key: Path, passphrase_file: Path | None) -> "OwnerSession":

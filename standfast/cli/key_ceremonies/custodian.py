@@ -7,82 +7,37 @@ machine where the identity is, which may be offline.
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+
+import click
 
 from standfast.cli.key_ceremonies.ceremony import attended, print_ceremony_result
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+from standfast.cli.parsing.commands import Group, command
+from standfast.cli.parsing.parameters import FilePath, passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.passphrase import PassphraseFile
 from standfast.cli.terminal.prompts import ask, tell
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import Json
 
-Mine = Annotated[
-    Path,
-    Option("--identity", metavar="FILE", help="Your recovery identity."),
-]
+mine_option = click.option(
+    "--identity", type=FilePath(), required=True, metavar="FILE", help="Your recovery identity."
+)
 
 
-def add_to(backup: Group) -> None:
-    """Add the group below `backup`."""
-    custodian = group(backup, "custodian", "What is asked of who can open the backups.")
-    challenge = group(custodian, "challenge", "Every quarter: does each key still open?")
-    command(
-        challenge,
-        "new",
-        exits={
-            ExitStatus.DONE: "the challenge is written; the same file goes to every custodian",
-            ExitStatus.FAILED: "a store does not answer",
-            ExitStatus.USAGE: "there is no repository, or a file of that name is there",
-            ExitStatus.DAMAGED: "a record is not what the owner signed",
-        },
-        example="standfast backup custodian challenge new --to challenge.json",
-    )(new)
-    command(
-        challenge,
-        "answer",
-        exits={
-            ExitStatus.DONE: "the answer is written; it holds no secret",
-            ExitStatus.FAILED: "the disk is full",
-            ExitStatus.USAGE: "nothing in the challenge is for this identity",
-            ExitStatus.PARTIAL: "a domain's key does not open with this identity; it is named",
-            ExitStatus.DAMAGED: "somebody put something else into the challenge",
-        },
-        example="standfast backup custodian challenge answer challenge.json "
-        "--identity identity.txt --to answer.json",
-    )(answer)
-    command(
-        challenge,
-        "accept",
-        exits={
-            ExitStatus.DONE: "the answer is right and recorded",
-            ExitStatus.FAILED: "the record cannot be written",
-            ExitStatus.USAGE: "the answer fits no challenge that was made here",
-            ExitStatus.PARTIAL: "it is right, and a domain's key does not open for them",
-        },
-        example="standfast backup custodian challenge accept answer.json",
-    )(accept)
-    command(
-        custodian,
-        "attest",
-        exits={
-            ExitStatus.DONE: "the attestation is written",
-            ExitStatus.FAILED: "the disk is full",
-            ExitStatus.USAGE: "the order is of another owner, or not for this identity",
-            ExitStatus.REFUSED: "you did not agree; nothing was written",
-            ExitStatus.DAMAGED: "the order was changed",
-        },
-        example="standfast backup custodian attest erasure.order --identity identity.txt "
-        "--as 'Lee Moss' --to lee.attestation",
-    )(attest)
-
-
-def new(
-    call: Call,
-    to: Annotated[Path, Option("--to", metavar="FILE", help="A new file for it.")],
-) -> ExitStatus:
+@command(
+    "new",
+    exits={
+        ExitStatus.DONE: "the challenge is written; the same file goes to every custodian",
+        ExitStatus.FAILED: "a store does not answer",
+        ExitStatus.USAGE: "there is no repository, or a file of that name is there",
+        ExitStatus.DAMAGED: "a record is not what the owner signed",
+    },
+    example="standfast backup custodian challenge new --to challenge.json",
+)
+@click.option("--to", type=FilePath(), required=True, metavar="FILE", help="A new file for it.")
+@click.pass_obj
+def new(call: Call, to: Path) -> ExitStatus:
     """Make a challenge that every custodian is to answer."""
     from standfast.usecases.key_ceremonies.custodian_requests import ask_custodians
     from standfast.usecases.key_ceremonies.owner_operations import open_stores
@@ -110,12 +65,27 @@ def new(
     )
 
 
+@command(
+    "answer",
+    exits={
+        ExitStatus.DONE: "the answer is written; it holds no secret",
+        ExitStatus.FAILED: "the disk is full",
+        ExitStatus.USAGE: "nothing in the challenge is for this identity",
+        ExitStatus.PARTIAL: "a domain's key does not open with this identity; it is named",
+        ExitStatus.DAMAGED: "somebody put something else into the challenge",
+    },
+    example="standfast backup custodian challenge answer challenge.json "
+    "--identity identity.txt --to answer.json",
+)
+@click.argument("challenge", type=FilePath(), metavar="FILE", help="The challenge.")
+@mine_option
+@click.option(
+    "--to", type=FilePath(), required=True, metavar="FILE", help="A new file for the answer."
+)
+@passphrase_file_option
+@click.pass_obj
 def answer(
-    call: Call,
-    challenge: Annotated[Path, Argument(metavar="FILE", help="The challenge.")],
-    identity: Mine,
-    to: Annotated[Path, Option("--to", metavar="FILE", help="A new file for the answer.")],
-    passphrase_file: PassphraseFile = None,
+    call: Call, challenge: Path, identity: Path, to: Path, passphrase_file: Path | None
 ) -> ExitStatus:
     """Show that you still hold your recovery identity, and that it opens; needs no network."""
     from standfast.usecases.key_ceremonies import custodian_requests
@@ -141,10 +111,19 @@ def answer(
     return status
 
 
-def accept(
-    call: Call,
-    file: Annotated[Path, Argument(metavar="ANSWER", help="What a custodian sent back.")],
-) -> ExitStatus:
+@command(
+    "accept",
+    exits={
+        ExitStatus.DONE: "the answer is right and recorded",
+        ExitStatus.FAILED: "the record cannot be written",
+        ExitStatus.USAGE: "the answer fits no challenge that was made here",
+        ExitStatus.PARTIAL: "it is right, and a domain's key does not open for them",
+    },
+    example="standfast backup custodian challenge accept answer.json",
+)
+@click.argument("file", type=FilePath(), metavar="ANSWER", help="What a custodian sent back.")
+@click.pass_obj
+def accept(call: Call, file: Path) -> ExitStatus:
     """Compare an answer with its challenge, and record that the key is there."""
     from standfast.usecases.key_ceremonies import custodian_requests
     from standfast.usecases.key_ceremonies.owner_operations import open_stores
@@ -172,14 +151,33 @@ def accept(
     return status
 
 
+@command(
+    "attest",
+    exits={
+        ExitStatus.DONE: "the attestation is written",
+        ExitStatus.FAILED: "the disk is full",
+        ExitStatus.USAGE: "the order is of another owner, or not for this identity",
+        ExitStatus.REFUSED: "you did not agree; nothing was written",
+        ExitStatus.DAMAGED: "the order was changed",
+    },
+    example="standfast backup custodian attest erasure.order --identity identity.txt "
+    "--as 'Lee Moss' --to lee.attestation",
+)
+@click.argument("order", type=FilePath(), help="The owner's order.")
+@mine_option
+@click.option("--as", "name", required=True, metavar="NAME", help="You, for the certificate.")
+@click.option("--to", type=FilePath(), required=True, metavar="FILE", help="A new file for it.")
+@click.option("--yes", is_flag=True, help="You have read the order already.")
+@passphrase_file_option
+@click.pass_obj
 def attest(
     call: Call,
-    order: Annotated[Path, Argument(metavar="ORDER", help="The owner's order.")],
-    identity: Mine,
-    name: Annotated[str, Option("--as", metavar="NAME", help="You, for the certificate.")],
-    to: Annotated[Path, Option("--to", metavar="FILE", help="A new file for it.")],
-    yes: Annotated[bool, Option("--yes", help="You have read the order already.")] = False,
-    passphrase_file: PassphraseFile = None,
+    order: Path,
+    identity: Path,
+    name: str,
+    to: Path,
+    yes: bool,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Agree to the erasure that an order names; needs no network."""
     from backup.ownership.recovery_card import grouped
@@ -221,3 +219,13 @@ def attest(
         ],
         [f"Give {to} to the owner."],
     )
+
+
+challenge = Group(
+    "challenge", help="Every quarter: does each key still open?", commands=[new, answer, accept]
+)
+
+
+custodian = Group(
+    "custodian", help="What is asked of who can open the backups.", commands=[attest, challenge]
+)

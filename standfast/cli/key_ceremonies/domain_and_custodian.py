@@ -1,18 +1,20 @@
 """`standfast backup owner …`: domains, their generations, and who can open them."""
 
-from typing import Annotated
+from pathlib import Path
+
+import click
 
 from standfast.cli.key_ceremonies.ceremony import (
-    Attended,
-    IdentityPassphraseFile,
-    OwnerKey,
     attended,
+    attended_option,
+    identity_passphrase_file_option,
     office,
+    owner_key_option,
     print_ceremony_result,
 )
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import passphrase_file_option
 from standfast.cli.terminal.invocation import Call
-from standfast.cli.terminal.passphrase import PassphraseFile
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
@@ -24,71 +26,33 @@ _COMMON = {
 _CARD = "Print the recovery card again: `standfast backup card --html card.html`."
 
 
-def add_to(owner: Group) -> None:
-    """Add the commands to the owner's group."""
-    command(
-        owner,
-        "add-domain",
-        exits={
-            ExitStatus.DONE: "the domain has a key, wrapped to its custodians",
-            ExitStatus.USAGE: "there is such a domain, or its custodians have to be named",
-            **_COMMON,
-        },
-        example="standfast backup owner add-domain personnel --owner-key owner.json",
-    )(add_domain)
-    command(
-        owner,
-        "new-generation",
-        exits={
-            ExitStatus.DONE: "what is backed up from now on goes under a new key",
-            ExitStatus.USAGE: "there is no such domain, or it was erased",
-            **_COMMON,
-        },
-        example="standfast backup owner new-generation main --owner-key owner.json",
-    )(new_generation)
-    command(
-        owner,
-        "add-custodian",
-        exits={
-            ExitStatus.DONE: "one more custodian opens every domain, old points and new",
-            ExitStatus.USAGE: "that is no public key, or the identity does not open every domain",
-            **_COMMON,
-        },
-        example="standfast backup owner add-custodian --recipient age1… --name 'Lee Moss' "
-        "--identity identity.txt --owner-key owner.json",
-    )(add_custodian)
-    command(
-        owner,
-        "retire-custodian",
-        exits={
-            ExitStatus.DONE: "the custodian opens nothing of what is backed up from now on",
-            ExitStatus.USAGE: "there is no such custodian, or no other one",
-            **_COMMON,
-        },
-        example="standfast backup owner retire-custodian 'Lee Moss' --identity identity.txt "
-        "--owner-key owner.json",
-    )(retire_custodian)
-
-
+@command(
+    "add-domain",
+    exits={
+        ExitStatus.DONE: "the domain has a key, wrapped to its custodians",
+        ExitStatus.USAGE: "there is such a domain, or its custodians have to be named",
+        **_COMMON,
+    },
+    example="standfast backup owner add-domain personnel --owner-key owner.json",
+)
+@click.argument("name", help="What the domain is called.")
+@owner_key_option
+@click.option(
+    "--recipient",
+    multiple=True,
+    metavar="KEY",
+    help="A custodian's public key, and a name behind it; may be given again. Without, "
+    "those of the other domains.",
+)
+@passphrase_file_option
+@click.pass_obj
 def add_domain(
-    call: Call,
-    name: Annotated[str, Argument(metavar="NAME", help="What the domain is called.")],
-    owner_key: OwnerKey,
-    recipient: Annotated[
-        list[str] | None,
-        Option(
-            "--recipient",
-            metavar="KEY",
-            help="A custodian's public key, and a name behind it; may be given again. Without, "
-            "those of the other domains.",
-        ),
-    ] = None,
-    passphrase_file: PassphraseFile = None,
+    call: Call, name: str, owner_key: Path, recipient: tuple[str, ...], passphrase_file: Path | None
 ) -> ExitStatus:
     """Add an erasure domain: what is encrypted to one key, and erased together."""
     from standfast.usecases.key_ceremonies.owner_operations import domain_added
 
-    told = domain_added(office(call, owner_key, passphrase_file), name, recipient or [])
+    told = domain_added(office(call, owner_key, passphrase_file), name, recipient)
     return print_ceremony_result(
         call,
         told,
@@ -102,11 +66,21 @@ def add_domain(
     )
 
 
+@command(
+    "new-generation",
+    exits={
+        ExitStatus.DONE: "what is backed up from now on goes under a new key",
+        ExitStatus.USAGE: "there is no such domain, or it was erased",
+        **_COMMON,
+    },
+    example="standfast backup owner new-generation main --owner-key owner.json",
+)
+@click.argument("domain", help="The domain's name.")
+@owner_key_option
+@passphrase_file_option
+@click.pass_obj
 def new_generation(
-    call: Call,
-    domain: Annotated[str, Argument(metavar="DOMAIN", help="The domain's name.")],
-    owner_key: OwnerKey,
-    passphrase_file: PassphraseFile = None,
+    call: Call, domain: str, owner_key: Path, passphrase_file: Path | None
 ) -> ExitStatus:
     """Give a domain a new key for what comes; the custodians stay, and open old and new."""
     from standfast.usecases.key_ceremonies.owner_operations import generation_begun
@@ -123,19 +97,36 @@ def new_generation(
     )
 
 
+@command(
+    "add-custodian",
+    exits={
+        ExitStatus.DONE: "one more custodian opens every domain, old points and new",
+        ExitStatus.USAGE: "that is no public key, or the identity does not open every domain",
+        **_COMMON,
+    },
+    example="standfast backup owner add-custodian --recipient age1… --name 'Lee Moss' "
+    "--identity identity.txt --owner-key owner.json",
+)
+@click.option(
+    "--recipient",
+    required=True,
+    metavar="KEY",
+    help="Their public key: age1…, ssh-ed25519 … or ssh-rsa …",
+)
+@attended_option
+@owner_key_option
+@click.option("--name", default="", help="Who that is.")
+@passphrase_file_option
+@identity_passphrase_file_option
+@click.pass_obj
 def add_custodian(
     call: Call,
-    recipient: Annotated[
-        str,
-        Option(
-            "--recipient", metavar="KEY", help="Their public key: age1…, ssh-ed25519 … or ssh-rsa …"
-        ),
-    ],
-    identity: Attended,
-    owner_key: OwnerKey,
-    name: Annotated[str, Option("--name", metavar="TEXT", help="Who that is.")] = "",
-    passphrase_file: PassphraseFile = None,
-    identity_passphrase_file: IdentityPassphraseFile = None,
+    recipient: str,
+    identity: Path,
+    owner_key: Path,
+    name: str,
+    passphrase_file: Path | None,
+    identity_passphrase_file: Path | None,
 ) -> ExitStatus:
     """Let one more person open every backup; a custodian who is here opens the keys for it.
 
@@ -163,15 +154,29 @@ def add_custodian(
     )
 
 
+@command(
+    "retire-custodian",
+    exits={
+        ExitStatus.DONE: "the custodian opens nothing of what is backed up from now on",
+        ExitStatus.USAGE: "there is no such custodian, or no other one",
+        **_COMMON,
+    },
+    example="standfast backup owner retire-custodian 'Lee Moss' --identity identity.txt "
+    "--owner-key owner.json",
+)
+@click.argument("which", metavar="WHO", help="Their name or public key, as `show` has it.")
+@attended_option
+@owner_key_option
+@passphrase_file_option
+@identity_passphrase_file_option
+@click.pass_obj
 def retire_custodian(
     call: Call,
-    which: Annotated[
-        str, Argument(metavar="WHO", help="Their name or public key, as `show` has it.")
-    ],
-    identity: Attended,
-    owner_key: OwnerKey,
-    passphrase_file: PassphraseFile = None,
-    identity_passphrase_file: IdentityPassphraseFile = None,
+    which: str,
+    identity: Path,
+    owner_key: Path,
+    passphrase_file: Path | None,
+    identity_passphrase_file: Path | None,
 ) -> ExitStatus:
     """Let a custodian open nothing of what comes; a custodian who stays opens the keys for it.
 

@@ -1,13 +1,14 @@
 """`standfast backup owner …`: the erasure of a domain, which takes two persons."""
 
 from pathlib import Path
-from typing import Annotated
 
-from standfast.cli.key_ceremonies.ceremony import OwnerKey, office, print_ceremony_result
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+import click
+
+from standfast.cli.key_ceremonies.ceremony import office, owner_key_option, print_ceremony_result
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath, passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Table
-from standfast.cli.terminal.passphrase import PassphraseFile
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
@@ -18,42 +19,33 @@ _COMMON = {
 }
 
 
-def add_to(owner: Group) -> None:
-    """Add the commands to the owner's group."""
-    command(
-        owner,
-        "order-erasure",
-        exits={
-            ExitStatus.DONE: "the order is written; nothing is erased by it",
-            ExitStatus.USAGE: "there is no such domain, or it was erased",
-            **_COMMON,
-        },
-        example="standfast backup owner order-erasure personnel --ordered-by 'Dana Ray' "
-        "--reason 'the contract has ended' --to erasure.order --owner-key owner.json",
-    )(order_erasure)
-    command(
-        owner,
-        "erase",
-        exits={
-            ExitStatus.DONE: "nobody opens the domain any more; the certificate is written",
-            ExitStatus.USAGE: "a custodian's attestation is missing, or there is only one person",
-            **_COMMON,
-        },
-        example="standfast backup owner erase personnel erasure.order lee.attestation "
-        "dana.attestation --certificate erasure.json --owner-key owner.json",
-    )(erase)
-
-
+@command(
+    "order-erasure",
+    exits={
+        ExitStatus.DONE: "the order is written; nothing is erased by it",
+        ExitStatus.USAGE: "there is no such domain, or it was erased",
+        **_COMMON,
+    },
+    example="standfast backup owner order-erasure personnel --ordered-by 'Dana Ray' "
+    "--reason 'the contract has ended' --to erasure.order --owner-key owner.json",
+)
+@click.argument("domain", help="What is to be erased.")
+@click.option("--ordered-by", required=True, metavar="NAME", help="You, for the certificate.")
+@click.option("--reason", required=True, help="Why, for the certificate.")
+@click.option(
+    "--to", type=FilePath(), required=True, metavar="FILE", help="A new file for the order."
+)
+@owner_key_option
+@passphrase_file_option
+@click.pass_obj
 def order_erasure(
     call: Call,
-    domain: Annotated[str, Argument(metavar="DOMAIN", help="What is to be erased.")],
-    ordered_by: Annotated[
-        str, Option("--ordered-by", metavar="NAME", help="You, for the certificate.")
-    ],
-    reason: Annotated[str, Option("--reason", metavar="TEXT", help="Why, for the certificate.")],
-    to: Annotated[Path, Option("--to", metavar="FILE", help="A new file for the order.")],
-    owner_key: OwnerKey,
-    passphrase_file: PassphraseFile = None,
+    domain: str,
+    ordered_by: str,
+    reason: str,
+    to: Path,
+    owner_key: Path,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Sign the order to erase a domain, for every custodian to attest."""
     from standfast.usecases.key_ceremonies.domain_erasure import erasure_ordered
@@ -88,18 +80,44 @@ def order_erasure(
     )
 
 
+@command(
+    "erase",
+    exits={
+        ExitStatus.DONE: "nobody opens the domain any more; the certificate is written",
+        ExitStatus.USAGE: "a custodian's attestation is missing, or there is only one person",
+        **_COMMON,
+    },
+    example="standfast backup owner erase personnel erasure.order lee.attestation "
+    "dana.attestation --certificate erasure.json --owner-key owner.json",
+)
+@click.argument("domain", help="The domain, once more.")
+@click.argument("order", type=FilePath(), help="The order's file.")
+@click.argument(
+    "attestations",
+    nargs=-1,
+    required=True,
+    type=FilePath(),
+    metavar="ATTESTATION...",
+    help="One of every custodian.",
+)
+@click.option(
+    "--certificate",
+    type=FilePath(),
+    required=True,
+    metavar="FILE",
+    help="A new file for what remains.",
+)
+@owner_key_option
+@passphrase_file_option
+@click.pass_obj
 def erase(
     call: Call,
-    domain: Annotated[str, Argument(metavar="DOMAIN", help="The domain, once more.")],
-    order: Annotated[Path, Argument(metavar="ORDER", help="The order's file.")],
-    attestations: Annotated[
-        list[Path], Argument(metavar="ATTESTATION…", help="One of every custodian.")
-    ],
-    certificate: Annotated[
-        Path, Option("--certificate", metavar="FILE", help="A new file for what remains.")
-    ],
-    owner_key: OwnerKey,
-    passphrase_file: PassphraseFile = None,
+    domain: str,
+    order: Path,
+    attestations: tuple[Path, ...],
+    certificate: Path,
+    owner_key: Path,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Erase a domain for good: its keys go, and nobody opens its points again."""
     from standfast.usecases.key_ceremonies.domain_erasure import erased

@@ -1,9 +1,12 @@
 """`standfast backup keys`: copies of the key records, without which no identity opens anything."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+import click
+
+from standfast.cli.parsing.commands import Group, command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus
@@ -13,53 +16,22 @@ if TYPE_CHECKING:
     from standfast.usecases.key_ceremonies.key_record_copies import KeyCopyOutcome, KeyCopyStatus
 
 
-def add_to(backup: Group) -> None:
-    """Add the group below `backup`."""
-    keys = group(backup, "keys", "Copy the key records, and list the copies that are known.")
-    command(
-        keys,
-        "copy",
-        exits={
-            ExitStatus.DONE: "the copy and the key store have the same key records",
-            ExitStatus.FAILED: "the copy cannot be written, or the vault does not answer",
-            ExitStatus.USAGE: "a new copy has no name, or the folder is the key store itself",
-            ExitStatus.DAMAGED: "a key record is in neither, or the two differ; it is named",
-        },
-        example="standfast backup keys copy /media/stick/offline --name 'safe in Leeds'",
-    )(copy)
-    command(
-        keys,
-        "list",
-        exits={
-            ExitStatus.DONE: "the copies are listed, with what each lacks",
-            ExitStatus.FAILED: "the vault does not answer",
-            ExitStatus.DAMAGED: "a list of copies is unreadable; it is named",
-        },
-        example="standfast backup keys list",
-    )(list_copies)
-    command(
-        keys,
-        "forget",
-        exits={
-            ExitStatus.DONE: "the copy is off the list",
-            ExitStatus.FAILED: "the list cannot be written",
-            ExitStatus.USAGE: "there is no such copy, or its folder is still there",
-            ExitStatus.DAMAGED: "a list of copies is unreadable; it is named",
-        },
-        example="standfast backup keys forget 'safe in Leeds'",
-    )(forget)
-
-
-def copy(
-    call: Call,
-    folder: Annotated[
-        Path, Argument(metavar="FOLDER", help="The folder of the copy, such as offline on a stick.")
-    ],
-    name: Annotated[
-        str | None,
-        Option("--name", metavar="NAME", help="Where it is kept; only a new copy needs it."),
-    ] = None,
-) -> ExitStatus:
+@command(
+    "copy",
+    exits={
+        ExitStatus.DONE: "the copy and the key store have the same key records",
+        ExitStatus.FAILED: "the copy cannot be written, or the vault does not answer",
+        ExitStatus.USAGE: "a new copy has no name, or the folder is the key store itself",
+        ExitStatus.DAMAGED: "a key record is in neither, or the two differ; it is named",
+    },
+    example="standfast backup keys copy /media/stick/offline --name 'safe in Leeds'",
+)
+@click.argument(
+    "folder", type=FilePath(), help="The folder of the copy, such as offline on a stick."
+)
+@click.option("--name", metavar="NAME", help="Where it is kept; only a new copy needs it.")
+@click.pass_obj
+def copy(call: Call, folder: Path, name: str | None) -> ExitStatus:
     """Make a folder a copy of the key records, or bring the copy that it is up to date.
 
     A key record that the key store lost comes back from the copy. Records of erased domains and
@@ -76,6 +48,16 @@ def copy(
     return done.exit_status
 
 
+@command(
+    "list",
+    exits={
+        ExitStatus.DONE: "the copies are listed, with what each lacks",
+        ExitStatus.FAILED: "the vault does not answer",
+        ExitStatus.DAMAGED: "a list of copies is unreadable; it is named",
+    },
+    example="standfast backup keys list",
+)
+@click.pass_obj
 def list_copies(call: Call) -> ExitStatus:
     """List the copies of the key records, with when each was last seen and what it lacks."""
     from backup.trust.root_chain import load_root_chain
@@ -97,10 +79,19 @@ def list_copies(call: Call) -> ExitStatus:
     return ExitStatus.DONE
 
 
-def forget(
-    call: Call,
-    name: Annotated[str, Argument(metavar="NAME", help="The copy, as `list` has it.")],
-) -> ExitStatus:
+@command(
+    "forget",
+    exits={
+        ExitStatus.DONE: "the copy is off the list",
+        ExitStatus.FAILED: "the list cannot be written",
+        ExitStatus.USAGE: "there is no such copy, or its folder is still there",
+        ExitStatus.DAMAGED: "a list of copies is unreadable; it is named",
+    },
+    example="standfast backup keys forget 'safe in Leeds'",
+)
+@click.argument("name", help="The copy, as `list` has it.")
+@click.pass_obj
+def forget(call: Call, name: str) -> ExitStatus:
     """Take a copy off the list, after it was destroyed."""
     from standfast.usecases.key_ceremonies.key_record_copies import forget_copy
     from standfast.usecases.key_ceremonies.owner_operations import open_stores
@@ -137,3 +128,10 @@ def _state(one: "KeyCopyStatus") -> str:
     found = [f"lacks {', '.join(one.lacks)}"] if one.lacks else []
     found += [f"still holds {', '.join(one.erased)}, erased"] if one.erased else []
     return "; ".join(found) or "complete"
+
+
+keys = Group(
+    "keys",
+    help="Copy the key records, and list the copies that are known.",
+    commands=[copy, list_copies, forget],
+)

@@ -5,14 +5,30 @@ Leaves the deeds on writers, on keys and on erasure to `owner_writers`, `owner_k
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.key_ceremonies import domain_and_custodian, domain_erasure, writer_and_keeper
-from standfast.cli.key_ceremonies.ceremony import OwnerKey
-from standfast.cli.parsing.command_declaration import Group, Option, command, group
+import click
+
+from standfast.cli.key_ceremonies.ceremony import owner_key_option
+from standfast.cli.key_ceremonies.domain_and_custodian import (
+    add_custodian,
+    add_domain,
+    new_generation,
+    retire_custodian,
+)
+from standfast.cli.key_ceremonies.domain_erasure import erase, order_erasure
+from standfast.cli.key_ceremonies.writer_and_keeper import (
+    add_writer,
+    new_epoch,
+    remove_writer,
+    retire_keeper,
+    set_keeper,
+)
+from standfast.cli.parsing.commands import Group, command
+from standfast.cli.parsing.parameters import FilePath, passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.passphrase import PassphraseFile, passphrase
+from standfast.cli.terminal.passphrase import passphrase
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
@@ -20,48 +36,17 @@ if TYPE_CHECKING:
     from backup.ownership.roster import Roster, RosterWriter
 
 
-def add_to(backup: Group) -> None:
-    """Add the group below `backup`."""
-    owner = group(backup, "owner", "Who may write, open, keep and erase: the owner's deeds.")
-    command(
-        owner,
-        "show",
-        exits={
-            ExitStatus.DONE: "who may do what is shown",
-            ExitStatus.FAILED: "the store does not answer",
-            ExitStatus.USAGE: "there is no repository where the configuration says",
-            ExitStatus.DAMAGED: "a record is not what the owner or the keeper signed; it is named",
-        },
-        example="standfast backup owner show",
-    )(show)
-    writer_and_keeper.add_to(owner)
-    domain_and_custodian.add_to(owner)
-    domain_erasure.add_to(owner)
-    command(
-        owner,
-        "publish",
-        exits={
-            ExitStatus.DONE: "FORMAT.md and break_glass.py of this version are in the vault",
-            ExitStatus.FAILED: "the store does not answer",
-            ExitStatus.USAGE: "this identity may not add to the vault",
-            ExitStatus.DAMAGED: "the vault's root records are not the owner's",
-        },
-        example="standfast backup owner publish",
-    )(publish)
-    command(
-        owner,
-        "lock-key",
-        exits={
-            ExitStatus.DONE: "the key is in a new file, under the passphrase",
-            ExitStatus.FAILED: "the disk is full, or may not be written to",
-            ExitStatus.USAGE: "that is no owner's key, a file of that name is there, or the "
-            "passphrase is too short",
-        },
-        example="standfast backup owner lock-key --owner-key owner.json --to owner.age",
-        needs_ledger=False,
-    )(lock_key)
-
-
+@command(
+    "show",
+    exits={
+        ExitStatus.DONE: "who may do what is shown",
+        ExitStatus.FAILED: "the store does not answer",
+        ExitStatus.USAGE: "there is no repository where the configuration says",
+        ExitStatus.DAMAGED: "a record is not what the owner or the keeper signed; it is named",
+    },
+    example="standfast backup owner show",
+)
+@click.pass_obj
 def show(call: Call) -> ExitStatus:
     """Show the roots, writers, domains, custodians and keepers; no key is needed."""
     from standfast.usecases.key_ceremonies.owner_operations import open_stores, roster
@@ -73,6 +58,17 @@ def show(call: Call) -> ExitStatus:
     return status
 
 
+@command(
+    "publish",
+    exits={
+        ExitStatus.DONE: "FORMAT.md and break_glass.py of this version are in the vault",
+        ExitStatus.FAILED: "the store does not answer",
+        ExitStatus.USAGE: "this identity may not add to the vault",
+        ExitStatus.DAMAGED: "the vault's root records are not the owner's",
+    },
+    example="standfast backup owner publish",
+)
+@click.pass_obj
 def publish(call: Call) -> ExitStatus:
     """Put this version's FORMAT.md and break_glass.py into the vault; older copies stay."""
     from standfast.usecases.key_ceremonies.owner_operations import documents_published, open_stores
@@ -85,12 +81,22 @@ def publish(call: Call) -> ExitStatus:
     return ExitStatus.DONE
 
 
-def lock_key(
-    call: Call,
-    owner_key: OwnerKey,
-    to: Annotated[Path, Option("--to", metavar="FILE", help="A new file for it.")],
-    passphrase_file: PassphraseFile = None,
-) -> ExitStatus:
+@command(
+    "lock-key",
+    exits={
+        ExitStatus.DONE: "the key is in a new file, under the passphrase",
+        ExitStatus.FAILED: "the disk is full, or may not be written to",
+        ExitStatus.USAGE: "that is no owner's key, a file of that name is there, or the "
+        "passphrase is too short",
+    },
+    example="standfast backup owner lock-key --owner-key owner.json --to owner.age",
+    needs_ledger=False,
+)
+@owner_key_option
+@click.option("--to", type=FilePath(), required=True, metavar="FILE", help="A new file for it.")
+@passphrase_file_option
+@click.pass_obj
+def lock_key(call: Call, owner_key: Path, to: Path, passphrase_file: Path | None) -> ExitStatus:
     """Write the owner's key under a passphrase, into a new file."""
     from standfast.usecases.key_ceremonies.owner_operations import key_locked
 
@@ -181,3 +187,25 @@ def _lines(seen: "Roster") -> list[Line]:
             f"{counted(len(seen.documents), 'document')} for the last resort in the vault."
         )
     return lines
+
+
+owner = Group(
+    "owner",
+    help="Who may write, open, keep and erase: the owner's deeds.",
+    commands=[
+        show,
+        add_writer,
+        new_epoch,
+        remove_writer,
+        set_keeper,
+        retire_keeper,
+        add_domain,
+        new_generation,
+        add_custodian,
+        retire_custodian,
+        order_erasure,
+        erase,
+        publish,
+        lock_key,
+    ],
+)

@@ -2,13 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from standfast.cli.key_ceremonies.ceremony import OwnerKey, office, print_ceremony_result
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+import click
+
+from standfast.cli.key_ceremonies.ceremony import office, owner_key_option, print_ceremony_result
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath, passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.passphrase import PassphraseFile
 from standfast.cli.terminal.prompts import ask, tell
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
@@ -23,94 +25,50 @@ _COMMON = {
     ExitStatus.DAMAGED: "the root records were changed or rolled back; nothing is signed on top",
 }
 
-TrustedThrough = Annotated[
-    int | None,
-    Option(
-        "--trusted-through",
-        metavar="SEQ",
-        min=0,
-        help="The last of its points to believe; 0 for none.",
-    ),
-]
-Witness = Annotated[
-    Path | None,
-    Option(
-        "--witness",
-        metavar="FILE",
-        help="A witness from a machine that was not broken into: believe what it has seen.",
-    ),
-]
-HostDir = Annotated[
-    Path,
-    Option("--host-dir", metavar="DIR", help="A new folder for the host's keys."),
-]
+trusted_through_option = click.option(
+    "--trusted-through",
+    type=click.IntRange(min=0),
+    metavar="SEQ",
+    help="The last of its points to believe; 0 for none.",
+)
+witness_option = click.option(
+    "--witness",
+    type=FilePath(),
+    metavar="FILE",
+    help="A witness from a machine that was not broken into: believe what it has seen.",
+)
+host_dir_option = click.option(
+    "--host-dir",
+    type=FilePath(),
+    required=True,
+    metavar="DIR",
+    help="A new folder for the host's keys.",
+)
 
 
-def add_to(owner: Group) -> None:
-    """Add the commands to the owner's group."""
-    command(
-        owner,
-        "add-writer",
-        exits={
-            ExitStatus.DONE: "the host may write; its keys are in the folder",
-            ExitStatus.USAGE: "there is such a writer, or no such domain",
-            **_COMMON,
-        },
-        example="standfast backup owner add-writer desk-2 --domain main --host-dir desk-2 "
-        "--owner-key owner.json",
-    )(add_writer)
-    command(
-        owner,
-        "new-epoch",
-        exits={
-            ExitStatus.DONE: "the host has new keys, and the old ones are believed no further",
-            ExitStatus.USAGE: "there is no such writer or point",
-            **_COMMON,
-        },
-        example="standfast backup owner new-epoch host-1 --trusted-through 41 --host-dir rebuilt "
-        "--owner-key owner.json",
-    )(new_epoch)
-    command(
-        owner,
-        "remove-writer",
-        exits={
-            ExitStatus.DONE: "the host writes no more; its points restore",
-            ExitStatus.USAGE: "there is no such writer or point",
-            **_COMMON,
-        },
-        example="standfast backup owner remove-writer desk-2 --trusted-through 7 "
-        "--owner-key owner.json",
-    )(remove_writer)
-    command(
-        owner,
-        "set-keeper",
-        exits={
-            ExitStatus.DONE: "the keeper is granted; its key is in the file, where one was made",
-            ExitStatus.USAGE: "another keeper is trusted, or the file is there",
-            **_COMMON,
-        },
-        example="standfast backup owner set-keeper --keeper-file keeper.json "
-        "--owner-key owner.json",
-    )(set_keeper)
-    command(
-        owner,
-        "retire-keeper",
-        exits={
-            ExitStatus.DONE: "the keeper is believed no further",
-            ExitStatus.USAGE: "there is no keeper or no such record",
-            **_COMMON,
-        },
-        example="standfast backup owner retire-keeper --trusted-through 12 --owner-key owner.json",
-    )(retire_keeper)
-
-
+@command(
+    "add-writer",
+    exits={
+        ExitStatus.DONE: "the host may write; its keys are in the folder",
+        ExitStatus.USAGE: "there is such a writer, or no such domain",
+        **_COMMON,
+    },
+    example="standfast backup owner add-writer desk-2 --domain main --host-dir desk-2 "
+    "--owner-key owner.json",
+)
+@click.argument("name", help="What the host is called.")
+@click.option("--domain", required=True, metavar="D", help="What it writes for.")
+@host_dir_option
+@owner_key_option
+@passphrase_file_option
+@click.pass_obj
 def add_writer(
     call: Call,
-    name: Annotated[str, Argument(metavar="NAME", help="What the host is called.")],
-    domain: Annotated[str, Option("--domain", metavar="D", help="What it writes for.")],
-    host_dir: HostDir,
-    owner_key: OwnerKey,
-    passphrase_file: PassphraseFile = None,
+    name: str,
+    domain: str,
+    host_dir: Path,
+    owner_key: Path,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Let one more host write backups, with keys of its own."""
     from standfast.usecases.key_ceremonies.owner_operations import add_writer_as_owner
@@ -133,14 +91,31 @@ def add_writer(
     )
 
 
+@command(
+    "new-epoch",
+    exits={
+        ExitStatus.DONE: "the host has new keys, and the old ones are believed no further",
+        ExitStatus.USAGE: "there is no such writer or point",
+        **_COMMON,
+    },
+    example="standfast backup owner new-epoch host-1 --trusted-through 41 --host-dir rebuilt "
+    "--owner-key owner.json",
+)
+@click.argument("writer", help="The host's name.")
+@host_dir_option
+@owner_key_option
+@trusted_through_option
+@witness_option
+@passphrase_file_option
+@click.pass_obj
 def new_epoch(
     call: Call,
-    writer: Annotated[str, Argument(metavar="WRITER", help="The host's name.")],
-    host_dir: HostDir,
-    owner_key: OwnerKey,
-    trusted_through: TrustedThrough = None,
-    witness: Witness = None,
-    passphrase_file: PassphraseFile = None,
+    writer: str,
+    host_dir: Path,
+    owner_key: Path,
+    trusted_through: int | None,
+    witness: Path | None,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """After a compromise: give a host new keys, and believe the old ones no further.
 
@@ -171,13 +146,29 @@ def new_epoch(
     )
 
 
+@command(
+    "remove-writer",
+    exits={
+        ExitStatus.DONE: "the host writes no more; its points restore",
+        ExitStatus.USAGE: "there is no such writer or point",
+        **_COMMON,
+    },
+    example="standfast backup owner remove-writer desk-2 --trusted-through 7 "
+    "--owner-key owner.json",
+)
+@click.argument("writer", help="The host's name.")
+@owner_key_option
+@trusted_through_option
+@witness_option
+@passphrase_file_option
+@click.pass_obj
 def remove_writer(
     call: Call,
-    writer: Annotated[str, Argument(metavar="WRITER", help="The host's name.")],
-    owner_key: OwnerKey,
-    trusted_through: TrustedThrough = None,
-    witness: Witness = None,
-    passphrase_file: PassphraseFile = None,
+    writer: str,
+    owner_key: Path,
+    trusted_through: int | None,
+    witness: Path | None,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Let a host write no more; what it wrote so far stays and restores."""
     from standfast.usecases.key_ceremonies.owner_operations import writer_removed
@@ -195,18 +186,31 @@ def remove_writer(
     )
 
 
+@command(
+    "set-keeper",
+    exits={
+        ExitStatus.DONE: "the keeper is granted; its key is in the file, where one was made",
+        ExitStatus.USAGE: "another keeper is trusted, or the file is there",
+        **_COMMON,
+    },
+    example="standfast backup owner set-keeper --keeper-file keeper.json --owner-key owner.json",
+)
+@owner_key_option
+@click.option(
+    "--keeper-file",
+    type=FilePath(),
+    metavar="FILE",
+    help="Make a keeper's key, into this new file.",
+)
+@click.option("--key", metavar="HEX", help="Or the public key of one who is.")
+@passphrase_file_option
+@click.pass_obj
 def set_keeper(
     call: Call,
-    owner_key: OwnerKey,
-    keeper_file: Annotated[
-        Path | None,
-        Option("--keeper-file", metavar="FILE", help="Make a keeper's key, into this new file."),
-    ] = None,
-    key: Annotated[
-        str | None,
-        Option("--key", metavar="HEX", help="Or the public key of one who is."),
-    ] = None,
-    passphrase_file: PassphraseFile = None,
+    owner_key: Path,
+    keeper_file: Path | None,
+    key: str | None,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Say who frees what is no longer needed."""
     from standfast.usecases.key_ceremonies.owner_operations import keeper_set
@@ -231,17 +235,31 @@ def set_keeper(
     )
 
 
+@command(
+    "retire-keeper",
+    exits={
+        ExitStatus.DONE: "the keeper is believed no further",
+        ExitStatus.USAGE: "there is no keeper or no such record",
+        **_COMMON,
+    },
+    example="standfast backup owner retire-keeper --trusted-through 12 --owner-key owner.json",
+)
+@owner_key_option
+@click.option(
+    "--trusted-through",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="The last of its records to believe.",
+)
+@click.option("--believe-none", is_flag=True, help="Believe none of its records.")
+@passphrase_file_option
+@click.pass_obj
 def retire_keeper(
     call: Call,
-    owner_key: OwnerKey,
-    trusted_through: Annotated[
-        int | None,
-        Option("--trusted-through", metavar="N", min=0, help="The last of its records to believe."),
-    ] = None,
-    believe_none: Annotated[
-        bool, Option("--believe-none", help="Believe none of its records.")
-    ] = False,
-    passphrase_file: PassphraseFile = None,
+    owner_key: Path,
+    trusted_through: int | None,
+    believe_none: bool,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Trust the keeper no further than one of its records."""
     from standfast.usecases.key_ceremonies.owner_operations import keeper_retired

@@ -1,45 +1,32 @@
 """`standfast notice correct`: to those who got a wrong notice, and to nobody else."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+
+import click
 
 from standfast.cli.incidents.incident_arguments import (
     PROGRESS_EXIT_STATUSES,
-    IncidentArgument,
+    incident_argument,
     resolve_incident,
 )
-from standfast.cli.incidents.incident_opening import NoWait
+from standfast.cli.incidents.incident_opening import no_wait_option
 from standfast.cli.incidents.incident_progress import go_on
-from standfast.cli.notices.staged_sending import STEP_METAVAR, StepArgument
-from standfast.cli.parsing.command_declaration import Group, Option, command
+from standfast.cli.notices.staged_sending import STEP_METAVAR, step_argument
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
-from standfast.cli.terminal.passphrase import PassphraseFile, signed_in
+from standfast.cli.terminal.passphrase import signed_in
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import Json
 
 
-def add_to(notice: Group) -> None:
-    """Add the command to the group of notices."""
-    command(
-        notice,
-        "correct",
-        exits={
-            **PROGRESS_EXIT_STATUSES,
-            ExitStatus.USAGE: "there is no such step or value, or nobody got the notice",
-            ExitStatus.REFUSED: "some of the wrong notice may still leave, or it is corrected "
-            "already",
-        },
-        example="standfast notice correct inc-2026-0001 tell_customers --value "
-        "what_happened=not-concerned",
-    )(correct)
-
-
-def values_of(given: Sequence[str] | None) -> dict[str, str]:
+def values_of(given: Sequence[str]) -> dict[str, str]:
     """Read what was given as --value."""
     values: dict[str, str] = {}
-    for one in given or ():
+    for one in given:
         name, equals, text = one.partition("=")
         if not equals or not name:
             raise UsageError("a --value is of the form NAME=TEXT")
@@ -47,21 +34,33 @@ def values_of(given: Sequence[str] | None) -> dict[str, str]:
     return values
 
 
+@command(
+    "correct",
+    exits={
+        **PROGRESS_EXIT_STATUSES,
+        ExitStatus.USAGE: "there is no such step or value, or nobody got the notice",
+        ExitStatus.REFUSED: "some of the wrong notice may still leave, or it is corrected already",
+    },
+    example="standfast notice correct inc-2026-0001 tell_customers --value "
+    "what_happened=not-concerned",
+)
+@incident_argument
+@step_argument
+@click.option("--value", multiple=True, metavar="NAME=TEXT", help="What was wrong, what is right.")
+@click.option("--another", is_flag=True, help="Once more, although one was planned already.")
+@click.option("--as", "as_person", metavar="PERSON", help="Who asks for it, signed in.")
+@no_wait_option
+@passphrase_file_option
+@click.pass_obj
 def correct(
     call: Call,
-    incident: IncidentArgument = None,
-    step: StepArgument = None,
-    value: Annotated[
-        list[str] | None, Option(metavar="NAME=TEXT", help="What was wrong, what is right.")
-    ] = None,
-    another: Annotated[
-        bool, Option("--another", help="Once more, although one was planned already.")
-    ] = False,
-    as_person: Annotated[
-        str | None, Option("--as", metavar="PERSON", help="Who asks for it, signed in.")
-    ] = None,
-    no_wait: NoWait = False,
-    passphrase_file: PassphraseFile = None,
+    incident: str | None,
+    step: str | None,
+    value: tuple[str, ...],
+    another: bool,
+    as_person: str | None,
+    no_wait: bool,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Correct a notice, to exactly those who got it, or may have.
 

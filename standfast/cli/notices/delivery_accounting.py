@@ -1,10 +1,13 @@
 """`standfast notice accounting`: who was told what, when, by which channel, how it ended."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
-from standfast.cli.parsing.command_declaration import Group, Option, command
+import click
+
+from standfast.cli.incidents.incident_arguments import incident_argument, resolve_incident
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.errors import ExitStatus
@@ -15,32 +18,26 @@ if TYPE_CHECKING:
     from standfast.usecases.notices.delivery_accounting import Line as Person
 
 
-def add_to(notice: Group) -> None:
-    """Add the command to the group of notices."""
-    command(
-        notice,
-        "accounting",
-        exits={
-            ExitStatus.DONE: "everybody whom a notice is for was told",
-            ExitStatus.FAILED: "the export cannot be written",
-            ExitStatus.USAGE: "there is no such incident, or the export is no .csv or .json file",
-            ExitStatus.PARTIAL: "somebody was not told; `notice status` says why, --reason who",
-        },
-        example="standfast notice accounting inc-2026-0001 --export told.csv",
-    )(accounting)
-
-
-def accounting(
-    call: Call,
-    incident: IncidentArgument = None,
-    export: Annotated[
-        Path | None,
-        Option(metavar="FILE", help="Write each person's line to a .csv or .json file."),
-    ] = None,
-    reason: Annotated[
-        str, Option(metavar="TEXT", help="Show addresses in clear; the timeline keeps why.")
-    ] = "",
-) -> ExitStatus:
+@command(
+    "accounting",
+    exits={
+        ExitStatus.DONE: "everybody whom a notice is for was told",
+        ExitStatus.FAILED: "the export cannot be written",
+        ExitStatus.USAGE: "there is no such incident, or the export is no .csv or .json file",
+        ExitStatus.PARTIAL: "somebody was not told; `notice status` says why, --reason who",
+    },
+    example="standfast notice accounting inc-2026-0001 --export told.csv",
+)
+@incident_argument
+@click.option(
+    "--export",
+    type=FilePath(),
+    metavar="FILE",
+    help="Write each person's line to a .csv or .json file.",
+)
+@click.option("--reason", default="", help="Show addresses in clear; the timeline keeps why.")
+@click.pass_obj
+def accounting(call: Call, incident: str | None, export: Path | None, reason: str) -> ExitStatus:
     """Say of each notice who was told, and how it ended; the numbers add up to the audience."""
     from standfast.usecases.notices.accounting_export import export as written
     from standfast.usecases.notices.delivery_accounting import End, account

@@ -1,22 +1,26 @@
 """`standfast notice posted`, `held`, `tell`, `leave-out`: what people do and decide by hand."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
 
 from standfast.cli.incidents.incident_arguments import (
     PROGRESS_EXIT_STATUSES,
-    IncidentArgument,
+    incident_argument,
     parse_moment,
     resolve_incident,
 )
-from standfast.cli.incidents.incident_opening import NoWait
+from standfast.cli.incidents.incident_opening import no_wait_option
 from standfast.cli.incidents.incident_progress import go_on
 from standfast.cli.notices.correction import values_of
-from standfast.cli.notices.staged_sending import STEP_METAVAR, StepArgument
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.notices.staged_sending import STEP_METAVAR, step_argument
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import passphrase_file_option
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
-from standfast.cli.terminal.passphrase import PassphraseFile, signed_in
+from standfast.cli.terminal.passphrase import signed_in
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import Json
@@ -29,77 +33,53 @@ _SAID: dict[ExitStatus, str] = {
     ExitStatus.USAGE: "there is no such incident, step or mark, or it was said before",
     ExitStatus.REFUSED: "the step names roles, and you have none of them",
 }
-Speaker = Annotated[
-    str | None,
-    Option("--as", metavar="PERSON", help="Who says so, signed in; needed where roles are named."),
-]
-Because = Annotated[str, Option(metavar="TEXT", help="Why; it is kept with them.")]
-MarkArgument = Annotated[
-    str | None, Argument(metavar="MARK", help="Who, as `standfast notice held` names them.")
-]
+speaker_option = click.option(
+    "--as",
+    "as_person",
+    metavar="PERSON",
+    help="Who says so, signed in; needed where roles are named.",
+)
+because_option = click.option("--because", default="", help="Why; it is kept with them.")
+mark_argument = click.argument(
+    "mark", required=False, help="Who, as `standfast notice held` names them."
+)
 _A_MARK = "MARK (`standfast notice held` names each)"
 
 
-def add_to(notice: Group) -> None:
-    """Add the commands to the group of notices."""
-    command(
-        notice,
-        "posted",
-        exits=_SAID,
-        example="standfast notice posted tell_customers --at 2026-03-02T16:00+01:00 --as lee",
-    )(posted)
-    command(
-        notice,
-        "held",
-        exits={
-            ExitStatus.DONE: "nobody is to be decided about, or the incident is closed",
-            ExitStatus.USAGE: "there is no such incident",
-            ExitStatus.WAITS_FOR_PEOPLE: "somebody is to be decided about",
-        },
-        example="standfast notice held",
-    )(list_held)
-    command(
-        notice,
-        "tell",
-        exits={
-            **PROGRESS_EXIT_STATUSES,
-            ExitStatus.USAGE: "there is no such incident or mark, they are told already, or the "
-            "notice was corrected and no --value says what holds",
-            ExitStatus.REFUSED: "a rule forbids telling them yet, by a corrected answer nobody is "
-            "told, or the step names roles, and you have none of them",
-        },
-        example="standfast notice tell 3f9c12ab --to maria@example.net --name 'Maria Silva' "
-        "--because 'her guardian' --as lee",
-    )(tell)
-    command(
-        notice,
-        "leave-out",
-        exits=_SAID,
-        example="standfast notice leave-out 3f9c12ab --because 'no heir is known' --as lee",
-    )(leave_out)
-
-
+@command(
+    "posted",
+    exits=_SAID,
+    example="standfast notice posted tell_customers --at 2026-03-02T16:00+01:00 --as lee",
+)
+@incident_argument
+@step_argument
+@click.option("--at", metavar="TIME", help="When, as 2026-03-02T16:00+01:00; now without it.")
+@click.option(
+    "--letter",
+    "marks",
+    multiple=True,
+    metavar="MARK",
+    help="This one only, by the mark at its foot; may be given again.",
+)
+@click.option(
+    "--came-back", is_flag=True, help="These could not be delivered; name them by --letter."
+)
+@click.option("--thrown-away", is_flag=True, help="They were not posted, and will not be.")
+@because_option
+@speaker_option
+@passphrase_file_option
+@click.pass_obj
 def posted(
     call: Call,
-    incident: IncidentArgument = None,
-    step: StepArgument = None,
-    at: Annotated[
-        str | None,
-        Option(metavar="TIME", help="When, as 2026-03-02T16:00+01:00; now without it."),
-    ] = None,
-    letter: Annotated[
-        list[str] | None,
-        Option(metavar="MARK", help="This one only, by the mark at its foot; may be given again."),
-    ] = None,
-    came_back: Annotated[
-        bool, Option("--came-back", help="These could not be delivered; name them by --letter.")
-    ] = False,
-    thrown_away: Annotated[
-        bool, Option("--thrown-away", help="They were not posted, and will not be.")
-    ] = False,
-    because: Because = "",
-    as_person: Speaker = None,
-    passphrase_file: PassphraseFile = None,
+    incident: str | None,
+    step: str | None,
+    at: str | None,
+    marks: tuple[str, ...],
+    came_back: bool,
+    thrown_away: bool,
+    because: str,
+    as_person: str | None,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Say that letters of a notice were posted: their readers count as told from then on.
 
@@ -107,7 +87,6 @@ def posted(
     """
     from standfast.usecases.notice_follow_up import letters
 
-    marks = letter or []
     if came_back and thrown_away:
         raise UsageError("a letter that came back was posted; say one of the two")
     if came_back and not marks:
@@ -136,7 +115,18 @@ def posted(
     return ExitStatus.DONE
 
 
-def list_held(call: Call, incident: IncidentArgument = None) -> ExitStatus:
+@command(
+    "held",
+    exits={
+        ExitStatus.DONE: "nobody is to be decided about, or the incident is closed",
+        ExitStatus.USAGE: "there is no such incident",
+        ExitStatus.WAITS_FOR_PEOPLE: "somebody is to be decided about",
+    },
+    example="standfast notice held",
+)
+@incident_argument
+@click.pass_obj
+def list_held(call: Call, incident: str | None) -> ExitStatus:
     """List whom a notice was held for: minors, and whoever has died; a person decides.
 
     Whose message did not arrive is named as well: only a letter or another address reaches them.
@@ -190,28 +180,52 @@ def _listed(found: "Sequence[Held]", undecided: str) -> Table:
     )
 
 
+@command(
+    "tell",
+    exits={
+        **PROGRESS_EXIT_STATUSES,
+        ExitStatus.USAGE: "there is no such incident or mark, they are told already, or the "
+        "notice was corrected and no --value says what holds",
+        ExitStatus.REFUSED: "a rule forbids telling them yet, by a corrected answer nobody is "
+        "told, or the step names roles, and you have none of them",
+    },
+    example="standfast notice tell 3f9c12ab --to maria@example.net --name 'Maria Silva' "
+    "--because 'her guardian' --as lee",
+)
+@incident_argument
+@mark_argument
+@click.option(
+    "--to",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A guardian's or an heir's: one mail address, or a line of a postal one; may be "
+    "given again.",
+)
+@click.option("--own-address", "own", is_flag=True, help="To their own address.")
+@click.option("--name", default="", metavar="NAME", help="Who is greeted; the held one without.")
+@click.option(
+    "--value",
+    multiple=True,
+    metavar="NAME=TEXT",
+    help="What holds by now, where the notice was corrected.",
+)
+@because_option
+@speaker_option
+@no_wait_option
+@passphrase_file_option
+@click.pass_obj
 def tell(
     call: Call,
-    incident: IncidentArgument = None,
-    mark: MarkArgument = None,
-    to: Annotated[
-        list[str] | None,
-        Option(
-            metavar="ADDRESS",
-            help="A guardian's or an heir's: one mail address, or a line of a postal one; may be "
-            "given again.",
-        ),
-    ] = None,
-    own: Annotated[bool, Option("--own-address", help="To their own address.")] = False,
-    name: Annotated[str, Option(metavar="NAME", help="Who is greeted; the held one without.")] = "",
-    value: Annotated[
-        list[str] | None,
-        Option(metavar="NAME=TEXT", help="What holds by now, where the notice was corrected."),
-    ] = None,
-    because: Because = "",
-    as_person: Speaker = None,
-    no_wait: NoWait = False,
-    passphrase_file: PassphraseFile = None,
+    incident: str | None,
+    mark: str | None,
+    to: tuple[str, ...],
+    own: bool,
+    name: str,
+    value: tuple[str, ...],
+    because: str,
+    as_person: str | None,
+    no_wait: bool,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Tell somebody who was held, or whom no message reached, at an address that you name.
 
@@ -233,7 +247,7 @@ def tell(
             installation,
             incident_id,
             who,
-            to=to or [],
+            to=to,
             name=name,
             values=values_of(value),
             because=because,
@@ -251,13 +265,24 @@ def tell(
         return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
 
 
+@command(
+    "leave-out",
+    exits=_SAID,
+    example="standfast notice leave-out 3f9c12ab --because 'no heir is known' --as lee",
+)
+@incident_argument
+@mark_argument
+@because_option
+@speaker_option
+@passphrase_file_option
+@click.pass_obj
 def leave_out(
     call: Call,
-    incident: IncidentArgument = None,
-    mark: MarkArgument = None,
-    because: Because = "",
-    as_person: Speaker = None,
-    passphrase_file: PassphraseFile = None,
+    incident: str | None,
+    mark: str | None,
+    because: str,
+    as_person: str | None,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Decide that somebody who was held is not told, with the reason."""
     from standfast.usecases.notice_follow_up.held_recipients import leave_out as keep_left_out

@@ -1,36 +1,30 @@
 """`standfast notice read`: the very words of a notice of an incident, as an approval signs them."""
 
-from typing import Annotated
+import click
 
-from standfast.cli.incidents.incident_arguments import IncidentArgument, resolve_incident
-from standfast.cli.notices.staged_sending import STEP_METAVAR, StepArgument
-from standfast.cli.parsing.command_declaration import Group, Option, command
+from standfast.cli.incidents.incident_arguments import incident_argument, resolve_incident
+from standfast.cli.notices.staged_sending import STEP_METAVAR, step_argument
+from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.errors import ExitStatus, UsageError
 from standfast.suggestions import known_names_hint
 
 
-def add_to(notice: Group) -> None:
-    """Add the command to the group of notices."""
-    command(
-        notice,
-        "read",
-        exits={
-            ExitStatus.DONE: "its words are shown, and nothing was sent",
-            ExitStatus.USAGE: "there is no such incident, step or language, or the step is not "
-            "planned yet",
-        },
-        example="standfast notice read inc-2026-0001 tell_customers --lang es",
-    )(read)
-
-
-def read(
-    call: Call,
-    incident: IncidentArgument = None,
-    step: StepArgument = None,
-    lang: Annotated[str | None, Option(metavar="LANG", help="In this language only.")] = None,
-) -> ExitStatus:
+@command(
+    "read",
+    exits={
+        ExitStatus.DONE: "its words are shown, and nothing was sent",
+        ExitStatus.USAGE: "there is no such incident, step or language, or the step is not "
+        "planned yet",
+    },
+    example="standfast notice read inc-2026-0001 tell_customers --lang es",
+)
+@incident_argument
+@step_argument
+@click.option("--lang", metavar="LANG", help="In this language only.")
+@click.pass_obj
+def read(call: Call, incident: str | None, step: str | None, lang: str | None) -> ExitStatus:
     """Read what a notice of an incident says, in each language: the words that are approved.
 
     A name in brackets stands for what is each reader's own. Nobody is named, and nothing is sent.

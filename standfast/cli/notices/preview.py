@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
+
+import click
 
 from standfast.cli.notices.readability_check import selected_templates
-from standfast.cli.parsing.command_declaration import Argument, Option
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.errors import ExitStatus, UsageError
@@ -20,32 +23,51 @@ if TYPE_CHECKING:
 _ROWS = 3
 
 
+@command(
+    "preview",
+    exits={
+        ExitStatus.DONE: "the notice is shown, and nothing was sent",
+        ExitStatus.FAILED: "the page cannot be written, or the audience cannot be read now",
+        ExitStatus.USAGE: "there is no such notice, language, value or audience, or another "
+        "file is there",
+    },
+    example="standfast notice preview customers-data-theft --audience customers",
+)
+@click.argument("name", metavar="TEMPLATE")
+@click.option("--lang", metavar="LANG", help="The reader's language.")
+@click.option(
+    "--value",
+    multiple=True,
+    metavar="NAME=TEXT",
+    help="A value of the notice, instead of its example.",
+)
+@click.option(
+    "--audience", metavar="NAME", help="Show what the first of an audience would get, masked."
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1),
+    default=_ROWS,
+    show_default=True,
+    metavar="N",
+    help="How many of them.",
+)
+@click.option("--unmasked", is_flag=True, help="Show them as they are; the look is noted.")
+@click.option("--reason", help="Why, naming nobody; noted with the look.")
+@click.option(
+    "--html", type=FilePath(), metavar="FILE", help="Write a page with every language side by side."
+)
+@click.pass_obj
 def preview(
     call: Call,
-    name: Annotated[str, Argument(metavar="TEMPLATE")],
-    lang: Annotated[
-        str | None,
-        Option(metavar="LANG", help="The reader's language."),
-    ] = None,
-    value: Annotated[
-        list[str] | None,
-        Option(metavar="NAME=TEXT", help="A value of the notice, instead of its example."),
-    ] = None,
-    audience: Annotated[
-        str | None,
-        Option(metavar="NAME", help="Show what the first of an audience would get, masked."),
-    ] = None,
-    rows: Annotated[int, Option(metavar="N", min=1, help="How many of them.")] = _ROWS,
-    unmasked: Annotated[
-        bool, Option("--unmasked", help="Show them as they are; the look is noted.")
-    ] = False,
-    reason: Annotated[
-        str | None, Option(metavar="TEXT", help="Why, naming nobody; noted with the look.")
-    ] = None,
-    html: Annotated[
-        Path | None,
-        Option(metavar="FILE", help="Write a page with every language side by side."),
-    ] = None,
+    name: str,
+    lang: str | None,
+    value: tuple[str, ...],
+    audience: str | None,
+    rows: int,
+    unmasked: bool,
+    reason: str | None,
+    html: Path | None,
 ) -> ExitStatus:
     """Show what people would get, with made-up values or with the first of an audience."""
     from standfast.usecases.core.installation import system_clock
@@ -58,7 +80,7 @@ def preview(
         installation = held.enter_context(call.installation()) if audience else None
         config = installation.config if installation else call.config_if_any()
         organisation = config.organisation if config else None
-        drafted = draft(template, organisation, _values(value or []))
+        drafted = draft(template, organisation, _values(value))
         spoken = organisation.languages if organisation else ("en",)
         language = _language(template, lang, spoken)
         example = drafted.example(language)
@@ -98,7 +120,7 @@ def preview(
     return ExitStatus.DONE
 
 
-def _values(given: list[str]) -> dict[str, str]:
+def _values(given: Sequence[str]) -> dict[str, str]:
     values = {}
     for one in given:
         name, equals, text = one.partition("=")

@@ -3,10 +3,12 @@
 Owns the words of the answer. Scores are texts in JSON, as elsewhere what is no whole number.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from standfast.cli.parsing.command_declaration import Argument
+import click
+
+from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus, UsageError
@@ -20,15 +22,24 @@ if TYPE_CHECKING:
     from standfast.notices.template_renderer import Template
 
 
-def check(
-    call: Call,
-    name: Annotated[list[str] | None, Argument(metavar="[TEMPLATE]…")] = None,
-) -> ExitStatus:
+@command(
+    "check",
+    exits={
+        ExitStatus.DONE: "the notices are easy to read and say nothing that they should not",
+        ExitStatus.FAILED: "one is too hard to read in a language, or says what it should not",
+        ExitStatus.USAGE: "there is no such notice, or the extra `readability` is missing",
+    },
+    example="standfast notice check customers-data-theft",
+    needs_ledger=False,
+)
+@click.argument("name", nargs=-1, metavar="[TEMPLATE]...")
+@click.pass_obj
+def check(call: Call, name: tuple[str, ...]) -> ExitStatus:
     """Check that notices are easy to read and say nothing they should not: all, or those named."""
     from standfast.notices.banned_phrases import banned
     from standfast.notices.readability import measure
 
-    chosen = selected_templates(call, name or [])
+    chosen = selected_templates(call, name)
     with call.progress() as tell:
         found = []
         for number, template in enumerate(chosen.values(), 1):
@@ -65,7 +76,7 @@ def check(
     return ExitStatus.FAILED if bad else ExitStatus.DONE
 
 
-def selected_templates(call: Call, names: list[str]) -> Mapping[str, "Template"]:
+def selected_templates(call: Call, names: Sequence[str]) -> Mapping[str, "Template"]:
     """Load all notices of this place, or those named; UsageError when one is not there."""
     from standfast.notices.template_folder import read_templates
 

@@ -1,24 +1,24 @@
 """`standfast notice status`, `pause`, `resume`, `go`, `stop`: one notice while it goes out."""
 
-from typing import Annotated
+import click
 
 from standfast.cli.incidents.incident_arguments import (
     PROGRESS_EXIT_STATUSES,
-    IncidentArgument,
+    incident_argument,
     resolve_incident,
 )
-from standfast.cli.incidents.incident_opening import NoWait
+from standfast.cli.incidents.incident_opening import no_wait_option
 from standfast.cli.incidents.incident_progress import go_on
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
 from standfast.records import DeliveryState, EffectState, Json, Mode, timestamp
 
-StepArgument = Annotated[
-    str | None, Argument(metavar="STEP", help="The step of the playbook that tells people.")
-]
+step_argument = click.argument(
+    "step", required=False, help="The step of the playbook that tells people."
+)
 STEP_METAVAR = "STEP (`standfast notice status` names each)"
 _SAID: dict[ExitStatus, str] = {
     ExitStatus.DONE: "it is in the ledger, and every runner keeps to it",
@@ -31,37 +31,17 @@ _MOVED: dict[ExitStatus, str] = {
 }
 
 
-def add_to(notice: Group) -> None:
-    """Add the commands to the group of notices."""
-    command(
-        notice,
-        "status",
-        exits={
-            ExitStatus.DONE: "each notice of the incident is shown",
-            ExitStatus.USAGE: "there is no such incident",
-        },
-        example="standfast notice status inc-2026-0001",
-    )(status)
-    for name, function, exits in (
-        ("pause", pause, _SAID),
-        ("resume", resume, _MOVED),
-        ("go", go, _MOVED),
-    ):
-        command(
-            notice,
-            name,
-            exits=exits,
-            example=f"standfast notice {name} inc-2026-0001 tell_customers",
-        )(function)
-    command(
-        notice,
-        "stop",
-        exits=_SAID,
-        example='standfast notice stop inc-2026-0001 tell_customers --why "wrong audience"',
-    )(stop)
-
-
-def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
+@command(
+    "status",
+    exits={
+        ExitStatus.DONE: "each notice of the incident is shown",
+        ExitStatus.USAGE: "there is no such incident",
+    },
+    example="standfast notice status inc-2026-0001",
+)
+@incident_argument
+@click.pass_obj
+def status(call: Call, incident: str | None) -> ExitStatus:
     """Show how far each notice of an incident is, and what is left of its abort window."""
     from standfast.reports.report_sentences import state_words
     from standfast.usecases.incidents.result_summary import tallies
@@ -136,7 +116,11 @@ def status(call: Call, incident: IncidentArgument = None) -> ExitStatus:
     return ExitStatus.DONE
 
 
-def pause(call: Call, incident: IncidentArgument = None, step: StepArgument = None) -> ExitStatus:
+@command("pause", exits=_SAID, example="standfast notice pause inc-2026-0001 tell_customers")
+@incident_argument
+@step_argument
+@click.pass_obj
+def pause(call: Call, incident: str | None, step: str | None) -> ExitStatus:
     """Let nothing more of one notice leave; the rest of the incident goes on."""
     from standfast.usecases.notices import staged_sending
 
@@ -156,12 +140,12 @@ def pause(call: Call, incident: IncidentArgument = None, step: StepArgument = No
     return ExitStatus.DONE
 
 
-def resume(
-    call: Call,
-    incident: IncidentArgument = None,
-    step: StepArgument = None,
-    no_wait: NoWait = False,
-) -> ExitStatus:
+@command("resume", exits=_MOVED, example="standfast notice resume inc-2026-0001 tell_customers")
+@incident_argument
+@step_argument
+@no_wait_option
+@click.pass_obj
+def resume(call: Call, incident: str | None, step: str | None, no_wait: bool) -> ExitStatus:
     """Let a paused notice go on; one of which nothing left has its abort window anew."""
     from standfast.usecases.notices import staged_sending
 
@@ -175,12 +159,12 @@ def resume(
         return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
 
 
-def go(
-    call: Call,
-    incident: IncidentArgument = None,
-    step: StepArgument = None,
-    no_wait: NoWait = False,
-) -> ExitStatus:
+@command("go", exits=_MOVED, example="standfast notice go inc-2026-0001 tell_customers")
+@incident_argument
+@step_argument
+@no_wait_option
+@click.pass_obj
+def go(call: Call, incident: str | None, step: str | None, no_wait: bool) -> ExitStatus:
     """Write to those after the canary now."""
     from standfast.usecases.notices import staged_sending
 
@@ -196,12 +180,16 @@ def go(
         return go_on(call, installation, incident_id, no_wait=no_wait, told=told, before=before)
 
 
-def stop(
-    call: Call,
-    incident: IncidentArgument = None,
-    step: StepArgument = None,
-    why: Annotated[str, Option(metavar="TEXT", help="Kept with each who is not told.")] = "",
-) -> ExitStatus:
+@command(
+    "stop",
+    exits=_SAID,
+    example='standfast notice stop inc-2026-0001 tell_customers --why "wrong audience"',
+)
+@incident_argument
+@step_argument
+@click.option("--why", default="", help="Kept with each who is not told.")
+@click.pass_obj
+def stop(call: Call, incident: str | None, step: str | None, why: str) -> ExitStatus:
     """Give up what of one notice has not left, for good."""
     from standfast.usecases.notices import staged_sending
 

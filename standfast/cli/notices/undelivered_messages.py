@@ -1,35 +1,35 @@
 """`standfast notice reports`: what the relay told of mails that it could not deliver."""
 
 from pathlib import Path
-from typing import Annotated
 
-from standfast.cli.parsing.command_declaration import Argument, Group, command
+import click
+
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line
 from standfast.errors import ExitStatus
 from standfast.plurals import counted
 
 
-def add_to(notice: Group) -> None:
-    """Add the command to the group of notices."""
-    command(
-        notice,
-        "reports",
-        exits={
-            ExitStatus.DONE: "what the reports tell is in the ledger; what is none was left aside",
-            ExitStatus.USAGE: "a file is not there, or a folder is no Maildir",
-        },
-        example="standfast notice reports bounced-1.eml bounced.mbox",
-    )(reports)
-
-
-def reports(
-    call: Call,
-    path: Annotated[
-        list[Path],
-        Argument(metavar="FILE…", help="Mails as files, an mbox, or a Maildir of the sender."),
-    ],
-) -> ExitStatus:
+@command(
+    "reports",
+    exits={
+        ExitStatus.DONE: "what the reports tell is in the ledger; what is none was left aside",
+        ExitStatus.USAGE: "a file is not there, or a folder is no Maildir",
+    },
+    example="standfast notice reports bounced-1.eml bounced.mbox",
+)
+@click.argument(
+    "path",
+    nargs=-1,
+    required=True,
+    type=FilePath(),
+    metavar="FILE...",
+    help="Mails as files, an mbox, or a Maildir of the sender.",
+)
+@click.pass_obj
+def reports(call: Call, path: tuple[Path, ...]) -> ExitStatus:
     """Take in the delivery reports that came back to the sender's mailbox (DSN, RFC 3464).
 
     Whose mail bounced or is put off then counts as not told. Again changes nothing.

@@ -1,4 +1,4 @@
-"""Command declarations, argument parsing and help text.
+"""Commands, groups and parameter types, on top of click.
 
-Printing and configuration do not belong here; `terminal` has them.
+Output, prompts and the invocation of a command belong in `terminal`.
 """

@@ -3,13 +3,16 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
-from standfast.cli.people import staff
+import click
+
+from standfast.cli.parsing.commands import Group, command
+from standfast.cli.parsing.parameters import FilePath, passphrase_file_option
+from standfast.cli.people.staff import import_staff, list_factors, list_leavers
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Table
-from standfast.cli.terminal.passphrase import PassphraseFile, passphrase, signed_in
+from standfast.cli.terminal.passphrase import passphrase, signed_in
 from standfast.cli.terminal.prompts import ask
 from standfast.errors import ExitStatus, UsageError
 from standfast.local_time import minute
@@ -22,105 +25,59 @@ if TYPE_CHECKING:
 
 _UNSIGNED = "another's passphrase, the last approver, a role that the signer lacks, or no signature"
 
-Signing = Annotated[
-    str | None, Option("--as", metavar="PERSON", help="Who signs for it, with their passphrase.")
-]
-OwnerKey = Annotated[
-    Path | None,
-    Option(
-        "--owner-key",
-        metavar="FILE",
-        help="The owner's key signs, where no person can: owner.json of `standfast init`.",
-    ),
-]
+signing_option = click.option(
+    "--as", "as_person", metavar="PERSON", help="Who signs for it, with their passphrase."
+)
+owner_key_option = click.option(
+    "--owner-key",
+    type=FilePath(),
+    metavar="FILE",
+    help="The owner's key signs, where no person can: owner.json of `standfast init`.",
+)
 
 
-def add_to(app: Group) -> None:
-    """Add the group."""
-    people = group(app, "people", "Who may approve, who works here, and who has left.")
-    command(
-        people,
-        "add",
-        exits={
-            ExitStatus.DONE: "the person is enrolled",
-            ExitStatus.USAGE: "the name was used before, somebody has this full name, mail address "
-            "or passphrase, or nothing here asks for the role",
-            ExitStatus.REFUSED: _UNSIGNED,
-        },
-        example="standfast people add dana --full-name 'Dana Ray' --mail dana@example.com "
-        "--role duty-manager",
-    )(add)
-    command(
-        people,
-        "list",
-        exits={
-            ExitStatus.DONE: "the people are listed; there may be none",
-            ExitStatus.USAGE: "there is no ledger where the configuration says",
-        },
-        example="standfast people list",
-    )(list_people)
-    command(
-        people,
-        "remove",
-        exits={
-            ExitStatus.DONE: "the person can no longer approve",
-            ExitStatus.USAGE: "nobody of that name is enrolled, or nobody signs for it",
-            ExitStatus.REFUSED: _UNSIGNED,
-        },
-        example="standfast people remove dana --as lee",
-    )(remove)
-    command(
-        people,
-        "grant",
-        exits={
-            ExitStatus.DONE: "the person has the roles",
-            ExitStatus.USAGE: "nobody of that name is enrolled, nothing here asks for the role, or "
-            "nobody signs for it",
-            ExitStatus.REFUSED: _UNSIGNED,
-        },
-        example="standfast people grant dana --role duty-manager --as lee",
-    )(grant)
-    command(
-        people,
-        "remove-passkey",
-        exits={
-            ExitStatus.DONE: "the passkey signs nothing any more",
-            ExitStatus.USAGE: "nobody of that name is enrolled or has such a passkey, or nobody "
-            "signs in",
-            ExitStatus.REFUSED: "that is not the passphrase of the person named by --as",
-        },
-        example="standfast people remove-passkey dana 3f9a1c20 --as dana",
-    )(remove_passkey)
-    staff.add_to(people)
-
-
+@command(
+    "add",
+    exits={
+        ExitStatus.DONE: "the person is enrolled",
+        ExitStatus.USAGE: "the name was used before, somebody has this full name, mail address "
+        "or passphrase, or nothing here asks for the role",
+        ExitStatus.REFUSED: _UNSIGNED,
+    },
+    example="standfast people add dana --full-name 'Dana Ray' --mail dana@example.com "
+    "--role duty-manager",
+)
+@click.argument("name", help="The sign-in name.")
+@click.option("--full-name", help="As others know them; a terminal asks for it.")
+@click.option("--mail", help="Where they are reached when an approval is needed; likewise.")
+@click.option("--role", multiple=True, help="What they may decide; may be given again.")
+@click.option(
+    "--account",
+    multiple=True,
+    metavar="DIR:NAME",
+    help="Their own account: nobody approves what touches themselves.",
+)
+@signing_option
+@owner_key_option
+@click.option(
+    "--as-passphrase-file",
+    type=FilePath(),
+    metavar="FILE",
+    help="The passphrase of PERSON, or of the owner's key.",
+)
+@passphrase_file_option
+@click.pass_obj
 def add(
     call: Call,
-    name: Annotated[str, Argument(help="The sign-in name.")],
-    full_name: Annotated[
-        str | None, Option(help="As others know them; a terminal asks for it.")
-    ] = None,
-    mail: Annotated[
-        str | None,
-        Option(help="Where they are reached when an approval is needed; likewise."),
-    ] = None,
-    role: Annotated[
-        list[str] | None, Option(help="What they may decide; may be given again.")
-    ] = None,
-    account: Annotated[
-        list[str] | None,
-        Option(
-            metavar="DIR:NAME",
-            help="Their own account: nobody approves what touches themselves.",
-        ),
-    ] = None,
-    as_person: Signing = None,
-    owner_key: OwnerKey = None,
-    as_passphrase_file: Annotated[
-        Path | None,
-        Option(metavar="FILE", help="The passphrase of PERSON, or of the owner's key."),
-    ] = None,
-    passphrase_file: PassphraseFile = None,
+    name: str,
+    full_name: str | None,
+    mail: str | None,
+    role: tuple[str, ...],
+    account: tuple[str, ...],
+    as_person: str | None,
+    owner_key: Path | None,
+    as_passphrase_file: Path | None,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Enrol a person.
 
@@ -137,8 +94,8 @@ def add(
             name=name,
             full_name=full_name,
             mail=mail,
-            roles=role or (),
-            accounts=account or (),
+            roles=role,
+            accounts=account,
         )
         signer = None
         if as_person is None and owner_key is None:
@@ -146,14 +103,14 @@ def add(
         else:
             signer = _signer(call, installation, as_person, owner_key, as_passphrase_file)
         now = installation.clock()
-        installation.ledger.people.refuse_enrolment(full_name, mail, role or (), signer, now)
+        installation.ledger.people.refuse_enrolment(full_name, mail, role, signer, now)
         enrolled = enrol_person(
             installation,
             name=name,
             full_name=full_name,
             mail=mail,
-            roles=role or (),
-            accounts=account or (),
+            roles=role,
+            accounts=account,
             passphrase=passphrase(call, passphrase_file, name, is_new=True),
             signer=signer,
         )
@@ -189,12 +146,17 @@ def _contact(call: Call, full_name: str | None, mail: str | None) -> tuple[str, 
     )
 
 
-def list_people(
-    call: Call,
-    contacts: Annotated[
-        bool, Option("--contacts", help="Show names and addresses; the look is noted.")
-    ] = False,
-) -> ExitStatus:
+@command(
+    "list",
+    exits={
+        ExitStatus.DONE: "the people are listed; there may be none",
+        ExitStatus.USAGE: "there is no ledger where the configuration says",
+    },
+    example="standfast people list",
+)
+@click.option("--contacts", is_flag=True, help="Show names and addresses; the look is noted.")
+@click.pass_obj
+def list_people(call: Call, contacts: bool) -> ExitStatus:
     """List who may approve, by sign-in name and role."""
     from standfast.usecases.incidents.result_summary import FRESH, people
 
@@ -231,12 +193,26 @@ def list_people(
     return ExitStatus.DONE
 
 
+@command(
+    "remove",
+    exits={
+        ExitStatus.DONE: "the person can no longer approve",
+        ExitStatus.USAGE: "nobody of that name is enrolled, or nobody signs for it",
+        ExitStatus.REFUSED: _UNSIGNED,
+    },
+    example="standfast people remove dana --as lee",
+)
+@click.argument("name", help="The sign-in name.")
+@signing_option
+@owner_key_option
+@passphrase_file_option
+@click.pass_obj
 def remove(
     call: Call,
-    name: Annotated[str, Argument(help="The sign-in name.")],
-    as_person: Signing = None,
-    owner_key: OwnerKey = None,
-    passphrase_file: PassphraseFile = None,
+    name: str,
+    as_person: str | None,
+    owner_key: Path | None,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Take a person's right to approve away.
 
@@ -256,15 +232,29 @@ def remove(
     return ExitStatus.DONE
 
 
+@command(
+    "grant",
+    exits={
+        ExitStatus.DONE: "the person has the roles",
+        ExitStatus.USAGE: "nobody of that name is enrolled, nothing here asks for the role, or "
+        "nobody signs for it",
+        ExitStatus.REFUSED: _UNSIGNED,
+    },
+    example="standfast people grant dana --role duty-manager --as lee",
+)
+@click.argument("name", help="The sign-in name.")
+@click.option("--role", multiple=True, help="What they may decide besides; may be given again.")
+@signing_option
+@owner_key_option
+@passphrase_file_option
+@click.pass_obj
 def grant(
     call: Call,
-    name: Annotated[str, Argument(help="The sign-in name.")],
-    role: Annotated[
-        list[str] | None, Option(help="What they may decide besides; may be given again.")
-    ] = None,
-    as_person: Signing = None,
-    owner_key: OwnerKey = None,
-    passphrase_file: PassphraseFile = None,
+    name: str,
+    role: tuple[str, ...],
+    as_person: str | None,
+    owner_key: Path | None,
+    passphrase_file: Path | None,
 ) -> ExitStatus:
     """Give a person more roles.
 
@@ -275,7 +265,7 @@ def grant(
     with call.installation() as installation:
         installation.ledger.people.get(name)
         signer = _signer(call, installation, as_person, owner_key, passphrase_file)
-        granted = grant_roles(installation, name, role or (), signer)
+        granted = grant_roles(installation, name, role, signer)
     roles = granted.person.roles
     call.say(
         {"person": name, "roles": list(roles), "granted_by": signer.name, "untold": granted.untold},
@@ -313,14 +303,23 @@ def _untold(why: str) -> list[str]:
     return [f"Nobody was notified: {why}. Tell everybody yourself."] if why else []
 
 
+@command(
+    "remove-passkey",
+    exits={
+        ExitStatus.DONE: "the passkey signs nothing any more",
+        ExitStatus.USAGE: "nobody of that name is enrolled or has such a passkey, or nobody "
+        "signs in",
+        ExitStatus.REFUSED: "that is not the passphrase of the person named by --as",
+    },
+    example="standfast people remove-passkey dana 3f9a1c20 --as dana",
+)
+@click.argument("name", help="The sign-in name.")
+@click.argument("passkey", help="Its id, or how that begins; `people list` has it.")
+@click.option("--as", "as_person", metavar="PERSON", help="Who asks for it, signed in.")
+@passphrase_file_option
+@click.pass_obj
 def remove_passkey(
-    call: Call,
-    name: Annotated[str, Argument(help="The sign-in name.")],
-    passkey: Annotated[str, Argument(help="Its id, or how that begins; `people list` has it.")],
-    as_person: Annotated[
-        str | None, Option("--as", metavar="PERSON", help="Who asks for it, signed in.")
-    ] = None,
-    passphrase_file: PassphraseFile = None,
+    call: Call, name: str, passkey: str, as_person: str | None, passphrase_file: Path | None
 ) -> ExitStatus:
     """Take the right to sign from a passkey, such as that of a lost phone.
 
@@ -340,3 +339,19 @@ def remove_passkey(
         [f"Passkey {removed.id[:8]} of {name} signs nothing any more."],
     )
     return ExitStatus.DONE
+
+
+people = Group(
+    "people",
+    help="Who may approve, who works here, and who has left.",
+    commands=[
+        add,
+        list_people,
+        remove,
+        grant,
+        remove_passkey,
+        import_staff,
+        list_leavers,
+        list_factors,
+    ],
+)

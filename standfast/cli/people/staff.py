@@ -1,9 +1,13 @@
 """`standfast people import`, `leavers` and `factors`: who works here, and who gets in how."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+import click
+
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus, UsageError
@@ -17,59 +21,40 @@ if TYPE_CHECKING:
     from standfast.usecases.people.staff_lists import Listed
 
 
-def add_to(people: Group) -> None:
-    """Add the commands to the group `people`."""
-    command(
-        people,
-        "import",
-        exits={
-            ExitStatus.DONE: "the list is taken, or with --dry-run was looked at",
-            ExitStatus.FAILED: "the directory does not answer",
-            ExitStatus.USAGE: "a line does not fit; each is named, and nothing was changed",
-            ExitStatus.REFUSED: "most people would be gone from the list: is it whole?",
-        },
-        example="standfast people import staff.csv --dry-run",
-    )(import_staff)
-    command(
-        people,
-        "leavers",
-        exits={
-            ExitStatus.DONE: "nobody who has left gets in anywhere",
-            ExitStatus.USAGE: "there is no ledger where the configuration says",
-            ExitStatus.PARTIAL: "somebody who has left still gets in, or a directory cannot tell",
-        },
-        example="standfast people leavers --names",
-    )(list_leavers)
-    command(
-        people,
-        "factors",
-        exits={
-            ExitStatus.DONE: "nobody may sign in without a second factor",
-            ExitStatus.USAGE: "there is no ledger where the configuration says",
-            ExitStatus.PARTIAL: "somebody may, or a directory cannot say",
-        },
-        example="standfast people factors --names",
-    )(list_factors)
-
-
+@command(
+    "import",
+    exits={
+        ExitStatus.DONE: "the list is taken, or with --dry-run was looked at",
+        ExitStatus.FAILED: "the directory does not answer",
+        ExitStatus.USAGE: "a line does not fit; each is named, and nothing was changed",
+        ExitStatus.REFUSED: "most people would be gone from the list: is it whole?",
+    },
+    example="standfast people import staff.csv --dry-run",
+)
+@click.argument(
+    "file", required=False, type=FilePath(), metavar="[FILE.csv]", help="A list with a header line."
+)
+@click.option("--scim", metavar="NAME", help="Instead: the directory accounts.NAME.")
+@click.option("--ldap", metavar="NAME", help="Instead: the directory accounts.NAME.")
+@click.option(
+    "--column",
+    multiple=True,
+    metavar="OURS=THEIRS",
+    help="What the file calls a column; may be given again.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.option("--yes", is_flag=True, help="Also when most people would be gone.")
+@click.option("--names", is_flag=True, help="Show names; the look is noted.")
+@click.pass_obj
 def import_staff(
     call: Call,
-    file: Annotated[
-        Path | None, Argument(metavar="FILE.csv", help="A list with a header line.")
-    ] = None,
-    scim: Annotated[
-        str | None, Option(metavar="NAME", help="Instead: the directory accounts.NAME.")
-    ] = None,
-    ldap: Annotated[
-        str | None, Option(metavar="NAME", help="Instead: the directory accounts.NAME.")
-    ] = None,
-    column: Annotated[
-        list[str] | None,
-        Option(metavar="OURS=THEIRS", help="What the file calls a column; may be given again."),
-    ] = None,
-    dry_run: Annotated[bool, Option("--dry-run", help="Only say what would change.")] = False,
-    yes: Annotated[bool, Option("--yes", help="Also when most people would be gone.")] = False,
-    names: Annotated[bool, Option("--names", help="Show names; the look is noted.")] = False,
+    file: Path | None,
+    scim: str | None,
+    ldap: str | None,
+    column: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+    names: bool,
 ) -> ExitStatus:
     """Take over who works here, with which accounts, and who leaves.
 
@@ -80,7 +65,7 @@ def import_staff(
     from standfast.usecases.people import staff_access
 
     with call.installation() as installation:
-        source, listed = _listed(installation, file, scim, ldap, column or ())
+        source, listed = _listed(installation, file, scim, ldap, column)
         taken = staff_access.take(installation, source, listed, is_dry=dry_run, is_meant=yes)
         changes = taken.changes
         groups = {
@@ -118,10 +103,18 @@ def import_staff(
     return ExitStatus.DONE
 
 
-def list_leavers(
-    call: Call,
-    names: Annotated[bool, Option("--names", help="Show names; the look is noted.")] = False,
-) -> ExitStatus:
+@command(
+    "leavers",
+    exits={
+        ExitStatus.DONE: "nobody who has left gets in anywhere",
+        ExitStatus.USAGE: "there is no ledger where the configuration says",
+        ExitStatus.PARTIAL: "somebody who has left still gets in, or a directory cannot tell",
+    },
+    example="standfast people leavers --names",
+)
+@click.option("--names", is_flag=True, help="Show names; the look is noted.")
+@click.pass_obj
+def list_leavers(call: Call, names: bool) -> ExitStatus:
     """Say who has left and still gets in, and where.
 
     Every directory is asked, also for names that the list does not give there.
@@ -170,10 +163,18 @@ def list_leavers(
     return found.exit_status
 
 
-def list_factors(
-    call: Call,
-    names: Annotated[bool, Option("--names", help="Show names; the look is noted.")] = False,
-) -> ExitStatus:
+@command(
+    "factors",
+    exits={
+        ExitStatus.DONE: "nobody may sign in without a second factor",
+        ExitStatus.USAGE: "there is no ledger where the configuration says",
+        ExitStatus.PARTIAL: "somebody may, or a directory cannot say",
+    },
+    example="standfast people factors --names",
+)
+@click.option("--names", is_flag=True, help="Show names; the look is noted.")
+@click.pass_obj
+def list_factors(call: Call, names: bool) -> ExitStatus:
     """Say which accounts may be signed in to without a second factor.
 
     Every directory is asked; administrators come first where it says who they are.
@@ -214,7 +215,7 @@ def _listed(
     file: Path | None,
     scim: str | None,
     ldap: str | None,
-    columns: "list[str] | tuple[str, ...]",
+    columns: Sequence[str],
 ) -> "tuple[str, list[Listed]]":
     from standfast.usecases.people.staff_lists import COLUMNS, read_csv, read_ldap, read_scim
 

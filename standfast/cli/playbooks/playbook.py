@@ -1,9 +1,12 @@
 """`standfast playbook`: what there is, what it says, and whether it can be carried out here."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+import click
+
+from standfast.cli.parsing.commands import Group, command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Table
 from standfast.errors import ExitStatus, PlaybookInvalid, Problem
@@ -16,77 +19,16 @@ if TYPE_CHECKING:
 _NO_PLAYBOOK = "there is no playbook of that name, or another file is there"
 
 
-def add_to(app: Group) -> None:
-    """Add the group."""
-    playbook = group(app, "playbook", "What can be carried out, and what each playbook says.")
-    command(
-        playbook,
-        "list",
-        exits={
-            ExitStatus.DONE: "the playbooks are listed",
-            ExitStatus.USAGE: "a playbook is not sound: named by line, after the others",
-        },
-        example="standfast playbook list",
-        needs_ledger=False,
-    )(list_playbooks)
-    command(
-        playbook,
-        "show",
-        exits={
-            ExitStatus.DONE: "the playbook is shown, or drawn",
-            ExitStatus.FAILED: "the drawing cannot be written there",
-            ExitStatus.USAGE: _NO_PLAYBOOK,
-        },
-        example="standfast playbook show account-takeover --svg takeover.svg",
-        needs_ledger=False,
-    )(show)
-    command(
-        playbook,
-        "check",
-        exits={
-            ExitStatus.DONE: "all of them can be carried out here",
-            ExitStatus.USAGE: "steps wait for each other, or a notice does not exist; each problem "
-            "has its line",
-        },
-        example="standfast playbook check ./mine.yaml ransomware",
-        needs_ledger=False,
-    )(check)
-    command(
-        playbook,
-        "import",
-        exits={
-            ExitStatus.DONE: "the playbook is written; what is left to do by hand is listed",
-            ExitStatus.FAILED: "it cannot be written there",
-            ExitStatus.USAGE: "the file is no sound CACAO playbook; each problem has its path",
-            ExitStatus.PARTIAL: "it is written, and names what this place does not have yet",
-        },
-        example="standfast playbook import shared.json --to shared.yaml",
-        needs_ledger=False,
-    )(import_)
-    command(
-        playbook,
-        "export",
-        exits={
-            ExitStatus.DONE: "the CACAO file is written",
-            ExitStatus.FAILED: "it cannot be written there",
-            ExitStatus.USAGE: _NO_PLAYBOOK,
-        },
-        example="standfast playbook export ransomware --to ransomware.json",
-        needs_ledger=False,
-    )(export)
-    command(
-        playbook,
-        "page",
-        exits={
-            ExitStatus.DONE: "the pages are written",
-            ExitStatus.FAILED: "a page cannot be written there",
-            ExitStatus.USAGE: _NO_PLAYBOOK,
-        },
-        example="standfast playbook page ransomware --to on-paper",
-        needs_ledger=False,
-    )(page)
-
-
+@command(
+    "list",
+    exits={
+        ExitStatus.DONE: "the playbooks are listed",
+        ExitStatus.USAGE: "a playbook is not sound: named by line, after the others",
+    },
+    example="standfast playbook list",
+    needs_ledger=False,
+)
+@click.pass_obj
 def list_playbooks(call: Call) -> ExitStatus:
     """List the playbooks: the shipped ones, and your own, by the names that open them."""
     from standfast.usecases.playbooks import library
@@ -116,13 +58,22 @@ def list_playbooks(call: Call) -> ExitStatus:
     return ExitStatus.DONE
 
 
-def show(
-    call: Call,
-    name: Annotated[str, Argument(metavar="NAME|FILE")],
-    svg: Annotated[
-        Path | None, Option(metavar="FILE", help="Draw what waits for what into this file.")
-    ] = None,
-) -> ExitStatus:
+@command(
+    "show",
+    exits={
+        ExitStatus.DONE: "the playbook is shown, or drawn",
+        ExitStatus.FAILED: "the drawing cannot be written there",
+        ExitStatus.USAGE: _NO_PLAYBOOK,
+    },
+    example="standfast playbook show account-takeover --svg takeover.svg",
+    needs_ledger=False,
+)
+@click.argument("name", metavar="NAME|FILE")
+@click.option(
+    "--svg", type=FilePath(), metavar="FILE", help="Draw what waits for what into this file."
+)
+@click.pass_obj
+def show(call: Call, name: str, svg: Path | None) -> ExitStatus:
     """Show a playbook: what waits for what, and then all of it as text.
 
     In the drawing a square is the program, a circle a person, a diamond a decision, a clock a wait;
@@ -176,7 +127,19 @@ def show(
     return ExitStatus.DONE
 
 
-def check(call: Call, names: Annotated[list[str], Argument(metavar="NAME|FILE")]) -> ExitStatus:
+@command(
+    "check",
+    exits={
+        ExitStatus.DONE: "all of them can be carried out here",
+        ExitStatus.USAGE: "steps wait for each other, or a notice does not exist; each problem "
+        "has its line",
+    },
+    example="standfast playbook check ./mine.yaml ransomware",
+    needs_ledger=False,
+)
+@click.argument("names", nargs=-1, required=True, metavar="NAME|FILE...")
+@click.pass_obj
+def check(call: Call, names: tuple[str, ...]) -> ExitStatus:
     """Check whether they can be carried out here; all that is wrong is told, with its line."""
     from standfast.usecases.playbooks.validation import check_files
 
@@ -196,11 +159,23 @@ def check(call: Call, names: Annotated[list[str], Argument(metavar="NAME|FILE")]
     return ExitStatus.DONE
 
 
-def import_(
-    call: Call,
-    source: Annotated[Path, Argument(metavar="FILE.json")],
-    to: Annotated[Path, Option(metavar="FILE.yaml", help="The playbook to write.")],
-) -> ExitStatus:
+@command(
+    "import",
+    exits={
+        ExitStatus.DONE: "the playbook is written; what is left to do by hand is listed",
+        ExitStatus.FAILED: "it cannot be written there",
+        ExitStatus.USAGE: "the file is no sound CACAO playbook; each problem has its path",
+        ExitStatus.PARTIAL: "it is written, and names what this place does not have yet",
+    },
+    example="standfast playbook import shared.json --to shared.yaml",
+    needs_ledger=False,
+)
+@click.argument("source", type=FilePath(), metavar="FILE.json")
+@click.option(
+    "--to", type=FilePath(), required=True, metavar="FILE.yaml", help="The playbook to write."
+)
+@click.pass_obj
+def import_(call: Call, source: Path, to: Path) -> ExitStatus:
     """Bring a CACAO v2.0 playbook in as one of yours.
 
     What its commands would run is never taken over: each becomes the name of a command or a request
@@ -224,11 +199,22 @@ def import_(
     return ExitStatus.PARTIAL if done.problems else ExitStatus.DONE
 
 
-def export(
-    call: Call,
-    name: Annotated[str, Argument(metavar="NAME|FILE")],
-    to: Annotated[Path, Option(metavar="FILE.json", help="The CACAO file to write.")],
-) -> ExitStatus:
+@command(
+    "export",
+    exits={
+        ExitStatus.DONE: "the CACAO file is written",
+        ExitStatus.FAILED: "it cannot be written there",
+        ExitStatus.USAGE: _NO_PLAYBOOK,
+    },
+    example="standfast playbook export ransomware --to ransomware.json",
+    needs_ledger=False,
+)
+@click.argument("name", metavar="NAME|FILE")
+@click.option(
+    "--to", type=FilePath(), required=True, metavar="FILE.json", help="The CACAO file to write."
+)
+@click.pass_obj
+def export(call: Call, name: str, to: Path) -> ExitStatus:
     """Hand a playbook out as CACAO v2.0, for another tool or another place.
 
     Another tool sees steps to be done by hand; brought in again here, it is the same playbook.
@@ -241,11 +227,27 @@ def export(
     return ExitStatus.DONE
 
 
-def page(
-    call: Call,
-    names: Annotated[list[str] | None, Argument(metavar="NAME|FILE")] = None,
-    to: Annotated[Path, Option(metavar="FOLDER", help="Where to; this folder without.")] = Path(),
-) -> ExitStatus:
+@command(
+    "page",
+    exits={
+        ExitStatus.DONE: "the pages are written",
+        ExitStatus.FAILED: "a page cannot be written there",
+        ExitStatus.USAGE: _NO_PLAYBOOK,
+    },
+    example="standfast playbook page ransomware --to on-paper",
+    needs_ledger=False,
+)
+@click.argument("names", nargs=-1, metavar="[NAME|FILE]...")
+@click.option(
+    "--to",
+    type=FilePath(),
+    default=Path(),
+    show_default=True,
+    metavar="FOLDER",
+    help="Where to; this folder without.",
+)
+@click.pass_obj
+def page(call: Call, names: tuple[str, ...], to: Path) -> ExitStatus:
     """Write playbooks as pages to print: boxes to tick, people to call. All of them without a name.
 
     Print them today: they are for the night when this very machine is the victim.
@@ -258,3 +260,10 @@ def page(
     written = write_pages([library.read(path) for path in paths], to.absolute())
     call.say({"pages": [str(one) for one in written]}, [f"Written: {one}" for one in written])
     return ExitStatus.DONE
+
+
+playbook = Group(
+    "playbook",
+    help="What can be carried out, and what each playbook says.",
+    commands=[list_playbooks, show, check, import_, export, page],
+)

@@ -2,10 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.incidents.incident_arguments import IncidentArgument
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+import click
+
+from standfast.cli.incidents.incident_arguments import incident_argument
+from standfast.cli.parsing.commands import Group, command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus, UsageError
@@ -18,58 +21,13 @@ if TYPE_CHECKING:
 _NOT_ONE = "there is no such exercise, or not exactly one is open"
 
 
-def add_to(app: Group) -> None:
-    """Add the group."""
-    tabletop = group(app, "tabletop", "Rehearse a breach at a table: injects, questions, a score.")
-    command(
-        tabletop,
-        "list",
-        exits={ExitStatus.DONE: "the exercises are listed"},
-        example="standfast tabletop list",
-        needs_ledger=False,
-    )(list_exercises)
-    command(
-        tabletop,
-        "start",
-        exits={
-            ExitStatus.DONE: "the first inject is on the table",
-            ExitStatus.USAGE: "there is no exercise of that name, or its file is not right",
-        },
-        example="standfast tabletop start ransomware",
-    )(start)
-    command(
-        tabletop,
-        "next",
-        exits={ExitStatus.DONE: "what is on the table is shown", ExitStatus.USAGE: _NOT_ONE},
-        example="standfast tabletop next",
-    )(next_inject)
-    command(
-        tabletop,
-        "answer",
-        exits={
-            ExitStatus.DONE: "the answer is kept",
-            ExitStatus.USAGE: "it is none of the options, or nothing is asked any more",
-        },
-        example='standfast tabletop answer "we pull the cables" --met 1,3',
-    )(answer)
-    command(
-        tabletop,
-        "finish",
-        exits={ExitStatus.DONE: "the exercise is ended", ExitStatus.USAGE: _NOT_ONE},
-        example="standfast tabletop finish",
-    )(finish)
-    command(
-        tabletop,
-        "report",
-        exits={
-            ExitStatus.DONE: "the report is written",
-            ExitStatus.FAILED: "it cannot be written there",
-            ExitStatus.USAGE: "there is no such exercise, or another file is there",
-        },
-        example="standfast tabletop report inc-2026-0004 --to tabletop.html",
-    )(report)
-
-
+@command(
+    "list",
+    exits={ExitStatus.DONE: "the exercises are listed"},
+    example="standfast tabletop list",
+    needs_ledger=False,
+)
+@click.pass_obj
 def list_exercises(call: Call) -> ExitStatus:
     """List the exercises."""
     from standfast.usecases.exercises.tabletop import exercises
@@ -93,7 +51,17 @@ def list_exercises(call: Call) -> ExitStatus:
     return ExitStatus.DONE
 
 
-def start(call: Call, name: Annotated[str, Argument(metavar="NAME|FILE")]) -> ExitStatus:
+@command(
+    "start",
+    exits={
+        ExitStatus.DONE: "the first inject is on the table",
+        ExitStatus.USAGE: "there is no exercise of that name, or its file is not right",
+    },
+    example="standfast tabletop start ransomware",
+)
+@click.argument("name", metavar="NAME|FILE")
+@click.pass_obj
+def start(call: Call, name: str) -> ExitStatus:
     """Start an exercise: its briefing, and the first inject.
 
     Read the inject aloud, let the table talk, and type what it decides. Nothing live is reached.
@@ -119,7 +87,14 @@ def start(call: Call, name: Annotated[str, Argument(metavar="NAME|FILE")]) -> Ex
     return ExitStatus.DONE
 
 
-def next_inject(call: Call, incident: IncidentArgument = None) -> ExitStatus:
+@command(
+    "next",
+    exits={ExitStatus.DONE: "what is on the table is shown", ExitStatus.USAGE: _NOT_ONE},
+    example="standfast tabletop next",
+)
+@incident_argument
+@click.pass_obj
+def next_inject(call: Call, incident: str | None) -> ExitStatus:
     """Show what is on the table, for the facilitator to read out."""
     from standfast.usecases.exercises.tabletop import turn
 
@@ -129,17 +104,19 @@ def next_inject(call: Call, incident: IncidentArgument = None) -> ExitStatus:
     return ExitStatus.DONE
 
 
-def answer(
-    call: Call,
-    text: Annotated[str, Argument(metavar="TEXT", help="A letter, or what the table said.")],
-    met: Annotated[
-        str | None,
-        Option(metavar="1,3", help="Of what to look for, what the facilitator heard."),
-    ] = None,
-    incident: Annotated[
-        str | None, Option(metavar="ID", help="May be left out when one is open.")
-    ] = None,
-) -> ExitStatus:
+@command(
+    "answer",
+    exits={
+        ExitStatus.DONE: "the answer is kept",
+        ExitStatus.USAGE: "it is none of the options, or nothing is asked any more",
+    },
+    example='standfast tabletop answer "we pull the cables" --met 1,3',
+)
+@click.argument("text", help="A letter, or what the table said.")
+@click.option("--met", metavar="1,3", help="Of what to look for, what the facilitator heard.")
+@click.option("--incident", metavar="ID", help="May be left out when one is open.")
+@click.pass_obj
+def answer(call: Call, text: str, met: str | None, incident: str | None) -> ExitStatus:
     """Keep the table's answer to what was asked, and show what it is worth and what comes next."""
     from standfast.usecases.exercises.tabletop import answer as keep
     from standfast.usecases.exercises.tabletop import turn
@@ -167,7 +144,14 @@ def answer(
     return ExitStatus.DONE
 
 
-def finish(call: Call, incident: IncidentArgument = None) -> ExitStatus:
+@command(
+    "finish",
+    exits={ExitStatus.DONE: "the exercise is ended", ExitStatus.USAGE: _NOT_ONE},
+    example="standfast tabletop finish",
+)
+@incident_argument
+@click.pass_obj
+def finish(call: Call, incident: str | None) -> ExitStatus:
     """End the exercise, and show the score. What was not asked is named in the report."""
     from standfast.usecases.exercises.tabletop import as_json
     from standfast.usecases.exercises.tabletop import finish as end
@@ -187,13 +171,21 @@ def finish(call: Call, incident: IncidentArgument = None) -> ExitStatus:
     return ExitStatus.DONE
 
 
-def report(
-    call: Call,
-    incident: Annotated[str, Argument(metavar="ID")],
-    to: Annotated[
-        Path | None, Option(metavar="FILE", help="Where to; ID.html in this folder without.")
-    ] = None,
-) -> ExitStatus:
+@command(
+    "report",
+    exits={
+        ExitStatus.DONE: "the report is written",
+        ExitStatus.FAILED: "it cannot be written there",
+        ExitStatus.USAGE: "there is no such exercise, or another file is there",
+    },
+    example="standfast tabletop report inc-2026-0004 --to tabletop.html",
+)
+@click.argument("incident", metavar="ID")
+@click.option(
+    "--to", type=FilePath(), metavar="FILE", help="Where to; ID.html in this folder without."
+)
+@click.pass_obj
+def report(call: Call, incident: str, to: Path | None) -> ExitStatus:
     """Write the report as one HTML page: score, answers, what to work on."""
     from standfast.usecases.exercises.tabletop import as_json, write
     from standfast.usecases.exercises.tabletop import report as gather
@@ -259,3 +251,10 @@ def _lines(now: "Turn") -> list[Line]:
     if inject.hint:
         lines += [f"For the facilitator alone: {inject.hint}"]
     return [*lines, "", f"Then: standfast tabletop answer {how}"]
+
+
+tabletop = Group(
+    "tabletop",
+    help="Rehearse a breach at a table: injects, questions, a score.",
+    commands=[list_exercises, start, next_inject, answer, finish, report],
+)

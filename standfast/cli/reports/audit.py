@@ -1,10 +1,12 @@
 """`standfast audit`: the timeline, and whether it is whole."""
 
 from pathlib import Path
-from typing import Annotated
+
+import click
 
 from standfast.cli.incidents.incident_arguments import is_incident_id
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command, group
+from standfast.cli.parsing.commands import Group, command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus, UsageError
@@ -14,45 +16,18 @@ from standfast.records import Json, timestamp
 from standfast.suggestions import nearest_name_hint
 
 
-def add_to(app: Group) -> None:
-    """Add the group."""
-    audit = group(app, "audit", "The timeline of everything, and whether it is whole.")
-    command(
-        audit,
-        "verify",
-        exits={
-            ExitStatus.DONE: "every event, row, head and witness line agrees",
-            ExitStatus.USAGE: "there is no ledger where the configuration says",
-            ExitStatus.PARTIAL: "all of it agrees, but the witness lacks signed heads for longer "
-            "than another host's `serve` takes to tell it",
-            ExitStatus.DAMAGED: "a row was changed outside the ledger; it is named",
-        },
-        example="standfast audit verify",
-    )(verify)
-    command(
-        audit,
-        "show",
-        exits={
-            ExitStatus.DONE: "the events are shown",
-            ExitStatus.USAGE: "no event is of that subject, or by that person; or there is no "
-            "ledger where the configuration says",
-        },
-        example="standfast audit show inc-2026-0001",
-    )(show)
-    command(
-        audit,
-        "export",
-        exits={
-            ExitStatus.DONE: "the timeline and the program that checks it are in the folder",
-            ExitStatus.USAGE: "there is no such incident, or the folder is there already",
-            ExitStatus.PARTIAL: "its newest events are not in it: no head covers them, and this "
-            "ledger can only be read",
-            ExitStatus.DAMAGED: "an event was changed outside the ledger; nothing is exported",
-        },
-        example="standfast audit export inc-2026-0001 --to for-the-examiner",
-    )(export)
-
-
+@command(
+    "verify",
+    exits={
+        ExitStatus.DONE: "every event, row, head and witness line agrees",
+        ExitStatus.USAGE: "there is no ledger where the configuration says",
+        ExitStatus.PARTIAL: "all of it agrees, but the witness lacks signed heads for longer "
+        "than another host's `serve` takes to tell it",
+        ExitStatus.DAMAGED: "a row was changed outside the ledger; it is named",
+    },
+    example="standfast audit verify",
+)
+@click.pass_obj
 def verify(call: Call) -> ExitStatus:
     """Verify every link, row, head and witness line."""
     with call.installation() as installation, call.progress() as tell:
@@ -97,13 +72,22 @@ def verify(call: Call) -> ExitStatus:
     return status
 
 
-def show(
-    call: Call,
-    subject: Annotated[
-        str | None,
-        Argument(help="An incident, a run or a person, with what they did; all without."),
-    ] = None,
-) -> ExitStatus:
+@command(
+    "show",
+    exits={
+        ExitStatus.DONE: "the events are shown",
+        ExitStatus.USAGE: "no event is of that subject, or by that person; or there is no "
+        "ledger where the configuration says",
+    },
+    example="standfast audit show inc-2026-0001",
+)
+@click.argument(
+    "subject",
+    required=False,
+    help="An incident, a run or a person, with what they did; all without.",
+)
+@click.pass_obj
+def show(call: Call, subject: str | None) -> ExitStatus:
     """Show the timeline: who did what, and when. It holds no personal data."""
     with call.installation() as installation:
         zone = installation.config.organisation.time_zone
@@ -146,11 +130,21 @@ def show(
     return ExitStatus.DONE
 
 
-def export(
-    call: Call,
-    incident: Annotated[str, Argument()],
-    to: Annotated[Path, Option(help="A new folder for it.")],
-) -> ExitStatus:
+@command(
+    "export",
+    exits={
+        ExitStatus.DONE: "the timeline and the program that checks it are in the folder",
+        ExitStatus.USAGE: "there is no such incident, or the folder is there already",
+        ExitStatus.PARTIAL: "its newest events are not in it: no head covers them, and this "
+        "ledger can only be read",
+        ExitStatus.DAMAGED: "an event was changed outside the ledger; nothing is exported",
+    },
+    example="standfast audit export inc-2026-0001 --to for-the-examiner",
+)
+@click.argument("incident")
+@click.option("--to", type=FilePath(), required=True, help="A new folder for it.")
+@click.pass_obj
+def export(call: Call, incident: str, to: Path) -> ExitStatus:
     """Write an incident's signed timeline, and the one file that checks it and its evidence.
 
     For an examiner, who needs nothing else of this program. It holds no personal data, and the
@@ -189,3 +183,10 @@ def export(
         ],
     )
     return status
+
+
+audit = Group(
+    "audit",
+    help="The timeline of everything, and whether it is whole.",
+    commands=[verify, show, export],
+)

@@ -2,45 +2,40 @@
 
 import importlib
 from pathlib import Path
-from typing import Annotated
 
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+import click
+
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.errors import ExitStatus, ExtraMissing, UsageError
 
 
-def add_to(app: Group) -> None:
-    """Add the command."""
-    command(
-        app,
-        "demo",
-        exits={
-            ExitStatus.DONE: "the tour ended, and its page of results is written",
-            ExitStatus.FAILED: "a part of the tour failed",
-            ExitStatus.USAGE: (
-                "the folder is not the demo's, or holds an earlier one, or the extra `demo` is not "
-                "installed"
-            ),
-        },
-        example="standfast demo",
-        needs_ledger=False,
-    )(demo)
-
-
-def demo(
-    call: Call,
-    folder: Annotated[
-        Path | None,
-        Argument(metavar="DIR", help="Where the contact centre is; ./demo-place without."),
-    ] = None,
-    stop: Annotated[bool, Option("--stop", help="End the servers of an earlier one.")] = False,
-    serve: Annotated[
-        bool, Option("--serve", help="Bring the servers of an earlier one back.")
-    ] = False,
-    again: Annotated[
-        bool, Option("--again", help="Delete an earlier one, with all that is in it, first.")
-    ] = False,
-) -> ExitStatus:
+@command(
+    "demo",
+    exits={
+        ExitStatus.DONE: "the tour ended, and its page of results is written",
+        ExitStatus.FAILED: "a part of the tour failed",
+        ExitStatus.USAGE: (
+            "the folder is not the demo's, or holds an earlier one, or the extra `demo` is not "
+            "installed"
+        ),
+    },
+    example="standfast demo",
+    needs_ledger=False,
+)
+@click.argument(
+    "folder",
+    required=False,
+    type=FilePath(),
+    metavar="[DIR]",
+    help="Where the contact centre is; ./demo-place without.",
+)
+@click.option("--stop", is_flag=True, help="End the servers of an earlier one.")
+@click.option("--serve", is_flag=True, help="Bring the servers of an earlier one back.")
+@click.option("--again", is_flag=True, help="Delete an earlier one, with all that is in it, first.")
+@click.pass_obj
+def demo(call: Call, folder: Path | None, stop: bool, serve: bool, again: bool) -> ExitStatus:
     """Show it all on a made-up contact centre.
 
     It is backed up, drilled, breached, contained, and what was wrong is undone.

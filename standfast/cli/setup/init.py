@@ -3,9 +3,12 @@
 import sys
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.parsing.command_declaration import Argument, Group, Option, command
+import click
+
+from standfast.cli.parsing.commands import command
+from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.prompts import agrees, ask, tell
@@ -16,39 +19,35 @@ if TYPE_CHECKING:
     from standfast.usecases.setup.new_installation import SetUp
 
 
-def add_to(app: Group) -> None:
-    """Add the command."""
-    command(
-        app,
-        "init",
-        exits={
-            ExitStatus.DONE: "the place is set up",
-            ExitStatus.FAILED: "the disk is full; the same command goes on once there is room",
-            ExitStatus.USAGE: "the folder is set up already, or the source does not exist",
-            ExitStatus.REFUSED: "the ledger of a place that was set up is lost",
-        },
-        example="standfast init /srv/standfast --source /srv/recordings",
-        needs_ledger=False,
-    )(init)
-
-
+@command(
+    "init",
+    exits={
+        ExitStatus.DONE: "the place is set up",
+        ExitStatus.FAILED: "the disk is full; the same command goes on once there is room",
+        ExitStatus.USAGE: "the folder is set up already, or the source does not exist",
+        ExitStatus.REFUSED: "the ledger of a place that was set up is lost",
+    },
+    example="standfast init /srv/standfast --source /srv/recordings",
+    needs_ledger=False,
+)
+@click.argument("folder", type=FilePath(), metavar="DIR")
+@click.option(
+    "--source",
+    type=FilePath(),
+    help="What is backed up: a folder, or a SQLite database. Only of a place that is set "
+    "up it may be left out.",
+)
+@click.option("--yes", is_flag=True, help="Ask nothing; take what is usual.")
+@click.option("--organisation", help="Your name, as notices say it.")
+@click.option("--contact-line", help="How people reach you, by a way they know.")
+@click.pass_obj
 def init(
     call: Call,
-    folder: Annotated[Path, Argument(metavar="DIR")],
-    source: Annotated[
-        Path | None,
-        Option(
-            metavar="PATH",
-            help="What is backed up: a folder, or a SQLite database. Only of a place that is set "
-            "up it may be left out.",
-        ),
-    ] = None,
-    yes: Annotated[bool, Option("--yes", help="Ask nothing; take what is usual.")] = False,
-    organisation: Annotated[str | None, Option(help="Your name, as notices say it.")] = None,
-    contact_line: Annotated[
-        str | None,
-        Option(help="How people reach you, by a way they know."),
-    ] = None,
+    folder: Path,
+    source: Path | None,
+    yes: bool,
+    organisation: str | None,
+    contact_line: str | None,
 ) -> ExitStatus:
     """Make a place: configuration, keys, ledger, store.
 

@@ -4,7 +4,9 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from standfast.cli.parsing.command_declaration import Group, command
+import click
+
+from standfast.cli.parsing.commands import command
 from standfast.cli.terminal.invocation import Call
 from standfast.cli.terminal.output import lost_answer
 from standfast.errors import ExitStatus
@@ -14,22 +16,18 @@ if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
 
 
-def add_to(app: Group) -> None:
-    """Add the command."""
-    command(
-        app,
-        "serve",
-        exits={
-            ExitStatus.DONE: "it was told to end, by SIGTERM or Ctrl-C, and did",
-            ExitStatus.FAILED: "the ledger's database went away",
-            ExitStatus.USAGE: "the configuration does not load",
-            ExitStatus.REFUSED: "one serves this place on this machine already, or root was to, "
-            "in another user's place",
-        },
-        example="standfast serve -c /etc/standfast/standfast.toml",
-    )(serve)
-
-
+@command(
+    "serve",
+    exits={
+        ExitStatus.DONE: "it was told to end, by SIGTERM or Ctrl-C, and did",
+        ExitStatus.FAILED: "the ledger's database went away",
+        ExitStatus.USAGE: "the configuration does not load",
+        ExitStatus.REFUSED: "one serves this place on this machine already, or root was to, "
+        "in another user's place",
+    },
+    example="standfast serve -c /etc/standfast/standfast.toml",
+)
+@click.pass_obj
 def serve(call: Call) -> ExitStatus:
     """Schedule, watch, answer, pick up incidents.
 

@@ -1,10 +1,9 @@
 """What every command is called with: where its place is, and how its answer is printed.
 
-Owns `-c` and `--json`, which stand before or after a command's name. Leaves a command's own
-parameters to `declared.py`.
+`parsing` sets it from `-c` and `--json`, which every command takes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from standfast.cli.terminal.output import Line, Tell, print_json, print_lines, progress
 from standfast.config_file import find_config
-from standfast.errors import UsageError
 from standfast.records import JsonObject
 
 if TYPE_CHECKING:
     from standfast.config import Config
     from standfast.usecases.core.installation import Installation
 
-_CONFIG_NAMES = ("-c", "--config")
+PROGRAM = "standfast"
+COMPLETION_VARIABLE = "_STANDFAST_COMPLETE"  # the name that click derives from the program's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,30 +65,3 @@ class Call:
         """Show long work to a person who watches."""
         with progress() as tell:
             yield tell
-
-
-def parse_global_options(
-    arguments: Sequence[str], env: Mapping[str, str]
-) -> tuple["Call", list[str]]:
-    """Take `-c FILE` and `--json` out of the arguments, wherever they stand before a `--`.
-
-    Raises UsageError when no file follows `-c`.
-    """
-    config: Path | None = None
-    as_json = False
-    rest: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        if word == "--":
-            rest += [word, *words]
-        elif word == "--json":
-            as_json = True
-        elif word in _CONFIG_NAMES:
-            if (value := next(words, None)) is None:
-                raise UsageError(f"{word} takes the path of a configuration file")
-            config = Path(value)
-        elif word.startswith("--config="):
-            config = Path(word.removeprefix("--config="))
-        else:
-            rest.append(word)
-    return Call(config=config, as_json=as_json, env=env), rest

@@ -5,9 +5,8 @@ An argument would stand in the process list and in the shell's history.
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from standfast.cli.parsing.command_declaration import Option
 from standfast.cli.terminal.invocation import Call
 from standfast.errors import Refused, UsageError
 
@@ -15,20 +14,6 @@ if TYPE_CHECKING:
     from standfast.usecases.core.installation import Installation
 
 VARIABLE = "STANDFAST_PASSPHRASE"
-
-PassphraseFile = Annotated[
-    Path | None,
-    Option(
-        "--passphrase-file",
-        metavar="FILE",
-        help=f"The passphrase; else {VARIABLE}, else it is asked for.",
-    ),
-]
-
-ActingPerson = Annotated[
-    str | None,
-    Option("--as", metavar="PERSON", help="Who asks for it, signed in; needed in a live one."),
-]
 
 
 def passphrase(call: Call, file: Path | None, who: str, *, is_new: bool = False) -> str:

@@ -10,7 +10,7 @@ Rules
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -188,7 +188,7 @@ def writer_removed(office: OwnerSession, writer: str, trusted_through: int) -> O
         return remove_writer(office, writer=writer, trusted_through=trusted_through)
 
 
-def domain_added(office: OwnerSession, name: str, recipients: list[str]) -> OperationResult:
+def domain_added(office: OwnerSession, name: str, recipients: Iterable[str]) -> OperationResult:
     """Add an erasure domain."""
     with translated_errors("adding a domain"):
         return add_domain(office, name=name, custodians=[custodian(one) for one in recipients])

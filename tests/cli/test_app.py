@@ -1,25 +1,15 @@
-"""The help of the whole tree of commands, held against what the program can do."""
+"""The whole tree of commands: names, help, suggestions and shell completion."""
 
-from collections.abc import Iterator
+import subprocess
 
 import pytest
 
-from standfast.cli.app import tree
-from standfast.cli.parsing.command_declaration import Command, Group
+from standfast.cli.app import app
+from standfast.cli.parsing.commands import leaf_commands
 from standfast.errors import EXIT_STATUS_MEANING, ExitStatus
 from tests.cli.desk import Desk
 
-
-def leaves(at: Command | Group) -> Iterator[tuple[str, ...]]:
-    """Give the words of every command that does something, after the program's name."""
-    if isinstance(at, Command):
-        yield at.words[1:]
-        return
-    for one in at.parts.values():
-        yield from leaves(one)
-
-
-COMMANDS = sorted(leaves(tree()))
+COMMANDS = sorted(words for words, _ in leaf_commands(app))
 
 
 def test_the_forms_that_scripts_rely_on_are_there() -> None:
@@ -119,3 +109,44 @@ def test_a_mistyped_command_is_answered_with_the_nearest_one(desk: Desk) -> None
     assert answer.status == 2
     assert "open" in answer.err
     assert "standfast incident --help" in answer.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(shell: str, desk: Desk) -> None:
+    script = desk.run("completion", shell).out
+    assert f"_STANDFAST_COMPLETE={shell}_complete" in script
+    assert desk.json("completion", shell)["script"] == script.removesuffix("\n")
+
+
+def test_completion_refuses_another_shell(desk: Desk) -> None:
+    assert desk.run("completion", "tcsh").status == ExitStatus.USAGE
+
+
+@pytest.mark.parametrize(
+    ("typed", "completions"),
+    [
+        ("incident ap", {"approve"}),
+        ("backup restore --s", {"--set", "--sync"}),
+        ("-c standfast.toml backup owner show --j", {"--json"}),
+    ],
+)
+def test_shell_completes_commands_and_options(
+    typed: str, completions: set[str], desk: Desk
+) -> None:
+    words = ["standfast", *typed.split()]
+    desk.monkeypatch.setenv("_STANDFAST_COMPLETE", "bash_complete")
+    desk.monkeypatch.setenv("COMP_WORDS", " ".join(words))
+    desk.monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    answer = desk.run()
+    assert {line.partition(",")[2] for line in answer.out.splitlines()} == completions
+
+
+def test_bash_accepts_the_completion_script(desk: Desk) -> None:
+    script = desk.run("completion", "bash").out
+    done = subprocess.run(
+        ["bash", "-c", f"{script}\ncomplete -p standfast"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done
