@@ -107,7 +107,7 @@ def test_a_place_is_never_set_up_twice(desk: Desk, source: Path) -> None:
     ("folder", "path", "why"),
     [
         ("place", "missing", "there is no missing"),
-        ("", "source", "name a file or folder; '' stands for none"),
+        ("", "source", "'' is not the path of a file or folder"),
         ("file", "source", "is a file; name a folder"),
         ("source/place", "source", "lies inside of what it would back up"),
         ("source", "source", "lies inside of what it would back up"),
