@@ -1,4 +1,4 @@
-"""The tree of commands, and `main`, which turns every error into an exit status.
+"""The tree of commands, and `main`, which maps errors to exit statuses.
 
 Rules
 - A StandfastError ends with its own status, a mistyped command with 2, Ctrl-C with 130, anything
@@ -67,7 +67,7 @@ _MODULES = {
 
 
 def _shipped_pages() -> str:
-    """Describe where `docs` and `deploy` are: in the repository or where they were installed."""
+    """Return the paragraph of the help that names the folder of `docs`."""
     repository = Path(__file__).parents[2]
     is_source = (repository / "pyproject.toml").is_file()
     folder = repository if is_source else Path(sys.prefix, "share/doc/standfast")
@@ -258,7 +258,7 @@ def _is_somewhere() -> bool:
 
 
 def _invoke(given: Sequence[str], call: Call) -> int:
-    """Run the command. Not `app.main`, which would handle Ctrl-C and broken pipes itself."""
+    """Run the command; `app.main` would handle Ctrl-C and broken pipes itself."""
     if instruction := os.environ.get(COMPLETION_VARIABLE):
         return shell_complete(app, {"obj": call}, PROGRAM, COMPLETION_VARIABLE, instruction)
     try:

@@ -1,18 +1,17 @@
 """`standfast backup`: make recovery points, list, restore and verify them."""
 
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from standfast.cli.backups import recovery_point_contents
 from standfast.cli.backups.backup_summary import backup_lines
 from standfast.cli.backups.database_restore_summary import lines_of
-from standfast.cli.backups.recovery_point_contents import diff, find, ls
+from standfast.cli.backups.recovery_point_contents import diff, find, identity_option, ls
 from standfast.cli.backups.replication import card, copy
 from standfast.cli.backups.restore_summary import restore_summary_lines
 from standfast.cli.backups.retention import keep
+from standfast.cli.backups.transfer_progress import report_to, show_from_first_report
 from standfast.cli.backups.verification_summary import verification_summary_lines
 from standfast.cli.key_ceremonies.custodian import custodian
 from standfast.cli.key_ceremonies.key_record_copies import keys
@@ -20,24 +19,12 @@ from standfast.cli.key_ceremonies.owner import owner
 from standfast.cli.parsing.commands import Group, command
 from standfast.cli.parsing.parameters import FilePath
 from standfast.cli.terminal.invocation import Call
-from standfast.cli.terminal.output import Line, Table, Tell
+from standfast.cli.terminal.output import Line, Table
 from standfast.cli.terminal.units import size, together
 from standfast.errors import ExitStatus, StandfastError, UsageError
 from standfast.local_time import second
 from standfast.plurals import counted
 from standfast.records import Json
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from backup.records import Progress
-
-identity_option = click.option(
-    "--identity",
-    type=FilePath(),
-    metavar="FILE",
-    help="A custodian's recovery identity; else what drills.identity names.",
-)
 
 
 @command(
@@ -89,7 +76,7 @@ def run(call: Call, set_name: str | None, distrust: Path | None) -> ExitStatus:
             raise UsageError("nothing is backed up: add [backup.sets.NAME] to the configuration")
         for name in names:
             try:
-                with _shown_late(call, f"backing up {name}") as report:
+                with show_from_first_report(call, f"backing up {name}") as report:
                     outcome = run_backup(installation, name, "direct", report, distrust=damaged)
             except StandfastError as error:
                 if len(names) == 1:
@@ -259,7 +246,7 @@ def restore(
         )
         with call.installation(needs_ledger=False) as installation, call.progress() as tell:
             taken = restore_into(
-                installation, request, identity, _shown(tell, f"restoring {point}")
+                installation, request, identity, report_to(tell, f"restoring {point}")
             )
         call.say(taken.as_json(), lines_of(taken))
         return taken.exit_status
@@ -272,7 +259,7 @@ def restore(
     try:
         with (
             call.installation(needs_ledger=False) as installation,
-            _shown_late(call, f"restoring {point}") as report,
+            show_from_first_report(call, f"restoring {point}") as report,
         ):
             outcome = folder_restore.restore(
                 installation,
@@ -348,39 +335,10 @@ def verify(
     chosen = verification.sample_of(sample, confidence, damage)
     with call.installation(needs_ledger=False) as installation, call.progress() as tell:
         outcome = verification.verify(
-            installation, read, identity, _shown(tell, "verifying"), sample=chosen
+            installation, read, identity, report_to(tell, "verifying"), sample=chosen
         )
     call.say(outcome.as_json(), verification_summary_lines(outcome))
     return outcome.exit_status
-
-
-@contextmanager
-def _shown_late(call: Call, what: str) -> "Iterator[Callable[[Progress], None]]":
-    """Show progress from the first report on: a display has a thread, which forbids to fork."""
-    with ExitStack() as stack:
-        shown: list[_Report] = []
-
-        def report(progress: "Progress") -> None:
-            if not shown:
-                shown.append(_Report(stack.enter_context(call.progress()), what))
-            shown[0](progress)
-
-        yield report
-
-
-def _shown(tell: Tell, what: str) -> "_Report":
-    return _Report(tell, what)
-
-
-class _Report:
-    """Shows a long call's progress in MiB, and how fast it goes."""
-
-    def __init__(self, tell: Tell, what: str) -> None:
-        self._tell, self._what = tell, what
-
-    def __call__(self, progress: "Progress") -> None:
-        done, total = progress.bytes_done >> 20, progress.bytes_total >> 20
-        self._tell(f"{self._what} (MiB)", done, total)
 
 
 def _completeness(*, is_complete: bool, is_interim: bool) -> str:

@@ -27,7 +27,7 @@ _EXIT_STATUSES: dict[ExitStatus, str] = {
     ExitStatus.USAGE: "there is no such point, set or path, or the identity opens nothing here",
     ExitStatus.DAMAGED: "a page of the point's list is not what was written",
 }
-_identity_option = click.option(
+identity_option = click.option(
     "--identity",
     type=FilePath(),
     metavar="FILE",
@@ -46,7 +46,7 @@ _point_argument = click.argument(
 )
 @_point_argument
 @click.argument("folder", default="", metavar="[PATH]", help="A folder; the sources without.")
-@_identity_option
+@identity_option
 @_set_option
 @click.pass_obj
 def ls(
@@ -85,7 +85,7 @@ def ls(
     metavar="PATTERN...",
     help="A name in any folder (*.pdf), or a path (SOURCE/**/*.pdf).",
 )
-@_identity_option
+@identity_option
 @_set_option
 @click.option(
     "--all-points",
@@ -137,7 +137,7 @@ def find(
 @click.argument("before", help="The earlier point.")
 @click.argument("after", help="The later point.")
 @click.argument("patterns", nargs=-1, metavar="[PATTERN]...", help="What of them; all without.")
-@_identity_option
+@identity_option
 @_set_option
 @click.pass_obj
 def diff(

@@ -86,7 +86,7 @@ class _CommonOptions(click.Command):
         self.params += _COMMON_OPTIONS
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the words; every UsageError names the command, whose help says more."""
+        """Parse the words; UsageError with the context of this command."""
         try:
             self._refuse_option_names_as_values(args)
             return super().parse_args(ctx, args)
@@ -95,7 +95,10 @@ class _CommonOptions(click.Command):
             raise
 
     def _refuse_option_names_as_values(self, args: Sequence[str]) -> None:
-        """Refuse `lock alice --reason --exercise`: click would take `--exercise` as the reason."""
+        """Raise BadOptionUsage for `lock alice --reason --exercise`.
+
+        click would read `--exercise` as the reason and lock the account.
+        """
         options = [option for option in self.params if isinstance(option, click.Option)]
         names = {name for option in options for name in (*option.opts, *option.secondary_opts)}
         with_value = {name for option in options if not option.is_flag for name in option.opts}
@@ -109,7 +112,7 @@ class _CommonOptions(click.Command):
 
 
 class Command(_CommonOptions):
-    """A command; `exits` says for each status that it can end with, when it does."""
+    """A command with its exit statuses, when each occurs, and an example."""
 
     def __init__(
         self,
@@ -133,7 +136,7 @@ class Command(_CommonOptions):
 
 
 class Group(_CommonOptions, click.Group):
-    """Commands under one word; without a command, it shows its help as a usage error."""
+    """Commands under one word; without a command, its help is the usage error."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order in which the group lists them."""
@@ -142,7 +145,7 @@ class Group(_CommonOptions, click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; UsageError with suggestions when there is none of that name."""
+        """Return the command; UsageError with suggestions for an unknown one."""
         if args[0] == "help":
             args = [*args[1:], "--help"]
             if args[0].startswith("-"):
@@ -167,7 +170,7 @@ class Group(_CommonOptions, click.Group):
 
 
 class LazyGroup(Group):
-    """A group that imports the module of a command only when the command is used.
+    """A group that imports the module of a command at its first use.
 
     `modules` names the module of each command, which has the command under its name.
     """

@@ -9,7 +9,7 @@ from standfast.cli.terminal.passphrase import VARIABLE
 
 
 class FilePath(click.Path):
-    """A file or folder; `-` only where the command gives it a meaning, and never nothing."""
+    """The path of a file or folder; `-` only if the command allows it."""
 
     def convert(
         self,

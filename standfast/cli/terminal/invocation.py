@@ -1,4 +1,4 @@
-"""What every command is called with: where its place is, and how its answer is printed.
+"""The object of each click context: configuration, environment and output.
 
 `parsing` sets it from `-c` and `--json`, which every command takes.
 """
@@ -23,7 +23,7 @@ COMPLETION_VARIABLE = "_STANDFAST_COMPLETE"  # the name that click derives from 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One invocation: where its place is, and how its answer is printed."""
+    """One invocation of a command: its configuration and its output format."""
 
     config: Path | None
     as_json: bool
