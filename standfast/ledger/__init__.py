@@ -1,8 +1,7 @@
 """The ledger: what was decided, done and proven. The only room with a database session.
 
 Every change is one transaction with one audit event (`transaction`). What stands where is in
-`tables`; personal columns and their keys are the `vault`'s; `audit` verifies the whole; `glance`
-reads a few lines without SQLAlchemy, for `status`.
+`tables`; personal columns and their keys are the `vault`'s; `audit` verifies the whole.
 
 What is offered here is loaded when it is first asked for: SQLAlchemy takes a second to import.
 """

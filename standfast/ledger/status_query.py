@@ -1,17 +1,24 @@
-"""A glance at the ledger: the few lines that `status` shows, without SQLAlchemy and without keys.
+"""Plain SQL query for `standfast status`: one view of the ledger, without anything sealed.
 
-Owns the plain SQL for it. Leaves the words to `operations/status`, and everything sealed closed.
+    overview = query_status(url, now, own)   # a LedgerOverview
+
+Reason: `status` may take 0.5 s of processor time. Start and configuration take 0.3 s of it, and
+importing SQLAlchemy takes 0.2 s.
 
 Rules
-- The columns are named again here; `tests/cli/test_glance.py` compares each answer with the one
-  that the ledger's own parts give, so the two cannot drift.
+- Read only: nothing is written, no lock is taken and no key is opened.
+- It repeats columns and conditions. `tests/cli/health/test_status_query.py` compares each answer
+  with the one of the ledger's own parts.
+- Decisions count as the database has them. Their seals are verified by `audit verify` and by each
+  command that acts on them.
+- A backup or an alarm whose row is unreadable is left out: it must not hide the other ones.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from standfast.continuity.clock_skew import horizon
 from standfast.ledger.database.read_view import Cursor, open_read_view, rows
@@ -22,248 +29,176 @@ from standfast.ledger.runs.run_record import (
     RunRecord,
     is_gone,
 )
-from standfast.records import canonical, moment, timestamp
-
-_A_WEEK = timedelta(days=7)
-_MOST_BACKUPS = 500
-HELD_STEP_PREFIX = "held-"  # begins the step that tells one person who was held
-# Handed over, and known not to have arrived.
-_LOST = (
-    "SELECT effect.incident, effect.step, effect.round, COUNT(*) FROM delivery"
-    " JOIN effect ON effect.token = delivery.effect JOIN incident ON incident.id = effect.incident"
-    " WHERE incident.state = 'open' AND effect.verb = 'notices.send' AND effect.state = 'done'"
-    " AND delivery.state IN ('deferred', 'bounced', 'dropped')"
-    " GROUP BY effect.incident, effect.step, effect.round"
+from standfast.ledger.status_overview import (
+    AlarmOverview,
+    ClosedIncidentOverview,
+    FactOverview,
+    IncidentOverview,
+    LastRun,
+    LedgerOverview,
 )
-# Of whom is untold, and of whom is held, those whom a step tells apart: it is named after their
-# message.
-_APART = (
-    "SELECT effect.incident, effect.step, effect.round, COUNT(*),"
-    " SUM(CASE WHEN effect.state = 'refused' AND effect.is_parked THEN 1 ELSE 0 END)"
-    " FROM step JOIN incident ON incident.id = step.incident"
-    # Crossed, and by nothing but the token: SQLite would go through every effect otherwise.
-    " CROSS JOIN effect LEFT JOIN delivery ON delivery.effect = effect.token"
-    " WHERE incident.state = 'open' AND step.name LIKE 'held-____________%'"
-    " AND step.state <> 'refused'"
-    " AND effect.token >= SUBSTR(step.name, 6, 12)"
-    " AND effect.token < SUBSTR(step.name, 6, 12) || 'g'"
-    " AND (effect.state <> 'done' OR delivery.state IN ('deferred', 'bounced', 'dropped'))"
-    " GROUP BY effect.incident, effect.step, effect.round"
-)
-# What an incident changed and has not given back, once an undo was begun, as
-# `effect_rules.count_held_targets` counts it.
-_KEPT = (
-    "SELECT effect.incident, COUNT(DISTINCT effect.handle) FROM effect"
-    " JOIN incident ON incident.id = effect.incident WHERE incident.state = 'open'"
-    " AND effect.verb IN ('accounts.lock', 'run.command', 'http.request', 'service.degrade')"
-    " AND effect.state IN ('done', 'submitting', 'unknown')"
-    " AND effect.incident IN (SELECT incident FROM step WHERE name LIKE 'undo-%')"
-    " AND effect.token NOT IN (SELECT undo.undoes FROM effect AS undo"
-    " WHERE undo.incident IN (SELECT incident FROM step WHERE name LIKE 'undo-%')"
-    " AND undo.undoes IS NOT NULL AND undo.state = 'done')"
-    " GROUP BY effect.incident"
-)
-# The state of an effect; an undo that another one made up for is done (`is_superseded_undo`).
-_REACHED = (
-    "CASE WHEN effect.undoes IS NOT NULL AND effect.state IN ('failed', 'refused')"
-    " AND effect.undoes IN (SELECT undo.undoes FROM effect AS undo"
-    " WHERE undo.undoes IS NOT NULL AND undo.state = 'done') THEN 'done' ELSE effect.state END"
-)
-_NEVER = "9999-12-31T00:00:00.000000Z"  # `effect_rules.NEVER`, as it is stored
+from standfast.playbook.run_state import Counts, StepView
+from standfast.records import StepState, canonical, moment, timestamp
+
+_BACKUP_WINDOW = timedelta(days=7)
+_MAX_BACKUPS = 500
+_NEVER = "9999-12-31T00:00:00.000000Z"  # `effect_conditions.NEVER` as it is stored
+
+_INCIDENTS = """
+    SELECT id, scenario, mode, is_halted, opened_at, opened_by, playbook, joined
+    FROM incident WHERE state = 'open' ORDER BY opened_at
+"""
+_CLOSED_INCIDENTS = """
+    SELECT id, scenario, opened_at FROM incident WHERE state = 'closed' AND mode = 'live'
+    AND id IN (SELECT incident FROM incident_fact) ORDER BY opened_at
+"""
+_FACTS = """
+    SELECT fact.incident, fact.kind, fact.name, fact.at, fact.people, fact.is_so, fact.author,
+        fact.recorded_at
+    FROM incident_fact AS fact JOIN incident ON incident.id = fact.incident
+    WHERE incident.state = 'open' OR incident.mode = 'live' ORDER BY fact.incident, fact.number
+"""
+_STEPS = """
+    SELECT step.incident, step.name, step.round, step.state, step.due_at, step.is_asked, step.rung,
+        step.escalates_at, step.runs_from, step.joined, step.is_accepted, step.needs_approvals,
+        step.digest, step.sealed_answer IS NOT NULL,
+        (SELECT COUNT(*) FROM approval WHERE approval.incident = step.incident
+            AND approval.step = step.name AND approval.round = step.round
+            AND approval.decision = 'break-glass'),
+        (SELECT COUNT(*) FROM approval WHERE approval.incident = step.incident
+            AND approval.step = step.name AND approval.round = step.round
+            AND approval.decision <> 'break-glass')
+    FROM step JOIN incident ON incident.id = step.incident
+    WHERE incident.state = 'open' ORDER BY step.started_at, step.name, step.round
+"""
+# As `step_counts.count_by_step`: an undo that another one replaced counts as done.
+_COUNTS = f"""
+    SELECT effect.incident, effect.step, effect.round,
+        CASE WHEN effect.undoes IS NOT NULL AND effect.state IN ('failed', 'refused')
+            AND effect.undoes IN (SELECT undo.undoes FROM effect AS undo
+                WHERE undo.undoes IS NOT NULL AND undo.state = 'done')
+            THEN 'done' ELSE effect.state END AS reached,
+        effect.is_parked, COUNT(*),
+        SUM(CASE WHEN effect.state = 'planned' AND effect.not_before = '{_NEVER}'
+            THEN 1 ELSE 0 END)
+    FROM effect JOIN incident ON incident.id = effect.incident
+    WHERE incident.state = 'open' AND effect.verb <> 'people.page'
+    GROUP BY effect.incident, effect.step, effect.round, reached, effect.is_parked
+"""  # noqa: S608 - a constant
+# Recipients whom no notice has reached, and those of them that are held for a decision. One with
+# an individual message counts in the step of that message, which is named after the token of the
+# replaced one. A refused individual message, and a refused round that was asked again, count no
+# one.
+_UNREACHED = """
+    SELECT effect.incident, COUNT(*),
+        SUM(CASE WHEN effect.state = 'refused' AND effect.is_parked THEN 1 ELSE 0 END)
+    FROM effect JOIN incident ON incident.id = effect.incident
+    JOIN step ON step.incident = effect.incident AND step.name = effect.step
+        AND step.round = effect.round
+    WHERE incident.state = 'open' AND effect.verb = 'notices.send'
+    AND (effect.state <> 'done' OR effect.token IN
+        (SELECT effect FROM delivery WHERE state IN ('deferred', 'bounced', 'dropped')))
+    AND SUBSTR(effect.token, 1, 12) NOT IN (SELECT SUBSTR(individual.name, 6, 12)
+        FROM step AS individual WHERE individual.name LIKE 'held-%'
+        AND individual.state <> 'refused')
+    AND NOT (step.state = 'refused' AND (step.name LIKE 'held-%' OR EXISTS
+        (SELECT 1 FROM step AS newer WHERE newer.incident = step.incident
+            AND newer.name = step.name AND newer.round > step.round)))
+    GROUP BY effect.incident
+"""
+# As `effect_conditions.count_held_targets`.
+_KEPT = """
+    SELECT effect.incident, COUNT(DISTINCT effect.handle)
+    FROM effect JOIN incident ON incident.id = effect.incident
+    WHERE incident.state = 'open'
+    AND effect.verb IN ('accounts.lock', 'run.command', 'http.request', 'service.degrade')
+    AND effect.state IN ('done', 'submitting', 'unknown')
+    AND effect.incident IN (SELECT incident FROM step WHERE name LIKE 'undo-%')
+    AND effect.token NOT IN (SELECT undo.undoes FROM effect AS undo
+        WHERE undo.incident IN (SELECT incident FROM step WHERE name LIKE 'undo-%')
+        AND undo.undoes IS NOT NULL AND undo.state = 'done')
+    GROUP BY effect.incident
+"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LastRun:
-    """When a run of this kind, on this set, last came to this state."""
+def query_status(url: str, now: datetime, own: Origin = NOWHERE) -> LedgerOverview:
+    """Read what `standfast status` shows; `own` is the host and vault whose runs are ours.
 
-    kind: str  # backup | drill | verify
-    subject: str
-    state: str  # running | done | partial | failed
-    started_at: datetime
-    ended_at: datetime | None
-    count: int = 1  # how many there were of this kind, subject and state
-    is_of_other_host: bool = False  # of another host's set of the same name
-    is_of_other_vault: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class AlarmOverview:
-    """One word to people about an alarm: that it was raised, or reached nobody, or is over."""
-
-    subject: str
-    state: str  # raised | failed | over
-    started_at: datetime
-    origin: Origin  # of who told
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepOverview:
-    """One round of one step, as far as it stands in clear."""
-
-    name: str
-    round: int
-    state: str
-    due_at: datetime | None
-    is_asked: bool
-    rung: int
-    escalates_at: datetime | None
-    opens_at: datetime | None  # ASKING: somebody broke its glass, says the database
-    is_accepted: bool
-    is_unreviewed: bool  # it ran on one person's word, says the database, and nobody else's
-    needs_approvals: int
-    digest: str  # of what is planned, which an approval signs
-    has_answer: bool
-    counts: Mapping[str, int]  # effects by state; pages do not count
-    settling: int  # of the unknown ones, those that will be looked up again
-    after_canary: int  # of the planned ones, those that follow the first few of a notice
-    is_paused: bool
-    untold: int  # people whom a notice of this step has not reached, each counted once
-    held: int  # of them, those about whom a person has to decide
-    joined: int  # how many joined triggers its targets cover
-
-
-@dataclass(frozen=True, kw_only=True)
-class FactOverview:
-    """One fact that was stated, without what was written beside it."""
-
-    kind: str
-    name: str
-    at: datetime | None
-    count: int | None
-    is_so: bool | None
-    author: str
-    recorded_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class IncidentOverview:
-    """One open incident; its steps in the order in which they began."""
-
-    id: str
-    scenario: str
-    mode: str
-    is_halted: bool
-    opened_at: datetime
-    opened_by: str
-    playbook: str
-    steps: tuple[StepOverview, ...]
-    facts: tuple[FactOverview, ...] = ()  # in the order in which they were stated
-    kept: int = 0  # once an undo was begun: targets that still are as the incident left them
-    joined: int = 0  # how many triggers brought it more targets since it was opened
-    is_carried: bool = True  # a runner works on it, or a `serve` looks for what is to be done
-
-    @property
-    def untold(self) -> int:
-        """How many people a notice has been planned for and not reached."""
-        return sum(step.untold for step in self.steps)
-
-    @property
-    def held(self) -> int:
-        """About how many of them a person has to decide."""
-        return sum(step.held for step in self.steps)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClosedIncidentOverview:
-    """A live incident that is closed and of which facts are stated: its clocks may go on."""
-
-    id: str
-    scenario: str
-    opened_at: datetime
-    facts: tuple[FactOverview, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LedgerOverview:
-    """What the ledger shows at one moment."""
-
-    last_runs: tuple[LastRun, ...]
-    incidents: tuple[IncidentOverview, ...]  # the open ones, oldest first
-    closed: tuple[ClosedIncidentOverview, ...]  # oldest first
-    events: int  # sequence of the newest event
-    signed_events: int  # sequence that the newest signed head covers
-    signed_at: datetime | None
-    serve_hosts: frozenset[str]  # where `standfast serve` runs, as far as its lease holds
-    backups: tuple[RunRecord, ...] = ()  # those of the last week, newest first
-    alarms: tuple[AlarmOverview, ...] = ()  # newest first
-
-
-def glance(url: str, password: str | None, now: datetime, own: Origin = NOWHERE) -> LedgerOverview:
-    """Look at a ledger by its absolute address; `own` is which host's and vault's runs are ours.
-
-    Raises ConfigurationError when there is none of this schema, Unavailable when it does not
+    Raises ConfigurationError when there is no ledger of this schema, Unavailable when it does not
     answer, Damaged when it cannot be read.
     """
-    finds = "strpos" if url.startswith("postgresql") else "instr"
-    other_host = _is_other(finds, "host", own.host)
-    other_vault = _is_other(finds, "vault", own.vault)
-    with open_read_view(url, password) as cursor:
-        last_runs = tuple(
-            LastRun(
-                kind=kind,
-                subject=subject,
-                state=state,
-                started_at=moment(started),
-                ended_at=moment(ended) if ended else None,
-                count=count,
-                is_of_other_host=bool(is_other_host),
-                is_of_other_vault=bool(is_other_vault),
-            )
-            for kind, subject, state, is_other_host, is_other_vault, started, ended, count in rows(
-                cursor,
-                # What a clock that stood ahead began would hide what came since.
-                f"SELECT kind, subject, state, {other_host} AS by_other, {other_vault} AS in_other,"  # noqa: S608 - a time, and names that are quoted
-                " MAX(started_at), MAX(ended_at), COUNT(*) FROM run"
-                f" WHERE started_at <= '{timestamp(horizon(now))}'"
-                " GROUP BY kind, subject, state, by_other, in_other ORDER BY kind, subject, state",
-            )
-        )
-        alarms = tuple(_alarms(cursor, now))
-        backups = tuple(_backups(cursor, now))
+    is_postgresql = url.startswith("postgresql")
+    with open_read_view(url) as cursor:
+        alive = _live_runners(cursor, _server_time(cursor, now) if is_postgresql else now)
         facts = _facts(cursor)
-        if url.startswith("postgresql"):  # leases are by its clock, where several hosts have them
-            (found,) = rows(cursor, "SELECT clock_timestamp()")
-            now = found[0].astimezone(UTC) if abs(found[0] - now) <= MAX_CLOCK_DIFFERENCE else now
-        alive = [
-            (incident, host)
-            for incident, alive_until, host, pid in rows(
-                cursor, "SELECT incident, alive_until, host, pid FROM runner WHERE ended_at IS NULL"
-            )
-            if alive_until >= timestamp(now) and not is_gone(host, pid)
-        ]
-        incidents = _incidents(cursor, facts, [incident for incident, _ in alive])
-        closed = tuple(
-            ClosedIncidentOverview(
-                id=row[0], scenario=row[1], opened_at=moment(row[2]), facts=tuple(facts[row[0]])
-            )
-            for row in rows(
-                cursor,
-                "SELECT id, scenario, opened_at FROM incident WHERE state = 'closed'"
-                " AND mode = 'live' ORDER BY opened_at",
-            )
-            if row[0] in facts
-        )
-        (events,) = rows(cursor, "SELECT COALESCE(MAX(sequence), 0) FROM audit_event")
         heads = rows(
             cursor, "SELECT sequence, signed_at FROM audit_head ORDER BY sequence DESC LIMIT 1"
         )
-    return LedgerOverview(
-        last_runs=last_runs,
-        incidents=incidents,
-        closed=closed,
-        events=events[0],
-        signed_events=heads[0][0] if heads else 0,
-        signed_at=moment(heads[0][1]) if heads else None,
-        serve_hosts=frozenset(host for incident, host in alive if incident is None),
-        backups=backups,
-        alarms=alarms,
-    )
+        ((events,),) = rows(cursor, "SELECT COALESCE(MAX(sequence), 0) FROM audit_event")
+        return LedgerOverview(
+            last_runs=tuple(_last_runs(cursor, now, own, is_postgresql=is_postgresql)),
+            incidents=tuple(_open_incidents(cursor, facts, {incident for incident, _ in alive})),
+            closed=tuple(
+                ClosedIncidentOverview(
+                    id=id_, scenario=scenario, opened_at=moment(opened_at), facts=facts[id_]
+                )
+                for id_, scenario, opened_at in rows(cursor, _CLOSED_INCIDENTS)
+            ),
+            events=events,
+            signed_events=heads[0][0] if heads else 0,
+            signed_at=moment(heads[0][1]) if heads else None,
+            serve_hosts=frozenset(host for incident, host in alive if incident is None),
+            backups=tuple(_backups(cursor, now)),
+            alarms=tuple(_alarms(cursor, now)),
+        )
 
 
-def _is_other(finds: str, name: str, own: str) -> str:
-    """Say in SQL whether a run that is told of by set or vault says that it is another's.
+def _server_time(cursor: Cursor, now: datetime) -> datetime:
+    """Return the server's time, by which leases end; as `ServerClock`, `now` where it is far."""
+    ((server,),) = rows(cursor, "SELECT clock_timestamp()")
+    return server.astimezone(UTC) if abs(server - now) <= MAX_CLOCK_DIFFERENCE else now
 
-    By its text: a row that somebody changed must not keep all the others from being shown.
+
+def _live_runners(cursor: Cursor, now: datetime) -> list[tuple[str | None, str]]:
+    return [
+        (incident, host)
+        for incident, alive_until, host, pid in rows(
+            cursor, "SELECT incident, alive_until, host, pid FROM runner WHERE ended_at IS NULL"
+        )
+        if alive_until >= timestamp(now) and not is_gone(host, pid)
+    ]
+
+
+def _last_runs(
+    cursor: Cursor, now: datetime, own: Origin, *, is_postgresql: bool
+) -> Iterator[LastRun]:
+    position = "strpos" if is_postgresql else "instr"
+    other_host = _names_other(position, "host", own.host)
+    other_vault = _names_other(position, "vault", own.vault)
+    # A run that a fast clock dated ahead would hide the runs that came after it.
+    statement = f"""
+        SELECT kind, subject, state, {other_host} AS by_other, {other_vault} AS in_other,
+            MAX(started_at), MAX(ended_at), COUNT(*)
+        FROM run WHERE started_at <= '{timestamp(horizon(now))}'
+        GROUP BY kind, subject, state, by_other, in_other ORDER BY kind, subject, state
+    """  # noqa: S608 - a time, and names that are quoted
+    for kind, subject, state, by_other, in_other, started, ended, count in rows(cursor, statement):
+        yield LastRun(
+            kind=kind,
+            subject=subject,
+            state=state,
+            started_at=moment(started),
+            ended_at=_optional(ended),
+            count=count,
+            is_of_other_host=bool(by_other),
+            is_of_other_vault=bool(in_other),
+        )
+
+
+def _names_other(position: str, name: str, own: str) -> str:
+    """Return an SQL expression: does a run's summary name another host or vault?
+
+    The text is searched: one row with invalid JSON must not fail the query.
     """
     if not own:
         return "0"
@@ -271,182 +206,139 @@ def _is_other(finds: str, name: str, own: str) -> str:
     value = f'"{name}":{canonical(own).decode()}'.replace("'", "''")
     return (
         "CASE WHEN kind IN ('backup', 'drill', 'verify', 'keep')"
-        f" AND {finds}(summary, '{key}') > 0 AND {finds}(summary, '{value}') = 0 THEN 1 ELSE 0 END"
+        f" AND {position}(summary, '{key}') > 0 AND {position}(summary, '{value}') = 0"
+        " THEN 1 ELSE 0 END"
     )
 
 
 def _alarms(cursor: Cursor, now: datetime) -> Iterator[AlarmOverview]:
-    for subject, state, started, summary in rows(
-        cursor,
-        "SELECT subject, state, started_at, summary FROM run WHERE kind = 'alarm'"  # noqa: S608 - a time
-        f" AND state IN ('raised', 'failed', 'over') AND started_at <= '{timestamp(horizon(now))}'"
-        " ORDER BY started_at DESC",
-    ):
-        with suppress(ValueError):  # as above
-            yield AlarmOverview(
-                subject=subject,
-                state=state,
-                started_at=moment(started),
-                origin=Origin.of(dict(json.loads(summary))),
-            )
+    is_alarm = "kind = 'alarm' AND state IN ('raised', 'failed', 'over')"
+    newest = f"started_at <= '{timestamp(horizon(now))}' ORDER BY started_at DESC"
+    for run in _readable_runs(cursor, f"{is_alarm} AND {newest}"):
+        yield AlarmOverview(
+            subject=run.subject,
+            state=run.state,
+            started_at=run.started_at,
+            origin=Origin.of(run.summary),
+        )
 
 
 def _backups(cursor: Cursor, now: datetime) -> Iterator[RunRecord]:
-    for id_, subject, way, state, started, ended, summary in rows(
+    first, last = timestamp(now - _BACKUP_WINDOW), timestamp(horizon(now))
+    yield from _readable_runs(
         cursor,
-        "SELECT id, subject, way, state, started_at, ended_at, summary FROM run"  # noqa: S608 - times
-        f" WHERE kind = 'backup' AND started_at BETWEEN '{timestamp(now - _A_WEEK)}'"
-        f" AND '{timestamp(horizon(now))}' ORDER BY started_at DESC LIMIT {_MOST_BACKUPS}",
+        f"kind = 'backup' AND started_at BETWEEN '{first}' AND '{last}'"
+        f" ORDER BY started_at DESC LIMIT {_MAX_BACKUPS}",
+    )
+
+
+def _readable_runs(cursor: Cursor, which: str) -> Iterator[RunRecord]:
+    for id_, kind, subject, way, state, started, ended, summary in rows(
+        cursor,
+        "SELECT id, kind, subject, way, state, started_at, ended_at, summary"  # noqa: S608 - ours
+        f" FROM run WHERE {which}",
     ):
-        with suppress(ValueError):  # what somebody changed; `audit verify` names it
+        with suppress(ValueError):  # somebody changed the row; `audit verify` names it
             yield RunRecord(
                 id=id_,
-                kind="backup",
+                kind=kind,
                 subject=subject,
                 way=way,
                 state=state,
                 started_at=moment(started),
-                ended_at=moment(ended) if ended else None,
+                ended_at=_optional(ended),
                 summary=dict(json.loads(summary)),
             )
 
 
-def _incidents(
-    cursor: Cursor,
-    facts: Mapping[str, Sequence[FactOverview]],
-    runners: Collection[str | None],
-) -> tuple[IncidentOverview, ...]:
-    counts: dict[tuple[str, str, int], dict[str, int]] = {}
-    settling: dict[tuple[str, str, int], int] = {}
-    untold: dict[tuple[str, str, int], int] = {}
-    held: dict[tuple[str, str, int], int] = {}
-    waiting: dict[tuple[str, str, int], int] = {}
-    for incident, step, round_, verb, state, is_parked, number, after_canary in rows(
-        cursor,
-        f"SELECT effect.incident, effect.step, effect.round, effect.verb, {_REACHED} AS reached,"  # noqa: S608 - ours
-        " effect.is_parked, COUNT(*),"
-        " SUM(CASE WHEN effect.state = 'planned'"
-        " AND effect.not_before = '9999-12-31T00:00:00.000000Z' THEN 1 ELSE 0 END)"
-        " FROM effect JOIN incident ON incident.id = effect.incident"
-        " WHERE incident.state = 'open' AND effect.verb <> 'people.page'"
-        " GROUP BY effect.incident, effect.step, effect.round, effect.verb, reached,"
-        " effect.is_parked",
-    ):
-        key = (incident, step, round_)
-        of_step = counts.setdefault(key, {})
-        of_step[state] = of_step.get(state, 0) + number
-        waiting[key] = waiting.get(key, 0) + int(after_canary)
-        if state == "unknown" and not is_parked:
-            settling[key] = settling.get(key, 0) + number
-        if verb == "notices.send" and state != "done":
-            untold[key] = untold.get(key, 0) + number
-            if state == "refused" and is_parked:
-                held[key] = held.get(key, 0) + number
-    for incident, step, round_, number in rows(cursor, _LOST):
-        untold[incident, step, round_] = untold.get((incident, step, round_), 0) + number
-    for incident, step, round_, number, parked in rows(cursor, _APART):
-        untold[incident, step, round_] -= number
-        held[incident, step, round_] = held.get((incident, step, round_), 0) - parked
-    steps: dict[str, list[StepOverview]] = {}
-    for row in rows(
-        cursor,
-        "SELECT step.incident, step.name, step.round, step.state, step.due_at, step.is_asked,"
-        " step.is_accepted, step.needs_approvals, step.sealed_answer IS NOT NULL, step.rung,"
-        " step.escalates_at, step.runs_from, step.digest, step.joined,"
-        " (SELECT count(*) FROM approval WHERE approval.incident = step.incident"
-        " AND approval.step = step.name AND approval.round = step.round"
-        " AND approval.decision = 'break-glass'),"
-        " (SELECT count(*) FROM approval WHERE approval.incident = step.incident"
-        " AND approval.step = step.name AND approval.round = step.round"
-        " AND approval.decision <> 'break-glass')"
-        " FROM step JOIN incident ON incident.id = step.incident WHERE incident.state = 'open'"
-        " ORDER BY step.started_at, step.name, step.round",
-    ):
-        key, broken, others = (row[0], row[1], row[2]), row[14], row[15]
-        steps.setdefault(row[0], []).append(
-            StepOverview(
-                name=row[1],
-                round=row[2],
-                state=row[3],
-                due_at=moment(row[4]) if row[4] else None,
-                is_asked=bool(row[5]),
-                rung=row[9],
-                escalates_at=moment(row[10]) if row[10] else None,
-                opens_at=moment(row[11]) if broken and row[11] and row[3] == "asking" else None,
-                is_unreviewed=bool(broken and not others) and row[3] not in ("asking", "refused"),
-                is_accepted=bool(row[6]),
-                needs_approvals=row[7],
-                digest=row[12],
-                has_answer=bool(row[8]),
-                counts=counts.get(key, {}),
-                settling=settling.get(key, 0),
-                after_canary=waiting.get(key, 0),
-                is_paused=row[11] == _NEVER and row[3] == "running",
-                untold=untold.get(key, 0),
-                held=held.get(key, 0),
-                joined=row[13],
-            )
+def _facts(cursor: Cursor) -> dict[str, tuple[FactOverview, ...]]:
+    found: dict[str, tuple[FactOverview, ...]] = {}
+    for incident, kind, name, at, count, is_so, author, recorded_at in rows(cursor, _FACTS):
+        fact = FactOverview(
+            kind=kind,
+            name=name,
+            at=_optional(at),
+            count=count,
+            is_so=None if is_so is None else bool(is_so),
+            author=author,
+            recorded_at=moment(recorded_at),
         )
-    kept = {incident: int(number) for incident, number in rows(cursor, _KEPT)}
-    return tuple(
-        IncidentOverview(
-            id=row[0],
-            scenario=row[1],
-            mode=row[2],
-            is_halted=bool(row[3]),
-            opened_at=moment(row[4]),
-            playbook=row[5],
-            opened_by=row[6],
-            steps=tuple(_each_once(steps.get(row[0], ()))),
-            facts=tuple(facts.get(row[0], ())),
-            kept=kept.get(row[0], 0),
-            joined=row[7],
-            is_carried=None in runners or row[0] in runners,
-        )
-        for row in rows(
-            cursor,
-            "SELECT id, scenario, mode, is_halted, opened_at, playbook, opened_by, joined"
-            " FROM incident WHERE state = 'open' ORDER BY opened_at",
-        )
-    )
-
-
-def _facts(cursor: Cursor) -> dict[str, list[FactOverview]]:
-    found: dict[str, list[FactOverview]] = {}
-    for incident, kind, name, at, count, is_so, author, recorded_at in rows(
-        cursor,
-        "SELECT fact.incident, fact.kind, fact.name, fact.at, fact.people, fact.is_so,"
-        " fact.author, fact.recorded_at FROM incident_fact AS fact"
-        " JOIN incident ON incident.id = fact.incident"
-        " WHERE incident.state = 'open' OR incident.mode = 'live'"
-        " ORDER BY fact.incident, fact.number",
-    ):
-        found.setdefault(incident, []).append(
-            FactOverview(
-                kind=kind,
-                name=name,
-                at=moment(at) if at else None,
-                count=count,
-                is_so=None if is_so is None else bool(is_so),
-                author=author,
-                recorded_at=moment(recorded_at),
-            )
-        )
+        found[incident] = (*found.get(incident, ()), fact)
     return found
 
 
-def _each_once(steps: Sequence[StepOverview]) -> Iterator[StepOverview]:
-    """Let nobody count twice, as `operations/accounting` counts them.
+def _open_incidents(
+    cursor: Cursor,
+    facts: Mapping[str, tuple[FactOverview, ...]],
+    runners: Collection[str | None],
+) -> Iterator[IncidentOverview]:
+    steps: dict[str, list[StepView]] = {}
+    counts = _step_counts(cursor)
+    for row in rows(cursor, _STEPS):
+        steps.setdefault(row[0], []).append(_step(row, counts.get(row[:3], {})))
+    unreached = {incident: (untold, held) for incident, untold, held in rows(cursor, _UNREACHED)}
+    kept = dict(rows(cursor, _KEPT))
+    for id_, scenario, mode, is_halted, opened_at, opened_by, playbook, joined in rows(
+        cursor, _INCIDENTS
+    ):
+        untold, held = unreached.get(id_, (0, 0))
+        yield IncidentOverview(
+            id=id_,
+            scenario=scenario,
+            mode=mode,
+            is_halted=bool(is_halted),
+            opened_at=moment(opened_at),
+            opened_by=opened_by,
+            playbook=playbook,
+            steps=tuple(steps.get(id_, ())),
+            facts=facts.get(id_, ()),
+            untold=untold,
+            held=held,
+            kept=kept.get(id_, 0),
+            joined=joined,
+            is_carried=None in runners or id_ in runners,
+        )
 
-    Who was asked about anew counts in the newer round, and whom an approver refused to tell by a
-    step of their own, where they did before.
-    """
-    latest: dict[str, int] = {}
-    for one in steps:
-        latest[one.name] = max(latest.get(one.name, 0), one.round)
-    for one in steps:
-        is_apart = one.name.startswith(HELD_STEP_PREFIX)
-        if one.state == "refused" and (is_apart or one.round < latest[one.name]):
-            yield replace(one, untold=0, held=0)
-        else:
-            yield one
+
+def _step_counts(cursor: Cursor) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """Return the fields of each step's StepView that its effects decide, by incident and round."""
+    found: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for incident, step, round_, state, is_parked, number, after_canary in rows(cursor, _COUNTS):
+        fields = found.setdefault(
+            (incident, step, round_), {"counts": {}, "settling": 0, "after_canary": 0}
+        )
+        fields["counts"][state] = fields["counts"].get(state, 0) + number
+        fields["after_canary"] += after_canary
+        if state == "unknown" and not is_parked:
+            fields["settling"] += number
+    return {key: {**fields, "counts": Counts(**fields["counts"])} for key, fields in found.items()}
+
+
+def _step(row: tuple[Any, ...], counts: Mapping[str, Any]) -> StepView:
+    (_, name, round_, state, due_at, is_asked, rung, escalates_at, runs_from, joined) = row[:10]
+    (is_accepted, needs_approvals, digest, has_answer, broken, others) = row[10:]
+    is_asking = state == StepState.ASKING
+    return StepView(
+        step=name,
+        round=round_,
+        state=StepState(state),
+        is_paused=runs_from == _NEVER and state == StepState.RUNNING,
+        answer="" if has_answer else None,  # the answer is sealed: only its presence is known
+        due_at=_optional(due_at),
+        asked=bool(is_asked),
+        rung=rung,
+        joined=joined,
+        escalates_at=_optional(escalates_at),
+        opens_at=_optional(runs_from) if is_asking and broken else None,
+        digest=digest if is_asking else "",
+        approvals_needed=needs_approvals,
+        is_refused=state == StepState.REFUSED,
+        is_accepted=bool(is_accepted),
+        is_unreviewed=bool(broken and not others)
+        and state not in (StepState.ASKING, StepState.REFUSED),
+        **counts,
+    )
+
+
+def _optional(text: str | None) -> datetime | None:
+    return moment(text) if text else None

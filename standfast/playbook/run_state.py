@@ -12,6 +12,7 @@ from standfast.playbook.model import Playbook
 from standfast.records import Json, Mode, Proof, StepState, utc
 
 UNDO_PREFIX = "undo-"  # begins the name of every step that gives back; no playbook can use it
+HELD_STEP_PREFIX = "held-"  # begins the name of a step that notifies one held recipient
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import pytest
 
 from standfast import __version__
 from standfast.errors import ExitStatus
-from standfast.ledger.status_query import glance
+from standfast.ledger.status_query import query_status
 from tests.cli.desk import ENTRY, ROOT, Desk, run_apart
 from tests.usecases.installations import PASSPHRASES
 
@@ -273,7 +273,7 @@ def test_bad_input_is_told_and_nothing_is_half_done(
     assert as_document.document["exit_status"] == case.status
     assert as_document.err == ""
     assert not (desk.folder / "out").exists()
-    seen = glance(f"sqlite:///{quiet_installation}/ledger.db", None, datetime.now(UTC))
+    seen = query_status(f"sqlite:///{quiet_installation}/ledger.db", datetime.now(UTC))
     assert seen.incidents == ()
     assert {run.state for run in seen.last_runs} <= {"failed"}
 

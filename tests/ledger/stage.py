@@ -8,7 +8,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.ledger import Ledger
-from standfast.ledger.approvals.two_person_rule import APPROVE, Question
+from standfast.ledger.approvals.decisions import APPROVE
+from standfast.ledger.approvals.two_person_rule import Question
 from standfast.ledger.effects.effect_store import Batch, EffectRow, Lane
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.people.enrolment import Signer

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.errors import ExitStatus
-from standfast.ledger.approvals.two_person_rule import APPROVE
+from standfast.ledger.approvals.decisions import APPROVE
 from standfast.people.passphrase_keys import Credential, enrol, sign_in
 from standfast.playbook.model import InputType, Playbook, StepKind
 from standfast.playbook.run_state import State

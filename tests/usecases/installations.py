@@ -11,7 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from standfast.ledger.approvals.two_person_rule import APPROVE
+from standfast.ledger.approvals.decisions import APPROVE
 from standfast.ledger.people.enrolment import Signer
 from standfast.people.passphrase_keys import Credential, enrol, sign_in
 from standfast.secrets import Resolver

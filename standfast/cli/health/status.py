@@ -16,7 +16,7 @@ from standfast.local_time import minute
 from standfast.plurals import counted
 
 if TYPE_CHECKING:
-    from standfast.ledger.status_query import LastRun
+    from standfast.ledger.status_overview import LastRun
     from standfast.usecases.health.incident_overview import IncidentStatus
     from standfast.usecases.health.status import SetStatus, Status
     from standfast.usecases.key_ceremonies.custodian_answers import Standing

@@ -37,6 +37,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, select
 
 from standfast.errors import ApprovalRefused, Damaged, UsageError
 from standfast.ledger.approvals import passkeys
+from standfast.ledger.approvals.decisions import APPROVE, BREAK_GLASS, OBJECT, REFUSE
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import approval, effect, incident, person, step
@@ -53,10 +54,6 @@ _STEP = select(step).where(
 )
 _INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
 
-APPROVE = "approve"
-REFUSE = "refuse"
-BREAK_GLASS = "break-glass"
-OBJECT = "object"  # no decision of its own: a refusal of a broken glass, or a review of one
 BY_TRIGGERS = ".joined"  # beside the sealed inputs: the accounts among them that triggers added
 PERSON = "person:"  # a role that one person has by name
 

@@ -4,9 +4,8 @@ Owns the verbs that the ledger treats apart, and the conditions over the tables.
 and planning them to `effects`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -14,10 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
-    Select,
     and_,
-    bindparam,
-    case,
     exists,
     func,
     or_,
@@ -152,36 +148,6 @@ def is_runnable(now: datetime | BindParameter[Any]) -> Any:
     return and_(
         is_begun(),
         or_(step.c.runs_from.is_(None), step.c.runs_from <= now, effect.c.verb == PAGE),
-    )
-
-
-def counts_by_step(
-    connection: Connection, incident_id: str
-) -> Iterator[tuple[str, int, str, bool, str, int, int]]:
-    """Return (step, round, state, parked, proof, number, of them after a canary) of the effects.
-
-    Pages do not count. An undo that another one made up for counts as done.
-    """
-    for row in connection.execute(_counts_by_step(), {"of_incident": incident_id}):
-        yield tuple(row)
-
-
-@cache  # a runner asks many times a second, and building it takes longer than running it
-def _counts_by_step() -> Select[Any]:
-    incident_id = bindparam("of_incident", type_=effect.c.incident.type)
-    is_after_canary = and_(effect.c.not_before == NEVER, effect.c.state == "planned")
-    return (
-        select(
-            effect.c.step,
-            effect.c.round,
-            case((is_superseded_undo(incident_id), "done"), else_=effect.c.state).label("reached"),
-            effect.c.is_parked,
-            effect.c.proof,
-            func.count(),
-            func.sum(case((is_after_canary, 1), else_=0)),
-        )
-        .where(effect.c.incident == incident_id, effect.c.verb != PAGE)
-        .group_by(effect.c.step, effect.c.round, "reached", effect.c.is_parked, effect.c.proof)
     )
 
 

@@ -13,8 +13,8 @@ Rules
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
@@ -25,7 +25,8 @@ from standfast.ledger.approvals import two_person_rule
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import damaged
 from standfast.ledger.database.connections import wait_for_turn
-from standfast.ledger.effects.effect_conditions import NEVER, count_held_targets, counts_by_step
+from standfast.ledger.effects.effect_conditions import NEVER, count_held_targets
+from standfast.ledger.effects.step_counts import StepCounts, count_by_step
 from standfast.ledger.incidents import trigger_messages
 from standfast.ledger.incidents.repeated_triggers import inputs_of, insert_subjects, join, repeated
 from standfast.ledger.incidents.step_progress import moved_at
@@ -38,7 +39,6 @@ from standfast.playbook.model import Playbook
 from standfast.playbook.planned_effects import FrozenNotice
 from standfast.playbook.run_state import UNDO_PREFIX, Counts, State, StepView
 from standfast.records import (
-    EffectState,
     JsonObject,
     Mode,
     Proof,
@@ -259,7 +259,7 @@ class Incidents:
         playbook = _frozen_playbook(row.playbook, row.scenario)
         names = {one.name for one in playbook.steps}
         with self._core.reading() as connection:
-            counts = _counts(connection, incident_id)
+            counts = count_by_step(connection, incident_id)
             rounds: dict[str, list[StepView]] = {}
             extra: list[StepView] = []
             statement = (
@@ -271,7 +271,7 @@ class Incidents:
             moved = moved_at(connection, playbook, begun)
             for found in begun:
                 key = (found["name"], found["round"])
-                of_step = counts.get(key, _OfStep())
+                of_step = counts.get(key, StepCounts())
                 view = self._view(connection, found, of_step, moved.get(found["name"]))
                 if found["name"] in names:
                     rounds.setdefault(view.step, []).append(view)
@@ -333,7 +333,7 @@ class Incidents:
         self,
         connection: Connection,
         row: RowMapping,
-        found: "_OfStep",
+        found: StepCounts,
         moved: datetime | None,
     ) -> StepView:
         key = (row["name"], row["round"])
@@ -350,7 +350,7 @@ class Incidents:
             step=row["name"],
             round=row["round"],
             state=StepState(row["state"]),
-            counts=Counts(**found.counts),
+            counts=Counts(**found.by_state),
             settling=found.settling,
             after_canary=found.after_canary,
             proof=Proof.weakest(found.proofs),
@@ -433,28 +433,3 @@ def _next_id(connection: Connection, vault: Vault, now: datetime) -> str:
     while vault.has(f"{prefix}{number:04}"):
         number += 1
     return f"{prefix}{number:04}"
-
-
-@dataclass
-class _OfStep:
-    """What the effects of one round of a step come to."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-    settling: int = 0
-    after_canary: int = 0
-    proofs: set[Proof] = field(default_factory=set)  # of those that are done
-
-
-def _counts(connection: Connection, incident_id: str) -> Mapping[tuple[str, int], _OfStep]:
-    found: dict[tuple[str, int], _OfStep] = {}
-    for name, round_, state, is_parked, proof, number, waiting in counts_by_step(
-        connection, incident_id
-    ):
-        of_step = found.setdefault((name, round_), _OfStep())
-        if state == EffectState.DONE:
-            of_step.proofs.add(Proof(proof))
-        of_step.counts[state] = of_step.counts.get(state, 0) + number
-        of_step.after_canary += waiting
-        if state == EffectState.UNKNOWN and not is_parked:
-            of_step.settling += number
-    return found

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row, desc, select
 
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger.approvals import two_person_rule
+from standfast.ledger.approvals.decisions import APPROVE, BREAK_GLASS, REFUSE
 from standfast.ledger.approvals.two_person_rule import Question
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import Key, Write
@@ -63,7 +64,7 @@ class Words:
         roles: Collection[str],
         now: datetime,
         *,
-        as_what: str = two_person_rule.APPROVE,
+        as_what: str = APPROVE,
     ) -> str:
         """Say why this person may approve nothing of the incident now, or nothing; see `roles`."""
         with self._core.reading() as connection:
@@ -119,7 +120,7 @@ class Words:
                 connection.execute(select(step).where(*is_step_round(*step_key))).mappings().one()
             )
             is_review = found["state"] != StepState.ASKING
-            breaks = decision == two_person_rule.BREAK_GLASS
+            breaks = decision == BREAK_GLASS
             if breaks and is_review:
                 raise ApprovalRefused(
                     f"step {step_name!r} has begun already; nothing is to be opened"
@@ -139,7 +140,7 @@ class Words:
                 return asked
             was_broken = asked.opens_at is not None
             asked = two_person_rule.question(self._core, connection, incident_id, step_name)
-            if decision == two_person_rule.REFUSE:
+            if decision == REFUSE:
                 write.update(
                     step,
                     step_key,
@@ -183,8 +184,8 @@ class Words:
         if earlier:
             write.tell(instead_of=earlier)  # which carried what was done by it
             return write.update(approval, key, **said)
-        approved = approval.c.decision == two_person_rule.APPROVE
-        breaks = said["decision"] == two_person_rule.BREAK_GLASS
+        approved = approval.c.decision == APPROVE
+        breaks = said["decision"] == BREAK_GLASS
         return breaks and write.update(approval, key, approved, **said)
 
     def open_glass(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:

@@ -20,8 +20,8 @@ from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.effects.effect_conditions import NEVER, hold
 from standfast.ledger.effects.effect_store import EffectRow, scope_of, seal_reason
 from standfast.ledger.schema.tables import attempt, effect, notice, step
-from standfast.ledger.status_query import HELD_STEP_PREFIX
 from standfast.playbook.actions.notices_send import SEND
+from standfast.playbook.run_state import HELD_STEP_PREFIX
 from standfast.records import EffectState, JsonObject, StepState
 
 _PAGE = 10_000  # rows that one transaction changes

@@ -19,8 +19,8 @@ from standfast.ledger.effects.effect_store import EffectRow, Effects
 from standfast.ledger.incidents.step_transitions import refused_rounds
 from standfast.ledger.messages.delivery_reports import Delivery
 from standfast.ledger.schema.tables import attempt, delivery, effect
-from standfast.ledger.status_query import HELD_STEP_PREFIX
 from standfast.playbook.actions.notices_send import SEND
+from standfast.playbook.run_state import HELD_STEP_PREFIX
 from standfast.records import DeliveryState
 
 _PAGE = 500

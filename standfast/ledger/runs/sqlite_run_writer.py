@@ -1,8 +1,10 @@
-"""Runs and their signed heads, written straight to a SQLite ledger: for backups, which end sooner
-than SQLAlchemy is imported.
+"""Plain SQL that records backup runs in a SQLite ledger without SQLAlchemy.
 
-It writes what `runs` and `audit` write, byte for byte, in the same transactions, under the same
-lock. `tests/ledger/runs/test_sqlite_run_writer.py` holds the two against each other.
+Reason: importing SQLAlchemy takes 0.2 s, and an unchanged backup ends within 0.3 s.
+
+Rules
+- It writes the same bytes as `run_store.Runs` and `Auditor.sign_head`, in the same transactions and
+  under the same lock. `tests/ledger/runs/test_sqlite_run_writer.py` compares the two.
 """
 
 import json

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from standfast.ledger.runs.run_record import Origin
-from standfast.ledger.status_query import LedgerOverview
+from standfast.ledger.status_overview import LedgerOverview
 from standfast.records import JsonObject, timestamp
 from standfast.usecases.alarms.alarm_scope import Scope, scope_of
 

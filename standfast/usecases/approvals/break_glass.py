@@ -19,7 +19,8 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from standfast.errors import ApprovalRefused, UsageError
-from standfast.ledger.approvals.two_person_rule import BREAK_GLASS, GLASS, Question
+from standfast.ledger.approvals.decisions import BREAK_GLASS
+from standfast.ledger.approvals.two_person_rule import GLASS, Question
 from standfast.local_time import minute
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.action import Carrier

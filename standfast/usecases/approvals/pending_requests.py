@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from standfast.errors import UsageError
-from standfast.ledger.approvals import two_person_rule
+from standfast.ledger.approvals import decisions
 from standfast.ledger.approvals.two_person_rule import Question
 from standfast.local_time import minute
 from standfast.playbook.actions import ACTIONS
@@ -128,7 +128,7 @@ def _approval(
         needed=asked.needed,
         challenges={
             said: encoded(challenge_for(asked.message(person, said)))
-            for said in (two_person_rule.APPROVE, two_person_rule.REFUSE)
+            for said in (decisions.APPROVE, decisions.REFUSE)
         },
         words=_words(installation, incident, view.step) if shown.tells else (),
     )
@@ -139,7 +139,7 @@ def _may_object(installation: Installation, asked: Question, person: str) -> boo
     if asked.opens_at is None:
         return False
     return not installation.ledger.steps.objection(
-        asked.incident, person, (), installation.clock(), as_what=two_person_rule.OBJECT
+        asked.incident, person, (), installation.clock(), as_what=decisions.OBJECT
     )
 
 

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfast.errors import ApprovalRefused, Refused, StandfastError, UsageError
-from standfast.ledger.approvals.two_person_rule import APPROVE, REFUSE, Question
+from standfast.ledger.approvals.decisions import APPROVE, REFUSE
+from standfast.ledger.approvals.two_person_rule import Question
 from standfast.ledger.effects.effect_store import EffectRow
 from standfast.ledger.effects.unknown_outcomes import in_doubt, unknown_outcomes_of_step
 from standfast.ledger.messages.sent_messages import first_message, told_apart

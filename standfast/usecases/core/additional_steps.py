@@ -1,8 +1,8 @@
 """Steps that people asked for beside the playbook: undos, corrections, telling who was held."""
 
-from standfast.ledger.status_query import HELD_STEP_PREFIX
 from standfast.playbook.actions.accounts_lock import UNLOCK
 from standfast.playbook.actions.notices_send import SEND
+from standfast.playbook.run_state import HELD_STEP_PREFIX
 
 CORRECTS = "correction-"
 _TITLES = {

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from standfast.errors import ConfigurationError
-from standfast.ledger.status_query import (
+from standfast.ledger.status_overview import (
     ClosedIncidentOverview,
     FactOverview,
     IncidentOverview,
     LedgerOverview,
-    StepOverview,
 )
 from standfast.local_time import is_zone
 from standfast.records import Json, JsonObject, timestamp
@@ -32,7 +31,6 @@ from standfast.records import Json, JsonObject, timestamp
 if TYPE_CHECKING:
     from standfast.config import Config
     from standfast.deadlines.incident_facts import Fact
-    from standfast.playbook.run_state import StepView
     from standfast.playbook.status.next_step import LegalClocks
 
 LIVE, PLAN, EXERCISE = "live", "plan", "exercise"
@@ -226,15 +224,14 @@ def _incident_status(
 
     playbook = load(seen.playbook, seen.scenario)
     names = {step.name for step in playbook.steps}
-    views = [_view(step) for step in seen.steps]
     rounds: dict[str, list[StepView]] = {}
-    for view in sorted(views, key=lambda view: view.round):
+    for view in sorted(seen.steps, key=lambda view: view.round):
         rounds.setdefault(view.step, []).append(view)
     state = State(
         playbook=playbook,
         mode=Mode(seen.mode),
         steps={name: merged(found) for name, found in rounds.items() if name in names},
-        extra=tuple(view for view in views if view.step not in names),
+        extra=tuple(view for view in seen.steps if view.step not in names),
         is_halted=seen.is_halted,
         kept=seen.kept,
         joined=seen.joined,
@@ -256,34 +253,4 @@ def _incident_status(
         next_step=found.next_step,
         clocks=clocks,
         lacks_clocks=lacks_clocks,
-    )
-
-
-def _view(step: StepOverview) -> "StepView":
-    from standfast.playbook.run_state import Counts, StepView
-    from standfast.records import StepState
-
-    return StepView(
-        step=step.name,
-        round=step.round,
-        state=StepState(step.state),
-        counts=Counts(**step.counts),
-        settling=step.settling,
-        after_canary=step.after_canary,
-        is_paused=step.is_paused,
-        # What was answered is sealed; that it was is all that a standing needs.
-        answer="" if step.has_answer else None,
-        due_at=step.due_at,
-        asked=step.is_asked,
-        rung=step.rung,
-        joined=step.joined,
-        escalates_at=step.escalates_at,
-        opens_at=step.opens_at,
-        is_unreviewed=step.is_unreviewed,
-        digest=step.digest,
-        # A step that has enough approvals runs already: one that asks lacks some.
-        approvals=0,
-        approvals_needed=step.needs_approvals,
-        is_refused=step.state == StepState.REFUSED,
-        is_accepted=step.is_accepted,
     )

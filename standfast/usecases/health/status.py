@@ -4,8 +4,7 @@ Owns the few lines that `standfast status` shows. Leaves the open incidents to `
 alarms to `alarm_glances`, trying things out to `checks`, and one incident in full to `incident`.
 
 Rules
-- It answers in 0.4 s, so it reads the few keys of the configuration that it needs by itself, and
-  the ledger by a glance.
+- It answers within 0.5 s, so it reads the few keys of the configuration that it needs by itself.
 - With a configuration that every other command refuses, it shows what it can, and says that first.
 - It opens no key and shows nothing personal: counts, names of sets and steps.
 - The one next step of an incident is the sentence that `standfast incident status` says.
@@ -23,7 +22,8 @@ from backup.ownership.key_copy_list import read_copy_list
 from standfast.errors import ConfigurationError, FileInvalid
 from standfast.host_name import host_name
 from standfast.ledger.runs.run_record import Origin
-from standfast.ledger.status_query import LastRun, LedgerOverview, glance
+from standfast.ledger.status_overview import LastRun, LedgerOverview
+from standfast.ledger.status_query import query_status
 from standfast.records import Json, JsonObject, timestamp
 from standfast.usecases.alarms.alarm_status import JUMP_SHOWN, AlarmStatus, alarms_of
 from standfast.usecases.backups.cloned_hosts import ClonedHost, find_cloned_host, forked_at
@@ -226,13 +226,13 @@ class Status:
 def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
     """Say where the place of this configuration stands.
 
-    Raises what `config.load` and `ledger.glance` raise.
+    Raises what `config.load` and `query_status` raise.
     """
     raw = _read(config_file)
     folder = config_file.absolute().parent
-    url, password, sets = _needed(raw, folder) or _by_schema(config_file, env)
+    url, sets = _needed(raw, folder) or _by_schema(config_file, env)
     own = _origin(raw, folder)
-    seen = glance(url, password, now, own)
+    seen = query_status(url, now, own)
     twin = find_cloned_host(seen.backups, own, now)
     return Status(
         at=now,
@@ -400,7 +400,7 @@ def _read(config_file: Path) -> dict[str, Any]:
         return {}
 
 
-def _needed(raw: Mapping[str, Any], folder: Path) -> tuple[str, None, list[str]] | None:
+def _needed(raw: Mapping[str, Any], folder: Path) -> tuple[str, list[str]] | None:
     """Give the ledger's address and the names of the sets where they are written plainly."""
     ledger = raw.get("ledger", {})
     backup = raw.get("backup", {})
@@ -411,20 +411,18 @@ def _needed(raw: Mapping[str, Any], folder: Path) -> tuple[str, None, list[str]]
         return None
     if url.startswith(_SQLITE):
         path = url.removeprefix(_SQLITE)
-        return None if path.startswith("~") else (f"{_SQLITE}{folder / path}", None, list(sets))
-    return (url, None, list(sets)) if url.startswith("postgresql") else None
+        return None if path.startswith("~") else (f"{_SQLITE}{folder / path}", list(sets))
+    return (url, list(sets)) if url.startswith("postgresql") else None
 
 
-def _by_schema(config_file: Path, env: Mapping[str, str]) -> tuple[str, str | None, list[str]]:
+def _by_schema(config_file: Path, env: Mapping[str, str]) -> tuple[str, list[str]]:
     from standfast.config import load
     from standfast.secrets import SystemResolver
+    from standfast.usecases.core.installation import ledger_url
 
     config = load(config_file)
-    reference, password = config.ledger.password, None
-    if reference is not None:
-        resolver = SystemResolver(env=env, base_dir=config.folder)
-        password = resolver.resolve(reference).reveal()
-    return config.ledger.url, password, list(config.backup.sets)
+    url = ledger_url(config, SystemResolver(env=env, base_dir=config.folder))
+    return url, list(config.backup.sets)
 
 
 def _set_status(name: str, seen: LedgerOverview) -> SetStatus:

@@ -30,7 +30,6 @@ from standfast.adapters.senders.letters import letter_obstacle
 from standfast.errors import Refused, UsageError
 from standfast.ledger.effects.effect_store import EffectRow, effect_token, scope_of
 from standfast.ledger.messages.sent_messages import first_message, replaced_message, sent
-from standfast.ledger.status_query import HELD_STEP_PREFIX
 from standfast.notices.mail_addresses import parse_address
 from standfast.notices.prepared_notice import Prepared, merkle_root, pick_language
 from standfast.playbook.action_arguments import arguments_of
@@ -38,6 +37,7 @@ from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.answer_dependencies import answers_behind
 from standfast.playbook.engine import is_wanted
 from standfast.playbook.planned_effects import Draft, Expansion, FrozenNotice
+from standfast.playbook.run_state import HELD_STEP_PREFIX
 from standfast.records import Json, JsonObject, StepState
 from standfast.usecases.approvals.step_decisions import speaker
 from standfast.usecases.core.installation import Installation

@@ -1,7 +1,7 @@
 """Which corrections of a notice stand, read from the ledger; `corrections` plans them."""
 
 from standfast.ledger.messages.sent_messages import first_message, told_apart
-from standfast.ledger.status_query import HELD_STEP_PREFIX
+from standfast.playbook.run_state import HELD_STEP_PREFIX
 from standfast.usecases.core.additional_steps import CORRECTS
 from standfast.usecases.core.installation import Installation
 

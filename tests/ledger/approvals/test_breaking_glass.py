@@ -7,7 +7,8 @@ from sqlalchemy import select
 
 from standfast.errors import ApprovalRefused, Damaged, UsageError
 from standfast.ledger import Ledger
-from standfast.ledger.approvals.two_person_rule import BREAK_GLASS, GLASS
+from standfast.ledger.approvals.decisions import BREAK_GLASS
+from standfast.ledger.approvals.two_person_rule import GLASS
 from standfast.ledger.schema.tables import approval, step
 from standfast.records import EffectState, StepState
 from tests.ledger.intruder import Intruder

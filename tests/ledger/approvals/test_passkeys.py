@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from standfast import webauthn
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger import Ledger
+from standfast.ledger.approvals.decisions import APPROVE, BREAK_GLASS, REFUSE
 from standfast.ledger.approvals.passkeys import MOST, words
-from standfast.ledger.approvals.two_person_rule import APPROVE, BREAK_GLASS, GLASS, REFUSE
+from standfast.ledger.approvals.two_person_rule import GLASS
 from standfast.records import StepState
 from standfast.webauthn import NewPasskey, challenge_for, encoded, read_registration
 from tests.ledger.intruder import Intruder

@@ -15,14 +15,12 @@ from sqlalchemy import select
 from standfast.errors import ConfigurationError, OnlyReadable, Unavailable
 from standfast.ledger import Ledger
 from standfast.ledger.database import connections
-from standfast.ledger.database.read_view import open_read_view, rows
 from standfast.ledger.runs.sqlite_run_writer import SqliteRunWriter
 from standfast.ledger.schema.tables import incident
+from standfast.ledger.status_query import query_status
 from tests.ledger.auditor import copy_to_read
 from tests.ledger.ledger_files import NOW, Place
 from tests.ledger.stage import open_incident
-
-COUNT = "SELECT count(*) FROM incident"
 
 
 @pytest.fixture
@@ -86,8 +84,7 @@ def test_all_of_it_is_read_and_verified_whether_or_not_it_was_copied_in_use(
         assert report.is_whole
         assert (report.heads, report.witnessed) == (2, 2)
         path = str(ledger.engine.url.database)
-        with open_read_view(f"sqlite:///{path}", None) as cursor:
-            assert rows(cursor, COUNT) == [(2,)]
+        assert len(query_status(f"sqlite:///{path}", NOW).incidents) == 2
         keys = place_in(Path(path).parent).keys
         assert SqliteRunWriter(path, keys, Path()).all("backup") == []
 
@@ -124,11 +121,8 @@ def test_what_was_not_merged_and_cannot_be_read_beside_it_is_refused_and_never_l
     with copy_to_read(whole(home, tmp_path, without_shared_memory)) as copy:
         with pytest.raises(ConfigurationError, match=says), place_in(copy).opened():
             pass
-        with (
-            pytest.raises(ConfigurationError, match=says),
-            open_read_view(place_in(copy).url, None),
-        ):
-            pass
+        with pytest.raises(ConfigurationError, match=says):
+            query_status(place_in(copy).url, NOW)
 
 
 OWNER_WRITES = """

@@ -10,7 +10,7 @@ from standfast.errors import Unavailable
 from standfast.ledger import Ledger
 from standfast.ledger.database import connections
 from standfast.ledger.database.postgresql_errors import trouble
-from standfast.ledger.status_query import glance
+from standfast.ledger.status_query import query_status
 
 
 @pytest.mark.parametrize("part", ["database", "username"])
@@ -24,7 +24,7 @@ def test_a_server_that_knows_no_such_database_or_user_is_told_from_one_that_is_a
         pass
     engine.dispose()
     with pytest.raises(Unavailable) as glanced:
-        glance(url, None, datetime.now(UTC))
+        query_status(url, datetime.now(UTC))
     for error in (said.value, glanced.value):
         assert "PostgreSQL has no such user or database; mend ledger.url" in str(error)
         assert "wolfhound" not in str(error)

@@ -6,7 +6,7 @@ import pytest
 
 from standfast.errors import ApprovalRefused
 from standfast.ledger import Ledger
-from standfast.ledger.approvals.two_person_rule import REFUSE
+from standfast.ledger.approvals.decisions import REFUSE
 from standfast.ledger.effects.effect_store import Batch, Lane
 from standfast.ledger.effects.unknown_outcomes import MOST_TRIES
 from standfast.playbook.actions.people_page import PAGE

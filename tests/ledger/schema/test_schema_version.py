@@ -12,7 +12,7 @@ from standfast.errors import ConfigurationError
 from standfast.ledger import Ledger, create
 from standfast.ledger.schema import schema_version
 from standfast.ledger.schema.tables import metadata
-from standfast.ledger.status_query import glance
+from standfast.ledger.status_query import query_status
 from tests.ledger.intruder import Intruder
 from tests.ledger.ledger_files import FOUNDED, NOW, Place
 
@@ -79,7 +79,7 @@ def test_another_schema_is_refused_with_the_release_to_install(
     with pytest.raises(ConfigurationError, match=told), place.opened():
         pass
     with pytest.raises(ConfigurationError, match=told):
-        glance(place.url, None, NOW)
+        query_status(place.url, NOW)
 
 
 def test_a_folder_that_is_not_there_is_a_matter_of_configuration(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
 from standfast.ledger.schema.column_encryption import Vault
-from standfast.ledger.status_query import glance
+from standfast.ledger.status_query import query_status
 from standfast.records import EffectState, JsonObject, Mode, StepState
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.incidents import effect_undo, lifecycle
@@ -103,7 +103,7 @@ def test_what_joins_a_stopped_incident_is_told_and_waits_until_it_goes_on(
     assert "a trigger has brought it more targets, to which nothing is done" in told
     assert f"`standfast incident status {case} --targets`" in told
     assert f"`standfast incident resume {case} --as PERSON`" in told
-    (seen,) = glance(installation.config.ledger.url, None, installation.clock()).incidents
+    (seen,) = query_status(installation.config.ledger.url, installation.clock()).incidents
     assert seen.joined == 1
     lifecycle.resume(installation, case, by="dana")
     installation.advance(case)

@@ -9,7 +9,8 @@ import pytest
 
 from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
 from standfast.errors import ExitStatus
-from standfast.ledger.status_query import glance
+from standfast.ledger.status_query import query_status
+from standfast.playbook.run_state import Counts
 from standfast.records import EffectState
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.incidents import effect_undo, result_summary, runner_waiting
@@ -83,9 +84,9 @@ def test_an_undo_that_another_one_made_up_for_is_neither_named_nor_tried_again(
     assert outcome.exit_status is ExitStatus.DONE
     told = {one.step: one.sentence for one in result_summary.tallies(installation, case)}
     assert told["undo-1"] == "2 given back"
-    (seen,) = glance(installation.config.ledger.url, None, installation.clock()).incidents
-    assert {one.name: one.counts for one in seen.steps} == {
-        "lock": {"done": 2}, "undo-1": {"done": 2}, "undo-2": {"done": len(lost)}
+    (seen,) = query_status(installation.config.ledger.url, installation.clock()).incidents
+    assert {view.step: view.counts for view in seen.steps} == {
+        "lock": Counts(done=2), "undo-1": Counts(done=2), "undo-2": Counts(done=len(lost))
     }  # fmt: skip
     installation.run("lock", TWO)
     assert step_decisions.retry(installation, case).count == 0

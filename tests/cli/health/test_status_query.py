@@ -1,6 +1,7 @@
-"""The glance without SQLAlchemy says what the ledger's own parts say."""
+"""The status query shows what the other parts of the ledger show."""
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from standfast.deadlines.incident_facts import FactKind
 from standfast.errors import ConfigurationError, Damaged
 from standfast.ledger import Ledger
 from standfast.ledger.incidents.incident_facts import Statement
-from standfast.ledger.status_query import IncidentOverview, LedgerOverview, glance
-from standfast.records import Mode
+from standfast.ledger.status_overview import IncidentOverview, LedgerOverview
+from standfast.ledger.status_query import query_status
+from standfast.playbook.engine import merged
+from standfast.playbook.run_state import StepView
+from standfast.records import Mode, Proof
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import effect_undo, lifecycle
@@ -37,22 +41,15 @@ def compare(installation: Installation, seen: LedgerOverview) -> None:
             for fact in facts
         ]
         for view in (*state.steps.values(), *state.extra):
-            step = latest(one, view.step)
-            assert step["state"] == view.state
-            assert (step["round"], step["joined"]) == (view.round, view.joined)
-            assert step["counts"] == {
-                name: getattr(view.counts, name)
-                for name in ("planned", "submitting", "done", "refused", "failed", "unknown")
-                if getattr(view.counts, name)
-            }
-            assert step["settling"] == view.settling
-            assert (step["after_canary"], step["is_paused"]) == (view.after_canary, view.is_paused)
-            assert step["has_answer"] == (view.answer is not None)
-            assert step["is_asked"] == view.asked
-            assert (step["rung"], step["escalates_at"]) == (view.rung, view.escalates_at)
-            assert step["is_accepted"] == view.is_accepted
-            assert step["due_at"] == view.due_at
-            assert step["needs_approvals"] == view.approvals_needed
+            assert latest(one, view.step) == replace(
+                view,
+                # Sealed, or verified with a key: `status` shows neither.
+                answer=None if view.answer is None else "",
+                approvals=0,
+                why="",
+                moved_at=None,
+                proof=Proof.NONE,
+            )
     newest = installation.ledger.timeline()[-1].sequence
     assert seen.events == newest
     for kind in ("backup", "drill", "verify"):
@@ -65,9 +62,8 @@ def compare(installation: Installation, seen: LedgerOverview) -> None:
             assert last.started_at >= run.started_at
 
 
-def latest(one: IncidentOverview, name: str) -> dict[str, object]:
-    found = [step for step in one.steps if step.name == name]
-    return vars(max(found, key=lambda step: step.round))
+def latest(one: IncidentOverview, name: str) -> StepView:
+    return merged([view for view in one.steps if view.step == name])
 
 
 def test_every_answer_is_the_ledgers_own(quiet_installation: Path) -> None:
@@ -84,16 +80,16 @@ def test_every_answer_is_the_ledgers_own(quiet_installation: Path) -> None:
             )
             lifecycle.advance(installation, opened.incident, "direct")
         takeover = installation.ledger.incidents.all()[0].id
-        compare(installation, glance(url, None, now))
+        compare(installation, query_status(url, now))
         step_decisions.answer(installation, takeover, "customers_affected", "yes", by="lee")
-        compare(installation, glance(url, None, now))
+        compare(installation, query_status(url, now))
         lifecycle.advance(installation, takeover, "direct")
-        compare(installation, glance(url, None, now))
+        compare(installation, query_status(url, now))
         delay = Statement(
             kind=FactKind.DELAY, name="EU/EEA", at=now, reference="a letter", is_so=True
         )
         installation.ledger.facts.state(takeover, delay, "lee", now)
-        compare(installation, glance(url, None, now))
+        compare(installation, query_status(url, now))
         effect_undo.undo(installation, takeover, requested_by="dana")
         lifecycle.stop(installation, takeover, by="dana")
         for kind, state in (("backup", "done"), ("backup", "failed"), ("drill", "partial")):
@@ -112,9 +108,9 @@ def test_every_answer_is_the_ledgers_own(quiet_installation: Path) -> None:
                 trigger="an alert",
             )
             assert opened.has_joined is (account != "bob")
-        compare(installation, glance(url, None, now))
+        compare(installation, query_status(url, now))
         lifecycle.close(installation, takeover, by="dana")
-        seen = glance(url, None, now)
+        seen = query_status(url, now)
         compare(installation, seen)
     assert seen.signed_events == seen.events
     assert len(seen.incidents) == 3
@@ -134,10 +130,10 @@ def test_a_closed_incident_is_seen_only_with_its_facts(quiet_installation: Path)
             cases.append(opened.incident)
         aware = Statement(kind=FactKind.TIME, name="awareness", at=now)
         installation.ledger.facts.state(cases[0], aware, "lee", now)
-        assert glance(url, None, now).closed == ()
+        assert query_status(url, now).closed == ()
         for case in cases:
             lifecycle.close(installation, case, by="dana")
-        (closed,) = glance(url, None, now).closed
+        (closed,) = query_status(url, now).closed
         assert (closed.id, closed.scenario) == (cases[0], "lock")
         assert [(fact.name, fact.at) for fact in closed.facts] == [("awareness", now)]
 
@@ -174,13 +170,13 @@ def test_both_databases_show_the_same(
     ledger.create(url, tmp_path / "keys", tmp_path / "witness", now)
     with ledger.opened(url, tmp_path / "keys", tmp_path / "witness") as opened:
         incident_id = fill(opened, now)
-        seen = glance(url, None, now)
-        ahead = glance(url, None, now + timedelta(minutes=6))
-        later = glance(url, None, now + timedelta(minutes=11))
+        seen = query_status(url, now)
+        ahead = query_status(url, now + timedelta(minutes=6))
+        later = query_status(url, now + timedelta(minutes=11))
     (one,) = seen.incidents
     (step,) = one.steps
     assert (one.id, one.mode, one.playbook) == (incident_id, "live", "the text of a playbook")
-    assert (step.name, step.state, step.has_answer) == ("lock", "prompted", False)
+    assert (step.step, step.state, step.answer) == ("lock", "prompted", None)
     (run,) = seen.last_runs
     assert (run.kind, run.subject, run.state, run.started_at) == ("backup", "main", "partial", now)
     assert (*seen.serve_hosts,) == (os.uname().nodename,)
@@ -195,13 +191,13 @@ def test_an_empty_database_is_no_ledger(tmp_path: Path, postgres_url: str) -> No
     (tmp_path / "empty.db").touch()
     for url in (f"sqlite:///{tmp_path / 'empty.db'}", postgres_url):
         with pytest.raises(ConfigurationError, match="init"):
-            glance(url, None, datetime.now(UTC))
+            query_status(url, datetime.now(UTC))
 
 
 def test_a_file_that_is_no_database_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_bytes(b"not a database" * 100)
     with pytest.raises(Damaged, match="the ledger's file is damaged"):
-        glance(f"sqlite:///{tmp_path / 'ledger.db'}", None, datetime.now(UTC))
+        query_status(f"sqlite:///{tmp_path / 'ledger.db'}", datetime.now(UTC))
 
 
 def test_a_look_changes_nothing_and_makes_no_ledger(desk: Desk, installation: Path) -> None:
@@ -212,7 +208,7 @@ def test_a_look_changes_nothing_and_makes_no_ledger(desk: Desk, installation: Pa
     assert [path.stat().st_size for path in installation.glob("ledger.db-wal")] in ([], [0])
     missing = installation / "other.db"
     with pytest.raises(ConfigurationError, match="there is no ledger at"):
-        glance(f"sqlite:///{missing}", None, datetime.now(UTC))
+        query_status(f"sqlite:///{missing}", datetime.now(UTC))
     assert not missing.exists()
 
 

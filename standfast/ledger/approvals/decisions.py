@@ -1,0 +1,6 @@
+"""Values of the column `approval.decision`, and what else a signature may mean."""
+
+APPROVE = "approve"
+REFUSE = "refuse"
+BREAK_GLASS = "break-glass"
+OBJECT = "object"  # never stored: a refusal of a broken glass, or a review of one

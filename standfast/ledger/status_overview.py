@@ -1,0 +1,89 @@
+"""Records of what the ledger shows to `standfast status`, without anything sealed."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from standfast.ledger.runs.run_record import Origin, RunRecord
+from standfast.playbook.run_state import StepView
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastRun:
+    """The newest run of one kind, backup set and state."""
+
+    kind: str  # backup | drill | verify
+    subject: str
+    state: str  # running | done | partial | failed
+    started_at: datetime
+    ended_at: datetime | None
+    count: int = 1  # runs of this kind, subject and state
+    is_of_other_host: bool = False  # of a set of the same name on another host
+    is_of_other_vault: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlarmOverview:
+    """One notification of an alarm: raised, failed (it reached nobody) or over."""
+
+    subject: str
+    state: str  # raised | failed | over
+    started_at: datetime
+    origin: Origin  # of the host that sent it
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactOverview:
+    """One stated fact, without its sealed reference."""
+
+    kind: str
+    name: str
+    at: datetime | None
+    count: int | None
+    is_so: bool | None
+    author: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncidentOverview:
+    """One open incident; its steps in the order in which they began."""
+
+    id: str
+    scenario: str
+    mode: str
+    is_halted: bool
+    opened_at: datetime
+    opened_by: str
+    playbook: str
+    steps: tuple[StepView, ...]  # an answer is empty text: what was answered is sealed
+    facts: tuple[FactOverview, ...] = ()  # in the order in which they were stated
+    untold: int = 0  # people whom a notice has not reached, each counted once
+    held: int = 0  # of them, those about whom a person has to decide
+    kept: int = 0  # once an undo was begun: targets that still are as the incident left them
+    joined: int = 0  # triggers that brought it more targets since it was opened
+    is_carried: bool = True  # a runner works on it, or a `serve` looks for work
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedIncidentOverview:
+    """A closed live incident with stated facts: its legal clocks may still run."""
+
+    id: str
+    scenario: str
+    opened_at: datetime
+    facts: tuple[FactOverview, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerOverview:
+    """The ledger at one moment, as far as it is not sealed."""
+
+    last_runs: tuple[LastRun, ...]
+    incidents: tuple[IncidentOverview, ...]  # the open ones, oldest first
+    closed: tuple[ClosedIncidentOverview, ...]  # oldest first
+    events: int  # sequence of the newest event
+    signed_events: int  # sequence that the newest signed head covers
+    signed_at: datetime | None
+    serve_hosts: frozenset[str]  # hosts on which the lease of a `standfast serve` holds
+    backups: tuple[RunRecord, ...] = ()  # of the last week, newest first
+    alarms: tuple[AlarmOverview, ...] = ()  # newest first
