@@ -1,6 +1,7 @@
 """What to say to a name that is not known: which there are, and which was probably meant."""
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 _MOST_NAMED = 30
 _LONGEST = 100  # characters that are compared: what somebody pasted may be a whole file
@@ -19,15 +20,19 @@ def known_names_hint(word: str, known: Iterable[str]) -> str:
 
 def nearest_name_hint(word: str, known: Iterable[str]) -> str:
     """Give `; did you mean 'a'?` for the name that is nearest, or nothing when none is near."""
-    from difflib import get_close_matches  # only on the way to an error
+    near = nearest_name(word, known)
+    return f"; did you mean {near!r}?" if near else ""
 
+
+def nearest_name(word: str, known: Iterable[str]) -> str:
+    """Return the known name that was probably meant; empty when none is near."""
     known = list(known)
     ends = [name for name in known if word and name.endswith(word)]
     if len(ends) == 1:  # 0007, for inc-2026-0007
-        return f"; did you mean {ends[0]!r}?"
+        return ends[0]
     # us-ca is nearer to US-CA than to US-WI, and eu-gdpr-33 to what begins so than to uk-gdpr.
     folded = {name.casefold(): name for name in known}
     meant = word[:_LONGEST].casefold()
     begun = [name for name in folded if meant and name.startswith(meant)]
     near = get_close_matches(meant, begun or folded, n=1, cutoff=0.3 if begun else 0.6)
-    return f"; did you mean {folded[near[0]]!r}?" if near else ""
+    return folded[near[0]] if near else ""

@@ -17,7 +17,6 @@ Rules
   loaded, not at night.
 """
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from standfast.errors import Problem
 from standfast.notices.template_context import Spec
+from standfast.suggestions import nearest_name
 
 LARGEST_SOURCE = 65_536  # characters of one part
 LONGEST_JOINT = 20  # characters between the items of a list
@@ -238,7 +238,6 @@ def _slot_name(node: nodes.Node) -> str | None:
 
 
 def _choices(wrong: str, right: Mapping[str, object] | frozenset[str]) -> str:
-    close = difflib.get_close_matches(wrong, right, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
+    if near := nearest_name(wrong, right):
+        return f"did you mean {near!r}?"
     return f"there is {', '.join(sorted(right))}" if right else ""

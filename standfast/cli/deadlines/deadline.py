@@ -23,6 +23,7 @@ from standfast.cli.terminal.output import Line, Table
 from standfast.errors import ExitStatus, UsageError
 from standfast.plurals import counted
 from standfast.records import JsonObject
+from standfast.suggestions import nearest_name_hint
 
 
 @command(
@@ -167,8 +168,6 @@ def calendar(call: Call, incident: str | None, to: Path | None) -> ExitStatus:
 @click.pass_obj
 def show(call: Call, duty: str) -> ExitStatus:
     """Show a duty: whom it binds, what it asks for, where it is written, how sure that is."""
-    from difflib import get_close_matches
-
     from standfast.deadlines import NOT_ADVICE
     from standfast.usecases.deadlines.obligations import shipped
 
@@ -176,12 +175,9 @@ def show(call: Call, duty: str) -> ExitStatus:
         if one.id == duty:
             break
     else:
-        known = [one.id for one in shipped()]
-        near = get_close_matches(duty, known, n=3) or [it for it in known if duty in it][:3]
-        maybe = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         raise UsageError(
-            f"no duty is known as {duty!r}; {maybe}`standfast deadline list INCIDENT --all` names"
-            " those that concern this place"
+            f"no duty is known as {duty!r}; `standfast deadline list INCIDENT --all` names those"
+            f" that concern this place{nearest_name_hint(duty, [one.id for one in shipped()])}"
         )
     limit = one.limit
     rows = [

@@ -6,7 +6,6 @@ Rules
   author sees everything that is wrong at once.
 """
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import TypeVar
@@ -14,6 +13,7 @@ from typing import TypeVar
 from standfast.errors import Problem
 from standfast.playbook.parser.yaml_tree import Node
 from standfast.records import Json
+from standfast.suggestions import nearest_name
 
 LONGEST_LINE = 200
 LONGEST_TEXT = 10_000
@@ -27,8 +27,8 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def close_to(word: str, known: Iterable[str]) -> str:
     """Give the hint for a word that is not known: the closest that is, or all when they are few."""
     words = sorted(known)
-    if near := difflib.get_close_matches(word[:100], words, n=1):
-        return f"did you mean `{near[0]}`?"
+    if near := nearest_name(word, words):
+        return f"did you mean `{near}`?"
     if not words:
         return "there are none"
     if len(words) > 12:

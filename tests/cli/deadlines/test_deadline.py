@@ -201,11 +201,9 @@ def test_the_places_and_facts_are_listed(desk: Desk) -> None:
 def test_a_duty_that_is_mistyped_is_answered_with_those_that_are_near(
     desk: Desk, quiet_installation: Path
 ) -> None:
-    assert "did you mean 'eu-gdpr-33-authority'" in desk.run("deadline", "show", "gdpr").err
     answer = desk.run("deadline", "show", "eu-gdpr-33")
     assert answer.status == ExitStatus.USAGE
-    assert "did you mean" in answer.err
-    assert "eu-gdpr-33-authority" in answer.err
+    assert "did you mean 'eu-gdpr-33-" in answer.err
 
 
 def test_an_incident_says_how_many_clocks_are_missed_and_what_is_due_next(
