@@ -22,7 +22,7 @@ from standfast.adapters.evidence_sources import Custody, EvidenceSource
 from standfast.adapters.factory import Outside
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.senders import Sender
-from standfast.ledger.effects.effect_store import Batch, EffectRow, Lane
+from standfast.ledger.effects.effect_rows import Batch, EffectRow, Lane
 from standfast.notices.audience import Audience
 from standfast.playbook.planned_effects import Draft, Expansion, FrozenNotice
 from standfast.records import EffectState, Limits, Mode, Observed, Result

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from demo.demo_configuration import ABORT_SECONDS, DIRECTORY
 from demo.server_processes import MAILBOX
 from demo.tour_context import MANAGER, OPERATOR, PASSPHRASES, Night, expect
-from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.playbook.run_state import State
 from standfast.plurals import counted
 from standfast.records import EffectState, Mode, Proof, StepState

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.records import EffectState, Proof
 
 

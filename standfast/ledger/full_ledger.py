@@ -16,8 +16,11 @@ from standfast.ledger.audit.row_verification import RowVerifier
 from standfast.ledger.database.connections import open_engine
 from standfast.ledger.effects.attempts import Attempts
 from standfast.ledger.effects.effect_store import Effects
+from standfast.ledger.effects.prior_states import PriorStates
+from standfast.ledger.effects.unknown_outcomes import UnknownOutcomes
 from standfast.ledger.incidents.incident_facts import IncidentFacts
 from standfast.ledger.incidents.incident_store import Incidents
+from standfast.ledger.incidents.step_decisions import StepDecisions
 from standfast.ledger.incidents.step_transitions import Steps
 from standfast.ledger.incidents.trigger_messages import Triggers
 from standfast.ledger.messages.delivery_reports import Deliveries
@@ -40,8 +43,11 @@ class Ledger:
     incidents: Incidents
     facts: IncidentFacts
     steps: Steps
+    decisions: StepDecisions
     effects: Effects
     attempts: Attempts
+    prior_states: PriorStates
+    unknown_outcomes: UnknownOutcomes
     deliveries: Deliveries
     notices: Notices
     people: People
@@ -120,14 +126,17 @@ def opened(
         refuse_other_schema(engine)
         vault = Vault(keys)
         core = Core(engine=engine, vault=vault, rows=RowVerifier(Chain(vault, witness)))
-        effects = Effects(core)
+        effects, prior_states = Effects(core), PriorStates(core)
         yield Ledger(
             core=core,
             incidents=Incidents(core),
             facts=IncidentFacts(core),
             steps=Steps(core),
+            decisions=StepDecisions(core),
             effects=effects,
-            attempts=Attempts(core, effects),
+            attempts=Attempts(core, effects, prior_states),
+            prior_states=prior_states,
+            unknown_outcomes=UnknownOutcomes(core),
             deliveries=Deliveries(core),
             notices=Notices(core),
             people=People(core),

@@ -34,7 +34,7 @@ def test_old_approval_does_not_cover_the_edit(site: Site) -> None:
     site.edit(f'{site.folder}/isolated"', f'{site.folder}/elsewhere"')
     site.advance()
     with site.opened() as installation:
-        assert installation.ledger.steps.question(site.incident, "isolate").given == 0
+        assert installation.ledger.decisions.question(site.incident, "isolate").given == 0
     site.approve("isolate")
     site.advance()
     assert not (site.folder / "isolated").exists()

@@ -15,7 +15,7 @@ from standfast.errors import ApprovalRefused, Damaged
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.passkeys import words
 from standfast.ledger.audit import row_verification
-from standfast.ledger.effects.effect_store import Lane
+from standfast.ledger.effects.effect_rows import Lane
 from standfast.ledger.schema.tables import (
     approval,
     audit_event,
@@ -183,9 +183,9 @@ def test_refused_step_does_not_ask_again(ledger: Ledger, intruder: Intruder) -> 
         decide(ledger, opened, "ann", decision="refuse")
         (refusal,) = intruder.rows(approval)
         intruder.delete(approval, refusal)
-    asked = ledger.steps.question(opened, "lock")
+    asked = ledger.decisions.question(opened, "lock")
     with pytest.raises(Damaged):
-        ledger.steps.decide(opened, "lock", "ben", "approve", signature(asked, "ben"), NOW)
+        ledger.decisions.decide(opened, "lock", "ben", "approve", signature(asked, "ben"), NOW)
     assert states(ledger, opened) == {"agents:alice": EffectState.PLANNED}
 
 
@@ -204,7 +204,7 @@ def test_forged_approval_does_not_block_its_person(ledger: Ledger, intruder: Int
         "decided_at": asked["started_at"],
     }
     intruder.add(approval, forged)
-    assert ledger.steps.question(opened, "lock").given == 0
+    assert ledger.decisions.question(opened, "lock").given == 0
     assert decide(ledger, opened, "ann").given == 1
     assert claim(ledger, opened, runner(ledger, opened)) is not None
     assert ledger.audit.verify().is_whole
@@ -269,10 +269,10 @@ def test_removed_passkey_does_not_come_back(ledger: Ledger, intruder: Intruder) 
     added = ledger.passkeys.add("ann", new, origin=device.origin, signature=signed, now=NOW)
     with _written_back(intruder, passkey):
         ledger.passkeys.remove("ann", added.id, "ann", NOW)
-    asked = ledger.steps.question(opened, "lock")
+    asked = ledger.decisions.question(opened, "lock")
     said = device.sign(challenge_for(asked.message("ann", "approve")))
     with pytest.raises(ApprovalRefused):
-        ledger.steps.decide(opened, "lock", "ann", "approve", said, NOW)
+        ledger.decisions.decide(opened, "lock", "ann", "approve", said, NOW)
 
 
 def test_set_up_day_does_not_come_back(ledger: Ledger, intruder: Intruder) -> None:
@@ -323,11 +323,11 @@ def test_call_that_may_still_land_is_not_looked_up(ledger: Ledger, intruder: Int
     """Looked up too early it would seem never to have happened, and somebody be told twice."""
     opened, who = _told(ledger, 1)
     claimed(ledger, opened, who, lane=_MAIL)
-    ledger.attempts.lapse(opened, lambda _: True, NOW)
+    ledger.unknown_outcomes.lapse(opened, lambda _: True, NOW)
     intruder.run("UPDATE attempt SET settle_after = submitted_at")
     seen = [
         (row, Observed(target=row.target, happened=False))
         for row in ledger.effects.to_settle(opened, _MAIL, NOW, 10)
     ]
     with pytest.raises(Damaged):
-        ledger.attempts.settle(opened, seen, who, NOW)
+        ledger.unknown_outcomes.settle(opened, seen, who, NOW)

@@ -218,7 +218,7 @@ def test_an_approval_shows_what_it_signs_and_the_passphrase_signs_exactly_that(
     assert "It cannot be taken back." in lee.text
     assert "The notice customers-account-takeover to customers." in lee.text
     assert "Its words, es" in lee.text
-    asked = site.installation.ledger.steps.question(incident, "tell_customers")
+    asked = site.installation.ledger.decisions.question(incident, "tell_customers")
     assert lee.digest == asked.digest
     sent = {"step": "tell_customers", "digest": lee.digest, "decision": "approve"}
     wrong = lee.send("decide", **sent, passphrase=PASSPHRASES["kim"])

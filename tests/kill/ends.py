@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import httpx
 
-from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.records import EffectState, StepState
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.notices import delivery_accounting

@@ -140,7 +140,7 @@ def wrap_ledger(tracer: Tracer) -> None:
 def wrap_outside(tracer: Tracer) -> None:
     """Every call to the outside, to act or to look, by what is asked of it."""
     from standfast.adapters.factory import Outside
-    from standfast.ledger.effects.effect_store import Batch, EffectRow, Lane
+    from standfast.ledger.effects.effect_rows import Batch, EffectRow, Lane
     from standfast.records import Observed, Result
 
     call, observe = Outside.call, Outside.observe

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.decisions import APPROVE
 from standfast.ledger.approvals.two_person_rule import Question
-from standfast.ledger.effects.effect_store import Batch, EffectRow, Lane
+from standfast.ledger.effects.effect_rows import Batch, EffectRow, Lane
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.people.enrolment import Signer
 from standfast.ledger.schema.column_encryption import INSTALLATION
@@ -130,8 +130,8 @@ def decide(
     decision: str = APPROVE,
     now: datetime = NOW,
 ) -> Question:
-    signed = signature(ledger.steps.question(incident, step), name, decision)
-    return ledger.steps.decide(incident, step, name, decision, signed, now)
+    signed = signature(ledger.decisions.question(incident, step), name, decision)
+    return ledger.decisions.decide(incident, step, name, decision, signed, now)
 
 
 def runner(ledger: Ledger, incident: str, now: datetime = NOW) -> str:
@@ -144,7 +144,7 @@ def look(
     """Read the prior state of every lock that waits for it: each account is in `state`."""
     rows = ledger.effects.without_prior(incident, LOCK, now, 1000)
     seen = [(row, Observed(target=row.target, state=state)) for row in rows]
-    ledger.attempts.keep_prior(incident, seen, who, now)
+    ledger.prior_states.keep(incident, seen, who, now)
 
 
 def claim(

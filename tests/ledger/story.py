@@ -9,7 +9,7 @@ from datetime import timedelta
 from standfast.deadlines.incident_facts import FactKind
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.passkeys import words
-from standfast.ledger.effects.effect_store import Lane
+from standfast.ledger.effects.effect_rows import Lane
 from standfast.ledger.incidents.incident_facts import Statement
 from standfast.ledger.people.staff_list import Member
 from standfast.playbook.planned_effects import Draft, Expansion, FrozenNotice
@@ -176,7 +176,7 @@ def _lock(ledger: Ledger, incident: str, who: str) -> str:
         )
         for row in rows
     ]
-    ledger.attempts.keep_prior(incident, seen, who, NOW)
+    ledger.prior_states.keep(incident, seen, who, NOW)
     batch = ledger.attempts.claim(incident, LOCK, who, Mode.LIVE, LIMITS, NOW)
     assert batch is not None
     done = Result(target="", state=EffectState.DONE, proof=Proof.READ_BACK)
@@ -209,5 +209,5 @@ def _notify(ledger: Ledger, incident: str, who: str) -> None:
 
 def _talk(ledger: Ledger, incident: str) -> None:
     ledger.steps.prompt(incident, "call", 1, NOW)
-    ledger.steps.answer(incident, "call", PERSONAL["answer"], "olga", NOW)
+    ledger.decisions.answer(incident, "call", PERSONAL["answer"], "olga", NOW)
     ledger.steps.wait_until(incident, "pause", 1, NOW + timedelta(hours=1), NOW)

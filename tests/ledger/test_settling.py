@@ -38,25 +38,25 @@ def incident(ledger: Ledger) -> str:
 def _unknown(ledger: Ledger, incident: str, limits: Limits = LIMITS) -> None:
     """The effect's runner died in the middle of its call."""
     claimed(ledger, incident, runner(ledger, incident), limits=limits)
-    assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 1
+    assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
 
 
 def test_a_call_that_may_still_end_is_left_alone(ledger: Ledger, incident: str) -> None:
     claimed(ledger, incident, runner(ledger, incident))
     before = ledger.timeline()
     just_before = OVERDUE - timedelta(microseconds=1)
-    assert ledger.attempts.lapse(incident, _everybody_lives, just_before) == 0
+    assert ledger.unknown_outcomes.lapse(incident, _everybody_lives, just_before) == 0
     assert only(ledger, incident).state is EffectState.SUBMITTING
     assert ledger.timeline() == before
 
 
 def test_an_overdue_call_of_a_live_runner_is_unknown(ledger: Ledger, incident: str) -> None:
     claimed(ledger, incident, runner(ledger, incident))
-    assert ledger.attempts.lapse(incident, _everybody_lives, OVERDUE) == 1
+    assert ledger.unknown_outcomes.lapse(incident, _everybody_lives, OVERDUE) == 1
     row = only(ledger, incident)
     assert (row.state, row.is_parked) == (EffectState.UNKNOWN, False)
     assert "it may have happened" in row.reason
-    assert ledger.attempts.lapse(incident, _everybody_lives, OVERDUE) == 0
+    assert ledger.unknown_outcomes.lapse(incident, _everybody_lives, OVERDUE) == 0
 
 
 def test_only_the_dead_runners_calls_lapse_early(ledger: Ledger) -> None:
@@ -65,7 +65,7 @@ def test_only_the_dead_runners_calls_lapse_early(ledger: Ledger) -> None:
     dead, alive = runner(ledger, incident), runner(ledger, incident)
     for who in (dead, alive):
         claimed(ledger, incident, who, limits=Limits(batch=1))
-    assert ledger.attempts.lapse(incident, lambda who: who == dead, NOW) == 1
+    assert ledger.unknown_outcomes.lapse(incident, lambda who: who == dead, NOW) == 1
     found = [row.state for row in ledger.effects.of_incident(incident)]
     assert found == [EffectState.UNKNOWN, EffectState.SUBMITTING]
 
@@ -86,7 +86,7 @@ def test_nothing_is_looked_up_while_the_call_may_still_land(ledger: Ledger, inci
 def test_a_clock_that_is_set_back_puts_no_look_off(ledger: Ledger, incident: str) -> None:
     ahead = NOW + timedelta(hours=2)
     claimed(ledger, incident, runner(ledger, incident), now=ahead)
-    assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 1
+    assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
     just_before = OVERDUE - timedelta(microseconds=1)
     assert ledger.effects.to_settle(incident, REVOKE, just_before, 10) == []
     assert len(ledger.effects.to_settle(incident, REVOKE, OVERDUE, 10)) == 1
@@ -116,7 +116,7 @@ def test_a_look_settles_what_it_can_tell(
     _unknown(ledger, incident)
     (row,) = ledger.effects.to_settle(incident, REVOKE, OVERDUE, 10)
     seen = Observed(target=row.target, happened=happened)
-    ledger.attempts.settle(incident, [(row, seen)], "olga", OVERDUE)
+    ledger.unknown_outcomes.settle(incident, [(row, seen)], "olga", OVERDUE)
     row = only(ledger, incident)
     assert (row.state, row.is_parked) == (state, is_parked)
     assert says in row.reason
@@ -130,7 +130,7 @@ def test_what_had_not_happened_is_done_again_with_the_same_token(
 ) -> None:
     _unknown(ledger, incident)
     row = only(ledger, incident)
-    ledger.attempts.settle(
+    ledger.unknown_outcomes.settle(
         incident, [(row, Observed(target=row.target, happened=False))], "olga", OVERDUE
     )
     batch = claimed(ledger, incident, runner(ledger, incident), now=OVERDUE)
@@ -141,7 +141,7 @@ def test_what_could_not_be_looked_at_is_looked_at_again(ledger: Ledger, incident
     _unknown(ledger, incident)
     row = only(ledger, incident)
     seen = Observed(target=row.target, is_readable=False, reason="the directory is away")
-    ledger.attempts.settle(incident, [(row, seen)], "olga", OVERDUE)
+    ledger.unknown_outcomes.settle(incident, [(row, seen)], "olga", OVERDUE)
     row = only(ledger, incident)
     assert (row.state, row.is_parked, row.reason) == (
         EffectState.UNKNOWN,
@@ -160,19 +160,19 @@ def test_a_look_changes_nothing_that_a_receipt_settled_meanwhile(
 ) -> None:
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who)
-    ledger.attempts.lapse(incident, lambda _: True, NOW)
+    ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW)
     row = only(ledger, incident)
     ledger.attempts.receipt(batch, results(batch), who, NOW)
     seen = Observed(target=row.target, happened=False)
-    ledger.attempts.settle(incident, [(row, seen)], "olga", OVERDUE)
+    ledger.unknown_outcomes.settle(incident, [(row, seen)], "olga", OVERDUE)
     assert only(ledger, incident).state is EffectState.DONE
 
 
 def test_what_a_person_saw_ends_what_nobody_could_tell(ledger: Ledger, incident: str) -> None:
     _unknown(ledger, incident)
     row = only(ledger, incident)
-    ledger.attempts.settle(incident, [(row, Observed(target=row.target))], "olga", OVERDUE)
+    ledger.unknown_outcomes.settle(incident, [(row, Observed(target=row.target))], "olga", OVERDUE)
     seen = Observed(target=row.target, happened=True, reason="olga saw it")
-    ledger.attempts.settle(incident, [(only(ledger, incident), seen)], "olga", OVERDUE)
+    ledger.unknown_outcomes.settle(incident, [(only(ledger, incident), seen)], "olga", OVERDUE)
     row = only(ledger, incident)
     assert (row.state, row.is_parked, row.reason) == (EffectState.DONE, False, "olga saw it")

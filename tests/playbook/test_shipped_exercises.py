@@ -139,9 +139,11 @@ def _key() -> Ed25519PrivateKey:
 
 def _sign(installation: Installation, case: str, step: str) -> None:
     """Approve as `decisions.decide` does, with a key that was derived once: argon2 is slow."""
-    message = installation.ledger.steps.question(case, step).message(SIGNS, APPROVE)
+    message = installation.ledger.decisions.question(case, step).message(SIGNS, APPROVE)
     signature = _key().sign(message).hex()
-    installation.ledger.steps.decide(case, step, SIGNS, APPROVE, signature, installation.clock())
+    installation.ledger.decisions.decide(
+        case, step, SIGNS, APPROVE, signature, installation.clock()
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -160,9 +160,9 @@ def _key(name: str) -> Ed25519PrivateKey:
 
 def approve_as(installation: Installation, case: str, step: str, name: str) -> None:
     """Approve a step as one of PASSPHRASES, without the slow derivation of their key."""
-    message = installation.ledger.steps.question(case, step).message(name, APPROVE)
+    message = installation.ledger.decisions.question(case, step).message(name, APPROVE)
     signed = signer(name).key.sign(message).hex()
-    installation.ledger.steps.decide(case, step, name, APPROVE, signed, installation.clock())
+    installation.ledger.decisions.decide(case, step, name, APPROVE, signed, installation.clock())
 
 
 def undo_approved(installation: Installation, case: str, **asked: Any) -> UndoPlan:

@@ -26,7 +26,7 @@ from standfast.adapters.procedures import Procedure
 from standfast.adapters.senders import Message, Sender
 from standfast.config import Config
 from standfast.errors import ConfigurationError, Damaged, Refused, Unsupported
-from standfast.ledger.effects.effect_store import Batch, EffectRow, Lane
+from standfast.ledger.effects.effect_rows import Batch, EffectRow, Lane
 from standfast.notices.audience import Audience
 from standfast.notices.prepared_notice import Prepared
 from standfast.notices.template_folder import read_templates

@@ -23,10 +23,8 @@ Rules
 - A stored approval is no younger than the claim that rests on it: a date written in does not help.
 """
 
-import hashlib
 import json
-import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -35,35 +33,23 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, RowMapping, bindparam, select
 
-from standfast.errors import ApprovalRefused, Damaged, UsageError
+from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger.approvals import passkeys
 from standfast.ledger.approvals.decisions import APPROVE, BREAK_GLASS, OBJECT, REFUSE
+from standfast.ledger.approvals.objections import objection, root_of_name, standing_objection
+from standfast.ledger.approvals.row_seals import opens_at, refuse_forged_step
 from standfast.ledger.audit.audited_database import Core
-from standfast.ledger.schema.column_encryption import INSTALLATION
-from standfast.ledger.schema.tables import approval, effect, incident, person, step
-from standfast.records import Json, JsonObject, StepState, canonical, timestamp
+from standfast.ledger.schema.tables import approval, person, step
+from standfast.records import Json, StepState, canonical
 from standfast.webauthn import challenge_for
 
 _CONTEXT = b"standfast approval v1\n"
-_FRESH = timedelta(days=1)
 GLASS = timedelta(minutes=10)  # in which everybody else can say no
 _STEP = select(step).where(
     step.c.incident == bindparam("incident"),
     step.c.name == bindparam("name"),
     step.c.round == bindparam("round"),
 )
-_INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
-
-BY_TRIGGERS = ".joined"  # beside the sealed inputs: the accounts among them that triggers added
-PERSON = "person:"  # a role that one person has by name
-
-
-@dataclass(frozen=True, kw_only=True)
-class Opener:
-    """Who asks for what is to be approved: a person who signed in, or a user of the machine."""
-
-    name: str
-    is_signed: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,71 +80,6 @@ class Question:
             "decision": decision,
         }
         return _CONTEXT + canonical(body)
-
-
-def may(wanted: Collection[str], name: str, roles: Collection[str]) -> bool:
-    """Has this person one of the wanted roles, or is named there? None wanted: everybody may."""
-    return not wanted or not {*roles, PERSON + name}.isdisjoint(wanted)
-
-
-def seal_of_person(core: Core, row: RowMapping | dict[str, Any]) -> str:
-    """Give the MAC over what makes this person able to approve."""
-    return core.vault.mac(
-        "person",
-        [
-            *(row[name] for name in ("name", "public_key", "roles", "accounts", "enrolled_by")),
-            timestamp(row["enrolled_at"]),
-            row["is_founding"],
-        ],
-    )
-
-
-def seal_of_step(
-    core: Core, row: RowMapping | dict[str, Any], opens_at: datetime | None = None
-) -> str:
-    """Give the MAC over what this step needs before it may run, or when a broken glass opens it."""
-    need = ("incident", "name", "round", "needs_approvals", "hold_seconds", "roles")
-    facts = [row[name] for name in (*need, "digest", "nonce")]
-    return core.vault.mac("step", [*facts, *([timestamp(opens_at)] if opens_at else [])])
-
-
-def opens_at(core: Core, row: RowMapping) -> datetime | None:
-    """Say when a broken glass opens the step; None where none was broken."""
-    at: datetime | None = row["runs_from"]
-    is_so = at is not None and row["seal"] == seal_of_step(core, row, at)
-    return at if is_so else None
-
-
-def seal_of_incident(core: Core, row: RowMapping | dict[str, Any]) -> str:
-    """Give the MAC over what chooses an incident's adapters and steps, and who may approve them."""
-    return core.vault.mac(
-        "incident",
-        [
-            *(row[name] for name in ("id", "scenario", "mode", "playbook", "connectors")),
-            timestamp(row["opened_at"]),
-            row["opened_by"],
-            row["is_signed"],
-        ],
-    )
-
-
-def refuse_forged_incident(core: Core, row: RowMapping) -> None:
-    """Raise Damaged when what decides about an incident is not what it was opened with."""
-    if row["seal"] != seal_of_incident(core, row):
-        raise Damaged(
-            f"incident {row['id']} was changed outside the ledger; nothing was done; run "
-            "`standfast audit verify`"
-        )
-
-
-def refuse_forged_step(core: Core, row: RowMapping) -> None:
-    """Raise Damaged when what a step needs is not what the ledger wrote."""
-    is_sealed = row["seal"] == seal_of_step(core, row) or opens_at(core, row) is not None
-    if not is_sealed or hashlib.sha256(row["plan"].encode()).hexdigest() != row["digest"]:
-        raise Damaged(
-            f"what step {row['name']!r} of {row['incident']} needs was changed outside the ledger; "
-            "nothing was done; run `standfast audit verify`"
-        )
 
 
 def question(core: Core, connection: Connection, incident_id: str, step_name: str) -> Question:
@@ -228,8 +149,8 @@ def _refuse_own_review(
     """Raise ApprovalRefused where this person counts as one with who broke the glass."""
     key = {"incident": asked.incident, "name": asked.step, "round": asked.round}
     who = unreviewed(core, connection, connection.execute(_STEP, key).mappings().one())
-    own = _root_of_name(core, connection, person_name)
-    if who is not None and own == _root_of_name(core, connection, who):
+    own = root_of_name(core, connection, person_name)
+    if who is not None and own == root_of_name(core, connection, who):
         raise ApprovalRefused(
             f"{person_name!r} counts as one with {who!r}, who broke the glass. Somebody else must "
             "review it"
@@ -242,7 +163,7 @@ def _refuse_connected(
     """Raise ApprovalRefused where this person counts as one with somebody who approved already."""
     key = {"incident": asked.incident, "name": asked.step, "round": asked.round}
     given = _approvals(core, connection, connection.execute(_STEP, key).mappings().one())
-    other = given.get(_root_of_name(core, connection, person_name), person_name)
+    other = given.get(root_of_name(core, connection, person_name), person_name)
     if other != person_name:
         raise ApprovalRefused(
             f"{person_name!r} and {other!r}, who approved already, count as one: enrolments "
@@ -325,10 +246,10 @@ def unreviewed(core: Core, connection: Connection, row: RowMapping) -> str | Non
     who = breaker(core, connection, row)
     if who is None:
         return None
-    own = _root_of_name(core, connection, who)
+    own = root_of_name(core, connection, who)
     is_reviewed = any(
         not _objection(core, connection, dict(one), (), one["decided_at"], as_what=OBJECT)
-        and _root_of_name(core, connection, one["person"]) != own
+        and root_of_name(core, connection, one["person"]) != own
         for one in _said(connection, row, (APPROVE, REFUSE))
     )
     return None if is_reviewed else who
@@ -361,207 +282,8 @@ def _approvals(
     found: dict[str, str] = {}
     for given in _said(connection, row, (APPROVE, BREAK_GLASS)):
         if not _objection(core, connection, dict(given), roles, now or given["decided_at"]):
-            found.setdefault(_root_of_name(core, connection, given["person"]), given["person"])
+            found.setdefault(root_of_name(core, connection, given["person"]), given["person"])
     return found
-
-
-def _root_of_name(core: Core, connection: Connection, name: str) -> str:
-    statement = select(person).where(person.c.name == name)
-    return root_of(core, connection, connection.execute(statement).mappings().one())
-
-
-def objection(
-    core: Core,
-    connection: Connection,
-    incident_id: str,
-    name: str,
-    roles: Collection[str],
-    now: datetime,
-    *,
-    as_what: str = APPROVE,
-) -> str:
-    """Say why this person may decide nothing in the incident now, whatever they sign; or nothing.
-
-    `roles` are those of which one is needed; none: any person. `as_what` is APPROVE, REFUSE,
-    BREAK_GLASS or OBJECT. An incident is also about the accounts that its inputs name, before any
-    step has come to them.
-    """
-    standing = _standing_objection(core, connection, incident_id, name, roles, now, as_what=as_what)
-    if standing or as_what == OBJECT:
-        return standing
-    row = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().one()
-    if row["is_signed"] and _is_named(core, connection, row, name) is True:
-        return _is_target(name)
-    return ""
-
-
-def _is_target(name: str) -> str:
-    return f"an account of {name!r} is among the targets; somebody else must approve"
-
-
-def _is_named(core: Core, connection: Connection, case_: RowMapping, name: str) -> bool | None:
-    """Return whether the requester named an account of this person; None: only a trigger did."""
-    stored = core.vault.open(INSTALLATION, f"incident {case_['id']}", case_["sealed_inputs"])
-    joined = {folded(one) for one in cast("list[str]", stored.get(BY_TRIGGERS, []))}
-    sealed = connection.execute(select(person.c.sealed).where(person.c.name == name)).scalar_one()
-    own = _spellings(
-        cast("list[str]", core.vault.open(INSTALLATION, f"person {name}", sealed)["accounts"])
-    )
-    if (accounts_of(stored) - joined) & own:
-        return True
-    return None if joined & own else False
-
-
-def accounts_of(inputs: JsonObject) -> set[str]:
-    """Give every account that inputs name, as `folded` writes it."""
-    lists = [value for value in inputs.values() if isinstance(value, list)]
-    return {folded(name) for names in lists for name in names if isinstance(name, str)}
-
-
-def _spellings(accounts: Sequence[str]) -> set[str]:
-    """Give the ways to name these accounts: with their directory, and without."""
-    return {folded(name) for account in accounts for name in (account, account.partition(":")[2])}
-
-
-def folded(name: str) -> str:
-    """Write a name as whoever compares two must: without its case, and an é as one letter.
-
-    Before a directory is asked: most take for one what this does, and none locks by it.
-    """
-    return unicodedata.normalize("NFKC", name).casefold()
-
-
-def _standing_objection(
-    core: Core,
-    connection: Connection,
-    incident_id: str,
-    name: str,
-    roles: Collection[str],
-    now: datetime,
-    *,
-    as_what: str,
-) -> str:
-    """Say the objections that every claim looks for again."""
-    who = connection.execute(select(person).where(person.c.name == name)).mappings().first()
-    if who is None:
-        return _nobody(name)
-    case_ = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().one()
-    refuse_forged_incident(core, case_)
-    opener = Opener(name=case_["opened_by"], is_signed=case_["is_signed"])
-    if as_what == OBJECT:
-        return stranger(core, connection, who, ())
-    if as_what == BREAK_GLASS:
-        why = stranger(core, connection, who, ()) or _too_fresh(who, now)
-    else:
-        why = objection_beside(core, connection, who, opener, roles, now)
-    if why:
-        return why
-    own = json.loads(who["accounts"])
-    is_touched = (
-        own
-        and opener.is_signed
-        and connection.scalar(
-            select(effect.c.token)
-            .where(effect.c.incident == incident_id, effect.c.handle.in_(own))
-            .limit(1)
-        )
-    )
-    if is_touched and _is_named(core, connection, case_, name) is not None:
-        return _is_target(name)
-    return ""
-
-
-def objection_beside(
-    core: Core,
-    connection: Connection,
-    who: RowMapping,
-    opener: Opener,
-    roles: Collection[str],
-    now: datetime,
-) -> str:
-    """Say why this person may decide nothing that `opener` asks for, whatever it touches."""
-    name = who["name"]
-    if why := stranger(core, connection, who, roles):
-        return why
-    if name == opener.name:
-        return f"{name!r} opened the incident; somebody else must approve"
-    if why := _connection(core, connection, who, opener):
-        return why
-    return _too_fresh(who, now)
-
-
-def _too_fresh(who: RowMapping, now: datetime) -> str:
-    if is_fresh(who, now):
-        return f"{who['name']!r} was enrolled less than a day ago and cannot approve yet"
-    return ""
-
-
-def _connection(core: Core, connection: Connection, who: RowMapping, opener: Opener) -> str:
-    """Say that enrolments connect this person with the requester; or nothing.
-
-    Of a requester who did not sign in only the enrolling user of the machine is compared: such an
-    incident asks for one approval more.
-    """
-    name = who["name"]
-    above = select(person).where(person.c.name == opener.name)
-    found = connection.execute(above).mappings().first() if opener.is_signed else None
-    try:
-        own = root_of(core, connection, who)
-        root = root_of(core, connection, found) if found else opener.name
-    except ApprovalRefused as error:
-        return str(error)
-    if opener.is_signed and own == root:
-        return (
-            f"{name!r} and {opener.name!r}, who opened the incident, count as one: enrolments "
-            "connect them"
-        )
-    if not who["is_founding"] and who["enrolled_by"] == opener.name:
-        return f"{name!r} was enrolled by {opener.name!r}, who opened the incident"
-    return ""
-
-
-def root_of(core: Core, connection: Connection, who: RowMapping) -> str:
-    """Return the person at the root of all enrolments that led to this one.
-
-    People of one root count as one. ApprovalRefused where an enrolment between was changed outside
-    the ledger.
-    """
-    one, seen = who, set[str]()
-    while not one["is_founding"]:
-        seen.add(one["name"])
-        above = select(person).where(person.c.name == one["enrolled_by"])
-        found = connection.execute(above).mappings().first()
-        if found is None:
-            return str(one["enrolled_by"])  # a user of the machine
-        if found["seal"] != seal_of_person(core, found) or found["name"] in seen:
-            raise ApprovalRefused(
-                f"the enrolment of {found['name']!r}, who enrolled {one['name']!r}, was changed "
-                "outside the ledger; see `audit verify`"
-            )
-        one = found
-    return str(one["name"])
-
-
-def stranger(core: Core, connection: Connection, who: RowMapping, roles: Collection[str]) -> str:
-    """Say why this is nobody who was enrolled here with one of these roles; or nothing."""
-    name = who["name"]
-    if who["removed_at"] is not None:
-        return _nobody(name)
-    is_changed = core.rows.changed(connection, person, person.c.name == name)
-    if is_changed or who["seal"] != seal_of_person(core, who):
-        return f"the enrolment of {name!r} was changed outside the ledger; see `audit verify`"
-    if not may(roles, name, json.loads(who["roles"])):
-        return f"{name!r} has none of the roles that may decide this: {', '.join(roles)}"
-    return ""
-
-
-def _nobody(name: str) -> str:
-    return f"{name!r} is not enrolled; `standfast people list` shows who is"
-
-
-def is_fresh(who: RowMapping, now: datetime) -> bool:
-    """Was this person enrolled so lately that an intruder may have done it?"""
-    return not who["is_founding"] and now - who["enrolled_at"] < _FRESH
 
 
 def _objection(
@@ -575,7 +297,7 @@ def _objection(
 ) -> str:
     """Say why this approval does not count, or nothing."""
     name, decided_at = given["person"], min(given["decided_at"], now)
-    standing = _standing_objection(
+    standing = standing_objection(
         core, connection, given["incident"], name, roles, decided_at, as_what=as_what
     )
     if standing:

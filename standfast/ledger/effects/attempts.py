@@ -3,10 +3,6 @@
 Rules
 - A claim is one transaction: the attempt is inserted and its effects go to `submitting`. What may
   be claimed is `claims`' affair. No call without a claim.
-- The prior state is written once, before the first act. An account that is locked already by an
-  open incident's effect, not undone, inherits that effect's prior, so that the last undo restores
-  the true beginning. A closed incident lends nothing: its accounts were left as they were. Nor is
-  anything lent to another account that bears the name by now.
 - A proof, and what else is meant for the account that was locked, is handed what its lock found:
   whoever bears the name by now is not proven in its stead.
 - Approvals that no longer verify at a claim (a person was removed) put the step back to asking.
@@ -15,54 +11,50 @@ Rules
 """
 
 import secrets
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, select, update
+from sqlalchemy import bindparam, select, update
 
 from standfast.errors import StandfastError, Unavailable
-from standfast.ledger.approvals.two_person_rule import seal_of_step
+from standfast.ledger.approvals.row_seals import seal_of_step
 from standfast.ledger.audit.audited_database import Core
-from standfast.ledger.effects import unknown_outcomes
 from standfast.ledger.effects.claims import ApprovalLapsed, claimable
 from standfast.ledger.effects.effect_conditions import (
     LOCKED_ACCOUNT_VERBS,
     hold,
-    is_held,
     is_lock_of,
     is_step_round,
     is_superseded_undo,
 )
-from standfast.ledger.effects.effect_store import (
+from standfast.ledger.effects.effect_rows import (
     Batch,
     EffectRow,
-    Effects,
     Lane,
     scope_of,
     seal_effect,
+    seal_reason_of,
 )
-from standfast.ledger.effects.unknown_outcomes import MOST_TRIES, UnknownOutcomes, run_again
+from standfast.ledger.effects.effect_store import Effects
+from standfast.ledger.effects.prior_states import PriorStates, last_prior
+from standfast.ledger.effects.unknown_outcomes import MOST_TRIES, run_again
 from standfast.ledger.schema.row_ids import new_token
-from standfast.ledger.schema.tables import as_stored, attempt, effect, incident, step
+from standfast.ledger.schema.tables import as_stored, attempt, effect, step
 from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import NO_SETTINGS, Draft, Settings
 from standfast.records import (
     EffectState,
-    JsonObject,
     Limits,
     Mode,
-    Observed,
     Result,
     StepState,
     canonical,
     digest,
 )
 
-_HANDLES_A_STATEMENT = 500
 _BEGIN = (
     update(effect)
     .where(effect.c.token.in_(bindparam("keys", expanding=True)))
@@ -77,38 +69,13 @@ _BEGIN = (
 _LONGEST_WAIT_SECONDS = 86_400.0  # no provider's word postpones an act for longer than a day
 
 
-class Attempts(UnknownOutcomes):
-    """What runners do with effects."""
+class Attempts:
+    """Claims, receipts and retries of effects."""
 
-    def __init__(self, core: Core, effects: Effects) -> None:
-        super().__init__(core)
+    def __init__(self, core: Core, effects: Effects, prior_states: PriorStates) -> None:
+        self._core = core
         self._effects = effects
-
-    def keep_prior(
-        self,
-        incident_id: str,
-        seen: Sequence[tuple[EffectRow, Observed]],
-        runner: str,
-        now: datetime,
-    ) -> None:
-        """Write what was observed as the prior state; name targets that do not exist as refused."""
-        with self._core.write(
-            actor=f"runner:{runner}",
-            subject=incident_id,
-            action="effects.observed",
-            now=now,
-            detail={"count": len(seen)},
-        ) as write:
-            still = self._still(write, [row for row, _ in seen], "planned", unread=True)
-            kept = [(row, observed) for row, observed in seen if row.token in still]
-            earlier = self._found_before(write.connection, [row for row, _ in kept], is_held())
-            write.update_many(
-                effect,
-                [
-                    self._prepared(row, observed, _lent(earlier[row.handle], observed), now)
-                    for row, observed in kept
-                ],
-            )
+        self._prior_states = prior_states
 
     def claim(
         self,
@@ -183,8 +150,10 @@ class Attempts(UnknownOutcomes):
                 return None
             rows = [self._effects.open(row) for row in found]
             if lane.verb in LOCKED_ACCOUNT_VERBS:
-                earlier = self._found_before(write.connection, rows, is_lock_of(incident_id))
-                rows = [replace(row, prior=_last(earlier[row.handle])) for row in rows]
+                earlier = self._prior_states.found_before(
+                    write.connection, rows, is_lock_of(incident_id)
+                )
+                rows = [replace(row, prior=last_prior(earlier[row.handle])) for row in rows]
             tokens = [row.token for row in rows]
             write.tell(
                 step=rows[0].step,
@@ -330,79 +299,6 @@ class Attempts(UnknownOutcomes):
             write.tell(count=len(found))
         return len(found)
 
-    def _prepared(
-        self, row: EffectRow, observed: Observed, earlier: JsonObject | None, now: datetime
-    ) -> dict[str, Any]:
-        """Give what a look makes of an effect that waited for its prior state.
-
-        `earlier` is the prior state that it inherits, if it does.
-        """
-        change: dict[str, Any] = {
-            "token": row.token,
-            "state": EffectState.PLANNED.value,
-            "sealed_reason": None,
-            "tries": row.tries,
-            "not_before": None,
-            "sealed_prior": None,
-        }
-        if not observed.is_readable:
-            change["sealed_reason"] = self._sealed_reason(row, observed.reason)
-            change["tries"] = row.tries + 1
-            if change["tries"] < MOST_TRIES:
-                change["not_before"] = now + unknown_outcomes.LOOK_AGAIN
-            else:
-                change["state"] = EffectState.FAILED.value
-        elif not observed.exists:
-            change["state"] = EffectState.REFUSED.value
-            change["sealed_reason"] = self._sealed_reason(row, "no such account")
-        else:
-            change["sealed_prior"] = self._core.vault.seal(
-                scope_of(row.verb, row.incident),
-                f"effect.prior {row.token}",
-                earlier or observed.state,
-            )
-        return change
-
-    def _found_before(
-        self, connection: Connection, rows: Sequence[EffectRow], is_meant: ColumnElement[bool]
-    ) -> dict[str, list[JsonObject]]:
-        """Give, by handle, what those locks of the same accounts had found that are meant.
-
-        In the order in which they were carried out, those of their own incident last: another one
-        may have locked another account of that name. `rows` are of one incident.
-        """
-        mine = incident.alias("mine")
-        found: dict[str, list[JsonObject]] = defaultdict(list)
-        for start in range(0, len(rows), _HANDLES_A_STATEMENT):
-            part = rows[start : start + _HANDLES_A_STATEMENT]
-            earlier = connection.execute(
-                select(effect)
-                .join(incident, incident.c.id == effect.c.incident)
-                .outerjoin(attempt, attempt.c.token == effect.c.attempt)
-                .join(mine, (mine.c.id == part[0].incident) & (mine.c.mode == incident.c.mode))
-                .where(
-                    effect.c.handle.in_([row.handle for row in part]),
-                    effect.c.sealed_prior.is_not(None),
-                    incident.c.state == "open",
-                    is_meant,
-                )
-                .order_by(
-                    effect.c.incident == part[0].incident,
-                    attempt.c.submitted_at.nulls_first(),
-                    effect.c.step,
-                    effect.c.round,
-                )
-            )
-            for row in earlier:
-                found[row.handle].append(
-                    self._core.vault.open(
-                        scope_of(row.verb, row.incident),
-                        f"effect.prior {row.token}",
-                        row.sealed_prior,
-                    )
-                )
-        return found
-
     def _after(
         self, row: EffectRow, result: Result, tries: int, now: datetime, hand_on: str | None
     ) -> dict[str, Any]:
@@ -426,7 +322,7 @@ class Attempts(UnknownOutcomes):
             **moved,
             "tries": tries,
             "not_before": not_before,
-            "sealed_reason": self._sealed_reason(row, reason),
+            "sealed_reason": seal_reason_of(self._core.vault, row, reason),
             "proof": result.proof.value,
             "is_parked": state is EffectState.UNKNOWN and result.only_a_person_can_tell,
             "sealed_facts": self._core.vault.seal(
@@ -440,12 +336,3 @@ class Attempts(UnknownOutcomes):
         draft = Draft(verb=row.verb, connector=connector, target=target, undoes=row.undoes)
         sealed = seal_effect(self._core.vault, row.incident, row.token, draft, details)
         return {"connector": connector, "sealed": sealed}
-
-
-def _lent(earlier: Sequence[JsonObject], observed: Observed) -> JsonObject | None:
-    """Give the prior state of this very account; not of another one that bore its name."""
-    return _last([prior for prior in earlier if not observed.is_another_than(prior)])
-
-
-def _last(earlier: Sequence[JsonObject]) -> JsonObject | None:
-    return earlier[-1] if earlier else None

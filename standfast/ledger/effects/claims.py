@@ -32,7 +32,8 @@ from sqlalchemy import (
 )
 
 from standfast.errors import ApprovalRefused, Refused
-from standfast.ledger.approvals.two_person_rule import holds, refuse_forged_incident
+from standfast.ledger.approvals.row_seals import refuse_forged_incident
+from standfast.ledger.approvals.two_person_rule import holds
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import Write, damaged, refuse_changed_rows
 from standfast.ledger.database.connections import wait_for_turn
@@ -45,7 +46,7 @@ from standfast.ledger.effects.effect_conditions import (
     is_runnable,
     with_step,
 )
-from standfast.ledger.effects.effect_store import Lane, seal_reason
+from standfast.ledger.effects.effect_rows import Lane, seal_reason
 from standfast.ledger.schema.tables import as_stored, attempt, effect, incident, step
 from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import Settings

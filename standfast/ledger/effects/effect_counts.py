@@ -13,7 +13,8 @@ from sqlalchemy import and_, func, or_, select
 
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.effects.effect_conditions import is_superseded_undo, with_step
-from standfast.ledger.effects.effect_store import EffectRow, Effects, scope_of
+from standfast.ledger.effects.effect_rows import EffectRow, scope_of
+from standfast.ledger.effects.effect_store import Effects
 from standfast.ledger.schema.tables import effect
 from standfast.records import EffectState, Proof
 

@@ -1,25 +1,19 @@
-"""Effects: every outside act, planned once, with its state, its prior and its receipt.
+"""Queries over planned effects: which are due, and which belong to a step.
 
 Rules
-- An effect's token is a hash of (incident, step, round, verb, handle): planning twice plans once,
-  and the provider sees the same token at every try.
-- An undo is an effect of its own (`undoes`); the effect it takes back stays as it is.
-- Targets, details, prior states, reasons and receipts are sealed; only an opened row shows them.
-- What is sealed is bound to the token, and the token to (incident, step, round, verb, handle): a
-  row that was moved or given another's target does not open. Nor does one that was given another
-  adapter, or that was planned as refused and is something else now.
+- An undo is an effect of its own (`undoes`); the effect that it takes back stays as it is.
+- An effect without a step is not planned: its planner is still working, or died.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Connection, Row, and_, case, exists, func, or_, select
 
-from standfast.errors import Damaged
 from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.transaction import Write
 from standfast.ledger.effects.effect_conditions import (
     NEEDS_PRIOR,
     holders_of,
@@ -28,80 +22,20 @@ from standfast.ledger.effects.effect_conditions import (
     is_runnable,
     with_step,
 )
+from standfast.ledger.effects.effect_rows import EffectRow, Lane, open_effect, scope_of
 from standfast.ledger.effects.recent_locks import RecentLocks, count_recent_locks
-from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
 from standfast.ledger.schema.tables import attempt, effect, runner, step
-from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.accounts_lock import LOCK
 from standfast.playbook.actions.evidence_review import REVIEW
 from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
 from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import Draft
 from standfast.records import (
-    EffectState,
-    JsonObject,
     Mode,
-    Order,
-    Proof,
     StepState,
-    canonical,
 )
 
 _HANDLES_A_STATEMENT = 500
-
-
-@dataclass(frozen=True, kw_only=True, order=True)
-class Lane:
-    """What one kind of call can carry: one verb through one adapter."""
-
-    verb: str
-    connector: str
-
-    def __str__(self) -> str:
-        return f"{self.verb} {self.connector}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EffectRow:
-    """One effect, opened."""
-
-    token: str
-    incident: str
-    step: str
-    round: int
-    verb: str
-    connector: str
-    handle: str
-    target: str
-    details: JsonObject
-    state: EffectState
-    is_parked: bool
-    prior: JsonObject | None
-    undoes: str | None
-    tries: int
-    reason: str
-    proof: Proof
-    facts: JsonObject
-
-    def as_order(self) -> Order:
-        name = self.target.partition(":")[2] or self.target
-        return Order(
-            token=self.token, verb=self.verb, target=name, details=self.details, prior=self.prior
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """What one claim handed out: one outside call."""
-
-    attempt: str
-    incident: str
-    lane: Lane
-    effects: tuple[EffectRow, ...]
-
-    @property
-    def orders(self) -> list[Order]:
-        return [row.as_order() for row in self.effects]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,44 +45,6 @@ class Work:
     lanes: Mapping[Lane, int]  # and how many effects are due in each
     in_flight: int
     next_due: datetime | None
-
-
-def scope_of(verb: str, incident_id: str) -> str:
-    """Customers are under their incident's key, accounts and staff under the installation's."""
-    return incident_id if ACTIONS[verb].is_notice else INSTALLATION
-
-
-def effect_token(incident_id: str, step_name: str, round_: int, verb: str, handle: str) -> str:
-    """Give the token under which this effect is known to us and to the provider."""
-    identity = "\n".join((incident_id, step_name, str(round_), verb, handle))
-    return hashlib.sha256(identity.encode()).hexdigest()[:32]
-
-
-def seal_reason(vault: Vault, verb: str, incident_id: str, token: str, reason: str) -> bytes | None:
-    """Seal the reason of an effect; None stands for no reason."""
-    if not reason:
-        return None
-    scope = scope_of(verb, incident_id)
-    return vault.seal(scope, f"effect.reason {token}", {"text": reason})
-
-
-def seal_effect(
-    vault: Vault,
-    incident_id: str,
-    token: str,
-    draft: Draft,
-    details: bytes,
-) -> bytes:
-    """Seal what an effect does, through which adapter and to whom; `details` is canonical JSON."""
-    is_refused = b"true" if draft.state is EffectState.REFUSED else b"false"
-    written = b'{"connector":%b,"details":%b,"is_refused":%b,"target":%b,"undoes":%b}' % (
-        canonical(draft.connector),
-        details,
-        is_refused,
-        canonical(draft.target),
-        canonical(draft.undoes),
-    )
-    return vault.seal_written(scope_of(draft.verb, incident_id), f"effect {token}", written)
 
 
 class Effects:
@@ -395,46 +291,20 @@ class Effects:
         return found
 
     def open(self, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
-        """Give one effect with what is sealed in it; Damaged when the row was tampered with.
+        """Return one effect with what is sealed in it; see `open_effect`."""
+        return open_effect(self._core.vault, row)
 
-        `row` has the table's columns in their order.
-        """
-        # Unpacked: looking up twenty names in a row takes longer than opening what is sealed.
-        columns: tuple[Any, ...] = tuple(row)
-        token, incident_id, step_name, round_, _, verb, connector, handle, sealed = columns[:9]
-        state, is_parked, sealed_prior, undoes, tries, _, _ = columns[9:16]
-        sealed_reason, proof, sealed_facts = columns[16:]
-        scope = scope_of(verb, incident_id)
-        vault = self._core.vault
-        known = vault.open(scope, f"effect {token}", sealed)
-        known_as = effect_token(incident_id, step_name, round_, verb, handle)
-        is_other = (connector, undoes) != (known["connector"], known["undoes"])
-        is_pushed = known["is_refused"] and state != EffectState.REFUSED
-        if token != known_as or is_other or is_pushed:
-            raise Damaged(
-                f"effect {token} of {incident_id} was changed outside the ledger; nothing was "
-                "done; run `standfast audit verify`"
-            )
 
-        def opened(column: str, value: bytes | None) -> JsonObject | None:
-            return None if value is None else vault.open(scope, f"effect.{column} {token}", value)
+def lock_in_state(
+    write: Write, rows: Sequence[EffectRow], state: str, *, unread: bool = False
+) -> set[str]:
+    """Lock those of the effects that are still in a state; return their tokens.
 
-        return EffectRow(
-            token=token,
-            incident=incident_id,
-            step=step_name,
-            round=round_,
-            verb=verb,
-            connector=connector,
-            handle=handle,
-            target=cast("str", known["target"]),
-            details=cast("JsonObject", known["details"]),
-            state=EffectState(state),
-            is_parked=bool(is_parked),
-            prior=opened("prior", sealed_prior),
-            undoes=undoes,
-            tries=tries,
-            reason=cast("str", (opened("reason", sealed_reason) or {"text": ""})["text"]),
-            proof=Proof(proof),
-            facts=opened("facts", sealed_facts) or {},
-        )
+    With `unread`, only effects without a prior state.
+    """
+    statement = select(effect.c.token).where(
+        effect.c.token.in_([row.token for row in rows]), effect.c.state == state
+    )
+    if unread:
+        statement = statement.where(effect.c.sealed_prior.is_(None))
+    return set(write.connection.scalars(statement.order_by(effect.c.token).with_for_update()))

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Row, select
 
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import Write, damaged
-from standfast.ledger.effects.effect_store import EffectRow, Effects, seal_reason
+from standfast.ledger.effects.effect_rows import EffectRow, seal_reason, seal_reason_of
+from standfast.ledger.effects.effect_store import Effects, lock_in_state
 from standfast.ledger.schema.tables import attempt, effect, step
 from standfast.playbook.actions.people_page import PAGE
 from standfast.records import EffectState, Observed, StepState
@@ -117,7 +118,7 @@ class UnknownOutcomes:
         with self._core.write(
             actor=actor, subject=incident_id, action="effects.settled", now=now
         ) as write:
-            still = self._still(write, [row for row, _ in seen], "unknown")
+            still = lock_in_state(write, [row for row, _ in seen], "unknown")
             self._refuse_changed_attempts(write, incident_id, still)
             began = _submitted_at(write.connection, still)
             rows = []
@@ -143,7 +144,9 @@ class UnknownOutcomes:
                     {
                         "token": row.token,
                         "state": state.value,
-                        "sealed_reason": self._sealed_reason(row, observed.reason or reason),
+                        "sealed_reason": seal_reason_of(
+                            self._core.vault, row, observed.reason or reason
+                        ),
                         "is_parked": state is EffectState.UNKNOWN and not_before is None,
                         "not_before": not_before,
                     }
@@ -163,20 +166,6 @@ class UnknownOutcomes:
         is_called = attempt.c.token.in_(called)
         if changed := self._core.rows.changed(write.connection, attempt, is_called, of=incident_id):
             raise damaged(attempt, changed)
-
-    def _still(
-        self, write: Write, rows: Sequence[EffectRow], state: str, *, unread: bool = False
-    ) -> set[str]:
-        """Of these effects, the ones that are still in `state`, locked until the end."""
-        statement = select(effect.c.token).where(
-            effect.c.token.in_([row.token for row in rows]), effect.c.state == state
-        )
-        if unread:
-            statement = statement.where(effect.c.sealed_prior.is_(None))
-        return set(write.connection.scalars(statement.order_by(effect.c.token).with_for_update()))
-
-    def _sealed_reason(self, row: EffectRow, reason: str) -> bytes | None:
-        return seal_reason(self._core.vault, row.verb, row.incident, row.token, reason)
 
 
 def _settles_after(row: Row[Any], now: datetime) -> datetime:

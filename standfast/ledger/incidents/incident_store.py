@@ -16,20 +16,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Connection, Row, RowMapping, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from standfast.errors import Refused, UsageError
-from standfast.ledger.approvals import two_person_rule
+from standfast.ledger.approvals.row_seals import refuse_forged_incident, seal_of_incident
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import damaged
 from standfast.ledger.database.connections import wait_for_turn
-from standfast.ledger.effects.effect_conditions import NEVER, count_held_targets
+from standfast.ledger.effects.effect_conditions import count_held_targets
 from standfast.ledger.effects.step_counts import StepCounts, count_by_step
 from standfast.ledger.incidents import trigger_messages
 from standfast.ledger.incidents.repeated_triggers import inputs_of, insert_subjects, join, repeated
 from standfast.ledger.incidents.step_progress import moved_at
+from standfast.ledger.incidents.step_views import step_view
 from standfast.ledger.incidents.stop_and_resume import pause_undos, restart_abort_windows
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
@@ -37,20 +38,13 @@ from standfast.ledger.schema.tables import effect, incident, notice, step
 from standfast.playbook.engine import merged
 from standfast.playbook.model import Playbook
 from standfast.playbook.planned_effects import FrozenNotice
-from standfast.playbook.run_state import UNDO_PREFIX, Counts, State, StepView
+from standfast.playbook.run_state import UNDO_PREFIX, State, StepView
 from standfast.records import (
     JsonObject,
     Mode,
-    Proof,
-    StepState,
     canonical,
 )
 from standfast.suggestions import known_names_hint
-
-
-def answer_context(incident_id: str, step_name: str, round_: int) -> str:
-    """Give the context that a step's answer is sealed in."""
-    return f"step.answer {incident_id}/{step_name}/{round_}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,9 +146,7 @@ class Incidents:
                 "joined": 0,
                 "closed_at": None,
             }
-            write.insert(
-                incident, row | {"seal": two_person_rule.seal_of_incident(self._core, row)}
-            )
+            write.insert(incident, row | {"seal": seal_of_incident(self._core, row)})
             insert_subjects(self._core, write, incident_id, inputs)
             if message is not None:
                 trigger_messages.keep(write, message, incident_id)
@@ -254,7 +246,7 @@ class Incidents:
         if is_verified:
             self._refuse_changed(incident_id)
         stored = self._row(incident_id)
-        two_person_rule.refuse_forged_incident(self._core, stored._mapping)
+        refuse_forged_incident(self._core, stored._mapping)
         row = self._open(stored)
         playbook = _frozen_playbook(row.playbook, row.scenario)
         names = {one.name for one in playbook.steps}
@@ -272,7 +264,7 @@ class Incidents:
             for found in begun:
                 key = (found["name"], found["round"])
                 of_step = counts.get(key, StepCounts())
-                view = self._view(connection, found, of_step, moved.get(found["name"]))
+                view = step_view(self._core, connection, found, of_step, moved.get(found["name"]))
                 if found["name"] in names:
                     rounds.setdefault(view.step, []).append(view)
                 else:
@@ -328,49 +320,6 @@ class Incidents:
                 )
             )
         return f"{UNDO_PREFIX}{(number or 0) + 1}"
-
-    def _view(
-        self,
-        connection: Connection,
-        row: RowMapping,
-        found: StepCounts,
-        moved: datetime | None,
-    ) -> StepView:
-        key = (row["name"], row["round"])
-        answer = None
-        if row["sealed_answer"] is not None:
-            place = answer_context(row["incident"], *key)
-            opened = self._core.vault.open(INSTALLATION, place, row["sealed_answer"])
-            answer = cast("str", opened["text"])
-        given, opens_at = 0, None
-        if row["state"] == StepState.ASKING:
-            asked = two_person_rule.question(self._core, connection, row["incident"], row["name"])
-            given, opens_at = asked.given, asked.opens_at
-        return StepView(
-            step=row["name"],
-            round=row["round"],
-            state=StepState(row["state"]),
-            counts=Counts(**found.by_state),
-            settling=found.settling,
-            after_canary=found.after_canary,
-            proof=Proof.weakest(found.proofs),
-            is_paused=row["runs_from"] == NEVER and row["state"] == StepState.RUNNING,
-            answer=answer,
-            due_at=row["due_at"],
-            moved_at=moved,
-            asked=row["is_asked"],
-            rung=row["rung"],
-            joined=row["joined"],
-            escalates_at=row["escalates_at"],
-            opens_at=opens_at,
-            digest=row["digest"] if row["state"] == StepState.ASKING else "",
-            approvals=given,
-            approvals_needed=row["needs_approvals"],
-            why=row["reason"] if row["state"] == StepState.ASKING else "",
-            is_refused=row["state"] == StepState.REFUSED,
-            is_accepted=row["is_accepted"],
-            is_unreviewed=bool(two_person_rule.unreviewed(self._core, connection, row)),
-        )
 
     def _refuse_changed(self, incident_id: str) -> None:
         """Raise Damaged where the incident or one of its steps was changed outside the ledger."""

@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Row, and_, exists, or_, select
 
-from standfast.ledger.approvals.two_person_rule import BY_TRIGGERS, accounts_of, folded
+from standfast.ledger.approvals.named_accounts import BY_TRIGGERS, accounts_of, folded
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import Write
 from standfast.ledger.effects.effect_conditions import is_of_step

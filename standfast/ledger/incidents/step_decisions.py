@@ -19,11 +19,14 @@ from sqlalchemy import Connection, Row, desc, select
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger.approvals import two_person_rule
 from standfast.ledger.approvals.decisions import APPROVE, BREAK_GLASS, REFUSE
+from standfast.ledger.approvals.objections import objection
+from standfast.ledger.approvals.row_seals import refuse_forged_step, seal_of_step
 from standfast.ledger.approvals.two_person_rule import Question
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import Key, Write
 from standfast.ledger.effects.effect_conditions import hold, is_only_unknown, is_step_round
-from standfast.ledger.incidents.incident_store import answer_context
+from standfast.ledger.incidents.step_plans import new_step_row
+from standfast.ledger.incidents.step_views import answer_context
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import approval, effect, step
 from standfast.records import StepState
@@ -31,7 +34,7 @@ from standfast.records import StepState
 _WHOLE = (StepState.DONE, StepState.SKIPPED)
 
 
-class Words:
+class StepDecisions:
     """What people say about the steps of all incidents."""
 
     def __init__(self, core: Core) -> None:
@@ -68,7 +71,7 @@ class Words:
     ) -> str:
         """Say why this person may approve nothing of the incident now, or nothing; see `roles`."""
         with self._core.reading() as connection:
-            return two_person_rule.objection(
+            return objection(
                 self._core, connection, incident_id, person, roles, now, as_what=as_what
             )
 
@@ -154,11 +157,11 @@ class Words:
                     step_key,
                     state=StepState.RUNNING.value,
                     runs_from=now + timedelta(seconds=asked.hold_seconds),
-                    seal=two_person_rule.seal_of_step(self._core, found),
+                    seal=seal_of_step(self._core, found),
                 )
             elif breaks and not was_broken:  # what a void glass said of when is void, too
                 at = now + two_person_rule.GLASS
-                seal = two_person_rule.seal_of_step(self._core, found, at)
+                seal = seal_of_step(self._core, found, at)
                 write.update(step, step_key, runs_from=at, seal=seal)
                 asked = replace(asked, opens_at=at)
             write.tell(
@@ -198,7 +201,7 @@ class Words:
             found = (
                 write.connection.execute(select(step).where(*is_step_round(*key))).mappings().one()
             )
-            two_person_rule.refuse_forged_step(self._core, found)
+            refuse_forged_step(self._core, found)
             if found["state"] != StepState.ASKING or not two_person_rule.is_open(
                 self._core, write.connection, found, now
             ):
@@ -240,6 +243,26 @@ class Words:
                     f"{correct}"
                 )
             write.tell(step=step_name, round=found.round)
+
+    def answer_again(
+        self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
+    ) -> None:
+        """Keep a person's correction of an answer, as a round of its own; the earlier one stays."""
+        with self._core.write(
+            actor=actor, subject=incident_id, action="step.answered", now=now
+        ) as write:
+            hold(write.connection, incident_id, step_name)
+            found = latest(write.connection, incident_id, step_name)
+            if found is None or found.sealed_answer is None:
+                raise UsageError(
+                    f"step {step_name!r} of {incident_id} has no answer to be corrected"
+                )
+            round_ = found.round + 1
+            row = new_step_row(incident_id, step_name, round_, StepState.PROMPTED, now)
+            row["sealed_answer"] = self._sealed_answer(incident_id, step_name, round_, text)
+            row["seal"] = seal_of_step(self._core, row)
+            write.insert(step, row)
+            write.tell(step=step_name, round=round_, again=True)
 
     def _sealed_answer(self, incident_id: str, step_name: str, round_: int, text: str) -> bytes:
         place = answer_context(incident_id, step_name, round_)

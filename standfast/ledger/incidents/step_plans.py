@@ -8,6 +8,7 @@ Rules
 """
 
 import hashlib
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ from sqlalchemy import func, select
 from standfast.errors import Damaged
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import Write, damaged
-from standfast.ledger.effects.effect_store import (
+from standfast.ledger.effects.effect_rows import (
     Lane,
     effect_token,
     scope_of,
@@ -28,7 +29,7 @@ from standfast.ledger.effects.effect_store import (
 from standfast.ledger.schema.column_encryption import Vault
 from standfast.ledger.schema.tables import effect
 from standfast.playbook.planned_effects import Draft, FrozenNotice, Settings
-from standfast.records import Json, JsonObject, Proof, canonical, digest
+from standfast.records import Json, JsonObject, Proof, StepState, canonical, digest
 
 _ROWS_A_WRITE = 1_000
 
@@ -187,3 +188,33 @@ def refuse_changed_effects(core: Core, incident_id: str, step_name: str, round_:
         )
     if changed := rows.changed_effects(core.reading, *named, of=incident_id):
         raise damaged(effect, changed)
+
+
+def new_step_row(
+    incident_id: str, step_name: str, round_: int, state: StepState, now: datetime
+) -> dict[str, Any]:
+    plan: JsonObject = {"incident": incident_id, "step": step_name, "round": round_}
+    return {
+        "incident": incident_id,
+        "name": step_name,
+        "round": round_,
+        "state": state.value,
+        "started_at": now,
+        "ended_at": None,
+        "due_at": None,
+        "hold_seconds": 0,
+        "runs_from": None,
+        "is_asked": False,
+        "rung": 0,
+        "escalates_at": None,
+        "joined": 0,
+        "is_accepted": False,
+        "needs_approvals": 0,
+        "roles": "[]",
+        "plan": canonical(plan).decode(),
+        "digest": digest(plan),
+        "nonce": secrets.token_hex(16),
+        "seal": "",
+        "sealed_answer": None,
+        "reason": "",
+    }

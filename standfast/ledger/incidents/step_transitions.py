@@ -8,7 +8,6 @@ Rules
 """
 
 import json
-import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,27 +16,30 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from standfast.errors import StandfastError, UsageError
-from standfast.ledger.approvals import two_person_rule
-from standfast.ledger.approvals.two_person_rule import seal_of_step
+from standfast.errors import StandfastError
+from standfast.ledger.approvals.row_seals import opens_at, refuse_forged_step, seal_of_step
+from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.effects.effect_conditions import hold, is_step_round
 from standfast.ledger.effects.recent_locks import RecentLocks, refuse_outdated_locks
-from standfast.ledger.incidents.step_decisions import Words, latest
 from standfast.ledger.incidents.step_plans import (
     Plan,
     delete_unstarted_effects,
     draft_effects,
     insert_effect_page,
+    new_step_row,
     refuse_changed_effects,
 )
 from standfast.ledger.schema.tables import effect, notice, step
 from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import Draft, Expansion, FrozenNotice, Telling
-from standfast.records import JsonObject, StepState, canonical, digest
+from standfast.records import StepState, canonical
 
 
-class Steps(Words):
+class Steps:
     """The steps of all incidents."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
 
     def expand(
         self,
@@ -113,7 +115,7 @@ class Steps(Words):
         ) as write:
             if beside is not None and not expansion.needs_approvals:
                 refuse_outdated_locks(write, beside)
-            row = self._new_step(incident_id, step_name, round_, state, now)
+            row = new_step_row(incident_id, step_name, round_, state, now)
             row |= {
                 "joined": joined,
                 "needs_approvals": expansion.needs_approvals,
@@ -199,12 +201,12 @@ class Steps(Words):
             )
             if found["state"] != StepState.ASKING or found["rung"] >= rung:
                 return False
-            two_person_rule.refuse_forged_step(self._core, found)
+            refuse_forged_step(self._core, found)
             row = dict(found) | {"rung": rung, "escalates_at": escalates_at}
             before = json.loads(found["roles"])
             if before:  # where none is named, everybody may already
                 row["roles"] = canonical(list(dict.fromkeys([*before, *may_also]))).decode()
-            row["seal"] = seal_of_step(self._core, row, two_person_rule.opens_at(self._core, found))
+            row["seal"] = seal_of_step(self._core, row, opens_at(self._core, found))
             changed = ("rung", "escalates_at", "roles", "seal")
             write.update(step, key, **{name: row[name] for name in changed})
             insert_effect_page(write, self._core.vault, incident_id, step_name, round_, pages)
@@ -234,26 +236,6 @@ class Steps(Words):
     def prompt(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
         """Put a step before a person."""
         return self._begin(incident_id, step_name, round_, StepState.PROMPTED, "step.prompted", now)
-
-    def answer_again(
-        self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
-    ) -> None:
-        """Keep a person's correction of an answer, as a round of its own; the earlier one stays."""
-        with self._core.write(
-            actor=actor, subject=incident_id, action="step.answered", now=now
-        ) as write:
-            hold(write.connection, incident_id, step_name)
-            found = latest(write.connection, incident_id, step_name)
-            if found is None or found.sealed_answer is None:
-                raise UsageError(
-                    f"step {step_name!r} of {incident_id} has no answer to be corrected"
-                )
-            round_ = found.round + 1
-            row = self._new_step(incident_id, step_name, round_, StepState.PROMPTED, now)
-            row["sealed_answer"] = self._sealed_answer(incident_id, step_name, round_, text)
-            row["seal"] = seal_of_step(self._core, row)
-            write.insert(step, row)
-            write.tell(step=step_name, round=round_, again=True)
 
     def wait_until(
         self, incident_id: str, step_name: str, round_: int, due_at: datetime, now: datetime
@@ -285,7 +267,7 @@ class Steps(Words):
         with self._core.write(
             actor="ledger", subject=incident_id, action="step.finished", now=now
         ) as write:
-            row = self._new_step(incident_id, step_name, round_, state, now)
+            row = new_step_row(incident_id, step_name, round_, state, now)
             row |= {"ended_at": now, "reason": reason}
             row["seal"] = seal_of_step(self._core, row)
             changed = bool(write.insert_new(step, row)) or (
@@ -337,42 +319,13 @@ class Steps(Words):
         due_at: datetime | None = None,
     ) -> bool:
         with self._core.write(actor="ledger", subject=incident_id, action=action, now=now) as write:
-            row = self._new_step(incident_id, step_name, round_, state, now)
+            row = new_step_row(incident_id, step_name, round_, state, now)
             row["due_at"] = due_at
             row["seal"] = seal_of_step(self._core, row)
             if not write.insert_new(step, row):
                 return False
             write.tell(step=step_name, round=round_)
         return True
-
-    def _new_step(
-        self, incident_id: str, step_name: str, round_: int, state: StepState, now: datetime
-    ) -> dict[str, Any]:
-        plan: JsonObject = {"incident": incident_id, "step": step_name, "round": round_}
-        return {
-            "incident": incident_id,
-            "name": step_name,
-            "round": round_,
-            "state": state.value,
-            "started_at": now,
-            "ended_at": None,
-            "due_at": None,
-            "hold_seconds": 0,
-            "runs_from": None,
-            "is_asked": False,
-            "rung": 0,
-            "escalates_at": None,
-            "joined": 0,
-            "is_accepted": False,
-            "needs_approvals": 0,
-            "roles": "[]",
-            "plan": canonical(plan).decode(),
-            "digest": digest(plan),
-            "nonce": secrets.token_hex(16),
-            "seal": "",
-            "sealed_answer": None,
-            "reason": "",
-        }
 
 
 def refused_rounds(connection: Connection, incident_id: str) -> set[tuple[str, int]]:

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Row, exists, select
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import Write
 from standfast.ledger.effects.effect_conditions import NEVER, is_of_step, is_of_undo
-from standfast.ledger.effects.effect_store import EffectRow, seal_reason
+from standfast.ledger.effects.effect_rows import EffectRow, seal_reason
 from standfast.ledger.schema.tables import effect, step
 from standfast.playbook.actions.notices_send import SEND
 from standfast.records import EffectState, StepState

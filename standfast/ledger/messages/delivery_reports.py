@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import Write
-from standfast.ledger.effects.effect_store import seal_reason
+from standfast.ledger.effects.effect_rows import seal_reason
 from standfast.ledger.schema.tables import delivery, effect
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.actions.people_page import PAGE

@@ -18,7 +18,7 @@ from sqlalchemy import Row, func, select
 from standfast.errors import UsageError
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.effects.effect_conditions import NEVER, hold
-from standfast.ledger.effects.effect_store import EffectRow, scope_of, seal_reason
+from standfast.ledger.effects.effect_rows import EffectRow, scope_of, seal_reason
 from standfast.ledger.schema.tables import attempt, effect, notice, step
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.run_state import HELD_STEP_PREFIX

@@ -15,7 +15,8 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.effects.effect_conditions import with_step
-from standfast.ledger.effects.effect_store import EffectRow, Effects
+from standfast.ledger.effects.effect_rows import EffectRow
+from standfast.ledger.effects.effect_store import Effects
 from standfast.ledger.incidents.step_transitions import refused_rounds
 from standfast.ledger.messages.delivery_reports import Delivery
 from standfast.ledger.schema.tables import attempt, delivery, effect

@@ -24,16 +24,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, RowMapping, select
 
 from standfast.errors import ApprovalRefused, UsageError
-from standfast.ledger.approvals.two_person_rule import (
+from standfast.ledger.approvals.named_accounts import folded
+from standfast.ledger.approvals.objections import (
     Opener,
-    folded,
     is_fresh,
     may,
     objection_beside,
     root_of,
-    seal_of_person,
     stranger,
 )
+from standfast.ledger.approvals.row_seals import seal_of_person
 from standfast.ledger.audit.audited_database import Core
 from standfast.ledger.audit.transaction import Write, damaged
 from standfast.ledger.schema.column_encryption import INSTALLATION

@@ -69,7 +69,7 @@ def break_glass(
     asked, state = word.asked, installation.ledger.incidents.state(incident_id)
     _refuse_unfit(installation, state, asked, person)
     told = "" if state.mode is Mode.EXERCISE else _tell(installation, state, asked, person, because)
-    after = installation.ledger.steps.decide(
+    after = installation.ledger.decisions.decide(
         incident_id,
         asked.step,
         person,
@@ -100,7 +100,7 @@ def _refuse_unfit(installation: Installation, state: State, asked: Question, per
         raise ApprovalRefused(
             f"the glass of step {asked.step!r} is broken already: it begins at {at}"
         )
-    if why := installation.ledger.steps.objection(
+    if why := installation.ledger.decisions.objection(
         state.incident, person, (), installation.clock(), as_what=BREAK_GLASS
     ):
         raise ApprovalRefused(why)

@@ -102,9 +102,11 @@ def _approval(
     installation: Installation, state: State, step: Step | None, view: StepView, person: str
 ) -> DecisionLine:
     incident = state.incident
-    asked = installation.ledger.steps.question(incident, view.step)
+    asked = installation.ledger.decisions.question(incident, view.step)
     shown = signable_decisions(installation, incident, view.step)
-    why = installation.ledger.steps.objection(incident, person, asked.roles, installation.clock())
+    why = installation.ledger.decisions.objection(
+        incident, person, asked.roles, installation.clock()
+    )
     verb = (step.action if step else None) or additional_step_verb(view.step)
     text = [step.approval.reason] if step and step.approval and step.approval.reason else []
     if asked.opens_at is not None:
@@ -138,7 +140,7 @@ def _may_object(installation: Installation, asked: Question, person: str) -> boo
     """Return whether a person who may not approve may refuse: what one person lets begin alone."""
     if asked.opens_at is None:
         return False
-    return not installation.ledger.steps.objection(
+    return not installation.ledger.decisions.objection(
         asked.incident, person, (), installation.clock(), as_what=decisions.OBJECT
     )
 

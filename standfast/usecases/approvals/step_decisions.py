@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standfast.errors import ApprovalRefused, Refused, StandfastError, UsageError
 from standfast.ledger.approvals.decisions import APPROVE, REFUSE
 from standfast.ledger.approvals.two_person_rule import Question
-from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.ledger.effects.unknown_outcomes import in_doubt, unknown_outcomes_of_step
 from standfast.ledger.messages.sent_messages import first_message, told_apart
 from standfast.people.passphrase_keys import Credential, sign_in
@@ -130,7 +130,7 @@ def decide(
         as_shown=as_shown,
         passkey=passkey,
     )
-    asked = installation.ledger.steps.decide(
+    asked = installation.ledger.decisions.decide(
         incident_id, word.asked.step, person_name, decision, word.signature, installation.clock()
     )
     with suppress(StandfastError):  # the decision is kept; the next signing reports what is wrong
@@ -161,7 +161,7 @@ def signed_decision(
         )
     step = _asked_of(installation, incident_id, step)
     key = None if passkey else signing_key(installation, person_name, passphrase)
-    asked = installation.ledger.steps.question(incident_id, step)
+    asked = installation.ledger.decisions.question(incident_id, step)
     if as_shown and not asked.digest.startswith(as_shown.lower()):
         raise ApprovalRefused(
             f"step {step!r} of {incident_id} is not planned as it was shown to you; nothing was "
@@ -178,7 +178,7 @@ def signable_decisions(
     """Say what an approval would sign now; with no step named, of the only one that asks."""
     refuse_closed(installation, incident_id)
     name = _asked_of(installation, incident_id, step)
-    asked = installation.ledger.steps.question(incident_id, name)
+    asked = installation.ledger.decisions.question(incident_id, name)
     state = installation.ledger.incidents.state(incident_id)
     view = state.steps.get(name) or next(one for one in state.extra if one.step == name)
     written = next((one for one in state.playbook.steps if one.name == name), None)
@@ -218,13 +218,13 @@ def answer(
     _refuse_unknown(step, [one.name for one in state.playbook.steps], incident_id)
     asked = state.playbook.step(step)
     who = speaker(installation, state, step, by)
-    said, steps = read_answer(asked, text), installation.ledger.steps
+    said, decisions = read_answer(asked, text), installation.ledger.decisions
     if not again:
-        steps.answer(incident_id, step, said, who, installation.clock())
+        decisions.answer(incident_id, step, said, who, installation.clock())
         return ()
     if step in state.steps and state.steps[step].answer == said:
         raise UsageError(f"step {step!r} of {incident_id} is answered so already")
-    steps.answer_again(incident_id, step, said, who, installation.clock())
+    decisions.answer_again(incident_id, step, said, who, installation.clock())
     after = installation.ledger.incidents.state(incident_id)  # what began meanwhile is named, too
     hang_on_it = [
         one.name for one in after.playbook.steps if step in answers_behind(after.playbook, one)
@@ -255,7 +255,7 @@ def accept(
     state = installation.ledger.incidents.state(incident_id)
     _refuse_unknown(step, _all_steps(state), incident_id)
     who = speaker(installation, state, step, by)
-    installation.ledger.steps.accept(incident_id, step, who, installation.clock())
+    installation.ledger.decisions.accept(incident_id, step, who, installation.clock())
 
 
 def retry(
@@ -349,7 +349,7 @@ def speaker(installation: Installation, state: State, step_name: str, by: str | 
     step = next((step for step in state.playbook.steps if step.name == step_name), None)
     roles = step.roles if step else ()
     if not roles:
-        roles = installation.ledger.steps.roles(state.incident, step_name)
+        roles = installation.ledger.decisions.roles(state.incident, step_name)
     if by is None:
         if roles and not is_role_played(installation, state.mode, roles):
             there = installation.ledger.people.all(roles)
@@ -365,7 +365,9 @@ def speaker(installation: Installation, state: State, step_name: str, by: str | 
             )
         return installation.actor
     if why := installation.ledger.people.objection(by, roles, installation.clock()):
-        installation.ledger.steps.reject(state.incident, step_name, by, why, installation.clock())
+        installation.ledger.decisions.reject(
+            state.incident, step_name, by, why, installation.clock()
+        )
         raise ApprovalRefused(why)
     return by
 
@@ -439,7 +441,7 @@ def _settle(
     seen = [(row, Observed(target=row.target, happened=happened, reason=reason)) for row in rows]
     for start in range(0, len(seen), _SETTLED_AT_ONCE):
         page = seen[start : start + _SETTLED_AT_ONCE]
-        installation.ledger.attempts.settle(state.incident, page, who, installation.clock())
+        installation.ledger.unknown_outcomes.settle(state.incident, page, who, installation.clock())
 
 
 def _asked_of(installation: Installation, incident_id: str, step: str | None) -> str:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import cast
 
-from standfast.ledger.approvals.two_person_rule import folded, may
+from standfast.ledger.approvals.named_accounts import folded
+from standfast.ledger.approvals.objections import may
 from standfast.ledger.incidents.incident_store import IncidentRow
 from standfast.ledger.people.enrolment import Person
 from standfast.playbook.model import InputType, Playbook

@@ -46,7 +46,7 @@ class Rung:
 def ask(installation: Installation, state: State, outside: Outside, move: Ask) -> None:
     """Page who may approve; where nobody can be reached, those who come next are due at once."""
     try:
-        asked = installation.ledger.steps.question(state.incident, move.step)
+        asked = installation.ledger.decisions.question(state.incident, move.step)
     except UsageError:
         return  # somebody decided since the state was read: nobody needs to be woken
     roles = asked.roles or _roles_of_quiet(state)
@@ -69,7 +69,7 @@ def ask(installation: Installation, state: State, outside: Outside, move: Ask) -
 def escalate(installation: Installation, state: State, outside: Outside, move: Escalate) -> None:
     """Page the people of the next rung that has anybody who was not paged yet."""
     try:
-        asked = installation.ledger.steps.question(state.incident, move.step)
+        asked = installation.ledger.decisions.question(state.incident, move.step)
     except UsageError:
         return
     rung, pages = Rung(people=()), list[Draft]()
@@ -140,7 +140,7 @@ def _fit(
 
     The latter also while no effect of theirs is planned yet: evidence comes before the lock.
     """
-    objection, now = installation.ledger.steps.objection, installation.clock()
+    objection, now = installation.ledger.decisions.objection, installation.clock()
     about = accounts_named(state.playbook, state.inputs)
     fit = [one for one in people if not objection(asked.incident, one.name, roles, now)]
     apart = [one for one in fit if not about & written(one.accounts)]

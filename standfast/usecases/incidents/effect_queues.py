@@ -19,7 +19,8 @@ from functools import partial
 from standfast.adapters.factory import Outside
 from standfast.errors import ApprovalRefused, StandfastError, Unavailable
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_store import Batch, EffectRow, Lane, Work
+from standfast.ledger.effects.effect_rows import Batch, EffectRow, Lane
+from standfast.ledger.effects.effect_store import Work
 from standfast.records import EffectState, Limits, Now, Observed, Result
 
 WORKERS = 16
@@ -209,14 +210,15 @@ class Lanes:
         return [Result(target=order.target, state=state, reason=reason) for order in batch.orders]
 
     def _look(self, lane: Lane) -> None:
-        attempts, effects = self.ledger.attempts, self.ledger.effects
+        effects = self.ledger.effects
         while rows := effects.to_settle(self.incident, lane, self.clock(), _LOOK_BATCH):
             seen = list(zip(rows, self._observe(lane, rows), strict=True))
-            attempts.settle(self.incident, seen, f"runner:{self.runner}", self.clock())
+            actor = f"runner:{self.runner}"
+            self.ledger.unknown_outcomes.settle(self.incident, seen, actor, self.clock())
         # One batch: those are locked before others are looked at. The lane then starts again.
         if rows := effects.without_prior(self.incident, lane, self.clock(), _LOOK_BATCH):
             seen = list(zip(rows, self._observe(lane, rows), strict=True))
-            attempts.keep_prior(self.incident, seen, self.runner, self.clock())
+            self.ledger.prior_states.keep(self.incident, seen, self.runner, self.clock())
 
     def _observe(self, lane: Lane, rows: list[EffectRow]) -> list[Observed]:
         try:

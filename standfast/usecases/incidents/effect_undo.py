@@ -26,8 +26,8 @@ from functools import partial
 from standfast.adapters.factory import Outside
 from standfast.adapters.factory.settings_digest import adapter_settings_digests
 from standfast.errors import ConfigurationError, UsageError
-from standfast.ledger.approvals.two_person_rule import folded
-from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.approvals.named_accounts import folded
+from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.ledger.incidents.incident_store import IncidentRow
 from standfast.ledger.incidents.stop_and_resume import take_over_paused_undo
 from standfast.playbook.actions import ACTIONS

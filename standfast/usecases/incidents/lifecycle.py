@@ -18,7 +18,8 @@ from datetime import datetime
 from standfast.adapters.factory import Outside
 from standfast.deadlines.incident_facts import Facts
 from standfast.errors import Refused, StandfastError
-from standfast.ledger.effects.effect_store import Work, effect_token, scope_of
+from standfast.ledger.effects.effect_rows import effect_token, scope_of
+from standfast.ledger.effects.effect_store import Work
 from standfast.ledger.effects.recent_locks import RecentLocksChanged
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.runs.run_store import LEASE
@@ -171,7 +172,7 @@ def close(
     With `joined`, only while no more triggers than those have joined it.
     """
     who_closes = authorise_lifecycle_change(installation, incident_id, by)
-    for step, who in installation.ledger.steps.unreviewed(incident_id).items():
+    for step, who in installation.ledger.decisions.unreviewed(incident_id).items():
         raise Refused(
             f"{who} broke the glass of step {step!r} of {incident_id}, which ran on that word "
             "alone; somebody else looks at it first: "
@@ -238,7 +239,7 @@ def advance(
         try:
             while True:
                 now, began = clock(), time.monotonic()
-                ledger.attempts.lapse(
+                ledger.unknown_outcomes.lapse(
                     incident_id, lambda token: ledger.runners.is_dead(token, clock()), now
                 )
                 state = ledger.incidents.state(incident_id)
@@ -439,7 +440,7 @@ def _make_one(installation: Installation, state: State, outside: Outside, move: 
         case Escalate():
             escalate(installation, state, outside, move)
         case Open():
-            steps.open_glass(incident_id, move.step, move.round, now)
+            installation.ledger.decisions.open_glass(incident_id, move.step, move.round, now)
         case Prompt():
             steps.prompt(incident_id, move.step, move.round, now)
         case Wake():

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from standfast.adapters.factory import SECTIONS, Outside
 from standfast.errors import ExitStatus, StandfastError
-from standfast.ledger.approvals.two_person_rule import Opener
-from standfast.ledger.effects.effect_store import Lane
+from standfast.ledger.approvals.objections import Opener
+from standfast.ledger.effects.effect_rows import Lane
 from standfast.ledger.people.enrolment import Person
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.action import Carrier

@@ -15,7 +15,7 @@ from datetime import timedelta
 from standfast.adapters.senders.letters import WRITTEN
 from standfast.errors import UsageError
 from standfast.ledger.effects.effect_counts import count_effect_kinds, first_unfinished_effects
-from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.ledger.people.enrolment import Person
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.accounts_prove_locked import PROVE
@@ -148,7 +148,7 @@ def step_reasons(installation: Installation, incident_id: str) -> dict[str, str]
 
 def missing_approvers(installation: Installation, incident_id: str, state: State) -> list[str]:
     """Say of each step that it asks for an approval, or an answer, that nobody could give now."""
-    may_not, now = installation.ledger.steps.objection, installation.clock()
+    may_not, now = installation.ledger.decisions.objection, installation.clock()
     found: list[str] = []
     for view in (*state.steps.values(), *state.extra):
         if view.state is StepState.PROMPTED and state.mode is Mode.LIVE:
@@ -161,7 +161,7 @@ def missing_approvers(installation: Installation, incident_id: str, state: State
         if view.state is not StepState.ASKING or view.approvals >= view.approvals_needed:
             continue
         try:
-            roles = installation.ledger.steps.question(incident_id, view.step).roles
+            roles = installation.ledger.decisions.question(incident_id, view.step).roles
         except UsageError:
             continue  # somebody decided since the state was read
         people = installation.ledger.people

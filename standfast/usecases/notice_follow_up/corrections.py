@@ -17,7 +17,7 @@ from functools import partial
 from typing import cast
 
 from standfast.errors import Refused, StandfastError, UsageError
-from standfast.ledger.effects.effect_store import EffectRow, effect_token, scope_of
+from standfast.ledger.effects.effect_rows import EffectRow, effect_token, scope_of
 from standfast.ledger.messages.sent_messages import Sent, sent, told_apart
 from standfast.notices.prepared_notice import Prepared, pick_language
 from standfast.notices.template_renderer import prepare

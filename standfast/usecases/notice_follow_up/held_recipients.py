@@ -28,7 +28,7 @@ from typing import cast
 from standfast.adapters.factory import Outside
 from standfast.adapters.senders.letters import letter_obstacle
 from standfast.errors import Refused, UsageError
-from standfast.ledger.effects.effect_store import EffectRow, effect_token, scope_of
+from standfast.ledger.effects.effect_rows import EffectRow, effect_token, scope_of
 from standfast.ledger.messages.sent_messages import first_message, replaced_message, sent
 from standfast.notices.mail_addresses import parse_address
 from standfast.notices.prepared_notice import Prepared, merkle_root, pick_language

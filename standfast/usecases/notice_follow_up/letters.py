@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from standfast.adapters.senders.letters import MARK_LENGTH, WRITTEN
 from standfast.config.sections.senders import LettersSenderConfig
 from standfast.errors import UsageError
-from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.ledger.messages.sent_messages import sent
 from standfast.local_time import minute
 from standfast.playbook.actions.notices_send import SEND

@@ -13,7 +13,7 @@ Rules
 
 from dataclasses import dataclass
 
-from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.ledger.messages.sent_messages import sent, told_apart
 from standfast.records import DeliveryState, EffectState
 from standfast.usecases.core.installation import Installation

@@ -23,7 +23,7 @@ from enum import StrEnum
 from typing import cast
 
 from standfast.errors import UsageError
-from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.ledger.messages.delivery_reports import Delivery
 from standfast.ledger.messages.sent_messages import viewed
 from standfast.records import DeliveryState, EffectState, JsonObject, timestamp

@@ -19,7 +19,7 @@ from typing import Any, cast
 from standfast.errors import ConfigurationError, Damaged
 from standfast.evidence.host_clock import offset_in_words
 from standfast.ledger.audit.auditor import AuditEvent
-from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.ledger.incidents.incident_store import IncidentRow
 from standfast.playbook.actions.accounts_lock import LOCK
 from standfast.playbook.actions.accounts_prove_locked import PROVE

@@ -238,7 +238,9 @@ def test_a_passkey_of_an_earlier_address_signs_nothing_here(tmp_path: Path) -> N
         assert f"It is one of {ADDRESS}, and signs nothing here" in lee.text
         lee.get(f"/console/{incident}")
         assert "Approve with your passkey" not in lee.text
-        asked = site.installation.ledger.steps.question(incident, "shut").message("lee", "approve")
+        asked = site.installation.ledger.decisions.question(incident, "shut").message(
+            "lee", "approve"
+        )
         fields = {"step": "shut", "digest": lee.digest, "decision": "approve"}
         answer = lee.send("decide", **fields, passkey=device.sign(challenge_for(asked)))
         assert answer.status_code == 409

@@ -42,8 +42,10 @@ def _asking(ledger: Ledger, *, needs: int = 1, opened_by: str = "olga") -> str:
 
 
 def _break(ledger: Ledger, incident: str, name: str = "olga", now: datetime = NOW) -> None:
-    signed = signature(ledger.steps.question(incident, "lock"), name, BREAK_GLASS)
-    ledger.steps.decide(incident, "lock", name, BREAK_GLASS, signed, now, because="nobody answers")
+    signed = signature(ledger.decisions.question(incident, "lock"), name, BREAK_GLASS)
+    ledger.decisions.decide(
+        incident, "lock", name, BREAK_GLASS, signed, now, because="nobody answers"
+    )
 
 
 def _state(ledger: Ledger, incident: str) -> StepState:
@@ -54,7 +56,7 @@ def _opened(ledger: Ledger, *, needs: int = 1) -> tuple[str, str]:
     """An incident whose step began by a broken glass, and a runner."""
     incident = _asking(ledger, needs=needs)
     _break(ledger, incident)
-    assert ledger.steps.open_glass(incident, "lock", 1, OPENS)
+    assert ledger.decisions.open_glass(incident, "lock", 1, OPENS)
     return incident, runner(ledger, incident, OPENS)
 
 
@@ -62,9 +64,9 @@ def test_the_step_begins_after_ten_minutes_and_not_before(ledger: Ledger) -> Non
     incident = _asking(ledger, needs=2)
     _break(ledger, incident)
     assert ledger.incidents.state(incident).steps["lock"].opens_at == OPENS
-    assert not ledger.steps.open_glass(incident, "lock", 1, OPENS - SOON)
+    assert not ledger.decisions.open_glass(incident, "lock", 1, OPENS - SOON)
     assert _state(ledger, incident) is StepState.ASKING
-    assert ledger.steps.open_glass(incident, "lock", 1, OPENS)
+    assert ledger.decisions.open_glass(incident, "lock", 1, OPENS)
     assert claim(ledger, incident, runner(ledger, incident, OPENS), now=OPENS) is not None
     actions = [event.action for event in ledger.timeline(incident)]
     assert actions.index("approval.break-glass") < actions.index("approval.opened")
@@ -75,7 +77,7 @@ def test_a_refusal_meanwhile_ends_it(ledger: Ledger) -> None:
     incident = _asking(ledger)
     _break(ledger, incident)
     decide(ledger, incident, "ann", decision="refuse", now=NOW + SOON)
-    assert not ledger.steps.open_glass(incident, "lock", 1, OPENS)
+    assert not ledger.decisions.open_glass(incident, "lock", 1, OPENS)
     assert _state(ledger, incident) is StepState.REFUSED
 
 
@@ -86,7 +88,7 @@ def test_an_approval_meanwhile_lets_it_begin_at_once_and_leaves_nothing_to_revie
     _break(ledger, incident)
     decide(ledger, incident, "ann", now=NOW + SOON)
     assert claim(ledger, incident, runner(ledger, incident), now=NOW + SOON) is not None
-    assert ledger.steps.unreviewed(incident) == {}
+    assert ledger.decisions.unreviewed(incident) == {}
 
 
 def test_who_approved_alone_of_two_may_break_the_glass_and_their_approval_counts_on(
@@ -95,7 +97,7 @@ def test_who_approved_alone_of_two_may_break_the_glass_and_their_approval_counts
     incident = _asking(ledger, needs=2)
     decide(ledger, incident, "ann")
     _break(ledger, incident, "ann")
-    assert ledger.steps.question(incident, "lock").given == 1
+    assert ledger.decisions.question(incident, "lock").given == 1
     assert decide(ledger, incident, "ben").given == 2
     assert _state(ledger, incident) is StepState.RUNNING
 
@@ -130,15 +132,15 @@ def _asking_again(ledger: Ledger) -> str:
 
 def test_somebody_else_reviews_it_and_the_breaker_does_not(ledger: Ledger) -> None:
     incident, _ = _opened(ledger)
-    assert ledger.steps.unreviewed(incident) == {"lock": "olga"}
+    assert ledger.decisions.unreviewed(incident) == {"lock": "olga"}
     with pytest.raises(ApprovalRefused, match="counts as one with"):
         decide(ledger, incident, "olga", now=OPENS)
     decide(ledger, incident, "ann", decision="refuse", now=OPENS)
     assert _state(ledger, incident) is StepState.RUNNING, "a review takes nothing back"
-    assert ledger.steps.unreviewed(incident) == {}
+    assert ledger.decisions.unreviewed(incident) == {}
     assert ledger.timeline(incident)[-1].detail["is_review"] is True
     with pytest.raises(UsageError, match="asks for no approval"):
-        ledger.steps.question(incident, "lock")
+        ledger.decisions.question(incident, "lock")
 
 
 def test_what_has_begun_has_no_glass_left_to_break(ledger: Ledger) -> None:
@@ -152,7 +154,7 @@ def test_a_breaker_who_is_removed_meanwhile_opens_nothing(ledger: Ledger) -> Non
     _break(ledger, incident)
     ledger.people.remove("olga", OWNER, NOW + SOON)
     assert ledger.incidents.state(incident).steps["lock"].opens_at is None
-    assert not ledger.steps.open_glass(incident, "lock", 1, OPENS)
+    assert not ledger.decisions.open_glass(incident, "lock", 1, OPENS)
 
 
 def test_who_breaks_it_after_one_who_was_removed_waits_ten_minutes_of_their_own(
@@ -166,8 +168,8 @@ def test_who_breaks_it_after_one_who_was_removed_waits_ten_minutes_of_their_own(
     enrol(ledger, "erin", roles=["agent"])
     _break(ledger, incident, "erin", later)
     assert ledger.incidents.state(incident).steps["lock"].opens_at == later + GLASS
-    assert not ledger.steps.open_glass(incident, "lock", 1, later)
-    assert ledger.steps.open_glass(incident, "lock", 1, later + GLASS)
+    assert not ledger.decisions.open_glass(incident, "lock", 1, later)
+    assert ledger.decisions.open_glass(incident, "lock", 1, later + GLASS)
 
 
 def test_the_next_rung_changes_nothing_about_when_it_opens(ledger: Ledger) -> None:
@@ -176,7 +178,7 @@ def test_the_next_rung_changes_nothing_about_when_it_opens(ledger: Ledger) -> No
     ledger.steps.ask(incident, "lock", 1, (), NOW)
     ledger.steps.escalate(incident, "lock", 1, 1, (), NOW, may_also=["agent"], escalates_at=None)
     assert ledger.incidents.state(incident).steps["lock"].opens_at == OPENS
-    assert ledger.steps.open_glass(incident, "lock", 1, OPENS)
+    assert ledger.decisions.open_glass(incident, "lock", 1, OPENS)
 
 
 def test_the_database_alone_opens_nothing_sooner(ledger: Ledger, intruder: Intruder) -> None:
@@ -185,7 +187,7 @@ def test_the_database_alone_opens_nothing_sooner(ledger: Ledger, intruder: Intru
     (broken,) = intruder.rows(step)
     intruder.run("UPDATE step SET runs_from = started_at")
     with pytest.raises(Damaged, match="audit verify"):
-        ledger.steps.open_glass(incident, "lock", 1, OPENS)
+        ledger.decisions.open_glass(incident, "lock", 1, OPENS)
     intruder.run("UPDATE step SET state = 'running'")
     with pytest.raises(Damaged, match="audit verify"):
         claim(ledger, incident, runner(ledger, incident), now=OPENS)
@@ -201,6 +203,6 @@ def test_a_broken_glass_that_nobody_signed_opens_nothing(
     _break(ledger, incident)
     (said,) = intruder.rows(approval)
     intruder.set(approval, said, person="ann")
-    assert not ledger.steps.open_glass(incident, "lock", 1, OPENS)
+    assert not ledger.decisions.open_glass(incident, "lock", 1, OPENS)
     with ledger.core.reading() as connection:
         assert connection.scalar(select(step.c.state)) == StepState.ASKING

@@ -48,12 +48,12 @@ def asking(ledger: Ledger, *, account: str = "alice", role: str = "duty-manager"
 
 
 def said_by(ledger: Ledger, incident: str, device: Device, decision: str = APPROVE) -> str:
-    message = ledger.steps.question(incident, "lock").message("ann", decision)
+    message = ledger.decisions.question(incident, "lock").message("ann", decision)
     return device.sign(challenge_for(message))
 
 
 def decide(ledger: Ledger, incident: str, said: str, decision: str = APPROVE) -> None:
-    ledger.steps.decide(incident, "lock", "ann", decision, said, NOW)
+    ledger.decisions.decide(incident, "lock", "ann", decision, said, NOW)
 
 
 def state(ledger: Ledger, incident: str) -> StepState:
@@ -89,7 +89,7 @@ def test_a_passkey_breaks_the_glass_too(ledger: Ledger) -> None:
     add(ledger, "ann", device)
     decide(ledger, incident, said_by(ledger, incident, device, BREAK_GLASS), BREAK_GLASS)
     assert state(ledger, incident) is StepState.ASKING
-    assert ledger.steps.question(incident, "lock").opens_at == NOW + GLASS
+    assert ledger.decisions.question(incident, "lock").opens_at == NOW + GLASS
 
 
 def test_what_a_passkey_signed_counts_for_nothing_else(ledger: Ledger) -> None:
@@ -187,7 +187,7 @@ def test_a_glass_that_is_broken_again_opens_ten_minutes_after_that(ledger: Ledge
     later = NOW + timedelta(hours=1)
     again = sign(ledger, incident, "ann", decision=BREAK_GLASS, now=later)
     assert again.opens_at == later + GLASS
-    assert not ledger.steps.open_glass(incident, "lock", again.round, later)
+    assert not ledger.decisions.open_glass(incident, "lock", again.round, later)
 
 
 def test_adding_and_removing_stand_in_the_timeline(ledger: Ledger) -> None:

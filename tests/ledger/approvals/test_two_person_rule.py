@@ -45,7 +45,7 @@ def _refused(ledger: Ledger, incident: str, name: str, rule: str) -> None:
     with pytest.raises(ApprovalRefused, match=rule) as caught:
         decide(ledger, incident, name)
     assert _state(ledger, incident) is StepState.ASKING
-    assert ledger.steps.question(incident, "lock").given == 0
+    assert ledger.decisions.question(incident, "lock").given == 0
     event = ledger.timeline(incident)[-1]
     assert (event.actor, event.action) == (name, "approval.rejected")
     assert event.detail == {"step": "lock", "why": str(caught.value)}
@@ -79,12 +79,12 @@ def test_a_signature_that_is_sent_again_is_no_second_person(ledger: Ledger) -> N
     for name in ("ann", "ben"):
         enrol(ledger, name)
     incident = _asking(ledger, needs=2)
-    signed = signature(ledger.steps.question(incident, "lock"), "ann")
-    assert ledger.steps.decide(incident, "lock", "ann", "approve", signed, NOW).given == 1
+    signed = signature(ledger.decisions.question(incident, "lock"), "ann")
+    assert ledger.decisions.decide(incident, "lock", "ann", "approve", signed, NOW).given == 1
     for name, rule in (("ann", "'ann' has decided .* already"), ("ben", "does not verify")):
         with pytest.raises(ApprovalRefused, match=rule):
-            ledger.steps.decide(incident, "lock", name, "approve", signed, NOW)
-    assert ledger.steps.question(incident, "lock").given == 1
+            ledger.decisions.decide(incident, "lock", name, "approve", signed, NOW)
+    assert ledger.decisions.question(incident, "lock").given == 1
     assert _state(ledger, incident) is StepState.ASKING
 
 
@@ -115,7 +115,7 @@ def test_one_refusal_ends_the_step(ledger: Ledger) -> None:
     decide(ledger, incident, "ben", decision="refuse")
     assert _state(ledger, incident) is StepState.REFUSED
     with pytest.raises(UsageError, match="asks for no approval now"):
-        ledger.steps.question(incident, "lock")
+        ledger.decisions.question(incident, "lock")
 
 
 def test_who_opened_the_incident_does_not_approve(ledger: Ledger) -> None:
@@ -233,7 +233,7 @@ def test_a_signature_made_for_something_else_does_not_count(ledger: Ledger, to: 
         enrol(ledger, name)
     incident = _asking(ledger)
     signed = signature(
-        ledger.steps.question(incident, "lock"),
+        ledger.decisions.question(incident, "lock"),
         "ann",
         "refuse" if to == "decision" else "approve",
     )
@@ -248,7 +248,7 @@ def test_a_signature_made_for_something_else_does_not_count(ledger: Ledger, to: 
     elif to == "person":
         person = "ben"
     with pytest.raises(ApprovalRefused, match=r"the signature of .* does not verify"):
-        ledger.steps.decide(incident, step, person, "approve", signed, NOW)
+        ledger.decisions.decide(incident, step, person, "approve", signed, NOW)
     assert ledger.timeline(incident)[-1].action == "approval.rejected"
 
 
@@ -262,18 +262,18 @@ def test_a_signature_under_a_question_that_differs_in_anything_does_not_count(
 ) -> None:
     enrol(ledger, "ann")
     incident = _asking(ledger)
-    signed = signature(replace(ledger.steps.question(incident, "lock"), **other), "ann")
+    signed = signature(replace(ledger.decisions.question(incident, "lock"), **other), "ann")
     with pytest.raises(ApprovalRefused, match=r"the signature of .* does not verify"):
-        ledger.steps.decide(incident, "lock", "ann", "approve", signed, NOW)
+        ledger.decisions.decide(incident, "lock", "ann", "approve", signed, NOW)
 
 
 def test_a_signature_in_anothers_name_does_not_count(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     incident = _asking(ledger)
-    as_ben = ledger.steps.question(incident, "lock").message("ben", "approve")
+    as_ben = ledger.decisions.question(incident, "lock").message("ben", "approve")
     signed = key_of("ann").sign(as_ben).hex()
     with pytest.raises(ApprovalRefused, match=r"the signature of .* does not verify"):
-        ledger.steps.decide(incident, "lock", "ann", "approve", signed, NOW)
+        ledger.decisions.decide(incident, "lock", "ann", "approve", signed, NOW)
 
 
 def test_a_signature_of_another_plan_does_not_count(ledger: Ledger) -> None:
@@ -282,10 +282,10 @@ def test_a_signature_of_another_plan_does_not_count(ledger: Ledger) -> None:
     one, other = open_incident(ledger), open_incident(ledger)
     begin(ledger, one, drafts(REVOKE, "bob"), needs=1)
     begin(ledger, other, drafts(REVOKE, "bob", "carol"), needs=1)
-    shown, asked = ledger.steps.question(one, "lock"), ledger.steps.question(other, "lock")
+    shown, asked = ledger.decisions.question(one, "lock"), ledger.decisions.question(other, "lock")
     assert shown.digest != asked.digest
     with pytest.raises(ApprovalRefused, match="does not verify"):
-        ledger.steps.decide(other, "lock", "ann", "approve", signature(shown, "ann"), NOW)
+        ledger.decisions.decide(other, "lock", "ann", "approve", signature(shown, "ann"), NOW)
 
 
 @pytest.mark.parametrize("signed", ["", "zz", "00" * 63, "00" * 64, "00" * 65])
@@ -293,16 +293,16 @@ def test_what_is_no_signature_does_not_count(ledger: Ledger, signed: str) -> Non
     enrol(ledger, "ann")
     incident = _asking(ledger)
     with pytest.raises(ApprovalRefused, match="does not verify"):
-        ledger.steps.decide(incident, "lock", "ann", "approve", signed, NOW)
+        ledger.decisions.decide(incident, "lock", "ann", "approve", signed, NOW)
 
 
 def test_anothers_key_does_not_sign_for_somebody(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     incident = _asking(ledger)
-    message = ledger.steps.question(incident, "lock").message("ann", "approve")
+    message = ledger.decisions.question(incident, "lock").message("ann", "approve")
     signed = key_of("mallory").sign(message).hex()
     with pytest.raises(ApprovalRefused, match="a wrong passphrase, or another plan"):
-        ledger.steps.decide(incident, "lock", "ann", "approve", signed, NOW)
+        ledger.decisions.decide(incident, "lock", "ann", "approve", signed, NOW)
 
 
 def test_what_is_neither_yes_nor_no_is_refused(ledger: Ledger) -> None:
@@ -317,7 +317,7 @@ def test_what_asks_nothing_cannot_be_approved(ledger: Ledger) -> None:
     enrol(ledger, "ann")
     incident = open_incident(ledger)
     with pytest.raises(UsageError, match="not reached yet"):
-        ledger.steps.question(incident, "lock")
+        ledger.decisions.question(incident, "lock")
     begin(ledger, incident, drafts(REVOKE, "alice"))
     with pytest.raises(UsageError, match="it is running"):
-        ledger.steps.question(incident, "lock")
+        ledger.decisions.question(incident, "lock")

@@ -14,7 +14,7 @@ from standfast.errors import Refused, Unavailable
 from standfast.ledger import Ledger
 from standfast.ledger.database.connections import wait_for_turn
 from standfast.ledger.database.sqlite_file import write_queue
-from standfast.ledger.effects.effect_store import Batch
+from standfast.ledger.effects.effect_rows import Batch
 from standfast.ledger.schema.tables import effect
 from standfast.records import EffectState, Limits, Mode, StepState
 from tests.ledger.ledger_files import NOW, Place

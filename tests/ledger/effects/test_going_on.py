@@ -43,8 +43,8 @@ def test_a_receipt_that_comes_after_the_step_was_accepted_lets_it_run_again(
 ) -> None:
     incident, who = in_doubt(ledger)
     batch = claimed(ledger, incident, who, lane=LOCK)
-    assert ledger.attempts.lapse(incident, lambda _: False, LATER) == 1
-    ledger.steps.accept(incident, "lock", "lee", LATER)
+    assert ledger.unknown_outcomes.lapse(incident, lambda _: False, LATER) == 1
+    ledger.decisions.accept(incident, "lock", "lee", LATER)
     failed = results(batch, EffectState.FAILED, reason="busy", retry_after=1)
     ledger.attempts.receipt(batch, failed, who, LATER)
     assert not ledger.incidents.state(incident).steps["lock"].is_accepted, "what comes of it anew"
@@ -59,19 +59,19 @@ def test_who_accepts_while_a_look_finds_that_nothing_happened_is_told_to_wait(
     ledger = postgres_ledger
     incident, who = in_doubt(ledger)
     claimed(ledger, incident, who, lane=LOCK)
-    assert ledger.attempts.lapse(incident, lambda _: False, LATER) == 1
+    assert ledger.unknown_outcomes.lapse(incident, lambda _: False, LATER) == 1
     row = only(ledger, incident)
     seen = Observed(target=row.target, happened=False, state={"enabled": True})
     refused: list[UsageError] = []
 
     def accept() -> None:
         try:
-            ledger.steps.accept(incident, "lock", "lee", LATER)
+            ledger.decisions.accept(incident, "lock", "lee", LATER)
         except UsageError as error:
             refused.append(error)
 
     settling = threading.Thread(
-        target=ledger.attempts.settle, args=(incident, [(row, seen)], who, LATER)
+        target=ledger.unknown_outcomes.settle, args=(incident, [(row, seen)], who, LATER)
     )
     accepting = threading.Thread(target=accept)
     with ledger.core.write(actor="lee", subject=incident, action="test.busy", now=NOW) as write:

@@ -4,7 +4,7 @@ import threading
 from datetime import timedelta
 
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_store import Lane, effect_token
+from standfast.ledger.effects.effect_rows import Lane, effect_token
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, Observed
 from tests.ledger import story
@@ -138,7 +138,7 @@ def test_open_work_counts_what_may_be_looked_up_and_when(ledger: Ledger) -> None
     assert (work.lanes, work.next_due) == ({}, settles)
     assert ledger.effects.open_work(incident, settles).lanes == {REVOKE: 1}
     (row,) = ledger.effects.to_settle(incident, REVOKE, settles, 10)
-    ledger.attempts.settle(
+    ledger.unknown_outcomes.settle(
         incident, [(row, Observed(target=row.target, happened=None))], "olga", settles
     )
     work = ledger.effects.open_work(incident, settles)

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import sqlite
 
 from standfast.ledger import Ledger
 from standfast.ledger.effects.effect_conditions import is_held, is_lock_of
-from standfast.ledger.effects.effect_store import EffectRow, Lane
+from standfast.ledger.effects.effect_rows import EffectRow, Lane
 from standfast.ledger.schema.tables import effect
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, JsonObject, Mode, Observed
@@ -58,7 +58,7 @@ def test_the_prior_state_is_written_once(ledger: Ledger) -> None:
     (row,) = ledger.effects.without_prior(incident, LOCK, NOW, 10)
     for state in (ENABLED, DISABLED):
         seen = Observed(target=row.target, state=state)
-        ledger.attempts.keep_prior(incident, [(row, seen)], who, NOW)
+        ledger.prior_states.keep(incident, [(row, seen)], who, NOW)
     assert only(ledger, incident).prior == ENABLED
     assert ledger.effects.without_prior(incident, LOCK, NOW, 10) == []
 
@@ -68,7 +68,7 @@ def test_the_prior_state_is_not_written_after_the_act(ledger: Ledger) -> None:
     token = lock(ledger, incident, "alice", ENABLED)
     seen = Observed(target="agents:alice", state=DISABLED)
     who = runner(ledger, incident)
-    ledger.attempts.keep_prior(incident, [(only(ledger, incident), seen)], who, NOW)
+    ledger.prior_states.keep(incident, [(only(ledger, incident), seen)], who, NOW)
     assert _prior(ledger, incident, token) == ENABLED
 
 
@@ -77,9 +77,7 @@ def test_an_unknown_account_is_refused_by_name(ledger: Ledger) -> None:
     begin(ledger, incident, drafts(LOCK, "alice"))
     who = runner(ledger, incident)
     row = only(ledger, incident)
-    ledger.attempts.keep_prior(
-        incident, [(row, Observed(target=row.target, exists=False))], who, NOW
-    )
+    ledger.prior_states.keep(incident, [(row, Observed(target=row.target, exists=False))], who, NOW)
     row = only(ledger, incident)
     assert (row.state, row.reason) == (EffectState.REFUSED, "no such account")
     assert claim(ledger, incident, who, lane=LOCK) is None
@@ -94,12 +92,12 @@ def test_an_account_that_cannot_be_read_is_looked_at_again_and_fails_after_five_
     for _ in range(4):
         (row,) = ledger.effects.without_prior(incident, LOCK, now, 10)
         seen = Observed(target=row.target, is_readable=False, reason="the directory is away")
-        ledger.attempts.keep_prior(incident, [(row, seen)], who, now)
+        ledger.prior_states.keep(incident, [(row, seen)], who, now)
         assert ledger.effects.without_prior(incident, LOCK, now, 10) == []
         now += timedelta(minutes=1)
     (row,) = ledger.effects.without_prior(incident, LOCK, now, 10)
     seen = Observed(target=row.target, is_readable=False, reason="the directory is away")
-    ledger.attempts.keep_prior(incident, [(row, seen)], who, now)
+    ledger.prior_states.keep(incident, [(row, seen)], who, now)
     row = only(ledger, incident)
     assert (row.state, row.reason) == (EffectState.FAILED, "the directory is away")
     ledger.attempts.retry(incident, None, "olga", now)
@@ -188,7 +186,7 @@ def test_an_account_is_held_while_its_lock_may_have_happened_and_its_undo_has_no
     look(ledger, second, who, ENABLED)
     batch = claimed(ledger, second, who, lane=LOCK)
     assert _holder(ledger, row) == second, "it is under way"
-    assert ledger.attempts.lapse(second, lambda _: True, NOW) == 1
+    assert ledger.unknown_outcomes.lapse(second, lambda _: True, NOW) == 1
     assert _holder(ledger, row) == second, "nobody knows"
     ledger.attempts.receipt(batch, results(batch), who, NOW)
     (token,) = (one.token for one in batch.effects)

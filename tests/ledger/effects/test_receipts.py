@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_store import Batch, Lane
+from standfast.ledger.effects.effect_rows import Batch, Lane
 from standfast.records import EffectState, Limits, Observed, Proof, Result
 from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
@@ -143,7 +143,7 @@ def test_after_five_tries_it_stays_failed_until_a_person_retries(
 def _lapsed(ledger: Ledger, incident: str, who: str) -> Batch:
     """A claim whose call took too long."""
     batch = claimed(ledger, incident, who)
-    assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 1
+    assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
     assert only(ledger, incident).state is EffectState.UNKNOWN
     return batch
 
@@ -159,7 +159,7 @@ def test_a_late_receipt_counts_for_what_nobody_could_tell(ledger: Ledger, incide
     who = runner(ledger, incident)
     batch = _lapsed(ledger, incident, who)
     row = only(ledger, incident)
-    ledger.attempts.settle(incident, [(row, Observed(target=row.target))], "olga", NOW)
+    ledger.unknown_outcomes.settle(incident, [(row, Observed(target=row.target))], "olga", NOW)
     assert only(ledger, incident).is_parked
     ledger.attempts.receipt(batch, results(batch), who, NOW)
     row = only(ledger, incident)
@@ -171,7 +171,7 @@ def test_a_late_receipt_counts_for_what_is_planned_again(ledger: Ledger, inciden
     batch = _lapsed(ledger, incident, who)
     row = only(ledger, incident)
     seen = Observed(target=row.target, happened=False)
-    ledger.attempts.settle(incident, [(row, seen)], "olga", NOW)
+    ledger.unknown_outcomes.settle(incident, [(row, seen)], "olga", NOW)
     ledger.attempts.receipt(batch, results(batch), who, NOW)
     assert only(ledger, incident).state is EffectState.DONE
     assert claim(ledger, incident, who) is None
@@ -186,7 +186,7 @@ def test_a_late_receipt_counts_for_what_was_never_seen_to_happen_and_is_not_trie
         batch = _lapsed(ledger, incident, who)
         row = only(ledger, incident)
         seen = Observed(target=row.target, happened=False)
-        ledger.attempts.settle(incident, [(row, seen)], "olga", NOW)
+        ledger.unknown_outcomes.settle(incident, [(row, seen)], "olga", NOW)
     row = only(ledger, incident)
     assert (row.state, "tried 5 times" in row.reason) == (EffectState.FAILED, True)
     ledger.attempts.receipt(batch, results(batch), who, NOW)
@@ -203,7 +203,7 @@ def test_what_a_person_says_did_not_happen_is_tried_again_however_often_it_was(
         for happened in (None, False):  # no look can tell; then a person says
             row = only(ledger, incident)
             seen = Observed(target=row.target, happened=happened)
-            ledger.attempts.settle(incident, [(row, seen)], "olga", NOW)
+            ledger.unknown_outcomes.settle(incident, [(row, seen)], "olga", NOW)
         row = only(ledger, incident)
         assert (row.state, row.tries) == (EffectState.PLANNED, tried)
 
@@ -215,7 +215,7 @@ def test_a_late_receipt_does_not_count_once_it_was_claimed_again(
     late = _lapsed(ledger, incident, who)
     row = only(ledger, incident)
     seen = Observed(target=row.target, happened=False)
-    ledger.attempts.settle(incident, [(row, seen)], "olga", NOW)
+    ledger.unknown_outcomes.settle(incident, [(row, seen)], "olga", NOW)
     again = claimed(ledger, incident, who)
     ledger.attempts.receipt(late, results(late, EffectState.FAILED), who, NOW)
     assert only(ledger, incident).state is EffectState.SUBMITTING
@@ -227,7 +227,7 @@ def test_a_receipt_changes_nothing_that_is_settled(ledger: Ledger, incident: str
     who = runner(ledger, incident)
     batch = _lapsed(ledger, incident, who)
     row = only(ledger, incident)
-    ledger.attempts.settle(
+    ledger.unknown_outcomes.settle(
         incident, [(row, Observed(target=row.target, happened=True))], "olga", NOW
     )
     ledger.attempts.receipt(batch, results(batch, EffectState.FAILED), who, NOW)

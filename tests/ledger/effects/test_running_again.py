@@ -7,7 +7,7 @@ import pytest
 from standfast.errors import ApprovalRefused
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.decisions import REFUSE
-from standfast.ledger.effects.effect_store import Batch, Lane
+from standfast.ledger.effects.effect_rows import Batch, Lane
 from standfast.ledger.effects.unknown_outcomes import MOST_TRIES
 from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.run_state import StepView
@@ -63,11 +63,11 @@ def test_a_page_that_waits_to_go_out_again_opens_no_step_that_has_ended(ledger: 
 
 def test_a_page_that_was_not_taken_opens_no_step_that_has_ended(ledger: Ledger) -> None:
     incident, who, _ = asked(ledger)
-    assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 1
+    assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
     ledger.steps.finish(incident, "lock", 1, StepState.DONE, "1 of 1 done", NOW)
     pages = (row for row in ledger.effects.of_incident(incident) if row.verb == PAGE)
     seen = [(row, Observed(target=row.target, happened=False)) for row in pages]
-    ledger.attempts.settle(incident, seen, who, LATER)
+    ledger.unknown_outcomes.settle(incident, seen, who, LATER)
     assert step_of(ledger, incident).state is StepState.DONE
 
 
@@ -94,10 +94,10 @@ def test_what_is_handed_on_after_its_step_had_failed_lets_it_run_again(ledger: L
     who = runner(ledger, incident)
     for _ in range(MOST_TRIES):
         batch = claimed(ledger, incident, who)
-        assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 1
+        assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
         (row,) = ledger.effects.of_incident(incident)
         seen = [(row, Observed(target=row.target, happened=False))]
-        ledger.attempts.settle(incident, seen, who, NOW)
+        ledger.unknown_outcomes.settle(incident, seen, who, NOW)
     ledger.steps.finish(incident, "lock", 1, StepState.FAILED, "1 failed", NOW)
     late = results(batch, EffectState.FAILED)
     ledger.attempts.receipt(batch, late, who, LATER, hand_on="others")
@@ -113,7 +113,7 @@ def test_what_failed_and_is_tried_again_lets_its_step_run_and_nobody_has_accepte
     batch = claimed(ledger, incident, who)
     ledger.attempts.receipt(batch, results(batch, EffectState.FAILED), who, NOW)
     ledger.steps.finish(incident, "lock", 1, StepState.FAILED, "1 failed", NOW)
-    ledger.steps.accept(incident, "lock", "lee", NOW)
+    ledger.decisions.accept(incident, "lock", "lee", NOW)
     assert step_of(ledger, incident).is_accepted
     assert ledger.attempts.retry(incident, "lock", "olga", NOW) == 1
     again = step_of(ledger, incident)
@@ -125,8 +125,8 @@ def test_a_late_receipt_that_only_settles_takes_back_nobodys_word(ledger: Ledger
     begin(ledger, incident, drafts(REVOKE, "alice", "bob"))
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who)
-    assert ledger.attempts.lapse(incident, lambda _: False, LATER) == 2
-    ledger.steps.accept(incident, "lock", "lee", LATER)
+    assert ledger.unknown_outcomes.lapse(incident, lambda _: False, LATER) == 2
+    ledger.decisions.accept(incident, "lock", "lee", LATER)
     assert step_of(ledger, incident).is_accepted
     late = [
         Result(target=order.target, state=state)

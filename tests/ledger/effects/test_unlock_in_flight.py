@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_store import Batch, Lane
+from standfast.ledger.effects.effect_rows import Batch, Lane
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, JsonObject
 from tests.ledger.ledger_files import NOW

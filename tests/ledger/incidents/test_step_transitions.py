@@ -29,11 +29,11 @@ def incident(ledger: Ledger) -> str:
 def test_a_prompt_is_put_once_and_answered_once(ledger: Ledger, incident: str) -> None:
     assert ledger.steps.prompt(incident, PLAYBOOK_STEP, 1, NOW)
     assert not ledger.steps.prompt(incident, PLAYBOOK_STEP, 1, NOW)
-    ledger.steps.answer(incident, PLAYBOOK_STEP, "yes", "olga", NOW)
+    ledger.decisions.answer(incident, PLAYBOOK_STEP, "yes", "olga", NOW)
     view = ledger.incidents.state(incident).steps[PLAYBOOK_STEP]
     assert (view.state, view.answer) == (StepState.PROMPTED, "yes")
     with pytest.raises(UsageError, match="waits for no answer"):
-        ledger.steps.answer(incident, PLAYBOOK_STEP, "no", "otto", NOW)
+        ledger.decisions.answer(incident, PLAYBOOK_STEP, "no", "otto", NOW)
     assert ledger.incidents.state(incident).steps[PLAYBOOK_STEP].answer == "yes"
 
 
@@ -41,15 +41,15 @@ def test_an_answer_is_corrected_as_a_round_of_its_own_and_the_earlier_one_stays(
     ledger: Ledger, incident: str
 ) -> None:
     with pytest.raises(UsageError, match="has no answer to be corrected"):
-        ledger.steps.answer_again(incident, PLAYBOOK_STEP, "no", "otto", NOW)
+        ledger.decisions.answer_again(incident, PLAYBOOK_STEP, "no", "otto", NOW)
     ledger.steps.prompt(incident, PLAYBOOK_STEP, 1, NOW)
     with pytest.raises(UsageError, match="has no answer to be corrected"):
-        ledger.steps.answer_again(incident, PLAYBOOK_STEP, "no", "otto", NOW)
-    ledger.steps.answer(incident, PLAYBOOK_STEP, "yes", "olga", NOW)
+        ledger.decisions.answer_again(incident, PLAYBOOK_STEP, "no", "otto", NOW)
+    ledger.decisions.answer(incident, PLAYBOOK_STEP, "yes", "olga", NOW)
     ledger.steps.finish(incident, PLAYBOOK_STEP, 1, StepState.DONE, "answered", NOW)
     with pytest.raises(UsageError, match="with --again the answer is corrected"):
-        ledger.steps.answer(incident, PLAYBOOK_STEP, "no", "otto", NOW)
-    ledger.steps.answer_again(incident, PLAYBOOK_STEP, "no", "otto", NOW)
+        ledger.decisions.answer(incident, PLAYBOOK_STEP, "no", "otto", NOW)
+    ledger.decisions.answer_again(incident, PLAYBOOK_STEP, "no", "otto", NOW)
     view = ledger.incidents.state(incident).steps[PLAYBOOK_STEP]
     assert (view.round, view.state, view.answer) == (2, StepState.PROMPTED, "no")
     said = [one for one in ledger.timeline(incident) if one.action == "step.answered"]
@@ -62,7 +62,7 @@ def test_an_answer_is_corrected_as_a_round_of_its_own_and_the_earlier_one_stays(
 
 def test_a_step_that_was_not_reached_waits_for_no_answer(ledger: Ledger, incident: str) -> None:
     with pytest.raises(UsageError, match="not reached yet"):
-        ledger.steps.answer(incident, PLAYBOOK_STEP, "yes", "olga", NOW)
+        ledger.decisions.answer(incident, PLAYBOOK_STEP, "yes", "olga", NOW)
 
 
 def test_a_wait_ends_when_it_was_begun_to_end(ledger: Ledger, incident: str) -> None:
@@ -87,7 +87,7 @@ def test_of_a_step_of_which_nothing_is_left_undone_nothing_is_accepted(
 ) -> None:
     ledger.steps.finish(incident, PLAYBOOK_STEP, 1, state, "whole", NOW)
     with pytest.raises(UsageError, match=f"is {state}: nothing is left to accept"):
-        ledger.steps.accept(incident, PLAYBOOK_STEP, "olga", NOW)
+        ledger.decisions.accept(incident, PLAYBOOK_STEP, "olga", NOW)
     assert not ledger.incidents.state(incident).steps[PLAYBOOK_STEP].is_accepted
     assert ledger.timeline(incident)[-1].action != "step.accepted"
 
@@ -95,12 +95,12 @@ def test_of_a_step_of_which_nothing_is_left_undone_nothing_is_accepted(
 def test_a_step_that_did_not_end_well_may_be_accepted(ledger: Ledger, incident: str) -> None:
     begin(ledger, incident, drafts(REVOKE, "alice"))
     with pytest.raises(UsageError, match="has not ended"):
-        ledger.steps.accept(incident, PLAYBOOK_STEP, "olga", NOW)
+        ledger.decisions.accept(incident, PLAYBOOK_STEP, "olga", NOW)
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who)
     ledger.attempts.receipt(batch, results(batch, EffectState.FAILED), who, NOW)
     ledger.steps.finish(incident, PLAYBOOK_STEP, 1, StepState.FAILED, "0 of 1 done", NOW)
-    ledger.steps.accept(incident, PLAYBOOK_STEP, "olga", NOW)
+    ledger.decisions.accept(incident, PLAYBOOK_STEP, "olga", NOW)
     assert ledger.incidents.state(incident).steps[PLAYBOOK_STEP].is_accepted
     assert ledger.timeline(incident)[-1].action == "step.accepted"
 
@@ -111,9 +111,9 @@ def test_a_step_of_which_something_is_still_to_be_done_is_not_accepted_for_what_
     begin(ledger, incident, drafts(REVOKE, "alice", "bob"))
     who = runner(ledger, incident)
     claimed(ledger, incident, who, limits=Limits(batch=1))
-    assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 1
+    assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 1
     with pytest.raises(UsageError, match="has not ended"):
-        ledger.steps.accept(incident, PLAYBOOK_STEP, "olga", NOW)
+        ledger.decisions.accept(incident, PLAYBOOK_STEP, "olga", NOW)
     claimed(ledger, incident, who)
 
 

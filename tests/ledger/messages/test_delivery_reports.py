@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_store import Lane
+from standfast.ledger.effects.effect_rows import Lane
 from standfast.ledger.messages.delivery_reports import Delivery, Heard
 from standfast.playbook.actions.people_page import PAGE
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Observed
@@ -141,7 +141,7 @@ def test_what_only_a_person_could_tell_waits_for_nobody_once_there_is_word_of_it
 ) -> None:
     token = sent(ledger, incident, EffectState.UNKNOWN)
     row = only(ledger, incident)
-    ledger.attempts.settle(incident, [(row, Observed(target=row.target))], "olga", NOW)
+    ledger.unknown_outcomes.settle(incident, [(row, Observed(target=row.target))], "olga", NOW)
     assert only(ledger, incident).is_parked
     hear(ledger, event(token, TAKEN))
     assert not only(ledger, incident).is_parked
@@ -175,7 +175,7 @@ def test_what_is_known_to_be_taken_stays_so_though_its_runner_died(
 ) -> None:
     batch = claimed(ledger, incident, runner(ledger, incident), lane=MAIL)
     hear(ledger, event(batch.effects[0].token, DELIVERED))
-    assert ledger.attempts.lapse(incident, lambda _: True, NOW) == 0
+    assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 0
     assert only(ledger, incident).state is EffectState.DONE
 
 

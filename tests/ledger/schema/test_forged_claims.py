@@ -8,7 +8,7 @@ import pytest
 
 from standfast.errors import ApprovalRefused, Damaged
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_store import Lane
+from standfast.ledger.effects.effect_rows import Lane
 from standfast.ledger.schema.tables import approval, effect, incident, person, step
 from standfast.playbook.planned_effects import Draft
 from standfast.records import EffectState, Mode, StepState
@@ -183,7 +183,7 @@ def test_a_day_that_was_not_waited_cannot_be_written_in(ledger: Ledger, intruder
     incident_id = open_incident(ledger)
     enrol(ledger, "eve", enrolled_by="ann", now=NOW - timedelta(hours=23))
     begin(ledger, incident_id, drafts(REVOKE, "alice"), needs=1)
-    by_eve = signature(ledger.steps.question(incident_id, "lock"), "eve")
+    by_eve = signature(ledger.decisions.question(incident_id, "lock"), "eve")
     decide(ledger, incident_id, "ann")
     (given,) = intruder.rows(approval)
     ahead = "2026-03-14T00:00:00.000000Z"
@@ -192,7 +192,7 @@ def test_a_day_that_was_not_waited_cannot_be_written_in(ledger: Ledger, intruder
     _lapses(ledger, incident_id, who, "has 0 of 1 approvals that verify")
     later = NOW + timedelta(hours=1)  # when the day is over, eve signs herself
     intruder.set(approval, {**given, "person": "eve"}, person="ann")
-    ledger.steps.decide(incident_id, "lock", "eve", "approve", by_eve, later)
+    ledger.decisions.decide(incident_id, "lock", "eve", "approve", by_eve, later)
     assert claim(ledger, incident_id, who, now=later) is not None
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from standfast.errors import Refused
-from standfast.ledger.effects.effect_store import Batch, EffectRow, Lane, effect_token, scope_of
+from standfast.ledger.effects.effect_rows import Batch, EffectRow, Lane, effect_token, scope_of
 from standfast.ledger.incidents.step_plans import Plan, draft_effects
 from standfast.notices.prepared_notice import Piece, Prepared
 from standfast.records import EffectState, JsonObject, Mode

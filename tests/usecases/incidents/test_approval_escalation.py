@@ -93,7 +93,7 @@ def test_the_page_has_the_command_that_signs_what_it_tells_of(
     laddered: SimulatedInstallation,
 ) -> None:
     case = asking(laddered)
-    digest = laddered.ledger.steps.question(case, STEP).digest
+    digest = laddered.ledger.decisions.question(case, STEP).digest
     (page,) = [one for one in laddered.twins.mail.messages if one.address == "lee@example.com"]
     assert f"incident approve {case} {STEP} --digest {digest[:16]} --as lee\n" in page.text
 

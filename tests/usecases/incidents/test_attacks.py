@@ -187,7 +187,7 @@ def test_who_is_named_in_the_inputs_approves_nothing_before_the_lock_either(
     installation: SimulatedInstallation,
 ) -> None:
     case = installation.open("account-takeover", ["LEE"])
-    objection = installation.ledger.steps.objection
+    objection = installation.ledger.decisions.objection
     assert "among the targets" in objection(case, "lee", ["duty-manager"], installation.clock())
     assert objection(case, "kim", ["duty-manager"], installation.clock()) == ""
 
@@ -206,7 +206,7 @@ def test_no_way_of_writing_a_letter_hides_whose_account_it_is(tmp_path: Path) ->
             passphrase="forty quiet windows",
         )
         case = installation.open("account-takeover", ["agents:Jose\u0301"])
-        objection = installation.ledger.steps.objection
+        objection = installation.ledger.decisions.objection
         assert "among the targets" in objection(case, "jose", [], installation.clock())
         installation.advance(case)
         assert (

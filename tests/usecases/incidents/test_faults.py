@@ -19,7 +19,7 @@ from standfast.adapters.senders.simulator import TAKEN, Answer
 from standfast.adapters.senders.smtp import sender
 from standfast.errors import ExitStatus, Refused, StandfastError, Unavailable, UsageError
 from standfast.ledger.effects import attempts
-from standfast.ledger.effects.effect_store import EffectRow, Lane
+from standfast.ledger.effects.effect_rows import EffectRow, Lane
 from standfast.playbook.engine import standing_state
 from standfast.playbook.run_state import State
 from standfast.records import EffectState, Limits, Mode, Result, StepState

@@ -10,7 +10,8 @@ import pytest
 
 from standfast.config.sections.notices import NoticesConfig
 from standfast.errors import UsageError
-from standfast.ledger.effects.effect_store import EffectRow, Effects, Lane
+from standfast.ledger.effects.effect_rows import EffectRow, Lane
+from standfast.ledger.effects.effect_store import Effects
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.planned_effects import Draft
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Mode, Result, StepState

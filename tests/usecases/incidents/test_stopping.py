@@ -9,7 +9,7 @@ import pytest
 
 from standfast.adapters.accounts import AccountState, Connector
 from standfast.adapters.accounts.simulator import SimulatedConnector
-from standfast.ledger.effects.effect_store import Lane
+from standfast.ledger.effects.effect_rows import Lane
 from standfast.records import EffectState, Limits, Mode, Order, Result
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.health.watchdog import needs_runner
@@ -123,7 +123,7 @@ def claim_one_and_die(installation: Installation, case: str) -> str:
     runner = ledger.runners.register(case, "direct", now)
     rows = ledger.effects.without_prior(case, LANE, now, 10)
     seen = list(zip(rows, outside.observe(LANE, rows), strict=True))
-    ledger.attempts.keep_prior(case, seen, runner, now)
+    ledger.prior_states.keep(case, seen, runner, now)
     limits = Limits(batch=1, timeout_seconds=0.05)
     batch = ledger.attempts.claim(
         case, LANE, runner, Mode.LIVE, limits, now, settings=outside.settings

@@ -7,7 +7,7 @@ import pytest
 
 from standfast.adapters.senders.simulator import TAKEN, Answer
 from standfast.errors import Refused, UsageError
-from standfast.ledger.effects.effect_store import Lane
+from standfast.ledger.effects.effect_rows import Lane
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Mode, Result, StepState
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.incidents import lifecycle

@@ -13,7 +13,7 @@ import pytest
 from standfast.config.sections.senders import LettersSenderConfig
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger.effects import effect_store
-from standfast.ledger.effects.effect_store import Lane, effect_token
+from standfast.ledger.effects.effect_rows import Lane, effect_token
 from standfast.ledger.incidents import step_plans
 from standfast.ledger.messages.delivery_reports import Deliveries
 from standfast.ledger.messages.notice_control import Notices
@@ -233,7 +233,7 @@ def test_a_runner_that_dies_over_letters_leaves_each_written_once_and_waiting(
     assert batch is not None
     if is_written:
         outside.call(batch)
-    installation.ledger.attempts.lapse(case, lambda _: True, later)
+    installation.ledger.unknown_outcomes.lapse(case, lambda _: True, later)
     centre.installation = replace(installation, clock=lambda: later + timedelta(seconds=1))
     centre.advance(case)
     (page,) = (installation.config.folder / "letters").glob("*.html")

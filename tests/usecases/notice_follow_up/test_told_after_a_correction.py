@@ -7,7 +7,7 @@ import pytest
 
 from standfast.adapters.senders.simulator import TAKEN, Answer
 from standfast.errors import Refused, UsageError
-from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.notices.audience import Audience, Recipient
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, StepState
 from standfast.usecases.approvals import step_decisions

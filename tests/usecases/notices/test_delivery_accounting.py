@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from standfast.errors import StandfastError, UsageError
-from standfast.ledger.effects.effect_store import EffectRow
+from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.ledger.messages.delivery_reports import Delivery
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, canonical, timestamp
 from standfast.usecases.approvals import step_decisions

@@ -1,0 +1,46 @@
+"""Accounts that an incident's inputs name, compared with the accounts of a person."""
+
+import unicodedata
+from collections.abc import Sequence
+from typing import cast
+
+from sqlalchemy import Connection, RowMapping, select
+
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.schema.column_encryption import INSTALLATION
+from standfast.ledger.schema.tables import person
+from standfast.records import JsonObject
+
+BY_TRIGGERS = ".joined"  # beside the sealed inputs: the accounts among them that triggers added
+
+
+def is_named(core: Core, connection: Connection, case_: RowMapping, name: str) -> bool | None:
+    """Return whether the requester named an account of this person; None: only a trigger did."""
+    stored = core.vault.open(INSTALLATION, f"incident {case_['id']}", case_["sealed_inputs"])
+    joined = {folded(one) for one in cast("list[str]", stored.get(BY_TRIGGERS, []))}
+    sealed = connection.execute(select(person.c.sealed).where(person.c.name == name)).scalar_one()
+    own = _spellings(
+        cast("list[str]", core.vault.open(INSTALLATION, f"person {name}", sealed)["accounts"])
+    )
+    if (accounts_of(stored) - joined) & own:
+        return True
+    return None if joined & own else False
+
+
+def accounts_of(inputs: JsonObject) -> set[str]:
+    """Give every account that inputs name, as `folded` writes it."""
+    lists = [value for value in inputs.values() if isinstance(value, list)]
+    return {folded(name) for names in lists for name in names if isinstance(name, str)}
+
+
+def _spellings(accounts: Sequence[str]) -> set[str]:
+    """Give the ways to name these accounts: with their directory, and without."""
+    return {folded(name) for account in accounts for name in (account, account.partition(":")[2])}
+
+
+def folded(name: str) -> str:
+    """Write a name as whoever compares two must: without its case, and an é as one letter.
+
+    Before a directory is asked: most take for one what this does, and none locks by it.
+    """
+    return unicodedata.normalize("NFKC", name).casefold()

@@ -1,0 +1,215 @@
+"""Objections: the rules by which a person may not decide about an incident.
+
+Rules
+- Approver, requester and target are different people.
+- An enrolment younger than a day approves nothing, unless it was made while the installation was
+  set up or with the owner's key.
+- One human counts once: of all people that enrolments connect, one counts, for the requester, the
+  approvals and the reviews. Founding people are connected with nobody above them.
+- To refuse a broken glass, or to review it, an enrolment and a signature are enough: the person
+  that breaks the glass chooses the targets, and would otherwise choose the objectors.
+- An account that only a trigger named, or a requester that did not sign in, disqualifies nobody:
+  one more approval is needed instead.
+"""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, RowMapping, bindparam, select
+
+from standfast.errors import ApprovalRefused
+from standfast.ledger.approvals.decisions import APPROVE, BREAK_GLASS, OBJECT
+from standfast.ledger.approvals.named_accounts import is_named
+from standfast.ledger.approvals.row_seals import refuse_forged_incident, seal_of_person
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.schema.tables import effect, incident, person
+
+_FRESH = timedelta(days=1)
+
+
+_INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
+
+
+PERSON = "person:"  # a role that one person has by name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opener:
+    """Who asks for what is to be approved: a person who signed in, or a user of the machine."""
+
+    name: str
+    is_signed: bool
+
+
+def may(wanted: Collection[str], name: str, roles: Collection[str]) -> bool:
+    """Has this person one of the wanted roles, or is named there? None wanted: everybody may."""
+    return not wanted or not {*roles, PERSON + name}.isdisjoint(wanted)
+
+
+def root_of_name(core: Core, connection: Connection, name: str) -> str:
+    statement = select(person).where(person.c.name == name)
+    return root_of(core, connection, connection.execute(statement).mappings().one())
+
+
+def objection(
+    core: Core,
+    connection: Connection,
+    incident_id: str,
+    name: str,
+    roles: Collection[str],
+    now: datetime,
+    *,
+    as_what: str = APPROVE,
+) -> str:
+    """Say why this person may decide nothing in the incident now, whatever they sign; or nothing.
+
+    `roles` are those of which one is needed; none: any person. `as_what` is APPROVE, REFUSE,
+    BREAK_GLASS or OBJECT. An incident is also about the accounts that its inputs name, before any
+    step has come to them.
+    """
+    standing = standing_objection(core, connection, incident_id, name, roles, now, as_what=as_what)
+    if standing or as_what == OBJECT:
+        return standing
+    row = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().one()
+    if row["is_signed"] and is_named(core, connection, row, name) is True:
+        return _is_target(name)
+    return ""
+
+
+def _is_target(name: str) -> str:
+    return f"an account of {name!r} is among the targets; somebody else must approve"
+
+
+def standing_objection(
+    core: Core,
+    connection: Connection,
+    incident_id: str,
+    name: str,
+    roles: Collection[str],
+    now: datetime,
+    *,
+    as_what: str,
+) -> str:
+    """Say the objections that every claim looks for again."""
+    who = connection.execute(select(person).where(person.c.name == name)).mappings().first()
+    if who is None:
+        return _nobody(name)
+    case_ = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().one()
+    refuse_forged_incident(core, case_)
+    opener = Opener(name=case_["opened_by"], is_signed=case_["is_signed"])
+    if as_what == OBJECT:
+        return stranger(core, connection, who, ())
+    if as_what == BREAK_GLASS:
+        why = stranger(core, connection, who, ()) or _too_fresh(who, now)
+    else:
+        why = objection_beside(core, connection, who, opener, roles, now)
+    if why:
+        return why
+    own = json.loads(who["accounts"])
+    is_touched = (
+        own
+        and opener.is_signed
+        and connection.scalar(
+            select(effect.c.token)
+            .where(effect.c.incident == incident_id, effect.c.handle.in_(own))
+            .limit(1)
+        )
+    )
+    if is_touched and is_named(core, connection, case_, name) is not None:
+        return _is_target(name)
+    return ""
+
+
+def objection_beside(
+    core: Core,
+    connection: Connection,
+    who: RowMapping,
+    opener: Opener,
+    roles: Collection[str],
+    now: datetime,
+) -> str:
+    """Say why this person may decide nothing that `opener` asks for, whatever it touches."""
+    name = who["name"]
+    if why := stranger(core, connection, who, roles):
+        return why
+    if name == opener.name:
+        return f"{name!r} opened the incident; somebody else must approve"
+    if why := _connection(core, connection, who, opener):
+        return why
+    return _too_fresh(who, now)
+
+
+def _too_fresh(who: RowMapping, now: datetime) -> str:
+    if is_fresh(who, now):
+        return f"{who['name']!r} was enrolled less than a day ago and cannot approve yet"
+    return ""
+
+
+def _connection(core: Core, connection: Connection, who: RowMapping, opener: Opener) -> str:
+    """Say that enrolments connect this person with the requester; or nothing.
+
+    Of a requester who did not sign in only the enrolling user of the machine is compared: such an
+    incident asks for one approval more.
+    """
+    name = who["name"]
+    above = select(person).where(person.c.name == opener.name)
+    found = connection.execute(above).mappings().first() if opener.is_signed else None
+    try:
+        own = root_of(core, connection, who)
+        root = root_of(core, connection, found) if found else opener.name
+    except ApprovalRefused as error:
+        return str(error)
+    if opener.is_signed and own == root:
+        return (
+            f"{name!r} and {opener.name!r}, who opened the incident, count as one: enrolments "
+            "connect them"
+        )
+    if not who["is_founding"] and who["enrolled_by"] == opener.name:
+        return f"{name!r} was enrolled by {opener.name!r}, who opened the incident"
+    return ""
+
+
+def root_of(core: Core, connection: Connection, who: RowMapping) -> str:
+    """Return the person at the root of all enrolments that led to this one.
+
+    People of one root count as one. ApprovalRefused where an enrolment between was changed outside
+    the ledger.
+    """
+    one, seen = who, set[str]()
+    while not one["is_founding"]:
+        seen.add(one["name"])
+        above = select(person).where(person.c.name == one["enrolled_by"])
+        found = connection.execute(above).mappings().first()
+        if found is None:
+            return str(one["enrolled_by"])  # a user of the machine
+        if found["seal"] != seal_of_person(core, found) or found["name"] in seen:
+            raise ApprovalRefused(
+                f"the enrolment of {found['name']!r}, who enrolled {one['name']!r}, was changed "
+                "outside the ledger; see `audit verify`"
+            )
+        one = found
+    return str(one["name"])
+
+
+def stranger(core: Core, connection: Connection, who: RowMapping, roles: Collection[str]) -> str:
+    """Say why this is nobody who was enrolled here with one of these roles; or nothing."""
+    name = who["name"]
+    if who["removed_at"] is not None:
+        return _nobody(name)
+    is_changed = core.rows.changed(connection, person, person.c.name == name)
+    if is_changed or who["seal"] != seal_of_person(core, who):
+        return f"the enrolment of {name!r} was changed outside the ledger; see `audit verify`"
+    if not may(roles, name, json.loads(who["roles"])):
+        return f"{name!r} has none of the roles that may decide this: {', '.join(roles)}"
+    return ""
+
+
+def _nobody(name: str) -> str:
+    return f"{name!r} is not enrolled; `standfast people list` shows who is"
+
+
+def is_fresh(who: RowMapping, now: datetime) -> bool:
+    """Was this person enrolled so lately that an intruder may have done it?"""
+    return not who["is_founding"] and now - who["enrolled_at"] < _FRESH

@@ -1,0 +1,77 @@
+"""MACs over the columns that decide, under a key that is not in the database.
+
+Rules
+- A person's key and roles, a step's need, digest and nonce, and an incident's mode, requester and
+  playbook are sealed. Every claim verifies the seals: the database alone forges nothing.
+- The time at which a broken glass opens a step is under the step's seal.
+"""
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from standfast.errors import Damaged
+from standfast.ledger.audit.audited_database import Core
+from standfast.records import timestamp
+
+
+def seal_of_person(core: Core, row: RowMapping | dict[str, Any]) -> str:
+    """Give the MAC over what makes this person able to approve."""
+    return core.vault.mac(
+        "person",
+        [
+            *(row[name] for name in ("name", "public_key", "roles", "accounts", "enrolled_by")),
+            timestamp(row["enrolled_at"]),
+            row["is_founding"],
+        ],
+    )
+
+
+def seal_of_step(
+    core: Core, row: RowMapping | dict[str, Any], opens_at: datetime | None = None
+) -> str:
+    """Give the MAC over what this step needs before it may run, or when a broken glass opens it."""
+    need = ("incident", "name", "round", "needs_approvals", "hold_seconds", "roles")
+    facts = [row[name] for name in (*need, "digest", "nonce")]
+    return core.vault.mac("step", [*facts, *([timestamp(opens_at)] if opens_at else [])])
+
+
+def opens_at(core: Core, row: RowMapping) -> datetime | None:
+    """Say when a broken glass opens the step; None where none was broken."""
+    at: datetime | None = row["runs_from"]
+    is_so = at is not None and row["seal"] == seal_of_step(core, row, at)
+    return at if is_so else None
+
+
+def seal_of_incident(core: Core, row: RowMapping | dict[str, Any]) -> str:
+    """Give the MAC over what chooses an incident's adapters and steps, and who may approve them."""
+    return core.vault.mac(
+        "incident",
+        [
+            *(row[name] for name in ("id", "scenario", "mode", "playbook", "connectors")),
+            timestamp(row["opened_at"]),
+            row["opened_by"],
+            row["is_signed"],
+        ],
+    )
+
+
+def refuse_forged_incident(core: Core, row: RowMapping) -> None:
+    """Raise Damaged when what decides about an incident is not what it was opened with."""
+    if row["seal"] != seal_of_incident(core, row):
+        raise Damaged(
+            f"incident {row['id']} was changed outside the ledger; nothing was done; run "
+            "`standfast audit verify`"
+        )
+
+
+def refuse_forged_step(core: Core, row: RowMapping) -> None:
+    """Raise Damaged when what a step needs is not what the ledger wrote."""
+    is_sealed = row["seal"] == seal_of_step(core, row) or opens_at(core, row) is not None
+    if not is_sealed or hashlib.sha256(row["plan"].encode()).hexdigest() != row["digest"]:
+        raise Damaged(
+            f"what step {row['name']!r} of {row['incident']} needs was changed outside the ledger; "
+            "nothing was done; run `standfast audit verify`"
+        )

@@ -1,0 +1,170 @@
+"""Effects as records, and the sealing of their columns.
+
+Rules
+- The token of an effect is a hash of (incident, step, round, verb, handle): planning twice plans
+  once, and the provider sees the same token at every try.
+- Targets, details, prior states, reasons and receipts are sealed; only an opened row shows them.
+- Sealed values are bound to the token, and the token to (incident, step, round, verb, handle): a
+  row that was moved or given the target of another row does not open. Nor does a row that was given
+  another adapter, or that was planned as refused and has another state now.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import Row
+
+from standfast.errors import Damaged
+from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
+from standfast.playbook.actions import ACTIONS
+from standfast.playbook.planned_effects import Draft
+from standfast.records import (
+    EffectState,
+    JsonObject,
+    Order,
+    Proof,
+    canonical,
+)
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Lane:
+    """What one kind of call can carry: one verb through one adapter."""
+
+    verb: str
+    connector: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.connector}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectRow:
+    """One effect, opened."""
+
+    token: str
+    incident: str
+    step: str
+    round: int
+    verb: str
+    connector: str
+    handle: str
+    target: str
+    details: JsonObject
+    state: EffectState
+    is_parked: bool
+    prior: JsonObject | None
+    undoes: str | None
+    tries: int
+    reason: str
+    proof: Proof
+    facts: JsonObject
+
+    def as_order(self) -> Order:
+        name = self.target.partition(":")[2] or self.target
+        return Order(
+            token=self.token, verb=self.verb, target=name, details=self.details, prior=self.prior
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one claim handed out: one outside call."""
+
+    attempt: str
+    incident: str
+    lane: Lane
+    effects: tuple[EffectRow, ...]
+
+    @property
+    def orders(self) -> list[Order]:
+        return [row.as_order() for row in self.effects]
+
+
+def scope_of(verb: str, incident_id: str) -> str:
+    """Customers are under their incident's key, accounts and staff under the installation's."""
+    return incident_id if ACTIONS[verb].is_notice else INSTALLATION
+
+
+def effect_token(incident_id: str, step_name: str, round_: int, verb: str, handle: str) -> str:
+    """Give the token under which this effect is known to us and to the provider."""
+    identity = "\n".join((incident_id, step_name, str(round_), verb, handle))
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]
+
+
+def seal_reason(vault: Vault, verb: str, incident_id: str, token: str, reason: str) -> bytes | None:
+    """Seal the reason of an effect; None stands for no reason."""
+    if not reason:
+        return None
+    scope = scope_of(verb, incident_id)
+    return vault.seal(scope, f"effect.reason {token}", {"text": reason})
+
+
+def seal_reason_of(vault: Vault, row: EffectRow, reason: str) -> bytes | None:
+    """Seal the reason of an opened effect; None stands for no reason."""
+    return seal_reason(vault, row.verb, row.incident, row.token, reason)
+
+
+def seal_effect(
+    vault: Vault,
+    incident_id: str,
+    token: str,
+    draft: Draft,
+    details: bytes,
+) -> bytes:
+    """Seal what an effect does, through which adapter and to whom; `details` is canonical JSON."""
+    is_refused = b"true" if draft.state is EffectState.REFUSED else b"false"
+    written = b'{"connector":%b,"details":%b,"is_refused":%b,"target":%b,"undoes":%b}' % (
+        canonical(draft.connector),
+        details,
+        is_refused,
+        canonical(draft.target),
+        canonical(draft.undoes),
+    )
+    return vault.seal_written(scope_of(draft.verb, incident_id), f"effect {token}", written)
+
+
+def open_effect(vault: Vault, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
+    """Give one effect with what is sealed in it; Damaged when the row was tampered with.
+
+    `row` has the table's columns in their order.
+    """
+    # Unpacked: looking up twenty names in a row takes longer than opening what is sealed.
+    columns: tuple[Any, ...] = tuple(row)
+    token, incident_id, step_name, round_, _, verb, connector, handle, sealed = columns[:9]
+    state, is_parked, sealed_prior, undoes, tries, _, _ = columns[9:16]
+    sealed_reason, proof, sealed_facts = columns[16:]
+    scope = scope_of(verb, incident_id)
+    known = vault.open(scope, f"effect {token}", sealed)
+    known_as = effect_token(incident_id, step_name, round_, verb, handle)
+    is_other = (connector, undoes) != (known["connector"], known["undoes"])
+    is_pushed = known["is_refused"] and state != EffectState.REFUSED
+    if token != known_as or is_other or is_pushed:
+        raise Damaged(
+            f"effect {token} of {incident_id} was changed outside the ledger; nothing was "
+            "done; run `standfast audit verify`"
+        )
+
+    def opened(column: str, value: bytes | None) -> JsonObject | None:
+        return None if value is None else vault.open(scope, f"effect.{column} {token}", value)
+
+    return EffectRow(
+        token=token,
+        incident=incident_id,
+        step=step_name,
+        round=round_,
+        verb=verb,
+        connector=connector,
+        handle=handle,
+        target=cast("str", known["target"]),
+        details=cast("JsonObject", known["details"]),
+        state=EffectState(state),
+        is_parked=bool(is_parked),
+        prior=opened("prior", sealed_prior),
+        undoes=undoes,
+        tries=tries,
+        reason=cast("str", (opened("reason", sealed_reason) or {"text": ""})["text"]),
+        proof=Proof(proof),
+        facts=opened("facts", sealed_facts) or {},
+    )

@@ -1,0 +1,148 @@
+"""Prior states of accounts and targets, which an undo restores.
+
+Rules
+- The prior state is written once, before the first act.
+- An account that an effect of an open incident has locked already, not undone, inherits the prior
+  state of that effect, so that the last undo restores the first state. A closed incident lends
+  nothing: its accounts were left as they were. Nothing is lent to another account that has the name
+  by now.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, select
+
+from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.effects import unknown_outcomes
+from standfast.ledger.effects.effect_conditions import (
+    is_held,
+)
+from standfast.ledger.effects.effect_rows import EffectRow, scope_of, seal_reason_of
+from standfast.ledger.effects.effect_store import lock_in_state
+from standfast.ledger.effects.unknown_outcomes import MOST_TRIES
+from standfast.ledger.schema.tables import attempt, effect, incident
+from standfast.records import (
+    EffectState,
+    JsonObject,
+    Observed,
+)
+
+_HANDLES_A_STATEMENT = 500
+
+
+class PriorStates:
+    """The prior states of the effects of all incidents."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def keep(
+        self,
+        incident_id: str,
+        seen: Sequence[tuple[EffectRow, Observed]],
+        runner: str,
+        now: datetime,
+    ) -> None:
+        """Write what was observed as the prior state; name targets that do not exist as refused."""
+        with self._core.write(
+            actor=f"runner:{runner}",
+            subject=incident_id,
+            action="effects.observed",
+            now=now,
+            detail={"count": len(seen)},
+        ) as write:
+            still = lock_in_state(write, [row for row, _ in seen], "planned", unread=True)
+            kept = [(row, observed) for row, observed in seen if row.token in still]
+            earlier = self.found_before(write.connection, [row for row, _ in kept], is_held())
+            write.update_many(
+                effect,
+                [
+                    self._prepared(row, observed, _lent(earlier[row.handle], observed), now)
+                    for row, observed in kept
+                ],
+            )
+
+    def _prepared(
+        self, row: EffectRow, observed: Observed, earlier: JsonObject | None, now: datetime
+    ) -> dict[str, Any]:
+        """Give what a look makes of an effect that waited for its prior state.
+
+        `earlier` is the prior state that it inherits, if it does.
+        """
+        change: dict[str, Any] = {
+            "token": row.token,
+            "state": EffectState.PLANNED.value,
+            "sealed_reason": None,
+            "tries": row.tries,
+            "not_before": None,
+            "sealed_prior": None,
+        }
+        if not observed.is_readable:
+            change["sealed_reason"] = seal_reason_of(self._core.vault, row, observed.reason)
+            change["tries"] = row.tries + 1
+            if change["tries"] < MOST_TRIES:
+                change["not_before"] = now + unknown_outcomes.LOOK_AGAIN
+            else:
+                change["state"] = EffectState.FAILED.value
+        elif not observed.exists:
+            change["state"] = EffectState.REFUSED.value
+            change["sealed_reason"] = seal_reason_of(self._core.vault, row, "no such account")
+        else:
+            change["sealed_prior"] = self._core.vault.seal(
+                scope_of(row.verb, row.incident),
+                f"effect.prior {row.token}",
+                earlier or observed.state,
+            )
+        return change
+
+    def found_before(
+        self, connection: Connection, rows: Sequence[EffectRow], is_meant: ColumnElement[bool]
+    ) -> dict[str, list[JsonObject]]:
+        """Give, by handle, what those locks of the same accounts had found that are meant.
+
+        In the order in which they were carried out, those of their own incident last: another one
+        may have locked another account of that name. `rows` are of one incident.
+        """
+        mine = incident.alias("mine")
+        found: dict[str, list[JsonObject]] = defaultdict(list)
+        for start in range(0, len(rows), _HANDLES_A_STATEMENT):
+            part = rows[start : start + _HANDLES_A_STATEMENT]
+            earlier = connection.execute(
+                select(effect)
+                .join(incident, incident.c.id == effect.c.incident)
+                .outerjoin(attempt, attempt.c.token == effect.c.attempt)
+                .join(mine, (mine.c.id == part[0].incident) & (mine.c.mode == incident.c.mode))
+                .where(
+                    effect.c.handle.in_([row.handle for row in part]),
+                    effect.c.sealed_prior.is_not(None),
+                    incident.c.state == "open",
+                    is_meant,
+                )
+                .order_by(
+                    effect.c.incident == part[0].incident,
+                    attempt.c.submitted_at.nulls_first(),
+                    effect.c.step,
+                    effect.c.round,
+                )
+            )
+            for row in earlier:
+                found[row.handle].append(
+                    self._core.vault.open(
+                        scope_of(row.verb, row.incident),
+                        f"effect.prior {row.token}",
+                        row.sealed_prior,
+                    )
+                )
+        return found
+
+
+def _lent(earlier: Sequence[JsonObject], observed: Observed) -> JsonObject | None:
+    """Give the prior state of this very account; not of another one that bore its name."""
+    return last_prior([prior for prior in earlier if not observed.is_another_than(prior)])
+
+
+def last_prior(earlier: Sequence[JsonObject]) -> JsonObject | None:
+    return earlier[-1] if earlier else None
