@@ -19,16 +19,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Contender, Missing, Row, Setting, Stopwatch, compare, expect
-from standfast.adapters.accounts.openldap import OpenldapConnector, OpenldapOptions
+from standfast.adapters.accounts.openldap import OpenldapConnector
 from standfast.adapters.clients.ldap.client import LdapServer
 from standfast.errors import ExitStatus
-from standfast.records import EffectState, Limits, Order
+from standfast.records import EffectState, Order
 from standfast.usecases.incidents import lifecycle
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.rights import block
 from tests.servers import find_program
 from tests.servers.slapd import PEOPLE, SUFFIX, Slapd, running_slapd
@@ -72,8 +73,8 @@ class _House:
     server: LdapServer
 
     def connector(self) -> OpenldapConnector:
-        limits = Limits(workers=_THREADS, timeout_seconds=30)
-        return OpenldapConnector("agents", OpenldapOptions(server=self.server, limits=limits))
+        settings = {**asdict(self.server), "workers": _THREADS, "timeout_seconds": 30.0}
+        return connect(OpenldapConnector, "agents", **settings)
 
     def people(self, count: int) -> list[str]:
         """Add so many people, and give their names."""

@@ -12,10 +12,10 @@ Rules
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, Protocol, final
+from typing import NoReturn, Protocol, TypeAlias, final
 
 from standfast.config.value_types import SecretReference
 from standfast.errors import ExtraMissing, Refused, SecretMissing
@@ -41,6 +41,9 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled or copied; hand on its reference")
+
+
+Reveal: TypeAlias = Callable[[SecretReference], str]  # SecretMissing when there is none
 
 
 class Resolver(Protocol):

@@ -301,6 +301,11 @@ class TestRefusing:
             ('path = "crm/crm.db"', 'path = "../crm.db"', "restored tree"),
             ('name = "recordings"', 'name = "crm"', "two sources of one set are named crm"),
             ('security = "none"', 'security = "none"\nusername = "me"', "go together"),
+            (
+                'security = "none"',
+                'security = "none"\nusername = "me"\npassword = "env:RELAY"',
+                "unencrypted",
+            ),
             ('["en", "es"]', '["english!"]', "a language is written like"),
             ('name = "Example Contact Centres"', 'name = "a\\nb"', "one line of text"),
             ('"staff:break-glass"', '"break-glass"', "DIRECTORY:ACCOUNT"),

@@ -18,22 +18,21 @@ Rules
 import re
 import secrets
 import uuid
-from dataclasses import dataclass, field
 
+from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.ldap_connector import OURS, Changes, LdapConnector
-from standfast.adapters.accounts.base.new_passwords import NewPasswords
 from standfast.adapters.accounts.base.results import proven
 from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.adapters.clients.ldap.client import (
     LdapConnection,
     LdapEntry,
     LdapResult,
-    LdapServer,
     folded,
     folded_dn,
 )
+from standfast.config.sections.account_servers import ActiveDirectoryConfig
 from standfast.errors import Unavailable
-from standfast.records import JsonObject, Limits, Order, Proof, Result
+from standfast.records import JsonObject, Order, Proof, Result
 
 ACCOUNT_NAME = "sAMAccountName"
 _CONTROL = "userAccountControl"
@@ -50,15 +49,6 @@ _NO_RIGHT = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ActiveDirectoryOptions:
-    """How one domain is reached, and what a lock does there."""
-
-    server: LdapServer
-    limits: Limits = field(default_factory=Limits)
-    reset_password: bool = False
-
-
 class ActiveDirectory(LdapConnector):
     """One domain."""
 
@@ -72,13 +62,11 @@ class ActiveDirectory(LdapConnector):
         "allowedAttributesEffective",
     )
 
-    def __init__(
-        self, name: str, options: ActiveDirectoryOptions, new_secrets: NewPasswords | None = None
-    ) -> None:
-        self._resets_password = options.reset_password
-        if options.reset_password:
+    def __init__(self, name: str, settings: ActiveDirectoryConfig, context: BuildContext) -> None:
+        self._resets_password = settings.reset_password
+        if settings.reset_password:
             self.irreversible = ("the password is replaced; the holder must be given a new one",)
-        super().__init__(name, options.server, options.limits, new_secrets)
+        super().__init__(name, settings, context)
 
     def _is_enabled(self, entry: LdapEntry) -> bool:
         return not _control(entry) & _DISABLED

@@ -17,15 +17,16 @@ Rules
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from standfast.adapters.accounts.base.aws_client import AwsAnswer, AwsClient, AwsOptions
+from standfast.adapters.accounts.base.aws_client import AwsAnswer, AwsClient
+from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
 from standfast.adapters.accounts.base.per_account_connector import (
     Account,
     PerAccountConnector,
     ProviderRefused,
 )
 from standfast.adapters.accounts.base.results import ABSENT
+from standfast.config.sections.identity_providers import AmazonConnectConfig
 from standfast.errors import Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
 from standfast.records import JsonObject, Order, Proof
@@ -39,16 +40,6 @@ _NOT_AS_LOCKED = (
     "its profiles are neither those of the lock nor those before: somebody gave it others since, "
     "or the configuration has other profiles for a lock now; give it those it should have by hand"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class AmazonConnectOptions(AwsOptions):
-    """Where, as whom, and what a locked agent is given."""
-
-    instance_id: str
-    no_access_security_profile: str  # the id of one that grants nothing
-    no_contacts_routing_profile: str | None = None  # None: the routing profile stays
-    offline_status: str | None = None  # None: the status stays
 
 
 class Pace:
@@ -90,11 +81,16 @@ class AmazonConnect(PerAccountConnector):
     irreversible = ("a contact that is being handled goes on; take it over, or end it, by hand",)
 
     def __init__(
-        self, name: str, options: AmazonConnectOptions, *, pace: Pace | None = None
+        self,
+        name: str,
+        settings: AmazonConnectConfig,
+        context: BuildContext,
+        *,
+        pace: Pace | None = None,
     ) -> None:
-        super().__init__(name, options.limits)
-        self._aws = AwsClient("connect", options)
-        self._options = options
+        super().__init__(name, limits_of(settings))
+        self._aws = AwsClient("connect", settings, context)
+        self._settings = settings
         self._pace = pace or Pace()
         self._is_harmless = False  # the profile for locked agents was looked at
 
@@ -126,7 +122,7 @@ class AmazonConnect(PerAccountConnector):
         profiles = sorted(map(str, user["SecurityProfileIds"]))
         return Account(
             id=account_id,
-            is_enabled=profiles != [self._options.no_access_security_profile],
+            is_enabled=profiles != [self._settings.no_access_security_profile],
             prior={
                 "security_profiles": profiles,
                 "routing_profile": str(user["RoutingProfileId"]),
@@ -134,29 +130,29 @@ class AmazonConnect(PerAccountConnector):
         )
 
     def _shut(self, account: Account, deadline: Deadline) -> bool:
-        options = self._options
+        settings = self._settings
         changed = self._give(
             account,
-            [options.no_access_security_profile],
-            options.no_contacts_routing_profile,
+            [settings.no_access_security_profile],
+            settings.no_contacts_routing_profile,
             deadline,
         )
-        if changed and options.offline_status is not None:
-            self._act("put_user_status", account, deadline, AgentStatusId=options.offline_status)
+        if changed and settings.offline_status is not None:
+            self._act("put_user_status", account, deadline, AgentStatusId=settings.offline_status)
         return changed
 
     def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
         profiles, routing = prior.get("security_profiles"), prior.get("routing_profile")
         if not isinstance(profiles, list | tuple) or not profiles or not isinstance(routing, str):
             raise ProviderRefused("the profiles before are not known; a person must give them")
-        if self._options.no_contacts_routing_profile is None:
+        if self._settings.no_contacts_routing_profile is None:
             routing = None  # no lock changed it
         return self._give(account, sorted(map(str, profiles)), routing, deadline)
 
     def _objection(self, account: Account, prior: JsonObject) -> str:
-        ours: dict[str, object] = {"security_profiles": [self._options.no_access_security_profile]}
-        if self._options.no_contacts_routing_profile is not None:
-            ours["routing_profile"] = self._options.no_contacts_routing_profile
+        ours: dict[str, object] = {"security_profiles": [self._settings.no_access_security_profile]}
+        if self._settings.no_contacts_routing_profile is not None:
+            ours["routing_profile"] = self._settings.no_contacts_routing_profile
         # Shutting once more takes nobody anything that they should have.
         is_theirs = prior.get("enabled") and any(
             account.prior[key] not in (prior.get(key), locked) for key, locked in ours.items()
@@ -218,7 +214,7 @@ class AmazonConnect(PerAccountConnector):
             "list_security_profile_permissions",
             deadline,
             absent=_NO_SUCH,
-            SecurityProfileId=self._options.no_access_security_profile,
+            SecurityProfileId=self._settings.no_access_security_profile,
         )
         if answer is None:
             raise Unavailable("`no_access_security_profile` is not there; check its id")
@@ -236,7 +232,7 @@ class AmazonConnect(PerAccountConnector):
             operation,
             deadline,
             absent=absent,
-            InstanceId=self._options.instance_id,
+            InstanceId=self._settings.instance_id,
             **parameters,
         )
 
@@ -248,7 +244,7 @@ class AmazonConnect(PerAccountConnector):
             operation,
             deadline,
             absent=_NO_SUCH,
-            InstanceId=self._options.instance_id,
+            InstanceId=self._settings.instance_id,
             UserId=account.id,
             **parameters,
         )

@@ -27,15 +27,17 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
 from standfast.adapters.accounts import SecondFactors
-from standfast.adapters.accounts.base.aws_client import AwsAnswer, AwsClient, AwsOptions
+from standfast.adapters.accounts.base.aws_client import AwsAnswer, AwsClient
+from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
 from standfast.adapters.accounts.base.per_account_connector import Account, PerAccountConnector
 from standfast.adapters.accounts.base.second_factors import (
     count_second_factors,
     second_factor_deadline,
 )
+from standfast.config.sections.identity_providers import AwsIamConfig
 from standfast.errors import Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
-from standfast.records import Json, JsonObject, Now, Order, Proof
+from standfast.records import Json, JsonObject, Order, Proof
 
 LOCK_POLICY = "StandfastLocked"
 CUT_POLICY = "StandfastSessionsCut"
@@ -87,17 +89,10 @@ class AwsIam(PerAccountConnector):
         "sessions and temporary credentials that were cut stay cut; holders sign in again",
     )
 
-    def __init__(
-        self,
-        name: str,
-        options: AwsOptions | None = None,
-        *,
-        clock: Now = lambda: datetime.now(UTC),
-    ) -> None:
-        options = options or AwsOptions()
-        super().__init__(name, options.limits)
-        self._aws = AwsClient("iam", options)
-        self._clock = clock
+    def __init__(self, name: str, settings: AwsIamConfig, context: BuildContext) -> None:
+        super().__init__(name, limits_of(settings))
+        self._aws = AwsClient("iam", settings, context)
+        self._clock = context.clock
 
     def close(self) -> None:
         self._aws.close()

@@ -16,11 +16,11 @@ Rules
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 from standfast.adapters.accounts import SecondFactors
-from standfast.adapters.accounts.base.aws_client import AwsAnswer, AwsClient, AwsOptions
+from standfast.adapters.accounts.base.aws_client import AwsAnswer, AwsClient
+from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
 from standfast.adapters.accounts.base.oauth_token_revocation import known_tokens
 from standfast.adapters.accounts.base.per_account_connector import (
     Account,
@@ -35,6 +35,7 @@ from standfast.adapters.accounts.base.second_factors import (
     query_second_factors,
     second_factor_deadline,
 )
+from standfast.config.sections.identity_providers import CognitoConfig
 from standfast.http_client import Deadline, fits_a_header
 from standfast.records import JsonObject, Order, Proof
 
@@ -43,13 +44,6 @@ _TURNED_AWAY = "NotAuthorizedException"
 _LONGEST_NAME = 128
 _PAGE = 60  # as many as Cognito lists at once
 _ALIASES = ("email", "phone_number", "preferred_username")
-
-
-@dataclass(frozen=True, kw_only=True)
-class CognitoOptions(AwsOptions):
-    """Where, as whom, and which pool."""
-
-    user_pool_id: str
 
 
 class Cognito(PerAccountConnector):
@@ -61,10 +55,10 @@ class Cognito(PerAccountConnector):
         "access tokens live until they expire, wherever an application does not ask Cognito",
     )
 
-    def __init__(self, name: str, options: CognitoOptions) -> None:
-        super().__init__(name, options.limits)
-        self._aws = AwsClient("cognito-idp", options)
-        self._pool = options.user_pool_id
+    def __init__(self, name: str, settings: CognitoConfig, context: BuildContext) -> None:
+        super().__init__(name, limits_of(settings))
+        self._aws = AwsClient("cognito-idp", settings, context)
+        self._pool = settings.user_pool_id
 
     def close(self) -> None:
         self._aws.close()

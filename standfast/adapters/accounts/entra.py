@@ -15,14 +15,12 @@ Rules
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 from standfast.adapters.accounts import SecondFactors, WithoutFactor
+from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
 from standfast.adapters.accounts.base.http_connector import (
     HttpConnector,
-    HttpOptions,
     garbled,
     segment,
 )
@@ -31,25 +29,13 @@ from standfast.adapters.accounts.base.results import ABSENT
 from standfast.adapters.accounts.base.second_factors import MOST_LISTED, second_factor_deadline
 from standfast.adapters.clients.credentials import RenewedCredential
 from standfast.adapters.clients.oauth_client import TokenEndpoint
+from standfast.config.sections.identity_providers import EntraConfig
 from standfast.http_client import Deadline
-from standfast.records import JsonObject, Now, Order, Proof
+from standfast.records import JsonObject, Order, Proof
 
-GRAPH = "https://graph.microsoft.com"
-LOGIN = "https://login.microsoftonline.com"
 _REPORT = "/reports/authenticationMethods/userRegistrationDetails"
 _MARKS = ("$skiptoken", "$skip")
 _FIELDS = "id,userPrincipalName,accountEnabled,onPremisesSyncEnabled"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EntraOptions(HttpOptions):
-    """Which tenant, and as which application."""
-
-    tenant_id: str
-    client_id: str
-    client_secret: str = field(repr=False)
-    graph_url: str = GRAPH  # national clouds have their own
-    login_url: str = LOGIN
 
 
 class Entra(HttpConnector):
@@ -62,19 +48,14 @@ class Entra(HttpConnector):
         "access tokens live until they expire, wherever an application does not ask Entra ID",
     )
 
-    def __init__(
-        self,
-        name: str,
-        options: EntraOptions,
-        *,
-        clock: Now = lambda: datetime.now(UTC),
-    ) -> None:
-        graph = options.graph_url.rstrip("/")
-        super().__init__(name, f"{graph}/v1.0", options, clock=clock)
-        tokens = f"{options.login_url.rstrip('/')}/{segment(options.tenant_id)}/oauth2/v2.0/token"
-        endpoint = TokenEndpoint(self._http, tokens, clock)
+    def __init__(self, name: str, settings: EntraConfig, context: BuildContext) -> None:
+        graph = settings.graph_url
+        super().__init__(name, f"{graph}/v1.0", limits_of(settings), clock=context.clock)
+        tokens = f"{settings.login_url}/{segment(settings.tenant_id)}/oauth2/v2.0/token"
+        endpoint = TokenEndpoint(self._http, tokens, context.clock)
+        secret = context.reveal(settings.client_secret)
         self.credential = RenewedCredential(
-            endpoint.by_secret(options.client_id, options.client_secret, f"{graph}/.default")
+            endpoint.by_secret(settings.client_id, secret, f"{graph}/.default")
         )
 
     def canonical(self, name: str) -> str:

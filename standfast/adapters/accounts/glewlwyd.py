@@ -14,21 +14,19 @@ Rules
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
 from standfast.adapters.accounts.base.http_connector import (
     HttpConnector,
-    HttpOptions,
     garbled,
     segment,
 )
 from standfast.adapters.accounts.base.oauth_token_revocation import (
     Door,
-    TokenProbe,
-    TokenRevocation,
     known_tokens,
+    probe_of,
     probe_tokens,
+    revocation_of,
     revoke_tokens,
 )
 from standfast.adapters.accounts.base.per_account_connector import (
@@ -39,51 +37,39 @@ from standfast.adapters.accounts.base.per_account_connector import (
 )
 from standfast.adapters.clients.credentials import IssuedCredential, RenewedCredential
 from standfast.adapters.clients.http_status import status_error
+from standfast.config.sections.identity_providers import GlewlwydConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Deadline
-from standfast.records import EffectState, Json, JsonObject, Now, Order, Proof
+from standfast.records import EffectState, Json, JsonObject, Order, Proof
 
 # An administrator is let in for ten minutes after a sign-in, unless that scope says otherwise.
 _SIGNED_IN_SECONDS = 540.0
 _PAGE = 100
 
 
-@dataclass(frozen=True, kw_only=True)
-class GlewlwydOptions(HttpOptions):
-    """How one Glewlwyd is reached, and what is known of its OpenID Connect plugin."""
-
-    plugin: str = "oidc"  # the name of the plugin's instance, the last part of its addresses
-    session_key: str = "GLEWLWYD2_SESSION_ID"  # the name of its cookie
-    revocation: TokenRevocation | None = None  # None: access tokens live on until they end
-    probe: TokenProbe | None = None  # None: proof stops at counting sessions
-
-
 class Glewlwyd(HttpConnector):
-    """One Glewlwyd; `base_url` ends in its API prefix, such as https://login.example.com/api."""
+    """One Glewlwyd."""
 
-    def __init__(
-        self,
-        name: str,
-        base_url: str,
-        username: str,
-        password: str,
-        options: GlewlwydOptions | None = None,
-        *,
-        clock: Now = lambda: datetime.now(UTC),
-    ) -> None:
-        options = options or GlewlwydOptions()
-        super().__init__(name, base_url, options, clock=clock)
-        self.proof = Proof.REFUSED if options.probe else Proof.SESSIONS_GONE
+    def __init__(self, name: str, settings: GlewlwydConfig, context: BuildContext) -> None:
+        super().__init__(
+            name,
+            settings.url,
+            limits_of(settings),
+            clock=context.clock,
+            verify_tls=settings.verify_tls,
+            ca_file=settings.ca_file,
+        )
+        self.proof = Proof.REFUSED if settings.probe else Proof.SESSIONS_GONE
         self.irreversible = (
             "sessions and refresh tokens that were ended stay ended; holders sign in again",
         )
         self.credential = RenewedCredential(self._sign_in)
-        self._username = username
-        self._password = password
-        self._plugin = segment(options.plugin)
-        self._session_key = options.session_key
-        self._revocation = options.revocation
-        self._probe = options.probe
+        self._username = settings.user
+        self._password = context.reveal(settings.password)
+        self._plugin = segment(settings.plugin)
+        self._session_key = settings.session_key
+        self._revocation = revocation_of(settings.revocation, context.reveal)
+        self._probe = probe_of(settings.probe, context.reveal)
 
     def canonical(self, name: str) -> str:
         return name.casefold()

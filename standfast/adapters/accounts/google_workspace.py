@@ -14,13 +14,11 @@ Rules
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from standfast.adapters.accounts import SecondFactors
+from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
 from standfast.adapters.accounts.base.http_connector import (
     HttpConnector,
-    HttpOptions,
     garbled,
     segment,
 )
@@ -38,9 +36,10 @@ from standfast.adapters.accounts.base.second_factors import (
 from standfast.adapters.clients.credentials import RenewedCredential
 from standfast.adapters.clients.http_status import status_error
 from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
+from standfast.config.sections.identity_providers import GoogleWorkspaceConfig
 from standfast.errors import Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS, Answer, Deadline
-from standfast.records import JsonObject, Now, Order, Proof
+from standfast.records import JsonObject, Order, Proof
 
 DIRECTORY = "https://admin.googleapis.com"
 TOKENS = "https://oauth2.googleapis.com/token"
@@ -49,17 +48,6 @@ SCOPE = (
     "https://www.googleapis.com/auth/admin.directory.user.security"
 )
 _TOO_FAST = ("rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded")
-
-
-@dataclass(frozen=True, kw_only=True)
-class GoogleWorkspaceOptions(HttpOptions):
-    """As which service account, for which administrator."""
-
-    service_account: str  # its address, `client_email` in its key file
-    private_key: str = field(repr=False)  # PEM, `private_key` in its key file
-    administrator: str  # whom it acts for
-    directory_url: str = DIRECTORY
-    token_url: str = TOKENS
 
 
 class GoogleWorkspace(HttpConnector):
@@ -74,17 +62,19 @@ class GoogleWorkspace(HttpConnector):
     def __init__(
         self,
         name: str,
-        options: GoogleWorkspaceOptions,
+        settings: GoogleWorkspaceConfig,
+        context: BuildContext,
         *,
-        clock: Now = lambda: datetime.now(UTC),
+        directory_url: str = DIRECTORY,
+        token_url: str = TOKENS,
     ) -> None:
-        address = f"{options.directory_url.rstrip('/')}/admin/directory/v1"
-        super().__init__(name, address, options, clock=clock)
-        signer = JwtSigner(name, options.private_key)
-        endpoint = TokenEndpoint(self._http, options.token_url, clock)
+        address = f"{directory_url}/admin/directory/v1"
+        super().__init__(name, address, limits_of(settings), clock=context.clock)
+        signer = JwtSigner(name, context.reveal(settings.private_key))
+        endpoint = TokenEndpoint(self._http, token_url, context.clock)
         self.credential = RenewedCredential(
             endpoint.by_service_account(
-                options.service_account, options.administrator, signer, SCOPE
+                settings.service_account, settings.administrator, signer, SCOPE
             )
         )
 

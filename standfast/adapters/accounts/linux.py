@@ -22,10 +22,10 @@ import re
 import subprocess
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 
 from standfast.adapters.accounts import AccountState
+from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
 from standfast.adapters.accounts.base.pooled_connector import PooledConnector, is_text
 from standfast.adapters.accounts.base.results import (
     ABSENT,
@@ -38,9 +38,10 @@ from standfast.adapters.accounts.base.results import (
     unknown,
 )
 from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
+from standfast.config.sections.account_servers import LinuxDirectoryConfig
 from standfast.errors import ConfigurationError, StandfastError, Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS
-from standfast.records import JsonObject, Limits, Now, Order, Proof, Result
+from standfast.records import JsonObject, Order, Proof, Result
 
 _GREETING = "standfast-accounts 2"
 _NEVER = "-"
@@ -61,14 +62,6 @@ _OBSTACLES = {
     "ours": "this is the account that locks the others; it would lock itself out",
     "shadow": "the account has no line in /etc/shadow; lock it where it is kept",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinuxOptions:
-    """How the program on the host is started."""
-
-    command: tuple[str, ...]  # as in ("ssh", "standfast@web1", "sudo", "-n", PROGRAM)
-    limits: Limits = field(default_factory=lambda: Limits(batch=10, workers=4))
 
 
 class _Broken(Exception):
@@ -182,20 +175,15 @@ class LinuxConnector(PooledConnector[Talk]):
     def __init__(
         self,
         name: str,
-        options: LinuxOptions,
-        *,
-        clock: Now = lambda: datetime.now(UTC),
+        settings: LinuxDirectoryConfig,
+        context: BuildContext,
     ) -> None:
-        if not options.command:
-            raise ConfigurationError(
-                f"directory {name!r} names no command; docs/accounts.md has it"
-            )
-        self._clock = clock
+        self._clock = context.clock
         super().__init__(
             name,
-            options.limits,
+            limits_of(settings, batch=settings.batch),
             Dialect(
-                connect=lambda seconds: Talk(options.command, seconds),
+                connect=lambda seconds: Talk(settings.command, seconds),
                 disconnect=Talk.close,
                 cut=Talk.cut,
                 explain=_explain,

@@ -16,14 +16,12 @@ Rules
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 from standfast.adapters.accounts import SecondFactors
+from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
 from standfast.adapters.accounts.base.http_connector import (
     HttpConnector,
-    HttpOptions,
     garbled,
     segment,
 )
@@ -36,6 +34,7 @@ from standfast.adapters.accounts.base.second_factors import (
 from standfast.adapters.clients.credentials import Credential, RenewedCredential, Standing
 from standfast.adapters.clients.http_status import status_error
 from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
+from standfast.config.sections.identity_providers import OktaConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import (
     LONGEST_RETRY_AFTER_SECONDS,
@@ -44,7 +43,7 @@ from standfast.http_client import (
     Deadline,
     fits_a_header,
 )
-from standfast.records import JsonObject, Now, Order, Proof
+from standfast.records import JsonObject, Order, Proof
 
 SCOPE = "okta.users.manage okta.users.read"
 _NEXT = re.compile(r'<([^>]*)>;\s*rel="next"')
@@ -61,34 +60,17 @@ _STATUSES = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class OktaOptions(HttpOptions):
-    """As whom: an API token, or a service application with a key."""
-
-    token: str | None = field(default=None, repr=False)
-    client_id: str | None = None
-    private_key: str | None = field(default=None, repr=False)  # PEM
-    key_id: str | None = None
-
-
 class Okta(HttpConnector):
-    """One organisation; `base_url` is its address, such as https://example.okta.com."""
+    """One organisation."""
 
     proof = Proof.READ_BACK
     is_contract_tested = True
     irreversible = ("sessions and OAuth tokens that were ended stay ended; holders sign in again",)
 
-    def __init__(
-        self,
-        name: str,
-        base_url: str,
-        options: OktaOptions,
-        *,
-        clock: Now = lambda: datetime.now(UTC),
-    ) -> None:
-        super().__init__(name, base_url, options, clock=clock)
-        self._clock = clock
-        self.credential = self._credential_of(options)
+    def __init__(self, name: str, settings: OktaConfig, context: BuildContext) -> None:
+        super().__init__(name, settings.url, limits_of(settings), clock=context.clock)
+        self._clock = context.clock
+        self.credential = self._credential_of(settings, context)
 
     def canonical(self, name: str) -> str:
         return name.casefold()
@@ -201,21 +183,23 @@ class Okta(HttpConnector):
             )
         return status_error(answer)
 
-    def _credential_of(self, options: OktaOptions) -> Credential:
-        if options.token is not None:
-            if not fits_a_header(options.token):
+    def _credential_of(self, settings: OktaConfig, context: BuildContext) -> Credential:
+        token = context.reveal_optional(settings.token)
+        key = context.reveal_optional(settings.private_key)
+        if token is not None:
+            if not fits_a_header(token):
                 raise ConfigurationError(
                     f"the token of directory {self.name!r} holds what no header can carry; "
                     "look for a line break or a space in it"
                 )
-            return Standing({"Authorization": f"SSWS {options.token}"})
-        if options.client_id is None or options.private_key is None:
+            return Standing({"Authorization": f"SSWS {token}"})
+        if settings.client_id is None or key is None:
             raise ConfigurationError(
                 f"directory {self.name!r} needs `token`, or `client_id` and `private_key`"
             )
-        signer = JwtSigner(self.name, options.private_key, key_id=options.key_id)
+        signer = JwtSigner(self.name, key, key_id=settings.key_id)
         endpoint = TokenEndpoint(self._http, f"{self._base_url}/oauth2/v1/token", self._clock)
-        return RenewedCredential(endpoint.by_client_key(options.client_id, signer, SCOPE))
+        return RenewedCredential(endpoint.by_client_key(settings.client_id, signer, SCOPE))
 
 
 def _read_user(user: object) -> tuple[Account, str]:

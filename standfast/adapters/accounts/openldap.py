@@ -19,33 +19,23 @@ Rules
 import hashlib
 import secrets
 from base64 import b64encode
-from dataclasses import dataclass, field
 
+from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.ldap_connector import Changes, LdapConnector
-from standfast.adapters.accounts.base.new_passwords import NewPasswords
 from standfast.adapters.accounts.base.results import failed, proven
 from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.adapters.clients.ldap.client import (
     LdapConnection,
     LdapEntry,
     LdapResult,
-    LdapServer,
     is_reported_locked,
 )
-from standfast.records import JsonObject, Limits, Order, Proof, Result
+from standfast.config.sections.account_servers import OpenldapDirectoryConfig
+from standfast.records import JsonObject, Order, Proof, Result
 
 _LOCKED_TIME = "pwdAccountLockedTime"
 _FOR_GOOD = b"000001010000Z"
 _CONNECTIONS = "cn=Connections,cn=Monitor"
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenldapOptions:
-    """How one directory is reached, and what it lets us see."""
-
-    server: LdapServer
-    limits: Limits = field(default_factory=Limits)
-    monitor: bool = False  # our account may read cn=Connections,cn=Monitor
 
 
 class OpenldapConnector(LdapConnector):
@@ -55,12 +45,10 @@ class OpenldapConnector(LdapConnector):
     attributes = (_LOCKED_TIME,)
     cleared_by_password = (_LOCKED_TIME,)
 
-    def __init__(
-        self, name: str, options: OpenldapOptions, new_secrets: NewPasswords | None = None
-    ) -> None:
-        self._is_monitored = options.monitor
-        self.proof = Proof.CONNECTIONS_GONE if options.monitor else Proof.READ_BACK
-        super().__init__(name, options.server, options.limits, new_secrets)
+    def __init__(self, name: str, settings: OpenldapDirectoryConfig, context: BuildContext) -> None:
+        self._is_monitored = settings.monitor
+        self.proof = Proof.CONNECTIONS_GONE if settings.monitor else Proof.READ_BACK
+        super().__init__(name, settings, context)
 
     def _is_enabled(self, entry: LdapEntry) -> bool:
         # A lock after failed sign-ins has the time it began, and runs out by itself.

@@ -19,12 +19,12 @@ import hashlib
 import ssl
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from standfast.adapters.accounts import AccountState
-from standfast.adapters.accounts.base.new_passwords import NewPassword, NewPasswords, rotated
+from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
+from standfast.adapters.accounts.base.new_passwords import NewPassword, rotated
 from standfast.adapters.accounts.base.pooled_connector import (
     PooledConnector,
     end_sessions,
@@ -40,10 +40,10 @@ from standfast.adapters.accounts.base.results import (
     unknown,
 )
 from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
-from standfast.config.sections.server_settings import RedisTls
+from standfast.config.sections.account_servers import RedisDirectoryConfig
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS
-from standfast.records import Limits, Order, Proof, Result
+from standfast.records import Order, Proof, Result
 from standfast.server_tls import is_this_machine
 
 Connection = Any  # redis types its connections in part only
@@ -52,19 +52,6 @@ _RIGHTS = ("+acl|getuser", "+acl|setuser", "+acl|save", "+client|list", "+client
 _SHARED = "`default` is everybody without a user of their own; it is not locked from here"
 _OURS = "this is the user that locks the others; it would lock itself out"
 _FORGETS = "the server has no ACL file, or did not write it: it forgets this when it restarts"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RedisOptions:
-    """How one server is reached, and by which user."""
-
-    host: str  # a name, or the file of a socket
-    port: int = 6379
-    user: str = "standfast"
-    password: str = field(default="", repr=False)
-    tls: RedisTls | None = None  # None: verify, and disable for a server on this machine
-    ca_file: Path | None = None
-    limits: Limits = field(default_factory=lambda: Limits(batch=100, workers=4))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,20 +67,19 @@ class RedisConnector(PooledConnector[Connection]):
     irreversible = ("connections that were ended do not come back",)
     rotates = True
 
-    def __init__(
-        self, name: str, options: RedisOptions, new_secrets: NewPasswords | None = None
-    ) -> None:
-        self._options = options
+    def __init__(self, name: str, settings: RedisDirectoryConfig, context: BuildContext) -> None:
+        self._settings = settings
+        self._password = context.reveal(settings.password)
         super().__init__(
             name,
-            options.limits,
+            limits_of(settings, batch=settings.batch),
             Dialect(
                 connect=self._connect,
                 disconnect=lambda connection: connection.disconnect(),
                 cut=lambda connection: None,  # its own socket time-out ends the thread
                 explain=_explain,
             ),
-            new_secrets,
+            context.new_secrets,
         )
 
     def _look_on(self, connection: Connection, names: Sequence[str]) -> list[AccountState]:
@@ -101,7 +87,7 @@ class RedisConnector(PooledConnector[Connection]):
         return [self._state(name, users.get(name)) for name in names]
 
     def _shortcomings_on(self, connection: Connection) -> list[str]:
-        answer = _ask(connection, "ACL", "GETUSER", self._options.user)
+        answer = _ask(connection, "ACL", "GETUSER", self._settings.user)
         rights = dict(zip(answer[::2], answer[1::2], strict=True))[b"commands"].decode().split()
         if "+@all" in rights or "+@admin" in rights:
             return []
@@ -199,7 +185,7 @@ class RedisConnector(PooledConnector[Connection]):
         )
 
     def _obstacle(self, name: str) -> str:
-        if name == self._options.user:
+        if name == self._settings.user:
             return _OURS
         return _SHARED if name == "default" else ""
 
@@ -245,29 +231,29 @@ class RedisConnector(PooledConnector[Connection]):
             raise ExtraMissing(
                 "Redis's driver is not installed: pip install -r requirements/extras/redis.txt"
             ) from None
-        options = self._options
+        settings = self._settings
         common: Any = {
-            "username": options.user,
-            "password": options.password,
+            "username": settings.user,
+            "password": self._password,
             "socket_timeout": max(0.1, self.limits.timeout_seconds),
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
             "driver_info": None,  # CLIENT SETINFO is one right more
         }
         make: Any = kinds.Connection
-        if options.host.startswith("/"):
+        if settings.host.startswith("/"):
             make = kinds.UnixDomainSocketConnection
-            common["path"] = options.host
+            common["path"] = settings.host
         else:
-            common |= {"host": options.host, "port": options.port}
+            common |= {"host": settings.host, "port": settings.port}
             common["socket_connect_timeout"] = max(0.1, seconds)
-            if options.tls == "verify" or (
-                options.tls is None and not is_this_machine(options.host)
+            if settings.tls == "verify" or (
+                settings.tls is None and not is_this_machine(settings.host)
             ):
                 make = kinds.SSLConnection
                 common["ssl_cert_reqs"] = ssl.CERT_REQUIRED
                 common["ssl_check_hostname"] = True
-                common["ssl_ca_certs"] = str(options.ca_file) if options.ca_file else None
+                common["ssl_ca_certs"] = str(settings.ca_file) if settings.ca_file else None
         connection = make(**common)
         connection.connect()
         return connection

@@ -18,7 +18,6 @@ from standfast.adapters.audience_sources.files import (
     sqlite_audience,
     sqlite_suppressed,
 )
-from standfast.adapters.factory.build_context import Reveal
 from standfast.config import Config
 from standfast.config.sections.accounts import ScimDirectoryConfig
 from standfast.config.sections.audiences import (
@@ -32,6 +31,7 @@ from standfast.config.sections.audiences import (
 )
 from standfast.errors import ConfigurationError
 from standfast.notices.audience import Audience, Rules, Suppression
+from standfast.secrets import Reveal
 
 if TYPE_CHECKING:
     from standfast.adapters.audience_sources.databases import DatabaseOptions

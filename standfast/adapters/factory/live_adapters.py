@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from standfast.adapters.accounts import Connector
+from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
 from standfast.adapters.evidence_sources.files import FilesEvidence
 from standfast.adapters.factory import NoticeOf, Outside
 from standfast.adapters.factory.audiences import Restored
-from standfast.adapters.factory.build_context import BuildContext
 from standfast.adapters.factory.password_rotation import new_secrets
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.senders import Sender
@@ -58,7 +58,7 @@ class Live(Outside):
         self._clock = clock
 
     def _build_connector(self, name: str) -> Connector:
-        from standfast.adapters.factory.account_servers import build_connector
+        from standfast.adapters.factory.connectors import build_connector
 
         return build_connector(name, self.config.accounts[name], self._means)
 

@@ -11,11 +11,12 @@ Rules
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from standfast.adapters.clients.time_limit import within
 from standfast.adapters.senders import Message, Sender
+from standfast.adapters.senders.sender_context import SenderContext
+from standfast.config.sections.senders import AppriseSenderConfig
 from standfast.errors import ConfigurationError, ExtraMissing
 from standfast.http_client import Deadline
 from standfast.records import EffectState, Limits, Result
@@ -23,21 +24,18 @@ from standfast.records import EffectState, Limits, Result
 COME_BACK_SECONDS = 30.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class AppriseOptions:
-    """How it is called; `url` is apprise's, and a secret."""
-
-    url: str = field(repr=False)
-    limits: Limits = field(default_factory=lambda: Limits(batch=10, workers=1))
-
-
 class AppriseSender(Sender):
     """One place that apprise posts to. Construction checks the address and connects nowhere."""
 
-    def __init__(self, name: str, options: AppriseOptions) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: AppriseSenderConfig,
+        context: SenderContext,
+    ) -> None:
         self.name = name
-        self.limits = options.limits
-        self._place = self._open(options)
+        self.limits = Limits(batch=10, workers=1, timeout_seconds=settings.timeout_seconds)
+        self._place = self._open(context.reveal(settings.url))
 
     def _send(self, messages: Sequence[Message]) -> list[Result]:
         deadline = Deadline(self.limits.timeout_seconds)
@@ -73,7 +71,7 @@ class AppriseSender(Sender):
             return EffectState.UNKNOWN, "apprise says no, and not whether it was posted", None
         return EffectState.DONE, "", None
 
-    def _open(self, options: AppriseOptions) -> Any:
+    def _open(self, url: str) -> Any:
         try:
             import apprise
         except ImportError as error:
@@ -84,12 +82,12 @@ class AppriseSender(Sender):
         logging.getLogger("apprise").disabled = True
         logging.getLogger("urllib3.connectionpool").setLevel(logging.WARNING)  # says each path
         place = apprise.Apprise()
-        is_one = " " not in options.url and "," not in options.url
-        if not is_one or not place.add(options.url):
+        is_one = " " not in url and "," not in url
+        if not is_one or not place.add(url):
             raise ConfigurationError(
                 f"sender {self.name!r}: url is no one address that apprise knows; its pages list "
                 "them by service"
             )
         for one in place:
-            one.socket_connect_timeout = one.socket_read_timeout = options.limits.timeout_seconds
+            one.socket_connect_timeout = one.socket_read_timeout = self.limits.timeout_seconds
         return place

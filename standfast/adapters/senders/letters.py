@@ -19,17 +19,18 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from standfast.adapters.senders import Message, Sender
+from standfast.adapters.senders.sender_context import SenderContext
+from standfast.config.sections.senders import LettersSenderConfig
 from standfast.errors import Unavailable
+from standfast.evidence.durable_files import make_private, write_atomically
 from standfast.local_time import day
 from standfast.notices.localized_dates import long_date
 from standfast.notices.plain_text import is_one_line
-from standfast.records import EffectState, Limits, Now, Result
+from standfast.records import EffectState, Limits, Result
 
 WRITTEN = "written as a letter; not posted before somebody says so: `standfast notice posted`"
 MARK_LENGTH = 8
@@ -72,38 +73,20 @@ li { break-inside: avoid; }
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class LettersOptions:
-    """Where letters are written, and what they look like."""
-
-    folder: Path
-    organisation: str
-    return_address: tuple[str, ...]  # the lines below the organisation's name
-    paper: Literal["a4", "letter"] = "a4"
-    window: Literal["left", "right"] = "left"
-    time_zone: str = "UTC"  # whose day a letter bears
-    limits: Limits = field(
-        default_factory=lambda: Limits(batch=500, workers=1, timeout_seconds=60.0, is_local=True)
-    )
-
-
 class LettersSender(Sender):
     """A folder of letters to print. Construction touches nothing."""
 
     def __init__(
         self,
         name: str,
-        options: LettersOptions,
-        *,
-        write: Callable[[Path, bytes], None],
-        clock: Now,
+        settings: LettersSenderConfig,
+        context: SenderContext,
     ) -> None:
-        """`write` makes a file of mode 0600, wholly or not at all, and its folder of mode 0700."""
         self.name = name
-        self.limits = options.limits
-        self._options = options
-        self._write = write
-        self._clock = clock
+        self.limits = Limits(batch=500, workers=1, timeout_seconds=60.0, is_local=True)
+        self._settings = settings
+        self._organisation = context.organisation
+        self._clock = context.clock
 
     def why_no_address(self, address: str) -> str:
         """Say why a letter cannot go there: an address is some lines, each of them visible."""
@@ -111,32 +94,32 @@ class LettersSender(Sender):
 
     def reach(self) -> None:
         """Raise Unavailable when nothing could be written into the folder."""
-        there = self._options.folder
+        there = self._settings.folder
         while not there.exists():
             there = there.parent
         if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
             raise Unavailable(
-                f"letters cannot be written to {self._options.folder}; let this user write there"
+                f"letters cannot be written to {self._settings.folder}; let this user write there"
             )
 
     def find(self, tokens: Sequence[str]) -> list[bool | None]:
         """Was each letter written? What is written may be posted, which nobody here can tell."""
         written: set[str] = set()
-        for file in self._options.folder.glob("*.html"):
+        for file in self._settings.folder.glob("*.html"):
             written |= {found.decode() for found in _LETTER.findall(file.read_bytes())}
         return [None if token in written else False for token in tokens]
 
     def _send(self, messages: Sequence[Message]) -> list[Result]:
-        today = day(self._clock(), self._options.time_zone)
+        today = day(self._clock(), self._organisation.time_zone)
         tokens = "\n".join(message.token for message in messages)
         name = f"{today.isoformat()}-{hashlib.sha256(tokens.encode()).hexdigest()[:12]}"
         letters = "".join(
             self._letter(message, long_date(today, message.language)) for message in messages
         )
-        page = _page(self._style(), f"{self._options.organisation}, {name}", letters)
+        page = _page(self._style(), f"{self._organisation.name}, {name}", letters)
         try:
-            self._write(self._options.folder / f"{name}.csv", _addresses(messages).encode())
-            self._write(self._options.folder / f"{name}.html", page.encode())
+            _write(self._settings.folder / f"{name}.csv", _addresses(messages).encode())
+            _write(self._settings.folder / f"{name}.html", page.encode())
         except OSError as error:
             reason = f"the letters cannot be written: {error.strerror}; see to the folder"
             return [
@@ -159,9 +142,9 @@ class LettersSender(Sender):
         ]
 
     def _letter(self, message: Message, date: str) -> str:
-        options = self._options
-        back = " · ".join((options.organisation, *options.return_address))
-        sender = "<br>".join(map(html.escape, (options.organisation, *options.return_address)))
+        sender_lines = (self._organisation.name, *self._settings.return_address)
+        back = " · ".join(sender_lines)
+        sender = "<br>".join(map(html.escape, sender_lines))
         to = "<br>".join(f"<bdi>{html.escape(line)}</bdi>" for line in message.address.split("\n"))
         body = _BODY.search(message.html)
         text = f'<p style="white-space:pre-line">{html.escape(message.text)}</p>'
@@ -177,9 +160,9 @@ class LettersSender(Sender):
 
     def _style(self) -> str:
         return (
-            _STYLE.replace("PAPER", _PAPER[self._options.paper])
-            .replace("LEFT", _WINDOW_LEFT[self._options.window])
-            .replace("SIDE", _SENDER[self._options.window])
+            _STYLE.replace("PAPER", _PAPER[self._settings.paper])
+            .replace("LEFT", _WINDOW_LEFT[self._settings.window])
+            .replace("SIDE", _SENDER[self._settings.window])
         )
 
 
@@ -229,3 +212,10 @@ def _cell(text: str) -> str:
     """
     begins = unicodedata.normalize("NFKC", text).lstrip()[:1]
     return f"'{text}" if begins in ("=", "+", "-", "@") else text
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file of mode 0600, wholly or not at all, and its folder of mode 0700."""
+    make_private(path.parent)
+    path.parent.chmod(0o700)  # also a folder that somebody else made
+    write_atomically(path, content)

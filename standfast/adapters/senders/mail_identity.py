@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from standfast.config.schema import OrganisationConfig
+from standfast.config.sections.senders import MailSenderConfig
 from standfast.errors import ConfigurationError
 from standfast.notices.mail_addresses import Address, parse_address
 from standfast.notices.plain_text import begins_encoded_word, is_one_line
@@ -17,13 +19,14 @@ class MailIdentity:
 
 
 def letterhead(
-    sender: str, *, address: str, name: str = "", reply_to: str | None = None
+    sender: str, settings: MailSenderConfig, organisation: OrganisationConfig
 ) -> MailIdentity:
     """Check what the settings of a sender say; `ConfigurationError` names the key that is wrong."""
+    name, reply_to = settings.from_name or organisation.name, settings.reply_to
     if not is_one_line(name) or begins_encoded_word(name):
         raise misfit(sender, "from_name", "must be one visible line and have no =? in it")
     return MailIdentity(
-        address=_own(sender, "sender_address", address),
+        address=_own(sender, "sender_address", settings.sender_address),
         name=name,
         reply_to=None if reply_to is None else _own(sender, "reply_to", reply_to),
     )

@@ -13,7 +13,7 @@ Rules
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.header import Header
 from email.utils import quote
 from typing import Any
@@ -21,29 +21,18 @@ from typing import Any
 from standfast.adapters.clients.time_limit import within
 from standfast.adapters.senders import Message, Sender
 from standfast.adapters.senders.mail_identity import letterhead, misfit
+from standfast.adapters.senders.sender_context import SenderContext
+from standfast.config.sections.senders import SesSenderConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Deadline
 from standfast.notices.mail_addresses import Address, parse_address
 from standfast.records import EffectState, Limits, Result
+from standfast.secrets import Reveal
 
 COME_BACK_SECONDS = 30.0
 TOKEN_TAG = "standfast_token"  # noqa: S105 - the name of a tag, no secret
 _BUSY = frozenset({"TooManyRequestsException", "Throttling", "ThrottlingException", "SlowDown"})
 _ABOUT_THE_MESSAGE = frozenset({"BadRequestException", "MessageRejected"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class SesOptions:
-    """Where, and as whom; `endpoint_url` replaces AWS's own."""
-
-    region: str
-    sender_address: str
-    from_name: str = ""
-    reply_to: str | None = None
-    access_key_id: str | None = None  # None: the machine's own identity, as the SDK finds it
-    secret_access_key: str | None = field(default=None, repr=False)
-    endpoint_url: str | None = None
-    limits: Limits = field(default_factory=lambda: Limits(batch=10, workers=4))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +47,21 @@ class _Answer:
 class SesSender(Sender):
     """One identity at SES. Construction checks the values and connects nowhere."""
 
-    def __init__(self, name: str, options: SesOptions) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: SesSenderConfig,
+        context: SenderContext,
+    ) -> None:
         self.name = name
-        self.limits = options.limits
-        self._options = options
-        self._from = letterhead(
-            name,
-            address=options.sender_address,
-            name=options.from_name,
-            reply_to=options.reply_to,
+        self.limits = Limits(
+            batch=settings.batch,
+            workers=settings.workers,
+            per_second=settings.per_second,
+            timeout_seconds=settings.timeout_seconds,
         )
-        self._client = self._make_client()
+        self._from = letterhead(name, settings, context.organisation)
+        self._client = self._make_client(settings, context.reveal)
 
     def reach(self) -> None:
         answer = self._call(Deadline(self.limits.timeout_seconds), self._look)
@@ -142,19 +135,20 @@ class SesSender(Sender):
             return _judge(error)
         return _Answer(state=EffectState.DONE, message_id=message_id)
 
-    def _make_client(self) -> Any:
+    def _make_client(self, settings: SesSenderConfig, reveal: Reveal) -> Any:
         import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        options, seconds = self._options, self.limits.timeout_seconds
+        key, secret = settings.access_key_id, settings.secret_access_key
+        seconds = settings.timeout_seconds
         try:
             return boto3.session.Session().client(
                 "sesv2",
-                region_name=options.region,
-                aws_access_key_id=options.access_key_id,
-                aws_secret_access_key=options.secret_access_key,
-                endpoint_url=options.endpoint_url,
+                region_name=settings.region,
+                aws_access_key_id=None if key is None else reveal(key),
+                aws_secret_access_key=None if secret is None else reveal(secret),
+                endpoint_url=settings.endpoint_url,
                 config=Config(
                     retries={"total_max_attempts": 1},
                     connect_timeout=seconds,

@@ -263,3 +263,4 @@ SenderConfig: TypeAlias = Annotated[
     | LettersSenderConfig,
     Field(discriminator="kind"),
 ]
+MailSenderConfig: TypeAlias = SmtpSenderConfig | SendgridSenderConfig | SesSenderConfig

@@ -24,7 +24,6 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from standfast.adapters.accounts.scim.user_list import list_users
-from standfast.adapters.factory.build_context import Reveal
 from standfast.config import Config
 from standfast.config.sections.account_servers import ActiveDirectoryConfig, OpenldapDirectoryConfig
 from standfast.config.sections.accounts import ScimDirectoryConfig
@@ -39,6 +38,7 @@ from standfast.http_client import HttpClient
 from standfast.ledger.people.staff_list import Member
 from standfast.notices.mail_addresses import parse_address
 from standfast.records import meant
+from standfast.secrets import Reveal
 from standfast.spreadsheet_csv import CsvRows
 
 COLUMNS = ("key", "name", "mail", "phone", "accounts", "roles", "left")
@@ -127,13 +127,13 @@ def read_scim(name: str, config: Config, reveal: Reveal) -> list[Listed]:
 
 def read_ldap(name: str, config: Config, reveal: Reveal) -> list[Listed]:
     """Read everybody of an LDAP directory that its `filter` lets through."""
+    from standfast.adapters.accounts.base.ldap_connector import server_of
     from standfast.adapters.clients.ldap.client import LdapEntry, explained, own_name, sign_in
-    from standfast.adapters.factory.account_servers import ldap_server
 
     settings = config.accounts[name]
     if not isinstance(settings, OpenldapDirectoryConfig | ActiveDirectoryConfig):
         raise UsageError(f"accounts.{name} is no LDAP directory; it is a {settings.kind}")
-    server = ldap_server(settings, reveal)
+    server = server_of(settings, reveal)
     wanted = [
         *(server.attribute, "displayName", "cn", "mail", "telephoneNumber", "mobile"),
         *("memberOf", "userAccountControl", "pwdAccountLockedTime"),

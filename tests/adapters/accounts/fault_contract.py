@@ -9,13 +9,14 @@ import uuid
 from abc import abstractmethod
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from standfast.adapters.accounts import Connector
 from standfast.errors import Unavailable
-from standfast.records import EffectState, Limits, Result
+from standfast.records import EffectState, Result
 from tests.adapters.accounts.contract import House
 from tests.servers import growing, wait_until
 from tests.servers.relay import Relay, running_relay
@@ -280,9 +281,9 @@ def at_port(url: str, port: int) -> str:
     return parts._replace(netloc=f"{parts.hostname}:{port}").geturl()
 
 
-def hurried(seconds: float) -> Limits:
-    """One call at a time, each within so many seconds."""
-    return Limits(workers=1, timeout_seconds=seconds)
+def hurried(seconds: float) -> dict[str, Any]:
+    """Return the settings of a directory that is asked for one call at a time, and hurriedly."""
+    return {"workers": 1, "timeout_seconds": seconds}
 
 
 def reply(status: int, body: bytes = b"", *, retry_after: str = "") -> bytes:

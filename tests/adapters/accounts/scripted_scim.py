@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from standfast.adapters.accounts.scim.connector import ScimConnector, ScimOptions
-from standfast.records import JsonObject, Limits, Order, Result
+from standfast.adapters.accounts.scim.connector import ScimConnector
+from standfast.records import JsonObject, Order, Result
+from tests.adapters.accounts.connect import connect as build
 from tests.adapters.accounts.scripted import TOKEN, Scripted, scripted_directory
 
 NOW = datetime(2026, 1, 5, 3, 0, 0, tzinfo=UTC)
@@ -20,10 +22,10 @@ def directory() -> Iterator[Scripted]:
 
 
 def connect(
-    url: str, *, seconds: float = 10.0, token: str = TOKEN, batch: int = 1
+    url: str, *, seconds: float = 10.0, token: str = TOKEN, batch: int = 1, **more: Any
 ) -> ScimConnector:
-    options = ScimOptions(limits=Limits(timeout_seconds=seconds, batch=batch))
-    return ScimConnector("directory", url, token, options, clock=lambda: NOW)
+    settings = {"url": url, "token": token, "timeout_seconds": seconds, "bulk": batch, **more}
+    return build(ScimConnector, clock=lambda: NOW, **settings)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -10,14 +10,14 @@ import pytest
 from standfast.adapters.accounts.active_directory import (
     ACCOUNT_NAME,
     ActiveDirectory,
-    ActiveDirectoryOptions,
 )
 from standfast.adapters.accounts.base.new_passwords import NewPasswords
 from standfast.adapters.clients.ldap.client import LdapConnection, LdapServer, sign_in
 from standfast.errors import Unavailable
-from standfast.records import EffectState, Limits, Proof
+from standfast.records import EffectState, Proof
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract, order
-from tests.adapters.accounts.fault_contract import BusyLdapContract, FaultContract
+from tests.adapters.accounts.fault_contract import BusyLdapContract, FaultContract, hurried
 from tests.adapters.accounts.rights import block
 from tests.adapters.accounts.rotation_contract import (
     LostAnswerContract,
@@ -83,10 +83,11 @@ class ActiveDirectoryHouse(RelayedRotationHouse):
         reset_password: bool = False,
     ) -> None:
         self.samba, self.recipient, self.server = samba, recipient, server
-        self.connector = ActiveDirectory(
-            "domain",
-            ActiveDirectoryOptions(server=server, reset_password=reset_password),
-            recipient.new_secrets(),
+        self.connector = connect(
+            ActiveDirectory,
+            new_secrets=recipient.new_secrets(),
+            reset_password=reset_password,
+            **asdict(server),
         )
         self.dns: dict[str, str] = {}
 
@@ -121,9 +122,8 @@ class ActiveDirectoryHouse(RelayedRotationHouse):
         self, port: int, seconds: float, new_secrets: NewPasswords | None = None
     ) -> ActiveDirectory:
         plain = replace(self.server, host="127.0.0.1", port=port, tls="none")
-        limits = Limits(workers=1, timeout_seconds=seconds)
-        options = ActiveDirectoryOptions(server=plain, limits=limits)
-        return ActiveDirectory("domain", options, new_secrets)
+        settings = asdict(plain) | hurried(seconds)
+        return connect(ActiveDirectory, new_secrets=new_secrets, **settings)
 
     def open(self, name: str, password: str = "Right-pass-1") -> Any | None:
         return self.samba.connect(f"{name}@example.com", password)
@@ -313,7 +313,7 @@ def test_the_connectors_own_account_is_known_by_whatever_it_signs_in_as(
     we = replace(
         server, bind_dn=way.format(name=name, dn=dn, spaced=spaced), password="Right-pass-1"
     )
-    connector = ActiveDirectory("domain", ActiveDirectoryOptions(server=we))
+    connector = connect(ActiveDirectory, **asdict(we))
     ours, not_ours = connector.observe([name, other])
     connector.close()
     assert ("itself" in ours.obstacle, "itself" in not_ours.obstacle) == (True, False)
@@ -330,8 +330,8 @@ def test_an_account_whose_state_is_hidden_from_us_is_not_taken_for_locked_and_sp
         f'samba-tool dsacl set --objectdn="{house.dns[hidden]}" '
         '--sddl="(OD;;RP;bf967a68-0de6-11d0-a285-00aa003049e2;;$sid)"'
     )
-    options = ActiveDirectoryOptions(server=house.server, limits=Limits(workers=1))
-    connector = ActiveDirectory("domain", options)  # over one connection: in one look
+    # Over one connection: in one look.
+    connector = connect(ActiveDirectory, workers=1, **asdict(house.server))
     unseen, seen = connector.observe([hidden, alice])
     connector.close()
     assert (unseen.exists, "may not read" in unseen.reason) == (False, True)
@@ -389,11 +389,8 @@ def test_a_server_that_hangs_before_a_change_fails_and_a_dead_connection_is_rene
     server: LdapServer, house: ActiveDirectoryHouse, alice: str
 ) -> None:
     with running_relay(636) as relay:
-        connector = ActiveDirectory(
-            "domain",
-            ActiveDirectoryOptions(
-                server=replace(server, port=relay.port), limits=Limits(timeout_seconds=1.0)
-            ),
+        connector = connect(
+            ActiveDirectory, timeout_seconds=1.0, **asdict(replace(server, port=relay.port))
         )
         assert connector.observe([alice])[0].is_enabled
         relay.hold()
@@ -412,6 +409,6 @@ def test_a_check_counts_the_accounts_that_are_not_ours_to_lock(
 ) -> None:
     said = house.connector.shortcomings()
     assert any("built-in" in one for one in said)
-    ours = ActiveDirectory("domain", ActiveDirectoryOptions(server=replace(server, base=STAFF)))
+    ours = connect(ActiveDirectory, **asdict(replace(server, base=STAFF)))
     assert ours.shortcomings() == []
     ours.close()

@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ import pytest
 from standfast.adapters.accounts.amazon_connect import (
     BURST,
     AmazonConnect,
-    AmazonConnectOptions,
     Pace,
 )
 from standfast.adapters.accounts.base.aws_client import AwsClient
 from standfast.adapters.accounts.base.per_account_connector import ProviderRefused
+from standfast.config.sections.identity_providers import AmazonConnectConfig
 from standfast.errors import Unavailable
 from standfast.http_client import Deadline
-from standfast.records import EffectState, Limits, Proof
+from standfast.records import EffectState, Proof
+from tests.adapters.accounts.connect import connect, context
 from tests.adapters.accounts.contract import ConnectorContract
 from tests.adapters.accounts.fault_contract import (
     BusyContract,
@@ -29,6 +31,7 @@ from tests.adapters.accounts.fault_contract import (
     hurried,
     port_of,
 )
+from tests.adapters.settings import settings_of
 from tests.servers.amazon_connect import Clock, ConnectInstance, running_amazon_connect
 
 RIGHTS = Path(__file__).parents[3] / "deploy" / "aws" / "amazon_connect-policy.json"
@@ -53,24 +56,25 @@ class ConnectHouse(HttpHouse):
         self.connector = self.connect()
 
     @property
-    def options(self) -> AmazonConnectOptions:
-        return AmazonConnectOptions(
-            region="eu-west-2",
-            endpoint_url=self.instance.url,
-            access_key_id="AKIDEXAMPLE",
-            secret_access_key="hunter2",
-            instance_id=self.instance.id,
-            no_access_security_profile=self.instance.no_access,
-            no_contacts_routing_profile=self.instance.no_contacts,
-            offline_status=self.instance.offline,
-        )
+    def settings(self) -> dict[str, Any]:
+        return {
+            "region": "eu-west-2",
+            "endpoint_url": self.instance.url,
+            "access_key_id": "AKIDEXAMPLE",
+            "secret_access_key": "hunter2",
+            "instance_id": self.instance.id,
+            "no_access_security_profile": self.instance.no_access,
+            "no_contacts_routing_profile": self.instance.no_contacts,
+            "offline_status": self.instance.offline,
+            "per_second": None,
+        }
 
     def connect(self, pace: Pace | None = None, **changed: Any) -> AmazonConnect:
-        return AmazonConnect("agents", replace(self.options, **changed), pace=pace or NoPace())
+        return connect(partial(AmazonConnect, pace=pace or NoPace()), **self.settings | changed)
 
     def through(self, port: int, seconds: float) -> AmazonConnect:
         url = at_port(self.instance.url, port)
-        return self.connect(endpoint_url=url, limits=hurried(seconds))
+        return self.connect(endpoint_url=url, **hurried(seconds))
 
     def add(self, name: str, *, is_enabled: bool = True) -> None:
         self.instance.add(name, is_enabled=is_enabled)
@@ -221,9 +225,7 @@ def test_looking_at_many_agents_keeps_to_connects_pace(throttled: ConnectHouse) 
         throttled.add(name)
     clock = throttled.instance.clock
     began = clock.now()
-    connector = throttled.connect(
-        Pace(monotonic=clock.now, sleep=clock.sleep), limits=Limits(workers=1)
-    )
+    connector = throttled.connect(Pace(monotonic=clock.now, sleep=clock.sleep), workers=1)
     states = connector.observe(names)
     connector.close()
     assert all(state.exists for state in states)
@@ -277,7 +279,7 @@ def test_the_published_policy_allows_every_call_and_no_other(
 
 
 def test_the_imitation_takes_only_what_the_sdk_describes(house: ConnectHouse, alice: str) -> None:
-    client = AwsClient("connect", house.options)
+    client = AwsClient("connect", settings_of(AmazonConnectConfig, **house.settings), context())
     with pytest.raises(ProviderRefused, match="UnknownOperation"):
         client.change(
             "delete_user",

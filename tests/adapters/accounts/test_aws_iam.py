@@ -3,7 +3,6 @@
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from standfast.adapters.accounts.aws_iam import (
     cut_policy,
     lock_policy,
 )
-from standfast.adapters.accounts.base.aws_client import AwsClient, AwsOptions
+from standfast.adapters.accounts.base.aws_client import AwsClient
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Proof
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract
 from tests.adapters.accounts.fault_contract import (
     BusyContract,
@@ -52,17 +52,17 @@ class IamHouse(HttpHouse):
         self.iam = server.client("iam")
         self.keys: dict[str, Keys] = {}
         self.relayed = port_of(server.url)
-        self.options = AwsOptions(
-            region=REGION,
-            endpoint_url=server.url,
-            access_key_id=server.admin.id,
-            secret_access_key=server.admin.secret,
-        )
-        self.connector = AwsIam("cloud", self.options)
+        self.settings: dict[str, Any] = {
+            "region": REGION,
+            "endpoint_url": server.url,
+            "access_key_id": server.admin.id,
+            "secret_access_key": server.admin.secret,
+        }
+        self.connector = connect(AwsIam, **self.settings)
 
     def through(self, port: int, seconds: float) -> AwsIam:
         url = at_port(self.server.url, port)
-        return AwsIam("cloud", replace(self.options, endpoint_url=url, limits=hurried(seconds)))
+        return connect(AwsIam, **self.settings | {"endpoint_url": url} | hurried(seconds))
 
     def add(self, name: str, *, is_enabled: bool = True) -> None:
         self.iam.create_user(UserName=name)

@@ -15,8 +15,9 @@ from botocore.config import Config
 from standfast.adapters.accounts import cognito
 from standfast.adapters.accounts.base import second_factors
 from standfast.adapters.accounts.base.aws_client import AwsClient
-from standfast.adapters.accounts.cognito import Cognito, CognitoOptions
+from standfast.adapters.accounts.cognito import Cognito
 from standfast.records import EffectState, Order, Proof
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract
 from tests.adapters.accounts.fault_contract import (
     BusyContract,
@@ -62,18 +63,18 @@ class CognitoHouse(HttpHouse):
         self.ask_for_factors("OPTIONAL")
         self.known: dict[str, list[Tokens]] = {}
         self.relayed = port_of(server.url)
-        self.options = CognitoOptions(
-            region=REGION,
-            endpoint_url=server.url,
-            access_key_id=server.admin.id,
-            secret_access_key=server.admin.secret,
-            user_pool_id=self.pool,
-        )
-        self.connector = Cognito("pool", self.options)
+        self.settings = {
+            "region": REGION,
+            "endpoint_url": server.url,
+            "access_key_id": server.admin.id,
+            "secret_access_key": server.admin.secret,
+            "user_pool_id": self.pool,
+        }
+        self.connector = connect(Cognito, **self.settings)
 
     def through(self, port: int, seconds: float) -> Cognito:
         url = at_port(f"http://127.0.0.1:{self.relayed}", port)
-        return Cognito("pool", replace(self.options, endpoint_url=url, limits=hurried(seconds)))
+        return connect(Cognito, **self.settings | {"endpoint_url": url} | hurried(seconds))
 
     def add(self, name: str, *, is_enabled: bool = True) -> None:
         self.admin.admin_create_user(

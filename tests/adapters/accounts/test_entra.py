@@ -2,14 +2,15 @@
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from standfast.adapters.accounts.entra import Entra, EntraOptions
+from standfast.adapters.accounts.entra import Entra
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Proof
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract, House
 from tests.adapters.accounts.described import Call, Fault, Provider, serving
 from tests.adapters.accounts.fault_contract import (
@@ -117,21 +118,20 @@ class EntraHouse(HttpHouse):
         self.connector = self.connect()
 
     def connect(self, secret: str = SECRET) -> Entra:
-        return Entra("people", self.options(secret))
+        return connect(Entra, **self.settings(secret))
 
-    def options(self, secret: str = SECRET) -> EntraOptions:
-        return EntraOptions(
-            tenant_id=TENANT,
-            client_id=CLIENT,
-            client_secret=secret,
-            graph_url=self.provider.url,
-            login_url=self.provider.url,
-        )
+    def settings(self, secret: str = SECRET) -> dict[str, Any]:
+        return {
+            "tenant_id": TENANT,
+            "client_id": CLIENT,
+            "client_secret": secret,
+            "graph_url": self.provider.url,
+            "login_url": self.provider.url,
+        }
 
     def through(self, port: int, seconds: float) -> Entra:
         url = at_port(self.provider.url, port)
-        options = replace(self.options(), graph_url=url, limits=hurried(seconds))
-        return Entra("people", options)
+        return connect(Entra, **self.settings() | {"graph_url": url} | hurried(seconds))
 
     def user(self, name: str) -> User:
         return next(user for user in self.provider.users if user.name == name)

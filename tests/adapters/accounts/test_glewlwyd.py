@@ -3,13 +3,14 @@
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from standfast.adapters.accounts.base.oauth_token_revocation import TokenProbe, TokenRevocation
-from standfast.adapters.accounts.glewlwyd import Glewlwyd, GlewlwydOptions
+from standfast.adapters.accounts.glewlwyd import Glewlwyd
 from standfast.errors import Unavailable
 from standfast.records import EffectState, Order, Proof
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract
 from tests.adapters.accounts.fault_contract import (
     BusyContract,
@@ -41,15 +42,12 @@ class GlewlwydHouse(HttpHouse):
         self.known: dict[str, list[Tokens]] = {}
         self.connector = self.connect()
 
-    def connect(
-        self, options: GlewlwydOptions | None = None, *, password: str = ADMIN_PASSWORD
-    ) -> Glewlwyd:
-        return Glewlwyd("provider", self.server.url, ADMIN, password, options)
+    def connect(self, **changed: Any) -> Glewlwyd:
+        settings = {"url": self.server.url, "user": ADMIN, "password": ADMIN_PASSWORD}
+        return connect(Glewlwyd, **settings | changed)
 
     def through(self, port: int, seconds: float) -> Glewlwyd:
-        url = at_port(self.server.url, port)
-        options = GlewlwydOptions(limits=hurried(seconds))
-        return Glewlwyd("provider", url, ADMIN, ADMIN_PASSWORD, options)
+        return self.connect(url=at_port(self.server.url, port), **hurried(seconds))
 
     def add(self, name: str, *, is_enabled: bool = True) -> None:
         self.server.add(name, PASSWORD, is_enabled=is_enabled)
@@ -145,14 +143,14 @@ def test_a_known_access_token_is_revoked_and_its_refusal_is_the_proof(
     other = f"bob-{uuid.uuid4().hex[:8]}"
     house.add(other)
     tokens, _ = signed_in(house, other)
-    options = GlewlwydOptions(
-        revocation=TokenRevocation(
-            url=house.server.revocation_url, client_id=CLIENT_ID, client_secret=CLIENT_SECRET
-        ),
-        probe=TokenProbe(url=house.server.userinfo_url, control_token=control.access),
-    )
-    connector = house.connect(options)
-    unrevoked = house.connect(replace(options, revocation=None))
+    revocation = {
+        "url": house.server.revocation_url,
+        "client_id": CLIENT_ID,
+        "client_secret": CLIENT_SECRET,
+    }
+    probe = {"url": house.server.userinfo_url, "control_token": control.access}
+    connector = house.connect(revocation=revocation, probe=probe)
+    unrevoked = house.connect(probe=probe)
     house.connector.lock([house.order("lock", other)])
     (open_still,) = unrevoked.prove([house.order("prove", other)])
     assert house.server.admits(tokens)
@@ -210,7 +208,7 @@ def test_a_wrong_password_of_ours_is_said_and_not_shown(house: GlewlwydHouse) ->
 
 
 def test_a_plugin_that_is_not_there_is_said(house: GlewlwydHouse, alice: str) -> None:
-    connector = house.connect(GlewlwydOptions(plugin="elsewhere"))
+    connector = house.connect(plugin="elsewhere")
     with pytest.raises(Unavailable, match="plugin"):
         connector.observe([alice])
     connector.close()

@@ -3,7 +3,8 @@
 import json
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from standfast.adapters.accounts import google_workspace
 from standfast.adapters.accounts.google_workspace import (
     SCOPE,
     GoogleWorkspace,
-    GoogleWorkspaceOptions,
 )
 from standfast.records import EffectState, Proof
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract
 from tests.adapters.accounts.described import CONTRACTS, Call, Fault, Provider, serving
 from tests.adapters.accounts.fault_contract import (
@@ -145,19 +146,20 @@ class GoogleHouse(HttpHouse):
     def __init__(self, provider: GoogleProvider) -> None:
         self.provider = provider
         self.relayed = port_of(provider.url)
-        self.options = GoogleWorkspaceOptions(
+        self.key = private_pem()
+        self.connector = self.connect(provider.url)
+
+    def connect(self, url: str, **limits: Any) -> GoogleWorkspace:
+        return connect(
+            partial(GoogleWorkspace, directory_url=url, token_url=f"{self.provider.url}/token"),
             service_account=ACCOUNT,
-            private_key=private_pem(),
+            private_key=self.key,
             administrator=ADMINISTRATOR,
-            directory_url=provider.url,
-            token_url=f"{provider.url}/token",
+            **limits,
         )
-        self.connector = GoogleWorkspace("people", self.options)
 
     def through(self, port: int, seconds: float) -> GoogleWorkspace:
-        url = at_port(self.provider.url, port)
-        options = replace(self.options, directory_url=url, limits=hurried(seconds))
-        return GoogleWorkspace("people", options)
+        return self.connect(at_port(self.provider.url, port), **hurried(seconds))
 
     def user(self, name: str) -> User:
         return next(user for user in self.provider.users if user.address == name)

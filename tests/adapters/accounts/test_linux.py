@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from standfast.adapters.accounts.linux import LinuxConnector, LinuxOptions
+from standfast.adapters.accounts.linux import LinuxConnector
 from standfast.errors import ConfigurationError
 from standfast.records import EffectState, Proof
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract, House, order
 from tests.adapters.accounts.rights import block
 from tests.servers import wait_until
@@ -20,14 +21,14 @@ pytestmark = pytest.mark.xdist_group("linux_host")
 
 
 @pytest.fixture(scope="module")
-def options(linux_host: LinuxHost) -> LinuxOptions:
+def command(linux_host: LinuxHost) -> tuple[str, ...]:
     """Set the host up as the page says, and come in as the restricted account."""
     key = linux_host.key("connector")
     linux_host.run(
         "bash", "-euc", f"cd {PROGRAM.parent}\n" + block("linux", "On the host, as root, what to"),
         PUBLIC_KEY=key.with_suffix(".pub").read_text().strip(),
     )  # fmt: skip
-    return LinuxOptions(command=tuple(linux_host.ssh("standfast", key=key)))
+    return tuple(linux_host.ssh("standfast", key=key))
 
 
 _HANGING_HOME = """
@@ -71,9 +72,9 @@ def standing_by(host: LinuxHost, script: str, *words: str) -> Iterator[None]:
 
 
 class LinuxHouse(House):
-    def __init__(self, host: LinuxHost, options: LinuxOptions) -> None:
+    def __init__(self, host: LinuxHost, command: tuple[str, ...]) -> None:
         self.host = host
-        self.connector = LinuxConnector("web1", options)
+        self.connector = connect(LinuxConnector, command=command)
         self._sessions: list[subprocess.Popen[bytes]] = []
 
     def add(self, name: str, *, is_enabled: bool = True) -> None:
@@ -124,8 +125,8 @@ class LinuxHouse(House):
 
 
 @pytest.fixture
-def house(linux_host: LinuxHost, options: LinuxOptions) -> Iterator[LinuxHouse]:
-    house = LinuxHouse(linux_host, options)
+def house(linux_host: LinuxHost, command: tuple[str, ...]) -> Iterator[LinuxHouse]:
+    house = LinuxHouse(linux_host, command)
     yield house
     house.close()
 
@@ -391,17 +392,17 @@ def test_where_no_home_tells_it_the_name_must_be_the_same_as_well(house: LinuxHo
 
 
 def test_a_program_of_another_version_is_named_as_such() -> None:
-    old = LinuxConnector("web1", LinuxOptions(command=("echo", "standfast-accounts 1")))
+    old = connect(LinuxConnector, command=("echo", "standfast-accounts 1"))
     with pytest.raises(ConfigurationError, match="another version"):
         old.observe(["alice"])
 
 
 def test_the_connectors_account_can_do_nothing_else(
-    house: LinuxHouse, options: LinuxOptions
+    house: LinuxHouse, command: tuple[str, ...]
 ) -> None:
     """Its key runs the one program whatever it asks for, and sudo lets it run no other."""
     asked = subprocess.run(
-        [*options.command, "cat", "/etc/shadow"], input=b"", capture_output=True, check=False
+        [*command, "cat", "/etc/shadow"], input=b"", capture_output=True, check=False
     )
     assert asked.stdout == b"standfast-accounts 2\n"
     for words in (["id"], ["/usr/local/sbin/standfast-accounts", "with", "words"], ["usermod"]):
@@ -411,7 +412,7 @@ def test_the_connectors_account_can_do_nothing_else(
         assert done == ""
     # The program refuses by itself, whoever calls it.
     lines = "lock root 0\nlock daemon 1\nundo root 0 0 -\nlock nobody-here 5\n"
-    asked = subprocess.run(options.command, input=lines.encode(), capture_output=True, check=False)
+    asked = subprocess.run(command, input=lines.encode(), capture_output=True, check=False)
     assert [(line.split() + [""] * 5)[5] for line in asked.stdout.decode().splitlines()[1:]] == [
         "root", "system", "root", ""
     ]  # fmt: skip

@@ -4,19 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from standfast.adapters.accounts.linux import LinuxConnector, LinuxOptions
+from standfast.adapters.accounts.linux import LinuxConnector
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.records import EffectState, JsonObject, Limits
+from standfast.records import EffectState, JsonObject
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import order
 
 
 def stub(answers: str) -> LinuxConnector:
     """Give a connector to a program that greets, and then does as the shell words say."""
-    options = LinuxOptions(
-        command=("sh", "-c", f"echo standfast-accounts 2; {answers}"),
-        limits=Limits(batch=20, workers=2, timeout_seconds=0.5),
-    )
-    return LinuxConnector("web1", options)
+    command = ("sh", "-c", f"echo standfast-accounts 2; {answers}")
+    return connect(LinuxConnector, command=command, batch=20, workers=2, timeout_seconds=0.5)
 
 
 def test_a_host_that_hangs_before_a_change_fails_and_after_it_leaves_a_doubt() -> None:
@@ -84,7 +82,7 @@ def test_an_undo_that_changed_nothing_is_not_believed() -> None:
 def test_a_host_that_is_away_or_takes_nobody_in_is_tried_again_and_its_words_go_nowhere(
     words: str,
 ) -> None:
-    away = LinuxConnector("web1", LinuxOptions(command=("sh", "-c", words)))
+    away = connect(LinuxConnector, command=("sh", "-c", words))
     (result,) = away.lock([order("lock", "alice")])
     assert (result.state, result.retry_after_seconds is None) == (EffectState.FAILED, False)
     with pytest.raises(Unavailable) as caught:
@@ -94,11 +92,9 @@ def test_a_host_that_is_away_or_takes_nobody_in_is_tried_again_and_its_words_go_
 
 
 def test_a_command_that_cannot_be_started_or_greets_otherwise_is_told() -> None:
-    missing = LinuxConnector("web1", LinuxOptions(command=("/no/such/program",)))
+    missing = connect(LinuxConnector, command=("/no/such/program",))
     with pytest.raises(ConfigurationError, match="cannot be started"):
         missing.observe(["alice"])
-    stranger = LinuxConnector("web1", LinuxOptions(command=("echo", "hello")))
+    stranger = connect(LinuxConnector, command=("echo", "hello"))
     with pytest.raises(Unavailable, match="does not answer"):
         stranger.observe(["alice"])
-    with pytest.raises(ConfigurationError, match="no command"):
-        LinuxConnector("web1", LinuxOptions(command=()))

@@ -2,18 +2,19 @@
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
 from standfast.adapters.accounts.base.new_passwords import NewPasswords
-from standfast.adapters.accounts.openldap import OpenldapConnector, OpenldapOptions
+from standfast.adapters.accounts.openldap import OpenldapConnector
 from standfast.adapters.clients.ldap.client import LdapServer, LdapTls, sign_in
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.records import EffectState, Limits, Proof
+from standfast.records import EffectState, Proof
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract, order
-from tests.adapters.accounts.fault_contract import BusyLdapContract, FaultContract
+from tests.adapters.accounts.fault_contract import BusyLdapContract, FaultContract, hurried
 from tests.adapters.accounts.rotation_contract import (
     LostAnswerContract,
     Recipient,
@@ -46,8 +47,11 @@ class OpenldapHouse(RelayedRotationHouse, ServerHouse):
     ) -> None:
         self.slapd, self.recipient, self.server = slapd, recipient, server
         self.relayed = slapd.port
-        self.connector = OpenldapConnector(
-            "staff", OpenldapOptions(server=server, monitor=monitor), recipient.new_secrets()
+        self.connector = connect(
+            OpenldapConnector,
+            new_secrets=recipient.new_secrets(),
+            monitor=monitor,
+            **asdict(server),
         )
         self.dns: dict[str, str] = {}
 
@@ -94,8 +98,8 @@ class OpenldapHouse(RelayedRotationHouse, ServerHouse):
         self, port: int, seconds: float, new_secrets: NewPasswords | None = None
     ) -> OpenldapConnector:
         plain = replace(self.server, host="127.0.0.1", port=port, tls="none")
-        limits = Limits(workers=1, timeout_seconds=seconds)
-        return OpenldapConnector("staff", OpenldapOptions(server=plain, limits=limits), new_secrets)
+        settings = asdict(plain) | hurried(seconds)
+        return connect(OpenldapConnector, new_secrets=new_secrets, **settings)
 
 
 @pytest.fixture
@@ -112,12 +116,12 @@ class TestOpenldapDirectory(
 
 @pytest.fixture
 def secured(slapd_server: Slapd, server: LdapServer) -> Secured:
-    def connect(**how: Any) -> OpenldapConnector:
+    def connected(**how: Any) -> OpenldapConnector:
         kind: Any = how.pop("tls") or "ldaps"
-        return OpenldapConnector("staff", OpenldapOptions(server=replace(server, tls=kind, **how)))
+        return connect(OpenldapConnector, **asdict(replace(server, tls=kind, **how)))
 
     return Secured(
-        connect=connect,
+        connect=connected,
         target=slapd_server.tls_port,
         plain=slapd_server.port,
         ca_file=slapd_server.ca_file,
@@ -215,7 +219,7 @@ def test_nobody_else_and_not_we_ourselves_are_given_a_new_password(
     rotate = house.order("rotate", alice)
     stranger = {**(rotate.prior or {}), "id": str(uuid.UUID(int=7))}
     we = replace(server, bind_dn=house.dns[alice], password="right", base=house.dns[alice])
-    ours = OpenldapConnector("staff", OpenldapOptions(server=we), house.recipient.new_secrets())
+    ours = connect(OpenldapConnector, new_secrets=house.recipient.new_secrets(), **asdict(we))
     for connector, prior, why in (
         (house.connector, stranger, "another account"),
         (ours, rotate.prior, "itself"),
@@ -349,11 +353,11 @@ def test_starttls_is_as_good_as_ldaps_and_a_stranger_of_a_server_is_refused(
     slapd_server: Slapd, server: LdapServer
 ) -> None:
     starttls = replace(server, tls="starttls", port=slapd_server.port)
-    connector = OpenldapConnector("staff", OpenldapOptions(server=starttls))
+    connector = connect(OpenldapConnector, **asdict(starttls))
     assert not connector.observe(["nobody"])[0].exists
     connector.close()
     for broken in (replace(server, ca_file=None), replace(starttls, ca_file=None)):
-        connector = OpenldapConnector("staff", OpenldapOptions(server=broken))
+        connector = connect(OpenldapConnector, **asdict(broken))
         with pytest.raises(Unavailable, match="certificate"):
             connector.observe(["nobody"])
 
@@ -370,7 +374,7 @@ def test_failed_connection_names_address_and_cause(
         causes["no TLS"] = replace(server, tls=tls, port=slapd_server.port)
         causes["no address"] = replace(server, host="nowhere.invalid", port=port)
     for cause, broken in causes.items():
-        connector = OpenldapConnector("staff", OpenldapOptions(server=broken))
+        connector = connect(OpenldapConnector, **asdict(broken))
         with pytest.raises(Unavailable) as failed:
             connector.observe(["nobody"])
         connector.close()
@@ -384,7 +388,7 @@ def test_a_password_does_not_travel_in_the_clear_nor_empty(server: LdapServer) -
         (replace(server, host="ldap.example.com", tls="none"), "in the clear"),
         (replace(server, password=""), "empty"),
     ):
-        connector = OpenldapConnector("staff", OpenldapOptions(server=broken))
+        connector = connect(OpenldapConnector, **asdict(broken))
         with pytest.raises(ConfigurationError, match=why):
             connector.observe(["alice"])
         (result,) = connector.lock([order("lock", "alice")])
@@ -395,7 +399,7 @@ def test_a_wrong_password_of_ours_is_told_and_locks_nobody(
     server: LdapServer, house: OpenldapHouse, alice: str
 ) -> None:
     wrong = replace(server, password="wrong")
-    connector = OpenldapConnector("staff", OpenldapOptions(server=wrong))
+    connector = connect(OpenldapConnector, **asdict(wrong))
     (result,) = connector.lock([order("lock", alice)])
     assert (result.state, result.retry_after_seconds) == (EffectState.FAILED, None)
     assert "our own credential" in result.reason
@@ -412,7 +416,7 @@ def test_our_own_account_is_known_however_its_dn_is_written(
     dn = slapd_server.add(name)
     written = between.join(part.replace("=", between.replace(",", "=")) for part in dn.split(","))
     we = replace(server, bind_dn=written.upper(), password="right", base=dn)
-    connector = OpenldapConnector("staff", OpenldapOptions(server=we))
+    connector = connect(OpenldapConnector, **asdict(we))
     (ours,) = connector.observe([name])
     (locked,) = connector.lock([order("lock", name)])
     connector.close()
@@ -427,12 +431,12 @@ def test_a_check_says_what_our_account_does_not_see(
     agent = slapd_server.add(f"agent-{uuid.uuid4().hex[:8]}")
     # It sees itself alone: the server's size limit would cut a list of all the other tests' people.
     blind = replace(server, bind_dn=agent, password="right", base=agent)
-    connector = OpenldapConnector("staff", OpenldapOptions(server=blind, monitor=True))
+    connector = connect(OpenldapConnector, monitor=True, **asdict(blind))
     said = connector.shortcomings()
     connector.close()
     assert any("cn=Monitor" in one for one in said)
     elsewhere = replace(server, base=f"ou=policies,{SUFFIX}")
-    connector = OpenldapConnector("staff", OpenldapOptions(server=elsewhere))
+    connector = connect(OpenldapConnector, **asdict(elsewhere))
     with pytest.raises(Unavailable, match="search base"):
         connector.shortcomings()
     connector.close()

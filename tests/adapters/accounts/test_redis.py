@@ -2,18 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import redis
 
 from standfast.adapters.accounts.base.new_passwords import NewPasswords
-from standfast.adapters.accounts.redis import RedisConnector, RedisOptions
+from standfast.adapters.accounts.redis import RedisConnector
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.records import EffectState, Limits
+from standfast.records import EffectState
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract, order
-from tests.adapters.accounts.fault_contract import FaultContract
+from tests.adapters.accounts.fault_contract import FaultContract, hurried
 from tests.adapters.accounts.rights import block
 from tests.adapters.accounts.rotation_contract import (
     LostAnswerContract,
@@ -34,15 +34,15 @@ from tests.servers.relay import Relay
 pytestmark = pytest.mark.xdist_group("redis")
 
 
-def give_rights(server: RedisServer) -> RedisOptions:
+def give_rights(server: RedisServer) -> dict[str, Any]:
     """Give the connector its user, as the page writes it."""
     (line,) = block("redis", "the connector's user").replace("…", "of-the-connector").splitlines()
     server.ask(*line.split())
-    return RedisOptions(host="127.0.0.1", port=server.port, password="of-the-connector")
+    return {"host": "127.0.0.1", "port": server.port, "password": "of-the-connector"}
 
 
 @pytest.fixture(scope="module")
-def options(redis_server: RedisServer) -> RedisOptions:
+def options(redis_server: RedisServer) -> dict[str, Any]:
     return give_rights(redis_server)
 
 
@@ -50,10 +50,10 @@ class RedisHouse(RelayedRotationHouse, LimitedHouse):
     change = b"SETUSER"
     password_change = b"resetpass"
 
-    def __init__(self, server: RedisServer, options: RedisOptions, recipient: Recipient) -> None:
+    def __init__(self, server: RedisServer, options: dict[str, Any], recipient: Recipient) -> None:
         self.server, self.recipient, self.options = server, recipient, options
         self.relayed = server.port
-        self.connector = RedisConnector("cache", options, recipient.new_secrets())
+        self.connector = connect(RedisConnector, new_secrets=recipient.new_secrets(), **options)
         self._sessions: list[Any] = []
 
     def add(self, name: str, *, is_enabled: bool = True) -> None:
@@ -117,8 +117,8 @@ class RedisHouse(RelayedRotationHouse, LimitedHouse):
     def through(
         self, port: int, seconds: float, new_secrets: NewPasswords | None = None
     ) -> RedisConnector:
-        limits = Limits(workers=1, timeout_seconds=seconds)
-        return RedisConnector("cache", replace(self.options, port=port, limits=limits), new_secrets)
+        settings = self.options | {"port": port, "batch": 1} | hurried(seconds)
+        return connect(RedisConnector, new_secrets=new_secrets, **settings)
 
     def close(self) -> None:
         self.connector.close()
@@ -128,7 +128,7 @@ class RedisHouse(RelayedRotationHouse, LimitedHouse):
 
 @pytest.fixture
 def house(
-    redis_server: RedisServer, options: RedisOptions, recipient: Recipient
+    redis_server: RedisServer, options: dict[str, Any], recipient: Recipient
 ) -> Iterator[RedisHouse]:
     house = RedisHouse(redis_server, options, recipient)
     yield house
@@ -146,14 +146,13 @@ class TestRedisDirectory(
 
 
 @pytest.fixture
-def secured(redis_server: RedisServer, options: RedisOptions) -> Secured:
-    def connect(**how: Any) -> RedisConnector:
+def secured(redis_server: RedisServer, options: dict[str, Any]) -> Secured:
+    def connected(**how: Any) -> RedisConnector:
         # Without TLS Redis waits for the rest of a line that is none.
-        limits = Limits(timeout_seconds=0.5)
-        return RedisConnector("cache", replace(options, limits=limits, **how))
+        return connect(RedisConnector, **options | {"timeout_seconds": 0.5} | how)
 
     return Secured(
-        connect=connect,
+        connect=connected,
         target=redis_server.tls_port,
         plain=redis_server.port,
         ca_file=redis_server.ca_file,
@@ -217,8 +216,8 @@ def test_what_may_not_be_locked_is_said_before_and_refused(
     assert house.is_enabled(name)
 
 
-def test_the_connectors_user_reads_no_key(house: RedisHouse, options: RedisOptions) -> None:
-    client = house.server.connect("standfast", options.password)
+def test_the_connectors_user_reads_no_key(house: RedisHouse, options: dict[str, Any]) -> None:
+    client = house.server.connect("standfast", options["password"])
     for command in (["GET", "key"], ["KEYS", "*"], ["CONFIG", "GET", "*"], ["FLUSHALL"]):
         with pytest.raises(redis.exceptions.NoPermissionError):
             client.execute_command(*command)
@@ -226,31 +225,31 @@ def test_the_connectors_user_reads_no_key(house: RedisHouse, options: RedisOptio
 
 
 def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
-    house: RedisHouse, options: RedisOptions
+    house: RedisHouse, options: dict[str, Any]
 ) -> None:
     house.server.ask("ACL", "SETUSER", "narrow", "on", ">right", "+ping")
     for broken, error in (
-        (replace(options, port=1), Unavailable),
-        (replace(options, password="wrong"), Unavailable),
-        (replace(options, user="narrow", password="right"), ConfigurationError),
+        ({"port": 1}, Unavailable),
+        ({"password": "wrong"}, Unavailable),
+        ({"user": "narrow", "password": "right"}, ConfigurationError),
     ):
-        connector = RedisConnector("cache", broken)
+        connector = connect(RedisConnector, **options | broken)
         with pytest.raises(error) as caught:
             connector.observe(["alice"])
         assert "narrow" not in str(caught.value)
         assert connector.lock([order("lock", "alice")])[0].state is EffectState.FAILED
 
 
-def test_a_socket_file_is_as_good_as_a_port(house: RedisHouse, options: RedisOptions) -> None:
-    connector = RedisConnector("cache", replace(options, host=str(house.server.socket)))
+def test_a_socket_file_is_as_good_as_a_port(house: RedisHouse, options: dict[str, Any]) -> None:
+    connector = connect(RedisConnector, **options | {"host": str(house.server.socket)})
     assert not connector.observe(["nobody"])[0].exists
     connector.close()
 
 
-def test_a_check_names_a_right_that_is_missing(house: RedisHouse, options: RedisOptions) -> None:
+def test_a_check_names_a_right_that_is_missing(house: RedisHouse, options: dict[str, Any]) -> None:
     assert house.connector.shortcomings() == []
     house.server.ask("ACL", "SETUSER", "nearly", "on", ">right", "-@all", "+acl|getuser", "+client")
-    nearly = RedisConnector("cache", replace(options, user="nearly", password="right"))
+    nearly = connect(RedisConnector, **options | {"user": "nearly", "password": "right"})
     said = nearly.shortcomings()
     nearly.close()
     assert [one.split(";")[0] for one in said] == [

@@ -1,10 +1,15 @@
 """Senders over SMTP to a relay of the test, and what it was handed."""
 
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from standfast.adapters.senders import Message
 from standfast.adapters.senders.smtp.sender import SmtpSender
+from standfast.config.sections.senders import SmtpSenderConfig
+from tests.adapters.senders.sender_context import context
+from tests.adapters.settings import settings_of
 from tests.servers.smtp import Delivered, SmtpServer
 
 NOW = datetime(2025, 3, 4, 3, 0, tzinfo=UTC)
@@ -13,17 +18,23 @@ NOW = datetime(2025, 3, 4, 3, 0, tzinfo=UTC)
 OPEN: list[SmtpSender] = []
 
 
-def sender_for(server: SmtpServer, **changes: Any) -> SmtpSender:
+def sender_for(
+    server: SmtpServer,
+    *,
+    monotonic: Callable[[], float] = time.monotonic,
+    unchecked: Mapping[str, str] | None = None,
+    **checked: Any,
+) -> SmtpSender:
+    """Build a sender; `unchecked` are settings that the configuration would refuse."""
     values: dict[str, Any] = {
-        "name": "relay",
         "host": server.host,
         "port": server.port,
         "sender_address": "security@shop.test",
         "from_name": "Shop “Größe”, security",
         "security": "none",
-        "clock": lambda: NOW,
     }
-    sender = SmtpSender(**{**values, **changes})
+    settings = settings_of(SmtpSenderConfig, **values | checked).model_copy(update=unchecked or {})
+    sender = SmtpSender("relay", settings, context(lambda: NOW), monotonic=monotonic)
     OPEN.append(sender)
     return sender
 

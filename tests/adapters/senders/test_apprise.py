@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from standfast.adapters.senders.apprise import AppriseOptions, AppriseSender
+from standfast.adapters.senders.apprise import AppriseSender
+from standfast.config.sections.senders import AppriseSenderConfig
 from standfast.errors import ConfigurationError
-from standfast.records import EffectState, Limits
+from standfast.records import EffectState
+from tests.adapters.senders.sender_context import context
 from tests.adapters.senders.sender_contract import message
+from tests.adapters.settings import settings_of
 from tests.servers import free_port, growing
 from tests.servers.over_http import Answering, listening
 
@@ -44,8 +47,8 @@ def room() -> Iterator[Room]:
 
 
 def sender_for(url: str, seconds: float = 10.0) -> AppriseSender:
-    limits = Limits(batch=10, workers=1, timeout_seconds=seconds)
-    return AppriseSender("chat", AppriseOptions(url=url, limits=limits))
+    settings = settings_of(AppriseSenderConfig, url=url, timeout_seconds=seconds)
+    return AppriseSender("chat", settings, context())
 
 
 def test_each_message_is_posted_as_plain_text_under_its_subject(room: Room) -> None:

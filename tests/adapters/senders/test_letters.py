@@ -2,6 +2,7 @@
 
 import csv
 import stat
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 
 from standfast.adapters.senders import Message
-from standfast.adapters.senders.letters import LettersOptions, LettersSender, mark_of
+from standfast.adapters.senders.letters import LettersSender, mark_of
+from standfast.config.sections.senders import LettersSenderConfig
 from standfast.errors import Unavailable
-from standfast.evidence.durable_files import make_private, write_atomically
 from standfast.records import EffectState
+from tests.adapters.senders.sender_context import context
+from tests.adapters.settings import settings_of
 
 NOW = datetime(2026, 11, 1, 3, 0, tzinfo=UTC)
 ADA = "Ada Lovelace\n12 St James's Square\nLondon SW1Y 4JH"
@@ -31,19 +34,15 @@ def letter(number: int = 1, **changes: str) -> Message:
     return Message(**{**fields, **changes})
 
 
-def sender_at(folder: Path, **options: Any) -> LettersSender:
-    def write(path: Path, content: bytes) -> None:
-        make_private(path.parent)
-        write_atomically(path, content)
-
-    settings = {
-        "organisation": "Example & Sons",
-        "return_address": ("1 Example Street", "London N1 9GU"),
-        **options,
-    }
-    return LettersSender(
-        "post", LettersOptions(folder=folder, **settings), write=write, clock=lambda: NOW
+def sender_at(
+    folder: Path, *, organisation: Mapping[str, str] | None = None, **options: Any
+) -> LettersSender:
+    settings = settings_of(
+        LettersSenderConfig,
+        folder=folder,
+        **{"return_address": ("1 Example Street", "London N1 9GU"), **options},
     )
+    return LettersSender("post", settings, context(lambda: NOW, **organisation or {}))
 
 
 class _Page(HTMLParser):
@@ -114,7 +113,7 @@ def test_a_letter_is_dated_in_its_readers_language(
     ("zone", "date"), [("America/New_York", "31 October 2026"), ("Asia/Tokyo", "1 November 2026")]
 )
 def test_a_letter_bears_the_day_of_whoever_sends_it(tmp_path: Path, zone: str, date: str) -> None:
-    sender_at(tmp_path, time_zone=zone).send([letter()])
+    sender_at(tmp_path, organisation={"time_zone": zone}).send([letter()])
     assert date in page_in(tmp_path).texts[0]
 
 
@@ -154,7 +153,7 @@ def test_no_value_breaks_out_of_its_letter(tmp_path: Path) -> None:
 
 def test_a_text_and_a_sender_are_no_html(tmp_path: Path) -> None:
     hostile = "</title><script>x</script></section>"
-    sender = sender_at(tmp_path, organisation=hostile, return_address=(hostile,))
+    sender = sender_at(tmp_path, organisation={"name": hostile}, return_address=(hostile,))
     sender.send([letter(1, html="", text=f"{hostile}\nin two lines\n"), letter(2)])
     page = page_in(tmp_path)
     assert len(page.letters) == 2

@@ -11,10 +11,13 @@ from botocore.exceptions import (
 )
 
 from standfast.adapters.senders import Message
-from standfast.adapters.senders.ses import SesOptions, SesSender
+from standfast.adapters.senders.ses import SesSender
+from standfast.config.sections.senders import SesSenderConfig
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.records import EffectState, Limits
+from standfast.records import EffectState
+from tests.adapters.senders.sender_context import context
 from tests.adapters.senders.sender_contract import SenderContract, message
+from tests.adapters.settings import settings_of
 from tests.servers import free_port, growing
 from tests.servers.ses import Ses
 
@@ -30,7 +33,7 @@ def _close_connections() -> Iterator[None]:
         OPEN.pop().close()
 
 
-def sender_for(account: Ses, *, seconds: float = 10.0, **changes: Any) -> SesSender:
+def sender_for(account: Ses, *, seconds: float = 10.0, **unchecked: Any) -> SesSender:
     values = {
         "region": "eu-west-1",
         "sender_address": "security@shop.test",
@@ -38,9 +41,10 @@ def sender_for(account: Ses, *, seconds: float = 10.0, **changes: Any) -> SesSen
         "access_key_id": "AKIDEXAMPLE",
         "secret_access_key": "made-up",
         "endpoint_url": account.url,
-        "limits": Limits(batch=10, workers=4, timeout_seconds=seconds),
+        "timeout_seconds": seconds,
     }
-    sender = SesSender("ses", SesOptions(**{**values, **changes}))
+    settings = settings_of(SesSenderConfig, **values).model_copy(update=unchecked)
+    sender = SesSender("ses", settings, context())
     OPEN.append(sender)
     return sender
 

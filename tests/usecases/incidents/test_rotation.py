@@ -11,13 +11,14 @@ import pyrage
 import pytest
 import redis
 
-from standfast.adapters.accounts.redis import RedisConnector, RedisOptions
+from standfast.adapters.accounts.redis import RedisConnector
 from standfast.adapters.factory.live_adapters import Live
 from standfast.adapters.factory.password_rotation import new_secrets
 from standfast.config.sections.password_rotation import RotationConfig
-from standfast.records import EffectState, Limits, StepState
+from standfast.records import EffectState, StepState
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.incidents.plan import as_lines, plan_incident
+from tests.adapters.accounts.connect import connect
 from tests.servers.redis import RedisServer
 from tests.usecases.installations import PASSPHRASES
 from tests.usecases.twins import SimulatedInstallation, Twins, simulated_installation
@@ -59,12 +60,15 @@ def installation(
     rotation = RotationConfig(
         recipients=(str(identity.to_public()),), folder=tmp_path / "new-passwords"
     )
-    directory = RedisConnector(
+    directory = connect(
+        RedisConnector,
         "agents",
-        RedisOptions(
-            host="127.0.0.1", port=redis_server.port, user="default", limits=Limits(batch=10)
-        ),
-        new_secrets(rotation, lambda: datetime.now(UTC)),
+        new_secrets=new_secrets(rotation, lambda: datetime.now(UTC)),
+        host="127.0.0.1",
+        port=redis_server.port,
+        user="default",
+        password="",
+        batch=10,
     )
     monkeypatch.setattr(Live, "_build_connector", lambda self, name: directory)
     with simulated_installation(
@@ -118,7 +122,7 @@ def test_the_exposed_password_is_refused_and_the_receipt_leads_to_the_new_one(
 def test_who_names_nobody_that_may_open_is_refused_in_the_plan_and_told_what_to_add(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nobody = RedisConnector("agents", RedisOptions(host="127.0.0.1"))
+    nobody = connect(RedisConnector, "agents", host="127.0.0.1", password="")
     monkeypatch.setattr(Live, "_build_connector", lambda self, name: nobody)
     report = plan_incident(installation, "rotate", {"accounts": ["agents:queue"]})
     (step,) = [step for step in report.steps if step.refused]

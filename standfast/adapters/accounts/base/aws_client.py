@@ -15,13 +15,13 @@ Rules
 
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
+from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
+from standfast.config.sections.identity_providers import AwsConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
-from standfast.records import Limits
 
 AwsAnswer: TypeAlias = Mapping[str, Any]  # what the SDK parsed: AWS's own field names
 
@@ -66,23 +66,13 @@ _IN_THE_WAY = frozenset(
 _LONGEST_RETRY_AFTER_SECONDS = 300.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class AwsOptions:
-    """Where, and as whom."""
-
-    region: str = "us-east-1"
-    access_key_id: str | None = None  # None: the machine's own identity, as the SDK finds it
-    secret_access_key: str | None = field(default=None, repr=False)
-    endpoint_url: str | None = None  # None: AWS's own
-    limits: Limits = field(default_factory=Limits)
-
-
 class AwsClient:
     """One service; safe for many threads."""
 
-    def __init__(self, service: str, options: AwsOptions) -> None:
+    def __init__(self, service: str, settings: AwsConfig, context: BuildContext) -> None:
         self._service = service
-        self._options = options
+        self._settings = settings
+        self._secret = context.reveal_optional(settings.secret_access_key)
         self._guard = threading.Lock()
         self._client: Any = None
         self._here = threading.local()
@@ -160,18 +150,18 @@ class AwsClient:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        options = self._options
+        settings = self._settings
         try:
             client = boto3.session.Session().client(
                 self._service,
-                region_name=options.region,
-                endpoint_url=options.endpoint_url,
-                aws_access_key_id=options.access_key_id,
-                aws_secret_access_key=options.secret_access_key,
+                region_name=settings.region,
+                endpoint_url=settings.endpoint_url,
+                aws_access_key_id=settings.access_key_id,
+                aws_secret_access_key=self._secret,
                 config=Config(
-                    connect_timeout=options.limits.timeout_seconds,
-                    read_timeout=options.limits.timeout_seconds,
-                    max_pool_connections=options.limits.workers,
+                    connect_timeout=settings.timeout_seconds,
+                    read_timeout=settings.timeout_seconds,
+                    max_pool_connections=settings.workers,
                     retries={"total_max_attempts": 1},
                     user_agent_appid="standfast",
                 ),

@@ -14,8 +14,6 @@ Rules
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -31,15 +29,6 @@ from standfast.http_client import TRY_AGAIN_SECONDS, Answer, Deadline, HttpClien
 from standfast.records import Json, Limits, Now
 
 
-@dataclass(frozen=True, kw_only=True)
-class HttpOptions:
-    """How a directory is reached."""
-
-    limits: Limits = field(default_factory=Limits)
-    verify_tls: bool = True
-    ca_file: Path | None = None  # None: the public authorities
-
-
 class HttpConnector(PerAccountConnector):
     """One directory behind HTTP; `credential` may be made by the subclass after this."""
 
@@ -49,17 +38,16 @@ class HttpConnector(PerAccountConnector):
         self,
         name: str,
         base_url: str,
-        options: HttpOptions,
+        limits: Limits,
         *,
-        clock: Now = lambda: datetime.now(UTC),
+        clock: Now,
+        verify_tls: bool = True,
+        ca_file: Path | None = None,  # None: the public authorities
     ) -> None:
-        super().__init__(name, options.limits)
+        super().__init__(name, limits)
         self._base_url = base_url.rstrip("/")
         self._http = HttpClient(
-            verify_tls=options.verify_tls,
-            ca_file=options.ca_file,
-            workers=options.limits.workers,
-            clock=clock,
+            verify_tls=verify_tls, ca_file=ca_file, workers=limits.workers, clock=clock
         )
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from standfast.adapters.accounts import AccountState
+from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
 from standfast.adapters.accounts.base.ldap_entry_lookup import (
     Found,
     Search,
@@ -31,7 +32,7 @@ from standfast.adapters.accounts.base.ldap_entry_lookup import (
     by_names,
     clear,
 )
-from standfast.adapters.accounts.base.new_passwords import NewPassword, NewPasswords, rotated
+from standfast.adapters.accounts.base.new_passwords import NewPassword, rotated
 from standfast.adapters.accounts.base.pooled_connector import PooledConnector, not_begun
 from standfast.adapters.accounts.base.results import (
     ABSENT,
@@ -58,9 +59,15 @@ from standfast.adapters.clients.ldap.client import (
     own_name,
     sign_in,
 )
+from standfast.config.sections.account_servers import (
+    ActiveDirectoryConfig,
+    OpenldapDirectoryConfig,
+)
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.records import EffectState, JsonObject, Limits, Order, Proof, Result
+from standfast.records import EffectState, JsonObject, Order, Proof, Result
+from standfast.secrets import Reveal
 
+LdapAccountsConfig = OpenldapDirectoryConfig | ActiveDirectoryConfig
 # What is to be written, one modify after the other; each says which values replace what is there.
 Changes = Sequence[Mapping[str, Sequence[bytes]]]
 _EACH = 32  # accounts that one connection carries in a call
@@ -82,6 +89,21 @@ class _Change:
     anew: Collection[str] = ()
 
 
+def server_of(settings: LdapAccountsConfig, reveal: Reveal) -> LdapServer:
+    """Return how an LDAP directory is reached."""
+    return LdapServer(
+        host=settings.host,
+        port=settings.port,
+        tls=settings.tls,
+        ca_file=settings.ca_file,
+        bind_dn=settings.bind_dn,
+        password=reveal(settings.password),
+        base=settings.base,
+        attribute=settings.attribute,
+        filter=settings.filter,
+    )
+
+
 class LdapConnector(PooledConnector[LdapConnection]):
     """One directory; a subclass knows its kind."""
 
@@ -93,9 +115,9 @@ class LdapConnector(PooledConnector[LdapConnection]):
 
     rotates = True
 
-    def __init__(
-        self, name: str, server: LdapServer, limits: Limits, new_secrets: NewPasswords | None = None
-    ) -> None:
+    def __init__(self, name: str, settings: LdapAccountsConfig, context: BuildContext) -> None:
+        server = server_of(settings, context.reveal)
+        limits = limits_of(settings)
         self._server = server
         self._connections = limits.workers
         super().__init__(
@@ -104,7 +126,7 @@ class LdapConnector(PooledConnector[LdapConnection]):
             # gains while the other is written down.
             replace(limits, batch=min(_EACH * limits.workers, _MOST_A_CALL), workers=1),
             dialect(server),
-            new_secrets,
+            context.new_secrets,
             connections=limits.workers,
         )
 

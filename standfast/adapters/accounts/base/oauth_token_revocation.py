@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import quote_plus, urlencode
 
+from standfast.config.sections.identity_providers import ScimProbeConfig, ScimRevocationConfig
 from standfast.http_client import (
     TRY_AGAIN_SECONDS,
     Answer,
@@ -28,6 +29,7 @@ from standfast.http_client import (
     fits_a_header,
 )
 from standfast.records import EffectState, Order, Result
+from standfast.secrets import Reveal
 
 _GRAVEST_FIRST = (
     EffectState.UNKNOWN,
@@ -52,6 +54,24 @@ class TokenProbe:
 
     url: str
     control_token: str = field(repr=False)
+
+
+def revocation_of(settings: ScimRevocationConfig | None, reveal: Reveal) -> TokenRevocation | None:
+    """Return how tokens are ended, where that is configured."""
+    if settings is None:
+        return None
+    return TokenRevocation(
+        url=settings.url,
+        client_id=settings.client_id,
+        client_secret=reveal(settings.client_secret),
+    )
+
+
+def probe_of(settings: ScimProbeConfig | None, reveal: Reveal) -> TokenProbe | None:
+    """Return where a token must be refused, where that is configured."""
+    if settings is None:
+        return None
+    return TokenProbe(url=settings.url, control_token=reveal(settings.control_token))
 
 
 class Door(Enum):

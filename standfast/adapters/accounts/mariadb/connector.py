@@ -18,11 +18,10 @@ Rules
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from standfast.adapters.accounts import AccountState
-from standfast.adapters.accounts.base.new_passwords import NewPassword, NewPasswords, rotated
+from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
+from standfast.adapters.accounts.base.new_passwords import NewPassword, rotated
 from standfast.adapters.accounts.base.pooled_connector import PooledConnector
 from standfast.adapters.accounts.base.results import (
     ABSENT,
@@ -44,10 +43,10 @@ from standfast.adapters.accounts.mariadb.statements import (
     users_by_name,
 )
 from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
-from standfast.config.sections.server_settings import MariadbTls
+from standfast.config.sections.account_servers import MariadbDirectoryConfig
 from standfast.errors import ExtraMissing, StandfastError, Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS
-from standfast.records import JsonObject, Limits, Order, Proof, Result
+from standfast.records import JsonObject, Order, Proof, Result
 from standfast.server_tls import mariadb_tls
 
 _SUPER = (
@@ -60,19 +59,6 @@ _FULL = (1040, 1203, 1226)  # too many connections, of all or of our user
 _RIGHTS = (1044, 1045, 1142, 1227, 1305, 1370)  # denied, or a routine that is not there or not ours
 
 
-@dataclass(frozen=True, kw_only=True)
-class MariadbOptions:
-    """How one server is reached, and by which user."""
-
-    host: str  # a name, or the file of a socket
-    port: int = 3306
-    user: str = "standfast"
-    password: str | None = field(default=None, repr=False)
-    tls: MariadbTls | None = None  # None: verify, and on this machine whatever the server offers
-    ca_file: Path | None = None
-    limits: Limits = field(default_factory=lambda: Limits(batch=50, workers=4))
-
-
 class MariadbConnector(PooledConnector[Connection]):
     """The users of one server."""
 
@@ -82,20 +68,19 @@ class MariadbConnector(PooledConnector[Connection]):
     )
     rotates = True
 
-    def __init__(
-        self, name: str, options: MariadbOptions, new_secrets: NewPasswords | None = None
-    ) -> None:
-        self._options = options
+    def __init__(self, name: str, settings: MariadbDirectoryConfig, context: BuildContext) -> None:
+        self._settings = settings
+        self._password = context.reveal_optional(settings.password)
         super().__init__(
             name,
-            options.limits,
+            limits_of(settings, batch=settings.batch),
             Dialect(
                 connect=self._connect,
                 disconnect=lambda connection: connection.close(),
                 cut=lambda connection: None,  # its own read time-out ends the thread
                 explain=_explain,
             ),
-            new_secrets,
+            context.new_secrets,
         )
 
     def _look_on(self, connection: Connection, names: Sequence[str]) -> list[AccountState]:
@@ -206,7 +191,7 @@ class MariadbConnector(PooledConnector[Connection]):
         )
 
     def _obstacle(self, user: User) -> str:
-        if user.name == self._options.user:
+        if user.name == self._settings.user:
             return _OURS
         return _SUPER if user.is_super else ""
 
@@ -261,23 +246,23 @@ class MariadbConnector(PooledConnector[Connection]):
             raise ExtraMissing(
                 "MariaDB's driver is not installed: pip install -r requirements/extras/mariadb.txt"
             ) from None
-        options = self._options
+        settings = self._settings
         where = (
-            {"unix_socket": options.host}
-            if options.host.startswith("/")
-            else {"host": options.host, "port": options.port}
+            {"unix_socket": settings.host}
+            if settings.host.startswith("/")
+            else {"host": settings.host, "port": settings.port}
         )
         timeout_seconds = max(0.1, self.limits.timeout_seconds)
         return pymysql.connect(
             **where,
-            user=options.user,
-            password=options.password or "",
+            user=settings.user,
+            password=self._password or "",
             charset="utf8mb4",
             autocommit=True,
             connect_timeout=max(1, int(seconds) + 1),
             read_timeout=timeout_seconds,
             write_timeout=timeout_seconds,
-            **mariadb_tls(options.host, options.tls, options.ca_file),
+            **mariadb_tls(settings.host, settings.tls, settings.ca_file),
         )
 
 

@@ -20,12 +20,11 @@ Rules
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from standfast.adapters.accounts import AccountState
-from standfast.adapters.accounts.base.new_passwords import NewPassword, NewPasswords, rotated
+from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
+from standfast.adapters.accounts.base.new_passwords import NewPassword, rotated
 from standfast.adapters.accounts.base.pooled_connector import PooledConnector
 from standfast.adapters.accounts.base.results import (
     ABSENT,
@@ -47,10 +46,10 @@ from standfast.adapters.accounts.postgresql.statements import (
     set_password,
 )
 from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
-from standfast.config.sections.server_settings import PostgresqlTls
+from standfast.config.sections.account_servers import PostgresqlDirectoryConfig
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
 from standfast.http_client import TRY_AGAIN_SECONDS
-from standfast.records import Limits, Order, Proof, Result
+from standfast.records import Order, Proof, Result
 from standfast.server_tls import postgresql_tls
 
 if TYPE_CHECKING:
@@ -69,20 +68,6 @@ _OBSTACLES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class PostgresqlOptions:
-    """How one server is reached, and by which role."""
-
-    host: str  # a name, or the folder of a socket
-    port: int = 5432
-    database: str = "postgres"  # any: roles belong to the server
-    user: str = "standfast"
-    password: str | None = field(default=None, repr=False)
-    tls: PostgresqlTls | None = None  # None: verify-full, and prefer for a server on this machine
-    ca_file: Path | None = None
-    limits: Limits = field(default_factory=lambda: Limits(batch=100, workers=4))
-
-
 class PostgresqlConnector(PooledConnector["Connection"]):
     """The roles of one server."""
 
@@ -94,19 +79,20 @@ class PostgresqlConnector(PooledConnector["Connection"]):
     rotates = True
 
     def __init__(
-        self, name: str, options: PostgresqlOptions, new_secrets: NewPasswords | None = None
+        self, name: str, settings: PostgresqlDirectoryConfig, context: BuildContext
     ) -> None:
-        self._options = options
+        self._settings = settings
+        self._password = context.reveal_optional(settings.password)
         super().__init__(
             name,
-            options.limits,
+            limits_of(settings, batch=settings.batch),
             Dialect(
                 connect=self._connect,
                 disconnect=lambda connection: connection.close(),
                 cut=_cut,
                 explain=_explain,
             ),
-            new_secrets,
+            context.new_secrets,
         )
 
     def _look_on(self, connection: "Connection", names: Sequence[str]) -> list[AccountState]:
@@ -203,16 +189,16 @@ class PostgresqlConnector(PooledConnector["Connection"]):
                 "PostgreSQL's driver is not installed: "
                 "pip install -r requirements/extras/postgresql.txt"
             ) from None
-        options = self._options
+        settings = self._settings
         milliseconds = max(1, int(self.limits.timeout_seconds * 1000))
         try:
             return psycopg.connect(
-                host=options.host,
-                port=options.port,
-                dbname=options.database,
-                user=options.user,
-                password=options.password,
-                **postgresql_tls(options.host, options.tls, options.ca_file),
+                host=settings.host,
+                port=settings.port,
+                dbname=settings.database,
+                user=settings.user,
+                password=self._password,
+                **postgresql_tls(settings.host, settings.tls, settings.ca_file),
                 connect_timeout=max(2, int(seconds) + 1),
                 application_name="standfast",
                 client_encoding="utf8",

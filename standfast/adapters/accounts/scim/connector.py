@@ -18,19 +18,17 @@ Rules
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from standfast.adapters.accounts import AccountState, Connector
+from standfast.adapters.accounts.base.build_context import BuildContext, limits_of
 from standfast.adapters.accounts.base.oauth_token_revocation import (
     Door,
-    TokenProbe,
-    TokenRevocation,
     gravest,
     known_tokens,
+    probe_of,
     probe_tokens,
+    revocation_of,
     revoke_tokens,
 )
 from standfast.adapters.accounts.base.parallel_calls import observe_accounts, run_parallel
@@ -50,9 +48,10 @@ from standfast.adapters.accounts.scim.bulk_requests import ScimBulk
 from standfast.adapters.accounts.scim.client import ScimClient
 from standfast.adapters.accounts.scim.messages import ScimAccount
 from standfast.adapters.clients.http_status import is_declined, status_error
+from standfast.config.sections.accounts import ScimDirectoryConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer, NotSent, fits_a_header
-from standfast.records import EffectState, Limits, Now, Order, Proof, Result
+from standfast.records import EffectState, Order, Proof, Result
 
 _OWN_SESSIONS = (
     "a session of the directory's own pages is not ended, only turned away while the account is "
@@ -67,55 +66,36 @@ _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScimOptions:
-    """How one directory is to be reached, and what it offers besides SCIM."""
-
-    limits: Limits = field(default_factory=Limits)
-    verify_tls: bool = True
-    ca_file: Path | None = None  # None: the public authorities
-    revocation: TokenRevocation | None = None  # None: `revoke` is not supported
-    probe: TokenProbe | None = None  # None: proof stops at reading back
-
-
 class ScimConnector(Connector):
-    """One SCIM directory; `base_url` is what stands before /Users, `token` may change accounts."""
+    """One SCIM directory."""
 
     identity = ("id",)
 
-    def __init__(
-        self,
-        name: str,
-        base_url: str,
-        token: str,
-        options: ScimOptions | None = None,
-        *,
-        clock: Now = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, name: str, settings: ScimDirectoryConfig, context: BuildContext) -> None:
+        token = context.reveal(settings.token)
         if not fits_a_header(token):
             raise ConfigurationError(
                 f"the token of directory {name!r} holds what no header can carry; "
                 "look for a line break or a space in it"
             )
-        options = options or ScimOptions()
         self.name = name
-        self.limits = options.limits
-        self.proof = Proof.REFUSED if options.probe else Proof.READ_BACK
+        self.limits = limits_of(settings, batch=settings.bulk)
+        self.proof = Proof.REFUSED if settings.probe else Proof.READ_BACK
         self.irreversible = (_OWN_SESSIONS,)
-        if options.revocation:
+        if settings.revocation:
             self.irreversible += ("tokens that were revoked stay revoked; holders sign in again",)
         else:
             self.verbs = self.verbs - {"revoke"}
-        self._revocation = options.revocation
-        self._probe = options.probe
+        self._revocation = revocation_of(settings.revocation, context.reveal)
+        self._probe = probe_of(settings.probe, context.reveal)
         self._http = HttpClient(
-            verify_tls=options.verify_tls,
-            ca_file=options.ca_file,
-            workers=options.limits.workers,
-            clock=clock,
+            verify_tls=settings.verify_tls,
+            ca_file=settings.ca_file,
+            workers=settings.workers,
+            clock=context.clock,
         )
-        self._client = ScimClient(self._http, base_url, token)
-        self._bulk = ScimBulk(self._client) if options.limits.batch > 1 else None
+        self._client = ScimClient(self._http, settings.url, token)
+        self._bulk = ScimBulk(self._client) if settings.bulk > 1 else None
 
     def canonical(self, name: str) -> str:
         return name.lower()  # RFC 7643 4.1.1: userName is not case-sensitive

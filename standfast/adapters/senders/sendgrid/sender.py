@@ -21,19 +21,19 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from standfast.adapters.senders import Message, Sender
 from standfast.adapters.senders.mail_identity import letterhead, misfit
+from standfast.adapters.senders.sender_context import SenderContext
+from standfast.config.sections.senders import SendgridSenderConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer, NotSent, fits_a_header
 from standfast.notices.mail_addresses import parse_address
 from standfast.notices.prepared_notice import Piece, PreparedParts
-from standfast.records import EffectState, JsonObject, Limits, Now, Result
+from standfast.records import EffectState, JsonObject, Limits, Result
 
 MOST_RECIPIENTS = 1000
 MOST_SUBSTITUTION_BYTES = 10_000  # of one person
@@ -47,50 +47,38 @@ _BLAMED = re.compile(r"personalizations\.([0-9]{1,4})\.")
 _REJECTED_ACCOUNT = {401: "does not know the key", 403: "refuses the account or its sender address"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class SendGridOptions:
-    """How SendGrid is called; `url` replaces the host of the region."""
-
-    sender_address: str
-    from_name: str = ""
-    reply_to: str | None = None
-    region: Literal["eu", "global"] = "eu"
-    url: str | None = None
-    ca_file: Path | None = None
-    limits: Limits = field(default_factory=lambda: Limits(batch=MOST_RECIPIENTS, workers=4))
-
-
 class SendGridSender(Sender):
     """One account at SendGrid. Construction checks the values and connects nowhere."""
 
     def __init__(
         self,
         name: str,
-        key: str,
-        options: SendGridOptions,
+        settings: SendgridSenderConfig,
+        context: SenderContext,
         *,
-        clock: Now,
         new_mark: Callable[[], str] = lambda: secrets.token_hex(12),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
-        self.limits = options.limits
+        self.limits = Limits(
+            batch=settings.batch,
+            workers=settings.workers,
+            per_second=settings.per_second,
+            burst=settings.batch,
+            timeout_seconds=settings.timeout_seconds,
+        )
+        key = context.reveal(settings.key)
         if not fits_a_header(key):
             raise misfit(name, "key", "is no API key: one word of visible ASCII")
-        self._from = letterhead(
-            name,
-            address=options.sender_address,
-            name=options.from_name,
-            reply_to=options.reply_to,
-        )
-        self._client = self._make_client(key, options.region)
-        self._host = options.url or str(self._client.host)
+        self._from = letterhead(name, settings, context.organisation)
+        self._client = self._make_client(key, settings.region)
+        self._host = settings.url or str(self._client.host)
         self._headers: Mapping[str, str] = self._client.client.request_headers
-        self._clock = clock
+        self._clock = context.clock
         self._new_mark = new_mark
         self._monotonic = monotonic
         self._http = HttpClient(
-            ca_file=options.ca_file, workers=options.limits.workers, clock=clock
+            ca_file=settings.ca_file, workers=settings.workers, clock=context.clock
         )
 
     def reach(self) -> None:

@@ -26,15 +26,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
 
 from standfast.adapters.senders import Message, Sender
-from standfast.adapters.senders.mail_identity import letterhead, misfit
+from standfast.adapters.senders.mail_identity import letterhead
+from standfast.adapters.senders.sender_context import SenderContext
 from standfast.adapters.senders.smtp.mime_message import written
+from standfast.config.sections.senders import SmtpSenderConfig
 from standfast.errors import Unavailable
 from standfast.notices.mail_addresses import Address, parse_address
-from standfast.records import EffectState, Limits, Now, Result
+from standfast.records import EffectState, Limits, Result
 
 RELAY_AWAY_SECONDS = 60.0
 COME_BACK_SECONDS = 300.0  # 4xx: greylisting mostly, which RFC 6647 2.4 wants over in minutes
@@ -86,43 +86,31 @@ class SmtpSender(Sender):
 
     def __init__(
         self,
-        *,
         name: str,
-        host: str,
-        port: int,
-        sender_address: str,
-        clock: Now,
-        from_name: str = "",
-        reply_to: str | None = None,
-        security: Literal["none", "starttls", "tls"] = "starttls",
-        username: str | None = None,
-        password: str | None = None,
-        ca_file: Path | None = None,
-        timeout_seconds: float = 30.0,
-        batch: int = 10,
-        workers: int = 4,
-        per_second: float | None = None,
+        settings: SmtpSenderConfig,
+        context: SenderContext,
+        *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take plain values; ConfigurationError names the key that does not fit.
-
-        `clock` gives the Date header, `monotonic` the deadline of a call.
-        """
+        """`monotonic` gives the deadline of a call."""
         self.name = name
         self.limits = Limits(
-            batch=batch, workers=workers, per_second=per_second, timeout_seconds=timeout_seconds
+            batch=settings.batch,
+            workers=settings.workers,
+            per_second=settings.per_second,
+            timeout_seconds=settings.timeout_seconds,
         )
-        if username is not None and security == "none":
-            raise misfit(name, "username", "is not sent without TLS; set security")
-        if (username is None) != (password is None):
-            raise misfit(name, "username", "and password go together; give both or neither")
-        self._from = letterhead(name, address=sender_address, name=from_name, reply_to=reply_to)
-        self._host = host
-        self._port = port
-        self._security = security
-        self._sign_in = None if username is None or password is None else (username, password)
-        self._ca_file = ca_file
-        self._clock = clock
+        self._from = letterhead(name, settings, context.organisation)
+        self._host = settings.host
+        self._port = settings.port
+        self._security = settings.security
+        self._sign_in = (
+            None
+            if settings.username is None or settings.password is None
+            else (settings.username, context.reveal(settings.password))
+        )
+        self._ca_file = settings.ca_file
+        self._clock = context.clock
         self._monotonic = monotonic
         self._guard = threading.Lock()
         self._kept: list[_Line] = []

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ import pytest
 
 from standfast.adapters.accounts.base.ldap_connector import LdapConnector
 from standfast.adapters.accounts.base.ldap_entry_lookup import by_ids, by_names
-from standfast.adapters.accounts.openldap import OpenldapConnector, OpenldapOptions
+from standfast.adapters.accounts.openldap import OpenldapConnector
 from standfast.adapters.clients.ldap.client import LdapConnection, LdapEntry, LdapServer
 from standfast.errors import Unavailable
-from standfast.records import EffectState, Limits, Order
+from standfast.records import EffectState, Order
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.rotation_contract import Recipient
 from tests.servers.slapd import PEOPLE, Slapd
 
@@ -105,7 +106,7 @@ def server(openldap_account: LdapServer) -> LdapServer:
 @pytest.fixture
 def one_connection(server: LdapServer) -> Iterator[OpenldapConnector]:
     """A directory whose call goes over one connection, so that its order is known."""
-    directory = OpenldapConnector("staff", OpenldapOptions(server=server, limits=Limits(workers=1)))
+    directory = connect(OpenldapConnector, workers=1, **asdict(server))
     yield directory
     directory.close()
 
@@ -172,8 +173,8 @@ def test_a_rotation_that_breaks_leaves_the_others_with_the_password_that_is_seal
     recipient: Recipient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = OpenldapOptions(server=server, limits=Limits(workers=1))
-    directory = OpenldapConnector("staff", options, recipient.new_secrets())
+    secrets = recipient.new_secrets()
+    directory = connect(OpenldapConnector, new_secrets=secrets, workers=1, **asdict(server))
     orders = orders_for(slapd_server, directory, 3)
     real = LdapConnection.replace
 
@@ -231,8 +232,7 @@ def test_one_account_that_is_refused_keeps_nobody_from_the_others(
 
 @pytest.mark.parametrize("workers", [1, 16, 64])
 def test_a_call_goes_over_as_many_connections_as_were_configured(workers: int) -> None:
-    limits = Limits(workers=workers)
-    directory = OpenldapConnector("staff", OpenldapOptions(server=SERVER, limits=limits))
+    directory = connect(OpenldapConnector, workers=workers, **asdict(SERVER))
     assert directory.limits.workers == 1, "one call at a time"
     size, at_once = directory._parts_of(directory.limits.batch)
     assert at_once == workers

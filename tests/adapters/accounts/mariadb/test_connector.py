@@ -3,7 +3,6 @@
 import contextlib
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pymysql
@@ -11,11 +10,12 @@ import pytest
 from pymysql.constants import CLIENT
 
 from standfast.adapters.accounts.base.new_passwords import NewPasswords
-from standfast.adapters.accounts.mariadb.connector import MariadbConnector, MariadbOptions
+from standfast.adapters.accounts.mariadb.connector import MariadbConnector
 from standfast.errors import Unavailable
-from standfast.records import EffectState, Limits
+from standfast.records import EffectState
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract, order
-from tests.adapters.accounts.fault_contract import FaultContract
+from tests.adapters.accounts.fault_contract import FaultContract, hurried
 from tests.adapters.accounts.rights import block
 from tests.adapters.accounts.rotation_contract import (
     LostAnswerContract,
@@ -37,12 +37,12 @@ pytestmark = pytest.mark.xdist_group("databases")
 
 
 @pytest.fixture(scope="module")
-def options(mariadb_server: Mariadb) -> Iterator[MariadbOptions]:
+def options(mariadb_server: Mariadb) -> Iterator[dict[str, Any]]:
     """Give the connector its user and its routines, as the page writes them."""
     text = block("mariadb", "Run as an administrator, what to run")
     text = text.replace("response.example.com", "localhost").replace("…", "of-the-connector")
     mariadb_server.execute(text)
-    yield MariadbOptions(host=str(mariadb_server.socket), password="of-the-connector")
+    yield {"host": str(mariadb_server.socket), "password": "of-the-connector"}
     mariadb_server.execute("DROP DATABASE standfast", "DROP USER standfast@localhost")
 
 
@@ -50,10 +50,10 @@ class MariadbHouse(RelayedRotationHouse, LimitedHouse):
     change = b"standfast.set_lock"
     password_change = b"standfast.set_password"
 
-    def __init__(self, server: Mariadb, options: MariadbOptions, recipient: Recipient) -> None:
+    def __init__(self, server: Mariadb, options: dict[str, Any], recipient: Recipient) -> None:
         self.server, self.recipient, self.options = server, recipient, options
         self.relayed = server.socket
-        self.connector = MariadbConnector("database", options, recipient.new_secrets())
+        self.connector = connect(MariadbConnector, new_secrets=recipient.new_secrets(), **options)
         self._sessions: list[Any] = []
         self._made: list[str] = []
 
@@ -106,7 +106,7 @@ class MariadbHouse(RelayedRotationHouse, LimitedHouse):
         """Let our user have one connection, which somebody else has."""
         limit = "ALTER USER standfast@localhost WITH MAX_USER_CONNECTIONS"
         self.server.execute(f"{limit} 1")
-        self.open_session("standfast", self.options.password or "")
+        self.open_session("standfast", self.options["password"])
         try:
             yield
         finally:
@@ -121,11 +121,9 @@ class MariadbHouse(RelayedRotationHouse, LimitedHouse):
     def through(
         self, port: int, seconds: float, new_secrets: NewPasswords | None = None
     ) -> MariadbConnector:
-        options = replace(
-            self.options, host="127.0.0.1", port=port, tls="disable",
-            limits=Limits(batch=1, workers=1, timeout_seconds=seconds),
-        )  # fmt: skip
-        return MariadbConnector("database", options, new_secrets)
+        there = {"host": "127.0.0.1", "port": port, "tls": "disable", "batch": 1}
+        settings = self.options | there | hurried(seconds)
+        return connect(MariadbConnector, new_secrets=new_secrets, **settings)
 
     def close(self) -> None:
         self.connector.close()
@@ -142,7 +140,7 @@ def _quoted(name: str) -> str:
 
 @pytest.fixture
 def house(
-    mariadb_server: Mariadb, options: MariadbOptions, recipient: Recipient
+    mariadb_server: Mariadb, options: dict[str, Any], recipient: Recipient
 ) -> Iterator[MariadbHouse]:
     house = MariadbHouse(mariadb_server, options, recipient)
     yield house
@@ -160,12 +158,12 @@ class TestMariadbDirectory(
 
 
 @pytest.fixture
-def secured(mariadb_server: Mariadb, options: MariadbOptions) -> Secured:
-    def connect(**how: Any) -> MariadbConnector:
-        return MariadbConnector("database", replace(options, **how))
+def secured(mariadb_server: Mariadb, options: dict[str, Any]) -> Secured:
+    def connected(**how: Any) -> MariadbConnector:
+        return connect(MariadbConnector, **options | how)
 
     return Secured(
-        connect=connect,
+        connect=connected,
         target=mariadb_server.socket,
         plain=mariadb_server.socket,
         strip=offering_no_tls,
@@ -238,10 +236,10 @@ def test_what_may_not_be_locked_is_said_before_and_refused(
 
 
 def test_the_connectors_user_can_do_nothing_else(
-    house: MariadbHouse, options: MariadbOptions, alice: str
+    house: MariadbHouse, options: dict[str, Any], alice: str
 ) -> None:
     session = pymysql.connect(
-        unix_socket=options.host, user="standfast", password=options.password or ""
+        unix_socket=options["host"], user="standfast", password=options["password"]
     )
     with session, session.cursor() as cursor:
         for statement in [
@@ -259,10 +257,10 @@ def test_the_connectors_user_can_do_nothing_else(
 
 
 def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
-    options: MariadbOptions,
+    options: dict[str, Any],
 ) -> None:
-    gone = MariadbConnector("database", replace(options, host="127.0.0.1", port=1))
-    wrong = MariadbConnector("database", replace(options, password="wrong"))
+    gone = connect(MariadbConnector, **options | {"host": "127.0.0.1", "port": 1})
+    wrong = connect(MariadbConnector, **options | {"password": "wrong"})
     for connector in (gone, wrong):
         with pytest.raises(Unavailable, match="server") as caught:
             connector.observe(["alice"])
@@ -303,11 +301,11 @@ def test_a_new_password_is_the_same_at_each_host_of_a_name(house: MariadbHouse, 
 
 
 def test_the_routine_gives_no_password_to_a_user_with_super_nor_another_kind_of_one(
-    house: MariadbHouse, options: MariadbOptions, alice: str
+    house: MariadbHouse, options: dict[str, Any], alice: str
 ) -> None:
     before = house.stamp("root"), house.stamp(alice)
     session = pymysql.connect(
-        unix_socket=options.host, user="standfast", password=options.password or ""
+        unix_socket=options["host"], user="standfast", password=options["password"]
     )
     with session, session.cursor() as cursor:
         cursor.execute(f"CALL standfast.set_password('root', 'localhost', '*{'A' * 40}')")

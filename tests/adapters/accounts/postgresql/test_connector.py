@@ -11,13 +11,14 @@ import psycopg
 import pytest
 
 from standfast.adapters.accounts.base.new_passwords import NewPasswords
-from standfast.adapters.accounts.postgresql.connector import PostgresqlConnector, PostgresqlOptions
+from standfast.adapters.accounts.postgresql.connector import PostgresqlConnector
 from standfast.adapters.accounts.postgresql.statements import end_sessions
 from standfast.adapters.clients.connection_pool import BoundedCall
 from standfast.errors import Unavailable
-from standfast.records import EffectState, Limits
+from standfast.records import EffectState
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract
-from tests.adapters.accounts.fault_contract import FaultContract
+from tests.adapters.accounts.fault_contract import FaultContract, hurried
 from tests.adapters.accounts.rights import statements
 from tests.adapters.accounts.rotation_contract import (
     LostAnswerContract,
@@ -57,13 +58,14 @@ class PostgresqlHouse(RelayedRotationHouse, LimitedHouse):
             ),
             f"GRANT by_password TO {self.role}",
         )
-        self.options = PostgresqlOptions(
-            host=str(server.socket_folder),
-            user=self.role,
-            password=self.password,
-            limits=Limits(batch=100, workers=4),
+        self.options: dict[str, Any] = {
+            "host": str(server.socket_folder),
+            "user": self.role,
+            "password": self.password,
+        }
+        self.connector = connect(
+            PostgresqlConnector, new_secrets=recipient.new_secrets(), **self.options
         )
-        self.connector = PostgresqlConnector("database", self.options, recipient.new_secrets())
         self._made: list[str] = []
         self._sessions: list[Session] = []
 
@@ -130,11 +132,9 @@ class PostgresqlHouse(RelayedRotationHouse, LimitedHouse):
     def through(
         self, port: int, seconds: float, new_secrets: NewPasswords | None = None
     ) -> PostgresqlConnector:
-        options = replace(
-            self.options, host="127.0.0.1", port=port, tls="disable",
-            limits=Limits(batch=1, workers=1, timeout_seconds=seconds),
-        )  # fmt: skip
-        return PostgresqlConnector("database", options, new_secrets)
+        there = {"host": "127.0.0.1", "port": port, "tls": "disable", "batch": 1}
+        settings = self.options | there | hurried(seconds)
+        return connect(PostgresqlConnector, new_secrets=new_secrets, **settings)
 
     def close(self) -> None:
         self.connector.close()
@@ -332,10 +332,9 @@ class TestPostgresqlDirectory(
     def test_a_lock_that_is_given_up_does_not_come_about_later(
         self, house: PostgresqlHouse, alice: str
     ) -> None:
-        limits = Limits(batch=1, workers=1, timeout_seconds=1)
-        connector = PostgresqlConnector("database", replace(house.options, limits=limits))
+        connector = connect(PostgresqlConnector, batch=1, **house.options | hurried(1))
         with psycopg.connect(
-            host=house.options.host, dbname="postgres", user="postgres"
+            host=house.options["host"], dbname="postgres", user="postgres"
         ) as somebody:
             somebody.execute(f"ALTER ROLE {_quoted(alice)} CONNECTION LIMIT 9".encode())
             (result,) = connector.lock([house.order("lock", alice)])
@@ -403,12 +402,11 @@ def secured(postgres_server: Postgres) -> Iterator[Secured]:
             assert cluster.port is not None
             cluster.execute("CREATE ROLE standfast_over_tls LOGIN CREATEROLE")
 
-            def connect(**how: Any) -> PostgresqlConnector:
-                user = "standfast_over_tls"
-                return PostgresqlConnector("database", PostgresqlOptions(user=user, **how))
+            def connected(**how: Any) -> PostgresqlConnector:
+                return connect(PostgresqlConnector, user="standfast_over_tls", **how)
 
             yield Secured(
-                connect=connect,
+                connect=connected,
                 target=cluster.port,
                 # Over its socket file PostgreSQL offers no TLS.
                 plain=cluster.folder / f".s.PGSQL.{cluster.port}",
@@ -426,7 +424,7 @@ def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
     house: PostgresqlHouse,
 ) -> None:
     gone = house.through(1, 5.0)
-    wrong = PostgresqlConnector("database", replace(house.options, password="wrong"))
+    wrong = connect(PostgresqlConnector, **house.options | {"password": "wrong"})
     for connector in (gone, wrong):
         with pytest.raises(Unavailable, match="check its host") as caught:
             connector.observe(["alice"])
@@ -435,7 +433,7 @@ def test_a_server_that_is_not_there_or_refuses_us_is_told_without_its_words(
 
 
 def test_names_are_told_apart_by_case() -> None:
-    connector = PostgresqlConnector("database", PostgresqlOptions(host="db.example.com"))
+    connector = connect(PostgresqlConnector, host="db.example.com")
     assert connector.canonical("Alice") != connector.canonical("alice")
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from standfast.adapters.accounts.scim.connector import ScimConnector, ScimOptions
-from standfast.records import EffectState, Limits, Order, Proof, Result
+from standfast.adapters.accounts.scim.connector import ScimConnector
+from standfast.records import EffectState, Order, Proof, Result
+from tests.adapters.accounts import connect as connecting
 from tests.adapters.accounts.contract import ConnectorContract, House
 from tests.adapters.accounts.scim.test_connector import ScimHouse
 from tests.adapters.accounts.scripted import Behaviour, Exchange, Scripted, applying_then, replying
@@ -24,8 +25,8 @@ class BulkHouse(ScimHouse):
 
     def __init__(self, server: ScimServer) -> None:
         super().__init__(server)
-        self.connector = ScimConnector(
-            "directory", server.url, server.token, ScimOptions(limits=Limits(batch=100))
+        self.connector = connecting.connect(
+            ScimConnector, url=server.url, token=server.token, bulk=100
         )
         self._absent = Order(token=uuid.uuid4().hex, verb="accounts.lock", target="no-bystander")
 

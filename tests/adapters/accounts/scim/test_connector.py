@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from standfast.adapters.accounts.scim.connector import ScimConnector, ScimOptions
+from standfast.adapters.accounts.scim.connector import ScimConnector
 from standfast.records import Proof
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract, House
 from tests.adapters.accounts.fault_contract import (
     BusyContract,
@@ -25,14 +26,13 @@ class ScimHouse(HttpHouse):
 
     def __init__(self, server: ScimServer) -> None:
         self.relayed = port_of(server.url)
-        self.connector = ScimConnector("directory", server.url, server.token)
+        self.connector = connect(ScimConnector, url=server.url, token=server.token)
         self._server = server
         self._ids: dict[str, str] = {}
 
     def through(self, port: int, seconds: float) -> ScimConnector:
         url = at_port(self._server.url, port)
-        options = ScimOptions(limits=hurried(seconds))
-        return ScimConnector("directory", url, self._server.token, options)
+        return connect(ScimConnector, url=url, token=self._server.token, **hurried(seconds))
 
     def add(self, name: str, *, is_enabled: bool = True) -> None:
         self._ids[name] = self._server.create(name, is_active=is_enabled)

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 
 from standfast import http_client
-from standfast.adapters.accounts.base.oauth_token_revocation import TokenProbe, TokenRevocation
-from standfast.adapters.accounts.scim.connector import ScimConnector, ScimOptions
+from standfast.adapters.accounts.scim.connector import ScimConnector
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import EffectState, Proof
 from tests.adapters.accounts.scripted import (
-    TOKEN,
     Behaviour,
     Exchange,
     Scripted,
@@ -78,14 +76,12 @@ def test_a_refused_credential_is_not_an_absent_account(directory: Scripted) -> N
 @pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "tökén"])
 def test_a_token_that_no_header_carries_is_refused_at_once_and_not_shown(token: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        ScimConnector("directory", "http://127.0.0.1:1", token)
+        connect("http://127.0.0.1:1", token=token)
     assert not token or token not in str(caught.value)
 
 
 def test_a_certificate_file_that_is_absent_is_a_matter_of_configuration() -> None:
-    connector = ScimConnector(
-        "directory", "https://127.0.0.1:1", TOKEN, ScimOptions(ca_file=ABSENT_AUTHORITY)
-    )
+    connector = connect("https://127.0.0.1:1", ca_file=ABSENT_AUTHORITY)
     with pytest.raises(ConfigurationError, match="ca_file"):
         connector.observe(["alice"])
 
@@ -333,11 +329,3 @@ def test_a_connector_works_on_after_it_was_closed(
     connector.close()
     connector.close()
     assert not alice(directory)
-
-
-def test_secrets_do_not_show_in_the_options() -> None:
-    options = ScimOptions(
-        revocation=TokenRevocation(url="u", client_id="c", client_secret="hunter2"),
-        probe=TokenProbe(url="u", control_token="hunter2"),
-    )
-    assert "hunter2" not in repr(options)

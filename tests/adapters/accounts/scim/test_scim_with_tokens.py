@@ -3,13 +3,14 @@
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from standfast.adapters.accounts.base.oauth_token_revocation import TokenProbe, TokenRevocation
-from standfast.adapters.accounts.scim.connector import ScimConnector, ScimOptions
+from standfast.adapters.accounts.scim.connector import ScimConnector
 from standfast.http_client import Answer
 from standfast.records import EffectState, Order, Proof
+from tests.adapters.accounts.connect import connect
 from tests.adapters.accounts.contract import ConnectorContract, House
 from tests.servers.canaille import Canaille, Tokens
 
@@ -24,18 +25,22 @@ class CanailleHouse(House):
         server.add(canary, PASSWORD)
         control = server.sign_in(canary, PASSWORD)
         assert control is not None
-        self.options = ScimOptions(
-            revocation=TokenRevocation(
-                url=server.revocation_url,
-                client_id=server.client_id,
-                client_secret=server.client_secret,
-            ),
-            probe=TokenProbe(url=server.userinfo_url, control_token=control.access),
-        )
-        self.connector = self.connect(self.options)
+        self.revocation = {
+            "url": server.revocation_url,
+            "client_id": server.client_id,
+            "client_secret": server.client_secret,
+        }
+        self.probe = {"url": server.userinfo_url, "control_token": control.access}
+        self.connector = self.connect()
 
-    def connect(self, options: ScimOptions) -> ScimConnector:
-        return ScimConnector("provider", self.server.scim_url, self.server.scim_token, options)
+    def connect(self, **changed: Any) -> ScimConnector:
+        settings: dict[str, Any] = {
+            "url": self.server.scim_url,
+            "token": self.server.scim_token,
+            "revocation": self.revocation,
+            "probe": self.probe,
+        }
+        return connect(ScimConnector, **settings | changed)
 
     def add(self, name: str, *, is_enabled: bool = True) -> None:
         self.server.add(name, PASSWORD)
@@ -128,7 +133,7 @@ def test_disabling_alone_leaves_the_token_alive_and_the_proof_says_so(
     house: CanailleHouse, alice: str
 ) -> None:
     old = signed_in(house, alice)
-    connector = house.connect(replace(house.options, revocation=None))
+    connector = house.connect(revocation=None)
     (locked,) = connector.lock([house.order("lock", alice)])
     (proven,) = connector.prove([house.order("prove", alice)])
     connector.close()
@@ -162,11 +167,9 @@ def test_a_client_that_may_not_revoke_is_said_so_and_the_token_lives_on(
     house: CanailleHouse, alice: str, is_known: bool
 ) -> None:
     old = signed_in(house, alice)
-    own = house.options.revocation
-    assert own is not None
     other_id, other_secret = house.server.other_client
-    other = replace(own, client_id=other_id, client_secret=other_secret if is_known else "wrong")
-    connector = house.connect(replace(house.options, revocation=other))
+    other = {"client_id": other_id, "client_secret": other_secret if is_known else "wrong"}
+    connector = house.connect(revocation=house.revocation | other)
     (result,) = connector.revoke([house.order("revoke", alice)])
     connector.close()
     assert result.state is EffectState.FAILED
@@ -179,8 +182,7 @@ def test_a_probe_whose_control_token_fails_proves_no_more_than_reading_back(
 ) -> None:
     signed_in(house, alice)
     house.lock(alice)
-    broken = TokenProbe(url=house.server.userinfo_url, control_token="stale")
-    connector = house.connect(replace(house.options, probe=broken))
+    connector = house.connect(probe=house.probe | {"control_token": "stale"})
     (proven,) = connector.prove([house.order("prove", alice)])
     connector.close()
     assert (proven.state, proven.proof) == (EffectState.DONE, Proof.READ_BACK)

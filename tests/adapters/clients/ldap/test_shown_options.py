@@ -2,9 +2,6 @@
 
 import pytest
 
-from standfast.adapters.accounts.mariadb.connector import MariadbOptions
-from standfast.adapters.accounts.postgresql.connector import PostgresqlOptions
-from standfast.adapters.accounts.redis import RedisOptions
 from standfast.adapters.audience_sources.databases import DatabaseOptions
 from standfast.adapters.clients.ldap.client import LdapServer
 
@@ -16,9 +13,6 @@ HOST = "db.example.com"
     "options",
     [
         LdapServer(host=HOST, bind_dn="cn=standfast", password=SECRET, base="dc=example"),
-        MariadbOptions(host=HOST, password=SECRET),
-        PostgresqlOptions(host=HOST, password=SECRET),
-        RedisOptions(host=HOST, password=SECRET),
         DatabaseOptions(host=HOST, port=5432, database="crm", user="reader", password=SECRET),
     ],
     ids=lambda options: type(options).__name__,

@@ -1,6 +1,5 @@
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,11 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from standfast.adapters.senders import Message, Sender
-from standfast.adapters.senders.sendgrid.sender import SendGridOptions, SendGridSender
+from standfast.adapters.senders.sendgrid.sender import SendGridSender
+from standfast.config.sections.senders import SendgridSenderConfig
 from standfast.errors import ConfigurationError, Refused, Unavailable
 from standfast.notices.prepared_notice import Piece, Prepared, PreparedParts
-from standfast.records import EffectState, Limits
+from standfast.records import EffectState
+from tests.adapters.senders.sender_context import context
 from tests.adapters.senders.sender_contract import SenderContract, message
+from tests.adapters.settings import settings_of
 from tests.servers import free_port, growing
 from tests.servers.sendgrid import KEY, Fault, SendGrid, running_sendgrid
 
@@ -30,17 +32,17 @@ def _close_connections() -> Iterator[None]:
         OPEN.pop().close()
 
 
-def sender_for(account: SendGrid, *, key: str = KEY, seconds: float = 10.0, **changes: Any) -> Any:
-    options = SendGridOptions(
-        **{
-            "sender_address": "security@shop.test",
-            "from_name": "Shop “Größe”",
-            "url": account.url,
-            "limits": Limits(batch=1000, workers=4, timeout_seconds=seconds),
-            **changes,
-        }
-    )
-    sender = SendGridSender("grid", key, options, clock=lambda: datetime.now(UTC))
+def sender_for(
+    account: SendGrid, *, key: str = KEY, seconds: float = 10.0, **unchecked: Any
+) -> Any:
+    settings = settings_of(
+        SendgridSenderConfig,
+        key=key,
+        sender_address="security@shop.test",
+        from_name="Shop “Größe”",
+        timeout_seconds=seconds,
+    ).model_copy(update={"url": account.url, **unchecked})
+    sender = SendGridSender("grid", settings, context())
     OPEN.append(sender)
     return sender
 
@@ -229,13 +231,10 @@ def test_values_too_many_for_substitutions_travel_in_a_request_of_their_own(
 
 def test_no_value_can_spell_the_mark_of_another(sendgrid_server: SendGrid) -> None:
     marks = iter(["aaaa", "bbbb", "cccc"])
-    sender = SendGridSender(
-        "grid",
-        KEY,
-        SendGridOptions(sender_address="a@shop.test", url=sendgrid_server.url),
-        clock=lambda: datetime.now(UTC),
-        new_mark=lambda: next(marks),
+    settings = settings_of(
+        SendgridSenderConfig, key=KEY, sender_address="a@shop.test", url=sendgrid_server.url
     )
+    sender = SendGridSender("grid", settings, context(), new_mark=lambda: next(marks))
     OPEN.append(sender)
     batch = [written(1, name="-aaaa.0.t-"), written(2, data="bbbb"), written(3)]
     assert states(sender.send(batch)) == [DONE] * 3
@@ -410,9 +409,8 @@ def test_the_region_decides_the_host() -> None:
     hosts = {
         region: SendGridSender(
             "grid",
-            KEY,
-            SendGridOptions(sender_address="a@shop.test", region=region),
-            clock=lambda: datetime.now(UTC),
+            settings_of(SendgridSenderConfig, key=KEY, sender_address="a@shop.test", region=region),
+            context(),
         )._host
         for region in ("eu", "global")
     }

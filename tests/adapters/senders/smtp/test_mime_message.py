@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 from standfast.adapters.senders import Message
 from standfast.adapters.senders.mail_identity import letterhead
 from standfast.adapters.senders.smtp.mime_message import written
+from standfast.config.sections.senders import SmtpSenderConfig
 from standfast.notices.mail_addresses import Address, parse_address
 from standfast.notices.plain_text import begins_encoded_word, one_line
+from tests.adapters.senders.sender_context import context
+from tests.adapters.settings import settings_of
 
 NOW = datetime(2026, 11, 25, 2, 13, tzinfo=UTC)
 HEADERS = [
@@ -44,15 +47,16 @@ def mail(
         html=f"<p>{text}</p>",
         language="en",
     )
+    settings = settings_of(
+        SmtpSenderConfig,
+        host="relay.example.com",
+        sender_address="security@example.com",
+        reply_to="answers@example.com",
+    )
     return written(
         message,
         to,
-        letterhead=letterhead(
-            "relay",
-            address="security@example.com",
-            name=from_name,
-            reply_to="answers@example.com",
-        ),
+        letterhead=letterhead("relay", settings, context(name=from_name).organisation),
         now=NOW,
     )
 

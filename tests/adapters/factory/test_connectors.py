@@ -9,11 +9,12 @@ import pytest
 from pydantic import TypeAdapter
 
 from standfast.adapters.accounts import Connector
+from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.ldap_connector import LdapConnector
-from standfast.adapters.factory.account_servers import build_connector
-from standfast.adapters.factory.build_context import BuildContext
+from standfast.adapters.factory.connectors import CONNECTORS, build_connector
 from standfast.config import SecretReference
 from standfast.config.sections.accounts import AccountsConfig
+from standfast.config.validation import kinds_of, sections_in
 
 CALLED = {"workers": 3, "per_second": 25.0, "burst": 7, "timeout_seconds": 4.0}
 LDAP = {"host": "ldap.example.com", "bind_dn": "cn=standfast", "base": "dc=example"}
@@ -37,6 +38,11 @@ def built(kind: str, **written: object) -> Connector:
     return build_connector(
         "staff", settings, BuildContext(reveal=reveal, clock=lambda: datetime.now(UTC))
     )
+
+
+def test_every_kind_of_directory_has_its_connector() -> None:
+    kinds = {kind for section in sections_in(AccountsConfig) for kind in kinds_of(section)}
+    assert kinds == CONNECTORS.keys()
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
@@ -63,7 +69,7 @@ def test_what_a_kind_can_prove_and_cannot_undo_follows_from_its_settings() -> No
 
 def test_no_driver_is_loaded_before_a_directory_is_built() -> None:
     program = (
-        "import sys, standfast.adapters.factory.account_servers\n"
+        "import sys, standfast.adapters.factory.connectors\n"
         "sys.exit(any(name in sys.modules for name in "
         "('psycopg', 'ldap3', 'pymysql', 'redis', 'httpx', 'boto3')))"
     )

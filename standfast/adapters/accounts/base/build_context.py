@@ -1,0 +1,33 @@
+"""What connectors are built with besides their settings."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from standfast.adapters.accounts.base.new_passwords import NewPasswords
+from standfast.config import SecretReference
+from standfast.records import Limits, Now
+from standfast.secrets import Reveal
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildContext:
+    """What a connector is built with: secrets by reference, the clock, new passwords."""
+
+    reveal: Reveal
+    clock: Now
+    new_secrets: NewPasswords | None = None  # None: nobody is named who may open new passwords
+
+    def reveal_optional(self, reference: SecretReference | None) -> str | None:
+        """Return the secret, or None where none is configured."""
+        return None if reference is None else self.reveal(reference)
+
+
+def limits_of(settings: Any, *, batch: int = 1) -> Limits:
+    """Return how a directory is to be called, by its settings."""
+    return Limits(
+        batch=batch,
+        workers=settings.workers,
+        per_second=settings.per_second,
+        burst=settings.burst,
+        timeout_seconds=settings.timeout_seconds,
+    )
