@@ -1,6 +1,6 @@
 """What the ledger adds to each outside act: planning it, and the two commits around it.
 
-The act itself is a pause of 0 or 20 ms, carried by the lanes and threads that carry a real one.
+The act itself is a pause of 0 or 20 ms, carried by the queues and threads that carry a real one.
 The peer does with the bare driver what no program can leave out that must not forget an intent:
 one commit with the rows before each call, one commit after it, on the same disk, in as many
 threads. It keeps no chain, seals nothing, checks no approval and reads nothing back.
@@ -22,17 +22,17 @@ from standfast.adapters.evidence_sources import Custody, EvidenceSource
 from standfast.adapters.factory import Outside
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.senders import Sender
-from standfast.ledger.effects.effect_rows import Batch, EffectRow, Lane
+from standfast.ledger.effects.effect_rows import Batch, EffectQueue, EffectRow
 from standfast.notices.audience import Audience
 from standfast.playbook.planned_effects import Draft, Expansion, FrozenNotice
 from standfast.records import EffectState, Limits, Mode, Observed, Result
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle
-from standfast.usecases.incidents.effect_queues import Lanes
+from standfast.usecases.incidents.effect_queues import EffectQueues
 from tests.usecases.installations import furnish, installation_at
 
 _THREADS = 16
-_LANE = Lane(verb="accounts.revoke_sessions", connector="agents")
+_LANE = EffectQueue(verb="accounts.revoke_sessions", connector="agents")
 _STEP = "lock"
 _PLAN, _MANY, _SLOW_MANY, _ONE, _SLOW_ONE = (
     "plan, 1,000 at once",
@@ -217,14 +217,16 @@ def _carry(installation: Installation, case: _Case) -> tuple[float, float]:
     planned = watch.seconds()
     outside = _Pausing(installation, case_id, case)
     runner = ledger.runners.register(case_id, "direct", clock())
-    lanes = Lanes(ledger=ledger, outside=outside, incident=case_id, runner=runner, clock=clock)
+    queues = EffectQueues(
+        ledger=ledger, outside=outside, incident=case_id, runner=runner, clock=clock
+    )
     watch = Stopwatch()
     try:
-        lanes.start(ledger.effects.open_work(case_id, clock()))
-        while lanes.is_busy:
-            lanes.wait(1)
+        queues.start(ledger.effects.open_work(case_id, clock()))
+        while queues.is_busy:
+            queues.wait(1)
     finally:
-        lanes.close()
+        queues.close()
     carried = watch.seconds()
     done = [row for row in ledger.effects.of_incident(case_id) if row.state is EffectState.DONE]
     expect(len(done) == case.count, f"{case.count} effects are done, not {len(done)}")
@@ -252,10 +254,10 @@ class _Pausing(Outside):
         self._pause_seconds = case.pause_seconds
         self.calls: list[int] = []
 
-    def limits(self, lane: Lane) -> Limits:
+    def limits(self, queue: EffectQueue) -> Limits:
         return self._limits
 
-    def observe(self, lane: Lane, rows: Sequence[EffectRow]) -> list[Observed]:
+    def observe(self, queue: EffectQueue, rows: Sequence[EffectRow]) -> list[Observed]:
         return [Observed(target=row.target) for row in rows]
 
     def call(self, batch: Batch) -> list[Result]:

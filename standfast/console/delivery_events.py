@@ -31,7 +31,7 @@ from standfast.console.http.request_body import read_body
 from standfast.console.http.work_queue import Desk
 from standfast.console.webhook_secrets import Keys
 from standfast.errors import StandfastError
-from standfast.ledger.messages.delivery_reports import Heard
+from standfast.ledger.messages.delivery_reports import DeliveryChanges
 from standfast.records import DeliveryEvent
 from standfast.usecases.core.installation import Installation
 
@@ -93,7 +93,7 @@ class DeliveryEvents:
             ) from None
 
     async def _hear(self, events: tuple[DeliveryEvent, ...]) -> None:
-        def hear() -> Heard:
+        def hear() -> DeliveryChanges:
             deliveries = self.installation.ledger.deliveries
             return deliveries.hear(events, "events:sendgrid", self.installation.clock())
 

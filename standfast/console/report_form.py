@@ -193,7 +193,7 @@ class ReportForm:
         return nonce if is_ours and 0 <= age + 1 <= GOOD_FOR_SECONDS else ""
 
     def _seal(self, nonce: str, moment: int) -> str:
-        return self._installation.ledger.vault.mac("report form", [nonce, moment])
+        return self._installation.ledger.cipher.mac("report form", [nonce, moment])
 
 
 def _fields(body: bytes) -> dict[str, str]:

@@ -9,9 +9,9 @@ What is offered here is loaded when it is first asked for: SQLAlchemy takes a se
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from standfast.ledger.full_ledger import Ledger, create, is_there, opened
+    from standfast.ledger.full_ledger import Ledger, create, is_there, open_ledger
 
-__all__ = ["Ledger", "create", "is_there", "opened"]
+__all__ = ["Ledger", "create", "is_there", "open_ledger"]
 
 
 def __getattr__(name: str) -> object:

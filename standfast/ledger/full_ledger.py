@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from standfast.ledger.approvals.passkeys import Passkeys
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.auditor import AuditEvent, Auditor, newest_sequence, timeline
 from standfast.ledger.audit.hash_chain import Chain
 from standfast.ledger.audit.row_verification import RowVerifier
@@ -29,7 +29,7 @@ from standfast.ledger.people.enrolment import People
 from standfast.ledger.people.staff_list import Staff
 from standfast.ledger.runs.run_store import Runners, Runs
 from standfast.ledger.runs.server_clock import ServerClock
-from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
+from standfast.ledger.schema.column_encryption import INSTALLATION, ColumnCipher
 from standfast.ledger.schema.row_ids import new_token
 from standfast.ledger.schema.schema_version import create_schema, has_schema, refuse_other_schema
 from standfast.ledger.schema.tables import installation
@@ -39,7 +39,7 @@ from standfast.ledger.schema.tables import installation
 class Ledger:
     """One place's ledger, and its parts."""
 
-    core: Core
+    database: AuditedDatabase
     incidents: Incidents
     facts: IncidentFacts
     steps: Steps
@@ -60,23 +60,23 @@ class Ledger:
 
     @property
     def engine(self) -> Engine:
-        return self.core.engine
+        return self.database.engine
 
     @property
-    def vault(self) -> Vault:
-        return self.core.vault
+    def cipher(self) -> ColumnCipher:
+        return self.database.cipher
 
     def timeline(self, subject: str | None = None, *, or_by: str | None = None) -> list[AuditEvent]:
         """Give the events of one subject, or all, in order; with `or_by`, what that actor did too.
 
         `or_by` reads every event.
         """
-        with self.core.reading() as connection:
+        with self.database.reading() as connection:
             return list(timeline(connection, subject, or_by=or_by))
 
     def newest_event(self) -> int:
         """Give the sequence of the newest event, 0 before the first; reads one row."""
-        with self.core.reading() as connection:
+        with self.database.reading() as connection:
             return newest_sequence(connection)
 
     def close(self) -> None:
@@ -86,18 +86,20 @@ class Ledger:
 
 def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
     """Make the ledger's keys and tables; doing it again changes nothing."""
-    vault = Vault(keys)
-    vault.create(INSTALLATION)
+    cipher = ColumnCipher(keys)
+    cipher.create(INSTALLATION)
     engine = open_engine(url, makes_file=True)
     try:
         create_schema(engine)
-        core = Core(engine=engine, vault=vault, rows=RowVerifier(Chain(vault, witness)))
-        with core.write(
+        database = AuditedDatabase(
+            engine=engine, cipher=cipher, rows=RowVerifier(Chain(cipher, witness))
+        )
+        with database.write(
             actor="init", subject="installation", action="ledger.created", now=now
         ) as write:
             if write.connection.execute(installation.select()).first() is None:
                 write.insert(installation, {"id": new_token(), "initialised_at": now})
-        Auditor(core, witness).sign_head(now)
+        Auditor(database, witness).sign_head(now)
     finally:
         engine.dispose()
 
@@ -112,7 +114,7 @@ def is_there(url: str) -> bool:
 
 
 @contextmanager
-def opened(
+def open_ledger(
     url: str, keys: Path, witness: Path, clock: ServerClock | None = None
 ) -> Iterator[Ledger]:
     """Open a ledger that `create` made; ConfigurationError when there is none of this schema.
@@ -124,28 +126,30 @@ def opened(
         clock.listen(engine)
     try:
         refuse_other_schema(engine)
-        vault = Vault(keys)
-        core = Core(engine=engine, vault=vault, rows=RowVerifier(Chain(vault, witness)))
-        effects, prior_states = Effects(core), PriorStates(core)
+        cipher = ColumnCipher(keys)
+        database = AuditedDatabase(
+            engine=engine, cipher=cipher, rows=RowVerifier(Chain(cipher, witness))
+        )
+        effects, prior_states = Effects(database), PriorStates(database)
         yield Ledger(
-            core=core,
-            incidents=Incidents(core),
-            facts=IncidentFacts(core),
-            steps=Steps(core),
-            decisions=StepDecisions(core),
+            database=database,
+            incidents=Incidents(database),
+            facts=IncidentFacts(database),
+            steps=Steps(database),
+            decisions=StepDecisions(database),
             effects=effects,
-            attempts=Attempts(core, effects, prior_states),
+            attempts=Attempts(database, effects, prior_states),
             prior_states=prior_states,
-            unknown_outcomes=UnknownOutcomes(core),
-            deliveries=Deliveries(core),
-            notices=Notices(core),
-            people=People(core),
-            passkeys=Passkeys(core),
-            staff=Staff(core),
-            triggers=Triggers(core),
-            runs=Runs(core),
-            runners=Runners(core),
-            audit=Auditor(core, witness),
+            unknown_outcomes=UnknownOutcomes(database),
+            deliveries=Deliveries(database),
+            notices=Notices(database),
+            people=People(database),
+            passkeys=Passkeys(database),
+            staff=Staff(database),
+            triggers=Triggers(database),
+            runs=Runs(database),
+            runners=Runners(database),
+            audit=Auditor(database, witness),
         )
     finally:
         engine.dispose()

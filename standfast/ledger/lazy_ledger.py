@@ -92,9 +92,9 @@ class LazyLedger:
         """All of it."""
         with self._lock:
             if self._whole is None:
-                from standfast.ledger.full_ledger import opened
+                from standfast.ledger.full_ledger import open_ledger
 
-                self._whole = self._stack.enter_context(opened(*self._where, self._clock))
+                self._whole = self._stack.enter_context(open_ledger(*self._where, self._clock))
             return self._whole
 
     @property

@@ -47,7 +47,7 @@ class FrozenNotice:
     recipients: int
 
 
-class Telling(Protocol):
+class StreamedNotice(Protocol):
     """A notice to more people than fit in memory, read in order and by the page."""
 
     def pages(self) -> Iterator[Sequence[Draft]]:
@@ -62,7 +62,7 @@ class Expansion:
     """The plan of one step; `telling` replaces drafts and notice where it is set."""
 
     drafts: tuple[Draft, ...] = ()
-    telling: Telling | None = None
+    telling: StreamedNotice | None = None
     needs_approvals: int = 0
     roles: tuple[str, ...] = ()
     hold_seconds: int = 0  # the abort window: how long it waits once it may run

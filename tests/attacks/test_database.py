@@ -15,7 +15,7 @@ from standfast.errors import ApprovalRefused, Damaged
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.passkeys import words
 from standfast.ledger.audit import row_verification
-from standfast.ledger.effects.effect_rows import Lane
+from standfast.ledger.effects.effect_rows import EffectQueue
 from standfast.ledger.schema.tables import (
     approval,
     audit_event,
@@ -52,7 +52,7 @@ from tests.ledger.stage import (
 )
 from tests.passkey_device import Device
 
-_MAIL = Lane(verb="notices.send", connector="relay")
+_MAIL = EffectQueue(verb="notices.send", connector="relay")
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def test_effect_cannot_be_redirected(ledger: Ledger, intruder: Intruder) -> None
     opened, who = _told(ledger, 1)
     intruder.run("UPDATE effect SET connector = 'theirs'")
     with pytest.raises(Damaged):
-        claim(ledger, opened, who, lane=Lane(verb=_MAIL.verb, connector="theirs"))
+        claim(ledger, opened, who, queue=EffectQueue(verb=_MAIL.verb, connector="theirs"))
     with pytest.raises(Damaged):
         ledger.effects.of_incident(opened)
 
@@ -101,10 +101,10 @@ def test_effect_cannot_be_redirected(ledger: Ledger, intruder: Intruder) -> None
 def test_done_effect_is_not_repeated(ledger: Ledger, intruder: Intruder) -> None:
     opened, who = _told(ledger, 1)
     with _written_back(intruder, effect):
-        batch = claimed(ledger, opened, who, lane=_MAIL)
+        batch = claimed(ledger, opened, who, queue=_MAIL)
         ledger.attempts.receipt(batch, results(batch), who, NOW)
     with pytest.raises(Damaged):
-        claim(ledger, opened, who, lane=_MAIL)
+        claim(ledger, opened, who, queue=_MAIL)
 
 
 def test_account_is_not_locked_again_after_undo(ledger: Ledger, intruder: Intruder) -> None:
@@ -112,7 +112,7 @@ def test_account_is_not_locked_again_after_undo(ledger: Ledger, intruder: Intrud
     lock(ledger, opened, "alice", {"enabled": True})
     intruder.run("UPDATE effect SET state = 'planned', attempt = NULL, tries = 0")
     with pytest.raises(Damaged):
-        claim(ledger, opened, runner(ledger, opened), lane=LOCK)
+        claim(ledger, opened, runner(ledger, opened), queue=LOCK)
     intruder.run("UPDATE effect SET sealed_prior = NULL")  # so that its account is looked at again
     with pytest.raises(Damaged):
         look(ledger, opened, runner(ledger, opened), {"enabled": True})
@@ -121,12 +121,12 @@ def test_account_is_not_locked_again_after_undo(ledger: Ledger, intruder: Intrud
 def test_receipt_covers_up_no_other_adapter(ledger: Ledger, intruder: Intruder) -> None:
     """While the call is under way the attacker names another adapter for the next try."""
     opened, who = _told(ledger, 1)
-    batch = claimed(ledger, opened, who, lane=_MAIL)
+    batch = claimed(ledger, opened, who, queue=_MAIL)
     intruder.run("UPDATE effect SET connector = 'theirs'")
     ledger.attempts.receipt(batch, results(batch, EffectState.FAILED), who, NOW)
     ledger.attempts.retry(opened, None, "olga", NOW)
     with pytest.raises(Damaged):
-        claim(ledger, opened, who, lane=Lane(verb=_MAIL.verb, connector="theirs"))
+        claim(ledger, opened, who, queue=EffectQueue(verb=_MAIL.verb, connector="theirs"))
 
 
 # skipping people
@@ -145,7 +145,7 @@ def test_nobody_is_skipped_silently(ledger: Ledger, intruder: Intruder, attempt:
     """Of 20 customers 10 are marked as told, and the notice is not called complete."""
     opened, who = _told(ledger, 20)
     intruder.run(f"{attempt} WHERE position % 2 = 0")
-    batch = claimed(ledger, opened, who, lane=_MAIL)
+    batch = claimed(ledger, opened, who, queue=_MAIL)
     ledger.attempts.receipt(batch, results(batch), who, NOW)
     assert len(batch.effects) == 10
     with pytest.raises(Damaged):
@@ -322,7 +322,7 @@ def test_checkpoint_hides_no_later_event(
 def test_call_that_may_still_land_is_not_looked_up(ledger: Ledger, intruder: Intruder) -> None:
     """Looked up too early it would seem never to have happened, and somebody be told twice."""
     opened, who = _told(ledger, 1)
-    claimed(ledger, opened, who, lane=_MAIL)
+    claimed(ledger, opened, who, queue=_MAIL)
     ledger.unknown_outcomes.lapse(opened, lambda _: True, NOW)
     intruder.run("UPDATE attempt SET settle_after = submitted_at")
     seen = [

@@ -317,7 +317,7 @@ def test_an_idle_loop_writes_nothing_and_reads_one_row_a_tick(
         return len(lately) == TICKS and all(text.startswith(ONE_ROW) for text in lately)
 
     with installation_at(config_file) as installation, serving_here(installation, config_file):
-        event.listen(installation.ledger.core.engine, "before_cursor_execute", note)
+        event.listen(installation.ledger.database.engine, "before_cursor_execute", note)
         wait_until(is_idle, "the first watch and the first look are done")
         before = installation.ledger.newest_event()
         statements.clear()

@@ -7,7 +7,7 @@ from tests.kill.tracing import Death, Phase
 from tests.sampling import sample
 
 WORKERS = 4
-# Which lane looks first is left to chance: a point that was not reached is tried again.
+# Which queue looks first is left to chance: a point that was not reached is tried again.
 MOST_TRIES = 4
 
 

@@ -5,7 +5,7 @@ that has just run it. Nobody asks for the incident to be resumed: the watch does
 serve` runs it.
 
 A statement is known by the function of the ledger that runs it and by its own words. How often it
-runs is left to chance (a runner looks again while its lanes work), so each is cut once; commits are
+runs is left to chance (a runner looks again while queues work), so each is cut once; commits are
 told apart by the event that they tell. One incident is cut at several points, one after another.
 """
 

@@ -140,19 +140,19 @@ def wrap_ledger(tracer: Tracer) -> None:
 def wrap_outside(tracer: Tracer) -> None:
     """Every call to the outside, to act or to look, by what is asked of it."""
     from standfast.adapters.factory import Outside
-    from standfast.ledger.effects.effect_rows import Batch, EffectRow, Lane
+    from standfast.ledger.effects.effect_rows import Batch, EffectQueue, EffectRow
     from standfast.records import Observed, Result
 
     call, observe = Outside.call, Outside.observe
 
     def traced_call(self: Outside, batch: Batch) -> list[Result]:
         act = functools.partial(call, self, batch)
-        results: list[Result] = tracer.reach(f"call {batch.lane.verb}", act)
+        results: list[Result] = tracer.reach(f"call {batch.queue.verb}", act)
         return results
 
-    def traced_observe(self: Outside, lane: Lane, rows: list[EffectRow]) -> list[Observed]:
-        act = functools.partial(observe, self, lane, rows)
-        seen: list[Observed] = tracer.reach(f"observe {lane.verb}", act)
+    def traced_observe(self: Outside, queue: EffectQueue, rows: list[EffectRow]) -> list[Observed]:
+        act = functools.partial(observe, self, queue, rows)
+        seen: list[Observed] = tracer.reach(f"observe {queue.verb}", act)
         return seen
 
     Outside.call = traced_call

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from standfast.ledger import Ledger, opened
+from standfast.ledger import Ledger, open_ledger
 from tests.ledger_schema import create
 
 FOUNDED = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # when `init` ran; its day enrols the founders
@@ -35,5 +35,5 @@ class Place:
 
     @contextmanager
     def opened(self) -> Iterator[Ledger]:
-        with opened(self.url, self.keys, self.witness) as ledger:
+        with open_ledger(self.url, self.keys, self.witness) as ledger:
             yield ledger

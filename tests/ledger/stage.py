@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.decisions import APPROVE
 from standfast.ledger.approvals.two_person_rule import Question
-from standfast.ledger.effects.effect_rows import Batch, EffectRow, Lane
+from standfast.ledger.effects.effect_rows import Batch, EffectQueue, EffectRow
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
 from standfast.ledger.people.enrolment import Signer
 from standfast.ledger.schema.column_encryption import INSTALLATION
@@ -19,8 +19,8 @@ from standfast.records import EffectState, JsonObject, Limits, Mode, Observed, R
 from tests.ledger.ledger_files import FOUNDED, NOW
 
 PLAYBOOK = (Path(__file__).parents[2] / "playbooks" / "lock.yaml").read_text()
-LOCK = Lane(verb="accounts.lock", connector="agents")
-REVOKE = Lane(verb="accounts.revoke_sessions", connector="agents")  # needs no prior state
+LOCK = EffectQueue(verb="accounts.lock", connector="agents")
+REVOKE = EffectQueue(verb="accounts.revoke_sessions", connector="agents")  # needs no prior state
 LIMITS = Limits(batch=100, timeout_seconds=20)  # settles after 30 s
 
 
@@ -85,13 +85,13 @@ def open_incident(
 
 
 def message_of(ledger: Ledger, message_id: str, source: str = "siem") -> TriggerMessage:
-    handle = ledger.vault.handle(INSTALLATION, f"message {message_id}")
+    handle = ledger.cipher.handle(INSTALLATION, f"message {message_id}")
     return TriggerMessage(source=source, handle=handle)
 
 
-def drafts(lane: Lane, *names: str) -> tuple[Draft, ...]:
+def drafts(queue: EffectQueue, *names: str) -> tuple[Draft, ...]:
     return tuple(
-        Draft(verb=lane.verb, connector=lane.connector, target=f"{lane.connector}:{name}")
+        Draft(verb=queue.verb, connector=queue.connector, target=f"{queue.connector}:{name}")
         for name in names
     )
 
@@ -152,12 +152,12 @@ def claim(
     incident: str,
     who: str,
     *,
-    lane: Lane = REVOKE,
+    queue: EffectQueue = REVOKE,
     mode: Mode = Mode.LIVE,
     limits: Limits = LIMITS,
     now: datetime = NOW,
 ) -> Batch | None:
-    return ledger.attempts.claim(incident, lane, who, mode, limits, now)
+    return ledger.attempts.claim(incident, queue, who, mode, limits, now)
 
 
 def claimed(
@@ -165,11 +165,11 @@ def claimed(
     incident: str,
     who: str,
     *,
-    lane: Lane = REVOKE,
+    queue: EffectQueue = REVOKE,
     limits: Limits = LIMITS,
     now: datetime = NOW,
 ) -> Batch:
-    batch = claim(ledger, incident, who, lane=lane, limits=limits, now=now)
+    batch = claim(ledger, incident, who, queue=queue, limits=limits, now=now)
     assert batch is not None
     return batch
 
@@ -192,7 +192,7 @@ def lock(ledger: Ledger, incident: str, name: str, prior: JsonObject, *, step: s
     begin(ledger, incident, drafts(LOCK, name), step=step)
     who = runner(ledger, incident)
     look(ledger, incident, who, prior)
-    batch = claimed(ledger, incident, who, lane=LOCK)
+    batch = claimed(ledger, incident, who, queue=LOCK)
     ledger.attempts.receipt(batch, results(batch), who, NOW)
     return batch.effects[0].token
 
@@ -209,7 +209,7 @@ def states(ledger: Ledger, incident: str) -> dict[str, EffectState]:
 
 def waiting(ledger: Ledger) -> int:
     """How many on PostgreSQL wait for a lock that another holds."""
-    with ledger.core.reading() as connection:
+    with ledger.database.reading() as connection:
         found = connection.exec_driver_sql(
             "SELECT count(*) FROM pg_stat_activity "
             "WHERE wait_event_type = 'Lock' AND datname = current_database()"

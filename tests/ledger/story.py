@@ -9,7 +9,7 @@ from datetime import timedelta
 from standfast.deadlines.incident_facts import FactKind
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.passkeys import words
-from standfast.ledger.effects.effect_rows import Lane
+from standfast.ledger.effects.effect_rows import EffectQueue
 from standfast.ledger.incidents.incident_facts import Statement
 from standfast.ledger.people.staff_list import Member
 from standfast.playbook.planned_effects import Draft, Expansion, FrozenNotice
@@ -42,7 +42,7 @@ from tests.passkey_device import Device
 
 ORIGIN = "https://standfast.example.com"
 CHALLENGE = bytes(range(32))
-TELL = Lane(verb="notices.send", connector="smtp")
+TELL = EffectQueue(verb="notices.send", connector="smtp")
 
 PERSONAL = {
     "full name": "Zebediah Quartermaine",

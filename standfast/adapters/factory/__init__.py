@@ -1,6 +1,6 @@
 """What an incident can reach, by its mode: readers for a plan, twins for an exercise, or all live.
 
-`live` and `exercise` build the adapters; this file owns which of them carries which lane, and how
+`live` and `exercise` build the adapters; this file owns which of them carries which queue, and how
 an effect becomes its call and back. It decides nothing and keeps nothing.
 
 Rules
@@ -26,7 +26,7 @@ from standfast.adapters.procedures import Procedure
 from standfast.adapters.senders import Message, Sender
 from standfast.config import Config
 from standfast.errors import ConfigurationError, Damaged, Refused, Unsupported
-from standfast.ledger.effects.effect_rows import Batch, EffectRow, Lane
+from standfast.ledger.effects.effect_rows import Batch, EffectQueue, EffectRow
 from standfast.notices.audience import Audience
 from standfast.notices.prepared_notice import Prepared
 from standfast.notices.template_folder import read_templates
@@ -129,17 +129,17 @@ class Outside(ABC):
 
     # acting
 
-    def limits(self, lane: Lane) -> Limits:
-        """Say how the adapter of a lane is to be called."""
-        return self._of(lane).limits
+    def limits(self, queue: EffectQueue) -> Limits:
+        """Say how the adapter of a queue is to be called."""
+        return self._of(queue).limits
 
-    def observe(self, lane: Lane, rows: Sequence[EffectRow]) -> list[Observed]:
+    def observe(self, queue: EffectQueue, rows: Sequence[EffectRow]) -> list[Observed]:
         """Look at each effect's target without changing it, and say whether the effect happened."""
-        adapter = self._of(lane)
+        adapter = self._of(queue)
         if isinstance(adapter, Connector):
             states = adapter.observe([row.as_order().target for row in rows])
             return [
-                _account_observed(lane.verb, row, state, adapter)
+                _account_observed(queue.verb, row, state, adapter)
                 for row, state in zip(rows, states, strict=True)
             ]
         if isinstance(adapter, EvidenceSource):
@@ -150,7 +150,7 @@ class Outside(ABC):
         if isinstance(adapter, Procedure):
             found_in_effect = adapter.observe([row.as_order() for row in rows])
             return [
-                _procedure_observed(lane.verb, row, seen)
+                _procedure_observed(queue.verb, row, seen)
                 for row, seen in zip(rows, found_in_effect, strict=True)
             ]
         found = adapter.find([row.token for row in rows])
@@ -163,22 +163,22 @@ class Outside(ABC):
         """Carry one claimed batch out; one result an effect, in order."""
         if self.mode is Mode.PLAN:
             raise Refused("a plan acts on nothing")
-        adapter = self._of(batch.lane)
+        adapter = self._of(batch.queue)
         orders = batch.orders
         if isinstance(adapter, Connector):
-            results: list[Result] = getattr(adapter, ACTIONS[batch.lane.verb].method)(orders)
+            results: list[Result] = getattr(adapter, ACTIONS[batch.queue.verb].method)(orders)
             return results
         if isinstance(adapter, EvidenceSource):
             return [adapter.collect(order, self._custody) for order in orders]
         if isinstance(adapter, Procedure):
-            return adapter.undo(orders) if _is_undo(batch.lane.verb) else adapter.run(orders)
+            return adapter.undo(orders) if _is_undo(batch.queue.verb) else adapter.run(orders)
         return self._send(adapter, batch, orders)
 
-    def takes_over(self, lane: Lane) -> str | None:
-        """Give the sender that is handed what this lane's could not deliver; None for the last."""
-        if ACTIONS[lane.verb].carrier is not Carrier.SENDERS:
+    def takes_over(self, queue: EffectQueue) -> str | None:
+        """Give the sender that is handed what this queue's could not deliver; None for the last."""
+        if ACTIONS[queue.verb].carrier is not Carrier.SENDERS:
             return None
-        settings = self.config.senders.get(lane.connector)
+        settings = self.config.senders.get(queue.connector)
         return None if settings is None else settings.failover  # never a circle: `findings`
 
     def refuse_unsupported(self, verb: str, connector: str) -> None:
@@ -198,16 +198,16 @@ class Outside(ABC):
 
     # inside
 
-    def _of(self, lane: Lane) -> Connector | EvidenceSource | Sender | Procedure:
-        match ACTIONS[lane.verb].carrier:
+    def _of(self, queue: EffectQueue) -> Connector | EvidenceSource | Sender | Procedure:
+        match ACTIONS[queue.verb].carrier:
             case Carrier.ACCOUNTS:
-                return self.connector(lane.connector)
+                return self.connector(queue.connector)
             case Carrier.EVIDENCE:
-                return self.source(lane.connector)
+                return self.source(queue.connector)
             case Carrier.SENDERS:
-                return self.sender(lane.connector)
+                return self.sender(queue.connector)
             case Carrier.PROCEDURES:
-                return self.procedure(lane.connector)
+                return self.procedure(queue.connector)
 
     def _send(self, sender: Sender, batch: Batch, orders: Sequence[Order]) -> list[Result]:
         messages: list[Message] = []

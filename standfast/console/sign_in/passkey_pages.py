@@ -113,7 +113,7 @@ class PasskeyPages:
 
     def _shown(self, session: Session, said: str = "", problem: str = "") -> str:
         there = self.installation.ledger.passkeys.of(session.person)
-        handle = self.installation.ledger.vault.mac("passkey handle", [session.person])
+        handle = self.installation.ledger.cipher.mac("passkey handle", [session.person])
         report = PasskeysReport(
             heading=heading(self.installation),
             origin=console_origin(self.installation),

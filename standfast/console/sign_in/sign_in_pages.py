@@ -286,7 +286,7 @@ class SignInPages:
         return self._by_address.take(address) or self._by_all.take()
 
     def _seal(self, nonce: str, name: str) -> str:
-        return self.installation.ledger.vault.mac("console browser", [nonce, name])
+        return self.installation.ledger.cipher.mac("console browser", [nonce, name])
 
 
 def too_often(seconds: float) -> str:

@@ -6,7 +6,7 @@ from typing import cast
 
 from sqlalchemy import Connection, RowMapping, select
 
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import person
 from standfast.records import JsonObject
@@ -14,13 +14,15 @@ from standfast.records import JsonObject
 BY_TRIGGERS = ".joined"  # beside the sealed inputs: the accounts among them that triggers added
 
 
-def is_named(core: Core, connection: Connection, case_: RowMapping, name: str) -> bool | None:
+def is_named(
+    database: AuditedDatabase, connection: Connection, case_: RowMapping, name: str
+) -> bool | None:
     """Return whether the requester named an account of this person; None: only a trigger did."""
-    stored = core.vault.open(INSTALLATION, f"incident {case_['id']}", case_["sealed_inputs"])
+    stored = database.cipher.open(INSTALLATION, f"incident {case_['id']}", case_["sealed_inputs"])
     joined = {folded(one) for one in cast("list[str]", stored.get(BY_TRIGGERS, []))}
     sealed = connection.execute(select(person.c.sealed).where(person.c.name == name)).scalar_one()
     own = _spellings(
-        cast("list[str]", core.vault.open(INSTALLATION, f"person {name}", sealed)["accounts"])
+        cast("list[str]", database.cipher.open(INSTALLATION, f"person {name}", sealed)["accounts"])
     )
     if (accounts_of(stored) - joined) & own:
         return True

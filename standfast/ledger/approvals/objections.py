@@ -23,7 +23,7 @@ from standfast.errors import ApprovalRefused
 from standfast.ledger.approvals.decisions import APPROVE, BREAK_GLASS, OBJECT
 from standfast.ledger.approvals.named_accounts import is_named
 from standfast.ledger.approvals.row_seals import refuse_forged_incident, seal_of_person
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.schema.tables import effect, incident, person
 
 _FRESH = timedelta(days=1)
@@ -48,13 +48,13 @@ def may(wanted: Collection[str], name: str, roles: Collection[str]) -> bool:
     return not wanted or not {*roles, PERSON + name}.isdisjoint(wanted)
 
 
-def root_of_name(core: Core, connection: Connection, name: str) -> str:
+def root_of_name(database: AuditedDatabase, connection: Connection, name: str) -> str:
     statement = select(person).where(person.c.name == name)
-    return root_of(core, connection, connection.execute(statement).mappings().one())
+    return root_of(database, connection, connection.execute(statement).mappings().one())
 
 
 def objection(
-    core: Core,
+    database: AuditedDatabase,
     connection: Connection,
     incident_id: str,
     name: str,
@@ -69,11 +69,13 @@ def objection(
     BREAK_GLASS or OBJECT. An incident is also about the accounts that its inputs name, before any
     step has come to them.
     """
-    standing = standing_objection(core, connection, incident_id, name, roles, now, as_what=as_what)
+    standing = standing_objection(
+        database, connection, incident_id, name, roles, now, as_what=as_what
+    )
     if standing or as_what == OBJECT:
         return standing
     row = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().one()
-    if row["is_signed"] and is_named(core, connection, row, name) is True:
+    if row["is_signed"] and is_named(database, connection, row, name) is True:
         return _is_target(name)
     return ""
 
@@ -83,7 +85,7 @@ def _is_target(name: str) -> str:
 
 
 def standing_objection(
-    core: Core,
+    database: AuditedDatabase,
     connection: Connection,
     incident_id: str,
     name: str,
@@ -97,14 +99,14 @@ def standing_objection(
     if who is None:
         return _nobody(name)
     case_ = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().one()
-    refuse_forged_incident(core, case_)
+    refuse_forged_incident(database, case_)
     opener = Opener(name=case_["opened_by"], is_signed=case_["is_signed"])
     if as_what == OBJECT:
-        return stranger(core, connection, who, ())
+        return stranger(database, connection, who, ())
     if as_what == BREAK_GLASS:
-        why = stranger(core, connection, who, ()) or _too_fresh(who, now)
+        why = stranger(database, connection, who, ()) or _too_fresh(who, now)
     else:
-        why = objection_beside(core, connection, who, opener, roles, now)
+        why = objection_beside(database, connection, who, opener, roles, now)
     if why:
         return why
     own = json.loads(who["accounts"])
@@ -117,13 +119,13 @@ def standing_objection(
             .limit(1)
         )
     )
-    if is_touched and is_named(core, connection, case_, name) is not None:
+    if is_touched and is_named(database, connection, case_, name) is not None:
         return _is_target(name)
     return ""
 
 
 def objection_beside(
-    core: Core,
+    database: AuditedDatabase,
     connection: Connection,
     who: RowMapping,
     opener: Opener,
@@ -132,11 +134,11 @@ def objection_beside(
 ) -> str:
     """Say why this person may decide nothing that `opener` asks for, whatever it touches."""
     name = who["name"]
-    if why := stranger(core, connection, who, roles):
+    if why := stranger(database, connection, who, roles):
         return why
     if name == opener.name:
         return f"{name!r} opened the incident; somebody else must approve"
-    if why := _connection(core, connection, who, opener):
+    if why := _connection(database, connection, who, opener):
         return why
     return _too_fresh(who, now)
 
@@ -147,7 +149,9 @@ def _too_fresh(who: RowMapping, now: datetime) -> str:
     return ""
 
 
-def _connection(core: Core, connection: Connection, who: RowMapping, opener: Opener) -> str:
+def _connection(
+    database: AuditedDatabase, connection: Connection, who: RowMapping, opener: Opener
+) -> str:
     """Say that enrolments connect this person with the requester; or nothing.
 
     Of a requester who did not sign in only the enrolling user of the machine is compared: such an
@@ -157,8 +161,8 @@ def _connection(core: Core, connection: Connection, who: RowMapping, opener: Ope
     above = select(person).where(person.c.name == opener.name)
     found = connection.execute(above).mappings().first() if opener.is_signed else None
     try:
-        own = root_of(core, connection, who)
-        root = root_of(core, connection, found) if found else opener.name
+        own = root_of(database, connection, who)
+        root = root_of(database, connection, found) if found else opener.name
     except ApprovalRefused as error:
         return str(error)
     if opener.is_signed and own == root:
@@ -171,7 +175,7 @@ def _connection(core: Core, connection: Connection, who: RowMapping, opener: Ope
     return ""
 
 
-def root_of(core: Core, connection: Connection, who: RowMapping) -> str:
+def root_of(database: AuditedDatabase, connection: Connection, who: RowMapping) -> str:
     """Return the person at the root of all enrolments that led to this one.
 
     People of one root count as one. ApprovalRefused where an enrolment between was changed outside
@@ -184,7 +188,7 @@ def root_of(core: Core, connection: Connection, who: RowMapping) -> str:
         found = connection.execute(above).mappings().first()
         if found is None:
             return str(one["enrolled_by"])  # a user of the machine
-        if found["seal"] != seal_of_person(core, found) or found["name"] in seen:
+        if found["seal"] != seal_of_person(database, found) or found["name"] in seen:
             raise ApprovalRefused(
                 f"the enrolment of {found['name']!r}, who enrolled {one['name']!r}, was changed "
                 "outside the ledger; see `audit verify`"
@@ -193,13 +197,15 @@ def root_of(core: Core, connection: Connection, who: RowMapping) -> str:
     return str(one["name"])
 
 
-def stranger(core: Core, connection: Connection, who: RowMapping, roles: Collection[str]) -> str:
+def stranger(
+    database: AuditedDatabase, connection: Connection, who: RowMapping, roles: Collection[str]
+) -> str:
     """Say why this is nobody who was enrolled here with one of these roles; or nothing."""
     name = who["name"]
     if who["removed_at"] is not None:
         return _nobody(name)
-    is_changed = core.rows.changed(connection, person, person.c.name == name)
-    if is_changed or who["seal"] != seal_of_person(core, who):
+    is_changed = database.rows.changed(connection, person, person.c.name == name)
+    if is_changed or who["seal"] != seal_of_person(database, who):
         return f"the enrolment of {name!r} was changed outside the ledger; see `audit verify`"
     if not may(roles, name, json.loads(who["roles"])):
         return f"{name!r} has none of the roles that may decide this: {', '.join(roles)}"

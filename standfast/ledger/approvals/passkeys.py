@@ -19,7 +19,7 @@ from sqlalchemy import Connection, RowMapping, func, select
 
 from standfast import webauthn
 from standfast.errors import ApprovalRefused, UsageError
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.schema.tables import passkey, person
 from standfast.records import canonical, timestamp
 from standfast.webauthn import NewPasskey
@@ -57,8 +57,8 @@ def words(name: str, new: NewPasskey, origin: str, added_at: datetime) -> bytes:
 class Passkeys:
     """Everybody's passkeys."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     def add(
         self, name: str, new: NewPasskey, *, origin: str, signature: str, now: datetime
@@ -74,7 +74,9 @@ class Passkeys:
             "signature": signature,
             "removed_at": None,
         }
-        with self._core.write(actor=name, subject=name, action="passkey.added", now=now) as write:
+        with self._database.write(
+            actor=name, subject=name, action="passkey.added", now=now
+        ) as write:
             who = write.connection.execute(
                 select(person).where(person.c.name == name).with_for_update()
             ).one()
@@ -97,17 +99,17 @@ class Passkeys:
             .where(passkey.c.person == name, passkey.c.removed_at.is_(None))
             .order_by(passkey.c.added_at, passkey.c.id)
         )
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return [_opened(row) for row in connection.execute(statement).mappings()]
 
     def signer(self, said: str, challenge: bytes) -> Passkey:
         """Give the passkey that signed `challenge`; ApprovalRefused when it is nobody's of here."""
         id_ = _id_of(webauthn.credential_of(said))
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(select(passkey).where(passkey.c.id == id_)).mappings().first()
             if row is None:
                 raise ApprovalRefused("this passkey is nobody's here; sign in with the passphrase")
-            check(self._core, connection, row["person"], said, challenge)
+            check(self._database, connection, row["person"], said, challenge)
         return _opened(row)
 
     def remove(self, name: str, id_: str, actor: str, now: datetime) -> Passkey:
@@ -117,7 +119,7 @@ class Passkeys:
         if len(found) != 1:
             ids = ", ".join(one.id[:8] for one in there) or "none"
             raise UsageError(f"{name!r} has no passkey {id_!r}; there are: {ids}")
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=name, action="passkey.removed", now=now
         ) as write:
             if not write.update(
@@ -128,24 +130,26 @@ class Passkeys:
         return found[0]
 
 
-def check(core: Core, connection: Connection, name: str, said: str, challenge: bytes) -> None:
+def check(
+    database: AuditedDatabase, connection: Connection, name: str, said: str, challenge: bytes
+) -> None:
     """ApprovalRefused unless a passkey of `name`, which they vouched for, signed `challenge`."""
-    if _checked(core, connection, name, said, challenge)["removed_at"] is not None:
+    if _checked(database, connection, name, said, challenge)["removed_at"] is not None:
         raise ApprovalRefused(f"this passkey of {name!r} was removed")
 
 
 def is_of_removed(
-    core: Core, connection: Connection, name: str, said: str, challenge: bytes
+    database: AuditedDatabase, connection: Connection, name: str, said: str, challenge: bytes
 ) -> bool:
     """Did a passkey of `name` sign `challenge` that was removed since, and nobody else?"""
     try:
-        return _checked(core, connection, name, said, challenge)["removed_at"] is not None
+        return _checked(database, connection, name, said, challenge)["removed_at"] is not None
     except ApprovalRefused:
         return False
 
 
 def _checked(
-    core: Core, connection: Connection, name: str, said: str, challenge: bytes
+    database: AuditedDatabase, connection: Connection, name: str, said: str, challenge: bytes
 ) -> RowMapping:
     """Give the passkey of `name`, removed or not, that signed `challenge`."""
     id_ = _id_of(webauthn.credential_of(said))
@@ -157,7 +161,7 @@ def _checked(
     if row is None:
         raise ApprovalRefused(f"{name!r} has no such passkey")
     who = connection.execute(select(person).where(person.c.name == name)).mappings().one()
-    if core.rows.changed(connection, passkey, passkey.c.id == id_) or not _is_theirs(who, row):
+    if database.rows.changed(connection, passkey, passkey.c.id == id_) or not _is_theirs(who, row):
         raise ApprovalRefused(f"this passkey of {name!r} was changed outside; see `audit verify`")
     webauthn.check(said, public_key=row["public_key"], challenge=challenge, origin=row["origin"])
     return row

@@ -13,13 +13,13 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from standfast.errors import Damaged
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.records import timestamp
 
 
-def seal_of_person(core: Core, row: RowMapping | dict[str, Any]) -> str:
+def seal_of_person(database: AuditedDatabase, row: RowMapping | dict[str, Any]) -> str:
     """Give the MAC over what makes this person able to approve."""
-    return core.vault.mac(
+    return database.cipher.mac(
         "person",
         [
             *(row[name] for name in ("name", "public_key", "roles", "accounts", "enrolled_by")),
@@ -30,24 +30,24 @@ def seal_of_person(core: Core, row: RowMapping | dict[str, Any]) -> str:
 
 
 def seal_of_step(
-    core: Core, row: RowMapping | dict[str, Any], opens_at: datetime | None = None
+    database: AuditedDatabase, row: RowMapping | dict[str, Any], opens_at: datetime | None = None
 ) -> str:
     """Give the MAC over what this step needs before it may run, or when a broken glass opens it."""
     need = ("incident", "name", "round", "needs_approvals", "hold_seconds", "roles")
     facts = [row[name] for name in (*need, "digest", "nonce")]
-    return core.vault.mac("step", [*facts, *([timestamp(opens_at)] if opens_at else [])])
+    return database.cipher.mac("step", [*facts, *([timestamp(opens_at)] if opens_at else [])])
 
 
-def opens_at(core: Core, row: RowMapping) -> datetime | None:
+def opens_at(database: AuditedDatabase, row: RowMapping) -> datetime | None:
     """Say when a broken glass opens the step; None where none was broken."""
     at: datetime | None = row["runs_from"]
-    is_so = at is not None and row["seal"] == seal_of_step(core, row, at)
+    is_so = at is not None and row["seal"] == seal_of_step(database, row, at)
     return at if is_so else None
 
 
-def seal_of_incident(core: Core, row: RowMapping | dict[str, Any]) -> str:
+def seal_of_incident(database: AuditedDatabase, row: RowMapping | dict[str, Any]) -> str:
     """Give the MAC over what chooses an incident's adapters and steps, and who may approve them."""
-    return core.vault.mac(
+    return database.cipher.mac(
         "incident",
         [
             *(row[name] for name in ("id", "scenario", "mode", "playbook", "connectors")),
@@ -58,18 +58,18 @@ def seal_of_incident(core: Core, row: RowMapping | dict[str, Any]) -> str:
     )
 
 
-def refuse_forged_incident(core: Core, row: RowMapping) -> None:
+def refuse_forged_incident(database: AuditedDatabase, row: RowMapping) -> None:
     """Raise Damaged when what decides about an incident is not what it was opened with."""
-    if row["seal"] != seal_of_incident(core, row):
+    if row["seal"] != seal_of_incident(database, row):
         raise Damaged(
             f"incident {row['id']} was changed outside the ledger; nothing was done; run "
             "`standfast audit verify`"
         )
 
 
-def refuse_forged_step(core: Core, row: RowMapping) -> None:
+def refuse_forged_step(database: AuditedDatabase, row: RowMapping) -> None:
     """Raise Damaged when what a step needs is not what the ledger wrote."""
-    is_sealed = row["seal"] == seal_of_step(core, row) or opens_at(core, row) is not None
+    is_sealed = row["seal"] == seal_of_step(database, row) or opens_at(database, row) is not None
     if not is_sealed or hashlib.sha256(row["plan"].encode()).hexdigest() != row["digest"]:
         raise Damaged(
             f"what step {row['name']!r} of {row['incident']} needs was changed outside the ledger; "

@@ -38,7 +38,7 @@ from standfast.ledger.approvals import passkeys
 from standfast.ledger.approvals.decisions import APPROVE, BREAK_GLASS, OBJECT, REFUSE
 from standfast.ledger.approvals.objections import objection, root_of_name, standing_objection
 from standfast.ledger.approvals.row_seals import opens_at, refuse_forged_step
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.schema.tables import approval, person, step
 from standfast.records import Json, StepState, canonical
 from standfast.webauthn import challenge_for
@@ -82,7 +82,9 @@ class Question:
         return _CONTEXT + canonical(body)
 
 
-def question(core: Core, connection: Connection, incident_id: str, step_name: str) -> Question:
+def question(
+    database: AuditedDatabase, connection: Connection, incident_id: str, step_name: str
+) -> Question:
     """Give what stands to be approved in a step, or reviewed; UsageError when nothing does."""
     row = (
         connection.execute(
@@ -95,7 +97,7 @@ def question(core: Core, connection: Connection, incident_id: str, step_name: st
         .first()
     )
     is_asking = row is not None and row["state"] == StepState.ASKING
-    if row is None or not (is_asking or unreviewed(core, connection, row)):
+    if row is None or not (is_asking or unreviewed(database, connection, row)):
         state = row["state"] if row else "not reached yet"
         raise UsageError(
             f"step {step_name!r} of {incident_id} asks for no approval now (it is {state}); "
@@ -108,16 +110,18 @@ def question(core: Core, connection: Connection, incident_id: str, step_name: st
         digest=row["digest"],
         nonce=row["nonce"],
         needed=row["needs_approvals"],
-        given=len(_approvals(core, connection, row)),
+        given=len(_approvals(database, connection, row)),
         roles=tuple(json.loads(row["roles"])),
         hold_seconds=row["hold_seconds"],
-        opens_at=opens_at(core, row) if is_asking and breaker(core, connection, row) else None,
+        opens_at=opens_at(database, row)
+        if is_asking and breaker(database, connection, row)
+        else None,
         is_review=not is_asking,
     )
 
 
 def refuse_unfit(
-    core: Core,
+    database: AuditedDatabase,
     connection: Connection,
     asked: Question,
     person_name: str,
@@ -134,23 +138,23 @@ def refuse_unfit(
     case, roles = asked.incident, asked.roles
     is_objection = asked.is_review or (decision == REFUSE and asked.opens_at is not None)
     as_what = OBJECT if is_objection else decision
-    why = objection(core, connection, case, person_name, roles, now, as_what=as_what)
-    if why := why or _objection(core, connection, row, roles, now, as_what=as_what):
+    why = objection(database, connection, case, person_name, roles, now, as_what=as_what)
+    if why := why or _objection(database, connection, row, roles, now, as_what=as_what):
         raise ApprovalRefused(why)
     if asked.is_review:
-        _refuse_own_review(core, connection, asked, person_name)
+        _refuse_own_review(database, connection, asked, person_name)
     elif decision == APPROVE:
-        _refuse_connected(core, connection, asked, person_name)
+        _refuse_connected(database, connection, asked, person_name)
 
 
 def _refuse_own_review(
-    core: Core, connection: Connection, asked: Question, person_name: str
+    database: AuditedDatabase, connection: Connection, asked: Question, person_name: str
 ) -> None:
     """Raise ApprovalRefused where this person counts as one with who broke the glass."""
     key = {"incident": asked.incident, "name": asked.step, "round": asked.round}
-    who = unreviewed(core, connection, connection.execute(_STEP, key).mappings().one())
-    own = root_of_name(core, connection, person_name)
-    if who is not None and own == root_of_name(core, connection, who):
+    who = unreviewed(database, connection, connection.execute(_STEP, key).mappings().one())
+    own = root_of_name(database, connection, person_name)
+    if who is not None and own == root_of_name(database, connection, who):
         raise ApprovalRefused(
             f"{person_name!r} counts as one with {who!r}, who broke the glass. Somebody else must "
             "review it"
@@ -158,12 +162,12 @@ def _refuse_own_review(
 
 
 def _refuse_connected(
-    core: Core, connection: Connection, asked: Question, person_name: str
+    database: AuditedDatabase, connection: Connection, asked: Question, person_name: str
 ) -> None:
     """Raise ApprovalRefused where this person counts as one with somebody who approved already."""
     key = {"incident": asked.incident, "name": asked.step, "round": asked.round}
-    given = _approvals(core, connection, connection.execute(_STEP, key).mappings().one())
-    other = given.get(root_of_name(core, connection, person_name), person_name)
+    given = _approvals(database, connection, connection.execute(_STEP, key).mappings().one())
+    other = given.get(root_of_name(database, connection, person_name), person_name)
     if other != person_name:
         raise ApprovalRefused(
             f"{person_name!r} and {other!r}, who approved already, count as one: enrolments "
@@ -172,7 +176,7 @@ def _refuse_connected(
 
 
 def holds(
-    core: Core,
+    database: AuditedDatabase,
     connection: Connection,
     incident_id: str,
     step_name: str,
@@ -182,11 +186,11 @@ def holds(
     """Return the step; raise unless it has every approval that it needs, verified again."""
     key = {"incident": incident_id, "name": step_name, "round": round_}
     row = connection.execute(_STEP, key).mappings().one()
-    refuse_forged_step(core, row)
+    refuse_forged_step(database, row)
     if row["needs_approvals"] == 0:
         return row
-    given = len(_approvals(core, connection, row, now))
-    if given < row["needs_approvals"] and not is_open(core, connection, row, now):
+    given = len(_approvals(database, connection, row, now))
+    if given < row["needs_approvals"] and not is_open(database, connection, row, now):
         raise ApprovalRefused(
             f"step {step_name!r} of {incident_id} has {given} of {row['needs_approvals']} "
             "approvals that verify; nothing was done"
@@ -194,7 +198,9 @@ def holds(
     return row
 
 
-def is_void(core: Core, connection: Connection, key: Sequence[str | int], asked: Question) -> bool:
+def is_void(
+    database: AuditedDatabase, connection: Connection, key: Sequence[str | int], asked: Question
+) -> bool:
     """Is a decision that is kept none about what is asked, or none that the ledger kept?
 
     `key` is incident, step, round and person. Whoever writes into the database would otherwise keep
@@ -202,13 +208,15 @@ def is_void(core: Core, connection: Connection, key: Sequence[str | int], asked:
     """
     columns = (approval.c.incident, approval.c.step, approval.c.round, approval.c.person)
     named = [column == part for column, part in zip(columns, key, strict=True)]
-    if core.rows.changed(connection, approval, *named, of=asked.incident):
+    if database.rows.changed(connection, approval, *named, of=asked.incident):
         return True
     kept = connection.execute(select(approval.c.digest, approval.c.nonce).where(*named)).one()
     return tuple(kept) != (asked.digest, asked.nonce)
 
 
-def void_signature(core: Core, connection: Connection, key: Sequence[str | int]) -> str:
+def void_signature(
+    database: AuditedDatabase, connection: Connection, key: Sequence[str | int]
+) -> str:
     """Give what a passkey said that its person has removed since, of a decision; else nothing.
 
     `key` is incident, step, round and person. What the ledger did not keep is `is_void`'s.
@@ -217,39 +225,41 @@ def void_signature(core: Core, connection: Connection, key: Sequence[str | int])
     named = (column == part for column, part in zip(columns, key, strict=True))
     said = dict(connection.execute(select(approval).where(*named)).mappings().one())
     signature, challenge = str(said["signature"]), challenge_for(_signed(said))
-    is_so = passkeys.is_of_removed(core, connection, said["person"], signature, challenge)
+    is_so = passkeys.is_of_removed(database, connection, said["person"], signature, challenge)
     return signature if is_so else ""
 
 
-def is_open(core: Core, connection: Connection, row: RowMapping, now: datetime) -> bool:
+def is_open(
+    database: AuditedDatabase, connection: Connection, row: RowMapping, now: datetime
+) -> bool:
     """Was the step's glass broken long enough ago, by somebody whose signature verifies?"""
-    at = opens_at(core, row)
-    return at is not None and at <= now and breaker(core, connection, row, now) is not None
+    at = opens_at(database, row)
+    return at is not None and at <= now and breaker(database, connection, row, now) is not None
 
 
 def breaker(
-    core: Core, connection: Connection, row: RowMapping, now: datetime | None = None
+    database: AuditedDatabase, connection: Connection, row: RowMapping, now: datetime | None = None
 ) -> str | None:
     """Say who broke the step's glass."""
     for given in _said(connection, row, (BREAK_GLASS,)):
         seen = now or given["decided_at"]
-        if not _objection(core, connection, dict(given), (), seen, as_what=BREAK_GLASS):
+        if not _objection(database, connection, dict(given), (), seen, as_what=BREAK_GLASS):
             return cast("str", given["person"])
     return None
 
 
-def unreviewed(core: Core, connection: Connection, row: RowMapping) -> str | None:
+def unreviewed(database: AuditedDatabase, connection: Connection, row: RowMapping) -> str | None:
     """Say who broke the glass of a step that has begun, while nobody else has signed for it."""
     is_begun = row["state"] not in (StepState.ASKING, StepState.REFUSED)
-    if not is_begun or opens_at(core, row) is None:
+    if not is_begun or opens_at(database, row) is None:
         return None
-    who = breaker(core, connection, row)
+    who = breaker(database, connection, row)
     if who is None:
         return None
-    own = root_of_name(core, connection, who)
+    own = root_of_name(database, connection, who)
     is_reviewed = any(
-        not _objection(core, connection, dict(one), (), one["decided_at"], as_what=OBJECT)
-        and root_of_name(core, connection, one["person"]) != own
+        not _objection(database, connection, dict(one), (), one["decided_at"], as_what=OBJECT)
+        and root_of_name(database, connection, one["person"]) != own
         for one in _said(connection, row, (APPROVE, REFUSE))
     )
     return None if is_reviewed else who
@@ -271,7 +281,7 @@ def _said(
 
 
 def _approvals(
-    core: Core, connection: Connection, row: RowMapping, now: datetime | None = None
+    database: AuditedDatabase, connection: Connection, row: RowMapping, now: datetime | None = None
 ) -> dict[str, str]:
     """Return who approved this step, as it stands, and verifies: root of their enrolment → name.
 
@@ -281,13 +291,13 @@ def _approvals(
     roles = tuple(json.loads(row["roles"]))
     found: dict[str, str] = {}
     for given in _said(connection, row, (APPROVE, BREAK_GLASS)):
-        if not _objection(core, connection, dict(given), roles, now or given["decided_at"]):
-            found.setdefault(root_of_name(core, connection, given["person"]), given["person"])
+        if not _objection(database, connection, dict(given), roles, now or given["decided_at"]):
+            found.setdefault(root_of_name(database, connection, given["person"]), given["person"])
     return found
 
 
 def _objection(
-    core: Core,
+    database: AuditedDatabase,
     connection: Connection,
     given: dict[str, Any],
     roles: tuple[str, ...],
@@ -298,7 +308,7 @@ def _objection(
     """Say why this approval does not count, or nothing."""
     name, decided_at = given["person"], min(given["decided_at"], now)
     standing = standing_objection(
-        core, connection, given["incident"], name, roles, decided_at, as_what=as_what
+        database, connection, given["incident"], name, roles, decided_at, as_what=as_what
     )
     if standing:
         return standing
@@ -306,7 +316,7 @@ def _objection(
     message, signature = _signed(given), given["signature"]
     if signature.startswith("{"):
         try:
-            passkeys.check(core, connection, name, signature, challenge_for(message))
+            passkeys.check(database, connection, name, signature, challenge_for(message))
         except ApprovalRefused as error:
             return str(error)
         return ""

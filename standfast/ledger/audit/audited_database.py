@@ -10,16 +10,16 @@ from sqlalchemy import Connection, Engine
 from standfast.ledger.audit.row_verification import RowVerifier
 from standfast.ledger.audit.transaction import Write, write
 from standfast.ledger.database.connections import planning, reading
-from standfast.ledger.schema.column_encryption import Vault
+from standfast.ledger.schema.column_encryption import ColumnCipher
 from standfast.records import Json
 
 
 @dataclass(frozen=True, kw_only=True)
-class Core:
+class AuditedDatabase:
     """The engine, the vault and what the chain says of rows, handed to each part."""
 
     engine: Engine
-    vault: Vault
+    cipher: ColumnCipher
     rows: RowVerifier
 
     def reading(self) -> AbstractContextManager[Connection]:
@@ -44,7 +44,7 @@ class Core:
             subject=subject,
             action=action,
             now=now,
-            seal=self.vault.seal_of_event,
+            seal=self.cipher.seal_of_event,
             rows=self.rows,
             detail=detail,
         )

@@ -26,7 +26,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, desc, insert, select, text
 
 from standfast.errors import OnlyReadable, Unavailable
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.hash_chain import GENESIS, HEAD_PARSE_ERRORS, Chain, line_of
 from standfast.ledger.audit.row_verification import CHECKPOINT
 from standfast.ledger.audit.transaction import row_digest
@@ -111,10 +111,10 @@ def newest_sequence(connection: Connection) -> int:
 class Auditor:
     """Verifies and signs one ledger's chain."""
 
-    def __init__(self, core: Core, witness: Path) -> None:
-        self._core = core
-        self._engine = core.engine
-        self._chain = Chain(core.vault, witness)
+    def __init__(self, database: AuditedDatabase, witness: Path) -> None:
+        self._database = database
+        self._engine = database.engine
+        self._chain = Chain(database.cipher, witness)
 
     def verify(
         self, progress: Callable[[int], None] | None = None, *, now: datetime | None = None
@@ -169,7 +169,7 @@ class Auditor:
             if connection.dialect.name == "postgresql":
                 # Two who sign at once would both add the same head.
                 connection.execute(text("LOCK TABLE audit_head IN SHARE ROW EXCLUSIVE MODE"))
-            self._core.rows.refuse_rolled_back(connection)
+            self._database.rows.refuse_rolled_back(connection)
             base = self._newest_head(connection)
             events = connection.execute(
                 select(*as_stored(audit_event))
@@ -188,12 +188,12 @@ class Auditor:
 
     def _add_checkpoint(self, now: datetime) -> None:
         """Spare whoever opens the ledger next from verifying the events up to here."""
-        rows = self._core.rows
-        with self._core.reading() as connection:
+        rows = self._database.rows
+        with self._database.reading() as connection:
             if not rows.is_checkpoint_due(connection):
                 return
         subject, action = CHECKPOINT
-        with self._core.write(actor="ledger", subject=subject, action=action, now=now) as write:
+        with self._database.write(actor="ledger", subject=subject, action=action, now=now) as write:
             write.alone()
             if rows.is_checkpoint_due(write.connection):
                 write.tell(**rows.checkpoint(write.connection))

@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from standfast.errors import ConfigurationError, Damaged
-from standfast.ledger.schema.column_encryption import Vault
+from standfast.ledger.schema.column_encryption import ColumnCipher
 from standfast.records import Json, JsonObject, canonical, digest, timestamp
 
 GENESIS = "0" * 64
@@ -121,10 +121,10 @@ def refuse_other_keys(
 class Chain:
     """What the ledger's own keys say of events and heads, and what the witness was told."""
 
-    def __init__(self, vault: Vault, witness: Path) -> None:
-        self._vault = vault
+    def __init__(self, cipher: ColumnCipher, witness: Path) -> None:
+        self._cipher = cipher
         self._witness = witness
-        self._key = vault.signing_key()
+        self._key = cipher.signing_key()
         self._public = self._key.public_key().public_bytes_raw().hex()
 
     def problem_of_event(self, event: Mapping[str, Any], previous: str) -> str:
@@ -132,7 +132,7 @@ class Chain:
         try:
             if event["hash"] != event_hash({name: event[name] for name in _EVENT}):
                 return "it was changed: its hash differs"
-            if event["seal"] != self._vault.seal_of_event(event["hash"]):
+            if event["seal"] != self._cipher.seal_of_event(event["hash"]):
                 return "it is not the ledger's own: its seal differs"
         except ValueError:
             return "it was changed: a value in it is of another type"

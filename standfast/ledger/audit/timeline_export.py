@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlalchemy import desc, func, select
 
 from standfast.errors import Damaged
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.hash_chain import Chain
 from standfast.ledger.schema.tables import as_stored, audit_event, audit_head
 from standfast.records import Json, JsonObject, canonical, timestamp
@@ -28,18 +28,18 @@ _CONTEXT = b"standfast timeline v1\n"
 
 
 def exported(
-    core: Core, subject: str, now: datetime, told: JsonObject
+    database: AuditedDatabase, subject: str, now: datetime, told: JsonObject
 ) -> Iterator[Mapping[str, JsonObject]]:
     """Give the statement with `told` in it, the events and a head; each under its kind.
 
     A head must have been signed since the subject's last event, or later events are not in it.
     Nothing for a subject without events. Damaged at the first event that does not follow.
     """
-    chain = Chain(core.vault, Path())  # the witness is not asked
+    chain = Chain(database.cipher, Path())  # the witness is not asked
     sequence, of_subject = audit_event.c.sequence, audit_event.c.subject == subject
     newest_head = select(func.max(audit_head.c.sequence)).scalar_subquery()
     own = select(sequence).where(of_subject, sequence <= newest_head)
-    with core.reading() as connection:
+    with database.reading() as connection:
         first = connection.scalar(own.order_by(sequence).limit(1))
         last = connection.scalar(own.order_by(desc(sequence)).limit(1))
         if first is None or last is None:
@@ -55,7 +55,7 @@ def exported(
                 previous = str(event["previous"])
                 begins: JsonObject = {"first": first, "previous": previous}
                 ends: JsonObject = {"last": head["sequence"], "hash": head["hash"]}
-                yield {"timeline": _statement(core, {**told, **begins, **ends}, now)}
+                yield {"timeline": _statement(database, {**told, **begins, **ends}, now)}
             at, previous = chain.sound_end((at, previous), [event])
             yield {"event": {name: event[name] for name in event if name != "seal"}}
         if problem := chain.problem_of_head(head, {at: previous}):
@@ -63,9 +63,9 @@ def exported(
         yield {"head": head}
 
 
-def _statement(core: Core, body: JsonObject, now: datetime) -> JsonObject:
+def _statement(database: AuditedDatabase, body: JsonObject, now: datetime) -> JsonObject:
     signed: JsonObject = {"format": FORMAT, "exported_at": timestamp(now), **body}
-    key = core.vault.signing_key()
+    key = database.cipher.signing_key()
     return {
         **signed,
         "key": key.public_key().public_bytes_raw().hex(),

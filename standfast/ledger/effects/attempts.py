@@ -21,26 +21,26 @@ from sqlalchemy import bindparam, select, update
 
 from standfast.errors import StandfastError, Unavailable
 from standfast.ledger.approvals.row_seals import seal_of_step
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.effects.claims import ApprovalLapsed, claimable
 from standfast.ledger.effects.effect_conditions import (
     LOCKED_ACCOUNT_VERBS,
-    hold,
     is_lock_of,
     is_step_round,
     is_superseded_undo,
+    lock_step_rows,
 )
 from standfast.ledger.effects.effect_rows import (
     Batch,
+    EffectQueue,
     EffectRow,
-    Lane,
     scope_of,
     seal_effect,
     seal_reason_of,
 )
 from standfast.ledger.effects.effect_store import Effects
 from standfast.ledger.effects.prior_states import PriorStates, last_prior
-from standfast.ledger.effects.unknown_outcomes import MOST_TRIES, run_again
+from standfast.ledger.effects.unknown_outcomes import MOST_TRIES, resume_steps
 from standfast.ledger.schema.row_ids import new_token
 from standfast.ledger.schema.tables import as_stored, attempt, effect, step
 from standfast.playbook.actions.people_page import PAGE
@@ -72,15 +72,17 @@ _LONGEST_WAIT_SECONDS = 86_400.0  # no provider's word postpones an act for long
 class Attempts:
     """Claims, receipts and retries of effects."""
 
-    def __init__(self, core: Core, effects: Effects, prior_states: PriorStates) -> None:
-        self._core = core
+    def __init__(
+        self, database: AuditedDatabase, effects: Effects, prior_states: PriorStates
+    ) -> None:
+        self._database = database
         self._effects = effects
         self._prior_states = prior_states
 
     def claim(
         self,
         incident_id: str,
-        lane: Lane,
+        queue: EffectQueue,
         runner: str,
         mode: Mode,
         limits: Limits,
@@ -97,7 +99,7 @@ class Attempts:
         """
         token = new_token()
         try:
-            return self._claim(token, incident_id, lane, runner, mode, limits, now, settings)
+            return self._claim(token, incident_id, queue, runner, mode, limits, now, settings)
         except Unavailable:
             with suppress(StandfastError):  # what stays claimed is looked up when it is overdue
                 self._give_back(token, incident_id, runner, now)
@@ -109,10 +111,10 @@ class Attempts:
     def _ask_again(self, lapsed: ApprovalLapsed, now: datetime) -> None:
         """Let a step ask again; with another plan, no approval of the earlier one counts."""
         incident_id, name, _ = lapsed.step_key
-        with self._core.write(
+        with self._database.write(
             actor="ledger", subject=incident_id, action="approval.lapsed", now=now
         ) as write:
-            hold(write.connection, incident_id, name)
+            lock_step_rows(write.connection, incident_id, name)
             asking: dict[str, Any] = {"state": StepState.ASKING.value, "is_asked": False}
             named = is_step_round(*lapsed.step_key)
             row = write.connection.execute(select(step).where(*named)).mappings().one()
@@ -124,7 +126,7 @@ class Attempts:
                     "runs_from": None,
                     "reason": "; ".join(filter(None, (row["reason"], str(lapsed)))),
                 }
-                asking["seal"] = seal_of_step(self._core, {**row, **asking})
+                asking["seal"] = seal_of_step(self._database, {**row, **asking})
             is_running = step.c.state == StepState.RUNNING.value
             if write.update(step, lapsed.step_key, is_running, **asking):
                 write.tell(step=name, why=str(lapsed))
@@ -133,23 +135,30 @@ class Attempts:
         self,
         token: str,
         incident_id: str,
-        lane: Lane,
+        queue: EffectQueue,
         runner: str,
         mode: Mode,
         limits: Limits,
         now: datetime,
         settings: Settings,
     ) -> Batch | None:
-        with self._core.write(
+        with self._database.write(
             actor=f"runner:{runner}", subject=incident_id, action="attempt.claimed", now=now
         ) as write:
             found = claimable(
-                self._core, write, incident_id, lane, mode, min(limits.batch, 1000), now, settings
+                self._database,
+                write,
+                incident_id,
+                queue,
+                mode,
+                min(limits.batch, 1000),
+                now,
+                settings,
             )
             if not found:
                 return None
             rows = [self._effects.open(row) for row in found]
-            if lane.verb in LOCKED_ACCOUNT_VERBS:
+            if queue.verb in LOCKED_ACCOUNT_VERBS:
                 earlier = self._prior_states.found_before(
                     write.connection, rows, is_lock_of(incident_id)
                 )
@@ -157,8 +166,8 @@ class Attempts:
             tokens = [row.token for row in rows]
             write.tell(
                 step=rows[0].step,
-                verb=lane.verb,
-                connector=lane.connector,
+                verb=queue.verb,
+                connector=queue.connector,
                 attempt=token,
                 count=len(rows),
             )
@@ -168,8 +177,8 @@ class Attempts:
                     "token": token,
                     "incident": incident_id,
                     "runner": runner,
-                    "verb": lane.verb,
-                    "connector": lane.connector,
+                    "verb": queue.verb,
+                    "connector": queue.connector,
                     "size": len(rows),
                     "digest": digest(tokens),
                     "submitted_at": now,
@@ -180,14 +189,18 @@ class Attempts:
                 },
             )
             write.change_all(effect, _BEGIN, [(row.token,) for row in rows], attempt_token=token)
-        return Batch(attempt=token, incident=incident_id, lane=lane, effects=tuple(rows))
+        return Batch(attempt=token, incident=incident_id, queue=queue, effects=tuple(rows))
 
     def _give_back(self, token: str, incident_id: str, runner: str, now: datetime) -> None:
         """Plan again what a claim took that was never answered, if it took anything."""
         actor, action = f"runner:{runner}", "attempt.given_back"
-        with self._core.write(actor=actor, subject=incident_id, action=action, now=now) as write:
+        with self._database.write(
+            actor=actor, subject=incident_id, action=action, now=now
+        ) as write:
             write.alone()  # the claim may be committing still
-        with self._core.write(actor=actor, subject=incident_id, action=action, now=now) as write:
+        with self._database.write(
+            actor=actor, subject=incident_id, action=action, now=now
+        ) as write:
             taken = write.connection.execute(
                 select(effect.c.token, effect.c.tries)
                 .where(effect.c.attempt == token, effect.c.state == EffectState.SUBMITTING.value)
@@ -219,7 +232,7 @@ class Attempts:
         connector `hand_on`, where there is one: the same effect, and a new attempt. What is unknown
         never is.
         """
-        with self._core.write(
+        with self._database.write(
             actor=f"runner:{runner}", subject=batch.incident, action="attempt.ended", now=now
         ) as write:
             ours = {
@@ -245,13 +258,13 @@ class Attempts:
             write.update_many(effect, rows, is_checked=True)
             planned = {change["token"] for change in rows if change["state"] == "planned"}
             again = {(row.step, row.round) for row in batch.effects if row.token in planned}
-            if batch.lane.verb != PAGE:
-                run_again(write, batch.incident, again)
+            if batch.queue.verb != PAGE:
+                resume_steps(write, batch.incident, again)
             write.update(attempt, (batch.attempt,), ended_at=now)
             write.tell(
                 attempt=batch.attempt,
-                verb=batch.lane.verb,
-                connector=batch.lane.connector,
+                verb=batch.queue.verb,
+                connector=batch.queue.connector,
                 results=counts,
             )
 
@@ -265,7 +278,7 @@ class Attempts:
         but: Collection[str] = (),
     ) -> int:
         """Plan again what failed, in one step or in all, but not `but`; give the number."""
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=incident_id, action="effects.retried", now=now
         ) as write:
             statement = select(effect.c.token, effect.c.step, effect.c.round, effect.c.verb).where(
@@ -322,10 +335,10 @@ class Attempts:
             **moved,
             "tries": tries,
             "not_before": not_before,
-            "sealed_reason": seal_reason_of(self._core.vault, row, reason),
+            "sealed_reason": seal_reason_of(self._database.cipher, row, reason),
             "proof": result.proof.value,
             "is_parked": state is EffectState.UNKNOWN and result.only_a_person_can_tell,
-            "sealed_facts": self._core.vault.seal(
+            "sealed_facts": self._database.cipher.seal(
                 scope_of(row.verb, row.incident), f"effect.facts {row.token}", result.facts
             ),
         }
@@ -334,5 +347,5 @@ class Attempts:
         """Return the columns of an effect that goes through this adapter from now on."""
         target, details = row.target, canonical(row.details)
         draft = Draft(verb=row.verb, connector=connector, target=target, undoes=row.undoes)
-        sealed = seal_effect(self._core.vault, row.incident, row.token, draft, details)
+        sealed = seal_effect(self._database.cipher, row.incident, row.token, draft, details)
         return {"connector": connector, "sealed": sealed}

@@ -34,7 +34,7 @@ from sqlalchemy import (
 from standfast.errors import ApprovalRefused, Refused
 from standfast.ledger.approvals.row_seals import refuse_forged_incident
 from standfast.ledger.approvals.two_person_rule import holds
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Write, damaged, refuse_changed_rows
 from standfast.ledger.database.connections import wait_for_turn
 from standfast.ledger.effects.effect_conditions import (
@@ -46,7 +46,7 @@ from standfast.ledger.effects.effect_conditions import (
     is_runnable,
     with_step,
 )
-from standfast.ledger.effects.effect_rows import Lane, seal_reason
+from standfast.ledger.effects.effect_rows import EffectQueue, seal_reason
 from standfast.ledger.schema.tables import as_stored, attempt, effect, incident, step
 from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import Settings
@@ -68,10 +68,10 @@ class ApprovalLapsed(ApprovalRefused):
 
 
 def claimable(
-    core: Core,
+    database: AuditedDatabase,
     write: Write,
     incident_id: str,
-    lane: Lane,
+    queue: EffectQueue,
     mode: Mode,
     most: int,
     now: datetime,
@@ -83,18 +83,18 @@ def claimable(
     step's approvals no longer verify, and Damaged when what decides was changed outside the ledger.
     """
     connection = write.connection
-    if write.is_postgresql and lane.verb in NEEDS_PRIOR | UNDO_VERBS:
+    if write.is_postgresql and queue.verb in NEEDS_PRIOR | UNDO_VERBS:
         # A lock and an unlock of one account, claimed side by side, would not see each other.
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ACCOUNTS_LOCK})"))
     wait_for_turn(connection, incident_id, is_shared=True)
     place = connection.execute(_INCIDENT, {"incident": incident_id}).mappings().first()
     if place is None or place["state"] != "open":
         return []
-    refuse_forged_incident(core, place)
+    refuse_forged_incident(database, place)
     if place["mode"] != mode:
         raise Refused(f"incident {incident_id} is {place['mode']}; these adapters are {mode}")
-    wanted = {"incident": incident_id, "verb": lane.verb, "connector": lane.connector, "now": now}
-    needs_prior = lane.verb in NEEDS_PRIOR
+    wanted = {"incident": incident_id, "verb": queue.verb, "connector": queue.connector, "now": now}
+    needs_prior = queue.verb in NEEDS_PRIOR
     due = _steps(needs_prior, only_undos=bool(place["is_halted"]))
     for begun in connection.execute(due, wanted).all():
         of_step = {"step": begun.name, "round": begun.round, "most": most}
@@ -103,45 +103,48 @@ def claimable(
             break
     else:
         return []
-    _refuse_changed(core, connection, (incident_id, begun.name, begun.round), found)
-    if lane.verb == PAGE:
+    _refuse_changed(database, connection, (incident_id, begun.name, begun.round), found)
+    if queue.verb == PAGE:
         return list(found)
     step_key = (incident_id, begun.name, begun.round)
     try:
-        running = holds(core, connection, *step_key, now)
+        running = holds(database, connection, *step_key, now)
     except ApprovalRefused as error:
         raise ApprovalLapsed(step_key, str(error)) from None
     if running["needs_approvals"]:
-        _refuse_other_settings(step_key, json.loads(running["plan"]), lane, settings)
-    return list(found) if lane.verb not in UNDO_VERBS else _not_held(core, write, found)
+        _refuse_other_settings(step_key, json.loads(running["plan"]), queue, settings)
+    return list(found) if queue.verb not in UNDO_VERBS else _not_held(database, write, found)
 
 
 def _refuse_other_settings(
-    step_key: tuple[str, str, int], plan: JsonObject, lane: Lane, settings: Settings
+    step_key: tuple[str, str, int], plan: JsonObject, queue: EffectQueue, settings: Settings
 ) -> None:
     """Raise ApprovalLapsed unless the adapter is configured as it was when the step was planned."""
     approved = cast("Mapping[str, Mapping[str, str]]", plan["settings"])
-    planned = {one.get(lane.connector) for one in approved.values()} - {None}
-    now = settings(lane.verb, lane.connector).get(lane.connector)
+    planned = {one.get(queue.connector) for one in approved.values()} - {None}
+    now = settings(queue.verb, queue.connector).get(queue.connector)
     if now not in (planned or {None}):
         raise ApprovalLapsed(
             step_key,
-            f"the settings of {lane.connector} were changed after step {step_key[1]!r} was "
+            f"the settings of {queue.connector} were changed after step {step_key[1]!r} was "
             "planned. Nothing was done; the step asks again",
             _with_current_settings(plan, settings),
         )
 
 
 def _refuse_changed(
-    core: Core, connection: Connection, step_key: tuple[str, str, int], found: Sequence[Row[Any]]
+    database: AuditedDatabase,
+    connection: Connection,
+    step_key: tuple[str, str, int],
+    found: Sequence[Row[Any]],
 ) -> None:
     """Raise Damaged where the incident, its step or these effects are not what the chain says."""
     incident_id, name, round_ = step_key
     is_step = (step.c.incident == incident_id, step.c.name == name, step.c.round == round_)
     for table, conditions in ((incident, (incident.c.id == incident_id,)), (step, is_step)):
-        if changed := core.rows.changed(connection, table, *conditions, of=incident_id):
+        if changed := database.rows.changed(connection, table, *conditions, of=incident_id):
             raise damaged(table, changed)
-    refuse_changed_rows(core.rows, connection, effect, found, of=incident_id)
+    refuse_changed_rows(database.rows, connection, effect, found, of=incident_id)
 
 
 # Both statements are built once, since they run all night.
@@ -177,7 +180,7 @@ def _effects(needs_prior: bool) -> Select[Any]:
 
 
 def _is_due(needs_prior: bool) -> list[ColumnElement[bool]]:
-    """Give the conditions on an effect, and its step, of one lane."""
+    """Give the conditions on an effect, and its step, of one queue."""
     now: BindParameter[Any] = bindparam("now", type_=effect.c.not_before.type)
     conditions = [
         effect.c.incident == bindparam("incident"),
@@ -192,7 +195,7 @@ def _is_due(needs_prior: bool) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _not_held(core: Core, write: Write, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+def _not_held(database: AuditedDatabase, write: Write, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
     """Refuse the unlocks of accounts that another incident holds by now; give the others."""
     holders = holders_of(write.connection, rows[0].incident, [row.handle for row in rows])
     kept = [row for row in rows if row.handle in holders]
@@ -203,7 +206,7 @@ def _not_held(core: Core, write: Write, rows: Sequence[Row[Any]]) -> list[Row[An
                 "token": row.token,
                 "state": EffectState.REFUSED.value,
                 "sealed_reason": seal_reason(
-                    core.vault,
+                    database.cipher,
                     row.verb,
                     row.incident,
                     row.token,
@@ -233,5 +236,5 @@ def _is_being_unlocked(now: BindParameter[Any]) -> ColumnElement[bool]:
 
 def _with_current_settings(plan: JsonObject, settings: Settings) -> JsonObject:
     """Return a plan as it is with the settings that its adapters have now."""
-    lanes = cast("Mapping[str, Json]", plan["settings"])
-    return {**plan, "settings": {name: dict(settings(*name.split(" ", 1))) for name in lanes}}
+    queues = cast("Mapping[str, Json]", plan["settings"])
+    return {**plan, "settings": {name: dict(settings(*name.split(" ", 1))) for name in queues}}

@@ -156,7 +156,7 @@ def is_step_round(incident_id: str, step_name: str, round_: int) -> tuple[Column
     return (step.c.incident == incident_id, step.c.name == step_name, step.c.round == round_)
 
 
-def hold(connection: Connection, incident_id: str, step_name: str) -> None:
+def lock_step_rows(connection: Connection, incident_id: str, step_name: str) -> None:
     """Let no other transaction change the step until the end of this one."""
     connection.execute(
         select(step.c.round)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import and_, func, or_, select
 
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.effects.effect_conditions import is_superseded_undo, with_step
 from standfast.ledger.effects.effect_rows import EffectRow, scope_of
 from standfast.ledger.effects.effect_store import Effects
@@ -56,7 +56,7 @@ def first_unfinished_effects(
     )
 
 
-def count_effect_kinds(core: Core, incident_id: str) -> Counter[Kind]:
+def count_effect_kinds(database: AuditedDatabase, incident_id: str) -> Counter[Kind]:
     """Count an incident's effects by kind, in the order of their steps and rounds.
 
     An undo that another one made up for counts as done.
@@ -84,7 +84,7 @@ def count_effect_kinds(core: Core, incident_id: str) -> Counter[Kind]:
         .where(mine, ~is_plain, ~is_over)
     )
     found: Counter[Kind] = Counter()
-    with core.reading() as connection:
+    with database.reading() as connection:
         for step, round_, verb, state, proof, number in connection.execute(plain):
             level = Proof(proof) if state == EffectState.DONE else Proof.NONE
             found[Kind(step, round_, verb, EffectState(state), "", level)] += number
@@ -92,6 +92,6 @@ def count_effect_kinds(core: Core, incident_id: str) -> Counter[Kind]:
             found[Kind(step, round_, verb, EffectState.DONE, "")] += number
         for step, round_, verb, state, token, sealed in connection.execute(others):
             place = f"effect.reason {token}"
-            reason = str(core.vault.open(scope_of(verb, incident_id), place, sealed)["text"])
+            reason = str(database.cipher.open(scope_of(verb, incident_id), place, sealed)["text"])
             found[Kind(step, round_, verb, EffectState(state), reason)] += 1
     return Counter(dict(sorted(found.items())))

@@ -16,7 +16,7 @@ from typing import Any, cast
 from sqlalchemy import Row
 
 from standfast.errors import Damaged
-from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
+from standfast.ledger.schema.column_encryption import INSTALLATION, ColumnCipher
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.planned_effects import Draft
 from standfast.records import (
@@ -29,7 +29,7 @@ from standfast.records import (
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
-class Lane:
+class EffectQueue:
     """What one kind of call can carry: one verb through one adapter."""
 
     verb: str
@@ -74,7 +74,7 @@ class Batch:
 
     attempt: str
     incident: str
-    lane: Lane
+    queue: EffectQueue
     effects: tuple[EffectRow, ...]
 
     @property
@@ -93,21 +93,23 @@ def effect_token(incident_id: str, step_name: str, round_: int, verb: str, handl
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
-def seal_reason(vault: Vault, verb: str, incident_id: str, token: str, reason: str) -> bytes | None:
+def seal_reason(
+    cipher: ColumnCipher, verb: str, incident_id: str, token: str, reason: str
+) -> bytes | None:
     """Seal the reason of an effect; None stands for no reason."""
     if not reason:
         return None
     scope = scope_of(verb, incident_id)
-    return vault.seal(scope, f"effect.reason {token}", {"text": reason})
+    return cipher.seal(scope, f"effect.reason {token}", {"text": reason})
 
 
-def seal_reason_of(vault: Vault, row: EffectRow, reason: str) -> bytes | None:
+def seal_reason_of(cipher: ColumnCipher, row: EffectRow, reason: str) -> bytes | None:
     """Seal the reason of an opened effect; None stands for no reason."""
-    return seal_reason(vault, row.verb, row.incident, row.token, reason)
+    return seal_reason(cipher, row.verb, row.incident, row.token, reason)
 
 
 def seal_effect(
-    vault: Vault,
+    cipher: ColumnCipher,
     incident_id: str,
     token: str,
     draft: Draft,
@@ -122,10 +124,10 @@ def seal_effect(
         canonical(draft.target),
         canonical(draft.undoes),
     )
-    return vault.seal_written(scope_of(draft.verb, incident_id), f"effect {token}", written)
+    return cipher.seal_written(scope_of(draft.verb, incident_id), f"effect {token}", written)
 
 
-def open_effect(vault: Vault, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
+def open_effect(cipher: ColumnCipher, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
     """Give one effect with what is sealed in it; Damaged when the row was tampered with.
 
     `row` has the table's columns in their order.
@@ -136,7 +138,7 @@ def open_effect(vault: Vault, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
     state, is_parked, sealed_prior, undoes, tries, _, _ = columns[9:16]
     sealed_reason, proof, sealed_facts = columns[16:]
     scope = scope_of(verb, incident_id)
-    known = vault.open(scope, f"effect {token}", sealed)
+    known = cipher.open(scope, f"effect {token}", sealed)
     known_as = effect_token(incident_id, step_name, round_, verb, handle)
     is_other = (connector, undoes) != (known["connector"], known["undoes"])
     is_pushed = known["is_refused"] and state != EffectState.REFUSED
@@ -147,7 +149,7 @@ def open_effect(vault: Vault, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
         )
 
     def opened(column: str, value: bytes | None) -> JsonObject | None:
-        return None if value is None else vault.open(scope, f"effect.{column} {token}", value)
+        return None if value is None else cipher.open(scope, f"effect.{column} {token}", value)
 
     return EffectRow(
         token=token,

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, case, exists, func, or_, select
 
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Write
 from standfast.ledger.effects.effect_conditions import (
     NEEDS_PRIOR,
@@ -22,7 +22,7 @@ from standfast.ledger.effects.effect_conditions import (
     is_runnable,
     with_step,
 )
-from standfast.ledger.effects.effect_rows import EffectRow, Lane, open_effect, scope_of
+from standfast.ledger.effects.effect_rows import EffectQueue, EffectRow, open_effect, scope_of
 from standfast.ledger.effects.recent_locks import RecentLocks, count_recent_locks
 from standfast.ledger.schema.tables import attempt, effect, runner, step
 from standfast.playbook.actions.accounts_lock import LOCK
@@ -42,7 +42,7 @@ _HANDLES_A_STATEMENT = 500
 class Work:
     """What there is to do in an incident now, and when to look again."""
 
-    lanes: Mapping[Lane, int]  # and how many effects are due in each
+    queues: Mapping[EffectQueue, int]  # and how many effects are due in each
     in_flight: int
     next_due: datetime | None
 
@@ -50,8 +50,8 @@ class Work:
 class Effects:
     """The effects of all incidents."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     # finding work
 
@@ -63,12 +63,12 @@ class Effects:
         only_undos: bool = False,
         only_looks: bool = False,
     ) -> Work:
-        """Say which lanes have something to claim or to settle, and when the next one will.
+        """Say which queues have something to claim or to settle, and when the next one will.
 
         With `only_undos` only undos are claimed: the incident is stopped. With `only_looks` nothing
         is: it is closed.
         """
-        lanes: dict[Lane, int] = {}
+        queues: dict[EffectQueue, int] = {}
         later: list[datetime] = []
         is_due = or_(effect.c.not_before.is_(None), effect.c.not_before <= now)
         may_start = and_(is_due, is_runnable(now))
@@ -111,12 +111,12 @@ class Effects:
             )
             .group_by(effect.c.verb, effect.c.connector)
         )
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             for statement in (unsettled,) if only_looks else (planned, unsettled):
                 for verb, connector, due, next_due in connection.execute(statement):
                     if due:
-                        lane = Lane(verb=verb, connector=connector)
-                        lanes[lane] = lanes.get(lane, 0) + due
+                        queue = EffectQueue(verb=verb, connector=connector)
+                        queues[queue] = queues.get(queue, 0) + due
                     if next_due is not None:
                         later.append(next_due)
             in_flight = connection.scalar(
@@ -125,41 +125,43 @@ class Effects:
                 )
             )
         return Work(
-            lanes=dict(sorted(lanes.items())),
+            queues=dict(sorted(queues.items())),
             in_flight=in_flight or 0,
             next_due=min(later, default=None),
         )
 
     def without_prior(
-        self, incident_id: str, lane: Lane, now: datetime, most: int
+        self, incident_id: str, queue: EffectQueue, now: datetime, most: int
     ) -> list[EffectRow]:
         """Give planned effects whose prior state must be read before they may be claimed.
 
         Not before they may run: what is read while a step waits for approval would be stale.
         """
-        if lane.verb not in NEEDS_PRIOR:
+        if queue.verb not in NEEDS_PRIOR:
             return []
         begun = select(effect.c.token).select_from(with_step()).where(is_runnable(now))
         return self.find(
             effect.c.incident == incident_id,
             effect.c.state == "planned",
-            effect.c.verb == lane.verb,
-            effect.c.connector == lane.connector,
+            effect.c.verb == queue.verb,
+            effect.c.connector == queue.connector,
             effect.c.sealed_prior.is_(None),
             or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
             effect.c.token.in_(begun.where(effect.c.incident == incident_id)),
             most=most,
         )
 
-    def to_settle(self, incident_id: str, lane: Lane, now: datetime, most: int) -> list[EffectRow]:
+    def to_settle(
+        self, incident_id: str, queue: EffectQueue, now: datetime, most: int
+    ) -> list[EffectRow]:
         """Give unknown effects that may be looked up now: their call can no longer land."""
         overdue = select(attempt.c.token).where(attempt.c.settle_after <= now)
         return self.find(
             effect.c.incident == incident_id,
             effect.c.state == "unknown",
             effect.c.is_parked.is_(False),
-            effect.c.verb == lane.verb,
-            effect.c.connector == lane.connector,
+            effect.c.verb == queue.verb,
+            effect.c.connector == queue.connector,
             effect.c.attempt.in_(overdue),
             or_(effect.c.not_before.is_(None), effect.c.not_before <= now),
             most=most,
@@ -170,7 +172,7 @@ class Effects:
 
         What belongs to no step is not planned: a planner is at it, or died over it.
         """
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return self.find_in(connection, *conditions, most=most)
 
     def again(self, row: EffectRow) -> EffectRow:
@@ -220,7 +222,7 @@ class Effects:
             .join(runner, runner.c.id == attempt.c.runner)
             .where(effect.c.incident == incident_id, effect.c.verb == verb)
         )
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return {row.token: row.host for row in connection.execute(statement)}
 
     def locked_lately(
@@ -232,7 +234,7 @@ class Effects:
         beside: tuple[str, str] | None = None,
     ) -> RecentLocks:
         """Give what steps begun since then lock without asking; see `locked_lately`."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return count_recent_locks(connection, began, mode, called, beside)
 
     def of_incident(self, incident_id: str) -> list[EffectRow]:
@@ -260,12 +262,12 @@ class Effects:
         A round that an approver refused does not count: what it planned never happens.
         """
         handles = {
-            self._core.vault.handle(scope_of(one.verb, incident_id), one.target): one.target
+            self._database.cipher.handle(scope_of(one.verb, incident_id), one.target): one.target
             for one in drafts
         }
         names = list(handles)
         found: set[tuple[str, str]] = set()
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             for start in range(0, len(names), _HANDLES_A_STATEMENT):
                 statement = (
                     select(effect.c.verb, effect.c.handle)
@@ -283,7 +285,7 @@ class Effects:
     def holders(self, rows: Sequence[EffectRow]) -> dict[str, str]:
         """Give, by handle, which other open incident holds the accounts of one incident's rows."""
         found: dict[str, str] = {}
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             for start in range(0, len(rows), _HANDLES_A_STATEMENT):
                 part = rows[start : start + _HANDLES_A_STATEMENT]
                 handles = [row.handle for row in part]
@@ -292,7 +294,7 @@ class Effects:
 
     def open(self, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
         """Return one effect with what is sealed in it; see `open_effect`."""
-        return open_effect(self._core.vault, row)
+        return open_effect(self._database.cipher, row)
 
 
 def lock_in_state(

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select
 
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.effects import unknown_outcomes
 from standfast.ledger.effects.effect_conditions import (
     is_held,
@@ -36,8 +36,8 @@ _HANDLES_A_STATEMENT = 500
 class PriorStates:
     """The prior states of the effects of all incidents."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     def keep(
         self,
@@ -47,7 +47,7 @@ class PriorStates:
         now: datetime,
     ) -> None:
         """Write what was observed as the prior state; name targets that do not exist as refused."""
-        with self._core.write(
+        with self._database.write(
             actor=f"runner:{runner}",
             subject=incident_id,
             action="effects.observed",
@@ -81,7 +81,7 @@ class PriorStates:
             "sealed_prior": None,
         }
         if not observed.is_readable:
-            change["sealed_reason"] = seal_reason_of(self._core.vault, row, observed.reason)
+            change["sealed_reason"] = seal_reason_of(self._database.cipher, row, observed.reason)
             change["tries"] = row.tries + 1
             if change["tries"] < MOST_TRIES:
                 change["not_before"] = now + unknown_outcomes.LOOK_AGAIN
@@ -89,9 +89,9 @@ class PriorStates:
                 change["state"] = EffectState.FAILED.value
         elif not observed.exists:
             change["state"] = EffectState.REFUSED.value
-            change["sealed_reason"] = seal_reason_of(self._core.vault, row, "no such account")
+            change["sealed_reason"] = seal_reason_of(self._database.cipher, row, "no such account")
         else:
-            change["sealed_prior"] = self._core.vault.seal(
+            change["sealed_prior"] = self._database.cipher.seal(
                 scope_of(row.verb, row.incident),
                 f"effect.prior {row.token}",
                 earlier or observed.state,
@@ -130,7 +130,7 @@ class PriorStates:
             )
             for row in earlier:
                 found[row.handle].append(
-                    self._core.vault.open(
+                    self._database.cipher.open(
                         scope_of(row.verb, row.incident),
                         f"effect.prior {row.token}",
                         row.sealed_prior,

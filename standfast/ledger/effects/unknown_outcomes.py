@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Write, damaged
 from standfast.ledger.effects.effect_rows import EffectRow, seal_reason, seal_reason_of
 from standfast.ledger.effects.effect_store import Effects, lock_in_state
@@ -47,15 +47,15 @@ def _unknown(effects: Effects, incident_id: str, condition: Any) -> list[EffectR
 class UnknownOutcomes:
     """What is not known of effects, and how it becomes known."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     def lapse(self, incident_id: str, runner_is_dead: Callable[[str], bool], now: datetime) -> int:
         """Mark as unknown what dead runners or overdue calls left behind; give the number.
 
         `runner_is_dead(runner id) -> bool` is asked for each runner with an open attempt.
         """
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             open_attempts = connection.execute(
                 select(attempt).where(
                     attempt.c.incident == incident_id,
@@ -68,7 +68,7 @@ class UnknownOutcomes:
         ]
         if not lapsed:
             return 0
-        with self._core.write(
+        with self._database.write(
             actor="ledger", subject=incident_id, action="attempts.lapsed", now=now
         ) as write:
             lost = write.connection.execute(
@@ -87,7 +87,7 @@ class UnknownOutcomes:
                         "token": token,
                         "state": EffectState.UNKNOWN.value,
                         "sealed_reason": seal_reason(
-                            self._core.vault, verb, incident_id, token, _LOST
+                            self._database.cipher, verb, incident_id, token, _LOST
                         ),
                     }
                     for token, verb in lost
@@ -115,7 +115,7 @@ class UnknownOutcomes:
         now: datetime,
     ) -> None:
         """Write what a look at unknown effects showed."""
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=incident_id, action="effects.settled", now=now
         ) as write:
             still = lock_in_state(write, [row for row, _ in seen], "unknown")
@@ -145,14 +145,14 @@ class UnknownOutcomes:
                         "token": row.token,
                         "state": state.value,
                         "sealed_reason": seal_reason_of(
-                            self._core.vault, row, observed.reason or reason
+                            self._database.cipher, row, observed.reason or reason
                         ),
                         "is_parked": state is EffectState.UNKNOWN and not_before is None,
                         "not_before": not_before,
                     }
                 )
             write.update_many(effect, rows)
-            run_again(write, incident_id, again)
+            resume_steps(write, incident_id, again)
             write.tell(results=counts)
 
     def _refuse_changed_attempts(
@@ -164,7 +164,9 @@ class UnknownOutcomes:
         """
         called = select(effect.c.attempt).where(effect.c.token.in_(tokens))
         is_called = attempt.c.token.in_(called)
-        if changed := self._core.rows.changed(write.connection, attempt, is_called, of=incident_id):
+        if changed := self._database.rows.changed(
+            write.connection, attempt, is_called, of=incident_id
+        ):
             raise damaged(attempt, changed)
 
 
@@ -175,7 +177,7 @@ def _settles_after(row: Row[Any], now: datetime) -> datetime:
     return settles_after - ahead
 
 
-def run_again(write: Write, incident_id: str, steps: Iterable[tuple[str, int]]) -> None:
+def resume_steps(write: Write, incident_id: str, steps: Iterable[tuple[str, int]]) -> None:
     """Let steps run again that ended, or whose end was accepted, before some of it was planned."""
     for name, round_ in sorted(steps):
         write.update(

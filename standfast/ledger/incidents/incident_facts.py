@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from standfast.deadlines.incident_facts import Fact, FactKind, Facts
 from standfast.errors import Refused
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import incident, incident_fact
 
@@ -48,23 +48,23 @@ class Statement:
 class IncidentFacts:
     """The facts of every incident."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     def of(self, incident_id: str) -> Facts:
         """Give what was stated about an incident, in that order."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return Facts(self._read(connection, incident_id))
 
     def stated_of(self) -> set[str]:
         """Give the incidents of which anything was stated: no clock runs in another."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return set(connection.scalars(select(incident_fact.c.incident).distinct()))
 
     def state(self, incident_id: str, statement: Statement, author: str, now: datetime) -> bool:
         """Add a fact; say whether it is news. Refused when there is no such incident."""
         fact = statement.stated(author, now)
-        with self._core.write(
+        with self._database.write(
             actor=author, subject=incident_id, action="fact.stated", now=now
         ) as write:
             write.alone()
@@ -93,7 +93,7 @@ class IncidentFacts:
                     "at": fact.at,
                     "people": fact.count,
                     "is_so": fact.is_so,
-                    "sealed": self._core.vault.seal(
+                    "sealed": self._database.cipher.seal(
                         INSTALLATION,
                         _place(incident_id, number),
                         {"reference": fact.reference},
@@ -114,7 +114,9 @@ class IncidentFacts:
         return [self._open(row) for row in rows]
 
     def _open(self, row: Row[Any]) -> Fact:
-        sealed = self._core.vault.open(INSTALLATION, _place(row.incident, row.number), row.sealed)
+        sealed = self._database.cipher.open(
+            INSTALLATION, _place(row.incident, row.number), row.sealed
+        )
         return Fact(
             kind=FactKind(row.kind),
             name=row.name,

@@ -22,18 +22,23 @@ from sqlalchemy import Connection, Row, func, select
 
 from standfast.errors import Refused, UsageError
 from standfast.ledger.approvals.row_seals import refuse_forged_incident, seal_of_incident
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import damaged
 from standfast.ledger.database.connections import wait_for_turn
 from standfast.ledger.effects.effect_conditions import count_held_targets
 from standfast.ledger.effects.step_counts import StepCounts, count_by_step
 from standfast.ledger.incidents import trigger_messages
-from standfast.ledger.incidents.repeated_triggers import inputs_of, insert_subjects, join, repeated
-from standfast.ledger.incidents.step_progress import moved_at
+from standfast.ledger.incidents.repeated_triggers import (
+    add_targets,
+    find_repeated,
+    inputs_of,
+    insert_subjects,
+)
+from standfast.ledger.incidents.step_progress import last_progress_at
 from standfast.ledger.incidents.step_views import step_view
 from standfast.ledger.incidents.stop_and_resume import pause_undos, restart_abort_windows
 from standfast.ledger.incidents.trigger_messages import TriggerMessage
-from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
+from standfast.ledger.schema.column_encryption import INSTALLATION, ColumnCipher
 from standfast.ledger.schema.tables import effect, incident, notice, step
 from standfast.playbook.engine import merged
 from standfast.playbook.model import Playbook
@@ -73,8 +78,8 @@ class IncidentRow:
 class Incidents:
     """All incidents."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     def open(
         self,
@@ -98,26 +103,28 @@ class Incidents:
         A `message` that came before gives the incident that it came to then, closed or not, and
         changes nothing. One that is new is written down in this very transaction.
         """
-        with self._core.write(
+        with self._database.write(
             actor=opened_by, subject="", action="incident.opened", now=now
         ) as write:
             write.alone()  # two at once: one opens, the other joins or gets the next id
-            self._core.rows.refuse_rolled_back(write.connection)
+            self._database.rows.refuse_rolled_back(write.connection)
             if message is not None and (
                 earlier := trigger_messages.find(write.connection, message)
             ):
                 return earlier, True
             if trigger is not None and (
-                known := repeated(self._core, write.connection, trigger, scenario, mode, inputs)
+                known := find_repeated(
+                    self._database, write.connection, trigger, scenario, mode, inputs
+                )
             ):
-                added = join(self._core, write, known, inputs)
+                added = add_targets(self._database, write, known, inputs)
                 write.subject = known.id
                 write.action = "trigger.joined" if added else "trigger.repeated"
                 write.tell(trigger=hashlib.sha256(trigger.encode()).hexdigest(), targets=added)
                 if message is not None:
                     trigger_messages.keep(write, message, known.id)
                 return known.id, True
-            incident_id = _next_id(write.connection, self._core.vault, now)
+            incident_id = _next_id(write.connection, self._database.cipher, now)
             write.subject = incident_id
             write.tell(
                 scenario=scenario,
@@ -127,7 +134,7 @@ class Incidents:
                 configuration=configuration,
             )
             # Before the commit: a key without an incident is litter, the reverse would be a loss.
-            self._core.vault.create(incident_id)
+            self._database.cipher.create(incident_id)
             row: dict[str, Any] = {
                 "id": incident_id,
                 "scenario": scenario,
@@ -136,7 +143,7 @@ class Incidents:
                 "is_halted": False,
                 "playbook": playbook,
                 "connectors": canonical(sorted(connectors)).decode(),
-                "sealed_inputs": self._core.vault.seal(
+                "sealed_inputs": self._database.cipher.seal(
                     INSTALLATION, f"incident {incident_id}", inputs
                 ),
                 "opened_at": now,
@@ -146,8 +153,8 @@ class Incidents:
                 "joined": 0,
                 "closed_at": None,
             }
-            write.insert(incident, row | {"seal": seal_of_incident(self._core, row)})
-            insert_subjects(self._core, write, incident_id, inputs)
+            write.insert(incident, row | {"seal": seal_of_incident(self._database, row)})
+            insert_subjects(self._database, write, incident_id, inputs)
             if message is not None:
                 trigger_messages.keep(write, message, incident_id)
         return incident_id, False
@@ -156,7 +163,9 @@ class Incidents:
         """Stop, or let go on: every claim reads this before it acts."""
         self.get(incident_id)
         action = "incident.stopped" if is_halted else "incident.resumed"
-        with self._core.write(actor=actor, subject=incident_id, action=action, now=now) as write:
+        with self._database.write(
+            actor=actor, subject=incident_id, action=action, now=now
+        ) as write:
             wait_for_turn(write.connection, incident_id, is_shared=False)
             write.alone()  # like who joins it: both change its row
             was_halted = write.connection.scalar(
@@ -180,7 +189,7 @@ class Incidents:
         row = self.get(incident_id)
         if not row.is_open:
             raise UsageError(f"incident {incident_id} is closed already")
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=incident_id, action="incident.closed", now=now
         ) as write:
             wait_for_turn(write.connection, incident_id, is_shared=False)
@@ -213,7 +222,7 @@ class Incidents:
                 f"{incident_id} was a plan, and one that is closed stays so; `standfast incident "
                 f"carry-out {incident_id}` does what it planned"
             )
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=incident_id, action="incident.reopened", now=now
         ) as write:
             wait_for_turn(write.connection, incident_id, is_shared=False)
@@ -235,7 +244,7 @@ class Incidents:
         statement = select(incident).order_by(incident.c.opened_at)
         if only_open:
             statement = statement.where(incident.c.state == "open")
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return [self._open(row) for row in connection.execute(statement)]
 
     def state(self, incident_id: str, *, is_verified: bool = True) -> State:
@@ -246,11 +255,11 @@ class Incidents:
         if is_verified:
             self._refuse_changed(incident_id)
         stored = self._row(incident_id)
-        refuse_forged_incident(self._core, stored._mapping)
+        refuse_forged_incident(self._database, stored._mapping)
         row = self._open(stored)
         playbook = _frozen_playbook(row.playbook, row.scenario)
         names = {one.name for one in playbook.steps}
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             counts = count_by_step(connection, incident_id)
             rounds: dict[str, list[StepView]] = {}
             extra: list[StepView] = []
@@ -260,11 +269,13 @@ class Incidents:
                 .order_by(step.c.started_at, step.c.name, step.c.round)
             )
             begun = connection.execute(statement).mappings().all()
-            moved = moved_at(connection, playbook, begun)
+            moved = last_progress_at(connection, playbook, begun)
             for found in begun:
                 key = (found["name"], found["round"])
                 of_step = counts.get(key, StepCounts())
-                view = step_view(self._core, connection, found, of_step, moved.get(found["name"]))
+                view = step_view(
+                    self._database, connection, found, of_step, moved.get(found["name"])
+                )
                 if found["name"] in names:
                     rounds.setdefault(view.step, []).append(view)
                 else:
@@ -296,9 +307,9 @@ class Incidents:
             notice.c.step == step_name,
             notice.c.round == round_,
         )
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             if is_verified and (
-                changed := self._core.rows.changed(connection, notice, *named, of=incident_id)
+                changed := self._database.rows.changed(connection, notice, *named, of=incident_id)
             ):
                 raise damaged(notice, changed)
             row = connection.execute(select(notice).where(*named)).one()
@@ -313,7 +324,7 @@ class Incidents:
 
     def next_undo(self, incident_id: str) -> str:
         """Give the name of the next undo step."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             number = connection.scalar(
                 select(func.count()).where(
                     step.c.incident == incident_id, step.c.name.startswith(UNDO_PREFIX)
@@ -325,15 +336,15 @@ class Incidents:
         """Raise Damaged where the incident or one of its steps was changed outside the ledger."""
         of_incident = (incident, incident.c.id), (step, step.c.incident)
         for table, column in of_incident:
-            with self._core.reading() as connection:
-                changed = self._core.rows.changed(
+            with self._database.reading() as connection:
+                changed = self._database.rows.changed(
                     connection, table, column == incident_id, of=incident_id
                 )
             if changed:
                 raise damaged(table, changed)
 
     def _row(self, incident_id: str) -> Row[Any]:
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(select(incident).where(incident.c.id == incident_id)).first()
             if row is None:
                 known = connection.scalars(select(incident.c.id).order_by(incident.c.id)).all()
@@ -352,7 +363,7 @@ class Incidents:
             playbook=row.playbook,
             connectors=tuple(json.loads(row.connectors)),
             joined=row.joined,
-            inputs=inputs_of(self._core, row),
+            inputs=inputs_of(self._database, row),
             opened_at=row.opened_at,
             opened_by=row.opened_by,
             is_signed=row.is_signed,
@@ -366,7 +377,7 @@ def _frozen_playbook(text: str, scenario: str) -> Playbook:
     return load(text, scenario)
 
 
-def _next_id(connection: Connection, vault: Vault, now: datetime) -> str:
+def _next_id(connection: Connection, cipher: ColumnCipher, now: datetime) -> str:
     """Give the next id of this year: short enough to say on the telephone.
 
     An id whose key exists is taken, also by an incident that a restored ledger no longer has.
@@ -379,6 +390,6 @@ def _next_id(connection: Connection, vault: Vault, now: datetime) -> str:
         .limit(1)
     )
     number = int(last.removeprefix(prefix)) + 1 if last else 1
-    while vault.has(f"{prefix}{number:04}"):
+    while cipher.has(f"{prefix}{number:04}"):
         number += 1
     return f"{prefix}{number:04}"

@@ -21,7 +21,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Row, and_, exists, or_, select
 
 from standfast.ledger.approvals.named_accounts import BY_TRIGGERS, accounts_of, folded
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Write
 from standfast.ledger.effects.effect_conditions import is_of_step
 from standfast.ledger.schema.column_encryption import INSTALLATION
@@ -34,8 +34,8 @@ _LOST = (EffectState.REFUSED.value, EffectState.FAILED.value)
 _IS_REFUSED = step.c.state == StepState.REFUSED.value  # by an approver: what it planned never runs
 
 
-def repeated(
-    core: Core,
+def find_repeated(
+    database: AuditedDatabase,
     connection: Connection,
     trigger: str,
     scenario: str,
@@ -56,8 +56,8 @@ def repeated(
     found = connection.execute(alike.where(incident.c.trigger == trigger)).first()
     if found is not None:
         return found
-    alike = alike.where(incident.c.id.not_in(_that_leave_open(core, connection, inputs)))
-    handles = _subjects(core, inputs)
+    alike = alike.where(incident.c.id.not_in(_that_leave_open(database, connection, inputs)))
+    handles = _subjects(database, inputs)
     oldest: list[Row[Any]] = []
     for start in range(0, len(handles), _HANDLES_A_STATEMENT):
         same = select(incident_subject.c.incident).where(
@@ -67,18 +67,22 @@ def repeated(
     return min(oldest, key=lambda row: row.opened_at, default=None)
 
 
-def insert_subjects(core: Core, write: Write, incident_id: str, inputs: JsonObject) -> None:
+def insert_subjects(
+    database: AuditedDatabase, write: Write, incident_id: str, inputs: JsonObject
+) -> None:
     """Write down what an incident is about, so that a trigger finds it; again changes nothing."""
     rows = [
         {"handle": handle, "incident": incident_id, "recorded_at": write.now}
-        for handle in _subjects(core, inputs)
+        for handle in _subjects(database, inputs)
     ]
     write.insert_new(incident_subject, *rows)
 
 
-def join(core: Core, write: Write, known: Row[Any], inputs: JsonObject) -> int:
+def add_targets(
+    database: AuditedDatabase, write: Write, known: Row[Any], inputs: JsonObject
+) -> int:
     """Add the targets that an open incident does not have yet; give their number."""
-    before = _stored(core, known)
+    before = _stored(database, known)
     merged: dict[str, Json] = dict(before)
     by_triggers = [*cast("list[str]", before.get(BY_TRIGGERS, []))]
     added = 0
@@ -97,22 +101,24 @@ def join(core: Core, write: Write, known: Row[Any], inputs: JsonObject) -> int:
             incident,
             (known.id,),
             joined=incident.c.joined + 1,
-            sealed_inputs=core.vault.seal(INSTALLATION, f"incident {known.id}", merged),
+            sealed_inputs=database.cipher.seal(INSTALLATION, f"incident {known.id}", merged),
         )
-        insert_subjects(core, write, known.id, inputs)
+        insert_subjects(database, write, known.id, inputs)
     return added
 
 
-def inputs_of(core: Core, row: Row[Any]) -> JsonObject:
+def inputs_of(database: AuditedDatabase, row: Row[Any]) -> JsonObject:
     """Open what an incident was opened with, and what joined it since."""
-    return {name: value for name, value in _stored(core, row).items() if name != BY_TRIGGERS}
+    return {name: value for name, value in _stored(database, row).items() if name != BY_TRIGGERS}
 
 
-def _stored(core: Core, row: Row[Any]) -> JsonObject:
-    return core.vault.open(INSTALLATION, f"incident {row.id}", row.sealed_inputs)
+def _stored(database: AuditedDatabase, row: Row[Any]) -> JsonObject:
+    return database.cipher.open(INSTALLATION, f"incident {row.id}", row.sealed_inputs)
 
 
-def _that_leave_open(core: Core, connection: Connection, inputs: JsonObject) -> set[str]:
+def _that_leave_open(
+    database: AuditedDatabase, connection: Connection, inputs: JsonObject
+) -> set[str]:
     """Give the open incidents that were to lock any of these accounts, and hold it not."""
     undo = effect.alias("undo")
     is_done = and_(undo.c.verb == UNLOCK, undo.c.state == EffectState.DONE.value)
@@ -130,7 +136,7 @@ def _that_leave_open(core: Core, connection: Connection, inputs: JsonObject) -> 
         return set()  # nearly always: then no message waits for what follows
     there = {one for row in asked for one in json.loads(row.connectors)}
     directories = {one.partition(".")[2] for one in there if one.startswith("accounts.")}
-    handles = [core.vault.handle(INSTALLATION, one) for one in _targets(inputs, directories)]
+    handles = [database.cipher.handle(INSTALLATION, one) for one in _targets(inputs, directories)]
     held = effect.alias("held")
     is_held = exists().where(
         held.c.incident == effect.c.incident,
@@ -163,7 +169,7 @@ def _targets(inputs: JsonObject, directories: Collection[str]) -> Sequence[str]:
     return [*spelt, *nowhere, *(f"{where}:{name}" for where in directories for name in bare)]
 
 
-def _subjects(core: Core, inputs: JsonObject) -> Sequence[str]:
+def _subjects(database: AuditedDatabase, inputs: JsonObject) -> Sequence[str]:
     """Give the handles of what inputs are about: their accounts, or else every word of them.
 
     Without accounts only the very same words are the same thing: of two reports that staff wrote,
@@ -173,4 +179,4 @@ def _subjects(core: Core, inputs: JsonObject) -> Sequence[str]:
     names = [f"subject account {name}" for name in accounts] or [
         f"subject words {canonical(inputs).decode()}"
     ]
-    return [core.vault.handle(INSTALLATION, name) for name in names]
+    return [database.cipher.handle(INSTALLATION, name) for name in names]

@@ -22,9 +22,13 @@ from standfast.ledger.approvals.decisions import APPROVE, BREAK_GLASS, REFUSE
 from standfast.ledger.approvals.objections import objection
 from standfast.ledger.approvals.row_seals import refuse_forged_step, seal_of_step
 from standfast.ledger.approvals.two_person_rule import Question
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Key, Write
-from standfast.ledger.effects.effect_conditions import hold, is_only_unknown, is_step_round
+from standfast.ledger.effects.effect_conditions import (
+    is_only_unknown,
+    is_step_round,
+    lock_step_rows,
+)
 from standfast.ledger.incidents.step_plans import new_step_row
 from standfast.ledger.incidents.step_views import answer_context
 from standfast.ledger.schema.column_encryption import INSTALLATION
@@ -37,17 +41,17 @@ _WHOLE = (StepState.DONE, StepState.SKIPPED)
 class StepDecisions:
     """What people say about the steps of all incidents."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     def question(self, incident_id: str, step_name: str) -> Question:
         """Give what stands to be approved in a step."""
-        with self._core.reading() as connection:
-            return two_person_rule.question(self._core, connection, incident_id, step_name)
+        with self._database.reading() as connection:
+            return two_person_rule.question(self._database, connection, incident_id, step_name)
 
     def roles(self, incident_id: str, step_name: str) -> tuple[str, ...]:
         """Give who may approve the newest round of a step; nobody is named where all may."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             found = latest(connection, incident_id, step_name)
         return tuple(json.loads(found.roles)) if found else ()
 
@@ -55,7 +59,7 @@ class StepDecisions:
         self, incident_id: str, step_name: str, person: str, why: str, now: datetime
     ) -> None:
         """Note that what somebody said about a step did not count."""
-        with self._core.write(
+        with self._database.write(
             actor=person, subject=incident_id, action="word.rejected", now=now
         ) as write:
             write.tell(step=step_name, why=why)
@@ -70,9 +74,9 @@ class StepDecisions:
         as_what: str = APPROVE,
     ) -> str:
         """Say why this person may approve nothing of the incident now, or nothing; see `roles`."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return objection(
-                self._core, connection, incident_id, person, roles, now, as_what=as_what
+                self._database, connection, incident_id, person, roles, now, as_what=as_what
             )
 
     def decide(
@@ -93,7 +97,7 @@ class StepDecisions:
         try:
             return self._decide(incident_id, step_name, person, decision, signature, now, because)
         except ApprovalRefused as error:
-            with self._core.write(
+            with self._database.write(
                 actor=person, subject=incident_id, action="approval.rejected", now=now
             ) as write:
                 write.tell(step=step_name, why=str(error))
@@ -109,14 +113,14 @@ class StepDecisions:
         now: datetime,
         because: str,
     ) -> Question:
-        with self._core.write(
+        with self._database.write(
             actor=person, subject=incident_id, action=f"approval.{decision}", now=now
         ) as write:
             connection = write.connection
-            hold(connection, incident_id, step_name)
-            asked = two_person_rule.question(self._core, connection, incident_id, step_name)
+            lock_step_rows(connection, incident_id, step_name)
+            asked = two_person_rule.question(self._database, connection, incident_id, step_name)
             two_person_rule.refuse_unfit(
-                self._core, connection, asked, person, decision, signature, now
+                self._database, connection, asked, person, decision, signature, now
             )
             step_key = (incident_id, step_name, asked.round)
             found = (
@@ -142,7 +146,7 @@ class StepDecisions:
                 write.tell(step=step_name, digest=asked.digest, is_review=True)
                 return asked
             was_broken = asked.opens_at is not None
-            asked = two_person_rule.question(self._core, connection, incident_id, step_name)
+            asked = two_person_rule.question(self._database, connection, incident_id, step_name)
             if decision == REFUSE:
                 write.update(
                     step,
@@ -157,11 +161,11 @@ class StepDecisions:
                     step_key,
                     state=StepState.RUNNING.value,
                     runs_from=now + timedelta(seconds=asked.hold_seconds),
-                    seal=seal_of_step(self._core, found),
+                    seal=seal_of_step(self._database, found),
                 )
             elif breaks and not was_broken:  # what a void glass said of when is void, too
                 at = now + two_person_rule.GLASS
-                seal = seal_of_step(self._core, found, at)
+                seal = seal_of_step(self._database, found, at)
                 write.update(step, step_key, runs_from=at, seal=seal)
                 asked = replace(asked, opens_at=at)
             write.tell(
@@ -179,11 +183,11 @@ class StepDecisions:
         Who approved, and whose word alone was too little, may still break the glass; and whose
         passkey was removed since, or of whom nothing is kept that counts, whatever they say.
         """
-        if two_person_rule.is_void(self._core, write.connection, key, asked):
+        if two_person_rule.is_void(self._database, write.connection, key, asked):
             write.tell(replaces_void=True)
             about = {"digest": asked.digest, "nonce": asked.nonce}
             return write.replace(approval, key, **said, **about)
-        earlier = two_person_rule.void_signature(self._core, write.connection, key)
+        earlier = two_person_rule.void_signature(self._database, write.connection, key)
         if earlier:
             write.tell(instead_of=earlier)  # which carried what was done by it
             return write.update(approval, key, **said)
@@ -193,17 +197,17 @@ class StepDecisions:
 
     def open_glass(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
         """Let a step run whose glass was broken long enough ago; False when it is not so."""
-        with self._core.write(
+        with self._database.write(
             actor="ledger", subject=incident_id, action="approval.opened", now=now
         ) as write:
-            hold(write.connection, incident_id, step_name)
+            lock_step_rows(write.connection, incident_id, step_name)
             key = (incident_id, step_name, round_)
             found = (
                 write.connection.execute(select(step).where(*is_step_round(*key))).mappings().one()
             )
-            refuse_forged_step(self._core, found)
+            refuse_forged_step(self._database, found)
             if found["state"] != StepState.ASKING or not two_person_rule.is_open(
-                self._core, write.connection, found, now
+                self._database, write.connection, found, now
             ):
                 return False
             write.update(step, key, state=StepState.RUNNING.value)
@@ -212,10 +216,10 @@ class StepDecisions:
 
     def unreviewed(self, incident_id: str) -> dict[str, str]:
         """Give the steps that ran on one person's word alone: step → who broke its glass."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(select(step).where(step.c.incident == incident_id))
             found = {
-                row["name"]: two_person_rule.unreviewed(self._core, connection, row)
+                row["name"]: two_person_rule.unreviewed(self._database, connection, row)
                 for row in rows.mappings().all()
             }
         return {name: who for name, who in found.items() if who}
@@ -224,7 +228,7 @@ class StepDecisions:
         self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
     ) -> None:
         """Keep a person's answer to a manual step or a decision."""
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=incident_id, action="step.answered", now=now
         ) as write:
             found = latest(write.connection, incident_id, step_name)
@@ -248,10 +252,10 @@ class StepDecisions:
         self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
     ) -> None:
         """Keep a person's correction of an answer, as a round of its own; the earlier one stays."""
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=incident_id, action="step.answered", now=now
         ) as write:
-            hold(write.connection, incident_id, step_name)
+            lock_step_rows(write.connection, incident_id, step_name)
             found = latest(write.connection, incident_id, step_name)
             if found is None or found.sealed_answer is None:
                 raise UsageError(
@@ -260,13 +264,13 @@ class StepDecisions:
             round_ = found.round + 1
             row = new_step_row(incident_id, step_name, round_, StepState.PROMPTED, now)
             row["sealed_answer"] = self._sealed_answer(incident_id, step_name, round_, text)
-            row["seal"] = seal_of_step(self._core, row)
+            row["seal"] = seal_of_step(self._database, row)
             write.insert(step, row)
             write.tell(step=step_name, round=round_, again=True)
 
     def _sealed_answer(self, incident_id: str, step_name: str, round_: int, text: str) -> bytes:
         place = answer_context(incident_id, step_name, round_)
-        return self._core.vault.seal(INSTALLATION, place, {"text": text})
+        return self._database.cipher.seal(INSTALLATION, place, {"text": text})
 
     def accept(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
         """Let a step that was not wholly done go on as it is, because a person says so.
@@ -275,7 +279,7 @@ class StepDecisions:
         show not to have happened is still to be done. UsageError while more of it is under way, and
         where nothing of it was left undone.
         """
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=incident_id, action="step.accepted", now=now
         ) as write:
             found = latest(write.connection, incident_id, step_name)

@@ -17,16 +17,16 @@ from typing import Any
 from sqlalchemy import func, select
 
 from standfast.errors import Damaged
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Write, damaged
 from standfast.ledger.effects.effect_rows import (
-    Lane,
+    EffectQueue,
     effect_token,
     scope_of,
     seal_effect,
     seal_reason,
 )
-from standfast.ledger.schema.column_encryption import Vault
+from standfast.ledger.schema.column_encryption import ColumnCipher
 from standfast.ledger.schema.tables import effect
 from standfast.playbook.planned_effects import Draft, FrozenNotice, Settings
 from standfast.records import Json, JsonObject, Proof, StepState, canonical, digest
@@ -41,7 +41,7 @@ class EffectPage:
     rows: Mapping[str, Mapping[str, Any]]
     acts: bytes  # what they would do, and to whom, in order: a line each
     drafts: int
-    lanes: frozenset[Lane]
+    queues: frozenset[EffectQueue]
 
 
 class Plan:
@@ -50,7 +50,7 @@ class Plan:
     def __init__(self, incident_id: str, step_name: str, round_: int) -> None:
         self._key = (incident_id, step_name, round_)
         self._acts = hashlib.sha256()
-        self._lanes: set[Lane] = set()
+        self._queues: set[EffectQueue] = set()
         self.effects = 0
         self.page: EffectPage | None = None
 
@@ -58,7 +58,7 @@ class Plan:
         """Take in the next page."""
         self._acts.update(page.acts)
         self.effects += page.drafts
-        self._lanes |= page.lanes
+        self._queues |= page.queues
         self.page = page
 
     def digest(self, told: FrozenNotice | None, settings: Settings) -> str:
@@ -76,13 +76,13 @@ class Plan:
             "effects": self.effects,
             "notice": None if told is None else [told.digest, told.root],
             "settings": {
-                str(lane): dict(settings(lane.verb, lane.connector)) for lane in self._lanes
+                str(queue): dict(settings(queue.verb, queue.connector)) for queue in self._queues
             },
         }
 
 
 def draft_effects(
-    vault: Vault,
+    cipher: ColumnCipher,
     incident_id: str,
     step_name: str,
     round_: int,
@@ -93,10 +93,10 @@ def draft_effects(
     """Make the rows of a step's effects, of which the first has the position `begin`."""
     rows: dict[str, dict[str, Any]] = {}
     acts: list[bytes] = []
-    lanes = {Lane(verb=draft.verb, connector=draft.connector) for draft in drafts}
+    queues = {EffectQueue(verb=draft.verb, connector=draft.connector) for draft in drafts}
     for position, draft in enumerate(drafts, begin):
         scope = scope_of(draft.verb, incident_id)
-        handle = vault.handle(scope, draft.target)
+        handle = cipher.handle(scope, draft.target)
         token = effect_token(incident_id, step_name, round_, draft.verb, handle)
         details = canonical(draft.details)  # once, for the digest and for what is sealed
         act: list[Json] = [draft.verb, draft.connector, handle, draft.state.value]
@@ -110,37 +110,39 @@ def draft_effects(
             "verb": draft.verb,
             "connector": draft.connector,
             "handle": handle,
-            "sealed": seal_effect(vault, incident_id, token, draft, details),
+            "sealed": seal_effect(cipher, incident_id, token, draft, details),
             "state": draft.state.value,
             "is_parked": draft.waits_for_a_person,
             "sealed_prior": None
             if draft.prior is None
-            else vault.seal(scope, f"effect.prior {token}", draft.prior),
+            else cipher.seal(scope, f"effect.prior {token}", draft.prior),
             "undoes": draft.undoes,
             "tries": 0,
             "not_before": draft.not_before,
             "attempt": None,
-            "sealed_reason": seal_reason(vault, draft.verb, incident_id, token, draft.reason),
+            "sealed_reason": seal_reason(cipher, draft.verb, incident_id, token, draft.reason),
             "proof": Proof.NONE.value,
             "sealed_facts": None,
         }
-    return EffectPage(rows=rows, acts=b"".join(acts), drafts=len(drafts), lanes=frozenset(lanes))
+    return EffectPage(rows=rows, acts=b"".join(acts), drafts=len(drafts), queues=frozenset(queues))
 
 
 def insert_effect_page(
     write: Write,
-    vault: Vault,
+    cipher: ColumnCipher,
     incident_id: str,
     step_name: str,
     round_: int,
     drafts: Sequence[Draft],
 ) -> None:
     """Add effects to a step that is there, inside the caller's transaction."""
-    page = draft_effects(vault, incident_id, step_name, round_, drafts)
+    page = draft_effects(cipher, incident_id, step_name, round_, drafts)
     write.insert_new(effect, *page.rows.values())
 
 
-def delete_unstarted_effects(core: Core, key: tuple[str, str, int], now: datetime) -> int:
+def delete_unstarted_effects(
+    database: AuditedDatabase, key: tuple[str, str, int], now: datetime
+) -> int:
     """Take away what a planner that died left of a round that never began; give the number.
 
     Only who has the lock of planning may (`core.planning`), for a round whose step is not
@@ -149,7 +151,7 @@ def delete_unstarted_effects(core: Core, key: tuple[str, str, int], now: datetim
     incident_id, step_name, round_ = key
     dropped = 0
     while True:
-        with core.write(
+        with database.write(
             actor="ledger", subject=incident_id, action="step.dropped", now=now
         ) as write:
             found = list(
@@ -170,15 +172,17 @@ def delete_unstarted_effects(core: Core, key: tuple[str, str, int], now: datetim
         dropped += len(found)
 
 
-def refuse_changed_effects(core: Core, incident_id: str, step_name: str, round_: int) -> None:
+def refuse_changed_effects(
+    database: AuditedDatabase, incident_id: str, step_name: str, round_: int
+) -> None:
     """Raise Damaged where an effect of the round was changed outside, or one is missing."""
-    rows = core.rows
+    rows = database.rows
     named = (
         effect.c.incident == incident_id,
         effect.c.step == step_name,
         effect.c.round == round_,
     )
-    with core.reading() as connection:
+    with database.reading() as connection:
         planned = rows.effects_of(connection, incident_id, step_name, round_)
         there = connection.scalar(select(func.count()).where(*named))
     if planned != there:
@@ -186,7 +190,7 @@ def refuse_changed_effects(core: Core, incident_id: str, step_name: str, round_:
             f"step {step_name} of {incident_id}: {planned} effects were planned, and the "
             f"database has {there}. Nothing was done. Run `standfast audit verify`"
         )
-    if changed := rows.changed_effects(core.reading, *named, of=incident_id):
+    if changed := rows.changed_effects(database.reading, *named, of=incident_id):
         raise damaged(effect, changed)
 
 

@@ -17,7 +17,7 @@ from standfast.playbook.model import Playbook
 from standfast.records import StepState
 
 
-def moved_at(
+def last_progress_at(
     connection: Connection, playbook: Playbook, begun: Sequence[RowMapping]
 ) -> dict[str, datetime]:
     """Give by step when it began to run, or when something of it was done since.

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, select
 
 from standfast.errors import StandfastError
 from standfast.ledger.approvals.row_seals import opens_at, refuse_forged_step, seal_of_step
-from standfast.ledger.audit.audited_database import Core
-from standfast.ledger.effects.effect_conditions import hold, is_step_round
+from standfast.ledger.audit.audited_database import AuditedDatabase
+from standfast.ledger.effects.effect_conditions import is_step_round, lock_step_rows
 from standfast.ledger.effects.recent_locks import RecentLocks, refuse_outdated_locks
 from standfast.ledger.incidents.step_plans import (
     Plan,
@@ -31,15 +31,15 @@ from standfast.ledger.incidents.step_plans import (
 )
 from standfast.ledger.schema.tables import effect, notice, step
 from standfast.playbook.actions.people_page import PAGE
-from standfast.playbook.planned_effects import Draft, Expansion, FrozenNotice, Telling
+from standfast.playbook.planned_effects import Draft, Expansion, FrozenNotice, StreamedNotice
 from standfast.records import StepState, canonical
 
 
 class Steps:
     """The steps of all incidents."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     def expand(
         self,
@@ -61,12 +61,12 @@ class Steps:
         key = (incident_id, step_name, round_)
         if expansion.telling is None:
             plan = Plan(*key)
-            plan.add(draft_effects(self._core.vault, *key, expansion.drafts))
+            plan.add(draft_effects(self._database.cipher, *key, expansion.drafts))
             return self._begin_planned(key, expansion, plan, actor, now, joined, beside)
-        with self._core.planning():
+        with self._database.planning():
             if self._is_there(key):
                 return False
-            delete_unstarted_effects(self._core, key, now)
+            delete_unstarted_effects(self._database, key, now)
             try:
                 plan = self._told(key, expansion.telling, actor, now)
                 settled = replace(expansion, notice=expansion.telling.notice())
@@ -75,13 +75,15 @@ class Steps:
                 with suppress(StandfastError):  # what stays is dropped when it is planned again
                     # Where only the commit's answer was lost, the step has begun with all of it.
                     if not self._is_there(key):
-                        delete_unstarted_effects(self._core, key, now)
+                        delete_unstarted_effects(self._database, key, now)
                 raise
             if not is_first:  # somebody closed it meanwhile
-                delete_unstarted_effects(self._core, key, now)
+                delete_unstarted_effects(self._database, key, now)
             return is_first
 
-    def _told(self, key: tuple[str, str, int], telling: Telling, actor: str, now: datetime) -> Plan:
+    def _told(
+        self, key: tuple[str, str, int], telling: StreamedNotice, actor: str, now: datetime
+    ) -> Plan:
         """Write down all pages of a notice but the last, which goes with its step.
 
         Until the step is there they belong to none: nothing claims, counts or shows them.
@@ -89,12 +91,12 @@ class Steps:
         plan = Plan(*key)
         for drafts in telling.pages():
             if plan.page is not None:
-                with self._core.write(
+                with self._database.write(
                     actor=actor, subject=key[0], action="step.planned", now=now
                 ) as write:
                     write.insert_new(effect, *plan.page.rows.values())
                     write.tell(step=key[1], round=key[2], effects=plan.page.drafts)
-            plan.add(draft_effects(self._core.vault, *key, drafts, begin=plan.effects))
+            plan.add(draft_effects(self._database.cipher, *key, drafts, begin=plan.effects))
         return plan
 
     def _begin_planned(
@@ -110,7 +112,7 @@ class Steps:
         incident_id, step_name, round_ = key
         described = plan.described(expansion.notice, expansion.settings)
         state = StepState.ASKING if expansion.needs_approvals else StepState.RUNNING
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=incident_id, action="step.begun", now=now
         ) as write:
             if beside is not None and not expansion.needs_approvals:
@@ -125,7 +127,7 @@ class Steps:
                 "digest": plan.digest(expansion.notice, expansion.settings),
                 "reason": expansion.reason,
             }
-            row["seal"] = seal_of_step(self._core, row)
+            row["seal"] = seal_of_step(self._database, row)
             if not write.insert_new(step, row):
                 return False
             if plan.page is not None:
@@ -142,7 +144,7 @@ class Steps:
         return True
 
     def _is_there(self, key: tuple[str, str, int]) -> bool:
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return connection.scalar(select(step.c.name).where(*is_step_round(*key))) is not None
 
     def ask(
@@ -159,7 +161,7 @@ class Steps:
 
         Unanswered until `escalates_at`, the next people are to be paged; None when nobody is left.
         """
-        with self._core.write(
+        with self._database.write(
             actor="ledger", subject=incident_id, action="approval.asked", now=now
         ) as write:
             if not write.update(
@@ -171,7 +173,7 @@ class Steps:
                 escalates_at=escalates_at,
             ):
                 return False
-            insert_effect_page(write, self._core.vault, incident_id, step_name, round_, pages)
+            insert_effect_page(write, self._database.cipher, incident_id, step_name, round_, pages)
             write.tell(step=step_name, round=round_, people=len(pages))
         return True
 
@@ -192,24 +194,24 @@ class Steps:
         `may_also` are roles that may approve the step from now on, beside those that could before.
         """
         key = (incident_id, step_name, round_)
-        with self._core.write(
+        with self._database.write(
             actor="ledger", subject=incident_id, action="approval.escalated", now=now
         ) as write:
-            hold(write.connection, incident_id, step_name)
+            lock_step_rows(write.connection, incident_id, step_name)
             found = (
                 write.connection.execute(select(step).where(*is_step_round(*key))).mappings().one()
             )
             if found["state"] != StepState.ASKING or found["rung"] >= rung:
                 return False
-            refuse_forged_step(self._core, found)
+            refuse_forged_step(self._database, found)
             row = dict(found) | {"rung": rung, "escalates_at": escalates_at}
             before = json.loads(found["roles"])
             if before:  # where none is named, everybody may already
                 row["roles"] = canonical(list(dict.fromkeys([*before, *may_also]))).decode()
-            row["seal"] = seal_of_step(self._core, row, opens_at(self._core, found))
+            row["seal"] = seal_of_step(self._database, row, opens_at(self._database, found))
             changed = ("rung", "escalates_at", "roles", "seal")
             write.update(step, key, **{name: row[name] for name in changed})
-            insert_effect_page(write, self._core.vault, incident_id, step_name, round_, pages)
+            insert_effect_page(write, self._database.cipher, incident_id, step_name, round_, pages)
             write.tell(
                 step=step_name, round=round_, rung=rung, people=len(pages), may_also=[*may_also]
             )
@@ -219,7 +221,7 @@ class Steps:
         self, incident_id: str, step_name: str, round_: int, joined: int, now: datetime
     ) -> bool:
         """Note that a round covers the targets of so many joined triggers: none was new to it."""
-        with self._core.write(
+        with self._database.write(
             actor="ledger", subject=incident_id, action="step.covers", now=now
         ) as write:
             key = (incident_id, step_name, round_)
@@ -230,7 +232,7 @@ class Steps:
 
     def refused(self, incident_id: str) -> set[tuple[str, int]]:
         """Give the rounds that an approver refused: what they planned never happens."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return refused_rounds(connection, incident_id)
 
     def prompt(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
@@ -263,13 +265,13 @@ class Steps:
         Damaged while its effects are not those of their receipts: somebody would be left out.
         """
         if only_settled:
-            refuse_changed_effects(self._core, incident_id, step_name, round_)
-        with self._core.write(
+            refuse_changed_effects(self._database, incident_id, step_name, round_)
+        with self._database.write(
             actor="ledger", subject=incident_id, action="step.finished", now=now
         ) as write:
             row = new_step_row(incident_id, step_name, round_, state, now)
             row |= {"ended_at": now, "reason": reason}
-            row["seal"] = seal_of_step(self._core, row)
+            row["seal"] = seal_of_step(self._database, row)
             changed = bool(write.insert_new(step, row)) or (
                 (
                     not only_settled
@@ -292,7 +294,7 @@ class Steps:
         self, connection: Connection, incident_id: str, step_name: str, round_: int
     ) -> bool:
         """Is none of the round's effects under way? A retry may have come after the look."""
-        hold(connection, incident_id, step_name)
+        lock_step_rows(connection, incident_id, step_name)
         return (
             connection.scalar(
                 select(effect.c.token)
@@ -318,10 +320,12 @@ class Steps:
         now: datetime,
         due_at: datetime | None = None,
     ) -> bool:
-        with self._core.write(actor="ledger", subject=incident_id, action=action, now=now) as write:
+        with self._database.write(
+            actor="ledger", subject=incident_id, action=action, now=now
+        ) as write:
             row = new_step_row(incident_id, step_name, round_, state, now)
             row["due_at"] = due_at
-            row["seal"] = seal_of_step(self._core, row)
+            row["seal"] = seal_of_step(self._database, row)
             if not write.insert_new(step, row):
                 return False
             write.tell(step=step_name, round=round_)

@@ -6,7 +6,7 @@ from typing import cast
 from sqlalchemy import Connection, RowMapping
 
 from standfast.ledger.approvals import two_person_rule
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.effects.effect_conditions import NEVER
 from standfast.ledger.effects.step_counts import StepCounts
 from standfast.ledger.schema.column_encryption import INSTALLATION
@@ -23,7 +23,7 @@ def answer_context(incident_id: str, step_name: str, round_: int) -> str:
 
 
 def step_view(
-    core: Core,
+    database: AuditedDatabase,
     connection: Connection,
     row: RowMapping,
     counts: StepCounts,
@@ -34,11 +34,11 @@ def step_view(
     answer = None
     if row["sealed_answer"] is not None:
         place = answer_context(row["incident"], *key)
-        opened = core.vault.open(INSTALLATION, place, row["sealed_answer"])
+        opened = database.cipher.open(INSTALLATION, place, row["sealed_answer"])
         answer = cast("str", opened["text"])
     given, opens_at = 0, None
     if row["state"] == StepState.ASKING:
-        asked = two_person_rule.question(core, connection, row["incident"], row["name"])
+        asked = two_person_rule.question(database, connection, row["incident"], row["name"])
         given, opens_at = asked.given, asked.opens_at
     return StepView(
         step=row["name"],
@@ -63,5 +63,5 @@ def step_view(
         why=row["reason"] if row["state"] == StepState.ASKING else "",
         is_refused=row["state"] == StepState.REFUSED,
         is_accepted=row["is_accepted"],
-        is_unreviewed=bool(two_person_rule.unreviewed(core, connection, row)),
+        is_unreviewed=bool(two_person_rule.unreviewed(database, connection, row)),
     )

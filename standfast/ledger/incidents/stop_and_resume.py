@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, exists, select
 
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Write
 from standfast.ledger.effects.effect_conditions import NEVER, is_of_step, is_of_undo
 from standfast.ledger.effects.effect_rows import EffectRow, seal_reason
@@ -42,10 +42,17 @@ def restart_abort_windows(write: Write, incident_id: str, now: datetime) -> None
 
 
 def take_over_paused_undo(
-    core: Core, incident_id: str, rows: Sequence[EffectRow], why: str, actor: str, now: datetime
+    database: AuditedDatabase,
+    incident_id: str,
+    rows: Sequence[EffectRow],
+    why: str,
+    actor: str,
+    now: datetime,
 ) -> bool:
     """Refuse effects that a paused undo has not begun; False when one of them was begun since."""
-    with core.write(actor=actor, subject=incident_id, action="undo.taken_over", now=now) as write:
+    with database.write(
+        actor=actor, subject=incident_id, action="undo.taken_over", now=now
+    ) as write:
         refused = 0
         for row in rows:
             refused += write.update(
@@ -54,7 +61,7 @@ def take_over_paused_undo(
                 effect.c.state == EffectState.PLANNED.value,
                 state=EffectState.REFUSED.value,
                 not_before=None,
-                sealed_reason=seal_reason(core.vault, row.verb, incident_id, row.token, why),
+                sealed_reason=seal_reason(database.cipher, row.verb, incident_id, row.token, why),
             )
         write.tell(effects=refused)
     return refused == len(rows)

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Write
 from standfast.ledger.schema.tables import audit_event, incident, trigger_message
 from standfast.records import Mode
@@ -28,7 +28,7 @@ class TriggerMessage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Waiting:
+class IgnoredTrigger:
     """That a source brought more to a live incident since it was stopped: nothing is done to it."""
 
     incident: str
@@ -66,12 +66,12 @@ def keep(write: Write, message: TriggerMessage, incident_id: str) -> None:
 class Triggers:
     """What triggers say beside opening incidents."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     def incident_of(self, message: TriggerMessage) -> str:
         """Give the incident that this message came to before; empty when it is new."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return find(connection, message)
 
     def resolved(self, trigger: str, message: TriggerMessage, actor: str, now: datetime) -> str:
@@ -79,7 +79,9 @@ class Triggers:
 
         Empty, and nothing is written, when none is open. A message that came before notes nothing.
         """
-        with self._core.write(actor=actor, subject="", action="trigger.resolved", now=now) as write:
+        with self._database.write(
+            actor=actor, subject="", action="trigger.resolved", now=now
+        ) as write:
             write.alone()
             if earlier := find(write.connection, message):
                 return earlier
@@ -93,7 +95,7 @@ class Triggers:
                 keep(write, message, str(found))
         return str(found or "")
 
-    def waiting(self) -> list[Waiting]:
+    def waiting(self) -> list[IgnoredTrigger]:
         """Give what waits in stopped incidents, oldest incident first."""
         stopped = (
             select(incident.c.id, incident.c.scenario)
@@ -105,8 +107,8 @@ class Triggers:
             )
             .order_by(incident.c.opened_at)
         )
-        found: list[Waiting] = []
-        with self._core.reading() as connection:
+        found: list[IgnoredTrigger] = []
+        with self._database.reading() as connection:
             for row in connection.execute(stopped).all():
                 of_incident = audit_event.c.subject == row.id
                 stop = connection.scalar(
@@ -120,7 +122,7 @@ class Triggers:
                     audit_event.c.sequence > stop,
                 )
                 found += [
-                    Waiting(incident=row.id, scenario=row.scenario, source=source, stop=stop)
+                    IgnoredTrigger(incident=row.id, scenario=row.scenario, source=source, stop=stop)
                     for source in connection.scalars(since.distinct().order_by(audit_event.c.actor))
                 ]
         return found

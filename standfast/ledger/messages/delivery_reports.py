@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Write
 from standfast.ledger.effects.effect_rows import seal_reason
 from standfast.ledger.schema.tables import delivery, effect
@@ -53,7 +53,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class DeliveryChanges:
     """What a provider's words came to."""
 
     changed: int = 0  # messages that stand otherwise than before
@@ -64,8 +64,8 @@ class Heard:
 class Deliveries:
     """What became of every message."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     def hear(
         self,
@@ -74,7 +74,7 @@ class Deliveries:
         now: datetime,
         *,
         reason: str = "the provider's event says that it was taken on",
-    ) -> Heard:
+    ) -> DeliveryChanges:
         """Write down what a provider told; telling it again changes nothing.
 
         `reason` is kept with what is done by this word.
@@ -83,14 +83,14 @@ class Deliveries:
         changed = settled = known = 0
         for incident_id, tokens in self._incidents_of(list(told)).items():
             known += len(tokens)
-            with self._core.write(
+            with self._database.write(
                 actor=actor, subject=incident_id, action="deliveries.heard", now=now
             ) as write:
                 moved, done = self._join(write, {token: told[token] for token in tokens}, reason)
                 if moved or done:
                     write.tell(messages=moved, settled=done)
             changed, settled = changed + moved, settled + done
-        return Heard(changed=changed, settled=settled, foreign=len(told) - known)
+        return DeliveryChanges(changed=changed, settled=settled, foreign=len(told) - known)
 
     def of_incident(self, incident_id: str) -> dict[str, Delivery]:
         """Give where each message stands that its provider told of, by its effect."""
@@ -99,7 +99,7 @@ class Deliveries:
             .join(effect, effect.c.token == delivery.c.effect)
             .where(effect.c.incident == incident_id)
         )
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return {row.effect: _delivery(row) for row in connection.execute(statement)}
 
     def counts(self, incident_id: str) -> dict[tuple[str, int], dict[DeliveryState, int]]:
@@ -111,14 +111,14 @@ class Deliveries:
             .group_by(effect.c.step, effect.c.round, delivery.c.state)
         )
         found: dict[tuple[str, int], dict[DeliveryState, int]] = {}
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             for step, round_, state, number in connection.execute(statement):
                 found.setdefault((step, round_), {})[DeliveryState(state)] = number
         return found
 
     def _incidents_of(self, tokens: Sequence[str]) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             for part in _parts(tokens):
                 statement = select(effect.c.token, effect.c.incident).where(
                     effect.c.token.in_(part),
@@ -163,7 +163,7 @@ class Deliveries:
             "state": EffectState.DONE.value,
             "is_parked": False,
             "sealed_reason": seal_reason(
-                self._core.vault, row.verb, row.incident, row.token, reason
+                self._database.cipher, row.verb, row.incident, row.token, reason
             ),
         }
 

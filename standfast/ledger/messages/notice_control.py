@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Row, func, select
 
 from standfast.errors import UsageError
-from standfast.ledger.audit.audited_database import Core
-from standfast.ledger.effects.effect_conditions import NEVER, hold
+from standfast.ledger.audit.audited_database import AuditedDatabase
+from standfast.ledger.effects.effect_conditions import NEVER, lock_step_rows
 from standfast.ledger.effects.effect_rows import EffectRow, scope_of, seal_reason
 from standfast.ledger.schema.tables import attempt, effect, notice, step
 from standfast.playbook.actions.notices_send import SEND
@@ -59,8 +59,8 @@ class NoticeRow:
 class Notices:
     """The notices of all incidents."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     def of_incident(self, incident_id: str) -> list[NoticeRow]:
         """Give every round of every step that tells people, in the order in which they began."""
@@ -92,7 +92,7 @@ class Notices:
         counts: dict[tuple[str, int], dict[EffectState, int]] = {}
         waiting: dict[tuple[str, int], int] = {}
         turned_away: dict[tuple[str, int], int] = {}
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             for name, round_, state, is_waiting, is_tried, number in connection.execute(counted):
                 there = counts.setdefault((name, round_), {})
                 there[EffectState(state)] = there.get(EffectState(state), 0) + number
@@ -124,20 +124,20 @@ class Notices:
 
     def pause(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
         """Let nothing more of a notice leave; again changes nothing."""
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=incident_id, action="notice.paused", now=now
         ) as write:
-            hold(write.connection, incident_id, step_name)
+            lock_step_rows(write.connection, incident_id, step_name)
             for row in _running(write.connection, incident_id, step_name):
                 write.update(step, (incident_id, step_name, row.round), runs_from=NEVER)
             write.tell(step=step_name)
 
     def resume(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
         """Let a paused notice go on; one of which nothing left has its abort window anew."""
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=incident_id, action="notice.resumed", now=now
         ) as write:
-            hold(write.connection, incident_id, step_name)
+            lock_step_rows(write.connection, incident_id, step_name)
             rows = _running(write.connection, incident_id, step_name)
             paused = [row for row in rows if row.runs_from == NEVER]
             if not paused:
@@ -152,7 +152,7 @@ class Notices:
         """Let those after the canary go, too; give their number. Goes on where one died."""
         changed = 0
         while True:
-            with self._core.write(
+            with self._database.write(
                 actor=actor, subject=incident_id, action="notice.released", now=now
             ) as write:
                 page = self._page(write.connection, incident_id, step_name, effect.c.not_before)
@@ -169,7 +169,7 @@ class Notices:
         self.pause(incident_id, step_name, actor, now)
         changed = 0
         while True:
-            with self._core.write(
+            with self._database.write(
                 actor=actor, subject=incident_id, action="notice.stopped", now=now
             ) as write:
                 page = self._page(write.connection, incident_id, step_name, None)
@@ -181,7 +181,7 @@ class Notices:
                             "state": EffectState.REFUSED.value,
                             "not_before": None,
                             "sealed_reason": seal_reason(
-                                self._core.vault, SEND, incident_id, row.token, why
+                                self._database.cipher, SEND, incident_id, row.token, why
                             ),
                         }
                         for row in page
@@ -202,7 +202,7 @@ class Notices:
         """
         scope = scope_of(SEND, row.incident)
         is_left_out = facts["decision"] == "left out"
-        with self._core.write(
+        with self._database.write(
             actor=actor,
             subject=row.incident,
             action="held.decided",
@@ -216,8 +216,10 @@ class Notices:
                 effect.c.state == EffectState.REFUSED.value,
                 *([effect.c.is_parked] if is_left_out else []),
                 is_parked=not is_left_out,
-                sealed_facts=self._core.vault.seal(scope, f"effect.facts {row.token}", facts),
-                sealed_reason=seal_reason(self._core.vault, SEND, row.incident, row.token, reason),
+                sealed_facts=self._database.cipher.seal(scope, f"effect.facts {row.token}", facts),
+                sealed_reason=seal_reason(
+                    self._database.cipher, SEND, row.incident, row.token, reason
+                ),
             )
             if is_decided:
                 write.tell(step=row.step, effect=row.token, is_left_out=is_left_out)
@@ -229,7 +231,7 @@ class Notices:
         Gives how many: what was said to be posted meanwhile, or thrown away, stays as it is.
         """
         discarded = 0
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=rows[0].incident, action="letters.discarded", now=now
         ) as write:
             waiting = (effect.c.state == EffectState.UNKNOWN.value) & effect.c.is_parked
@@ -240,7 +242,9 @@ class Notices:
                     waiting,
                     state=EffectState.REFUSED.value,
                     is_parked=False,
-                    sealed_reason=seal_reason(self._core.vault, SEND, row.incident, row.token, why),
+                    sealed_reason=seal_reason(
+                        self._database.cipher, SEND, row.incident, row.token, why
+                    ),
                 )
             if discarded:
                 write.tell(step=rows[0].step, letters=discarded)
@@ -248,7 +252,7 @@ class Notices:
 
     def next_step(self, incident_id: str, prefix: str) -> str:
         """Give the name of the next step that somebody asked for outside of the playbook."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             number = connection.scalar(
                 select(func.count()).where(
                     step.c.incident == incident_id, step.c.name.startswith(prefix)

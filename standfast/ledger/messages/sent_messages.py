@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.effects.effect_conditions import with_step
 from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.ledger.effects.effect_store import Effects
@@ -29,7 +29,7 @@ _OWN = len(effect.columns)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sent:
+class SentMessage:
     """One message: its effect, what its channel told of it, and when it was handed over."""
 
     row: EffectRow
@@ -46,11 +46,11 @@ class View:
     latest: Mapping[str, int]  # by step: the latest round that tells people
     refused: Set[tuple[str, int]]  # the rounds that an approver refused
     apart: Sequence[EffectRow]  # those that tell one person apart, in the place of another message
-    messages: Iterator[Sent]
+    messages: Iterator[SentMessage]
 
 
 @contextmanager
-def viewed(core: Core, effects: Effects, incident_id: str) -> Iterator[View]:
+def viewed(database: AuditedDatabase, effects: Effects, incident_id: str) -> Iterator[View]:
     """Look at an incident's messages; whatever changes meanwhile is not seen."""
     latest = (
         select(effect.c.step, func.max(effect.c.round), func.count())
@@ -58,7 +58,7 @@ def viewed(core: Core, effects: Effects, incident_id: str) -> Iterator[View]:
         .where(effect.c.incident == incident_id, effect.c.verb == SEND)
         .group_by(effect.c.step)
     )
-    with core.reading() as connection:
+    with database.reading() as connection:
         rounds = connection.execute(latest).all()
         yield View(
             number=sum(number for _, _, number in rounds),
@@ -69,13 +69,15 @@ def viewed(core: Core, effects: Effects, incident_id: str) -> Iterator[View]:
         )
 
 
-def sent(core: Core, effects: Effects, incident_id: str) -> Iterator[Sent]:
+def sent_messages(
+    database: AuditedDatabase, effects: Effects, incident_id: str
+) -> Iterator[SentMessage]:
     """Give every message of an incident's notices."""
-    with core.reading() as connection:
+    with database.reading() as connection:
         yield from _sent(connection, effects, incident_id)
 
 
-def told_apart(effects: Effects, incident_id: str) -> list[EffectRow]:
+def individual_messages(effects: Effects, incident_id: str) -> list[EffectRow]:
     """Give the messages that tell one person apart, in the place of another message."""
     return effects.find(*_told_apart(incident_id))
 
@@ -96,7 +98,7 @@ def _before(effects: Effects, row: EffectRow, links: Sequence[str]) -> EffectRow
     return row
 
 
-def _sent(connection: Connection, effects: Effects, incident_id: str) -> Iterator[Sent]:
+def _sent(connection: Connection, effects: Effects, incident_id: str) -> Iterator[SentMessage]:
     tokens = (
         select(effect.c.token)
         .select_from(with_step())
@@ -116,7 +118,9 @@ def _told_apart(incident_id: str) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _opened(connection: Connection, effects: Effects, tokens: Sequence[str]) -> Iterator[Sent]:
+def _opened(
+    connection: Connection, effects: Effects, tokens: Sequence[str]
+) -> Iterator[SentMessage]:
     statement = (
         select(
             *effect.columns,
@@ -142,7 +146,7 @@ def _opened(connection: Connection, effects: Effects, tokens: Sequence[str]) -> 
         heard = None
         if state is not None:
             heard = Delivery(state=DeliveryState(state), at=at, complained_at=complained_at)
-        yield Sent(
+        yield SentMessage(
             row=effects.open(values[:_OWN]),
             delivery=heard,
             submitted_at=submitted_at,

@@ -34,7 +34,7 @@ from standfast.ledger.approvals.objections import (
     stranger,
 )
 from standfast.ledger.approvals.row_seals import seal_of_person
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.audit.transaction import Write, damaged
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import incident, installation, person
@@ -87,8 +87,8 @@ class Person:
 class People:
     """Everybody who was ever enrolled."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     def enrol(
         self,
@@ -109,16 +109,16 @@ class People:
         ApprovalRefused when the `signer`, who is then who enrols, grants a role that they lack.
         """
         enrolled_by = signer.name if signer else enrolled_by
-        with self._core.write(
+        with self._database.write(
             actor=enrolled_by, subject=name, action="person.enrolled", now=now
         ) as write:
             write.alone()  # of two at once, each sees the other
-            is_setting_up = _is_setting_up(self._core, write.connection, now)
+            is_setting_up = _is_setting_up(self._database, write.connection, now)
             self._refuse_enrolment(write.connection, full_name, mail, roles, signer, now)
-            handles = [self._core.vault.handle(INSTALLATION, account) for account in accounts]
+            handles = [self._database.cipher.handle(INSTALLATION, account) for account in accounts]
             row: dict[str, Any] = {
                 "name": name,
-                "sealed": self._core.vault.seal(
+                "sealed": self._database.cipher.seal(
                     INSTALLATION,
                     f"person {name}",
                     {"full_name": full_name, "mail": mail, "accounts": list(accounts)},
@@ -132,7 +132,7 @@ class People:
                 "is_founding": is_setting_up or (signer is not None and signer.is_owner),
                 "removed_at": None,
             }
-            row["seal"] = seal_of_person(self._core, row)
+            row["seal"] = seal_of_person(self._database, row)
             if not write.insert_new(person, row):
                 raise UsageError(f"a person {name!r} was enrolled before; choose another name")
             write.tell(roles=sorted(roles), is_founding=row["is_founding"])
@@ -144,7 +144,7 @@ class People:
         self, full_name: str, mail: str, roles: Sequence[str], signer: Signer | None, now: datetime
     ) -> None:
         """Raise what `enrol` would, before anybody is asked for a passphrase."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             self._refuse_enrolment(connection, full_name, mail, roles, signer, now)
 
     def _refuse_enrolment(
@@ -157,35 +157,35 @@ class People:
         now: datetime,
     ) -> None:
         self._refuse_known(connection, full_name, mail)
-        if signer and not _is_setting_up(self._core, connection, now):
+        if signer and not _is_setting_up(self._database, connection, now):
             self._refuse_to_grant(connection, signer, roles)
 
     def is_setting_up(self, now: datetime) -> bool:
         """Would an enrolment of now be a founding one?"""
-        with self._core.reading() as connection:
-            return _is_setting_up(self._core, connection, now)
+        with self._database.reading() as connection:
+            return _is_setting_up(self._database, connection, now)
 
     def grant(self, name: str, roles: Sequence[str], signer: Signer, now: datetime) -> Person:
         """Add roles to those that a person has; ApprovalRefused when the signer lacks one."""
-        with self._core.write(
+        with self._database.write(
             actor=signer.name, subject=name, action="person.granted", now=now
         ) as write:
             write.alone()
             row = self._change(write, name, signer)
-            if why := stranger(self._core, write.connection, row, ()):
+            if why := stranger(self._database, write.connection, row, ()):
                 raise ApprovalRefused(why)
-            if not _is_setting_up(self._core, write.connection, now):
+            if not _is_setting_up(self._database, write.connection, now):
                 self._refuse_to_grant(write.connection, signer, roles)
             all_roles = sorted({*json.loads(row["roles"]), *roles})
             changed = {**row, "roles": canonical(all_roles).decode()}
-            changed["seal"] = seal_of_person(self._core, changed)
+            changed["seal"] = seal_of_person(self._database, changed)
             write.update(person, (name,), roles=changed["roles"], seal=changed["seal"])
             write.tell(roles=all_roles, signature=signer.sign("grant", name, roles, now))
         return self.get(name)
 
     def remove(self, name: str, signer: Signer, now: datetime) -> None:
         """Remove a person's right to approve, for good; ApprovalRefused for the last approver."""
-        with self._core.write(
+        with self._database.write(
             actor=signer.name, subject=name, action="person.removed", now=now
         ) as write:
             write.alone()
@@ -209,7 +209,9 @@ class People:
             return  # whose key was compared with the vault's before
         who = _row_of(connection, signer.name)
         public_key = signer.key.public_key().public_bytes_raw().hex()
-        if (why := stranger(self._core, connection, who, ())) or public_key != who["public_key"]:
+        if (why := stranger(self._database, connection, who, ())) or public_key != who[
+            "public_key"
+        ]:
             raise ApprovalRefused(why or f"that is not the key of {signer.name!r}")
 
     def _refuse_to_grant(
@@ -236,10 +238,10 @@ class People:
         able = [
             one
             for one in rows.all()
-            if not stranger(self._core, connection, one, ()) and not is_fresh(one, now)
+            if not stranger(self._database, connection, one, ()) and not is_fresh(one, now)
         ]
-        own = root_of(self._core, connection, _row_of(connection, signer.name))
-        beside = [one for one in able if root_of(self._core, connection, one) != own]
+        own = root_of(self._database, connection, _row_of(connection, signer.name))
+        beside = [one for one in able if root_of(self._database, connection, one) != own]
         for group in (able, beside):
             rest = [one for one in group if one["name"] != leaving["name"]]
             if len(rest) == len(group):
@@ -281,14 +283,14 @@ class People:
 
     def counted_once(self, people: Iterable[Person]) -> int:
         """Return how many approvals these people could give: those of one root give one."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return len(
-                {root_of(self._core, connection, _row_of(connection, p.name)) for p in people}
+                {root_of(self._database, connection, _row_of(connection, p.name)) for p in people}
             )
 
     def get(self, name: str) -> Person:
         """Give one person; UsageError when nobody of that name is enrolled."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return self._open(_row_of(connection, name))
 
     def objection(self, name: str, roles: Sequence[str], now: datetime) -> str:
@@ -297,9 +299,9 @@ class People:
         Like an approval, what a role alone may say takes an enrolment of a day: who can enrol
         people could else say it at once.
         """
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             who = connection.execute(select(person).where(person.c.name == name)).mappings().one()
-            why = stranger(self._core, connection, who, roles)
+            why = stranger(self._database, connection, who, roles)
         if not why and roles and is_fresh(who, now):
             why = f"{name!r} was enrolled less than a day ago and cannot speak for a role yet"
         return why
@@ -307,7 +309,7 @@ class People:
     def all(self, roles: Sequence[str] = ()) -> list[Person]:
         """Give who is enrolled and not removed, with any of the roles (none named: everybody)."""
         statement = select(person).where(person.c.removed_at.is_(None)).order_by(person.c.name)
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             found = [self._open(row) for row in connection.execute(statement).mappings()]
         return [one for one in found if may(roles, one.name, one.roles)]
 
@@ -316,17 +318,17 @@ class People:
 
         `roles` are those of which one is needed; none: any person.
         """
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             statement = select(person).where(person.c.removed_at.is_(None)).order_by(person.c.name)
             return [
                 self._open(row)
                 for row in connection.execute(statement).mappings().all()
-                if not objection_beside(self._core, connection, row, opener, roles, now)
+                if not objection_beside(self._database, connection, row, opener, roles, now)
             ]
 
     def _open(self, row: RowMapping) -> Person:
         name = row["name"]
-        sealed = self._core.vault.open(INSTALLATION, f"person {name}", row["sealed"])
+        sealed = self._database.cipher.open(INSTALLATION, f"person {name}", row["sealed"])
         return Person(
             name=name,
             full_name=cast("str", sealed["full_name"]),
@@ -350,8 +352,8 @@ def _row_of(connection: Connection, name: str) -> RowMapping:
     return row
 
 
-def _is_setting_up(core: Core, connection: Connection, now: datetime) -> bool:
-    if changed := core.rows.changed(connection, installation):
+def _is_setting_up(database: AuditedDatabase, connection: Connection, now: datetime) -> bool:
+    if changed := database.rows.changed(connection, installation):
         raise damaged(installation, changed)
     began = connection.scalar(select(installation.c.initialised_at))
     if began is None or now - began > _SETTING_UP:

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Row, select
 
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import staff
 from standfast.records import JsonObject, canonical
@@ -62,18 +62,18 @@ class StaffChanges:
 class Staff:
     """Everybody whom a list of staff ever named."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     def all(self, source: str | None = None) -> list[StaffRow]:
         """Give everybody, of one list or of all, in order of list and name."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             rows = self._rows(connection, source)
         return sorted(rows.values(), key=lambda row: (row.source, row.member.full_name))
 
     def compare(self, source: str, members: Sequence[Member]) -> StaffChanges:
         """Say what taking this list would change."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return _changes(self._rows(connection, source), self._by_handle(members))
 
     def take(
@@ -81,7 +81,9 @@ class Staff:
     ) -> StaffChanges:
         """Take a whole list over; give what that changed."""
         by_handle = self._by_handle(members)
-        with self._core.write(actor=actor, subject="staff", action="staff.taken", now=now) as write:
+        with self._database.write(
+            actor=actor, subject="staff", action="staff.taken", now=now
+        ) as write:
             write.alone()
             there = self._rows(write.connection, source)
             changes = _changes(there, by_handle)
@@ -104,8 +106,8 @@ class Staff:
         return changes
 
     def _by_handle(self, members: Sequence[Member]) -> dict[str, Member]:
-        vault = self._core.vault
-        return {vault.handle(INSTALLATION, f"staff {one.key}"): one for one in members}
+        cipher = self._database.cipher
+        return {cipher.handle(INSTALLATION, f"staff {one.key}"): one for one in members}
 
     def _row(self, source: str, handle: str, member: Member, now: datetime) -> dict[str, Any]:
         sealed: JsonObject = {
@@ -118,7 +120,7 @@ class Staff:
         return {
             "source": source,
             "key": handle,
-            "sealed": self._core.vault.seal(INSTALLATION, _place(source, handle), sealed),
+            "sealed": self._database.cipher.seal(INSTALLATION, _place(source, handle), sealed),
             "roles": canonical(list(member.roles)).decode(),
             "leaves_at": member.leaves_at,
             "changed_at": now,
@@ -133,7 +135,7 @@ class Staff:
         return {f"{row.source} {row.key}": self._open(row) for row in connection.execute(statement)}
 
     def _open(self, row: Row[Any]) -> StaffRow:
-        sealed = self._core.vault.open(INSTALLATION, _place(row.source, row.key), row.sealed)
+        sealed = self._database.cipher.open(INSTALLATION, _place(row.source, row.key), row.sealed)
         texts = cast("Mapping[str, str]", sealed)
         return StaffRow(
             source=row.source,

@@ -18,7 +18,7 @@ from sqlalchemy import Row, desc, or_, select
 
 from standfast.errors import StandfastError, Unavailable
 from standfast.host_name import host_name
-from standfast.ledger.audit.audited_database import Core
+from standfast.ledger.audit.audited_database import AuditedDatabase
 from standfast.ledger.runs.run_record import NOWHERE, Origin, RunRecord, is_gone, running_summary
 from standfast.ledger.schema.row_ids import new_token
 from standfast.ledger.schema.tables import audit_event, run, runner
@@ -35,8 +35,8 @@ SERVE_LEASE = timedelta(minutes=5)
 class Runs:
     """Every run there was."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     def start(
         self,
@@ -50,7 +50,7 @@ class Runs:
     ) -> str:
         """Note that a run begins, and where; give its id."""
         token = new_token()
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=token, action=f"{kind}.started", now=now
         ) as write:
             write.insert(
@@ -65,7 +65,7 @@ class Runs:
         self, token: str, kind: str, state: str, summary: JsonObject, actor: str, now: datetime
     ) -> None:
         """Note how a run ended: done, partial or failed, with its counts and measures."""
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=token, action=f"{kind}.{state}", now=now
         ) as write:
             write.update(
@@ -88,7 +88,7 @@ class Runs:
         Again changes nothing; with another state or summary, these stand.
         """
         written = canonical(summary).decode()
-        with self._core.write(
+        with self._database.write(
             actor=actor, subject=token, action=f"{kind}.{state}", now=now
         ) as write:
             values = {"state": state, "ended_at": now, "summary": written}
@@ -114,7 +114,7 @@ class Runs:
         if states:
             statement = statement.where(run.c.state.in_(states))
         statement = statement.limit(most)
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return [_open(row) for row in connection.execute(statement)]
 
     def ended_after(self, sequence: int, kinds: Collection[str]) -> list[RunRecord]:
@@ -129,15 +129,15 @@ class Runs:
             .where(run.c.ended_at.is_not(None))
             .order_by(audit_event.c.sequence)
         )
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             return [_open(row) for row in connection.execute(statement)]
 
 
 class Runners:
     """Who works on incidents now."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, database: AuditedDatabase) -> None:
+        self._database = database
 
     def register(self, incident_id: str | None, way: str, now: datetime) -> str:
         """Note a new runner of this process; `way` is serve, prefect or direct.
@@ -155,7 +155,7 @@ class Runners:
         return token
 
     def _register(self, token: str, incident_id: str | None, way: str, now: datetime) -> None:
-        with self._core.write(
+        with self._database.write(
             actor=f"runner:{token}",
             subject=incident_id or "serve",
             action="runner.started",
@@ -171,7 +171,7 @@ class Runners:
 
     def beat(self, token: str, incident_id: str | None, now: datetime) -> None:
         """Say that a runner is alive; to be called well within the lease."""
-        with self._core.write(
+        with self._database.write(
             actor=f"runner:{token}", subject=incident_id or "serve", action="runner.alive", now=now
         ) as write:
             write.update(runner, (token,), alive_until=now + _lease(incident_id))
@@ -184,28 +184,28 @@ class Runners:
             self._retire(token, incident_id, now)
 
     def _retire(self, token: str, incident_id: str | None, now: datetime) -> None:
-        with self._core.write(
+        with self._database.write(
             actor=f"runner:{token}", subject=incident_id or "serve", action="runner.ended", now=now
         ) as write:
             write.update(runner, (token,), runner.c.ended_at.is_(None), ended_at=now)
 
     def is_dead(self, token: str, now: datetime) -> bool:
         """Is this runner gone? An unknown one is."""
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(select(runner).where(runner.c.id == token)).first()
         return row is None or not _is_alive(row, now)
 
     def serve_hosts(self, now: datetime) -> set[str]:
         """Name the hosts on which a `serve` is alive."""
         is_serve = runner.c.incident.is_(None) & runner.c.ended_at.is_(None)
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(select(runner).where(is_serve)).all()
         return {row.host for row in rows if _is_alive(row, now)}
 
     def alive(self, incident_id: str | None, now: datetime) -> list[str]:
         """Give the live runners of an incident; of None, the `serve` processes."""
         same = runner.c.incident == incident_id if incident_id else runner.c.incident.is_(None)
-        with self._core.reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(select(runner).where(same, runner.c.ended_at.is_(None))).all()
         return [row.id for row in rows if _is_alive(row, now)]
 

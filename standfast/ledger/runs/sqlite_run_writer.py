@@ -29,7 +29,7 @@ from standfast.ledger.database.sqlite_file import (
     write_queue,
 )
 from standfast.ledger.runs.run_record import NOWHERE, Origin, RunRecord, running_summary
-from standfast.ledger.schema.column_encryption import Vault
+from standfast.ledger.schema.column_encryption import ColumnCipher
 from standfast.ledger.schema.row_ids import new_token
 from standfast.records import JsonObject, canonical, moment, timestamp
 
@@ -41,8 +41,8 @@ class SqliteRunWriter:
         """ConfigurationError when there is no ledger of this schema."""
         self._path = path
         self._refuse_other_schema()
-        self._vault = Vault(keys)
-        self._chain = Chain(self._vault, witness)
+        self._cipher = ColumnCipher(keys)
+        self._chain = Chain(self._cipher, witness)
 
     def start(
         self,
@@ -184,7 +184,7 @@ class SqliteRunWriter:
 
         tail = end("DESC")
         if tail:
-            refuse_other_keys(self._vault.seal_of_event, (tail["hash"], tail["seal"]), first)
+            refuse_other_keys(self._cipher.seal_of_event, (tail["hash"], tail["seal"]), first)
         event = next_event(
             (tail["sequence"], tail["hash"]) if tail else None,
             at=now,
@@ -194,7 +194,7 @@ class SqliteRunWriter:
             detail=detail,
             changes={"run": [[token, digest_of_row(tuple(row), row.values())]]},
         )
-        event["seal"] = self._vault.seal_of_event(str(event["hash"]))
+        event["seal"] = self._cipher.seal_of_event(str(event["hash"]))
         names = ", ".join(event)
         values = ", ".join(f":{name}" for name in event)
         connection.execute(

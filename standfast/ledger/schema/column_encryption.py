@@ -37,7 +37,7 @@ _SCOPE = re.compile(r"[a-z0-9-]{1,64}")
 INSTALLATION = "installation"
 
 
-class Vault:
+class ColumnCipher:
     """Seals under named scopes: `INSTALLATION`, or an incident's id for its customers."""
 
     def __init__(self, folder: Path, *, random: Callable[[int], bytes] = os.urandom) -> None:

@@ -212,7 +212,7 @@ effect = Table(
     Column("sealed_reason", LargeBinary),
     Column("proof", String(16), nullable=False),
     Column("sealed_facts", LargeBinary),
-    # The claim's own path; its prefix serves the search for open lanes and the counts.
+    # The claim's own path; its prefix serves the search for open queues and the counts.
     Index(None, "incident", "state", "verb", "connector", "step", "round", "position"),
     Index(None, "handle", "verb"),
     Index(None, "attempt"),

@@ -26,7 +26,7 @@ from standfast.ledger.approvals.decisions import APPROVE, REFUSE
 from standfast.ledger.approvals.two_person_rule import Question
 from standfast.ledger.effects.effect_rows import EffectRow
 from standfast.ledger.effects.unknown_outcomes import in_doubt, unknown_outcomes_of_step
-from standfast.ledger.messages.sent_messages import first_message, told_apart
+from standfast.ledger.messages.sent_messages import first_message, individual_messages
 from standfast.people.passphrase_keys import Credential, sign_in
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.notices_send import SEND
@@ -241,7 +241,7 @@ def _telling_apart(
     effects = installation.ledger.effects
     theirs = {
         row.step
-        for row in told_apart(effects, state.incident)
+        for row in individual_messages(effects, state.incident)
         if first_message(effects, row).step in steps
     }
     return (view for view in state.extra if view.step in theirs and not view.state.is_final)
@@ -319,7 +319,7 @@ def _told_apart(installation: Installation, incident_id: str) -> list[str]:
     refused = installation.ledger.steps.refused(incident_id)
     return [
         str(row.details["settles"])
-        for row in told_apart(installation.ledger.effects, incident_id)
+        for row in individual_messages(installation.ledger.effects, incident_id)
         if "settles" in row.details and (row.step, row.round) not in refused
     ]
 

@@ -73,11 +73,11 @@ def _known(installation: Installation) -> dict[str, tuple[datetime, str]]:
 
 
 def _mac(installation: Installation, token: str) -> str:
-    return installation.ledger.vault.mac("calendar address", token)
+    return installation.ledger.cipher.mac("calendar address", token)
 
 
 def _note(installation: Installation, action: str, **detail: str) -> None:
-    with installation.ledger.core.write(
+    with installation.ledger.database.write(
         actor=installation.actor,
         subject=_SUBJECT,
         action=action,

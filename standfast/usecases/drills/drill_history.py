@@ -60,7 +60,7 @@ def list_drills(installation: Installation, set_name: str | None = None) -> Dril
     with translated_errors("reading the drill reports"):
         problems = check_reports(
             installation.config.drills.folder / "reports",
-            installation.ledger.vault.signing_key(),
+            installation.ledger.cipher.signing_key(),
             known,
             elsewhere,
         )

@@ -134,7 +134,7 @@ def run_drill(
             installation.config.drills.folder / "reports",
             run.token,
             outcome.measures(),
-            installation.ledger.vault.signing_key(),
+            installation.ledger.cipher.signing_key(),
         )
         outcome = replace(
             outcome, report=filed.path, report_digest=filed.digest, died_before=run.died_before

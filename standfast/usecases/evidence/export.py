@@ -220,7 +220,7 @@ class _Export:
             detail["reason"] = reason
         else:
             detail |= {"files": exported.files, "index": exported.index}
-        with installation.ledger.core.write(
+        with installation.ledger.database.write(
             actor=installation.actor,
             subject=self._incident,
             action=EXPORTED,

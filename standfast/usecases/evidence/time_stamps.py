@@ -166,7 +166,7 @@ def _note(installation: Installation, folder: Path, stamp: Stamp | None) -> None
     name = f"{folder.parent.name}/{folder.name}"
     with (
         suppress(StandfastError),  # the chain of custody has it
-        installation.ledger.core.write(
+        installation.ledger.database.write(
             actor=installation.actor,
             subject=folder.parent.parent.name,
             action=STAMPED,

@@ -19,7 +19,7 @@ from standfast.adapters.factory import Outside
 from standfast.adapters.factory.live_adapters import Live
 from standfast.config import Config, load
 from standfast.errors import Damaged, StandfastError
-from standfast.ledger import Ledger, opened
+from standfast.ledger import Ledger, open_ledger
 from standfast.ledger.runs.server_clock import ServerClock
 from standfast.playbook.planned_effects import FrozenNotice
 from standfast.plurals import counted
@@ -60,7 +60,7 @@ def check_installation(
         try:
             url = ledger_url(config, resolver)
             ledger = stack.enter_context(
-                opened(url, config.ledger.keys, config.ledger.witness, server)
+                open_ledger(url, config.ledger.keys, config.ledger.witness, server)
             )
         except StandfastError as error:
             checks.append(_failed("ledger", error))

@@ -90,7 +90,7 @@ def _ledger(ground: Ground) -> Iterator[Check]:
 def _keys_of_incidents(config: Config, ledger: Ledger) -> Iterator[Check]:
     """Is the key of each open incident here, or with the host that opened it?"""
     open_ = ledger.incidents.all(only_open=True)
-    lacking = [row.id for row in open_ if not ledger.vault.has(row.id)]
+    lacking = [row.id for row in open_ if not ledger.cipher.has(row.id)]
     if lacking:
         yield fail(
             "ledger",

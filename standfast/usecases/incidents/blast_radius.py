@@ -63,7 +63,7 @@ def by_directory(locked: RecentLocks, ledger: Ledger, config: Config) -> LockedA
     for name, handles in locked.by_connector.items():
         found.setdefault(systems.get(name, name), set()).update(handles)
     return LockedAccounts(
-        handles=found, handle_of=lambda target: ledger.vault.handle(INSTALLATION, target)
+        handles=found, handle_of=lambda target: ledger.cipher.handle(INSTALLATION, target)
     )
 
 

@@ -1,10 +1,10 @@
-"""Carrying out what an incident has planned: lanes side by side, each as its provider bears it.
+"""Carrying out what an incident has planned: queues side by side, each as its provider bears it.
 
 Rules
-- Look before acting: unknown effects are settled and prior states kept before a lane is claimed.
+- Look before acting: unknown effects are settled and prior states kept before a queue is claimed.
 - Claim (commit), call, receipt (commit): the call stands between two commits, always.
 - The bucket is asked before the claim, so that no claimed effect waits long for its turn.
-- One lane's fault never stops another; what a lane could not do is given back, by lane.
+- One queue's fault never stops another; what a queue could not do is given back, by queue.
 - A ledger that is away for a moment costs no receipt: it is written again until it stands.
 """
 
@@ -19,14 +19,14 @@ from functools import partial
 from standfast.adapters.factory import Outside
 from standfast.errors import ApprovalRefused, StandfastError, Unavailable
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_rows import Batch, EffectRow, Lane
+from standfast.ledger.effects.effect_rows import Batch, EffectQueue, EffectRow
 from standfast.ledger.effects.effect_store import Work
 from standfast.records import EffectState, Limits, Now, Observed, Result
 
 WORKERS = 16
 _LOOK_BATCH = 500
 _RECEIPT_PAUSES_SECONDS = (0.1, 0.4, 1.6, 6.4)
-_MOST_STUMBLES = 5  # over a ledger that does not answer, before a lane is given up
+_MOST_STUMBLES = 5  # over a ledger that does not answer, before a queue is given up
 
 
 class Bucket:
@@ -85,7 +85,7 @@ class Pace:
 
 
 @dataclass(kw_only=True)
-class Lanes:
+class EffectQueues:
     """The workers of one run on one incident."""
 
     ledger: Ledger
@@ -94,24 +94,24 @@ class Lanes:
     runner: str
     clock: Now
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2 * WORKERS))
-    _running: dict[Future[None], Lane] = field(default_factory=dict)
+    _running: dict[Future[None], EffectQueue] = field(default_factory=dict)
     _paces: dict[str, Pace] = field(default_factory=dict)
-    _stumbles: Counter[Lane] = field(default_factory=Counter)
-    troubles: dict[Lane, StandfastError] = field(default_factory=dict)
+    _stumbles: Counter[EffectQueue] = field(default_factory=Counter)
+    troubles: dict[EffectQueue, StandfastError] = field(default_factory=dict)
 
     def start(self, work: Work) -> None:
-        """Begin every lane that has something due and is not being worked on."""
+        """Begin every queue that has something due and is not being worked on."""
         busy = set(self._running.values())
-        for lane, due in work.lanes.items():
-            if lane not in busy and lane not in self.troubles:
-                self._running[self._pool.submit(self._drive, lane, due)] = lane
+        for queue, due in work.queues.items():
+            if queue not in busy and queue not in self.troubles:
+                self._running[self._pool.submit(self._drive, queue, due)] = queue
 
     @property
     def is_busy(self) -> bool:
         return bool(self._running)
 
     def wait(self, seconds: float) -> None:
-        """Wait until a lane is done or the time is over."""
+        """Wait until a queue is done or the time is over."""
         if not self._running:
             time.sleep(seconds)
             return
@@ -119,58 +119,58 @@ class Lanes:
         for future in done:
             self._end(self._running.pop(future), future.exception())
 
-    def _end(self, lane: Lane, error: BaseException | None) -> None:
-        """Note what stopped a lane; the others go on."""
+    def _end(self, queue: EffectQueue, error: BaseException | None) -> None:
+        """Note what stopped a queue; the others go on."""
         if error is None:
             return
-        if isinstance(error, Unavailable) and self._stumbles[lane] < _MOST_STUMBLES:
-            self._stumbles[lane] += 1  # the ledger was away; the lane starts again by itself
+        if isinstance(error, Unavailable) and self._stumbles[queue] < _MOST_STUMBLES:
+            self._stumbles[queue] += 1  # the ledger was away; the queue starts again by itself
             return
         if not isinstance(error, StandfastError):
             # Only the class: a foreign error may quote an account or a token.
-            what = f"{lane.verb} through {lane.connector}: unexpected {type(error).__name__}"
+            what = f"{queue.verb} through {queue.connector}: unexpected {type(error).__name__}"
             error = StandfastError(f"{what}; run again with STANDFAST_DEBUG=1")
-        self.troubles[lane] = error
+        self.troubles[queue] = error
 
     def close(self) -> None:
         """Let the calls under way end, and take no new ones."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _drive(self, lane: Lane, due: int) -> None:
-        self._look(lane)
+    def _drive(self, queue: EffectQueue, due: int) -> None:
+        self._look(queue)
         try:
-            limits = self.outside.limits(lane)
+            limits = self.outside.limits(queue)
         except StandfastError as error:
-            self._fail_all(lane, error)
+            self._fail_all(queue, error)
             return
         calls = -(-due // limits.batch)
         others = [
-            self._pool.submit(self._work, lane, limits)
+            self._pool.submit(self._work, queue, limits)
             for _ in range(min(limits.workers, WORKERS, calls) - 1)
         ]
-        self._work(lane, limits)
+        self._work(queue, limits)
         for other in others:
             # One that never began has nothing left to do; waiting for it could fill the pool.
             if not other.cancel():
                 other.result()
 
-    def _work(self, lane: Lane, limits: Limits) -> None:
-        pace = self._paces.setdefault(lane.connector, Pace(limits))
+    def _work(self, queue: EffectQueue, limits: Limits) -> None:
+        pace = self._paces.setdefault(queue.connector, Pace(limits))
         limits = replace(limits, batch=pace.most_a_call)
         while True:
             pace.turns.take(limits.batch)
-            batch = self._claim(lane, limits)
+            batch = self._claim(queue, limits)
             pace.turns.give_back(limits.batch - (len(batch.effects) if batch else 0))
             if batch is None:
                 return
             pace.calls.take(len(batch.effects))
             self._keep_receipt(batch, self._call(batch))
 
-    def _claim(self, lane: Lane, limits: Limits) -> Batch | None:
+    def _claim(self, queue: EffectQueue, limits: Limits) -> Batch | None:
         try:
             return self.ledger.attempts.claim(
                 self.incident,
-                lane,
+                queue,
                 self.runner,
                 self.outside.mode,
                 limits,
@@ -178,7 +178,7 @@ class Lanes:
                 settings=self.outside.settings,
             )
         except ApprovalRefused:
-            return None  # the step asks again; other steps may have work for this lane
+            return None  # the step asks again; other steps may have work for this queue
 
     def _keep_receipt(self, batch: Batch, results: list[Result]) -> None:
         """Write what a call came to. Writing it twice changes once, losing it costs a doubt."""
@@ -187,7 +187,7 @@ class Lanes:
             batch,
             results,
             self.runner,
-            hand_on=self.outside.takes_over(batch.lane),
+            hand_on=self.outside.takes_over(batch.queue),
         )
         for pause_seconds in _RECEIPT_PAUSES_SECONDS:
             try:
@@ -209,30 +209,30 @@ class Lanes:
             state, reason = EffectState.UNKNOWN, f"unexpected {type(error).__name__}"
         return [Result(target=order.target, state=state, reason=reason) for order in batch.orders]
 
-    def _look(self, lane: Lane) -> None:
+    def _look(self, queue: EffectQueue) -> None:
         effects = self.ledger.effects
-        while rows := effects.to_settle(self.incident, lane, self.clock(), _LOOK_BATCH):
-            seen = list(zip(rows, self._observe(lane, rows), strict=True))
+        while rows := effects.to_settle(self.incident, queue, self.clock(), _LOOK_BATCH):
+            seen = list(zip(rows, self._observe(queue, rows), strict=True))
             actor = f"runner:{self.runner}"
             self.ledger.unknown_outcomes.settle(self.incident, seen, actor, self.clock())
-        # One batch: those are locked before others are looked at. The lane then starts again.
-        if rows := effects.without_prior(self.incident, lane, self.clock(), _LOOK_BATCH):
-            seen = list(zip(rows, self._observe(lane, rows), strict=True))
+        # One batch: those are locked before others are looked at. The queue then starts again.
+        if rows := effects.without_prior(self.incident, queue, self.clock(), _LOOK_BATCH):
+            seen = list(zip(rows, self._observe(queue, rows), strict=True))
             self.ledger.prior_states.keep(self.incident, seen, self.runner, self.clock())
 
-    def _observe(self, lane: Lane, rows: list[EffectRow]) -> list[Observed]:
+    def _observe(self, queue: EffectQueue, rows: list[EffectRow]) -> list[Observed]:
         try:
-            return self.outside.observe(lane, rows)
+            return self.outside.observe(queue, rows)
         except StandfastError as error:
             reason = str(error)
         except Exception as error:
             reason = f"unexpected {type(error).__name__}"
         return [Observed(target=row.target, is_readable=False, reason=reason) for row in rows]
 
-    def _fail_all(self, lane: Lane, error: StandfastError) -> None:
+    def _fail_all(self, queue: EffectQueue, error: StandfastError) -> None:
         """The adapter cannot be built: nothing was done for sure, and each effect says why."""
         limits = Limits(batch=1000, is_local=True)
-        while batch := self._claim(lane, limits):
+        while batch := self._claim(queue, limits):
             failed = [
                 Result(target=order.target, state=EffectState.FAILED, reason=str(error))
                 for order in batch.orders

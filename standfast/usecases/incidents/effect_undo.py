@@ -104,7 +104,7 @@ def undo(
     """
     refuse_closed(installation, incident_id, then="undo what it did")
     who = authorise_lifecycle_change(installation, incident_id, requested_by)
-    core = installation.ledger.core
+    core = installation.ledger.database
     while True:
         # The name before the locks: whoever plans an undo after this look takes the name, and then
         # the locks are looked at again.

@@ -48,7 +48,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import refuse_blocked
 from standfast.usecases.incidents.approval_escalation import ask, escalate
 from standfast.usecases.incidents.blast_radius import by_directory, keeps_out, locked_today
-from standfast.usecases.incidents.effect_queues import Lanes
+from standfast.usecases.incidents.effect_queues import EffectQueues
 from standfast.usecases.incidents.lifecycle_permission import authorise_lifecycle_change
 from standfast.usecases.incidents.outcome import Outcome, gravest
 from standfast.usecases.incidents.runner_waiting import is_soon, is_worth_waiting, longest_wait
@@ -58,7 +58,9 @@ from standfast.usecases.notices.staged_sending import due_notices, release_due
 from standfast.usecases.playbooks import library
 
 _TICK_SECONDS = 0.1
-_WAIT_PER_LOOK = 4  # with 100,000 recipients a look takes half a second: leave the lanes their time
+_WAIT_PER_LOOK = (
+    4  # with 100,000 recipients a look takes half a second: leave the queues their time
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +212,7 @@ def has_work(installation: Installation, incident_id: str) -> bool:
     if next_moves(state, now) or due_notices(installation, state, now):
         return True
     work = open_work(installation, state, now)
-    return bool(work.lanes or work.in_flight) or is_soon(work.next_due, now)
+    return bool(work.queues or work.in_flight) or is_soon(work.next_due, now)
 
 
 def open_work(installation: Installation, state: State, now: datetime) -> Work:
@@ -233,7 +235,7 @@ def advance(
     ledger, clock = installation.ledger, installation.clock
     outside = installation.outside(ledger.incidents.get(incident_id))
     with _runner(installation, incident_id, way) as runner:
-        lanes = Lanes(
+        queues = EffectQueues(
             ledger=ledger, outside=outside, incident=incident_id, runner=runner, clock=clock
         )
         try:
@@ -250,22 +252,22 @@ def advance(
                 ):
                     continue
                 work = open_work(installation, state, now)
-                lanes.start(work)
+                queues.start(work)
                 # Only now: who is to be locked out does not wait until customers are read.
                 if _make(installation, state, outside, now, is_long=True):
                     continue
                 longest = longest_wait(state, way)
                 if not (
-                    lanes.is_busy
+                    queues.is_busy
                     or work.in_flight
                     or is_worth_waiting(state, work.next_due, now, longest)
                 ):
                     break
-                lanes.wait(max(_TICK_SECONDS, _WAIT_PER_LOOK * (time.monotonic() - began)))
+                queues.wait(max(_TICK_SECONDS, _WAIT_PER_LOOK * (time.monotonic() - began)))
         finally:
-            lanes.close()
+            queues.close()
             outside.close()
-    troubles = list(lanes.troubles.values())
+    troubles = list(queues.troubles.values())
     try:
         ledger.audit.sign_head(clock())
     except StandfastError as error:
@@ -302,7 +304,7 @@ def _expand_once(
     scope = scope_of(verb, incident_id)
 
     def token_of(target: str) -> str:
-        handle = ledger.vault.handle(scope, target)
+        handle = ledger.cipher.handle(scope, target)
         return effect_token(incident_id, step_name, round_, verb, handle)
 
     # What a trigger added is asked for by nobody who signed in, whoever opened the incident.

@@ -26,7 +26,7 @@ class Outcome:
     incident: str
     state: State
     standing: Standing
-    troubles: tuple[str, ...] = ()  # what stopped a lane: a rule, or a fault
+    troubles: tuple[str, ...] = ()  # what stopped a queue: a rule, or a fault
     trouble_status: ExitStatus = ExitStatus.REFUSED  # the gravest of them, when there are any
     # PARTIAL or FAILED: the undo just asked for kept some accounts as they were, or all.
     undo_came_to: StepState | None = None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from standfast.adapters.factory import SECTIONS, Outside
 from standfast.errors import ExitStatus, StandfastError
 from standfast.ledger.approvals.objections import Opener
-from standfast.ledger.effects.effect_rows import Lane
+from standfast.ledger.effects.effect_rows import EffectQueue
 from standfast.ledger.people.enrolment import Person
 from standfast.playbook.actions import ACTIONS
 from standfast.playbook.actions.action import Carrier
@@ -170,7 +170,7 @@ def plan_incident(
         ),
         digest=digest(body),
     )
-    with installation.ledger.core.write(
+    with installation.ledger.database.write(
         actor=installation.actor,
         subject=scenario,
         action="incident.planned",
@@ -278,7 +278,7 @@ def _seconds(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> int
     for name, count in by_adapter.items():
         verb = step.action or ""
         if ACTIONS[verb].carrier is not Carrier.EVIDENCE:
-            limits = outside.limits(Lane(verb=verb, connector=name))
+            limits = outside.limits(EffectQueue(verb=verb, connector=name))
             if limits.per_second:
                 slowest = max(slowest, (count - limits.burst) / limits.per_second)
     return max(0, round(slowest))

@@ -106,7 +106,7 @@ def tallies(installation: Installation, incident_id: str) -> list[Tally]:
 
     A round that was refused counts as long as it is the latest: asked again, it is replaced.
     """
-    kinds = count_effect_kinds(installation.ledger.core, incident_id)
+    kinds = count_effect_kinds(installation.ledger.database, incident_id)
     refused = installation.ledger.steps.refused(incident_id)
     latest: dict[str, int] = {}
     for kind in kinds:
@@ -195,7 +195,7 @@ def people(installation: Installation, *, with_contacts: bool) -> list[Person]:
 
 
 def _note(installation: Installation, subject: str, action: str, number: int) -> None:
-    with installation.ledger.core.write(
+    with installation.ledger.database.write(
         actor=installation.actor,
         subject=subject,
         action=action,

@@ -18,7 +18,7 @@ from typing import cast
 
 from standfast.errors import Refused, StandfastError, UsageError
 from standfast.ledger.effects.effect_rows import EffectRow, effect_token, scope_of
-from standfast.ledger.messages.sent_messages import Sent, sent, told_apart
+from standfast.ledger.messages.sent_messages import SentMessage, individual_messages, sent_messages
 from standfast.notices.prepared_notice import Prepared, pick_language
 from standfast.notices.template_renderer import prepare
 from standfast.playbook.actions.notices_send import SEND
@@ -139,14 +139,18 @@ def _refuse_unfinished(installation: Installation, incident_id: str, step_name: 
         raise UsageError(f"nobody got the notice of {step_name!r} in {incident_id}")
 
 
-def _messages(installation: Installation, incident_id: str, step_name: str) -> Iterator[Sent]:
+def _messages(
+    installation: Installation, incident_id: str, step_name: str
+) -> Iterator[SentMessage]:
     """Give the messages of a notice, and last those that told it apart."""
     ledger = installation.ledger
     refused = ledger.steps.refused(incident_id)
-    settled = {row.details.get("settles") for row in told_apart(ledger.effects, incident_id)}
+    settled = {
+        row.details.get("settles") for row in individual_messages(ledger.effects, incident_id)
+    }
     theirs: set[str] = set()
-    apart: list[Sent] = []
-    for message in sent(ledger.core, ledger.effects, incident_id):
+    apart: list[SentMessage] = []
+    for message in sent_messages(ledger.database, ledger.effects, incident_id):
         row = message.row
         if (row.step, row.round) in refused:
             continue
@@ -161,7 +165,7 @@ def _messages(installation: Installation, incident_id: str, step_name: str) -> I
         theirs = {message.row.token for message in ours}  # one that bounced was told apart again
 
 
-def _has_come(message: Sent) -> bool:
+def _has_come(message: SentMessage) -> bool:
     is_lost = message.delivery is not None and message.delivery.state in _LOST
     return message.row.state in _GOT and not is_lost
 
@@ -169,7 +173,9 @@ def _has_come(message: Sent) -> bool:
 def _drafts(
     installation: Installation, incident_id: str, step_name: str, name: str, prepared: Prepared
 ) -> Iterator[Draft]:
-    elsewhere = {row.target for row in told_apart(installation.ledger.effects, incident_id)}
+    elsewhere = {
+        row.target for row in individual_messages(installation.ledger.effects, incident_id)
+    }
     met: set[str] = set()
     for message in _messages(installation, incident_id, step_name):
         target = message.row.target
@@ -201,7 +207,7 @@ def _draft(
     installation: Installation, incident_id: str, name: str, prepared: Prepared, row: EffectRow
 ) -> Draft:
     address = row.target.partition(":")[2]
-    handle = installation.ledger.vault.handle(scope_of(SEND, incident_id), row.target)
+    handle = installation.ledger.cipher.handle(scope_of(SEND, incident_id), row.target)
     token = effect_token(incident_id, name, 1, SEND, handle)
     before = cast("Mapping[str, str]", row.details["values"])
     values = {slot: before.get(slot, "") for slot in prepared.slots}

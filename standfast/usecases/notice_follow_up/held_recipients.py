@@ -29,7 +29,7 @@ from standfast.adapters.factory import Outside
 from standfast.adapters.senders.letters import letter_obstacle
 from standfast.errors import Refused, UsageError
 from standfast.ledger.effects.effect_rows import EffectRow, effect_token, scope_of
-from standfast.ledger.messages.sent_messages import first_message, replaced_message, sent
+from standfast.ledger.messages.sent_messages import first_message, replaced_message, sent_messages
 from standfast.notices.mail_addresses import parse_address
 from standfast.notices.prepared_notice import Prepared, merkle_root, pick_language
 from standfast.playbook.action_arguments import arguments_of
@@ -294,7 +294,7 @@ def _expansion(
         values["name"] = name
     default = installation.config.organisation.languages[0]
     language = pick_language(str(row.details["language"]), prepared.languages, default).language
-    handle = installation.ledger.vault.handle(scope_of(SEND, row.incident), target)
+    handle = installation.ledger.cipher.handle(scope_of(SEND, row.incident), target)
     token = effect_token(row.incident, step_name, 1, SEND, handle)
     filled = prepared.fill(language, values, token, address=target.partition(":")[2])
     details: dict[str, Json] = {
@@ -346,7 +346,7 @@ def _target(row: EffectRow, to: Sequence[str]) -> str:
 
 def _rows(installation: Installation, incident_id: str) -> list[EffectRow]:
     """Give the held effects that count: not those of a round that was refused and asked anew."""
-    messages = sent(installation.ledger.core, installation.ledger.effects, incident_id)
+    messages = sent_messages(installation.ledger.database, installation.ledger.effects, incident_id)
     rows = [message.row for message in messages if _is_held(message.row)]
     return counted_rows(rows, installation.ledger.steps.refused(incident_id))
 

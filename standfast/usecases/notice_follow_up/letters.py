@@ -19,7 +19,7 @@ from standfast.adapters.senders.letters import MARK_LENGTH, WRITTEN
 from standfast.config.sections.senders import LettersSenderConfig
 from standfast.errors import UsageError
 from standfast.ledger.effects.effect_rows import EffectRow
-from standfast.ledger.messages.sent_messages import sent
+from standfast.ledger.messages.sent_messages import sent_messages
 from standfast.local_time import minute
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.run_state import State, StepView
@@ -187,7 +187,7 @@ def _letters(installation: Installation, incident_id: str, step: str) -> list[Ef
 
 
 def _all_letters(installation: Installation, incident_id: str) -> list[EffectRow]:
-    messages = sent(installation.ledger.core, installation.ledger.effects, incident_id)
+    messages = sent_messages(installation.ledger.database, installation.ledger.effects, incident_id)
     return [message.row for message in messages if message.row.target.startswith(POST)]
 
 

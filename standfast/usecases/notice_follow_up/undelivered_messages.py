@@ -14,7 +14,7 @@ Rules
 from dataclasses import dataclass
 
 from standfast.ledger.effects.effect_rows import EffectRow
-from standfast.ledger.messages.sent_messages import sent, told_apart
+from standfast.ledger.messages.sent_messages import individual_messages, sent_messages
 from standfast.records import DeliveryState, EffectState
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.notice_follow_up.letters import THROWN_AWAY
@@ -44,7 +44,7 @@ def returned(installation: Installation, incident_id: str) -> list[Returned]:
     apart = individual_notice_steps(installation, incident_id)
     found = []
     corrected: dict[str, str] = {}
-    for message in sent(ledger.core, ledger.effects, incident_id):
+    for message in sent_messages(ledger.database, ledger.effects, incident_id):
         row, heard = message.row, message.delivery
         why = row.reason if _is_refused(row) else ""
         if row.state is EffectState.FAILED:
@@ -78,6 +78,6 @@ def individual_notice_steps(installation: Installation, incident_id: str) -> dic
     refused = installation.ledger.steps.refused(incident_id)
     return {
         str(row.details["settles"]): row.step
-        for row in told_apart(installation.ledger.effects, incident_id)
+        for row in individual_messages(installation.ledger.effects, incident_id)
         if "settles" in row.details and (row.step, row.round) not in refused
     }

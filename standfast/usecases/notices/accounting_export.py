@@ -64,7 +64,7 @@ def export(
         accounts = account(installation, incident_id, unmasked_because=unmasked_because, each=add)
         document.end(accounts)
         found = written.whole.hexdigest()
-        with installation.ledger.core.write(
+        with installation.ledger.database.write(
             actor=installation.actor,
             subject=incident_id,
             action="accounting.exported",

@@ -1,6 +1,6 @@
 """Which corrections of a notice stand, read from the ledger; `corrections` plans them."""
 
-from standfast.ledger.messages.sent_messages import first_message, told_apart
+from standfast.ledger.messages.sent_messages import first_message, individual_messages
 from standfast.playbook.run_state import HELD_STEP_PREFIX
 from standfast.usecases.core.additional_steps import CORRECTS
 from standfast.usecases.core.installation import Installation
@@ -29,7 +29,7 @@ def newest_correction(installation: Installation, incident_id: str, step_name: s
     if step_name.startswith(CORRECTS):
         first = rows[began[step_name]].audience.removeprefix(who_got(""))
     elif step_name.startswith(HELD_STEP_PREFIX):
-        apart = [row for row in told_apart(effects, incident_id) if row.step == step_name]
+        apart = [row for row in individual_messages(effects, incident_id) if row.step == step_name]
         first = next((first_message(effects, row).step for row in apart), step_name)
     later = [
         name

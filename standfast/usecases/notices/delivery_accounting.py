@@ -139,9 +139,9 @@ def account(
     ledger = installation.ledger
     ledger.incidents.get(incident_id)
     of_step: dict[str, Counter[End]] = {}
-    with viewed(ledger.core, ledger.effects, incident_id) as view:
+    with viewed(ledger.database, ledger.effects, incident_id) as view:
         if unmasked_because:
-            with ledger.core.write(
+            with ledger.database.write(
                 actor=installation.actor,
                 subject=incident_id,
                 action="accounting.viewed",

@@ -70,7 +70,7 @@ class Tally:
 
 
 class NoticePlan:
-    """One notice to an audience of any length; `ledger.incidents.Telling`."""
+    """One notice to an audience of any length; `planned_effects.StreamedNotice`."""
 
     def __init__(
         self,

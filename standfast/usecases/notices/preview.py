@@ -287,7 +287,7 @@ def _note(installation: Installation, notice: str, audience: str, number: int, r
         "count": number,
         "reason": reason,
     }
-    with installation.ledger.core.write(
+    with installation.ledger.database.write(
         actor=installation.actor,
         subject="notices",
         action="audience.viewed",

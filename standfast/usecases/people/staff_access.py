@@ -160,7 +160,7 @@ def shown(member: Member, *, is_masked: bool) -> str:
 
 def record_personal_data_view(installation: Installation, number: int) -> None:
     """Note that somebody looked at names."""
-    with installation.ledger.core.write(
+    with installation.ledger.database.write(
         actor=installation.actor,
         subject="staff",
         action="staff.viewed",
@@ -188,7 +188,7 @@ def _plan_leavers(installation: Installation, source: str) -> dict[str, str]:
             continue
         member = one.row.member
         about = f"leaver {source} {member.key} {_left_at(one.row)}"
-        handle = installation.ledger.vault.handle(INSTALLATION, about)
+        handle = installation.ledger.cipher.handle(INSTALLATION, about)
         opened = open_incident(
             installation,
             LEAVER,

@@ -64,7 +64,7 @@ def export_timeline(installation: Installation, incident_id: str, folder: Path) 
         with draft.open("xb") as stream:
             now = installation.clock()
             unsigned = _signed_as_far_as_can_be(installation, incident_id, now)
-            for record in exported(installation.ledger.core, incident_id, now, told):
+            for record in exported(installation.ledger.database, incident_id, now, told):
                 stream.write(canonical(record) + b"\n")
                 events += "event" in record
                 if "head" in record:

@@ -167,7 +167,7 @@ def chain_line(installation: Installation) -> ChainLine:
         signed_to=signed_to,
         head=_witnessed_hash(installation.config.ledger.witness, signed_to),
         findings=tuple(f"{finding.where}: {finding.problem}" for finding in found.findings),
-        key=installation.ledger.vault.signing_key().public_key().public_bytes_raw().hex(),
+        key=installation.ledger.cipher.signing_key().public_key().public_bytes_raw().hex(),
     )
 
 

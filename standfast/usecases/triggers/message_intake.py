@@ -273,7 +273,7 @@ def _about(trigger: Trigger, payload: Mapping[str, object]) -> str:
 
 
 def _message(installation: Installation, trigger: Trigger, message_id: str) -> TriggerMessage:
-    handle = installation.ledger.vault.handle(INSTALLATION, f"message {trigger.name} {message_id}")
+    handle = installation.ledger.cipher.handle(INSTALLATION, f"message {trigger.name} {message_id}")
     return TriggerMessage(source=trigger.name, handle=handle)
 
 
@@ -283,4 +283,4 @@ def _key(installation: Installation, trigger: Trigger, text: str) -> str:
     By the mode, too: what only plans must not join what acts.
     """
     about = f"key {trigger.name} {trigger.mode.value} {text}"
-    return f"{trigger.name}:{installation.ledger.vault.handle(INSTALLATION, about)}"
+    return f"{trigger.name}:{installation.ledger.cipher.handle(INSTALLATION, about)}"

@@ -24,7 +24,7 @@ from standfast.adapters.factory import Outside
 from standfast.errors import ConfigurationError, StandfastError, UnderWay
 from standfast.ledger import Ledger
 from standfast.ledger.incidents.incident_store import IncidentRow
-from standfast.ledger.incidents.trigger_messages import Waiting
+from standfast.ledger.incidents.trigger_messages import IgnoredTrigger
 from standfast.ledger.runs.run_record import RunRecord
 from standfast.plurals import counted
 from standfast.records import EffectState, Json, JsonObject, Mode
@@ -51,7 +51,7 @@ class Page:
 
     trigger: str
     incidents: tuple[IncidentRow, ...] = ()  # oldest first
-    waiting: tuple[Waiting, ...] = ()  # oldest incident first
+    waiting: tuple[IgnoredTrigger, ...] = ()  # oldest incident first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def due(installation: Installation) -> list[Page]:
     for row in installation.ledger.incidents.all(only_open=True):
         if row.opened_by.startswith(ACTOR):
             opened.setdefault(row.opened_by.removeprefix(ACTOR), []).append(row)
-    waiting: dict[str, list[Waiting]] = {}
+    waiting: dict[str, list[IgnoredTrigger]] = {}
     for one in installation.ledger.triggers.waiting():
         if one.source.startswith(ACTOR):
             waiting.setdefault(one.source.removeprefix(ACTOR), []).append(one)
@@ -160,7 +160,7 @@ def _news(page: Page, runs: Sequence[RunRecord]) -> Page | None:
     return Page(trigger=page.trigger, incidents=incidents) if incidents else None
 
 
-def _name(one: Waiting) -> str:
+def _name(one: IgnoredTrigger) -> str:
     return f"{one.incident} since {one.stop}"
 
 

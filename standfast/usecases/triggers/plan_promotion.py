@@ -57,7 +57,7 @@ def carry_out(
     """
     plan = _plan(installation, plan_id)
     planned = _digest(plan, plan.playbook)  # by what was planned: typed again, it opens no other
-    handle = installation.ledger.vault.handle(INSTALLATION, f"carry-out {plan_id} {planned}")
+    handle = installation.ledger.cipher.handle(INSTALLATION, f"carry-out {plan_id} {planned}")
     message = TriggerMessage(source="carry-out", handle=handle)
     if earlier := installation.ledger.triggers.incident_of(message):
         opened = Opened(incident=earlier, has_joined=True)

@@ -168,7 +168,7 @@ def test_both_databases_show_the_same(
         url = request.getfixturevalue("postgres_url")
     now = datetime.now(UTC)
     ledger.create(url, tmp_path / "keys", tmp_path / "witness", now)
-    with ledger.opened(url, tmp_path / "keys", tmp_path / "witness") as opened:
+    with ledger.open_ledger(url, tmp_path / "keys", tmp_path / "witness") as opened:
         incident_id = fill(opened, now)
         seen = query_status(url, now)
         ahead = query_status(url, now + timedelta(minutes=6))

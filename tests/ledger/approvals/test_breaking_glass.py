@@ -204,5 +204,5 @@ def test_a_broken_glass_that_nobody_signed_opens_nothing(
     (said,) = intruder.rows(approval)
     intruder.set(approval, said, person="ann")
     assert not ledger.decisions.open_glass(incident, "lock", 1, OPENS)
-    with ledger.core.reading() as connection:
+    with ledger.database.reading() as connection:
         assert connection.scalar(select(step.c.state)) == StepState.ASKING

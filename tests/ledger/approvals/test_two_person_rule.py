@@ -97,7 +97,7 @@ def test_two_who_approve_side_by_side_are_both_counted(postgres_ledger: Ledger) 
     threads = [
         threading.Thread(target=decide, args=(ledger, incident, name)) for name in ("ann", "ben")
     ]
-    with ledger.core.write(actor="a", subject="s", action="test.held", now=NOW) as write:
+    with ledger.database.write(actor="a", subject="s", action="test.held", now=NOW) as write:
         write.alone()  # nobody commits before both have begun
         for thread in threads:
             thread.start()

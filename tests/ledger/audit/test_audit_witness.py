@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from standfast.errors import ConfigurationError, Damaged
-from standfast.ledger import Ledger, opened
+from standfast.ledger import Ledger, open_ledger
 from standfast.ledger.audit.auditor import Auditor
 from standfast.ledger.audit.hash_chain import Chain
 from tests.ledger.ledger_files import NOW, Place
@@ -89,7 +89,7 @@ def test_what_another_host_signed_a_moment_ago_a_witness_here_need_not_know_yet(
 ) -> None:
     """Each host may have a witness of its own, which its `serve` tells every five minutes."""
     elsewhere = postgres_place.witness.with_name("elsewhere.jsonl")
-    with opened(postgres_place.url, postgres_place.keys, elsewhere) as other:
+    with open_ledger(postgres_place.url, postgres_place.keys, elsewhere) as other:
         _signed(other)
         _signed(postgres_ledger)
         _signed(other)
@@ -100,7 +100,7 @@ def test_what_another_host_signed_a_moment_ago_a_witness_here_need_not_know_yet(
             assert ledger.audit.verify(now=NOW + timedelta(minutes=16)).untold == untold
     kept = elsewhere.read_bytes().splitlines(keepends=True)
     elsewhere.write_bytes(b"".join(kept[:2] + kept[3:]))  # it had one, and has it no more
-    with opened(postgres_place.url, postgres_place.keys, elsewhere) as other:
+    with open_ledger(postgres_place.url, postgres_place.keys, elsewhere) as other:
         assert other.audit.verify(now=NOW).untold == 1
 
 

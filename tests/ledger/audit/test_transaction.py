@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import func, select
 
 from standfast.errors import ConfigurationError, StandfastError
-from standfast.ledger import Ledger, opened
+from standfast.ledger import Ledger, open_ledger
 from standfast.ledger.audit.transaction import row_digest
-from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
+from standfast.ledger.schema.column_encryption import INSTALLATION, ColumnCipher
 from standfast.ledger.schema.tables import as_stored, audit_event, run
 from tests.ledger.intruder import Intruder
 from tests.ledger.ledger_files import NOW, Place
@@ -26,16 +26,16 @@ def _run(name: str, **changed: Any) -> dict[str, Any]:
 
 
 def _write(ledger: Ledger) -> Any:
-    return ledger.core.write(actor="olga", subject="calls", action="test.wrote", now=NOW)
+    return ledger.database.write(actor="olga", subject="calls", action="test.wrote", now=NOW)
 
 
 def _runs(ledger: Ledger) -> list[str]:
-    with ledger.core.reading() as connection:
+    with ledger.database.reading() as connection:
         return list(connection.scalars(select(run.c.id).order_by(run.c.id)))
 
 
 def _changes(ledger: Ledger) -> dict[str, list[list[str]]]:
-    with ledger.core.reading() as connection:
+    with ledger.database.reading() as connection:
         newest = select(audit_event.c.changes).order_by(audit_event.c.sequence.desc()).limit(1)
         found: dict[str, list[list[str]]] = json.loads(connection.scalars(newest).one())
     return found
@@ -111,7 +111,7 @@ def test_the_event_carries_digests_of_what_the_database_holds(ledger: Ledger) ->
     with _write(ledger) as write:
         write.insert(run, _run("a"), _run("b"))
         write.update_many(run, [{"id": "b", "summary": '{"files":1}'}])
-    with ledger.core.reading() as connection:
+    with ledger.database.reading() as connection:
         rows = connection.execute(select(*as_stored(run)).order_by(run.c.id)).mappings().all()
     assert _changes(ledger) == {
         "run": [[row["id"], row_digest(run, tuple(row.values()))] for row in rows]
@@ -133,7 +133,7 @@ def test_many_rows_are_changed_and_told_beyond_one_statement(ledger: Ledger) -> 
     with _write(ledger) as write:
         assert write.insert_new(run, *(_run(name) for name in names)) == len(names)
         write.update_many(run, [{"id": name, "state": f"s{name}"} for name in names])
-    with ledger.core.reading() as connection:
+    with ledger.database.reading() as connection:
         right = func.count().filter(run.c.state == "s" + run.c.id)
         assert connection.scalar(select(right).select_from(run)) == len(names)
     assert [key for key, _ in _changes(ledger)["run"]] == names
@@ -161,8 +161,8 @@ def test_a_host_with_keys_of_its_own_adds_nothing_to_the_ledger_of_others(
 ) -> None:
     """What `init` makes on a second host: its events would be none of this ledger, for good."""
     ledger.runs.start("backup", "calls", "direct", "olga", NOW)
-    Vault(tmp_path / "other").create(INSTALLATION)
-    with opened(place.url, tmp_path / "other", place.witness) as other:
+    ColumnCipher(tmp_path / "other").create(INSTALLATION)
+    with open_ledger(place.url, tmp_path / "other", place.witness) as other:
         with pytest.raises(ConfigurationError, match=r"ledger\.keys are not those of this ledger"):
             other.runs.start("backup", "desks", "direct", "olga", NOW)
         assert len(other.runs.all("backup")) == 1

@@ -123,7 +123,7 @@ def test_what_the_database_refuses_quotes_no_row(ledger: Ledger) -> None:
     row |= {"digest": "", "nonce": "", "signature": "", "decided_at": NOW}
     with (
         pytest.raises(StandfastError) as caught,
-        ledger.core.write(actor="a", subject="s", action="x", now=NOW) as write,
+        ledger.database.write(actor="a", subject="s", action="x", now=NOW) as write,
     ):
         write.insert(approval, row)
     assert "wolfhound" not in "".join(traceback.format_exception(caught.value))

@@ -93,7 +93,7 @@ def holder(file: Path, how: str, *, is_suspended: bool = True) -> Iterator[subpr
 
 def writing_beside(ledger: Ledger) -> threading.Thread:
     def write() -> None:
-        with ledger.core.write(actor="a", subject="s", action="x", now=NOW, detail={"n": 1}):
+        with ledger.database.write(actor="a", subject="s", action="x", now=NOW, detail={"n": 1}):
             pass
 
     thread = threading.Thread(target=write)
@@ -190,7 +190,7 @@ def test_on_postgresql_a_session_from_elsewhere_is_named_by_its_host_and_how_to_
     with session_holder(postgres_place, AT_WORK, elsewhere) as (process, session):
         writer = writing_beside(postgres_ledger)
         assert told.came.wait(60)
-        with postgres_ledger.core.reading() as connection:
+        with postgres_ledger.database.reading() as connection:
             connection.execute(text(f"SELECT pg_terminate_backend({session})"))
         writer.join()
     (line,) = told.lines
@@ -204,7 +204,7 @@ def blocked_by(ledger: Ledger, session: int) -> int:
     Within a transaction PostgreSQL keeps the list of sessions that it read first.
     """
     blocked = text("SELECT pid FROM pg_stat_activity WHERE :mine = ANY(pg_blocking_pids(pid))")
-    with ledger.core.reading() as connection:
+    with ledger.database.reading() as connection:
         return connection.scalar(blocked, {"mine": session}) or 0
 
 

@@ -272,9 +272,9 @@ def test_a_lock_is_not_claimed_before_its_prior_state_is_known(ledger: Ledger) -
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(LOCK, "alice"))
     who = runner(ledger, incident_id)
-    assert claim(ledger, incident_id, who, lane=LOCK) is None
+    assert claim(ledger, incident_id, who, queue=LOCK) is None
     look(ledger, incident_id, who, {"enabled": True})
-    batch = claimed(ledger, incident_id, who, lane=LOCK)
+    batch = claimed(ledger, incident_id, who, queue=LOCK)
     assert batch.orders[0].prior == {"enabled": True}
 
 
@@ -289,6 +289,6 @@ def test_the_abort_window_begins_with_the_last_approval(ledger: Ledger) -> None:
     just_before = begins - timedelta(microseconds=1)
     assert claim(ledger, incident_id, who, now=just_before) is None
     work = ledger.effects.open_work(incident_id, just_before)
-    assert (work.lanes, work.next_due) == ({}, begins)
-    assert ledger.effects.open_work(incident_id, begins).lanes == {REVOKE: 1}
+    assert (work.queues, work.next_due) == ({}, begins)
+    assert ledger.effects.open_work(incident_id, begins).queues == {REVOKE: 1}
     assert claim(ledger, incident_id, who, now=begins) is not None

@@ -42,13 +42,13 @@ def test_a_receipt_that_comes_after_the_step_was_accepted_lets_it_run_again(
     ledger: Ledger,
 ) -> None:
     incident, who = in_doubt(ledger)
-    batch = claimed(ledger, incident, who, lane=LOCK)
+    batch = claimed(ledger, incident, who, queue=LOCK)
     assert ledger.unknown_outcomes.lapse(incident, lambda _: False, LATER) == 1
     ledger.decisions.accept(incident, "lock", "lee", LATER)
     failed = results(batch, EffectState.FAILED, reason="busy", retry_after=1)
     ledger.attempts.receipt(batch, failed, who, LATER)
     assert not ledger.incidents.state(incident).steps["lock"].is_accepted, "what comes of it anew"
-    again = claimed(ledger, incident, who, lane=LOCK, now=MUCH_LATER)
+    again = claimed(ledger, incident, who, queue=LOCK, now=MUCH_LATER)
     ledger.attempts.receipt(again, results(again), who, MUCH_LATER)
     assert only(ledger, incident).state is EffectState.DONE
 
@@ -58,7 +58,7 @@ def test_who_accepts_while_a_look_finds_that_nothing_happened_is_told_to_wait(
 ) -> None:
     ledger = postgres_ledger
     incident, who = in_doubt(ledger)
-    claimed(ledger, incident, who, lane=LOCK)
+    claimed(ledger, incident, who, queue=LOCK)
     assert ledger.unknown_outcomes.lapse(incident, lambda _: False, LATER) == 1
     row = only(ledger, incident)
     seen = Observed(target=row.target, happened=False, state={"enabled": True})
@@ -74,7 +74,7 @@ def test_who_accepts_while_a_look_finds_that_nothing_happened_is_told_to_wait(
         target=ledger.unknown_outcomes.settle, args=(incident, [(row, seen)], who, LATER)
     )
     accepting = threading.Thread(target=accept)
-    with ledger.core.write(actor="lee", subject=incident, action="test.busy", now=NOW) as write:
+    with ledger.database.write(actor="lee", subject=incident, action="test.busy", now=NOW) as write:
         write.alone()  # so the look waits at its end, with all that it found written
         settling.start()
         wait_until(lambda: waiting(ledger) == 1, "the look to wait")
@@ -83,7 +83,7 @@ def test_who_accepts_while_a_look_finds_that_nothing_happened_is_told_to_wait(
     settling.join()
     accepting.join()
     assert ["has not ended" in str(error) for error in refused] == [True]
-    assert claim(ledger, incident, who, lane=LOCK, now=MUCH_LATER) is not None
+    assert claim(ledger, incident, who, queue=LOCK, now=MUCH_LATER) is not None
 
 
 @pytest.mark.parametrize("untried", [0, 1, 2 * MOST_TRIES])
@@ -92,7 +92,7 @@ def test_a_call_that_ended_before_somebody_s_turn_is_no_try(ledger: Ledger, untr
     for number in range(untried + MOST_TRIES):
         assert only(ledger, incident).state is EffectState.PLANNED
         now = NOW + timedelta(minutes=number)
-        batch = claimed(ledger, incident, who, lane=LOCK, now=now)
+        batch = claimed(ledger, incident, who, queue=LOCK, now=now)
         had_no_turn = Result(
             target=batch.orders[0].target,
             state=EffectState.FAILED,

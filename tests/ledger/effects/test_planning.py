@@ -4,7 +4,7 @@ import threading
 from datetime import timedelta
 
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_rows import Lane, effect_token
+from standfast.ledger.effects.effect_rows import EffectQueue, effect_token
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, Observed
 from tests.ledger import story
@@ -53,7 +53,7 @@ def test_of_two_runners_that_begin_a_step_side_by_side_one_does(postgres_ledger:
         begun.append(ledger.steps.expand(incident, "tell", 1, story.EXPANSION, "olga", NOW))
 
     threads = [threading.Thread(target=expand) for _ in range(2)]
-    with ledger.core.write(actor="a", subject="s", action="test.held", now=NOW) as write:
+    with ledger.database.write(actor="a", subject="s", action="test.held", now=NOW) as write:
         write.alone()  # nobody commits before both have looked
         for thread in threads:
             thread.start()
@@ -70,7 +70,7 @@ def test_the_token_is_the_same_whoever_computes_it(ledger: Ledger) -> None:
     incident = open_incident(ledger)
     begin(ledger, incident, drafts(REVOKE, "alice"))
     row = only(ledger, incident)
-    handle = ledger.vault.handle("installation", "agents:alice")
+    handle = ledger.cipher.handle("installation", "agents:alice")
     assert row.token == effect_token(incident, "lock", 1, REVOKE.verb, handle)
 
 
@@ -111,11 +111,11 @@ def test_a_target_that_is_refused_is_named_and_never_claimed(ledger: Ledger) -> 
 
 def test_open_work_counts_what_is_due_and_says_when_more_will_be(ledger: Ledger) -> None:
     incident = open_incident(ledger)
-    assert not ledger.effects.open_work(incident, NOW).lanes
+    assert not ledger.effects.open_work(incident, NOW).queues
     begin(ledger, incident, drafts(REVOKE, "alice", "bob"))
     begin(ledger, incident, drafts(LOCK, "alice"), step="second")
     work = ledger.effects.open_work(incident, NOW)
-    assert (work.lanes, work.in_flight, work.next_due) == ({LOCK: 1, REVOKE: 2}, 0, None)
+    assert (work.queues, work.in_flight, work.next_due) == ({LOCK: 1, REVOKE: 2}, 0, None)
     who = runner(ledger, incident)
     batch = claimed(ledger, incident, who)
     assert ledger.effects.open_work(incident, NOW).in_flight == 2
@@ -123,8 +123,8 @@ def test_open_work_counts_what_is_due_and_says_when_more_will_be(ledger: Ledger)
     ledger.attempts.receipt(batch, again, who, NOW)
     later = NOW + timedelta(seconds=90)
     work = ledger.effects.open_work(incident, NOW)
-    assert (work.lanes, work.in_flight, work.next_due) == ({LOCK: 1}, 0, later)
-    assert ledger.effects.open_work(incident, later).lanes == {LOCK: 1, REVOKE: 2}
+    assert (work.queues, work.in_flight, work.next_due) == ({LOCK: 1}, 0, later)
+    assert ledger.effects.open_work(incident, later).queues == {LOCK: 1, REVOKE: 2}
 
 
 def test_open_work_counts_what_may_be_looked_up_and_when(ledger: Ledger) -> None:
@@ -135,14 +135,14 @@ def test_open_work_counts_what_may_be_looked_up_and_when(ledger: Ledger) -> None
     ledger.attempts.receipt(batch, results(batch, EffectState.UNKNOWN), who, NOW)
     settles = NOW + timedelta(seconds=30)
     work = ledger.effects.open_work(incident, NOW)
-    assert (work.lanes, work.next_due) == ({}, settles)
-    assert ledger.effects.open_work(incident, settles).lanes == {REVOKE: 1}
+    assert (work.queues, work.next_due) == ({}, settles)
+    assert ledger.effects.open_work(incident, settles).queues == {REVOKE: 1}
     (row,) = ledger.effects.to_settle(incident, REVOKE, settles, 10)
     ledger.unknown_outcomes.settle(
         incident, [(row, Observed(target=row.target, happened=None))], "olga", settles
     )
     work = ledger.effects.open_work(incident, settles)
-    assert (work.lanes, work.next_due) == ({}, None)
+    assert (work.queues, work.next_due) == ({}, None)
 
 
 def test_pages_run_while_their_step_still_asks(ledger: Ledger) -> None:
@@ -152,9 +152,9 @@ def test_pages_run_while_their_step_still_asks(ledger: Ledger) -> None:
     page = Draft(verb="people.page", connector="pager", target="ann")
     assert ledger.steps.ask(incident, "lock", 1, [page], NOW)
     assert not ledger.steps.ask(incident, "lock", 1, [page], NOW)
-    pages = Lane(verb="people.page", connector="pager")
-    assert ledger.effects.open_work(incident, NOW).lanes == {pages: 1}
-    batch = claimed(ledger, incident, runner(ledger, incident), lane=pages)
+    pages = EffectQueue(verb="people.page", connector="pager")
+    assert ledger.effects.open_work(incident, NOW).queues == {pages: 1}
+    batch = claimed(ledger, incident, runner(ledger, incident), queue=pages)
     assert [order.target for order in batch.orders] == ["ann"]
 
 
@@ -173,7 +173,7 @@ def test_accounts_that_are_locked_are_those_not_unlocked_again(ledger: Ledger) -
     begin(ledger, incident, drafts(LOCK, "alice", "bob"))
     who = runner(ledger, incident)
     look(ledger, incident, who, {"enabled": True})
-    batch = claimed(ledger, incident, who, lane=LOCK)
+    batch = claimed(ledger, incident, who, queue=LOCK)
     assert ledger.effects.locked_targets(incident) == []
     ledger.attempts.receipt(batch, results(batch), who, NOW)
     assert ledger.effects.locked_targets(incident) == ["agents:alice", "agents:bob"]
@@ -185,6 +185,8 @@ def test_accounts_that_are_locked_are_those_not_unlocked_again(ledger: Ledger) -
     )
     ledger.steps.expand(incident, "undo-1", 1, Expansion(drafts=(undo,)), "olga", NOW)
     assert ledger.effects.locked_targets(incident) == ["agents:alice", "agents:bob"]
-    unlock = claimed(ledger, incident, who, lane=Lane(verb="accounts.unlock", connector="agents"))
+    unlock = claimed(
+        ledger, incident, who, queue=EffectQueue(verb="accounts.unlock", connector="agents")
+    )
     ledger.attempts.receipt(unlock, results(unlock), who, NOW)
     assert ledger.effects.locked_targets(incident) == ["agents:bob"]

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import sqlite
 
 from standfast.ledger import Ledger
 from standfast.ledger.effects.effect_conditions import is_held, is_lock_of
-from standfast.ledger.effects.effect_rows import EffectRow, Lane
+from standfast.ledger.effects.effect_rows import EffectQueue, EffectRow
 from standfast.ledger.schema.tables import effect
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, JsonObject, Mode, Observed
@@ -30,14 +30,14 @@ from tests.ledger.stage import (
 
 ENABLED: JsonObject = {"enabled": True}
 DISABLED: JsonObject = {"enabled": False}
-UNLOCK = Lane(verb="accounts.unlock", connector="agents")
+UNLOCK = EffectQueue(verb="accounts.unlock", connector="agents")
 
 
 def _undo(ledger: Ledger, incident: str, token: str) -> None:
     draft = Draft(verb=UNLOCK.verb, connector="agents", target="agents:alice", undoes=token)
     ledger.steps.expand(incident, "undo-1", 1, Expansion(drafts=(draft,)), "olga", NOW)
     who = runner(ledger, incident)
-    batch = claimed(ledger, incident, who, lane=UNLOCK)
+    batch = claimed(ledger, incident, who, queue=UNLOCK)
     ledger.attempts.receipt(batch, results(batch), who, NOW)
 
 
@@ -80,7 +80,7 @@ def test_an_unknown_account_is_refused_by_name(ledger: Ledger) -> None:
     ledger.prior_states.keep(incident, [(row, Observed(target=row.target, exists=False))], who, NOW)
     row = only(ledger, incident)
     assert (row.state, row.reason) == (EffectState.REFUSED, "no such account")
-    assert claim(ledger, incident, who, lane=LOCK) is None
+    assert claim(ledger, incident, who, queue=LOCK) is None
 
 
 def test_an_account_that_cannot_be_read_is_looked_at_again_and_fails_after_five_looks(
@@ -138,7 +138,7 @@ def test_nothing_is_inherited_from_a_lock_that_did_not_happen(ledger: Ledger) ->
     begin(ledger, first, drafts(LOCK, "alice"))
     who = runner(ledger, first)
     look(ledger, first, who, ENABLED)
-    batch = claimed(ledger, first, who, lane=LOCK)
+    batch = claimed(ledger, first, who, queue=LOCK)
     ledger.attempts.receipt(batch, results(batch, EffectState.FAILED), who, NOW)
     assert _prior(ledger, second, lock(ledger, second, "alice", DISABLED)) == DISABLED
 
@@ -155,7 +155,7 @@ def test_an_exercise_lends_its_prior_to_nothing_live(ledger: Ledger) -> None:
     begin(ledger, exercise, drafts(LOCK, "alice"))
     who = runner(ledger, exercise)
     look(ledger, exercise, who, ENABLED)
-    batch = claim(ledger, exercise, who, lane=LOCK, mode=Mode.EXERCISE)
+    batch = claim(ledger, exercise, who, queue=LOCK, mode=Mode.EXERCISE)
     assert batch is not None
     ledger.attempts.receipt(batch, results(batch), who, NOW)
     live = open_incident(ledger)
@@ -184,7 +184,7 @@ def test_an_account_is_held_while_its_lock_may_have_happened_and_its_undo_has_no
     begin(ledger, second, drafts(LOCK, "alice"))
     who = runner(ledger, second)
     look(ledger, second, who, ENABLED)
-    batch = claimed(ledger, second, who, lane=LOCK)
+    batch = claimed(ledger, second, who, queue=LOCK)
     assert _holder(ledger, row) == second, "it is under way"
     assert ledger.unknown_outcomes.lapse(second, lambda _: True, NOW) == 1
     assert _holder(ledger, row) == second, "nobody knows"
@@ -202,10 +202,10 @@ def test_what_comes_after_a_lock_that_failed_is_meant_for_the_account_that_it_fo
     begin(ledger, incident, drafts(LOCK, "alice"))
     who = runner(ledger, incident)
     look(ledger, incident, who, {"id": "7"})
-    batch = claimed(ledger, incident, who, lane=LOCK)
+    batch = claimed(ledger, incident, who, queue=LOCK)
     ledger.attempts.receipt(batch, results(batch, EffectState.FAILED), who, NOW)
     begin(ledger, incident, drafts(REVOKE, "alice"), step="revoke")
-    (order,) = claimed(ledger, incident, who, lane=REVOKE).orders
+    (order,) = claimed(ledger, incident, who, queue=REVOKE).orders
     assert order.prior == {"id": "7"}
 
 
@@ -217,7 +217,7 @@ def test_an_unlock_of_what_another_incident_holds_is_refused_when_it_comes_to_it
     draft = Draft(verb=UNLOCK.verb, connector="agents", target="agents:alice", undoes=token)
     ledger.steps.expand(first, "undo-1", 1, Expansion(drafts=(draft,)), "olga", NOW)
     lock(ledger, second, "alice", ENABLED)
-    assert claim(ledger, first, runner(ledger, first), lane=UNLOCK) is None
+    assert claim(ledger, first, runner(ledger, first), queue=UNLOCK) is None
     (undo,) = (row for row in ledger.effects.of_incident(first) if row.undoes == token)
     assert (undo.state, undo.reason) == (
         EffectState.REFUSED,
@@ -242,6 +242,6 @@ def test_whether_an_account_was_given_back_is_looked_up_and_not_searched_for_amo
     """Searched for, each of 8,000 proofs went through every effect that there is: 100 seconds."""
     statement = select(effect.c.token).where(effect.c.handle.in_(["a", "b"]), which)
     asked = statement.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
-    with sqlite_ledger.core.reading() as connection:
+    with sqlite_ledger.database.reading() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}").all()
     assert [row[-1] for row in plan if row[-1].startswith("SCAN")] == []

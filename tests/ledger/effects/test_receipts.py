@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_rows import Batch, Lane
+from standfast.ledger.effects.effect_rows import Batch, EffectQueue
 from standfast.records import EffectState, Limits, Observed, Proof, Result
 from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
@@ -282,8 +282,8 @@ def test_only_what_surely_did_not_happen_is_handed_to_the_next_connector(
         return
     assert (row.connector, row.state, row.tries) == ("second", EffectState.PLANNED, 0)
     assert "handed on to second" in row.reason
-    second = Lane(verb=REVOKE.verb, connector="second")
-    again = claimed(ledger, incident, who, lane=second)
+    second = EffectQueue(verb=REVOKE.verb, connector="second")
+    again = claimed(ledger, incident, who, queue=second)
     assert [one.token for one in again.effects] == [one.token for one in batch.effects]
     ledger.attempts.receipt(batch, [result], who, NOW, hand_on="second")  # late: no longer its own
     assert only(ledger, incident).state is EffectState.SUBMITTING

@@ -7,7 +7,7 @@ import pytest
 from standfast.errors import ApprovalRefused
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.decisions import REFUSE
-from standfast.ledger.effects.effect_rows import Batch, Lane
+from standfast.ledger.effects.effect_rows import Batch, EffectQueue
 from standfast.ledger.effects.unknown_outcomes import MOST_TRIES
 from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.run_state import StepView
@@ -29,7 +29,7 @@ from tests.ledger.stage import (
 )
 
 LATER = NOW + timedelta(minutes=5)
-PAGES = Lane(verb=PAGE, connector="agents")
+PAGES = EffectQueue(verb=PAGE, connector="agents")
 
 
 def step_of(ledger: Ledger, incident: str) -> StepView:
@@ -41,7 +41,7 @@ def asked(ledger: Ledger) -> tuple[str, str, Batch]:
     incident = open_incident(ledger)
     begin(ledger, incident, (*drafts(REVOKE, "alice"), *drafts(PAGES, "lee")), needs=1)
     who = runner(ledger, incident)
-    return incident, who, claimed(ledger, incident, who, lane=PAGES)
+    return incident, who, claimed(ledger, incident, who, queue=PAGES)
 
 
 def test_a_page_that_failed_and_goes_out_again_does_not_start_the_step(ledger: Ledger) -> None:

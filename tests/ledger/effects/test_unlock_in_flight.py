@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_rows import Batch, Lane
+from standfast.ledger.effects.effect_rows import Batch, EffectQueue
 from standfast.playbook.planned_effects import Draft, Expansion
 from standfast.records import EffectState, JsonObject
 from tests.ledger.ledger_files import NOW
@@ -20,7 +20,7 @@ from tests.ledger.stage import (
     runner,
 )
 
-UNLOCK = Lane(verb="accounts.unlock", connector="agents")
+UNLOCK = EffectQueue(verb="accounts.unlock", connector="agents")
 ENABLED: JsonObject = {"is_enabled": True}
 
 
@@ -30,11 +30,11 @@ def unlock_in_flight(ledger: Ledger, incident: str, name: str) -> tuple[Batch, s
     draft = Draft(verb=UNLOCK.verb, connector="agents", target=f"agents:{name}", undoes=token)
     ledger.steps.expand(incident, "undo-1", 1, Expansion(drafts=(draft,)), "olga", NOW)
     who = runner(ledger, incident)
-    return claimed(ledger, incident, who, lane=UNLOCK), who
+    return claimed(ledger, incident, who, queue=UNLOCK), who
 
 
 def locked_by(ledger: Ledger, incident: str, now: datetime) -> list[str]:
-    batch = claim(ledger, incident, runner(ledger, incident, now), lane=LOCK, now=now)
+    batch = claim(ledger, incident, runner(ledger, incident, now), queue=LOCK, now=now)
     return [] if batch is None else [row.target for row in batch.effects]
 
 

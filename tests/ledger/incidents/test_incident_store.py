@@ -148,7 +148,7 @@ def test_closing_waits_for_a_claim_that_is_being_written(postgres_ledger: Ledger
 
     claiming = threading.Thread(target=claim, args=(ledger, incident, who))
     closing = threading.Thread(target=close)
-    with ledger.core.write(actor="a", subject="s", action="test.held", now=NOW) as write:
+    with ledger.database.write(actor="a", subject="s", action="test.held", now=NOW) as write:
         write.alone()  # nobody commits yet
         claiming.start()
         wait_until(lambda: waiting(ledger) == 1, "the claim to wait for its commit")
@@ -179,7 +179,7 @@ def test_a_trigger_that_joins_and_who_stops_or_closes_do_not_wait_for_each_other
             said.append(error)
 
     thread = threading.Thread(target=act)
-    with ledger.core.write(actor="a", subject=case, action="test.joined", now=NOW) as write:
+    with ledger.database.write(actor="a", subject=case, action="test.joined", now=NOW) as write:
         write.alone()  # as whoever joins does
         thread.start()
         wait_until(lambda: waiting(ledger) == 1, "the other to wait")
@@ -200,7 +200,7 @@ def test_the_shipped_playbook_runs_from_its_first_move_to_none(ledger: Ledger) -
     assert (view.state, view.counts) == (StepState.RUNNING, Counts(planned=2))
     who = runner(ledger, incident)
     look(ledger, incident, who, {"enabled": True})
-    batch = claimed(ledger, incident, who, lane=LOCK)
+    batch = claimed(ledger, incident, who, queue=LOCK)
     assert ledger.incidents.state(incident).steps["lock"].counts == Counts(submitting=2)
     ledger.attempts.receipt(batch, results(batch), who, NOW)
     (move,) = next_moves(ledger.incidents.state(incident), NOW)

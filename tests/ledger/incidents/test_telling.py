@@ -64,7 +64,7 @@ def test_how_it_is_paged_makes_no_difference_to_what_is_approved(sqlite_ledger: 
     for people in ([["a", "b"], ["c"]], [["a"], ["b", "c"]], [["a", "b", "c"]]):
         plan = Plan(incident, *KEY)
         for page in Pages(people).pages():
-            plan.add(draft_effects(sqlite_ledger.vault, incident, *KEY, page))
+            plan.add(draft_effects(sqlite_ledger.cipher, incident, *KEY, page))
         digests.add(plan.digest(story.NOTICE, NO_SETTINGS))
     assert len(digests) == 1
 
@@ -77,7 +77,7 @@ def test_what_a_dead_planner_left_is_nobodys_and_is_dropped_when_it_is_planned_a
         planned(ledger, incident, Pages([["a"], ["b"], ["c"]], dies_at=2))
     assert len(intruder.rows(effect)) == 1
     assert ledger.effects.of_incident(incident) == []
-    assert claim(ledger, incident, runner(ledger, incident), lane=story.TELL) is None
+    assert claim(ledger, incident, runner(ledger, incident), queue=story.TELL) is None
     assert planned(ledger, incident, Pages([["b"], ["c"]]))
     assert list(states(ledger, incident)) == ["mail:b", "mail:c"]
     assert [

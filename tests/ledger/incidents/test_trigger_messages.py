@@ -84,5 +84,5 @@ def test_an_incident_that_is_not_committed_leaves_no_message(
     with pytest.raises(RuntimeError):
         open_incident(ledger, message="msg_1")
     assert ledger.incidents.all() == []
-    with ledger.core.reading() as connection:
+    with ledger.database.reading() as connection:
         assert connection.execute(trigger_message.select()).all() == []

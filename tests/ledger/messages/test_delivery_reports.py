@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_rows import Lane
-from standfast.ledger.messages.delivery_reports import Delivery, Heard
+from standfast.ledger.effects.effect_rows import EffectQueue
+from standfast.ledger.messages.delivery_reports import Delivery, DeliveryChanges
 from standfast.playbook.actions.people_page import PAGE
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Observed
 from tests.ledger.ledger_files import NOW
@@ -26,7 +26,7 @@ from tests.ledger.stage import (
     runner,
 )
 
-MAIL = Lane(verb="notices.send", connector="mail")
+MAIL = EffectQueue(verb="notices.send", connector="mail")
 TAKEN, DEFERRED = DeliveryState.TAKEN, DeliveryState.DEFERRED
 DELIVERED, BOUNCED = DeliveryState.DELIVERED, DeliveryState.BOUNCED
 
@@ -39,7 +39,7 @@ def event(
     )
 
 
-def hear(ledger: Ledger, *events: DeliveryEvent) -> Heard:
+def hear(ledger: Ledger, *events: DeliveryEvent) -> DeliveryChanges:
     return ledger.deliveries.hear(events, "events:grid", NOW)
 
 
@@ -54,7 +54,7 @@ def incident(ledger: Ledger) -> str:
 def sent(ledger: Ledger, incident: str, state: EffectState = EffectState.DONE) -> str:
     """Hand the message over, with that end; give its token."""
     who = runner(ledger, incident)
-    batch = claimed(ledger, incident, who, lane=MAIL)
+    batch = claimed(ledger, incident, who, queue=MAIL)
     ledger.attempts.receipt(batch, results(batch, state), who, NOW)
     return batch.effects[0].token
 
@@ -83,9 +83,9 @@ def test_every_order_of_the_same_words_comes_to_the_same(ledger: Ledger, inciden
 
 def test_the_same_word_again_leaves_nothing_behind(ledger: Ledger, incident: str) -> None:
     token = sent(ledger, incident)
-    assert hear(ledger, event(token, DELIVERED)) == Heard(changed=1)
+    assert hear(ledger, event(token, DELIVERED)) == DeliveryChanges(changed=1)
     events = len(ledger.timeline())
-    assert hear(ledger, event(token, DELIVERED), event(token, DELIVERED)) == Heard()
+    assert hear(ledger, event(token, DELIVERED), event(token, DELIVERED)) == DeliveryChanges()
     assert len(ledger.timeline()) == events
 
 
@@ -102,7 +102,7 @@ def test_the_timeline_says_of_how_many_it_was_heard_and_what_that_settled(
 ) -> None:
     token = sent(ledger, incident, EffectState.UNKNOWN)
     hear(ledger, event(token, DEFERRED, 5))
-    assert hear(ledger, event(token, DELIVERED, 9)) == Heard(changed=1)
+    assert hear(ledger, event(token, DELIVERED, 9)) == DeliveryChanges(changed=1)
     told = [
         event.detail for event in ledger.timeline(incident) if event.action == "deliveries.heard"
     ]
@@ -130,7 +130,7 @@ def test_a_word_about_it_settles_what_was_in_doubt(
     ledger: Ledger, incident: str, state: EffectState
 ) -> None:
     token = sent(ledger, incident, state)
-    assert hear(ledger, event(token, TAKEN)) == Heard(changed=1, settled=1)
+    assert hear(ledger, event(token, TAKEN)) == DeliveryChanges(changed=1, settled=1)
     row = only(ledger, incident)
     assert (row.state, row.is_parked) == (EffectState.DONE, False)
     assert "taken on" in row.reason
@@ -152,10 +152,10 @@ def test_a_word_about_a_page_is_none_about_the_notice_of_its_step(
 ) -> None:
     """A page that bounced would hold back those after the canary."""
     begin(ledger, incident, drafts(MAIL, "ben@customers.test"), step="ask", needs=1)
-    page = Lane(verb=PAGE, connector="mail")
+    page = EffectQueue(verb=PAGE, connector="mail")
     ledger.steps.ask(incident, "ask", 1, drafts(page, "lee"), NOW)
     who = runner(ledger, incident)
-    batch = claimed(ledger, incident, who, lane=page)
+    batch = claimed(ledger, incident, who, queue=page)
     ledger.attempts.receipt(batch, results(batch), who, NOW)
     mail = sent(ledger, incident)
     hear(ledger, event(batch.effects[0].token, BOUNCED), event(mail, TAKEN))
@@ -164,7 +164,7 @@ def test_a_word_about_a_page_is_none_about_the_notice_of_its_step(
 
 def test_a_word_before_the_receipt_is_the_receipt(ledger: Ledger, incident: str) -> None:
     who = runner(ledger, incident)
-    batch = claimed(ledger, incident, who, lane=MAIL)
+    batch = claimed(ledger, incident, who, queue=MAIL)
     hear(ledger, event(batch.effects[0].token, DELIVERED))
     ledger.attempts.receipt(batch, results(batch, EffectState.UNKNOWN), who, NOW)
     assert only(ledger, incident).state is EffectState.DONE
@@ -173,7 +173,7 @@ def test_a_word_before_the_receipt_is_the_receipt(ledger: Ledger, incident: str)
 def test_what_is_known_to_be_taken_stays_so_though_its_runner_died(
     ledger: Ledger, incident: str
 ) -> None:
-    batch = claimed(ledger, incident, runner(ledger, incident), lane=MAIL)
+    batch = claimed(ledger, incident, runner(ledger, incident), queue=MAIL)
     hear(ledger, event(batch.effects[0].token, DELIVERED))
     assert ledger.unknown_outcomes.lapse(incident, lambda _: True, NOW) == 0
     assert only(ledger, incident).state is EffectState.DONE
@@ -183,19 +183,21 @@ def test_what_waits_for_another_try_is_not_tried_once_it_is_known_to_be_taken(
     ledger: Ledger, incident: str
 ) -> None:
     who = runner(ledger, incident)
-    batch = claimed(ledger, incident, who, lane=MAIL)
+    batch = claimed(ledger, incident, who, queue=MAIL)
     again = results(batch, EffectState.FAILED, retry_after=0)
     ledger.attempts.receipt(batch, again, who, NOW)
     assert only(ledger, incident).state is EffectState.PLANNED
     hear(ledger, event(batch.effects[0].token, TAKEN))
-    assert claim(ledger, incident, who, lane=MAIL) is None
+    assert claim(ledger, incident, who, queue=MAIL) is None
 
 
 def test_what_nobody_here_sent_is_counted_and_not_written(ledger: Ledger, incident: str) -> None:
     planned = only(ledger, incident).token
     events = len(ledger.timeline())
     heard = hear(ledger, event("0" * 32, DELIVERED), event(planned, DELIVERED))
-    assert heard == Heard(foreign=2)  # what was never handed over cannot have been delivered
+    assert heard == DeliveryChanges(
+        foreign=2
+    )  # what was never handed over cannot have been delivered
     assert only(ledger, incident).state is EffectState.PLANNED
     assert len(ledger.timeline()) == events
 

@@ -14,10 +14,10 @@ _REGISTER = """
 import sys
 from datetime import datetime
 from pathlib import Path
-from standfast.ledger import opened
+from standfast.ledger import open_ledger
 
 url, keys, witness, incident, now = sys.argv[1:]
-with opened(url, Path(keys), Path(witness)) as ledger:
+with open_ledger(url, Path(keys), Path(witness)) as ledger:
     print(ledger.runners.register(incident, "direct", datetime.fromisoformat(now)))
 """
 

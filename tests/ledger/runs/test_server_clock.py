@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.ledger import opened
+from standfast.ledger import open_ledger
 from standfast.ledger.runs.server_clock import ServerClock
 from standfast.usecases.setup.installation_opening import open_installation
 from tests.ledger.ledger_files import Place
@@ -36,8 +36,10 @@ def test_minutes_are_made_up_for_and_nobody_alive_is_taken_for_dead(
     postgres_place.create()
     here, there = ServerClock(OwnClock()), ServerClock(OwnClock(minutes=minutes))
     with (
-        opened(postgres_place.url, postgres_place.keys, postgres_place.witness, here) as ours,
-        opened(postgres_place.url, postgres_place.keys, postgres_place.witness, there) as other,
+        open_ledger(postgres_place.url, postgres_place.keys, postgres_place.witness, here) as ours,
+        open_ledger(
+            postgres_place.url, postgres_place.keys, postgres_place.witness, there
+        ) as other,
     ):
         ours.newest_event()
         other.newest_event()
@@ -58,7 +60,9 @@ def test_a_server_that_is_an_hour_away_is_not_gone_by_and_that_is_said_once(
     clock = ServerClock(own)
     with (
         caplog.at_level(logging.WARNING, "standfast.ledger"),
-        opened(postgres_place.url, postgres_place.keys, postgres_place.witness, clock) as ledger,
+        open_ledger(
+            postgres_place.url, postgres_place.keys, postgres_place.witness, clock
+        ) as ledger,
     ):
         ledger.newest_event()
         assert abs(clock() - own()) < _SOON
@@ -75,7 +79,9 @@ def test_a_clock_that_is_set_meanwhile_changes_nothing(postgres_place: Place) ->
     postgres_place.create()
     own = OwnClock()
     clock = ServerClock(own)
-    with opened(postgres_place.url, postgres_place.keys, postgres_place.witness, clock) as ledger:
+    with open_ledger(
+        postgres_place.url, postgres_place.keys, postgres_place.witness, clock
+    ) as ledger:
         ledger.newest_event()
         own.ahead = timedelta(minutes=5)
         assert is_right(clock)
@@ -91,7 +97,7 @@ def test_the_servers_clock_is_for_a_ledger_that_several_hosts_may_share(
     sqlite_place.create()
     own = OwnClock(minutes=5)
     clock = ServerClock(own)
-    with opened(sqlite_place.url, sqlite_place.keys, sqlite_place.witness, clock) as ledger:
+    with open_ledger(sqlite_place.url, sqlite_place.keys, sqlite_place.witness, clock) as ledger:
         ledger.newest_event()
         assert abs(clock() - own()) < _SOON
     (tmp_path / "place").mkdir()

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.ledger.full_ledger import create, opened
+from standfast.ledger.full_ledger import create, open_ledger
 from standfast.ledger.lazy_ledger import LazyLedger
 from standfast.ledger.runs.run_record import Origin
 from standfast.ledger.runs.sqlite_run_writer import SqliteRunWriter
-from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
+from standfast.ledger.schema.column_encryption import INSTALLATION, ColumnCipher
 from standfast.records import moment
 
 NOW = moment("2026-11-25T10:00:00.000000Z")
@@ -30,7 +30,7 @@ def where(tmp_path: Path) -> tuple[str, Path, Path]:
 def test_runs_of_either_way_stand_in_one_chain_that_is_whole(where: tuple[str, Path, Path]) -> None:
     url, keys, witness = where
     book = SqliteRunWriter(url.removeprefix("sqlite:///"), keys, witness)
-    with opened(*where) as ledger:
+    with open_ledger(*where) as ledger:
         ways = ((book, book.sign_head), (ledger.runs, ledger.audit.sign_head)) * 2
         for runs, sign in ways:
             token = runs.start(
@@ -65,7 +65,7 @@ def test_either_way_gives_the_newest_in_the_states_that_are_asked_for(
         token = book.start("backup", "main", "direct", "os:test", began)
         if state != "running":
             book.finish(token, "backup", state, {}, "os:test", LATER)
-    with opened(*where) as ledger:
+    with open_ledger(*where) as ledger:
         for runs in (book, ledger.runs):
             good = runs.all("backup", "main", states=["done", "partial"])
             assert [run.state for run in good] == ["partial", "done"]
@@ -80,7 +80,7 @@ def test_a_row_that_the_run_book_wrote_and_somebody_changed_shows(
     url, keys, witness = where
     book = SqliteRunWriter(url.removeprefix("sqlite:///"), keys, witness)
     token = book.start("backup", "main", "direct", "os:test", NOW)
-    with opened(*where) as ledger:
+    with open_ledger(*where) as ledger:
         with ledger.engine.begin() as connection:
             connection.exec_driver_sql("UPDATE run SET state = 'done'")
         findings = ledger.audit.verify().findings
@@ -130,7 +130,7 @@ def test_under_keys_that_are_not_the_ledgers_nothing_is_written(
     where: tuple[str, Path, Path], tmp_path: Path
 ) -> None:
     url, _, witness = where
-    Vault(tmp_path / "other").create(INSTALLATION)
+    ColumnCipher(tmp_path / "other").create(INSTALLATION)
     book = SqliteRunWriter(url.removeprefix("sqlite:///"), tmp_path / "other", witness)
     with pytest.raises(ConfigurationError, match=r"ledger\.keys are not those of this ledger"):
         book.start("backup", "main", "direct", "os:test", NOW)

@@ -9,7 +9,7 @@ import pytest
 
 from standfast.errors import ConfigurationError, Damaged, Unavailable
 from standfast.ledger import Ledger
-from standfast.ledger.schema.column_encryption import INSTALLATION, Vault
+from standfast.ledger.schema.column_encryption import INSTALLATION, ColumnCipher
 from standfast.ledger.schema.tables import effect, incident
 from standfast.records import JsonObject
 from tests.ledger import story
@@ -21,51 +21,55 @@ from tests.usecases.backup_installation import full_disk
 
 
 @pytest.fixture
-def vault(tmp_path: Path) -> Vault:
-    vault = Vault(tmp_path / "keys")
-    vault.create(INSTALLATION)
-    return vault
+def cipher(tmp_path: Path) -> ColumnCipher:
+    cipher = ColumnCipher(tmp_path / "keys")
+    cipher.create(INSTALLATION)
+    return cipher
 
 
-def test_what_was_sealed_opens_in_its_place(vault: Vault) -> None:
+def test_what_was_sealed_opens_in_its_place(cipher: ColumnCipher) -> None:
     value: JsonObject = {
         "target": "agents:zoë",
         "details": {"minutes": 5, "none": None, "list": [True]},
     }
-    assert vault.open(INSTALLATION, "effect", vault.seal(INSTALLATION, "effect", value)) == value
+    assert cipher.open(INSTALLATION, "effect", cipher.seal(INSTALLATION, "effect", value)) == value
 
 
-def test_sealing_twice_never_looks_the_same(vault: Vault) -> None:
-    assert vault.seal(INSTALLATION, "c", {"a": 1}) != vault.seal(INSTALLATION, "c", {"a": 1})
+def test_sealing_twice_never_looks_the_same(cipher: ColumnCipher) -> None:
+    assert cipher.seal(INSTALLATION, "c", {"a": 1}) != cipher.seal(INSTALLATION, "c", {"a": 1})
 
 
-def test_a_sealed_value_does_not_open_in_another_column(vault: Vault) -> None:
+def test_a_sealed_value_does_not_open_in_another_column(cipher: ColumnCipher) -> None:
     with pytest.raises(Damaged, match="audit verify"):
-        vault.open(INSTALLATION, "effect.prior", vault.seal(INSTALLATION, "effect", {"a": 1}))
+        cipher.open(INSTALLATION, "effect.prior", cipher.seal(INSTALLATION, "effect", {"a": 1}))
 
 
-def test_a_sealed_value_does_not_open_under_another_key(vault: Vault) -> None:
-    vault.create("inc-1")
+def test_a_sealed_value_does_not_open_under_another_key(cipher: ColumnCipher) -> None:
+    cipher.create("inc-1")
     with pytest.raises(Damaged, match="'inc-1'"):
-        vault.open("inc-1", "effect", vault.seal(INSTALLATION, "effect", {"a": 1}))
+        cipher.open("inc-1", "effect", cipher.seal(INSTALLATION, "effect", {"a": 1}))
 
 
-def test_a_sealed_value_that_was_changed_or_cut_anywhere_does_not_open(vault: Vault) -> None:
-    sealed = vault.seal(INSTALLATION, "effect", {"a": 1})
+def test_a_sealed_value_that_was_changed_or_cut_anywhere_does_not_open(
+    cipher: ColumnCipher,
+) -> None:
+    sealed = cipher.seal(INSTALLATION, "effect", {"a": 1})
     broken = [sealed[:cut] for cut in range(len(sealed))]
     broken += [
         sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :] for at in range(len(sealed))
     ]
     for value in broken:
         with pytest.raises(Damaged):
-            vault.open(INSTALLATION, "effect", value)
+            cipher.open(INSTALLATION, "effect", value)
 
 
-def test_a_handle_finds_the_same_name_again_and_only_under_the_same_key(vault: Vault) -> None:
-    vault.create("inc-1")
-    assert vault.handle(INSTALLATION, "alice") == vault.handle(INSTALLATION, "alice")
-    others = {vault.handle(INSTALLATION, "alicf"), vault.handle("inc-1", "alice")}
-    assert vault.handle(INSTALLATION, "alice") not in others
+def test_a_handle_finds_the_same_name_again_and_only_under_the_same_key(
+    cipher: ColumnCipher,
+) -> None:
+    cipher.create("inc-1")
+    assert cipher.handle(INSTALLATION, "alice") == cipher.handle(INSTALLATION, "alice")
+    others = {cipher.handle(INSTALLATION, "alicf"), cipher.handle("inc-1", "alice")}
+    assert cipher.handle(INSTALLATION, "alice") not in others
 
 
 def test_key_files_are_for_their_owner_alone(ledger: Ledger, place: Place) -> None:
@@ -78,10 +82,10 @@ def test_key_files_are_for_their_owner_alone(ledger: Ledger, place: Place) -> No
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 def test_a_key_that_root_makes_is_the_users_whose_keys_they_are(
-    vault: Vault, tmp_path: Path
+    cipher: ColumnCipher, tmp_path: Path
 ) -> None:
     os.chown(tmp_path / "keys", 65534, 65533)
-    vault.create("inc-1")
+    cipher.create("inc-1")
     made = (tmp_path / "keys" / "inc-1.key").stat()
     assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (65534, 65533, 0o600)
 
@@ -90,29 +94,29 @@ def test_a_key_is_made_once_however_many_make_it(tmp_path: Path) -> None:
     for number in range(20):
         folder = tmp_path / str(number)
         together = threading.Barrier(4)
-        vaults = [Vault(folder) for _ in range(4)]
+        ciphers = [ColumnCipher(folder) for _ in range(4)]
 
-        def make(vault: Vault, together: threading.Barrier = together) -> None:
+        def make(cipher: ColumnCipher, together: threading.Barrier = together) -> None:
             together.wait(timeout=60)
-            vault.create(INSTALLATION)
+            cipher.create(INSTALLATION)
 
-        threads = [threading.Thread(target=make, args=(vault,)) for vault in vaults]
+        threads = [threading.Thread(target=make, args=(cipher,)) for cipher in ciphers]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert [path.name for path in folder.iterdir()] == ["installation.key"]
-        assert len({vault.handle(INSTALLATION, "alice") for vault in vaults}) == 1
+        assert len({cipher.handle(INSTALLATION, "alice") for cipher in ciphers}) == 1
 
 
 def test_a_key_that_is_gone_or_cut_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     with pytest.raises(ConfigurationError, match=r"`ledger\.keys`"):
-        Vault(folder).handle(INSTALLATION, "alice")
-    Vault(folder).create(INSTALLATION)
+        ColumnCipher(folder).handle(INSTALLATION, "alice")
+    ColumnCipher(folder).create(INSTALLATION)
     (folder / "installation.key").write_bytes(b"short")
     with pytest.raises(Damaged, match=r"not whole; bring the file installation\.key back"):
-        Vault(folder).handle(INSTALLATION, "alice")
+        ColumnCipher(folder).handle(INSTALLATION, "alice")
 
 
 def test_a_full_disk_is_named_and_leaves_no_half_key(tmp_path: Path) -> None:
@@ -120,21 +124,21 @@ def test_a_full_disk_is_named_and_leaves_no_half_key(tmp_path: Path) -> None:
     with full_disk(folder, "16k") as is_full:
         if not is_full:
             refused_to_root("no file system may be mounted here")
-        vault = Vault(folder)
+        cipher = ColumnCipher(folder)
         with pytest.raises(OSError, match="No space"):
             (folder / "fill").write_bytes(bytes(32 * 1024))
         with pytest.raises(Unavailable, match="No space left on device; free space"):
-            vault.create("inc-1")
+            cipher.create("inc-1")
         assert [path.name for path in folder.iterdir()] == ["fill"]
         (folder / "fill").unlink()
-        vault.create("inc-1")
-        assert vault.handle("inc-1", "alice")
+        cipher.create("inc-1")
+        assert cipher.handle("inc-1", "alice")
 
 
 @pytest.mark.parametrize("scope", ["", "../other", "a/b", "A", "x" * 65])
-def test_a_scope_that_is_no_file_name_is_refused(vault: Vault, scope: str) -> None:
+def test_a_scope_that_is_no_file_name_is_refused(cipher: ColumnCipher, scope: str) -> None:
     with pytest.raises(ValueError, match="not a scope"):
-        vault.create(scope)
+        cipher.create(scope)
 
 
 def test_erasing_an_incidents_key_erases_its_customers_and_nothing_else(
@@ -143,7 +147,7 @@ def test_erasing_an_incidents_key_erases_its_customers_and_nothing_else(
     told = story.tell(ledger)
     other = open_incident(ledger)
     ledger.steps.expand(other, "tell", 1, story.EXPANSION, "olga", NOW)
-    ledger.vault.erase(told)
+    ledger.cipher.erase(told)
     assert ledger.audit.verify().findings == ()
     customers = effect.c.incident == told, effect.c.verb == "notices.send"
     accounts = effect.c.incident == told, effect.c.verb == "accounts.lock"

@@ -8,7 +8,7 @@ import pytest
 
 from standfast.errors import ApprovalRefused, Damaged
 from standfast.ledger import Ledger
-from standfast.ledger.effects.effect_rows import Lane
+from standfast.ledger.effects.effect_rows import EffectQueue
 from standfast.ledger.schema.tables import approval, effect, incident, person, step
 from standfast.playbook.planned_effects import Draft
 from standfast.records import EffectState, Mode, StepState
@@ -254,9 +254,9 @@ def test_an_effect_whose_verb_was_changed_is_refused(ledger: Ledger, intruder: I
     incident_id = open_incident(ledger)
     begin(ledger, incident_id, drafts(REVOKE, "alice"))
     intruder.run("UPDATE effect SET verb = 'accounts.unlock'")
-    unlock = Lane(verb="accounts.unlock", connector="agents")
+    unlock = EffectQueue(verb="accounts.unlock", connector="agents")
     with pytest.raises(Damaged, match="audit verify"):
-        claim(ledger, incident_id, runner(ledger, incident_id), lane=unlock)
+        claim(ledger, incident_id, runner(ledger, incident_id), queue=unlock)
 
 
 def test_a_protected_account_that_is_planned_by_hand_is_refused(

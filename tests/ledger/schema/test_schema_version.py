@@ -18,7 +18,7 @@ from tests.ledger.ledger_files import FOUNDED, NOW, Place
 
 
 def test_the_migrated_schema_is_the_one_in_the_code(ledger: Ledger) -> None:
-    with ledger.core.reading() as connection:
+    with ledger.database.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
 

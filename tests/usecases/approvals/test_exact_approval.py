@@ -11,7 +11,13 @@ from typing import Any, cast
 import pytest
 
 from standfast.errors import Refused
-from standfast.ledger.effects.effect_rows import Batch, EffectRow, Lane, effect_token, scope_of
+from standfast.ledger.effects.effect_rows import (
+    Batch,
+    EffectQueue,
+    EffectRow,
+    effect_token,
+    scope_of,
+)
 from standfast.ledger.incidents.step_plans import Plan, draft_effects
 from standfast.notices.prepared_notice import Piece, Prepared
 from standfast.records import EffectState, JsonObject, Mode
@@ -31,7 +37,7 @@ def plan_digest(centre: Centre, case: str) -> str:
     state = ledger.incidents.state(case)
 
     def token_of(target: str) -> str:
-        handle = ledger.vault.handle(scope_of("notices.send", case), target)
+        handle = ledger.cipher.handle(scope_of("notices.send", case), target)
         return effect_token(case, TOLD, 1, "notices.send", handle)
 
     outside = centre.installation.outside(ledger.incidents.get(case))
@@ -40,7 +46,7 @@ def plan_digest(centre: Centre, case: str) -> str:
     assert expansion.telling is not None
     plan = Plan(case, TOLD, 1)
     for page in expansion.telling.pages():
-        plan.add(draft_effects(ledger.vault, case, TOLD, 1, page))
+        plan.add(draft_effects(ledger.cipher, case, TOLD, 1, page))
     return plan.digest(expansion.telling.notice(), expansion.settings)
 
 
@@ -187,5 +193,5 @@ def customers(installation: SimulatedInstallation, case: str) -> list[EffectRow]
 
 def batch_of(case: str, *rows: EffectRow) -> Batch:
     """Give what one call carries, as a claim hands it out."""
-    lane = Lane(verb=rows[0].verb, connector=rows[0].connector)
-    return Batch(attempt="a" * 32, incident=case, lane=lane, effects=rows)
+    queue = EffectQueue(verb=rows[0].verb, connector=rows[0].connector)
+    return Batch(attempt="a" * 32, incident=case, queue=queue, effects=rows)

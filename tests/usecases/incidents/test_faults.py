@@ -19,7 +19,7 @@ from standfast.adapters.senders.simulator import TAKEN, Answer
 from standfast.adapters.senders.smtp import sender
 from standfast.errors import ExitStatus, Refused, StandfastError, Unavailable, UsageError
 from standfast.ledger.effects import attempts
-from standfast.ledger.effects.effect_rows import EffectRow, Lane
+from standfast.ledger.effects.effect_rows import EffectQueue, EffectRow
 from standfast.playbook.engine import standing_state
 from standfast.playbook.run_state import State
 from standfast.records import EffectState, Limits, Mode, Result, StepState
@@ -295,20 +295,20 @@ def _nobody_can_tell_of_the_staff(
     return case
 
 
-# One lane and another
+# One queue and another
 
 
 def test_a_fault_that_nobody_foresaw_in_one_lane_leaves_the_others_to_their_work(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = effect_queues.Lanes._look
+    look = effect_queues.EffectQueues._look
 
-    def fall_over(self: effect_queues.Lanes, lane: Lane) -> None:
-        if lane.verb == "evidence.snapshot":
+    def fall_over(self: effect_queues.EffectQueues, queue: EffectQueue) -> None:
+        if queue.verb == "evidence.snapshot":
             raise RuntimeError("agent01 is in this text")
-        look(self, lane)
+        look(self, queue)
 
-    monkeypatch.setattr(effect_queues.Lanes, "_look", fall_over)
+    monkeypatch.setattr(effect_queues.EffectQueues, "_look", fall_over)
     outcome = installation.advance(installation.open("account-takeover"))
     assert not installation.is_enabled("agent01")
     assert installation.twins.told("staff1@example.net") == 1
@@ -364,12 +364,14 @@ def test_a_lane_whose_ledger_stays_away_is_given_up_and_the_others_go_on(
 ) -> None:
     claim, left = attempts.Attempts.claim, falls
 
-    def stumble(self: attempts.Attempts, case: str, lane: Lane, *args: Any, **more: Any) -> Any:
+    def stumble(
+        self: attempts.Attempts, case: str, queue: EffectQueue, *args: Any, **more: Any
+    ) -> Any:
         nonlocal left
-        if left and lane.verb == "notices.send":
+        if left and queue.verb == "notices.send":
             left -= 1
             raise Unavailable("the ledger's PostgreSQL does not answer")
-        return claim(self, case, lane, *args, **more)
+        return claim(self, case, queue, *args, **more)
 
     monkeypatch.setattr(attempts.Attempts, "claim", stumble)
     outcome = installation.advance(installation.open("account-takeover"))

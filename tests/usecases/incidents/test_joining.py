@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
-from standfast.ledger.schema.column_encryption import Vault
+from standfast.ledger.schema.column_encryption import ColumnCipher
 from standfast.ledger.status_query import query_status
 from standfast.records import EffectState, JsonObject, Mode, StepState
 from standfast.usecases.approvals import step_decisions
@@ -259,13 +259,13 @@ def watch_what_is_opened(
 ) -> list[str]:
     """Note the context of whatever the vault opens from now on."""
     opened: list[str] = []
-    real = type(installation.ledger.vault).open
+    real = type(installation.ledger.cipher).open
 
-    def noted(vault: Vault, scope: str, context: str, sealed: bytes) -> JsonObject:
+    def noted(vault: ColumnCipher, scope: str, context: str, sealed: bytes) -> JsonObject:
         opened.append(context)
         return real(vault, scope, context, sealed)
 
-    monkeypatch.setattr(type(installation.ledger.vault), "open", noted)
+    monkeypatch.setattr(type(installation.ledger.cipher), "open", noted)
     return opened
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from standfast.config.sections.notices import NoticesConfig
 from standfast.errors import UsageError
-from standfast.ledger.effects.effect_rows import EffectRow, Lane
+from standfast.ledger.effects.effect_rows import EffectQueue, EffectRow
 from standfast.ledger.effects.effect_store import Effects
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.planned_effects import Draft
@@ -188,14 +188,14 @@ def test_only_a_canary_that_its_channel_took_on_lets_the_others_follow(
     case = approved(centre)
     centre.installation = installation = later(centre.installation, 2)
     outside = installation.outside(installation.ledger.incidents.get(case))
-    lane = Lane(verb="notices.send", connector="mail")
+    queue = EffectQueue(verb="notices.send", connector="mail")
     runner = installation.ledger.runners.register(case, "direct", installation.clock())
     batch = installation.ledger.attempts.claim(
         case,
-        lane,
+        queue,
         runner,
         Mode.LIVE,
-        outside.limits(lane),
+        outside.limits(queue),
         installation.clock(),
         settings=outside.settings,
     )
@@ -223,18 +223,18 @@ def test_while_one_of_the_canary_is_still_to_go_the_others_wait(
     case = approved(centre)
     installation = later(centre.installation, 2)
     outside = installation.outside(installation.ledger.incidents.get(case))
-    lane = Lane(verb="notices.send", connector="mail")
+    queue = EffectQueue(verb="notices.send", connector="mail")
     runner = installation.ledger.runners.register(case, "direct", installation.clock())
-    limits = replace(outside.limits(lane), batch=9)
+    limits = replace(outside.limits(queue), batch=9)
     told = installation.ledger.attempts.claim(
-        case, lane, runner, Mode.LIVE, limits, installation.clock(), settings=outside.settings
+        case, queue, runner, Mode.LIVE, limits, installation.clock(), settings=outside.settings
     )
     assert told is not None
     results = [Result(target=one.target, state=EffectState.DONE) for one in told.orders]
     installation.ledger.attempts.receipt(told, results, runner, installation.clock())
     if is_claimed:
         assert installation.ledger.attempts.claim(
-            case, lane, runner, Mode.LIVE, limits, installation.clock(), settings=outside.settings
+            case, queue, runner, Mode.LIVE, limits, installation.clock(), settings=outside.settings
         )
     installation = later(installation, 16)
     state = lifecycle.look(installation, case).state

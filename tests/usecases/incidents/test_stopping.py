@@ -9,7 +9,7 @@ import pytest
 
 from standfast.adapters.accounts import AccountState, Connector
 from standfast.adapters.accounts.simulator import SimulatedConnector
-from standfast.ledger.effects.effect_rows import Lane
+from standfast.ledger.effects.effect_rows import EffectQueue
 from standfast.records import EffectState, Limits, Mode, Order, Result
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.health.watchdog import needs_runner
@@ -25,7 +25,7 @@ from tests.usecases.twins import (
 
 pytestmark = pytest.mark.usefixtures("quick_looks")
 
-LANE = Lane(verb="accounts.lock", connector="agents")
+QUEUE = EffectQueue(verb="accounts.lock", connector="agents")
 MANY = tuple(f"agents:{name}" for name in ACCOUNTS)
 
 
@@ -121,12 +121,12 @@ def claim_one_and_die(installation: Installation, case: str) -> str:
     state, outside = ledger.incidents.state(case), installation.outside(ledger.incidents.get(case))
     lifecycle.expand_step(installation, state, outside, "lock", 1)
     runner = ledger.runners.register(case, "direct", now)
-    rows = ledger.effects.without_prior(case, LANE, now, 10)
-    seen = list(zip(rows, outside.observe(LANE, rows), strict=True))
+    rows = ledger.effects.without_prior(case, QUEUE, now, 10)
+    seen = list(zip(rows, outside.observe(QUEUE, rows), strict=True))
     ledger.prior_states.keep(case, seen, runner, now)
     limits = Limits(batch=1, timeout_seconds=0.05)
     batch = ledger.attempts.claim(
-        case, LANE, runner, Mode.LIVE, limits, now, settings=outside.settings
+        case, QUEUE, runner, Mode.LIVE, limits, now, settings=outside.settings
     )
     ledger.runners.retire(runner, case, now)
     assert batch is not None

@@ -7,7 +7,7 @@ import pytest
 
 from standfast.adapters.senders.simulator import TAKEN, Answer
 from standfast.errors import Refused, UsageError
-from standfast.ledger.effects.effect_rows import Lane
+from standfast.ledger.effects.effect_rows import EffectQueue
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, Mode, Result, StepState
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.incidents import lifecycle
@@ -74,17 +74,17 @@ def test_while_one_message_is_under_way_no_correction_is_planned_that_would_miss
     case = approved(centre)
     centre.installation = installation = later(centre.installation, 2)
     outside = installation.outside(installation.ledger.incidents.get(case))
-    lane = Lane(verb="notices.send", connector="mail")
+    queue = EffectQueue(verb="notices.send", connector="mail")
     runner = installation.ledger.runners.register(case, "direct", installation.clock())
-    limits = replace(outside.limits(lane), batch=9)
+    limits = replace(outside.limits(queue), batch=9)
     told = installation.ledger.attempts.claim(
-        case, lane, runner, Mode.LIVE, limits, installation.clock(), settings=outside.settings
+        case, queue, runner, Mode.LIVE, limits, installation.clock(), settings=outside.settings
     )
     assert told is not None
     results = [Result(target=one.target, state=EffectState.DONE) for one in told.orders]
     installation.ledger.attempts.receipt(told, results, runner, installation.clock())
     last = installation.ledger.attempts.claim(
-        case, lane, runner, Mode.LIVE, limits, installation.clock(), settings=outside.settings
+        case, queue, runner, Mode.LIVE, limits, installation.clock(), settings=outside.settings
     )
     assert last is not None
     assert len(last.effects) == 1

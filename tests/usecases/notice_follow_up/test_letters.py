@@ -13,7 +13,7 @@ import pytest
 from standfast.config.sections.senders import LettersSenderConfig
 from standfast.errors import ApprovalRefused, UsageError
 from standfast.ledger.effects import effect_store
-from standfast.ledger.effects.effect_rows import Lane, effect_token
+from standfast.ledger.effects.effect_rows import EffectQueue, effect_token
 from standfast.ledger.incidents import step_plans
 from standfast.ledger.messages.delivery_reports import Deliveries
 from standfast.ledger.messages.notice_control import Notices
@@ -223,12 +223,12 @@ def test_a_runner_that_dies_over_letters_leaves_each_written_once_and_waiting(
     furnish_letters(centre)
     with_notices(centre, abort_window_seconds=3600)
     case = approved(centre)
-    installation, lane = centre.installation, Lane(verb="notices.send", connector="post")
+    installation, queue = centre.installation, EffectQueue(verb="notices.send", connector="post")
     outside = installation.outside(installation.ledger.incidents.get(case))
     later = installation.clock() + timedelta(seconds=3601)
     runner = installation.ledger.runners.register(case, "direct", later)
     batch = installation.ledger.attempts.claim(
-        case, lane, runner, Mode.LIVE, outside.limits(lane), later, settings=outside.settings
+        case, queue, runner, Mode.LIVE, outside.limits(queue), later, settings=outside.settings
     )
     assert batch is not None
     if is_written:
