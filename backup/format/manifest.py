@@ -236,7 +236,7 @@ def leaf_from_bytes(
     check_ascending([path_key(path) for path in paths], "paths", where)
     _check_child(child, paths[0], paths[-1], len(paths), where)
     return [
-        _entry(item, path, packs, where)
+        entry_from_item(item, path, packs, where)
         for item, path in zip(items, paths, strict=True)
         if takes is None or takes(path)
     ]
@@ -318,7 +318,8 @@ def _page(data: bytes, kind: str, where: str) -> tuple[list[Any], list[bytes]]:
     return items, [from_hex(item, 32, where) for item in fields.items("packs")]
 
 
-def _entry(value: object, path: bytes, packs: list[bytes], where: str) -> Entry:
+def entry_from_item(value: object, path: bytes, packs: list[bytes], where: str) -> Entry:
+    """Decode an item of a leaf page, whose path is decoded already."""
     usual = _usual_entry(value, path, packs, where)
     return _any_entry(value, path, packs, where) if usual is None else usual
 

@@ -1,11 +1,22 @@
-"""What bringing a point back onto a disk is made of.
+"""Restore of a recovery point into a folder.
 
-restore       hands the manifest out in stretches; a `lane` takes one, `lanes` run side by side,
-              each in its `own_process` where that is safe, which `talking` gives its work
-left_over     what stretches leave for the end
-pieces        large files, which all lanes fill at once, each in its `turn`
-target        writes paths into a folder and never outside; its `open_path`, `folders`, `extents`,
-              `straight`, and their `attributes`
-journal       what makes a folder this restore's, until it is whole; `proof` of what is there
-afterwards    the process that ends a restore whose caller does not wait for the disk
+restore_run      the run: plan, workers, and what is left when all units are done
+frame_plan       plan of the units of work, so that a frame is decoded about once
+work_units       units of work, and the reports of the workers
+worker           one worker: restores the stretches and pieces that it is given
+worker_pool      several workers side by side, in processes or threads
+worker_process   settings of a process that is nothing but a worker
+pipe_messages    values between the run and a worker process
+large_files      files that all workers fill in pieces
+tree_writer      files and folders below the target, never outside of it
+target_folders   the folders that a writer is in
+safe_paths       opening a path below the target, step by step
+file_attributes  owner, mode, times and extended attributes
+extents          the parts of a file that its content fills, between its holes
+direct_io        writes past the page cache
+write_lock       turns of the workers that write into one file
+spool            values for later, in memory or in a file
+restore_journal  the file that marks a target until it is whole
+resume_check     comparison of an interrupted restore's files with the point
+background_sync  the process that syncs a target after the caller has ended
 """

@@ -22,18 +22,20 @@ from backup.format.canonical_json import to_path_text
 from backup.format.manifest import Entry
 from backup.format.snapshot import Body
 from backup.reader.blob_reader import BlobReader
-from backup.reader.frame_prefetch import reading_threads
+from backup.reader.frame_prefetch import prefetch_frames, reading_threads
 from backup.reader.manifest_walk import Page, blobs_of, find_entry, leaves, top_page
 from backup.reader.path_selection import Selection
 from backup.reader.self_healing import BlobHealer
 from backup.records import Problem, Progress, RecoveryPoint, RestoreResult
 from backup.restorer.background_sync import complete_in_background
 from backup.restorer.direct_io import Straight
+from backup.restorer.frame_plan import FramePlan
 from backup.restorer.large_files import Piece, pieces_of
 from backup.restorer.restore_journal import Target, open_target
-from backup.restorer.spool import LeftOver
+from backup.restorer.spool import Spool
 from backup.restorer.tree_writer import TreeWriter
-from backup.restorer.worker import Lane, Report, Stretch, damaged, lost_page
+from backup.restorer.work_units import Report, Unit, damaged, lost_page
+from backup.restorer.worker import Lane
 from backup.restorer.worker_pool import Emit, Worker, in_processes, in_threads
 from backup.restorer.worker_process import settle_in
 from backup.restorer.write_lock import Turn
@@ -41,9 +43,6 @@ from backup.system.process_fork import may_fork
 
 _MOST_LANES = 4
 _MOST_FAR_LANES = 2  # each reads several ranges at once, and all are in the memory of one process
-_STRETCH_BYTES = 32 * 1024 * 1024
-_MOST_PARTS = 32
-_FEW_ENTRIES = 256
 _UMASK = re.compile(r"^Umask:\s*([0-7]+)$", re.MULTILINE)
 
 
@@ -143,10 +142,10 @@ class Restore:
             closing(self._turn),
             open_target(self._request.to, self._request.as_journal()) as target,
         ):
-            links: LeftOver[tuple[bytes, bytes]] = LeftOver()
-            put_off: LeftOver[Entry] = LeftOver()
+            links: Spool[tuple[bytes, bytes]] = Spool()
+            put_off: Spool[Entry] = Spool()
             with closing(links), closing(put_off):
-                for report in self._reports(target, self._stretches()):
+                for report in self._reports(target, self._units(target)):
                     self._take_note(report)
                     self._selection.note_matched(report.matched)
                     for link in report.links:
@@ -196,7 +195,7 @@ class Restore:
         self._tell(report.path)
 
     def _reports(
-        self, target: Target, units: Iterator[Stretch | Piece], *, are_many: bool = False
+        self, target: Target, units: Iterator[Unit | Piece], *, are_many: bool = False
     ) -> Iterator[Report]:
         """Have the units worked off; where it is known that they are many, they are not waited for.
 
@@ -216,7 +215,7 @@ class Restore:
         run = in_processes if forks else in_threads
 
         @contextmanager
-        def lane(emit: Emit) -> Iterator[Worker[Stretch | Piece]]:
+        def lane(emit: Emit) -> Iterator[Worker[Unit | Piece]]:
             if forks:
                 settle_in()
             with self._lane(target, emit) as made:
@@ -224,7 +223,7 @@ class Restore:
 
         yield from run(lane, units, count)
 
-    def _alone(self, target: Target, units: Iterable[Stretch | Piece]) -> Iterator[Report]:
+    def _alone(self, target: Target, units: Iterable[Unit | Piece]) -> Iterator[Report]:
         reports: list[Report] = []
         with self._lane(target, reports.append) as lane:
             for unit in units:
@@ -266,28 +265,21 @@ class Restore:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _stretches(self) -> Iterator[Stretch]:
-        """Cut the leaves so that the lanes have equal shares of the content, by what is average."""
+    def _units(self, target: Target) -> Iterator[Unit]:
+        """Plan the leaves by frame; after an interruption files are compared in path order."""
         reader, healer = self._open_reader()
         self._healers.append(healer)
-        average = self._body.bytes // max(1, self._body.files)
 
         def lost(page: Page, error: BackupError) -> None:
             self._sum.problems.append(lost_page(page, error))
 
-        for page in leaves(reader, top_page(self._body), self._selection, lost):
-            entries = (
-                self._body.files + self._body.directories
-                if page.listed is None
-                else page.listed.entries
-            )
-            parts = entries * average // _STRETCH_BYTES
-            if page.listed is None:
-                parts = max(parts, entries // _FEW_ENTRIES)
-            # What is one file in its folder needs no second lane before it is cut into pieces.
-            parts = max(1, min(parts, _MOST_PARTS, entries // 2))
-            for part in range(parts):
-                yield Stretch(page=page, part=part, parts=parts)
+        pages = leaves(reader, top_page(self._body), self._selection, lost)
+        with closing(FramePlan(self._body, Selection(self._request.patterns))) as plan:
+            with reading_threads() as pool:  # they end before workers are forked
+                steps = ((page, None if target.is_resumed else page.ref) for page in pages)
+                for page, content in prefetch_frames(reader, steps, pool):
+                    plan.add(page, None if isinstance(content, BackupError) else content)
+            yield from plan.units()
 
     def _pieces(self, put_off: Iterable[Entry]) -> Iterator[Piece]:
         """Cut the files that were put off; each piece is made only when a lane asks for it."""

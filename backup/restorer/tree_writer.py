@@ -1,12 +1,10 @@
-"""Writing restored paths into a folder, and never outside of it.
+"""Writer of restored paths into a folder, and never outside of it.
 
-- The manifest is not trusted with paths: each component is checked, and what is open on the way
-  there is `open_path`'s business.
-- A file that is there from an interrupted restore is written to only when it is a plain file with
-  no second name; anything else is unlinked, and made anew.
-- Mode, time (ns), extended attributes, hard links, holes and symlinks come back; see `attributes`.
-- A problem with one path is recorded, the file removed again, and the rest goes on; a full disk
-  ends the restore.
+- The manifest is not trusted with paths: `TargetFolders` checks each component that it opens.
+- A file of an interrupted restore is written to only if it is a plain file with no second name.
+  Anything else is unlinked and made again.
+- `Attributes` restores mode, time (ns) and extended attributes; this module restores the rest.
+- A problem with one path is recorded and the file removed; a full disk ends the restore.
 """
 
 import errno
@@ -24,15 +22,13 @@ from backup.records import Problem
 from backup.restorer.direct_io import WORTHWHILE_BYTES, Straight
 from backup.restorer.extents import Extents
 from backup.restorer.file_attributes import Attributes
-from backup.restorer.resume_check import Proof
+from backup.restorer.resume_check import CHANGED, OPEN_FLAGS, Proof, open_proven
 from backup.restorer.safe_paths import FOLDER_FLAGS, open_folder, reserve, write_all_at, write_at
 from backup.restorer.target_folders import TargetFolders
 
 _NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_THERE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PRIVATE = 0o600
-CHANGED = "was changed by somebody; run the same command again"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -69,14 +65,9 @@ class TreeWriter:
         self._owner = owner
         self._umask = umask
         self._is_resumed = is_resumed
-        self._path = TargetFolders(
-            root,
-            is_resumed=is_resumed,
-            give=self._give_folder,
-            count=self._count_folder,
-            tell_merged=self._tell_merged,
-            find=find,
-        )
+        self._path = self._folders(root, find)
+        # Folders of files that are written early; the stretches of the folders finish them.
+        self._early_path = self._folders(root)
         self._file: _File | None = None
         self.problems: list[Problem] = []
         self._attributes = Attributes(owner=owner, problems=self.problems)
@@ -90,6 +81,7 @@ class TreeWriter:
     def __exit__(self, *_: object) -> None:
         self._drop_file()
         self._path.close()
+        self._early_path.close()
 
     def add(self, entry: Entry) -> None:
         """Write anything but a file."""
@@ -150,8 +142,9 @@ class TreeWriter:
         descriptor = -1
         try:
             folder, name = self._path.enter(entry.path)
-            is_plain = not (entry.xattrs or entry.mode & ~0o777) and self._is_given(entry)
             # It has its final owner and mode from the start: two calls less for each of a million.
+            is_given = self._attributes.are_given(self._path.gives(), entry)
+            is_plain = is_given and not (entry.xattrs or entry.mode & ~0o777)
             descriptor = os.open(
                 name, _NEW_FILE_FLAGS, entry.mode if is_plain else _PRIVATE, dir_fd=folder
             )
@@ -175,6 +168,20 @@ class TreeWriter:
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
+
+    def write_early(self, entry: Entry, content: Raw) -> None:
+        """Write a file whole into a folder of a later stretch, which is made where missing."""
+        current, self._path = self._path, self._early_path
+        try:
+            self.write_file(entry, content)
+        finally:
+            self._path = current
+
+    def leave_open(self, entry: Entry) -> None:
+        """Keep the folder of a file open, since another writer may yet write the file."""
+        with self.problems_of(entry):
+            self._path.enter(entry.path)
+            self._path.put_off()
 
     def begin(self, entry: Entry, proof: Proof | None = None) -> None:
         """Open a file; its content follows by `write` and `skip`, then `end` or `give_up`.
@@ -266,7 +273,7 @@ class TreeWriter:
             self.problems_of(entry),
             open_folder(self._path.root, entry.path) as (folder, name),
         ):
-            descriptor = os.open(name, os.O_RDONLY | _THERE_FLAGS, dir_fd=folder)
+            descriptor = os.open(name, os.O_RDONLY | OPEN_FLAGS, dir_fd=folder)
             try:
                 found = os.fstat(descriptor)
                 if not self.may_go_on_with(found, entry) or found.st_size != entry.size:
@@ -329,21 +336,7 @@ class TreeWriter:
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
             return os.open(name, _NEW_FILE_FLAGS, _PRIVATE, dir_fd=folder)
-        found = os.open(name, os.O_RDONLY | _THERE_FLAGS, dir_fd=folder)
-        try:
-            status = os.fstat(found)
-            if Proof.of(status) != proof or not self.may_go_on_with(status, entry):
-                raise OSError(errno.EAGAIN, CHANGED)
-            # It may have its final mode, and that be read-only; where none are kept it is not.
-            with suppress(OSError):
-                os.fchmod(found, _PRIVATE)
-            descriptor = os.open(name, os.O_RDWR | _THERE_FLAGS, dir_fd=folder)
-            if not os.path.sameopenfile(found, descriptor):
-                os.close(descriptor)
-                raise OSError(errno.EAGAIN, CHANGED)
-            return descriptor
-        finally:
-            os.close(found)
+        return open_proven(folder, name, proof, lambda it: self.may_go_on_with(it, entry))
 
     @contextmanager
     def problems_of(self, entry: Entry) -> Iterator[None]:
@@ -367,9 +360,17 @@ class TreeWriter:
         except UnsafePath as error:
             self.problems.append(Problem(path=entry.text, reason=str(error)))
 
-    def _is_given(self, entry: Entry) -> bool:
-        """Whether a new file in the open folder has the entry's owner and mode from the start."""
-        return self._attributes.are_given(self._path.gives(), entry)
+    def _folders(
+        self, root: int, find: Callable[[bytes], Entry | None] | None = None
+    ) -> TargetFolders:
+        return TargetFolders(
+            root,
+            is_resumed=self._is_resumed,
+            give=self._give_folder,
+            count=self._count_folder,
+            tell_merged=self._tell_merged,
+            find=find,
+        )
 
     def _give_folder(self, descriptor: int, entry: Entry) -> None:
         with self.problems_of(entry):

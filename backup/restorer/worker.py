@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Literal, cast
 
 from backup.errors import BackupError, Damaged, StoreUnavailable, UnsafePath
 from backup.format.manifest import BlobRef, Entry, path_key
-from backup.reader.blob_reader import BlobReader, Raw
+from backup.reader.blob_reader import BlobReader, FrameKey, Raw, frame_key
 from backup.reader.frame_prefetch import fetch_runs, prefetch_frames
 from backup.reader.manifest_walk import Page, blobs_of, entries_of
 from backup.reader.path_selection import Selection
@@ -26,50 +26,32 @@ from backup.reader.self_healing import BlobHealer
 from backup.records import Problem
 from backup.restorer.extents import Extents
 from backup.restorer.large_files import Piece, is_split, opened_again
-from backup.restorer.resume_check import Proof, has_holes, is_there
+from backup.restorer.resume_check import CHANGED, OPEN_FLAGS, Proof, has_holes, is_there
 from backup.restorer.safe_paths import open_folder
-from backup.restorer.tree_writer import CHANGED, TreeWriter
+from backup.restorer.tree_writer import TreeWriter
+from backup.restorer.work_units import Report, Stretch, Unit, damaged, lost_page
 
 _REPORT_SECONDS = 0.2
 
 Action = Literal[
-    "add", "note", "whole", "begin", "blob", "have", "give up", "end", "put off", "link"
+    "add",
+    "note",
+    "whole",
+    "early",  # a file elsewhere in the tree
+    "elsewhere",  # a file that some unit writes early
+    "begin",
+    "blob",
+    "have",
+    "give up",
+    "end",
+    "put off",
+    "link",
 ]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stretch:
-    """Part number `part` of `parts` of a leaf's entries."""
-
-    page: Page
-    part: int
-    parts: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
-    """What came of a stretch, or of a part of it, since the last report."""
-
-    path: str
-    files: int
-    directories: int
-    size_bytes: int  # of the files
-    owners_lost: int  # paths that belong to who restores, and belonged to others
-    bytes_done: int
-    problems: list[Problem]
-    made: list[Entry]  # folders whose attributes are still to be given
-    noted: list[Entry]  # the same, if they exist then
-    links: list[tuple[bytes, bytes]]  # path, and the first name
-    put_off: list[Entry]  # files that were made, and are to be filled in pieces
-    lost: dict[str, Problem]  # of those, what cannot be filled, by path text
-    matched: list[str]
-    healed: list[str]
-    damaged: list[str]  # packs, by name
-
-
 @dataclass(kw_only=True, slots=True, eq=False)
-class _Unit:
-    """The entries of a stretch in hand."""
+class _Entries:
+    """Entries of the current stretch."""
 
     entries: Sequence[Entry]
 
@@ -84,7 +66,7 @@ class _Step:
 
     @property
     def fetched(self) -> BlobRef | None:
-        return self.ref if self.action in ("whole", "blob") else None
+        return self.ref if self.action in ("whole", "early", "blob") else None
 
 
 class Lane:
@@ -114,14 +96,14 @@ class Lane:
         self._links: list[tuple[bytes, bytes]] = []
         self._put_off: list[Entry] = []
         self._lost: dict[str, Problem] = {}
-        self._all_put_off: set[bytes] = set()
+        self._put_off_paths: set[bytes] = set()
         self._bytes_done = 0
         self._own = (os.geteuid(), os.getegid())
         self._owners_lost = 0
         self._told = (0, 0, 0, 0)
         self._told_at = time.monotonic()
 
-    def work(self, units: Iterator[Stretch | Piece]) -> None:
+    def work(self, units: Iterator[Unit | Piece]) -> None:
         """Bring back stretches and pieces; their reports say what is left to do.
 
         What the next one needs is read while the one before is written.
@@ -130,37 +112,47 @@ class Lane:
             if kind is Piece:
                 self._fill_all(cast("Iterator[Piece]", of_kind))
             else:
-                self._bring_all(cast("Iterator[Stretch]", of_kind))
+                self._bring_all(cast("Iterator[Unit]", of_kind))
         self._report("", [], [])
 
-    def _bring_all(self, stretches: Iterator[Stretch]) -> None:
-        work = prefetch_frames(self._reader, self._steps_of_all(stretches), self._pool)
-        for unit, of_unit in groupby(work, lambda one: one[0][0]):
-            its = ((step, content) for (_, step), content in of_unit)
-            self._bring_stretch(unit.entries, its)
+    def _bring_all(self, units: Iterator[Unit]) -> None:
+        steps = chain.from_iterable(map(self._steps_of_unit, units))
+        work = prefetch_frames(self._reader, steps, self._pool)
+        for stretch, of_stretch in groupby(work, lambda one: one[0][0]):
+            its = ((step, content) for (_, step), content in of_stretch)
+            self._bring_stretch(stretch.entries, its)
 
     def _fill_all(self, pieces: Iterator[Piece]) -> None:
         runs = ((piece, piece.refs) for piece in pieces)
         for piece, content in fetch_runs(self._reader, runs, self._pool):
             self._fill(piece, content)
 
-    def _steps_of_all(
-        self, stretches: Iterator[Stretch]
-    ) -> Iterator[tuple[tuple[_Unit, _Step], BlobRef | None]]:
-        for stretch in stretches:
-            unit = _Unit(entries=self._entries_or_problem(stretch))
-            for step in self._steps(unit.entries):
-                yield (unit, step), step.fetched
+    def _steps_of_unit(self, unit: Unit) -> Iterator[tuple[tuple[_Entries, _Step], BlobRef | None]]:
+        early: dict[FrameKey, list[_Step]] = {}
+        for entry in unit.early:
+            step = _Step(action="early", entry=entry, ref=entry.blobs[0])
+            early.setdefault(frame_key(entry.blobs[0]), []).append(step)
+        for stretch in unit.stretches:
+            its = _Entries(entries=self._entries_or_problem(stretch))
+            for step in self._steps(its.entries, stretch):
+                yield (its, step), step.fetched
+                if early and step.action == "whole" and step.ref is not None:
+                    for other in early.pop(frame_key(step.ref), ()):
+                        yield (its, other), other.fetched
+        # Their home has no file that needs the frame: its page cannot be read any more.
+        for step in chain.from_iterable(early.values()):
+            yield (its, step), step.fetched
 
     def _bring_stretch(
         self, entries: Sequence[Entry], work: Iterator[tuple[_Step, Raw | BackupError | None]]
     ) -> None:
-        first = path_key(entries[0].path)
+        first = path_key(entries[0].path) if entries else b""
+        self._put_off_paths.clear()
         for step, content in work:
             self._apply(step, content, first)
             self._report_when_due(step.entry)
-        made, noted = self._tree.hand_over(entries[-1].path)
-        self._report(entries[-1].text, made, noted)
+        made, noted = self._tree.hand_over(entries[-1].path if entries else b"")
+        self._report(entries[-1].text if entries else "", made, noted)
 
     def _fill(self, piece: Piece, content: Iterator[Raw | BackupError]) -> None:
         """Write a piece of a file that was put off."""
@@ -246,14 +238,14 @@ class Lane:
         if self._page is None or self._page[0] != stretch.page:
             self._page = (stretch.page, entries_of(self._reader, stretch.page))
         entries = self._page[1]
-        begin, end = (
-            len(entries) * part // stretch.parts for part in (stretch.part, stretch.part + 1)
-        )
+        begin, end = stretch.bounds(len(entries))
         return entries[begin:end]
 
-    def _steps(self, entries: Sequence[Entry]) -> Iterator[_Step]:
+    def _steps(self, entries: Sequence[Entry], stretch: Stretch) -> Iterator[_Step]:
         takes = self._selection.takes
-        for entry in entries:
+        begin = 0 if self._page is None else stretch.bounds(len(self._page[1]))[0]
+        early = frozenset(stretch.early)
+        for index, entry in enumerate(entries, begin):
             if not takes(entry.path):
                 if entry.kind == "directory":
                     yield _Step(action="note", entry=entry)
@@ -264,6 +256,8 @@ class Lane:
                 yield _Step(action="add", entry=entry)
             elif entry.hard_link is not None and takes(entry.hard_link):
                 yield _Step(action="link", entry=entry)
+            elif index in early:
+                yield _Step(action="elsewhere", entry=entry)
             elif len(entry.blobs) == 1 and not (self._is_resumed or entry.lists or entry.holes):
                 yield _Step(action="whole", entry=entry, ref=entry.blobs[0])
             elif is_split(entry) and not self._is_resumed:
@@ -292,10 +286,9 @@ class Lane:
 
     def _file_there(self, entry: Entry) -> int | None:
         """Open a file of the earlier restore; None when there is none that may be gone on with."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             with open_folder(self._root, entry.path) as (folder, name):
-                descriptor = os.open(name, flags, dir_fd=folder)
+                descriptor = os.open(name, os.O_RDONLY | OPEN_FLAGS, dir_fd=folder)
         except (OSError, UnsafePath):
             return None
         if self._tree.may_go_on_with(os.fstat(descriptor), entry) and has_holes(descriptor, entry):
@@ -306,7 +299,7 @@ class Lane:
     def _apply(self, step: _Step, content: Raw | BackupError | None, first: bytes) -> None:
         tree, entry = self._tree, step.entry
         if isinstance(content, BackupError):
-            if step.action == "whole":
+            if step.action in ("whole", "early"):
                 tree.problems.append(damaged(entry, str(content)))
             tree.give_up(f"not restored: {content}")
             return
@@ -314,6 +307,12 @@ class Lane:
             case "whole":
                 tree.write_file(entry, content or b"")
                 self._bytes_done += entry.size
+            case "early":
+                tree.write_early(entry, content or b"")
+                self._bytes_done += entry.size
+            case "elsewhere":
+                tree.leave_open(entry)
+                self._put_off_paths.add(entry.path)
             case "blob" if content is not None:
                 tree.write(content)
                 self._bytes_done += len(content)
@@ -327,7 +326,7 @@ class Lane:
             case "put off":
                 if tree.put_off():
                     self._put_off.append(entry)
-                    self._all_put_off.add(entry.path)
+                    self._put_off_paths.add(entry.path)
             case "give up":
                 tree.give_up(f"not restored: {step.reason}")
             case "add":
@@ -341,7 +340,7 @@ class Lane:
         earlier = entry.hard_link or b""
         # What this stretch has passed is there, or never will be; of others we know nothing yet.
         # A file that is put off has one name until it is whole.
-        if path_key(earlier) < first or earlier in self._all_put_off:
+        if path_key(earlier) < first or earlier in self._put_off_paths:
             self._links.append((entry.path, earlier))
         elif not self._tree.link(entry.path, earlier):
             self.bring(entry)
@@ -378,16 +377,3 @@ class Lane:
         self._owners_lost = 0
         self._told = now
         self._told_at = time.monotonic()
-
-
-def lost_page(page: Page, error: BackupError) -> Problem:
-    """That a page costs all that it lists."""
-    reason = f"not restored: the list of it is lost: {error}"
-    return Problem(path=page.extent, reason=reason, is_missing=True, is_damage=True)
-
-
-def damaged(entry: Entry, reason: str) -> Problem:
-    """That damaged content costs a file."""
-    return Problem(
-        path=entry.text, reason=f"not restored: {reason}", is_missing=True, is_damage=True
-    )

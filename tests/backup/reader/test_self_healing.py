@@ -11,7 +11,8 @@ from backup.reader.blob_reader import BlobReader
 from backup.reader.manifest_walk import leaves, top_page
 from backup.reader.path_selection import Selection
 from backup.records import RestoreResult
-from backup.restorer.worker import Lane, Stretch
+from backup.restorer.work_units import Stretch
+from backup.restorer.worker import Lane
 from tests.backup.most_refs import most_refs
 from tests.backup.site import Site, TamperedStore
 from tests.backup.trees import KIB, describe, noise, plain_tree
@@ -321,9 +322,7 @@ def test_a_page_that_is_lost_in_the_middle_of_a_restore_is_told_once(
     for number in range(3000):
         (source / f"{number:04}").write_text(f"{number}")
     site.back_up(source)
-    monkeypatch.setattr(
-        "backup.restorer.restore_run._STRETCH_BYTES", 256
-    )  # several parts of a page
+    monkeypatch.setattr("backup.restorer.frame_plan._STRETCH_BYTES", 256)  # several parts of a page
     real = Lane._entries
     gone: set[str] = set()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backup.errors import BackupError
-from backup.restorer import large_files, restore_run
+from backup.restorer import frame_plan, large_files
 from backup.system.process_fork import may_fork
 from tests.backup.disk_trace import (
     DiskTrace,
@@ -35,7 +35,7 @@ class _ByLanes(Restoring):
 
     def fill(self) -> None:
         # In the tracing process, which does nothing else.
-        restore_run._FEW_ENTRIES = FILES
+        frame_plan._FEW_ENTRIES = frame_plan._UNIT_ENTRIES = FILES
         large_files.SPLIT_BYTES, large_files._PIECE_BYTES = 1000 * KIB, 300 * KIB
         self._owner = False
         for number in range(FOLDERS):

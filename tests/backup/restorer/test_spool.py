@@ -1,4 +1,4 @@
-"""What a restore leaves for later, in memory or not."""
+"""Spool of a restore, in memory or in a file."""
 
 import tempfile
 from contextlib import closing
@@ -7,13 +7,13 @@ from typing import IO
 import pytest
 
 from backup.restorer import spool
-from backup.restorer.spool import LeftOver
+from backup.restorer.spool import Spool
 
 VALUES = [(b"path %d" % number, b"\xff" * number) for number in range(100)]
 
 
 @pytest.mark.parametrize("most", [1 << 20, 1000, 0])
-def test_what_is_left_comes_back_in_its_order_as_often_as_asked(
+def test_values_come_back_in_order_and_by_position(
     most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool, "_IN_MEMORY_BYTES", most)
@@ -24,13 +24,13 @@ def test_what_is_left_comes_back_in_its_order_as_often_as_asked(
         made.append(make())
         return made[-1]
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", noted)
-    with closing(LeftOver[tuple[bytes, bytes]]()) as left:
-        assert left.is_empty
-        assert not list(left)
-        for value in VALUES:
-            left.add(value)
-        assert not left.is_empty
-        assert list(left) == list(left) == VALUES
+    monkeypatch.setattr(spool, "TemporaryFile", noted)
+    with closing(Spool[tuple[bytes, bytes]]()) as spooled:
+        assert spooled.is_empty
+        assert not list(spooled)
+        positions = [spooled.add(value) for value in VALUES]
+        assert not spooled.is_empty
+        assert list(spooled) == list(spooled) == VALUES
+        assert [spooled.at(position) for position in positions] == VALUES
     assert len(made) == (most < 1 << 20)
     assert all(file.closed for file in made)

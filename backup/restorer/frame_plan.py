@@ -1,0 +1,157 @@
+"""Plan of a restore by frame, so that a frame is decoded about once.
+
+- Small files share frames of about 1 MiB. In path order a frame is needed once more for each copy
+  of a file in another folder, and the frames of one night in every folder that changed that night.
+- The home of a frame is the unit of work that needs it first, in path order. A file that needs the
+  frame after a reader has dropped it is written early: by the home, while it has the frame.
+- Each leaf is read once more for the plan, before anything is written. The plan keeps a number for
+  each frame; the entries of early files go to a file when they are many.
+- A leaf that cannot be planned is restored in path order. The worker that reads it reports why.
+"""
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from backup.errors import Damaged
+from backup.format.canonical_json import from_path_text
+from backup.format.manifest import Entry, entry_from_item
+from backup.format.snapshot import Body
+from backup.reader.blob_reader import Raw
+from backup.reader.manifest_walk import Page
+from backup.reader.path_selection import Selection
+from backup.restorer.spool import Spool
+from backup.restorer.work_units import Stretch, Unit
+
+_STRETCH_BYTES = 32 * 1024 * 1024
+_MOST_PARTS = 32
+_FEW_ENTRIES = 256
+_UNIT_BYTES = 8 * 1024 * 1024  # much more than a frame, so that few frames are needed by two units
+_UNIT_ENTRIES = 8192
+_FEWEST_UNITS = 8  # of a large point, so that workers end at about the same time
+_KEPT_BYTES = 6 * 1024 * 1024  # less than a reader keeps
+_SHARED_FRAME_BYTES = 1024 * 1024
+_MOST_FRAMES = 256 * 1024  # about 40 MB
+_MOST_EARLY_FILES = 4096  # a unit is in memory as a whole
+_OFFSET_BITS = 24  # of a frame in its pack
+
+
+@dataclass(slots=True, eq=False)
+class _PlannedUnit:
+    """A unit in the making, and where the spool has its early entries."""
+
+    stretches: list[Stretch] = field(default_factory=list)
+    early: "array[int]" = field(default_factory=lambda: array("Q"))
+    entries: int = 0
+
+
+class FramePlan:
+    """Units of work for the leaves of one restore; leaves are added in path order."""
+
+    def __init__(self, body: Body, selection: Selection) -> None:
+        self._entries = body.files + body.directories
+        self._average_bytes = body.bytes // max(1, body.files)
+        self._unit_bytes = min(_UNIT_BYTES, max(_UNIT_BYTES // 4, body.bytes // _FEWEST_UNITS))
+        self._unit_entries = min(
+            _UNIT_ENTRIES, max(_UNIT_ENTRIES // 4, self._entries // _FEWEST_UNITS)
+        )
+        self._selection = selection
+        self._units: list[_PlannedUnit] = []
+        self._early = Spool[Entry]()
+        self._homes: dict[int, _PlannedUnit] = {}
+        self._kept: OrderedDict[int, int] = OrderedDict()  # frames that a reader has now: bytes
+        self._kept_bytes = 0
+        self._pack_numbers: dict[str, int] = {}
+
+    def add(self, page: Page, content: Raw | None) -> None:
+        """Add a leaf; without its content, its files are restored in path order."""
+        items, packs = _items(content)
+        entries = len(items) or (self._entries if page.listed is None else page.listed.entries)
+        parts = self._parts(entries, is_alone=page.listed is None)
+        for part in range(parts):
+            stretch = Stretch(page=page, part=part, parts=parts, early=array("I"))
+            begin, end = stretch.bounds(entries)
+            unit = self._unit_for(end - begin)
+            unit.stretches.append(stretch)
+            try:
+                for index in range(begin, end if items else begin):
+                    if self._is_early(unit, items[index], packs, page.where):
+                        stretch.early.append(index)
+            except (Damaged, TypeError, KeyError, ValueError, IndexError):
+                items = []  # its worker reports it
+
+    def units(self) -> Iterator[Unit]:
+        """Return the units in path order, each with the entries that it writes early."""
+        for unit in self._units:
+            early = [self._early.at(position) for position in unit.early]
+            yield Unit(stretches=unit.stretches, early=early)
+
+    def close(self) -> None:
+        """Remove the spool."""
+        self._early.close()
+
+    def _parts(self, entries: int, *, is_alone: bool) -> int:
+        parts = entries * self._average_bytes // _STRETCH_BYTES
+        if is_alone:
+            parts = max(parts, entries // _FEW_ENTRIES)
+        # A folder with one file needs no second worker until the file is cut into pieces.
+        return max(1, min(parts, _MOST_PARTS, entries // 2))
+
+    def _unit_for(self, entries: int) -> _PlannedUnit:
+        """Return the unit that the next entries belong to."""
+        unit = self._units[-1] if self._units else None
+        if (
+            unit is None
+            or unit.entries >= self._unit_entries
+            or unit.entries * self._average_bytes >= self._unit_bytes
+        ):
+            unit = _PlannedUnit()
+            self._units.append(unit)
+            self._kept.clear()  # another worker may take it
+            self._kept_bytes = 0
+        unit.entries += entries
+        return unit
+
+    def _is_early(self, unit: _PlannedUnit, item: Any, packs: list[str], where: str) -> bool:
+        """Return whether a file is written early; note the frame that it needs."""
+        blobs = item["blobs"]
+        if len(blobs) != 1 or item["lists"] or "holes" in item or "hard_link" in item:
+            return False
+        path = from_path_text(item["path"], where)
+        if not self._selection.takes(path):
+            return False
+        pack, offset, _, inner, length, *_ = blobs[0]
+        number = self._pack_numbers.setdefault(packs[pack], len(self._pack_numbers))
+        frame = number << _OFFSET_BITS | offset
+        if frame in self._kept:
+            self._kept.move_to_end(frame)
+            return False
+        home = self._homes.get(frame)
+        if home is not None and len(home.early) < _MOST_EARLY_FILES:
+            names = [bytes.fromhex(name) for name in packs]
+            home.early.append(self._early.add(entry_from_item(item, path, names, where)))
+            return True
+        if len(self._homes) >= _MOST_FRAMES:
+            self._homes.clear()
+        self._homes[frame] = unit
+        self._keep(frame, max(_SHARED_FRAME_BYTES, inner + length))
+        return False
+
+    def _keep(self, frame: int, size_bytes: int) -> None:
+        self._kept[frame] = size_bytes
+        self._kept_bytes += size_bytes
+        while self._kept_bytes > _KEPT_BYTES:
+            self._kept_bytes -= self._kept.popitem(last=False)[1]
+
+
+def _items(content: Raw | None) -> tuple[list[Any], list[str]]:
+    """Return the items of a leaf and its packs, not validated: its worker does that."""
+    try:
+        page = orjson.loads(b"" if content is None else content)
+        return list(page["items"]), list(page["packs"])
+    except (TypeError, KeyError, ValueError):
+        return [], []
