@@ -1,4 +1,4 @@
-"""What is backed up: four corpora and the next day's version of each, the same in every run.
+"""What is backed up: five corpora and the next day's version of each, the same in every run.
 
 - `recordings`: calls as a codec leaves them, in a folder a day; nothing in them compresses. The
   next day brings a folder of new calls and takes the oldest folder.
@@ -6,6 +6,9 @@
   sizes a restore has the most in memory.
 - `files`: small files of four kinds, as a help desk keeps them: mails, tickets, pages and notes.
   Of the next day's, one in a hundred is edited, one in a hundred is new, one in two hundred gone.
+- `office`: a file share as offices leave it. Sizes are log-normal (median 4 KB), 6 % of the files
+  are exact copies of files in other folders and 6 % are edited copies. The next day, one file in a
+  hundred is edited, wherever it lies, and one folder in a hundred has another name.
 - `dump`: one SQL dump of customers and their contacts. The next day's has other values in one row
   of 1,600, wherever they lie, and a hundredth more rows at its end.
 
@@ -18,6 +21,7 @@ Run as a program, so that what making costs in memory is not taken for a contend
 
 import itertools
 import json
+import math
 import random
 import subprocess
 import sys
@@ -32,10 +36,13 @@ _FILES_A_FOLDER = 60
 _DUMP_BYTES = 1 << 30
 _ROWS_A_STATEMENT = 60
 _ROWS_TO_ONE_CHANGED = 1600
+_MEDIAN_BYTES = 4096
+_SIZE_SIGMA = 1.17  # of the logarithm; the mean is twice the median
+_LARGEST_BYTES = 4 << 20
 _WORDS = 12_000
 _PROSE_BYTES = 32 << 20
 
-NAMES = ("recordings", "scans", "files", "dump")
+NAMES = ("recordings", "scans", "files", "office", "dump")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +117,13 @@ def main(name: str, folder: Path, scale: float) -> None:
     """Write a corpus."""
     for part in ("source", "next"):
         (folder / part).mkdir(parents=True)
-    makers = {"recordings": _recordings, "scans": _scans, "files": _small_files, "dump": _dump}
+    makers = {
+        "recordings": _recordings,
+        "scans": _scans,
+        "files": _small_files,
+        "office": _office,
+        "dump": _dump,
+    }
     gone = makers[name](folder, scale, random.Random(_SEED))
     (folder / "gone.txt").write_text("".join(f"{name}\n" for name in gone))
     names = [str(path.relative_to(folder / "next")) for path in _files(folder / "next")]
@@ -227,6 +240,40 @@ def _note(number: int, prose: "_Prose", chance: random.Random) -> tuple[str, str
 _DOCUMENTS = {"mail": _mail, "ticket": _ticket, "page": _page, "note": _note}
 
 
+def _office(folder: Path, scale: float, chance: random.Random) -> list[str]:
+    prose = _Prose(chance)
+    gone = []
+    originals: list[tuple[str, str]] = []  # name and text of files that copies are made of
+    for number in range(int(_FILES * scale)):
+        group, position = divmod(number, _FILES_A_FOLDER)
+        team = f"team-{group % 20:02}"
+        name = f"document-{position:02}-{chance.randbytes(3).hex()}.txt"
+        kind = chance.random() if originals else 1.0
+        if kind < 0.12:
+            name, text = chance.choice(originals)
+            if kind < 0.06:
+                name = f"copy-{position:02}-of-{name}"
+            else:
+                cut = chance.randrange(len(text))
+                name = f"version-{position:02}-of-{name}"
+                text = f"{text[:cut]}{prose.some(20, 200)}{text[cut:]}"
+        else:
+            size = min(
+                _LARGEST_BYTES, int(chance.lognormvariate(math.log(_MEDIAN_BYTES), _SIZE_SIGMA))
+            )
+            text = prose.of_size(size)
+            if chance.random() < 0.1:
+                originals.append((name, text))
+        path = f"{team}/project-{group:04}/{name}"
+        _write(folder / "source" / path, text.encode())
+        if group % 100 == 50:
+            _write(folder / "next" / f"{team}/archive-{group:04}/{name}", text.encode())
+            gone.append(path)
+        elif chance.random() < 0.01:
+            _write(folder / "next" / path, f"{text}{prose.some(80, 400)}\n".encode())
+    return gone
+
+
 def _dump(folder: Path, scale: float, chance: random.Random) -> list[str]:
     rows = _rows(chance)
     changed = random.Random(_SEED + 1)
@@ -281,6 +328,14 @@ class _Prose:
         """A stretch of it from anywhere, of so many characters."""
         start = self._chance.randrange(len(self._text) - most)
         return self._text[start : start + self._chance.randint(least, most)]
+
+    def of_size(self, size: int) -> str:
+        """Return text of a size, put together from stretches of at most 16 KB."""
+        parts = []
+        while size > 0:
+            parts.append(self.some(1, min(size, 16_384)))
+            size -= len(parts[-1])
+        return "".join(parts)
 
 
 def _moment(number: int) -> str:
