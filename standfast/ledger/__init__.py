@@ -1,4 +1,4 @@
-"""The ledger: what was decided, done and proven. The only room with a database session.
+"""Ledger of decisions, effects and proofs; the only database session.
 
 Every change is one transaction with one audit event (`transaction`). What stands where is in
 `tables`; personal columns and their keys are the `vault`'s; `audit` verifies the whole.

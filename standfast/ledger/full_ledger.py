@@ -1,4 +1,4 @@
-"""Making a place's ledger, and opening it with all its parts."""
+"""Creation and opening of a ledger with all its parts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ from standfast.ledger.schema.tables import installation
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """One place's ledger, and its parts."""
+    """The ledger of one installation, and its parts."""
 
     database: AuditedDatabase
     incidents: Incidents
@@ -67,7 +67,7 @@ class Ledger:
         return self.database.cipher
 
     def timeline(self, subject: str | None = None, *, or_by: str | None = None) -> list[AuditEvent]:
-        """Give the events of one subject, or all, in order; with `or_by`, what that actor did too.
+        """Return the events of one subject, or all, in order.
 
         `or_by` reads every event.
         """
@@ -75,17 +75,17 @@ class Ledger:
             return list(timeline(connection, subject, or_by=or_by))
 
     def newest_event(self) -> int:
-        """Give the sequence of the newest event, 0 before the first; reads one row."""
+        """Return the sequence of the newest event, 0 before the first."""
         with self.database.reading() as connection:
             return newest_sequence(connection)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self.engine.dispose()
 
 
 def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
-    """Make the ledger's keys and tables; doing it again changes nothing."""
+    """Create the ledger's keys and tables; idempotent."""
     cipher = ColumnCipher(keys)
     cipher.create(INSTALLATION)
     engine = open_engine(url, makes_file=True)
@@ -105,7 +105,7 @@ def create(url: str, keys: Path, witness: Path, now: datetime) -> None:
 
 
 def is_there(url: str) -> bool:
-    """Is there a ledger, of whatever schema? Makes none, and no file."""
+    """Return whether there is a ledger of any schema; creates nothing."""
     engine = open_engine(url)
     try:
         return has_schema(engine)
@@ -117,7 +117,7 @@ def is_there(url: str) -> bool:
 def open_ledger(
     url: str, keys: Path, witness: Path, clock: ServerClock | None = None
 ) -> Iterator[Ledger]:
-    """Open a ledger that `create` made; ConfigurationError when there is none of this schema.
+    """Open a ledger; ConfigurationError without one of this schema.
 
     On PostgreSQL the `clock`, if given, then goes by its server.
     """

@@ -25,7 +25,7 @@ _SQLITE = "sqlite:///"
 
 
 class Runs(Protocol):
-    """What a run needs of a ledger; see `runs.Runs` and `audit.Auditor`."""
+    """The part of a ledger that a run needs: `Runs` and `Auditor`."""
 
     def start(
         self,
@@ -99,7 +99,7 @@ class LazyLedger:
 
     @property
     def runs(self) -> Runs:
-        """What a run needs of it."""
+        """The part that a run needs."""
         if self._runs is None:
             url, keys, witness = self._where
             path = url.removeprefix(_SQLITE)

@@ -1,4 +1,4 @@
-"""Records of what the ledger shows to `standfast status`, without anything sealed."""
+"""Records of the status query, without sealed values."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,7 @@ class LastRun:
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmOverview:
-    """One notification of an alarm: raised, failed (it reached nobody) or over."""
+    """One notification of an alarm."""
 
     subject: str
     state: str  # raised | failed | over
@@ -66,7 +66,7 @@ class IncidentOverview:
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedIncidentOverview:
-    """A closed live incident with stated facts: its legal clocks may still run."""
+    """A closed live incident whose legal clocks may still run."""
 
     id: str
     scenario: str

@@ -1,4 +1,4 @@
-"""Plain SQL query for `standfast status`: one view of the ledger, without anything sealed.
+"""Plain SQL query for `standfast status`, without sealed values.
 
     overview = query_status(url, now, own)   # a LedgerOverview
 
@@ -122,7 +122,7 @@ _KEPT = """
 
 
 def query_status(url: str, now: datetime, own: Origin = NOWHERE) -> LedgerOverview:
-    """Read what `standfast status` shows; `own` is the host and vault whose runs are ours.
+    """Return what `status` shows; `own` is the origin of this host's runs.
 
     Raises ConfigurationError when there is no ledger of this schema, Unavailable when it does not
     answer, Damaged when it cannot be read.
@@ -154,7 +154,7 @@ def query_status(url: str, now: datetime, own: Origin = NOWHERE) -> LedgerOvervi
 
 
 def _server_time(cursor: Cursor, now: datetime) -> datetime:
-    """Return the server's time, by which leases end; as `ServerClock`, `now` where it is far."""
+    """Return the server's time, or `now` where the two are far apart."""
     ((server,),) = rows(cursor, "SELECT clock_timestamp()")
     return server.astimezone(UTC) if abs(server - now) <= MAX_CLOCK_DIFFERENCE else now
 
@@ -196,7 +196,7 @@ def _last_runs(
 
 
 def _names_other(position: str, name: str, own: str) -> str:
-    """Return an SQL expression: does a run's summary name another host or vault?
+    """Return the SQL condition of a run of another host or vault.
 
     The text is searched: one row with invalid JSON must not fail the query.
     """
@@ -301,7 +301,7 @@ def _open_incidents(
 
 
 def _step_counts(cursor: Cursor) -> dict[tuple[str, str, int], dict[str, Any]]:
-    """Return the fields of each step's StepView that its effects decide, by incident and round."""
+    """Return the StepView fields from effects, by incident, step and round."""
     found: dict[tuple[str, str, int], dict[str, Any]] = {}
     for incident, step, round_, state, is_parked, number, after_canary in rows(cursor, _COUNTS):
         fields = found.setdefault(

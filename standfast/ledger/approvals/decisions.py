@@ -1,4 +1,4 @@
-"""Values of the column `approval.decision`, and what else a signature may mean."""
+"""Values of the column `approval.decision`."""
 
 APPROVE = "approve"
 REFUSE = "refuse"

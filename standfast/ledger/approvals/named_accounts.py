@@ -1,4 +1,4 @@
-"""Accounts that an incident's inputs name, compared with the accounts of a person."""
+"""Accounts in an incident's inputs, compared with those of a person."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -17,7 +17,10 @@ BY_TRIGGERS = ".joined"  # beside the sealed inputs: the accounts among them tha
 def is_named(
     database: AuditedDatabase, connection: Connection, case_: RowMapping, name: str
 ) -> bool | None:
-    """Return whether the requester named an account of this person; None: only a trigger did."""
+    """Return whether the requester named an account of this person.
+
+    None: only a trigger named one.
+    """
     stored = database.cipher.open(INSTALLATION, f"incident {case_['id']}", case_["sealed_inputs"])
     joined = {folded(one) for one in cast("list[str]", stored.get(BY_TRIGGERS, []))}
     sealed = connection.execute(select(person.c.sealed).where(person.c.name == name)).scalar_one()
@@ -30,18 +33,18 @@ def is_named(
 
 
 def accounts_of(inputs: JsonObject) -> set[str]:
-    """Give every account that inputs name, as `folded` writes it."""
+    """Return every account that inputs name, normalized by `folded`."""
     lists = [value for value in inputs.values() if isinstance(value, list)]
     return {folded(name) for names in lists for name in names if isinstance(name, str)}
 
 
 def _spellings(accounts: Sequence[str]) -> set[str]:
-    """Give the ways to name these accounts: with their directory, and without."""
+    """Return the accounts with their directory and without."""
     return {folded(name) for account in accounts for name in (account, account.partition(":")[2])}
 
 
 def folded(name: str) -> str:
-    """Write a name as whoever compares two must: without its case, and an é as one letter.
+    """Normalize a name for comparison: case folded, Unicode form NFKC.
 
     Before a directory is asked: most take for one what this does, and none locks by it.
     """

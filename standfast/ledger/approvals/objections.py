@@ -1,4 +1,4 @@
-"""Objections: the rules by which a person may not decide about an incident.
+"""Objections: rules by which a person may not decide.
 
 Rules
 - Approver, requester and target are different people.
@@ -37,14 +37,17 @@ PERSON = "person:"  # a role that one person has by name
 
 @dataclass(frozen=True, kw_only=True)
 class Opener:
-    """Who asks for what is to be approved: a person who signed in, or a user of the machine."""
+    """The requester: a person that signed in, or a user of the machine."""
 
     name: str
     is_signed: bool
 
 
 def may(wanted: Collection[str], name: str, roles: Collection[str]) -> bool:
-    """Has this person one of the wanted roles, or is named there? None wanted: everybody may."""
+    """Return whether the person has one of the wanted roles or is named.
+
+    With no wanted roles, everybody may decide.
+    """
     return not wanted or not {*roles, PERSON + name}.isdisjoint(wanted)
 
 
@@ -63,7 +66,7 @@ def objection(
     *,
     as_what: str = APPROVE,
 ) -> str:
-    """Say why this person may decide nothing in the incident now, whatever they sign; or nothing.
+    """Return why this person may decide nothing in the incident, or "".
 
     `roles` are those of which one is needed; none: any person. `as_what` is APPROVE, REFUSE,
     BREAK_GLASS or OBJECT. An incident is also about the accounts that its inputs name, before any
@@ -94,7 +97,7 @@ def standing_objection(
     *,
     as_what: str,
 ) -> str:
-    """Say the objections that every claim looks for again."""
+    """Return the objection that every claim checks again, or ""."""
     who = connection.execute(select(person).where(person.c.name == name)).mappings().first()
     if who is None:
         return _nobody(name)
@@ -132,7 +135,10 @@ def objection_beside(
     roles: Collection[str],
     now: datetime,
 ) -> str:
-    """Say why this person may decide nothing that `opener` asks for, whatever it touches."""
+    """Return why this person may decide nothing for this requester, or "".
+
+    The targets are not considered.
+    """
     name = who["name"]
     if why := stranger(database, connection, who, roles):
         return why
@@ -152,7 +158,7 @@ def _too_fresh(who: RowMapping, now: datetime) -> str:
 def _connection(
     database: AuditedDatabase, connection: Connection, who: RowMapping, opener: Opener
 ) -> str:
-    """Say that enrolments connect this person with the requester; or nothing.
+    """Return an objection if enrolments connect person and requester.
 
     Of a requester who did not sign in only the enrolling user of the machine is compared: such an
     incident asks for one approval more.
@@ -200,7 +206,7 @@ def root_of(database: AuditedDatabase, connection: Connection, who: RowMapping) 
 def stranger(
     database: AuditedDatabase, connection: Connection, who: RowMapping, roles: Collection[str]
 ) -> str:
-    """Say why this is nobody who was enrolled here with one of these roles; or nothing."""
+    """Return why this is no enrolled person with one of the roles, or ""."""
     name = who["name"]
     if who["removed_at"] is not None:
         return _nobody(name)
@@ -217,5 +223,5 @@ def _nobody(name: str) -> str:
 
 
 def is_fresh(who: RowMapping, now: datetime) -> bool:
-    """Was this person enrolled so lately that an intruder may have done it?"""
+    """Return whether the enrolment is too recent to be trusted."""
     return not who["is_founding"] and now - who["enrolled_at"] < _FRESH

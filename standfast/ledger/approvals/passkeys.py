@@ -1,4 +1,4 @@
-"""The passkeys of people: which devices may sign in somebody's name, and how that is known.
+"""Passkeys: devices that may sign for a person.
 
 Rules
 - The person's own passphrase key signs for each passkey, over all that is kept of it: the database
@@ -31,7 +31,7 @@ _CONTEXT = b"standfast passkey v1\n"
 
 @dataclass(frozen=True, kw_only=True)
 class Passkey:
-    """One passkey of somebody."""
+    """One passkey of a person."""
 
     id: str
     person: str
@@ -42,7 +42,7 @@ class Passkey:
 
 
 def words(name: str, new: NewPasskey, origin: str, added_at: datetime) -> bytes:
-    """Give the bytes that the key of `name` signs to take a passkey for their own."""
+    """Return the bytes that a person's key signs to add a passkey."""
     return _CONTEXT + canonical(
         {
             "person": name,
@@ -55,7 +55,7 @@ def words(name: str, new: NewPasskey, origin: str, added_at: datetime) -> bytes:
 
 
 class Passkeys:
-    """Everybody's passkeys."""
+    """The passkeys of all people."""
 
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
@@ -63,7 +63,10 @@ class Passkeys:
     def add(
         self, name: str, new: NewPasskey, *, origin: str, signature: str, now: datetime
     ) -> Passkey:
-        """Keep a passkey for which its person signed (`words`); ApprovalRefused otherwise."""
+        """Store a passkey that its person signed for.
+
+        Raises ApprovalRefused when the signature over `words` is not theirs.
+        """
         row: dict[str, Any] = {
             "id": _id_of(new.credential),
             "person": name,
@@ -93,7 +96,7 @@ class Passkeys:
         return _opened(row)
 
     def of(self, name: str) -> list[Passkey]:
-        """Give the passkeys that somebody may sign with, oldest first."""
+        """Return the usable passkeys of a person, oldest first."""
         statement = (
             select(passkey)
             .where(passkey.c.person == name, passkey.c.removed_at.is_(None))
@@ -103,7 +106,10 @@ class Passkeys:
             return [_opened(row) for row in connection.execute(statement).mappings()]
 
     def signer(self, said: str, challenge: bytes) -> Passkey:
-        """Give the passkey that signed `challenge`; ApprovalRefused when it is nobody's of here."""
+        """Return the passkey that signed `challenge`.
+
+        Raises ApprovalRefused when it belongs to nobody here.
+        """
         id_ = _id_of(webauthn.credential_of(said))
         with self._database.reading() as connection:
             row = connection.execute(select(passkey).where(passkey.c.id == id_)).mappings().first()
@@ -113,7 +119,7 @@ class Passkeys:
         return _opened(row)
 
     def remove(self, name: str, id_: str, actor: str, now: datetime) -> Passkey:
-        """Take a passkey's right to sign away, for good; `id_` is its id or how that begins."""
+        """Remove a passkey for good; `id_` is its id or the start of it."""
         there = self.of(name)
         found = [one for one in there if id_ and one.id.startswith(id_)]
         if len(found) != 1:
@@ -133,7 +139,7 @@ class Passkeys:
 def check(
     database: AuditedDatabase, connection: Connection, name: str, said: str, challenge: bytes
 ) -> None:
-    """ApprovalRefused unless a passkey of `name`, which they vouched for, signed `challenge`."""
+    """Raise ApprovalRefused unless a passkey of `name` signed `challenge`."""
     if _checked(database, connection, name, said, challenge)["removed_at"] is not None:
         raise ApprovalRefused(f"this passkey of {name!r} was removed")
 
@@ -141,7 +147,7 @@ def check(
 def is_of_removed(
     database: AuditedDatabase, connection: Connection, name: str, said: str, challenge: bytes
 ) -> bool:
-    """Did a passkey of `name` sign `challenge` that was removed since, and nobody else?"""
+    """Return whether a since removed passkey of `name` signed `challenge`."""
     try:
         return _checked(database, connection, name, said, challenge)["removed_at"] is not None
     except ApprovalRefused:
@@ -151,7 +157,7 @@ def is_of_removed(
 def _checked(
     database: AuditedDatabase, connection: Connection, name: str, said: str, challenge: bytes
 ) -> RowMapping:
-    """Give the passkey of `name`, removed or not, that signed `challenge`."""
+    """Return the passkey of `name`, removed or not, that signed `challenge`."""
     id_ = _id_of(webauthn.credential_of(said))
     row = (
         connection.execute(select(passkey).where(passkey.c.id == id_, passkey.c.person == name))

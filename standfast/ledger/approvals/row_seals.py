@@ -1,4 +1,4 @@
-"""MACs over the columns that decide, under a key that is not in the database.
+"""MACs over deciding columns, under a key outside the database.
 
 Rules
 - A person's key and roles, a step's need, digest and nonce, and an incident's mode, requester and
@@ -18,7 +18,7 @@ from standfast.records import timestamp
 
 
 def seal_of_person(database: AuditedDatabase, row: RowMapping | dict[str, Any]) -> str:
-    """Give the MAC over what makes this person able to approve."""
+    """Return the MAC over the columns that let this person approve."""
     return database.cipher.mac(
         "person",
         [
@@ -32,21 +32,21 @@ def seal_of_person(database: AuditedDatabase, row: RowMapping | dict[str, Any]) 
 def seal_of_step(
     database: AuditedDatabase, row: RowMapping | dict[str, Any], opens_at: datetime | None = None
 ) -> str:
-    """Give the MAC over what this step needs before it may run, or when a broken glass opens it."""
+    """Return the MAC over a step's need, or over a broken glass's opening."""
     need = ("incident", "name", "round", "needs_approvals", "hold_seconds", "roles")
     facts = [row[name] for name in (*need, "digest", "nonce")]
     return database.cipher.mac("step", [*facts, *([timestamp(opens_at)] if opens_at else [])])
 
 
 def opens_at(database: AuditedDatabase, row: RowMapping) -> datetime | None:
-    """Say when a broken glass opens the step; None where none was broken."""
+    """Return when a broken glass opens the step; None without one."""
     at: datetime | None = row["runs_from"]
     is_so = at is not None and row["seal"] == seal_of_step(database, row, at)
     return at if is_so else None
 
 
 def seal_of_incident(database: AuditedDatabase, row: RowMapping | dict[str, Any]) -> str:
-    """Give the MAC over what chooses an incident's adapters and steps, and who may approve them."""
+    """Return the MAC over an incident's mode, requester and playbook."""
     return database.cipher.mac(
         "incident",
         [
@@ -59,7 +59,7 @@ def seal_of_incident(database: AuditedDatabase, row: RowMapping | dict[str, Any]
 
 
 def refuse_forged_incident(database: AuditedDatabase, row: RowMapping) -> None:
-    """Raise Damaged when what decides about an incident is not what it was opened with."""
+    """Raise Damaged when an incident is not as it was opened."""
     if row["seal"] != seal_of_incident(database, row):
         raise Damaged(
             f"incident {row['id']} was changed outside the ledger; nothing was done; run "
@@ -68,7 +68,7 @@ def refuse_forged_incident(database: AuditedDatabase, row: RowMapping) -> None:
 
 
 def refuse_forged_step(database: AuditedDatabase, row: RowMapping) -> None:
-    """Raise Damaged when what a step needs is not what the ledger wrote."""
+    """Raise Damaged when a step's need is not as the ledger wrote it."""
     is_sealed = row["seal"] == seal_of_step(database, row) or opens_at(database, row) is not None
     if not is_sealed or hashlib.sha256(row["plan"].encode()).hexdigest() != row["digest"]:
         raise Damaged(

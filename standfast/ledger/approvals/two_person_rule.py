@@ -1,4 +1,4 @@
-"""The two-person rule: who may approve what, and the signatures that say so.
+"""The two-person rule: approvals, their signatures and their count.
 
 Rules
 - An approval signs (incident, step, round, digest of the plan, nonce of the step, decision,
@@ -54,7 +54,7 @@ _STEP = select(step).where(
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What an approver is asked, and signs."""
+    """A question to an approver, and the content of the signature."""
 
     incident: str
     step: str
@@ -69,7 +69,7 @@ class Question:
     is_review: bool = False  # the step has begun on one person's word
 
     def message(self, person_name: str, decision: str) -> bytes:
-        """Give the bytes that `person_name` signs to say `decision`."""
+        """Return the bytes that a person signs for a decision."""
         body: dict[str, Json] = {
             "incident": self.incident,
             "step": self.step,
@@ -85,7 +85,7 @@ class Question:
 def question(
     database: AuditedDatabase, connection: Connection, incident_id: str, step_name: str
 ) -> Question:
-    """Give what stands to be approved in a step, or reviewed; UsageError when nothing does."""
+    """Return the open question of a step; UsageError without one."""
     row = (
         connection.execute(
             select(step)
@@ -129,7 +129,7 @@ def refuse_unfit(
     signature: str,
     now: datetime,
 ) -> None:
-    """Raise ApprovalRefused, naming the rule, unless this person's decision counts."""
+    """Raise ApprovalRefused with the rule unless this decision counts."""
     if decision not in (APPROVE, REFUSE, BREAK_GLASS):
         raise ApprovalRefused(f"a decision is to approve or refuse, not {decision!r}")
     fields = ("incident", "step", "round", "digest", "nonce")
@@ -150,7 +150,7 @@ def refuse_unfit(
 def _refuse_own_review(
     database: AuditedDatabase, connection: Connection, asked: Question, person_name: str
 ) -> None:
-    """Raise ApprovalRefused where this person counts as one with who broke the glass."""
+    """Raise ApprovalRefused for a review connected with the glass breaker."""
     key = {"incident": asked.incident, "name": asked.step, "round": asked.round}
     who = unreviewed(database, connection, connection.execute(_STEP, key).mappings().one())
     own = root_of_name(database, connection, person_name)
@@ -164,7 +164,7 @@ def _refuse_own_review(
 def _refuse_connected(
     database: AuditedDatabase, connection: Connection, asked: Question, person_name: str
 ) -> None:
-    """Raise ApprovalRefused where this person counts as one with somebody who approved already."""
+    """Raise ApprovalRefused if the person is connected with an approver."""
     key = {"incident": asked.incident, "name": asked.step, "round": asked.round}
     given = _approvals(database, connection, connection.execute(_STEP, key).mappings().one())
     other = given.get(root_of_name(database, connection, person_name), person_name)
@@ -183,7 +183,7 @@ def holds(
     round_: int,
     now: datetime,
 ) -> RowMapping:
-    """Return the step; raise unless it has every approval that it needs, verified again."""
+    """Verify the approvals of a step again and return its row."""
     key = {"incident": incident_id, "name": step_name, "round": round_}
     row = connection.execute(_STEP, key).mappings().one()
     refuse_forged_step(database, row)
@@ -201,7 +201,7 @@ def holds(
 def is_void(
     database: AuditedDatabase, connection: Connection, key: Sequence[str | int], asked: Question
 ) -> bool:
-    """Is a decision that is kept none about what is asked, or none that the ledger kept?
+    """Return whether a stored decision is outdated or was forged.
 
     `key` is incident, step, round and person. Whoever writes into the database would otherwise keep
     that person from deciding.
@@ -217,7 +217,7 @@ def is_void(
 def void_signature(
     database: AuditedDatabase, connection: Connection, key: Sequence[str | int]
 ) -> str:
-    """Give what a passkey said that its person has removed since, of a decision; else nothing.
+    """Return a decision's signature if its passkey was removed since, or "".
 
     `key` is incident, step, round and person. What the ledger did not keep is `is_void`'s.
     """
@@ -232,7 +232,7 @@ def void_signature(
 def is_open(
     database: AuditedDatabase, connection: Connection, row: RowMapping, now: datetime
 ) -> bool:
-    """Was the step's glass broken long enough ago, by somebody whose signature verifies?"""
+    """Return whether a verified broken glass opens the step by now."""
     at = opens_at(database, row)
     return at is not None and at <= now and breaker(database, connection, row, now) is not None
 
@@ -240,7 +240,7 @@ def is_open(
 def breaker(
     database: AuditedDatabase, connection: Connection, row: RowMapping, now: datetime | None = None
 ) -> str | None:
-    """Say who broke the step's glass."""
+    """Return the person with a verified broken glass, if any."""
     for given in _said(connection, row, (BREAK_GLASS,)):
         seen = now or given["decided_at"]
         if not _objection(database, connection, dict(given), (), seen, as_what=BREAK_GLASS):
@@ -249,7 +249,7 @@ def breaker(
 
 
 def unreviewed(database: AuditedDatabase, connection: Connection, row: RowMapping) -> str | None:
-    """Say who broke the glass of a step that has begun, while nobody else has signed for it."""
+    """Return the glass breaker of a begun step that nobody reviewed yet."""
     is_begun = row["state"] not in (StepState.ASKING, StepState.REFUSED)
     if not is_begun or opens_at(database, row) is None:
         return None
@@ -268,7 +268,7 @@ def unreviewed(database: AuditedDatabase, connection: Connection, row: RowMappin
 def _said(
     connection: Connection, row: RowMapping, decisions: Sequence[str]
 ) -> Sequence[RowMapping]:
-    """Give what people decided about the step as it stands."""
+    """Return the decisions about the current plan of a step."""
     statement = select(approval).where(
         approval.c.incident == row["incident"],
         approval.c.step == row["name"],
@@ -283,7 +283,7 @@ def _said(
 def _approvals(
     database: AuditedDatabase, connection: Connection, row: RowMapping, now: datetime | None = None
 ) -> dict[str, str]:
-    """Return who approved this step, as it stands, and verifies: root of their enrolment → name.
+    """Return the verified approvers of the current plan, by enrolment root.
 
     Who broke the glass counts, too, where their approval would. Of people that enrolments connect
     one counts.
@@ -305,7 +305,7 @@ def _objection(
     *,
     as_what: str = APPROVE,
 ) -> str:
-    """Say why this approval does not count, or nothing."""
+    """Return why this decision does not count, or ""."""
     name, decided_at = given["person"], min(given["decided_at"], now)
     standing = standing_objection(
         database, connection, given["incident"], name, roles, decided_at, as_what=as_what
@@ -330,7 +330,7 @@ def _objection(
 
 
 def _signed(given: dict[str, Any]) -> bytes:
-    """Give the bytes that a stored decision signs."""
+    """Return the bytes that a stored decision signs."""
     asked = Question(
         incident=given["incident"],
         step=given["step"],

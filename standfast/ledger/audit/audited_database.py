@@ -1,4 +1,4 @@
-"""What every part of the ledger stands on: the database, the vault, and how to read and write."""
+"""Access to the database with encryption and audit, for each part."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -16,7 +16,7 @@ from standfast.records import Json
 
 @dataclass(frozen=True, kw_only=True)
 class AuditedDatabase:
-    """The engine, the vault and what the chain says of rows, handed to each part."""
+    """The engine, the column cipher and the row verifier."""
 
     engine: Engine
     cipher: ColumnCipher
@@ -26,7 +26,7 @@ class AuditedDatabase:
         return reading(self.engine)
 
     def planning(self) -> AbstractContextManager[None]:
-        """Be the only one who plans what takes more than one transaction."""
+        """Lock planning that takes more than one transaction."""
         return planning(self.engine)
 
     def write(

@@ -62,7 +62,7 @@ class AuditFinding:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditReport:
-    """What verifying found; whole when `findings` is empty.
+    """The findings of a verification; none when the ledger is whole.
 
     A head of which the witness says nothing is no finding: perhaps it could not be told. What
     another host signed a few minutes ago, a witness of this one's need not know yet.
@@ -83,7 +83,10 @@ class AuditReport:
 def timeline(
     connection: Connection, subject: str | None = None, *, or_by: str | None = None
 ) -> Iterator[AuditEvent]:
-    """Give the events in order, of one subject or of all; with `or_by`, what that actor did too."""
+    """Return the events in order, of one subject or of all.
+
+    `or_by` adds the events of that actor.
+    """
     statement = select(audit_event).order_by(audit_event.c.sequence)
     if subject is not None:
         is_of = audit_event.c.subject == subject
@@ -103,7 +106,7 @@ def timeline(
 
 
 def newest_sequence(connection: Connection) -> int:
-    """Give the sequence of the newest event, 0 before the first."""
+    """Return the sequence of the newest event, 0 before the first."""
     statement = select(audit_event.c.sequence).order_by(desc(audit_event.c.sequence)).limit(1)
     return int(connection.scalar(statement) or 0)
 
@@ -152,7 +155,7 @@ class Auditor:
         )
 
     def began_at(self) -> datetime | None:
-        """Give the time of the first event, None before it."""
+        """Return the time of the first event, None before it."""
         first = select(audit_event.c.at).order_by(audit_event.c.sequence).limit(1)
         with reading(self._engine) as connection:
             return connection.scalar(first)
@@ -187,7 +190,7 @@ class Auditor:
         return end[0]
 
     def _add_checkpoint(self, now: datetime) -> None:
-        """Spare whoever opens the ledger next from verifying the events up to here."""
+        """Write a checkpoint, so that later openings verify fewer events."""
         rows = self._database.rows
         with self._database.reading() as connection:
             if not rows.is_checkpoint_due(connection):
@@ -199,7 +202,7 @@ class Auditor:
                 write.tell(**rows.checkpoint(write.connection))
 
     def newest_signed(self, now: datetime) -> int:
-        """Sign as `sign_head`; where the ledger can only be read, give what its newest head covers.
+        """Sign as `sign_head`; in a read-only ledger, return the newest head.
 
         Damaged when that head is forged.
         """
@@ -263,7 +266,7 @@ class Auditor:
     def _check_heads(
         self, connection: Connection, hashes: dict[int, str], findings: list[AuditFinding]
     ) -> dict[int, bytes]:
-        """Give each head's line as the witness should have it; empty where it is not sound."""
+        """Return the witness line of each head; empty for an unsound head."""
         heads: dict[int, bytes] = {}
         for row in connection.execute(
             select(*as_stored(audit_head)).order_by(audit_head.c.sequence)
@@ -306,7 +309,7 @@ class Auditor:
 
 
 def _times_of_heads(connection: Connection) -> dict[int, datetime]:
-    """When each head says that it was signed; of one that is not sound, that was found already."""
+    """Return the signing time of each sound head."""
     found: dict[int, datetime] = {}
     for row in connection.execute(select(*as_stored(audit_head))):
         try:
@@ -367,6 +370,6 @@ def _check_rows(
 
 
 def _name_of(table: Table, key: tuple[Any, ...]) -> str:
-    """Give a row's name for people, whatever was written into its key: no control characters."""
+    """Return a printable name of a row, without control characters."""
     parts = (part if str(part).isprintable() else ascii(part) for part in key)
     return f"{table.name} {'/'.join(str(part) for part in parts)}"

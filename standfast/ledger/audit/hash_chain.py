@@ -1,4 +1,4 @@
-"""The chain's arithmetic: digests of rows, hashes of events, signed heads and their witness.
+"""Digests of rows, hashes of events, signed heads and their witness.
 
 It reads and writes no table, and imports no SQLAlchemy: `transaction`, `audit` and `run_book` do
 the first, each in its way.
@@ -32,7 +32,7 @@ _EVENT = ("sequence", "at", "actor", "subject", "action", "detail", "changes", "
 
 
 def digest_of_row(names: Sequence[str], values: Iterable[Any]) -> str:
-    """Give the digest of one row as the database holds it: column names and values, in order."""
+    """Return the digest of a stored row: names and values, in order."""
     # Written by hand: this runs three times for each of a million people, and `canonical` would
     # take longer than the hash. A lone surrogate is what `reading_undecoded` makes of a byte that
     # is not UTF-8.
@@ -66,7 +66,7 @@ _JSON_OF: Mapping[type, Callable[[Any], str]] = {
 
 
 def event_hash(event: JsonObject) -> str:
-    """Give the hash of one event: SHA-256 over its canonical form, the previous hash included."""
+    """Return the SHA-256 of an event's canonical form."""
     return digest(event)
 
 
@@ -80,7 +80,7 @@ def next_event(
     detail: JsonObject,
     changes: JsonObject,
 ) -> dict[str, Json]:
-    """Give the event that follows the tail (sequence, hash), with its hash, not yet sealed."""
+    """Return the event after the tail (sequence, hash), not yet sealed."""
     sequence, previous = tail or (0, GENESIS)
     event: dict[str, Json] = {
         "sequence": sequence + 1,
@@ -100,7 +100,7 @@ def refuse_other_keys(
     tail: tuple[str, str],
     first: Callable[[], tuple[str, str] | None],
 ) -> None:
-    """Refuse to add to a ledger under keys that are not its own: it would never verify again.
+    """Raise ConfigurationError when the keys are not those of this ledger.
 
     `tail` and `first` are hash and seal of the newest and the oldest event. One of them alone may
     have been changed by somebody: verifying names it, and it stops nothing.
@@ -119,7 +119,7 @@ def refuse_other_keys(
 
 
 class Chain:
-    """What the ledger's own keys say of events and heads, and what the witness was told."""
+    """The verification of events and heads, and their witness file."""
 
     def __init__(self, cipher: ColumnCipher, witness: Path) -> None:
         self._cipher = cipher
@@ -128,7 +128,7 @@ class Chain:
         self._public = self._key.public_key().public_bytes_raw().hex()
 
     def problem_of_event(self, event: Mapping[str, Any], previous: str) -> str:
-        """Say what is wrong with an event that should follow the one of this hash, or nothing."""
+        """Return what is wrong with the event after this hash, or ""."""
         try:
             if event["hash"] != event_hash({name: event[name] for name in _EVENT}):
                 return "it was changed: its hash differs"
@@ -164,7 +164,7 @@ class Chain:
     def sound_start(
         self, head: Mapping[str, Any] | None, hashes: Mapping[int, str]
     ) -> tuple[int, str]:
-        """Give the newest signed (sequence, hash), or the beginning; Damaged when it is forged."""
+        """Return the newest signed (sequence, hash); Damaged if it is forged."""
         if head is None:
             return 0, GENESIS
         problem = self.problem_of_head(head, hashes)
@@ -178,7 +178,7 @@ class Chain:
     def sound_end(
         self, start: tuple[int, str], events: Iterable[Mapping[str, Any]]
     ) -> tuple[int, str]:
-        """Follow the events after a head to the tail; Damaged when one does not agree."""
+        """Verify the events after a head and return the tail."""
         sequence, previous = start
         for event in events:
             if event["sequence"] != sequence + 1 or self.problem_of_event(event, previous):
@@ -190,13 +190,13 @@ class Chain:
         return sequence, previous
 
     def head(self, sequence: int, hash_: str, now: datetime) -> dict[str, Json]:
-        """Give a signed head as its table keeps it."""
+        """Return a signed head as its table keeps it."""
         head: dict[str, Json] = {"sequence": sequence, "hash": hash_, "signed_at": timestamp(now)}
         signature = self._key.sign(_HEAD_CONTEXT + canonical(head)).hex()
         return {**head, "key": self._public, "signature": signature}
 
     def witness_lines(self) -> list[bytes]:
-        """Give the whole lines; one without its end was cut by a crash and never counted."""
+        """Return the complete lines; a crash may have cut the last one."""
         try:
             return self._witness.read_bytes().split(b"\n")[:-1]
         except FileNotFoundError:
@@ -207,14 +207,14 @@ class Chain:
             ) from None
 
     def witnessed_sequences(self, told: Mapping[bytes, int]) -> set[int]:
-        """Give the numbers of the heads that the witness tells of, right or wrong.
+        """Return the numbers of the heads that the witness tells of, right or wrong.
 
         `told` has those of lines that need not be read any more.
         """
         return {told.get(line) or _sequence_of(line) for line in self.witness_lines()}
 
     def refuse_rolled_back(self, hash_at: Callable[[int], str | None]) -> None:
-        """Raise Damaged when the ledger lacks the newest head that the witness holds.
+        """Raise Damaged when the ledger lacks the newest head of the witness.
 
         `hash_at` returns the hash of the event of a sequence, None where there is none. A witness
         that cannot be read stops nothing here: signing reports it.
@@ -240,7 +240,7 @@ class Chain:
             return None
 
     def _own_head(self, line: bytes) -> Mapping[str, Any] | None:
-        """Return a line of the witness as a head, None where it is none of this ledger's."""
+        """Return a witness line as a head; None for another ledger's line."""
         try:
             head = json.loads(line)
             is_own = not self.problem_of_head(head, {head["sequence"]: head["hash"]})
@@ -272,12 +272,12 @@ class Chain:
 
 
 def line_of(head: JsonObject) -> bytes:
-    """Give a head as a line of the witness, without the line's end."""
+    """Return a head as a line of the witness, without the line's end."""
     return canonical(head)
 
 
 def _last(descriptor: int, read: Callable[[bytes], _Read | None]) -> tuple[int, _Read | None]:
-    """Give where the whole lines end, and what `read` makes of the last line of which it does.
+    """Return the end of the complete lines, and the last readable line.
 
     Only the end is read: each signing asks, and a year's lines are tens of megabytes.
     """

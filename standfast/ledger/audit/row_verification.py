@@ -1,4 +1,4 @@
-"""Rows as the audit chain has them: a row that decides is compared with its last event.
+"""Comparison of stored rows with their last audit event.
 
 Rules
 - A row was changed outside the ledger when its digest is not that of the last event about it. An
@@ -85,7 +85,7 @@ class RowVerifier:
         *conditions: ColumnElement[bool],
         of: str | None = None,
     ) -> list[Key]:
-        """Return the keys of the rows that were changed outside the ledger; see `differing`.
+        """Return the keys of rows changed outside the ledger.
 
         In a transaction that only reads, call it before any other statement.
         """
@@ -103,7 +103,7 @@ class RowVerifier:
         *conditions: ColumnElement[bool],
         of: str,
     ) -> list[Key]:
-        """Return as `changed` up to a thousand keys of effects, of which there may be a million."""
+        """Return up to 1,000 keys of effects changed outside the ledger."""
         statement = select(*as_stored(effect)).where(*conditions)
         while True:
             suspects: list[Key] = []
@@ -148,7 +148,7 @@ class RowVerifier:
     def effects_of(
         self, connection: Connection, incident_id: str, step_name: str, round_: int
     ) -> int:
-        """Return how many effects were planned for a round of a step, its pages included."""
+        """Return how many effects a round of a step planned, with its pages."""
         with self._guard:
             view = self._view(connection, incident_id, has_effects=True)
             number = view._rounds.get((incident_id, step_name, round_))
@@ -164,13 +164,13 @@ class RowVerifier:
         )
 
     def is_checkpoint_due(self, connection: Connection) -> bool:
-        """Were so many events added since the last checkpoint that verifying them takes long?"""
+        """Return whether a new checkpoint is due."""
         newest = connection.scalar(select(func.max(audit_event.c.sequence))) or 0
         last = _checkpoint_before(connection, None)
         return newest - (last["sequence"] if last else 0) >= EVENTS_A_CHECKPOINT
 
     def checkpoint(self, connection: Connection) -> dict[str, Json]:
-        """Return the detail of a checkpoint: table → [[key…, digest]…] of all lasting rows."""
+        """Return a checkpoint: table → [[key…, digest]…] of all lasting rows."""
         with self._guard:
             digests = self._view(connection, None, has_effects=False)._digests
             found: dict[str, Json] = {name: [] for name in sorted(_LASTING)}
@@ -204,7 +204,7 @@ class RowVerifier:
             self._learn(json.loads(start["detail"]), start)
 
     def _view(self, connection: Connection, of: str | None, *, has_effects: bool) -> "RowVerifier":
-        """Verify what is new, and return what knows the rows as this connection sees them."""
+        """Verify new events and return the digests that this connection sees."""
         is_newest = bool(connection.get_execution_options().get("standfast_writes"))
         if is_newest and not self._is_witnessed:
             self.refuse_rolled_back(connection)
@@ -339,7 +339,7 @@ def _checkpoint_before(connection: Connection, sequence: int | None) -> Mapping[
 def _sound_checkpoint(
     chain: Chain, connection: Connection, sequence: int | None
 ) -> Mapping[str, Any] | None:
-    """Return the newest checkpoint before an event; Damaged when it does not verify."""
+    """Return the newest checkpoint before an event, verified."""
     found = _checkpoint_before(connection, sequence)
     if found is not None and (problem := chain.problem_of_event(found, found["previous"])):
         raise Damaged(

@@ -1,4 +1,4 @@
-"""A subject's timeline, for who has no ledger: records that its chain and a signed head vouch for.
+"""Export of a subject's timeline, verifiable without the ledger.
 
 Owns what is in it and the statement over it. Leaves writing it down to operations;
 docs/evidence.md describes it for whoever checks it.
@@ -30,7 +30,7 @@ _CONTEXT = b"standfast timeline v1\n"
 def exported(
     database: AuditedDatabase, subject: str, now: datetime, told: JsonObject
 ) -> Iterator[Mapping[str, JsonObject]]:
-    """Give the statement with `told` in it, the events and a head; each under its kind.
+    """Yield the statement, the events and a head, each under its kind.
 
     A head must have been signed since the subject's last event, or later events are not in it.
     Nothing for a subject without events. Damaged at the first event that does not follow.

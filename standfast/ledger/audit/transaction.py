@@ -1,4 +1,4 @@
-"""One write to the ledger: the rows it changes, and the one audit event that tells it.
+"""One write transaction: its changed rows and its audit event.
 
 Rules
 - Every change goes through `Write`; at its end the rows it touched are read back, and their digests
@@ -60,7 +60,7 @@ Key = tuple[Any, ...]
 
 
 def row_digest(table: Table, row: Sequence[Any]) -> str:
-    """Give the digest of one row as the database holds it: column names and values, in order.
+    """Return the digest of a stored row: names and values, in order.
 
     `row` is of a statement over `as_stored(table)`.
     """
@@ -97,7 +97,7 @@ class Write:
         self.detail.update(facts)
 
     def alone(self) -> None:
-        """From here to the end no other transaction writes (SQLite: from its start anyway)."""
+        """Exclude other writers until the end of the transaction."""
         if self.is_postgresql:
             self.connection.execute(text(f"SELECT pg_advisory_xact_lock({_CHAIN_LOCK})"))
 
@@ -119,7 +119,7 @@ class Write:
     def change_all(
         self, table: Table, statement: ReturningUpdate[Any], keys: Sequence[Key], **bound: Any
     ) -> dict[Key, Any]:
-        """Run a statement that changes the rows of these `keys` and gives them as stored.
+        """Run a statement that changes the rows of `keys` and returns them.
 
         It is bound to `keys`, like `_has_any_key`, and returns `as_stored(table)`; by key.
         """
@@ -144,7 +144,7 @@ class Write:
     def update(
         self, table: Table, key: Key, *conditions: ColumnElement[bool], **values: Any
     ) -> bool:
-        """Change one row if the conditions hold; say whether it did (compare-and-swap).
+        """Update one row if the conditions hold; return whether it did.
 
         Damaged where it was changed outside the ledger.
         """
@@ -154,7 +154,7 @@ class Write:
     def replace(
         self, table: Table, key: Key, *conditions: ColumnElement[bool], **values: Any
     ) -> bool:
-        """Change one row as `update`, also one that was changed outside; replaces what counts."""
+        """Update one row, also one that was changed outside the ledger."""
         changed = self.connection.execute(
             update(table).where(_has_key(table, key), *conditions).values(**values)
         )
@@ -165,7 +165,7 @@ class Write:
     def update_many(
         self, table: Table, rows: Sequence[Values], *, is_checked: bool = False
     ) -> None:
-        """Change many rows, each given as its key and the columns to set (the same for all).
+        """Update many rows, each given as its key and the same columns.
 
         Damaged where one was changed outside the ledger, unless that `is_checked` already.
         """
@@ -177,7 +177,7 @@ class Write:
         self._touch(table, (_key_of(table, row) for row in rows))
 
     def delete(self, table: Table, keys: Sequence[Key]) -> None:
-        """Take rows away; the event names each, so that their absence is as it should be."""
+        """Delete rows; the event names each of them."""
         for part in _parts(keys):
             self.connection.execute(
                 delete(table).where(_has_any_key(table)), {"keys": _bound(part)}
@@ -186,7 +186,10 @@ class Write:
         self._deleted.update((table.name, key) for key in keys)
 
     def _refuse_changed(self, table: Table, keys: Sequence[Key]) -> None:
-        """Raise Damaged where a row is not what its last event says: a change would cover it up."""
+        """Raise Damaged if a row is not as its last event says.
+
+        A further change would hide the manipulation.
+        """
         if table.name not in VERIFIED_TABLES:
             return
         touched = self._touched.get(table.name, (table, {}))[1]
@@ -207,7 +210,7 @@ class Write:
             there[key] = None
 
     def changes(self) -> dict[str, Json]:
-        """Read back what was touched: table → [[key…, digest]…], in the order of touching.
+        """Return the changed rows: table → [[key…, digest]…], in order.
 
         A row that was taken away has null for its digest.
         """
@@ -264,7 +267,7 @@ def write(
     rows: RowVerifier,
     detail: Mapping[str, Json] | None = None,
 ) -> Iterator[Write]:
-    """Change rows in one transaction, told by one event; nothing stays when anything escapes."""
+    """Change rows in one transaction with one event; roll back on errors."""
     with writing(engine) as connection:
         hands = Write(
             connection=connection,
@@ -288,14 +291,14 @@ def refuse_changed_rows(
     *,
     of: str | None = None,
 ) -> None:
-    """Raise Damaged where one of these rows, as stored and locked, was changed outside."""
+    """Raise Damaged if one of these locked rows was changed outside."""
     changed = rows.differing(connection, table, found, of=of)
     if changed:
         raise damaged(table, changed)
 
 
 def damaged(table: Table, keys: Sequence[Key]) -> Damaged:
-    """Return the error for rows that were changed outside the ledger, naming the first."""
+    """Return the error for rows changed outside the ledger."""
     name = f"{table.name} {'/'.join(ascii(part).strip(chr(39)) for part in keys[0])}"
     more = f", and {len(keys) - 1} more" if len(keys) > 1 else ""
     return Damaged(
@@ -331,12 +334,12 @@ def _has_key(table: Table, key: Key) -> ColumnElement[bool]:
 
 @cache
 def _by_keys(table: Table) -> Select[Any]:
-    """Give the statement that reads rows back, as stored, by the keys that it is run with."""
+    """Return the statement that reads stored rows by their keys."""
     return select(*as_stored(table)).where(_has_any_key(table))
 
 
 def _has_any_key(table: Table) -> ColumnElement[bool]:
-    """Match what is bound as `keys`: plain values where the key is one column, else tuples."""
+    """Return the condition that a row's key is among the bound `keys`."""
     columns = list(table.primary_key.columns)
     wanted: BindParameter[Any] = bindparam("keys", expanding=True)
     return columns[0].in_(wanted) if len(columns) == 1 else tuple_(*columns).in_(wanted)

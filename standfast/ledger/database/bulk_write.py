@@ -1,4 +1,4 @@
-"""Inserts and changes of many rows at once, with the driver's own statement.
+"""Inserts and updates of many rows with one driver statement.
 
 SQLAlchemy handles each value of each row on its way to the driver, which takes longer than the
 database does. Here the statement is compiled once for all, and only those columns are handled whose
@@ -27,7 +27,7 @@ def insert_many(connection: Connection, table: Table, rows: Sequence[Values]) ->
 def insert_missing(
     connection: Connection, table: Table, rows: Sequence[Values]
 ) -> list[Sequence[Any]]:
-    """Add those rows that are not there yet; give them as the database then holds them."""
+    """Insert the rows that are missing; return them as stored."""
     names = tuple(rows[0])
     writers = [_writer(table, name, connection.dialect) for name in names]
     columns = list(zip(names, writers, strict=True))
@@ -45,7 +45,7 @@ def insert_missing(
 
 
 def change_many(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
-    """Change rows, each given as its key and the columns to set (the same for all)."""
+    """Update rows, each given as its key and the same columns to set."""
     keys = {column.name for column in table.primary_key.columns}
     bound = {f"key_{name}" if name in keys else f"set_{name}": name for name in rows[0]}
     _run(connection, table, _change(table, tuple(rows[0])), bound, rows)
@@ -92,7 +92,7 @@ def _insert_missing(table: Table, names: tuple[str, ...], rows: int, dialect: Di
 
 @cache
 def _change(table: Table, columns: tuple[str, ...]) -> Update:
-    """Give the statement that sets these columns, but for the key, in the row of the key."""
+    """Return the statement that updates the columns of a row by its key."""
     keys = [column == bindparam(f"key_{column.name}") for column in table.primary_key.columns]
     settings: dict[str, Any] = {
         name: bindparam(f"set_{name}") for name in columns if name not in table.primary_key.columns
@@ -102,7 +102,7 @@ def _change(table: Table, columns: tuple[str, ...]) -> Update:
 
 @cache
 def _compiled(statement: Insert | Update, dialect: Dialect) -> tuple[str, tuple[str, ...] | None]:
-    """Give the driver's statement, and the order of what is bound where that goes by place."""
+    """Return the driver's statement and the order of positional values."""
     compiled = statement.compile(dialect=dialect)
     order = getattr(compiled, "positiontup", None)
     return str(compiled), tuple(order) if order else None

@@ -1,4 +1,4 @@
-"""Opening the ledger's database: SQLite in one place, or PostgreSQL to scale.
+"""Connections to the ledger's database: SQLite or PostgreSQL.
 
 Rules
 - SQLite runs in WAL with `synchronous=FULL`: NORMAL loses committed intents on a power cut.
@@ -60,7 +60,7 @@ _PLANNING_LOCK = 7_236_116  # of PostgreSQL, beside those of the chain and of ac
 
 
 def open_engine(url: str, *, makes_file: bool = False) -> Engine:
-    """Give an engine for `sqlite:///path` or `postgresql+psycopg://…`; connects lazily.
+    """Return an engine for a SQLite or PostgreSQL address; connects lazily.
 
     A SQLite file that is not there is made only when it `makes_file`.
     """
@@ -130,7 +130,7 @@ def _sqlite(path: str | None, *, makes_file: bool) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A consistent view that changes nothing: every look is at the moment of the first."""
+    """Open a consistent, read-only view of the database."""
     with _plain_errors(engine), engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection = connection.execution_options(
@@ -142,7 +142,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def reading_undecoded(engine: Engine) -> Iterator[Connection]:
-    """A consistent view of a database that may have been tampered with.
+    """Open a consistent view of a database that may be manipulated.
 
     SQLite's driver raises at text that is not UTF-8; here such a byte comes as a lone surrogate.
     """
@@ -160,7 +160,7 @@ def reading_undecoded(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction: committed at the end, rolled back when anything escapes."""
+    """Open a write transaction; roll it back on any exception."""
     with (
         _plain_errors(engine, writes=True),
         _in_line(engine),
@@ -192,7 +192,7 @@ def _said_when_long(engine: Engine, connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def planning(engine: Engine) -> Iterator[None]:
-    """Be alone in writing down a plan of many pages; whoever dies lets go of it."""
+    """Lock planning; the lock ends with its process."""
     if engine.dialect.name == "sqlite":
         with write_queue(f"{engine.url.database}-planning"):
             yield
@@ -212,7 +212,7 @@ def planning(engine: Engine) -> Iterator[None]:
 
 
 def wait_for_turn(connection: Connection, incident_id: str, *, is_shared: bool) -> None:
-    """Wait for who stops or closes the incident, or, when not shared, for its claims under way.
+    """Wait for a stop of the incident, or, unshared, for its claims too.
 
     SQLite lets one writer in at a time anyway. On PostgreSQL row locks would not do: claims that
     follow each other closely share the row without end, and whoever wants to stop them waits for

@@ -1,4 +1,4 @@
-"""What an error of PostgreSQL's, or of its driver, means for whoever asked: what to do now.
+"""Messages for errors of PostgreSQL and its driver.
 
 It knows no driver. Of the server's own text only some words are looked for, and none is repeated:
 it may quote an address with a user's name, or a row.
@@ -35,12 +35,12 @@ _BY_HAND = "until then work by hand, from `standfast playbook show NAME`"
 
 
 def is_told(state: str | None) -> bool:
-    """Is this SQLSTATE one that says what is wrong, whatever class the driver gives it?"""
+    """Return whether a SQLSTATE has a message here."""
     return state in _BY_STATE
 
 
 def lacks_permission(*, writes: bool) -> ConfigurationError:
-    """What it means that the user of `ledger.url` was denied the right to a table."""
+    """Return the error for a missing right to a table."""
     if writes:
         return OnlyReadable(
             "this is written down in the ledger, which the database's user in ledger.url may only "
@@ -54,7 +54,7 @@ def lacks_permission(*, writes: bool) -> ConfigurationError:
 
 
 def trouble(state: str | None, text: str) -> str:
-    """Say what is wrong, by the error's SQLSTATE or, without one, by its text."""
+    """Return the message for an error, by its SQLSTATE or its text."""
     found = _BY_STATE.get(state or "")
     if found is None:
         found = next((what for words, what in _BY_WORDS if words in text), _ANSWERS_NOT)

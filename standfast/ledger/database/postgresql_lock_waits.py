@@ -1,4 +1,4 @@
-"""Saying that a ledger on PostgreSQL is waited for: which session holds it, whose, and what to do.
+"""Log messages about waiting for a session of PostgreSQL.
 
 Rules
 - Said on the log once a write has taken long, as `long_waits` says it of SQLite; the wait goes on.
@@ -36,7 +36,7 @@ _HOLDERS = text(
 
 
 def session_name() -> str:
-    """Give the name that our sessions have on the server."""
+    """Return the name that our sessions have on the server."""
     name = f"{_OURS}{os.getpid()}{_BETWEEN}{host_name()}"
     return name.encode("ascii", "replace")[:_LONGEST_NAME].decode()
 
@@ -68,7 +68,7 @@ class Holder:
 
 
 class _Watch:
-    """The writes under way, and the thread that looks after those that take long."""
+    """The writes under way, watched by a thread for long waits."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -110,7 +110,7 @@ _watch = _Watch()
 
 @contextmanager
 def log_long_wait(session: int, engine: Engine) -> Iterator[None]:
-    """Say who holds the ledger up once the block has taken long; `session` is our own."""
+    """Log the blocking session once the block has taken long."""
     _watch.add(session, engine)
     try:
         yield
@@ -119,7 +119,7 @@ def log_long_wait(session: int, engine: Engine) -> Iterator[None]:
 
 
 def say(session: int, engine: Engine) -> None:
-    """Say that this session of ours is blocked, and by whom; nothing where it is not."""
+    """Log which session blocks this one, if any."""
     try:
         with engine.connect() as connection:
             connection.detach()  # it ends here, also where the pool is given up meanwhile

@@ -1,4 +1,4 @@
-"""One consistent, read-only view of the ledger's database, through the driver alone.
+"""A consistent, read-only view of the database, without SQLAlchemy.
 
 Rules
 - Nothing is written and no lock is taken.
@@ -44,7 +44,10 @@ def rows(cursor: Cursor, statement: str) -> Sequence[tuple[Any, ...]]:
 
 @contextmanager
 def open_read_view(url: str) -> Iterator[Cursor]:
-    """Open a view of one consistent state; ConfigurationError without a ledger of this schema."""
+    """Open a view of one consistent state.
+
+    Raises ConfigurationError without a ledger of this schema.
+    """
     if url.startswith("sqlite:///"):
         path = url.removeprefix("sqlite:///")
         with _sqlite(Path(path)) as cursor:

@@ -1,4 +1,4 @@
-"""A ledger in one SQLite file: how it is opened, how its writers wait, and what its errors mean.
+"""Opening of a SQLite ledger, its write queue and its errors.
 
 It knows the driver and no SQLAlchemy, so that a run can be written down without importing that.
 
@@ -35,7 +35,7 @@ NO_LEDGER = (
 
 
 class ReadOnly(sqlite3.Connection):
-    """A connection that only reads; `at_rest` when it does so without SQLite's locks."""
+    """A read-only connection; `at_rest` without SQLite's locks."""
 
     at_rest: tuple[str, tuple[int, ...]] | None = None  # the file, and how it was
 
@@ -69,7 +69,7 @@ def connected(path: str, *, makes_file: bool = False) -> sqlite3.Connection:
 
 
 def connected_to_read(path: str, patience_seconds: float) -> ReadOnly:
-    """Connect only to read; where SQLite lacks room, or the right, to share it, as a file at rest.
+    """Connect read-only; where SQLite cannot share it, as a file at rest.
 
     ConfigurationError where the file at rest would be behind.
     """
@@ -113,7 +113,7 @@ def _connected_to_read(path: str, how: str, patience_seconds: float) -> ReadOnly
 
 @contextmanager
 def unwritten(connection: object) -> Iterator[None]:
-    """See that a file at rest was at rest while it was read; Unavailable when somebody wrote it."""
+    """Raise Unavailable if a file at rest was written while it was read."""
     try:
         yield
     finally:
@@ -142,7 +142,7 @@ def _is_unwritable(text: str) -> bool:
 
 
 def file_at(path: str) -> tuple[int, int] | None:
-    """Tell one file from another that is put in its place; None when there is none."""
+    """Return the identity of the file at a path; None without a file."""
     try:
         found = os.stat(path)  # noqa: PTH116 - each transaction does it
     except OSError:
@@ -151,7 +151,7 @@ def file_at(path: str) -> tuple[int, int] | None:
 
 
 def configure(connection: sqlite3.Connection) -> None:
-    """Set a fresh connection up as the ledger needs it."""
+    """Configure a new connection for the ledger."""
     connection.isolation_level = None
     for pragma in (
         "journal_mode=WAL",
@@ -168,7 +168,7 @@ def configure(connection: sqlite3.Connection) -> None:
 
 @contextmanager
 def write_queue(path: str) -> Iterator[None]:
-    """Let SQLite's writers wait in one line, threads and processes alike.
+    """Queue the writers of all threads and processes in order.
 
     SQLite itself polls at growing intervals, so who writes again at once is served before who has
     waited long, and a `stop` can be overtaken by a hundred claims. A lock of the kernel's wakes
@@ -192,7 +192,7 @@ def write_queue(path: str) -> Iterator[None]:
 
 
 def begin_writing(connection: sqlite3.Connection, path: str) -> None:
-    """Take SQLite's lock, which besides us only a program has that does not wait in line.
+    """Begin a write transaction with SQLite's lock.
 
     OnlyReadable, at once: SQLite would begin, and refuse what comes of it.
     """
@@ -216,7 +216,7 @@ def _patience(seconds: float) -> str:
 
 
 def is_disk_full(text: str) -> bool:
-    """Does the driver's error mean that the disk is full, or failing?
+    """Return whether an error means that the disk is full or failing.
 
     WAL's shared memory cannot grow on a full disk, and SQLite calls that an I/O error.
     """
@@ -224,7 +224,7 @@ def is_disk_full(text: str) -> bool:
 
 
 def unavailable(path: str, text: str, kind: str) -> StandfastError:
-    """What an operational error of this text and class means for who asked."""
+    """Return the error to raise for an operational error of SQLite."""
     if is_disk_full(text):
         return Unavailable(
             f"the disk under the ledger {path} is full or failing; free space there; until "
@@ -256,7 +256,7 @@ def unavailable(path: str, text: str, kind: str) -> StandfastError:
 
 
 def read_only_error(path: str) -> OnlyReadable:
-    """It was to be written, and can only be read."""
+    """Return the error for a write to a read-only ledger."""
     return OnlyReadable(
         f"this is written down in the ledger {path}, which this user may only read, or whose disk "
         "is mounted read-only: do it where the place is in use, as the user who owns it; what only "
@@ -265,7 +265,7 @@ def read_only_error(path: str) -> OnlyReadable:
 
 
 def refused(name: str) -> StandfastError:
-    """What any other error of the driver means; `name` is the driver's name for it."""
+    """Return the error to raise for another driver error, by its name."""
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return Damaged(
             f"the ledger's file is damaged ({name}); keep a copy of it as it is, then bring it "
@@ -277,17 +277,17 @@ def refused(name: str) -> StandfastError:
 
 
 def ledger_missing_error(path: str) -> ConfigurationError:
-    """There is no such file."""
+    """Return the error for a missing file."""
     return ConfigurationError(f"there is no ledger at {path}: {NO_LEDGER}")
 
 
 def not_a_ledger_error(path: str) -> ConfigurationError:
-    """There is a database, but no ledger in it."""
+    """Return the error for a database without a ledger."""
     return ConfigurationError(f"there is no ledger in {path}: {NO_LEDGER}")
 
 
 def schema_mismatch_error(path: str, version: str, needed: str) -> ConfigurationError:
-    """There is a ledger, of another release."""
+    """Return the error for a ledger of another release."""
     release = "a newer release" if version > needed else "an earlier release"
     return ConfigurationError(
         f"the ledger {path} was made by {release} (schema {version}; this one needs {needed}), and "

@@ -1,4 +1,4 @@
-"""Saying that a SQLite ledger is waited for: which file, who holds it, and what to do.
+"""Log messages about waiting for a process that writes to SQLite.
 
 Of one on PostgreSQL, `session_waits` says it.
 
@@ -24,7 +24,7 @@ _said_at: dict[str, float] = {}
 
 @contextmanager
 def log_long_wait(path: str, *lock_files: str) -> Iterator[None]:
-    """Say it once the block has taken long; whoever holds one of `lock_files` holds the ledger."""
+    """Log the holder of `lock_files` once the block has taken long."""
     timer = threading.Timer(LONG_SECONDS, say, (path, *lock_files))
     timer.daemon = True
     timer.start()
@@ -44,7 +44,7 @@ def say(path: str, *lock_files: str) -> None:
 
 
 def warn_once(ledger: str, told: str) -> None:
-    """Say it on the log, unless something was said of this ledger within the last minute."""
+    """Log a message, at most once a minute for each ledger."""
     with _guard:
         now = time.monotonic()
         if now - _said_at.get(ledger, -_AGAIN_SECONDS) < _AGAIN_SECONDS:
@@ -56,7 +56,7 @@ def warn_once(ledger: str, told: str) -> None:
 
 
 def holders_of(*lock_files: str) -> set[int]:
-    """Give the processes that hold a lock on one of these files, as far as the kernel tells."""
+    """Return the processes that hold a lock on the files, if known."""
     wanted: set[tuple[int, int, int]] = set()
     for lock_file in lock_files:
         try:
@@ -88,7 +88,7 @@ def _told(path: str, holders: set[int], lock_file: str) -> str:
 
 
 def what_to_do(holder: int) -> str:
-    """Say of a process here that holds a ledger how others come to their turn."""
+    """Return what to do about a process that holds the ledger."""
     end = f"`kill -9 {holder}` ends it, and nothing that was committed is lost"
     if _is_suspended(holder):
         return f"writes to it and is suspended; `kill -CONT {holder}` lets it go on; {end}"

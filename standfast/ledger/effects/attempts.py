@@ -1,4 +1,4 @@
-"""Attempts: claiming effects and keeping their receipts; what a crash left unknown is in `doubts`.
+"""Attempts: claims of effects, receipts of calls and retries.
 
 Rules
 - A claim is one transaction: the attempt is inserted and its effects go to `submitting`. What may
@@ -90,7 +90,7 @@ class Attempts:
         *,
         settings: Settings = NO_SETTINGS,
     ) -> Batch | None:
-        """Take up to a batch of due effects of one step; None when there is none to take.
+        """Claim up to a batch of due effects of one step; None without any.
 
         `mode` is that of the adapters which will carry it: Refused when the incident's is another.
         ApprovalRefused when approvals no longer verify (a person was removed since): the step then
@@ -109,7 +109,7 @@ class Attempts:
             raise
 
     def _ask_again(self, lapsed: ApprovalLapsed, now: datetime) -> None:
-        """Let a step ask again; with another plan, no approval of the earlier one counts."""
+        """Return a step to asking; a new plan voids earlier approvals."""
         incident_id, name, _ = lapsed.step_key
         with self._database.write(
             actor="ledger", subject=incident_id, action="approval.lapsed", now=now
@@ -192,7 +192,7 @@ class Attempts:
         return Batch(attempt=token, incident=incident_id, queue=queue, effects=tuple(rows))
 
     def _give_back(self, token: str, incident_id: str, runner: str, now: datetime) -> None:
-        """Plan again what a claim took that was never answered, if it took anything."""
+        """Return the effects of an unanswered claim to planned."""
         actor, action = f"runner:{runner}", "attempt.given_back"
         with self._database.write(
             actor=actor, subject=incident_id, action=action, now=now
@@ -226,7 +226,7 @@ class Attempts:
         *,
         hand_on: str | None = None,
     ) -> None:
-        """Write what the call came to; a receipt that comes late still counts.
+        """Store the results of a call; a late receipt still counts.
 
         What failed for good, or was refused by this connector alone, is planned again with the
         connector `hand_on`, where there is one: the same effect, and a new attempt. What is unknown
@@ -277,7 +277,7 @@ class Attempts:
         *,
         but: Collection[str] = (),
     ) -> int:
-        """Plan again what failed, in one step or in all, but not `but`; give the number."""
+        """Return failed effects to planned, except `but`; return their number."""
         with self._database.write(
             actor=actor, subject=incident_id, action="effects.retried", now=now
         ) as write:
@@ -344,7 +344,7 @@ class Attempts:
         }
 
     def _moved(self, row: EffectRow, connector: str) -> dict[str, Any]:
-        """Return the columns of an effect that goes through this adapter from now on."""
+        """Return the columns that hand an effect on to another adapter."""
         target, details = row.target, canonical(row.details)
         draft = Draft(verb=row.verb, connector=connector, target=target, undoes=row.undoes)
         sealed = seal_effect(self._database.cipher, row.incident, row.token, draft, details)

@@ -1,4 +1,4 @@
-"""What may be claimed: the last look before an act, in the transaction that claims it.
+"""Checks in the transaction that claims effects for a call.
 
 Rules
 - Only while the incident is open, its mode is the adapters', the step runs, and its approvals
@@ -57,7 +57,7 @@ _INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
 
 
 class ApprovalLapsed(ApprovalRefused):
-    """The approvals of a step that runs no longer verify, or were given for another plan."""
+    """Approvals of a running step that no longer count."""
 
     def __init__(
         self, step_key: tuple[str, str, int], why: str, plan: JsonObject | None = None
@@ -77,7 +77,9 @@ def claimable(
     now: datetime,
     settings: Settings,
 ) -> list[Row[Any]]:
-    """Give the effects of one step that a call may carry now, locked; refuse those held by others.
+    """Lock and return the effects of one step that a call may carry now.
+
+    Unlocks of accounts that another incident holds are refused.
 
     Empty when there are none. Raises Refused for adapters of another mode, ApprovalLapsed when the
     step's approvals no longer verify, and Damaged when what decides was changed outside the ledger.
@@ -119,7 +121,7 @@ def claimable(
 def _refuse_other_settings(
     step_key: tuple[str, str, int], plan: JsonObject, queue: EffectQueue, settings: Settings
 ) -> None:
-    """Raise ApprovalLapsed unless the adapter is configured as it was when the step was planned."""
+    """Raise ApprovalLapsed if the adapter's settings have changed."""
     approved = cast("Mapping[str, Mapping[str, str]]", plan["settings"])
     planned = {one.get(queue.connector) for one in approved.values()} - {None}
     now = settings(queue.verb, queue.connector).get(queue.connector)
@@ -138,7 +140,7 @@ def _refuse_changed(
     step_key: tuple[str, str, int],
     found: Sequence[Row[Any]],
 ) -> None:
-    """Raise Damaged where the incident, its step or these effects are not what the chain says."""
+    """Raise Damaged if incident, step or effects were changed outside."""
     incident_id, name, round_ = step_key
     is_step = (step.c.incident == incident_id, step.c.name == name, step.c.round == round_)
     for table, conditions in ((incident, (incident.c.id == incident_id,)), (step, is_step)):
@@ -150,7 +152,7 @@ def _refuse_changed(
 # Both statements are built once, since they run all night.
 @cache
 def _steps(needs_prior: bool, *, only_undos: bool) -> Select[Any]:
-    """Return the steps of which something is due, in order."""
+    """Return the statement for steps with due effects, in order."""
     # Not EXISTS, of which PostgreSQL makes a join: one that passes every effect at every step, when
     # it was not yet told how many there are.
     due = select(effect.c.position).where(is_of_step(), *_is_due(needs_prior)).limit(1)
@@ -164,7 +166,7 @@ def _steps(needs_prior: bool, *, only_undos: bool) -> Select[Any]:
 
 @cache
 def _effects(needs_prior: bool) -> Select[Any]:
-    """Give, locked, what is due of one step and nobody has locked, in order."""
+    """Return the statement that locks due effects of a step, in order."""
     return (
         select(*as_stored(effect))
         .select_from(with_step())
@@ -180,7 +182,7 @@ def _effects(needs_prior: bool) -> Select[Any]:
 
 
 def _is_due(needs_prior: bool) -> list[ColumnElement[bool]]:
-    """Give the conditions on an effect, and its step, of one queue."""
+    """Return the conditions of due effects of one queue."""
     now: BindParameter[Any] = bindparam("now", type_=effect.c.not_before.type)
     conditions = [
         effect.c.incident == bindparam("incident"),
@@ -196,7 +198,7 @@ def _is_due(needs_prior: bool) -> list[ColumnElement[bool]]:
 
 
 def _not_held(database: AuditedDatabase, write: Write, rows: Sequence[Row[Any]]) -> list[Row[Any]]:
-    """Refuse the unlocks of accounts that another incident holds by now; give the others."""
+    """Refuse unlocks of accounts held by other incidents; return the rest."""
     holders = holders_of(write.connection, rows[0].incident, [row.handle for row in rows])
     kept = [row for row in rows if row.handle in holders]
     write.update_many(
@@ -223,7 +225,7 @@ def _not_held(database: AuditedDatabase, write: Write, rows: Sequence[Row[Any]])
 
 
 def _is_being_unlocked(now: BindParameter[Any]) -> ColumnElement[bool]:
-    """May an unlock of the effect's account, of whatever incident, still land?"""
+    """Return the condition that an unlock of the account may still land."""
     unlock = effect.alias("unlock")
     return exists().where(
         unlock.c.handle == effect.c.handle,

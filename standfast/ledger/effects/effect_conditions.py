@@ -1,4 +1,4 @@
-"""What holds of effects, as conditions of a query: which are locks, which may run, who holds whom.
+"""Query conditions on effects: locks, due effects, holders.
 
 Owns the verbs that the ledger treats apart, and the conditions over the tables. Leaves opening rows
 and planning them to `effects`.
@@ -37,12 +37,12 @@ NEVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def is_held() -> Any:
-    """Is the effect a lock that may hold its account now: done or under way, and not undone?"""
+    """Return the condition that an effect may hold its account now."""
     return and_(effect.c.verb.in_(NEEDS_PRIOR), effect.c.state.in_(HOLDING), _is_not_given_back())
 
 
 def is_lock_of(incident_id: str) -> Any:
-    """Is the effect a lock that may hold its account now, or one that this incident tried?"""
+    """Return the condition of a lock that holds, or was tried here."""
     is_meant = or_(effect.c.state.in_(HOLDING), effect.c.incident == incident_id)
     return and_(effect.c.verb == LOCK, is_meant, _is_not_given_back())
 
@@ -57,7 +57,7 @@ def _is_not_given_back() -> Any:
 
 
 def count_held_targets(connection: Connection, incident_id: str) -> int:
-    """Count the targets that an incident changed, or may have, and has not given back."""
+    """Count the targets that an incident changed and has not restored."""
     of_incident = effect.c.incident == incident_id
     undone = select(effect.c.undoes).where(
         of_incident, effect.c.undoes.is_not(None), effect.c.state == "done"
@@ -73,7 +73,7 @@ def count_held_targets(connection: Connection, incident_id: str) -> int:
 
 
 def is_superseded_undo(incident_id: str | BindParameter[str]) -> ColumnElement[bool]:
-    """Is the effect an undo that did not come to be, of an act that another one has taken back?
+    """Return the condition of a failed undo that another undo replaced.
 
     Nothing of it is left to do: tried again, it could open what was locked anew since.
     """
@@ -89,7 +89,7 @@ def is_superseded_undo(incident_id: str | BindParameter[str]) -> ColumnElement[b
 
 
 def holders_of(connection: Connection, incident_id: str, handles: Sequence[str]) -> dict[str, str]:
-    """Give, by handle, which other open incident of the same mode holds these accounts.
+    """Return the other open incidents that hold these accounts, by handle.
 
     An exercise locks twins only: it holds nothing that is real, and nothing real holds a twin.
     """
@@ -110,7 +110,7 @@ def holders_of(connection: Connection, incident_id: str, handles: Sequence[str])
 
 
 def is_of_step(one: FromClause = effect) -> ColumnElement[bool]:
-    """Is the effect, or one by another name, of the step?"""
+    """Return the condition that joins an effect with its step."""
     return and_(
         step.c.incident == one.c.incident,
         step.c.name == one.c.step,
@@ -123,7 +123,7 @@ def with_step() -> Any:
 
 
 def is_begun() -> Any:
-    """Is the effect's step one whose effects run, or the effect a page of one that asks?"""
+    """Return the condition that an effect's step has begun."""
     return or_(
         step.c.state == StepState.RUNNING.value,
         and_(step.c.state == StepState.ASKING.value, effect.c.verb == PAGE),
@@ -131,7 +131,7 @@ def is_begun() -> Any:
 
 
 def is_only_unknown() -> Any:
-    """Of a step: is all that is not at its end unknown, and something is?"""
+    """Return the condition of a step with only unknown effects left."""
     of_step = and_(is_of_step(), effect.c.verb != PAGE)
     moving = effect.c.state.in_(("planned", "submitting"))
     unknown = effect.c.state == "unknown"
@@ -139,12 +139,12 @@ def is_only_unknown() -> Any:
 
 
 def is_of_undo() -> ColumnElement[bool]:
-    """Is the step one that gives back? It goes on in an incident that is stopped."""
+    """Return the condition of an undo step, which a stop does not end."""
     return step.c.name.startswith(UNDO_PREFIX, autoescape=True)
 
 
 def is_runnable(now: datetime | BindParameter[Any]) -> Any:
-    """Is it begun, and its abort window over?"""
+    """Return the condition of a begun step whose abort window is over."""
     return and_(
         is_begun(),
         or_(step.c.runs_from.is_(None), step.c.runs_from <= now, effect.c.verb == PAGE),
@@ -152,12 +152,12 @@ def is_runnable(now: datetime | BindParameter[Any]) -> Any:
 
 
 def is_step_round(incident_id: str, step_name: str, round_: int) -> tuple[ColumnElement[bool], ...]:
-    """Give the conditions on a step to be this round of it."""
+    """Return the conditions that select one round of a step."""
     return (step.c.incident == incident_id, step.c.name == step_name, step.c.round == round_)
 
 
 def lock_step_rows(connection: Connection, incident_id: str, step_name: str) -> None:
-    """Let no other transaction change the step until the end of this one."""
+    """Lock the rows of a step until the end of the transaction."""
     connection.execute(
         select(step.c.round)
         .where(step.c.incident == incident_id, step.c.name == step_name)

@@ -1,4 +1,4 @@
-"""How many effects of an incident there are of each kind, however many there are.
+"""Counts of an incident's effects by kind.
 
 Rules
 - They are counted by the database. What is sealed is opened one at a time, and of an effect no more
@@ -20,7 +20,7 @@ from standfast.records import EffectState, Proof
 
 
 class Kind(NamedTuple):
-    """What effects have in common that are counted together."""
+    """The common fields of effects that are counted together."""
 
     step: str
     round: int
@@ -44,7 +44,7 @@ def first_unfinished_effects(
     *,
     rounds: Collection[int],
 ) -> list[EffectRow]:
-    """Open the first effects of a step that failed, were refused, or have no known end."""
+    """Return the first failed, refused or unknown effects of a step."""
     return effects.find(
         effect.c.incident == incident_id,
         ~is_superseded_undo(incident_id),
@@ -57,7 +57,7 @@ def first_unfinished_effects(
 
 
 def count_effect_kinds(database: AuditedDatabase, incident_id: str) -> Counter[Kind]:
-    """Count an incident's effects by kind, in the order of their steps and rounds.
+    """Count an incident's effects by kind, ordered by step and round.
 
     An undo that another one made up for counts as done.
     """

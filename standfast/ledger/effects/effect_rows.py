@@ -30,7 +30,7 @@ from standfast.records import (
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class EffectQueue:
-    """What one kind of call can carry: one verb through one adapter."""
+    """The effects that one call can carry: one verb through one adapter."""
 
     verb: str
     connector: str
@@ -70,7 +70,7 @@ class EffectRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What one claim handed out: one outside call."""
+    """The effects of one claim, for one outside call."""
 
     attempt: str
     incident: str
@@ -83,12 +83,16 @@ class Batch:
 
 
 def scope_of(verb: str, incident_id: str) -> str:
-    """Customers are under their incident's key, accounts and staff under the installation's."""
+    """Return the scope of the key that seals an effect's columns.
+
+    Customers are sealed under their incident's key, accounts and staff under the
+    installation's.
+    """
     return incident_id if ACTIONS[verb].is_notice else INSTALLATION
 
 
 def effect_token(incident_id: str, step_name: str, round_: int, verb: str, handle: str) -> str:
-    """Give the token under which this effect is known to us and to the provider."""
+    """Return the token of an effect, which the provider sees too."""
     identity = "\n".join((incident_id, step_name, str(round_), verb, handle))
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
@@ -115,7 +119,7 @@ def seal_effect(
     draft: Draft,
     details: bytes,
 ) -> bytes:
-    """Seal what an effect does, through which adapter and to whom; `details` is canonical JSON."""
+    """Seal an effect's adapter, target and details (canonical JSON)."""
     is_refused = b"true" if draft.state is EffectState.REFUSED else b"false"
     written = b'{"connector":%b,"details":%b,"is_refused":%b,"target":%b,"undoes":%b}' % (
         canonical(draft.connector),
@@ -128,7 +132,9 @@ def seal_effect(
 
 
 def open_effect(cipher: ColumnCipher, row: Row[Any] | tuple[Any, ...]) -> EffectRow:
-    """Give one effect with what is sealed in it; Damaged when the row was tampered with.
+    """Open the sealed columns of an effect.
+
+    Raises Damaged when the row was changed outside the ledger.
 
     `row` has the table's columns in their order.
     """

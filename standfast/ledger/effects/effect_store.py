@@ -40,7 +40,7 @@ _HANDLES_A_STATEMENT = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What there is to do in an incident now, and when to look again."""
+    """The due work of an incident, and the time of the next."""
 
     queues: Mapping[EffectQueue, int]  # and how many effects are due in each
     in_flight: int
@@ -63,7 +63,7 @@ class Effects:
         only_undos: bool = False,
         only_looks: bool = False,
     ) -> Work:
-        """Say which queues have something to claim or to settle, and when the next one will.
+        """Return the queues with due work, and when the next work is due.
 
         With `only_undos` only undos are claimed: the incident is stopped. With `only_looks` nothing
         is: it is closed.
@@ -133,7 +133,7 @@ class Effects:
     def without_prior(
         self, incident_id: str, queue: EffectQueue, now: datetime, most: int
     ) -> list[EffectRow]:
-        """Give planned effects whose prior state must be read before they may be claimed.
+        """Return planned effects that need their prior state read first.
 
         Not before they may run: what is read while a step waits for approval would be stale.
         """
@@ -154,7 +154,7 @@ class Effects:
     def to_settle(
         self, incident_id: str, queue: EffectQueue, now: datetime, most: int
     ) -> list[EffectRow]:
-        """Give unknown effects that may be looked up now: their call can no longer land."""
+        """Return unknown effects whose call can no longer land."""
         overdue = select(attempt.c.token).where(attempt.c.settle_after <= now)
         return self.find(
             effect.c.incident == incident_id,
@@ -168,7 +168,7 @@ class Effects:
         )
 
     def find(self, *conditions: Any, most: int | None = None) -> list[EffectRow]:
-        """Give the effects that meet the conditions, opened, in order.
+        """Return the effects that meet the conditions, opened, in order.
 
         What belongs to no step is not planned: a planner is at it, or died over it.
         """
@@ -176,7 +176,7 @@ class Effects:
             return self.find_in(connection, *conditions, most=most)
 
     def again(self, row: EffectRow) -> EffectRow:
-        """Give an effect as it is by now."""
+        """Return an effect as it is by now."""
         (found,) = self.find(effect.c.incident == row.incident, effect.c.token == row.token)
         return found
 
@@ -194,7 +194,10 @@ class Effects:
         return [self.open(row) for row in connection.execute(statement)]
 
     def locked_targets(self, incident_id: str, *, is_undone: bool = False) -> list[str]:
-        """Give the accounts that this incident locked and has not unlocked, or those it has."""
+        """Return the accounts that the incident locked and has not unlocked.
+
+        With `is_undone`, the accounts that it has unlocked again.
+        """
         undo = effect.alias("undo")
         undone = exists().where(undo.c.undoes == effect.c.token, undo.c.state == "done")
         found = self.find(
@@ -206,16 +209,16 @@ class Effects:
         return [row.target for row in found]
 
     def frozen(self, incident_id: str) -> list[EffectRow]:
-        """Give what this incident froze and sealed on disk: `folder` and `manifest` of `facts`."""
+        """Return the snapshots of evidence that this incident sealed on disk."""
         found = self.find(effect.c.incident == incident_id, effect.c.verb == SNAPSHOT)
         return [row for row in found if "folder" in row.facts]  # an exercise's twin has none
 
     def reviewed(self, incident_id: str) -> list[EffectRow]:
-        """Give the looks through what this incident froze."""
+        """Return the reviews of evidence."""
         return self.find(effect.c.incident == incident_id, effect.c.verb == REVIEW)
 
     def hosts_of(self, incident_id: str, verb: str) -> dict[str, str]:
-        """Give the host that carried each effect of a verb out last, by the effect's token."""
+        """Return the host that carried out each effect last, by token."""
         statement = (
             select(effect.c.token, runner.c.host)
             .join(attempt, attempt.c.token == effect.c.attempt)
@@ -233,20 +236,20 @@ class Effects:
         called: Sequence[str] = (),
         beside: tuple[str, str] | None = None,
     ) -> RecentLocks:
-        """Give what steps begun since then lock without asking; see `locked_lately`."""
+        """Return the locks of recent steps that needed no approval."""
         with self._database.reading() as connection:
             return count_recent_locks(connection, began, mode, called, beside)
 
     def of_incident(self, incident_id: str) -> list[EffectRow]:
-        """Give every effect of an incident, opened."""
+        """Return every effect of an incident, opened."""
         return self.find(effect.c.incident == incident_id)
 
     def pages(self, incident_id: str, step_name: str, round_: int) -> list[EffectRow]:
-        """Give the pages to the approvers of one round of a step, opened."""
+        """Return the pages to the approvers of one round of a step, opened."""
         return self.of_round(incident_id, step_name, round_, PAGE)
 
     def of_round(self, incident_id: str, step_name: str, round_: int, verb: str) -> list[EffectRow]:
-        """Give the effects of one round of a step that a verb has, opened."""
+        """Return the effects of one round of a step that a verb has, opened."""
         return self.find(
             effect.c.incident == incident_id,
             effect.c.verb == verb,
@@ -257,7 +260,7 @@ class Effects:
     def planned_before(
         self, incident_id: str, step_name: str, drafts: Sequence[Draft]
     ) -> set[tuple[str, str]]:
-        """Of these, give the (verb, target) that a round of the step has planned already.
+        """Return the (verb, target) pairs that the step has planned already.
 
         A round that an approver refused does not count: what it planned never happens.
         """
@@ -283,7 +286,7 @@ class Effects:
         return found
 
     def holders(self, rows: Sequence[EffectRow]) -> dict[str, str]:
-        """Give, by handle, which other open incident holds the accounts of one incident's rows."""
+        """Return the other incidents that hold the rows' accounts, by handle."""
         found: dict[str, str] = {}
         with self._database.reading() as connection:
             for start in range(0, len(rows), _HANDLES_A_STATEMENT):
@@ -300,7 +303,7 @@ class Effects:
 def lock_in_state(
     write: Write, rows: Sequence[EffectRow], state: str, *, unread: bool = False
 ) -> set[str]:
-    """Lock those of the effects that are still in a state; return their tokens.
+    """Lock the effects that are still in a state; return their tokens.
 
     With `unread`, only effects without a prior state.
     """

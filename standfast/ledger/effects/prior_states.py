@@ -46,7 +46,7 @@ class PriorStates:
         runner: str,
         now: datetime,
     ) -> None:
-        """Write what was observed as the prior state; name targets that do not exist as refused."""
+        """Store observed states as prior states; refuse missing targets."""
         with self._database.write(
             actor=f"runner:{runner}",
             subject=incident_id,
@@ -68,7 +68,7 @@ class PriorStates:
     def _prepared(
         self, row: EffectRow, observed: Observed, earlier: JsonObject | None, now: datetime
     ) -> dict[str, Any]:
-        """Give what a look makes of an effect that waited for its prior state.
+        """Return the columns of an effect after its target was observed.
 
         `earlier` is the prior state that it inherits, if it does.
         """
@@ -101,7 +101,7 @@ class PriorStates:
     def found_before(
         self, connection: Connection, rows: Sequence[EffectRow], is_meant: ColumnElement[bool]
     ) -> dict[str, list[JsonObject]]:
-        """Give, by handle, what those locks of the same accounts had found that are meant.
+        """Return the prior states of matching locks, by account handle.
 
         In the order in which they were carried out, those of their own incident last: another one
         may have locked another account of that name. `rows` are of one incident.
@@ -140,7 +140,7 @@ class PriorStates:
 
 
 def _lent(earlier: Sequence[JsonObject], observed: Observed) -> JsonObject | None:
-    """Give the prior state of this very account; not of another one that bore its name."""
+    """Return the newest prior state of this account, not of a namesake."""
     return last_prior([prior for prior in earlier if not observed.is_another_than(prior)])
 
 

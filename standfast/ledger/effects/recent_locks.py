@@ -1,4 +1,4 @@
-"""Which accounts the steps of late keep out without having asked: what one person may.
+"""Accounts that recent steps locked without approval.
 
 Owns the count, and that it still holds when a step begins that rests on it. Leaves the limits to
 `operations/blast_radius`.
@@ -50,7 +50,7 @@ def count_recent_locks(
     called: Sequence[str] = (),
     beside: tuple[str, str] | None = None,
 ) -> RecentLocks:
-    """Give what steps begun since then lock, or mean to, without asking.
+    """Return what steps begun since then lock, or mean to, without asking.
 
     Whenever their incidents were opened: many that wait for days may all go on at once.
     """
@@ -83,7 +83,10 @@ def count_recent_locks(
 
 
 def refuse_outdated_locks(write: Write, counted: RecentLocks) -> None:
-    """Raise RecentLocksChanged unless the count still holds; from here to the end it does."""
+    """Raise RecentLocksChanged unless the count still holds.
+
+    The transaction keeps it from changing until its end.
+    """
     if write.is_postgresql:  # SQLite has one writer anyway
         write.connection.execute(text(f"SELECT pg_advisory_xact_lock({_LIMITS_LOCK})"))
     what = (counted.began, counted.mode, counted.called, counted.beside)
@@ -92,6 +95,6 @@ def refuse_outdated_locks(write: Write, counted: RecentLocks) -> None:
 
 
 def _keeps_out(called: Sequence[str]) -> Any:
-    """Is the effect a lock, or one of the calls that are known to lock as well?"""
+    """Return the condition of locks and of procedures that lock."""
     is_call = and_(effect.c.connector.in_(called), effect.c.verb.not_in(UNDO_VERBS))
     return or_(effect.c.verb.in_(KEEPS_OUT), is_call)

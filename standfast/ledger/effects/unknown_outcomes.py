@@ -1,4 +1,4 @@
-"""What nobody saw the end of: from a lost call to `unknown`, and from there to what it came to.
+"""Resolution of effects whose outcome is unknown.
 
 Rules
 - What a dead runner or an overdue call left behind becomes `unknown`. It is never repeated blindly:
@@ -30,12 +30,12 @@ _LOST = "the runner died or the call took too long; it may have happened"
 
 
 def in_doubt(effects: Effects, incident_id: str, name: str) -> list[EffectRow]:
-    """Give the effects of unknown end whose token begins with `name`."""
+    """Return the unknown effects whose token begins with `name`."""
     return _unknown(effects, incident_id, effect.c.token.startswith(name, autoescape=True))
 
 
 def unknown_outcomes_of_step(effects: Effects, incident_id: str, step_name: str) -> list[EffectRow]:
-    """Give the effects of unknown end that a step began, in all of its rounds."""
+    """Return the unknown effects of a step, in all of its rounds."""
     return _unknown(effects, incident_id, effect.c.step == step_name)
 
 
@@ -45,13 +45,15 @@ def _unknown(effects: Effects, incident_id: str, condition: Any) -> list[EffectR
 
 
 class UnknownOutcomes:
-    """What is not known of effects, and how it becomes known."""
+    """The effects with an unknown outcome, and their resolution."""
 
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
 
     def lapse(self, incident_id: str, runner_is_dead: Callable[[str], bool], now: datetime) -> int:
-        """Mark as unknown what dead runners or overdue calls left behind; give the number.
+        """Mark effects of dead runners and overdue calls as unknown.
+
+        Returns their number.
 
         `runner_is_dead(runner id) -> bool` is asked for each runner with an open attempt.
         """
@@ -114,7 +116,7 @@ class UnknownOutcomes:
         actor: str,
         now: datetime,
     ) -> None:
-        """Write what a look at unknown effects showed."""
+        """Store the observed outcomes of unknown effects."""
         with self._database.write(
             actor=actor, subject=incident_id, action="effects.settled", now=now
         ) as write:
@@ -158,7 +160,7 @@ class UnknownOutcomes:
     def _refuse_changed_attempts(
         self, write: Write, incident_id: str, tokens: Collection[str]
     ) -> None:
-        """Raise Damaged where somebody changed when a call can no longer land.
+        """Raise Damaged if the attempts of effects were changed outside.
 
         Looked up before, it would seem never to have happened, and be done twice.
         """
@@ -171,14 +173,14 @@ class UnknownOutcomes:
 
 
 def _settles_after(row: Row[Any], now: datetime) -> datetime:
-    """Give when a call can no longer land; the clock may have been set back since it left."""
+    """Return when a call can no longer land, also after a clock set back."""
     ahead: timedelta = max(row.submitted_at - now, timedelta())
     settles_after: datetime = row.settle_after
     return settles_after - ahead
 
 
 def resume_steps(write: Write, incident_id: str, steps: Iterable[tuple[str, int]]) -> None:
-    """Let steps run again that ended, or whose end was accepted, before some of it was planned."""
+    """Return ended steps with planned effects to running."""
     for name, round_ in sorted(steps):
         write.update(
             step,

@@ -1,4 +1,4 @@
-"""What people state about an incident: the facts that legal clocks start, stop and change by.
+"""Stated facts of incidents, which legal clocks depend on.
 
 Rules
 - A fact is added and never changed: stating it anew adds a later one, and the earlier stays.
@@ -22,7 +22,7 @@ from standfast.ledger.schema.tables import incident, incident_fact
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
-    """A fact before it is stated; what each part means stands in `deadlines.facts.Fact`."""
+    """A fact to be stated; see `deadlines.incident_facts.Fact`."""
 
     kind: FactKind
     name: str
@@ -32,7 +32,7 @@ class Statement:
     reference: str = ""
 
     def stated(self, author: str, now: datetime) -> Fact:
-        """Give the fact; ValueError in words when it lacks what its kind states."""
+        """Return the fact; ValueError in words when it lacks what its kind states."""
         return Fact(
             kind=self.kind,
             name=self.name,
@@ -52,17 +52,17 @@ class IncidentFacts:
         self._database = database
 
     def of(self, incident_id: str) -> Facts:
-        """Give what was stated about an incident, in that order."""
+        """Return what was stated about an incident, in that order."""
         with self._database.reading() as connection:
             return Facts(self._read(connection, incident_id))
 
     def stated_of(self) -> set[str]:
-        """Give the incidents of which anything was stated: no clock runs in another."""
+        """Return the incidents with stated facts; only they have clocks."""
         with self._database.reading() as connection:
             return set(connection.scalars(select(incident_fact.c.incident).distinct()))
 
     def state(self, incident_id: str, statement: Statement, author: str, now: datetime) -> bool:
-        """Add a fact; say whether it is news. Refused when there is no such incident."""
+        """Add a fact; return whether it is new. Refused without the incident."""
         fact = statement.stated(author, now)
         with self._database.write(
             actor=author, subject=incident_id, action="fact.stated", now=now

@@ -1,4 +1,4 @@
-"""Incidents: opening, stopping and closing them, and the state that the engine reads.
+"""Incidents: opening, stopping, closing, and their state.
 
 Rules
 - Opening is one transaction; the message that triggered it is committed with it.
@@ -96,7 +96,7 @@ class Incidents:
         message: TriggerMessage | None = None,
         configuration: str = "",
     ) -> tuple[str, bool]:
-        """Open an incident; give its id, and whether it was there already by the same trigger.
+        """Open an incident; return its id, and whether it existed already.
 
         `configuration` is the fingerprint of the one in force, for the timeline.
 
@@ -160,7 +160,7 @@ class Incidents:
         return incident_id, False
 
     def set_halted(self, incident_id: str, is_halted: bool, actor: str, now: datetime) -> None:
-        """Stop, or let go on: every claim reads this before it acts."""
+        """Stop or resume an incident; every claim reads this."""
         self.get(incident_id)
         action = "incident.stopped" if is_halted else "incident.resumed"
         with self._database.write(
@@ -180,7 +180,7 @@ class Incidents:
     def close(
         self, incident_id: str, actor: str, now: datetime, *, joined: int | None = None
     ) -> None:
-        """Close an incident; its accounts stay as they are, and no longer count as held.
+        """Close an incident; its accounts stay as they are.
 
         Until it is opened again, nothing gives them back.
 
@@ -210,7 +210,7 @@ class Incidents:
             write.update(incident, (incident_id,), *as_it_is, state="closed", closed_at=now)
 
     def reopen(self, incident_id: str, actor: str, now: datetime) -> None:
-        """Open a closed incident again, as it was: what waited waits, what was stopped is stopped.
+        """Reopen a closed incident in the state that it had.
 
         Refused for a plan, whose place the incident has taken that carried it out.
         """
@@ -231,16 +231,16 @@ class Incidents:
             write.update(incident, (incident_id,), is_closed, state="open", closed_at=None)
 
     def get(self, incident_id: str) -> IncidentRow:
-        """Give one incident; UsageError names the open ones when there is none of that id."""
+        """Return one incident; UsageError for an unknown id."""
         return self._open(self._row(incident_id))
 
     def is_stopped(self, incident_id: str) -> bool:
-        """Is it open, and stopped by a person? Opens nothing that is sealed."""
+        """Return whether the incident is open and stopped; opens no seal."""
         row = self._row(incident_id)
         return row.state == "open" and bool(row.is_halted)
 
     def all(self, *, only_open: bool = False) -> list[IncidentRow]:
-        """Give the incidents, oldest first."""
+        """Return the incidents, oldest first."""
         statement = select(incident).order_by(incident.c.opened_at)
         if only_open:
             statement = statement.where(incident.c.state == "open")
@@ -248,7 +248,7 @@ class Incidents:
             return [self._open(row) for row in connection.execute(statement)]
 
     def state(self, incident_id: str, *, is_verified: bool = True) -> State:
-        """Return everything that the next move depends on; Damaged when it was changed outside.
+        """Return the state that the next move depends on, verified.
 
         A report that shows the audit's findings itself reads the rows without `is_verified`.
         """
@@ -301,7 +301,7 @@ class Incidents:
     def notice(
         self, incident_id: str, step_name: str, round_: int, *, is_verified: bool = True
     ) -> FrozenNotice:
-        """Return the notice of a step as it was frozen; `is_verified` as for `state`."""
+        """Return the frozen notice of a step; `is_verified` as for `state`."""
         named = (
             notice.c.incident == incident_id,
             notice.c.step == step_name,
@@ -323,7 +323,7 @@ class Incidents:
         )
 
     def next_undo(self, incident_id: str) -> str:
-        """Give the name of the next undo step."""
+        """Return the name of the next undo step."""
         with self._database.reading() as connection:
             number = connection.scalar(
                 select(func.count()).where(
@@ -333,7 +333,7 @@ class Incidents:
         return f"{UNDO_PREFIX}{(number or 0) + 1}"
 
     def _refuse_changed(self, incident_id: str) -> None:
-        """Raise Damaged where the incident or one of its steps was changed outside the ledger."""
+        """Raise Damaged if the incident or a step was changed outside."""
         of_incident = (incident, incident.c.id), (step, step.c.incident)
         for table, column in of_incident:
             with self._database.reading() as connection:
@@ -378,7 +378,7 @@ def _frozen_playbook(text: str, scenario: str) -> Playbook:
 
 
 def _next_id(connection: Connection, cipher: ColumnCipher, now: datetime) -> str:
-    """Give the next id of this year: short enough to say on the telephone.
+    """Return the next id of this year, short enough for the telephone.
 
     An id whose key exists is taken, also by an incident that a restored ledger no longer has.
     """

@@ -1,4 +1,4 @@
-"""Which open incident a trigger repeats, and what it brings to it.
+"""Repeated triggers: finding their incident and adding targets.
 
 Rules
 - The one with the trigger's key first; else one of the same scenario and mode that is about any of
@@ -42,7 +42,7 @@ def find_repeated(
     mode: Mode,
     inputs: JsonObject,
 ) -> Row[Any] | None:
-    """Give the open incident that this trigger repeats: the oldest where several are."""
+    """Return the oldest open incident that this trigger repeats."""
     alike = (
         select(incident)
         .where(
@@ -70,7 +70,7 @@ def find_repeated(
 def insert_subjects(
     database: AuditedDatabase, write: Write, incident_id: str, inputs: JsonObject
 ) -> None:
-    """Write down what an incident is about, so that a trigger finds it; again changes nothing."""
+    """Store the subjects of an incident, by which a trigger finds it."""
     rows = [
         {"handle": handle, "incident": incident_id, "recorded_at": write.now}
         for handle in _subjects(database, inputs)
@@ -81,7 +81,7 @@ def insert_subjects(
 def add_targets(
     database: AuditedDatabase, write: Write, known: Row[Any], inputs: JsonObject
 ) -> int:
-    """Add the targets that an open incident does not have yet; give their number."""
+    """Add new targets to an open incident; return their number."""
     before = _stored(database, known)
     merged: dict[str, Json] = dict(before)
     by_triggers = [*cast("list[str]", before.get(BY_TRIGGERS, []))]
@@ -119,7 +119,7 @@ def _stored(database: AuditedDatabase, row: Row[Any]) -> JsonObject:
 def _that_leave_open(
     database: AuditedDatabase, connection: Connection, inputs: JsonObject
 ) -> set[str]:
-    """Give the open incidents that were to lock any of these accounts, and hold it not."""
+    """Return open incidents that planned to lock an account and do not."""
     undo = effect.alias("undo")
     is_done = and_(undo.c.verb == UNLOCK, undo.c.state == EffectState.DONE.value)
     is_lost = and_(effect.c.verb == LOCK, effect.c.state.in_(_LOST))
@@ -159,7 +159,7 @@ def _that_leave_open(
 
 
 def _targets(inputs: JsonObject, directories: Collection[str]) -> Sequence[str]:
-    """Give every account that inputs name, in each spelling that a directory may have for it."""
+    """Return every spelling of every account that inputs name."""
     lists = [value for value in inputs.values() if isinstance(value, list)]
     said = {name for names in lists for name in names if isinstance(name, str)}
     spelt = {way for name in said for way in (name, name.lower(), folded(name))}
@@ -170,7 +170,7 @@ def _targets(inputs: JsonObject, directories: Collection[str]) -> Sequence[str]:
 
 
 def _subjects(database: AuditedDatabase, inputs: JsonObject) -> Sequence[str]:
-    """Give the handles of what inputs are about: their accounts, or else every word of them.
+    """Return the handles of the accounts in inputs, or of all their words.
 
     Without accounts only the very same words are the same thing: of two reports that staff wrote,
     the second would be lost otherwise.

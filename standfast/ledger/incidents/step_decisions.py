@@ -1,4 +1,4 @@
-"""What people say about a step: approve, refuse, answer, let it go on.
+"""Decisions of people about steps: approvals, refusals, answers.
 
 Owns keeping a word, or the try. Leaves who may say it to `approvals` and to operations, and
 carrying steps on to `steps`.
@@ -39,18 +39,18 @@ _WHOLE = (StepState.DONE, StepState.SKIPPED)
 
 
 class StepDecisions:
-    """What people say about the steps of all incidents."""
+    """The decisions about the steps of all incidents."""
 
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
 
     def question(self, incident_id: str, step_name: str) -> Question:
-        """Give what stands to be approved in a step."""
+        """Return the open question of a step."""
         with self._database.reading() as connection:
             return two_person_rule.question(self._database, connection, incident_id, step_name)
 
     def roles(self, incident_id: str, step_name: str) -> tuple[str, ...]:
-        """Give who may approve the newest round of a step; nobody is named where all may."""
+        """Return the roles that may approve the newest round; empty for all."""
         with self._database.reading() as connection:
             found = latest(connection, incident_id, step_name)
         return tuple(json.loads(found.roles)) if found else ()
@@ -58,7 +58,7 @@ class StepDecisions:
     def reject(
         self, incident_id: str, step_name: str, person: str, why: str, now: datetime
     ) -> None:
-        """Note that what somebody said about a step did not count."""
+        """Record that a decision about a step did not count."""
         with self._database.write(
             actor=person, subject=incident_id, action="word.rejected", now=now
         ) as write:
@@ -73,7 +73,7 @@ class StepDecisions:
         *,
         as_what: str = APPROVE,
     ) -> str:
-        """Say why this person may approve nothing of the incident now, or nothing; see `roles`."""
+        """Return why this person may approve nothing now, or ""; see `roles`."""
         with self._database.reading() as connection:
             return objection(
                 self._database, connection, incident_id, person, roles, now, as_what=as_what
@@ -90,7 +90,7 @@ class StepDecisions:
         *,
         because: str = "",
     ) -> Question:
-        """Keep a signed approval, refusal or broken glass; give the question as it stands after it.
+        """Store a signed decision; return the question as it is after it.
 
         ApprovalRefused when it does not count: it is not kept, but the try is in the timeline.
         """
@@ -178,7 +178,7 @@ class StepDecisions:
         return asked
 
     def _say_again(self, write: Write, key: Key, said: dict[str, Any], asked: Question) -> bool:
-        """Let somebody say something else than they did; False where what they said stands.
+        """Replace a person's earlier decision; False if it stays.
 
         Who approved, and whose word alone was too little, may still break the glass; and whose
         passkey was removed since, or of whom nothing is kept that counts, whatever they say.
@@ -196,7 +196,7 @@ class StepDecisions:
         return breaks and write.update(approval, key, approved, **said)
 
     def open_glass(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
-        """Let a step run whose glass was broken long enough ago; False when it is not so."""
+        """Run a step whose broken glass is old enough; False otherwise."""
         with self._database.write(
             actor="ledger", subject=incident_id, action="approval.opened", now=now
         ) as write:
@@ -215,7 +215,7 @@ class StepDecisions:
         return True
 
     def unreviewed(self, incident_id: str) -> dict[str, str]:
-        """Give the steps that ran on one person's word alone: step → who broke its glass."""
+        """Return the steps without review: step → person that broke the glass."""
         with self._database.reading() as connection:
             rows = connection.execute(select(step).where(step.c.incident == incident_id))
             found = {
@@ -227,7 +227,7 @@ class StepDecisions:
     def answer(
         self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
     ) -> None:
-        """Keep a person's answer to a manual step or a decision."""
+        """Store the answer to a manual step or a decision."""
         with self._database.write(
             actor=actor, subject=incident_id, action="step.answered", now=now
         ) as write:
@@ -251,7 +251,7 @@ class StepDecisions:
     def answer_again(
         self, incident_id: str, step_name: str, text: str, actor: str, now: datetime
     ) -> None:
-        """Keep a person's correction of an answer, as a round of its own; the earlier one stays."""
+        """Store a corrected answer as a new round; the earlier one stays."""
         with self._database.write(
             actor=actor, subject=incident_id, action="step.answered", now=now
         ) as write:
@@ -273,7 +273,7 @@ class StepDecisions:
         return self._database.cipher.seal(INSTALLATION, place, {"text": text})
 
     def accept(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
-        """Let a step that was not wholly done go on as it is, because a person says so.
+        """Accept an incomplete step as it is.
 
         One that only waits for what is looked up again ends by that; the looks go on, and what they
         show not to have happened is still to be done. UsageError while more of it is under way, and
@@ -318,7 +318,7 @@ class StepDecisions:
 
 
 def latest(connection: Connection, incident_id: str, step_name: str) -> Row[Any] | None:
-    """Give the newest round of a step, if it was ever begun."""
+    """Return the newest round of a step, if it has begun."""
     return connection.execute(
         select(step)
         .where(step.c.incident == incident_id, step.c.name == step_name)

@@ -1,4 +1,4 @@
-"""Drawing up what a step will do: the rows of its effects, and the digest that an approval signs.
+"""Plans of steps: rows of effects, and the digest to approve.
 
 Rules
 - The digest covers each act in order: verb, adapter, whom (by handle), details and whether it is
@@ -45,7 +45,7 @@ class EffectPage:
 
 
 class Plan:
-    """The plan of one round as it is drawn up: its last page, and a digest of all of them."""
+    """The plan of one round: its last page, and a digest of all pages."""
 
     def __init__(self, incident_id: str, step_name: str, round_: int) -> None:
         self._key = (incident_id, step_name, round_)
@@ -62,7 +62,7 @@ class Plan:
         self.page = page
 
     def digest(self, told: FrozenNotice | None, settings: Settings) -> str:
-        """Return the digest of the plan: what is approved is this and nothing else."""
+        """Return the digest of the plan, which an approval signs."""
         return digest(self.described(told, settings))
 
     def described(self, told: FrozenNotice | None, settings: Settings) -> JsonObject:
@@ -90,7 +90,7 @@ def draft_effects(
     *,
     begin: int = 0,
 ) -> EffectPage:
-    """Make the rows of a step's effects, of which the first has the position `begin`."""
+    """Return the rows of a step's effects; `begin` is the first position."""
     rows: dict[str, dict[str, Any]] = {}
     acts: list[bytes] = []
     queues = {EffectQueue(verb=draft.verb, connector=draft.connector) for draft in drafts}
@@ -143,7 +143,7 @@ def insert_effect_page(
 def delete_unstarted_effects(
     database: AuditedDatabase, key: tuple[str, str, int], now: datetime
 ) -> int:
-    """Take away what a planner that died left of a round that never began; give the number.
+    """Delete the effects of a round that never began; return their number.
 
     Only who has the lock of planning may (`core.planning`), for a round whose step is not
     there: somebody else may still be at it otherwise.
@@ -175,7 +175,7 @@ def delete_unstarted_effects(
 def refuse_changed_effects(
     database: AuditedDatabase, incident_id: str, step_name: str, round_: int
 ) -> None:
-    """Raise Damaged where an effect of the round was changed outside, or one is missing."""
+    """Raise Damaged if an effect of the round was changed or is missing."""
     rows = database.rows
     named = (
         effect.c.incident == incident_id,

@@ -1,4 +1,4 @@
-"""When the steps that others come `after` got on last: one that does not is not waited for.
+"""Last progress of steps that other steps wait for.
 
 Rules
 - Asked only of steps that run and that another, which has not begun, comes after: a lock is, a
@@ -20,7 +20,7 @@ from standfast.records import StepState
 def last_progress_at(
     connection: Connection, playbook: Playbook, begun: Sequence[RowMapping]
 ) -> dict[str, datetime]:
-    """Give by step when it began to run, or when something of it was done since.
+    """Return when each running step last made progress.
 
     `begun` are the rows of all steps of one incident.
     """

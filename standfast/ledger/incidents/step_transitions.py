@@ -1,4 +1,4 @@
-"""The steps of an incident: the moves that carry them on; what people say is in `words`.
+"""Transitions of steps: begin, ask, escalate, wait and finish.
 
 Rules
 - A move is a compare-and-swap on (step, round): applying it twice changes once, whoever was first.
@@ -84,7 +84,7 @@ class Steps:
     def _told(
         self, key: tuple[str, str, int], telling: StreamedNotice, actor: str, now: datetime
     ) -> Plan:
-        """Write down all pages of a notice but the last, which goes with its step.
+        """Store all pages of a notice but the last, which the step stores.
 
         Until the step is there they belong to none: nothing claims, counts or shows them.
         """
@@ -157,7 +157,7 @@ class Steps:
         *,
         escalates_at: datetime | None = None,
     ) -> bool:
-        """Note that the approvers are being paged, and plan the pages.
+        """Record that approvers are paged, and plan the pages.
 
         Unanswered until `escalates_at`, the next people are to be paged; None when nobody is left.
         """
@@ -189,7 +189,7 @@ class Steps:
         may_also: Sequence[str] = (),
         escalates_at: datetime | None,
     ) -> bool:
-        """Page the people of the next rung; False when another was first, or somebody decided.
+        """Page the next rung; False if another runner or a decision was first.
 
         `may_also` are roles that may approve the step from now on, beside those that could before.
         """
@@ -220,7 +220,7 @@ class Steps:
     def cover(
         self, incident_id: str, step_name: str, round_: int, joined: int, now: datetime
     ) -> bool:
-        """Note that a round covers the targets of so many joined triggers: none was new to it."""
+        """Record how many joined triggers a round covers, without new targets."""
         with self._database.write(
             actor="ledger", subject=incident_id, action="step.covers", now=now
         ) as write:
@@ -231,18 +231,18 @@ class Steps:
         return True
 
     def refused(self, incident_id: str) -> set[tuple[str, int]]:
-        """Give the rounds that an approver refused: what they planned never happens."""
+        """Return the rounds that an approver refused."""
         with self._database.reading() as connection:
             return refused_rounds(connection, incident_id)
 
     def prompt(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
-        """Put a step before a person."""
+        """Begin a step that a person carries out."""
         return self._begin(incident_id, step_name, round_, StepState.PROMPTED, "step.prompted", now)
 
     def wait_until(
         self, incident_id: str, step_name: str, round_: int, due_at: datetime, now: datetime
     ) -> bool:
-        """Let a step wait."""
+        """Begin a step that waits until a time."""
         return self._begin(
             incident_id, step_name, round_, StepState.WAITING, "step.waits", now, due_at=due_at
         )
@@ -258,7 +258,7 @@ class Steps:
         *,
         only_settled: bool = False,
     ) -> bool:
-        """Close a round of a step; one that never began (skipped) is closed as it begins.
+        """Finish a round of a step; a skipped one begins and ends here.
 
         False, and nothing is changed, when it is closed already; with `only_settled`, also while
         one of its effects is under way: it may have been planned again since the caller looked.
@@ -293,7 +293,7 @@ class Steps:
     def _is_settled(
         self, connection: Connection, incident_id: str, step_name: str, round_: int
     ) -> bool:
-        """Is none of the round's effects under way? A retry may have come after the look."""
+        """Lock the step and return whether no effect is under way."""
         lock_step_rows(connection, incident_id, step_name)
         return (
             connection.scalar(
@@ -333,7 +333,7 @@ class Steps:
 
 
 def refused_rounds(connection: Connection, incident_id: str) -> set[tuple[str, int]]:
-    """Give the rounds that an approver refused, by step and number, as one view has them."""
+    """Return the rounds that an approver refused, in one view."""
     statement = select(step.c.name, step.c.round).where(
         step.c.incident == incident_id, step.c.state == StepState.REFUSED.value
     )

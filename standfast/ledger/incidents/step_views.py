@@ -18,7 +18,7 @@ from standfast.records import (
 
 
 def answer_context(incident_id: str, step_name: str, round_: int) -> str:
-    """Give the context that a step's answer is sealed in."""
+    """Return the context that a step's answer is sealed in."""
     return f"step.answer {incident_id}/{step_name}/{round_}"
 
 
@@ -29,7 +29,7 @@ def step_view(
     counts: StepCounts,
     moved: datetime | None,
 ) -> StepView:
-    """Return one round of a step with its answer and the state of its approvals."""
+    """Return one round of a step with its answer and approvals."""
     key = (row["name"], row["round"])
     answer = None
     if row["sealed_answer"] is not None:

@@ -49,7 +49,7 @@ def take_over_paused_undo(
     actor: str,
     now: datetime,
 ) -> bool:
-    """Refuse effects that a paused undo has not begun; False when one of them was begun since."""
+    """Refuse the effects of a paused undo; False if one has begun since."""
     with database.write(
         actor=actor, subject=incident_id, action="undo.taken_over", now=now
     ) as write:
@@ -70,7 +70,7 @@ def take_over_paused_undo(
 def _running(
     write: Write, incident_id: str, *conditions: ColumnElement[bool]
 ) -> Sequence[Row[Any]]:
-    """Return the rounds of an incident that run and meet the conditions, locked."""
+    """Lock and return the running rounds that meet the conditions."""
     statement = (
         select(step)
         .where(

@@ -1,4 +1,4 @@
-"""The messages that triggers sent: each counts once, however often it is sent.
+"""Messages of triggers, each of which counts once.
 
 Rules
 - A message is kept in the transaction that opens its incident, or joins it: neither is there
@@ -20,7 +20,7 @@ from standfast.records import Mode
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerMessage:
-    """One message of one source; `handle` is that of its id under the installation's key."""
+    """One message of one source; `handle` is the HMAC of its id."""
 
     source: str
     handle: str
@@ -29,7 +29,7 @@ class TriggerMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class IgnoredTrigger:
-    """That a source brought more to a live incident since it was stopped: nothing is done to it."""
+    """A trigger that added targets to a stopped live incident."""
 
     incident: str
     scenario: str
@@ -38,7 +38,7 @@ class IgnoredTrigger:
 
 
 def find(connection: Connection, message: TriggerMessage) -> str:
-    """Give the incident that this message came to before; empty when it is new."""
+    """Return the incident of an earlier message; empty for a new one."""
     known = connection.scalar(
         select(trigger_message.c.incident).where(
             trigger_message.c.source == message.source,
@@ -49,7 +49,7 @@ def find(connection: Connection, message: TriggerMessage) -> str:
 
 
 def keep(write: Write, message: TriggerMessage, incident_id: str) -> None:
-    """Write a new message down, with the incident that it came to, and say what it lacked."""
+    """Store a new message with its incident."""
     if message.lacking:
         write.tell(lacking=message.lacking)
     write.insert(
@@ -64,13 +64,13 @@ def keep(write: Write, message: TriggerMessage, incident_id: str) -> None:
 
 
 class Triggers:
-    """What triggers say beside opening incidents."""
+    """Messages of triggers that open no incident."""
 
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
 
     def incident_of(self, message: TriggerMessage) -> str:
-        """Give the incident that this message came to before; empty when it is new."""
+        """Return the incident of an earlier message; empty for a new one."""
         with self._database.reading() as connection:
             return find(connection, message)
 
@@ -96,7 +96,7 @@ class Triggers:
         return str(found or "")
 
     def waiting(self) -> list[IgnoredTrigger]:
-        """Give what waits in stopped incidents, oldest incident first."""
+        """Return what waits in stopped incidents, oldest incident first."""
         stopped = (
             select(incident.c.id, incident.c.scenario)
             .where(

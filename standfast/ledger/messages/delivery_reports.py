@@ -1,4 +1,4 @@
-"""What became of messages after they were handed over, as their provider tells it.
+"""Delivery states of messages, as their providers report them.
 
 Rules
 - What is told may come twice, late, and in any order. What is kept is the greatest of it, so that
@@ -32,7 +32,7 @@ _ON_THE_WAY = (DeliveryState.TAKEN, DeliveryState.DEFERRED)
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """Where one message stands, by its provider's word."""
+    """The delivery state of one message."""
 
     state: DeliveryState
     at: datetime
@@ -44,7 +44,7 @@ class Delivery:
         return is_end, self.at, (_WORSE if is_end else _ON_THE_WAY).index(self.state)
 
     def joined(self, other: "Delivery") -> "Delivery":
-        """Give what both come to, whichever was heard first."""
+        """Return the greater of two states, in any order of arrival."""
         greater = max(self, other, key=lambda one: one._greatness)
         complaints = [one.complained_at for one in (self, other) if one.complained_at is not None]
         return Delivery(
@@ -54,7 +54,7 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryChanges:
-    """What a provider's words came to."""
+    """The changes that delivery reports made."""
 
     changed: int = 0  # messages that stand otherwise than before
     settled: int = 0  # of them, effects that are done by this word
@@ -62,7 +62,7 @@ class DeliveryChanges:
 
 
 class Deliveries:
-    """What became of every message."""
+    """The delivery states of all messages."""
 
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
@@ -75,7 +75,7 @@ class Deliveries:
         *,
         reason: str = "the provider's event says that it was taken on",
     ) -> DeliveryChanges:
-        """Write down what a provider told; telling it again changes nothing.
+        """Store the reports of a provider; idempotent.
 
         `reason` is kept with what is done by this word.
         """
@@ -93,7 +93,7 @@ class Deliveries:
         return DeliveryChanges(changed=changed, settled=settled, foreign=len(told) - known)
 
     def of_incident(self, incident_id: str) -> dict[str, Delivery]:
-        """Give where each message stands that its provider told of, by its effect."""
+        """Return the delivery state of each reported message, by effect."""
         statement = (
             select(delivery)
             .join(effect, effect.c.token == delivery.c.effect)
@@ -103,7 +103,7 @@ class Deliveries:
             return {row.effect: _delivery(row) for row in connection.execute(statement)}
 
     def counts(self, incident_id: str) -> dict[tuple[str, int], dict[DeliveryState, int]]:
-        """Count the messages of each step and round by where they stand."""
+        """Count the messages of each step and round by delivery state."""
         statement = (
             select(effect.c.step, effect.c.round, delivery.c.state, func.count())
             .select_from(delivery.join(effect, effect.c.token == delivery.c.effect))

@@ -1,4 +1,4 @@
-"""What people say about one notice while it goes out: wait, go on, go to all, stop.
+"""Control of a running notice: pause, resume, release, stop.
 
 Rules
 - A notice that is paused has an abort window that never ends, which every claim reads: nothing of
@@ -50,7 +50,7 @@ class NoticeRow:
         return self.runs_from == NEVER and self.state is StepState.RUNNING
 
     def abort_seconds(self, now: datetime) -> int:
-        """How many seconds of the abort window are left."""
+        """The remaining seconds of the abort window."""
         if self.state is not StepState.RUNNING or self.runs_from is None or self.is_paused:
             return 0
         return max(0, -int((now - self.runs_from) / timedelta(seconds=1)))
@@ -63,7 +63,7 @@ class Notices:
         self._database = database
 
     def of_incident(self, incident_id: str) -> list[NoticeRow]:
-        """Give every round of every step that tells people, in the order in which they began."""
+        """Return every round of every notice, in the order of their start."""
         waits = (effect.c.not_before == NEVER) & (effect.c.state == "planned")
         was_tried = effect.c.attempt.is_not(None) & (effect.c.state == "refused")
         kinds = (effect.c.step, effect.c.round, effect.c.state, waits, was_tried)
@@ -133,7 +133,7 @@ class Notices:
             write.tell(step=step_name)
 
     def resume(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
-        """Let a paused notice go on; one of which nothing left has its abort window anew."""
+        """Resume a notice; one that sent nothing has its abort window again."""
         with self._database.write(
             actor=actor, subject=incident_id, action="notice.resumed", now=now
         ) as write:
@@ -149,7 +149,7 @@ class Notices:
             write.tell(step=step_name)
 
     def release(self, incident_id: str, step_name: str, actor: str, now: datetime) -> int:
-        """Let those after the canary go, too; give their number. Goes on where one died."""
+        """Release the recipients after the canary; return their number."""
         changed = 0
         while True:
             with self._database.write(
@@ -226,7 +226,7 @@ class Notices:
             return is_decided
 
     def discard(self, rows: Sequence[EffectRow], why: str, actor: str, now: datetime) -> int:
-        """Refuse what was put ready for a person, who throws it away: nobody is told by it.
+        """Refuse prepared letters that a person discards.
 
         Gives how many: what was said to be posted meanwhile, or thrown away, stays as it is.
         """
@@ -251,7 +251,7 @@ class Notices:
         return discarded
 
     def next_step(self, incident_id: str, prefix: str) -> str:
-        """Give the name of the next step that somebody asked for outside of the playbook."""
+        """Return the name of the next step outside the playbook."""
         with self._database.reading() as connection:
             number = connection.scalar(
                 select(func.count()).where(
@@ -283,7 +283,7 @@ class Notices:
 
 
 def _is_told_apart(connection: Any, row: EffectRow) -> bool:
-    """Does a step tell the person, that no approver refused? It is named after their message."""
+    """Return whether an individual message exists that nobody refused."""
     found = connection.scalar(
         select(step.c.name)
         .where(
@@ -297,7 +297,7 @@ def _is_told_apart(connection: Any, row: EffectRow) -> bool:
 
 
 def _rounds(connection: Any, incident_id: str, step_name: str) -> list[Row[Any]]:
-    """Give the rounds of a step that run."""
+    """Return the rounds of a step that run."""
     statement = select(step).where(
         step.c.incident == incident_id,
         step.c.name == step_name,
@@ -307,7 +307,7 @@ def _rounds(connection: Any, incident_id: str, step_name: str) -> list[Row[Any]]
 
 
 def _running(connection: Any, incident_id: str, step_name: str) -> list[Row[Any]]:
-    """Give the rounds of a step that run; UsageError when none does."""
+    """Return the rounds of a step that run; UsageError when none does."""
     rows = _rounds(connection, incident_id, step_name)
     if not rows:
         raise UsageError(

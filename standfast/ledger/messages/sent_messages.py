@@ -1,4 +1,4 @@
-"""Every message of an incident's notices with what became of it: gone through, never held.
+"""Messages of an incident's notices with their delivery, page by page.
 
 Rules
 - They come in the order in which they were planned, a page at a time, from one view of the ledger.
@@ -30,7 +30,7 @@ _OWN = len(effect.columns)
 
 @dataclass(frozen=True, kw_only=True)
 class SentMessage:
-    """One message: its effect, what its channel told of it, and when it was handed over."""
+    """One message: its effect, its delivery and its submission time."""
 
     row: EffectRow
     delivery: Delivery | None
@@ -40,7 +40,7 @@ class SentMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """All messages of an incident's notices at one moment, and what says which of them count."""
+    """All messages of an incident at one moment, with their rounds."""
 
     number: int
     latest: Mapping[str, int]  # by step: the latest round that tells people
@@ -51,7 +51,7 @@ class View:
 
 @contextmanager
 def viewed(database: AuditedDatabase, effects: Effects, incident_id: str) -> Iterator[View]:
-    """Look at an incident's messages; whatever changes meanwhile is not seen."""
+    """Open a consistent view of an incident's messages."""
     latest = (
         select(effect.c.step, func.max(effect.c.round), func.count())
         .select_from(with_step())
@@ -72,23 +72,23 @@ def viewed(database: AuditedDatabase, effects: Effects, incident_id: str) -> Ite
 def sent_messages(
     database: AuditedDatabase, effects: Effects, incident_id: str
 ) -> Iterator[SentMessage]:
-    """Give every message of an incident's notices."""
+    """Yield every message of an incident's notices."""
     with database.reading() as connection:
         yield from _sent(connection, effects, incident_id)
 
 
 def individual_messages(effects: Effects, incident_id: str) -> list[EffectRow]:
-    """Give the messages that tell one person apart, in the place of another message."""
+    """Return the individual messages, which replace another message."""
     return effects.find(*_told_apart(incident_id))
 
 
 def first_message(effects: Effects, row: EffectRow) -> EffectRow:
-    """Give the message of the playbook's own step that this one replaces or corrects, or itself."""
+    """Return the message of the playbook's step behind this one, or itself."""
     return _before(effects, row, ("settles", "corrects"))
 
 
 def replaced_message(effects: Effects, row: EffectRow) -> EffectRow:
-    """Give the message of a notice or of its correction that this one replaces, or itself."""
+    """Return the message of a notice that this one replaces, or itself."""
     return _before(effects, row, ("settles",))
 
 

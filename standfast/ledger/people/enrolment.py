@@ -1,4 +1,4 @@
-"""The people who may be asked: enrolment, roles and public keys.
+"""Enrolled people: roles and public keys.
 
 Rules
 - A person is a sign-in name, a public key and roles; full name, mail and own accounts are sealed.
@@ -47,7 +47,7 @@ _OWNER = "owner:"  # no sign-in name has a colon
 
 @dataclass(frozen=True, kw_only=True)
 class Signer:
-    """The person, or the owner of the backups, that signs a change of who may approve."""
+    """The signer of a change to the enrolled people."""
 
     name: str
     key: Ed25519PrivateKey = field(repr=False)
@@ -85,7 +85,7 @@ class Person:
 
 
 class People:
-    """Everybody who was ever enrolled."""
+    """All people that were ever enrolled."""
 
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
@@ -104,7 +104,7 @@ class People:
         now: datetime,
         signer: Signer | None = None,
     ) -> Person:
-        """Add a person; UsageError when the name was ever used, or somebody is called so already.
+        """Add a person; UsageError when the name is taken or was ever used.
 
         ApprovalRefused when the `signer`, who is then who enrols, grants a role that they lack.
         """
@@ -166,7 +166,7 @@ class People:
             return _is_setting_up(self._database, connection, now)
 
     def grant(self, name: str, roles: Sequence[str], signer: Signer, now: datetime) -> Person:
-        """Add roles to those that a person has; ApprovalRefused when the signer lacks one."""
+        """Add roles to a person; ApprovalRefused when the signer lacks one."""
         with self._database.write(
             actor=signer.name, subject=name, action="person.granted", now=now
         ) as write:
@@ -184,7 +184,7 @@ class People:
         return self.get(name)
 
     def remove(self, name: str, signer: Signer, now: datetime) -> None:
-        """Remove a person's right to approve, for good; ApprovalRefused for the last approver."""
+        """Remove a person for good; ApprovalRefused for the last approver."""
         with self._database.write(
             actor=signer.name, subject=name, action="person.removed", now=now
         ) as write:
@@ -196,7 +196,7 @@ class People:
             write.tell(signature=signer.sign("remove", name, (), now))
 
     def _change(self, write: Write, name: str, signer: Signer) -> RowMapping:
-        """Return the row of the person to change, once the signer may change anybody."""
+        """Verify the signer and return the row of the person to change."""
         row = _row_of(write.connection, name)
         if row["removed_at"] is not None:
             raise UsageError(f"{name!r} was removed already; `standfast people list` shows who is")
@@ -204,7 +204,7 @@ class People:
         return row
 
     def _refuse_stranger(self, connection: Connection, signer: Signer) -> None:
-        """Raise ApprovalRefused unless the signer's key is that of somebody who is enrolled."""
+        """Raise ApprovalRefused unless the signer is enrolled with this key."""
         if signer.is_owner:
             return  # whose key was compared with the vault's before
         who = _row_of(connection, signer.name)
@@ -230,7 +230,7 @@ class People:
     def _refuse_last(
         self, connection: Connection, leaving: RowMapping, signer: Signer, now: datetime
     ) -> None:
-        """Raise ApprovalRefused where an approval that somebody can give now could not be any more.
+        """Raise ApprovalRefused if fewer approvals would be possible.
 
         Counted twice: over everybody, and over those who count beside the signer.
         """
@@ -256,7 +256,7 @@ class People:
                 )
 
     def _refuse_known(self, connection: Connection, full_name: str, mail: str) -> None:
-        """Raise UsageError where somebody who is enrolled has this name or this mail address."""
+        """Raise UsageError if an enrolled person has this name or address."""
         there = connection.execute(select(person).where(person.c.removed_at.is_(None)))
         for one in map(self._open, there.mappings()):
             for what, new, old in (
@@ -270,7 +270,7 @@ class People:
                     )
 
     def alike(self) -> list[tuple[str, str, str]]:
-        """Return the pairs of people who have one mail address or full name, and which."""
+        """Return pairs of people with the same address or full name."""
         return [
             (one.name, other.name, what)
             for one, other in combinations(self.all(), 2)
@@ -282,19 +282,19 @@ class People:
         ]
 
     def counted_once(self, people: Iterable[Person]) -> int:
-        """Return how many approvals these people could give: those of one root give one."""
+        """Return how many approvals these people could give together."""
         with self._database.reading() as connection:
             return len(
                 {root_of(self._database, connection, _row_of(connection, p.name)) for p in people}
             )
 
     def get(self, name: str) -> Person:
-        """Give one person; UsageError when nobody of that name is enrolled."""
+        """Return one person; UsageError when nobody of that name is enrolled."""
         with self._database.reading() as connection:
             return self._open(_row_of(connection, name))
 
     def objection(self, name: str, roles: Sequence[str], now: datetime) -> str:
-        """Say why this person may not speak for one of the roles, or nothing; none: for anybody.
+        """Return why this person may not speak for the roles, or "".
 
         Like an approval, what a role alone may say takes an enrolment of a day: who can enrol
         people could else say it at once.
@@ -307,14 +307,14 @@ class People:
         return why
 
     def all(self, roles: Sequence[str] = ()) -> list[Person]:
-        """Give who is enrolled and not removed, with any of the roles (none named: everybody)."""
+        """Return the enrolled people with any of the roles; none means all."""
         statement = select(person).where(person.c.removed_at.is_(None)).order_by(person.c.name)
         with self._database.reading() as connection:
             found = [self._open(row) for row in connection.execute(statement).mappings()]
         return [one for one in found if may(roles, one.name, one.roles)]
 
     def able_beside(self, opener: Opener, roles: Sequence[str], now: datetime) -> list[Person]:
-        """Give who could approve now what `opener` asks for, unless it touches their own accounts.
+        """Return the people that could approve for this requester now.
 
         `roles` are those of which one is needed; none: any person.
         """

@@ -1,4 +1,4 @@
-"""Who works here, as lists of staff say it: names, roles, accounts, and when somebody leaves.
+"""Staff lists: names, roles, accounts and last days.
 
 Rules
 - A list is taken as a whole, in one transaction: who is in it, who changed, and who is gone from
@@ -51,7 +51,7 @@ class StaffRow:
 
 @dataclass(frozen=True, kw_only=True)
 class StaffChanges:
-    """What a list changes; each person stands in one of these at most."""
+    """The changes of a staff list; each person is in one at most."""
 
     added: tuple[Member, ...] = ()
     changed: tuple[tuple[Member, Member], ...] = ()  # before, after
@@ -60,7 +60,7 @@ class StaffChanges:
 
 
 class Staff:
-    """Everybody whom a list of staff ever named."""
+    """All people that a staff list ever named."""
 
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
@@ -79,7 +79,7 @@ class Staff:
     def take(
         self, source: str, members: Sequence[Member], actor: str, now: datetime
     ) -> StaffChanges:
-        """Take a whole list over; give what that changed."""
+        """Replace a list; return the changes."""
         by_handle = self._by_handle(members)
         with self._database.write(
             actor=actor, subject="staff", action="staff.taken", now=now
@@ -157,7 +157,7 @@ def _place(source: str, handle: str) -> str:
 
 
 def _is_other(row: StaffRow | None, member: Member) -> bool:
-    """Is this somebody whom the ledger has, otherwise?"""
+    """Return whether a stored member differs."""
     return row is not None and (row.member != member or row.gone_at is not None)
 
 

@@ -1,4 +1,4 @@
-"""A run as people and programs read it, the names that rows get, and who is still there."""
+"""Records of runs and their origin."""
 
 import os
 from collections.abc import Mapping
@@ -15,7 +15,10 @@ MAX_CLOCK_DIFFERENCE = timedelta(
 
 
 def is_gone(host: str, pid: int) -> bool:
-    """Is the process no more? Of another host nobody can tell: it counts as there."""
+    """Return whether the process has ended; unknown on another host.
+
+    A process of another host counts as running.
+    """
     if host != host_name():
         return False
     try:
@@ -29,20 +32,20 @@ def is_gone(host: str, pid: int) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a run is made; several hosts may write theirs into one ledger. Empty: not known."""
+    """The host and vault of a run; empty fields are unknown."""
 
     host: str = ""  # the name of the backup host, `backup.writer`
     machine: str = ""  # its hostname: two machines may go by one copied configuration
     vault: str = ""  # which vault, by its owner's key
 
     def as_json(self) -> dict[str, str]:
-        """Give what is known, as it stands in the run's summary."""
+        """Return the known fields for a run's summary."""
         known = {"host": self.host, "machine": self.machine, "vault": self.vault}
         return {name: value for name, value in known.items() if value}
 
     @staticmethod
     def of(summary: Mapping[str, Any]) -> "Origin":
-        """Read it out of a run's summary."""
+        """Read the origin from a run's summary."""
         return Origin(**{name: str(summary.get(name, "")) for name in _ORIGIN})
 
 
@@ -51,7 +54,7 @@ NOWHERE = Origin()
 
 
 def running_summary(origin: Origin) -> str:
-    """What stands in place of a run's counts while it is under way: where it is."""
+    """Return the summary of a running run: its origin."""
     return canonical(origin.as_json()).decode()
 
 

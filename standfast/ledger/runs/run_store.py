@@ -1,4 +1,4 @@
-"""Runs of backups, drills and verifications, and the runners that work on incidents.
+"""Runs of backups and drills, and the runners of incidents.
 
 Rules
 - A run is written as running before it touches anything, and ended after; one whose process died
@@ -33,7 +33,7 @@ SERVE_LEASE = timedelta(minutes=5)
 
 
 class Runs:
-    """Every run there was."""
+    """All runs."""
 
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
@@ -48,7 +48,7 @@ class Runs:
         *,
         origin: Origin = NOWHERE,
     ) -> str:
-        """Note that a run begins, and where; give its id."""
+        """Record the start of a run and its origin; return its id."""
         token = new_token()
         with self._database.write(
             actor=actor, subject=token, action=f"{kind}.started", now=now
@@ -64,7 +64,7 @@ class Runs:
     def finish(
         self, token: str, kind: str, state: str, summary: JsonObject, actor: str, now: datetime
     ) -> None:
-        """Note how a run ended: done, partial or failed, with its counts and measures."""
+        """Record the end of a run: done, partial or failed, with its counts."""
         with self._database.write(
             actor=actor, subject=token, action=f"{kind}.{state}", now=now
         ) as write:
@@ -83,7 +83,7 @@ class Runs:
         actor: str,
         now: datetime,
     ) -> None:
-        """Note what is over as it becomes known, under a name of the caller's.
+        """Record a finished run under an id of the caller; idempotent.
 
         Again changes nothing; with another state or summary, these stand.
         """
@@ -107,7 +107,7 @@ class Runs:
         states: Collection[str] = (),
         most: int | None = None,
     ) -> list[RunRecord]:
-        """Give the runs of a kind, newest first: of one subject, in these states, so many."""
+        """Return the runs of a kind, newest first."""
         statement = select(run).where(run.c.kind == kind).order_by(desc(run.c.started_at))
         if subject is not None:
             statement = statement.where(run.c.subject == subject)
@@ -118,7 +118,7 @@ class Runs:
             return [_open(row) for row in connection.execute(statement)]
 
     def ended_after(self, sequence: int, kinds: Collection[str]) -> list[RunRecord]:
-        """Return the runs that ended by a later event than that of a sequence, in order."""
+        """Return the runs that ended after the event of a sequence, in order."""
         is_end = (audit_event.c.subject == run.c.id) & (
             audit_event.c.action == run.c.kind + "." + run.c.state
         )
@@ -134,13 +134,13 @@ class Runs:
 
 
 class Runners:
-    """Who works on incidents now."""
+    """The runners that work on incidents."""
 
     def __init__(self, database: AuditedDatabase) -> None:
         self._database = database
 
     def register(self, incident_id: str | None, way: str, now: datetime) -> str:
-        """Note a new runner of this process; `way` is serve, prefect or direct.
+        """Record a runner of this process; `way` is serve, prefect or direct.
 
         When the ledger did not answer, the row may stand all the same: a runner that never ran must
         keep no other away, so it is retired.
@@ -170,14 +170,14 @@ class Runners:
             )
 
     def beat(self, token: str, incident_id: str | None, now: datetime) -> None:
-        """Say that a runner is alive; to be called well within the lease."""
+        """Extend the lease of a runner; call it well within the lease."""
         with self._database.write(
             actor=f"runner:{token}", subject=incident_id or "serve", action="runner.alive", now=now
         ) as write:
             write.update(runner, (token,), alive_until=now + _lease(incident_id))
 
     def retire(self, token: str, incident_id: str | None, now: datetime) -> None:
-        """Note that a runner ended by itself; tried twice, for its connection may have been cut."""
+        """Record the end of a runner; retry once after a lost connection."""
         try:
             self._retire(token, incident_id, now)
         except Unavailable:
@@ -190,20 +190,20 @@ class Runners:
             write.update(runner, (token,), runner.c.ended_at.is_(None), ended_at=now)
 
     def is_dead(self, token: str, now: datetime) -> bool:
-        """Is this runner gone? An unknown one is."""
+        """Return whether a runner is dead or unknown."""
         with self._database.reading() as connection:
             row = connection.execute(select(runner).where(runner.c.id == token)).first()
         return row is None or not _is_alive(row, now)
 
     def serve_hosts(self, now: datetime) -> set[str]:
-        """Name the hosts on which a `serve` is alive."""
+        """Return the hosts on which a `serve` is alive."""
         is_serve = runner.c.incident.is_(None) & runner.c.ended_at.is_(None)
         with self._database.reading() as connection:
             rows = connection.execute(select(runner).where(is_serve)).all()
         return {row.host for row in rows if _is_alive(row, now)}
 
     def alive(self, incident_id: str | None, now: datetime) -> list[str]:
-        """Give the live runners of an incident; of None, the `serve` processes."""
+        """Return the live runners of an incident; for None, of `serve`."""
         same = runner.c.incident == incident_id if incident_id else runner.c.incident.is_(None)
         with self._database.reading() as connection:
             rows = connection.execute(select(runner).where(same, runner.c.ended_at.is_(None))).all()

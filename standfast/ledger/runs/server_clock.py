@@ -39,12 +39,12 @@ class _Look:
 
     @property
     def ahead(self) -> timedelta:
-        """How far this host's clock is ahead of the server's."""
+        """The lead of this host's clock over the server's."""
         return self.own - self.server
 
 
 class ServerClock:
-    """The server's time, from any thread; this host's own until the server was asked."""
+    """The server's time; this host's own until the first answer."""
 
     def __init__(self, own: Now) -> None:
         self._own = own
@@ -60,11 +60,11 @@ class ServerClock:
 
     @property
     def ahead(self) -> timedelta:
-        """How far this host's clock was ahead of the server's when that was asked last."""
+        """The lead of this host's clock at the last answer."""
         return self._look.ahead if self._look else timedelta(0)
 
     def listen(self, engine: Engine) -> None:
-        """Ask by the connections of this engine, as they are used."""
+        """Ask the server through connections of this engine when they are used."""
         broken = engine.dialect.loaded_dbapi.Error
 
         @event.listens_for(engine, "checkout")
@@ -101,7 +101,7 @@ class ServerClock:
 
 
 def far_words(ahead: timedelta) -> str:
-    """Say that the two clocks are too far apart for the server's to be gone by."""
+    """Return the message for clocks that are too far apart."""
     return (
         f"{apart(ahead)}, too far to be made up for: hosts of one ledger take each other for dead; "
         "set the one that is wrong"
@@ -109,7 +109,7 @@ def far_words(ahead: timedelta) -> str:
 
 
 def apart(ahead: timedelta) -> str:
-    """Say how far apart the two clocks are."""
+    """Return the difference of the two clocks in words."""
     side = "ahead of" if ahead > timedelta(0) else "behind"
     seconds = round(abs(ahead).total_seconds())
     much = f"{seconds} s" if seconds < 60 else f"{seconds // 60} min"

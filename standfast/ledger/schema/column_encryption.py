@@ -1,4 +1,4 @@
-"""The vault: keys that live outside the ledger, and what is sealed under them.
+"""Encryption of personal columns under keys outside the ledger.
 
 It owns the key files and the sealing of personal columns; it knows no table.
 
@@ -38,7 +38,7 @@ INSTALLATION = "installation"
 
 
 class ColumnCipher:
-    """Seals under named scopes: `INSTALLATION`, or an incident's id for its customers."""
+    """Cipher with one key for each scope: installation or incident."""
 
     def __init__(self, folder: Path, *, random: Callable[[int], bytes] = os.urandom) -> None:
         self._folder = folder
@@ -48,7 +48,7 @@ class ColumnCipher:
         self._handle_keys: dict[str, bytes] = {}
 
     def create(self, scope: str) -> None:
-        """Make the key of a scope, durably; leave it alone when it is there."""
+        """Create the key of a scope durably, unless it exists."""
         path = self._path(scope)
         draft = path.with_suffix(f".{secrets.token_hex(8)}.draft")
         try:
@@ -82,7 +82,7 @@ class ColumnCipher:
         return self._path(scope).exists()
 
     def erase(self, scope: str) -> None:
-        """Delete the key of a scope: what is sealed under it can never be read again."""
+        """Delete the key of a scope; its sealed values become unreadable."""
         self._path(scope).unlink(missing_ok=True)
         _sync_folder(self._folder)
         self._keys.pop(scope, None)
@@ -99,7 +99,7 @@ class ColumnCipher:
         return nonce + self._cipher(scope).encrypt(nonce, written, context.encode())
 
     def open(self, scope: str, context: str, sealed: bytes) -> JsonObject:
-        """Decrypt what `seal` made; raise Damaged when it was changed or belongs elsewhere."""
+        """Decrypt a sealed value; Damaged when it was changed or moved."""
         try:
             plain = self._cipher(scope).decrypt(
                 sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context.encode()
@@ -112,7 +112,7 @@ class ColumnCipher:
         return cast("JsonObject", json.loads(plain.decode()))
 
     def handle(self, scope: str, name: str) -> str:
-        """Give the handle of a person or account under this scope's key."""
+        """Return the handle of a person or account under this scope's key."""
         key = self._handle_keys.get(scope)
         if key is None:
             key = hmac.digest(self._key(scope), b"standfast handle", "sha256")
@@ -120,12 +120,12 @@ class ColumnCipher:
         return hmac.digest(key, name.encode(), "sha256").hex()[:_HANDLE_HEX]
 
     def mac(self, context: str, value: Json) -> str:
-        """Give a MAC under the installation's key, which who holds the database alone has not."""
+        """Return a MAC under the installation's key."""
         key = hmac.digest(self._key(INSTALLATION), b"standfast mac", "sha256")
         return hmac.digest(key, context.encode() + b"\n" + canonical(value), "sha256").hex()
 
     def seal_of_event(self, event_hash: str) -> str:
-        """Give the MAC that shows an event of the chain to be the ledger's own."""
+        """Return the MAC that shows an event of the chain to be the ledger's own."""
         return self.mac("event", event_hash)
 
     def signing_key(self) -> Ed25519PrivateKey:
@@ -176,7 +176,7 @@ class ColumnCipher:
 
 
 def _give_to_owner_of(folder: Path, descriptor: int) -> None:
-    """Let what root makes in another user's place be that user's, who goes on with the incident."""
+    """Return a file made by root to the owner of its folder."""
     if os.geteuid() == 0:
         with suppress(OSError):  # a share may take root for nobody
             owner = folder.stat()

@@ -1,4 +1,4 @@
-"""The schema's version: made by alembic, looked at on every opening without importing it."""
+"""Version of the schema: created by alembic, checked at each opening."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def create_schema(engine: Engine) -> None:
-    """Bring the database to HEAD; one that is there already is left alone."""
+    """Upgrade the database to HEAD, unless it is there already."""
     if not _is_missing(engine) and _version(engine) == HEAD:
         return
     # alembic takes 0.3 s to import and is needed once in a place's life.
@@ -32,7 +32,7 @@ def create_schema(engine: Engine) -> None:
 
 
 def has_schema(engine: Engine) -> bool:
-    """Is the database a ledger, at HEAD or not?"""
+    """Return whether the database is a ledger, of any version."""
     return not _is_missing(engine) and _version(engine) is not None
 
 
@@ -49,7 +49,7 @@ def refuse_other_schema(engine: Engine) -> None:
 
 
 def _version(engine: Engine) -> str | None:
-    """Return the version of the database's schema; None where it has no schema."""
+    """Return the version of the schema; None without a schema."""
     with reading(engine) as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
@@ -57,5 +57,8 @@ def _version(engine: Engine) -> str | None:
 
 
 def _is_missing(engine: Engine) -> bool:
-    """Is there no file? Connecting would make an empty one where somebody mistyped a path."""
+    """Return whether the SQLite file is missing.
+
+    Connecting would create an empty one for a mistyped path.
+    """
     return engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists()

@@ -1,4 +1,4 @@
-"""The ledger's tables: what stands in each row, and what each column means.
+"""Tables of the ledger and the meaning of their columns.
 
 Rules
 - Tables are declared with SQLAlchemy Core: every write goes through `transaction.Write`, which
@@ -329,7 +329,7 @@ audit_head = Table(
 
 
 def as_stored(table: Table) -> list[ColumnElement[Any]]:
-    """Give the columns as the database holds them: what was tampered with must not trip us."""
+    """Return the columns undecoded, so that manipulated values can be read."""
     return [type_coerce(column, NullType()).label(column.name) for column in table.columns]
 
 

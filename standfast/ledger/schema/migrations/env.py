@@ -1,4 +1,4 @@
-"""What alembic runs: upgrades on the connection that it is handed."""
+"""Alembic environment: upgrades on the given connection."""
 
 from alembic import context
 
