@@ -1,7 +1,7 @@
 """Settings as a test writes them: with the secrets in plain text."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from standfast.config import SecretReference
 from standfast.config.base_section import Section
@@ -14,7 +14,7 @@ _SECRETS: dict[SecretReference, str] = {}
 
 def settings_of(section: type[S], **values: Any) -> S:
     """Return settings with references in place of the secrets."""
-    return section.model_validate(_referred(section, values))
+    return section.model_validate(_with_references(section, values))
 
 
 def reveal(reference: SecretReference) -> str:
@@ -22,18 +22,18 @@ def reveal(reference: SecretReference) -> str:
     return _SECRETS[reference]
 
 
-def _referred(section: type[Section], values: Mapping[str, Any]) -> dict[str, Any]:
-    referred: dict[str, Any] = {}
-    if kinds := kinds_of(section):
-        referred["kind"] = kinds[0]
-    for key, value in values.items():
-        annotation = section.model_fields[key].annotation
-        if isinstance(value, str) and SecretReference in choices_of(annotation):
+def _with_references(annotation: Any, value: Any) -> Any:
+    for choice in choices_of(annotation):
+        if choice is SecretReference and isinstance(value, str):
             reference = SecretReference(f"env:SECRET_{len(_SECRETS)}")
             _SECRETS[reference] = value
-            referred[key] = reference
-        elif isinstance(value, Mapping) and (inner := sections_in(annotation)):
-            referred[key] = _referred(inner[0], value)
-        else:
-            referred[key] = value
-    return referred
+            return reference
+        if get_origin(choice) is Mapping and isinstance(value, Mapping):
+            inner = get_args(choice)[1]
+            return {key: _with_references(inner, one) for key, one in value.items()}
+    if not isinstance(value, Mapping) or not (sections := sections_in(annotation)):
+        return value
+    (section,) = sections
+    fields = section.model_fields
+    kind = dict.fromkeys(["kind"], kinds_of(section)[0]) if kinds_of(section) else {}
+    return kind | {key: _with_references(fields[key].annotation, one) for key, one in value.items()}

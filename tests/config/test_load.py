@@ -291,6 +291,16 @@ class TestRefusing:
                 ),
                 "an account is named by a word or a choice",
             ),
+            (
+                "[services.telephony]",
+                '[commands.lock]\nargv = ["lock"]\n[services.telephony]',
+                "its whole path",
+            ),
+            (
+                "[services.telephony]",
+                '[requests.lock]\nurl = "https://x.test"\nmethod = "TRACE"\n[services.telephony]',
+                "not one of the words",
+            ),
             ('"0 3 * * mon-fri"', '"0 25 * * *"', "the hour of a schedule is 0 to 23"),
             ('"0 3 * * mon-fri"', '"@daily"', "five fields"),
             ('"Europe/London"', '"Europe/Londonium"', "unknown time zone"),

@@ -83,7 +83,7 @@ class Live(Outside):
 
         if name in self._own:
             return self._own[name]()
-        return build_procedure(self.config, name, self._resolver, self._clock)
+        return build_procedure(self.config, name, self._reveal, self._clock)
 
     def _read_audience(self, name: str) -> Audience:
         from standfast.adapters.factory.audiences import read_audience

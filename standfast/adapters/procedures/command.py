@@ -20,22 +20,22 @@ import pwd
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import IO
 
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.procedures.captured_output import READ_BYTES, kept_text
 from standfast.adapters.procedures.parameters import (
-    Parameter,
     check_templates,
     fill,
     places,
     read_parameters,
 )
+from standfast.config.sections.procedures import CommandConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.records import EffectState, JsonObject, Limits, Order, Result
+from standfast.secrets import Reveal
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TIMEOUT = "/usr/bin/timeout"
@@ -45,61 +45,41 @@ _NOT_STARTED = (125, 126, 127)  # `timeout` itself failed, or the program cannot
 _TOKEN = "STANDFAST_TOKEN"  # noqa: S105 - the name of a variable
 
 
-@dataclass(frozen=True, kw_only=True)
-class CommandOptions:
-    """One command as the configuration has it; its secrets are resolved."""
-
-    argv: tuple[str, ...]  # the program by its whole path, and its arguments
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    observe: tuple[str, ...] = ()
-    undo: tuple[str, ...] = ()
-    user: str | None = None  # None: who runs this program
-    environment: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # variable → value
-    succeeds_with: tuple[int, ...] = (0,)
-    timeout_seconds: int = 30
-    workers: int = 4
-    changes_nothing: bool = False
-
-
 class Command(Procedure):
     """One command. Construction checks its templates and runs nothing."""
 
-    def __init__(self, name: str, options: CommandOptions) -> None:
+    def __init__(self, name: str, settings: CommandConfig, *, reveal: Reveal) -> None:
         self.name = name
-        self._options = options
-        for argv in (options.argv, options.observe, options.undo):
-            if argv and not argv[0].startswith("/"):
-                raise ConfigurationError(f"{name}: name the program by its whole path")
+        self._settings = settings
+        self._secrets = {key: reveal(secret) for key, secret in settings.secrets.items()}
+        for argv in (settings.argv, settings.observe, settings.undo):
             if argv and places(argv[0]):
                 raise ConfigurationError(f"{name}: the program itself cannot be a parameter")
-            check_templates(name, argv, options.parameters)
-        if not options.argv:
-            raise ConfigurationError(f"{name}: there is no program to run")
+            check_templates(name, argv, settings.parameters)
         self._refuse_options_in_disguise()
-        self.can_observe = bool(options.observe)
-        self.can_undo = bool(options.undo)
-        self.changes_nothing = options.changes_nothing
+        self.can_observe = bool(settings.observe)
+        self.can_undo = bool(settings.undo)
+        self.changes_nothing = settings.changes_nothing
         self.limits = Limits(
             batch=1,
-            workers=options.workers,
-            timeout_seconds=options.timeout_seconds + _KILL_AFTER_SECONDS + 1.0,
+            workers=settings.workers,
+            timeout_seconds=settings.timeout_seconds + _KILL_AFTER_SECONDS + 1.0,
         )
 
     def fit(self, details: JsonObject) -> None:
-        read_parameters(self.name, self._options.parameters, details)
+        read_parameters(self.name, self._settings.parameters, details)
 
     def _is_in_effect(self, order: Order) -> bool | None:
-        status, _ = self._end(self._options.observe, order)
+        status, _ = self._end(self._settings.observe, order)
         if status in (0, 1):
             return status == 0
         raise Unavailable(f"{self.name}: the look ended with {_status(status)}")
 
     def _run(self, order: Order) -> Result:
-        return self._carried_out(self._options.argv, order)
+        return self._carried_out(self._settings.argv, order)
 
     def _undo(self, order: Order) -> Result:
-        return self._carried_out(self._options.undo, order)
+        return self._carried_out(self._settings.undo, order)
 
     def _carried_out(self, argv: Sequence[str], order: Order) -> Result:
         try:
@@ -107,7 +87,7 @@ class Command(Procedure):
         except _NotStarted as error:
             return Result(target=order.target, state=EffectState.FAILED, reason=str(error))
         facts: JsonObject = {"exit_status": status, "output": output}
-        if status in self._options.succeeds_with:
+        if status in self._settings.succeeds_with:
             return Result(target=order.target, state=EffectState.DONE, facts=facts)
         is_in_doubt = status < 0 or status in _CUT_OFF
         reason = f"ended with {_status(status)}"
@@ -122,13 +102,13 @@ class Command(Procedure):
 
     def _end(self, argv: Sequence[str], order: Order) -> tuple[int, str]:
         """Run it to its end; give its status and what it printed."""
-        options = self._options
-        values = read_parameters(self.name, options.parameters, order.details)
+        settings = self._settings
+        values = read_parameters(self.name, settings.parameters, order.details)
         bound = [
             _TIMEOUT,
             f"--kill-after={_KILL_AFTER_SECONDS}",
             "--",
-            str(options.timeout_seconds),
+            str(settings.timeout_seconds),
         ]
         identity = self._identity()
         try:
@@ -139,8 +119,8 @@ class Command(Procedure):
                     "PATH": _PATH,
                     "LANG": "C.UTF-8",
                     _TOKEN: order.token,
-                    **options.environment,
-                    **options.secrets,
+                    **settings.environment,
+                    **self._secrets,
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -164,11 +144,11 @@ class Command(Procedure):
 
     def _kept(self, reader: "_Reader") -> str:
         data, left_out = reader.read()
-        return kept_text(data, self._options.secrets.values(), left_out)
+        return kept_text(data, self._secrets.values(), left_out)
 
     def _identity(self) -> tuple[int, int] | None:
         """Give the user and group to run as; None for those of this process."""
-        user = self._options.user
+        user = self._settings.user
         if user is None:
             return None
         try:
@@ -179,9 +159,9 @@ class Command(Procedure):
 
     def _refuse_options_in_disguise(self) -> None:
         """A number may be negative, and would then be an option where it is a whole argument."""
-        for part in (*self._options.argv, *self._options.observe, *self._options.undo):
+        for part in (*self._settings.argv, *self._settings.observe, *self._settings.undo):
             for place in places(part):
-                is_number = self._options.parameters[place].type.value == "number"
+                is_number = self._settings.parameters[place].type == "number"
                 if is_number and part == f"{{{place}}}":
                     raise ConfigurationError(
                         f"{self.name}: a number as a whole argument could be read as an option; "

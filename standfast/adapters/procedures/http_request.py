@@ -15,114 +15,71 @@ Rules
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from standfast.adapters.procedures import Procedure
 from standfast.adapters.procedures.captured_output import kept_text
 from standfast.adapters.procedures.parameters import (
-    Parameter,
     check_templates,
     fill,
     read_parameters,
 )
+from standfast.config.sections.procedures import CallConfig, ParameterConfig, RequestConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import Answer, Deadline, HttpClient, NotSent, fits_a_header
 from standfast.records import EffectState, Json, JsonObject, Limits, Now, Order, Result
+from standfast.secrets import Reveal
 
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _BUSY = (429, 503)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """One request, with room for parameters."""
-
-    method: str
-    url: str
-    body: Json = None  # texts in it have room for parameters
-    expected: tuple[int, ...] = (200, 201, 202, 204)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """A request that shows whether the thing is in effect."""
-
-    url: str
-    is_in_effect_with: tuple[int, ...] = (200,)
-    is_not_with: tuple[int, ...] = (404,)
-    field: str = ""  # of the answer, with dots between; empty: the status says it all
-    value: str = ""  # what the field must be, with room for parameters
-
-
-@dataclass(frozen=True, kw_only=True)
-class RequestOptions:
-    """One request as the configuration has it; its secrets are resolved."""
-
-    call: Call
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    observe: Look | None = None
-    undo: Call | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # header → its value
-    bearer: str | None = field(default=None, repr=False)
-    idempotency_header: str = "Idempotency-Key"
-    verify_tls: bool = True
-    ca_file: Path | None = None
-    timeout_seconds: float = 10.0
-    workers: int = 4
-    per_second: float | None = None
-    changes_nothing: bool = False
 
 
 class Request(Procedure):
     """One request. Construction checks its templates and sends nothing."""
 
-    def __init__(self, name: str, options: RequestOptions, *, clock: Now) -> None:
+    def __init__(self, name: str, settings: RequestConfig, *, reveal: Reveal, clock: Now) -> None:
         self.name = name
-        self._options = options
-        for call in (options.call, options.undo):
+        self._settings = settings
+        self._secrets = {key: reveal(secret) for key, secret in settings.secrets.items()}
+        self._bearer = None if settings.bearer is None else reveal(settings.bearer)
+        for call in (settings, settings.undo):
             if call is not None:
-                _check_address(name, call.url, options.parameters)
-                check_templates(name, list(_texts(call.body)), options.parameters)
-                if call.method not in METHODS:
-                    raise ConfigurationError(f"{name}: the method is one of {', '.join(METHODS)}")
-        if options.observe is not None:
-            _check_address(name, options.observe.url, options.parameters)
-            check_templates(name, [options.observe.value], options.parameters)
-        for header, value in (*options.headers.items(), *options.secrets.items()):
+                _check_address(name, call.url, settings.parameters)
+                check_templates(name, list(_texts(call.body)), settings.parameters)
+        if settings.observe is not None:
+            _check_address(name, settings.observe.url, settings.parameters)
+            check_templates(name, [settings.observe.value or ""], settings.parameters)
+        for header, value in (*settings.headers.items(), *self._secrets.items()):
             if not fits_a_header(header) or not (value.isascii() and value.isprintable()):
                 raise ConfigurationError(f"{name}: the header {header!r} cannot be sent")
-        if options.bearer is not None and not fits_a_header(options.bearer):
+        if self._bearer is not None and not fits_a_header(self._bearer):
             raise ConfigurationError(f"{name}: the bearer token cannot be sent in a header")
-        self.can_observe = options.observe is not None
-        self.can_undo = options.undo is not None
-        self.changes_nothing = options.changes_nothing or options.call.method == "GET"
+        self.can_observe = settings.observe is not None
+        self.can_undo = settings.undo is not None
+        self.changes_nothing = settings.changes_nothing or settings.method == "GET"
         self.limits = Limits(
             batch=1,
-            workers=options.workers,
-            per_second=options.per_second,
-            timeout_seconds=options.timeout_seconds,
+            workers=settings.workers,
+            per_second=settings.per_second,
+            timeout_seconds=settings.timeout_seconds,
         )
         self._http = HttpClient(
-            verify_tls=options.verify_tls,
-            ca_file=options.ca_file,
-            workers=options.workers,
+            verify_tls=settings.verify_tls,
+            ca_file=settings.ca_file,
+            workers=settings.workers,
             clock=clock,
         )
 
     def fit(self, details: JsonObject) -> None:
-        read_parameters(self.name, self._options.parameters, details)
+        read_parameters(self.name, self._settings.parameters, details)
 
     def close(self) -> None:
         self._http.close()
 
     def _is_in_effect(self, order: Order) -> bool | None:
-        look = self._options.observe
+        look = self._settings.observe
         if look is None:
             return None
-        values = read_parameters(self.name, self._options.parameters, order.details)
+        values = read_parameters(self.name, self._settings.parameters, order.details)
         answer = self._exchange("GET", _address(look.url, values), order, None)
         if answer.status in look.is_not_with:
             return False
@@ -130,18 +87,18 @@ class Request(Procedure):
             raise Unavailable(f"{self.name}: the look was answered with {answer.status}")
         if not look.field:
             return True
-        return _field(answer, look.field) == fill(look.value, values)
+        return _field(answer, look.field) == fill(look.value or "", values)
 
     def _run(self, order: Order) -> Result:
-        return self._sent(self._options.call, order)
+        return self._sent(self._settings, order)
 
     def _undo(self, order: Order) -> Result:
-        if self._options.undo is None:
+        if self._settings.undo is None:
             raise ConfigurationError(f"{self.name} has no undo")
-        return self._sent(self._options.undo, order)
+        return self._sent(self._settings.undo, order)
 
-    def _sent(self, call: Call, order: Order) -> Result:
-        values = read_parameters(self.name, self._options.parameters, order.details)
+    def _sent(self, call: CallConfig, order: Order) -> Result:
+        values = read_parameters(self.name, self._settings.parameters, order.details)
         body = None if call.body is None else json.dumps(_filled(call.body, values)).encode()
         try:
             answer = self._exchange(call.method, _address(call.url, values), order, body)
@@ -152,7 +109,7 @@ class Request(Procedure):
                 reason=str(error),
                 retry_after_seconds=error.retry_after_seconds,
             )
-        secrets = [*self._options.secrets.values(), self._options.bearer or ""]
+        secrets = [*self._secrets.values(), self._bearer or ""]
         facts: JsonObject = {"status": answer.status, "output": kept_text(answer.body, secrets)}
         if answer.status in call.expected:
             return Result(target=order.target, state=EffectState.DONE, facts=facts)
@@ -167,19 +124,19 @@ class Request(Procedure):
         )
 
     def _exchange(self, method: str, url: str, order: Order, body: bytes | None) -> Answer:
-        options = self._options
-        headers = {**options.headers, **options.secrets}
-        if options.bearer is not None:
-            headers["Authorization"] = f"Bearer {options.bearer}"
+        settings = self._settings
+        headers = {**settings.headers, **self._secrets}
+        if self._bearer is not None:
+            headers["Authorization"] = f"Bearer {self._bearer}"
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
         if method != "GET":
-            headers[options.idempotency_header] = order.token
-        deadline = Deadline(options.timeout_seconds)
+            headers[settings.idempotency_header] = order.token
+        deadline = Deadline(settings.timeout_seconds)
         return self._http.exchange(method, url, deadline, headers=headers, content=body)
 
 
-def _check_address(name: str, url: str, declared: Mapping[str, Parameter]) -> None:
+def _check_address(name: str, url: str, declared: Mapping[str, ParameterConfig]) -> None:
     check_templates(name, [url], declared)
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -11,9 +11,8 @@ Rules
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
+from standfast.config.sections.procedures import ParameterConfig
 from standfast.errors import ConfigurationError, UsageError
 from standfast.records import Json, JsonObject
 
@@ -25,32 +24,13 @@ _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
 
 
-class ParameterType(StrEnum):
-    """What a parameter may be."""
-
-    WORD = "word"  # letters, digits and . _ @ + -, as in the name of an account
-    HOST = "host"  # the name of a host, or its address
-    ADDRESS = "address"  # an IP address, or a network with /
-    NUMBER = "number"  # a whole number
-    CHOICE = "choice"  # one of the options
-    TEXT = "text"  # one line of anything
-
-
 _WANTED = {
-    ParameterType.WORD: "one word of letters, digits and . _ @ + -",
-    ParameterType.HOST: "the name of a host or an IP address",
-    ParameterType.ADDRESS: "an IP address, or a network such as 10.0.0.0/8",
-    ParameterType.NUMBER: "a whole number",
-    ParameterType.TEXT: f"one line of at most {LONGEST_VALUE} characters, not beginning with -",
+    "word": "one word of letters, digits and . _ @ + -",
+    "host": "the name of a host or an IP address",
+    "address": "an IP address, or a network such as 10.0.0.0/8",
+    "number": "a whole number",
+    "text": f"one line of at most {LONGEST_VALUE} characters, not beginning with -",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameter:
-    """One parameter as the configuration declares it."""
-
-    type: ParameterType = ParameterType.WORD
-    options: tuple[str, ...] = ()  # CHOICE only
 
 
 def parameters_of(details: JsonObject) -> Mapping[str, Json]:
@@ -60,7 +40,7 @@ def parameters_of(details: JsonObject) -> Mapping[str, Json]:
 
 
 def read_parameters(
-    name: str, declared: Mapping[str, Parameter], details: JsonObject
+    name: str, declared: Mapping[str, ParameterConfig], details: JsonObject
 ) -> dict[str, str]:
     """Give every declared parameter as text; UsageError names the first that does not fit."""
     given = parameters_of(details)
@@ -93,7 +73,9 @@ def fill(template: str, values: Mapping[str, str], write: Callable[[str], str] =
     return _PLACE.sub(put, template)
 
 
-def check_templates(name: str, templates: Sequence[str], declared: Mapping[str, Parameter]) -> None:
+def check_templates(
+    name: str, templates: Sequence[str], declared: Mapping[str, ParameterConfig]
+) -> None:
     """Raise ConfigurationError for a template that names a parameter which is not declared."""
     for template in templates:
         for match in _PLACE.finditer(template):
@@ -113,20 +95,20 @@ def places(template: str) -> list[str]:
     return [match[1] for match in _PLACE.finditer(template) if match[1]]
 
 
-def _fits(parameter: Parameter, value: str) -> bool:
+def _fits(parameter: ParameterConfig, value: str) -> bool:
     match parameter.type:
-        case ParameterType.NUMBER:
+        case "number":
             is_number = re.fullmatch(r"-?[0-9]{1,16}", value, re.ASCII) is not None
             return is_number and abs(int(value)) <= LARGEST_NUMBER
-        case ParameterType.CHOICE:
+        case "choice":
             return value in parameter.options
-        case ParameterType.WORD:
+        case "word":
             return _WORD.fullmatch(value) is not None
-        case ParameterType.HOST:
+        case "host":
             return _HOST.fullmatch(value) is not None or _is_address(value)
-        case ParameterType.ADDRESS:
+        case "address":
             return _is_address(value) or _is_network(value)
-        case ParameterType.TEXT:
+        case "text":
             is_short = 0 < len(value) <= LONGEST_VALUE
             return is_short and value.isprintable() and not value.startswith("-")
 

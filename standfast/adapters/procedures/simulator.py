@@ -9,7 +9,8 @@ import threading
 from collections.abc import Mapping
 
 from standfast.adapters.procedures import Procedure
-from standfast.adapters.procedures.parameters import Parameter, parameters_of, read_parameters
+from standfast.adapters.procedures.parameters import parameters_of, read_parameters
+from standfast.config.sections.procedures import ParameterConfig
 from standfast.records import EffectState, JsonObject, Limits, Order, Result, digest
 
 
@@ -23,7 +24,7 @@ class SimulatedProcedure(Procedure):
         self,
         name: str,
         *,
-        parameters: Mapping[str, Parameter] | None = None,
+        parameters: Mapping[str, ParameterConfig] | None = None,
         limits: Limits | None = None,
     ) -> None:
         self.name = name

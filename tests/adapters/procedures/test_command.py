@@ -1,16 +1,24 @@
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from standfast.adapters.procedures.command import Command, CommandOptions
-from standfast.adapters.procedures.parameters import Parameter, ParameterType
+from standfast.adapters.procedures.command import Command
+from standfast.config.sections.procedures import CommandConfig
 from standfast.errors import ConfigurationError, UsageError
 from standfast.records import EffectState, Order
 from tests.adapters.procedures.contract import ProcedureContract, Yard
+from tests.adapters.settings import reveal, settings_of
 
-HOST = {"host": Parameter(type=ParameterType.HOST)}
+HOST = {"host": {"type": "host"}}
+
+
+def command_of(argv: Sequence[str], **others: Any) -> Command:
+    settings = settings_of(CommandConfig, argv=argv, **others)
+    return Command("commands.x", settings, reveal=reveal)
 
 
 def script(folder: Path, body: str, name: str = "it") -> str:
@@ -30,14 +38,11 @@ class CommandYard(Yard):
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "isolated"
         self.folder.mkdir()
-        self.procedure = Command(
-            "commands.isolate",
-            CommandOptions(
-                argv=("/usr/bin/touch", f"{self.folder}/{{host}}"),
-                observe=("/usr/bin/test", "-e", f"{self.folder}/{{host}}"),
-                undo=("/bin/rm", "-f", f"{self.folder}/{{host}}"),
-                parameters=HOST,
-            ),
+        self.procedure = command_of(
+            ("/usr/bin/touch", f"{self.folder}/{{host}}"),
+            observe=("/usr/bin/test", "-e", f"{self.folder}/{{host}}"),
+            undo=("/bin/rm", "-f", f"{self.folder}/{{host}}"),
+            parameters=HOST,
         )
 
     def is_isolated(self, host: str) -> bool:
@@ -54,13 +59,10 @@ def test_its_output_is_kept_without_secrets_and_its_environment_is_bare(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTHER_SECRET", "not for you")
-    command = Command(
-        "commands.show",
-        CommandOptions(
-            argv=(script(tmp_path, "env; echo bad >&2"),),
-            environment={"SITE": "second"},
-            secrets={"API_KEY": "s3cret-value"},
-        ),
+    command = command_of(
+        (script(tmp_path, "env; echo bad >&2"),),
+        environment={"SITE": "second"},
+        secrets={"API_KEY": "s3cret-value"},
     )
     (result,) = command.run([order()])
     output = str(result.facts["output"])
@@ -74,10 +76,7 @@ def test_its_output_is_kept_without_secrets_and_its_environment_is_bare(
 
 
 def test_an_output_without_end_is_cut_and_counted(tmp_path: Path) -> None:
-    command = Command(
-        "commands.loud",
-        CommandOptions(argv=(script(tmp_path, "head -c 3000000 /dev/zero | tr '\\0' x"),)),
-    )
+    command = command_of((script(tmp_path, "head -c 3000000 /dev/zero | tr '\\0' x"),))
     (result,) = command.run([order()])
     output = str(result.facts["output"])
     assert result.state is EffectState.DONE
@@ -96,9 +95,7 @@ def test_an_output_without_end_is_cut_and_counted(tmp_path: Path) -> None:
 def test_its_status_says_what_it_came_to(
     tmp_path: Path, body: str, state: EffectState, reason: str
 ) -> None:
-    command = Command(
-        "commands.x", CommandOptions(argv=(script(tmp_path, body),), succeeds_with=(0, 4))
-    )
+    command = command_of((script(tmp_path, body),), succeeds_with=(0, 4))
     (result,) = command.run([order()])
     assert result.state is state
     assert reason in result.reason
@@ -107,9 +104,7 @@ def test_its_status_says_what_it_came_to(
 def test_a_command_that_does_not_end_is_cut_off_and_in_doubt(tmp_path: Path) -> None:
     ended = tmp_path / "ended"
     body = f"(sleep 30; touch {ended}) & echo started; wait"
-    command = Command(
-        "commands.slow", CommandOptions(argv=(script(tmp_path, body),), timeout_seconds=1)
-    )
+    command = command_of((script(tmp_path, body),), timeout_seconds=1)
     (result,) = command.run([order()])
     assert result.state is EffectState.UNKNOWN
     assert result.facts["output"] == "started\n"
@@ -122,59 +117,51 @@ def test_a_program_that_cannot_be_run_did_not_happen(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("no program")
     for path in (str(plain), str(tmp_path / "missing")):
-        (result,) = Command("commands.x", CommandOptions(argv=(path,))).run([order()])
+        (result,) = command_of((path,)).run([order()])
         assert result.state is EffectState.FAILED
         assert "cannot be run" in result.reason
-    gone = Command("commands.x", CommandOptions(argv=("/bin/true",), user="nobody-of-that-name"))
+    gone = command_of(("/bin/true",), user="nobody-of-that-name")
     assert gone.run([order()])[0].state is EffectState.FAILED
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may run a command as somebody else")
 def test_it_runs_as_the_user_of_its_configuration() -> None:
-    command = Command("commands.who", CommandOptions(argv=("/usr/bin/id", "-un"), user="nobody"))
+    command = command_of(("/usr/bin/id", "-un"), user="nobody")
     assert command.run([order()])[0].facts["output"] == "nobody\n"
 
 
 def test_a_look_that_breaks_is_asked_again_and_one_that_does_not_exist_says_nothing(
     tmp_path: Path,
 ) -> None:
-    broken = Command(
-        "commands.x", CommandOptions(argv=("/bin/true",), observe=(script(tmp_path, "exit 2"),))
-    )
+    broken = command_of(("/bin/true",), observe=(script(tmp_path, "exit 2"),))
     (seen,) = broken.observe([order()])
     assert not seen.is_readable
     assert seen.happened is None
-    (blind,) = Command("commands.x", CommandOptions(argv=("/bin/true",))).observe([order()])
+    (blind,) = command_of(("/bin/true",)).observe([order()])
     assert blind.is_readable
     assert blind.happened is None
 
 
 def test_the_plan_says_what_it_cannot_do() -> None:
-    bare = Command("commands.x", CommandOptions(argv=("/bin/true",)))
+    bare = command_of(("/bin/true",))
     assert bare.is_irreversible
     assert "commands.x: cannot be taken back" in bare.notes()
     assert any("nobody can look" in note for note in bare.notes())
-    reading = Command("commands.y", CommandOptions(argv=("/bin/true",), changes_nothing=True))
+    reading = command_of(("/bin/true",), changes_nothing=True)
     assert not reading.is_irreversible
     assert reading.notes() == ()
 
 
 def test_a_configuration_that_opens_a_door_is_refused() -> None:
-    for argv in (("true",), ("/bin/{host}",), ("/bin/echo", "{user}"), ()):
+    for argv in (("/bin/{host}",), ("/bin/echo", "{user}")):
         with pytest.raises(ConfigurationError):
-            Command("commands.x", CommandOptions(argv=argv, parameters=HOST))
+            command_of(argv, parameters=HOST)
     with pytest.raises(ConfigurationError, match="read as an option"):
-        Command(
-            "commands.x",
-            CommandOptions(
-                argv=("/bin/kill", "{pid}"),
-                parameters={"pid": Parameter(type=ParameterType.NUMBER)},
-            ),
-        )
+        command_of(("/bin/kill", "{pid}"), parameters={"pid": {"type": "number"}})
 
 
 def test_parameters_are_judged_when_they_are_planned() -> None:
-    command = Command("commands.x", CommandOptions(argv=("/bin/echo", "{host}"), parameters=HOST))
+    command = command_of(("/bin/echo", "{host}"), parameters=HOST)
     command.fit({"parameters": {"host": "pc-1"}})
     with pytest.raises(UsageError, match="'host'"):
         command.fit({"parameters": {"host": "--help"}})

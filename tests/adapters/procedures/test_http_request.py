@@ -1,6 +1,6 @@
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,15 +9,16 @@ from urllib.parse import unquote
 
 import pytest
 
-from standfast.adapters.procedures.http_request import Call, Look, Request, RequestOptions
-from standfast.adapters.procedures.parameters import Parameter, ParameterType
+from standfast.adapters.procedures.http_request import Request
+from standfast.config.sections.procedures import RequestConfig
 from standfast.errors import ConfigurationError
 from standfast.records import EffectState, Order
 from tests.adapters.procedures.contract import ProcedureContract, Yard
+from tests.adapters.settings import reveal, settings_of
 from tests.servers.over_http import Answering, listening
 
-HOST = {"host": Parameter(type=ParameterType.HOST)}
-TEXT = {"host": Parameter(type=ParameterType.TEXT)}
+HOST = {"host": {"type": "host"}}
+TEXT = {"host": {"type": "text"}}
 
 
 def clock() -> datetime:
@@ -36,7 +37,7 @@ class Firewall:
     hangs: bool = False
     requests: list[Request] = field(default_factory=list)
 
-    def isolating(self, **others: object) -> Request:
+    def isolating(self, **others: Any) -> Request:
         self.requests.append(isolating(self.url, **others))
         return self.requests[-1]
 
@@ -85,16 +86,20 @@ def there() -> Iterator[Firewall]:
         yield found
 
 
-def isolating(url: str, **others: Any) -> Request:
-    options: dict[str, Any] = {
-        "call": Call(method="PUT", url=f"{url}/hosts/{{host}}", body={"why": "{host}", "n": 1}),
-        "observe": Look(url=f"{url}/hosts/{{host}}", field="host.state", value="isolated"),
-        "undo": Call(method="DELETE", url=f"{url}/hosts/{{host}}"),
+def isolating(url: str, *, unchecked: Mapping[str, Any] | None = None, **others: Any) -> Request:
+    """Build a request; `unchecked` are settings that the configuration would refuse."""
+    place = f"{url}/hosts/{{host}}"
+    settings: dict[str, Any] = {
+        "method": "PUT",
+        "url": place,
+        "body": {"why": "{host}", "n": 1},
+        "observe": {"url": place, "field": "host.state", "value": "isolated"},
+        "undo": {"method": "DELETE", "url": place},
         "parameters": HOST,
         "timeout_seconds": 2.0,
     }
-    made = RequestOptions(**{**options, **others})
-    return Request("requests.isolate", made, clock=clock)
+    made = settings_of(RequestConfig, **settings | others).model_copy(update=unchecked or {})
+    return Request("requests.isolate", made, reveal=reveal, clock=clock)
 
 
 def order(host: str = "pc-1", token: str = "f00d") -> Order:
@@ -199,8 +204,6 @@ def test_a_configuration_that_opens_a_door_is_refused() -> None:
         "https://example.com/{host}#x",
     ):
         with pytest.raises(ConfigurationError):
-            isolating("", call=Call(method="PUT", url=url), observe=None, undo=None)
+            isolating("https://example.com", unchecked={"url": url})
     with pytest.raises(ConfigurationError, match="header"):
-        isolating("https://example.com", headers={"X": "a\r\nY: b"})
-    with pytest.raises(ConfigurationError, match="method"):
-        isolating("https://example.com", call=Call(method="TRACE", url="https://example.com/"))
+        isolating("https://example.com", unchecked={"headers": {"X": "a\r\nY: b"}})

@@ -1,7 +1,7 @@
 import pytest
 
-from standfast.adapters.procedures.parameters import Parameter, ParameterType
 from standfast.adapters.procedures.simulator import SimulatedProcedure
+from standfast.config.sections.procedures import ParameterConfig
 from standfast.records import digest
 from tests.adapters.procedures.contract import ProcedureContract, Yard
 
@@ -9,7 +9,7 @@ from tests.adapters.procedures.contract import ProcedureContract, Yard
 class MemoryYard(Yard):
     def __init__(self) -> None:
         self.procedure = SimulatedProcedure(
-            "commands.isolate", parameters={"host": Parameter(type=ParameterType.HOST)}
+            "commands.isolate", parameters={"host": ParameterConfig(type="host")}
         )
 
     def is_isolated(self, host: str) -> bool:
