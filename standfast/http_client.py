@@ -29,15 +29,13 @@ from typing import TYPE_CHECKING
 
 from standfast.errors import Unavailable
 from standfast.records import Now
+from standfast.retry_rules import LONGEST_RETRY_AFTER_SECONDS, RETRY_SECONDS
 from standfast.server_tls import verified
 
 if TYPE_CHECKING:
     import httpx
 
 LARGEST_BODY_BYTES = 16 * 1024 * 1024
-# A directory in the intruder's hands must not park a lock until next week.
-LONGEST_RETRY_AFTER_SECONDS = 300.0
-TRY_AGAIN_SECONDS = 1.0
 _FIRST_BYTE_LEAVES = "send_request_headers.started"  # httpcore's name for it, in every protocol
 
 
@@ -123,7 +121,7 @@ class HttpClient:
         client = self._open()
         seconds = deadline.left_seconds()
         if seconds == 0.0:
-            raise NotSent("no time was left to ask", retry_after_seconds=TRY_AGAIN_SECONDS)
+            raise NotSent("no time was left to ask", retry_after_seconds=RETRY_SECONDS)
         request = client.build_request(
             method,
             url,
@@ -217,9 +215,9 @@ class _Errand:
             is_sent = self._is_sent
         if is_sent:
             raise NoAnswer(
-                f"the request was not answered ({why})", retry_after_seconds=TRY_AGAIN_SECONDS
+                f"the request was not answered ({why})", retry_after_seconds=RETRY_SECONDS
             )
-        raise NotSent(f"no connection was made ({why})", retry_after_seconds=TRY_AGAIN_SECONDS)
+        raise NotSent(f"no connection was made ({why})", retry_after_seconds=RETRY_SECONDS)
 
     def _ask(self) -> Answer:
         response = self._client.send(self._request, stream=True)

@@ -169,11 +169,6 @@ class Limits:
     timeout_seconds: float = 10.0  # hard: after it the call is cut, and its result is unknown
     is_local: bool = False  # done by this very process: nothing can land once it is dead
 
-    @property
-    def settle_seconds(self) -> float:
-        """How long after submitting "not seen" starts to mean "did not happen"."""
-        return self.timeout_seconds * 1.5
-
 
 @dataclass(frozen=True, kw_only=True)
 class Order:

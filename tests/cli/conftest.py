@@ -65,7 +65,7 @@ def installation(desk: Desk, model_installation: Path) -> Path:
 @pytest.fixture
 def quiet_installation(installation: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A furnished place whose servers are not there: for exercises, and for what fails soon."""
-    monkeypatch.setattr(http_client, "TRY_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(http_client, "RETRY_SECONDS", 0.05)
     config_file = furnish(installation)
     with open_installation(config_file, env={}, actor="os:test") as opened:
         enrol_people(opened)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from standfast.ledger.effects import unknown_outcomes
+from standfast import retry_rules
 from standfast.usecases.setup.installation_opening import open_installation
 from tests.cli.desk import Desk
 from tests.servers.scim import ScimServer
@@ -15,7 +15,7 @@ from tests.usecases.incidents.test_stopping import claim_one_and_die
 def test_all_that_is_open_is_stopped_and_no_act_is_left_half_known(
     desk: Desk, live_installation: Path, scim_server: ScimServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unknown_outcomes, "LOOK_AGAIN", timedelta(seconds=0.02))
+    monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(seconds=0.02))
     ids = {name: scim_server.create(name) for name in ("alice", "bob", "carl", "dora")}
     closed = desk.json("incident", "open", "lock", "-i", "accounts=eve", "--no-wait")["incident"]
     assert desk.run("incident", "close", closed, *desk.by("dana")).status == 0

@@ -5,9 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from standfast import retry_rules
 from standfast.errors import ExitStatus
 from standfast.ledger import Ledger
-from standfast.usecases.incidents import lifecycle, runner_waiting
+from standfast.usecases.incidents import lifecycle
 from standfast.usecases.setup.installation_opening import open_installation
 from tests.cli.desk import Desk, furnish
 from tests.servers.scim import ScimServer
@@ -68,7 +69,7 @@ def test_a_terminal_that_follows_serve_is_given_back_while_only_a_relay_is_away(
     desk: Desk, installation: Path, scim_server: ScimServer
 ) -> None:
     # The runner below has a lease of 15 seconds: a short patience leaves most of it unused.
-    desk.monkeypatch.setattr(runner_waiting, "LONGEST_WHILE_ASKED", timedelta(seconds=0.2))
+    desk.monkeypatch.setattr(retry_rules, "LONGEST_WHILE_ASKED", timedelta(seconds=0.2))
     config_file = furnish(installation, scim_url=scim_server.url)
     desk.monkeypatch.setenv("SCIM_TOKEN", scim_server.token)
     scim_server.create("alice")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from standfast.ledger.effects import unknown_outcomes
+from standfast import retry_rules
 from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle
@@ -65,7 +65,7 @@ def centre(tmp_path: Path, scim_server: ScimServer, smtp_server: SmtpServer) -> 
 @pytest.fixture
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look again soon at what nobody saw the end of."""
-    monkeypatch.setattr(unknown_outcomes, "LOOK_AGAIN", timedelta(seconds=0.02))
+    monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(seconds=0.02))
 
 
 @pytest.fixture(params=DATABASES)

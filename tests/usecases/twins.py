@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from standfast import retry_rules
 from standfast.adapters.accounts import Connector
 from standfast.adapters.accounts.simulator import SimulatedConnector
 from standfast.adapters.evidence_sources import Custody, EvidenceSource
@@ -29,7 +30,6 @@ from standfast.notices.audience import Audience, Recipient
 from standfast.records import Limits, Mode
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle as incident
-from standfast.usecases.incidents import runner_waiting
 from standfast.usecases.incidents.outcome import Outcome
 from tests.usecases.installations import PASSPHRASES, enrol_people, furnish, installation_at
 
@@ -165,7 +165,7 @@ class SimulatedInstallation(Installation):
             return results
 
         with monkeypatch.context() as patched:
-            patched.setattr(runner_waiting, "LONGEST_WAIT", timedelta(seconds=0.3))
+            patched.setattr(retry_rules, "LONGEST_WAIT", timedelta(seconds=0.3))
             patched.setattr(directory, f"_{verb}", act_and_die)
             runner = threading.Thread(target=self.advance, args=(case,), daemon=True)
             runner.start()

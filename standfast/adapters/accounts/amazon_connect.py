@@ -28,8 +28,9 @@ from standfast.adapters.accounts.base.per_account_connector import (
 from standfast.adapters.accounts.base.results import ABSENT
 from standfast.config.sections.identity_providers import AmazonConnectConfig
 from standfast.errors import Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
+from standfast.http_client import Deadline
 from standfast.records import JsonObject, Order, Proof
+from standfast.retry_rules import RETRY_SECONDS
 
 PER_SECOND = 2.0
 BURST = 3  # of five: requests bunch on their way, and others use the account too
@@ -65,7 +66,7 @@ class Pace:
             if turn - now > deadline.left_seconds():
                 raise Unavailable(
                     "too many requests to Connect are waiting",
-                    retry_after_seconds=max(turn - now, TRY_AGAIN_SECONDS),
+                    retry_after_seconds=max(turn - now, RETRY_SECONDS),
                 )
             self._free_at[operation] = turn
         if turn > now:

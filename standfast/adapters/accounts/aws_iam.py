@@ -36,8 +36,9 @@ from standfast.adapters.accounts.base.second_factors import (
 )
 from standfast.config.sections.identity_providers import AwsIamConfig
 from standfast.errors import Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
+from standfast.http_client import Deadline
 from standfast.records import Json, JsonObject, Order, Proof
+from standfast.retry_rules import RETRY_SECONDS
 
 LOCK_POLICY = "StandfastLocked"
 CUT_POLICY = "StandfastSessionsCut"
@@ -223,7 +224,7 @@ class AwsIam(PerAccountConnector):
             if until.left_seconds() < _LOOK_AGAIN_SECONDS:
                 raise Unavailable(
                     "AWS is still making the credential report",
-                    retry_after_seconds=TRY_AGAIN_SECONDS,
+                    retry_after_seconds=RETRY_SECONDS,
                 )
             time.sleep(_LOOK_AGAIN_SECONDS)
         found = self._aws.read("get_credential_report", until) or {}

@@ -38,8 +38,9 @@ from standfast.adapters.clients.http_status import status_error
 from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
 from standfast.config.sections.identity_providers import GoogleWorkspaceConfig
 from standfast.errors import Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS, Answer, Deadline
+from standfast.http_client import Answer, Deadline
 from standfast.records import JsonObject, Order, Proof
+from standfast.retry_rules import RETRY_SECONDS
 
 DIRECTORY = "https://admin.googleapis.com"
 TOKENS = "https://oauth2.googleapis.com/token"
@@ -207,7 +208,7 @@ class GoogleWorkspace(HttpConnector):
         if answer.status == 403 and _reason(answer) in _TOO_FAST:
             return Unavailable(
                 "the directory is busy",
-                retry_after_seconds=answer.retry_after_seconds or TRY_AGAIN_SECONDS,
+                retry_after_seconds=answer.retry_after_seconds or RETRY_SECONDS,
             )
         return status_error(answer)
 

@@ -40,8 +40,8 @@ from standfast.adapters.accounts.base.results import (
 from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
 from standfast.config.sections.account_servers import LinuxDirectoryConfig
 from standfast.errors import ConfigurationError, StandfastError, Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS
 from standfast.records import JsonObject, Order, Proof, Result
+from standfast.retry_rules import RETRY_SECONDS
 
 _GREETING = "standfast-accounts 2"
 _NEVER = "-"
@@ -337,6 +337,6 @@ def _explain(error: Exception) -> StandfastError | None:
         return Unavailable(
             "the program on the host does not answer; check the command, the host's key, our own, "
             "and the rule in sudoers",
-            retry_after_seconds=TRY_AGAIN_SECONDS,
+            retry_after_seconds=RETRY_SECONDS,
         )
     return None

@@ -36,14 +36,9 @@ from standfast.adapters.clients.http_status import status_error
 from standfast.adapters.clients.oauth_client import JwtSigner, TokenEndpoint
 from standfast.config.sections.identity_providers import OktaConfig
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import (
-    LONGEST_RETRY_AFTER_SECONDS,
-    TRY_AGAIN_SECONDS,
-    Answer,
-    Deadline,
-    fits_a_header,
-)
+from standfast.http_client import Answer, Deadline, fits_a_header
 from standfast.records import JsonObject, Order, Proof
+from standfast.retry_rules import LONGEST_RETRY_AFTER_SECONDS, RETRY_SECONDS
 
 SCOPE = "okta.users.manage okta.users.read"
 _NEXT = re.compile(r'<([^>]*)>;\s*rel="next"')
@@ -177,9 +172,7 @@ class Okta(HttpConnector):
             seconds = float(reset) - self._clock().timestamp()
             return Unavailable(
                 "the directory is busy",
-                retry_after_seconds=min(
-                    max(seconds, TRY_AGAIN_SECONDS), LONGEST_RETRY_AFTER_SECONDS
-                ),
+                retry_after_seconds=min(max(seconds, RETRY_SECONDS), LONGEST_RETRY_AFTER_SECONDS),
             )
         return status_error(answer)
 

@@ -42,8 +42,8 @@ from standfast.adapters.accounts.base.results import (
 from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
 from standfast.config.sections.account_servers import RedisDirectoryConfig
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS
 from standfast.records import Order, Proof, Result
+from standfast.retry_rules import RETRY_SECONDS
 from standfast.server_tls import is_this_machine
 
 Connection = Any  # redis types its connections in part only
@@ -355,6 +355,6 @@ def _explain(error: Exception) -> StandfastError | None:
         return Unavailable(
             f"the server cannot be reached, is full or broke off ({type(error).__name__}); "
             "check its host, port, `tls`, certificate and `maxclients`",
-            retry_after_seconds=TRY_AGAIN_SECONDS,
+            retry_after_seconds=RETRY_SECONDS,
         )
     return None

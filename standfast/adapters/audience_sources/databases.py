@@ -19,6 +19,7 @@ from standfast.adapters.audience_sources.files import suppressed_rows, text_rows
 from standfast.config.sections.server_settings import MariadbTls, PostgresqlTls
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
 from standfast.notices.audience import NO_RULES, Audience, Rules, check_columns, gather
+from standfast.retry_rules import AUDIENCE_SECONDS
 from standfast.server_tls import mariadb_tls, postgresql_tls
 
 _PAGE = 2_000
@@ -191,7 +192,7 @@ def _no_answer(what: str, options: DatabaseOptions) -> NoReturn:
     raise Unavailable(
         f"the audience's {what} at {options.host} does not let {options.user} in to "
         f"{options.database}, or does not answer; see that it runs, and the password and `tls`",
-        retry_after_seconds=5.0,
+        retry_after_seconds=AUDIENCE_SECONDS,
     ) from None
 
 

@@ -31,6 +31,7 @@ from standfast.notices.audience import (
 )
 from standfast.notices.mail_addresses import addresses_in
 from standfast.notices.plain_text import one_line
+from standfast.retry_rules import AUDIENCE_SECONDS
 from standfast.spreadsheet_csv import CsvRows
 
 Done = TypeVar("Done")
@@ -222,7 +223,8 @@ def _selected(
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             raise Unavailable(
-                f"the audience {path} is locked by another program", retry_after_seconds=5.0
+                f"the audience {path} is locked by another program",
+                retry_after_seconds=AUDIENCE_SECONDS,
             ) from error
         why_not = getattr(error, "sqlite_errorname", type(error).__name__)
         raise ConfigurationError(

@@ -22,7 +22,8 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from standfast.errors import StandfastError, Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS, Deadline, NoAnswer, NotSent
+from standfast.http_client import Deadline, NoAnswer, NotSent
+from standfast.retry_rules import RETRY_SECONDS
 
 _Connection = TypeVar("_Connection")
 _Value = TypeVar("_Value")
@@ -188,9 +189,7 @@ class _Call(Generic[_Connection, _Value]):
         if is_over and self._error is not None:
             raise self._in_words(self._error, is_untouched=is_untouched) from None
         if is_untouched:
-            raise NotSent(
-                "the server did not answer in time", retry_after_seconds=TRY_AGAIN_SECONDS
-            )
+            raise NotSent("the server did not answer in time", retry_after_seconds=RETRY_SECONDS)
         raise NoAnswer("the change was sent and not answered in time")
 
     def _try(self) -> _Value:
@@ -225,5 +224,5 @@ class _Call(Generic[_Connection, _Value]):
             return NoAnswer(f"the change was sent: {words}")
         if isinstance(said, StandfastError) and not isinstance(said, NotSent):
             return said
-        retry = said.retry_after_seconds if isinstance(said, Unavailable) else TRY_AGAIN_SECONDS
+        retry = said.retry_after_seconds if isinstance(said, Unavailable) else RETRY_SECONDS
         return NotSent(words, retry_after_seconds=retry)

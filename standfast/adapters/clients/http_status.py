@@ -6,7 +6,8 @@ Rules
 """
 
 from standfast.errors import Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS, Answer
+from standfast.http_client import Answer
+from standfast.retry_rules import RETRY_SECONDS
 
 # Conflicts of versions and half-heard requests; the changes we make are idempotent.
 _WORTH_ANOTHER_TRY = (408, 409, 412, 425)
@@ -23,13 +24,13 @@ def status_error(answer: Answer) -> Unavailable:
     if answer.is_busy:
         return Unavailable(
             "the directory is busy",
-            retry_after_seconds=answer.retry_after_seconds or TRY_AGAIN_SECONDS,
+            retry_after_seconds=answer.retry_after_seconds or RETRY_SECONDS,
         )
     if status < 400:
         return Unavailable(f"the directory redirects (status {status}); write its final address")
     if status >= 500 or status in _WORTH_ANOTHER_TRY:
         return Unavailable(
-            f"the directory failed (status {status})", retry_after_seconds=TRY_AGAIN_SECONDS
+            f"the directory failed (status {status})", retry_after_seconds=RETRY_SECONDS
         )
     return Unavailable(f"the directory does not accept the request (status {status})")
 

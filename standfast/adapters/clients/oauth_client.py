@@ -21,8 +21,9 @@ from joserfc.jwk import RSAKey
 from standfast.adapters.clients.credentials import IssuedCredential
 from standfast.adapters.clients.http_status import status_error
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS, Deadline, HttpClient, fits_a_header
+from standfast.http_client import Deadline, HttpClient, fits_a_header
 from standfast.records import Now
+from standfast.retry_rules import RETRY_SECONDS
 
 _CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -137,7 +138,7 @@ class TokenEndpoint:
         if not isinstance(token, str) or not fits_a_header(token):
             raise Unavailable(
                 "the provider's token end point gives no token; check its address",
-                retry_after_seconds=TRY_AGAIN_SECONDS,
+                retry_after_seconds=RETRY_SECONDS,
             )
         seconds = body.get("expires_in") if isinstance(body, dict) else None
         return IssuedCredential(

@@ -47,9 +47,7 @@ from standfast.evidence.tree_copy import StorageError, Walk, is_left_out
 from standfast.host_name import host_name
 from standfast.plurals import counted
 from standfast.records import EffectState, JsonObject, Now, Order, Result, timestamp
-
-ANOTHER_COLLECTS_SECONDS = 30.0
-STORE_SECONDS = 60.0
+from standfast.retry_rules import COPY_STORE_SECONDS, OTHER_COLLECTOR_SECONDS
 
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 
@@ -122,14 +120,14 @@ class FilesEvidence(EvidenceSource):
                     if not place.exists() and not self._fill(partial, order, custody):
                         return _failed(order, "nothing could be read; see that the paths exist")
         except _AnotherCollects:
-            return _failed(order, "another runner is collecting this", ANOTHER_COLLECTS_SECONDS)
+            return _failed(order, "another runner is collecting this", OTHER_COLLECTOR_SECONDS)
         except (StorageError, OSError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             reason = (
                 f"the evidence folder {custody.folder} cannot be written: {why}."
                 " Make room or look at its disk; then it is tried again"
             )
-            return _failed(order, reason, STORE_SECONDS)
+            return _failed(order, reason, COPY_STORE_SECONDS)
         if not is_sealed(place, self._public_key):
             return _failed(order, "evidence of this order stands, but its seal does not hold")
         result = _result(order, place.name, read_sealed(place, self._public_key))
@@ -155,7 +153,7 @@ class FilesEvidence(EvidenceSource):
                 result,
                 state=EffectState.FAILED,
                 reason=f"{result.reason} and sealed here, but not copied to {where}: {error}",
-                retry_after_seconds=STORE_SECONDS if may_pass else None,
+                retry_after_seconds=COPY_STORE_SECONDS if may_pass else None,
             )
         return replace(
             result,

@@ -28,6 +28,7 @@ from standfast.config.sections.procedures import CallConfig, ParameterConfig, Re
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import Answer, Deadline, HttpClient, NotSent, fits_a_header
 from standfast.records import EffectState, Json, JsonObject, Limits, Now, Order, Result
+from standfast.retry_rules import RETRY_SECONDS
 from standfast.secrets import Reveal
 
 _BUSY = (429, 503)
@@ -114,13 +115,16 @@ class Request(Procedure):
         if answer.status in call.expected:
             return Result(target=order.target, state=EffectState.DONE, facts=facts)
         is_in_doubt = answer.status >= 500 and answer.status not in _BUSY
-        retry_after = answer.retry_after_seconds if answer.is_busy else None
+        pause_seconds = None
+        if answer.is_busy:
+            after = answer.retry_after_seconds
+            pause_seconds = RETRY_SECONDS if after is None else after
         return Result(
             target=order.target,
             state=EffectState.UNKNOWN if is_in_doubt else EffectState.FAILED,
             reason=f"answered with {answer.status}",
             facts=facts,
-            retry_after_seconds=1.0 if answer.is_busy and retry_after is None else retry_after,
+            retry_after_seconds=pause_seconds,
         )
 
     def _exchange(self, method: str, url: str, order: Order, body: bytes | None) -> Answer:

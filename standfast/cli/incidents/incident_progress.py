@@ -189,8 +189,8 @@ def _rehearsed_lines(lacking: list[str]) -> list[str]:
 
 def _followed(installation: "Installation", incident_id: str, tell: Tell) -> "Outcome | None":
     """Watch a `serve` do it; None when there is none, or it leaves work undone."""
+    from standfast.retry_rules import LONGEST_WHILE_ASKED
     from standfast.usecases.incidents.lifecycle import has_work, look
-    from standfast.usecases.incidents.runner_waiting import LONGEST_WHILE_ASKED
     from standfast.usecases.incidents.runner_waiting import (
         waits_only_for_notices as asks_meanwhile,
     )

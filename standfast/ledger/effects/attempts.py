@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
@@ -40,7 +40,7 @@ from standfast.ledger.effects.effect_rows import (
 )
 from standfast.ledger.effects.effect_store import Effects
 from standfast.ledger.effects.prior_states import PriorStates, last_prior
-from standfast.ledger.effects.unknown_outcomes import MOST_TRIES, resume_steps
+from standfast.ledger.effects.unknown_outcomes import resume_steps
 from standfast.ledger.schema.row_ids import new_token
 from standfast.ledger.schema.tables import as_stored, attempt, effect, step
 from standfast.playbook.actions.people_page import PAGE
@@ -54,6 +54,7 @@ from standfast.records import (
     canonical,
     digest,
 )
+from standfast.retry_rules import after_call, settles_at
 
 _BEGIN = (
     update(effect)
@@ -66,7 +67,6 @@ _BEGIN = (
     )
     .returning(*as_stored(effect))
 )
-_LONGEST_WAIT_SECONDS = 86_400.0  # no provider's word postpones an act for longer than a day
 
 
 class Attempts:
@@ -182,7 +182,7 @@ class Attempts:
                     "size": len(rows),
                     "digest": digest(tokens),
                     "submitted_at": now,
-                    "settle_after": now + timedelta(seconds=limits.settle_seconds),
+                    "settle_after": settles_at(limits, now),
                     "is_local": limits.is_local,
                     "lapsed_at": None,
                     "ended_at": None,
@@ -315,29 +315,20 @@ class Attempts:
     def _after(
         self, row: EffectRow, result: Result, tries: int, now: datetime, hand_on: str | None
     ) -> dict[str, Any]:
-        state, not_before = result.state, None
+        verdict = after_call(result, tries=tries, now=now, has_failover=hand_on is not None)
         reason, connector = result.reason, row.connector
-        wait = result.retry_after_seconds
-        tries -= result.is_untried  # a slow directory comes to everybody, and to some of them last
-        if state is EffectState.FAILED and wait is not None and tries < MOST_TRIES:
-            seconds = min(max(wait, 0.0), _LONGEST_WAIT_SECONDS)
-            state, not_before = EffectState.PLANNED, now + timedelta(seconds=seconds)
-        elif hand_on is not None and (
-            state is EffectState.FAILED
-            or (state is EffectState.REFUSED and result.may_go_elsewhere)
-        ):
-            state, tries = EffectState.PLANNED, 0
+        if hand_on is not None and verdict.is_handed_on:
             reason, connector = f"{connector}: {reason}; handed on to {hand_on}", hand_on
         moved = {} if hand_on is None else self._moved(row, connector)
         return {
             "token": row.token,
-            "state": state.value,
+            "state": verdict.state.value,
             **moved,
-            "tries": tries,
-            "not_before": not_before,
+            "tries": verdict.tries,
+            "not_before": verdict.not_before,
             "sealed_reason": seal_reason_of(self._database.cipher, row, reason),
             "proof": result.proof.value,
-            "is_parked": state is EffectState.UNKNOWN and result.only_a_person_can_tell,
+            "is_parked": verdict.is_parked,
             "sealed_facts": self._database.cipher.seal(
                 scope_of(row.verb, row.incident), f"effect.facts {row.token}", result.facts
             ),

@@ -16,19 +16,18 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, select
 
 from standfast.ledger.audit.audited_database import AuditedDatabase
-from standfast.ledger.effects import unknown_outcomes
 from standfast.ledger.effects.effect_conditions import (
     is_held,
 )
 from standfast.ledger.effects.effect_rows import EffectRow, scope_of, seal_reason_of
 from standfast.ledger.effects.effect_store import lock_in_state
-from standfast.ledger.effects.unknown_outcomes import MOST_TRIES
 from standfast.ledger.schema.tables import attempt, effect, incident
 from standfast.records import (
     EffectState,
     JsonObject,
     Observed,
 )
+from standfast.retry_rules import after_failed_prior_observation
 
 _HANDLES_A_STATEMENT = 500
 
@@ -82,11 +81,9 @@ class PriorStates:
         }
         if not observed.is_readable:
             change["sealed_reason"] = seal_reason_of(self._database.cipher, row, observed.reason)
-            change["tries"] = row.tries + 1
-            if change["tries"] < MOST_TRIES:
-                change["not_before"] = now + unknown_outcomes.LOOK_AGAIN
-            else:
-                change["state"] = EffectState.FAILED.value
+            verdict = after_failed_prior_observation(tries=row.tries, now=now)
+            change["tries"], change["not_before"] = verdict.tries, verdict.not_before
+            change["state"] = verdict.state.value
         elif not observed.exists:
             change["state"] = EffectState.REFUSED.value
             change["sealed_reason"] = seal_reason_of(self._database.cipher, row, "no such account")

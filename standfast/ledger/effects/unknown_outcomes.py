@@ -22,9 +22,8 @@ from standfast.ledger.effects.effect_store import Effects, lock_in_state
 from standfast.ledger.schema.tables import attempt, effect, step
 from standfast.playbook.actions.people_page import PAGE
 from standfast.records import EffectState, Observed, StepState
+from standfast.retry_rules import after_observation
 
-MOST_TRIES = 5
-LOOK_AGAIN = timedelta(seconds=2)
 _ENDED = (StepState.DONE.value, StepState.PARTIAL.value, StepState.FAILED.value)
 _LOST = "the runner died or the call took too long; it may have happened"
 
@@ -129,16 +128,14 @@ class UnknownOutcomes:
             for row, observed in seen:
                 if row.token not in still:
                     continue
-                state, reason = _SETTLED[observed.happened]
-                not_before = None
-                if not observed.is_readable:
-                    # Twice as long each time: a directory that is down for a night is no reason
-                    # for a runner to sit and ask.
-                    silent = now - began.get(row.token, now)
-                    state, not_before = EffectState.UNKNOWN, now + max(LOOK_AGAIN, silent)
-                elif state is EffectState.PLANNED and row.tries >= MOST_TRIES and not row.is_parked:
-                    state = EffectState.FAILED
-                    reason = f"tried {row.tries} times, and looked up each time: it never happened"
+                verdict = after_observation(
+                    observed,
+                    tries=row.tries,
+                    submitted_at=began.get(row.token, now),
+                    now=now,
+                    is_parked=row.is_parked,
+                )
+                state, reason = verdict.state, observed.reason or verdict.reason or ""
                 if state is EffectState.PLANNED and row.verb != PAGE:
                     again.add((row.step, row.round))
                 counts[state.value] = counts.get(state.value, 0) + 1
@@ -146,11 +143,9 @@ class UnknownOutcomes:
                     {
                         "token": row.token,
                         "state": state.value,
-                        "sealed_reason": seal_reason_of(
-                            self._database.cipher, row, observed.reason or reason
-                        ),
-                        "is_parked": state is EffectState.UNKNOWN and not_before is None,
-                        "not_before": not_before,
+                        "sealed_reason": seal_reason_of(self._database.cipher, row, reason),
+                        "is_parked": verdict.is_parked,
+                        "not_before": verdict.not_before,
                     }
                 )
             write.update_many(effect, rows)
@@ -200,10 +195,3 @@ def _submitted_at(connection: Connection, tokens: Collection[str]) -> dict[str, 
     )
     rows = connection.execute(statement.where(effect.c.token.in_(tokens)))
     return {row.token: row.submitted_at for row in rows}
-
-
-_SETTLED = {
-    True: (EffectState.DONE, "looked up after an interruption: it had happened"),
-    False: (EffectState.PLANNED, "looked up after an interruption: it had not happened"),
-    None: (EffectState.UNKNOWN, "nobody can tell whether it happened; a person must say"),
-}

@@ -22,11 +22,10 @@ from standfast.ledger import Ledger
 from standfast.ledger.effects.effect_rows import Batch, EffectQueue, EffectRow
 from standfast.ledger.effects.effect_store import Work
 from standfast.records import EffectState, Limits, Now, Observed, Result
+from standfast.retry_rules import MOST_LEDGER_FAILURES, RECEIPT_PAUSES_SECONDS
 
 WORKERS = 16
 _LOOK_BATCH = 500
-_RECEIPT_PAUSES_SECONDS = (0.1, 0.4, 1.6, 6.4)
-_MOST_STUMBLES = 5  # over a ledger that does not answer, before a queue is given up
 
 
 class Bucket:
@@ -123,7 +122,7 @@ class EffectQueues:
         """Note what stopped a queue; the others go on."""
         if error is None:
             return
-        if isinstance(error, Unavailable) and self._stumbles[queue] < _MOST_STUMBLES:
+        if isinstance(error, Unavailable) and self._stumbles[queue] < MOST_LEDGER_FAILURES:
             self._stumbles[queue] += 1  # the ledger was away; the queue starts again by itself
             return
         if not isinstance(error, StandfastError):
@@ -189,7 +188,7 @@ class EffectQueues:
             self.runner,
             hand_on=self.outside.takes_over(batch.queue),
         )
-        for pause_seconds in _RECEIPT_PAUSES_SECONDS:
+        for pause_seconds in RECEIPT_PAUSES_SECONDS:
             try:
                 write(now=self.clock())
             except Unavailable:

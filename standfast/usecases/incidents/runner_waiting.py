@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from standfast import retry_rules
 from standfast.playbook.actions.notices_send import SEND
 from standfast.playbook.run_state import State
 from standfast.playbook.status.next_step import standing
@@ -9,16 +10,12 @@ from standfast.records import StepState
 from standfast.usecases.core.additional_steps import additional_step_verb
 
 DIRECT = "direct"  # the way of a runner that a person waits for
-# Beyond this a runner does not sit and wait: `keep_watch` or the next call goes on.
-LONGEST_WAIT = timedelta(minutes=3)
-# So long at most a terminal waits for a mail relay that is down while it has something to ask.
-LONGEST_WHILE_ASKED = timedelta(seconds=5)
 
 
 def longest_wait(state: State, way: str) -> timedelta:
     """How long to wait for what is due later. Who sits before it is not kept from a question."""
     is_kept = way == DIRECT and waits_only_for_notices(state)
-    return LONGEST_WHILE_ASKED if is_kept else LONGEST_WAIT
+    return retry_rules.LONGEST_WHILE_ASKED if is_kept else retry_rules.LONGEST_WAIT
 
 
 def waits_only_for_notices(state: State) -> bool:
@@ -51,4 +48,4 @@ def is_worth_waiting(
 
 def is_soon(moment: datetime | None, now: datetime, longest: timedelta | None = None) -> bool:
     """Is the moment near enough for a runner to sit and wait for it?"""
-    return moment is not None and moment - now <= (longest or LONGEST_WAIT)
+    return moment is not None and moment - now <= (longest or retry_rules.LONGEST_WAIT)

@@ -1,6 +1,7 @@
 import os
 import stat
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from standfast.adapters.procedures.command import Command
 from standfast.config.sections.procedures import CommandConfig
 from standfast.errors import ConfigurationError, UsageError
 from standfast.records import EffectState, Order
+from standfast.retry_rules import settles_at
 from tests.adapters.procedures.contract import ProcedureContract, Yard
 from tests.adapters.settings import reveal, settings_of
 
@@ -109,7 +111,8 @@ def test_a_command_that_does_not_end_is_cut_off_and_in_doubt(tmp_path: Path) -> 
     assert result.state is EffectState.UNKNOWN
     assert result.facts["output"] == "started\n"
     assert "time-out" in result.reason
-    assert command.limits.settle_seconds > 2
+    now = datetime.now(UTC)
+    assert settles_at(command.limits, now) - now > timedelta(seconds=2)
     assert not ended.exists()
 
 

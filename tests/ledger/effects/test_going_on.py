@@ -7,8 +7,8 @@ import pytest
 
 from standfast.errors import UsageError
 from standfast.ledger import Ledger
-from standfast.ledger.effects.unknown_outcomes import MOST_TRIES
 from standfast.records import EffectState, Observed, Result
+from standfast.retry_rules import MOST_TRIES
 from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
     LOCK,

@@ -8,10 +8,10 @@ from standfast.errors import ApprovalRefused
 from standfast.ledger import Ledger
 from standfast.ledger.approvals.decisions import REFUSE
 from standfast.ledger.effects.effect_rows import Batch, EffectQueue
-from standfast.ledger.effects.unknown_outcomes import MOST_TRIES
 from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.run_state import StepView
 from standfast.records import EffectState, Limits, Observed, Result, StepState
+from standfast.retry_rules import MOST_TRIES
 from tests.ledger.ledger_files import NOW
 from tests.ledger.stage import (
     OWNER,

@@ -342,7 +342,7 @@ def test_a_receipt_is_written_again_when_the_ledger_was_away(
     installation: SimulatedInstallation, monkeypatch: pytest.MonkeyPatch, falls: int
 ) -> None:
     receipt = attempts.Attempts.receipt
-    monkeypatch.setattr(effect_queues, "_RECEIPT_PAUSES_SECONDS", (0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(effect_queues, "RECEIPT_PAUSES_SECONDS", (0.0, 0.0, 0.0, 0.0))
 
     def stumble(self: attempts.Attempts, *args: Any, **more: Any) -> None:
         nonlocal falls

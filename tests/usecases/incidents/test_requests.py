@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from standfast import retry_rules
 from standfast.errors import ExitStatus
-from standfast.ledger.effects import unknown_outcomes
 from standfast.records import EffectState, Mode
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import effect_undo, lifecycle
@@ -60,7 +60,7 @@ def there() -> Iterator[Firewall]:
 def installation(
     tmp_path: Path, there: Firewall, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Installation]:
-    monkeypatch.setattr(unknown_outcomes, "LOOK_AGAIN", timedelta(seconds=0.02))
+    monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(seconds=0.02))
     config_file = furnish(tmp_path)
     add_playbooks(config_file, PLAYBOOK)
     with config_file.open("a") as file:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from standfast import retry_rules
 from standfast.adapters.accounts import AccountState
 from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
 from standfast.errors import ExitStatus, Unavailable, UsageError
-from standfast.ledger.effects import unknown_outcomes
 from standfast.playbook import engine
 from standfast.records import EffectState, Limits, Order, Result, StepState
 from standfast.usecases.approvals import step_decisions
@@ -135,7 +135,7 @@ class Swallowing(SimulatedConnector):
 def test_a_person_may_go_on_to_the_proof_of_others_while_a_lock_cannot_be_looked_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unknown_outcomes, "LOOK_AGAIN", timedelta(hours=1))
+    monkeypatch.setattr(retry_rules, "OBSERVE_AGAIN", timedelta(hours=1))
     old = Swallowing("old", {ACCOUNTS[1]: True}, limits=Limits(timeout_seconds=0.01))
     directories = {"agents": twin_directory(), "old": old}
     monkeypatch.setattr(TwinOutside, "_build_connector", lambda self, name: directories[name])

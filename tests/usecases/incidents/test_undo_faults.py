@@ -7,13 +7,14 @@ from datetime import timedelta
 
 import pytest
 
+from standfast import retry_rules
 from standfast.adapters.accounts.simulator import Fault, SimulatedConnector
 from standfast.errors import ExitStatus
 from standfast.ledger.status_query import query_status
 from standfast.playbook.run_state import Counts
 from standfast.records import EffectState
 from standfast.usecases.approvals import step_decisions
-from standfast.usecases.incidents import effect_undo, result_summary, runner_waiting
+from standfast.usecases.incidents import effect_undo, result_summary
 from tests.usecases.installations import PASSPHRASES, undo_approved
 from tests.usecases.twins import SimulatedInstallation
 
@@ -105,7 +106,7 @@ def test_who_asked_for_an_undo_does_not_get_the_terminal_back_before_a_busy_dire
     """The playbook's own question is open all the while, and would be asked at once."""
     case = installation.run("account-takeover")
     undo_approved(installation, case)
-    monkeypatch.setattr(runner_waiting, "LONGEST_WHILE_ASKED", timedelta(seconds=0.01))
+    monkeypatch.setattr(retry_rules, "LONGEST_WHILE_ASKED", timedelta(seconds=0.01))
     monkeypatch.setattr(directory, "_retry_after_seconds", 1.0)
     directory.script("undo", Fault.BUSY)
     installation.advance(case)

@@ -21,7 +21,8 @@ from standfast.adapters.accounts.base.build_context import BuildContext
 from standfast.adapters.accounts.base.per_account_connector import OutcomeUnknown, ProviderRefused
 from standfast.config.sections.identity_providers import AwsConfig
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
+from standfast.http_client import Deadline
+from standfast.retry_rules import LONGEST_RETRY_AFTER_SECONDS, RETRY_SECONDS
 
 AwsAnswer: TypeAlias = Mapping[str, Any]  # what the SDK parsed: AWS's own field names
 
@@ -63,7 +64,6 @@ _IN_THE_WAY = frozenset(
         "ResourceConflictException",
     }
 )
-_LONGEST_RETRY_AFTER_SECONDS = 300.0
 
 
 class AwsClient:
@@ -125,7 +125,7 @@ class AwsClient:
         client = self._open()
         seconds = deadline.left_seconds()
         if seconds == 0.0:
-            raise Unavailable("no time was left to ask", retry_after_seconds=TRY_AGAIN_SECONDS)
+            raise Unavailable("no time was left to ask", retry_after_seconds=RETRY_SECONDS)
         errand = _Errand(getattr(client, operation), parameters)
         threading.Thread(
             target=errand.run, args=(self._here,), name="aws-call", daemon=True
@@ -217,7 +217,7 @@ class _Errand:
 def _not_answered(why: str, *, is_sent: bool, changes: bool) -> NoReturn:
     if is_sent and changes:
         raise OutcomeUnknown(f"the change was sent: AWS did not answer ({why})")
-    raise Unavailable(f"AWS did not answer ({why})", retry_after_seconds=TRY_AGAIN_SECONDS)
+    raise Unavailable(f"AWS did not answer ({why})", retry_after_seconds=RETRY_SECONDS)
 
 
 def _explain(error: Exception | None, *, absent: str, is_sent: bool, changes: bool) -> None:
@@ -246,7 +246,7 @@ def _explain(error: Exception | None, *, absent: str, is_sent: bool, changes: bo
         case ConnectTimeoutError() | EndpointConnectionError():
             raise Unavailable(
                 f"AWS was not reached ({type(error).__name__})",
-                retry_after_seconds=TRY_AGAIN_SECONDS,
+                retry_after_seconds=RETRY_SECONDS,
             ) from None
         case _:
             _not_answered(type(error).__name__, is_sent=is_sent, changes=changes)
@@ -268,7 +268,7 @@ def _explain_status(error: Any, *, absent: str, changes: bool) -> None:
         ) from None
     if code in _IN_THE_WAY:
         raise Unavailable(
-            "AWS is changing the same thing", retry_after_seconds=TRY_AGAIN_SECONDS
+            "AWS is changing the same thing", retry_after_seconds=RETRY_SECONDS
         ) from None
     if status >= 500:
         if changes and status != 503:
@@ -286,5 +286,5 @@ def _explain_status(error: Any, *, absent: str, changes: bool) -> None:
 def _retry_after(meta: Mapping[str, Any]) -> float:
     value = str(meta.get("HTTPHeaders", {}).get("retry-after", ""))
     if value.isascii() and value.isdigit():
-        return min(max(float(value), TRY_AGAIN_SECONDS), _LONGEST_RETRY_AFTER_SECONDS)
-    return TRY_AGAIN_SECONDS
+        return min(max(float(value), RETRY_SECONDS), LONGEST_RETRY_AFTER_SECONDS)
+    return RETRY_SECONDS

@@ -25,8 +25,9 @@ from standfast.adapters.accounts.base.per_account_connector import (
 from standfast.adapters.clients.credentials import Credential
 from standfast.adapters.clients.http_status import is_declined, status_error
 from standfast.errors import Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS, Answer, Deadline, HttpClient, NoAnswer
+from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer
 from standfast.records import Json, Limits, Now
+from standfast.retry_rules import RETRY_SECONDS
 
 
 class HttpConnector(PerAccountConnector):
@@ -150,5 +151,5 @@ def garbled() -> Unavailable:
     """Give the error for an answer that is not what the provider's description promises."""
     return Unavailable(
         "the directory's answer makes no sense; check its address",
-        retry_after_seconds=TRY_AGAIN_SECONDS,
+        retry_after_seconds=RETRY_SECONDS,
     )

@@ -19,16 +19,9 @@ from enum import Enum
 from urllib.parse import quote_plus, urlencode
 
 from standfast.config.sections.identity_providers import ScimProbeConfig, ScimRevocationConfig
-from standfast.http_client import (
-    TRY_AGAIN_SECONDS,
-    Answer,
-    Deadline,
-    HttpClient,
-    NoAnswer,
-    NotSent,
-    fits_a_header,
-)
+from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer, NotSent, fits_a_header
 from standfast.records import EffectState, Order, Result
+from standfast.retry_rules import RETRY_SECONDS
 from standfast.secrets import Reveal
 
 _GRAVEST_FIRST = (
@@ -163,7 +156,7 @@ def _judged(target: str, answer: Answer) -> Result:
             target=target,
             state=EffectState.FAILED,
             reason="the token revocation end point is busy; try again",
-            retry_after_seconds=answer.retry_after_seconds or TRY_AGAIN_SECONDS,
+            retry_after_seconds=answer.retry_after_seconds or RETRY_SECONDS,
         )
     if answer.status >= 500:
         return Result(

@@ -28,7 +28,6 @@ from standfast.adapters.accounts.base.results import (
     ANOTHER_NAME,
     NO_EFFECT,
     PRIOR_UNKNOWN,
-    REPLICA_SECONDS,
     SOMEONE_ELSE,
     done,
     failed,
@@ -37,8 +36,9 @@ from standfast.adapters.accounts.base.results import (
     unknown,
 )
 from standfast.errors import ConfigurationError, Refused, StandfastError, Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS, Deadline
+from standfast.http_client import Deadline
 from standfast.records import JsonObject, Limits, Order, Proof, Result
+from standfast.retry_rules import REPLICA_SECONDS, RETRY_SECONDS
 
 
 class OutcomeUnknown(StandfastError):
@@ -275,7 +275,7 @@ def _understood(
         return read(key, deadline)
     except (LookupError, TypeError, ValueError, AttributeError):
         raise Unavailable(
-            "the directory answered what nobody understands", retry_after_seconds=TRY_AGAIN_SECONDS
+            "the directory answered what nobody understands", retry_after_seconds=RETRY_SECONDS
         ) from None
 
 

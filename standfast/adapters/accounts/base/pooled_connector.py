@@ -23,8 +23,9 @@ from standfast.adapters.accounts.base.parallel_calls import run_parallel
 from standfast.adapters.accounts.base.results import failed, refused, unknown
 from standfast.adapters.clients.connection_pool import BoundedCall, ConnectionPool, Dialect
 from standfast.errors import StandfastError, Unavailable, Unsupported
-from standfast.http_client import TRY_AGAIN_SECONDS, Deadline, NoAnswer
+from standfast.http_client import Deadline, NoAnswer
 from standfast.records import EffectState, Limits, Order, Result
+from standfast.retry_rules import RETRY_SECONDS
 
 PAUSE_SECONDS = 0.01  # between two looks whether sessions have ended
 LEAST_LEFT_SECONDS = 1.0  # of the call, for looking at what became of it
@@ -220,7 +221,7 @@ def not_begun(order: Order) -> Result:
         target=order.target,
         state=EffectState.FAILED,
         reason="the call ended before its turn; nothing was changed",
-        retry_after_seconds=TRY_AGAIN_SECONDS,
+        retry_after_seconds=RETRY_SECONDS,
         is_untried=True,
     )
 

@@ -14,8 +14,6 @@ SOMEONE_ELSE = (
     "the name now belongs to another account than when the incident opened; "
     "look at both, then lock each by a new step"
 )
-# Some directories answer before every replica knows: time enough for them, short enough at night.
-REPLICA_SECONDS = 5.0
 
 
 def done(order: Order, *, was_changed: bool, **facts: Json) -> Result:

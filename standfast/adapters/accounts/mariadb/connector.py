@@ -45,8 +45,8 @@ from standfast.adapters.accounts.mariadb.statements import (
 from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
 from standfast.config.sections.account_servers import MariadbDirectoryConfig
 from standfast.errors import ExtraMissing, StandfastError, Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS
 from standfast.records import JsonObject, Order, Proof, Result
+from standfast.retry_rules import RETRY_SECONDS
 from standfast.server_tls import mariadb_tls
 
 _SUPER = (
@@ -308,10 +308,10 @@ def _explain(error: Exception) -> StandfastError | None:
     if code in _FULL:
         return Unavailable(
             f"the server is full, or lets our user open no more connections (error {code})",
-            retry_after_seconds=TRY_AGAIN_SECONDS,
+            retry_after_seconds=RETRY_SECONDS,
         )
     return Unavailable(
         f"the server cannot be reached or broke off (error {code}); "
         "check its host, port, `tls` and certificate",
-        retry_after_seconds=TRY_AGAIN_SECONDS,
+        retry_after_seconds=RETRY_SECONDS,
     )

@@ -48,8 +48,8 @@ from standfast.adapters.accounts.postgresql.statements import (
 from standfast.adapters.clients.connection_pool import BoundedCall, Dialect
 from standfast.config.sections.account_servers import PostgresqlDirectoryConfig
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS
 from standfast.records import Order, Proof, Result
+from standfast.retry_rules import RETRY_SECONDS
 from standfast.server_tls import postgresql_tls
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class PostgresqlConnector(PooledConnector["Connection"]):
             raise Unavailable(
                 "the server cannot be reached, is full or does not let us in; check its host, port "
                 "and certificate, our role, its password and limit, and pg_hba.conf",
-                retry_after_seconds=TRY_AGAIN_SECONDS,
+                retry_after_seconds=RETRY_SECONDS,
             ) from None
 
 
@@ -313,13 +313,13 @@ def _explain(error: Exception) -> StandfastError | None:
 
     if isinstance(error, psycopg.errors.QueryCanceled):
         return Unavailable(
-            "the server gave up after its time-out", retry_after_seconds=TRY_AGAIN_SECONDS
+            "the server gave up after its time-out", retry_after_seconds=RETRY_SECONDS
         )
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return ConfigurationError("our role lacks a right; docs/accounts.md has all of them")
     if isinstance(error, psycopg.Error):
         return Unavailable(
             f"the connection to the server failed ({type(error).__name__})",
-            retry_after_seconds=TRY_AGAIN_SECONDS,
+            retry_after_seconds=RETRY_SECONDS,
         )
     return None

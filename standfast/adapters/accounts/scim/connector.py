@@ -36,7 +36,6 @@ from standfast.adapters.accounts.base.results import (
     ABSENT,
     NO_EFFECT,
     PRIOR_UNKNOWN,
-    REPLICA_SECONDS,
     SOMEONE_ELSE,
     done,
     failed,
@@ -52,6 +51,7 @@ from standfast.config.sections.accounts import ScimDirectoryConfig
 from standfast.errors import ConfigurationError, Unavailable
 from standfast.http_client import Answer, Deadline, HttpClient, NoAnswer, NotSent, fits_a_header
 from standfast.records import EffectState, Order, Proof, Result
+from standfast.retry_rules import REPLICA_SECONDS
 
 _OWN_SESSIONS = (
     "a session of the directory's own pages is not ended, only turned away while the account is "

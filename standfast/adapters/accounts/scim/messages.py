@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from standfast.errors import Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS
+from standfast.retry_rules import RETRY_SECONDS
 
 GARBLED = "the directory's answer is not SCIM; check that the address is what stands before /Users"
 
@@ -176,4 +176,4 @@ def _json(body: bytes) -> object:
 
 
 def _garbled() -> Unavailable:
-    return Unavailable(GARBLED, retry_after_seconds=TRY_AGAIN_SECONDS)
+    return Unavailable(GARBLED, retry_after_seconds=RETRY_SECONDS)

@@ -25,7 +25,7 @@ from typing import Any, Literal
 from standfast.adapters.clients.connection_pool import Dialect
 from standfast.adapters.clients.ldap.connection_errors import failure_of, unreachable, verified_tls
 from standfast.errors import ConfigurationError, ExtraMissing, StandfastError, Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS
+from standfast.retry_rules import RETRY_SECONDS
 from standfast.server_tls import is_this_machine
 
 LdapTls = Literal["ldaps", "starttls", "none"]
@@ -302,7 +302,7 @@ def in_words(code: int) -> Unavailable:
     if code in _WORTH_ANOTHER_TRY:
         return Unavailable(
             f"the directory failed for the moment (LDAP result {code})",
-            retry_after_seconds=TRY_AGAIN_SECONDS,
+            retry_after_seconds=RETRY_SECONDS,
         )
     return Unavailable(
         _IN_WORDS.get(code, f"the directory does not accept this (LDAP result {code})")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from standfast.errors import Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS
+from standfast.retry_rules import RETRY_SECONDS
 from standfast.server_tls import verified
 
 _UNKNOWN_NAME = "invalid server address"  # all that ldap3 tells of a name without an address
@@ -43,7 +43,7 @@ def unreachable(error: Exception, host: str, port: int) -> Unavailable:
     """Return the error for a connection that failed, with host, port and cause."""
     cause, action = _cause(error)
     return Unavailable(
-        f"directory {host} port {port}: {cause}. {action}.", retry_after_seconds=TRY_AGAIN_SECONDS
+        f"directory {host} port {port}: {cause}. {action}.", retry_after_seconds=RETRY_SECONDS
     )
 
 

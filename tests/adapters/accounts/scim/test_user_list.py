@@ -7,7 +7,8 @@ import pytest
 
 from standfast.adapters.accounts.scim.user_list import list_users
 from standfast.errors import Unavailable
-from standfast.http_client import TRY_AGAIN_SECONDS, HttpClient
+from standfast.http_client import HttpClient
+from standfast.retry_rules import RETRY_SECONDS
 from tests.adapters.accounts.scripted import TOKEN, Scripted, replying, scripted_directory
 
 
@@ -68,4 +69,4 @@ def test_a_directory_that_is_away_is_named_and_may_be_asked_again() -> None:
             list_users("staff", "http://127.0.0.1:9/v2", TOKEN, http)
     finally:
         http.close()
-    assert away.value.retry_after_seconds == TRY_AGAIN_SECONDS
+    assert away.value.retry_after_seconds == RETRY_SECONDS
