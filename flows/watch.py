@@ -26,7 +26,7 @@ def keep_watch(config: str) -> State[None]:
         return outcome.exit_status, (
             f"{len(outcome.carried_on)} incidents carried on, {len(outcome.died)} dead runs, "
             f"{len(outcome.missed)} sets missed, {len(outcome.stale)} too old, "
-            f"{len(outcome.told)} alarms told, {len(outcome.troubles)} troubles, "
+            f"{len(outcome.notified)} alarms told, {len(outcome.troubles)} troubles, "
             f"{sum(one.stamp is not None for one in stamped)} of {len(stamped)} seals stamped, "
             f"head {outcome.head}"
         )

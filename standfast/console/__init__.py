@@ -1,11 +1,12 @@
-"""What `standfast serve` answers on, in threads of their own beside the loop: HTTP, and a door for
-the commands of this machine.
+"""The HTTP server and control socket of `standfast serve`.
+
+They run in threads next to its loop.
 
 Rules
-- The loop and HTTP never wait for each other: what they share is the ledger.
-- Opening an incident is one commit; whatever needs a slow reader comes after the answer.
-- Everything that somebody can send is bounded: bytes, headers, time, connections, how often.
-- No answer and no log line repeats what was sent. Who is not known learns nothing, not even names.
+- The loop and the HTTP server never wait for each other; they share only the ledger.
+- Opening an incident is one commit; everything that needs a slow service comes after the response.
+- All input is limited: bytes, headers, time, connections and rate.
+- No response and no log line repeats input. An unknown sender learns nothing, not even names.
 """
 
 from collections.abc import Sequence
@@ -15,9 +16,10 @@ from standfast.usecases.core.installation import Installation
 
 
 def beside(installation: Installation, begin_work: BeginWork) -> Sequence[Beside]:
-    """Give everything that `serve` is to run beside its loop; it tells `begin_work` what it opened.
+    """Return the parts that `serve` runs next to its loop.
 
-    Raises ConfigurationError when a trigger is not right: better at the start than in the night.
+    They call `begin_work` with each incident that they open. Raise ConfigurationError for an
+    invalid trigger, at the start instead of during an incident.
     """
     from standfast.console.application import App
     from standfast.console.control_socket_server import ControlSocketServer

@@ -1,19 +1,19 @@
-"""The application: which paths there are, and what may come in by them.
+"""The web application: its paths, and the admission of requests.
 
-    GET  /health            is this process alive, and does its ledger answer
-    POST /triggers/NAME     a signed message, or Alertmanager's
-    POST /events/sendgrid   what became of mails, where a sender has an `event_key`
-    GET  /calendar/ADDRESS  what is due, for whom an address was made
-    GET  /report            the form for staff, where one is configured
+    GET  /health            whether this process lives and its ledger answers
+    POST /triggers/NAME     a signed message, or a message of Alertmanager
+    POST /events/sendgrid   delivery events, if a sender has an `event_key`
+    GET  /calendar/ADDRESS  due dates, for subscribers with an address
+    GET  /report            the form for staff, if it is configured
     POST /report
-    GET  /console           for people who approve and answer, where one is configured
+    GET  /console           the console for approvers, if it is configured
 
 Rules
-- Whoever is not known gets one answer, 401, whatever was wrong and whether or not the name exists.
-  For a name that nobody has as much is read, and as late refused, as for one of a webhook.
-- What needs no body is judged before the body is read, and what needs no ledger before it is asked.
-- The answer to a trigger is the incident's id. It was committed; everything else comes later.
-- Only what cannot be helped escapes as 500, and then without a word of why.
+- Every unauthenticated sender gets the same response, 401, whatever the cause and whether or not
+  the trigger exists. For an unknown name the body is read and rejected just as for a webhook.
+- Checks without the body come before reading it; checks without the ledger come before asking it.
+- The response to a trigger message is the incident's id, after its commit; all else comes later.
+- Only unexpected errors return 500, without a reason.
 """
 
 import hmac
@@ -65,8 +65,8 @@ from standfast.usecases.triggers.message_intake import (
 
 log = logging.getLogger("standfast.serve")
 
-_HEALTH_SECONDS = 1.0  # an answer is this old at most: asking often costs the ledger nothing
-_TOLD_FOR_SECONDS = 60.0  # as long, a message that could not be written down is told there
+_HEALTH_SECONDS = 1.0  # maximum age of a health result, so that frequent polls cost nothing
+_TOLD_FOR_SECONDS = 60.0  # how long `/health` reports a message that could not be stored
 _NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _BEARER = "bearer "
 
@@ -75,21 +75,21 @@ Answer = Callable[[Request], Awaitable[Response]]
 
 @dataclass(kw_only=True)
 class App:
-    """What the paths stand on; `asgi` gives the application."""
+    """The state that all paths share; `asgi` returns the application."""
 
     installation: Installation
     triggers: Mapping[str, Trigger]
-    trusted: tuple[Network, ...] = ()  # proxies whose word about the client counts
-    desk: Desk = field(default_factory=Desk)  # of triggers, and of health
-    public_desk: Desk = field(default_factory=lambda: Desk(workers=2))  # the form, events, feeds
+    trusted: tuple[Network, ...] = ()  # proxies whose client headers are trusted
+    desk: Desk = field(default_factory=Desk)  # for triggers and health
+    public_desk: Desk = field(default_factory=lambda: Desk(workers=2))  # for form, events, feeds
     console_desk: Desk = field(default_factory=Desk)
-    begin_work: Callable[[str], None] = lambda incident: None  # told what was opened here
+    begin_work: Callable[[str], None] = lambda incident: None  # called with each opened incident
     _keys: Keys = field(init=False)
     _allowed: dict[str, Allowance] = field(default_factory=dict)
     _nobodys: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
-    _to_be_said: Allowance = field(default_factory=lambda: Allowance(per_minute=6, burst=6))
+    _log_allowance: Allowance = field(default_factory=lambda: Allowance(per_minute=6, burst=6))
     _health: tuple[float, bool] = (float("-inf"), False)
-    _took_nothing_at: float = float("-inf")  # when the ledger did not take what a message wanted
+    _took_nothing_at: float = float("-inf")  # when the ledger last failed to store a message
 
     def __post_init__(self) -> None:
         self._keys = Keys(resolver=self.installation.resolver)
@@ -99,22 +99,25 @@ class App:
             )
 
     def warm(self) -> None:
-        """Read once what the first message would wait for; what is wrong shows when one comes."""
+        """Load what the first message needs; errors show when a message comes."""
         for trigger in self.triggers.values():
             obstacles(self.installation.config, trigger)
 
     def close(self) -> None:
-        """Take nothing more; what is under way ends by itself."""
+        """Accept no more work; running work ends by itself."""
         for desk in (self.desk, self.public_desk, self.console_desk):
             desk.close()
 
     def asgi(self) -> Starlette:
-        """Give the application."""
+        """Return the ASGI application."""
         routes = [
             Route("/health", _guarded(self.health), methods=["GET"]),
             Route("/triggers/{name}", _guarded(self.trigger), methods=["POST"]),
         ]
-        form = next((one for one in self.triggers.values() if isinstance(one, FormTrigger)), None)
+        form = next(
+            (trigger for trigger in self.triggers.values() if isinstance(trigger, FormTrigger)),
+            None,
+        )
         if form is not None:
             from standfast.console.report_form import ReportForm
 
@@ -128,7 +131,8 @@ class App:
             routes.append(Route("/report", _guarded(page.show), methods=["GET"]))
             routes.append(Route("/report", _guarded(page.take), methods=["POST"]))
         if any(
-            getattr(one, "event_key", None) for one in self.installation.config.senders.values()
+            getattr(sender, "event_key", None)
+            for sender in self.installation.config.senders.values()
         ):
             from standfast.console.delivery_events import DeliveryEvents
 
@@ -158,16 +162,16 @@ class App:
         app = Starlette(
             routes=routes,
             exception_handlers={
-                HTTPException: _plain,
-                Problem: _told,
+                HTTPException: _http_error_response,
+                Problem: _problem_response,
                 Exception: _unforeseen,
             },
         )
-        app.router.redirect_slashes = False  # one path, one thing
+        app.router.redirect_slashes = False  # each path has one form
         return app
 
     async def health(self, request: Request) -> Response:
-        """Say whether the ledger answers, and took what came last."""
+        """Return whether the ledger answers and stored the last message."""
         looked_at, is_well = self._health
         if time.monotonic() - looked_at > _HEALTH_SECONDS:
             try:
@@ -179,12 +183,14 @@ class App:
         if not is_well:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not answer")
         if time.monotonic() - self._took_nothing_at < _TOLD_FOR_SECONDS:
-            # A full disk is read all the same.
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger takes nothing; see the log")
+            # A ledger on a full disk can still be read.
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE, "the ledger cannot store data; see the log"
+            )
         return JSONResponse({"status": "ok"}, headers=_NO_STORE)
 
     async def trigger(self, request: Request) -> Response:
-        """Take one message."""
+        """Accept one trigger message."""
         known = self.triggers.get(str(request.path_params["name"]))
         if isinstance(known, AlertTrigger) and self._is_known(known, request):
             self._refuse_too_often(known)
@@ -196,9 +202,9 @@ class App:
             secrets = self._keys.webhook(known) if isinstance(known, SignedTrigger) else []
             verify(headers, body, secrets or [self._nobodys])
         except NotGenuine as error:
-            raise self._turned_away(known, str(error)) from None
+            raise self._rejection(known, str(error)) from None
         if not isinstance(known, SignedTrigger):
-            raise self._turned_away(known, "it takes nothing that is signed")
+            raise self._rejection(known, "this trigger accepts no signed messages")
         self._refuse_too_often(known)
         return await self._answer(known, partial(self._receive, known, body, headers.id))
 
@@ -209,7 +215,7 @@ class App:
         group = read_group(read_object(body))
         if group.left_out:
             log.warning(
-                "trigger %s: Alertmanager left out %d alerts of a group, which open nothing; set "
+                "trigger %s: Alertmanager omitted %d alerts of a group, which open nothing; set "
                 "max_alerts of its receiver to 0",
                 trigger.name,
                 group.left_out,
@@ -229,14 +235,14 @@ class App:
         try:
             opened = await self.desk.do(work)
         except (UsageError, ValueError) as error:
-            # Ours, and it names places and inputs, no values. The sender is known by now.
-            log.warning("trigger %s: a message does not fit: %s", trigger.name, error)
+            # The text names places and inputs, no values, and the sender is authenticated.
+            log.warning("trigger %s: invalid message: %s", trigger.name, error)
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
         except StandfastError as error:
             self._note(error)
             log.warning("trigger %s: %s", trigger.name, error)
             raise wait_and_try_again(
-                30, HTTPStatus.SERVICE_UNAVAILABLE, "it cannot be opened now; send it again"
+                30, HTTPStatus.SERVICE_UNAVAILABLE, "no incident can be opened now; send it again"
             ) from None
         self._note()
         if opened is None:
@@ -244,24 +250,24 @@ class App:
         if not opened.has_joined:
             self.begin_work(opened.incident)
         log.info("trigger %s: %s", trigger.name, opened.incident)
-        told: dict[str, Json] = {
+        body: dict[str, Json] = {
             "incident": opened.incident,
             "has_joined": opened.has_joined,
             "mode": trigger.mode.value,
         }
         if opened.is_stopped and trigger.mode is Mode.LIVE:
             log.warning(
-                "trigger %s: %s is stopped, so nothing is done about what the message brought; "
-                "`standfast incident resume %s` lets it go on",
+                "trigger %s: %s is stopped, so nothing is done about this message; "
+                "`standfast incident resume %s` resumes it",
                 trigger.name,
                 opened.incident,
                 opened.incident,
             )
-            told["is_stopped"] = True
+            body["is_stopped"] = True
         if opened.lacking:
             log.warning(
-                "trigger %s: %s what triggers.%s.inputs reads, so nobody is in it for them; look "
-                "at them where they come from",
+                "trigger %s: %s a value that triggers.%s.inputs reads, so it is not handled for "
+                "them; examine them at their source",
                 trigger.name,
                 counted(
                     opened.lacking,
@@ -270,21 +276,24 @@ class App:
                 ),
                 trigger.name,
             )
-            told["lacking"] = opened.lacking
-        return JSONResponse(told, status_code=HTTPStatus.ACCEPTED, headers=_NO_STORE)
+            body["lacking"] = opened.lacking
+        return JSONResponse(body, status_code=HTTPStatus.ACCEPTED, headers=_NO_STORE)
 
     def _note(self, error: StandfastError | None = None) -> None:
-        """Remember for `/health` whether the ledger took what came last."""
+        """Record for `/health` whether the ledger stored the last message."""
         if error is None:
             self._took_nothing_at = float("-inf")
         elif not isinstance(error, (PlaybookNotFound, UsageError)):
             self._took_nothing_at = time.monotonic()
 
     def _is_known(self, trigger: AlertTrigger, request: Request) -> bool:
-        """Has it the token, or the certificate that a trusted proxy has verified?"""
+        """Return whether the request has a valid token or client certificate.
+
+        A trusted proxy must have verified the certificate.
+        """
         if trigger.client_header and is_among(peer_of(request), self.trusted):
-            said = request.headers.getlist(trigger.client_header)
-            if len(said) == 1 and _is_same(said[0], trigger.client):
+            values = request.headers.getlist(trigger.client_header)
+            if len(values) == 1 and _is_same(values[0], trigger.client):
                 return True
         given = request.headers.getlist("authorization")
         token = given[0] if len(given) == 1 else ""
@@ -297,20 +306,20 @@ class App:
         seconds = self._allowed[trigger.name].take()
         if seconds:
             raise wait_and_try_again(
-                seconds, HTTPStatus.TOO_MANY_REQUESTS, "more messages than are taken in a minute"
+                seconds, HTTPStatus.TOO_MANY_REQUESTS, "too many messages in a minute"
             )
 
-    def _turned_away(self, trigger: Trigger | None, why: str) -> Problem:
+    def _rejection(self, trigger: Trigger | None, why: str) -> Problem:
         if isinstance(trigger, AlertTrigger):
-            why = "its token is not one of this trigger"
-        # Nobody fills the log from outside, nor writes a name of theirs there.
-        if trigger is not None and not self._to_be_said.take(trigger.name):
-            log.warning("trigger %s: a message was turned away: %s", trigger.name, why)
+            why = "its token is not valid for this trigger"
+        # The rate is limited, and unknown names are not logged, so that nobody can fill the log.
+        if trigger is not None and not self._log_allowance.take(trigger.name):
+            log.warning("trigger %s: a message was rejected: %s", trigger.name, why)
         return _unauthorised()
 
 
 def _unauthorised() -> Problem:
-    # Closed, so that a body which nobody will read is not received either.
+    # Close the connection, so that an unread body is not received either.
     return Problem(
         HTTPStatus.UNAUTHORIZED, headers={"www-authenticate": "Bearer", "connection": "close"}
     )
@@ -321,7 +330,7 @@ def _is_same(given: str, known: str) -> bool:
 
 
 def _guarded(answer: Answer) -> Answer:
-    """Turn every error into an answer here, or the server would log it with what it quotes."""
+    """Turn every error into a response; the server would log it with its text."""
 
     async def guarded(request: Request) -> Response:
         try:
@@ -336,16 +345,16 @@ def _guarded(answer: Answer) -> Answer:
     return guarded
 
 
-def _told(request: Request, error: Exception) -> Response:
+def _problem_response(request: Request, error: Exception) -> Response:
     return as_response(cast("Problem", error))
 
 
-def _plain(request: Request, error: Exception) -> Response:
+def _http_error_response(request: Request, error: Exception) -> Response:
     found = cast("HTTPException", error)
     return as_response(Problem(HTTPStatus(found.status_code), headers=found.headers))
 
 
 def _unforeseen(request: Request, error: Exception) -> Response:
-    # Only the class: a foreign error may quote what was sent.
+    # Log only the class: the text of a foreign error may contain input.
     log.warning("unexpected %s in an answer", type(error).__name__)
     return as_response(Problem(HTTPStatus.INTERNAL_SERVER_ERROR))

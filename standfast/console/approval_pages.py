@@ -1,19 +1,21 @@
-"""The console: people look at open incidents and say what they are asked for, on a phone.
+"""The pages of the console: open incidents and decisions.
 
-    GET  /console                    what is open, and what it asks of whoever is signed in
-    GET  /console/INCIDENT           its page, with a form for each thing that it asks
-    POST /console/INCIDENT/decide    approve or refuse: passphrase or passkey signs what was shown
-    POST /console/INCIDENT/answer    a question, or what came of what was done by hand
-    POST /console/INCIDENT/names     whom a step would reach; that look is an event
+They are also usable on a phone.
+
+    GET  /console                    open incidents and their requests to the signed-in person
+    GET  /console/INCIDENT           one incident, with a form for each request
+    POST /console/INCIDENT/decide    approve or refuse; passphrase or passkey signs what was shown
+    POST /console/INCIDENT/answer    answer a question, or report on manual work
+    POST /console/INCIDENT/names     show the targets of a step; that access is an event
     POST /console/INCIDENT/stop
 
 Rules
-- A quiet incident that its reader may not see is a page that does not exist (`quiet_incidents`).
-- A session looks, reports and stops. An answer decides which steps are skipped, so it takes the
-  passphrase or the device again, as an approval does. An approval is refused when the step is
-  planned otherwise than the page showed.
-- Who guesses passphrases keeps nobody from signing: such tries are counted apart.
-- What a rule refuses comes back on the page in its own words. A passphrase is nowhere in a log.
+- A quiet incident that the reader may not see returns 404 (`incident_visibility`).
+- A session can read, report and stop. An answer decides which steps are skipped, so it needs the
+  passphrase or the device again, as an approval does. An approval is refused if the plan has
+  changed since the page was shown.
+- Guesses of passphrases lock nobody out of signing: such attempts are counted separately.
+- A refusal is shown on the page in its own words. No log contains a passphrase.
 """
 
 import logging
@@ -51,7 +53,11 @@ from standfast.reports.console_pages import (
     first_page,
 )
 from standfast.usecases.approvals import step_decisions
-from standfast.usecases.approvals.pending_requests import is_report, named, pending_requests
+from standfast.usecases.approvals.pending_requests import (
+    is_report,
+    pending_requests,
+    with_target_names,
+)
 from standfast.usecases.core.incident_visibility import is_visible
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import stop as halt
@@ -61,12 +67,15 @@ from standfast.usecases.reports.result_pages import heading, incident_report, op
 
 log = logging.getLogger("standfast.serve")
 
-Work = Callable[[Session, Fields, str], str]  # a form of an incident; gives what came of it
+Work = Callable[[Session, Fields, str], str]  # handles a form; returns the result in words
 
 
 @dataclass(kw_only=True)
 class ApprovalPages:
-    """The pages for people; `begin_work` is told of an incident that may go on."""
+    """The pages for people.
+
+    `begin_work` is called for incidents that may continue.
+    """
 
     installation: Installation
     door: SignInPages
@@ -74,22 +83,25 @@ class ApprovalPages:
     _by_person: Allowance = field(default_factory=sign_in_allowance)
 
     def routes(self, guarded: Callable[[Answer], Answer]) -> list[Route]:
-        """Give the paths, each wrapped by `guarded`."""
+        """Return the routes, each wrapped by `guarded`."""
         forms: dict[str, Answer] = {
             "decide": partial(self._take, self._decide),
             "answer": partial(self._take, self._answer),
             "names": self.names,
             "stop": partial(self._take, self._stop),
         }
-        one = PATH + "/{incident}"
+        incident_path = PATH + "/{incident}"
         return [
             Route(PATH, guarded(self.first), methods=["GET"]),
-            *(Route(f"{one}/{path}", guarded(do), methods=["POST"]) for path, do in forms.items()),
-            Route(one, guarded(self.incident), methods=["GET"]),
+            *(
+                Route(f"{incident_path}/{path}", guarded(do), methods=["POST"])
+                for path, do in forms.items()
+            ),
+            Route(incident_path, guarded(self.incident), methods=["GET"]),
         ]
 
     async def first(self, request: Request) -> Response:
-        """Show what is open."""
+        """Show the open incidents."""
         session = await self.door.session(request)
         if session is None:
             return await self.door.to_sign_in(PATH)
@@ -103,35 +115,35 @@ class ApprovalPages:
         return await self._shown(request, session)
 
     async def names(self, request: Request) -> Response:
-        """Show whom a step names."""
+        """Show the targets of a step."""
         session, given = await self.door.form(request)
         if session is None:
             return await self.door.to_sign_in(_path_of(request))
         return await self._shown(request, session, names_of=given.get("step", ""))
 
     async def _take(self, work: Work, request: Request) -> Response:
-        """Do what a form asks for, let a runner go on, and show what came of it."""
+        """Process a form, let a runner continue, and show the result."""
         session, given = await self.door.form(request)
         if session is None:
             return await self.door.to_sign_in(_path_of(request), SIGNED_OUT)
-        incident, said, problem = _incident_of(request), "", ""
+        incident, result, problem = _incident_of(request), "", ""
         try:
-            said = await self.door.desk.do(partial(self._work, work, session, given, incident))
-            log.info("console: %s: a form was taken", incident)
+            result = await self.door.desk.do(partial(self._work, work, session, given, incident))
+            log.info("console: %s: a form was processed", incident)
             self.begin_work(incident)
         except (UsageError, ApprovalRefused) as error:
             problem = str(error)
         except StandfastError as error:
             log.warning("console: %s: %s", incident, error)
             problem = str(error)
-        return await self._shown(request, session, said=said, problem=problem)
+        return await self._shown(request, session, result=result, problem=problem)
 
     def _work(self, work: Work, session: Session, given: Fields, incident: str) -> str:
         self._refuse_hidden(session, incident)
         return work(session, given, incident)
 
     def _refuse_hidden(self, session: Session, incident: str) -> None:
-        """Answer as for an unknown incident where the person may not see this one."""
+        """Return 404, as for an unknown incident, if the person may not see it."""
         try:
             row = self.installation.ledger.incidents.get(incident)
         except UsageError:
@@ -140,7 +152,7 @@ class ApprovalPages:
             raise Problem(HTTPStatus.NOT_FOUND)
 
     def _decide(self, session: Session, given: Fields, incident: str) -> str:
-        """Keep an approval or a refusal of what the page showed."""
+        """Store an approval or a refusal of what the page showed."""
         if wait := self._by_person.take(session.person):
             raise ApprovalRefused(too_often(wait))
         decision = given.get("decision", "")
@@ -162,7 +174,7 @@ class ApprovalPages:
         return _decided(asked, approves=decision == "approve")
 
     def _answer(self, session: Session, given: Fields, incident: str) -> str:
-        """Answer a question, which takes a sign-in, or report on what was done by hand."""
+        """Answer a question, which needs a sign-in, or report on manual work."""
         step, text = given.get("step", ""), given.get("text", "")
         if not is_report(self.installation, incident, step):
             if wait := self._by_person.take(session.person):
@@ -181,30 +193,30 @@ class ApprovalPages:
         request: Request,
         session: Session,
         *,
-        said: str = "",
+        result: str = "",
         problem: str = "",
         names_of: str = "",
     ) -> Response:
         incident = _incident_of(request)
         html = await self.door.ask(
-            partial(self._asking, session, incident, said, problem, names_of)
+            partial(self._asking, session, incident, result, problem, names_of)
         )
         return page(html, HTTPStatus.CONFLICT if problem else HTTPStatus.OK)
 
     def _first(self, session: Session) -> str:
         reader = self.installation.ledger.people.get(session.person)
-        there = self.installation.ledger.incidents.all(only_open=True)
+        rows = self.installation.ledger.incidents.all(only_open=True)
         lines = [
             ConsoleLine(
                 incident=open_incident_line(self.installation, row),
                 duties=duties_of(self.installation, row.id, row.mode),
                 asks=tuple(
-                    one.summary
-                    for one in pending_requests(self.installation, row.id, session.person)
-                    if not one.obstacle
+                    request.summary
+                    for request in pending_requests(self.installation, row.id, session.person)
+                    if not request.obstacle
                 ),
             )
-            for row in reversed(there)
+            for row in reversed(rows)
             if is_visible(row, reader)
         ]
         lines.sort(key=lambda line: (not line.asks, line.incident.severity))
@@ -214,30 +226,35 @@ class ApprovalPages:
         )
 
     def _asking(
-        self, session: Session, incident: str, said: str, problem: str, names_of: str
+        self, session: Session, incident: str, result: str, problem: str, names_of: str
     ) -> str:
         self._refuse_hidden(session, incident)
         report = incident_report(self.installation, incident, is_verified=False)
         asked = tuple(
-            named(self.installation, incident, session.person, one) if one.step == names_of else one
-            for one in pending_requests(self.installation, incident, session.person)
+            with_target_names(self.installation, incident, session.person, line)
+            if line.step == names_of
+            else line
+            for line in pending_requests(self.installation, incident, session.person)
         )
         asked = tuple(
-            replace(one, challenges={DECIDE: self.door.challenge(_answer_to(incident, one.step))})
-            if one.does == DECIDE
-            else one
-            for one in asked
+            replace(line, challenges={DECIDE: self.door.challenge(_answer_to(incident, line.step))})
+            if line.does == DECIDE
+            else line
+            for line in asked
         )
-        return asking_page(report, asked, self.door.seat(session), said=said, problem=problem)
+        return asking_page(report, asked, self.door.seat(session), result=result, problem=problem)
 
 
 def _answer_to(incident: str, step: str) -> str:
-    """Return what a passkey's challenge is for, when it answers a question."""
+    """Return the purpose of a passkey's challenge for an answer."""
     return f"answer {incident} {step}"
 
 
 def _incident_of(request: Request) -> str:
-    """Give the incident of a path; what cannot be one reaches neither the ledger nor a log."""
+    """Return the incident of a path.
+
+    An invalid id reaches neither the ledger nor a log.
+    """
     incident = str(request.path_params["incident"])
     if not INCIDENT.fullmatch(incident):
         raise Problem(HTTPStatus.NOT_FOUND)
@@ -250,10 +267,8 @@ def _path_of(request: Request) -> str:
 
 def _decided(asked: Question, *, approves: bool) -> str:
     if not approves:
-        return f"`{asked.step}`: refused. Nothing of it is done."
-    told = f"`{asked.step}`: signed, {asked.given} of {asked.needed}."
+        return f"`{asked.step}`: refused. It will not be done."
+    text = f"`{asked.step}`: signed, {asked.given} of {asked.needed}."
     if asked.given < asked.needed or not asked.hold_seconds:
-        return told
-    return (
-        f"{told} It begins in {asked.hold_seconds} s; to stop it until then, the button is below."
-    )
+        return text
+    return f"{text} It begins in {asked.hold_seconds} s; until then, the button below stops it."

@@ -1,12 +1,14 @@
-"""Who answers the commands of this machine: opens what they want, and has it begun at once.
+"""The control socket server.
 
-What is said stands in `standfast/usecases/incidents/control_socket_client.py`.
+It opens incidents for commands of this machine at once.
+
+The protocol is in `standfast/usecases/incidents/control_socket_client.py`.
 
 Rules
-- Only the user whom `serve` runs as, and root, are answered; the socket is closed to others, and
-  the kernel says who speaks.
-- What cannot be opened is not explained here: the command tries it itself and says why.
-- A command that falls silent holds one of few threads for a moment and nothing else.
+- Only the user of `serve` and root are answered; the socket is closed to others, and the kernel
+  reports the peer.
+- Errors are not explained here: the command then tries itself and reports the reason.
+- A command that sends nothing blocks one of a few threads for a moment, and nothing else.
 """
 
 import json
@@ -40,14 +42,17 @@ log = logging.getLogger("standfast.serve")
 _WORKERS = 4
 _MOST_WAITING = 16
 _SPEAKS_WITHIN_SECONDS = 2.0
-_PAUSE_SECONDS = 0.2  # before the door is tried again that could not be opened
+_PAUSE_SECONDS = 0.2  # before `accept` is tried again after an error
 _ROOT = 0
 _PEER = struct.Struct("3i")  # process, user, group
 
 
 @dataclass(kw_only=True)
 class ControlSocketServer:
-    """The door of one `serve`; `begin_work` is called with each incident that it opened."""
+    """The control socket of one `serve`.
+
+    `begin_work` is called with each opened incident.
+    """
 
     installation: Installation
     begin_work: Callable[[str], None]
@@ -62,70 +67,70 @@ class ControlSocketServer:
         return self.installation.config.serve.prefect_home
 
     def begin(self) -> None:
-        """Answer in the background; commands do without where no socket can be made."""
+        """Start answering; without a socket, commands open incidents themselves."""
         try:
             self._listening = self._bound()
         except OSError as error:
             log.warning("commands open incidents themselves: %s: %s", self.home, error.strerror)
             return
         threading.Thread(
-            target=self._keep, args=(self._listening,), name="door", daemon=True
+            target=self._accept_all, args=(self._listening,), name="door", daemon=True
         ).start()
 
     def end(self) -> None:
-        """Answer nobody any more."""
+        """Stop answering."""
         self._has_ended.set()
         if self._listening is not None:
             with suppress(OSError):
                 socket_of(self.home).unlink()
             with suppress(OSError):
-                self._listening.shutdown(socket.SHUT_RDWR)  # wakes who waits in `accept`
+                self._listening.shutdown(socket.SHUT_RDWR)  # wakes the thread in `accept`
             self._listening.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _bound(self) -> socket.socket:
-        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             path = socket_of(self.home)
-            path.unlink(missing_ok=True)  # of a `serve` that was killed; only one runs here
+            path.unlink(missing_ok=True)  # left by a killed `serve`; only one runs here
             with address(self.home) as where:
-                door.bind(where)
-            path.chmod(0o600)  # before anybody can be let in
-            door.listen(_MOST_WAITING)
+                listener.bind(where)
+            path.chmod(0o600)  # before the first connection
+            listener.listen(_MOST_WAITING)
         except OSError:
-            door.close()
+            listener.close()
             raise
-        return door
+        return listener
 
-    def _keep(self, listening: socket.socket) -> None:
+    def _accept_all(self, listening: socket.socket) -> None:
         while True:
             try:
-                door, _ = listening.accept()
+                connection, _ = listening.accept()
             except OSError:
                 if self._has_ended.wait(_PAUSE_SECONDS):
                     return
-                continue  # too many open files, say: it passes
-            with suppress(RuntimeError):  # it ends at this moment
-                self._pool.submit(self._answer, door)
+                continue  # a temporary error, such as too many open files
+            with suppress(RuntimeError):  # the pool is shutting down
+                self._pool.submit(self._answer, connection)
 
-    def _answer(self, door: socket.socket) -> None:
-        with door:
+    def _answer(self, connection: socket.socket) -> None:
+        with connection:
             try:
-                answer = self._opened(door)
+                answer = self._opened(connection)
             except (OSError, ValueError, StandfastError) as error:
-                # Not in words: what it names may be an account. The command finds it out itself.
-                log.info("a command is left to itself: %s", type(error).__name__)
+                # Without the text, which may name an account; the command finds the error itself.
+                log.info("a command was not served: %s", type(error).__name__)
             except Exception as error:
-                log.warning("a command is left to itself: unexpected %s", type(error).__name__)
+                log.warning("a command was not served: unexpected %s", type(error).__name__)
             else:
                 with suppress(OSError):
-                    door.sendall(answer)
+                    connection.sendall(answer)
 
-    def _opened(self, door: socket.socket) -> bytes:
-        _refuse_strangers(door)
-        wanted = wanted_of(line_of(door, time.monotonic() + _SPEAKS_WITHIN_SECONDS))
+    def _opened(self, connection: socket.socket) -> bytes:
+        _refuse_strangers(connection)
+        wanted = wanted_of(line_of(connection, time.monotonic() + _SPEAKS_WITHIN_SECONDS))
         if wanted.configuration != self.installation.config.fingerprint:
-            raise ValueError("another configuration than the one that is served")
+            raise ValueError("not the configuration of this server")
         opened = open_incident(
             replace(self.installation, actor=wanted.actor),
             wanted.scenario,
@@ -140,8 +145,8 @@ class ControlSocketServer:
         return json.dumps(answer).encode() + b"\n"
 
 
-def _refuse_strangers(door: socket.socket) -> None:
-    peer = door.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+def _refuse_strangers(connection: socket.socket) -> None:
+    peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     _, user, _ = _PEER.unpack(peer)
     if user not in (_ROOT, os.geteuid()):
-        raise PermissionError("a stranger")
+        raise PermissionError("not this user")

@@ -1,12 +1,12 @@
-"""What is due, for calendar programmes that subscribe to it: `GET /calendar/ADDRESS.ics`.
+"""The calendar feed of due dates: `GET /calendar/ADDRESS.ics`.
 
 Rules
-- Whoever has the address may read, and nobody may write. Any other address is a page that is not
-  there, whether it was revoked, mistyped or guessed.
-- A calendar that has not changed is not sent again: its tag says so.
-- An address is nowhere in the log; who reads too often is told when to come again.
-- Of addresses that opened nothing yet only a few a minute are looked up: whoever guesses is not to
-  keep the ledger from what the triggers bring.
+- The address gives read access to its holder. Any other address returns 404, whether it was
+  revoked, mistyped or guessed.
+- An unchanged calendar is not sent again (ETag).
+- The log contains no address; too frequent reads get a Retry-After.
+- Of unknown addresses only a few each minute are looked up, so that guesses do not load the ledger,
+  which triggers need.
 """
 
 import hashlib
@@ -37,16 +37,19 @@ _END = ".ics"
 
 @dataclass(kw_only=True)
 class DeadlineCalendarFeed:
-    """The calendar of what is due, at the addresses that `standfast deadline feed` makes."""
+    """The calendar of due dates.
+
+    `standfast deadline feed` creates its addresses.
+    """
 
     installation: Installation
     desk: Desk
     _often: Allowance = field(default_factory=lambda: Allowance(per_minute=12, burst=12))
     _new: Allowance = field(default_factory=lambda: Allowance(per_minute=30, burst=30))
-    _known: set[str] = field(default_factory=set)  # those that opened it when they came last
+    _known: set[str] = field(default_factory=set)  # addresses that were valid at their last read
 
     async def show(self, request: Request) -> Response:
-        """Give the calendar, or only that it is still the same."""
+        """Return the calendar, or 304 if it has not changed."""
         name = str(request.path_params["name"])
         token = name.removesuffix(_END)
         if token == name or not is_address(token):
@@ -64,7 +67,8 @@ class DeadlineCalendarFeed:
         content = (await self._ask(partial(self._written, subscriber))).encode()
         tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
         headers = {
-            "cache-control": "private, no-cache",  # kept by the subscriber, and asked for each time
+            # The subscriber may store the calendar, but must revalidate it.
+            "cache-control": "private, no-cache",
             "etag": tag,
             "x-content-type-options": "nosniff",
         }
@@ -73,7 +77,8 @@ class DeadlineCalendarFeed:
         return Response(content, media_type="text/calendar", headers=headers)
 
     def _written(self, subscriber: str) -> str:
-        from standfast.usecases.deadlines.calendar_feed import due_feed  # most places never need it
+        # Imported here: most installations never need it.
+        from standfast.usecases.deadlines.calendar_feed import due_feed
 
         return due_feed(self.installation, subscriber)
 
@@ -83,11 +88,11 @@ class DeadlineCalendarFeed:
         except StandfastError as error:
             log.warning("calendar: %s", error)
             raise wait_and_try_again(
-                _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "not now; ask again"
+                _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable; try again later"
             ) from None
 
 
 def _tags(request: Request) -> list[str]:
-    """Give the tags that the subscriber has, weak or not (RFC 9110, section 13.1.2)."""
+    """Return the subscriber's tags, weak or not (RFC 9110, section 13.1.2)."""
     given = ",".join(request.headers.getlist("if-none-match")).split(",")
-    return [one.strip().removeprefix("W/") for one in given]
+    return [tag.strip().removeprefix("W/") for tag in given]

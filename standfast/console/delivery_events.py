@@ -1,10 +1,10 @@
-"""What mail providers tell of the messages they took on: `POST /events/sendgrid`.
+"""Delivery events of mail providers: `POST /events/sendgrid`.
 
 Rules
-- Who has not signed it gets one answer, 401, whatever was wrong, and nothing of it is read.
-- The answer comes after the commit: SendGrid sends again what was not answered with 2xx.
-- A message that we cannot read is taken all the same, and said in the log: again, it would be no
-  better.
+- A request without a valid signature gets the same response, 401, whatever the cause, and nothing
+  of it is read.
+- The response follows the commit: SendGrid repeats requests without a 2xx.
+- An unreadable message is accepted and logged: a repeat would not help.
 """
 
 import logging
@@ -41,7 +41,7 @@ _COME_AGAIN_SECONDS = 30.0
 
 
 def event_keys(installation: Installation) -> dict[str, SecretReference]:
-    """Give, by sender, the reference of each key that events are signed with."""
+    """Return the reference of each key that signs events, by sender."""
     return {
         name: settings.event_key
         for name, settings in installation.config.senders.items()
@@ -51,31 +51,31 @@ def event_keys(installation: Installation) -> dict[str, SecretReference]:
 
 @dataclass(kw_only=True)
 class DeliveryEvents:
-    """The end of SendGrid's Event Webhook."""
+    """The receiver of SendGrid's Event Webhook."""
 
     installation: Installation
     keys: Keys
     desk: Desk
-    note: Callable[[StandfastError | None], None]  # told what the ledger took, or why it did not
-    _to_be_said: Allowance = field(default_factory=lambda: Allowance(per_minute=6, burst=6))
+    note: Callable[[StandfastError | None], None]  # called with the ledger's error, or None
+    _log_allowance: Allowance = field(default_factory=lambda: Allowance(per_minute=6, burst=6))
 
     async def take(self, request: Request) -> Response:
-        """Take one message with its events."""
+        """Accept one message with its events."""
         try:
             signed = read_headers(request.headers, self.installation.clock())
             body = await read_body(request, LARGEST_BYTES)
             self._verify(signed, body)
         except NotGenuine as error:
-            raise self._turned_away(str(error)) from None
+            raise self._rejection(str(error)) from None
         try:
-            told = read_events(body)
+            batch = read_events(body)
         except (ValueError, RecursionError):
-            log.warning("events of SendGrid: a signed message is no list of events")
+            log.warning("events of SendGrid: a signed message is not a list of events")
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        if told.unread:
-            log.warning("events of SendGrid: %d could not be read", told.unread)
-        if told.events:
-            await self._hear(told.events)
+        if batch.unread:
+            log.warning("events of SendGrid: %d cannot be read", batch.unread)
+        if batch.events:
+            await self._store(batch.events)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     def _verify(self, signed: Signed, body: bytes) -> None:
@@ -89,28 +89,30 @@ class DeliveryEvents:
         except StandfastError as error:
             log.warning("events of SendGrid: %s", error)
             raise wait_and_try_again(
-                _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "not now; send it again"
+                _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable; send it again"
             ) from None
 
-    async def _hear(self, events: tuple[DeliveryEvent, ...]) -> None:
-        def hear() -> DeliveryChanges:
+    async def _store(self, events: tuple[DeliveryEvent, ...]) -> None:
+        def store() -> DeliveryChanges:
             deliveries = self.installation.ledger.deliveries
             return deliveries.hear(events, "events:sendgrid", self.installation.clock())
 
         try:
-            heard = await self.desk.do(hear)
+            heard = await self.desk.do(store)
         except StandfastError as error:
             self.note(error)
             log.warning("events of SendGrid: %s", error)
             raise wait_and_try_again(
-                _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "not now; send it again"
+                _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable; send it again"
             ) from None
-        if heard.changed or heard.settled:  # else nothing was written, and a full disk can be read
+        if (
+            heard.changed or heard.settled
+        ):  # otherwise nothing was written, which proves no free disk
             self.note(None)
         if heard.foreign:
-            log.info("events of SendGrid: %d are about mails of others", heard.foreign)
+            log.info("events of SendGrid: %d are about messages of others", heard.foreign)
 
-    def _turned_away(self, why: str) -> Problem:
-        if not self._to_be_said.take("sendgrid"):  # nobody fills the log from outside
-            log.warning("events of SendGrid: a message was turned away: %s", why)
+    def _rejection(self, why: str) -> Problem:
+        if not self._log_allowance.take("sendgrid"):  # the rate is limited: nobody can fill the log
+            log.warning("events of SendGrid: a message was rejected: %s", why)
         return Problem(HTTPStatus.UNAUTHORIZED, headers={"connection": "close"})

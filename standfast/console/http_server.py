@@ -1,9 +1,8 @@
-"""The server: uvicorn in a thread of `serve`, begun and ended with it.
+"""The HTTP server: uvicorn in a thread of `serve`.
 
 Rules
-- An address that is taken, or a server that broke, is said once and tried again: a port is no
-  reason for `serve` to do without its loop.
-- uvicorn's own log stays silent, since it quotes what it could not read.
+- A used port or a broken server is logged once and retried: `serve` continues its loop without it.
+- uvicorn's own log is silent, because it quotes input.
 """
 
 import logging
@@ -32,11 +31,11 @@ _LONGEST_PAUSE_SECONDS = 30.0
 
 @dataclass(kw_only=True)
 class HttpServer:
-    """One address that is listened on, for as long as `serve` lives."""
+    """One listening address, while `serve` lives."""
 
     app: App
     host: str
-    port: int  # 0: any that is free; `port` then has it once it listens
+    port: int  # 0 for any free port; once listening, the actual port
     is_listening: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -44,16 +43,16 @@ class HttpServer:
     _trouble: str = ""
 
     def begin(self) -> None:
-        """Listen in the background; gives back at once."""
+        """Start listening in the background; return at once."""
         for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
             logger = logging.getLogger(name)
             logger.addHandler(logging.NullHandler())
             logger.propagate = False
-        self._thread = threading.Thread(target=self._keep, name="http", daemon=True)
+        self._thread = threading.Thread(target=self._serve_until_end, name="http", daemon=True)
         self._thread.start()
 
     def end(self) -> None:
-        """Close, giving answers that are under way a moment."""
+        """Close; running responses get a moment to end."""
         self._stop.set()
         if self._server is not None:
             self._server.should_exit = True
@@ -61,8 +60,8 @@ class HttpServer:
             self._thread.join(_END_SECONDS + 1)
         self.app.close()
 
-    def _keep(self) -> None:
-        with suppress(Exception):  # what is wrong shows when a message comes
+    def _serve_until_end(self) -> None:
+        with suppress(Exception):  # errors show when a message comes
             self.app.warm()
         pause = _FIRST_PAUSE_SECONDS
         while not self._stop.is_set():
@@ -72,9 +71,9 @@ class HttpServer:
                     self._serve(listening)
                 pause = _FIRST_PAUSE_SECONDS
             except OSError as error:
-                self._tell_once(f"{self.host} port {self.port}: {error.strerror}; serve.port")
+                self._log_once(f"{self.host} port {self.port}: {error.strerror}; serve.port")
             except (Exception, SystemExit) as error:
-                self._tell_once(f"the HTTP server ended: unexpected {type(error).__name__}")
+                self._log_once(f"the HTTP server ended: unexpected {type(error).__name__}")
             finally:
                 self.is_listening.clear()
             self._stop.wait(pause)
@@ -111,7 +110,7 @@ class HttpServer:
         if not self._stop.is_set():
             self._server.run(sockets=[listening])
 
-    def _tell_once(self, trouble: str) -> None:
+    def _log_once(self, trouble: str) -> None:
         if trouble != self._trouble:
-            log.warning("nothing is listened on: %s", trouble)
+            log.warning("HTTP is unavailable: %s", trouble)
         self._trouble = trouble

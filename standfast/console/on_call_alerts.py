@@ -1,9 +1,9 @@
-"""The thread that tells who is on call what triggers opened.
+"""The thread that pages people about incidents that triggers opened.
 
 Rules
-- It looks when the ledger has something new, and every half minute: another process may have opened
-  an incident, or died before it told anybody.
-- A quiet ledger costs one row a look.
+- It checks when the ledger has a new event, and every half minute: another process may have opened
+  an incident, or died before it sent a page.
+- With a quiet ledger, a check reads one row.
 """
 
 import logging
@@ -19,13 +19,13 @@ from standfast.usecases.triggers.on_call_pages import due, send
 log = logging.getLogger("standfast.serve")
 
 LOOK_SECONDS = 0.5
-_LATEST_LOOKS = 60  # so many quiet looks, then a whole one
+_LATEST_LOOKS = 60  # quiet checks before a full one
 _END_SECONDS = 2.0
 
 
 @dataclass(kw_only=True)
 class OnCallAlerts:
-    """Telling people, for as long as `serve` lives."""
+    """The pages to people, while `serve` lives."""
 
     installation: Installation
     triggers: Mapping[str, Trigger]
@@ -36,26 +36,26 @@ class OnCallAlerts:
     _trouble: str = ""
 
     def begin(self) -> None:
-        """Tell in the background; gives back at once."""
-        self._thread = threading.Thread(target=self._keep, name="paging", daemon=True)
+        """Start in the background; return at once."""
+        self._thread = threading.Thread(target=self._check_until_end, name="paging", daemon=True)
         self._thread.start()
 
     def end(self) -> None:
-        """Begin no more; a message that is under way is in the ledger."""
+        """Start no more pages; a started one is in the ledger."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_END_SECONDS)
 
-    def _keep(self) -> None:
+    def _check_until_end(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
             try:
                 self._look()
                 self._trouble = ""
             except StandfastError as error:
-                self._tell_once(str(error))
+                self._log_once(str(error))
             except Exception as error:
-                # Only the class: a foreign error may quote an address. The thread goes on.
-                self._tell_once(f"unexpected {type(error).__name__}")
+                # Only the class, because the text may contain an address. The thread continues.
+                self._log_once(f"unexpected {type(error).__name__}")
 
     def _look(self) -> None:
         newest = self.installation.ledger.newest_event()
@@ -70,7 +70,7 @@ class OnCallAlerts:
                 send(self.installation, page, self.triggers, "serve"),
             )
 
-    def _tell_once(self, trouble: str) -> None:
+    def _log_once(self, trouble: str) -> None:
         if trouble != self._trouble:
-            log.warning("people could not be told of incidents: %s", trouble)
+            log.warning("people could not be paged: %s", trouble)
         self._trouble = trouble

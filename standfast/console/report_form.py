@@ -1,14 +1,15 @@
-"""The form for staff: "report something suspicious". It pages who is on call, and never acts.
+"""The form for staff, "report something suspicious".
+
+It pages people and never acts.
 
 Rules
-- Inside the configured networks nobody needs an account; outside, the page does not exist.
-- A form is good for two hours. Sent twice it is one report; gone back to and changed, it is
-  another. Its token is ours and names no one, so that a page elsewhere cannot send reports through
+- Inside the configured networks no account is needed; outside, the page returns 404.
+- A form is valid for two hours. Sent twice it is one report; changed and sent again it is another.
+  Its token is signed by us and names nobody, so that a page elsewhere cannot send reports through
   somebody's browser: it cannot read a token.
-- What somebody wrote is not lost when it cannot be taken: the page comes back with it.
-- Nobody is promised that a person is being told when no page can go out: then the page asks for a
-  call, and says no more.
-- The page needs nothing from outside and runs no script; what was written is shown as text only.
+- Text that cannot be accepted is not lost: the page returns with it.
+- If no page to people can be sent, the form does not promise one and asks for a call.
+- The page needs no external resource and runs no script; text is shown as text only.
 """
 
 import hmac
@@ -50,7 +51,7 @@ _NONCE_BYTES = 16
 
 
 class ReportForm:
-    """The page, and what is sent with it."""
+    """The page, and the processing of a report."""
 
     def __init__(
         self,
@@ -61,7 +62,10 @@ class ReportForm:
         desk: Desk,
         note: Callable[[StandfastError | None], None],
     ) -> None:
-        """`note` is told of each report that was taken, and of an error that kept one from it."""
+        """Set up the form.
+
+        `note` is called with the ledger's error, or with None for a stored report.
+        """
         self._note = note
         self._installation, self._trigger, self._trusted, self._desk = (
             installation,
@@ -82,12 +86,12 @@ class ReportForm:
         ).get_template("report.html")
 
     async def show(self, request: Request) -> Response:
-        """Give the empty form."""
+        """Return the empty form."""
         self._refuse_outsiders(request)
         return self._page(request, {})
 
     async def take(self, request: Request) -> Response:
-        """Take a report; what cannot be taken comes back on the page, with why."""
+        """Accept a report; a refused one returns on the page with the reason."""
         address = self._refuse_outsiders(request)
         refuse_other_sites(request)
         given = _fields(await read_body(request, _LARGEST_BYTES))
@@ -109,7 +113,7 @@ class ReportForm:
             if isinstance(error, StandfastError):
                 self._note(error)
             why = str(error) if isinstance(error, StandfastError) else type(error).__name__
-            log.warning("trigger %s: a report could not be taken: %s", self._trigger.name, why)
+            log.warning("trigger %s: a report was refused: %s", self._trigger.name, why)
             return self._page(request, given, words.failed, HTTPStatus.SERVICE_UNAVAILABLE)
         self._note(None)
         log.info("trigger %s: %s", self._trigger.name, reference)
@@ -118,16 +122,16 @@ class ReportForm:
         return self._page(request, {}, reference=reference, is_untold=bool(untold))
 
     def _receive(self, payload: dict[str, str | None], nonce: str) -> tuple[str, str]:
-        """Open the plan; give its id, and why nobody will be told of it, if that is so."""
+        """Open the plan; return its id, and why nobody will be paged, or ""."""
         installation, trigger = self._installation, self._trigger
-        said = digest([nonce, dict(payload)])
-        opened = receive(installation, trigger, payload, message_id=said, key=said)
+        message_id = digest([nonce, dict(payload)])
+        opened = receive(installation, trigger, payload, message_id=message_id, key=message_id)
         try:
             return opened.incident, notification_obstacle(
                 installation.ledger, installation.teller(), trigger
             )
         except StandfastError as error:
-            return opened.incident, str(error)  # the report stands; whoever sent it should call
+            return opened.incident, str(error)  # the report is stored; its sender should call
 
     def _page(
         self,
@@ -171,7 +175,7 @@ class ReportForm:
         return pick(request.headers.get("accept-language", ""), languages)
 
     def _refuse_outsiders(self, request: Request) -> str:
-        """Give as what who asks is counted; from outside there is no such page."""
+        """Return the client's name for rate limits; raise 404 for outside clients."""
         client = client_of(request, self._trusted)
         if not is_among(client, self._trigger.networks):
             raise Problem(HTTPStatus.NOT_FOUND, headers={"connection": "close"})
@@ -183,7 +187,7 @@ class ReportForm:
         return f"{nonce}.{moment}.{self._seal(nonce, moment)}"
 
     def _nonce(self, token: str) -> str:
-        """Give the nonce of a token of ours that is still good; else nothing."""
+        """Return the nonce of a valid token of ours, else ""."""
         nonce, _, rest = token.partition(".")
         moment, _, seal = rest.partition(".")
         if not (moment.isascii() and moment.isdigit() and len(moment) <= 12 and seal.isascii()):
@@ -197,7 +201,7 @@ class ReportForm:
 
 
 def _fields(body: bytes) -> dict[str, str]:
-    """Read the fields of a form, cut to their length; what is no form is an empty one."""
+    """Parse and truncate the fields of a form; return {} for an invalid form."""
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=8)
     except ValueError:
@@ -206,6 +210,10 @@ def _fields(body: bytes) -> dict[str, str]:
     for name, value in pairs:
         if name in (*_LONGEST, "token") and name not in found:
             kept = "\n\t" if name == "what" else ""
-            plain = "".join(one for one in value.strip() if one.isprintable() or one in kept)
+            plain = "".join(
+                character
+                for character in value.strip()
+                if character.isprintable() or character in kept
+            )
             found[name] = plain[: _LONGEST.get(name, 200)]
     return found

@@ -1,4 +1,4 @@
-"""What the form for staff says, in the languages of the shipped notices."""
+"""The texts of the form for staff, in the shipped languages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFormTexts:
-    """One language."""
+    """The texts in one language."""
 
     title: str
     lead: str
     urgent: str
-    what: str
-    what_hint: str
+    event: str
+    event_hint: str
     account: str
     account_hint: str
     contact: str
     contact_hint: str
     send: str
     thanks: str
-    untold: str  # instead, when no message can reach anybody
+    untold: str  # replaces `thanks` if nobody can be paged
     reference: str
     then: str
     empty: str
@@ -35,16 +35,17 @@ WORDS: Mapping[str, ReportFormTexts] = {
         "itself: tell us, even if you are not sure. You need no account for this, and nobody is "
         "blamed for a false alarm.",
         urgent="If it is happening right now, call",
-        what="What happened?",
-        what_hint="What you saw or heard, and when. Please write no passwords and no card numbers.",
+        event="What happened?",
+        event_hint="What you saw or heard, and when. Please write no passwords and no card "
+        "numbers.",
         account="Whose account or which device? (if you know)",
         account_hint="A sign-in name, a telephone number, the name on a screen.",
         contact="How can we reach you? (if you like)",
         contact_hint="Your name, your extension or where you sit.",
         send="Send the report",
-        thanks="Thank you. The person on call is being told.",
-        untold="Thank you, your report is kept. So that somebody sees it soon, please call as "
-        "well; the number is below.",
+        thanks="Thank you. The person on call is being notified.",
+        untold="Thank you, your report is stored. Please also call, so that somebody sees it "
+        "soon: the number is below.",
         reference="Reference",
         then="Nothing was locked or changed by your report: a person looks at it first. If you "
         "notice more, send another report and name the reference.",
@@ -62,8 +63,8 @@ WORDS: Mapping[str, ReportFormTexts] = {
         "selbst etwas tut: Sagen Sie es uns, auch wenn Sie nicht sicher sind. Sie brauchen dafür "
         "kein Konto, und niemandem wird ein Fehlalarm vorgeworfen.",
         urgent="Wenn es gerade jetzt geschieht, rufen Sie an",
-        what="Was ist geschehen?",
-        what_hint="Was Sie gesehen oder gehört haben, und wann. Bitte keine Passwörter und keine "
+        event="Was ist geschehen?",
+        event_hint="Was Sie gesehen oder gehört haben, und wann. Bitte keine Passwörter und keine "
         "Kartennummern.",
         account="Wessen Konto oder welches Gerät? (falls bekannt)",
         account_hint="Ein Anmeldename, eine Telefonnummer, der Name auf einem Bildschirm.",
@@ -91,8 +92,8 @@ WORDS: Mapping[str, ReportFormTexts] = {
         "sola: díganoslo, aunque no esté seguro. No necesita ninguna cuenta para ello, y a nadie "
         "se le reprocha una falsa alarma.",
         urgent="Si está ocurriendo ahora mismo, llame a",
-        what="¿Qué ha pasado?",
-        what_hint="Lo que vio u oyó, y cuándo. Por favor, no escriba contraseñas ni números de "
+        event="¿Qué ha pasado?",
+        event_hint="Lo que vio u oyó, y cuándo. Por favor, no escriba contraseñas ni números de "
         "tarjeta.",
         account="¿De quién es la cuenta o qué equipo es? (si lo sabe)",
         account_hint="Un nombre de usuario, un teléfono, el nombre que aparece en una pantalla.",
@@ -119,8 +120,8 @@ WORDS: Mapping[str, ReportFormTexts] = {
         "seul : dites-le-nous, même sans être sûr. Aucun compte n’est nécessaire, et personne "
         "n’est blâmé pour une fausse alerte.",
         urgent="Si cela se passe en ce moment, appelez",
-        what="Que s’est-il passé ?",
-        what_hint="Ce que vous avez vu ou entendu, et quand. N’écrivez ni mot de passe ni numéro "
+        event="Que s’est-il passé ?",
+        event_hint="Ce que vous avez vu ou entendu, et quand. N’écrivez ni mot de passe ni numéro "
         "de carte.",
         account="Le compte de qui, ou quel appareil ? (si vous le savez)",
         account_hint="Un identifiant, un numéro de téléphone, le nom affiché à l’écran.",
@@ -145,9 +146,9 @@ WORDS: Mapping[str, ReportFormTexts] = {
 
 
 def pick(accepted: str, preferred: Sequence[str]) -> str:
-    """Give the language to use: the reader's first that we have, else the place's, else English."""
+    """Return the language of the reader, the installation, or English."""
     wanted = [part.partition(";")[0].strip().lower() for part in accepted[:500].split(",")]
-    for language in (*wanted, *(one.lower() for one in preferred)):
+    for language in (*wanted, *(name.lower() for name in preferred)):
         short = language.partition("-")[0]
         if short in WORDS:
             return short

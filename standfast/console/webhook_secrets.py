@@ -1,9 +1,9 @@
-"""The secrets that messages are compared with, looked up late and again.
+"""The secrets of messages, resolved late and repeatedly.
 
 Rules
-- A secret that is replaced in its file counts within seconds, and without a restart.
-- One that cannot be read lets nobody in by it, and is said in the log; the other one still counts.
-- A secret that is none is not worth a guess: it is refused, by its reference.
+- A secret that is replaced in its file is used within seconds, without a restart.
+- A secret that cannot be read authenticates nobody, and is logged; other secrets still work.
+- An invalid secret is rejected by its reference, so that nobody can guess it.
 """
 
 import logging
@@ -25,7 +25,7 @@ FRESH_SECONDS = 10.0
 
 @dataclass(kw_only=True)
 class Keys:
-    """What is known of each reference, and since when."""
+    """The resolved secrets, with the time of their resolution."""
 
     resolver: Resolver
     monotonic: Callable[[], float] = time.monotonic
@@ -33,7 +33,7 @@ class Keys:
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def webhook(self, trigger: SignedTrigger) -> list[bytes]:
-        """Give the bytes of each secret of a webhook that can be read."""
+        """Return the readable secrets of a webhook, as bytes."""
         found = []
         for reference in trigger.secrets:
             text = self._text(f"trigger {trigger.name}", reference)
@@ -44,13 +44,13 @@ class Keys:
         return found
 
     def bearer(self, trigger: AlertTrigger) -> list[str]:
-        """Give each token that can be read, and that nobody guesses."""
+        """Return the readable tokens that are long enough not to be guessed."""
         found = []
         for reference in trigger.tokens:
             text = self._text(f"trigger {trigger.name}", reference)
             if text and len(text) < SHORTEST_TOKEN:
                 log.warning(
-                    "trigger %s: %s: a token has at least %d characters",
+                    "trigger %s: %s: a token needs at least %d characters",
                     trigger.name,
                     reference,
                     SHORTEST_TOKEN,
@@ -60,10 +60,10 @@ class Keys:
         return found
 
     def of_sender(self, sender: str, reference: SecretReference) -> str:
-        """Give the key with which the provider of a sender signs; empty when it cannot be read."""
+        """Return the key of a sender's provider; "" if it cannot be read."""
         return self._text(f"sender {sender}", reference)
 
-    def _text(self, whose: str, reference: SecretReference) -> str:
+    def _text(self, owner: str, reference: SecretReference) -> str:
         now = self.monotonic()
         with self._guard:
             looked_at, text = self._known.get(reference, (float("-inf"), ""))
@@ -72,7 +72,7 @@ class Keys:
             try:
                 text = self.resolver.resolve(reference).reveal()
             except StandfastError as error:
-                log.warning("%s: %s", whose, error)
+                log.warning("%s: %s", owner, error)
                 text = ""
             self._known[reference] = (now, text)
             return text

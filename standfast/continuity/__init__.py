@@ -1,6 +1,6 @@
-"""Services and what was promised for them: order of recovery, RTO and RPO, schedules. Pure.
+"""Services and their objectives: recovery order, RTO and RPO, schedules.
 
-`services` holds what binds services to each other, `objectives` compares what was measured with
-what was promised, `schedule` says when a run was due, `moments` what came last. Nothing here reads
-a disk or a clock.
+`service_order` has the dependencies of services, `recovery_objectives` compares measures with
+objectives, `run_schedule` computes due times, `clock_skew` orders moments of wrong clocks. Nothing
+here reads a disk or a clock.
 """

@@ -1,12 +1,12 @@
-"""What came last, although the clock once stood wrong. Pure.
+"""The order of moments after a clock was wrong.
 
-A clock that stood ahead for a day or a year leaves moments that are still to come. Whoever takes
-the highest for the newest finds those for as long, and nothing that came since: no night would be
-missed, and nothing be too old.
+A clock that was ahead for a day or a year leaves moments in the future. Code that takes the highest
+moment for the newest finds only those: no backup would be missed, and none too old.
 
 Rules
-- A moment that lies over an hour ahead was told by such a clock, and counts as the oldest.
-- What lies ahead by less is a clock that was put right by seconds, or another machine's.
+- A moment more than an hour in the future comes from such a clock, and counts as the oldest.
+- A moment that is less far in the future comes from a clock that was corrected by seconds, or from
+  another machine.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _MOST_AHEAD = timedelta(hours=1)
 
 
 class Begun(Protocol):
-    """Anything that began once."""
+    """An object with a start."""
 
     @property
     def started_at(self) -> datetime: ...
@@ -27,22 +27,22 @@ B = TypeVar("B", bound=Begun)
 
 
 def horizon(now: datetime) -> datetime:
-    """Give the latest moment at which something can have happened, as clocks go."""
+    """Return the latest plausible moment, given inaccurate clocks."""
     return now + _MOST_AHEAD
 
 
 def is_to_come(moment: datetime, now: datetime) -> bool:
-    """Can nothing have happened then, yet?"""
+    """Return whether a moment is implausibly far in the future."""
     return moment > horizon(now)
 
 
 def newest(moments: Iterable[datetime], now: datetime) -> datetime | None:
-    """Give the newest moment that can have been; None where there is none."""
+    """Return the newest plausible moment, or None."""
     return max((moment for moment in moments if not is_to_come(moment, now)), default=None)
 
 
 def newest_first(rows: Iterable[B], now: datetime) -> list[B]:
-    """Sort what began, the newest first and what is still to come last."""
+    """Return the rows newest first, with those of the future last."""
     return sorted(
         rows, key=lambda row: (not is_to_come(row.started_at, now), row.started_at), reverse=True
     )

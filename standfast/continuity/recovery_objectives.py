@@ -1,10 +1,10 @@
-"""What was measured, against what was promised.
+"""The comparison of recovery measures with objectives.
 
 Rules
-- Equal to the objective is met; what was never reached is missed.
-- A recovery time counts only after a check of the service; without one it is not measured, and
-  the promise counts neither as kept nor as missed.
-- Times are whole milliseconds, rounded up, so that a report never flatters.
+- A measure equal to its objective meets it; a service that never recovered misses it.
+- A recovery time counts only after a check of the service; without one it is not measured, and the
+  objective is neither met nor missed.
+- Times are whole milliseconds, rounded up, so that no report shows them too low.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class RpoBasis(StrEnum):
-    """From what the actual recovery point was measured."""
+    """The start of the actual recovery point objective."""
 
-    LAST_CHANGE = "last_change"  # the newest change that was found in the restored data
-    CONSISTENT_AT = "consistent_at"  # the moment that the recovery point is consistent at
+    LAST_CHANGE = "last_change"  # the newest change in the restored data
+    CONSISTENT_AT = "consistent_at"  # the moment to which the recovery point is consistent
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveResult:
-    """One service's objectives in one drill; None = not reached, so not measured."""
+    """One service's objectives in one drill; None means not reached."""
 
     service: str
     rto_promised_ms: int
@@ -33,9 +33,9 @@ class ObjectiveResult:
     rpo_promised_ms: int
     rpo_actual_ms: int | None
     rpo_basis: RpoBasis
-    mtpd_ms: int | None = None  # the maximum tolerable period of disruption, if one is named
-    is_checked: bool = True  # a check of the service was made; without one the RTO is not measured
-    is_checked_elsewhere: bool = False  # it has checks, and each is of another set
+    mtpd_ms: int | None = None  # the maximum tolerable period of disruption, if set
+    is_checked: bool = True  # a check of the service ran; without one the RTO is not measured
+    is_checked_elsewhere: bool = False  # all its checks are of other sets
 
     @property
     def is_rto_met(self) -> bool:
@@ -55,7 +55,7 @@ class ObjectiveResult:
 
     @property
     def is_short(self) -> bool:
-        """Return whether a promise was missed, or not measured though this drill was to do it."""
+        """True if an objective was missed, or was to be measured here and was not."""
         is_excused = self.is_checked_elsewhere and not self.is_checked
         return not (self.is_rpo_met if is_excused else self.is_met)
 
@@ -67,23 +67,23 @@ class ObjectiveResult:
 
 
 def milliseconds(duration: timedelta) -> int:
-    """Give whole milliseconds, rounded up; a clock that went backwards gives 0."""
+    """Return whole milliseconds, rounded up; 0 if the clock went back."""
     return max(0, -(-duration // _MILLISECOND))
 
 
 def lost(since: datetime, declared_at: datetime) -> int | None:
-    """Give the milliseconds of work that is lost since a moment.
+    """Return the lost work since a moment, in milliseconds.
 
-    None where that is still to come: a clock stood wrong, and nobody can say how much it is.
+    Return None for a moment in the future: a clock was wrong, and the loss is unknown.
     """
     return None if is_to_come(since, declared_at) else milliseconds(declared_at - since)
 
 
 def minutes(count: int) -> int:
-    """Give minutes as milliseconds."""
+    """Return minutes as milliseconds."""
     return milliseconds(timedelta(minutes=count))
 
 
 def between(start: datetime, end: datetime | None) -> int | None:
-    """Give the milliseconds from `start` to `end`, or None when there was no end."""
+    """Return the milliseconds from `start` to `end`; None without an end."""
     return None if end is None else milliseconds(end - start)

@@ -1,10 +1,9 @@
-"""Services, and the order in which they can come back.
+"""Services in the order of their recovery.
 
 Rules
-- A service comes back after everything it stands on; those that stand on nothing of each other come
-  back side by side.
-- A cycle is refused and named: nothing in it could ever be first.
-- A service that is promised sooner than something it stands on is refused: that cannot be kept.
+- A service recovers after everything on which it depends; independent services recover in parallel.
+- A cycle is refused and named: no service in it could be the first.
+- A service with a shorter RTO than one of its dependencies is refused: it cannot be met.
 """
 
 from collections.abc import Mapping
@@ -15,7 +14,10 @@ from standfast.errors import ConfigurationError
 
 
 class Promised(Protocol):
-    """What is promised for one service; `[services.NAME]` of the configuration is one."""
+    """The objective of one service.
+
+    `[services.NAME]` of the configuration is one.
+    """
 
     @property
     def rto_minutes(self) -> int: ...
@@ -24,10 +26,9 @@ class Promised(Protocol):
 
 
 def recovery_order(services: Mapping[str, Promised]) -> tuple[tuple[str, ...], ...]:
-    """Give the services in waves, each sorted by name; a wave starts when the one before is back.
+    """Return the services in waves, each sorted by name, in order of recovery.
 
-    Raises `ConfigurationError` for a cycle, and for a service that is promised sooner than what it
-    stands on.
+    Raise `ConfigurationError` for a cycle, and for a service with a shorter RTO than a dependency.
     """
     sorter = TopologicalSorter({name: service.depends_on for name, service in services.items()})
     try:
@@ -35,10 +36,10 @@ def recovery_order(services: Mapping[str, Promised]) -> tuple[tuple[str, ...], .
     except CycleError as error:
         cycle = " → ".join(reversed(error.args[1]))
         raise ConfigurationError(
-            f"services that depend on each other in a circle can never come back: {cycle}; "
-            "drop one of these `depends_on`"
+            f"services: they depend on each other in a circle: {cycle}. "
+            "Remove one of these `depends_on`."
         ) from None
-    _refuse_promises_that_cannot_be_kept(services)
+    _refuse_impossible_objectives(services)
     waves = []
     while sorter.is_active():
         wave = tuple(sorted(sorter.get_ready()))
@@ -47,13 +48,13 @@ def recovery_order(services: Mapping[str, Promised]) -> tuple[tuple[str, ...], .
     return tuple(waves)
 
 
-def _refuse_promises_that_cannot_be_kept(services: Mapping[str, Promised]) -> None:
+def _refuse_impossible_objectives(services: Mapping[str, Promised]) -> None:
     for name, service in services.items():
         for other in service.depends_on:
             needed = services[other].rto_minutes
             if service.rto_minutes < needed:
                 raise ConfigurationError(
-                    f"service {name} is promised back within {service.rto_minutes} minutes, but it "
-                    f"stands on {other}, which is promised within {needed}; "
-                    "promise the first later or the second sooner"
+                    f"service {name}: its RTO is {service.rto_minutes} minutes, but it depends on "
+                    f"{other} with an RTO of {needed} minutes. "
+                    "Increase the first or reduce the second."
                 )

@@ -1,10 +1,10 @@
-"""Whom a duty binds, and from how many people on: what decides it, and what to ask when unknown.
+"""Applicability of duties: holders, thresholds, and their questions.
 
 Rules
-- Whose duty it is stands in the configuration: the part one plays (controller, processor) and the
-  sectors one is in. A duty of a sector that one is not in does not come up at all.
-- How many people are affected is a fact of the incident, by jurisdiction; while it is not known,
-  the duty counts as owed and the number is asked for.
+- The configuration says which parts (controller, processor) and which sectors the organisation has.
+  A duty of another sector does not appear at all.
+- The number of affected people is a fact of the incident, by jurisdiction. While it is unknown, the
+  duty counts as owed, and the number is asked for.
 - Judgements ("likely to result in a risk") are questions to a person; no answer counts as yes.
 """
 
@@ -18,18 +18,18 @@ from standfast.deadlines.obligations import Obligation
 
 
 class Part(StrEnum):
-    """The part one plays for the data."""
+    """The role of the organisation for the data."""
 
-    CONTROLLER = "controller"  # decides what it is for: owner, licensee, fiduciary
-    PROCESSOR = "processor"  # holds it for a client: vendor, business associate, service provider
+    CONTROLLER = "controller"  # decides the purpose of the data: owner, licensee, fiduciary
+    PROCESSOR = "processor"  # processes it for a client: vendor, business associate, provider
 
 
 class Sector(StrEnum):
-    """The trades with duties of their own."""
+    """The sectors with duties of their own."""
 
     BANK = "bank"
     BROKER = "broker"  # broker-dealer, adviser, fund, transfer agent
-    CARDS = "cards"  # takes payment cards, for oneself or for a merchant
+    CARDS = "cards"  # accepts payment cards, for itself or for a merchant
     CRITICAL = "critical"  # critical sectors of CIRCIA
     DFS = "dfs"  # licensed by New York's Department of Financial Services
     FINANCIAL = "financial"  # financial entities of DORA
@@ -43,7 +43,7 @@ class Sector(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """Whom a duty binds."""
+    """The holders of a duty."""
 
     parts: frozenset[Part]
     sector: Sector | None = None
@@ -91,19 +91,22 @@ HOLDERS: Final[Mapping[str, Bound]] = {
 
 
 def binds(obligation: Obligation, parts: frozenset[Part], sectors: frozenset[Sector]) -> bool:
-    """Tell whether the duty can be one's own. Raises ValueError for a holder not listed here."""
+    """Return whether the duty may apply.
+
+    Raise ValueError for an unknown holder.
+    """
     bound = HOLDERS.get(obligation.duty_holder)
     if bound is None:
-        raise ValueError(f"{obligation.id}: nobody is known as {obligation.duty_holder!r}")
+        raise ValueError(f"{obligation.id}: the duty holder {obligation.duty_holder!r} is unknown")
     return bool(bound.parts & parts) and (bound.sector is None or bound.sector in sectors)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """From how many people on, or for what kind of incident, a duty is owed.
+    """The number of people, or kind of incident, from which a duty is owed.
 
-    `least` and `most` bound the number of people, both inclusive. `question`: what a person must
-    judge, either because there is no number, or because a "yes" brings the duty at any number.
+    `least` and `most` bound the number of people, both inclusive. `question` is the judgement of a
+    person: either because there is no number, or because "yes" makes any number sufficient.
     """
 
     least: int | None = None
@@ -112,24 +115,24 @@ class Threshold:
 
     @property
     def has_number(self) -> bool:
-        """Does the number of people matter?"""
+        """True if the number of people matters."""
         return self.least is not None or self.most is not None
 
     def admits(self, count: int) -> bool:
-        """Tell whether a number of people is within the bounds."""
+        """Return whether a number of people is within the bounds."""
         return (self.least or 0) <= count and (self.most is None or count <= self.most)
 
 
 _NUMBER = re.compile(
     r"(?P<bound>more than |at least |fewer than |)(?P<number>[\d,]+)(?P<more> or more|) \w+"
 )
-_OTHERWISE = re.compile(r", or any number with (?P<what>.+)$")
+_OTHERWISE = re.compile(r", or any number with (?P<kind>.+)$")
 
 
 def threshold_of(obligation: Obligation) -> Threshold:
-    """Read an obligation's threshold.
+    """Return the threshold of an obligation.
 
-    Of two numbers that sources give, the one that brings the duty sooner counts.
+    If its sources give two numbers, the one that makes it owed sooner counts.
     """
     text = obligation.threshold
     if not text:
@@ -141,7 +144,7 @@ def threshold_of(obligation: Obligation) -> Threshold:
         return Threshold(question=f"Is this so: {text}?")
     number = int(found["number"].replace(",", ""))
     otherwise = _OTHERWISE.search(text)
-    question = f"Is there {otherwise['what']}?" if otherwise else ""
+    question = f"Is there {otherwise['kind']}?" if otherwise else ""
     if found["bound"] == "fewer than ":
         return Threshold(most=number - 1, question=question)
     sooner = re.search(r"one source: (?:at least |)([\d,]+)", text)

@@ -1,11 +1,12 @@
-"""What a notice to an authority must hold, filled in as far as it is known, its gaps marked.
+"""Forms for notices to authorities, filled as far as possible.
+
+Gaps are marked.
 
 Rules
-- Nothing is sent from here: a person carries the form to the authority's own door, and states the
-  receipt.
-- What one law asks for, another asks for in other words. What people state once, under a topic,
-  stands in every form that asks for it.
-- What nobody stated is a gap, and a gap is shown; nothing is guessed.
+- Nothing is sent from here: a person submits the form and states the receipt.
+- Laws ask for the same facts in different words. A text that people state once, under a topic,
+  appears in every form that asks for it.
+- A missing text is shown as a gap; nothing is guessed.
 """
 
 import re
@@ -16,7 +17,7 @@ from typing import Final
 from standfast.deadlines.incident_facts import FactKind, Facts
 from standfast.deadlines.legal_clocks import Clock
 
-# Topics that forms ask for, with the question to people, in the order in which a form is read.
+# Topics of forms, each with its question to people, in reading order.
 TOPICS: Final[Mapping[str, str]] = {
     "what_happened": "What happened, in plain words?",
     "dates": "When did it happen, when was it found out, when determined?",
@@ -34,7 +35,7 @@ TOPICS: Final[Mapping[str, str]] = {
     "law_enforcement": "Was it reported to law enforcement, and did they ask to wait?",
     "sample_notice": "Where is the copy of the notice that people get?",
 }
-# A requirement asks for each topic whose words are in it.
+# A requirement asks for each topic whose pattern it contains.
 _WORDS: Final[Mapping[str, str]] = {
     "what_happened": r"what happened|nature|description|circumstances|synopsis|written detail"
                      r"|incident details|the threat itself",
@@ -62,40 +63,43 @@ _WORDS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """One thing that the form must hold."""
+    """One required part of a form."""
 
-    requirement: str  # the law's words
-    topic: str  # the topic that answers it; the requirement's place, `ID#2`, where none does
+    requirement: str  # the words of the law
+    topic: str  # the topic that answers it; without one, the requirement's id, such as `ID#2`
     question: str
-    text: str = ""  # empty: a gap
+    text: str = ""  # "" for a gap
     author: str = ""
 
     @property
     def is_gap(self) -> bool:
-        """Is it still to be filled in?"""
+        """True if the text is missing."""
         return not self.text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """The notice that one duty asks for."""
+    """The form of one duty."""
 
     clock: Clock
     fields: tuple[Field, ...]
 
     @property
     def gaps(self) -> int:
-        """How many fields nobody filled in yet."""
+        """The number of missing texts."""
         return sum(field.is_gap for field in self.fields)
 
 
 def form_of(clock: Clock, facts: Facts, known: Mapping[str, str]) -> Form:
-    """Fill in what is known; `known` has texts by topic that the configuration answers."""
+    """Return the filled form of a duty.
+
+    `known` has texts from the configuration, by topic.
+    """
     return Form(clock=clock, fields=tuple(_fields(clock, facts, known)))
 
 
 def topics_of(requirement: str) -> tuple[str, ...]:
-    """Give the topics that answer a requirement; none where it asks for something of its own."""
+    """Return the topics that answer a requirement; () for a unique one."""
     return tuple(
         topic for topic, words in _WORDS.items() if re.search(words, requirement, re.IGNORECASE)
     )

@@ -1,12 +1,12 @@
-"""What a clock starts with: a fact, the first or the last of several, or another notice.
+"""The starts of legal clocks: facts and other notices.
 
-Owns what the law's own words for it mean here. A phrase that is not listed is an error when the
-data is read, never a clock that silently does not run.
+This module interprets the words of the law. An unlisted phrase is an error when the data is read;
+it never becomes a clock that silently does not run.
 
 Rules
-- Where a law names two starts with "or", or its sources disagree, the earlier one counts.
-- Where it names two with "and", the later one counts, and both must be known.
-- A count from another notice begins when that notice was given, as its receipt says.
+- If a law names two starts with "or", or its sources disagree, the earlier one counts.
+- If it names two with "and", the later one counts, and both must be known.
+- A clock that starts with another notice starts when that notice was given, by its receipt.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from typing import Final
 
 from standfast.deadlines.obligations import Obligation, Recipient
 
-# The facts that clocks start from, each with the question that is put to people.
+# Facts that start clocks, each with its question to people.
 QUESTIONS: Final[Mapping[str, str]] = {
     "occurrence": "When did the incident happen?",
     "detection": "When did a person or a system first notice it?",
@@ -40,10 +40,11 @@ QUESTIONS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """The facts and notices that a clock starts with.
+    """The facts and notices that start a clock.
 
-    `notices` are ids of obligations. `needs_all`: the last of them counts, and all must be known;
-    otherwise the first that is known. `from_year_end`: the count begins with the year's end.
+    `notices` are ids of obligations. With `needs_all` the last of them counts, and all must be
+    known; otherwise the first known one counts. With `from_year_end` the clock starts at the end of
+    the year.
     """
 
     facts: tuple[str, ...] = ()
@@ -64,11 +65,11 @@ def _after(*notices: str) -> Start:
     return Start(notices=notices)
 
 
-# An outer limit, and the fact that sets another one when it comes only after it (DORA, Art. 19 and
-# Delegated Regulation (EU) 2025/301, Art. 5: classified as major only after the first 24 hours).
+# An outer limit, and the fact that sets another limit if it comes only after it (DORA, Art. 19,
+# and Delegated Regulation (EU) 2025/301, Art. 5: classified as major after the first 24 hours).
 OUTER_LIMITS: Final[Mapping[str, str]] = {"eu-dora-19-initial-backstop": "classification"}
 
-_PEOPLE_TOLD: Final = Start()  # filled in by jurisdiction: the notice to the people concerned
+_PEOPLE_TOLD: Final = Start()  # replaced, by jurisdiction, by the notice to the people concerned
 
 # By the words after "from".
 _STARTS: Final[Mapping[str, Start]] = {
@@ -125,9 +126,9 @@ _STARTS: Final[Mapping[str, Start]] = {
     "discovery or consumer notice, whichever is sooner": _any("discovery"),
 }
 
-# Where the trigger says more than the words after "from".
+# For triggers with more information than the words after "from".
 _BY_TRIGGER: Final[Mapping[str, Start]] = {
-    # Statute and authority disagree.
+    # The statute and the authority disagree.
     "determination (AG site: discovery)": _any("determination", "discovery"),
     "determination (or notice from third-party agent)": _any("determination", "notification"),
     "discovery/awareness of unauthorised access": _any("awareness", "discovery"),
@@ -136,26 +137,31 @@ _ALSO_PEOPLE_TOLD: Final = frozenset({"discovery or consumer notice, whichever i
 
 
 def start_of(obligation: Obligation, all_of_them: Mapping[str, Obligation]) -> Start:
-    """Say what starts an obligation's clock. Raises ValueError for words that are not listed."""
+    """Return the start of an obligation's clock.
+
+    Raise ValueError for unlisted words.
+    """
     words = obligation.limit.start
     start = _BY_TRIGGER.get(obligation.clock_start) or _STARTS.get(words)
     if start is None and words in QUESTIONS:
-        start = _any(words)  # an agreement names the fact itself
+        start = _any(words)  # a contract names the fact itself
     if start is None:
-        raise ValueError(f"{obligation.id}: nothing is known that starts with {words!r}")
+        raise ValueError(f"{obligation.id}: unknown start {words!r}")
     if start is _PEOPLE_TOLD or words in _ALSO_PEOPLE_TOLD:
         notices = people_notices(obligation.jurisdiction, all_of_them)
         return Start(facts=start.facts, notices=notices)
     missing = [notice for notice in start.notices if notice not in all_of_them]
     if missing:
-        raise ValueError(f"{obligation.id}: counts from unknown {', '.join(missing)}")
+        raise ValueError(f"{obligation.id}: starts with unknown notices {', '.join(missing)}")
     return start
 
 
 def people_notices(jurisdiction: str, all_of_them: Mapping[str, Obligation]) -> tuple[str, ...]:
-    """Give the ids of a jurisdiction's notices to the people concerned, in the data's order.
+    """Return the ids of a jurisdiction's notices to the people concerned.
 
-    Where the data has no such duty (it was not read), the notice is known as `people:US-IA`.
+    They are in order of the data.
+
+    Without such a duty in the data, the notice has the id `people:US-IA`.
     """
     return tuple(
         other.id

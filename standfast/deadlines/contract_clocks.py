@@ -1,6 +1,6 @@
-"""Clocks that an agreement with a client sets, beside the law's.
+"""Clocks from contracts with clients, next to those of the law.
 
-A contact centre is mostly a processor: its first clock is to its clients, and their agreements
+A contact centre is mostly a processor: its first clock is to its clients, and their contracts
 usually name a number where the law only says "without undue delay".
 """
 
@@ -28,12 +28,14 @@ def contract(
     start: str = "awareness",
     content: tuple[str, ...] = (),
 ) -> Obligation:
-    """Give a client's agreement as a duty of the jurisdiction `contract:NAME`.
+    """Return a client's contract as a duty.
 
-    Raises ValueError when `start` is none of the facts that clocks start from.
+    Its jurisdiction is `contract:NAME`.
+
+    Raise ValueError if `start` is not a fact that starts clocks.
     """
     if start not in QUESTIONS:
-        raise ValueError(f"no clock starts with {start!r}; known: {', '.join(QUESTIONS)}")
+        raise ValueError(f"start {start!r}: unknown; known: {', '.join(QUESTIONS)}")
     return Obligation(
         id=f"contract-{name}",
         jurisdiction=AGREEMENT + name,

@@ -1,9 +1,9 @@
-"""What is known of an incident, each with who said it and when.
+"""The facts of an incident, each with author and time.
 
 Rules
-- A fact is never changed: a later one of the same subject replaces it, and the earlier one stays in
-  view, since a deadline that moved is the first thing an authority asks about.
-- A subject is a kind and a name: the kind says what the name is of.
+- A fact is never changed: a later fact with the same subject replaces it, and the earlier one stays
+  visible, because an authority asks first about a deadline that moved.
+- A subject is a kind and a name; the kind defines what the name refers to.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,23 +15,28 @@ from standfast.deadlines.clock_starts import QUESTIONS
 
 
 class FactKind(StrEnum):
-    """What a fact is about, and what its `name` names."""
+    """The kind of a fact, which defines the meaning of its `name`."""
 
-    TIME = "time"  # something happened `at`; name: one of `QUESTIONS`
+    TIME = "time"  # an event happened `at`; name: one of `QUESTIONS`
     AFFECTED = "affected"  # `count` people; name: a jurisdiction
-    ANSWER = "answer"  # `is_so` owed; name: an obligation, whose risk test was judged
-    THRESHOLD = "threshold"  # `is_so`; name: an obligation, whose kind of incident was judged
-    TOLD = "told"  # the recipient was told `at`; name: an obligation, reference: the receipt;
-    # without `at` and not `is_so`: it was not, after all, and the reference says why
-    DELAY = "delay"  # law enforcement asked to wait until `at`, open when None; name: an obligation
-    # or a jurisdiction, reference: the document; `is_so`: somebody holds that it does, though the
-    # rule itself knows no such delay; not `is_so`: they did not ask, after all
-    CONTENT = "content"  # what a notice says; name: a topic of `forms`, reference: the text
+    ANSWER = "answer"  # `is_so` owed; name: an obligation, after a judgement of its risk test
+    THRESHOLD = (
+        "threshold"  # `is_so`; name: an obligation, after a judgement of the incident's kind
+    )
+    # The recipient was notified `at`; name: an obligation, reference: the receipt. Without `at` and
+    # with `is_so` False the statement is withdrawn, with the reason as reference.
+    TOLD = "told"
+    # Law enforcement asked to wait until `at`, or without end; name: an obligation or a
+    # jurisdiction,
+    # reference: the document. With `is_so` True a person says that it applies although the rule has
+    # no such delay; with `is_so` False the statement is withdrawn.
+    DELAY = "delay"
+    CONTENT = "content"  # the text of a notice; name: a topic of forms, reference: the text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """One thing that somebody stated."""
+    """One statement about an incident."""
 
     kind: FactKind
     name: str
@@ -43,30 +48,30 @@ class Fact:
     recorded_at: datetime
 
     def __post_init__(self) -> None:
-        held = {
+        required = {
             FactKind.TIME: self.at,
             FactKind.TOLD: self.at if self.is_so is not False else self.is_so,
             FactKind.AFFECTED: self.count,
             FactKind.ANSWER: self.is_so,
             FactKind.THRESHOLD: self.is_so,
         }
-        if self.kind in held and held[self.kind] is None:
-            raise ValueError(f"a fact of kind {self.kind} lacks what it states")
+        if self.kind in required and required[self.kind] is None:
+            raise ValueError(f"a fact of kind {self.kind} lacks its value")
         if self.kind is FactKind.TIME and self.name not in QUESTIONS:
-            raise ValueError(f"no clock starts with {self.name!r}; known: {', '.join(QUESTIONS)}")
+            raise ValueError(f"start {self.name!r}: unknown; known: {', '.join(QUESTIONS)}")
         if self.kind is FactKind.CONTENT and not self.reference:
-            raise ValueError("what a notice says needs its text")
+            raise ValueError("the text of a notice is missing")
         if self.kind is FactKind.DELAY and not self.reference:
-            raise ValueError("a delay needs the document in which law enforcement asked for it")
+            raise ValueError("a delay needs the document of law enforcement")
         if self.count is not None and self.count < 0:
-            raise ValueError("a number of people is not negative")
+            raise ValueError("the number of people is negative")
         for moment in (self.at, self.recorded_at):
             if moment is not None and moment.tzinfo is None:
-                raise ValueError("a time without a zone is refused")
+                raise ValueError("a time has no zone")
 
 
 class Facts:
-    """The facts of one incident, in the order in which they were stated."""
+    """The facts of one incident, in order of their statement."""
 
     def __init__(self, facts: Iterable[Fact] = ()) -> None:
         self._facts: tuple[Fact, ...] = tuple(facts)
@@ -75,17 +80,17 @@ class Facts:
         return iter(self._facts)
 
     def latest(self, kind: FactKind, name: str) -> Fact | None:
-        """Give what is held for true now."""
+        """Return the valid fact of a subject."""
         return next(iter(reversed(self.all_of(kind, name))), None)
 
     def all_of(self, kind: FactKind, name: str) -> Sequence[Fact]:
-        """Give everything that was stated of a subject, the latest last."""
+        """Return all statements about a subject, latest last."""
         return [fact for fact in self._facts if fact.kind is kind and fact.name == name]
 
     def as_before(self, fact: Fact) -> "Facts":
-        """Give the facts as they were before one of them was stated."""
+        """Return the facts before one of them was stated."""
         return Facts(self._facts[: self._facts.index(fact)])
 
     def until(self, fact: Fact) -> "Facts":
-        """Give the facts up to one of them, which is the last."""
+        """Return the facts up to and including one of them."""
         return Facts(self._facts[: self._facts.index(fact) + 1])

@@ -1,18 +1,19 @@
-"""The clocks of one incident: each duty with where it stands now, when it is due, and what to ask.
+"""The legal clocks of one incident: states, due dates and questions.
 
-`clocks` is the whole of it: data, facts and the time now go in, one `Clock` a duty comes out.
+`clocks` is the entry: data, facts and the current time are its arguments; it returns one `Clock`
+for each duty.
 
 Rules
-- A duty stays in view whatever its state; what ends it (a threshold not reached, a test answered
-  with no) is said with its author.
-- A soft duty has no date: it is due from the moment that its clock starts.
-- A delay by law enforcement stops a clock only with its document, and only while it lasts. A clock
-  that the delay outlasts is due when the delay ends. One that is stated of a whole place stops only
-  the duties there whose own rule gives way to it, and lengthens every hold. Stated after the strict
-  end, as it was by then, it moves only the lenient one: it may have been asked for too late.
-- A place where somebody is known to be affected is within reach, whatever was configured.
-- A day ends where the law is, or where the organisation sits: strict is whichever ends first.
-- A notice is blocked while a hold runs, or while another notice that must go first has not gone.
+- A duty stays visible in every state; what ends it (a threshold that is not reached, a test
+  answered with no) is shown with its author.
+- A soft duty has no date: it is due from the start of its clock.
+- A delay by law enforcement stops a clock only with a document, and only while it lasts. A clock
+  that ends during the delay is due at the end of the delay. A delay of a whole jurisdiction stops
+  only duties whose own rule allows it, and lengthens every hold. A delay that was stated after the
+  strict end, as of that time, moves only the lenient end: it may have been requested too late.
+- A jurisdiction with affected people is covered, whatever the configuration says.
+- A day ends in the zone of the law, or of the organisation; strict is the earlier one.
+- A notice is blocked during a hold, and until another notice that must go first was given.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,22 +37,22 @@ from standfast.deadlines.working_days import WorkingDays, time_zones_of, working
 
 
 class Standing(StrEnum):
-    """Where a duty stands. In the order in which a person wants to see them."""
+    """The state of a duty, in the order of display."""
 
-    MISSED = "missed"  # the strict end is past and nobody was told
-    RUNNING = "running"  # started; for a soft duty: due now
+    MISSED = "missed"  # the strict end has passed without a notification
+    RUNNING = "running"  # started; a soft duty is due now
     HELD = "held"  # law enforcement asked to wait
-    NOT_STARTED = "not_started"  # the fact that starts it is not known
-    LATE = "late"  # told, after the strict end
-    EARLY = "early"  # told while a hold ran
+    NOT_STARTED = "not_started"  # the starting fact is unknown
+    LATE = "late"  # notified after the strict end
+    EARLY = "early"  # notified during a hold
     MET = "met"
-    NOT_OWED = "not_owed"  # a threshold or a test says so
+    NOT_OWED = "not_owed"  # by a threshold or a test
     NOT_LAW = "not_law"  # proposed, or not known to be in force
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A fact that would decide something, and how to state it."""
+    """A question about a missing fact, with the fact's kind and name."""
 
     kind: FactKind
     name: str
@@ -68,9 +69,11 @@ class Was:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Why a notice may not go yet. `until` is None while nobody can say.
+    """The reason why a notice is blocked.
 
-    `first` is the duty whose receipt lifts it, where one does.
+    `until` is None if the end is unknown.
+
+    `first` is the duty whose receipt ends the block, if there is one.
     """
 
     reason: str
@@ -85,17 +88,17 @@ class Clock:
     obligation: Obligation
     standing: Standing
     started_at: datetime | None = None
-    started_by: str = ""  # the fact or the notice that started it
+    started_by: str = ""  # the fact or notice that started it
     due: Reading | None = None
-    because: str = ""  # why it stands so
+    because: str = ""  # the reason for its state
     questions: tuple[Question, ...] = ()
     was: tuple[Was, ...] = ()
     blocks: tuple[Block, ...] = ()
-    told: Fact | None = None
-    open_delay: Fact | None = None  # law enforcement asked to wait, and not until when
+    receipt: Fact | None = None
+    open_delay: Fact | None = None  # a request of law enforcement without an end
 
     def share_gone(self, now: datetime) -> float | None:
-        """Give which part of the time is gone, 0 to 1 and beyond; None without a date."""
+        """Return the elapsed share of the period, from 0 up; None without a date."""
         if self.due is None or self.started_at is None:
             return None
         whole = (self.due.strict - self.started_at).total_seconds()
@@ -104,7 +107,7 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """Which duties concern one: the places, the parts one plays, the trades one is in."""
+    """The reach of duties: the organisation's places, parts and sectors."""
 
     jurisdictions: frozenset[str]
     parts: frozenset[Part]
@@ -113,7 +116,7 @@ class Reach:
     authority_country: str = ""  # of the European authority, for its holidays
 
     def covers(self, obligation: Obligation) -> bool:
-        """Tell whether a duty concerns one at all."""
+        """Return whether a duty may concern the organisation."""
         return obligation.jurisdiction in self.jurisdictions and (
             obligation.is_agreement or binds(obligation, self.parts, self.sectors)
         )
@@ -122,11 +125,13 @@ class Reach:
 def clocks(
     obligations: Iterable[Obligation], facts: Facts, reach: Reach, now: datetime
 ) -> tuple[Clock, ...]:
-    """Give a clock for each duty within reach, in the data's order."""
+    """Return a clock for each duty within reach, in order of the data."""
     by_id = {obligation.id: obligation for obligation in obligations}
     reach = replace(reach, jurisdictions=reach.jurisdictions | _affected_places(facts))
     run = _Run(by_id=by_id, reach=reach, now=now)
-    return tuple(run.clock(each, facts) for each in by_id.values() if reach.covers(each))
+    return tuple(
+        run.clock(obligation, facts) for obligation in by_id.values() if reach.covers(obligation)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,13 +141,13 @@ class _Run:
     now: datetime
 
     def clock(self, obligation: Obligation, facts: Facts) -> Clock:
-        told = self._told(obligation, facts)
+        receipt = self._receipt_of_notice(obligation, facts)
         if not obligation.is_law:
             because = f"{obligation.status.replace('_', ' ')}; not applied"
             return Clock(obligation=obligation, standing=Standing.NOT_LAW, because=because)
-        if not_owed := _why_not_owed(obligation, facts) or self._gave_way(obligation, facts):
+        if not_owed := _why_not_owed(obligation, facts) or self._superseded(obligation, facts):
             return Clock(
-                obligation=obligation, standing=Standing.NOT_OWED, because=not_owed, told=told
+                obligation=obligation, standing=Standing.NOT_OWED, because=not_owed, receipt=receipt
             )
         start = start_of(obligation, self.by_id)
         begun = _begun(start, facts)
@@ -152,7 +157,7 @@ class _Run:
         if due is not None and delays:
             is_hold = obligation.limit.kind is Kind.NOT_BEFORE
             due = _put_off(due, delays, is_hold=is_hold)
-        standing, because = self._standing(obligation, begun, due, delay, told)
+        standing, because = self._standing(obligation, begun, due, delay, receipt)
         return Clock(
             obligation=obligation,
             standing=standing,
@@ -162,8 +167,8 @@ class _Run:
             because=because,
             questions=tuple(_questions(obligation, start, begun, facts)),
             was=tuple(self._was(obligation, start, facts)),
-            blocks=tuple(self._blocks(obligation, facts, due, delay)) if told is None else (),
-            told=told,
+            blocks=tuple(self._blocks(obligation, facts, due, delay)) if receipt is None else (),
+            receipt=receipt,
             open_delay=delay
             if standing is Standing.HELD and delay is not None and delay.at is None
             else None,
@@ -175,15 +180,17 @@ class _Run:
         begun: "_Begun | None",
         due: Reading | None,
         delay: Fact | None,
-        told: Fact | None,
+        receipt: Fact | None,
     ) -> tuple[Standing, str]:
         is_hold = obligation.limit.kind is Kind.NOT_BEFORE
-        if told is not None and told.at is not None:
+        if receipt is not None and receipt.at is not None:
             if due is None:
-                return Standing.MET, told.reference
+                return Standing.MET, receipt.reference
             if is_hold:
-                return (Standing.EARLY if told.at < due.strict else Standing.MET), told.reference
-            return (Standing.LATE if told.at > due.strict else Standing.MET), told.reference
+                return (
+                    Standing.EARLY if receipt.at < due.strict else Standing.MET
+                ), receipt.reference
+            return (Standing.LATE if receipt.at > due.strict else Standing.MET), receipt.reference
         if begun is None:
             return Standing.NOT_STARTED, ""
         if delay is not None and (delay.at is None or delay.at > self.now):
@@ -192,8 +199,8 @@ class _Run:
             return Standing.MISSED, ""
         return Standing.RUNNING, ""
 
-    def _told(self, obligation: Obligation, facts: Facts) -> Fact | None:
-        """Give the receipt; limits that bind one and the same notice share it."""
+    def _receipt_of_notice(self, obligation: Obligation, facts: Facts) -> Fact | None:
+        """Return the receipt; limits of one and the same notice share it."""
         same = [
             other.id
             for other in self.by_id.values()
@@ -202,8 +209,8 @@ class _Run:
         found = [fact for name in same if (fact := _receipt(facts, name)) is not None]
         return min(found, key=lambda fact: fact.at or fact.recorded_at) if found else None
 
-    def _gave_way(self, obligation: Obligation, facts: Facts) -> str:
-        """Say why an outer limit does not bind, where a fact that came later sets another."""
+    def _superseded(self, obligation: Obligation, facts: Facts) -> str:
+        """Return why a later fact replaces an outer limit, or ""."""
         later = OUTER_LIMITS.get(obligation.id)
         if later is None:
             return ""
@@ -212,7 +219,7 @@ class _Run:
         due = None if begun is None else self._due(obligation, start, begun.at)
         if due is None or fact is None or fact.at is None or fact.at <= due.strict:
             return ""
-        return f"{later} came only after it, and sets the limit"
+        return f"{later} came only after this limit, and sets another one"
 
     def _due(self, obligation: Obligation, start: Start, begun: datetime) -> Reading | None:
         limit = obligation.limit
@@ -236,7 +243,7 @@ class _Run:
         return working_days(obligation.jurisdiction, self.reach.authority_country)
 
     def _was(self, obligation: Obligation, start: Start, facts: Facts) -> Iterator[Was]:
-        """Give the dates that held until a fact about the start was stated anew."""
+        """Yield the dates that a later statement of the start replaced."""
         subjects = [(FactKind.TIME, name) for name in start.facts]
         subjects += [(FactKind.TOLD, name) for name in start.notices]
         for fact in facts:
@@ -253,7 +260,10 @@ class _Run:
     def _blocks(
         self, obligation: Obligation, facts: Facts, due: Reading | None, delay: Fact | None
     ) -> Iterator[Block]:
-        """Give what forbids to tell: `due` is the end of a hold, with the `delay` of it."""
+        """Yield the reasons that forbid a notice.
+
+        `due` is the end of a hold, `delay` its delay.
+        """
         limit = obligation.limit
         if limit.kind is Kind.NOT_BEFORE:
             held = f"held by {obligation.citation}"
@@ -264,7 +274,7 @@ class _Run:
                     first=next(iter(notices), ""),
                 )
             elif delay is not None and delay.at is None:
-                yield Block(reason=f"{held}, until who asked to wait says otherwise")
+                yield Block(reason=f"{held}, until law enforcement withdraws its request")
             elif self.now < due.strict:
                 yield Block(reason=held, until=due.strict)
         if obligation.recipient is not Recipient.INDIVIDUALS:
@@ -279,7 +289,7 @@ class _Run:
                 and _receipt(facts, other.id) is None
             ):
                 yield Block(
-                    reason=f"{other.recipient_name} must be told first ({other.citation})",
+                    reason=f"{other.recipient_name} must be notified first ({other.citation})",
                     first=other.id,
                 )
 
@@ -291,7 +301,7 @@ class _Begun:
 
 
 def _begun(start: Start, facts: Facts) -> _Begun | None:
-    """Find what started a clock; None while it is not known."""
+    """Return the start of a clock; None while it is unknown."""
     found: list[_Begun] = []
     for kind, names in ((FactKind.TIME, start.facts), (FactKind.TOLD, start.notices)):
         for name in names:
@@ -304,7 +314,7 @@ def _begun(start: Start, facts: Facts) -> _Begun | None:
 
 
 def _why_not_owed(obligation: Obligation, facts: Facts) -> str:
-    """Say why a duty is not owed, or nothing while it may be."""
+    """Return why a duty is not owed, or "" while it may be."""
     risk = facts.latest(FactKind.ANSWER, obligation.id)
     if obligation.risk_test and risk is not None and risk.is_so is False:
         return f"judged not owed by {risk.author}: {obligation.risk_test}"
@@ -357,38 +367,38 @@ def _questions(
 
 
 def _delays(obligation: Obligation, facts: Facts) -> list[Fact]:
-    """Give law enforcement's requests that concern this duty, the one that holds now last."""
+    """Return the valid requests of law enforcement for this duty, latest last."""
     names = [obligation.id]
     if obligation.may_be_delayed:
         names.append(obligation.jurisdiction)
     found: list[Fact] = []
     for fact in facts:
         if fact.kind is FactKind.DELAY and fact.name in names:
-            if fact.is_so is False:  # nobody asked, after all
-                found = [one for one in found if one.name != fact.name]
+            if fact.is_so is False:  # withdrawn
+                found = [delay for delay in found if delay.name != fact.name]
             else:
                 found.append(fact)
     return found
 
 
 def _put_off(due: Reading, delays: Sequence[Fact], *, is_hold: bool) -> Reading:
-    """Give the end with the delays: the strict one moves by what was stated before it was over.
+    """Return the end with the delays.
 
-    Over as it was by then: a delay that lasts may be ended, or made longer, when the first end has
-    long gone by.
+    A delay moves the strict end if it was stated before that end, as of that time. A delay that
+    lasts may be ended or extended after the first end has passed.
     """
-    strict: datetime | None = due.strict  # None while nobody knows until when
+    strict: datetime | None = due.strict  # None while the end of the delay is unknown
     for delay in delays:
         if is_hold or strict is None or delay.recorded_at <= strict:
             strict = None if delay.at is None else max(due.strict, delay.at)
     until = delays[-1].at
     if until is None:
-        return due  # it has no date, and is not shown by one
+        return due  # a delay without an end has no date, so this one is not shown
     return Reading(strict=strict or due.strict, lenient=max(due.lenient, until))
 
 
 def _receipt(facts: Facts, name: str) -> Fact | None:
-    """Give the receipt that stands; None where there is none, or it was taken back."""
+    """Return the valid receipt; None if there is none or it was withdrawn."""
     fact = facts.latest(FactKind.TOLD, name)
     return fact if fact is not None and fact.at is not None else None
 

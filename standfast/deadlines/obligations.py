@@ -1,10 +1,10 @@
-"""One duty as the data says it, and the reading of `obligations.jsonl`.
+"""Obligations of the data, and the reader of `obligations.jsonl`.
 
 Rules
-- A line with an unknown key, a missing one or a word that is not ours is refused with its number:
-  a duty that is half understood is worse than none.
-- The law's own words for when a clock starts, whom it binds and from how many people on are kept as
-  text here; `starts` and `scope` say what each of them means to the program.
+- A line with an unknown key, a missing key or an unknown word is rejected with its number: a duty
+  that is understood in part is worse than none.
+- The words of the law about starts, holders and thresholds are kept as text here; `clock_starts`
+  and `applicability` interpret them.
 """
 
 import json
@@ -15,18 +15,18 @@ from typing import Any, Final, TypeVar
 
 
 class Kind(StrEnum):
-    """What kind of limit it is."""
+    """The kind of a limit."""
 
     HARD = "hard"  # a number of hours, days or months
-    SOFT = "soft"  # "without undue delay": no number, so now
+    SOFT = "soft"  # "without undue delay": no number, so at once
     RELATIVE = "relative"  # not later than another notice
-    BEFORE = "before"  # another notice may not go before this one
-    NOT_BEFORE = "not_before"  # a hold: sending earlier is the violation
-    ON_REQUEST = "on_request"  # once an authority asks
+    BEFORE = "before"  # another notice may not precede this one
+    NOT_BEFORE = "not_before"  # a hold: earlier sending is the violation
+    ON_REQUEST = "on_request"  # on request of an authority
 
 
 class Unit(StrEnum):
-    """In what a limit is counted."""
+    """The unit of a limit."""
 
     HOURS = "hours"
     CALENDAR_DAYS = "calendar_days"
@@ -35,7 +35,7 @@ class Unit(StrEnum):
 
 
 class Status(StrEnum):
-    """Is it law yet?"""
+    """The legal status of a duty."""
 
     IN_FORCE = "in_force"
     PROPOSED = "proposed"
@@ -44,7 +44,7 @@ class Status(StrEnum):
 
 
 class Confidence(StrEnum):
-    """How sure the reading of the sources is."""
+    """The confidence in the reading of the sources."""
 
     HIGH = "high"
     MEDIUM = "medium"
@@ -52,7 +52,7 @@ class Confidence(StrEnum):
 
 
 class Recipient(StrEnum):
-    """Who is to be told."""
+    """The recipient of a notification."""
 
     INDIVIDUALS = "individuals"
     AUTHORITY = "authority"
@@ -67,23 +67,23 @@ class Recipient(StrEnum):
     INTERNAL = "internal"
 
 
-AGREEMENT: Final = "contract:"  # begins the jurisdiction of a client's agreement
+AGREEMENT: Final = "contract:"  # prefix of the jurisdiction of a client's contract
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """How long, counted from what."""
+    """The length of a period, and its start."""
 
     kind: Kind
-    value: int | None = None  # with `unit`; None for a limit without a number
+    value: int | None = None  # in `unit`; None for a limit without a number
     unit: Unit | None = None
-    start: str  # the law's words for what the count begins with
-    also: str = ""  # what binds beside the number: "without undue delay"
+    start: str  # the words of the law for the start of the period
+    also: str = ""  # an additional limit: "without undue delay"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Obligation:
-    """One duty to tell somebody, with where it is written and how sure that is."""
+    """One duty to notify somebody, with citation and confidence."""
 
     id: str
     jurisdiction: str
@@ -93,13 +93,13 @@ class Obligation:
     recipient: Recipient
     recipient_name: str
     clock_start: str
-    threshold: str = ""  # from how many people on; empty for any number
-    risk_test: str = ""  # the question about harm that decides it; empty for none
+    threshold: str = ""  # the number of people, in words; "" for any number
+    risk_test: str = ""  # the question about harm that decides it; "" for none
     limit: Limit
-    series: str = ""  # the duties that are phases of one
+    series: str = ""  # the name shared by the phases of one duty
     phase: str = ""
-    delay: str = ""  # what may delay or extend it
-    content: tuple[str, ...] = ()  # what the notice must hold
+    delay: str = ""  # the possible delays or extensions
+    content: tuple[str, ...] = ()  # the required content of the notice
     channels: str = ""
     status: Status
     effective_from: str = ""
@@ -111,34 +111,37 @@ class Obligation:
 
     @property
     def is_agreement(self) -> bool:
-        """Does a client's agreement say it, and no law? It binds whoever signed."""
+        """True if a client's contract imposes it, and not a law."""
         return self.jurisdiction.startswith(AGREEMENT)
 
     @property
     def yields_to_law_enforcement(self) -> bool:
-        """Does the rule itself let law enforcement put it off?"""
+        """True if the rule itself lets law enforcement delay it."""
         return "law enforcement" in self.delay.replace("-", " ")
 
     @property
     def may_be_delayed(self) -> bool:
-        """Does law enforcement's letter do it, with nobody judging that? A hold it lengthens."""
+        """True if a request of law enforcement delays it without a judgement.
+
+        A request always lengthens a hold.
+        """
         return self.yields_to_law_enforcement or self.limit.kind is Kind.NOT_BEFORE
 
     @property
     def is_law(self) -> bool:
-        """Does it bind today, as far as the sources say?"""
+        """True if it is in force, according to the sources."""
         return self.status is Status.IN_FORCE
 
 
-def is_same_notice(one: Obligation, other: Obligation) -> bool:
-    """Tell whether two limits bind one notice: phases `1a` and `1b` of a series, say."""
+def is_same_notice(first: Obligation, second: Obligation) -> bool:
+    """Return whether two limits bind one notice, such as phases `1a` and `1b`."""
     return (
-        bool(one.series)
-        and one.series == other.series
-        and one.phase[:1].isdigit()
-        and one.phase[:1] == other.phase[:1]
-        and one.phase[1:2].isalpha()
-        and other.phase[1:2].isalpha()
+        bool(first.series)
+        and first.series == second.series
+        and first.phase[:1].isdigit()
+        and first.phase[:1] == second.phase[:1]
+        and first.phase[1:2].isalpha()
+        and second.phase[1:2].isalpha()
     )
 
 
@@ -156,7 +159,7 @@ _Word = TypeVar("_Word", bound=StrEnum)
 
 
 def read(lines: Iterable[str]) -> tuple[Obligation, ...]:
-    """Read the lines of the data, in order. Raises ValueError with the number of a bad one."""
+    """Parse the lines of the data, in order; ValueError names a bad line."""
     return tuple(_read(lines))
 
 
@@ -170,7 +173,7 @@ def _read(lines: Iterable[str]) -> Iterator[Obligation]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"obligation in line {number}: {error}") from error
         if obligation.id in seen:
-            raise ValueError(f"obligation in line {number}: {obligation.id} is there twice")
+            raise ValueError(f"obligation in line {number}: {obligation.id} is repeated")
         seen.add(obligation.id)
         yield obligation
 
@@ -180,7 +183,7 @@ def _obligation(row: Mapping[str, Any]) -> Obligation:
     recipient, trigger, deadline = row["recipient"], row["trigger"], row["deadline"]
     _exactly(recipient, _RECIPIENT_KEYS)
     _exactly(trigger, _TRIGGER_KEYS)
-    # Whether it counts from another notice shows in its start, too: `starts` knows which.
+    # `clock_starts` knows which starts are other notices.
     _exactly({k: v for k, v in deadline.items() if k != "relative_to_other_notice"}, _DEADLINE_KEYS)
     return Obligation(
         id=row["id"],
@@ -229,7 +232,7 @@ def _word(words: type[_Word], text: str) -> _Word:
     try:
         return words(text)
     except ValueError:
-        raise ValueError(f"{text!r} is none of {', '.join(words)}") from None
+        raise ValueError(f"{text!r}: not one of {', '.join(words)}") from None
 
 
 def _exactly(row: Mapping[str, Any], keys: frozenset[str]) -> None:

@@ -1,19 +1,18 @@
-"""When a period ends: hours, calendar days, working days and months, by the rules of the place.
+"""The end of a period of hours, calendar days, working days or months.
 
 The two readings
-- Strict is the one that nobody can call late: hours run from the minute of the event, a last day is
-  the last day whatever the calendar says, and only what all the place keeps holiday is skipped.
-- Lenient is the most that the rules of counting give. European law: Regulation (EEC, Euratom)
-  No 1182/71, Art. 3: the hour and the day of the event do not count; a period not in hours that
-  ends on a Saturday, Sunday or holiday ends with the next working day; a month ends on the same
-  date, or on the month's last day. American law: Fed. R. Civ. P. 6(a)(1) and its likes in the
-  States roll the last day in the same way, and 6(a)(2) does so for hours, which no duty here does.
-- A hold turns it round: strict is the later end, and what may not go before it may go after it.
+- Strict is the reading that nobody can call late: hours run from the minute of the event, a last
+  day is the last day whatever the calendar says, and only nation-wide holidays are skipped.
+- Lenient is the maximum by the rules of counting. European law: Regulation (EEC, Euratom)
+  No 1182/71, Art. 3: the hour and the day of the event do not count; a period that is not in hours
+  and ends on a Saturday, Sunday or holiday ends with the next working day; a month ends on the same
+  date, or on the month's last day. American law: Fed. R. Civ. P. 6(a)(1) and equivalent State rules
+  extend the last day in the same way; 6(a)(2) extends hours too, which no duty here has.
+- For a hold, strict is the later end: a notice that may not go before it may go after it.
 
 Rules
-- Hours are counted on the clock that has no summer time: 72 hours are 72 hours. Days are those of
-  the zone, and end with it: at the next midnight on the wall. In which zones a duty is counted is
-  `clocks`' business.
+- Hours are elapsed hours, without summer time: 72 hours are 72 hours. Days are those of the zone
+  and end at the next local midnight. `legal_clocks` chooses the zones of a duty.
 - The day of the event never counts.
 """
 
@@ -31,19 +30,22 @@ _LONGEST_DAYS = 3660
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The two ends of one period, in UTC; for a hold, from when on sending is allowed."""
+    """The two ends of a period, in UTC.
+
+    For a hold, sending is allowed from these times.
+    """
 
     strict: datetime
     lenient: datetime
 
 
 def end_of(value: int, unit: Unit, start: datetime, zone: ZoneInfo, days: WorkingDays) -> Reading:
-    """Give when a period of `value` units ends that an event at `start` sets off.
+    """Return the end of a period of `value` units after an event at `start`.
 
-    Raises ValueError for a period that is not positive or longer than ten years.
+    Raise ValueError for a period that is not positive or longer than ten years.
     """
     if not 0 < value <= {Unit.HOURS: _LONGEST_DAYS * 24, Unit.MONTHS: 120}.get(unit, _LONGEST_DAYS):
-        raise ValueError(f"no period of {value} {unit} is counted here")
+        raise ValueError(f"a period of {value} {unit} is out of range")
     match unit:
         case Unit.HOURS:
             return _hours(value, start, days)
@@ -59,13 +61,19 @@ def end_of(value: int, unit: Unit, start: datetime, zone: ZoneInfo, days: Workin
 
 
 def end_of_year(value: int, start: datetime, zone: ZoneInfo, days: WorkingDays) -> Reading:
-    """Give when `value` calendar days after the year of `start` end (45 CFR 164.408(c))."""
+    """Return the end of `value` calendar days after the year of `start`.
+
+    Source: 45 CFR 164.408(c).
+    """
     last = date(_day_of(start, zone).year, 12, 31) + timedelta(days=value)
     return _ends(last, days.next_working_day(last), zone)
 
 
 def months_later(day: date, months: int) -> date:
-    """Give the same date `months` later, or that month's last day (1182/71, Art. 3(2)(c))."""
+    """Return the same date `months` later, or the last day of that month.
+
+    Source: Regulation 1182/71, Art. 3(2)(c).
+    """
     year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
     return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
 
@@ -88,5 +96,8 @@ def _day_of(moment: datetime, zone: ZoneInfo) -> date:
 
 
 def _midnight_after(day: date, zone: ZoneInfo) -> datetime:
-    """Give the moment that a day ends on the wall: 23, 24 or 25 hours after it began."""
+    """Return the local midnight that ends a day.
+
+    It is 23, 24 or 25 hours after the start of the day.
+    """
     return datetime.combine(day + timedelta(days=1), time_of_day(), zone).astimezone(UTC)

@@ -1,13 +1,13 @@
-"""Working days and days of a jurisdiction.
+"""Working days and time zones of a jurisdiction.
 
 Rules
 - Holidays come from `holidays`, by country and, for a State or province, its subdivision.
-- Strict reading of business days: only what the whole country keeps is skipped, so that a local
-  holiday, which a regulator elsewhere may not keep, never makes us late. For the European Union
-  that is no holiday at all until the organisation says in which country its authority sits.
-- Saturday and Sunday are no working days anywhere in the data.
-- A day is one where the law is, which may be another than where the organisation sits: a contact
-  centre in Manila has American clients. Of a place with several zones, all that tell count.
+- The strict reading of business days skips only nation-wide holidays: a regulator elsewhere may not
+  observe a local one. For the European Union no holiday is skipped until the organisation names the
+  country of its authority.
+- Saturday and Sunday are not working days in any place of the data.
+- A day is that of the place of the law, which may differ from the organisation's: a contact centre
+  in Manila has American clients. For a place with several zones, all that matter count.
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ _ZONES: Final[Mapping[str, tuple[str, ...]]] = {
     "Singapore": ("Asia/Singapore",),
     "South Korea": ("Asia/Seoul",),
     "UK": ("Europe/London",),
-    "US federal": (_EASTERN,),  # where its authorities sit
+    "US federal": (_EASTERN,),  # the seat of its authorities
     "US-AL": (_CENTRAL,),
     "US-AZ": ("America/Phoenix",),
     "US-CA": (_PACIFIC,),
@@ -81,8 +81,8 @@ _EAST_OF_EUROPE: Final = frozenset({"BG", "CY", "EE", "FI", "GR", "LT", "LV", "R
 class WorkingDays:
     """The working days of one place.
 
-    `country` is an ISO 3166-1 code, empty where none is known; `subdivision` an ISO 3166-2 part.
-    `skips_hour_of_event`: the place counts hours by Regulation 1182/71.
+    `country` is an ISO 3166-1 code, or "" if unknown; `subdivision` an ISO 3166-2 part. With
+    `skips_hour_of_event` the place counts hours by Regulation 1182/71.
     """
 
     country: str = ""
@@ -90,7 +90,7 @@ class WorkingDays:
     skips_hour_of_event: bool = False
 
     def is_working(self, day: date, *, is_strict: bool = False) -> bool:
-        """Tell whether offices are open; strict leaves local holidays out of account."""
+        """Return whether a day is a working day; strict ignores local holidays."""
         if day.weekday() >= _WEEKEND:
             return False
         if not self.country:
@@ -99,13 +99,16 @@ class WorkingDays:
         return day not in _holidays(self.country, local)
 
     def next_working_day(self, day: date) -> date:
-        """Give `day`, or the first working day after it."""
+        """Return `day`, or the first working day after it."""
         while not self.is_working(day):
             day += timedelta(days=1)
         return day
 
     def after(self, event: date, count: int, *, is_strict: bool = False) -> date:
-        """Give the `count`-th working day after the day of the event, which is not counted."""
+        """Return the `count`-th working day after an event.
+
+        The day of the event is not counted.
+        """
         day = event
         while count > 0:
             day += timedelta(days=1)
@@ -114,15 +117,18 @@ class WorkingDays:
 
 
 def working_days(jurisdiction: str, authority_country: str = "") -> WorkingDays:
-    """Give the working days of a jurisdiction as the data names it: `US-CA`, `EU/EEA`, `Canada-QC`.
+    """Return the working days of a jurisdiction.
 
-    `authority_country` is where the organisation's own European authority sits (ISO 3166-1).
-    Raises ValueError for a country that `holidays` does not know.
+    Examples: `US-CA`, `EU/EEA`, `Canada-QC`.
+
+    `authority_country` is the country of the organisation's European authority (ISO 3166-1). Raise
+    ValueError for a country that `holidays` does not know.
     """
     if jurisdiction.startswith("EU"):
         return WorkingDays(_known_country(authority_country), skips_hour_of_event=True)
     if jurisdiction == "UK":
-        return WorkingDays("GB", "ENG")  # where the Commissioner sits: Scotland keeps other days
+        # England, the seat of the Commissioner: Scotland has other holidays.
+        return WorkingDays("GB", "ENG")
     name, _, part = jurisdiction.partition("-")
     country = _COUNTRIES.get(name.removesuffix(" federal"), "")
     if country and part:
@@ -131,9 +137,9 @@ def working_days(jurisdiction: str, authority_country: str = "") -> WorkingDays:
 
 
 def time_zones_of(jurisdiction: str, authority_country: str = "") -> tuple[ZoneInfo, ...]:
-    """Give the zones whose days a jurisdiction may count by; none where no place is known.
+    """Return the possible zones of a jurisdiction's days; () if unknown.
 
-    European law is counted where the authority sits, and until that is known at both ends of it.
+    European law counts in the zone of the authority, and until that is known, in both outer zones.
     """
     if not jurisdiction.startswith("EU"):
         names = _ZONES.get(jurisdiction, ())
@@ -153,12 +159,12 @@ def _known_country(code: str) -> str:
         try:
             _holidays(code, "")
         except NotImplementedError:
-            raise ValueError(f"no holidays are known for the country {code!r}") from None
+            raise ValueError(f"country {code!r}: its holidays are not known") from None
     return code
 
 
 @lru_cache(maxsize=64)
 def _holidays(country: str, subdivision: str) -> Any:
-    import holidays  # a tenth of a second, and only for dates
+    import holidays  # imported here: it takes a tenth of a second, and only dates need it
 
     return holidays.country_holidays(country, subdiv=subdivision or None)

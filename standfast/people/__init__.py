@@ -1,1 +1,1 @@
-"""Reaching and recognising people: from a passphrase to a signing key."""
+"""Authentication of people: from a passphrase to a signing key."""

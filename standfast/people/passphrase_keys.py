@@ -1,9 +1,11 @@
-"""Sign-in: a passphrase becomes a key, the key signs, and only its public half is ever kept.
+"""Sign-in by passphrase.
+
+The passphrase derives a key, and only the public half of the key is stored.
 
 Rules
-- The key is derived with argon2id (RFC 9106, second recommended option: 64 MiB, 3 passes, 4 lanes)
-  from the passphrase and a random salt; neither the passphrase nor the key is stored anywhere.
-- A passphrase has at least twelve characters: it is guessed offline by who holds the public key.
+- argon2id (RFC 9106, second recommended option: 64 MiB, 3 passes, 4 lanes) derives the key from the
+  passphrase and a random salt; neither the passphrase nor the key is stored anywhere.
+- A passphrase has at least twelve characters: an attacker with the public key can guess offline.
 """
 
 import secrets
@@ -20,40 +22,43 @@ _SALT_BYTES = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Credential:
-    """What is kept about a passphrase: a salt and the public key, both in hex."""
+    """The stored data of a passphrase: salt and public key, both in hex."""
 
     public_key: str
     salt: str
 
 
 def check_new(passphrase: str) -> None:
-    """UsageError when a passphrase is too short to guard what can be guessed at offline."""
+    """Raise UsageError for a passphrase that can be guessed offline."""
     if len(passphrase) < SHORTEST_PASSPHRASE:
-        raise UsageError(f"a passphrase needs at least {SHORTEST_PASSPHRASE} characters")
+        raise UsageError(f"passphrase: too short. Use at least {SHORTEST_PASSPHRASE} characters.")
 
 
 def enrol(passphrase: str) -> Credential:
-    """Make a credential; UsageError when the passphrase is too short."""
+    """Return a new credential; raise UsageError for a short passphrase."""
     check_new(passphrase)
     salt = secrets.token_hex(_SALT_BYTES)
     return Credential(public_key=_public(_derive(passphrase, salt)), salt=salt)
 
 
 def sign_in(name: str, passphrase: str, credential: Credential) -> Ed25519PrivateKey:
-    """Give the signing key; ApprovalRefused when the passphrase is not this person's."""
+    """Return the signing key; raise ApprovalRefused for a wrong passphrase."""
     key = _derive(passphrase, credential.salt)
-    if not _is_of(key, credential):
+    if not _matches(key, credential):
         raise ApprovalRefused(f"that is not the passphrase of {name!r}")
     return key
 
 
 def is_passphrase_of(passphrase: str, credential: Credential) -> bool:
     """Return whether a credential was made from this passphrase."""
-    return _is_of(_derive(passphrase, credential.salt), credential)
+    return _matches(_derive(passphrase, credential.salt), credential)
 
 
 def simulate_sign_in(passphrase: str) -> None:
-    """Do the work of a sign-in for a name that nobody has, so that it takes as long."""
+    """Do the work of a sign-in for an unknown name.
+
+    Without it, the response time would reveal which names exist.
+    """
     _derive(passphrase, "00" * _SALT_BYTES)
 
 
@@ -70,7 +75,7 @@ def _derive(passphrase: str, salt: str) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(seed)
 
 
-def _is_of(key: Ed25519PrivateKey, credential: Credential) -> bool:
+def _matches(key: Ed25519PrivateKey, credential: Credential) -> bool:
     return secrets.compare_digest(_public(key), credential.public_key)
 
 

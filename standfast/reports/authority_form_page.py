@@ -1,8 +1,8 @@
-"""A notice to an authority as a page: filled in as far as it is known, every gap marked.
+"""The page of a notice to an authority, with marked gaps.
 
 Rules
-- It is for a person to carry to the authority's own door; the page says that it was not sent.
-- A gap is a box to write in, so that the printed page can be finished by hand.
+- A person submits it to the authority; the page says that it was not sent.
+- A gap is a box to write in, so that the printed page can be completed by hand.
 """
 
 from datetime import datetime
@@ -14,7 +14,7 @@ from standfast.reports.report_records import Heading
 
 
 def form_page(form: Form, heading: Heading, incident: str, now: datetime) -> str:
-    """Give the page as one HTML file that needs nothing from outside."""
+    """Return the page as one self-contained HTML file."""
     return render(
         "form.html",
         Clock(heading.time_zone),

@@ -1,10 +1,10 @@
-"""Where things lie on a drawing: bars of time, stacked counts, measures over drills. Pure numbers.
+"""Positions on charts: bars of time, stacked counts, measures over drills.
 
 Rules
-- Across, everything is a percentage, so that a drawing fills a telephone and a wide screen alike
-  while its text keeps its size; down, it is pixels.
-- The widest and the narrowest both stay visible: a bar that has anything in it is never nothing.
-- Measures of recovery run from a second to days, so their axis is logarithmic, and says so.
+- Horizontal positions are percentages, so that a chart fills a phone and a wide screen alike while
+  its text keeps its size; vertical positions are pixels.
+- A bar that is not empty is always visible, however small its share.
+- Recovery measures range from a second to days, so their axis is logarithmic, and says so.
 """
 
 import math
@@ -17,7 +17,7 @@ from standfast.reports.report_records import DrillLine, StepLine
 from standfast.reports.report_sentences import STATES_IN_ORDER, duration
 
 PLOT_HEIGHT = 120.0  # pixels between the lowest mark and the highest
-_THINNEST = 0.6  # percent: what still can be seen
+_THINNEST = 0.6  # percent: the smallest visible width
 _NICE_SECONDS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
 _DAY = 86_400
 _MARKS_APART = 20  # pixels
@@ -36,7 +36,7 @@ _MARKS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A piece of a row, in percent of its width."""
+    """A part of a row, in percent of its width."""
 
     left: float
     width: float
@@ -45,7 +45,7 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A line across a drawing, with what it says."""
+    """A vertical line on a chart, with its label."""
 
     left: float
     text: str
@@ -61,7 +61,7 @@ class TimeRow:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeAxis:
-    """All steps over the time from the opening on."""
+    """All steps on the time from the opening on."""
 
     rows: tuple[TimeRow, ...]
     marks: tuple[Mark, ...]
@@ -75,12 +75,12 @@ class Dot:
     top: float
     text: str
     is_met: bool
-    is_failed: bool = False  # the drill came to no measure
+    is_failed: bool = False  # the drill produced no measure
 
 
 @dataclass(frozen=True, kw_only=True)
 class Height:
-    """A line across a plot, with what it says."""
+    """A horizontal line on a plot, with its label."""
 
     top: float
     text: str
@@ -88,10 +88,10 @@ class Height:
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """One service's measures over its drills, beside what was promised."""
+    """The measures of one service over its drills, and its objective."""
 
     service: str
-    what: str  # "RTO" or "RPO"
+    measure: str  # "RTO" or "RPO"
     dots: tuple[Dot, ...]
     promise_top: float
     promise: str
@@ -100,17 +100,20 @@ class Plot:
     last: datetime
 
 
-_Point = tuple[datetime, timedelta | None, timedelta]  # a drill, what it measured, the promise
+_Point = tuple[datetime, timedelta | None, timedelta]  # time of the drill, measure, objective
 
 
 def time_axis(steps: Sequence[StepLine], opened_at: datetime, until: datetime) -> TimeAxis:
-    """Lay the steps that began on one axis; it ends with the last thing that ended."""
+    """Return the started steps on one axis.
+
+    The axis ends with the last step that ended.
+    """
     begun = sorted(
         ((step.began_at, step) for step in steps if step.began_at is not None),
-        key=lambda one: one[0],
+        key=lambda item: item[0],
     )
-    # A step that only waits for people would squeeze all that ran into a corner: the axis ends
-    # with what ran, and an open bar reaches its edge.
+    # Steps that only wait for people do not extend the axis, because they would squeeze the others
+    # into a corner; an open bar reaches its edge.
     closed = [step.ended_at for _, step in begun if step.ended_at is not None]
     last = max(closed or [until])
     whole = max((last - opened_at).total_seconds(), 1.0)
@@ -123,8 +126,8 @@ def time_axis(steps: Sequence[StepLine], opened_at: datetime, until: datetime) -
     )
     every = next((nice for nice in _NICE_SECONDS if whole / nice <= 6), math.ceil(whole / 6))
     marks = tuple(
-        Mark(left=place * every / whole * 100, text=_mark(place * every))
-        for place in range(int(whole / every) + 1)
+        Mark(left=index * every / whole * 100, text=_mark(index * every))
+        for index in range(int(whole / every) + 1)
     )
     return TimeAxis(rows=rows, marks=marks)
 
@@ -154,44 +157,51 @@ def _bar(left: float, right: float, kind: str) -> Bar:
 
 
 def stacked(counts: Mapping[EffectState, int]) -> tuple[Bar, ...]:
-    """Give one bar a state, side by side; each that has any can be seen."""
-    there = [(state, counts[state]) for state in STATES_IN_ORDER if counts.get(state)]
-    total = sum(count for _, count in there)
+    """Return one bar for each state with targets, side by side.
+
+    Every bar is visible.
+    """
+    present = [(state, counts[state]) for state in STATES_IN_ORDER if counts.get(state)]
+    total = sum(count for _, count in present)
     if not total:
         return ()
-    wide = [max(count / total * 100, _THINNEST) for _, count in there]
+    wide = [max(count / total * 100, _THINNEST) for _, count in present]
     scale = 100 / sum(wide)
     bars, left = [], 0.0
-    for (state, _), width in zip(there, wide, strict=True):
+    for (state, _), width in zip(present, wide, strict=True):
         bars.append(Bar(left=left, width=width * scale, kind=state.value))
         left += width * scale
     return tuple(bars)
 
 
 def recovery_plots(drills: Sequence[DrillLine], *, height: float = PLOT_HEIGHT) -> list[Plot]:
-    """Return a plot of RTO and one of RPO for each service that was drilled, oldest drill first.
+    """Return an RTO and an RPO plot for each drilled service.
 
-    A drill in which a service never came back has a dot at the top of its RTO; what was not
-    measured for another reason has none.
+    Drills are in order of time.
+
+    A drill that never restored a service has a dot at the top of its RTO. A measure that is missing
+    for another reason has no dot.
     """
     series: dict[tuple[str, str], list[_Point]] = {}
     for drill in sorted(drills, key=lambda drill: drill.at):
         for measure in drill.measures:
-            for what, got, promised in (
+            for measure_name, got, promised in (
                 ("RTO", measure.rto, measure.rto_promised),
                 ("RPO", measure.rpo, measure.rpo_promised),
             ):
-                if got is not None or (what == "RTO" and measure.is_checked):
-                    series.setdefault((measure.service, what), []).append((drill.at, got, promised))
+                if got is not None or (measure_name == "RTO" and measure.is_checked):
+                    series.setdefault((measure.service, measure_name), []).append(
+                        (drill.at, got, promised)
+                    )
     return [
-        _plot(service, what, points, height)
-        for (service, what), points in sorted(
+        _plot(service, measure_name, points, height)
+        for (service, measure_name), points in sorted(
             series.items(), key=lambda item: (item[0][0], item[0][1] != "RTO")
         )
     ]
 
 
-def _plot(service: str, what: str, points: list[_Point], height: float) -> Plot:
+def _plot(service: str, measure_name: str, points: list[_Point], height: float) -> Plot:
     promised = points[-1][2]
     measured = [got for _, got, _ in points if got is not None]
     longest = max([promised, *measured]).total_seconds()
@@ -211,20 +221,20 @@ def _plot(service: str, what: str, points: list[_Point], height: float) -> Plot:
     last = len(points) - 1
     return Plot(
         service=service,
-        what=what,
+        measure=measure_name,
         dots=tuple(
             Dot(
-                left=50.0 if not last else 4 + 92 * place / last,
+                left=50.0 if not last else 4 + 92 * index / last,
                 top=top(got),
                 text="never usable" if got is None else duration(got),
                 is_met=got is not None and got <= limit,
                 is_failed=got is None,
             )
-            for place, (_, got, limit) in enumerate(points)
+            for index, (_, got, limit) in enumerate(points)
         ),
         promise_top=top(promised),
         promise=duration(promised),
-        marks=_apart(
+        marks=_legible_marks(
             [
                 Height(top=top(timedelta(seconds=value)), text=text)
                 for value, text in _MARKS
@@ -236,8 +246,8 @@ def _plot(service: str, what: str, points: list[_Point], height: float) -> Plot:
     )
 
 
-def _apart(marks: list[Height]) -> tuple[Height, ...]:
-    """Leave out marks whose text would touch the one below."""
+def _legible_marks(marks: list[Height]) -> tuple[Height, ...]:
+    """Return the marks, without those with a label touching another."""
     kept: list[Height] = []
     for mark in marks:
         if not kept or kept[-1].top - mark.top >= _MARKS_APART:

@@ -1,10 +1,12 @@
-"""The console's pages: signing in, the open incidents, and one of them with what it asks for.
+"""The pages of the console.
 
-Owns the records that these pages show beside a report. Leaves who may see them to `console`.
+They are the sign-in, the open incidents, one incident with its requests, and passkeys.
+
+`console` decides who may see them.
 
 Rules
-- A form names exactly what is signed: the step, and the digest of the plan that the page shows.
-- Whoever may not say something sees why, and no form for it.
+- A form names exactly what is signed: the step, and the digest of the plan on the page.
+- A person who may not decide sees the reason and no form.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ APPROVE, DECIDE, REPORT = "approve", "decide", "report"
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """What a notice says, in one language."""
+    """The text of a notice in one language."""
 
     language: str
     subject: str
@@ -28,32 +30,32 @@ class Words:
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionLine:
-    """One thing that an incident asks of people now."""
+    """One request of an incident to people."""
 
     step: str
     title: str
     does: str  # APPROVE, DECIDE or REPORT
-    text: tuple[str, ...]  # the question, what is to be done by hand, or why approval is asked
-    who: str  # of whom: roles, or "anybody"
-    obstacle: str  # why whoever reads this may not say it; empty when they may
-    may_refuse: bool = False  # an approval; also where there is an obstacle to giving it
-    facts: tuple[str, ...] = ()  # DECIDE: what to find out before
-    options: tuple[str, ...] = ()  # DECIDE
-    digest: str = ""  # APPROVE, as what follows
+    text: tuple[str, ...]  # the question, the manual work, or the reason for the approval
+    who: str  # the roles, or "anybody"
+    obstacle: str  # why the reader may not decide; "" if they may
+    may_refuse: bool = False  # of an approval; possible also with an obstacle to approving
+    facts: tuple[str, ...] = ()  # of DECIDE: facts to find out first
+    options: tuple[str, ...] = ()  # of DECIDE
+    digest: str = ""  # of APPROVE, as are all following fields up to `needed`
     reaches: int = 0
-    target: str = "target"  # what is counted, in the singular
+    target: str = "target"  # the noun of the count, in the singular
     left_out: int = 0
     is_irreversible: bool = False
     tells: str = ""  # the notice and its audience
     given: int = 0
     needed: int = 0
-    challenges: dict[str, str] = field(default_factory=dict)  # for a passkey, by decision; DECIDE
+    challenges: dict[str, str] = field(default_factory=dict)  # for passkeys, by decision
     words: tuple[Words, ...] = ()
-    names: tuple[str, ...] = ()  # only when they were asked for
+    names: tuple[str, ...] = ()  # only on request
 
     @property
     def summary(self) -> str:
-        """Return what is wanted in one line: `Approval: Lock the accounts (3 accounts)`."""
+        """The request in one line: `Approval: Lock the accounts (3 accounts)`."""
         kind = {APPROVE: "Approval", DECIDE: "Answer", REPORT: "Task"}[self.does]
         count = f" ({counted(self.reaches, self.target)})" if self.does == APPROVE else ""
         return f"{kind}: {self.title}{count}"
@@ -61,12 +63,12 @@ class DecisionLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Seat:
-    """Whose page it is, the word that its forms repeat, and with which passkeys they sign."""
+    """The reader of a page, with the token of its forms and the passkeys."""
 
     person: str
     form_word: str
-    site: str  # the name under which devices keep them
-    passkeys: tuple[str, ...]  # as their devices name them
+    site: str  # the site name that devices store
+    passkeys: tuple[str, ...]  # the credential ids of the devices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ class ConsoleLine:
 
     incident: OpenIncident
     duties: Duties | None
-    asks: tuple[str, ...]  # what it asks of its reader, each as `DecisionLine.summary`
+    asks: tuple[str, ...]  # the requests to the reader, as `DecisionLine.summary`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +90,10 @@ class ConsoleReport:
 
 @dataclass(frozen=True, kw_only=True)
 class SignInReport:
-    """The page before anything is known of whoever asks."""
+    """The page for a reader that has not signed in."""
 
     heading: Heading
-    path: str  # where they wanted to go
+    path: str  # the requested page
     problem: str
     site: str
     challenge: str  # for a passkey
@@ -99,11 +101,11 @@ class SignInReport:
 
 @dataclass(frozen=True, kw_only=True)
 class PasskeyLine:
-    """One passkey of whoever reads this."""
+    """One passkey of the reader."""
 
     id: str
     added_at: datetime
-    origin: str  # the address that it signs for
+    origin: str  # the address for which it signs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,39 +113,47 @@ class PasskeysReport:
     """The page on which a person adds and removes passkeys."""
 
     heading: Heading
-    origin: str  # of this console
+    origin: str  # the origin of this console
     lines: tuple[PasskeyLine, ...]
-    challenge: str  # for a new one
-    handle: str  # by which devices tell people apart; it says nothing
+    challenge: str  # for a new passkey
+    handle: str  # by which devices distinguish people; it reveals nothing
     algorithms: str
 
 
 def sign_in_page(report: SignInReport) -> str:
-    """Give the page on which a person signs in."""
+    """Return the sign-in page."""
     return render("console_sign_in.html", Clock(report.heading.time_zone), report=report)
 
 
-def passkeys_page(report: PasskeysReport, seat: Seat, *, said: str, problem: str) -> str:
-    """Give the page with a person's passkeys; `said` is what came of a form."""
+def passkeys_page(report: PasskeysReport, seat: Seat, *, result: str, problem: str) -> str:
+    """Return the page with a person's passkeys; `result` is that of a form."""
     return render(
         "console_passkeys.html",
         Clock(report.heading.time_zone),
         report=report,
         seat=seat,
-        said=said,
+        result=result,
         problem=problem,
     )
 
 
 def first_page(report: ConsoleReport, seat: Seat) -> str:
-    """Give the page with the open incidents."""
+    """Return the page with the open incidents."""
     return render("console.html", Clock(report.heading.time_zone), report=report, seat=seat)
 
 
 def asking_page(
-    report: IncidentReport, asked: tuple[DecisionLine, ...], seat: Seat, *, said: str, problem: str
+    report: IncidentReport,
+    asked: tuple[DecisionLine, ...],
+    seat: Seat,
+    *,
+    result: str,
+    problem: str,
 ) -> str:
-    """Give an incident's page with what it asks of its reader; `said` is what came of a form."""
+    """Return the page of an incident with its requests.
+
+    `result` is that of a form.
+    """
     clock = Clock(report.heading.time_zone)
     return render(
         "console_incident.html",
@@ -151,6 +161,6 @@ def asking_page(
         **incident_values(report, clock),
         asked=asked,
         seat=seat,
-        said=said,
+        result=result,
         problem=problem,
     )

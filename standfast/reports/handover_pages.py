@@ -1,13 +1,12 @@
-"""The pages of a change of shift and of the end: the hand-over, and the draft of the review.
+"""The pages of a shift handover and of an after-action review.
 
-Owns their records, and both forms of each: a page that prints, and JSON. Leaves gathering to
-`standfast/usecases/reports/shift_handover.py`.
+Each is a page for print and JSON. `standfast/usecases/reports/shift_handover.py` collects the data.
 
 Rules
-- What is open comes before what happened: whoever takes over reads the first half page.
-- What nobody knows is named, one by one, each with the effect to settle.
-- The draft of the review states what the ledger shows and asks what it cannot know; it judges
-  nobody, and nothing in it was made up.
+- Open work comes before past events: the next shift reads the first half page.
+- Unknown outcomes are listed one by one, each with the effect to settle.
+- The draft of the review states the facts of the ledger and asks what it cannot know. It judges
+  nobody and invents nothing.
 """
 
 from collections.abc import Sequence
@@ -22,28 +21,28 @@ from standfast.reports.report_records import Decision, Duties, IncidentReport, S
 
 @dataclass(frozen=True, kw_only=True)
 class OpenStep:
-    """A step that somebody or something still has to do."""
+    """A step that is not finished."""
 
     step: str
     title: str
-    state: str  # as people say it
-    who: str  # roles, or who carries it out; empty when it is anybody's
-    what_to_do: str  # commands stand between backticks; empty when it goes on by itself
+    state: str  # in words
+    who: str  # roles, or the runner; "" for anybody
+    what_to_do: str  # with commands in backticks; "" if it continues automatically
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClockLine:
-    """Something that happens at a moment, whether anybody looks or not."""
+    """An event that happens at a moment without any action."""
 
-    what: str
+    event: str
     at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unknown:
-    """One act that may or may not have happened."""
+    """One effect that may or may not have happened."""
 
-    effect: str  # its name, as `incident settle` takes it
+    effect: str  # its token, for `incident settle`
     step: str
     who: str  # masked
     reason: str
@@ -52,92 +51,92 @@ class Unknown:
 
 @dataclass(frozen=True, kw_only=True)
 class HandoverReport:
-    """What whoever takes an incident over must know."""
+    """The facts for the next shift."""
 
     report: IncidentReport
     open_steps: tuple[OpenStep, ...]
-    clocks: tuple[ClockLine, ...]  # the next first
+    clocks: tuple[ClockLine, ...]  # next first
     unknowns: tuple[Unknown, ...]
-    people: tuple[str, ...]  # who said or did anything in it so far
-    is_carried: bool = True  # a runner lives: what waits for its time goes on by itself
+    people: tuple[str, ...]  # everybody who has acted
+    is_carried: bool = True  # a runner lives, so scheduled actions continue automatically
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {
-            **_who_and_what(self.report),
+            **_incident_json(self.report),
             "next_step": self.report.next_step,
             "open": [
                 {
-                    "step": one.step,
-                    "title": one.title,
-                    "state": one.state,
-                    "who": one.who,
-                    "what_to_do": one.what_to_do,
+                    "step": step.step,
+                    "title": step.title,
+                    "state": step.state,
+                    "who": step.who,
+                    "what_to_do": step.what_to_do,
                 }
-                for one in self.open_steps
+                for step in self.open_steps
             ],
             "is_carried": self.is_carried,
-            "clocks": [{"what": one.what, "at": timestamp(one.at)} for one in self.clocks],
+            "clocks": [{"what": clock.event, "at": timestamp(clock.at)} for clock in self.clocks],
             "duties": _duties(self.report.duties),
             "unknown": [
                 {
-                    "effect": one.effect,
-                    "step": one.step,
-                    "who": one.who,
-                    "reason": one.reason,
+                    "effect": unknown.effect,
+                    "step": unknown.step,
+                    "who": unknown.who,
+                    "reason": unknown.reason,
                 }
-                for one in self.unknowns
+                for unknown in self.unknowns
             ],
-            "steps": [_step(one) for one in self.report.steps],
-            "decisions": [_decision(one) for one in self.report.decisions],
+            "steps": [_step(step) for step in self.report.steps],
+            "decisions": [_decision(decision) for decision in self.report.decisions],
             "people": list(self.people),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One measure of how it went."""
+    """One duration of the incident."""
 
-    what: str
+    label: str
     value: timedelta
 
 
 @dataclass(frozen=True, kw_only=True)
 class AfterAction:
-    """The draft of the review: facts, and the questions that only people can answer."""
+    """The draft of the review: facts, and questions for people."""
 
     report: IncidentReport
     figures: tuple[Figure, ...]
-    otherwise: tuple[str, ...]  # what did not go as the playbook has it
+    otherwise: tuple[str, ...]  # deviations from the playbook
     questions: tuple[str, ...]
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {
-            **_who_and_what(self.report),
+            **_incident_json(self.report),
             "figures": [
-                {"what": one.what, "seconds": round(one.value.total_seconds())}
-                for one in self.figures
+                {"what": figure.label, "seconds": round(figure.value.total_seconds())}
+                for figure in self.figures
             ],
             "duties": _duties(self.report.duties),
-            "steps": [_step(one) for one in self.report.steps],
-            "decisions": [_decision(one) for one in self.report.decisions],
+            "steps": [_step(step) for step in self.report.steps],
+            "decisions": [_decision(decision) for decision in self.report.decisions],
             "otherwise": list(self.otherwise),
             "timeline": [
-                {"at": timestamp(one.at), "actor": one.actor, "what": one.what}
-                for one in self.report.events
+                {"at": timestamp(event.at), "actor": event.actor, "what": event.action}
+                for event in self.report.events
             ],
             "questions": list(self.questions),
         }
 
 
 def handover_page(handed: HandoverReport) -> str:
-    """Give the page of a hand-over as HTML."""
+    """Return the handover page as HTML."""
     return _page("handover.html", handed.report, handed=handed)
 
 
 def after_action_page(draft: AfterAction) -> str:
-    """Give the draft of the review as HTML, with room to write."""
+    """Return the draft of the review as HTML, with space to write."""
     return _page("after_action.html", draft.report, draft=draft)
 
 
@@ -147,7 +146,7 @@ def _page(template: str, report: IncidentReport, **more: object) -> str:
     return render(template, clock, report=report, paragraph=paragraph, **more)
 
 
-def _who_and_what(report: IncidentReport) -> dict[str, Json]:
+def _incident_json(report: IncidentReport) -> dict[str, Json]:
     return {
         "incident": report.incident,
         "scenario": report.scenario,
@@ -171,13 +170,13 @@ def _duties(owed: Duties | None) -> Json:
         "next_due": timestamp(owed.next_due) if owed.next_due else None,
         "clocks": [
             {
-                "to": one.to,
-                "rule": one.rule,
-                "standing": one.standing,
-                "due": timestamp(one.due) if one.due else None,
-                "is_earliest": one.is_earliest,
+                "to": line.to,
+                "rule": line.rule,
+                "standing": line.standing,
+                "due": timestamp(line.due) if line.due else None,
+                "is_earliest": line.is_earliest,
             }
-            for one in owed.lines
+            for line in owed.lines
         ],
         "questions": list(owed.questions),
         "not_started": owed.not_started,
@@ -185,28 +184,28 @@ def _duties(owed: Duties | None) -> Json:
     }
 
 
-def _step(one: StepLine) -> JsonObject:
+def _step(step: StepLine) -> JsonObject:
     return {
-        "step": one.name,
-        "title": one.title,
-        "state": one.state.value if one.state else "not reached",
-        "counts": {state.value: count for state, count in one.counts.items()},
-        "reasons": _reasons(one),
-        "outcome": one.outcome,
+        "step": step.name,
+        "title": step.title,
+        "state": step.state.value if step.state else "not reached",
+        "counts": {state.value: count for state, count in step.counts.items()},
+        "reasons": _reasons(step),
+        "outcome": step.outcome,
     }
 
 
-def _reasons(one: StepLine) -> Sequence[Json]:
+def _reasons(step: StepLine) -> Sequence[Json]:
     return [
         {"state": reason.state.value, "count": reason.count, "reason": reason.text}
-        for reason in one.reasons
+        for reason in step.reasons
     ]
 
 
-def _decision(one: Decision) -> JsonObject:
+def _decision(decision: Decision) -> JsonObject:
     return {
-        "at": timestamp(one.at),
-        "person": one.person,
-        "what": one.what,
-        "step": one.step,
+        "at": timestamp(decision.at),
+        "person": decision.person,
+        "what": decision.action,
+        "step": decision.step,
     }

@@ -1,10 +1,10 @@
-"""From a report to one HTML file, written in one piece.
+"""The rendering of a report as one HTML file, written atomically.
 
 Rules
-- Jinja2 escapes everything; the templates are ours, and nothing that people wrote is one.
-- A name that is missing in a template is an error here, not a hole in the page.
-- The first of a long list are shown, and how many are not; printing shows what the screen shows.
-- Control characters do not come into a page: some browsers, and every printer, read them as more.
+- Jinja2 escapes everything; the templates are ours, and no text of people is a template.
+- A missing name in a template is an error, not a gap in the page.
+- Of a long list the first entries are shown, with the number of the others; print equals screen.
+- Control characters are removed: some browsers, and every printer, interpret them.
 """
 
 import os
@@ -36,25 +36,25 @@ from standfast.reports.report_records import (
 )
 
 MOST_ROWS = 100
-_BEGINS = len("<!doctype html>")  # characters; a drawing and a calendar are known by theirs, too
+_BEGINS = len("<!doctype html>")  # characters that identify pages; also drawings and calendars
 _Row = TypeVar("_Row")
 
 
 def incident_page(report: IncidentReport) -> str:
-    """Give the page of one incident as HTML."""
+    """Return the page of one incident as HTML."""
     clock = Clock(report.heading.time_zone)
     return render("incident.html", clock, **incident_values(report, clock))
 
 
 def incident_values(report: IncidentReport, clock: "Clock") -> dict[str, object]:
-    """Give what the page of an incident is filled with."""
+    """Return the values of an incident's page."""
     now = report.heading.written_at
     return {
         "report": report,
         "paragraph": report_sentences.what_happened(report, clock.long(report.opened_at)),
         "axis": time_axis(report.steps, report.opened_at, now),
         "contained": report_sentences.contained_after(report),
-        "accounts": Counter(_account_word(account) for account in report.accounts),
+        "accounts": Counter(_account_state(account) for account in report.accounts),
         "proven": sum(
             account.lock is EffectState.DONE and account.proof is not Proof.NONE
             for account in report.accounts
@@ -67,7 +67,7 @@ def incident_values(report: IncidentReport, clock: "Clock") -> dict[str, object]
 
 
 def installation_page(report: InstallationReport) -> str:
-    """Give the page of a whole place as HTML."""
+    """Return the page of a whole installation as HTML."""
     return render(
         "place.html",
         Clock(report.heading.time_zone),
@@ -78,17 +78,19 @@ def installation_page(report: InstallationReport) -> str:
 
 
 def write_page(html: str, out: Path) -> Path:
-    """Write a page whole or not at all, for its owner's eyes; StandfastError says why not.
+    """Write a page atomically, readable for its owner only.
 
-    A file that is there is replaced where it is empty or begins as this one does; UsageError for
-    another. What is there and no file, as a pipe or /dev/stdout, is written into.
+    StandfastError names the cause of a failure.
+
+    Replace an existing file if it is empty or begins as this one does; else raise UsageError. Write
+    into a pipe or device such as /dev/stdout.
     """
     try:
         if out.exists() and not (out.is_file() or out.is_dir()):
             out.write_text(html, encoding="utf-8")
             return out
-        if out.is_file() and not _is_such(out, html):
-            raise UsageError(f"{out} is there already, and is another kind of file; name a new one")
+        if out.is_file() and not _is_same_kind(out, html):
+            raise UsageError(f"{out}: it is another kind of file. Name a new one.")
         out.parent.mkdir(parents=True, exist_ok=True)
         descriptor, draft = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
         try:
@@ -100,19 +102,19 @@ def write_page(html: str, out: Path) -> Path:
             raise
     except OSError as error:
         raise StandfastError(
-            f"the page {out} cannot be written: {error.strerror}; name another place for it"
+            f"page {out}: cannot be written: {error.strerror}. Name another location."
         ) from None
     return out
 
 
-def _is_such(there: Path, text: str) -> bool:
+def _is_same_kind(existing: Path, text: str) -> bool:
     begins = text[:_BEGINS].encode()
-    with there.open("rb") as file:
+    with existing.open("rb") as file:
         return file.read(len(begins)) in (b"", begins)
 
 
 class Clock:
-    """Moments as people of one time zone read them."""
+    """Moments in the form of one time zone."""
 
     def __init__(self, time_zone: str) -> None:
         self.time_zone = time_zone
@@ -134,13 +136,13 @@ class Clock:
 
 
 def render(template: str, clock: Clock, **values: object) -> str:
-    """Give one of our templates filled; each name in it must be among the values."""
+    """Return a filled template; all its names must be among the values."""
     return _environment(clock.time_zone).get_template(template).render(**values)
 
 
 @lru_cache(maxsize=1)
 def _environment(time_zone: str) -> Environment:
-    # Kept, with what it compiled: `serve` gives anybody a page, and 14 ms each were easy to waste.
+    # Cached with the compiled templates: they take 14 ms, and `serve` renders for anybody.
     clock = Clock(time_zone)
     environment = Environment(
         loader=PackageLoader("standfast.reports"),
@@ -180,7 +182,7 @@ def _environment(time_zone: str) -> Environment:
 
 
 def sentence(text: str) -> Markup:
-    """Show what stands between backticks as a command."""
+    """Return the text with backticked parts as commands."""
     return Markup("").join(
         Markup("<code>{}</code>").format(_printable(part))
         if is_command
@@ -190,7 +192,7 @@ def sentence(text: str) -> Markup:
 
 
 def _printable(value: object) -> object:
-    """Replace what a page must not carry: control characters, and marks that turn text around."""
+    """Replace control characters and marks that change the direction of text."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return "".join(
@@ -210,13 +212,16 @@ def _first(rows: Sequence[_Row]) -> Sequence[_Row]:
 
 
 def _slowest(drills: Sequence[DrillLine]) -> timedelta | None:
-    """How long until every service was back in the newest drill; None when one never was."""
-    back = [one.rto for one in drills[0].measures if one.is_checked] if drills else []
+    """Return the longest recovery time in the newest drill.
+
+    Return None if a service was not restored.
+    """
+    back = [measure.rto for measure in drills[0].measures if measure.is_checked] if drills else []
     known = [rto for rto in back if rto is not None]
     return max(known) if known and len(known) == len(back) else None
 
 
-def _account_word(account: AccountLine) -> str:
+def _account_state(account: AccountLine) -> str:
     if account.is_given_back:
-        return "given back"
+        return "unlocked"
     return "locked" if account.lock is EffectState.DONE else "not locked"

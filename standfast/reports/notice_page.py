@@ -1,9 +1,11 @@
-"""A notice as a page to look at: every language side by side, and what the first people would get.
+"""The preview page of a notice.
+
+It shows all languages, and the messages to the first people.
 
 Rules
-- An HTML part stands in a frame that may do nothing: no script, no form, no address of its own, and
-  the page's own policy lets nothing be fetched.
-- The page says whether people on it are masked, since it is a file that can be passed on.
+- An HTML part is in a sandboxed frame: no script, no form, no origin; and the policy of the page
+  blocks all requests.
+- The page says whether its people are masked, because it may be passed on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,10 @@ from standfast.reports.report_records import Heading
 
 @dataclass(frozen=True, kw_only=True)
 class ShownMessage:
-    """One message as it would arrive; without a subject it would not, and `notes` say why."""
+    """One message as it would arrive.
+
+    Without a subject it would not, and `notes` has the reason.
+    """
 
     title: str
     language: str
@@ -37,7 +42,7 @@ def notice_page(
     rows: Sequence[ShownMessage],
     is_masked: bool,
 ) -> str:
-    """Give the page as one HTML file that needs nothing from outside."""
+    """Return the page as one self-contained HTML file."""
     return render(
         "notice.html",
         Clock(heading.time_zone),

@@ -1,8 +1,10 @@
-"""A playbook as a page for paper: for the night when this very host is the victim.
+"""The printed page of a playbook.
+
+It is for an incident that destroys this very host.
 
 Rules
-- It says what to do without the program: boxes to tick, lines to write on, people to call.
-- The same playbook gives the same page: no date, so that a printed one can be compared.
+- It explains what to do without the program: boxes to tick, lines to write on, people to call.
+- The same playbook gives the same page, without a date, so that printed ones can be compared.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,15 +29,15 @@ from standfast.reports.html_page import sentence
 
 @dataclass(frozen=True, kw_only=True)
 class _Line:
-    """One step as it is printed."""
+    """One step in print."""
 
     number: int
     step: Step
     acts: str
     after: Sequence[int]
-    whatever: str  # which of these only have to be over, as a phrase
+    whatever: str  # which of these only have to end, in words
     only_if: str
-    action: str  # what the program does, as a phrase
+    action: str  # the action of the program, in words
     is_irreversible: bool
     wait: str
     instructions: Sequence[str]
@@ -43,7 +45,7 @@ class _Line:
 
 
 def playbook_page(playbook: Playbook) -> str:
-    """Give the page as one HTML file that needs nothing from outside."""
+    """Return the page as one self-contained HTML file."""
     environment = Environment(
         loader=PackageLoader("standfast.reports"),
         autoescape=True,
@@ -57,7 +59,7 @@ def playbook_page(playbook: Playbook) -> str:
     return environment.get_template("playbook.html").render(
         playbook=playbook,
         lines=[_line(step, numbers) for step in ordered],
-        drawing=Markup(as_svg(playbook)),  # noqa: S704  # it escapes what the playbook says
+        drawing=Markup(as_svg(playbook)),  # noqa: S704  # `as_svg` escapes the playbook's text
         call=_calls(playbook),
     )
 
@@ -81,7 +83,10 @@ def _line(step: Step, numbers: Mapping[str, int]) -> _Line:
 
 
 def _calls(playbook: Playbook) -> Sequence[tuple[str, str]]:
-    """Give whom to reach, and as what; those whom every night needs come after the playbook's."""
+    """Return the people to reach, with their role.
+
+    Those of every incident come last.
+    """
     return [*playbook.roles.items(), *_EVERYBODY]
 
 

@@ -1,4 +1,4 @@
-"""Whether a place could take a breach tonight, as records and as a page."""
+"""Readiness for a breach, as records and as a page."""
 
 from dataclasses import dataclass
 
@@ -12,17 +12,17 @@ READY, RISK, NOT_THERE, NOT_READY = "ok", "warn", "lacking", "fail"
 
 @dataclass(frozen=True, kw_only=True)
 class PartLine:
-    """One part that was tried or looked at."""
+    """One checked part."""
 
     part: str
     verdict: str  # READY, RISK, NOT_THERE or NOT_READY
     found: str
-    what_to_do: str  # commands stand between backticks
+    what_to_do: str  # with commands in backticks
 
 
 @dataclass(frozen=True, kw_only=True)
 class AreaLine:
-    """Parts that answer one question together."""
+    """The parts that answer one question."""
 
     question: str
     parts: tuple[PartLine, ...]
@@ -32,7 +32,7 @@ class AreaLine:
 
     @property
     def answer(self) -> str:
-        """Say how it stands in a few words."""
+        """The answer in a few words."""
         if failed := self.count(NOT_READY):
             return f"No: {counted(failed, 'error')}"
         if absent := self.count(NOT_THERE):
@@ -43,7 +43,7 @@ class AreaLine:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadinessReport:
-    """Everything that the page of readiness says."""
+    """The content of the readiness page."""
 
     heading: Heading
     answer: str
@@ -56,7 +56,7 @@ class ReadinessReport:
 
 
 def readiness_page(report: ReadinessReport) -> str:
-    """Give the page as HTML."""
+    """Return the page as HTML."""
     return render(
         "readiness.html",
         Clock(report.heading.time_zone),

@@ -1,9 +1,9 @@
-"""What a page says, as records: the ledger's facts, masked, without any markup.
+"""The content of pages as records: masked facts, without markup.
 
 Rules
 - Every moment is aware and UTC; the page shows it in the organisation's zone.
-- Nothing here names a customer or an account in clear; `masking` has been there before.
-- Lists are whole here; `page` shows the first of a long one and says how many it leaves out.
+- No record names a customer or an account in clear; `name_masking` was applied before.
+- Lists are complete here; `html_page` shows the first entries and the number of the others.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from standfast.records import EffectState, Mode, Proof, StepState
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """Why so many targets of a step are where they are."""
+    """The number of a step's targets in one state, with the reason."""
 
     state: EffectState
     text: str
@@ -24,18 +24,18 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class StepLine:
-    """One step of the playbook, or one undo, and what it came to."""
+    """One step of the playbook, or one undo, with its result."""
 
     name: str
     title: str
     state: StepState | None  # None: not reached
-    does: str = ""  # the verb; empty for what a person does
+    does: str = ""  # the verb; "" for work of a person
     began_at: datetime | None = None
-    running_from: datetime | None = None  # after people had their say; None: it never ran
+    running_from: datetime | None = None  # after approvals; None: it never ran
     ended_at: datetime | None = None
     counts: Mapping[EffectState, int] = field(default_factory=dict)
     reasons: tuple[Reason, ...] = ()
-    outcome: str = ""  # an answer, or why it ended as it did
+    outcome: str = ""  # an answer, or the reason of the end
 
     @property
     def total(self) -> int:
@@ -44,7 +44,7 @@ class StepLine:
 
 @dataclass(frozen=True, kw_only=True)
 class NotNotified:
-    """Somebody whom a notice did not reach, or not for sure."""
+    """A person that a notice did not reach, or perhaps not."""
 
     who: str  # masked
     state: EffectState
@@ -53,7 +53,7 @@ class NotNotified:
 
 @dataclass(frozen=True, kw_only=True)
 class NoticeLine:
-    """One notice: how many it was for, and what became of each of them."""
+    """One notice, with the results of its messages."""
 
     step: str
     title: str
@@ -75,7 +75,7 @@ class NoticeLine:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountLine:
-    """One account that the incident meant to lock."""
+    """One account to be locked."""
 
     who: str  # masked, with its directory
     lock: EffectState
@@ -87,17 +87,17 @@ class AccountLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What one person said about one step, and when."""
+    """One person's decision about one step."""
 
     step: str
     person: str
-    what: str  # "approved", "refused", "answered yes"
+    action: str  # "approved", "refused", "answered yes"
     at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceLine:
-    """One source that was frozen, or was not."""
+    """One evidence source, frozen or not."""
 
     source: str
     state: EffectState
@@ -106,31 +106,31 @@ class EvidenceLine:
     unread: int = 0
     manifest: str = ""  # SHA-256
     folder: str = ""
-    clock: str = ""  # how far the host's was off; empty where it was not recorded
+    clock: str = ""  # the offset of the host's clock; "" if not recorded
     copied_to: str = ""
     reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What a drill measured for one service, beside what was promised."""
+    """The measures of one service in a drill, with its objectives."""
 
     service: str
     rto: timedelta | None
     rto_promised: timedelta
     rpo: timedelta | None
     rpo_promised: timedelta
-    rpo_basis: str = ""  # what the RPO is counted from
+    rpo_basis: str = ""  # the start of the RPO
     is_beyond_mtpd: bool = False  # longer than the maximum tolerable period of disruption
-    is_checked: bool = True  # a check of the service was made; without one its RTO is not measured
+    is_checked: bool = True  # a check of the service ran; without one the RTO is not measured
 
     @property
     def missed(self) -> tuple[str, ...]:
-        """Return the promises that were not kept."""
+        """The missed objectives."""
         measured = [("RPO", self.rpo, self.rpo_promised)]
         if self.is_checked:
             measured.insert(0, ("RTO", self.rto, self.rto_promised))
-        return tuple(what for what, took, most in measured if took is None or took > most)
+        return tuple(name for name, took, most in measured if took is None or took > most)
 
     @property
     def is_met(self) -> bool:
@@ -138,18 +138,18 @@ class Measure:
 
     @property
     def verdict(self) -> str:
-        """Return what became of the promises: met, or what was missed or not measured."""
-        told = [f"{' and '.join(self.missed)} missed"] if self.missed else []
+        """The result: met, or what was missed or not measured."""
+        parts = [f"{' and '.join(self.missed)} missed"] if self.missed else []
         if not self.is_checked:
-            told.append("RTO not measured")
+            parts.append("RTO not measured")
         if self.is_beyond_mtpd:
-            told.append("beyond the MTPD")
-        return ", ".join(told) or "met"
+            parts.append("beyond the MTPD")
+        return ", ".join(parts) or "met"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that a drill tried."""
+    """One check of a drill."""
 
     name: str
     state: str  # "passed", "failed", "skipped"
@@ -171,7 +171,7 @@ class DrillLine:
     measures: tuple[Measure, ...] = ()
     checks: tuple[Check, ...] = ()
     is_destroyed: bool | None = None
-    problem: str = ""  # why it came to nothing that could be measured
+    problem: str = ""  # why nothing could be measured
     digest: str = ""  # of the signed report
     controls: tuple[str, ...] = ()
 
@@ -195,7 +195,7 @@ class BackupLine:
 
 @dataclass(frozen=True, kw_only=True)
 class ChainLine:
-    """The audit chain as it was verified for this page."""
+    """The audit chain, as verified for this page."""
 
     events: int
     rows: int
@@ -213,12 +213,12 @@ class EventLine:
 
     at: datetime
     actor: str
-    what: str
+    action: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """What stands on top of every page."""
+    """The top of every page."""
 
     organisation: str
     time_zone: str
@@ -227,22 +227,22 @@ class Heading:
 
 @dataclass(frozen=True, kw_only=True)
 class DutyLine:
-    """Somebody who has to be told, by a law or an agreement."""
+    """A recipient to be notified by law or contract."""
 
     to: str
-    rule: str  # where it stands
+    rule: str  # its citation
     standing: str  # "missed", "running", "held"
-    due: datetime | None  # the strict end; None: now, no number is named
-    is_earliest: bool = False  # `due` is when it may be done, not by when it must be
+    due: datetime | None  # the strict end; None: at once, without a fixed period
+    is_earliest: bool = False  # `due` is the earliest time instead of the latest
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duties:
     """The legal clocks of an incident."""
 
-    lines: tuple[DutyLine, ...]  # the missed first, then by what is due next
-    questions: tuple[str, ...]  # what would start a clock, or decide one
-    not_started: int  # duties whose fact is not known
+    lines: tuple[DutyLine, ...]  # missed ones first, then by due date
+    questions: tuple[str, ...]  # answers would start or decide a clock
+    not_started: int  # duties whose fact is unknown
     trouble: str = ""  # why no clock could be counted
 
     @property
@@ -251,12 +251,12 @@ class Duties:
 
     @property
     def due_now(self) -> int:
-        """How many of them run without a number: what is owed "without delay" is owed now."""
+        """The number of running duties without a period, which are due at once."""
         return sum(line.standing == "running" and line.due is None for line in self.lines)
 
     @property
     def next_due(self) -> datetime | None:
-        """When the next one ends that still can be kept."""
+        """The end of the next clock that can still be met."""
         return min(
             (
                 line.due
@@ -269,7 +269,7 @@ class Duties:
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentReport:
-    """Everything that the page of one incident says."""
+    """The content of an incident's page."""
 
     heading: Heading
     incident: str
@@ -281,7 +281,7 @@ class IncidentReport:
     opened_at: datetime
     opened_by: str
     closed_at: datetime | None
-    next_step: str  # commands stand between backticks
+    next_step: str  # with commands in backticks
     steps: tuple[StepLine, ...]
     duties: Duties | None = None  # None where no law is configured
     notices: tuple[NoticeLine, ...] = ()
@@ -289,7 +289,7 @@ class IncidentReport:
     decisions: tuple[Decision, ...] = ()
     evidence: tuple[EvidenceLine, ...] = ()
     seal_key: str = ""  # the public key of the seals over it, hex
-    ways: Mapping[str, int] = field(default_factory=dict)  # how it ran → runners
+    ways: Mapping[str, int] = field(default_factory=dict)  # the caller: number of runners
     chain: ChainLine | None = None
     events: tuple[EventLine, ...] = ()
     drills: tuple[DrillLine, ...] = ()
@@ -298,7 +298,7 @@ class IncidentReport:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenIncident:
-    """One incident on the page of a place."""
+    """One incident on the page of an installation."""
 
     incident: str
     title: str
@@ -306,17 +306,17 @@ class OpenIncident:
     opened_at: datetime
     is_open: bool
     next_step: str
-    headline: str = ""  # how far it is contained, and whether somebody works on it
+    headline: str = ""  # the degree of containment, and whether somebody works on it
     severity: int = 0  # the lowest is the most severe
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstallationReport:
-    """Everything that the page of a place says."""
+    """The content of an installation's page."""
 
     heading: Heading
     incidents: tuple[OpenIncident, ...] = ()
-    services: tuple[str, ...] = ()  # of which something is promised now
+    services: tuple[str, ...] = ()  # services with a current objective
     drills: tuple[DrillLine, ...] = ()
     backups: tuple[BackupLine, ...] = ()
     chain: ChainLine | None = None

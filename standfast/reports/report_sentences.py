@@ -1,9 +1,9 @@
-"""The sentences of a page: what happened, how long it took, how much it was.
+"""The sentences of a page: events, durations, amounts.
 
 Rules
-- Facts and numbers; no sentence says more than the records do.
-- What was not done is said in the same paragraph as what was.
-- Durations are rounded so that no figure looks finer than it was measured.
+- Sentences state facts and numbers of the records, and no more.
+- A paragraph that states what was done also states what was not.
+- Durations are rounded so that no figure looks more precise than its measurement.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ _PROOF = {
     Proof.READ_BACK: "read back from the directory; sessions were not counted",
     Proof.CONNECTIONS_GONE: "no connection to the directory is open; sessions were not counted",
     Proof.SESSIONS_GONE: "the directory lists no session or token",
-    Proof.REFUSED: "a sign-in was turned away",
+    Proof.REFUSED: "a sign-in was refused",
 }
 
 _PROOF_LEVEL = {
@@ -46,25 +46,27 @@ _PROOF_LEVEL = {
 
 
 def proof_level(proof: Proof) -> str:
-    """Return the level of a proof in few words, for a cell of a table."""
+    """Return the level of a proof in few words, for a table."""
     return _PROOF_LEVEL[proof]
 
 
 def proof_words(proof: Proof) -> str:
-    """Say how far a lock was shown to hold."""
+    """Return the proof of a lock in words."""
     return _PROOF[proof]
 
 
 def weakest_proof(report: IncidentReport) -> Proof:
-    """Return the level that the proof of each account that was proven reaches."""
+    """Return the weakest proof among the proven accounts."""
     levels = [account.proof for account in report.accounts if account.lock is _DONE]
     return Proof.weakest(level for level in levels if level is not Proof.NONE)
 
 
 def duration(length: timedelta) -> str:
-    """Write a length of time with two units at most: `0.8 s`, `42 s`, `3 min 5 s`, `2 d 4 h`.
+    """Return a duration in at most two units.
 
-    The second is rounded up: what missed its promise by seconds never looks like one that was met.
+    Examples: `0.8 s`, `42 s`, `3 min 5 s`, `2 d 4 h`.
+
+    The second unit is rounded up, so that an objective missed by seconds never looks met.
     """
     seconds = length.total_seconds()
     if seconds < 0:
@@ -86,23 +88,26 @@ def duration(length: timedelta) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryAnswer:
-    """Whether every service came back as promised, by its newest drill."""
+    """The answer to the question if all services met their objectives.
+
+    It is based on the newest drill of each.
+    """
 
     is_met: bool
     text: str
 
 
 def recovery_answer(services: Sequence[str], drills: Sequence[DrillLine]) -> RecoveryAnswer | None:
-    """Answer for the services of which something is promised; None where there is none.
+    """Return the answer for services with an objective; None without any.
 
-    `drills` are the newest first.
+    `drills` are newest first.
     """
     newest: dict[str, Measure] = {}
     for drill in drills:
         for measure in drill.measures:
             if measure.is_checked or measure.missed:
                 newest.setdefault(measure.service, measure)
-    for drill in drills:  # those of which no drill made a check
+    for drill in drills:  # services that no drill has checked
         for measure in drill.measures:
             newest.setdefault(measure.service, measure)
     if not services:
@@ -115,16 +120,16 @@ def recovery_answer(services: Sequence[str], drills: Sequence[DrillLine]) -> Rec
     unmeasured = [name for name in services if name in newest and not newest[name].is_checked]
     undrilled = [name for name in services if name not in newest]
     met = sum(name in newest and newest[name].is_met for name in services)
-    came = f"{met:,} of {counted(len(services), 'service')} came back as promised"
-    said = [f"{'Yes' if met == len(services) else 'No'}: by the newest drill of each, {came}"]
-    said += [f"missed: {listed(missed)}"] if missed else []
-    said += [f"RTO not measured, for want of a check: {listed(unmeasured)}"] if unmeasured else []
-    said += [f"never drilled: {listed(undrilled)}"] if undrilled else []
-    return RecoveryAnswer(is_met=met == len(services), text=f"{'; '.join(said)}.")
+    restored = f"{met:,} of {counted(len(services), 'service')} met their objectives"
+    parts = [f"{'Yes' if met == len(services) else 'No'}: in the newest drill of each, {restored}"]
+    parts += [f"missed: {listed(missed)}"] if missed else []
+    parts += [f"RTO not measured without a check: {listed(unmeasured)}"] if unmeasured else []
+    parts += [f"never drilled: {listed(undrilled)}"] if undrilled else []
+    return RecoveryAnswer(is_met=met == len(services), text=f"{'; '.join(parts)}.")
 
 
 def size(count: int) -> str:
-    """Write a number of bytes in decimal units: `312 MB`."""
+    """Return a number of bytes in decimal units: `312 MB`."""
     amount, units = float(count), ["bytes", "kB", "MB", "GB", "TB"]
     while amount >= 1000 and len(units) > 1:
         amount, units = amount / 1000, units[1:]
@@ -148,22 +153,22 @@ def listed(parts: Iterable[str]) -> str:
 
 
 def short_of(counts: Mapping[EffectState, int]) -> int:
-    """How many targets were not done, or not for sure."""
+    """Return the number of targets that were not done, or perhaps not."""
     return sum(count for state, count in counts.items() if state is not _DONE)
 
 
 def state_words(state: EffectState) -> str:
-    """Say a state as a page says it."""
+    """Return a state in words."""
     return _STATES.get(state, state.value)
 
 
 def standing_words(state: str | None) -> str:
-    """Say where a step stands as a page says it; None: it was not reached."""
+    """Return the state of a step in words; None means not reached."""
     return "not reached" if state is None else _STANDING.get(state, state)
 
 
 def counts_words(counts: Mapping[EffectState, int]) -> str:
-    """Write every state that has any: `487 done, 13 refused`."""
+    """Return all states with targets: `487 done, 13 refused`."""
     return ", ".join(
         f"{counts[state]:,} {state_words(state)}" for state in STATES_IN_ORDER if counts.get(state)
     )
@@ -180,7 +185,7 @@ STATES_IN_ORDER = (
 
 
 def contained_after(report: IncidentReport) -> timedelta | None:
-    """How long from the opening until the last lock that was to be made had its answer."""
+    """Return the time from opening to the end of the last lock, or None."""
     ends = [step.ended_at for step in report.steps if step.does == LOCK]
     if not ends or None in ends:
         return None
@@ -188,13 +193,13 @@ def contained_after(report: IncidentReport) -> timedelta | None:
 
 
 def what_happened(report: IncidentReport, opened: str) -> str:
-    """Tell the whole incident in one paragraph; `opened` is its moment, written for people."""
+    """Return the incident in one paragraph; `opened` is its moment in words."""
     sentences = [_opening(report, opened)]
     sentences += _accounts(report)
     sentences += _evidence(report)
-    sentences += [_told(notice) for notice in report.notices]
+    sentences += [_notice_sentence(notice) for notice in report.notices]
     sentences += _decisions(report)
-    sentences += _given_back(report)
+    sentences += _unlocked(report)
     if not report.is_open and report.closed_at:
         sentences.append(
             f"It was closed {duration(report.closed_at - report.opened_at)} after it opened."
@@ -204,7 +209,7 @@ def what_happened(report: IncidentReport, opened: str) -> str:
 
 def _opening(report: IncidentReport, opened: str) -> str:
     how = {
-        Mode.EXERCISE: " as an exercise: nothing live was reached",
+        Mode.EXERCISE: " as an exercise: no live system was reached",
         Mode.PLAN: " as a plan: nothing was done",
         Mode.LIVE: "",
     }[report.mode]
@@ -228,7 +233,7 @@ def _accounts(report: IncidentReport) -> list[str]:
     if not locked:
         return [f"{text}."]
     if not proven:
-        return [f"{text}; that the locks hold was not proven."]
+        return [f"{text}; it was not proven that the locks hold."]
     weakest = weakest_proof(report)
     if proven == locked:
         return [f"{text}, {'and' if proven == 1 else 'each'} proven ({_PROOF[weakest]})."]
@@ -253,43 +258,43 @@ def _evidence(report: IncidentReport) -> list[str]:
     return sentences
 
 
-def _told(notice: NoticeLine) -> str:
+def _notice_sentence(notice: NoticeLine) -> str:
     counts = notice.counts
     done, short = counts.get(_DONE, 0), short_of(counts)
     if not counts:
         return f"The audience “{notice.audience}” was empty."
     whole = sum(counts.values())
     if not short:
-        return (
-            f"{_everyone(whole)} of “{notice.audience}” {_was(whole)} told; nobody is left untold."
-        )
+        return f"{_everyone(whole)} of “{notice.audience}” {_was(whole)} notified."
     rest = {state: count for state, count in counts.items() if state is not _DONE}
-    return f"{done:,} of {whole:,} of “{notice.audience}” {_was(done)} told; {counts_words(rest)}."
+    return (
+        f"{done:,} of {whole:,} of “{notice.audience}” {_was(done)} notified; {counts_words(rest)}."
+    )
 
 
 def _decisions(report: IncidentReport) -> list[str]:
-    said = [
-        f"{decision.person} {decision.what} “{decision.step}”"
+    sentences = [
+        f"{decision.person} {decision.action} “{decision.step}”"
         for decision in report.decisions
-        if decision.what in ("approved", "refused")
+        if decision.action in ("approved", "refused")
     ]
-    return [f"{listed(said)}."] if said else []
+    return [f"{listed(sentences)}."] if sentences else []
 
 
-def _given_back(report: IncidentReport) -> list[str]:
+def _unlocked(report: IncidentReport) -> list[str]:
     back = sum(account.is_given_back for account in report.accounts)
     if not back:
         return []
-    return [f"{counted(back, 'account')} {_was(back)} given back as before."]
+    return [f"{counted(back, 'account')} {_was(back)} unlocked again."]
 
 
 def opened_commands(text: str) -> list[tuple[bool, str]]:
     """Split a sentence at its backticks: (is a command, text)."""
-    return [(bool(place % 2), part) for place, part in enumerate(text.split("`")) if part]
+    return [(bool(index % 2), part) for index, part in enumerate(text.split("`")) if part]
 
 
 def step_time(step: StepLine, now: datetime) -> str:
-    """Say how long a step took, or since when it goes on."""
+    """Return how long a step took, or has been running."""
     if step.began_at is None:
         return ""
     if step.ended_at is None:

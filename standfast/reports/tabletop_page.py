@@ -1,4 +1,4 @@
-"""What a tabletop exercise came to, as records and as a page."""
+"""The result of a tabletop exercise, as records and as a page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from standfast.reports.report_records import ChainLine, Heading
 
 @dataclass(frozen=True, kw_only=True)
 class InjectLine:
-    """One inject of a tabletop exercise: what was asked, answered, and missed."""
+    """One inject of an exercise: question, answer and missed points."""
 
     title: str
     minute: int  # planned, from the start
@@ -23,13 +23,13 @@ class InjectLine:
     most: int
     met: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
-    because: str = ""  # what is said of the answer that was chosen
-    best: str = ""  # the best one, of a choice
+    because: str = ""  # the comment on the chosen answer
+    best: str = ""  # the best answer of a choice
 
 
 @dataclass(frozen=True, kw_only=True)
 class TabletopReport:
-    """What a tabletop exercise came to."""
+    """The result of a tabletop exercise."""
 
     heading: Heading
     incident: str
@@ -61,11 +61,11 @@ class TabletopReport:
 
     @property
     def weakest(self) -> tuple[InjectLine, ...]:
-        """What to work on: answered for less than all points, the worst first."""
-        short = [one for one in self.injects if one.answered_at and one.points < one.most]
-        return tuple(sorted(short, key=lambda one: one.points / one.most))
+        """The injects answered with less than all points, worst first."""
+        short = [line for line in self.injects if line.answered_at and line.points < line.most]
+        return tuple(sorted(short, key=lambda line: line.points / line.most))
 
 
 def tabletop_page(report: TabletopReport) -> str:
-    """Give the page of a tabletop exercise as HTML."""
+    """Return the page of a tabletop exercise as HTML."""
     return render("tabletop.html", Clock(report.heading.time_zone), report=report)

@@ -1,13 +1,14 @@
-"""Triggers: what comes from outside and opens an incident. Pure: bytes and settings in, facts out.
+"""Triggers: authentication and parsing of messages from outside.
 
-Owns what a source may say, how a message is known to be the source's own, and how what it says
-becomes the inputs of a scenario. Leaves the network and files to `standfast/console/` and
-`operations/eve_tail.py`, and opening to `operations/triggers.py`.
+All functions are pure.
+
+The network and files are in `standfast/console`, the opening of incidents in
+`standfast/usecases/triggers`.
 
 Rules
-- What cannot sign (Alertmanager, Suricata, a form) plans and pages, and never acts.
-- A message has an id; by it, it counts once. A trigger has a key; by it, what is about the same
-  thing joins the incident that is open.
-- No message is believed further than its signature, and none is repeated in an error: what does not
-  fit is named by its place.
+- Sources that cannot sign (Alertmanager, Suricata, a form) plan and page, and never act.
+- A message has an id, by which it counts once. A trigger has a key, by which messages about the
+  same subject join the open incident.
+- A message is trusted only as far as its signature. No error repeats a message: an invalid value is
+  named by its location.
 """

@@ -1,12 +1,13 @@
-"""What Prometheus' Alertmanager posts: a group of alerts, firing or resolved (webhook version 4).
+"""Messages of Prometheus' Alertmanager (webhook version 4).
 
 Rules
-- It cannot sign: whoever knows its bearer token may say anything, so it plans and pages only.
-- A group is known by its key, and joins the incident that it opened while that is open.
-- The same alerts in the same state are one message, however often they are repeated. An alert more
-  or less, or one that fires anew, is another.
-- Of a group that fires, only the alerts that fire count: a resolved one locks nobody.
-- Alertmanager may leave alerts out (`max_alerts`); how many it says it did is told: they are lost.
+- Alertmanager cannot sign: everybody with its bearer token can send anything, so it plans and pages
+  only.
+- A group is identified by its key, and joins the incident that it opened while that is open.
+- The same alerts in the same state are one message, however often they are repeated. An additional
+  or missing alert, or one that fires again, makes another message.
+- In a firing group only firing alerts count: a resolved alert locks nobody.
+- Alertmanager may omit alerts (`max_alerts`); it reports their number, because they are lost.
 """
 
 import hashlib
@@ -22,28 +23,28 @@ _FIRING, _RESOLVED = "firing", "resolved"
 
 @dataclass(frozen=True, kw_only=True)
 class AlertGroup:
-    """One group as it was posted."""
+    """One posted group."""
 
     key: str
     message_id: str
     is_firing: bool
-    payload: Mapping[str, object]  # with the alerts that fire alone
+    payload: Mapping[str, object]  # with the firing alerts only
     left_out: int  # alerts that Alertmanager did not send
 
 
 def read_group(payload: Mapping[str, object]) -> AlertGroup:
-    """Read what was posted; ValueError when it is not Alertmanager's."""
+    """Parse a posted message; raise ValueError if it is not Alertmanager's."""
     if payload.get("version") != _VERSION:
-        raise ValueError("this is no message of Alertmanager, version 4")
+        raise ValueError("the message is not of Alertmanager, version 4")
     key, status, alerts = payload.get("groupKey"), payload.get("status"), payload.get("alerts")
     if not isinstance(key, str) or not key or status not in (_FIRING, _RESOLVED):
-        raise ValueError("the group has no key, or neither fires nor is resolved")
-    if not isinstance(alerts, list) or not all(isinstance(one, dict) for one in alerts):
+        raise ValueError("the group has no key, or its state is invalid")
+    if not isinstance(alerts, list) or not all(isinstance(alert, dict) for alert in alerts):
         raise ValueError("the group has no list of alerts")
     listed = cast("list[dict[str, object]]", alerts)
-    firing = [one for one in listed if one.get("status") == _FIRING]
+    firing = [alert for alert in listed if alert.get("status") == _FIRING]
     if status == _FIRING and not firing:
-        raise Missing("the group fires, and none of its alerts does")
+        raise Missing("the group fires, but none of its alerts does")
     return AlertGroup(
         key=key,
         message_id=_id(key, str(status), firing if status == _FIRING else listed),
@@ -53,10 +54,12 @@ def read_group(payload: Mapping[str, object]) -> AlertGroup:
     )
 
 
-def _left_out(said: object) -> int:
-    return said if isinstance(said, int) and not isinstance(said, bool) and said > 0 else 0
+def _left_out(count: object) -> int:
+    return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0
 
 
 def _id(key: str, status: str, alerts: list[dict[str, object]]) -> str:
-    told = sorted(f"{one.get('fingerprint')} {one.get('startsAt')}" for one in alerts)
-    return hashlib.sha256("\n".join([key, status, *told]).encode(errors="replace")).hexdigest()
+    identities = sorted(f"{alert.get('fingerprint')} {alert.get('startsAt')}" for alert in alerts)
+    return hashlib.sha256(
+        "\n".join([key, status, *identities]).encode(errors="replace")
+    ).hexdigest()

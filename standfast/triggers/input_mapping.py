@@ -1,16 +1,18 @@
-"""From what a source sent to the inputs of a playbook: text with places in the message.
+"""The mapping from a message to the inputs of a playbook.
 
-`agents:{/data/user}` is the text `agents:` and whatever stands at `/data/user`. A place is a JSON
-Pointer (RFC 6901); `*` as a part of it means each item of a list, and then there is one text an
-item: `agents:{/alerts/*/labels/account}`.
+It is a text with placeholders.
+
+`agents:{/data/user}` is the text `agents:` followed by the value at `/data/user`. A placeholder is
+a JSON Pointer (RFC 6901). A `*` in it means each item of a list, and gives one text for each item:
+`agents:{/alerts/*/labels/account}`.
 
 Rules
-- Nothing is computed, and no text of a message is read as anything but text: a value with commas
-  is one account of a strange name, never several.
-- What stands before the first place is the configuration's word: a message cannot choose the
-  directory when that names it.
-- A place that is missing is told by its name, and so is one that holds no text; values never are.
-- Of a list, the items that have something are read; how many have nothing, `lacking` counts.
+- Nothing is computed, and values are only text: a value with commas is one account with a strange
+  name, never several.
+- Text before the first placeholder is the configuration's: a message cannot choose the directory if
+  that text names it.
+- A missing value, or one that is not text, is reported by its location; values never are.
+- Of a list, items with a value are read; `lacking` counts the others.
 """
 
 import re
@@ -25,70 +27,70 @@ _BAD_ESCAPE = re.compile(r"~(?![01])")
 
 
 class Missing(ValueError):
-    """The message has nothing at a place that is asked for."""
+    """The message has no value at a requested location."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expression:
-    """A text with places; `parse` makes one."""
+    """A text with placeholders; `parse` creates it."""
 
     text: str
-    parts: tuple[str | tuple[str, ...], ...]  # literal text, or the unescaped parts of a pointer
+    parts: tuple[str | tuple[str, ...], ...]  # literal text, or unescaped parts of a pointer
 
     @property
     def is_plain(self) -> bool:
-        """Is it the same whatever the message says?"""
+        """True if the text has no placeholder."""
         return all(isinstance(part, str) for part in self.parts)
 
     @property
     def is_each(self) -> bool:
-        """Does it give one text for each item of a list?"""
+        """True if it gives one text for each item of a list."""
         return any(not isinstance(part, str) and EACH in part for part in self.parts)
 
     def read(self, payload: Mapping[str, object]) -> str | list[str]:
-        """Give the text, or the texts, that this message makes of it.
+        """Return the text, or the texts, for this message.
 
-        What a message fills in is a list, so that nobody splits it at commas. Raises Missing and
-        ValueError, naming the place.
+        Values are returned as a list, so that nothing splits them at commas. Raise Missing and
+        ValueError with the location.
         """
         if self.is_plain:
             return self.text
         if not self.is_each:
             return [self._filled(payload)]
-        place = next(part for part in self.parts if not isinstance(part, str))
+        pointer = next(part for part in self.parts if not isinstance(part, str))
         before, after = (
             "".join(part for part in some if isinstance(part, str))
             for some in (
-                self.parts[: self.parts.index(place)],
-                self.parts[self.parts.index(place) :],
+                self.parts[: self.parts.index(pointer)],
+                self.parts[self.parts.index(pointer) :],
             )
         )
-        found = [value for value in _each(payload, place) if value is not None]
+        found = [value for value in _each(payload, pointer) if value is not None]
         if not found:
-            raise Missing(f"the message has nothing at {_written(place)}")
+            raise Missing(f"the message has no value at {_written(pointer)}")
         if len(found) > MOST_VALUES:
-            raise ValueError(f"the message has more than {MOST_VALUES:,} values at that place")
-        return [before + _text(value, place) + after for value in found]
+            raise ValueError(f"the message has more than {MOST_VALUES:,} values at that location")
+        return [before + _text(value, pointer) + after for value in found]
 
     def lacking(self, payload: Mapping[str, object]) -> int:
-        """Count the items of its list that have nothing at its place: `read` passes them over.
+        """Return the number of list items without a value, which `read` skips.
 
-        Raises ValueError where there is no list.
+        Raise ValueError if there is no list.
         """
         if not self.is_each:
             return 0
-        place = next(part for part in self.parts if not isinstance(part, str))
-        return sum(value is None for value in _each(payload, place))
+        pointer = next(part for part in self.parts if not isinstance(part, str))
+        return sum(value is None for value in _each(payload, pointer))
 
     def _filled(self, payload: Mapping[str, object]) -> str:
         return "".join(
-            part if isinstance(part, str) else _text(_one(payload, part), part)
+            part if isinstance(part, str) else _text(_value_at(payload, part), part)
             for part in self.parts
         )
 
 
 def parse(text: str) -> Expression:
-    """Read an expression; ValueError says what does not fit."""
+    """Parse an expression; ValueError names the error."""
     parts: list[str | tuple[str, ...]] = []
     end = 0
     for found in _PLACE.finditer(text):
@@ -97,19 +99,19 @@ def parse(text: str) -> Expression:
     parts.append(text[end:])
     kept = tuple(part for part in parts if part != "")
     if any(isinstance(part, str) and set(part) & set("{}") for part in kept):
-        raise ValueError("braces hold a place in the message, such as {/data/user}")
+        raise ValueError("braces must contain a location in the message, such as {/data/user}")
     expression = Expression(text=text, parts=kept)
     if expression.is_each and sum(not isinstance(part, str) for part in kept) > 1:
-        raise ValueError("a place with * stands alone: one text an item is made of it")
+        raise ValueError("a location with * must be the only one")
     return expression
 
 
 def _pointer(text: str) -> tuple[str, ...]:
     if _BAD_ESCAPE.search(text):
-        raise ValueError("in a place, ~ is written ~0 and a / within a name ~1")
+        raise ValueError("in a location, write ~ as ~0, and / in a name as ~1")
     parts = tuple(part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/"))
     if parts.count(EACH) > 1:
-        raise ValueError("a place has one * at most")
+        raise ValueError("a location may have one * only")
     return parts
 
 
@@ -117,7 +119,7 @@ def _written(parts: Sequence[str]) -> str:
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
 
 
-def _one(payload: object, parts: Sequence[str]) -> object:
+def _value_at(payload: object, parts: Sequence[str]) -> object:
     found = payload
     for part in parts:
         if isinstance(found, Mapping) and part in found:
@@ -125,22 +127,22 @@ def _one(payload: object, parts: Sequence[str]) -> object:
         elif isinstance(found, list) and _is_index(part) and int(part) < len(found):
             found = found[int(part)]
         else:
-            raise Missing(f"the message has nothing at {_written(parts)}")
+            raise Missing(f"the message has no value at {_written(parts)}")
     if found is None:
-        raise Missing(f"the message has nothing at {_written(parts)}")
+        raise Missing(f"the message has no value at {_written(parts)}")
     return found
 
 
 def _each(payload: object, parts: Sequence[str]) -> list[object]:
-    """Give what stands at the place in each item, in order; None where nothing does."""
+    """Return the value at the location in each item, in order; None for none."""
     before, after = parts[: parts.index(EACH)], parts[parts.index(EACH) + 1 :]
-    items = _one(payload, before)
+    items = _value_at(payload, before)
     if not isinstance(items, list):
         raise ValueError(f"the message has no list at {_written(before)}")
     found: list[object] = []
     for item in items:
         try:
-            value = _one(item, after)
+            value = _value_at(item, after)
         except Missing:
             value = None
         is_blank = isinstance(value, str) and not value.strip()
@@ -149,7 +151,7 @@ def _each(payload: object, parts: Sequence[str]) -> list[object]:
 
 
 def _is_index(part: str) -> bool:
-    """An index as RFC 6901 writes one: no sign, no leading zero."""
+    """Return whether a part is an index by RFC 6901: no sign, no leading zero."""
     return part == "0" or (
         part.isascii() and part.isdigit() and not part.startswith("0") and len(part) <= 6
     )
@@ -163,7 +165,7 @@ def _text(value: object, parts: Sequence[str]) -> str:
     if not isinstance(value, str):
         raise ValueError(f"the message has no text at {_written(parts)}")
     if not value.strip():
-        raise Missing(f"the message has nothing at {_written(parts)}")
+        raise Missing(f"the message has no value at {_written(parts)}")
     if len(value) > LONGEST_VALUE:
         raise ValueError(f"the text at {_written(parts)} is too long")
     return value

@@ -1,10 +1,10 @@
-"""Reading JSON that anybody may have written.
+"""The parser for untrusted JSON.
 
 Rules
-- Bounded before it is read: its size by whoever receives it, its depth here.
-- One meaning only: a key that stands twice, NaN and what is not UTF-8 are refused, since two
-  readers would read them differently. Half of a surrogate pair can be escaped, and is no UTF-8.
-- An error says what is wrong and repeats nothing of it.
+- Limits apply before parsing: the size is limited by the receiver, the depth here.
+- The meaning must be unique: repeated keys, NaN and invalid UTF-8 are rejected, because two parsers
+  would read them differently. Half of a surrogate pair can be escaped, and is not UTF-8.
+- An error describes the problem and repeats no input.
 """
 
 import json
@@ -15,17 +15,16 @@ from typing import NoReturn
 LARGEST_BYTES = 512 * 1024
 DEEPEST = 32
 _LONGEST_NUMBER = 32
-# A text that does not end is taken whole as well: begun again at each of its quotes, the search
-# would take the square of its length.
+# An unterminated text is matched to its end: restarting the search at each of its quotes would take
+# time proportional to the square of its length.
 _TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 def read_object(body: bytes, *, is_strict: bool = True) -> Mapping[str, object]:
-    """Read one JSON object; ValueError when it is none, or more than one thing to two readers.
+    """Parse one JSON object; raise ValueError if it is invalid or ambiguous.
 
-    Where not strict, of a key that stands twice the last one counts, and half of a surrogate pair
-    becomes a question mark: what a program of this machine wrote must not be lost because somebody
-    made it write these.
+    If not strict, the last of repeated keys counts, and half of a surrogate pair becomes a question
+    mark: an event of a local program must not be lost because an attacker made it contain these.
     """
     if len(body) > LARGEST_BYTES:
         raise ValueError("the message is too large")
@@ -53,7 +52,7 @@ def _in_utf_8(value: dict[str, object], *, is_strict: bool) -> Mapping[str, obje
         text.encode()
     except UnicodeEncodeError:
         if is_strict:
-            raise ValueError("the message holds text that has no UTF-8") from None
+            raise ValueError("the message contains text without a UTF-8 form") from None
         value = json.loads(text.encode(errors="replace"))
     return value
 
@@ -69,21 +68,21 @@ def _refuse_deep(body: bytes) -> None:
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("the message names a key twice")
+        raise ValueError("the message repeats a key")
     return found
 
 
 def _whole(digits: str) -> int:
     if len(digits) > _LONGEST_NUMBER:
-        raise ValueError("the message holds a number that is too long")
+        raise ValueError("the message contains a number that is too long")
     return int(digits)
 
 
 def _fraction(digits: str) -> float:
     if len(digits) > _LONGEST_NUMBER:
-        raise ValueError("the message holds a number that is too long")
+        raise ValueError("the message contains a number that is too long")
     return float(digits)
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError("the message holds a number that JSON does not have")
+    raise ValueError("the message contains a number that JSON does not have")

@@ -1,4 +1,4 @@
-"""Verification of webhook messages by the Standard Webhooks specification, version 1.
+"""Verification of webhook messages by Standard Webhooks, version 1.
 
 Owns the order and the limits of the checks. The signature itself is `standardwebhooks`'; its own
 `verify` is not used, because it reads the clock, takes headers of any length and one secret.
@@ -33,12 +33,15 @@ _TIMESTAMP_DIGITS = 12
 
 
 class NotGenuine(ValueError):
-    """The message is not the source's, or not of now; the text is fit for a log."""
+    """A message is not from its source, or not current.
+
+    The text is for a log.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class SigningHeaders:
-    """The three headers, well-formed and of now; whether they are genuine only the body tells."""
+    """The three headers, well-formed and current, but not yet verified."""
 
     id: str
     timestamp: str
@@ -46,35 +49,40 @@ class SigningHeaders:
 
 
 def read_secret(text: str) -> bytes:
-    """Give a secret's bytes from `whsec_…`; ValueError, without repeating it, when it is none."""
+    """Return the bytes of a secret `whsec_…`.
+
+    The ValueError for an invalid secret does not repeat it.
+    """
     encoded = text.removeprefix(_PREFIX).rstrip("=")
     try:
         secret = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise ValueError("a webhook's secret is whsec_ and base64") from None
+        raise ValueError("a webhook secret must be whsec_ and base64") from None
     if not _LEAST_BYTES <= len(secret) <= _MOST_BYTES:
-        raise ValueError(f"a webhook's secret has {_LEAST_BYTES} to {_MOST_BYTES} bytes")
+        raise ValueError(f"a webhook secret needs {_LEAST_BYTES} to {_MOST_BYTES} bytes")
     return secret
 
 
 def read_headers(headers: Iterable[tuple[str, str]], now: datetime) -> SigningHeaders:
-    """Read the three headers, before a byte of the body: what is stale costs nothing.
+    """Validate the three headers before the body is read.
 
-    `headers` have names in small letters. Raises NotGenuine.
+    An old message then costs nothing.
+
+    The names in `headers` are in lower case. Raise NotGenuine.
     """
     found: dict[str, str] = {}
     for name, value in headers:
         if name in (ID, TIMESTAMP, SIGNATURE):
             if name in found:
-                raise NotGenuine("a header of its signature stands twice")
+                raise NotGenuine("a signature header is repeated")
             found[name] = value
     if len(found) != 3:
         raise NotGenuine("it is not signed")
     message_id, timestamp = found[ID], found[TIMESTAMP]
     if not 0 < len(message_id) <= _LONGEST_ID or not _is_visible(message_id):
-        raise NotGenuine("its id is none")
+        raise NotGenuine("its id is invalid")
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= _TIMESTAMP_DIGITS):
-        raise NotGenuine("its time is none")
+        raise NotGenuine("its time is invalid")
     if abs(now.astimezone(UTC).timestamp() - int(timestamp)) > TOLERANCE_SECONDS:
         raise NotGenuine("its time is more than five minutes from now")
     return SigningHeaders(

@@ -1,1 +1,1 @@
-"""The use-cases, where the rooms meet: one file for each thing that a person or a flow asks for."""
+"""The use-cases of people and flows, grouped by domain."""

@@ -75,7 +75,7 @@ def test_who_gives_the_digest_of_the_page_is_shown_what_it_is_before_they_sign(
     asked = sit_down(desk)
     other = desk.run("incident", "approve", "--digest", "0" * 16, "--as", "lee")
     assert (other.status, state(desk)) == (4, "asking")
-    assert "is not planned as it was shown to you; nothing was signed" in other.err
+    assert "nothing was signed" in other.err
     answer = desk.run("incident", "approve", "--digest", digest[:16], "--as", "lee")
     assert (answer.status, state(desk)) == (5, "done")
     assert f"Digest {digest}." in answer.err
@@ -86,7 +86,7 @@ def test_a_few_characters_of_a_digest_name_nothing(desk: Desk, asking: str) -> N
     """Sixteen tries would sign whatever is planned."""
     answer = desk.run("incident", "approve", "--digest", desk.asked()[:7], "--as", "lee")
     assert (answer.status, state(desk)) == (2, "asking")
-    assert "at least 8 characters of its digest" in answer.err
+    assert "at least 8 characters of the digest" in answer.err
 
 
 def test_a_plan_that_changed_while_it_was_read_is_not_signed(desk: Desk, asking: str) -> None:
@@ -105,7 +105,7 @@ def test_a_plan_that_changed_while_it_was_read_is_not_signed(desk: Desk, asking:
     desk.monkeypatch.setattr("standfast.cli.terminal.prompts._answer", changed_meanwhile)
     answer = desk.run("incident", "approve", "--as", "lee")
     assert answer.status == 4
-    assert "is not planned as it was shown to you; nothing was signed" in answer.err
+    assert "nothing was signed" in answer.err
     assert (state(desk), desk.asked() != before) == ("asking", True)
 
 

@@ -18,7 +18,7 @@ def test_a_playbook_goes_out_and_comes_back_as_it_was(desk: Desk) -> None:
     assert shown[0][:-1] == shown[1][:-1]  # the last line is the digest of the file
     again = desk.run("playbook", "import", str(out), "--to", str(back))
     assert again.status == 2
-    assert "there already" in again.err
+    assert "exists already" in again.err
 
 
 def test_what_a_foreign_file_would_run_is_named_and_checked_by_the_path_in_it(desk: Desk) -> None:

@@ -69,7 +69,7 @@ def test_an_exercise_says_that_it_is_one_wherever_it_stands(
     assert desk.run("notice", "status").out.startswith("EXERCISE.")
     assert desk.run("incident", "undo", "--all", *desk.by("dana")).out.startswith("EXERCISE.")
     desk.run("incident", "handover", "--to", "page.html")
-    assert "EXERCISE, nothing live was reached" in (desk.folder / "page.html").read_text()
+    assert "EXERCISE, no live system was reached" in (desk.folder / "page.html").read_text()
     closed = desk.run("incident", "close", *desk.by("dana"))
     assert "is closed; nothing live was touched in it." in closed.out
 

@@ -69,7 +69,7 @@ def test_a_playbook_is_checked_by_its_file(desk: Desk) -> None:
     missing = desk.run("playbook", "check", "./missing.yaml")
     assert missing.status == 2
     assert missing.err == "missing.yaml: cannot be read: No such file or directory\n"
-    assert "named with its ending" in desk.run("playbook", "show", "mine").err
+    assert "name a file with its ending" in desk.run("playbook", "show", "mine").err
 
 
 def test_a_playbook_that_is_broken_hides_no_other_and_each_has_the_name_that_opens_it(
@@ -223,15 +223,15 @@ def test_evidence_that_is_gone_or_was_sealed_anew_is_not_whole(
     shutil.rmtree(one["folder"])
     answer = desk.run("evidence", "verify", incident_id)
     assert answer.status == 6
-    assert f"{one['folder']}: DAMAGED\n  it is gone: the ledger has it" in answer.out
+    assert f"{one['folder']}: DAMAGED\n  missing, although the ledger" in answer.out
     for words in (["list"], ["list", incident_id]):
         answer = desk.run("evidence", *words)
         assert answer.status == 6
-        assert f"{one['folder']}: it is gone: the ledger has it" in answer.out
+        assert f"{one['folder']}: missing, although the ledger" in answer.out
         (listed,) = desk.json("evidence", *words)["evidence"]
         assert listed["folder"] == one["folder"]
     answer = desk.run("evidence", "export", incident_id, "--to", "handed")
-    assert (answer.status, "is gone: `standfast evidence verify" in answer.err) == (6, True)
+    assert (answer.status, "missing. Run `standfast evidence verify" in answer.err) == (6, True)
     assert not (desk.folder / "handed").exists()
     # Whoever is root here has the key, and freezes again, what nobody would find.
     with open_installation(
@@ -243,7 +243,7 @@ def test_evidence_that_is_gone_or_was_sealed_anew_is_not_whole(
         custody = Custody(incident=incident_id, collector="x", reason="x", folder=folder)
         outside.source(row.connector).collect(row.as_order(), custody)
     answer = desk.run("evidence", "verify", incident_id)
-    assert (answer.status, "not what the ledger has as sealed" in answer.out) == (6, True)
+    assert (answer.status, "not the folder that the ledger records" in answer.out) == (6, True)
     (live_installation / "ledger.db").unlink()
     answer = desk.run("evidence", "verify", incident_id)
     assert answer.status == 3
@@ -361,7 +361,7 @@ def test_an_auditor_reads_all_of_a_copy_that_nobody_may_write(
     assert [answer.status for answer in by_an_auditor] == by_us, by_an_auditor
     assert (stopped.status, "which this user may only read" in stopped.err) == (2, True)
     assert backed_up.status != 0
-    assert "each backup is written down, and this user cannot" in backed_up.out + backed_up.err
+    assert "backup: it must be recorded" in backed_up.out + backed_up.err
 
 
 def test_what_no_head_covers_is_said_to_be_left_out_of_an_auditors_export(

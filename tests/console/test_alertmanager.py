@@ -69,7 +69,7 @@ def test_alerts_that_were_left_out_of_a_group_are_said_in_the_log(
     site.alert({**GROUP, "truncatedAlerts": 0})
     assert "left out" not in caplog.text
     assert site.alert({**GROUP, "truncatedAlerts": 90}).status_code == 202
-    assert "trigger alerts: Alertmanager left out 90 alerts of a group" in caplog.text
+    assert "trigger alerts: Alertmanager omitted 90 alerts of a group" in caplog.text
 
 
 def test_what_is_resolved_before_it_fired_opens_nothing(site: Site) -> None:

@@ -81,7 +81,7 @@ def test_tries_are_bounded(site: Site) -> None:
     statuses = [nobody.sign_in("lee", "a wrong passphrase").status_code for _ in range(7)]
     assert statuses == [403] * 6 + [429]
     assert nobody.sign_in("lee").status_code == 429
-    assert "Too many tries; the next in" in nobody.text
+    assert "Too many attempts. Try again in" in nobody.text
     assert nobody.cookie == ""
 
 
@@ -232,7 +232,7 @@ def test_an_approval_shows_what_it_signs_and_the_passphrase_signs_exactly_that(
     lee.get(f"/console/{incident}")
     for torn in ({"decision": "perhaps"}, {"digest": ""}, {"step": ""}):
         lee.send("decide", **{**sent, **torn}, passphrase=PASSPHRASES["lee"])
-        assert "did not arrive whole; nothing was signed" in lee.text
+        assert "incomplete, so nothing was signed" in lee.text
     assert state(site, incident, "tell_customers") is StepState.ASKING
     lee.get(f"/console/{incident}")
     assert lee.send("decide", **sent, passphrase=PASSPHRASES["lee"]).status_code == 200
@@ -246,7 +246,7 @@ def test_a_refusal_is_signed_too_and_nothing_of_it_is_done(
 ) -> None:
     ask_for_approval(site, lee, incident)
     lee.decide("lee", "refuse")
-    assert "refused. Nothing of it is done." in lee.text
+    assert "refused. It will not be done." in lee.text
     advance(site.installation, incident, "direct")
     assert state(site, incident, "tell_customers") is StepState.REFUSED
 
@@ -271,7 +271,7 @@ def test_signing_is_bounded_for_each_person(site: Site, lee: Browser, incident: 
     for _ in range(6):
         lee.send("decide", **form, passphrase="not this one either")
     lee.send("decide", **form, passphrase=PASSPHRASES["lee"])
-    assert "Too many tries" in lee.text
+    assert "Too many attempts" in lee.text
     assert state(site, incident, "tell_customers") is StepState.ASKING
 
 

@@ -17,7 +17,7 @@ def test_each_trigger_that_would_work_says_what_it_does(tmp_path: Path) -> None:
     found = told(furnish_with(tmp_path, SIEM, ALERTS), ENV)
     assert (Verdict.OK, "siem: acts by itself, with lock") in found
     assert (Verdict.OK, "alerts: plans and pages, with lock") in found
-    assert (Verdict.WARN, "siem: nobody is enrolled whom it could page") in found
+    assert (Verdict.WARN, "siem: nobody is enrolled to be paged") in found
 
 
 def test_what_would_not_work_is_named_with_its_reference_and_no_secret(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def have_passkey(tab: Tab, site: Site) -> str:
     device = tab.device()
     sign_in(tab, site)
     add_passkey(tab, site)
-    until_told(tab, "is added and signs in your name")
+    until_told(tab, "is added and signs for you")
     return device
 
 
@@ -151,7 +151,7 @@ def test_a_refusal_by_the_device_is_one(tab: Tab, site: Site) -> None:
     have_passkey(tab, site)
     go(tab, site, f"/console/{incident}")
     press(tab, "Refuse with your passkey")
-    until_told(tab, "refused. Nothing of it is done")
+    until_told(tab, "refused. It will not be done")
     assert state(site, incident, "shut") is StepState.REFUSED
 
 

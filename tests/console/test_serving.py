@@ -163,7 +163,7 @@ def test_a_port_that_is_taken_is_said_and_the_loop_goes_on(
             installation_at_with(config_file) as installation,
             serving_here(installation, config_file) as loop,
         ):
-            wait_until(lambda: "nothing is listened on" in caplog.text, "it is said")
+            wait_until(lambda: "HTTP is unavailable" in caplog.text, "it is said")
             wait_until(lambda: loop.is_quiet, "the loop goes on")
             taken.close()
             wait_until(lambda: is_up(f"http://127.0.0.1:{port}"), "it listens when it may")

@@ -151,7 +151,7 @@ def test_rubbish_in_the_file_is_left_out_and_said(
             file.write(b'{"event_type": "alert", "alert": {"signature_id": 1000001}}\n')
             file.write(alert("10.20.0.5").encode())
         wait_until(lambda: len(opened(installation)) == 1, "what is an event was read")
-    assert "4 lines are no events" in caplog.text
+    assert "4 lines are not events" in caplog.text
 
 
 def test_a_hostile_alert_holds_up_none_that_comes_after_it(tmp_path: Path) -> None:
@@ -225,8 +225,8 @@ def test_a_playbook_that_is_broken_keeps_no_other_alert_waiting_and_its_own_are_
         seen = look(config_file, {}, datetime.now(UTC))
         assert [(one.trigger, one.count) for one in seen.set_aside] == [("grave", 1)]
         found = check_installation(config_file, env=ENV).checks
-        (said,) = [one for one in found if "set aside" in one.found]
-        assert "mend it: `serve` then opens them" in said.what_to_do
+        (said,) = [one for one in found if "not processed" in one.found]
+        assert "correct it: `serve` then opens them" in said.what_to_do
         (tmp_path / "own" / "grave.yaml").write_text(MENDED)
         with following(installation):  # the next process does
             wait_until(lambda: len(opened(installation)) == 2, "what waited is opened")
@@ -286,9 +286,9 @@ def test_an_incident_that_does_not_open_holds_up_only_what_joins_it_until_it_is_
         kept = sorted(path.read_bytes() for path in waiting.iterdir())
         assert [json.loads(line)["flow_id"] for line in kept] == [1]  # both are one message
         found = check_installation(config_file, env=ENV).checks
-        (said,) = [one for one in found if "set aside" in one.found]
+        (said,) = [one for one in found if "not processed" in one.found]
         assert f"(incident {case}) does not open" in said.found
-        assert "mend it: `serve` then opens them" in said.what_to_do
+        assert "correct it: `serve` then opens them" in said.what_to_do
         sealed_inputs(tmp_path, sealed, case)
         wait_until(lambda: not any(waiting.iterdir()), "what waited has joined")
         assert "trigger.repeated" in [event.action for event in installation.ledger.timeline(case)]
@@ -326,5 +326,5 @@ def test_an_alert_that_trips_over_a_mistake_of_ours_is_set_aside_and_the_rest_go
     seen = look(config_file, {}, datetime.now(UTC))
     assert [(one.trigger, one.count) for one in seen.set_aside] == [("leak", 1)]
     found = check_installation(config_file, env=ENV).checks
-    (said,) = [one.found for one in found if "set aside" in one.found]
-    assert said == "leak: 1 alert set aside in the last week: unexpected KeyError"
+    (said,) = [one.found for one in found if "not processed" in one.found]
+    assert said == "leak: 1 alert not processed in a week: unexpected KeyError"

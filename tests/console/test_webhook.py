@@ -87,7 +87,7 @@ def test_a_message_that_joins_a_stopped_incident_says_that_nothing_is_done(
     assert answer.json() == {
         "incident": first, "has_joined": True, "mode": "live", "is_stopped": True
     }  # fmt: skip
-    assert f"{first} is stopped, so nothing is done about what the message brought" in caplog.text
+    assert f"{first} is stopped, so nothing is done about this message" in caplog.text
     assert f"`standfast incident resume {first}` lets it go on" in caplog.text
 
 
@@ -177,7 +177,7 @@ def test_what_does_not_fit_is_named_by_its_place_and_not_repeated(
 ) -> None:
     answer = site.send({"data": {"rule": "somebody"}})
     assert answer.status_code == 422
-    assert "input `accounts`: the message has nothing at /data/user" in answer.json()["detail"]
+    assert "input `accounts`: the message has no value at /data/user" in answer.json()["detail"]
     assert site.send({"data": {"user": ["somebody"]}}, "msg_2").status_code == 422
     assert site.incidents == []
     assert "somebody" not in caplog.text
@@ -196,9 +196,9 @@ def test_a_message_that_could_not_be_taken_is_taken_when_it_comes_again(
         answer = site.send(about())
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
         assert "PostgreSQL" not in answer.text
-    # It may well be read: a full disk takes nothing.
+    # A ledger on a full disk can still be read.
     unwell = httpx.get(f"{site.url}/health", trust_env=False)
-    assert (unwell.status_code, "takes nothing" in unwell.text) == (503, True)
+    assert (unwell.status_code, "cannot store data" in unwell.text) == (503, True)
     assert site.send(about()).status_code == 202
     assert httpx.get(f"{site.url}/health", trust_env=False).status_code == 200
 

@@ -44,7 +44,7 @@ def nights(count: int, like: Night = QUIET, *, stray: float = 0.3, seed: int = 1
 
 
 def names(found: tuple[BackupAnomaly, ...]) -> set[str]:
-    return {jump.what for jump in found}
+    return {jump.measure for jump in found}
 
 
 def test_a_night_like_the_others_is_quiet() -> None:
@@ -65,10 +65,10 @@ def test_files_encrypted_in_their_place_are_a_jump() -> None:
     )
     found = jumps(before, tonight)
     assert names(found) == {"changed", "new content", "incompressible"}
-    changed = next(jump for jump in found if jump.what == "changed")
+    changed = next(jump for jump in found if jump.measure == "changed")
     assert changed.permille == int(6_000 * 1000 / last.files)
     assert changed.usual_permille < 15
-    assert "of the files have other content; usual are" in changed.sentence
+    assert "of the files have other content; usually" in changed.sentence
 
 
 def test_files_that_all_get_a_new_suffix_are_a_jump() -> None:
@@ -105,8 +105,8 @@ def test_many_files_that_are_gone_are_a_jump_though_nothing_came_for_them() -> N
     before = nights(10)
     last = before[-1]
     (found,) = jumps(before, replace(last, files=last.files // 2, files_new=0))
-    assert (found.what, found.permille, found.usual_permille) == ("gone", 500, 0)
-    assert "50 % of the files are gone and no others came" in found.sentence
+    assert (found.measure, found.permille, found.usual_permille) == ("gone", 500, 0)
+    assert "50 % of the files are gone without new ones" in found.sentence
 
 
 def test_of_a_set_that_sheds_only_what_is_gone_is_not_told() -> None:
@@ -128,7 +128,7 @@ def test_of_an_even_number_of_nights_what_lies_between_the_middle_two_is_usual()
     same = replace(QUIET, files_new=0, bytes_changed=0, bytes_incompressible=0)
     before = [replace(same, files_changed=n) for n in (0, 0, 0, 0, 2000, 2000, 2000)]
     (found,) = jumps(before, replace(same, files_changed=same.files))
-    assert (found.what, found.usual_permille) == ("changed", 100)
+    assert (found.measure, found.usual_permille) == ("changed", 100)
 
 
 def test_a_few_files_that_are_gone_are_no_jump() -> None:

@@ -135,14 +135,14 @@ def changed(**keys: Any) -> str:
     ("line", "says"),
     [
         (changed(surprise=1), "surprise"),
-        (changed(status="perhaps"), "'perhaps' is none of"),
-        (changed(recipient={"class": "aunt", "name": "x"}), "'aunt' is none of"),
+        (changed(status="perhaps"), "'perhaps': not one of"),
+        (changed(recipient={"class": "aunt", "name": "x"}), "'aunt': not one of"),
         (changed(deadline={"kind": "hard", "value": 1, "unit": None, "from": "x", "also": None}),
          "a value and a unit"),
         (changed(deadline={"kind": "hard", "value": 0, "unit": "hours", "from": "x", "also": None}),
          "positive number"),
         ("{", "line 2"),
-        (LINES[0], "is there twice"),
+        (LINES[0], "is repeated"),
     ],
 )  # fmt: skip
 def test_a_line_that_is_half_understood_is_refused_with_its_number(line: str, says: str) -> None:

@@ -275,7 +275,7 @@ def test_customers_are_not_told_while_the_hold_runs() -> None:
 def test_people_are_not_told_before_the_one_who_must_hear_first() -> None:
     blocked = all_clocks(time_of("investigation_concluded"))["us-md-residents"]
     assert [block.reason for block in blocked.blocks] == [
-        f"Maryland AG must be told first ({blocked_by('us-md-ag').citation})"
+        f"Maryland AG must be notified first ({blocked_by('us-md-ag').citation})"
     ]
     free = all_clocks(time_of("investigation_concluded"), told("us-md-ag"))["us-md-residents"]
     assert free.blocks == ()
@@ -320,7 +320,7 @@ def test_a_clients_agreement_runs_beside_the_law() -> None:
 
 
 def test_an_agreement_that_counts_from_nothing_known_is_refused() -> None:
-    with pytest.raises(ValueError, match="no clock starts with 'whim'"):
+    with pytest.raises(ValueError, match="start 'whim'"):
         contract("x", client="X", section="1", value=1, unit=Unit.HOURS, start="whim")
 
 
@@ -375,7 +375,7 @@ def test_a_delay_of_a_place_lengthens_a_hold_whatever_its_rule_says() -> None:
     assert block.until == at(40)
     assert not all_clocks(agencies, longer, now=at(41))[name].blocks
     (block,) = all_clocks(agencies, delay("US federal", None), now=at(99))[name].blocks
-    assert "until who asked to wait says otherwise" in block.reason
+    assert "until law enforcement withdraws its request" in block.reason
 
 
 def test_a_place_where_somebody_is_affected_is_within_reach() -> None:
@@ -397,9 +397,9 @@ def test_a_receipt_that_was_a_mistake_ends_no_clock_and_lifts_no_block() -> None
     facts = [time_of("discovery"), told("us-md-ag")]
     assert all_clocks(*facts)["us-md-ag"].standing is Standing.MET
     found = all_clocks(*facts, mistaken, now=at(1))
-    assert found["us-md-ag"].told is None
-    assert "must be told first" in found["us-md-residents"].blocks[0].reason
-    with pytest.raises(ValueError, match="lacks what it states"):
+    assert found["us-md-ag"].receipt is None
+    assert "must be notified first" in found["us-md-residents"].blocks[0].reason
+    with pytest.raises(ValueError, match="lacks its value"):
         Fact(kind=FactKind.TOLD, name="us-md-ag", author="ada", recorded_at=NOW)
 
 

@@ -216,10 +216,10 @@ def test_a_month_later_is_in_the_next_year_where_it_must_be() -> None:
 
 @pytest.mark.parametrize(("value", "unit"), [(0, H), (-1, D), (10**6, H), (4000, B), (121, M)])
 def test_a_period_that_is_none_is_refused(value: int, unit: Unit) -> None:
-    with pytest.raises(ValueError, match="no period of"):
+    with pytest.raises(ValueError, match="a period of"):
         end_of(value, unit, datetime(2026, 1, 1, tzinfo=UTC), ZoneInfo("UTC"), working_days("UK"))
 
 
 def test_a_country_without_known_holidays_is_refused() -> None:
-    with pytest.raises(ValueError, match="no holidays are known"):
+    with pytest.raises(ValueError, match="holidays are not known"):
         working_days("EU/EEA", "XX")

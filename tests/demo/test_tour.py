@@ -171,8 +171,8 @@ def test_the_page_is_whole_and_shows_nobody_and_nothing_secret(tour: Tour) -> No
     html = Path(tour.document["page"]).read_text()
     text = Page(html).text
     assert f"All {SCALE.taken_over} accounts were locked" in text
-    assert f"All {SCALE.customers} of “customers” were told" in text
-    assert f"{SCALE.innocent} accounts were given back as before" in text
+    assert f"All {SCALE.customers} of “customers” were notified" in text
+    assert f"{SCALE.innocent} accounts were unlocked again" in text
     assert "Whole:" in text
     assert _ADDRESS.findall(html) == []
     token = (tour.folder / TOKEN_FILE).read_text().strip()

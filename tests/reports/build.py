@@ -158,7 +158,7 @@ def full(text: str = "plain") -> IncidentReport:
             AccountLine(who=text, lock=EffectState.REFUSED, reason=text),
             AccountLine(who=text, lock=EffectState.DONE, undo=EffectState.FAILED),
         ),
-        decisions=(Decision(step=text, person=text, what="approved", at=at(60)),),
+        decisions=(Decision(step=text, person=text, action="approved", at=at(60)),),
         evidence=(
             EvidenceLine(source=text, state=EffectState.DONE, files=2, manifest=text, clock=text),
             EvidenceLine(source=text, state=EffectState.FAILED, reason=text),
@@ -175,7 +175,7 @@ def full(text: str = "plain") -> IncidentReport:
             key=text,
         ),
         seal_key=text,
-        events=(EventLine(at=at(1), actor=text, what=text),),
+        events=(EventLine(at=at(1), actor=text, action=text),),
         drills=(
             drill(
                 set_name=text,

@@ -91,7 +91,7 @@ def test_every_measure_lies_inside_its_plot(
         for place, (rto, rpo) in enumerate(measured)
     ]
     plots = recovery_plots(drills)
-    assert [(plot.service, plot.what) for plot in plots] == [("crm", "RTO"), ("crm", "RPO")]
+    assert [(plot.service, plot.measure) for plot in plots] == [("crm", "RTO"), ("crm", "RPO")]
     for plot in plots:
         assert len(plot.dots) == len(measured)
         tops = [dot.top for dot in plot.dots] + [plot.promise_top]

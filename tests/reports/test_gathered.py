@@ -89,7 +89,7 @@ def test_the_whole_story_is_gathered(installation: Installation, incident: str) 
     ]
     assert sorted(one.who for one in report.accounts if one.is_given_back) == ["agents:a***"]
     assert len(report.accounts) == 3
-    assert [(d.person, d.what) for d in report.decisions] == [
+    assert [(d.person, d.action) for d in report.decisions] == [
         ("lee", "answered yes to"),
         ("lee", "approved"),
     ]

@@ -148,7 +148,7 @@ def test_a_huge_incident_shows_the_first_rows_and_says_how_many_it_leaves_out() 
                 ),
             ),
         ),
-        events=tuple(EventLine(at=at(n), actor="dana", what="looked") for n in range(many)),
+        events=tuple(EventLine(at=at(n), actor="dana", action="looked") for n in range(many)),
     )
     html = incident_page(report)
     assert len(html) < 150_000
@@ -190,7 +190,7 @@ def test_every_state_of_a_step_is_shown(state: StepState | None) -> None:
 @pytest.mark.parametrize("mode", list(Mode))
 def test_an_incident_says_whether_anything_live_was_reached(mode: Mode) -> None:
     text = Page(incident_page(empty(mode=mode))).text
-    assert ("nothing live was reached" in text) is (mode is not Mode.LIVE)
+    assert ("no live system was reached" in text) is (mode is not Mode.LIVE)
 
 
 def test_a_record_that_does_not_agree_is_said_before_anything_else_of_it() -> None:
@@ -265,7 +265,7 @@ def test_a_page_is_written_for_its_owner_only_and_replaces_the_last_one(tmp_path
 def test_a_page_takes_the_place_of_no_other_file(written: str, there: str, tmp_path: Path) -> None:
     out = tmp_path / "there"
     out.write_text(there)
-    with pytest.raises(UsageError, match="is there already, and is another kind of file"):
+    with pytest.raises(UsageError, match="another kind of file"):
         write_page(written, out)
     assert out.read_text() == there
     assert list(tmp_path.iterdir()) == [out]

@@ -97,9 +97,9 @@ def test_the_paragraph_claims_no_time_while_a_lock_is_under_way() -> None:
 
 
 def test_the_paragraph_never_says_that_everybody_was_told_when_somebody_was_not() -> None:
-    assert "All 3 of “customers” were told; nobody is left untold." in _told(notices=(notice(),))
+    assert "All 3 of “customers” were notified." in _told(notices=(notice(),))
     short = notice(by_language={"en": {EffectState.DONE: 3, EffectState.UNKNOWN: 1}})
-    assert "3 of 4 of “customers” were told; 1 unknown." in _told(notices=(short,))
+    assert "3 of 4 of “customers” were notified; 1 unknown." in _told(notices=(short,))
     assert "was empty" in _told(notices=(notice(by_language={}),))
 
 
@@ -117,8 +117,8 @@ def test_the_paragraph_names_evidence_decisions_undo_and_the_end() -> None:
             EvidenceLine(source="b", state=EffectState.FAILED),
         ),
         decisions=(
-            Decision(step="Tell", person="lee", what="approved", at=at(9)),
-            Decision(step="Watch", person="dana", what="reported on", at=at(10)),
+            Decision(step="Tell", person="lee", action="approved", at=at(9)),
+            Decision(step="Watch", person="dana", action="reported on", at=at(10)),
         ),
         accounts=(AccountLine(who="a", lock=EffectState.DONE, is_given_back=True),),
         is_open=False,
@@ -127,7 +127,7 @@ def test_the_paragraph_names_evidence_decisions_undo_and_the_end() -> None:
     assert "3 log files from 1 source were frozen" in text
     assert "1 source of evidence was not frozen" in text
     assert "lee approved “Tell”." in text
-    assert "1 account was given back as before." in text
+    assert "1 account was unlocked again." in text
     assert text.endswith("It was closed 1 h after it opened.")
 
 
@@ -154,13 +154,13 @@ def test_whether_all_came_back_as_promised_is_said_by_the_newest_drill_of_each()
     assert kept is not None
     assert (kept.is_met, kept.text) == (
         True,
-        "Yes: by the newest drill of each, 1 of 1 service came back as promised.",
+        "Yes: in the newest drill of each, 1 of 1 service met their objectives.",
     )
     short = recovery_answer(["crm", "phones", "web"], drills)
     assert short is not None
     assert not short.is_met
     assert short.text == (
-        "No: by the newest drill of each, 1 of 3 services came back as promised; "
+        "No: in the newest drill of each, 1 of 3 services met their objectives; "
         "missed: phones (RTO); never drilled: web."
     )
     assert "missed: crm (RTO and RPO)" in str(recovery_answer(["crm"], drills[1:]))

@@ -48,7 +48,7 @@ def test_places_are_filled(text: str, value: str | list[str]) -> None:
     ],
 )
 def test_a_place_that_is_not_there_is_missing_by_its_name(text: str) -> None:
-    with pytest.raises(Missing, match=r"nothing at /"):
+    with pytest.raises(Missing, match=r"no value at /"):
         parse(text).read(ALERT)
 
 
@@ -69,12 +69,12 @@ def test_what_is_no_text_is_refused_without_its_value(text: str, why: str) -> No
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("{data}", "braces hold a place"),
-        ("{/data", "braces hold a place"),
-        ("{{/data}}", "braces hold a place"),
-        ("{/a~2}", "~ is written ~0"),
-        ("{/a/*/b/*/c}", "one \\* at most"),
-        ("{/a/*/b} {/c}", "stands alone"),
+        ("{data}", "braces must contain"),
+        ("{/data", "braces must contain"),
+        ("{{/data}}", "braces must contain"),
+        ("{/a~2}", "write ~ as ~0"),
+        ("{/a/*/b/*/c}", "one \\* only"),
+        ("{/a/*/b} {/c}", "must be the only one"),
     ],
 )
 def test_what_is_no_expression_is_refused(text: str, why: str) -> None:

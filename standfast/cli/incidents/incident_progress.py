@@ -117,7 +117,7 @@ def print_outcome(
 ) -> ExitStatus:
     """Print where an incident stands, and give that as an exit status, unless it is another one."""
     from standfast.playbook.status.next_step import LegalClocks, standing
-    from standfast.usecases.approvals.exercise_roles import stood_in_for
+    from standfast.usecases.approvals.exercise_roles import missing_parts
     from standfast.usecases.incidents.result_summary import (
         missing_approvers,
         step_reasons,
@@ -132,7 +132,7 @@ def print_outcome(
     state = outcome.state
     status = outcome.exit_status if status is None else status
     is_exercise = state.mode is Mode.EXERCISE
-    lacking = stood_in_for(installation, state.playbook) if is_exercise else []
+    lacking = missing_parts(installation, state.playbook) if is_exercise else []
     owed = duties_of(installation, outcome.incident, outcome.state.mode)
     clocks = LegalClocks()
     if owed is not None and state.mode is Mode.LIVE:
@@ -144,7 +144,7 @@ def print_outcome(
         **_document(outcome, found, reasons),
         "clocks": _clocks_document(owed),
         "warnings": [*short, *([owed.trouble] if owed and owed.trouble else [])],
-        "stood_in_for": [*lacking],
+        "missing_parts": [*lacking],
         "exit_status": int(status),
     }
     warned = [

@@ -113,7 +113,7 @@ def approve(
                 as_shown=digest,
             )
             asked = broken.asked
-            before.append(broken.told)
+            before.append(broken.message)
         said = "refused" if refuse else f"{asked.given} of {counted(asked.needed, 'approval')}"
         before.insert(0, f"{asked.step}: {said}.")
         if not refuse and asked.given >= asked.needed and asked.hold_seconds:

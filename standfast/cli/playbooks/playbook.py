@@ -83,7 +83,7 @@ def show(call: Call, name: str, svg: Path | None) -> ExitStatus:
     from standfast.playbook.rendering.text_graph import as_graph
     from standfast.usecases.playbooks import library
 
-    playbook = library.read(library.named(call.config_if_any(), name))
+    playbook = library.read(library.find_file(call.config_if_any(), name))
     if svg:
         from standfast.usecases.playbooks.printed_pages import write_drawing
 
@@ -256,7 +256,7 @@ def page(call: Call, names: tuple[str, ...], to: Path) -> ExitStatus:
     from standfast.usecases.playbooks.printed_pages import write_pages
 
     config = call.config_if_any()
-    paths = [library.named(config, name) for name in names or library.files(config)]
+    paths = [library.find_file(config, name) for name in names or library.files(config)]
     written = write_pages([library.read(path) for path in paths], to.absolute())
     call.say({"pages": [str(one) for one in written]}, [f"Written: {one}" for one in written])
     return ExitStatus.DONE

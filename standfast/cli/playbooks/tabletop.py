@@ -66,10 +66,10 @@ def start(call: Call, name: str) -> ExitStatus:
 
     Read the inject aloud, let the table talk, and type what it decides. Nothing live is reached.
     """
-    from standfast.usecases.exercises.tabletop import named
+    from standfast.usecases.exercises.tabletop import find_exercise
     from standfast.usecases.exercises.tabletop import start as begin
 
-    exercise = named(name)
+    exercise = find_exercise(name)
     with call.installation() as installation:
         now = begin(installation, exercise)
     briefing: list[Line] = [

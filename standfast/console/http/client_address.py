@@ -1,9 +1,11 @@
-"""Whose request it is: the address of the connection, or what a proxy that we trust says.
+"""The client address of a request.
+
+It is that of the connection, or the one that a trusted proxy reports.
 
 Rules
-- Only a proxy that the configuration names is believed, and of what it forwards only the last
-  address that is not such a proxy's own: what stands before it anybody may have written.
-- Where somebody's share is counted, a /64 of IPv6 is one address: a single host has all of it.
+- Only configured proxies are trusted, and of their forwarded addresses only the last one that is
+  not a trusted proxy: the client itself may have written the ones before it.
+- For rate limits, a /64 of IPv6 counts as one address, because a single host has all of it.
 """
 
 from collections.abc import Sequence
@@ -20,19 +22,19 @@ _MOST_HOPS = 20
 
 
 def is_among(address: Address | None, networks: Sequence[Network]) -> bool:
-    """Is the address in one of the networks? An unknown one is in none."""
+    """Return whether the address is in a network; an unknown one is in none."""
     return address is not None and any(
-        address.version == one.version and address in one for one in networks
+        address.version == network.version and address in network for network in networks
     )
 
 
 def peer_of(request: Request) -> Address | None:
-    """Give the address of the connection itself."""
+    """Return the address of the connection."""
     return address_in(request.client.host if request.client else "")
 
 
 def client_of(request: Request, trusted: Sequence[Network]) -> Address | None:
-    """Give the address of who asks; None when nobody can say."""
+    """Return the address of the client; None if unknown."""
     found = peer_of(request)
     if not is_among(found, trusted):
         return found
@@ -45,14 +47,14 @@ def client_of(request: Request, trusted: Sequence[Network]) -> Address | None:
 
 
 def counted_as(address: Address | None) -> str:
-    """Give the name under which an address has its share."""
+    """Return the name that rate limits use for an address."""
     if isinstance(address, IPv6Address):
         return f"{IPv6Address(int(address) >> 64 << 64)}/64"
     return str(address)
 
 
 def address_in(text: str) -> Address | None:
-    """Read an address; None when it is none."""
+    """Parse an address; return None for invalid text."""
     try:
         found = ip_address(text)
     except ValueError:

@@ -1,14 +1,14 @@
-"""One connection, bounded: how many there are, and how long a request may take to arrive.
+"""Limits of connections: their number, and the arrival of requests.
 
-The server's own limits end a connection that is idle between requests. Who sends a byte a second,
-or nothing at all, would hold one for ever without this.
+The limits of the server end only connections that are idle between requests. Without this module, a
+client that sends a byte a second, or nothing, would keep a connection for ever.
 
 Rules
-- A connection beyond the limit is closed before it is read; one address may have its share only.
-- From its first byte, or from the answer before it, a request must arrive whole within ten seconds.
-- Who takes nothing of an answer for ten seconds is cut off. The kernel sees to that
-  (`bound_answers`): of what was handed to it, uvicorn and its timers know nothing.
-- Nothing that was received is logged.
+- A connection beyond the limit is closed before it is read; each address has a limited share.
+- A request must arrive within ten seconds of its first byte or of the response before it.
+- A client that accepts nothing of a response for ten seconds is disconnected by the kernel
+  (`bound_answers`): uvicorn and its timers cannot see data that the kernel has accepted.
+- Received data is never logged.
 """
 
 import asyncio
@@ -24,16 +24,19 @@ REQUEST_SECONDS = 10.0
 
 
 def bound_answers(listening: socket.socket) -> None:
-    """End connections of this socket whose other side takes nothing of what it is sent."""
+    """Close connections to clients that do not accept data.
+
+    The kernel does it.
+    """
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(REQUEST_SECONDS * 1000))
 
 
 class BoundedConnection(H11Protocol):
-    """What uvicorn makes for each connection."""
+    """The protocol that uvicorn creates for each connection."""
 
     _due: asyncio.TimerHandle | None = None
-    _share: str = ""  # under which its address is counted; empty where it is not
-    _answered: object = None  # the request that was answered last: what comes now is another
+    _share: str = ""  # the address for the limit; "" if it is not counted
+    _answered: object = None  # the last request with a response; the next one is a new request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -70,7 +73,7 @@ class BoundedConnection(H11Protocol):
             self._due = None
 
     def _is_too_many(self) -> bool:
-        """Has this address more than its share?"""
+        """Return whether this address has more than its share of connections."""
         if not self._share:
             return False
         theirs = [getattr(other, "_share", "") for other in self.connections]
@@ -78,5 +81,8 @@ class BoundedConnection(H11Protocol):
 
 
 def is_loopback_proxy(address: Address) -> bool:
-    """Is it this machine, where a reverse proxy speaks for everybody?"""
+    """Return whether the address is this machine.
+
+    A proxy here connects for all its clients.
+    """
     return address.is_loopback

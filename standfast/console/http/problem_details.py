@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457), which say what is wrong and nothing of what was sent."""
+"""Errors as problem details (RFC 9457), without any input."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -9,7 +9,7 @@ _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 class Problem(Exception):
-    """Ends a request with this status; `detail` is for the sender and holds nothing personal."""
+    """An error that ends a request; `detail` is for the sender, not personal."""
 
     def __init__(
         self, status: HTTPStatus, detail: str = "", headers: Mapping[str, str] | None = None
@@ -19,12 +19,15 @@ class Problem(Exception):
 
 
 def wait_and_try_again(seconds: float, status: HTTPStatus, detail: str) -> Problem:
-    """Say when the same request may work."""
+    """Return a problem with the time after which a repeat may work."""
     return Problem(status, detail, {"retry-after": str(max(1, round(seconds)))})
 
 
 def as_response(problem: Problem) -> Response:
-    """Give the answer. It has no instance and no type of its own: the status says it all."""
+    """Return the response to a problem.
+
+    It has no instance and no type: the status suffices.
+    """
     body = {
         "type": "about:blank",
         "title": problem.status.phrase,

@@ -1,8 +1,8 @@
-"""How often somebody may: token buckets that refuse, and never let anybody wait.
+"""Rate limits: token buckets that refuse at once and never delay.
 
 Rules
-- What is kept is bounded: of many keys the one that asked longest ago is forgotten, which gives it
-  a full bucket, and nobody more than that.
+- The number of buckets is limited. The key with the oldest request is forgotten, which refills its
+  bucket, and gives no other advantage.
 """
 
 import time
@@ -19,7 +19,7 @@ class _Bucket:
 
 @dataclass(kw_only=True)
 class Allowance:
-    """`per_minute` on average and `burst` at once, for each of the `most` keys that asked last."""
+    """A rate of `per_minute` with bursts, for each of the `most` latest keys."""
 
     per_minute: float
     burst: int
@@ -28,7 +28,7 @@ class Allowance:
     _buckets: OrderedDict[str, _Bucket] = field(default_factory=OrderedDict)
 
     def take(self, key: str = "") -> float:
-        """Take one; 0 when it was there, else in how many seconds the next will be."""
+        """Take one token; return 0, or the seconds until the next one."""
         now = self.monotonic()
         bucket = self._buckets.pop(key, None) or _Bucket(level=self.burst, filled_at=now)
         self._buckets[key] = bucket
@@ -42,6 +42,6 @@ class Allowance:
         return 0.0
 
     def put_back(self, key: str = "") -> None:
-        """Return one that was taken: what it was taken for proved to be no guess."""
+        """Return a token: the request proved to be no guess."""
         if bucket := self._buckets.get(key):
             bucket.level = min(self.burst, bucket.level + 1)

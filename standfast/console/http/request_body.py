@@ -1,4 +1,4 @@
-"""Reading what was sent, and no more of it than is allowed."""
+"""Request bodies, read up to a limit."""
 
 from http import HTTPStatus
 
@@ -8,7 +8,10 @@ from standfast.console.http.problem_details import Problem
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """Give the whole body; a longer one is refused, by its announced length before it is read."""
+    """Return the body; refuse one that is longer than `most` bytes.
+
+    The announced length is checked before the body is read.
+    """
     announced = request.headers.get("content-length", "0")
     if not (announced.isascii() and announced.isdigit()) or int(announced[:12]) > most:
         raise _too_large(most)
@@ -19,7 +22,7 @@ async def read_body(request: Request, most: int) -> bytes:
             if len(found) > most:
                 raise _too_large(most)
     except ClientDisconnect:
-        raise Problem(HTTPStatus.BAD_REQUEST, "the body did not arrive whole") from None
+        raise Problem(HTTPStatus.BAD_REQUEST, "the body is incomplete") from None
     return bytes(found)
 
 
@@ -27,5 +30,5 @@ def _too_large(most: int) -> Problem:
     return Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         f"at most {most:,} bytes are read",
-        {"connection": "close"},  # what is left of it is not worth reading
+        {"connection": "close"},  # the rest of the body is not read
     )

@@ -1,4 +1,4 @@
-"""Forms that only our own pages send: what a browser says about where one came from."""
+"""The origin check of forms, by the headers of the browser."""
 
 from http import HTTPStatus
 
@@ -8,7 +8,7 @@ from standfast.console.http.problem_details import Problem
 
 
 def refuse_other_sites(request: Request) -> None:
-    """A browser says where a form was sent from; one that says another site is refused."""
+    """Refuse a form that a browser sent from another site."""
     site = request.headers.get("sec-fetch-site", "same-origin")
     origin = request.headers.get("origin")
     host = request.headers.get("host", "")

@@ -1,13 +1,12 @@
-"""Handing work that must wait for the ledger to threads, with a bounded queue.
+"""Work for the ledger in threads, with a bounded queue.
 
 Rules
-- The event loop never waits for the ledger, and the ledger never gets more at once than it bears.
-- Those who come by different ways have a desk each: strangers who fill the form's hold up neither
-  the people at the console nor a trigger.
-- A full queue is said at once, with when to come again: who waits in a queue without end has been
-  turned away as well, only later.
-- Work that was begun is finished, whoever still waits for it: its commit counts, and the same
-  message sent again finds it.
+- The event loop never waits for the ledger, and the number of concurrent requests is limited.
+- Each kind of client has a queue of its own: strangers who fill the queue of the form delay neither
+  the console nor a trigger.
+- A full queue returns 503 with Retry-After at once: an endless queue would only reject later.
+- Started work is finished, whether or not its client waits: its commit counts, and the repeated
+  message finds it.
 """
 
 import asyncio
@@ -29,22 +28,25 @@ _COME_AGAIN_SECONDS = 5.0
 
 @dataclass(kw_only=True)
 class Desk:
-    """The threads of one way in, and how many wait for them."""
+    """The threads of one kind of client, and their queue."""
 
     workers: int = WORKERS
     most_waiting: int = MOST_WAITING
     patience_seconds: float = PATIENCE_SECONDS
     _pool: ThreadPoolExecutor = field(init=False)
-    _waiting: int = 0  # touched by the event loop alone
+    _waiting: int = 0  # used by the event loop only
 
     def __post_init__(self) -> None:
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="console")
 
     async def do(self, work: Callable[[], T]) -> T:
-        """Do it in a thread. Raises what it raises, and Problem when there is no room or time."""
+        """Run `work` in a thread and return its result.
+
+        Raise its errors, and Problem if the queue is full or the time is over.
+        """
         if self._waiting >= self.most_waiting:
             raise wait_and_try_again(
-                _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "too much at once"
+                _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once"
             )
         loop = asyncio.get_running_loop()
         self._waiting += 1
@@ -54,14 +56,14 @@ class Desk:
             return await asyncio.wait_for(asyncio.shield(future), self.patience_seconds)
         except TimeoutError:
             raise wait_and_try_again(
-                _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "the ledger is slow; ask again"
+                _COME_AGAIN_SECONDS, HTTPStatus.SERVICE_UNAVAILABLE, "the ledger is slow; try again"
             ) from None
 
     def close(self) -> None:
-        """Take nothing more; what is under way ends by itself."""
+        """Accept no more work; running work ends by itself."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _is_done(self, future: "asyncio.Future[T]") -> None:
         self._waiting -= 1
         if not future.cancelled():
-            future.exception()  # somebody who left did not take it; it is logged where it arose
+            future.exception()  # marks it as retrieved: the client has left, and its origin logs it

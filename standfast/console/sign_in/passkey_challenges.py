@@ -1,10 +1,12 @@
-"""What a browser's passkey is asked to sign where nothing is decided: signing in, and being added.
+"""Challenges for passkeys, for sign-in and registration.
+
+Nothing is decided by signing them.
 
 Rules
-- A challenge says itself when it was given out and for what, under a key of this process: none is
-  kept until it is used, so that asking for many costs nothing.
-- It counts once, and for five minutes. Whoever stops `serve` voids all of them.
-- It is longer than the hash that an approval signs, so that neither is ever taken for the other.
+- A challenge contains its time and purpose, authenticated by a key of this process. It is not
+  stored until it is used, so that many requests cost nothing.
+- It is valid once, for five minutes. Stopping `serve` invalidates all.
+- It is longer than the hash that an approval signs, so that the two are never confused.
 """
 
 import hashlib
@@ -23,47 +25,49 @@ LASTS_SECONDS = 300.0
 
 _NONCE_BYTES = 16
 _TIME = struct.Struct(">d")
-_ONCE_MORE = "the page had waited too long, or was sent before; press the button once more"
+_ONCE_MORE = "challenge: expired or used before. Press the button again"
 _BYTES = _NONCE_BYTES + _TIME.size + hashlib.sha256().digest_size
 
 
 @dataclass(kw_only=True)
 class Challenges:
-    """All challenges of one `serve`. Usable from any thread."""
+    """All challenges of one `serve`, for any thread."""
 
     monotonic: Callable[[], float] = time.monotonic
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
-    _used: dict[bytes, float] = field(default_factory=dict)  # which, and until when it would last
+    _used: dict[bytes, float] = field(default_factory=dict)  # used challenges and their expiry
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def give(self, purpose: str) -> str:
-        """Give a new one, as base64url."""
-        said = secrets.token_bytes(_NONCE_BYTES) + _TIME.pack(self.monotonic())
-        return encoded(said + self._mac(purpose, said))
+    def issue(self, purpose: str) -> str:
+        """Return a new challenge, as base64url."""
+        content = secrets.token_bytes(_NONCE_BYTES) + _TIME.pack(self.monotonic())
+        return encoded(content + self._mac(purpose, content))
 
     def read(self, purpose: str, text: str) -> bytes:
-        """Give what was asked; ApprovalRefused when it was not given for this."""
+        """Return the challenge; raise ApprovalRefused if its purpose is another."""
         try:
             given = decoded(text)
         except ValueError:
             given = b""
-        said, mac = given[: _NONCE_BYTES + _TIME.size], given[_NONCE_BYTES + _TIME.size :]
-        if len(given) != _BYTES or not hmac.compare_digest(mac, self._mac(purpose, said)):
+        content, mac = given[: _NONCE_BYTES + _TIME.size], given[_NONCE_BYTES + _TIME.size :]
+        if len(given) != _BYTES or not hmac.compare_digest(mac, self._mac(purpose, content)):
             raise ApprovalRefused(_ONCE_MORE)
         return given
 
     def use(self, given: bytes) -> None:
-        """Use up what was read; ApprovalRefused when it is over, or was used.
+        """Use up a challenge; raise ApprovalRefused if it expired or was used.
 
-        Once it is answered as it has to be, so that what is kept are answers, and not tries.
+        Call it after a correct response, so that only responses are stored and not attempts.
         """
-        said = given[: _NONCE_BYTES + _TIME.size]
-        now, ends = self.monotonic(), _TIME.unpack(said[_NONCE_BYTES:])[0] + LASTS_SECONDS
+        content = given[: _NONCE_BYTES + _TIME.size]
+        now, ends = self.monotonic(), _TIME.unpack(content[_NONCE_BYTES:])[0] + LASTS_SECONDS
         with self._lock:
-            self._used = {one: until for one, until in self._used.items() if until > now}
+            self._used = {
+                challenge: until for challenge, until in self._used.items() if until > now
+            }
             if ends <= now or given in self._used:
                 raise ApprovalRefused(_ONCE_MORE)
             self._used[given] = ends
 
-    def _mac(self, purpose: str, said: bytes) -> bytes:
-        return hmac.digest(self._key, purpose.encode() + b"\0" + said, "sha256")
+    def _mac(self, purpose: str, content: bytes) -> bytes:
+        return hmac.digest(self._key, purpose.encode() + b"\0" + content, "sha256")

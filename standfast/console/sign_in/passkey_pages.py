@@ -1,11 +1,11 @@
-"""A person's passkeys, on the console: which there are, adding one of this device, removing one.
+"""The pages about passkeys: list them, add one of this device, remove one.
 
     GET  /console/passkeys
-    GET  /console/passkeys.js        the script that asks the device, for these and other pages
-    POST /console/passkeys/add       the passphrase vouches for what the device made
+    GET  /console/passkeys.js        the script that calls the device, for these and other pages
+    POST /console/passkeys/add       the passphrase vouches for the new passkey
     POST /console/passkeys/remove
 
-Leaves who is signed in, and by which passkey, to `signing_in`.
+The sign-in itself is in `sign_in_pages`.
 """
 
 import logging
@@ -56,7 +56,7 @@ class PasskeyPages:
     _by_person: Allowance = field(default_factory=sign_in_allowance)
 
     def routes(self, guarded: Callable[[Answer], Answer]) -> list[Route]:
-        """Give the paths, each wrapped by `guarded`."""
+        """Return the routes, each wrapped by `guarded`."""
         forms = {"add": self._add, "remove": self._remove}
         return [
             Route(f"{_HERE}.js", guarded(self.script), methods=["GET"]),
@@ -68,7 +68,7 @@ class PasskeyPages:
         ]
 
     async def script(self, request: Request) -> Response:
-        """Give the script."""
+        """Return the script."""
         headers = {"cache-control": "no-cache", "x-content-type-options": "nosniff"}
         return Response(_SCRIPT, media_type="text/javascript", headers=headers)
 
@@ -83,14 +83,14 @@ class PasskeyPages:
         session, given = await self.door.form(request)
         if session is None:
             return await self.door.to_sign_in(_HERE, SIGNED_OUT)
-        said, problem = "", ""
+        result, problem = "", ""
         try:
-            said = await self.door.desk.do(partial(work, session, given))
-            log.info("console: somebody's passkeys were changed")
+            result = await self.door.desk.do(partial(work, session, given))
+            log.info("console: the passkeys of a person were changed")
         except StandfastError as error:
             log.warning("console: a form about passkeys was refused: %s", type(error).__name__)
             problem = str(error)
-        html = await self.door.ask(partial(self._shown, session, said, problem))
+        html = await self.door.ask(partial(self._shown, session, result, problem))
         return page(html, HTTPStatus.CONFLICT if problem else HTTPStatus.OK)
 
     def _add(self, session: Session, given: Fields) -> str:
@@ -103,28 +103,29 @@ class PasskeyPages:
         added = add_passkey(
             self.installation, session.person, given["passphrase"], given["passkey"], challenge
         )
-        told = f"Passkey {added.passkey.id[:8]} is added and signs in your name."
-        return f"{told} No mail could tell you so: {added.untold}" if added.untold else told
+        text = f"Passkey {added.passkey.id[:8]} is added and signs for you."
+        return f"{text} The mail about it failed: {added.untold}" if added.untold else text
 
     def _remove(self, session: Session, given: Fields) -> str:
         installation = replace(self.installation, actor=session.person)
         removed = remove_passkey(installation, session.person, given.get("id", ""))
         return f"Passkey {removed.id[:8]} is removed and signs nothing any more."
 
-    def _shown(self, session: Session, said: str = "", problem: str = "") -> str:
-        there = self.installation.ledger.passkeys.of(session.person)
+    def _shown(self, session: Session, result: str = "", problem: str = "") -> str:
+        passkeys = self.installation.ledger.passkeys.of(session.person)
         handle = self.installation.ledger.cipher.mac("passkey handle", [session.person])
         report = PasskeysReport(
             heading=heading(self.installation),
             origin=console_origin(self.installation),
             lines=tuple(
-                PasskeyLine(id=one.id, added_at=one.added_at, origin=one.origin) for one in there
+                PasskeyLine(id=passkey.id, added_at=passkey.added_at, origin=passkey.origin)
+                for passkey in passkeys
             ),
-            challenge=self.door.challenges.give(_purpose(session)),
+            challenge=self.door.challenges.issue(_purpose(session)),
             handle=encoded(bytes.fromhex(handle)),
             algorithms=" ".join(map(str, ALGORITHMS)),
         )
-        return passkeys_page(report, self.door.seat(session), said=said, problem=problem)
+        return passkeys_page(report, self.door.seat(session), result=result, problem=problem)
 
 
 def _purpose(session: Session) -> str:

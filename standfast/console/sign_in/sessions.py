@@ -1,13 +1,13 @@
-"""Who is signed in to the console, by a cookie that means nothing to anybody else.
+"""Sessions of the console, identified by a random cookie.
 
 Rules
-- In memory only: whoever stops `serve` signs everybody out, and no copy of a ledger signs anybody
-  in. The cookie is 32 random bytes; what is kept is its hash.
-- A session ends after 15 minutes in which nothing was asked (PCI DSS 4.0.1, 8.2.8), and after 12
-  hours whatever was asked.
-- Each has a word that its forms repeat, so that no page elsewhere can send one.
+- Sessions are in memory only: stopping `serve` signs everybody out, and a copy of the ledger signs
+  nobody in. The cookie has 32 random bytes; only its hash is stored.
+- A session ends after 15 minutes without a request (PCI DSS 4.0.1, 8.2.8), and after 12 hours in
+  any case.
+- Each session has a token that its forms repeat, so that no other site can send one.
 - A page that refreshes itself does not restart the 15 minutes.
-- A session looks; it signs nothing. Each signature takes the passphrase or the device anew.
+- A session can only read. Each signature needs the passphrase or the device again.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 IDLE_SECONDS = 15 * 60.0
 LONGEST_SECONDS = 12 * 3600.0
-MOST = 200  # of all people; of more, the one that asked longest ago is signed out
+MOST = 200  # of all people; beyond, the session with the oldest request ends
 
 _BYTES = 32
 
@@ -32,40 +32,40 @@ class Session:
 
     person: str
     form_word: str
-    passkey: str  # the id of that which signed in; empty where the passphrase did
+    passkey: str  # the id of the passkey that signed in; "" for a passphrase
     begun_at: float
     asked_at: float
 
     def is_own(self, form_word: str) -> bool:
-        """Was a form with this word given out in this session?"""
+        """Return whether a form with this token belongs to this session."""
         return hmac.compare_digest(form_word.encode(), self.form_word.encode())
 
 
 @dataclass(kw_only=True)
 class Sessions:
-    """Everybody who is signed in. Usable from any thread."""
+    """All sessions, for any thread."""
 
     monotonic: Callable[[], float] = time.monotonic
-    _there: OrderedDict[bytes, Session] = field(default_factory=OrderedDict)
+    _sessions: OrderedDict[bytes, Session] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, person: str, passkey: str = "") -> str:
-        """Sign somebody in, by a passkey where one is named; give the cookie."""
+        """Begin a session, by passkey if one is named; return the cookie."""
         cookie, now = secrets.token_urlsafe(_BYTES), self.monotonic()
         word = secrets.token_urlsafe(_BYTES)
         with self._lock:
-            self._there[_hash(cookie)] = Session(
+            self._sessions[_hash(cookie)] = Session(
                 person=person, form_word=word, passkey=passkey, begun_at=now, asked_at=now
             )
-            if len(self._there) > MOST:
-                self._there.popitem(last=False)
+            if len(self._sessions) > MOST:
+                self._sessions.popitem(last=False)
         return cookie
 
     def find(self, cookie: str, *, is_asked: bool = True) -> Session | None:
-        """Return the session of a cookie, if it still lasts; `is_asked` restarts its idle time."""
+        """Return the valid session of a cookie; `is_asked` restarts its idle time."""
         key, now = _hash(cookie), self.monotonic()
         with self._lock:
-            session = self._there.pop(key, None)
+            session = self._sessions.pop(key, None)
             if session is None:
                 return None
             is_idle = now - session.asked_at > IDLE_SECONDS
@@ -73,13 +73,13 @@ class Sessions:
                 return None
             if is_asked:
                 session.asked_at = now
-            self._there[key] = session
+            self._sessions[key] = session
             return session
 
     def end(self, cookie: str) -> None:
-        """Sign out."""
+        """End the session of a cookie."""
         with self._lock:
-            self._there.pop(_hash(cookie), None)
+            self._sessions.pop(_hash(cookie), None)
 
 
 def _hash(cookie: str) -> bytes:

@@ -1,16 +1,14 @@
-"""Who is at the console: signing in by passphrase or passkey, sessions, and the forms of a session.
+"""The sign-in pages of the console, its sessions and their forms.
 
     POST /console/sign-in            with a name and its passphrase, or by a passkey
     POST /console/sign-out
 
-Owns what each page and form of the console asks first. Leaves the pages to their own modules.
-
 Rules
-- Without a session there is the sign-in and nothing else, whatever was asked for. A name that is
-  unknown and a passphrase that is wrong get one answer, after one and the same work.
-- Who guesses passphrases keeps nobody out who signed in before in the same browser, and nobody who
-  has a passkey: such tries are counted apart.
-- Every form carries its session's word, and comes from our own pages.
+- Without a session, every path returns the sign-in page. An unknown name and a wrong passphrase get
+  the same response after the same work.
+- Guesses of passphrases lock out nobody who signed in before with the same browser, and nobody who
+  has a passkey: such attempts are counted separately.
+- Every form has the token of its session and comes from our own pages.
 """
 
 import hmac
@@ -42,7 +40,7 @@ from standfast.reports.console_pages import Seat, SignInReport, sign_in_page
 from standfast.triggers.suricata import Network
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.core.installation import Installation
-from standfast.usecases.people.passkeys import console_origin, known_by_passkey
+from standfast.usecases.people.passkeys import console_origin, passkey_of_signer
 from standfast.usecases.reports.result_pages import heading
 from standfast.webauthn import site_of
 
@@ -53,13 +51,13 @@ Fields = dict[str, str]
 Answer = Callable[[Request], Awaitable[Response]]
 
 PATH = "/console"
-COOKIE = "__Host-standfast"  # the browser sends it by TLS alone, and to this host alone
-BROWSER_COOKIE = "__Host-standfast-browser"  # of a browser in which somebody signed in before
+COOKIE = "__Host-standfast"  # browsers send it by TLS only, and to this host only
+BROWSER_COOKIE = "__Host-standfast-browser"  # marks a browser that signed in before
 INCIDENT = re.compile(r"inc-[0-9]{4}-[0-9]{4,12}")
-TRIES_A_MINUTE = 6  # of one address or one known browser to sign in, of one person to sign
+TRIES_A_MINUTE = 6  # attempts of an address or known browser to sign in, of a person to sign
 REFRESH = "refresh"  # the query of a page that refreshes itself
-SIGNED_OUT = "You were signed out meanwhile; nothing was done."
-NOT_WHOLE = "the form did not arrive whole; nothing was signed"
+SIGNED_OUT = "Your session has ended. Nothing was done."
+NOT_WHOLE = "form: incomplete, so nothing was signed. Send it again"
 
 _BROWSER_SECONDS = 180 * 86_400
 _LARGEST_BYTES = 32 * 1024
@@ -76,12 +74,12 @@ _LONGEST = {
     "decision": 10,
     "text": 2_000,
 }
-_TRIES_OF_ALL_A_MINUTE = 30  # of all other browsers; each takes 64 MiB and a tenth of a second
+_TRIES_OF_ALL_A_MINUTE = 30  # of all other browsers; each needs 64 MiB and a tenth of a second
 _TRIES_OF_ALL_AT_ONCE = 10
 _NONCE_BYTES = 16
 _OUR_PAGE = re.compile(rf"/console(/{INCIDENT.pattern}|/passkeys)?")
-_NOT_THEIRS = "That name and that passphrase do not belong together."
-_SIGNING_IN = "sign-in"  # what a challenge is for
+_NOT_THEIRS = "The name or the passphrase is wrong."
+_SIGNING_IN = "sign-in"  # the purpose of a challenge
 _HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; "
@@ -93,24 +91,24 @@ _HEADERS = {
 
 
 def sign_in_allowance() -> Allowance:
-    """Give what one person, address or browser may try."""
+    """Return the rate limit of one person, address or browser."""
     return Allowance(per_minute=TRIES_A_MINUTE, burst=TRIES_A_MINUTE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Who:
-    """Somebody who signs in."""
+class SignedIn:
+    """A person that signs in."""
 
     person: str
-    passkey: str = ""  # the id of that by which; empty where it was the passphrase
+    passkey: str = ""  # the id of the passkey; "" for a passphrase
 
 
-_NOBODY = Who(person="")
+_NOBODY = SignedIn(person="")
 
 
 @dataclass(kw_only=True)
 class SignInPages:
-    """The door of the console."""
+    """The sign-in of the console."""
 
     installation: Installation
     desk: Desk
@@ -126,31 +124,31 @@ class SignInPages:
     )
 
     def routes(self, guarded: Callable[[Answer], Answer]) -> list[Route]:
-        """Give the paths, each wrapped by `guarded`."""
+        """Return the routes, each wrapped by `guarded`."""
         return [
             Route(f"{PATH}/sign-in", guarded(self.sign_in), methods=["POST"]),
             Route(f"{PATH}/sign-out", guarded(self.sign_out), methods=["POST"]),
         ]
 
     async def sign_in(self, request: Request) -> Response:
-        """Let somebody in who has a name here and its passphrase, or a passkey."""
+        """Sign a person in by passphrase or passkey."""
         refuse_other_sites(request)
         given = _fields(await read_body(request, _LARGEST_BYTES))
         path = given.get("path", "")
         path = path if _OUR_PAGE.fullmatch(path) else PATH
         if wait := self._too_soon(request, given):
             return await self.to_sign_in(path, too_often(wait), HTTPStatus.TOO_MANY_REQUESTS)
-        who, problem = await self.ask(partial(self._who, given))
+        signed_in, problem = await self.ask(partial(self._identify, given))
         if problem:
             log.warning("console: a sign-in was refused")
             return await self.to_sign_in(path, problem, HTTPStatus.FORBIDDEN)
-        log.info("console: somebody signed in")
+        log.info("console: a person signed in")
         self.sessions.end(request.cookies.get(COOKIE, ""))
         nonce = secrets.token_urlsafe(_NONCE_BYTES)
         answer = RedirectResponse(path, HTTPStatus.SEE_OTHER, headers=_HEADERS)
         for cookie, value, seconds in (
-            (COOKIE, self.sessions.begin(who.person, who.passkey), LONGEST_SECONDS),
-            (BROWSER_COOKIE, f"{nonce}.{self._seal(nonce, who.person)}", _BROWSER_SECONDS),
+            (COOKIE, self.sessions.begin(signed_in.person, signed_in.passkey), LONGEST_SECONDS),
+            (BROWSER_COOKIE, f"{nonce}.{self._seal(nonce, signed_in.person)}", _BROWSER_SECONDS),
         ):
             answer.set_cookie(
                 cookie, value, int(seconds), secure=True, httponly=True, samesite="strict"
@@ -172,7 +170,7 @@ class SignInPages:
     async def to_sign_in(
         self, path: str, problem: str = "", status: HTTPStatus = HTTPStatus.OK
     ) -> Response:
-        """Show the sign-in, which leads to `path`; to the first page where that is none of ours."""
+        """Show the sign-in page, which leads to `path` if that is one of ours."""
 
         def work() -> str:
             return sign_in_page(
@@ -181,14 +179,14 @@ class SignInPages:
                     path=path if _OUR_PAGE.fullmatch(path) else PATH,
                     problem=problem,
                     site=site_of(console_origin(self.installation)),
-                    challenge=self.challenges.give(_SIGNING_IN),
+                    challenge=self.challenges.issue(_SIGNING_IN),
                 )
             )
 
         return page(await self.ask(work), status)
 
     async def form(self, request: Request) -> tuple[Session | None, Fields]:
-        """Give who sent a form, and what; no session where it is over, or the form is not its."""
+        """Return the session and fields of a form; None without a valid session."""
         refuse_other_sites(request)
         given = _fields(await read_body(request, _LARGEST_BYTES))
         session = await self.session(request)
@@ -197,9 +195,11 @@ class SignInPages:
         return session, given
 
     async def session(self, request: Request) -> Session | None:
-        """Give the session of who asks; it ends when its person is removed, or its passkey.
+        """Return the session of a request, or None.
 
-        A page that refreshes itself (`?refresh`) is no sign of life.
+        A session ends when its person or passkey is removed.
+
+        A page that refreshes itself (`?refresh`) does not count as activity.
         """
         cookie = request.cookies.get(COOKIE, "")
         session = self.sessions.find(cookie, is_asked=REFRESH not in request.query_params)
@@ -210,40 +210,46 @@ class SignInPages:
 
     def challenge(self, purpose: str) -> str:
         """Return a challenge for a passkey that signs in again for one purpose."""
-        return self.challenges.give(purpose)
+        return self.challenges.issue(purpose)
 
     def sign_in_again(self, session: Session, given: Fields, purpose: str) -> None:
-        """Verify passphrase or passkey of the session's person; ApprovalRefused otherwise."""
+        """Verify the person's passphrase or passkey again.
+
+        Raise ApprovalRefused for a wrong one.
+        """
         if not given.get("passkey"):
             step_decisions.authenticated_person(
                 self.installation, session.person, given.get("passphrase", "")
             )
             return
         challenge = self.challenges.read(purpose, given.get("challenge", ""))
-        found = known_by_passkey(self.installation, given["passkey"], challenge)
+        found = passkey_of_signer(self.installation, given["passkey"], challenge)
         self.challenges.use(challenge)
         if found.person != session.person:
-            raise ApprovalRefused(f"this passkey is not one of {session.person!r}")
+            raise ApprovalRefused(f"passkey: it belongs to somebody other than {session.person!r}")
 
     def seat(self, session: Session) -> Seat:
-        """Give what the pages of a session say of its person."""
+        """Return the session's part of a page."""
         origin = console_origin(self.installation)
-        there = self.installation.ledger.passkeys.of(session.person)
+        passkeys = self.installation.ledger.passkeys.of(session.person)
         return Seat(
             person=session.person,
             form_word=session.form_word,
             site=site_of(origin),
-            passkeys=tuple(one.credential for one in there if one.origin == origin),
+            passkeys=tuple(passkey.credential for passkey in passkeys if passkey.origin == origin),
         )
 
     async def ask(self, work: Callable[[], T]) -> T:
-        """Have work done at the desk; who asks is told to come again where the ledger is away."""
+        """Run work in the queue and return its result.
+
+        Return 503 with Retry-After if the ledger is unavailable.
+        """
         try:
             return await self.desk.do(work)
         except StandfastError as error:
             log.warning("console: %s", error)
             raise wait_and_try_again(
-                30, HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not answer; ask again"
+                30, HTTPStatus.SERVICE_UNAVAILABLE, "the ledger does not answer; try again"
             ) from None
 
     def _is_over(self, session: Session) -> bool:
@@ -251,34 +257,34 @@ class SignInPages:
             return True
         if not session.passkey:
             return False
-        there = self.installation.ledger.passkeys.of(session.person)
-        return all(one.id != session.passkey for one in there)
+        passkeys = self.installation.ledger.passkeys.of(session.person)
+        return all(passkey.id != session.passkey for passkey in passkeys)
 
-    def _who(self, given: Fields) -> tuple[Who, str]:
-        """Give whose passkey or passphrase this is, or why it is nobody's."""
+    def _identify(self, given: Fields) -> tuple[SignedIn, str]:
+        """Return the person of a passkey or passphrase, or the error."""
         if given.get("passkey"):
             try:
                 challenge = self.challenges.read(_SIGNING_IN, given.get("challenge", ""))
-                found = known_by_passkey(self.installation, given["passkey"], challenge)
+                found = passkey_of_signer(self.installation, given["passkey"], challenge)
                 self.challenges.use(challenge)
             except ApprovalRefused as error:
                 return _NOBODY, f"{error}."
-            return Who(person=found.person, passkey=found.id), ""
+            return SignedIn(person=found.person, passkey=found.id), ""
         name, passphrase = given.get("name", ""), given.get("passphrase", "")
         try:
-            return Who(
+            return SignedIn(
                 person=step_decisions.authenticated_person(self.installation, name, passphrase)
             ), ""
-        except UsageError:  # there is nobody of that name
+        except UsageError:  # an unknown name
             simulate_sign_in(passphrase)
         except ApprovalRefused:
             pass
         return _NOBODY, _NOT_THEIRS
 
     def _too_soon(self, request: Request, given: Fields) -> float:
-        """Count a try to sign in; give how long it must wait, if it must."""
+        """Count an attempt to sign in; return the seconds to wait."""
         if given.get("passkey"):
-            return 0.0  # nobody guesses one, and to look at it costs what a page does
+            return 0.0  # it cannot be guessed, and its check costs no more than a page
         nonce, _, seal = request.cookies.get(BROWSER_COOKIE, "").partition(".")
         if hmac.compare_digest(seal.encode(), self._seal(nonce, given.get("name", "")).encode()):
             return self._by_browser.take(nonce)
@@ -290,24 +296,24 @@ class SignInPages:
 
 
 def too_often(seconds: float) -> str:
-    """Say that something was tried too often."""
-    return f"Too many tries; the next in {max(1, round(seconds))} s."
+    """Return the text for too many attempts."""
+    return f"Too many attempts. Try again in {max(1, round(seconds))} s."
 
 
 def page(html: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """Answer with a page of the console."""
+    """Return a page of the console as a response."""
     return HTMLResponse(html, status_code=status, headers=_HEADERS)
 
 
 def _fields(body: bytes) -> Fields:
-    """Read the fields of a form, cut to their length; what is no form is an empty one."""
+    """Parse and truncate the fields of a form; return {} for an invalid form."""
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=12)
     except ValueError:
         return {}
     found: Fields = {}
     if any("\0" in value for _, value in pairs):
-        return {}  # no browser sends one, and PostgreSQL takes none
+        return {}  # browsers never send it, and PostgreSQL cannot store it
     for name, value in pairs:
         if name in _LONGEST and name not in found:
             found[name] = value[: _LONGEST[name]]

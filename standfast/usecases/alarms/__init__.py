@@ -1,4 +1,4 @@
-"""Alarms: whom they reach, when they end, how `status` shows them.
+"""Alarms: their recipients, their end, and their form in `status`.
 
-Detection of what is wrong belongs to the domain that measures it.
+The domain that measures a fault also detects it.
 """

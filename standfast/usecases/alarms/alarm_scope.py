@@ -1,14 +1,14 @@
-"""Whose an alarm is, by what it is about: of two hosts with one ledger, each has its own nights."""
+"""The scope of an alarm: one backup host, one vault, or the whole ledger."""
 
 from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """Who sees the same thing, and is told of it once."""
+    """The hosts that observe the same fault and share one notification."""
 
-    HOST = "host"  # the backup host whose nights it is about
-    VAULT = "vault"  # all that have that vault
-    LEDGER = "ledger"  # everybody
+    HOST = "host"  # one backup host, whose backups it is about
+    VAULT = "vault"  # all hosts with that vault
+    LEDGER = "ledger"  # all hosts
 
 
 _OF_HOST = ("freshness", "jump")
@@ -16,8 +16,11 @@ _OF_LEDGER = ("deadline",)
 
 
 def scope_of(subject: str) -> Scope:
-    """Say whose an alarm is, such as `freshness.SET`, `vault` or `deadline.INCIDENT.DUTY`."""
-    what = subject.partition(".")[0]
-    if what in _OF_HOST:
+    """Return the scope of a subject.
+
+    Subjects are, for example, `freshness.SET`, `vault` or `deadline.INCIDENT.DUTY`.
+    """
+    kind = subject.partition(".")[0]
+    if kind in _OF_HOST:
         return Scope.HOST
-    return Scope.LEDGER if what in _OF_LEDGER else Scope.VAULT
+    return Scope.LEDGER if kind in _OF_LEDGER else Scope.VAULT

@@ -1,6 +1,6 @@
-"""Alarms as `status` shows them: which are not over, whose each is, and what is run to see to it.
+"""Open alarms for `status`, with the command that examines each.
 
-Leaves raising and telling them to `alarms`.
+`notification` raises them and notifies people.
 """
 
 from collections.abc import Iterator
@@ -12,71 +12,73 @@ from standfast.ledger.status_overview import LedgerOverview
 from standfast.records import JsonObject, timestamp
 from standfast.usecases.alarms.alarm_scope import Scope, scope_of
 
-JUMP_SHOWN = timedelta(days=7)  # nothing calls it over, so it goes when a week has passed
-_OTHERS_SHOWN = timedelta(days=31)  # nobody calls over what was of a host that is gone
+# Nothing ends an anomaly, so it disappears after a week.
+JUMP_SHOWN = timedelta(days=7)
+# A host that was removed does not end its alarms.
+_OTHERS_SHOWN = timedelta(days=31)
 
-_ALARMS = {  # what is said of each to people, and what a person runs to see to it
+_ALARMS = {  # by kind: the sentence for people, and the command that examines it
     "freshness": (
         "{set}: the newest complete recovery point is too old",
         "standfast backup run {set}",
     ),
     "jump": (
-        "{set}: a night changed far more than usual; ask who did it",
+        "{set}: one backup changed far more than usual; ask who changed the data",
         "standfast backup list --set {set}",
     ),
-    "vault": ("the vault: damage was found in it", "standfast backup verify --read"),
+    "vault": ("the vault: damage was found", "standfast backup verify --read"),
     "locks": (
-        "the vault: objects in it are not locked as they must be",
+        "the vault: objects are not locked as required",
         "standfast backup verify",
     ),
     "keep": (
-        "the keeper's run does not come; without it locks run out",
+        "scheduled retention runs are missing; without them object locks expire",
         "standfast backup keep",
     ),
     "look": (
-        "the vault: the scheduled verification does not come",
+        "the vault: the scheduled verification is missing",
         "standfast backup verify",
     ),
     "read": (
-        "the vault: the verification that reads all of it does not come",
+        "the vault: the scheduled verification that reads everything is missing",
         "standfast backup verify --read",
     ),
     "drill": (
-        "{set}: the scheduled restore drill does not come, or fails",
+        "{set}: the scheduled restore drill is missing or fails",
         "standfast drill run {set} --identity FILE",
     ),
-    "deadline": ("a legal clock runs: {duty}", "standfast deadline list"),
+    "deadline": ("a legal clock is running: {duty}", "standfast deadline list"),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmStatus:
-    """An alarm about backups that is not over, or a legal clock of which nobody could be told."""
+    """An open alarm, or a legal clock with an undelivered reminder."""
 
-    what: str  # a key of _ALARMS
-    set_name: str  # empty for the vault; of a legal clock INCIDENT.DUTY
+    kind: str  # a key of _ALARMS
+    set_name: str  # "" for the vault; INCIDENT.DUTY for a legal clock
     since: datetime
-    is_told: bool  # it reached somebody
-    host: str = ""  # whose it is, where it is another's: what to run is run there
+    is_told: bool  # the notification reached somebody
+    host: str = ""  # another host: run the command there; "" for this host
 
     @property
     def sentence(self) -> str:
-        """Say it for people."""
+        """The alarm in words."""
         whose = f"{self.host}, " if self.host else ""
-        return whose + self._filled(_ALARMS[self.what][0])
+        return whose + self._filled(_ALARMS[self.kind][0])
 
     @property
     def command(self) -> str:
-        """What a person runs to see to it."""
-        return self._filled(_ALARMS[self.what][1])
+        """The command that examines the alarm."""
+        return self._filled(_ALARMS[self.kind][1])
 
     def _filled(self, text: str) -> str:
         return text.format(set=self.set_name, duty=self.set_name.replace(".", ", ", 1))
 
     def as_json(self) -> JsonObject:
-        """Give the alarm for `--json`."""
+        """Return the JSON form."""
         return {
-            "what": self.what,
+            "what": self.kind,
             "set": self.set_name,
             "since": timestamp(self.since),
             "is_told": self.is_told,
@@ -85,42 +87,42 @@ class AlarmStatus:
 
 
 def alarms_of(seen: LedgerOverview, own: Origin, now: datetime) -> tuple[AlarmStatus, ...]:
-    """Give the alarms that are not over, by whose they are (ours first) and about what."""
+    """Return the open alarms by host (this one first) and subject."""
     return tuple(_alarms(seen, own, now))
 
 
 def _alarms(seen: LedgerOverview, own: Origin, now: datetime) -> Iterator[AlarmStatus]:
-    rows: dict[tuple[str, str], dict[str, datetime]] = {}  # by whose it is, and about what
+    rows: dict[tuple[str, str], dict[str, datetime]] = {}  # by host and subject: state to time
     hosts: dict[str, str] = {}
-    for one in seen.alarms:  # the newest first
-        whose = _whose(one.subject, one.origin, own)
-        hosts.setdefault(whose, f"{one.origin.host} on {one.origin.machine}" if whose else "")
-        rows.setdefault((whose, one.subject), {}).setdefault(one.state, one.started_at)
-    for (whose, subject), told in sorted(rows.items()):
-        what, _, set_name = subject.partition(".")
-        raised = [told[state] for state in ("raised", "failed") if state in told]
-        over = told.get("over")
+    for event in seen.alarms:  # newest first
+        whose = _whose(event.subject, event.origin, own)
+        hosts.setdefault(whose, f"{event.origin.host} on {event.origin.machine}" if whose else "")
+        rows.setdefault((whose, event.subject), {}).setdefault(event.state, event.started_at)
+    for (whose, subject), times in sorted(rows.items()):
+        kind, _, set_name = subject.partition(".")
+        raised = [times[state] for state in ("raised", "failed") if state in times]
+        over = times.get("over")
         if not raised or (over is not None and over >= max(raised)):
             continue
-        shown_for = JUMP_SHOWN if what == "jump" else _OTHERS_SHOWN if whose else None
+        shown_for = JUMP_SHOWN if kind == "jump" else _OTHERS_SHOWN if whose else None
         if shown_for is not None and now - max(raised) > shown_for:
             continue
-        if what == "deadline":
-            # The clock stands with its incident; here only a mark that reached nobody.
+        if kind == "deadline":
+            # The incident shows the clock itself; here only a reminder that reached nobody counts.
             raised = [max(raised)]
-            if told.get("failed") not in raised:
+            if times.get("failed") not in raised:
                 continue
         yield AlarmStatus(
-            what=what,
+            kind=kind,
             set_name=set_name,
-            since=min(one for one in raised if over is None or one > over),
-            is_told=told.get("raised") in raised and (over is None or told["raised"] > over),
+            since=min(at for at in raised if over is None or at > over),
+            is_told=times.get("raised") in raised and (over is None or times["raised"] > over),
             host=hosts[whose],
         )
 
 
 def _whose(subject: str, origin: Origin, own: Origin) -> str:
-    """Tell another host's alarms, and another vault's, apart; nothing for ours and everybody's."""
+    """Return the other host or vault; "" for own and shared alarms."""
     scope = scope_of(subject)
     vault = origin.vault if own.vault and origin.vault != own.vault else ""
     host = origin.host if own.host and origin.host != own.host else ""

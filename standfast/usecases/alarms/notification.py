@@ -1,17 +1,14 @@
-"""Alarms: people are told once that something is wrong, and once that it is over.
-
-Owns whom an alarm reaches and that nobody is told twice. Leaves what is wrong to `freshness`,
-`verification`, `continuity/jumps`, `upkeep` and `reminders`.
+"""Notification of alarms: once when a fault appears, once when it ends.
 
 Rules
-- What was told stands in the ledger as a run of kind `alarm`, written before the first message
-  leaves. Any number of watchers, on any number of hosts, may look at once; one of them tells.
-- An alarm is about this host's sets, about its vault, or about what all hosts of the ledger see;
-  another host's of the same name is another alarm, and its end is not the end of ours.
-- An alarm that reached nobody is tried again after an hour, and is in `status` meanwhile.
-- A night that changed far more than usual is told once and never called over: that the next one is
-  quiet says nothing, since what was encrypted stays as it is.
-- The ledger gets counts; no address, and no server's words.
+- A notification is recorded in the ledger as a run of kind `alarm` before the first message is
+  sent. Any number of watchdogs on any number of hosts may check at once; one of them notifies.
+- An alarm is about this host's sets, about its vault, or about a fact that all hosts of the ledger
+  share. An alarm of another host with the same name is another alarm, with an end of its own.
+- An alarm that reached nobody is sent again after an hour; meanwhile `status` shows it.
+- A backup that changed far more than usual is notified once and never ended: a normal backup after
+  it proves nothing, since encrypted files stay encrypted.
+- The ledger stores counts; no address, and no text of a server.
 """
 
 from collections.abc import Sequence
@@ -43,23 +40,26 @@ _HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """One thing that is wrong, or right; what is to be told of it is decided by what was told."""
+    """The state of one fault.
+
+    The earlier notifications decide whether people are notified of it.
+    """
 
     subject: str  # such as "freshness.SET", "jump.SET", "vault", "locks" or "drill.SET"
-    shown: str  # the set or the vault, for people
+    shown: str  # the name of the set or the vault, for people
     is_raised: bool
-    values: JsonObject  # of the template
-    about: str = ""  # what an event is about, so that the next one is another
+    values: JsonObject  # for the template
+    about: str = ""  # identifies the event: the same subject with another value is another alarm
     template: str = "backup-alarm"
-    roles: tuple[str, ...] | None = None  # who is told; those of the backups where None
-    incident: str = ""  # whose quiet is kept: only people that may see it are told
+    roles: tuple[str, ...] | None = None  # the recipients; None means backup.alarm_roles
+    incident: str = ""  # only people who may see this incident are notified
 
     def as_json(self) -> JsonObject:
         return {"subject": self.subject, "is_raised": self.is_raised}
 
 
 def stale(fresh: Freshness) -> Alarm:
-    """The alarm of a set whose newest complete point is too old."""
+    """Return the alarm about the age of a set's newest complete point."""
     age = 0 if fresh.age is None else fresh.age // _HOUR
     return Alarm(
         subject=f"freshness.{fresh.set_name}",
@@ -75,7 +75,10 @@ def stale(fresh: Freshness) -> Alarm:
 
 
 def jumped(set_name: str, run: str, found: Sequence[BackupAnomaly]) -> Alarm:
-    """The alarm of a run that changed far more than those before; `found` is not empty."""
+    """Return the alarm about a backup that changed far more than those before.
+
+    `found` is not empty.
+    """
     largest = max(found, key=lambda jump: jump.permille - jump.usual_permille)
     return Alarm(
         subject=f"jump.{set_name}",
@@ -91,7 +94,7 @@ def jumped(set_name: str, run: str, found: Sequence[BackupAnomaly]) -> Alarm:
 
 
 def damaged(*, is_damaged: bool) -> Alarm:
-    """The alarm of a vault in which a verification, or a backup, found damage."""
+    """Return the alarm about damage in the vault."""
     return Alarm(
         subject=VAULT_DAMAGED,
         shown="vault",
@@ -101,7 +104,7 @@ def damaged(*, is_damaged: bool) -> Alarm:
 
 
 def unlocked(*, is_unlocked: bool) -> Alarm:
-    """The alarm of a vault in which a verification found objects not locked as they must be."""
+    """Return the alarm about objects without the required lock."""
     return Alarm(
         subject=LOCKS_WRONG,
         shown="vault",
@@ -111,17 +114,23 @@ def unlocked(*, is_unlocked: bool) -> Alarm:
 
 
 def tell(installation: Installation, alarm: Alarm, way: str) -> bool:
-    """Tell people of an alarm, or that it is over, unless they know; give whether this call did.
+    """Notify people of an alarm or its end, unless they know.
 
-    Another watcher that is telling this very thing is left to it.
+    Return whether this call did it.
+
+    If another watchdog is notifying of the same alarm, leave it to that one.
     """
-    if not _is_news(installation, alarm, _told(installation, alarm)):
+    if not _is_news(installation, alarm, _earlier_notifications(installation, alarm)):
         return False
     try:
         with recorded(installation, _KIND, alarm.subject, way) as run:
-            # In this order: who was first, and has told by now, is in what was told.
+            # Check in this order: an earlier watchdog may have finished between the two checks, and
+            # then its notification is recorded.
             is_ours = is_first(installation, run, _KIND, alarm.subject, _AGAIN_AFTER)
-            if not (is_ours and _is_news(installation, alarm, _told(installation, alarm))):
+            if not (
+                is_ours
+                and _is_news(installation, alarm, _earlier_notifications(installation, alarm))
+            ):
                 run.ends("done", {"about": alarm.about})
                 return False
             counts, problem = notify_each(
@@ -142,10 +151,9 @@ def tell(installation: Installation, alarm: Alarm, way: str) -> bool:
         return False
 
 
-def _told(installation: Installation, alarm: Alarm) -> list[RunRecord]:
-    """What was told before, newest first."""
-    told = (RAISED, OVER, FAILED)
-    rows = installation.ledger.runs.all(_KIND, alarm.subject, states=told)
+def _earlier_notifications(installation: Installation, alarm: Alarm) -> list[RunRecord]:
+    """Return the earlier notifications of the same alarm, newest first."""
+    rows = installation.ledger.runs.all(_KIND, alarm.subject, states=(RAISED, OVER, FAILED))
     match scope_of(alarm.subject):
         case Scope.HOST:
             rows = runs_of_host(installation.config, rows)
@@ -154,13 +162,13 @@ def _told(installation: Installation, alarm: Alarm) -> list[RunRecord]:
     return newest_first(rows, installation.clock())
 
 
-def _is_news(installation: Installation, alarm: Alarm, told: Sequence[RunRecord]) -> bool:
-    last = told[0] if told else None
+def _is_news(installation: Installation, alarm: Alarm, earlier: Sequence[RunRecord]) -> bool:
+    last = earlier[0] if earlier else None
     if not alarm.is_raised:
         return last is not None and last.state != OVER
     if last is None or last.state == OVER or last.summary.get("about", "") != alarm.about:
         return True
-    # By whichever clock: one that stood ahead must not keep it from being tried again.
+    # `abs`, because a clock that was ahead must not delay the next attempt.
     return last.state == FAILED and abs(installation.clock() - last.started_at) >= _AGAIN_AFTER
 
 
@@ -170,7 +178,7 @@ def _people(installation: Installation, alarm: Alarm) -> list[Person]:
     if not alarm.incident:
         return people
     row = installation.ledger.incidents.get(alarm.incident)
-    return [one for one in people if is_visible(row, one)]
+    return [person for person in people if is_visible(row, person)]
 
 
 def _values(installation: Installation, alarm: Alarm) -> JsonObject:

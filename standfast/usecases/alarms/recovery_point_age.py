@@ -1,13 +1,13 @@
-"""How old the newest complete recovery point of a set is, against how old it may become.
+"""The age of a set's newest complete recovery point, against its limit.
 
 Rules
-- What counts is the moment that the newest complete point is consistent at, not when it was made.
-  A point without a file is none: so looks a set whose disk was not mounted.
-- How old it may become: `max_age_hours` of the set; else the shortest RPO of the services that need
-  it; else two intervals of its schedule, which may rest at night and on Sundays.
-- A set is this host's: of one of the same name, another host's nights say nothing.
-- A set that was never tried is not too old; that it was missed is another sentence.
-- A point of a clock that stood ahead makes nothing fresh.
+- The age counts from the moment to which the newest complete point is consistent, not from its
+  creation. A point without a file does not count: an unmounted disk makes such points.
+- The limit is `max_age_hours` of the set; else the shortest RPO of the services that need it; else
+  two intervals of its schedule, which may pause at night and on Sundays.
+- A set belongs to this host: backups of another host's set with the same name do not count.
+- A set without any attempt is not too old; a missed run is reported elsewhere.
+- A point with a time in the future does not count.
 """
 
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ from standfast.usecases.core.run_origins import runs_of_host
 
 @dataclass(frozen=True, kw_only=True)
 class Freshness:
-    """One set's newest complete point."""
+    """The age of one set's newest complete point."""
 
     set_name: str
-    complete_at: datetime | None  # the moment that it is consistent at
-    age: timedelta | None  # of it; since the first try where there is none
+    complete_at: datetime | None  # the moment to which it is consistent
+    age: timedelta | None  # without a complete point, the time since the first attempt
     limit: timedelta
 
     @property
     def is_stale(self) -> bool:
-        """Is it older than it may be?"""
+        """True if the point is older than the limit."""
         return self.age is not None and self.age > self.limit
 
     def as_json(self) -> dict[str, Json]:
@@ -46,7 +46,10 @@ class Freshness:
 
 
 def freshness(installation: Installation, set_name: str) -> Freshness:
-    """Say how fresh a set is; `UsageError` for an unknown one, and what `oldest_allowed` raises."""
+    """Return the freshness of a set.
+
+    Raise `UsageError` for an unknown set, and the errors of `oldest_allowed`.
+    """
     now = installation.clock()
     runs = runs_of_host(installation.config, installation.ledger.runs.all("backup", set_name))
     complete = [

@@ -1,17 +1,16 @@
-"""Breaking the glass: one person alone lets a step contain, where nobody else can be reached.
+"""Break-glass approvals: one person alone approves containment.
 
-Owns what the glass may be broken for, and that it is loud. Leaves who may, and when the step opens,
-to `ledger.approvals`.
+`ledger.approvals` decides who may break the glass, and when the step begins.
 
 Rules
-- Only what keeps somebody out or keeps something safe, and can be taken back: a notice that was
-  sent, or an account that was given back, is not undone by a later no.
-- Everybody who may know of the incident is told before it counts, the targets included: who dies
-  in between has raised a false alarm, and broken nothing. That no message arrived is no reason
-  to wait, and is said. Where nobody is told who counts apart from the breaker, nobody could refuse
-  it, and the glass stays whole.
-- Nobody is told in an exercise.
-- Somebody else signs for it afterwards, or against it; the incident is not closed before.
+- Only a step that contains (it locks somebody out or preserves something) and can be undone is
+  allowed: a later refusal cannot take back a sent notice or an unlocked account.
+- Everybody who may know of the incident is notified before it takes effect, including the targets.
+  If the process dies in between, the notification is a false alarm and nothing has begun. A failed
+  delivery is reported and stops nothing. If nobody who counts as another human is enrolled, nobody
+  could refuse it, and it is not allowed.
+- In an exercise nobody is notified.
+- Another person signs for or against it afterwards; the incident cannot be closed before.
 """
 
 from collections import Counter
@@ -40,10 +39,10 @@ _RUN = "page"
 
 @dataclass(frozen=True, kw_only=True)
 class Broken:
-    """What came of it."""
+    """The result of breaking the glass."""
 
     asked: Question
-    told: str  # for whoever did it: when it begins, and who knows
+    message: str  # for the person who did it: the start of the step, and who was notified
 
 
 def break_glass(
@@ -56,67 +55,79 @@ def break_glass(
     because: str,
     as_shown: str = "",
 ) -> Broken:
-    """Let a step begin ten minutes from now, unless somebody refuses it; tell everybody first.
+    """Notify everybody, then let a step begin in ten minutes.
 
-    ApprovalRefused where the step is not one that may, somebody was first, or the person may not;
-    UsageError without a reason.
+    It does not begin if somebody refuses it.
+
+    Raise ApprovalRefused for a step that is not allowed, if the glass is broken already, or if the
+    person may not; raise UsageError without a reason.
     """
     if not because.strip():
-        raise UsageError("say why nobody is waited for: --break-glass WHY; everybody reads it")
-    word = signed_decision(
+        raise UsageError(
+            "reason: missing. Add --break-glass WHY; everybody who is notified reads it."
+        )
+    signed = signed_decision(
         installation, incident_id, step, person, passphrase, decision=BREAK_GLASS, as_shown=as_shown
     )
-    asked, state = word.asked, installation.ledger.incidents.state(incident_id)
+    asked, state = signed.asked, installation.ledger.incidents.state(incident_id)
     _refuse_unfit(installation, state, asked, person)
-    told = "" if state.mode is Mode.EXERCISE else _tell(installation, state, asked, person, because)
+    notification = (
+        ""
+        if state.mode is Mode.EXERCISE
+        else _notify_approvers(installation, state, asked, person, because)
+    )
     after = installation.ledger.decisions.decide(
         incident_id,
         asked.step,
         person,
         BREAK_GLASS,
-        word.signature,
+        signed.signature,
         installation.clock(),
         because=because,
     )
     if after.opens_at is None:
-        return Broken(asked=after, told="That was the last approval that it needed.")
+        return Broken(asked=after, message="That was the last approval that it needed.")
     at = minute(after.opens_at, installation.config.organisation.time_zone)
-    return Broken(asked=after, told=f"{told}It begins at {at}, unless somebody refuses it.")
+    return Broken(
+        asked=after, message=f"{notification}It begins at {at}, unless somebody refuses it."
+    )
 
 
 def _refuse_unfit(installation: Installation, state: State, asked: Question, person: str) -> None:
     if not installation.config.approvals.break_glass:
         raise ApprovalRefused(
-            "nobody breaks the glass here: `approvals.break_glass` is false in standfast.toml; "
-            f"`standfast incident status {state.incident}` says who may approve"
+            "break-glass: `approvals.break_glass` is false in standfast.toml. Ask an approver: "
+            f"`standfast incident status {state.incident}` names them."
         )
-    if not _contains(installation, state, asked):
+    if not _is_containment(installation, state, asked):
         raise ApprovalRefused(
-            f"step {asked.step!r} of {state.incident} contains nothing that can be taken back, and "
-            "waits for its approvals; the glass is broken for what keeps people out"
+            f"step {asked.step!r} of {state.incident}: break-glass is only for containment that "
+            "can be undone. Wait for its approvals."
         )
     if asked.opens_at is not None:
         at = minute(asked.opens_at, installation.config.organisation.time_zone)
         raise ApprovalRefused(
-            f"the glass of step {asked.step!r} is broken already: it begins at {at}"
+            f"step {asked.step!r}: the glass is broken already. It begins at {at}."
         )
-    if why := installation.ledger.decisions.objection(
+    if objection := installation.ledger.decisions.objection(
         state.incident, person, (), installation.clock(), as_what=BREAK_GLASS
     ):
-        raise ApprovalRefused(why)
+        raise ApprovalRefused(objection)
     people = installation.ledger.people
     if people.counted_once([*remaining_approvers(installation, state), people.get(person)]) < 2:
         raise ApprovalRefused(
-            f"step {asked.step!r} of {state.incident}: nobody is left who could refuse it, so one "
-            f"person does not open it. Enrol somebody with the owner's key"
+            f"step {asked.step!r} of {state.incident}: nobody else could refuse it, so one person "
+            "cannot begin it alone. Enrol somebody with the owner's key."
         )
 
 
-def _contains(installation: Installation, state: State, asked: Question) -> bool:
-    """Does the step keep somebody out or something safe, all of which can be taken back?"""
-    step = next((one for one in state.playbook.steps if one.name == asked.step), None)
+def _is_containment(installation: Installation, state: State, asked: Question) -> bool:
+    """Return whether the step only contains, and all of it can be undone."""
+    step = next(
+        (candidate for candidate in state.playbook.steps if candidate.name == asked.step), None
+    )
     if step is None or step.action is None or is_irreversible(step):
-        return False  # what people asked for beside the playbook gives back, or tells somebody
+        return False  # additional steps unlock accounts or notify somebody
     if ACTIONS[step.action].carrier is not Carrier.PROCEDURES:
         return True
     rows = installation.ledger.effects.of_round(
@@ -125,15 +136,15 @@ def _contains(installation: Installation, state: State, asked: Question) -> bool
     with closing(
         installation.outside(installation.ledger.incidents.get(asked.incident))
     ) as outside:
-        through = {row.connector for row in rows}
-        return not any(outside.procedure(name).is_irreversible for name in through)
+        connectors = {row.connector for row in rows}
+        return not any(outside.procedure(name).is_irreversible for name in connectors)
 
 
-def _tell(
+def _notify_approvers(
     installation: Installation, state: State, asked: Question, person: str, because: str
 ) -> str:
-    """Tell everybody else; say for the person how many know."""
-    people = [one for one in remaining_approvers(installation, state) if one.name != person]
+    """Notify everybody else; return the number of notified people in words."""
+    people = [other for other in remaining_approvers(installation, state) if other.name != person]
     step = state.playbook.step(asked.step)
     at = minute(installation.clock() + GLASS, installation.config.organisation.time_zone)
     values: dict[str, Json] = {
@@ -155,5 +166,5 @@ def _tell(
             "raised" if counts[EffectState.DONE] else "failed",
             summary | ({"problem": problem} if problem else {}),
         )
-    reached = f"{counted(counts[EffectState.DONE], 'person was', 'people were')} told."
+    reached = f"{counted(counts[EffectState.DONE], 'person was', 'people were')} notified."
     return f"{reached} {f'Nobody else knows: {problem}. ' if not counts[EffectState.DONE] else ''}"

@@ -1,8 +1,8 @@
-"""What an exercise stands in for: what this place lacks to carry the playbook out live.
+"""Roles and parts that are missing here and that an exercise replaces.
 
 Rules
-- A role that nobody here has is played by whoever runs the exercise; an approval is not: that there
-  is nobody to give one is what the exercise is to show.
+- A role that nobody here has is played by the person that runs the exercise. An approval is not:
+  that nobody can give it is what the exercise shows.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from standfast.records import Mode
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.playbooks.library import known
 
-# By the family of a step's action: what it needs, and the section that has it.
+# By family of the action: the needed part, and its section in the configuration.
 _NEEDED = {
     "accounts": ("a directory of accounts", "accounts"),
     "evidence": ("logs to keep", "evidence"),
@@ -22,17 +22,17 @@ _NEEDED = {
 
 
 def is_role_played(installation: Installation, mode: Mode, roles: Sequence[str]) -> bool:
-    """May whoever runs it speak for these roles? In an exercise, where nobody here has one."""
+    """Return whether an exercise plays these roles, which nobody has."""
     return mode is Mode.EXERCISE and bool(roles) and not installation.ledger.people.all(roles)
 
 
-def stood_in_for(installation: Installation, playbook: Playbook) -> list[str]:
-    """Say what the playbook needs and the place has not, each with what to add."""
+def missing_parts(installation: Installation, playbook: Playbook) -> list[str]:
+    """Return the missing parts of a playbook, each with its remedy."""
     config = installation.config
     used = {(step.action or "").partition(".")[0] for step in playbook.steps}
     lacking = [
-        f"{what}: add [{section}.NAME]"
-        for family, (what, section) in _NEEDED.items()
+        f"{part}: add [{section}.NAME]"
+        for family, (part, section) in _NEEDED.items()
         if family in used and not getattr(config, section)
     ]
     lacking += [
@@ -41,7 +41,7 @@ def stood_in_for(installation: Installation, playbook: Playbook) -> list[str]:
     ]
     asked = [step.approval.roles if step.approval else step.roles for step in playbook.steps]
     return lacking + [
-        f"nobody here is {' or '.join(roles)}, so whoever runs the exercise answers, without "
+        f"nobody here is {' or '.join(roles)}; the person running the exercise answers, without "
         f"--as: `standfast people add NAME --role {roles[0]}`"
         for roles in dict.fromkeys(asked)
         if roles and not installation.ledger.people.all(roles)

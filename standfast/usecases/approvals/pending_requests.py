@@ -1,13 +1,11 @@
-"""What an open incident asks of one person now, for whoever reads it on a page.
-
-Owns gathering it. Leaves what comes of an answer to `decisions`, and the page to `reports`.
+"""The requests of an open incident to one person, for a page.
 
 Rules
-- The order is that of the one next step: questions, then approvals, then what is done by hand, each
-  as the playbook has them.
-- What is asked is shown to everybody who may look at the incident; whoever may not say it, or said
-  it already, is told why.
-- Nobody is named but to whoever asks for it, and that look is an event of theirs.
+- The order is that of the next step: questions, then approvals, then manual steps, each in the
+  order of the playbook.
+- A request is shown to everybody who may see the incident. A person who may not decide, or has
+  decided already, sees the reason.
+- Targets are named only on request, and that access is an event of the person.
 """
 
 from collections.abc import Iterator
@@ -38,34 +36,34 @@ MOST_NAMES = 200
 def pending_requests(
     installation: Installation, incident_id: str, person: str
 ) -> tuple[DecisionLine, ...]:
-    """Give what the incident asks of people now, as `person` sees it; nothing of a plan."""
+    """Return the incident's requests as `person` sees them; none for a plan."""
     state = installation.ledger.incidents.state(incident_id)
     if state.mode is Mode.PLAN or state.is_closed:
         return ()
-    if state.is_halted:  # only undos go on
-        state = replace(state, steps={}, extra=tuple(one for one in state.extra if one.is_undo))
+    if state.is_halted:  # only undos continue
+        state = replace(state, steps={}, extra=tuple(view for view in state.extra if view.is_undo))
     return tuple(_asked(installation, state, person))
 
 
 def is_report(installation: Installation, incident_id: str, step: str) -> bool:
-    """Is the step one that a person does by hand, and not a question that decides?"""
+    """Return whether the step is manual work, not a question that decides."""
     steps = installation.ledger.incidents.state(incident_id).playbook.steps
-    return any(one.name == step and one.kind is StepKind.MANUAL for one in steps)
+    return any(candidate.name == step and candidate.kind is StepKind.MANUAL for candidate in steps)
 
 
-def named(
+def with_target_names(
     installation: Installation, incident_id: str, person: str, line: DecisionLine
 ) -> DecisionLine:
-    """Name the targets of a step that asks for approval, and note that this person looked.
+    """Name the targets of a waiting step, and record the access.
 
-    Of a notice nobody is named: its words and its number say what is signed.
+    For a notice nobody is named: its text and its number of recipients show what is signed.
     """
     if line.does != APPROVE or line.tells:
         return line
     rows = targets(replace(installation, actor=person), incident_id)
-    there = [row.target for row in rows if row.step == line.step and row.state == "planned"]
-    more = [f"and {len(there) - MOST_NAMES:,} more"] if len(there) > MOST_NAMES else []
-    return replace(line, names=(*there[:MOST_NAMES], *more))
+    planned = [row.target for row in rows if row.step == line.step and row.state == "planned"]
+    more = [f"and {len(planned) - MOST_NAMES:,} more"] if len(planned) > MOST_NAMES else []
+    return replace(line, names=(*planned[:MOST_NAMES], *more))
 
 
 def _asked(installation: Installation, state: State, person: str) -> Iterator[DecisionLine]:
@@ -81,7 +79,7 @@ def _asked(installation: Installation, state: State, person: str) -> Iterator[De
             try:
                 yield _approval(installation, state, step, view, person)
             except UsageError:
-                continue  # somebody decided since the state was read
+                continue  # somebody has decided since the state was read
 
 
 def _question(installation: Installation, step: Step, person: str) -> DecisionLine:
@@ -104,22 +102,22 @@ def _approval(
     incident = state.incident
     asked = installation.ledger.decisions.question(incident, view.step)
     shown = signable_decisions(installation, incident, view.step)
-    why = installation.ledger.decisions.objection(
+    objection = installation.ledger.decisions.objection(
         incident, person, asked.roles, installation.clock()
     )
     verb = (step.action if step else None) or additional_step_verb(view.step)
     text = [step.approval.reason] if step and step.approval and step.approval.reason else []
     if asked.opens_at is not None:
         at = minute(asked.opens_at, installation.config.organisation.time_zone)
-        text.insert(0, f"It begins at {at} on one person's word, unless somebody refuses it.")
+        text.insert(0, f"It begins at {at} by break-glass, unless somebody refuses it.")
     return DecisionLine(
         step=shown.step,
         title=shown.title,
         does=APPROVE,
         text=tuple(text),
         who=" or ".join(asked.roles),
-        obstacle=why,
-        may_refuse=not why or _may_object(installation, asked, person),
+        obstacle=objection,
+        may_refuse=not objection or _may_object(installation, asked, person),
         digest=shown.digest,
         reaches=shown.planned,
         target=ACTIONS[verb].targets.removesuffix("s"),
@@ -129,15 +127,18 @@ def _approval(
         given=asked.given,
         needed=asked.needed,
         challenges={
-            said: encoded(challenge_for(asked.message(person, said)))
-            for said in (decisions.APPROVE, decisions.REFUSE)
+            decision: encoded(challenge_for(asked.message(person, decision)))
+            for decision in (decisions.APPROVE, decisions.REFUSE)
         },
-        words=_words(installation, incident, view.step) if shown.tells else (),
+        words=_notice_texts(installation, incident, view.step) if shown.tells else (),
     )
 
 
 def _may_object(installation: Installation, asked: Question, person: str) -> bool:
-    """Return whether a person who may not approve may refuse: what one person lets begin alone."""
+    """Return whether somebody may refuse a break-glass step.
+
+    The person need not be allowed to approve.
+    """
     if asked.opens_at is None:
         return False
     return not installation.ledger.decisions.objection(
@@ -145,11 +146,11 @@ def _may_object(installation: Installation, asked: Question, person: str) -> boo
     )
 
 
-def _words(installation: Installation, incident_id: str, step: str) -> tuple[Words, ...]:
-    """Give a notice's words, those in the place's own language first."""
+def _notice_texts(installation: Installation, incident_id: str, step: str) -> tuple[Words, ...]:
+    """Return a notice's texts, those in the installation's language first."""
     own = installation.config.organisation.languages[0]
     messages = planned_words(installation, incident_id, step).messages
     return tuple(
-        Words(language=one.language, subject=one.subject, text=one.text)
-        for one in sorted(messages, key=lambda one: one.language != own)
+        Words(language=message.language, subject=message.subject, text=message.text)
+        for message in sorted(messages, key=lambda message: message.language != own)
     )

@@ -1,18 +1,19 @@
-"""What people say about an incident: approve, refuse, answer, accept, retry, settle.
+"""Decisions about steps: approve, refuse, answer, accept, retry, settle.
 
-Leaves taking acts back to `undoing`.
+Undo is in `incidents/effect_undo.py`.
 
 Rules
-- Whoever approves signs in here: the passphrase makes the key, the key signs the plan's digest.
-- What is signed is what was shown: of what is planned otherwise by now, nothing is signed.
-- A word changes the ledger only; a runner carries out what follows from it.
-- Where a step names roles, only who signed in and has one of them answers it, lets it go on,
-  retries it or settles its effects; a try that does not count stands in the timeline. Where it
-  names none, or an exercise plays a role that nobody has, whoever runs this may, and the timeline
-  says who that was.
-- What failed of a notice that was corrected since is not tried again: it would go out in the words
-  that were wrong. Nor is what somebody is told apart in the place of.
-- What an approver refused is asked again as a new round, with a plan of its own to be signed.
+- An approver signs in here: the passphrase derives the key, and the key signs the digest of the
+  plan.
+- A signature covers what was shown: if the plan has changed since, nothing is signed.
+- A decision changes the ledger only; a runner executes the consequences.
+- If a step names roles, only a signed-in person with one of them answers it, accepts it, retries it
+  or settles its effects; a rejected attempt is in the timeline. If it names none, or if an exercise
+  plays a role that nobody has, the user of this command may, and the timeline records that user.
+- A failed message of a notice that was corrected since is not retried, because its text is wrong;
+  nor is a message that an individual one replaced.
+- A step that an approver refused is planned again as a new round, which needs signatures of its
+  own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,31 +45,31 @@ from standfast.usecases.incidents.lifecycle import expand_step, refuse_closed
 from standfast.usecases.notices.correction_history import newest_correction
 
 _SETTLED_AT_ONCE = 1000
-_FEWEST_SHOWN = 8  # characters of a digest: fewer are met by chance, and name nothing
+_FEWEST_SHOWN = 8  # characters of a digest; a shorter prefix may match by chance
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryResult:
-    """What is tried again."""
+    """The result of a retry."""
 
-    count: int  # effects, and steps that had come to none
-    left: tuple[str, ...]  # steps that somebody else must speak for
-    corrected: tuple[str, ...]  # steps of whose notices nothing goes out again
-    not_begun: tuple[Left, ...] = ()  # what did not fail, and is still to be carried out
+    count: int  # effects, and steps without an effect
+    left: tuple[str, ...]  # steps that only other people may retry
+    corrected: tuple[str, ...]  # steps whose corrected notices are not sent again
+    not_begun: tuple[Left, ...] = ()  # steps that did not fail and are still to run
     is_stopped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settled:
-    """What a person settled at once."""
+    """The result of settling effects."""
 
     count: int  # effects
-    left: int  # of the same step, that may still happen
+    left: int  # effects of the step that may still happen
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignedDecision:
-    """What a person was asked about a step, and their signature under what they say."""
+    """A request about a step, and a person's signature under the decision."""
 
     asked: Question
     signature: str
@@ -76,29 +77,32 @@ class SignedDecision:
 
 @dataclass(frozen=True, kw_only=True)
 class SignableDecision:
-    """What an approval of a step would sign, for whoever is about to."""
+    """The data that an approval of a step would sign."""
 
     step: str
     title: str
     digest: str
-    planned: int  # targets that it would reach
-    left_out: int  # those that it names and would not, each with its reason
-    tells: str  # the notice and its audience; empty where nobody is told
+    planned: int  # targets to be reached
+    left_out: int  # named targets that would not be reached, each with a reason
+    tells: str  # the notice and its audience; "" for other steps
     is_irreversible: bool
 
 
 def signing_key(installation: Installation, name: str, passphrase: str) -> Ed25519PrivateKey:
-    """Give the key of a person; ApprovalRefused when the passphrase is not theirs."""
+    """Return a person's key; raise ApprovalRefused for a wrong passphrase."""
     person = installation.ledger.people.get(name)
     return sign_in(name, passphrase, Credential(public_key=person.public_key, salt=person.salt))
 
 
 def authenticated_person(installation: Installation, name: str, passphrase: str) -> str:
-    """Sign a person in; give the name. ApprovalRefused when the passphrase is not theirs."""
-    # First, so that how long it takes tells nobody who was removed.
+    """Return the name of a person that signs in.
+
+    Raise ApprovalRefused for a wrong passphrase or a removed person.
+    """
+    # Derive the key first: the time that it takes must not reveal who was removed.
     signing_key(installation, name, passphrase)
-    if why := installation.ledger.people.objection(name, (), installation.clock()):
-        raise ApprovalRefused(why)  # removed, or a key that somebody wrote into the database
+    if objection := installation.ledger.people.objection(name, (), installation.clock()):
+        raise ApprovalRefused(objection)  # removed, or a key that somebody wrote into the database
     return name
 
 
@@ -113,14 +117,16 @@ def decide(
     as_shown: str = "",
     passkey: str = "",
 ) -> Question:
-    """Sign an approval or a refusal of a step; with no step named, of the only one that asks.
+    """Sign an approval or a refusal of a step.
 
-    With the passphrase, or by `passkey`: what one of theirs said of exactly this. `as_shown` is the
-    digest that the person was shown, or how it begins: ApprovalRefused when the step is planned
-    otherwise by now, UsageError when that is too little of it.
+    Without a step name, the only waiting step is meant.
+
+    Sign with the passphrase, or by `passkey`: the assertion of one of the person's passkeys for
+    exactly this request. `as_shown` is the digest that the person was shown, or a prefix of it.
+    Raise ApprovalRefused if the plan has changed since, UsageError for a prefix that is too short.
     """
     decision = APPROVE if approves else REFUSE
-    word = signed_decision(
+    signed = signed_decision(
         installation,
         incident_id,
         step,
@@ -131,9 +137,14 @@ def decide(
         passkey=passkey,
     )
     asked = installation.ledger.decisions.decide(
-        incident_id, word.asked.step, person_name, decision, word.signature, installation.clock()
+        incident_id,
+        signed.asked.step,
+        person_name,
+        decision,
+        signed.signature,
+        installation.clock(),
     )
-    with suppress(StandfastError):  # the decision is kept; the next signing reports what is wrong
+    with suppress(StandfastError):  # the decision is stored; the next signing reports the error
         installation.ledger.audit.sign_head(installation.clock())
     return asked
 
@@ -149,24 +160,26 @@ def signed_decision(
     as_shown: str,
     passkey: str = "",
 ) -> SignedDecision:
-    """Sign what a person says about a step, which it is not told yet; errors as above.
+    """Sign a decision about a step without recording it.
 
-    What a passkey signed is looked at where it is told.
+    The errors are those of `decide`.
+
+    The assertion of a passkey is verified where the decision is recorded.
     """
     refuse_closed(installation, incident_id)
     if 0 < len(as_shown) < _FEWEST_SHOWN:
         raise UsageError(
-            f"{as_shown!r} is too short to say what was shown to you; give at least "
-            f"{_FEWEST_SHOWN} characters of its digest"
+            f"digest {as_shown!r}: too short. Give at least {_FEWEST_SHOWN} characters of the "
+            "digest that was shown to you."
         )
-    step = _asked_of(installation, incident_id, step)
+    step = _waiting_step(installation, incident_id, step)
     key = None if passkey else signing_key(installation, person_name, passphrase)
     asked = installation.ledger.decisions.question(incident_id, step)
     if as_shown and not asked.digest.startswith(as_shown.lower()):
         raise ApprovalRefused(
-            f"step {step!r} of {incident_id} is not planned as it was shown to you; nothing was "
-            f"signed. Its plan is now {asked.digest[:16]}: read `standfast incident status "
-            f"{incident_id} --targets`, then approve with --digest {asked.digest[:16]}"
+            f"step {step!r} of {incident_id}: the plan has changed since it was shown; nothing was "
+            f"signed. Its digest is now {asked.digest[:16]}. Read `standfast incident status "
+            f"{incident_id} --targets`, then approve with --digest {asked.digest[:16]}."
         )
     signature = key.sign(asked.message(person_name, decision)).hex() if key else passkey
     return SignedDecision(asked=asked, signature=signature)
@@ -175,21 +188,28 @@ def signed_decision(
 def signable_decisions(
     installation: Installation, incident_id: str, step: str | None
 ) -> SignableDecision:
-    """Say what an approval would sign now; with no step named, of the only one that asks."""
+    """Return the data that an approval of a step would sign.
+
+    Without a step name, the only waiting step is meant.
+    """
     refuse_closed(installation, incident_id)
-    name = _asked_of(installation, incident_id, step)
+    name = _waiting_step(installation, incident_id, step)
     asked = installation.ledger.decisions.question(incident_id, name)
     state = installation.ledger.incidents.state(incident_id)
-    view = state.steps.get(name) or next(one for one in state.extra if one.step == name)
-    written = next((one for one in state.playbook.steps if one.name == name), None)
-    verb = (written.action if written else additional_step_verb(name)) or ""
+    view = state.steps.get(name) or next(
+        candidate for candidate in state.extra if candidate.step == name
+    )
+    definition = next(
+        (candidate for candidate in state.playbook.steps if candidate.name == name), None
+    )
+    verb = (definition.action if definition else additional_step_verb(name)) or ""
     tells = ""
     if verb == SEND:
         notice = installation.ledger.incidents.notice(incident_id, name, asked.round)
         tells = f"{notice.template} to {notice.audience}"
     return SignableDecision(
         step=name,
-        title=written.title if written else additional_step_title(name),
+        title=definition.title if definition else additional_step_title(name),
         digest=asked.digest,
         planned=view.counts.planned,
         left_out=view.counts.refused,
@@ -207,79 +227,90 @@ def answer(
     by: str | None = None,
     again: bool = False,
 ) -> tuple[StepView, ...]:
-    """Answer a decision or report on a manual step; with `again`, correct what was said.
+    """Answer a decision or report on a manual step.
 
-    Gives the steps that had begun by an answer that is corrected, and are not taken back. `by`,
-    here and below, is the name of a person who signed in (`authenticated_person`). ApprovalRefused
-    where the step names roles and they have none of them, or nobody signed in.
+    With `again`, correct an earlier answer.
+
+    Return the steps that began because of a corrected answer and are not undone. `by`, here and
+    below, is the name of a person that signed in (`authenticated_person`). Raise ApprovalRefused if
+    the step names roles and the person has none of them, or nobody signed in.
     """
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
-    _refuse_unknown(step, [one.name for one in state.playbook.steps], incident_id)
+    _refuse_unknown(step, [candidate.name for candidate in state.playbook.steps], incident_id)
     asked = state.playbook.step(step)
-    who = speaker(installation, state, step, by)
-    said, decisions = read_answer(asked, text), installation.ledger.decisions
+    actor = speaker(installation, state, step, by)
+    text_answer, decisions = read_answer(asked, text), installation.ledger.decisions
     if not again:
-        decisions.answer(incident_id, step, said, who, installation.clock())
+        decisions.answer(incident_id, step, text_answer, actor, installation.clock())
         return ()
-    if step in state.steps and state.steps[step].answer == said:
-        raise UsageError(f"step {step!r} of {incident_id} is answered so already")
-    decisions.answer_again(incident_id, step, said, who, installation.clock())
-    after = installation.ledger.incidents.state(incident_id)  # what began meanwhile is named, too
-    hang_on_it = [
-        one.name for one in after.playbook.steps if step in answers_behind(after.playbook, one)
+    if step in state.steps and state.steps[step].answer == text_answer:
+        raise UsageError(f"step {step!r} of {incident_id}: it has this answer already.")
+    decisions.answer_again(incident_id, step, text_answer, actor, installation.clock())
+    # Read the state after the answer: steps that began meanwhile are included.
+    after = installation.ledger.incidents.state(incident_id)
+    dependent = [
+        candidate.name
+        for candidate in after.playbook.steps
+        if step in answers_behind(after.playbook, candidate)
     ]
-    views = (after.steps.get(name) for name in hang_on_it)
+    views = (after.steps.get(name) for name in dependent)
     begun = [view for view in views if view and view.state is not StepState.SKIPPED]
-    return (*begun, *_telling_apart(installation, after, hang_on_it))
+    return (*begun, *_individual_notices(installation, after, dependent))
 
 
-def _telling_apart(
+def _individual_notices(
     installation: Installation, state: State, steps: Sequence[str]
 ) -> Iterator[StepView]:
-    """Give the steps that are still to tell somebody apart from the notices of these."""
+    """Yield the unfinished individual notices of these steps.
+
+    They replace messages of the steps.
+    """
     effects = installation.ledger.effects
-    theirs = {
+    names = {
         row.step
         for row in individual_messages(effects, state.incident)
         if first_message(effects, row).step in steps
     }
-    return (view for view in state.extra if view.step in theirs and not view.state.is_final)
+    return (view for view in state.extra if view.step in names and not view.state.is_final)
 
 
 def accept(
     installation: Installation, incident_id: str, step: str, *, by: str | None = None
 ) -> None:
-    """Let what needs a step go on although the step was not wholly done."""
+    """Accept an incomplete step, so that the steps that need it continue."""
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
     _refuse_unknown(step, _all_steps(state), incident_id)
-    who = speaker(installation, state, step, by)
-    installation.ledger.decisions.accept(incident_id, step, who, installation.clock())
+    actor = speaker(installation, state, step, by)
+    installation.ledger.decisions.accept(incident_id, step, actor, installation.clock())
 
 
 def retry(
     installation: Installation, incident_id: str, step: str | None = None, *, by: str | None = None
 ) -> RetryResult:
-    """Plan again what failed: effects one by one, and steps that came to no effect or to a no.
+    """Plan failed work again.
 
-    With no step named, of all that `by` may speak for; the others are named in the result. Refused
-    for a notice that was corrected since; with no step named, it is left as it is, and named.
+    This is failed effects, and steps that had no effect or were refused.
+
+    Without a name, retry all steps that `by` may decide about; the result names the others. Raise
+    Refused for a notice that was corrected since; without a name, skip it and name it.
     """
     refuse_closed(installation, incident_id)
     state = installation.ledger.incidents.state(incident_id)
     if step is not None:
         _refuse_unknown(step, _all_steps(state), incident_id)
-    again, left, corrected = 0, list[str](), list[str]()
-    apart = _told_apart(installation, incident_id)
+    count, not_allowed, corrected = 0, list[str](), list[str]()
+    replaced = _replaced_messages(installation, incident_id)
     with closing(installation.outside(installation.ledger.incidents.get(incident_id))) as outside:
         for name, view in _retryable(state):
             if step not in (None, name):
                 continue
             try:
-                # Of a step that asks, only pages can have failed: nobody's right to send again.
+                # A step that waits for approval can only have failed pages: everybody may send them
+                # again.
                 is_asking = view.state is StepState.ASKING
-                who = (
+                actor = (
                     (by or installation.actor)
                     if is_asking
                     else speaker(installation, state, name, by)
@@ -287,35 +318,39 @@ def retry(
             except ApprovalRefused:
                 if step is not None:
                     raise
-                left.append(name)
+                not_allowed.append(name)
                 continue
-            has_failed = view.counts.failed and not is_asking  # of one that asks, only pages
+            has_failed = view.counts.failed and not is_asking
             if has_failed and (newer := newest_correction(installation, incident_id, name)):
                 if step is not None:
                     raise Refused(
-                        f"{newer} corrects {name}, whose words go to nobody any more; `standfast "
-                        f"notice held {incident_id}` lists whom they did not reach: tell them apart"
+                        f"{name}: {newer} corrects it, so its text is not sent again. Notify the "
+                        "remaining recipients individually: `standfast notice held "
+                        f"{incident_id}` lists them."
                     )
                 corrected.append(name)
                 continue
-            again += installation.ledger.attempts.retry(
-                incident_id, name, who, installation.clock(), but=apart
+            count += installation.ledger.attempts.retry(
+                incident_id, name, actor, installation.clock(), but=replaced
             )
             has_nothing = view.state is StepState.FAILED and not view.counts.total
             if name in state.steps and (has_nothing or view.state is StepState.REFUSED):
                 expand_step(installation, state, outside, name, view.round + 1)
-                again += 1
+                count += 1
     return RetryResult(
-        count=again,
-        left=tuple(left),
+        count=count,
+        left=tuple(not_allowed),
         corrected=tuple(corrected),
         not_begun=not_begun(state),
         is_stopped=state.is_halted,
     )
 
 
-def _told_apart(installation: Installation, incident_id: str) -> list[str]:
-    """Give the messages in whose place somebody is told, which leave no more."""
+def _replaced_messages(installation: Installation, incident_id: str) -> list[str]:
+    """Return the tokens of messages that an individual notice replaces.
+
+    They are not sent.
+    """
     refused = installation.ledger.steps.refused(incident_id)
     return [
         str(row.details["settles"])
@@ -325,19 +360,19 @@ def _told_apart(installation: Installation, incident_id: str) -> list[str]:
 
 
 def _all_steps(state: State) -> list[str]:
-    return [*(one.name for one in state.playbook.steps), *(view.step for view in state.extra)]
+    return [*(step.name for step in state.playbook.steps), *(view.step for view in state.extra)]
 
 
 def _refuse_unknown(step: str, known: Sequence[str], incident_id: str) -> None:
     if step not in known:
         raise UsageError(
-            f"{incident_id} has no step {step!r}; its steps are: {', '.join(known)}"
+            f"step {step!r}: unknown in {incident_id}; its steps are: {', '.join(known)}"
             f"{nearest_name_hint(step, known)}"
         )
 
 
 def _retryable(state: State) -> Iterator[tuple[str, StepView]]:
-    """Give each step that has something to try again, or whose pages may have failed."""
+    """Yield each step with work to retry, or with pages that may have failed."""
     for view in (*state.steps.values(), *state.extra):
         is_over = view.state in (StepState.FAILED, StepState.REFUSED)
         if is_over or view.counts.failed or view.state is StepState.ASKING:
@@ -345,30 +380,35 @@ def _retryable(state: State) -> Iterator[tuple[str, StepView]]:
 
 
 def speaker(installation: Installation, state: State, step_name: str, by: str | None) -> str:
-    """Give who speaks about a step; ApprovalRefused unless the roles that it names let them."""
+    """Return the decider of a step.
+
+    Raise ApprovalRefused for a person without a required role.
+
+    Raise ApprovalRefused without a required role.
+    """
     step = next((step for step in state.playbook.steps if step.name == step_name), None)
     roles = step.roles if step else ()
     if not roles:
         roles = installation.ledger.decisions.roles(state.incident, step_name)
     if by is None:
         if roles and not is_role_played(installation, state.mode, roles):
-            there = installation.ledger.people.all(roles)
+            holders = installation.ledger.people.all(roles)
             what_to_do = (
                 "sign in with --as PERSON"
-                if there
-                else f"nobody here is one: `standfast people add NAME --role {roles[0]}`, who may "
-                "speak at once on the first day, and after a day later on"
+                if holders
+                else f"nobody here has the role: `standfast people add NAME --role {roles[0]}` "
+                "enrols a person, who may decide at once on the first day, and later after a day"
             )
             raise ApprovalRefused(
-                f"about step {step_name!r} of {state.incident} only {' or '.join(roles)} may say "
-                f"something; {what_to_do}"
+                f"step {step_name!r} of {state.incident}: only {' or '.join(roles)} may decide; "
+                f"{what_to_do}"
             )
         return installation.actor
-    if why := installation.ledger.people.objection(by, roles, installation.clock()):
+    if objection := installation.ledger.people.objection(by, roles, installation.clock()):
         installation.ledger.decisions.reject(
-            state.incident, step_name, by, why, installation.clock()
+            state.incident, step_name, by, objection, installation.clock()
         )
-        raise ApprovalRefused(why)
+        raise ApprovalRefused(objection)
     return by
 
 
@@ -380,18 +420,18 @@ def settle(
     happened: bool,
     by: str | None = None,
 ) -> None:
-    """Say about an effect that nobody could look up whether it happened; it takes a person."""
+    """Record whether an unknown effect happened, as a person knows it."""
     rows = in_doubt(installation.ledger.effects, incident_id, token)
     if len(rows) != 1:
         raise UsageError(
-            f"{counted(len(rows), 'unknown effect')} of {incident_id} with a name that begins with "
-            f"{token!r}; "
-            f"`standfast incident status {incident_id} --targets` lists them"
+            f"{counted(len(rows), 'unknown effect')} of {incident_id} with a token that begins "
+            f"with {token!r}. "
+            f"List them with `standfast incident status {incident_id} --targets`."
         )
     if not (happened or rows[0].is_parked):
         raise Refused(
-            f"effect {rows[0].token[:8]} of {incident_id} may still happen; it is looked up again "
-            "by itself, and only what nobody can look up takes a person's no"
+            f"effect {rows[0].token[:8]} of {incident_id}: it may still happen and is looked up "
+            "again automatically. Settle it as not happened only if it cannot be looked up."
         )
     _settle(
         installation,
@@ -410,21 +450,21 @@ def settle_step(
     happened: bool,
     by: str | None = None,
 ) -> Settled:
-    """Say it about all effects of a step that nobody could look up."""
+    """Record whether all unknown effects of a step happened."""
     state = installation.ledger.incidents.state(incident_id)
     _refuse_unknown(step, _all_steps(state), incident_id)
-    there = unknown_outcomes_of_step(installation.ledger.effects, incident_id, step)
-    if not there:
-        raise UsageError(f"step {step!r} of {incident_id} has no unknown effect; nothing to settle")
-    rows = [row for row in there if happened or row.is_parked]
+    unknown = unknown_outcomes_of_step(installation.ledger.effects, incident_id, step)
+    if not unknown:
+        raise UsageError(f"step {step!r} of {incident_id}: no unknown effect. Nothing to settle.")
+    rows = [row for row in unknown if happened or row.is_parked]
     if not rows:
         raise Refused(
-            f"{counted(len(there), 'unknown effect')} of step {step!r} of {incident_id} may still "
-            "happen; they are looked up again by themselves, and only what nobody can look up "
-            "takes a person's no"
+            f"step {step!r} of {incident_id}: {counted(len(unknown), 'unknown effect')} may still "
+            "happen and are looked up again automatically. Settle them as not happened only if "
+            "they cannot be looked up."
         )
     _settle(installation, state, rows, happened=happened, by=by)
-    return Settled(count=len(rows), left=len(there) - len(rows))
+    return Settled(count=len(rows), left=len(unknown) - len(rows))
 
 
 def _settle(
@@ -435,17 +475,19 @@ def _settle(
     happened: bool,
     by: str | None,
 ) -> None:
-    """Write what a person says of effects of one step."""
-    who = speaker(installation, state, rows[0].step, by)
+    """Record a person's statement about effects of one step."""
+    actor = speaker(installation, state, rows[0].step, by)
     reason = f"settled by a person: it {'happened' if happened else 'did not happen'}"
     seen = [(row, Observed(target=row.target, happened=happened, reason=reason)) for row in rows]
     for start in range(0, len(seen), _SETTLED_AT_ONCE):
         page = seen[start : start + _SETTLED_AT_ONCE]
-        installation.ledger.unknown_outcomes.settle(state.incident, page, who, installation.clock())
+        installation.ledger.unknown_outcomes.settle(
+            state.incident, page, actor, installation.clock()
+        )
 
 
-def _asked_of(installation: Installation, incident_id: str, step: str | None) -> str:
-    """Give the step that is meant: the one that is named, or else the only one that asks."""
+def _waiting_step(installation: Installation, incident_id: str, step: str | None) -> str:
+    """Return the named step, or else the only one that waits for approval."""
     state: State = installation.ledger.incidents.state(incident_id)
     if step is not None:
         _refuse_unknown(step, _all_steps(state), incident_id)
@@ -454,9 +496,10 @@ def _asked_of(installation: Installation, incident_id: str, step: str | None) ->
     asking = [view.step for view in views if view.state is StepState.ASKING]
     if len(asking) != 1:
         raise UsageError(
-            f"{len(asking)} steps of {incident_id} ask for approval: {', '.join(asking)}; name one"
+            f"{len(asking)} steps of {incident_id} wait for approval: {', '.join(asking)}. Name "
+            "one."
             if asking
-            else f"no step of {incident_id} asks for approval; `standfast incident status "
-            f"{incident_id}` says what it waits for"
+            else f"{incident_id}: no step waits for approval. See `standfast incident status "
+            f"{incident_id}`."
         )
     return asking[0]

@@ -1,14 +1,10 @@
-"""Backups as use-cases: make a recovery point, and how old the newest is.
-
-Owns what an operator or a schedule asks for and how it stands in the ledger. Leaves bytes, keys and
-formats to `backup/`, looking into points to `backup_contents.py`, restoring to `restoring.py`,
-drills to `drills.py` and verifying to `verification.py`.
+"""The backup of one set: a new recovery point, and the age of the newest.
 
 Rules
-- Whatever could not be read is counted and named, and makes the outcome partial, never a success.
-- The ledger gets counts, times and the point's name; names of files stay in the outcome.
-- A ledger that is lost, damaged or away keeps no backup from being made; the outcome says so, and
-  is partial at best: nobody is told of what does not stand there.
+- Everything that could not be read is counted and named. It makes the outcome partial, never done.
+- The ledger stores counts, times and the name of the point; file names stay in the outcome.
+- A ledger that is lost, damaged or unavailable stops no backup. The outcome says so and is partial
+  at best, because alarms are raised from the ledger alone.
 """
 
 import dataclasses
@@ -44,12 +40,13 @@ from standfast.usecases.core.run_record import Run, recorded_if_possible
 
 Report = Callable[[Progress], None]
 
-# Sets of one host share its send-log and go one after the other; a first backup may take hours.
+# Sets of one host share the upload cache and run one after the other. The first backup of a set
+# may take hours.
 WAIT_FOR_ANOTHER_SET = timedelta(hours=12)
-# A store that is away comes back within the hour, or it is a matter for people.
+# A store that is unavailable for longer than an hour needs a person.
 NIGHTLY_PAUSES = tuple(timedelta(minutes=minutes) for minutes in (1, 4, 15, 30))
 _POLL_SECONDS = 0.5
-_LAST_BACKUPS = 100  # among which another machine is looked for; `check` looks at all
+_LAST_BACKUPS = 100  # that are searched for another machine; `standfast check` searches all
 
 
 def run_backup(
@@ -63,12 +60,12 @@ def run_backup(
     pauses: Sequence[timedelta] = (),
     sleep: Callable[[float], None] = time.sleep,
 ) -> BackupOutcome:
-    """Back one set up; `way` says what runs this: prefect, serve or direct.
+    """Back up one set; `way` names the caller: prefect, serve or direct.
 
-    When the store does not answer it is tried again after each of `pauses`, and what was stored
-    stays. What lies in packs that the ledger knows to be damaged, or `distrust` names, is sent
-    again. Safe to run again after any error. Raises `UsageError` for an unknown set, `UnderWay`
-    while this set is being backed up, `Unavailable` when the store does not answer.
+    While the store does not answer, retry after each of `pauses`; uploaded data stays. Data in
+    packs that the ledger records as damaged, or that `distrust` names, is uploaded again. Safe to
+    repeat after any error. Raise `UsageError` for an unknown set, `UnderWay` while another backup
+    of this set runs, `Unavailable` when the store does not answer.
     """
     settings = set_of(installation, set_name)
     with (
@@ -81,10 +78,12 @@ def run_backup(
         except StandfastError as error:
             run.goes_on_without(error)
         host = local_host_keys(installation.config.backup)
-        left_out = settings.exclude, own_files(installation.config.backup)
-        sources = [source_of(one, installation.resolver, *left_out) for one in settings.sources]
+        exclusions = settings.exclude, own_files(installation.config.backup)
+        sources = [
+            source_of(source, installation.resolver, *exclusions) for source in settings.sources
+        ]
         give_up_at = time.monotonic() + wait_for_another_set.total_seconds()
-        left = list(pauses)
+        remaining_pauses = list(pauses)
         vault: Store | None = None
         has_waited = False
         while True:
@@ -106,16 +105,16 @@ def run_backup(
                 if time.monotonic() > give_up_at:
                     raise
                 if not has_waited:
-                    _say(f"{set_name} waits: another backup of this host is under way")
+                    _log_wait(f"{set_name} waits: another backup of this host is in progress")
                 has_waited = True
                 sleep(_POLL_SECONDS)
             except (StoreUnavailable, Unavailable) as error:
-                if not left:
+                if not remaining_pauses:
                     raise
-                pause = left.pop(0)
-                _say(f"{set_name} is tried again in {pause // timedelta(minutes=1)} min: {error}")
+                pause = remaining_pauses.pop(0)
+                _log_wait(f"{set_name}: retried in {pause // timedelta(minutes=1)} min: {error}")
                 sleep(pause.total_seconds())
-        result = _let_go(sources, result)
+        result = _confirm_commit(sources, result)
         outcome = BackupOutcome(
             run=run.token,
             set_name=set_name,
@@ -125,15 +124,15 @@ def run_backup(
         )
         try:
             before = _good_runs(installation, set_name, NIGHTS)
-            twin = _twin(installation, run)
+            clone = _find_clone(installation, run)
         except StandfastError as error:
             run.goes_on_without(error)
         else:
             outcome = dataclasses.replace(
                 outcome,
-                jumps=_jumps(before, outcome, sheds=any(one.sheds for one in sources)),
+                jumps=_jumps(before, outcome, sheds=any(source.sheds for source in sources)),
                 is_incomparable=result.sent_anew and bool(before),
-                twin=twin,
+                twin=clone,
             )
         is_whole = outcome.exit_status is ExitStatus.DONE
         run.ends("done" if is_whole else "partial", outcome.summary())
@@ -142,13 +141,15 @@ def run_backup(
     )
     is_damaged = result.is_store_damaged or bool(result.key_problem)
     if outcome.jumps or is_damaged:
-        from standfast.usecases.alarms.notification import (  # most nights need none
+        # Imported here: most backups raise no alarm.
+        from standfast.usecases.alarms.notification import (
             damaged,
             jumped,
             tell,
         )
 
-        with suppress(StandfastError):  # the point is made; the watch tells what this could not
+        # The point exists already: a failed notification is repeated by the watchdog.
+        with suppress(StandfastError):
             if outcome.jumps:
                 tell(installation, jumped(set_name, outcome.run, outcome.jumps), way)
             if is_damaged:
@@ -156,8 +157,8 @@ def run_backup(
     return outcome
 
 
-def _twin(installation: Installation, run: Run) -> ClonedHost | None:
-    """Find another machine that backed up under this host's name since this one last did."""
+def _find_clone(installation: Installation, run: Run) -> ClonedHost | None:
+    """Find a machine that used this host's name since the last backup here."""
     rows = installation.runs.all("backup", most=_LAST_BACKUPS)
     now = installation.clock()
     before = [row for row in rows if row.id != run.token]
@@ -166,29 +167,36 @@ def _twin(installation: Installation, run: Run) -> ClonedHost | None:
     return None if found is None or (own and found.seen_at < max(own)) else found
 
 
-def _say(told: str) -> None:
-    """Say on the log, which a command has on standard error, why nothing seems to happen."""
-    import logging  # most nights wait for nobody
+def _log_wait(message: str) -> None:
+    """Log the reason for a delay; commands show the log on standard error."""
+    import logging  # imported here: most backups do not wait
 
-    logging.getLogger("standfast.backup").warning("%s", told)
+    logging.getLogger("standfast.backup").warning("%s", message)
 
 
 def expected_files(installation: Installation, set_name: str) -> int:
-    """Give how many files the newest good run of a set had; 0 where none is known."""
+    """Return the number of files in the set's newest good run; 0 if unknown."""
     try:
         runs = _good_runs(installation, set_name, 1)
     except StandfastError:
-        return 0  # the backup goes on without the ledger, and says so
+        return 0  # the backup continues without the ledger and reports that itself
     return next((int(run.summary.get("files", 0)) for run in runs), 0)
 
 
 def newest_jumps(
     installation: Installation, set_name: str
 ) -> tuple[str, tuple[BackupAnomaly, ...]] | None:
-    """Give the newest good run of a set and what jumped in it; None when nothing did."""
+    """Return the set's newest good run and its anomalies, or None."""
     for run in _good_runs(installation, set_name, 1):
         if found := run.summary.get("jumps"):
-            return run.id, tuple(BackupAnomaly(**jump) for jump in found)
+            return run.id, tuple(
+                BackupAnomaly(
+                    measure=jump["what"],
+                    permille=jump["permille"],
+                    usual_permille=jump["usual_permille"],
+                )
+                for jump in found
+            )
     return None
 
 
@@ -205,8 +213,8 @@ def _good_runs(installation: Installation, set_name: str, most: int) -> list[Run
     states = ["done", "partial"]
     found = installation.runs.all("backup", set_name, states=states, most=most)
     runs, now = runs_of_host(installation.config, found), installation.clock()
-    # Those that came after a clock that stood ahead are not the first ones, nor are ours between
-    # another host's.
+    # Read all runs when the limited list is not certain to hold the newest ones of this host:
+    # a clock that was ahead puts wrong runs first, and other hosts fill the list with theirs.
     if found and (len(runs) < len(found) or is_to_come(runs[0].started_at, now)):
         every = runs_of_host(
             installation.config, installation.runs.all("backup", set_name, states=states)
@@ -215,15 +223,15 @@ def _good_runs(installation: Installation, set_name: str, most: int) -> list[Run
     return runs
 
 
-def _let_go(sources: Sequence[Source], result: BackupResult) -> BackupResult:
-    """Tell the sources that the point is committed; what goes wrong with that is a warning."""
+def _confirm_commit(sources: Sequence[Source], result: BackupResult) -> BackupResult:
+    """Notify the sources of the commit; return failures as warnings."""
     warnings = []
     for source in sources:
         try:
             source.committed()
         except OSError as error:
             warnings.append(
-                f"source {source.name} could not let go of what is in the point now:"
+                f"source {source.name}: data that is now in the point could not be released:"
                 f" {error.strerror or type(error).__name__}"
             )
     return dataclasses.replace(result, warnings=(*result.warnings, *warnings))
@@ -232,15 +240,16 @@ def _let_go(sources: Sequence[Source], result: BackupResult) -> BackupResult:
 def set_age(
     installation: Installation, set_name: str, *, grace: timedelta = timedelta(0)
 ) -> BackupAge:
-    """Say when a set was due last, whether that run was missed, and how old the last good one is.
+    """Return a set's due time, its newest good run, and if a run was missed.
 
-    A run under way counts as not missed; a failed one counts as none, and so does one of a clock
-    that stood ahead. `grace` is how long after the due moment a run may still begin.
+    A run in progress counts as not missed. A failed run does not count, nor does a run of a clock
+    that was ahead. A run may begin up to `grace` after it is due.
     """
     now = installation.clock()
     settings = set_of(installation, set_name)
     zone = settings.time_zone or installation.config.organisation.time_zone
-    from standfast.continuity.run_schedule import is_missed, last_due  # no backup needs them
+    # Imported here: no backup needs them.
+    from standfast.continuity.run_schedule import is_missed, last_due
 
     due_at = last_due(settings.schedule, zone, now - grace)
     runs = runs_of_host(installation.config, installation.runs.all("backup", set_name))

@@ -1,15 +1,16 @@
-"""One backup host's name on two machines: a configuration, or a virtual machine, that was copied.
+"""Cloned hosts: two machines with one backup host name, after a copy.
 
-Both write under one name and one key into one vault. Nothing there is lost by it, since the vault
-takes each slot once; but each finds points that it did not make and sends all anew, and where they
-share a ledger, a night of the one hides that the other's did not come.
+A copied configuration or virtual machine writes to the vault under the same name and key. No data
+is lost, because the vault accepts each sequence number once. But each machine finds points that it
+did not make and uploads everything again; and in a shared ledger, a backup of one machine hides a
+missed backup of the other.
 
 Rules
-- No lock tells them apart: what is in the vault nobody can take away again. The ledger names the
-  machine of each run; a vault alone shows a point that this machine did not make.
-- It is sure where the other backed up after this one had. Before this one ever did, it may as well
-  be in the other's place, or have been renamed, which no program can know.
-- It is over when that machine backs up under another name, or a week after its last backup.
+- Detection uses no lock in the vault, because nobody could remove it again. The ledger names the
+  machine of each run; a vault alone shows only a point that this machine did not make.
+- It is certain if the other machine backed up after this one had. If this machine never had, it may
+  have replaced the other or been renamed, which no program can know.
+- It ends when that machine backs up under another name, or a week after its last backup.
 """
 
 from collections.abc import Iterable
@@ -22,14 +23,14 @@ from standfast.records import Json, timestamp
 
 LATELY = timedelta(days=7)
 APART = (
-    "give one of them a name and keys of its own, by `standfast backup owner add-writer`; "
+    "give one of them its own name and keys with `standfast backup owner add-writer`; see "
     "docs/roles.md, A host was copied"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClonedHost:
-    """Another machine that backs up under this host's name, or did before this one."""
+    """Another machine that backs up, or backed up, under this host's name."""
 
     host: str
     machine: str
@@ -38,21 +39,21 @@ class ClonedHost:
 
     @property
     def sentence(self) -> str:
-        """Say it for people."""
+        """Return the description for people."""
         seen = f"{self.machine}, last at {self.seen_at:%Y-%m-%d %H:%M}Z"
         if self.is_sure:
             return (
-                f"{self.host} backs up from another machine, too: {seen}. A night of the one hides "
-                "that the other's did not come, and each sends all anew"
+                f"{self.host} also backs up from another machine: {seen}. A backup of one hides "
+                "a missed backup of the other, and each machine uploads everything again"
             )
-        return f"so far {self.host} backed up from another machine: {seen}"
+        return f"until now {self.host} backed up from another machine: {seen}"
 
     @property
     def what_to_do(self) -> str:
-        """Say what a person does about it."""
+        """Return the action for a person."""
         if self.is_sure:
             return APART
-        return f"nothing, where this one is in its place; where both back up, {APART}"
+        return f"nothing, if this machine replaced it; if both back up, {APART}"
 
     def as_json(self) -> dict[str, Json]:
         return {
@@ -64,17 +65,17 @@ class ClonedHost:
 
 
 def find_cloned_host(
-    backups: Iterable[RunRecord], here: Origin, now: datetime
+    backups: Iterable[RunRecord], local: Origin, now: datetime
 ) -> ClonedHost | None:
-    """Find the other machine among the backups of a ledger; None where there is none lately."""
+    """Return the most recent other machine of the last week, or None."""
     own: list[datetime] = []
-    newest: dict[str, tuple[datetime, bool]] = {}  # of each other machine, and whether so named
+    newest: dict[str, tuple[datetime, bool]] = {}  # by machine: last start, same host and vault
     for run in backups:
         origin, began = Origin.of(run.summary), run.started_at
         if not origin.machine or is_to_come(began, now) or now - began > LATELY:
             continue
-        is_same = (origin.host, origin.vault) == (here.host, here.vault)
-        if origin.machine != here.machine:
+        is_same = (origin.host, origin.vault) == (local.host, local.vault)
+        if origin.machine != local.machine:
             known = newest.get(origin.machine, (began, is_same))
             newest[origin.machine] = max((began, is_same), known)
         elif is_same:
@@ -85,24 +86,25 @@ def find_cloned_host(
     seen_at, machine = max(others)
     is_sure = bool(own) and min(own) < seen_at
     if own and not is_sure:
-        return None  # this machine is in the place of the other
-    return ClonedHost(host=here.host, machine=machine, seen_at=seen_at, is_sure=is_sure)
+        return None  # this machine has replaced the other
+    return ClonedHost(host=local.host, machine=machine, seen_at=seen_at, is_sure=is_sure)
 
 
-def forked_at(backups: Iterable[RunRecord], here: Origin, now: datetime) -> datetime | None:
-    """Give when the vault last had a point under this host's name that this machine had not made.
+def forked_at(backups: Iterable[RunRecord], local: Origin, now: datetime) -> datetime | None:
+    """Return the time of the vault's newest point of this host made elsewhere.
 
-    So it is where another machine's ledger is another; and once, where this one was rolled back.
-    Of one that has this ledger `find_cloned_host` tells, also that it is over.
+    Such a point shows that another machine with another ledger uses this name, or, once, that this
+    machine was rolled back. Where the ledger knows the other machine, return None:
+    `find_cloned_host` reports it and its end.
     """
     found: datetime | None = None
     for run in backups:
         origin, began = Origin.of(run.summary), run.started_at
-        if (origin.host, origin.vault) != (here.host, here.vault):
+        if (origin.host, origin.vault) != (local.host, local.vault):
             continue
         if is_to_come(began, now) or now - began > LATELY:
             continue
-        if origin.machine not in ("", here.machine):
+        if origin.machine not in ("", local.machine):
             return None
         if run.summary.get("is_fork"):
             found = max(began, found or began)

@@ -1,6 +1,9 @@
-"""From a configured source to what `backup` reads: files here, services by `backup_sources.py`.
+"""Configured sources as readers for `backup`.
 
-A night that backs up nothing but files ends in less time than importing the services takes.
+Sources of files are here.
+
+Services are in `service_sources.py`, because a backup of files alone takes less time than the
+import of their clients.
 """
 
 from collections.abc import Sequence
@@ -22,10 +25,10 @@ from standfast.usecases.core.backup_repository import translated_errors
 
 @dataclass(frozen=True, kw_only=True)
 class OwnFiles:
-    """What backups make here, and must not take up again."""
+    """Files of the backups themselves, which no backup may include."""
 
-    vaults: tuple[Path, ...] = ()  # folders that backups go to
-    send_log: Path | None = None  # a cache, which is another one after each backup
+    vaults: tuple[Path, ...] = ()  # folders that receive backups
+    send_log: Path | None = None  # the upload cache, which changes with each backup
 
 
 NONE = OwnFiles()
@@ -37,9 +40,9 @@ def source_of(
     exclude: Sequence[str] = (),
     own: OwnFiles = NONE,
 ) -> Source:
-    """Give the reader of one configured source; nothing is reached and no secret read yet.
+    """Return the reader of a source, without a connection or a secret.
 
-    `exclude` is what the whole set leaves out of its files; `own` is left out, too.
+    `exclude` are the patterns that the whole set excludes; the files of `own` are excluded, too.
     """
     match config:
         case FilesSourceConfig():
@@ -55,8 +58,8 @@ def source_of(
 
 
 def own_files(config: BackupConfig) -> OwnFiles:
-    """Give what backups make on this machine."""
-    copies = [one.vault for one in config.copies.values() if one.vault is not None]
+    """Return the files that backups create on this machine."""
+    copies = [copy.vault for copy in config.copies.values() if copy.vault is not None]
     vaults = (*copies, config.vault) if config.s3 is None else tuple(copies)
     return OwnFiles(vaults=vaults, send_log=config.send_log)
 
@@ -64,7 +67,7 @@ def own_files(config: BackupConfig) -> OwnFiles:
 def files_source(
     config: FilesSourceConfig, exclude: Sequence[str] = (), own: OwnFiles = NONE
 ) -> FilesSource:
-    """Give the reader of files; `UsageError` for a pattern that can match nothing."""
+    """Return a file reader; raise `UsageError` for an impossible pattern."""
     with translated_errors(f"source {config.name}"):
         return FilesSource(
             config.name,
@@ -78,6 +81,6 @@ def files_source(
 
 
 def below(folder: Path, path: Path) -> Path | None:
-    """Give a path as it is called from a folder that it lies in; None when it does not."""
+    """Return the path relative to the folder; None if it is outside."""
     folder, path = resolved(folder), resolved(path)
     return path.relative_to(folder) if path.is_relative_to(folder) else None

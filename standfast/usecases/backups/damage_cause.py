@@ -1,8 +1,9 @@
-"""Telling a damaged vault from a disk that could not take what was restored.
+"""The causes of a failed restore.
 
-A restore names each file that it could not bring back, and has seen why. Whether the vault is at
-fault decides what a person does next. So does what makes the latest doubtful: a damaged one after
-it, or a clock that stood ahead.
+Either the vault is damaged, or a disk could not be written.
+
+The action of a person depends on the cause. The same holds for a doubtful `latest`: a damaged
+point may follow it, or a clock may have been ahead.
 """
 
 from collections.abc import Sequence
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def is_damage_behind(problems: Sequence[Problem]) -> bool:
-    """Does the vault no longer hold what it was given, for any of these files?"""
+    """Return whether damage in the vault caused any of these problems."""
     return any(problem.is_damage for problem in problems)
 
 
 def damaged_points(repository: "Repository") -> tuple[tuple[str, str], ...]:
-    """Name what were points, perhaps, and is not what was written; after points were listed."""
+    """Return name and problem of each damaged point; list the points first."""
     return tuple(
         (f"{writer}/{sequence:010d}", problem)
         for (writer, sequence), problem in sorted(repository.damaged.items())
@@ -30,7 +31,7 @@ def damaged_points(repository: "Repository") -> tuple[tuple[str, str], ...]:
 
 
 def damaged_after(repository: "Repository", point: RecoveryPoint, asked: str) -> tuple[str, ...]:
-    """Name those that came after what was taken for the latest; of which set, nobody can tell."""
+    """Return the damaged points after the latest; their set is unknown."""
     return tuple(
         f"{writer}/{sequence:010d}"
         for writer, sequence in sorted(repository.damaged)
@@ -39,9 +40,9 @@ def damaged_after(repository: "Repository", point: RecoveryPoint, asked: str) ->
 
 
 def is_dated_ahead(point: RecoveryPoint, asked: str, now: datetime) -> bool:
-    """Is it taken for the latest by a time that is still to come?"""
+    """Return whether `latest` was chosen by a time in the future."""
     return _is_latest(asked) and is_to_come(point.time, now)
 
 
 def _is_latest(asked: str) -> bool:
-    return asked.endswith("latest")  # of a host that is named, too
+    return asked.endswith("latest")  # also "<writer>/latest"

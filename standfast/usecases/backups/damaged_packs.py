@@ -1,14 +1,14 @@
-"""Packs that a verification, a drill or a restore found damaged; the next backup sends them again.
+"""Damaged packs; the next backup uploads their content again.
 
-Owns the list: what the ledger keeps of it, and what a report says. Leaves finding them to the
-verification and the restore, sending again to `backup/archiver/unusable_packs.py`.
+Verifications, drills and restores find them; `backup/archiver/unusable_packs.py` uploads the
+content again.
 
 Rules
-- A pack that was found damaged once is never built on again, also if it was brought back from a
-  copy: that costs an upload.
-- A false name costs an upload as well, and nothing else: no pack is removed, no point refused.
-- The ledger keeps at most 1,000 names a run; a report has them all. A backup is partial while the
-  newest verification found more than the ledger names.
+- A pack that was damaged once is never used again, even if it was restored from a copy. That costs
+  an upload.
+- A wrong name costs an upload as well, and nothing else: no pack is removed, no point is refused.
+- The ledger stores at most 1,000 names for each run; a report has them all. A backup is partial
+  while the newest verification found more packs than the ledger names.
 """
 
 import json
@@ -29,14 +29,14 @@ _MOST_KEPT = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class DamagedPacks:
-    """Packs of a vault that must not be built on."""
+    """Packs of a vault that new recovery points must not use."""
 
     packs: frozenset[PackId] = frozenset()
-    unnamed: int = 0  # that the newest verification found besides, and the ledger does not name
+    unnamed: int = 0  # packs of the newest verification that the ledger does not name
 
 
 def damaged_packs(installation: Installation) -> DamagedPacks:
-    """Return what the ledger's runs on this place's vault found damaged, whoever made them."""
+    """Return the damaged packs of this vault, as recorded by runs of any host."""
     runs = {
         kind: runs_of_vault(installation.config, installation.runs.all(kind)) for kind in _FINDERS
     }
@@ -56,12 +56,15 @@ def damaged_packs(installation: Installation) -> DamagedPacks:
 
 
 def kept(names: Sequence[str]) -> dict[str, Json]:
-    """Return what a run's summary keeps of the packs that it found damaged."""
+    """Return the part of the damaged packs that a run's summary stores."""
     return {"damaged_packs": list(names[:_MOST_KEPT]), "damaged_packs_total": len(names)}
 
 
 def read_report(report: Path | None) -> frozenset[PackId]:
-    """Read the packs out of what `backup verify --json` or `drill run --json` printed."""
+    """Read the packs from a report.
+
+    A report is the output of `backup verify --json` or `drill run --json`.
+    """
     if report is None:
         return frozenset()
     try:
@@ -72,7 +75,7 @@ def read_report(report: Path | None) -> frozenset[PackId]:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"report {report}: it names no damaged packs. Give what `standfast backup verify "
+            f"report {report}: no damaged packs in it. Use the output of `standfast backup verify "
             "--read --json` printed."
         ) from error
 

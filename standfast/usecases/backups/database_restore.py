@@ -1,17 +1,17 @@
-"""Restoring dumps into a running database server: which dumps, which server, what it took.
+"""Restore of database dumps into a running database server.
 
-Owns the choice of dumps and the outcome. Leaves servers to `backup/targets/` and addresses to
-`backup_sources.py`.
+Servers are in `backup/targets/`, addresses in `service_sources.py`.
 
 Rules
-- The server is a configured source's, by its name, or the one whose address a secret holds.
-- Each dump goes into the database it came from, unless the address names one: then it is one dump.
-- One database that fails keeps no other from being restored.
-- The server's programs cannot read the custodian's identity: what they get is what an intruder may
-  have written.
-- Roles and users are restored only when they are asked for: old passwords come back with them.
-  They are those of the servers that the chosen dumps are of.  They come first, as dumps name them;
-  what was refused of them is tried again after the dumps.
+- The server is that of a configured source, by name, or one whose address is in a secret.
+- Each dump goes into the database of its origin, unless the address names a database: then exactly
+  one dump is allowed.
+- A database that fails does not stop the others.
+- The programs of the server cannot read the custodian's identity: an intruder may have written the
+  dumps that they process.
+- Roles and users are restored only on request, because old passwords return with them. They are
+  those of the servers of the chosen dumps. They are restored first, because dumps refer to them;
+  statements that were refused are repeated after the dumps.
 """
 
 import tempfile
@@ -46,10 +46,10 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True, kw_only=True)
 class DumpRestoreOutcome:
-    """What became of one dump."""
+    """The result of one dump."""
 
     path: str
-    taken: Taken | None  # None: see `error`
+    taken: Taken | None  # None after an error, which is in `error`
     error: str = ""
     error_status: ExitStatus = ExitStatus.DONE
 
@@ -75,26 +75,28 @@ class DumpRestoreOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseRestoreOutcome:
-    """What a server took of a point."""
+    """The result of a restore into a server."""
 
     run: str
     point: RecoveryPoint
-    into: str  # the source's name, or where the address lies
+    into: str  # the name of the source, or the reference of the address
     kind: str
     dumps: tuple[DumpRestoreOutcome, ...]
-    lacking: IncompletePoint  # what the point itself has not, or not whole
-    newer_damaged: tuple[str, ...] = ()  # where the latest was asked for: what came after it
-    is_dated_ahead: bool = False  # where the latest was asked for: its time is still to come
-    is_confined: bool  # its programs could not read the identity
-    unrecorded: str = ""  # why the ledger has nothing of it
+    lacking: IncompletePoint  # the parts that the point lacks or holds only partly
+    newer_damaged: tuple[str, ...] = ()  # damaged points after the one chosen as latest
+    is_dated_ahead: bool = False  # the point chosen as latest has a time in the future
+    is_confined: bool  # the kernel hid the identity from the server's programs
+    unrecorded: str = ""  # the reason why the ledger has no record of it
     started: datetime
     ended: datetime
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The dumps' own when they agree, DAMAGED when the vault is, else PARTIAL.
+        """The status that all dumps share, DAMAGED, or PARTIAL.
 
-        What the point itself lacks is a dump that did not go in.
+        DAMAGED, for a damaged vault, takes precedence; dumps that differ count as PARTIAL.
+
+        A part that the point itself lacks counts as a dump that was not restored.
         """
         found = {dump.exit_status for dump in self.dumps}
         if self.lacking.is_any:
@@ -106,15 +108,15 @@ class DatabaseRestoreOutcome:
         return next(iter(found)) if len(found) == 1 else ExitStatus.PARTIAL
 
     def summary(self) -> dict[str, Json]:
-        """What the ledger keeps: no name of a database, and nothing that a server said."""
+        """Return counts for the ledger, without database names and messages."""
         taken = [dump.taken for dump in self.dumps if dump.taken is not None]
         failed = len(self.dumps) - len(taken)
         return {
             "point": self.point.name,
             "into": self.kind,
             "files": len(taken),
-            "bytes": sum(one.bytes for one in taken),
-            "problems": sum(one.problems_total for one in taken) + failed,
+            "bytes": sum(dump.bytes for dump in taken),
+            "problems": sum(dump.problems_total for dump in taken) + failed,
             "is_damaged": self.exit_status is ExitStatus.DAMAGED,
         }
 
@@ -139,7 +141,7 @@ class DatabaseRestoreOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to go where."""
+    """A request to restore dumps into a server."""
 
     point: str
     into: str
@@ -157,10 +159,10 @@ def restore_into(
     *,
     way: str = "direct",
 ) -> DatabaseRestoreOutcome:
-    """Stream the dumps of a point into a server, and say what it took of each.
+    """Restore the dumps of a point into a server; return the result of each.
 
-    `UsageError` when there is no such point, source or dump. What happens to a single database is
-    in the outcome: one that is not empty counts as refused, unless the request replaces it.
+    Raise `UsageError` for an unknown point, source or dump. Errors of a single database are in the
+    outcome: a database that is not empty counts as refused, unless the request replaces it.
     """
     with tempfile.TemporaryDirectory(prefix="standfast-") as scratch:
         with translated_errors("restoring"):
@@ -195,7 +197,7 @@ def restore_into(
 
 
 def _address(installation: Installation, request: Request, point: RecoveryPoint) -> Address:
-    """The server, by the name of its source or by the secret that holds its address."""
+    """Return the server, by its source or by the secret of its address."""
     sets = installation.config.backup.sets
     # The point's own set first: two sets may each have a source of that name.
     ordered = sorted(sets, key=lambda name: name != point.set_name)
@@ -212,17 +214,17 @@ def _address(installation: Installation, request: Request, point: RecoveryPoint)
             if address is not None:
                 return address
             raise UsageError(
-                f"source {source.name} is of kind {source.kind}, and no database server;"
-                " restore it to a folder with --to"
+                f"source {source.name}: kind {source.kind} is not a database server."
+                " Restore it to a folder with --to."
             )
     raise UsageError(
-        f"there is no source {request.into!r} in the configuration. Name one of a database, or"
-        " where its address lies: env:NAME or file:PATH"
+        f"--into: no source {request.into!r} is configured. Name the source of a database, or"
+        " the reference of an address: env:NAME or file:PATH."
     )
 
 
 def _hidden(config: Config, identity_file: Path | None) -> tuple[Path, ...]:
-    """Return what no program that gets a dump may read: identities and this host's keys."""
+    """Return the paths that programs must not read: identities and keys."""
     found = [config.backup.host]
     if identity_file is not None:
         found.append(identity_file)
@@ -233,7 +235,7 @@ def _hidden(config: Config, identity_file: Path | None) -> tuple[Path, ...]:
 
 
 def _sources(point: RecoveryPoint, address: Address, request: Request) -> list[str]:
-    """The point's sources whose dumps may go in."""
+    """Return the sources of the point with dumps for this server."""
     sources = [
         source.name
         for source in (point.details.sources if point.details else ())
@@ -252,7 +254,7 @@ def _paths(
     target: Target,
     request: Request,
 ) -> list[bytes]:
-    """The files that go in, what is the whole server's first."""
+    """Return the files to restore, with the files of the whole server first."""
     first, dumps, chosen = [], [], set()
     for entry in repository.entries(point, request.patterns or sources) if sources else ():
         source, _, name = entry.text.partition("/")
@@ -265,13 +267,13 @@ def _paths(
         first = _globals(repository, point, sorted(chosen), target)
     if not first and not dumps:
         raise UsageError(
-            f"{point.name} has no dump of {address.kind} by that name; `standfast backup ls` lists"
-            " what it has"
+            f"{point.name}: no dump of {address.kind} by that name. List its contents with"
+            " `standfast backup ls`."
         )
     if address.database is not None and len(dumps) > 1:
         raise UsageError(
-            f"{request.into} names one database, and {len(dumps)} dumps are selected: name one of"
-            " them, or an address without a database"
+            f"{request.into}: it names one database, but {len(dumps)} are selected. Select one,"
+            " or use an address without a database."
         )
     return first + dumps
 
@@ -279,19 +281,22 @@ def _paths(
 def _globals(
     repository: Repository, point: RecoveryPoint, sources: Sequence[str], target: Target
 ) -> list[bytes]:
-    """Return the files of roles or users; `UsageError` for a source that has none."""
+    """Return the files of roles or users.
+
+    Raise `UsageError` for a source without such a file.
+    """
     paths = {f"{source}/{target.globals_name}".encode() for source in sources}
     found = [entry.path for entry in repository.entries(point, sources) if entry.path in paths]
     for path in sorted(paths.difference(found)):
         raise UsageError(
-            f"--globals: {point.name} has no {to_path_text(path)}. Leave --globals out, or take a"
-            " point that has it"
+            f"--globals: {point.name} has no {to_path_text(path)}. Omit --globals, or use a point"
+            " that has it."
         )
     return found
 
 
 class _Restorer:
-    """Restores one dump after the other, and once more the globals that lacked something."""
+    """A restorer of one dump after the other; it repeats failed globals."""
 
     def __init__(
         self,
@@ -312,9 +317,9 @@ class _Restorer:
         self._bytes = 0
 
     def restore_all(self, paths: Sequence[bytes]) -> tuple[DumpRestoreOutcome, ...]:
-        """Restore them in this order, roles and users for a second time where some were refused.
+        """Restore the dumps in this order; repeat globals that had problems.
 
-        A right may be on a table, and a user may have a role, that was made only after it.
+        A right may concern a table, or a user may have a role, that is created only later.
         """
         outcomes = {path: self.restore(path) for path in paths}
         for path, outcome in outcomes.items():
@@ -326,7 +331,7 @@ class _Restorer:
         return path.partition(b"/")[2].decode() == self._target.globals_name
 
     def restore(self, path: bytes) -> DumpRestoreOutcome:
-        """Restore one; an error is part of the outcome."""
+        """Restore one dump; return an error as its result."""
         target = self._target
         name = path.partition(b"/")[2].decode()
 

@@ -1,12 +1,12 @@
-"""Restoring a recovery point to a folder, as a use-case.
+"""Restore of a recovery point to a folder.
 
-It stands alone so that a restore loads no source, no writer and no alarm: whoever restores waits.
+The module loads no source, no writer and no alarm, so that a restore starts quickly.
 
 Rules
-- Whatever could not be brought back is counted and named, and makes the outcome partial; so does
-  what the point itself lacks of what is asked for.
-- The ledger gets counts, times and the point's name; names of files stay in the outcome.  One that
-  takes nothing keeps nothing from coming back.
+- Everything that could not be restored is counted and named, and makes the outcome partial. The
+  same applies to requested data that the point itself lacks.
+- The ledger stores counts, times and the name of the point; file names stay in the outcome. A
+  ledger that cannot be written does not stop a restore.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,12 +41,14 @@ def restore(
     syncs: bool = True,
     way: str = "direct",
 ) -> RestoreOutcome:
-    """Restore a point, or what the patterns select of it, into an empty folder as `to/<source>/…`.
+    """Restore a point, or a selection, to an empty folder.
 
-    `point` is "latest", "<writer>/<sequence>" or a sequence. A restore that was interrupted goes
-    on when it is asked for again. Raises `UsageError` for an unknown point, for the latest of
-    several sets or an identity that opens nothing, `Refused` when `to` holds anything else or lies
-    in a store.
+    Files are written as `to/<source>/…`.
+
+    `point` is "latest", "<writer>/<sequence>" or a sequence. An interrupted restore continues when
+    it is requested again. Raise `UsageError` for an unknown point, for the latest of several sets,
+    or for an identity that opens nothing; raise `Refused` if `to` holds anything else or is in a
+    store.
     """
     _refuse_stores(installation, to)
     with translated_errors("restoring"):
@@ -76,10 +78,13 @@ def restore(
 
 
 def _refuse_stores(installation: Installation, to: Path) -> None:
-    """What is restored lies there in clear, and a copy or an archive of the store may take it."""
+    """Raise `Refused` if the target is in a store.
+
+    Restored data is clear text, and a copy of the store might include it.
+    """
     backup = installation.config.backup
     stores = [None if backup.s3 else backup.vault, backup.keys]
     stores += [store for copy in backup.copies.values() for store in (copy.vault, copy.keys)]
     for store in stores:
         if store is not None and resolved(to).is_relative_to(resolved(store)):
-            raise Refused(f"{to} lies in {store}, a store of the backups: name a folder outside")
+            raise Refused(f"{to}: it is inside {store}, a store of backups. Name a folder outside.")

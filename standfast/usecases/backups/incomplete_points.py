@@ -1,13 +1,14 @@
-"""What a recovery point lacks of what is asked for, since the backup could not read it whole.
+"""Gaps of a recovery point: data that its backup could not read.
 
-A restore brings back what the point has. That the point itself was partial is known to who made it,
-and long forgotten when it is needed: so whoever restores is told again.
+A restore returns what the point contains. The person who restores may not know that the backup was
+partial, so every restore reports the gaps again.
 
 Rules
-- A point without a file lacks everything: so a backup looks whose disk was not mounted.
-- What was read in the midst of a change counts: the point holds neither the old nor the new of it.
-- Of more than the point names (10,000) nobody knows which they are, so they count in any case; and
-  of an interim point nobody knows what came later.
+- A point without a file lacks everything: an unmounted disk makes such a backup.
+- A file that changed during the read counts as a gap: the point has neither the old nor the new
+  version of it.
+- A point names at most 10,000 gaps. Further ones are unknown and count for every selection; so do
+  the files that an interim point had not reached.
 """
 
 from collections.abc import Sequence
@@ -21,17 +22,20 @@ from standfast.records import Json
 
 @dataclass(frozen=True, kw_only=True)
 class IncompletePoint:
-    """What is not in the point, or not whole."""
+    """The data that a point lacks or holds only partly."""
 
     named: tuple[Unread, ...]
     total: int
-    is_interim: bool  # the point was made in the middle of a run: what came later is not in it
-    is_empty: bool = False  # the point holds no file at all
-    emptied: tuple[str, ...] = ()  # sources that held no file when the point was made
+    is_interim: bool  # the point was made during a run: later files are not in it
+    is_empty: bool = False  # the point contains no file
+    emptied: tuple[str, ...] = ()  # sources without a file when the point was made
 
     @property
     def is_any(self) -> bool:
-        """Is there anything? A source without a file may be meant so, all of them are not."""
+        """True if data is missing.
+
+        A source without files may be intended; a point without files cannot.
+        """
         return self.total > 0 or self.is_interim or self.is_empty
 
     def as_json(self) -> dict[str, Json]:
@@ -45,7 +49,7 @@ class IncompletePoint:
 
 
 def lacking(point: RecoveryPoint, patterns: Sequence[str] = ()) -> IncompletePoint:
-    """Say what the point lacks of what the patterns select; without any, of everything."""
+    """Return the gaps of a point within the patterns; without patterns, all."""
     details = point.details
     unread = () if details is None else details.unread
     total = 0 if details is None else details.unread_total
@@ -57,12 +61,12 @@ def lacking(point: RecoveryPoint, patterns: Sequence[str] = ()) -> IncompletePoi
         is_interim=point.is_interim,
         is_empty=details is not None and not details.files,
         emptied=tuple(
-            one.name
-            for one in (() if details is None else details.sources)
-            if not one.files and one.problem is None and selection.takes(one.name.encode())
+            source.name
+            for source in (() if details is None else details.sources)
+            if not source.files and source.problem is None and selection.takes(source.name.encode())
         ),
     )
 
 
 def _path(item: Unread) -> bytes:
-    return from_path_text(item.path, "what a point lacks")
+    return from_path_text(item.path, "an unread path of a point")

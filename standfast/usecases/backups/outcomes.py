@@ -1,8 +1,8 @@
-"""What backups and restores came to, for people, for `--json` and for the ledger.
+"""Outcomes of backups and restores, for people, `--json` and the ledger.
 
 Rules
-- `summary` is what the ledger keeps: counts, times and the point's name, no name of a file.
-- `as_json` is for who asked: it names each file that is missing, and why.
+- `summary` is the part for the ledger: counts, times and the name of the point, no file name.
+- `as_json` is for the person that asked: it names each missing file and the reason.
 """
 
 from dataclasses import dataclass
@@ -18,33 +18,35 @@ from standfast.usecases.backups.cloned_hosts import ClonedHost
 from standfast.usecases.backups.damaged_packs import kept
 
 if TYPE_CHECKING:
-    from standfast.usecases.backups.incomplete_points import IncompletePoint  # no backup needs it
+    from standfast.usecases.backups.incomplete_points import (
+        IncompletePoint,
+    )  # only restores load it
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackupOutcome:
-    """What one backup of a set came to."""
+    """The outcome of one backup of a set."""
 
     run: str
     set_name: str
     result: BackupResult
     died_before: tuple[str, ...]  # earlier runs of the set whose process had died
-    jumps: tuple[BackupAnomaly, ...] = ()  # what is far more than in the nights before
-    is_incomparable: bool = False  # everything was sent anew: no jump could be seen
-    unrecorded: str = ""  # why the ledger has nothing of it, or could not be asked
-    is_ledger_damaged: bool = False  # that is why
+    jumps: tuple[BackupAnomaly, ...] = ()  # values far above those of the earlier nights
+    is_incomparable: bool = False  # everything was uploaded again: anomalies cannot be seen
+    unrecorded: str = ""  # the reason why the ledger has no record or could not be read
+    is_ledger_damaged: bool = False  # damage is that reason
     twin: ClonedHost | None = None  # another machine that backs up under this host's name
-    undistrusted: int = 0  # packs known to be damaged, and not which: it may be built on them
+    undistrusted: int = 0  # damaged packs without a known name: the point may use them
 
     @property
     def is_empty(self) -> bool:
-        """Whether no file was there: a disk that is not mounted looks so, and nobody means that."""
+        """True if no file was read, as with an unmounted disk."""
         return self.result.files == 0
 
     @property
     def exit_status(self) -> ExitStatus:
         if self.result.is_store_damaged or self.result.key_problem or self.is_ledger_damaged:
-            return ExitStatus.DAMAGED  # what is so is older; the point of this night is made
+            return ExitStatus.DAMAGED  # older data is damaged; the point of tonight exists
         has_twin = self.twin is not None and self.twin.is_sure
         is_alone = not (self.result.is_fork or self.result.is_intruded or has_twin)
         is_lacking = not self.result.complete or self.is_empty or self.undistrusted
@@ -52,7 +54,7 @@ class BackupOutcome:
         return ExitStatus.DONE if is_whole else ExitStatus.PARTIAL
 
     def summary(self) -> dict[str, Json]:
-        """What the ledger keeps: counts, and no name of a file."""
+        """Return the part for the ledger: counts, and no file name."""
         result = self.result
         return {
             "point": result.point,
@@ -78,7 +80,7 @@ class BackupOutcome:
             "undistrusted": self.undistrusted,
             "jumps": [
                 {
-                    "what": jump.what,
+                    "what": jump.measure,
                     "permille": jump.permille,
                     "usual_permille": jump.usual_permille,
                 }
@@ -112,10 +114,10 @@ class BackupOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class PointList:
-    """Recovery points, newest last; sealed details only where an identity was given."""
+    """Recovery points, newest last; sealed details only with an identity."""
 
     points: tuple[RecoveryPoint, ...]
-    damaged: tuple[tuple[str, str], ...] = ()  # what were points, perhaps, and what is wrong
+    damaged: tuple[tuple[str, str], ...] = ()  # name and problem of unreadable points
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -131,21 +133,21 @@ class PointList:
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreOutcome:
-    """What a restore wrote, and what it could not."""
+    """The restored data and the problems of a restore."""
 
     run: str
     point: RecoveryPoint
     to: Path
     result: RestoreResult
-    is_damaged: bool  # something is missing because the vault is not what was written
-    lacking: "IncompletePoint"  # what the point itself has not, or not whole
-    newer_damaged: tuple[str, ...] = ()  # where the latest was asked for: what came after it
-    is_dated_ahead: bool = False  # where the latest was asked for: its time is still to come
-    unrecorded: str = ""  # why the ledger has nothing of it
+    is_damaged: bool  # something is missing because the vault is damaged
+    lacking: "IncompletePoint"  # the parts that the point lacks or holds only partly
+    newer_damaged: tuple[str, ...] = ()  # damaged points after the one chosen as latest
+    is_dated_ahead: bool = False  # the point chosen as latest has a time in the future
+    unrecorded: str = ""  # the reason why the ledger has no record of it
 
     @property
     def has_found_nothing(self) -> bool:
-        """Whether something was asked for, and the point holds none of it."""
+        """True if nothing in the point matches the selection."""
         result = self.result
         has_written = result.files or result.directories
         is_missing = any(problem.is_missing for problem in result.problems)
@@ -161,7 +163,7 @@ class RestoreOutcome:
         return ExitStatus.DONE if is_whole else ExitStatus.PARTIAL
 
     def summary(self) -> dict[str, Json]:
-        """What the ledger keeps."""
+        """Return the part for the ledger."""
         return {
             "point": self.point.name,
             "files": self.result.files,
@@ -198,11 +200,11 @@ class RestoreOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class BackupAge:
-    """How old the newest good backup of a set is, against its schedule."""
+    """The age of a set's newest good backup, against its schedule."""
 
     set_name: str
-    due_at: datetime  # when the schedule wanted the newest run
-    good_at: datetime | None  # when the newest run that gave a recovery point was begun
+    due_at: datetime  # the start of the newest run by the schedule
+    good_at: datetime | None  # the start of the newest run with a recovery point
     age_seconds: int | None
     is_missed: bool
 

@@ -1,8 +1,8 @@
-"""Looking into recovery points: which there are, a folder's list, a search, a comparison, a file.
+"""Contents of recovery points: lists, searches, comparisons, files.
 
 Rules
-- Nothing here writes to a disk. What is read out of the vault goes to who asked, and its names are
-  in no ledger; that a file was taken out is.
+- Nothing here writes to a disk. File names and contents go to the caller and into no ledger; the
+  ledger records that a file was read out.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ from standfast.usecases.core.run_record import recorded_if_possible
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What lies in one folder of a point."""
+    """The entries of one folder of a point."""
 
     point: RecoveryPoint
     entries: tuple[Entry, ...]
@@ -53,9 +53,9 @@ class Listing:
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """Versions of paths, and the points that hold each."""
+    """Versions of paths, and the points that contain each."""
 
-    points: tuple[RecoveryPoint, ...]  # that were searched
+    points: tuple[RecoveryPoint, ...]  # the searched points
     found: tuple[FoundPath, ...]
 
     def as_json(self) -> dict[str, Json]:
@@ -63,13 +63,13 @@ class Findings:
             "searched": [point.name for point in self.points],
             "found": [
                 {
-                    "path": one.path,
-                    "kind": one.kind,
-                    "size": one.size,
-                    "modified_at": timestamp(moment(one.modified_ns)),
-                    "points": list(one.points),
+                    "path": path.path,
+                    "kind": path.kind,
+                    "size": path.size,
+                    "modified_at": timestamp(moment(path.modified_ns)),
+                    "points": list(path.points),
                 }
-                for one in self.found
+                for path in self.found
             ],
             "exit_status": int(ExitStatus.DONE),
         }
@@ -77,7 +77,7 @@ class Findings:
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryPointDiff:
-    """What is different in the later of two points."""
+    """The differences between two points."""
 
     before: RecoveryPoint
     after: RecoveryPoint
@@ -89,14 +89,14 @@ class RecoveryPointDiff:
             "after": self.after.name,
             "differences": [
                 {
-                    "path": one.path,
-                    "change": one.change,
-                    "aspects": list(one.aspects),
-                    "kind": one.kind,
-                    "size_before": one.size_before,
-                    "size_after": one.size_after,
+                    "path": difference.path,
+                    "change": difference.change,
+                    "aspects": list(difference.aspects),
+                    "kind": difference.kind,
+                    "size_before": difference.size_before,
+                    "size_after": difference.size_after,
                 }
-                for one in self.differences
+                for difference in self.differences
             ],
             "exit_status": int(ExitStatus.DONE),
         }
@@ -105,13 +105,17 @@ class RecoveryPointDiff:
 def list_points(
     installation: Installation, set_name: str | None = None, identity: Path | None = None
 ) -> PointList:
-    """List the recovery points of one set or of all; `identity` is a custodian's file."""
+    """List the recovery points of one set or of all.
+
+    `identity` is the file of a custodian.
+    """
     with translated_errors("listing recovery points"):
         opened = None if identity is None else identity_of(installation, identity)
         repository = opened_repository(installation, opened)
         points = repository.points(set_name)
     check_set(installation, set_name, points)
-    from standfast.usecases.backups.damage_cause import damaged_points  # nothing else here needs it
+    # Imported here: nothing else in this module needs it.
+    from standfast.usecases.backups.damage_cause import damaged_points
 
     return PointList(points=tuple(points), damaged=damaged_points(repository))
 
@@ -123,9 +127,9 @@ def list_folder(
     identity_file: Path | None,
     set_name: str | None = None,
 ) -> Listing:
-    """List what lies directly in a folder of a point; "" are its sources.
+    """List the direct entries of a folder in a point; "" lists its sources.
 
-    `UsageError` when there is no such point or folder.
+    Raise `UsageError` for an unknown point or folder.
     """
     with translated_errors(f"looking into {point}"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
@@ -141,7 +145,7 @@ def find_paths(
     *,
     in_all_points: bool = False,
 ) -> Findings:
-    """Search the newest point of each set, or all points, of one set where it is named."""
+    """Search the newest point of each set, or all points; of one set if named."""
     with translated_errors("searching the recovery points"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
         points = repository.points(set_name)
@@ -162,9 +166,9 @@ def compare_points(
     patterns: Sequence[str] = (),
     set_name: str | None = None,
 ) -> RecoveryPointDiff:
-    """Say what is different in the later of two points of one host.
+    """Return the differences between two points of one host.
 
-    Beside a point that is named, "latest" is that of its set and host.
+    Next to a named point, "latest" means the latest of its set and host.
     """
     with translated_errors(f"comparing {before} with {after}"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
@@ -172,9 +176,11 @@ def compare_points(
             named = repository.resolve(before if after == "latest" else after, set_name)
             set_name, latest = named.set_name, f"{named.writer}/latest"
             before, after = (latest if text == "latest" else text for text in (before, after))
-        one, two = (repository.resolve(text, set_name) for text in (before, after))
+        earlier, later = (repository.resolve(text, set_name) for text in (before, after))
         return RecoveryPointDiff(
-            before=one, after=two, differences=tuple(repository.diff(one, two, patterns))
+            before=earlier,
+            after=later,
+            differences=tuple(repository.diff(earlier, later, patterns)),
         )
 
 
@@ -186,10 +192,10 @@ def write_file_to(
     write: Callable[[bytes], object],
     set_name: str | None = None,
 ) -> str:
-    """Hand one file's content to `write`, piece by piece as proven.
+    """Pass a file's content to `write`, in pieces, each verified first.
 
-    Gives why the ledger has nothing of it, or "" when it has. `Damaged` may come after some of it
-    was written: that is then right, and not all of it.
+    Return the reason why the ledger has no record of it, or "". `Damaged` may be raised after a
+    part was written; that part is correct, but not complete.
     """
     with translated_errors("restoring"):
         repository = opened_repository(installation, identity_of(installation, identity_file))
@@ -210,7 +216,7 @@ def write_file_to(
 
 
 def moment(nanoseconds: int) -> datetime:
-    """A time of a file as a datetime, for people: cut to microseconds, and to the years we have."""
+    """Return a file time, cut to microseconds and to years 1 to 9999."""
     try:
         return datetime.fromtimestamp(nanoseconds // 1000 / 1_000_000, UTC)
     except (OverflowError, ValueError):

@@ -1,4 +1,4 @@
-"""The copy of the vault at a second site, as a use-case; it takes no key that opens anything."""
+"""Replication of the vault to a second site, without opening it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from standfast.usecases.key_ceremonies.owner_operations import Stores
 
 @dataclass(frozen=True, kw_only=True)
 class CopyOutcome:
-    """What a copy did."""
+    """The outcome of one replication."""
 
     name: str
     report: ReplicationReport
@@ -27,16 +27,19 @@ class CopyOutcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """Damaged where something was not what it should be; the rest was copied all the same."""
+        """DAMAGED if an object was not as expected.
+
+        All other objects were copied.
+        """
         return ExitStatus.DONE if self.report.is_whole else ExitStatus.DAMAGED
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         counts: dict[str, Json] = {
-            kind: {"copied": one.copied, "bytes": one.bytes, "already": one.already}
-            for kind, one in self.report.counts.items()
+            kind: {"copied": count.copied, "bytes": count.bytes, "already": count.already}
+            for kind, count in self.report.counts.items()
         }
-        findings: list[Json] = [_finding(one) for one in self.report.findings]
+        findings: list[Json] = [_finding(finding) for finding in self.report.findings]
         return {
             "copy": self.name,
             "counts": counts,
@@ -54,18 +57,19 @@ def replicate_to_second_site(
     with_keys: bool,
     progress: Callable[[Progress], None] | None = None,
 ) -> CopyOutcome:
-    """Copy what is new to a second site of the configuration; to run it again completes it.
+    """Copy new objects to a second site; repeating completes a copy.
 
-    It keeps to the bandwidth of backups, as both go over one line out of the house.
-    Raises `UsageError` for an unknown site, for one that holds another repository, or for keys
-    where no folder for them is set.
+    Uploads obey the bandwidth of backups, because both use the same line. Raise `UsageError` for an
+    unknown site, for a site with another repository, or for keys without a configured folder.
     """
     settings, site = stores.copy(name)
     to = throttled(site, stores.config, stores.clock)
     keys_to = None
     if with_keys:
         if settings.keys is None:
-            raise UsageError(f"set backup.copies.{name}.keys: the folder for the domain keys")
+            raise UsageError(
+                f"backup.copies.{name}.keys: not set. Set it to the folder for the domain keys."
+            )
         keys_to = KeyFolder(settings.keys)
     with translated_errors(f"copying the vault to {name}"):
         report = replicate_vault(
@@ -82,10 +86,10 @@ def replicate_to_second_site(
     return CopyOutcome(name=name, report=report, has_keys=with_keys, traits=to.describe())
 
 
-def _finding(one: Finding) -> JsonObject:
+def _finding(finding: Finding) -> JsonObject:
     return {
-        "severity": one.severity,
-        "object": one.object,
-        "problem": one.problem,
-        "what_to_do": one.what_to_do,
+        "severity": finding.severity,
+        "object": finding.object,
+        "problem": finding.problem,
+        "what_to_do": finding.what_to_do,
     }

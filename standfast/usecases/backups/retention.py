@@ -1,13 +1,12 @@
-"""Keeping as a use-case: what expires, what is freed, what is locked for longer, what is there.
+"""Retention runs, plans and status of the vault's storage.
 
-Owns the step from settings to the keeper and how a run stands in the ledger. Leaves every decision
-to `backup/retention/retention_run.py`.
+Every decision is in `backup/retention/retention_run.py`.
 
 Rules
-- The keeper's machine needs the keeper's key and the keeper's identity at the store, and no more.
-- A plan and a status change nothing, and are no run of the ledger's.
-- What could not be done is named, and makes the run partial; what a lock holds back is as it should
-  be, and is tried again by the next run.
+- The keeper's machine needs the keeper's key and the keeper's credentials at the store, no more.
+- A plan and a status change nothing and are not recorded as runs.
+- Actions that failed are named and make the run partial. Objects that a lock protects are normal;
+  the next run tries them again.
 """
 
 from dataclasses import dataclass
@@ -32,14 +31,14 @@ from standfast.usecases.core.backup_repository import s3_options, translated_err
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_record import recorded
 
-VAULT = "vault"  # what a run's row names as its subject
+VAULT = "vault"  # the subject of the run in the ledger
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeepOutcome:
-    """What a keeping run did, or would do; `stock` comes with a plan and a status."""
+    """The outcome of a retention run or of a plan; a plan includes `stock`."""
 
-    run: str  # empty for what is no run
+    run: str  # "" for a plan or a status
     result: RetentionResult
     stock: StorageForecast | None = None
 
@@ -50,7 +49,7 @@ class KeepOutcome:
         return ExitStatus.PARTIAL if self.result.problems else ExitStatus.DONE
 
     def summary(self) -> dict[str, Json]:
-        """What the ledger keeps."""
+        """Return the part for the ledger."""
         result = self.result
         return {
             "records": len(result.records),
@@ -75,19 +74,22 @@ class KeepOutcome:
             "clock": timestamp(result.clock),
             "records": list(result.records),
             "expired": [f"{writer}/{sequence:010d}" for writer, sequence in result.expired],
-            "marked": [{"pack": _text(one.pack), "bytes": one.size_bytes} for one in result.marked],
+            "marked": [
+                {"pack": _text(mark.pack), "bytes": mark.size_bytes} for mark in result.marked
+            ],
             "unmarked": [_text(pack) for pack in result.unmarked],
             "distrusted": [_text(pack) for pack in result.distrusted],
             "removed": [
-                {"pack": _text(one.pack), "bytes": one.size_bytes} for one in result.removed
+                {"pack": _text(removal.pack), "bytes": removal.size_bytes}
+                for removal in result.removed
             ],
             "locked": [
                 {
-                    "pack": _text(one.pack),
-                    "bytes": one.size_bytes,
-                    "until": timestamp(one.until),
+                    "pack": _text(lock.pack),
+                    "bytes": lock.size_bytes,
+                    "until": timestamp(lock.until),
                 }
-                for one in result.locked
+                for lock in result.locked
             ],
             "extended": list(result.extended),
             "problems": list(result.problems),
@@ -107,15 +109,15 @@ def keep(
     way: str = "direct",
     watch: Watch = no_progress,
 ) -> KeepOutcome:
-    """Make one keeping run; `way` says what runs this: prefect, serve or direct.
+    """Run retention once; `way` names the caller: prefect, serve or direct.
 
-    Safe to run again after any error. `distrust` is what `backup verify --json` said, besides what
-    the ledger knows to be damaged; `most_percent` of the points may go, a fifth without it. Raises
-    `Refused` when a clock or the number of points that would go forbids it, or while another run is
-    under way; `UsageError` without the keeper's key.
+    Safe to repeat after any error. `distrust` is the output of `backup verify --json`, besides the
+    packs that the ledger records as damaged. At most `most_percent` of the points may expire, 20 %
+    by default. Raise `Refused` if a clock or the number of expiring points forbids the run or while
+    another run is in progress; raise `UsageError` without the keeper's key.
     """
-    lost = _distrusted(installation, distrust)
-    with recorded(installation, "keep", VAULT, way) as run, translated_errors("keeping"):
+    distrusted = _distrusted(installation, distrust)
+    with recorded(installation, "keep", VAULT, way) as run, translated_errors("retention"):
         keeper = Keeper.load(installation.config.backup.keeping.key)
         notify_other_hosts(installation)
         result = keep_repository(
@@ -123,7 +125,7 @@ def keep(
             keeper,
             _rules(installation),
             now=installation.clock,
-            distrust=lost,
+            distrust=distrusted,
             is_clock_right=is_clock_right,
             most_percent=MAX_EXPIRED_PERCENT if most_percent is None else most_percent,
             hold=hold_reason(installation),
@@ -143,16 +145,19 @@ def plan(
     most_percent: int | None = None,
     watch: Watch = no_progress,
 ) -> KeepOutcome:
-    """Say what a run would do now and what there is; changes nothing."""
-    lost = _distrusted(installation, distrust)
-    with translated_errors("planning to keep"):
+    """Return what a retention run would do now; change nothing.
+
+    The outcome includes the storage forecast.
+    """
+    distrusted = _distrusted(installation, distrust)
+    with translated_errors("planning retention"):
         keeper = Keeper.load(installation.config.backup.keeping.key)
         result, stock = plan_retention_run(
             _vault(installation),
             keeper.owner,
             _rules(installation),
             now=installation.clock,
-            distrust=lost,
+            distrust=distrusted,
             is_clock_right=is_clock_right,
             most_percent=MAX_EXPIRED_PERCENT if most_percent is None else most_percent,
             hold=hold_reason(installation),

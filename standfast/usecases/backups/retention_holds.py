@@ -1,14 +1,16 @@
-"""Holds: while one stands, the keeper lets no recovery point expire and drops nothing.
+"""Retention holds.
 
-They lie beside the keeper's key, on the keeper's machine, because only that identity lets points
-expire. Each is named like the incident it is for.
+While one exists, no recovery point expires and no pack is deleted.
+
+Holds are files next to the keeper's key, because only the keeper's machine can expire points. A
+hold has the name of the incident that needs it.
 
 Rules
-- A hold stands until it is released by its name; several may stand at once.
-- What cannot be read counts as a hold: nothing is let go by mistake.
-- The locks of all points are still extended while one stands.
-- One that stands on another machine, where the keeper of the same vault runs too, holds here as
-  well: the ledger has it. It ends where its name is released, on either.
+- A hold lasts until it is released by name; several may exist at once.
+- A file that cannot be read counts as a hold: nothing is deleted by mistake.
+- The object locks of all points are still extended during a hold.
+- A hold on another machine with the keeper of the same vault applies here as well, through the
+  ledger. It ends when its name is released on either machine.
 """
 
 import hashlib
@@ -25,78 +27,88 @@ from standfast.records import canonical, timestamp
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import origin_of, runs_of_vault
 
-_KIND, _HELD, _RELEASED = "hold", "held", "released"  # of its row in the ledger
+_KIND, _HELD, _RELEASED = "hold", "held", "released"  # kind and states of its row in the ledger
 _TOKEN = 32
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hold:
-    """One hold, as its file says it."""
+    """One retention hold."""
 
     name: str
     since: str
     by: str
-    machine: str = ""  # where it stands, if not here
+    machine: str = ""  # the machine of the hold; "" for this machine
 
 
 def is_keeper_machine(config: Config) -> bool:
-    """Has this machine the keeper's key?"""
+    """Return whether the keeper's key is on this machine."""
     return config.backup.keeping.key.is_file()
 
 
 def holds(config: Config) -> list[Hold]:
-    """Give the holds that stand, by name; ConfigurationError when they cannot be read."""
+    """Return the holds of this machine, by name.
+
+    Raise ConfigurationError if they cannot be read.
+    """
     try:
-        # Not `glob`: of a folder that may not be read it says that there is nothing in it.
+        # Not `glob`: for a folder without read permission it returns nothing instead of an error.
         paths = sorted(_folder(config).iterdir())
         return [_read(path) for path in paths if path.suffix == ".json"]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise ConfigurationError(
-            f"the holds in {_folder(config)} cannot be read: {error.strerror}; nothing is let go "
-            "until they can"
+            f"holds in {_folder(config)}: cannot be read: {error.strerror}. Make them readable; "
+            "nothing expires until then."
         ) from error
 
 
 def create_hold(installation: Installation, name: str) -> None:
-    """Put a hold; to put it again changes nothing. UsageError where the keeper is not."""
+    """Create a hold; repeating changes nothing.
+
+    Raise UsageError on a machine without the keeper's key.
+    """
     if not is_keeper_machine(installation.config):
         raise UsageError(
-            f"the keeper's key is not on this machine; there: `standfast backup keep hold {name}`"
+            f"hold {name}: this machine has no keeper's key. Run `standfast backup keep hold "
+            f"{name}` on the keeper's machine."
         )
     path = _path(installation.config, name)
     if not path.exists():
         make_private(path.parent)
         body = {"name": name, "since": timestamp(installation.clock()), "by": installation.actor}
         write_atomically(path, canonical(body))
-    _tell(installation, name, _HELD)
+    _record_hold(installation, name, _HELD)
 
 
 def release_hold(installation: Installation, name: str) -> None:
-    """Release a hold; one that does not stand is released already."""
+    """Release a hold; a hold that does not exist counts as released."""
     path = _path(installation.config, name)
     if path.exists():
         path.unlink(missing_ok=True)
         sync_folder(path.parent)
     if any(run.subject == name for run in _in_ledger(installation)):
-        _tell(installation, name, _RELEASED)
+        _record_hold(installation, name, _RELEASED)
 
 
 def notify_other_hosts(installation: Installation) -> None:
-    """Have the ledger know what stands here, also what was put while it was away."""
+    """Record the local holds in the ledger.
+
+    This includes holds from a time when the ledger was unavailable.
+    """
     known = {run.subject for run in _in_ledger(installation)}
-    for one in holds(installation.config):
-        if one.name not in known:
-            _tell(installation, one.name, _HELD)
+    for hold in holds(installation.config):
+        if hold.name not in known:
+            _record_hold(installation, hold.name, _HELD)
 
 
 def _in_ledger(installation: Installation) -> list[RunRecord]:
     return runs_of_vault(installation.config, installation.ledger.runs.all(_KIND, states=[_HELD]))
 
 
-def _tell(installation: Installation, name: str, state: str) -> None:
+def _record_hold(installation: Installation, name: str, state: str) -> None:
     origin = origin_of(installation.config)
     token = hashlib.sha256(f"hold {origin.vault} {name}".encode()).hexdigest()[:_TOKEN]
     installation.ledger.runs.note(
@@ -105,8 +117,8 @@ def _tell(installation: Installation, name: str, state: str) -> None:
 
 
 def standing(installation: Installation) -> list[Hold]:
-    """Give the holds that stand here or, by the ledger, elsewhere; by name."""
-    found = {one.name: one for one in holds(installation.config)}
+    """Return the holds of this and, by the ledger, of other machines, by name."""
+    found = {hold.name: hold for hold in holds(installation.config)}
     for run in _in_ledger(installation):
         since = timestamp(run.ended_at or run.started_at)
         machine = Origin.of(run.summary).machine
@@ -116,19 +128,19 @@ def standing(installation: Installation) -> list[Hold]:
 
 
 def stands(installation: Installation, name: str) -> bool:
-    """Does a hold of this name stand?"""
+    """Return whether a hold of this name exists."""
     is_there = _path(installation.config, name).exists()
     return is_there or any(run.subject == name for run in _in_ledger(installation))
 
 
 def hold_reason(installation: Installation) -> str | None:
-    """Say what holds everything, and how it ends; None when nothing does."""
-    there = standing(installation)
-    if not there:
+    """Return the reason for the holds and how to end them; None without holds."""
+    active = standing(installation)
+    if not active:
         return None
     names = ", ".join(
-        f"{one.name} (since {one.since[:16]}Z{f', on {one.machine}' if one.machine else ''})"
-        for one in there
+        f"{hold.name} (since {hold.since[:16]}Z{f', on {hold.machine}' if hold.machine else ''})"
+        for hold in active
     )
     return (
         f"held for {names}: nothing expires. To end it: `standfast incident undo INCIDENT --step "
@@ -146,7 +158,7 @@ def _read(path: Path) -> Hold:
 
 def _path(config: Config, name: str) -> Path:
     if not _NAME.fullmatch(name):
-        raise UsageError("a hold is named like an incident: inc-2026-0001")
+        raise UsageError(f"hold {name!r}: invalid name. Name it like an incident: inc-2026-0001.")
     return _folder(config) / f"{name}.json"
 
 

@@ -1,11 +1,10 @@
-"""From a configured source to what `backup` reads, and to the server that it can go back into.
+"""Configured services as sources of a backup and as targets of a restore.
 
-Owns the step from settings to sources and targets, and the address of a server as a secret. Leaves
-what they do to `backup/sources/` and `backup/targets/`, and files to `local_sources.py`.
+The services themselves are in `backup/sources/` and `backup/targets/`.
 
 Rules
-- A password is read when a source is opened, so one that is missing costs that source alone.
-- An address (`postgresql://USER:PASSWORD@HOST/DATABASE`) is a secret as a whole and never shown.
+- A password is read when its source is opened, so a missing password fails that source alone.
+- An address (`postgresql://USER:PASSWORD@HOST/DATABASE`) is secret as a whole and never shown.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +59,7 @@ _TLS: Mapping[str, Sequence[str]] = {
 
 
 def service_source(config: ServiceSourceConfig, resolver: Resolver) -> Source:
-    """Give the reader of a source that is no file; nothing is reached and no secret read yet."""
+    """Return the reader of a service, without a connection or a secret."""
     match config:
         case PostgresqlSourceConfig():
             return PostgresqlSource(
@@ -92,7 +91,7 @@ def service_source(config: ServiceSourceConfig, resolver: Resolver) -> Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """A server to restore into, and the database of it where one is named."""
+    """A server to restore into, and its database if one is named."""
 
     kind: str
     server: PostgresqlServer | MariadbServer
@@ -101,7 +100,7 @@ class Address:
     def target(self, clock: Now, scratch: Path, hidden: tuple[Path, ...]) -> Target:
         """Return the target; `scratch` is a private folder that outlives it.
 
-        Its programs cannot read what is `hidden`, where the kernel can hide files.
+        Its programs cannot read the `hidden` paths if the kernel supports Landlock.
         """
         match replace(self.server, hidden=hidden):
             case PostgresqlServer() as server:
@@ -113,7 +112,7 @@ class Address:
 
 
 def address_of(config: BackupSourceConfig, resolver: Resolver) -> Address | None:
-    """Give the server that a source reads; None when it is no server that takes dumps."""
+    """Return the server of a source; None if the source takes no dumps."""
     match config:
         case PostgresqlSourceConfig():
             server = _postgresql(config, resolver)
@@ -127,11 +126,12 @@ def address_of(config: BackupSourceConfig, resolver: Resolver) -> Address | None
 def address_from_secret(
     reference: SecretReference, resolver: Resolver, sources: Sequence[BackupSourceConfig]
 ) -> Address:
-    """Read an address that a secret holds; UsageError, without repeating it, when it is none.
+    """Read an address from a secret; the `UsageError` does not repeat it.
 
-    Programs that the first of `sources` of its kind names are used: those on the PATH may be older.
+    Use the client programs that the first of `sources` of the same kind names: those on the PATH
+    may be older.
     """
-    wrong = UsageError(f"{reference} does not hold the address of a server: write {_SHAPES}")
+    wrong = UsageError(f"{reference}: not the address of a server. Write {_SHAPES}.")
     try:
         parts = urlsplit(resolver.resolve(reference).reveal())
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
@@ -151,7 +151,7 @@ def address_from_secret(
         "password": None if parts.password is None else _always(unquote(parts.password)),
         "tls": tls,
         "ca_file": None if ca_file is None else Path(ca_file),
-        "programs": next((path for one in sources if (path := _programs(one, scheme))), None),
+        "programs": next((path for source in sources if (path := _programs(source, scheme))), None),
     }
     if port is not None:
         more["port"] = port

@@ -1,17 +1,18 @@
-"""Verifying the repository: by schedule without a key, deeper where a person or a key asks.
+"""Verification of the repository: scheduled without a key, or deeper.
 
-Owns the use-case and what it comes to. Leaves the checks to `backup/checker/verification.py`.
+The checks themselves are in `backup/checker/verification.py`.
 
 Rules
-- After a verification that found the history sound the newest recovery points go to the witness
-  outside the vault, and the next one is held against it: that shows a vault that was rolled back.
-- Damage stays open until a check that could have seen it finds it gone: a look at the lists says
-  nothing about bytes that an earlier check read, and a sample nothing about what it did not draw.
-- A look at the objects' locks begins where the last one did, if that found all of them right, and
-  otherwise looks at all. The ledger remembers that; nothing in the vault is asked.
-- Of a ledger with several vaults, what was found in another one says nothing of this.
-- Without a ledger it looks all the same, and is partial at best: nobody knows what was found
-  before.
+- After a verification with a sound history, the newest recovery points go to the witness outside
+  the vault. The next verification compares the vault with it, and so detects a rollback.
+- Damage stays open until a check that could have found it does not find it again. A check of the
+  lists says nothing about bytes that an earlier check read, and a sample nothing about content that
+  it did not draw.
+- A check of object locks begins where the last one began if all locks were right then, and
+  otherwise checks all objects. Only the ledger records that; the vault is not asked.
+- In a ledger with several vaults, findings of other vaults do not count.
+- Without a ledger the verification runs all the same and is partial at best: earlier findings are
+  unknown.
 """
 
 import re
@@ -42,7 +43,7 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import runs_of_vault
 from standfast.usecases.core.run_record import recorded_if_possible
 
-VAULT = "vault"  # what a verification's run row names as its subject
+VAULT = "vault"  # the subject of a verification in the ledger
 _CONFIDENCE = 0.99
 
 _OF_A_PACK = re.compile(r"w/[^/]+/p/")
@@ -50,7 +51,7 @@ _OF_A_PACK = re.compile(r"w/[^/]+/p/")
 
 @dataclass(frozen=True, kw_only=True)
 class OpenDamage:
-    """What an earlier verification found, and none since could have found gone."""
+    """Damage that no later verification could have cleared."""
 
     found_at: datetime
     depths: tuple[str, ...]
@@ -58,12 +59,12 @@ class OpenDamage:
 
     @property
     def sentence(self) -> str:
-        """Say it for people, with what to do."""
+        """Return the description for people, with the action."""
         how = "opened with an identity" if "opening" in self.depths else "read"
         command = "verify --read --identity FILE" if "opening" in self.depths else "verify --read"
         return (
-            f"damage that showed when the vault was {how}, on {self.found_at:%Y-%m-%d %H:%M}Z, was "
-            f"not looked for this time: `standfast backup {command}` tells whether it is gone"
+            f"damage found when the vault was {how}, on {self.found_at:%Y-%m-%d %H:%M}Z, was "
+            f"not checked this time: run `standfast backup {command}` to check it again"
         )
 
     def as_json(self) -> dict[str, Json]:
@@ -76,7 +77,7 @@ class OpenDamage:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyOutcome:
-    """What a verification found; `findings` has the report's and the witness's own."""
+    """The outcome of a verification, with the findings of report and witness."""
 
     run: str
     report: VerifyReport
@@ -84,19 +85,22 @@ class VerifyOutcome:
     open_damage: OpenDamage | None  # of an earlier, deeper check
     is_read: bool  # every byte was read
     is_keyed: bool  # and opened with an identity
-    is_write_only: bool  # can this host only add to the vault?
+    is_write_only: bool  # this host can only add to the vault
     why_write_only: str
-    unrecorded: str = ""  # why the ledger or the witness did not take it, or could not be asked
-    is_ledger_damaged: bool = False  # that is why
+    unrecorded: str = ""  # the reason why ledger or witness has no record or could not be read
+    is_ledger_damaged: bool = False  # damage is that reason
 
     @property
     def is_sound(self) -> bool:
-        """Whether this check found nothing of severity `error`."""
+        """True if this check has no finding of severity `error`."""
         return all(finding.severity != "error" for finding in self.findings)
 
     @property
     def is_history_sound(self) -> bool:
-        """Whether nothing is wrong but what packs hold: the points are those that were made."""
+        """True if nothing but pack contents is damaged.
+
+        The recovery points are then those that were made.
+        """
         return not any(
             finding.severity == "error"
             and finding.depth == "looking"
@@ -113,7 +117,7 @@ class VerifyOutcome:
         return ExitStatus.PARTIAL if is_short else ExitStatus.DONE
 
     def summary(self) -> dict[str, Json]:
-        """What the ledger keeps."""
+        """Return the part for the ledger."""
         return {
             "points": self.report.points,
             "packs": self.report.packs,
@@ -170,11 +174,14 @@ class VerifyOutcome:
 
 
 def sample_of(pieces: int | None, confidence: float | None, damage: float | None) -> Sample | None:
-    """Give the sample that the options ask for, or None; UsageError when they contradict."""
+    """Return the requested sample, or None.
+
+    Raise UsageError for contradictory options.
+    """
     if pieces is None and confidence is None and damage is None:
         return None
     if pieces is not None and confidence is not None:
-        raise UsageError("--sample says how many pieces, --confidence asks: give one of them")
+        raise UsageError("--sample: not allowed together with --confidence. Use only one of them.")
     share = DAMAGE if damage is None else damage
     with translated_errors("choosing a sample"):
         if pieces is not None:
@@ -191,12 +198,13 @@ def verify(
     sample: Sample | None = None,
     way: str = "direct",
 ) -> VerifyOutcome:
-    """Check the whole repository; with `read` every byte, with an identity what it holds, too.
+    """Verify the repository.
 
-    `sample` opens so many random pieces of content in place of all; it takes an identity, the
-    file's or the one that `drills.identity` names. What is wrong is in the findings, not raised; a
-    sound history moves the witness on, also where a pack is damaged: or who damages one could roll
-    back the rest unseen. `UsageError` for an identity of another repository, which is no damage.
+    With `read`, read every byte; with an identity, also open the content.
+
+    `sample` opens that many random chunks instead of all. It needs an identity, from the file or
+    from `drills.identity`. Problems are findings, not exceptions; an identity of another repository
+    is no damage and raises `UsageError`.
     """
     is_keyed = identity_file is not None or sample is not None
     identity = identity_of(installation, identity_file) if is_keyed else None
@@ -239,12 +247,14 @@ def verify(
             is_write_only=traits.is_write_only,
             why_write_only=traits.why,
         )
+        # Advance the witness also when a pack is damaged: otherwise an attacker who damages a pack
+        # could roll back the rest without detection.
         if outcome.is_history_sound:
             try:
                 append_heads(
                     installation.config.backup.witness, report.heads, witness, installation.clock()
                 )
-            except StandfastError as error:  # a full disk: what was found is told all the same
+            except StandfastError as error:  # a full disk: the findings are reported all the same
                 run.goes_on_without(error)
         is_damaged = outcome.exit_status is ExitStatus.DAMAGED
         run.ends("failed" if is_damaged else "done", outcome.summary())
@@ -252,7 +262,9 @@ def verify(
 
 
 def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
-    """Give when the newest verification that looked at locks began, if all it asked for was right.
+    """Return the start of the newest check that found all locks right.
+
+    Return None if the newest check of locks found a wrong or an unknown lock.
 
     `runs` are newest first.
     """
@@ -261,13 +273,18 @@ def locks_right_at(runs: Sequence[RunRecord]) -> datetime | None:
 
 
 def are_retention_locks_wrong(runs: Sequence[RunRecord]) -> bool:
-    """Did the newest verification, newest first, that could tell find a lock wrong?"""
+    """Return whether the newest check that could see them found a wrong lock.
+
+    `runs` are newest first.
+    """
     seen = (locks for run in runs if (locks := run.summary.get("locks")))
-    return next((bool(one["wrong"]) for one in seen if one["wrong"] or one["is_right"]), False)
+    return next(
+        (bool(locks["wrong"]) for locks in seen if locks["wrong"] or locks["is_right"]), False
+    )
 
 
 def is_vault_damaged(installation: Installation) -> bool:
-    """Is damage open that a verification found, or a backup since the newest one that looked?"""
+    """Return whether a verification or a later backup found open damage."""
     runs = verifications(installation)
     if open_damage(runs) is not None:
         return True
@@ -282,23 +299,23 @@ def is_vault_damaged(installation: Installation) -> bool:
 
 
 def verifications(installation: Installation) -> list[RunRecord]:
-    """Give those of this vault, whoever made them, the newest first."""
+    """Return the verifications of this vault by any host, newest first."""
     runs = runs_of_vault(installation.config, installation.ledger.runs.all("verify", VAULT))
     return newest_first(runs, installation.clock())
 
 
 def open_damage(runs: Sequence[RunRecord], cleared: Sequence[str] = ()) -> OpenDamage | None:
-    """Give the newest damage of the verifications, newest first, that none after them cleared.
+    """Return the newest damage that no later verification cleared.
 
-    `cleared` are the depths that a check has just looked into, beside what the runs did.
+    `runs` are newest first. `cleared` are the depths that the current check has just covered.
     """
     gone = set(cleared)
     for run in runs:
         found = set(run.summary.get("found", ()))
-        if left := found - gone:
+        if uncleared := found - gone:
             return OpenDamage(
                 found_at=run.started_at,
-                depths=tuple(sorted(left)),
+                depths=tuple(sorted(uncleared)),
                 errors=int(run.summary.get("errors", 0)),
             )
         gone.update(set(run.summary.get("saw", ())) - found)

@@ -1,4 +1,7 @@
-"""Steps that people asked for beside the playbook: undos, corrections, telling who was held."""
+"""Steps that people add to a playbook.
+
+These are undos, corrections and messages to held recipients.
+"""
 
 from standfast.playbook.actions.accounts_lock import UNLOCK
 from standfast.playbook.actions.notices_send import SEND
@@ -7,16 +10,16 @@ from standfast.playbook.run_state import HELD_STEP_PREFIX
 CORRECTS = "correction-"
 _TITLES = {
     CORRECTS: "Correct a notice",
-    HELD_STEP_PREFIX: "Tell somebody who was held, or whom no message reached",
+    HELD_STEP_PREFIX: "Notify held recipients, or those whom no message reached",
 }
-_UNDO = "Give accounts back what they had before"
+_UNDO = "Restore accounts to their earlier state"
 
 
 def additional_step_title(step: str) -> str:
-    """Say in words what a step does that no playbook names."""
+    """Return the title of a step that is not in the playbook."""
     return next((title for start, title in _TITLES.items() if step.startswith(start)), _UNDO)
 
 
 def additional_step_verb(step: str) -> str:
-    """Give the verb of its effects."""
+    """Return the verb of the step's effects."""
     return SEND if step.startswith((*_TITLES,)) else UNLOCK

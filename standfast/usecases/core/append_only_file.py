@@ -1,8 +1,10 @@
-"""Files of lines that only grow, and lose at most the line that was being written.
+"""Append-only files of lines, durable against a crash.
 
-- One process appends at a time: two verifications may end at once.
-- A last line without its end was cut by a crash; it never counted, and the next append replaces it.
-- `mend` says in errors what to do, as each such file has its own setting.
+Rules
+- One process appends at a time: two verifications may end at the same moment.
+- A last line without a newline was cut by a crash. It does not count, and the next append
+  replaces it.
+- `mend` is the action that errors name: each file has its own setting to repair.
 """
 
 import fcntl
@@ -15,22 +17,26 @@ from standfast.evidence.durable_files import make_private, sync_folder
 
 
 def whole_lines(file: Path, mend: str) -> list[bytes]:
-    """Every line that has its end; none where there is no file yet."""
+    """Return all complete lines, oldest first.
+
+    A file that does not exist has none.
+    """
     try:
         return file.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise StandfastError(f"{file} cannot be read: {error.strerror}; {mend}") from error
+        raise StandfastError(f"{file}: cannot be read: {error.strerror}. {mend}.") from error
 
 
 def append_lines(file: Path, lines: Iterable[bytes], mend: str) -> None:
-    """Append, durably and one at a time; what is new has the mode 0600, and its folders 0700."""
+    """Append lines durably; new files get mode 0600, new folders 0700."""
     try:
         make_private(file.parent)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "r+b") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
+            # Drop a line that a crash cut off.
             whole = stream.read().rfind(b"\n") + 1
             stream.seek(whole)
             stream.truncate()
@@ -39,4 +45,4 @@ def append_lines(file: Path, lines: Iterable[bytes], mend: str) -> None:
             os.fsync(descriptor)
         sync_folder(file.parent)
     except OSError as error:
-        raise StandfastError(f"{file} cannot be written: {error.strerror}; {mend}") from error
+        raise StandfastError(f"{file}: cannot be written: {error.strerror}. {mend}.") from error

@@ -1,11 +1,9 @@
-"""The backup repository as the configuration describes it: its stores, keys and errors.
-
-Owns the step from settings to what `backup/` takes, and the one translation of its errors. Leaves
-what is done with them to `backups.py` and `drills.py`.
+"""The configured backup repository: its stores, keys and errors.
 
 Rules
-- Every error of `backup` becomes one of ours with the same message, here and nowhere else.
-- An identity is read when it is needed and kept nowhere.
+- Each error of `backup` becomes an error of Standfast with the same message. The translation
+  happens only in `translated_errors`.
+- An identity is read when it is needed and is never kept.
 """
 
 import errno
@@ -42,38 +40,41 @@ if TYPE_CHECKING:
     from backup.repository import Repository
     from backup.stores.s3.store import S3Options
 
-_MEND = "see that the disks have room and may be written"
+_MEND = "Check that the disks are writable and have free space"
 _MENDS = {
-    errno.EEXIST: "remove it, or name another path",
-    errno.ENOTDIR: "name another path",
-    errno.EMFILE: "let it open more files, by `ulimit -n` or LimitNOFILE in its unit",
-    errno.ENOSPC: "see that the disks, and the folder for temporary files (TMPDIR), have room",
+    errno.EEXIST: "Remove it, or name another path",
+    errno.ENOTDIR: "Name another path",
+    errno.EMFILE: "Raise the limit of open files (`ulimit -n`, or LimitNOFILE in the unit)",
+    errno.ENOSPC: "Free space on the disks and in the folder for temporary files (TMPDIR)",
 }
 
 
 @contextmanager
 def translated_errors(doing: str) -> Iterator[None]:
-    """Turn what `backup` and the disk under it raise into our errors; `doing` names the act."""
+    """Translate errors of `backup`, the disk and SQLite.
+
+    `doing` names the operation in the messages.
+    """
     try:
         yield
     except BackupError as error:
-        raise _ours(error) from error
+        raise _translate(error) from error
     except BrokenPipeError:
-        raise  # who reads our output has enough, and no disk is to blame
+        raise  # the reader of our output closed its end; no disk has failed
     except OSError as error:
         where = f": {error.filename}" if isinstance(error.filename, str) else ""
         raise StandfastError(
-            f"{doing} failed: {error.strerror or type(error).__name__}{where}; "
-            f"{_MENDS.get(error.errno or 0, _MEND)}, then run again"
+            f"{doing}: {error.strerror or type(error).__name__}{where}. "
+            f"{_MENDS.get(error.errno or 0, _MEND)}, then run the command again."
         ) from error
     except sqlite3.Error as error:
         raise StandfastError(
-            f"{doing} failed: the send-log's SQLite says {error}; see that its disk has room and "
-            "may be written, then run again"
+            f"{doing}: SQLite error in the upload cache: {error}. Check that its disk is writable "
+            "and has free space, then run the command again."
         ) from error
 
 
-def _ours(error: BackupError) -> StandfastError:
+def _translate(error: BackupError) -> StandfastError:
     match error:
         case DamagedBackup():
             return Damaged(str(error))
@@ -88,17 +89,17 @@ def _ours(error: BackupError) -> StandfastError:
 
 
 def vault_of(installation: Installation) -> Store:
-    """Give the store that recovery points lie in, as `open_vault` does."""
+    """Return the store of the recovery points, as `open_vault` does."""
     return open_vault(installation.config, installation.resolver, installation.clock)
 
 
 def writing_vault_of(installation: Installation) -> Store:
-    """Give the same store as a backup uses it: what it puts keeps to the bandwidth."""
+    """Return the recovery points' store, with uploads limited in bandwidth."""
     return throttled(vault_of(installation), installation.config, installation.clock)
 
 
 def throttled(store: Store, config: Config, clock: Now) -> Store:
-    """Give a store that is put into at no more than the bandwidth of the hour."""
+    """Return a store that limits uploads to the bandwidth of the hour."""
     limits = config.backup.bandwidth
     if not limits:
         return store
@@ -108,7 +109,7 @@ def throttled(store: Store, config: Config, clock: Now) -> Store:
         Bandwidth,
         BandwidthLimitedStore,
         Window,
-    )  # few limit it
+    )  # imported here: few installations limit the bandwidth
     from standfast.config.sections.bandwidth import bytes_per_second, span_minutes
 
     windows = []
@@ -122,16 +123,17 @@ def throttled(store: Store, config: Config, clock: Now) -> Store:
 
 
 def open_vault(config: Config, resolver: Resolver, clock: Now) -> Store:
-    """Give the store that recovery points lie in: the bucket where one is set, else the folder.
+    """Return the recovery points' store: the bucket if set, else the folder.
 
-    A bucket is asked what protects it: `UsageError` when it does not lock and should, or refuses
-    the credentials; `Unavailable` when it does not answer. A folder need not be there yet.
+    For a bucket, read its protection: raise `UsageError` if it has no object lock although the
+    configuration requires one, or if it rejects the credentials; raise `Unavailable` if it does
+    not answer. A folder need not exist yet.
     """
     return open_store(config.backup.vault, config.backup.s3, resolver, clock)
 
 
 def open_store(folder: Path, bucket: S3Config | None, resolver: Resolver, clock: Now) -> Store:
-    """Give a store of the kind that is set, as `open_vault` does."""
+    """Return a store for the bucket if one is given, else for the folder."""
     if bucket is None:
         return DirectoryStore(folder)
     with translated_errors(f"opening bucket {bucket.bucket}"):
@@ -141,7 +143,7 @@ def open_store(folder: Path, bucket: S3Config | None, resolver: Resolver, clock:
 
 
 def s3_options(settings: S3Config, resolver: Resolver) -> "S3Options":
-    """Give the bucket's options with its credentials."""
+    """Return the options of a bucket, with its credentials."""
     token, days = settings.session_token, settings.lock_days
     from backup.stores.s3.store import S3Options
 
@@ -160,12 +162,12 @@ def s3_options(settings: S3Config, resolver: Resolver) -> "S3Options":
 
 
 def keys_of(installation: Installation) -> DirectoryStore:
-    """Give the store that the domain keys lie in."""
+    """Return the store of the domain keys."""
     return DirectoryStore(installation.config.backup.keys)
 
 
 def owner_of(installation: Installation) -> bytes | None:
-    """Give the owner's public key as this host knows it, or None where no host's keys lie."""
+    """Return the owner's public key; None without host keys."""
     host = _host_of(installation)
     return None if host is None else host.owner
 
@@ -177,23 +179,27 @@ def _host_of(installation: Installation) -> Host | None:
 
 
 def local_host_keys(config: BackupConfig) -> Host:
-    """Read the keys that this host writes with.
+    """Read the keys with which this host writes.
 
-    `UsageError` when they write for another domain than is set: what is sealed to one can never be
-    moved, and would outlive the erasure of the domain that people think it is in.
+    Raise `UsageError` if they belong to another domain than the configured one: data that is
+    sealed to a domain can never be moved, and would outlive the erasure of the domain in which
+    people believe it to be.
     """
     host = Host.load(config.host)
     if host.domain != config.domain:
         raise UsageError(
-            f"backup.domain is {config.domain!r}, and the keys in {config.host} write for "
-            f"{host.domain!r}: set it to that, or carry the host.json here that `backup owner "
-            f"add-writer NAME --domain {config.domain}` makes"
+            f"backup.domain: it is {config.domain!r}, but the keys in {config.host} write for "
+            f"{host.domain!r}. Set it to {host.domain!r}, or copy the host.json that `backup owner "
+            f"add-writer NAME --domain {config.domain}` writes to {config.host}."
         )
     return host
 
 
 def identity_of(installation: Installation, identity_file: Path | None) -> Identity:
-    """Read a custodian's identity: from the file, or the one that `drills.identity` names."""
+    """Read a custodian's identity.
+
+    It comes from the file if one is given, else from `drills.identity`.
+    """
     with translated_errors("reading the identity"):
         if identity_file is not None:
             identity = open_identity(identity_file)
@@ -202,41 +208,43 @@ def identity_of(installation: Installation, identity_file: Path | None) -> Ident
         reference = installation.config.drills.identity
         if reference is None:
             raise UsageError(
-                "a custodian's identity is needed: name its file with --identity, or set "
-                "drills.identity for drills that nobody attends"
+                "identity: none is configured. Name a custodian's file with --identity, or "
+                "set drills.identity for unattended drills."
             )
         return open_identity(installation.resolver.resolve(reference).reveal().encode())
 
 
 def _warn_of_readers(identity_file: Path) -> None:
-    """Warn on the log when somebody else on this machine can read a recovery identity."""
+    """Log a warning when other users can read a recovery identity."""
     if identity_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        import logging  # most identities are closed to others
+        import logging  # imported here: most identity files are readable by their owner only
 
         logging.getLogger("standfast.backup").warning(
-            "%s: others on this machine can read it, and with it every backup. Run chmod 600.",
+            "%s: other users of this machine can read it, and with it every backup. Run chmod 600.",
             identity_file,
         )
 
 
 def check_identity(identity: Identity | None, known: bytes | None) -> None:
-    """`UsageError` when an identity was made for another repository than the owner's `known` here.
+    """Raise `UsageError` for an identity of another repository.
 
-    Said here: to `backup` alone this looks like a vault that somebody else signed.
+    `known` is the owner's key that this host knows.
+
+    The check happens here because `backup` alone would report a vault signed by somebody else.
     """
     if identity is not None and known is not None and identity.owner not in (None, known):
         raise UsageError(
-            "this identity was made for another repository; take the custodian's file of this one"
+            "identity: it belongs to another repository. Use a custodian's file of this one."
         )
 
 
 def opened_repository(installation: Installation, identity: Identity | None) -> "Repository":
-    """Open the repository for listing, and with an identity for restoring."""
+    """Open the repository to list it; with an identity also to restore."""
     host = _host_of(installation)
     known = None if host is None else host.owner
     check_identity(identity, known)
     keys = None if identity is None else keys_of(installation)
-    from backup.repository import Repository  # a backup reads nothing back
+    from backup.repository import Repository  # imported here: a backup reads nothing back
 
     writer = None if host is None else host.writer
     beside = None if identity is None else identity.folder
@@ -245,20 +253,20 @@ def opened_repository(installation: Installation, identity: Identity | None) -> 
 
 
 def check_set(installation: Installation, set_name: str | None, found: Sized) -> None:
-    """`UsageError` when nothing was found of a set that is not configured: a typo, then.
+    """Raise `UsageError` if nothing was found of a set that is not configured.
 
-    One that was removed may still have points and drills.
+    Such a name is a typing error. A set that was removed from the configuration may still have
+    recovery points and drills.
     """
     if set_name is not None and not found:
         set_of(installation, set_name)
 
 
 def set_of(installation: Installation, set_name: str) -> BackupSetConfig:
-    """Give the settings of a set; UsageError names the sets that there are."""
+    """Return the settings of a set; raise UsageError for an unknown name."""
     sets = installation.config.backup.sets
     if set_name not in sets:
         raise UsageError(
-            f"there is no backup set {set_name!r} in the configuration; "
-            f"{known_names_hint(set_name, sets)}"
+            f"backup set {set_name!r}: not configured; {known_names_hint(set_name, sets)}"
         )
     return sets[set_name]

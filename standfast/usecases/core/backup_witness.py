@@ -1,10 +1,10 @@
-"""The backup witness: the newest recovery points, as earlier verifications saw them.
+"""The backup witness: recovery points that earlier verifications saw.
 
-One line of canonical JSON a head, appended only. It lies outside the vault, best on another
-machine: whoever rolls the vault back cannot roll it back too.
+It is an append-only file with one line of canonical JSON for each head. It lies outside the
+vault, best on another machine: an attacker who rolls the vault back cannot roll back the witness.
 
 Rules
-- A line that is no head is a finding, not an error: a broken witness stops no verification.
+- An invalid line is a finding, not an error: a damaged witness stops no verification.
 """
 
 import json
@@ -16,11 +16,11 @@ from backup.records import Finding, Head
 from standfast.records import canonical, timestamp
 from standfast.usecases.core.append_only_file import append_lines, whole_lines
 
-_MEND = "mend the disk or backup.witness, then verify again"
+_MEND = "Repair the disk or correct backup.witness, then verify again"
 
 
 def read_heads(witness: Path) -> tuple[tuple[Head, ...], tuple[Finding, ...]]:
-    """Give the heads, oldest first, and a finding for each line that is none."""
+    """Return the heads, oldest first, and a finding for each invalid line."""
     heads: list[Head] = []
     findings: list[Finding] = []
     for number, line in enumerate(whole_lines(witness, _MEND), 1):
@@ -36,7 +36,7 @@ def read_heads(witness: Path) -> tuple[tuple[Head, ...], tuple[Finding, ...]]:
                 Finding(
                     severity="error",
                     object=f"witness line {number}",
-                    problem="it is not a head of a recovery point",
+                    problem="not a head of a recovery point",
                     what_to_do="find out who changed the witness; restore it from a copy",
                 )
             )
@@ -48,9 +48,9 @@ def read_heads(witness: Path) -> tuple[tuple[Head, ...], tuple[Finding, ...]]:
 def append_heads(
     witness: Path, heads: Sequence[Head], known: Sequence[Head], now: datetime
 ) -> None:
-    """Append, durably, the heads that are not known yet."""
-    news = [head for head in heads if head not in known]
-    if not news:
+    """Append the heads that are not known yet, durably."""
+    new_heads = [head for head in heads if head not in known]
+    if not new_heads:
         return
     lines = [
         canonical(
@@ -61,6 +61,6 @@ def append_heads(
                 "at": timestamp(now),
             }
         )
-        for head in news
+        for head in new_heads
     ]
     append_lines(witness, lines, _MEND)

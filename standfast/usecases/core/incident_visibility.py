@@ -1,12 +1,12 @@
-"""Quiet incidents: who may see one, so that the person it is about does not.
+"""Visibility of quiet incidents, hidden from the persons they concern.
 
 Rules
 - An incident of a quiet playbook is visible to the person that opened it and to the roles that its
   steps name.
 - It is hidden from a person whose account, sign-in name or mail address is among its targets,
   whatever their roles.
-- To everybody else it does not exist: no page of the console, no mail about a trigger, no calendar
-  entry, no reminder, no way to stop it.
+- For everybody else it does not exist: no page of the console, no mail about a trigger, no calendar
+  entry and no reminder shows it, and nobody else can stop it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,10 @@ from standfast.records import JsonObject
 
 
 def is_visible(row: IncidentRow, person: Person | None) -> bool:
-    """May this person see the incident? None is somebody who is not enrolled."""
+    """Return whether a person may see the incident.
+
+    None is a person that is not enrolled.
+    """
     playbook = load(row.playbook, row.scenario)
     if not playbook.is_quiet:
         return True
@@ -37,7 +40,7 @@ def is_visible(row: IncidentRow, person: Person | None) -> bool:
 
 
 def accounts_named(playbook: Playbook, inputs: JsonObject) -> AbstractSet[str]:
-    """Return the accounts that an incident's inputs name, in each way they may be written."""
+    """Return the accounts in an incident's inputs, in each spelling."""
     return written(
         name
         for given in playbook.inputs
@@ -47,7 +50,7 @@ def accounts_named(playbook: Playbook, inputs: JsonObject) -> AbstractSet[str]:
 
 
 def written(accounts: Iterable[str]) -> AbstractSet[str]:
-    """Return each account as it is and without its directory; case does not matter."""
+    """Return each account with and without its directory, in one case."""
     names = [folded(name) for name in accounts]
     return {*names, *(name.partition(":")[2] for name in names if ":" in name)}
 

@@ -1,4 +1,4 @@
-"""One installation, opened: its configuration, its ledger, its secrets, its clock and who asks."""
+"""The opened installation: configuration, ledger, secrets and adapters."""
 
 import getpass
 import os
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def system_clock() -> datetime:
-    """The time now, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def os_user() -> str:
-    """Name the operating system's user: who acted when nobody signed in."""
+    """Return the operating-system user: the actor without a sign-in."""
     try:
         return f"os:{shown(getpass.getuser())}@{host_name()}"
     except (KeyError, OSError):
@@ -34,57 +34,60 @@ def os_user() -> str:
 
 
 class AdapterFactory(Protocol):
-    """Adapters by mode; the implementation stays above every use-case that an adapter calls."""
+    """A factory of adapters by mode.
+
+    The implementation is above every use-case that an adapter calls.
+    """
 
     def for_incident(self, installation: "Installation", incident: "IncidentRow") -> "Outside":
-        """Return the adapters of an incident, by its mode and by nothing else."""
+        """Return the adapters of an incident, chosen by its mode alone."""
         ...
 
     def for_reading(self, installation: "Installation") -> "Outside":
-        """Return the adapters of a plan: everything, to read."""
+        """Return the adapters of a plan: all of them, for reading."""
         ...
 
     def for_notifying(self, installation: "Installation") -> "Outside":
-        """Return the adapters of an alarm that belongs to no incident: the channels to people."""
+        """Return the channels to people, for an alarm that belongs to no incident."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Installation:
-    """Everything that a use-case stands on."""
+    """One configured installation, the first argument of every use-case."""
 
     config: Config
     opened: LazyLedger
     resolver: Resolver
     clock: Now
     adapters: AdapterFactory
-    actor: str  # who asks, for the timeline: "os:root@host" or a person's name
+    actor: str  # recorded in the timeline: "os:root@host" or a person's name
 
     @property
     def ledger(self) -> "Ledger":
-        """The whole ledger; a run alone needs only `runs`."""
+        """The whole ledger; use `runs` where runs are enough."""
         return self.opened.whole
 
     @property
     def runs(self) -> Runs:
-        """The ledger's runs, without the rest of it where that can be."""
+        """The runs of the ledger, without loading the rest where possible."""
         return self.opened.runs
 
     def outside(self, incident: "IncidentRow") -> "Outside":
-        """Return what this incident may reach, by its mode and by nothing else."""
+        """Return the adapters that this incident may use, by its mode alone."""
         return self.adapters.for_incident(self, incident)
 
     def reader(self) -> "Outside":
-        """Return what a plan may reach: everything, to read."""
+        """Return the adapters that a plan may use: all of them, for reading."""
         return self.adapters.for_reading(self)
 
     def teller(self) -> "Outside":
-        """Return what an alarm may reach that belongs to no incident: the channels to people."""
+        """Return the channels to people, for an alarm that belongs to no incident."""
         return self.adapters.for_notifying(self)
 
 
 def ledger_url(config: Config, resolver: Resolver) -> str:
-    """Give the ledger's address with its password, if it needs one."""
+    """Return the ledger's address, with its password if it needs one."""
     url = config.ledger.url
     if config.ledger.password is None:
         return url
@@ -92,8 +95,8 @@ def ledger_url(config: Config, resolver: Resolver) -> str:
     user, at, host = rest.rpartition("@")
     if not at or ":" in user:
         raise ConfigurationError(
-            "ledger.password is given, so ledger.url must name a user and no password: "
-            "postgresql://USER@HOST/NAME"
+            "ledger.url: it must name a user and no password, because ledger.password is set. "
+            "Write postgresql://USER@HOST/NAME."
         )
     password = quote(resolver.resolve(config.ledger.password).reveal(), safe="")
     return f"{scheme}{separator}{user}:{password}@{host}"

@@ -1,11 +1,12 @@
-"""Where a run is made, and which of the ledger's runs a question is about.
+"""The origin of a run, and the selection of runs by vault and by host.
 
-Several hosts may have one ledger, and several vaults. What is asked of a set is asked of this
-backup host's nights into this vault; what is asked of the vault, of everybody's runs on it.
+Several hosts may share one ledger, and several vaults may be recorded in it. Questions about a
+backup set concern the runs of this backup host on this vault; questions about the vault concern
+the runs of all hosts on it.
 
 Rules
-- A run that does not say where it was made counts as made here: so do all of an earlier release.
-- Without any keys, as on a verifier's machine, nobody can tell vaults apart, and all count.
+- A run without an origin counts as local: runs of earlier releases have none.
+- Without keys, as on a verifier's machine, vaults cannot be told apart, and all runs count.
 """
 
 import json
@@ -18,14 +19,14 @@ from standfast.host_name import host_name
 from standfast.ledger.runs.run_record import Origin, RunRecord
 
 if TYPE_CHECKING:
-    from standfast.config import Config  # `status` does without
+    from standfast.config import Config  # for types only: `status` does not load it
 
-_HOST_FILE = "host.json"  # of `backup.keys`, which loads what opens keys
-_ENOUGH = 16  # hexadecimal digits of the owner's public key
+_HOST_FILE = "host.json"  # a name of `backup.keys`, whose import would load the cryptography
+_ENOUGH = 16  # hexadecimal digits of the owner's public key that identify a vault
 
 
 def origin_of(config: "Config") -> Origin:
-    """Say where a run is made that this place makes now."""
+    """Return the origin of a run that this installation starts now."""
     backup = config.backup
     return Origin(
         host=backup.writer,
@@ -35,7 +36,10 @@ def origin_of(config: "Config") -> Origin:
 
 
 def vault_id_of_keys(host: Path, keeper: Path) -> str:
-    """Name the vault that the host's keys, or else the keeper's, are for; or nothing."""
+    """Return the identifier of the vault; "" without keys.
+
+    It comes from the host's keys, else from the keeper's.
+    """
     for file in (host / _HOST_FILE, keeper):
         with suppress(OSError, ValueError, KeyError, TypeError):
             return str(json.loads(file.read_bytes())["owner"])[:_ENOUGH]
@@ -43,18 +47,18 @@ def vault_id_of_keys(host: Path, keeper: Path) -> str:
 
 
 def runs_of_vault(config: "Config", runs: Iterable[RunRecord]) -> list[RunRecord]:
-    """Keep the runs on this place's vault, whoever made them."""
+    """Return the runs on this installation's vault, of any host."""
     vault = vault_id_of_keys(config.backup.host, config.backup.keeping.key)
     return [run for run in runs if _is_same(Origin.of(run.summary).vault, vault)]
 
 
 def runs_of_host(config: "Config", runs: Iterable[RunRecord]) -> list[RunRecord]:
-    """Keep the runs of this backup host on its vault."""
+    """Return the runs of this backup host on its vault."""
     host = config.backup.writer
     return [
         run for run in runs_of_vault(config, runs) if _is_same(Origin.of(run.summary).host, host)
     ]
 
 
-def _is_same(one: str, other: str) -> bool:
-    return not one or not other or one == other
+def _is_same(first: str, second: str) -> bool:
+    return not first or not second or first == second

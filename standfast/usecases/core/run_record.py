@@ -1,18 +1,17 @@
-"""One run, from its first word in the ledger to its last: backups, drills, verifications, restores.
+"""The ledger record of a run: backup, verification, restore or drill.
 
 Rules
-- A run is in the ledger as running before it touches anything, and ended whatever happens after.
-  A restore, a backup and a verification go on when the ledger takes nothing, and say so: that night
-  it may be what is lost, or the disk that is full.
-- Two runs of one kind on one set never overlap on a host: a lock that the kernel gives back when
-  the process dies, so that nobody ever has to remove one by hand. Restores share theirs.
-- Root does not back up, verify or drill in another user's place: its objects and locks would keep
-  that user out from then on. It restores, which nobody may be refused.
-- Whoever holds the lock knows that an earlier run which is still `running` has died, and says so.
-  Several hosts may have one ledger: each judges its own runs, by the name of the backup host
-  (`backup.writer`) and of the machine, for a copied configuration has the same one; and only of
-  what it ever ran.
-- Where a run is made stands in its row from its beginning to its end.
+- A run is recorded as running before it changes anything, and as ended whatever happens.
+  A restore, a backup and a verification continue when the ledger is unavailable and report it:
+  the ledger may be what was lost that night, or the disk may be full.
+- Two runs of one kind on one set never overlap on a host. The kernel releases the lock when the
+  process dies, so that nobody has to remove a lock file by hand. Restores share their lock.
+- Root may not back up, verify or drill in another user's installation: its objects and locks would
+  keep that user out. Root may restore: a restore is never refused.
+- The holder of the lock marks earlier runs that are still `running` as died. Hosts that share a
+  ledger judge only their own runs, by the name of the backup host (`backup.writer`) and of the
+  machine: a copied configuration has the same backup host.
+- The origin of a run is in its row from start to end.
 """
 
 import errno
@@ -40,27 +39,28 @@ _LEAVING_FILES = ("backup", "verify", "drill")
 DIED = "the process died"
 _LARGEST_NOTE_BYTES = 4096
 _MAY_ONLY_READ = (errno.EACCES, errno.EPERM, errno.EROFS)
-_PATIENCE_SECONDS = 0.5  # who looks for dead runs holds the lock for a moment: that refuses nobody
+# A search for dead runs holds the lock for a moment only; waiting this long outlasts it.
+_PATIENCE_SECONDS = 0.5
 
 
 @dataclass(kw_only=True)
 class Run:
-    """A run under way; the block that holds it says how it ended."""
+    """A run in progress; the code that runs inside `recorded` sets its result."""
 
     token: str
     origin: Origin
-    died_before: tuple[str, ...]  # runs whose process had died, found at the start
+    died_before: tuple[str, ...]  # earlier runs whose process had died
     state: str = "failed"
     summary: dict[str, Json] = field(default_factory=dict)
-    unrecorded: str = ""  # why the ledger has not, or not to its end, what goes on all the same
-    is_ledger_damaged: bool = False  # that is why
+    unrecorded: str = ""  # the reason why the ledger lacks this run or its end; "" if it has it
+    is_ledger_damaged: bool = False  # damage is that reason
 
     def ends(self, state: str, summary: JsonObject) -> None:
-        """Say how the run ended: done, partial or failed, with counts and nothing personal."""
+        """Set the result: done, partial or failed; no personal data."""
         self.state, self.summary = state, dict(summary)
 
     def goes_on_without(self, error: StandfastError) -> None:
-        """Note why the ledger, or the witness, does not take it or cannot be asked."""
+        """Note why the ledger or the witness cannot record the run or be read."""
         self.unrecorded = self.unrecorded or str(error)
         self.is_ledger_damaged |= isinstance(error, Damaged)
 
@@ -69,13 +69,13 @@ class Run:
 def recorded(
     installation: Installation, kind: str, subject: str, way: str, *, is_shared: bool = False
 ) -> Iterator[Run]:
-    """Hold the lock and keep the ledger's row of a run; then sign the chain's head.
+    """Hold the lock, record the run, and sign the head of the audit chain.
 
-    Raises `UnderWay` when the same run is under way, before anything is written. What escapes the
-    block is written down as the run's failure and raised on.
+    Raise `UnderWay` before anything is written if the same run is in progress. An exception from
+    the block is recorded as the failure of the run and raised again.
     """
-    with _held(installation, kind, subject, is_shared=is_shared) as lock:
-        died = _bury(installation, kind, subject) if lock.is_alone else ()
+    with _hold_lock(installation, kind, subject, is_shared=is_shared) as lock:
+        died = _mark_dead(installation, kind, subject) if lock.is_alone else ()
         if is_shared:
             lock.share()
         origin = origin_of(installation.config)
@@ -86,10 +86,10 @@ def recorded(
         try:
             yield run
         except BaseException as error:
-            # Only the class of a foreign error: it may quote a path or a person.
+            # Record only the class of a foreign error: its text may contain a path or a person.
             is_ours = isinstance(error, StandfastError)
             problem = str(error) if is_ours else f"unexpected {type(error).__name__}"
-            with suppress(StandfastError):  # the first error is the one to be told
+            with suppress(StandfastError):  # the first error is the one to report
                 _finish(installation, run, kind, "failed", {**run.summary, "problem": problem})
             raise
         _finish(installation, run, kind, run.state, run.summary)
@@ -100,9 +100,9 @@ def recorded(
 def recorded_if_possible(
     installation: Installation, kind: str, subject: str, way: str, *, is_shared: bool = False
 ) -> Iterator[Run]:
-    """As `recorded`, for what no ledger may keep from happening; see `Run.unrecorded`.
+    """Record a run if possible; continue when the ledger is unavailable.
 
-    `unrecorded` is to be looked at behind the block. A shared one goes on without a lock as well.
+    Read `Run.unrecorded` after the block. A shared run continues without a lock as well.
     """
     with ExitStack() as record:
         try:
@@ -113,7 +113,7 @@ def recorded_if_possible(
             raise
         except StandfastError as error:
             if not is_shared:
-                record.enter_context(_held(installation, kind, subject, is_shared=False))
+                record.enter_context(_hold_lock(installation, kind, subject, is_shared=False))
             run = Run(token="", origin=NOWHERE, died_before=())
             run.goes_on_without(error)
         yield run
@@ -124,9 +124,10 @@ def recorded_if_possible(
 
 
 def other_user_of(config: Config) -> str | None:
-    """Name the user who runs a place, where that is another than who asks.
+    """Return the user that runs the installation, if it is another user.
 
-    The host's own keys, which only their user can read, tell; a machine without them has none.
+    The owner of the host's key folder decides: only that user can read it. A machine without
+    host keys has no such user.
     """
     try:
         owner = config.backup.host.stat().st_uid
@@ -143,31 +144,34 @@ def other_user_of(config: Config) -> str | None:
 def mark_dead_runs_failed(
     installation: Installation, clean: Mapping[str, Callable[[Installation, str], object]]
 ) -> tuple[tuple[str, str], ...]:
-    """Mark every run of this host whose process died as failed; give the kind and set of each.
+    """Mark dead runs of this host as failed.
 
-    `clean` is called by kind, under the lock, to remove what the dead one left behind.
+    Their process has died. Return the kind and the set of each.
+
+    `clean` maps a kind to a function that removes the remains of a dead run; the lock is held.
     """
-    buried: list[tuple[str, str]] = []
+    marked: list[tuple[str, str]] = []
     for kind in KINDS:
         running = {row.subject for row in installation.runs.all(kind, states=["running"])}
         for subject in sorted(running):
             if not _lock_file(installation, kind, subject).exists():
-                continue  # another host's set
-            with suppress(UnderWay), _held(installation, kind, subject, is_shared=False):
-                dead = _bury(installation, kind, subject)
+                continue  # the set of another host
+            with suppress(UnderWay), _hold_lock(installation, kind, subject, is_shared=False):
+                dead = _mark_dead(installation, kind, subject)
                 if dead and kind in clean:
                     clean[kind](installation, subject)
-                buried += [(kind, subject)] * len(dead)
-    return tuple(buried)
+                marked += [(kind, subject)] * len(dead)
+    return tuple(marked)
 
 
 def is_first(
     installation: Installation, run: Run, kind: str, subject: str, within: timedelta
 ) -> bool:
-    """Is no other host about this very thing, since before us? A lock here says nothing of it.
+    """Return whether no other host began the same run earlier.
 
-    Both are in the ledger before either asks, and its order decides. One that began longer ago than
-    `within`, by whichever clock, has died.
+    A lock on this machine cannot show that. Both runs are in the ledger before either host asks,
+    and the order of the ledger decides. A run that began longer than `within` ago, by the clock of
+    either host, counts as dead.
     """
     now = installation.clock()
     others = [
@@ -176,16 +180,20 @@ def is_first(
         if row.id != run.token and abs(now - row.started_at) <= within
     ]
     return not any(
-        _begun(installation, other) < _begun(installation, run.token) for other in others
+        _start_sequence(installation, other) < _start_sequence(installation, run.token)
+        for other in others
     )
 
 
-def _begun(installation: Installation, token: str) -> int:
-    """Give where a run's beginning stands in the chain, which goes by no clock."""
+def _start_sequence(installation: Installation, token: str) -> int:
+    """Return the sequence number of a run's start in the audit chain.
+
+    Clocks play no part in it.
+    """
     return installation.ledger.timeline(token)[0].sequence
 
 
-def _bury(installation: Installation, kind: str, subject: str) -> tuple[str, ...]:
+def _mark_dead(installation: Installation, kind: str, subject: str) -> tuple[str, ...]:
     runs, own = installation.runs, origin_of(installation.config)
     dead: list[str] = []
     for row in runs.all(kind, subject, states=["running"]):
@@ -209,22 +217,25 @@ def _finish(
 @dataclass(frozen=True, kw_only=True)
 class _Lock:
     descriptor: int
-    is_alone: bool  # nobody else held it; a shared one may not be
+    is_alone: bool  # no other process holds it; a shared lock may be held by several
 
     def share(self) -> None:
-        """Let others in; waits only for who looks for dead runs at this moment."""
+        """Share the lock with other runs.
+
+        This waits only while a search for dead runs holds it.
+        """
         fcntl.flock(self.descriptor, fcntl.LOCK_SH)
 
 
 @contextmanager
-def _held(
+def _hold_lock(
     installation: Installation, kind: str, subject: str, *, is_shared: bool
 ) -> Iterator[_Lock]:
     user = other_user_of(installation.config) if os.geteuid() == 0 else None
     if kind in _LEAVING_FILES and user is not None:
         raise Refused(
-            f"this place is run by the user {user}, whom what root leaves in it would keep out: "
-            f"run this as that user, with `sudo -u {user}` before it"
+            f"{kind}: this installation belongs to the user {user}, whom files of root would keep "
+            f"out. Run the command as that user: put `sudo -u {user}` before it."
         )
     path = _lock_file(installation, kind, subject)
     try:
@@ -233,26 +244,26 @@ def _held(
     except OSError as error:
         if error.errno in _MAY_ONLY_READ:
             raise OnlyReadable(
-                f"each {kind} is written down, and this user cannot write into {path.parent} "
-                f"({error.strerror}): run this where the place is in use, as the user who owns it"
+                f"{kind}: it must be recorded, but this user cannot write to {path.parent} "
+                f"({error.strerror}). Run it on the installation's machine, as its owner."
             ) from error
         raise StandfastError(
-            f"the lock {path} cannot be made: {error.strerror}; mend the folder that "
-            "backup.send_log lies in, then run again"
+            f"lock {path}: cannot be created: {error.strerror}. Repair the folder of "
+            "backup.send_log, then run the command again."
         ) from error
     try:
-        is_alone = _take(descriptor)
+        is_alone = _lock_exclusively(descriptor)
         if not is_alone and not is_shared:
-            raise UnderWay(_who_holds(descriptor, kind, subject))
+            raise UnderWay(_lock_holder_text(descriptor, kind, subject))
         if is_alone:
-            _sign(descriptor, timestamp(installation.clock()))
+            _write_lock_note(descriptor, timestamp(installation.clock()))
         yield _Lock(descriptor=descriptor, is_alone=is_alone)
     finally:
         os.close(descriptor)
 
 
-def _take(descriptor: int) -> bool:
-    """Take the lock for this process alone, unless a run holds it."""
+def _lock_exclusively(descriptor: int) -> bool:
+    """Lock the file for this process alone; return False if a run holds it."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
@@ -269,18 +280,18 @@ def _lock_file(installation: Installation, kind: str, subject: str) -> Path:
     return installation.config.backup.send_log.parent / f"{kind}-{subject}.lock"
 
 
-def _sign(descriptor: int, since: str) -> None:
+def _write_lock_note(descriptor: int, since: str) -> None:
     note = json.dumps({"pid": os.getpid(), "host": host_name(), "since": since})
-    with suppress(OSError):  # a full disk keeps nobody from restoring: the lock holds without it
+    with suppress(OSError):  # a full disk must not stop a restore: the lock works without a note
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, note.encode(), 0)
 
 
-def _who_holds(descriptor: int, kind: str, subject: str) -> str:
+def _lock_holder_text(descriptor: int, kind: str, subject: str) -> str:
     try:
         note = json.loads(os.pread(descriptor, _LARGEST_NOTE_BYTES, 0))
         since = moment(note["since"])
-        who = f"process {note['pid']} on {note['host']}, since {since:%Y-%m-%d %H:%M} UTC"
+        holder = f"process {note['pid']} on {note['host']}, since {since:%Y-%m-%d %H:%M} UTC"
     except (ValueError, KeyError, TypeError):
-        who = "another process"
-    return f"a {kind} of {subject} is under way ({who}); wait until it has ended, then run again"
+        holder = "another process"
+    return f"{kind} of {subject}: in progress ({holder}). Wait until it ends, then run again."

@@ -1,6 +1,6 @@
-"""One message to each of some enrolled people, sent now and outside of any incident's effects.
+"""Messages to enrolled people, sent at once and recorded in no incident.
 
-Who is told, of what, and that nobody is told twice is the caller's business.
+The caller chooses the recipients and the content, and prevents a second message.
 """
 
 from collections import Counter
@@ -20,13 +20,17 @@ def notify_each(
     people: Sequence[Person],
     token: str,
 ) -> tuple[Counter[EffectState], str]:
-    """Send one message to each person; give how many ended how, and what kept it from all.
+    """Send one message to each person; return counts by state and an error.
 
-    `values` are the template's, besides the organisation and its line; `token` names this telling.
+    The error is "" unless no message could be sent. `values` are the values of the template
+    besides the organisation and its contact line; `token` identifies this notification.
     """
     if not people:
-        return Counter(), "nobody is enrolled whom it could reach; `standfast people add` enrols"
-    # Templates and mail: who has nobody to tell anything needs neither.
+        return (
+            Counter(),
+            "nobody enrolled can be reached. Enrol with `standfast people add`.",
+        )
+    # Imported here: without recipients, neither templates nor mail are needed.
     from standfast.adapters.senders import Message
     from standfast.notices.prepared_notice import pick_language
     from standfast.notices.template_renderer import prepare

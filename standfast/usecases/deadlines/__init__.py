@@ -1,4 +1,4 @@
 """Legal clocks of incidents, their obligations, reminders, calendars.
 
-Rules of counting are in `standfast/deadlines`.
+The rules of counting are in `standfast/deadlines`.
 """

@@ -1,10 +1,10 @@
-"""What is due as an iCalendar feed (RFC 5545), for the calendars that people look at anyway.
+"""The iCalendar feed (RFC 5545) of due dates.
 
 Rules
-- One entry a duty, at its strict end, with the same identity each time: a calendar that is read
-  again moves the entry instead of adding one, and drops what is due no longer.
-- The same facts give the same text: an entry is of the moment when something was last stated.
-- It names the duty and the rule; nobody affected, and nothing of what happened.
+- Each duty is one entry at its strict end, with a constant identity: a calendar that is read again
+  moves the entry instead of adding one, and drops entries that are no longer due.
+- The same facts give the same text: an entry has the time of the last statement.
+- An entry names the duty and the rule, but no affected person and nothing about the incident.
 """
 
 from collections.abc import Sequence
@@ -24,18 +24,28 @@ _READ_AGAIN_AFTER = timedelta(minutes=15)
 
 
 def due_calendar(installation: Installation, incident_id: str) -> tuple[str, int]:
-    """Give the calendar of one incident as text, and how many due dates it has."""
+    """Return the calendar of one incident, and its number of due dates."""
     return _written(installation, f"Due in {incident_id}", [incident_id])
 
 
 def due_feed(installation: Installation, subscriber: str) -> str:
-    """Return the calendar of every live incident that the subscriber may see, closed ones too."""
+    """Return the calendar of all live incidents that the subscriber may see.
+
+    Closed incidents are included.
+    """
     stated = installation.ledger.facts.stated_of()
-    person = next((one for one in installation.ledger.people.all() if one.name == subscriber), None)
+    person = next(
+        (
+            candidate
+            for candidate in installation.ledger.people.all()
+            if candidate.name == subscriber
+        ),
+        None,
+    )
     incidents = [
-        one.id
-        for one in installation.ledger.incidents.all()
-        if one.mode is Mode.LIVE and one.id in stated and is_visible(one, person)
+        incident.id
+        for incident in installation.ledger.incidents.all()
+        if incident.mode is Mode.LIVE and incident.id in stated and is_visible(incident, person)
     ]
     return _written(installation, f"Due: {installation.config.organisation.name}", incidents)[0]
 
@@ -45,7 +55,7 @@ def _written(installation: Installation, name: str, incidents: Sequence[str]) ->
     calendar.add("prodid", "-//Standfast//deadlines//EN")
     calendar.add("version", "2.0")
     calendar.add("x-wr-calname", name)
-    # RFC 7986 and what Outlook reads instead: how often a subscriber is to look.
+    # RFC 7986 and the property that Outlook reads instead: the refresh interval.
     calendar.add("refresh-interval", _READ_AGAIN_AFTER, parameters={"VALUE": "DURATION"})
     calendar.add("x-published-ttl", "PT15M")
     events = [event for incident_id in incidents for event in _events(installation, incident_id)]
@@ -62,13 +72,13 @@ def _events(installation: Installation, incident_id: str) -> list[Event]:
     if not due:
         return []
     stated_at = max(fact.recorded_at for fact in installation.ledger.facts.of(incident_id))
-    return [_event(stated_at, incident_id, one, moment) for one, moment in due]
+    return [_event(stated_at, incident_id, duty, moment) for duty, moment in due]
 
 
 def _utc() -> Timezone:
-    """Give the one time zone that is used: what stands there while nothing is due."""
+    """Return the UTC time zone, the only component while nothing is due."""
     standard = TimezoneStandard()
-    standard.add("dtstart", datetime(1970, 1, 1))  # noqa: DTZ001 - a zone's own times have none
+    standard.add("dtstart", datetime(1970, 1, 1))  # noqa: DTZ001 - times of a zone have no zone
     standard.add("tzoffsetfrom", timedelta())
     standard.add("tzoffsetto", timedelta())
     zone = Timezone()
@@ -77,22 +87,22 @@ def _utc() -> Timezone:
     return zone
 
 
-def _event(stated_at: datetime, incident_id: str, one: Obligation, due: datetime) -> Event:
-    is_hold = one.limit.kind is Kind.NOT_BEFORE
+def _event(stated_at: datetime, incident_id: str, duty: Obligation, due: datetime) -> Event:
+    is_hold = duty.limit.kind is Kind.NOT_BEFORE
     event = Event()
-    event.add("uid", f"{one.id}@{incident_id}.standfast")
+    event.add("uid", f"{duty.id}@{incident_id}.standfast")
     event.add("dtstamp", stated_at)
-    event.add("dtstart", due)  # and no end: 3.8.2.2 wants one to be later
-    what = "from now on: tell" if is_hold else "due: tell"
-    event.add("summary", f"{incident_id} {what} {one.recipient_name}")
+    event.add("dtstart", due)  # without an end, which must be later by 3.8.2.2
+    verb = "from now on: notify" if is_hold else "due: notify"
+    event.add("summary", f"{incident_id} {verb} {duty.recipient_name}")
     event.add(
         "description",
-        f"{one.citation}. See it: standfast deadline list {incident_id}\n{NOT_ADVICE}",
+        f"{duty.citation}. See it: standfast deadline list {incident_id}\n{NOT_ADVICE}",
     )
     event.add("transp", "TRANSPARENT")
     alarm = Alarm()
     alarm.add("action", "DISPLAY")
-    alarm.add("description", f"{incident_id}: {one.recipient_name}")
+    alarm.add("description", f"{incident_id}: {duty.recipient_name}")
     alarm.add("trigger", -_AHEAD)
     event.add_component(alarm)
     return event

@@ -1,11 +1,13 @@
-"""Who may subscribe to what is due: addresses that nobody can guess, each for one subscriber.
+"""Subscriptions to the calendar of due dates.
+
+Each subscriber has a secret address.
 
 Rules
-- An address is shown once, when it is made. The timeline keeps a MAC of it, from which nobody
-  finds it, and which who holds the database alone cannot make up.
-- One that is made anew or revoked opens nothing from that moment on; the others stay.
-- A calendar shows what is due in live incidents, and nothing else; see `due_calendar`. Quiet
-  incidents are in the calendar of a subscriber only if a person of that name may see them.
+- An address is shown once, when it is created. The timeline stores a MAC of it, from which the
+  address cannot be derived; access to the database alone is not enough to forge one.
+- A replaced or revoked address is invalid from that moment; the others stay valid.
+- A calendar shows the due dates of live incidents and nothing else; see `due_calendar`. Quiet
+  incidents are included only if an enrolled person of that name may see them.
 """
 
 import hmac
@@ -19,15 +21,16 @@ from standfast.usecases.core.installation import Installation
 _SUBJECT = "calendar"
 _MADE, _REVOKED = "calendar.address_made", "calendar.address_revoked"
 _TOKEN_BYTES = 32
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")  # what `token_urlsafe` makes of that many bytes
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")  # the form of `token_urlsafe(32)`
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 
 
 def make_address(installation: Installation, name: str) -> str:
-    """Give the path that one subscriber reads; the one that they had before opens nothing now."""
+    """Return a new path for a subscriber; an earlier one becomes invalid."""
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} names no subscriber: lower-case letters, digits, - _ and ., at most 40"
+            f"subscriber {name!r}: not valid. Use lower-case letters, digits, - _ and ., at most "
+            "40."
         )
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     _note(installation, _MADE, subscriber=name, address=_mac(installation, token))
@@ -35,24 +38,26 @@ def make_address(installation: Installation, name: str) -> str:
 
 
 def revoke_address(installation: Installation, name: str) -> None:
-    """Let a subscriber's address open nothing from now on; UsageError when there is none."""
+    """Revoke a subscriber's address; raise UsageError if there is none."""
     if name not in _known(installation):
-        raise UsageError(f"{name!r} has no address; `standfast deadline feed` lists who subscribes")
+        raise UsageError(
+            f"subscriber {name!r}: no address. List subscribers with `standfast deadline feed`."
+        )
     _note(installation, _REVOKED, subscriber=name)
 
 
 def subscribers(installation: Installation) -> dict[str, datetime]:
-    """Give who has an address that opens something, and since when."""
+    """Return the subscribers with a valid address, and its creation time."""
     return {name: made_at for name, (made_at, _) in _known(installation).items()}
 
 
 def is_address(token: str) -> bool:
-    """Does it look like the end of one? Nobody is asked."""
+    """Return whether the token has the form of one, without checking it."""
     return bool(_TOKEN.fullmatch(token))
 
 
 def subscriber_of(installation: Installation, token: str) -> str:
-    """Return the subscriber of an address that is valid; empty for any other address."""
+    """Return the subscriber of a valid address, or ""."""
     if not is_address(token):
         return ""
     mac, found = _mac(installation, token), ""
@@ -62,7 +67,7 @@ def subscriber_of(installation: Installation, token: str) -> str:
 
 
 def _known(installation: Installation) -> dict[str, tuple[datetime, str]]:
-    """Give, by subscriber, when the address was made that holds, and its MAC."""
+    """Return creation time and MAC of the valid address, by subscriber."""
     found: dict[str, tuple[datetime, str]] = {}
     for event in installation.ledger.timeline(_SUBJECT):
         name = str(event.detail["subscriber"])
@@ -84,4 +89,4 @@ def _note(installation: Installation, action: str, **detail: str) -> None:
         now=installation.clock(),
         detail=detail,
     ):
-        pass  # the event is all there is to write
+        pass  # only the event is written

@@ -1,15 +1,14 @@
-"""The legal clocks of an incident: where each stands, what is still to be found out, what blocks.
+"""Legal clocks of an incident: their state, open questions and blocks.
 
-Owns whom facts are stated by. Leaves the rules to `standfast/deadlines`, what binds this place to
-`obligations`, and reminding people to `reminders`.
+The rules are in `standfast/deadlines`, the applicable duties in `obligations`.
 
 Rules
-- Nothing is sent to an authority from here. A form is filled in for a person to carry, and the
-  receipt that the person brings back is stated as a fact.
-- A fact is checked before it is kept: a clock that nobody has cannot be told, a place where nobody
-  counts cannot have people affected, and a duty without a test cannot be judged away.
-- A letter of law enforcement stops a clock whose own rule says so. For any other, a person has to
-  say why it does: who is told too late by mistake cannot be told in time any more.
+- Nothing is sent to an authority from here. A person submits the filled form, and states the
+  receipt as a fact.
+- A fact is validated before it is stored: it must name an existing clock or place, and only a duty
+  with a test can be judged as not owed.
+- A request of law enforcement stops a clock whose rule says so. For any other clock, a person must
+  give the reason: a notification that is late by mistake cannot be made in time again.
 """
 
 from collections.abc import Sequence
@@ -36,7 +35,7 @@ _ENDED = frozenset(
 
 
 def incident_clocks(installation: Installation, incident_id: str) -> tuple[Clock, ...]:
-    """Give every clock of an incident: the missed first, then by what is due next."""
+    """Return every clock of an incident, missed ones first, then by due date."""
     installation.ledger.incidents.get(incident_id)
     facts = installation.ledger.facts.of(incident_id)
     found = clocks(
@@ -46,33 +45,33 @@ def incident_clocks(installation: Installation, incident_id: str) -> tuple[Clock
 
 
 def is_open(clock: Clock) -> bool:
-    """Is there still something to do or to find out?"""
+    """Return whether something remains to be done or found out."""
     return clock.standing not in _ENDED
 
 
 def state(
     installation: Installation, incident_id: str, statement: Statement, author: str | None = None
 ) -> bool:
-    """State a fact about an incident; say whether it is news.
+    """State a fact about an incident; return whether it is new.
 
-    A time without `at` is now, the first time that it is stated. Raises UsageError for an unknown
-    name, for a time stated anew without `at`, and for a duty judged away without a reason.
+    A time without `at` means now, the first time that it is stated. Raise UsageError for an unknown
+    name, for a time stated again without `at`, and for a negative judgement without a reason.
     """
     known = obligations(installation.config)
     _refuse_unknown(statement, known)
     _refuse_untested(statement, known)
     _refuse_unreasoned(statement)
-    _refuse_never_stated(installation, incident_id, statement)
+    _refuse_withdrawal_of_nothing(installation, incident_id, statement)
     now = installation.clock()
     if statement.kind is FactKind.DELAY:
-        _refuse_powerless(statement, known)
-        _refuse_over(installation, incident_id, statement, now)
+        _refuse_ineffective_delay(statement, known)
+        _refuse_past_delay(installation, incident_id, statement, now)
     if statement.kind is FactKind.TIME and statement.at is None:
         statement = _happened_now(installation, incident_id, statement, now)
     if statement.kind in (FactKind.TIME, FactKind.TOLD) and statement.at and statement.at > now:
-        raise UsageError("that time is still to come; state what has happened")
+        raise UsageError("time: it is in the future. State only what has happened.")
     if statement.kind is FactKind.TOLD and statement.at:
-        _refuse_told_before(installation, incident_id, statement.at)
+        _refuse_early_receipt(installation, incident_id, statement.at)
     try:
         return installation.ledger.facts.state(
             incident_id, statement, author or installation.actor, now
@@ -82,21 +81,25 @@ def state(
 
 
 def filled_form(installation: Installation, incident_id: str, obligation_id: str) -> Form:
-    """Fill in the notice that one duty asks for, as far as it is known."""
-    there = incident_clocks(installation, incident_id)
-    for clock in there:
+    """Fill in the form of one duty, as far as the facts are known."""
+    found = incident_clocks(installation, incident_id)
+    for clock in found:
         if clock.obligation.id == obligation_id:
             organisation = installation.config.organisation
             known = {"contact": f"{organisation.name}, {organisation.contact_line}"}
             return form_of(clock, installation.ledger.facts.of(incident_id), known)
+    ids = [clock.obligation.id for clock in found]
     raise UsageError(
-        f"{obligation_id!r} is no duty here; `standfast deadline list {incident_id}` names them"
-        f"{nearest_name_hint(obligation_id, [clock.obligation.id for clock in there])}"
+        f"duty {obligation_id!r}: unknown here. List the duties with `standfast deadline list "
+        f"{incident_id}`{nearest_name_hint(obligation_id, ids)}"
     )
 
 
 def refuse_blocked(config: Config, incident_id: str, facts: Facts, now: datetime) -> None:
-    """Raise Refused, with the rule and what lifts it, while people may not be told."""
+    """Raise Refused while people must not be notified.
+
+    The message names the rule and its end.
+    """
     for clock in clocks(obligations(config), facts, reach(config), now):
         if clock.obligation.recipient not in (Recipient.INDIVIDUALS, Recipient.CUSTOMERS):
             continue
@@ -105,10 +108,12 @@ def refuse_blocked(config: Config, incident_id: str, facts: Facts, now: datetime
         for block in clock.blocks:
             zone = config.organisation.time_zone
             until = f" until {minute(block.until, zone)}" if block.until else ""
-            told = f"`standfast deadline told {incident_id} {block.first} --receipt TEXT`, then "
+            record_command = (
+                f"`standfast deadline told {incident_id} {block.first} --receipt TEXT`, then "
+            )
             raise Refused(
-                f"people may not be told yet{until}: {block.reason}. After that: "
-                f"{told if block.first else ''}`standfast incident retry {incident_id}`"
+                f"notification is blocked{until}: {block.reason}. After that, run "
+                f"{record_command if block.first else ''}`standfast incident retry {incident_id}`."
             )
 
 
@@ -121,8 +126,8 @@ def _order(clock: Clock) -> tuple[int, str, str]:
 def _refuse_unknown(statement: Statement, known: Sequence[Obligation]) -> None:
     ids = {obligation.id for obligation in known}
     places = {obligation.jurisdiction for obligation in known}
-    people = {f"people:{installation}" for installation in places}
-    own_topics = {f"{one.id}#{n}" for one in known for n in range(1, len(one.content) + 1)}
+    people = {f"people:{place}" for place in places}
+    own_topics = {f"{duty.id}#{n}" for duty in known for n in range(1, len(duty.content) + 1)}
     fitting = {
         FactKind.TIME: set(QUESTIONS),
         FactKind.AFFECTED: places,
@@ -134,13 +139,11 @@ def _refuse_unknown(statement: Statement, known: Sequence[Obligation]) -> None:
     }[statement.kind]
     if statement.name not in fitting:
         maybe = nearest_name_hint(statement.name, fitting)
-        raise UsageError(
-            f"nothing is known as {statement.name!r} here; {_where_named(statement.kind)}{maybe}"
-        )
+        raise UsageError(f"{statement.name!r}: unknown here; {_where_named(statement.kind)}{maybe}")
 
 
 def _where_named(kind: FactKind) -> str:
-    """Say which command names what a fact of this kind may be about."""
+    """Return the command that lists the valid names of a kind of fact."""
     duties = "`standfast deadline list --all` names the duties"
     places = "`standfast deadline places` lists the places"
     return {
@@ -152,31 +155,31 @@ def _where_named(kind: FactKind) -> str:
 
 
 def _refuse_unreasoned(statement: Statement) -> None:
-    """Raise UsageError for a "no" that gives no reason: it takes a duty out of sight."""
+    """Raise UsageError for a "no" without a reason: it hides a duty."""
     if statement.kind not in (FactKind.ANSWER, FactKind.THRESHOLD):
         return
     if statement.is_so is False and not statement.reference.strip():
         raise UsageError(
-            "a no ends the duty, and an authority asks why: give the reason with --because TEXT"
+            "reason: missing. A no ends the duty, and an authority asks why. Add --because TEXT."
         )
 
 
-def _refuse_never_stated(
+def _refuse_withdrawal_of_nothing(
     installation: Installation, incident_id: str, statement: Statement
 ) -> None:
-    """Raise UsageError where what is taken back was never stated: it is another one's."""
+    """Raise UsageError if the fact to withdraw was never stated."""
     if statement.kind not in (FactKind.TOLD, FactKind.DELAY) or statement.is_so is not False:
         return
     if installation.ledger.facts.of(incident_id).latest(statement.kind, statement.name) is None:
-        what = "told" if statement.kind is FactKind.TOLD else "to wait"
+        state = "notified" if statement.kind is FactKind.TOLD else "to wait"
         raise UsageError(
-            f"{incident_id} has no statement that {statement.name} was {what}: nothing is taken "
-            f"back; `standfast audit show {incident_id}` names what was stated"
+            f"{incident_id}: no statement says that {statement.name} was {state}; nothing is "
+            f"withdrawn. List the statements with `standfast audit show {incident_id}`."
         )
 
 
-def _refuse_told_before(installation: Installation, incident_id: str, at: datetime) -> None:
-    """Raise UsageError for a receipt from before anything happened: a mistyped day ends a clock."""
+def _refuse_early_receipt(installation: Installation, incident_id: str, at: datetime) -> None:
+    """Raise UsageError for a receipt from before the incident: a typing error."""
     stated = [
         fact.at
         for fact in installation.ledger.facts.of(incident_id)
@@ -186,64 +189,83 @@ def _refuse_told_before(installation: Installation, incident_id: str, at: dateti
     if at < first:
         zone = installation.config.organisation.time_zone
         raise UsageError(
-            f"{minute(at, zone)} is before anything of {incident_id} ({minute(first, zone)}): "
-            "nobody was told of it then. Mend --at; where something had happened by then, state "
-            f"that first: `standfast deadline fact {incident_id} NAME --at TIME`"
+            f"--at {minute(at, zone)}: before the first event of {incident_id} "
+            f"({minute(first, zone)}). Correct --at. If something had happened by then, state "
+            f"that first: `standfast deadline fact {incident_id} NAME --at TIME`."
         )
 
 
-def _refuse_powerless(statement: Statement, known: Sequence[Obligation]) -> None:
-    """Raise UsageError for a delay that no rule knows, unless somebody says why it holds."""
+def _refuse_ineffective_delay(statement: Statement, known: Sequence[Obligation]) -> None:
+    """Raise UsageError for a delay that no rule allows.
+
+    A stated reason makes it valid.
+    """
     if statement.is_so is False:
         return
-    duty = next((one for one in known if one.id == statement.name), None)
+    duty = next((obligation for obligation in known if obligation.id == statement.name), None)
     if duty is None:
-        if not any(one.may_be_delayed for one in known if one.jurisdiction == statement.name):
+        if not any(
+            obligation.may_be_delayed
+            for obligation in known
+            if obligation.jurisdiction == statement.name
+        ):
             raise UsageError(
-                f"no rule of {statement.name} lets law enforcement put a duty off: nothing was "
-                "stated, and every clock there runs on. Name the duty that the document is about"
+                f"{statement.name}: no rule there lets law enforcement delay a duty. Nothing was "
+                "stated, and every clock there continues. Name the duty of the document."
             )
         return
     if duty.may_be_delayed or statement.is_so:
         return
-    rule = f"says {duty.delay!r}" if duty.delay else "says nothing"
+    rule = f"is {duty.delay!r}" if duty.delay else "is empty"
     raise UsageError(
-        f"the rule of {duty.id} does not say that law enforcement may put it off; of a delay it "
-        f"{rule}. Nothing was stated, and its clock runs on. Where that document puts it off "
-        "all the same, say who holds so, and why: --because TEXT"
+        f"{duty.id}: its rule does not say that law enforcement may delay it; its delay clause "
+        f"{rule}. Nothing was stated, and its clock continues. If the document delays it "
+        "all the same, add who says so, and why: --because TEXT."
     )
 
 
-def _refuse_over(
+def _refuse_past_delay(
     installation: Installation, incident_id: str, statement: Statement, now: datetime
 ) -> None:
-    """Raise UsageError for a delay until a time that is over, unless it ends one that lasts."""
+    """Raise UsageError for a delay that has ended.
+
+    It is valid if it ends a current delay.
+    """
     if statement.at is None or statement.at > now:
         return
-    there = installation.ledger.facts.of(incident_id).latest(FactKind.DELAY, statement.name)
-    lasts = there is not None and there.is_so is not False and (there.at is None or there.at > now)
-    if there is not None and lasts and statement.at >= there.recorded_at:
+    current = installation.ledger.facts.of(incident_id).latest(FactKind.DELAY, statement.name)
+    is_current = (
+        current is not None
+        and current.is_so is not False
+        and (current.at is None or current.at > now)
+    )
+    if current is not None and is_current and statement.at >= current.recorded_at:
         return
     zone = installation.config.organisation.time_zone
     since = (
-        f"; the delay was stated at {minute(there.recorded_at, zone)}" if there and lasts else ""
+        f"; the delay was stated at {minute(current.recorded_at, zone)}"
+        if current and is_current
+        else ""
     )
     raise UsageError(
-        f"{minute(statement.at, zone)} is over: it would stop nothing now{since}. Give --until the "
-        "time that they named, or leave it out while they have named none"
+        f"--until {minute(statement.at, zone)}: in the past; it would stop nothing{since}. Use the "
+        "time that law enforcement named, or omit --until if they named none."
     )
 
 
 def _happened_now(
     installation: Installation, incident_id: str, statement: Statement, now: datetime
 ) -> Statement:
-    """Take now for the time, unless one is stated: a date would move later unseen."""
-    there = installation.ledger.facts.of(incident_id).latest(FactKind.TIME, statement.name)
-    if there is not None and there.at is not None:
+    """Set the time to now, unless it is stated already.
+
+    A stated date would otherwise move silently.
+    """
+    stated = installation.ledger.facts.of(incident_id).latest(FactKind.TIME, statement.name)
+    if stated is not None and stated.at is not None:
         raise UsageError(
-            f"{statement.name} is stated already, at "
-            f"{minute(there.at, installation.config.organisation.time_zone)}; "
-            "give --at to state it anew"
+            f"{statement.name}: stated already, at "
+            f"{minute(stated.at, installation.config.organisation.time_zone)}. "
+            "Add --at to state it again."
         )
     return replace(statement, at=now)
 
@@ -252,22 +274,24 @@ def _refuse_untested(statement: Statement, known: Sequence[Obligation]) -> None:
     """Raise UsageError for a judgement of a test that the duty does not have."""
     if statement.kind not in (FactKind.ANSWER, FactKind.THRESHOLD):
         return
-    duty = next(one for one in known if one.id == statement.name)
+    duty = next(obligation for obligation in known if obligation.id == statement.name)
     threshold = threshold_of(duty)
     has_test = bool(duty.risk_test)
     has_threshold = bool(threshold.question)
     if has_test if statement.kind is FactKind.ANSWER else has_threshold:
         return
     if statement.kind is FactKind.ANSWER:
-        why = f"{duty.id} has no test to be judged: it is owed once its clock starts"
+        why = f"{duty.id}: it has no test to judge; it is owed once its clock starts"
     else:
-        why = f"{duty.id} asks of no kind of incident that could be judged"
+        why = f"{duty.id}: it has no kind of incident to judge"
     ways = []
     if threshold.has_number:
-        ways.append(f"state how many people: `standfast deadline affected {duty.jurisdiction} N`")
+        ways.append(
+            f"state the number of people: `standfast deadline affected {duty.jurisdiction} N`"
+        )
     if has_test:
         ways.append("judge its test, without --threshold")
     elif has_threshold:
         ways.append("judge its kind of incident, with --threshold")
-    ways.append("where it does not concern you, mend [deadlines]")
-    raise UsageError(f"{why}; {', or '.join(ways)}")
+    ways.append("correct [deadlines] if the duty does not concern you")
+    raise UsageError(f"{why}. Instead: {', or '.join(ways)}.")

@@ -1,7 +1,7 @@
-"""Which duties to tell bind this place: the law's, and those of its agreements.
+"""The duties that apply here: those of the law and those of contracts.
 
-Apart from the clocks of an incident, and without the ledger, so that `standfast status` can say
-what is due next and loads no database for it.
+The module loads neither clocks nor the ledger, so that `standfast status` can show the next due
+date without loading a database.
 """
 
 from functools import cache
@@ -18,25 +18,25 @@ from standfast.errors import ConfigurationError
 
 @cache
 def shipped() -> tuple[Obligation, ...]:
-    """Give the obligations that the program comes with."""
+    """Return the obligations that the program ships."""
     file = resources.files("standfast.deadlines") / "obligations.jsonl"
     return read(file.read_text(encoding="utf-8").splitlines())
 
 
 def obligations(config: Config) -> tuple[Obligation, ...]:
-    """Give the law's duties, and then those of the agreements that the configuration names."""
+    """Return the duties of the law, then those of the configured contracts."""
     try:
         agreements = [
             contract(
                 name,
-                client=one.client,
-                section=one.section,
-                value=one.within,
-                unit=Unit(one.unit),
-                start=one.start,
-                content=one.content,
+                client=settings.client,
+                section=settings.section,
+                value=settings.within,
+                unit=Unit(settings.unit),
+                start=settings.start,
+                content=settings.content,
             )
-            for name, one in config.contracts.items()
+            for name, settings in config.contracts.items()
         ]
     except ValueError as error:
         raise ConfigurationError(f"[contracts]: {error}") from None
@@ -44,13 +44,16 @@ def obligations(config: Config) -> tuple[Obligation, ...]:
 
 
 def reach(config: Config) -> Reach:
-    """Give which duties concern this place; ConfigurationError for a place that no law names."""
+    """Return which duties apply here.
+
+    Raise ConfigurationError for a place that no obligation names.
+    """
     known = {obligation.jurisdiction for obligation in obligations(config)}
     unknown = [name for name in config.deadlines.jurisdictions if name not in known]
     if unknown:
         raise ConfigurationError(
-            f"[deadlines] jurisdictions: no obligation is known in {', '.join(map(repr, unknown))};"
-            " `standfast deadline places` lists the places"
+            f"deadlines.jurisdictions: no obligation is known in {', '.join(map(repr, unknown))}."
+            " List the places with `standfast deadline places`."
         )
     agreements = {AGREEMENT + name for name in config.contracts}
     return Reach(

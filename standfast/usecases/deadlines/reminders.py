@@ -1,15 +1,17 @@
-"""Reminders of legal clocks: at a half, three quarters, nine tenths of the time, and when missed.
+"""Reminders of legal clocks, by the share of elapsed time.
+
+They are sent at 50, 75 and 90 %, and when a clock is missed.
 
 Rules
-- Each mark of each duty is told once, by whichever watcher sees it first; a mark that was slept
-  through is told when somebody wakes, and the earlier ones of that duty are not told any more.
-- A duty that has no number of days is told once, when its clock starts: it is due now.
-- Closing an incident ends no legal clock: it is reminded of until it is told, or not owed.
-- Where law enforcement asked to wait and did not say until when, each week reminds to ask them
-  whether it still holds: nobody else will say that the clock runs again.
-- That a duty is done, not owed or held ends its reminders, and is told once.
-- A quiet incident is named only to people that may see it (`quiet_incidents`).
-- A message names the duty and the incident; nobody affected, and nothing of what happened.
+- Each mark of each duty is notified once, by the first watchdog that sees it. After a gap only the
+  newest mark is notified; earlier marks of that duty are skipped.
+- A duty without a fixed period is notified once, when its clock starts: it is due at once.
+- Closing an incident ends no legal clock: reminders continue until it is done or not owed.
+- If law enforcement asked to wait without an end, a weekly reminder asks whether the request still
+  holds: nothing else would start the clock again.
+- A duty that is done, not owed or held ends its reminders, and that is notified once.
+- A quiet incident is named only to people who may see it (`incident_visibility`).
+- A message names the duty and the incident, but no affected person and nothing about the incident.
 """
 
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ from standfast.usecases.alarms.notification import Alarm
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.deadlines.legal_clocks import incident_clocks
 
-MARKS = (50, 75, 90)  # per cent of the time that is gone
+MARKS = (50, 75, 90)  # percent of the elapsed time
 MISSED = 100
 ASK_AGAIN_EVERY = timedelta(days=7)
 _STARTED = "started"
@@ -31,7 +33,7 @@ _ASK = "ask"
 
 
 def reminders(installation: Installation) -> Iterator[Alarm]:
-    """Give an alarm for each duty of each live incident, raised or not."""
+    """Return an alarm for each duty of each live incident, raised or not."""
     stated = installation.ledger.facts.stated_of()
     if not stated:
         return
@@ -42,7 +44,7 @@ def reminders(installation: Installation) -> Iterator[Alarm]:
 
 
 def mark_of(clock: Clock, now: datetime) -> str:
-    """Name the newest mark that a clock has passed; empty before the first, and when it stands."""
+    """Return the newest mark that a clock has passed; "" before the first."""
     if clock.standing is Standing.MISSED:
         return str(MISSED)
     if clock.open_delay is not None:

@@ -1,4 +1,4 @@
-"""Restore drills, their checks, their signed reports, clean points.
+"""Restore drills, their checks and reports, and clean points.
 
-Restores that somebody keeps are in `backups`.
+Restores whose result is kept are in `backups`.
 """

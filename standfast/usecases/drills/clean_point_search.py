@@ -1,14 +1,14 @@
-"""The last clean point: the newest recovery point of a set in which no indicator is found.
+"""The search for the newest recovery point without an indicator.
 
-Each point that is looked at is restored into the drills' folder, looked through, and destroyed.
+Each examined point is restored into the drills' folder, scanned, and destroyed.
 
 Rules
-- What bears an indicator usually stays once it is there, so the points are bisected: few restores
-  for many points. The result holds for that: one point further back is looked at too, and when it
-  bears an indicator, the finding comes and goes. That is said, and from there it goes back point by
-  point until two in a row are clean.
-- A point that cannot be restored, or a file of it that cannot be read, is never called clean.
-- The indicators are our own simple kind; that a point has none of them does not show it to be good.
+- An intruder's traces usually stay in later points. So the points are bisected, which needs few
+  restores. The result depends on that assumption: one point further back is scanned as well. If it
+  has an indicator, the finding is intermittent; the result says so, and the search continues back
+  point by point until two in a row are clean.
+- A point that cannot be restored, or has a file that cannot be read, is never called clean.
+- The indicators are of Standfast's own simple kind; a point without them is not proven good.
 """
 
 from collections.abc import Callable
@@ -29,34 +29,34 @@ from standfast.usecases.core.backup_repository import (
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.restore_drill import drill_folder
 
-MOST_POINTS = 500  # the newest so many; older ones are not looked for
-_MOST_FINDS = 20  # one is enough to judge; a few tell a person where
+MOST_POINTS = 500  # the newest points; older ones are not examined
+_MOST_FINDS = 20  # one is enough to judge; some more show a person where to look
 
 
 @dataclass(kw_only=True)
 class CleanPoint:
-    """What going back came to; `point` is None when no clean one was found."""
+    """The result of a search; `point` is None if no clean point was found."""
 
     point: RecoveryPoint | None = None
-    is_monotone: bool = True  # as far as was looked
+    is_monotone: bool = True  # no point before a clean one had an indicator, as far as examined
     looked_at: list[str] = field(default_factory=list)  # "host-1/0000000042: 3 finds"
     points: int = 0
 
     @property
     def reason(self) -> str:
-        """Say it for a person."""
-        looked = f"{len(self.looked_at)} of {self.points} points were looked at"
+        """Return the result in words."""
+        looked = f"{len(self.looked_at)} of {self.points} points were examined"
         if self.point is None:
             return f"no clean point was found; {looked}"
         how = (
-            "if what was found stayed once it was there"
+            "if findings stay in all later points"
             if self.is_monotone
-            else "though the finding comes and goes: look at the points after it, too"
+            else "but findings are intermittent: also examine the points after it"
         )
         return f"{self.point.name} of {timestamp(self.point.time)[:16]}Z is clean, {how}; {looked}"
 
     def as_json(self) -> JsonObject:
-        """Give it for the receipt."""
+        """Return the JSON form for the receipt."""
         return {
             "point": self.point.name if self.point else None,
             "time": timestamp(self.point.time) if self.point else None,
@@ -69,9 +69,10 @@ class CleanPoint:
 def last_clean_point(
     installation: Installation, set_name: str, wanted: Indicators, token: str
 ) -> CleanPoint:
-    """Go back through a set's points; UsageError without an identity that opens them.
+    """Search a set's points for the newest clean one.
 
-    `token` names the folder that points are restored into, one after the other.
+    Raise UsageError without an identity that opens them. `token` names the folder into which the
+    points are restored, one after the other.
     """
     identity = identity_of(installation, None)
     with translated_errors("opening the repository"):
@@ -84,8 +85,8 @@ def last_clean_point(
     def is_clean(position: int) -> bool:
         if position not in known:
             point = newest_first[position]
-            known[position], told = _look(installation, repository, token, point, wanted)
-            found.looked_at.append(f"{point.name}: {told}")
+            known[position], result = _look(installation, repository, token, point, wanted)
+            found.looked_at.append(f"{point.name}: {result}")
         return known[position]
 
     position = newest_clean(len(newest_first), is_clean, found)
@@ -94,12 +95,16 @@ def last_clean_point(
 
 
 def newest_clean(count: int, is_clean: Callable[[int], bool], found: CleanPoint) -> int | None:
-    """Give the position of the newest clean point, 0 being the newest; notes what it is worth."""
+    """Return the index of the newest clean point (0 is the newest), or None.
+
+    Set `found.is_monotone` to False if findings are intermittent.
+    """
     if not count:
         return None
-    low, high = 0, count  # every position below `low` was dirty; `high` is clean, or the end
+    low, high = 0, count  # points below `low` have an indicator; `high` is clean, or the end
     while low < high:
-        middle = 0 if not low and high == count else (low + high) // 2  # the newest first
+        # Try the newest point first.
+        middle = 0 if not low and high == count else (low + high) // 2
         if is_clean(middle):
             high = middle
         else:
@@ -125,13 +130,13 @@ def _look(
             with translated_errors(f"restoring {point.name}"):
                 result = repository.restore(point, folder / "tree", (), now=installation.clock)
         except StandfastError as error:
-            return False, f"could not be restored: {error}"
+            return False, f"cannot be restored: {error}"
         if is_damage_behind(result.problems):
-            return False, "is damaged"
+            return False, "damaged"
         seen = scan(folder / "tree", wanted, most_finds=_MOST_FINDS)
     if seen.finds:
         many = "or more " if len(seen.finds) == _MOST_FINDS else ""
         return False, f"{len(seen.finds)} {many}finds, the first in {mask_text(seen.finds[0].path)}"
     if seen.unread:
-        return False, f"{seen.unread} files could not be read"
+        return False, f"{seen.unread} files cannot be read"
     return True, f"clean, {seen.files} files"

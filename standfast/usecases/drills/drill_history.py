@@ -1,4 +1,4 @@
-"""The list of drills, checked against their signed reports."""
+"""The list of drills, compared with their signed reports."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ from standfast.usecases.drills.signed_reports import ReportProblem, check_report
 
 @dataclass(frozen=True, kw_only=True)
 class DrillList:
-    """Every drill there was, newest first, and what is wrong with the chain of reports."""
+    """All drills, newest first, and the problems in the chain of reports."""
 
     runs: tuple[RunRecord, ...]
     problems: tuple[ReportProblem, ...]
-    elsewhere: tuple[str, ...] = ()  # other machines that drilled, where their reports lie
+    elsewhere: tuple[str, ...] = ()  # other machines that hold reports of their own drills
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -37,16 +37,20 @@ class DrillList:
                 }
                 for run in self.runs
             ],
-            "problems": [{"where": one.where, "problem": one.problem} for one in self.problems],
+            "problems": [
+                {"where": problem.where, "problem": problem.problem} for problem in self.problems
+            ],
             "elsewhere": list(self.elsewhere),
             "exit_status": int(self.exit_status),
         }
 
 
 def list_drills(installation: Installation, set_name: str | None = None) -> DrillList:
-    """List the drills, and check that each report is there, signed and chained to the last.
+    """List the drills and check each signed report.
 
-    What another machine drilled, its own list checks. `UsageError` when there is no such set.
+    A report must exist, have a valid signature and fit into its chain.
+
+    Reports of another machine are checked there. Raise `UsageError` for an unknown set.
     """
     runs = installation.ledger.runs.all("drill", set_name)
     check_set(installation, set_name, runs)

@@ -1,9 +1,9 @@
-"""What a drill came to: measured, checked, judged, and as a report says it.
+"""The outcome of a drill: measurements, checks and judgement.
 
 Rules
-- Damage weighs most, then what failed, then what was promised and not kept; a skipped check is
-  named and weighs nothing.
-- What stands in the ledger and in a report has counts, times and names of checks, no file's name.
+- Damage outweighs a failure, and a failure outweighs a missed objective. A skipped check is named
+  and has no weight.
+- The ledger and the report contain counts, times and names of checks, no file names.
 """
 
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ from standfast.usecases.drills.source_comparison import Comparison
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where the drill restored to, and what became of it."""
+    """The folder of the restore, and its end."""
 
     folder: Path
     is_kept: bool
-    is_gone: bool  # looked for after it was destroyed, and not found
+    is_gone: bool  # it was searched for after its deletion and not found
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrillOutcome:
-    """One drill, measured from its declaration."""
+    """The outcome of one drill; its times count from `declared_at`."""
 
     run: str
     set_name: str
@@ -38,21 +38,21 @@ class DrillOutcome:
     point: RecoveryPoint
     declared_at: datetime
     restored_at: datetime | None
-    usable_at: datetime | None  # None: it never was, or no check of a service says so
+    usable_at: datetime | None  # None if a check failed, or if no service has a check
     has_failed: bool
     ended_at: datetime
     restored: RestoreResult | None
-    problem: str  # what ended the restore; empty when nothing did
+    problem: str  # the error that ended the restore, or ""
     is_damaged: bool
-    damaged_packs: tuple[str, ...]  # also where what lay in them was taken from another point
+    damaged_packs: tuple[str, ...]  # also those whose content came from another point
     checks: tuple[CheckResult, ...]
     comparison: Comparison | None
     services: tuple[ObjectiveResult, ...]
-    rto_ms: int | None  # None where `usable_at` is
-    rpo_ms: int | None  # None: the moment it is counted from is still to come
+    rto_ms: int | None  # None if `usable_at` is None
+    rpo_ms: int | None  # None if its start is in the future
     rpo_basis: RpoBasis
     target: Target
-    output: Path | None = None  # what commands of failed checks printed
+    output: Path | None = None  # the output of failed commands
     report: Path | None = None
     report_digest: str = ""
     died_before: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class DrillOutcome:
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """Name every check that was not made."""
+        """The names of the checks that did not run."""
         return tuple(
             f"{check.service}: {check.name}" if check.service else check.name
             for check in self.checks
@@ -72,24 +72,24 @@ class DrillOutcome:
 
     @property
     def printing(self) -> tuple[CheckResult, ...]:
-        """Return the failed checks whose command printed something."""
+        """The failed checks with output of their command."""
         return tuple(check for check in self.checks if check.output)
 
     @property
     def shortfalls(self) -> tuple[str, ...]:
-        """Why it proves less than it should, besides what is named by path and by promise."""
+        """The reasons, besides paths and objectives, why the drill proves less."""
         found = []
         if not self.point.complete:
-            found.append("the point itself lacks something, which its backup could not read")
+            found.append("the point itself is incomplete: its backup could not read everything")
         if self.restored is not None and not self.restored.files:
-            found.append("no file came back: see that what the set names is there, and mounted")
+            found.append("no file was restored: check that the set's data exists and is mounted")
         if self.comparison is not None and self.comparison.is_equal and self.comparison.is_empty:
             found.append("nothing was compared with the live source")
         found += [
-            f"{one.service}: no check of it was made, so its RTO is not measured: add one to "
-            f"services.{one.service}.checks"
-            for one in self.services
-            if not (one.is_checked or one.is_checked_elsewhere)
+            f"{service.service}: no check ran, so its RTO is not measured: add one to "
+            f"services.{service.service}.checks"
+            for service in self.services
+            if not (service.is_checked or service.is_checked_elsewhere)
         ]
         return tuple(found)
 
@@ -106,12 +106,12 @@ class DrillOutcome:
 
     @property
     def state(self) -> str:
-        """How the ledger calls it."""
+        """The state in the ledger."""
         names = {ExitStatus.DONE: "done", ExitStatus.PARTIAL: "partial"}
         return names.get(self.exit_status, "failed")
 
     def measures(self) -> dict[str, Json]:
-        """What a report says of it, besides its place in the chain."""
+        """Return the content of a report, without its position in the chain."""
         details = self.point.details
         return {
             "run": self.run,
@@ -144,7 +144,7 @@ class DrillOutcome:
         }
 
     def summary(self) -> dict[str, Json]:
-        """What the ledger keeps."""
+        """Return the part for the ledger."""
         passed = [check.name for check in self.checks if check.state is CheckState.PASSED]
         failed = [check.name for check in self.checks if check.state is CheckState.FAILED]
         return {
@@ -161,7 +161,9 @@ class DrillOutcome:
             "failed": failed,
             "skipped": list(self.skipped),
             "services_met": sum(service.is_met for service in self.services),
-            "services_missed": sum(one.is_checked and not one.is_met for one in self.services),
+            "services_missed": sum(
+                service.is_checked and not service.is_met for service in self.services
+            ),
             "services_unmeasured": sum(not service.is_checked for service in self.services),
             "differences": self.comparison.differences_total if self.comparison else None,
             "target_is_gone": self.target.is_gone,

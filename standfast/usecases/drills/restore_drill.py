@@ -1,15 +1,16 @@
-"""Restore drills: restore a set apart, check it, measure it, destroy it, and sign what was seen.
+"""Restore drills: restore, check, measure, destroy, sign a report.
 
 Rules
-- The clock starts when the drill is declared and stops when every check has passed: what a person
-  would have waited for. Where no check of a service was made, nobody knows whether it is usable:
-  the recovery time is not measured.
-- What a failing command of a check printed is shown to the person who drills, and kept in a private
-  file until the next drill of the set: it may be personal, so no report and no ledger has it.
-- The target is a fresh private folder. It is destroyed however the drill ends, then looked for;
-  what a dead drill left goes first. Only `keep` leaves it, and the report says so.
-- A drill that fails has a report too. Only a request that makes no sense (an unknown set or point,
-  an identity that opens nothing) ends before there is anything to report.
+- The clock starts when the drill is declared and stops when every check has passed: that is the
+  time that a person would have waited. If no check of a service ran, it is unknown whether the
+  service is usable, and the recovery time is not measured.
+- The output of a failed command of a check is shown to the person who drills, and kept in a
+  private file until the next drill of the set. It may be personal data, so no report and no ledger
+  contains it.
+- The target is a new private folder. It is destroyed however the drill ends, and then searched for;
+  remains of a dead drill are deleted first. Only `keep` leaves it, and the report says so.
+- A failed drill has a report too. Only an invalid request (an unknown set or point, an identity
+  that opens nothing) ends without one.
 """
 
 import os
@@ -65,7 +66,7 @@ _OUTPUT = ".output"
 
 @dataclass(kw_only=True)
 class _Seen:
-    """What a drill has seen so far; a later failure keeps it."""
+    """Results so far; a later failure keeps them."""
 
     result: RestoreResult | None = None
     restored_at: datetime | None = None
@@ -90,20 +91,24 @@ def run_drill(
     keep: bool = False,
     compares: bool = False,
 ) -> DrillOutcome:
-    """Restore a set into an isolated folder, check and measure it, destroy it, file a report.
+    """Drill a set: restore and check it in isolation, then destroy it.
 
-    Without an identity's file the one of `drills.identity` is used. `compares` holds the restored
-    tree against the live source as well, which must not change meanwhile. Raises `UsageError` for
-    an unknown set, point or identity, `Refused` while a drill of this set is under way.
+    The drill is measured, and its report is signed.
+
+    Without an identity file, use `drills.identity`. `compares` also compares the restored tree with
+    the live source, which must not change meanwhile. Raise `UsageError` for an unknown set, point
+    or identity, `Refused` while another drill of this set runs.
     """
     declared_at = installation.clock()
     settings = set_of(installation, set_name)
-    services = _services_of(installation, set_name)
+    services = _ordered_services(installation, set_name)
     identity = identity_of(installation, identity_file)
-    named = None if point == "latest" else _named(installation, identity, point, set_name)
+    named = (
+        None if point == "latest" else _find_named_point(installation, identity, point, set_name)
+    )
     with recorded(installation, "drill", set_name, way) as run:
         destroy_leftovers(installation, set_name)
-        repository, chosen = named or _found(installation, identity, point, set_name)
+        repository, chosen = named or _open_point(installation, identity, point, set_name)
         seen = _Seen()
         with _target(installation, set_name, run.token) as folder:
             try:
@@ -120,7 +125,7 @@ def run_drill(
                     seen.damaged_packs = error.__cause__.packs
             except StandfastError as error:
                 seen.problem, seen.has_failed = str(error), True
-            _judge_unseen(services, seen)
+            _judge_unreached(services, seen)
             target = _keep(folder) if keep else _destroy(folder)
         outcome = _outcome(
             installation, run.token, set_name, way, chosen, declared_at, seen, target
@@ -145,14 +150,14 @@ def run_drill(
     return replace(outcome, output=output if is_written else None)
 
 
-def _services_of(installation: Installation, set_name: str) -> dict[str, ServiceConfig]:
-    """Give the services that are restored from a set, in the order in which they come back."""
+def _ordered_services(installation: Installation, set_name: str) -> dict[str, ServiceConfig]:
+    """Return the services of a set, in their order of recovery."""
     services = installation.config.services
     order = [name for wave in recovery_order(services) for name in wave]
     return {name: services[name] for name in order if set_name in services[name].sets}
 
 
-def _found(
+def _open_point(
     installation: Installation, identity: Identity, point: str, set_name: str
 ) -> tuple[Repository, RecoveryPoint]:
     with translated_errors("opening the repository"):
@@ -160,12 +165,13 @@ def _found(
         return repository, repository.resolve(point, set_name, of_any_host=True)
 
 
-def _named(
+def _find_named_point(
     installation: Installation, identity: Identity, point: str, set_name: str
 ) -> tuple[Repository, RecoveryPoint] | None:
-    """Find a named point; `UsageError` where it is none of those there are: a slip is no drill.
+    """Return a named point; raise `UsageError` if it does not exist.
 
-    None where anything else is wrong: the drill meets it as well, and that is recorded.
+    A wrong name is not recorded as a drill. Return None for any other error: the drill meets it
+    again and records it.
     """
     try:
         with translated_errors("opening the repository"):
@@ -199,7 +205,7 @@ def _restore(
             service="",
             state=CheckState.FAILED if seen.is_damaged else CheckState.PASSED,
             reason=f"{counted(seen.result.files, 'file agrees', 'files agree')}"
-            + (f", {missing} were not brought back as they were" if missing else ""),
+            + (f", {missing} could not be restored" if missing else ""),
             took_ms=milliseconds(seen.restored_at - started),
         )
     )
@@ -214,7 +220,7 @@ def _check(
     declared_at: datetime,
     seen: _Seen,
 ) -> None:
-    """Check service by service, in the order of recovery, and judge each."""
+    """Check and judge each service, in the order of recovery."""
     sources = frozenset(source.name for source in settings.sources)
     seen.has_failed = seen.is_damaged
     is_checked = bool(services)
@@ -228,7 +234,7 @@ def _check(
         is_checked &= has_passed
         back_at = installation.clock() if has_passed and not has_failed else None
         changes = [result.last_change for result in results if result.last_change is not None]
-        # The oldest: a service has lost as much as the database of it that lost most.
+        # A service has lost as much as the database of it that lost most.
         lost_since = min(changes, default=_consistent_at(point))
         seen.services.append(
             ObjectiveResult(
@@ -246,8 +252,8 @@ def _check(
     seen.usable_at = installation.clock() if is_checked else None
 
 
-def _judge_unseen(services: dict[str, ServiceConfig], seen: _Seen) -> None:
-    """Judge the services that a failed drill never came to: they did not come back."""
+def _judge_unreached(services: dict[str, ServiceConfig], seen: _Seen) -> None:
+    """Judge the services that a failed drill did not reach as not recovered."""
     judged = {service.service for service in seen.services}
     seen.services += [
         ObjectiveResult(
@@ -293,7 +299,7 @@ def _compare(
             name=f"{COMPARISON}: {name}",
             service="",
             state=CheckState.SKIPPED,
-            reason="it is no file here; see what it restores to",
+            reason="it is not a file; compare it after a restore to its service",
         )
         for name in seen.comparison.left_out
     ]
@@ -309,7 +315,7 @@ def _outcome(
     seen: _Seen,
     target: Target,
 ) -> DrillOutcome:
-    """Put together what was seen; the drill's own RPO is that of the service that lost most."""
+    """Assemble the outcome; its RPO is that of the service that lost most."""
     worst = max(
         seen.services,
         key=lambda service: (service.rpo_actual_ms is None, service.rpo_actual_ms or 0),
@@ -349,15 +355,15 @@ def _consistent_at(point: RecoveryPoint) -> datetime:
 
 @contextmanager
 def _target(installation: Installation, set_name: str, run: str) -> Iterator[Path]:
-    """Give a fresh private folder; whatever stops the drill, it does not stay."""
+    """Create a new private folder; delete it if the drill is interrupted."""
     folder = installation.config.drills.folder / f"{set_name}.{run}"
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
     except OSError as error:
         raise StandfastError(
-            f"the drill's folder {folder} cannot be made: {error.strerror}; mend the disk or "
-            "drills.folder, then drill again"
+            f"drill folder {folder}: cannot be created: {error.strerror}. Repair the disk or set "
+            "drills.folder, then drill again."
         ) from error
     try:
         yield folder
@@ -368,11 +374,13 @@ def _target(installation: Installation, set_name: str, run: str) -> Iterator[Pat
 
 @contextmanager
 def drill_folder(installation: Installation, set_name: str, name: str) -> Iterator[Path]:
-    """Give a fresh private folder beside the drills' for whoever restores to look, then destroy it.
+    """Create a private folder for a scan, and destroy it afterwards.
 
-    What a dead one of the same name left goes first.
+    It is next to the folders of the drills.
+
+    Remains of a dead scan with the same name are deleted first.
     """
-    set_name = f".{set_name}"  # no drill takes it for what a dead drill left
+    set_name = f".{set_name}"  # the dot keeps `destroy_leftovers` of drills from deleting it
     _destroy(installation.config.drills.folder / f"{set_name}.{name}")
     with _target(installation, set_name, name) as folder:
         yield folder
@@ -380,33 +388,34 @@ def drill_folder(installation: Installation, set_name: str, name: str) -> Iterat
 
 
 def _keep(folder: Path) -> Target:
-    # Renamed, so that nobody takes it for what a dead drill left behind.
+    # Renamed, so that `destroy_leftovers` does not delete it.
     kept = folder.with_name(folder.name + _KEPT)
     folder.rename(kept)
     return Target(folder=kept, is_kept=True, is_gone=False)
 
 
 def _destroy(folder: Path) -> Target:
-    """Delete a target and look whether it is gone; deleted, not overwritten."""
+    """Delete a target, without overwriting it, and check that it is gone."""
     remove_tree(folder)
     return Target(folder=folder, is_kept=False, is_gone=not os.path.lexists(folder))
 
 
 def destroy_leftovers(installation: Installation, set_name: str) -> int:
-    """Delete what dead drills of a set left; for a caller that holds the lock of its drills.
+    """Delete the remains of a set's dead drills; return their number.
 
-    The lock says nothing of another machine that drills into the same folder: the ledger does.
+    The caller holds the lock of the set's drills. Drills of another machine in the same folder are
+    not under that lock, so the ledger decides which drills are alive.
     """
     folder = installation.config.drills.folder
     alive = {row.id for row in installation.ledger.runs.all("drill", set_name, states=["running"])}
-    left = [
+    leftovers = [
         path
         for path in folder.glob(f"{set_name}.*")
         if path.suffix != _KEPT and path.name.removeprefix(f"{set_name}.") not in alive
     ]
-    for path in left:
+    for path in leftovers:
         if path.suffix == _OUTPUT:
             path.unlink(missing_ok=True)
         else:
             _destroy(path)
-    return len(left)
+    return len(leftovers)

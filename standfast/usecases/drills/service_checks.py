@@ -1,12 +1,12 @@
-"""The checks that a drill runs on what it restored, service by service.
+"""Checks of restored data in a drill, service by service.
 
 Rules
-- A restored database is opened read-only and unlocked: nothing in the tree is changed by looking.
-- A probe runs without a shell, in the restored tree, with a bare environment: it gets none of this
-  process's secrets. At its time-out it is ended with everything that it started.
-- A check that does not belong to this set is skipped by name, never in silence.
-- A reason has counts and classes only: what a query or a probe printed may be personal. The end of
-  what a failed probe printed stands apart, for the person who drills.
+- A restored database is opened read-only and without locks: a check changes nothing in the tree.
+- A probe runs without a shell, in the restored tree, with a minimal environment: it gets no secret
+  of this process. At its time-out it is killed together with everything that it started.
+- A check that belongs to another set is skipped by name, never silently.
+- A reason contains counts and classes only, because the output of a query or a probe may be
+  personal data. The end of a failed probe's output is kept apart, for the person who drills.
 """
 
 import os
@@ -33,6 +33,8 @@ _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
 
 
 class CheckState(StrEnum):
+    """The result of one check."""
+
     PASSED = "passed"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -40,15 +42,15 @@ class CheckState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """One check, tried or skipped."""
+    """The result of one check, also of a skipped one."""
 
     name: str
-    service: str  # empty: the drill's own
+    service: str  # "" for a check of the drill itself
     state: CheckState
     reason: str = ""
     took_ms: int = 0
-    last_change: datetime | None = None  # the newest change that it found in the data
-    output: str = ""  # the end of what a failed command printed; it may be personal
+    last_change: datetime | None = None  # the newest change in the checked data
+    output: str = ""  # the end of a failed command's output; it may be personal data
 
     def as_json(self) -> dict[str, Json]:
         return {
@@ -62,7 +64,7 @@ class CheckResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """What a check saw; an empty `problem` means that it passed."""
+    """The result of one check; `problem` is "" if it passed."""
 
     problem: str = ""
     last_change: datetime | None = None
@@ -76,7 +78,7 @@ def run_checks(
     sources: frozenset[str],
     clock: Now,
 ) -> tuple[CheckResult, ...]:
-    """Run the checks of a service, in their order; one that fails stops none of the others."""
+    """Run the checks of a service in order; a failure stops no other."""
     results = []
     for check in service.checks:
         title = _title(check)
@@ -110,10 +112,15 @@ def run_checks(
 
 
 def write_output(path: Path, checks: Sequence[CheckResult]) -> bool:
-    """Write what failed commands printed into a new private file; return whether there is one."""
-    printed = [f"{one.name}: {one.reason}\n{one.output}\n" for one in checks if one.output]
+    """Write the output of failed commands; return whether there was any.
+
+    The new file is private.
+    """
+    printed = [
+        f"{check.name}: {check.reason}\n{check.output}\n" for check in checks if check.output
+    ]
     if printed:
-        with suppress(OSError):  # a full disk: a person at the terminal sees it all the same
+        with suppress(OSError):  # on a full disk, the terminal still shows it
             path.touch(mode=0o600, exist_ok=False)
             path.write_text("".join(printed), encoding="utf-8")
             return True
@@ -121,9 +128,9 @@ def write_output(path: Path, checks: Sequence[CheckResult]) -> bool:
 
 
 def read_only(path: Path) -> str:
-    """Give the address under which SQLite reads a restored file and leaves nothing beside it.
+    """Return the SQLite address that reads a file without creating files.
 
-    Only where a write-ahead log was restored with it does SQLite have to make its index.
+    Only if a write-ahead log was restored with it, SQLite has to create its index.
     """
     wal = path.with_name(path.name + "-wal")
     way = "mode=ro" if wal.exists() else "mode=ro&immutable=1"
@@ -131,14 +138,15 @@ def read_only(path: Path) -> str:
 
 
 def quoted(name: str) -> str:
-    """Quote a table's name for SQLite."""
+    """Quote the name of a table for SQLite."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def _title(check: SqliteCheckConfig | CommandCheckConfig) -> str:
     if isinstance(check, SqliteCheckConfig):
         return f"sqlite {check.path}"
-    return f"command {PurePosixPath(check.command[0]).name}"  # arguments may name people
+    # The arguments may name people.
+    return f"command {PurePosixPath(check.command[0]).name}"
 
 
 def _check_sqlite(check: SqliteCheckConfig, tree: Path) -> _Found:
@@ -156,7 +164,7 @@ def _check_sqlite(check: SqliteCheckConfig, tree: Path) -> _Found:
                 row = database.execute(check.last_change).fetchone()
                 last_change = _moment(row[0] if row else None)
                 if last_change is None:
-                    problems.append("the last_change query gave no time")
+                    problems.append("the last_change query returned no time")
     except sqlite3.Error as error:
         return _Found(problem=f"SQLite cannot read it ({type(error).__name__})")
     return _Found(problem="; ".join(problems), last_change=last_change)
@@ -169,7 +177,7 @@ def _missing_rows(database: sqlite3.Connection, least: Mapping[str, int]) -> lis
             query = f"SELECT count(*) FROM {quoted(table)}"  # noqa: S608 - a quoted name
             (count,) = database.execute(query).fetchone()
         except sqlite3.OperationalError:
-            problems.append(f"table {table} is not there")
+            problems.append(f"table {table} does not exist")
         else:
             if count < minimum:
                 problems.append(
@@ -179,7 +187,7 @@ def _missing_rows(database: sqlite3.Connection, least: Mapping[str, int]) -> lis
 
 
 def _moment(value: object) -> datetime | None:
-    """Read ISO 8601 text, in UTC unless it says otherwise, or Unix seconds."""
+    """Parse ISO 8601 text, UTC by default, or Unix seconds; None if invalid."""
     try:
         if isinstance(value, str):
             moment = datetime.fromisoformat(value)
@@ -217,7 +225,10 @@ def _check_command(check: CommandCheckConfig, tree: Path) -> _Found:
 
 
 class _Output:
-    """The end of what a command prints, read while it runs so that it never waits for a reader."""
+    """The end of a command's output.
+
+    It is read while the command runs, so that the command never blocks.
+    """
 
     def __init__(self, probe: subprocess.Popen[bytes]) -> None:
         self._end = b""
@@ -226,8 +237,8 @@ class _Output:
         self._thread.start()
 
     def end(self) -> str:
-        """Return it once everything that could print has ended."""
-        self._thread.join(_OUTPUT_SECONDS)  # who left the group may hold the pipe open
+        """Return the output, after the probe and its children have ended."""
+        self._thread.join(_OUTPUT_SECONDS)  # a process that left the group may hold the pipe open
         return self._end.decode("utf-8", "backslashreplace")
 
     def _read(self) -> None:
@@ -239,7 +250,7 @@ class _Output:
 
 
 def _end_all(probe: subprocess.Popen[bytes]) -> None:
-    """End the probe's whole group: what it left running would hold the restored data open."""
+    """Kill the probe's process group, which might hold the restored data open."""
     with suppress(ProcessLookupError):
         os.killpg(probe.pid, signal.SIGKILL)
     probe.wait()

@@ -1,13 +1,13 @@
-"""Drill reports: signed, and each chained to the last, so that a drill that failed cannot be lost.
+"""Signed and chained drill reports.
 
-Owns the files under `drills/reports/` and their chain. Leaves what a report says to `drills.py`.
+A failed drill cannot be removed unnoticed.
 
 Rules
 - A report is one line of canonical JSON, created once and never changed: `NNNNNN-<run>.json` with
-  the report, the key and an Ed25519 signature over a context and the report's canonical form.
-- Each carries the SHA-256 of the file before it. A report that was changed, left out or put between
-  shows; one missing at the end shows in the ledger, whose runs hold the digests.
-- A machine has a chain of its own, also where several have one ledger.
+  the report, the key, and an Ed25519 signature over a context and the report's canonical form.
+- Each report carries the SHA-256 of the preceding file. That shows a changed, removed or inserted
+  report; the ledger, whose runs store the digests, shows a report missing at the end.
+- Each machine has its own chain, also when several share a ledger.
 """
 
 import fcntl
@@ -33,7 +33,7 @@ FORMAT = "standfast drill report v1"
 FIRST = "0" * 64
 _NAME = re.compile(r"(\d{6})-[0-9a-f]+\.json")
 
-# Where an auditor looks for tested recovery.
+# Controls that require tested recovery, for auditors.
 CONTROLS = (
     "SOC 2 A1.3",
     "ISO 27001 A.8.13",
@@ -47,22 +47,25 @@ CONTROLS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Filed:
-    """A report as it was filed."""
+    """A filed report."""
 
     path: Path
-    digest: str  # SHA-256 of the file, which the next report and the ledger carry
+    digest: str  # SHA-256 of the file; the next report and the ledger store it
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportProblem:
-    """One report that does not agree with the chain or its signature."""
+    """A report that does not match its chain, its signature or the ledger."""
 
     where: str
     problem: str
 
 
 def file_report(folder: Path, run: str, body: Mapping[str, Json], key: Ed25519PrivateKey) -> Filed:
-    """Sign a report, chain it to the last and write it durably; two at once go one by one."""
+    """Sign a report, chain it to the last, and write it durably.
+
+    A lock serializes concurrent reports.
+    """
     try:
         with _chain(folder):
             last = _files(folder)[-1:]
@@ -89,8 +92,8 @@ def file_report(folder: Path, run: str, body: Mapping[str, Json], key: Ed25519Pr
             _create(path, content)
     except OSError as error:
         raise StandfastError(
-            f"the drill's report cannot be written to {folder}: {error.strerror}; mend the disk, "
-            "then drill again"
+            f"drill report in {folder}: cannot be written: {error.strerror}. Repair the disk, then "
+            "drill again."
         ) from error
     return Filed(path=path, digest=_digest(content))
 
@@ -101,10 +104,12 @@ def check_reports(
     known: Mapping[str, str],
     elsewhere: Collection[str] = (),
 ) -> tuple[ReportProblem, ...]:
-    """Check every report and the chain; `known` is what the ledger says: run → digest.
+    """Check every report and the chain.
 
-    Those of the runs `elsewhere` lie on other machines, in chains of their own, unless this folder
-    is theirs too.
+    `known` maps runs to the digests in the ledger.
+
+    Reports of the runs in `elsewhere` may be missing: they are on other machines, in chains of
+    their own, unless this folder belongs to those machines too.
     """
     problems: list[ReportProblem] = []
     previous, expected, seen = FIRST, 1, set()
@@ -118,10 +123,12 @@ def check_reports(
             for problem in _problems_of(content, path, previous, expected, key)
         )
         if known.get(run, digest) != digest:
-            problems.append(ReportProblem(where=path.name, problem="it is not the one of that run"))
+            problems.append(
+                ReportProblem(where=path.name, problem="not the report that the ledger recorded")
+            )
         previous, expected = digest, int(path.name[:6]) + 1
     problems.extend(
-        ReportProblem(where=f"run {run}", problem="its report is gone")
+        ReportProblem(where=f"run {run}", problem="its report is missing")
         for run in known
         if run not in seen and run not in elsewhere
     )
@@ -136,15 +143,15 @@ def _problems_of(
         report, number = signed["report"], signed["report"]["number"]
         key.public_key().verify(bytes.fromhex(signed["signature"]), _CONTEXT + canonical(report))
     except (ValueError, KeyError, TypeError):
-        yield "it is not a report"
+        yield "not a report"
         return
     except InvalidSignature:
-        yield "its signature does not verify: it was changed, or another key signed it"
+        yield "invalid signature: the report was changed, or another key signed it"
         return
     if number != expected or not path.name.startswith(f"{number:06}-"):
         yield f"report {expected} is missing before it"
     if report["previous"] != previous:
-        yield "it does not follow the one before"
+        yield "it does not follow the report before it"
 
 
 def _files(folder: Path) -> list[Path]:
@@ -174,7 +181,7 @@ def _create(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        os.link(draft, path)  # never over one that is there
+        os.link(draft, path)  # fails if the file exists; `rename` would replace it
     finally:
         draft.unlink()
     folder = os.open(path.parent, os.O_RDONLY)

@@ -1,13 +1,15 @@
-"""Holding a restored tree against the live source: content, mode, times, links and database rows.
+"""Comparison of a restored tree with the live source.
 
-For rehearsals and tests, where the source stands still; a live source has moved on since the
-backup, so a drill compares only when it is asked to.
+Content, mode, times, links and database rows are compared.
+
+It is meant for rehearsals and tests, where the source does not change. A live source has changed
+since its backup, so a drill compares only on request.
 
 Rules
-- Both sides are listed by the reader that made the backup: both leave out what the set leaves out.
-- A database is compared by its rows: its copy need not be the same bytes.
-- Owners are not compared, since a restore gives them only when it is asked to.
-- A dump or a bucket's objects have no file here to be compared with: those sources are named.
+- Both sides are read by the reader that made the backup, so both omit what the set excludes.
+- A database is compared by rows: its copy need not have the same bytes.
+- Owners are not compared, because a restore sets them only on request.
+- A dump or the objects of a bucket have no local file to compare with: those sources are named.
 """
 
 import hashlib
@@ -34,7 +36,7 @@ _READ_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What was compared, and every way in which the two sides differ."""
+    """The extent of a comparison, and all differences."""
 
     files: int
     directories: int
@@ -42,7 +44,7 @@ class Comparison:
     rows: int
     differences: tuple[str, ...]  # at most 100 are named
     differences_total: int
-    left_out: tuple[str, ...] = ()  # sources that are no files to compare with
+    left_out: tuple[str, ...] = ()  # sources that are not files
 
     @property
     def is_equal(self) -> bool:
@@ -50,11 +52,11 @@ class Comparison:
 
     @property
     def is_empty(self) -> bool:
-        """Return whether no content was compared at all."""
+        """True if no content was compared."""
         return not (self.files or self.tables)
 
     def counts(self) -> dict[str, Json]:
-        """What a report keeps: no name of a file."""
+        """Return the part for a report: counts without file names."""
         return {
             "files": self.files,
             "directories": self.directories,
@@ -75,16 +77,16 @@ class _Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class _Item:
-    """What must be the same of one path."""
+    """The compared properties of one path."""
 
     kind: str
     mode: int
     modified_ns: int
-    content: str  # of a file its hash, of a link its target
-    first_name: bytes  # of several names of one file, the first
+    content: str  # the hash of a file, the target of a link
+    first_name: bytes  # the first of several names of one file
 
     def differs(self, other: "_Item") -> str:
-        """Name what differs, or nothing."""
+        """Return the names of the properties that differ, or ""."""
         names = ("kind", "mode", "modified_ns", "content", "first_name")
         return ", ".join(name for name in names if getattr(self, name) != getattr(other, name))
 
@@ -96,7 +98,7 @@ def compare(
     clock: Now,
     own: OwnFiles = NONE,
 ) -> Comparison:
-    """Compare a restored tree with the sources of its set, but for `own`; changes neither."""
+    """Compare a restored tree with its sources, except `own`; change neither."""
     tally = _Tally()
     named: list[str] = []
     left_out: list[str] = []
@@ -144,8 +146,8 @@ def _compare_files(
         else:
             tally.files += live[path].kind == "file"
             tally.directories += live[path].kind == "directory"
-            if what := live[path].differs(restored[path]):
-                yield f"{shown}: {what} differ"
+            if properties := live[path].differs(restored[path]):
+                yield f"{shown}: {properties} differ"
 
 
 def _items(
@@ -155,7 +157,7 @@ def _items(
     with source.opened(scratch, clock) as opened:
         for found in opened.scan():
             if isinstance(found, Unread):
-                continue  # the backup named it; on the other side it is missing
+                continue  # the backup reported it; on the other side it is missing
             content = os.fsdecode(found.target or b"")
             if found.kind == "file":
                 content = _hash(opened, found, side)
@@ -175,7 +177,10 @@ def _items(
 
 
 def _hash(opened: OpenSource, found: Found, side: str) -> str:
-    """Hash what is read from the open folder, as a path may be too long for the kernel."""
+    """Return the hash of a file, read through the open folder.
+
+    Its path may be too long for the kernel.
+    """
     hashed = hashlib.sha256()
     buffer = memoryview(bytearray(_READ_BYTES))
     position = 0
@@ -189,8 +194,8 @@ def _hash(opened: OpenSource, found: Found, side: str) -> str:
                     hashed.update(bytes(min(_READ_BYTES, length - at)))
                 position += length
     except OSError as error:
-        # Not the same on both sides: what could not be read was not compared.
-        return f"the {side} one cannot be read: {error.strerror}"
+        # A text that differs on each side, so that unreadable files never count as equal.
+        return f"the {side} file cannot be read: {error.strerror}"
     return hashed.hexdigest()
 
 
@@ -224,7 +229,7 @@ def _schema(database: sqlite3.Connection) -> dict[str, str]:
 
 
 def _rows(database: sqlite3.Connection, table: str) -> tuple[int, str]:
-    """Count the rows and hash them in the order of the file, which a copy of it shares."""
+    """Count and hash the rows in the order of the file, which its copy shares."""
     count, hashed = 0, hashlib.sha256()
     for row in database.execute(f"SELECT * FROM {quoted(table)}"):  # noqa: S608 - a quoted name
         count += 1

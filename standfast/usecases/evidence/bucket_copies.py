@@ -1,8 +1,8 @@
-"""Frozen folders, copied into the bucket that `[custody.s3]` names; and whether they are there.
+"""Copies of frozen folders in the bucket of `[custody.s3]`.
 
 Rules
-- What is not what was sealed is not copied: the copy is to be what a court can be shown.
-- A copy that cannot be looked at, or lacks something, is no damage here; it is named.
+- A folder that differs from its seal is not copied: the copy must be acceptable to a court.
+- A copy that cannot be examined, or is incomplete, is not damage of the original; it is reported.
 """
 
 from collections.abc import Iterator
@@ -30,15 +30,15 @@ from standfast.usecases.core.backup_repository import open_store, translated_err
 
 @dataclass(frozen=True, kw_only=True)
 class Copied:
-    """What copying one folder came to."""
+    """The result of copying one folder."""
 
     folder: Path
-    objects: int  # that were put
-    problem: str = ""  # why it is not copied, or not all of it
+    objects: int  # the number of uploaded objects
+    problem: str = ""  # why the copy is missing or incomplete
 
 
 def elsewhere(config: Config, resolver: Resolver, clock: Now) -> Elsewhere | None:
-    """Say where frozen folders are copied to as well; None where nothing is set."""
+    """Return the second location of frozen folders, or None."""
     settings = config.custody.s3
     if settings is None:
         return None
@@ -51,25 +51,27 @@ def elsewhere(config: Config, resolver: Resolver, clock: Now) -> Elsewhere | Non
 
 
 def required_evidence_bucket(config: Config, resolver: Resolver, clock: Now) -> Elsewhere:
-    """Give it, or UsageError."""
+    """Return the second location; raise UsageError if none is configured."""
     found = elsewhere(config, resolver, clock)
     if found is None:
-        raise UsageError("no bucket is set to copy evidence into; add [custody.s3]")
+        raise UsageError("custody.s3: not set. Add [custody.s3] to copy evidence to a bucket.")
     return found
 
 
 def copy_each(
     config: Config, to: Elsewhere, folders: list[Path], who: str, clock: Now
 ) -> Iterator[Copied]:
-    """Copy what is not there yet of each; one that cannot be copied does not stop the others.
+    """Copy the missing parts of each folder to the bucket.
 
-    The error of a bucket that cannot be opened comes out.
+    A failure does not stop the other folders.
+
+    Raise the error of a bucket that cannot be opened.
     """
     store = to.open()
     key = read_signing_key(config.custody.key).public_key()
     for folder in folders:
         if problems := [*verify_seal(folder, key), *verify_custody(folder)]:
-            yield Copied(folder=folder, objects=0, problem=f"is not what was sealed: {problems[0]}")
+            yield Copied(folder=folder, objects=0, problem=f"differs from its seal: {problems[0]}")
             continue
         name = name_of(config, folder)
         try:
@@ -82,15 +84,17 @@ def copy_each(
 
 
 def inspect_bucket_copy(config: Config, store: Store, folder: Path, clock: Now) -> Copy:
-    """Look at the copy of one folder; the store's errors, as ours."""
+    """Examine the copy of one folder, with translated errors of the store."""
     with translated_errors(f"looking at the copy of {folder.name}"):
         return inspect_copy(folder, name_of(config, folder), store, clock())
 
 
 def uncopied_folders(to: Elsewhere, folders: list[Path]) -> list[Path]:
-    """Give the folders of which the chain of custody does not say that all was copied; asks nobody.
+    """Return the folders without a full copy on record.
 
-    All is the folder, and its time stamp where it has one.
+    The chain of custody of each folder has the record.
+
+    A full copy includes the time stamp, if there is one. The bucket is not queried.
     """
     return [folder for folder in folders if not _says_copied(folder, to.where)]
 
@@ -103,5 +107,5 @@ def _says_copied(folder: Path, where: str) -> bool:
 
 
 def name_of(config: Config, folder: Path) -> str:
-    """Give what a folder is called there: INCIDENT/SOURCE/TOKEN."""
+    """Return the name of a folder in the bucket: INCIDENT/SOURCE/TOKEN."""
     return folder.relative_to(config.custody.folder).as_posix()

@@ -1,15 +1,16 @@
-"""An incident's evidence for others: masked copies to read, or with a reason the evidence itself.
+"""Export of an incident's evidence, masked or with a reason in clear.
 
 Rules
-- What leaves is masked unless somebody gives a reason. Either is one event of the timeline and one
-  line in each folder's chain of custody, before the new folder has its name; where it is in clear,
-  before a byte is copied.
-- Masked copies are no evidence: the sealed folders stay as they are. `masked.jsonl` names each
-  original by its hash, what was masked in its copy, and what has no masked copy and why; its own
-  hash stands in the timeline.
-- What is not what was sealed (a folder by its seal, its chain of custody or the ledger, a copy by
-  its hash) is named and left out. In clear, a folder goes as it is, and what differs is named.
-- Nothing is written over, and whoever dies over it leaves a draft that says so by its name.
+- An export is masked unless somebody gives a reason. Each is one event of the timeline and one line
+  in each folder's chain of custody, before the new folder has its final name; an unmasked export is
+  recorded before a byte is copied.
+- Masked copies are not evidence: the sealed folders stay unchanged. `masked.jsonl` names each
+  original by its hash, with the masked parts of its copy, or the reason why it has no copy; the
+  hash of this index is in the timeline.
+- Content that differs from its seal (a folder by its seal, its chain of custody or the ledger, a
+  copy by its hash) is named and omitted. In an unmasked export a folder is copied as it is, and the
+  differences are named.
+- Nothing is overwritten; an interrupted export leaves a draft, recognizable by its name.
 """
 
 import hashlib
@@ -40,46 +41,46 @@ from standfast.usecases.evidence.frozen_folders import (
     frozen,
     is_another,
     no_evidence_found,
-    recorded,
+    recorded_evidence,
 )
 from standfast.usecases.evidence.review import REVIEWS
 
 FORMAT = "standfast-masked/1"
 INDEX_FILE = "masked.jsonl"
-_CHANGED = "is not what was sealed"
+_CHANGED = "differs from its seal"
 _NOTE = (
-    "Masked copies, to read: no evidence. Card numbers, social-security numbers and mail addresses "
-    "in them are masked, and nothing else is. The originals lie sealed, by these hashes."
+    "Masked copies, for reading; not evidence. Card numbers, social-security numbers and mail "
+    "addresses in them are masked, and nothing else. The originals are sealed, with these hashes."
 )
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LONGEST_NAME = 120
 
-Progress = Callable[[int, int], object]  # bytes done, and of how many
+Progress = Callable[[int, int], object]  # bytes done, total bytes
 
 
 @dataclass(kw_only=True)
 class ExportedEvidence:
-    """What an export came to."""
+    """The result of an export."""
 
     folder: Path
     is_masked: bool
     files: int = 0
     masked: Masked = field(default_factory=Masked)
-    index: str = ""  # SHA-256 of the index; empty where nothing is masked
-    left_out: Counter[str] = field(default_factory=Counter)  # files without a masked copy, by why
-    altered: list[str] = field(default_factory=list)  # what is not what was sealed
-    unsound: tuple[str, ...] = ()  # sources with a folder that does not hold, or is gone
+    index: str = ""  # SHA-256 of the index; "" for an unmasked export
+    left_out: Counter[str] = field(default_factory=Counter)  # files without a copy, by reason
+    altered: list[str] = field(default_factory=list)  # content that differs from its seal
+    unsound: tuple[str, ...] = ()  # sources with an invalid or missing folder
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DAMAGED where something is not what was sealed, PARTIAL where something is left out."""
+        """DAMAGED for altered evidence, PARTIAL for omitted files, else DONE."""
         if self.altered or self.unsound:
             return ExitStatus.DAMAGED
         return ExitStatus.PARTIAL if self.left_out else ExitStatus.DONE
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {
             "folder": str(self.folder),
             "is_masked": self.is_masked,
@@ -100,28 +101,30 @@ def export_evidence(
     unmasked_because: str = "",
     progress: Progress = lambda done, total: None,
 ) -> ExportedEvidence:
-    """Write what an incident froze into a new folder, masked unless there is a reason not to.
+    """Write an incident's evidence to a new folder.
 
-    UsageError when there is no such incident, nothing was frozen for it, or the folder is there
-    already; Damaged when all of it is gone; StandfastError when nothing of it holds, or it cannot
-    be written. Then none is left.
+    It is masked unless a reason is given.
+
+    Raise UsageError for an unknown incident, without evidence, or if the folder exists; Damaged if
+    all of it is missing; StandfastError if none of it is valid or a file cannot be written. No
+    folder remains after an error.
     """
     installation.ledger.incidents.get(incident_id)
-    there = frozen(installation.config, incident_id)
-    if not there:
+    folders = frozen(installation.config, incident_id)
+    if not folders:
         raise no_evidence_found(installation, incident_id)
-    known = recorded(installation, incident_id)
-    sound = [one for one in there if _is_sound(one, known)]
+    known = recorded_evidence(installation, incident_id)
+    sound = [folder for folder in folders if _is_sound(folder, known)]
     if not sound:
         raise StandfastError(
-            "there is nothing sound to export: look at what `standfast evidence verify "
-            f"{incident_id}` says"
+            f"evidence of {incident_id}: no folder is valid. Run `standfast evidence verify "
+            f"{incident_id}`."
         )
     draft = _draft_of(installation, to)
     exported = ExportedEvidence(
         folder=to,
         is_masked=not unmasked_because,
-        unsound=tuple(_unsound(there, sound, known)),
+        unsound=tuple(_unsound(folders, sound, known)),
     )
     export = _Export(installation, incident_id, sound, draft, exported, progress)
     try:
@@ -137,45 +140,47 @@ def export_evidence(
         sync_folder(to.parent)
     except OSError as error:
         raise StandfastError(
-            f"{to} cannot be written: {error.strerror or type(error).__name__}; name a new folder "
-            "where there is room and this user may write"
+            f"{to}: cannot be written: {error.strerror or type(error).__name__}. Name a new folder "
+            "with free space where this user may write."
         ) from error
     finally:
-        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # none was made
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # there is no draft
             shutil.rmtree(draft)
     return exported
 
 
-def _is_sound(one: Frozen, known: Recorded) -> bool:
-    """Do seal and custody hold, and is it what the ledger has as sealed? Reads no copy."""
-    manifest = known.manifests.get(one.folder, "")
+def _is_sound(evidence: Frozen, known: Recorded) -> bool:
+    """Return whether seal, custody and ledger agree; copies are not read."""
+    manifest = known.manifests.get(evidence.folder, "")
     return not (
-        one.problems
-        or (manifest and is_another(one.folder, manifest))
-        or verify_custody(one.folder, known.lines.get(one.folder, set()))
+        evidence.problems
+        or (manifest and is_another(evidence.folder, manifest))
+        or verify_custody(evidence.folder, known.lines.get(evidence.folder, set()))
     )
 
 
-def _unsound(there: Sequence[Frozen], sound: Sequence[Frozen], known: Recorded) -> Iterator[str]:
-    """Name each source with a folder that does not hold, or is gone, once."""
-    gone = known.manifests.keys() - {one.folder for one in there}
-    bad = {one.source for one in there if one not in sound} | {one.parent.name for one in gone}
+def _unsound(folders: Sequence[Frozen], sound: Sequence[Frozen], known: Recorded) -> Iterator[str]:
+    """Return the sources with an invalid or missing folder."""
+    gone = known.manifests.keys() - {evidence.folder for evidence in folders}
+    bad = {evidence.source for evidence in folders if evidence not in sound} | {
+        folder.parent.name for folder in gone
+    }
     return iter(sorted(bad))
 
 
 def _draft_of(installation: Installation, to: Path) -> Path:
     if os.path.lexists(to):
-        raise UsageError(f"{to} is there already; name a new folder with --to")
+        raise UsageError(f"{to}: it exists already. Name a new folder with --to.")
     if to.resolve().is_relative_to(installation.config.custody.folder.resolve()):
-        raise UsageError(f"{to} lies where the evidence itself does; name a folder elsewhere")
+        raise UsageError(f"{to}: it is inside the evidence folder. Name a folder outside.")
     draft = to.with_name(f".{to.name}.draft")
     if os.path.lexists(draft):
-        raise UsageError(f"{draft} is left of an export that did not end: delete it, then go on")
+        raise UsageError(f"{draft}: left by an interrupted export. Delete it, then export again.")
     return draft
 
 
 class _Export:
-    """One export under way, in its draft."""
+    """One export in progress, in its draft folder."""
 
     def __init__(
         self,
@@ -189,10 +194,12 @@ class _Export:
         self._installation, self._incident, self._sound = installation, incident_id, sound
         self._draft, self._exported, self._progress = draft, exported, progress
         self._key = read_signing_key(installation.config.custody.key).public_key()
-        self._manifests = {one.folder: read_sealed(one.folder, self._key) for one in sound}
+        self._manifests = {
+            evidence.folder: read_sealed(evidence.folder, self._key) for evidence in sound
+        }
         self._total = sum(manifest.counts.size_bytes for manifest in self._manifests.values())
         self._done = 0
-        # What was found in the evidence is no evidence, and goes with it; the ledger has its hash.
+        # Reviews are not evidence but are exported with it; the ledger has their hashes.
         self._reviews = {
             installation.config.custody.folder / str(row.facts["timeline"]): str(
                 row.facts["sha256"]
@@ -202,18 +209,18 @@ class _Export:
         }
 
     def note(self, reason: str) -> None:
-        """Note the export in each chain of custody and in the timeline."""
+        """Record the export in each chain of custody and in the timeline."""
         installation, exported = self._installation, self._exported
         how = "in clear" if reason else f"masked, index {exported.index}"
         custody = {
-            _name_of(one): append_custody(
-                one.folder,
+            _name_of(evidence): append_custody(
+                evidence.folder,
                 at=installation.clock(),
                 who=installation.actor,
                 act=Act.EXPORTED,
                 detail=f"{how}: {reason}" if reason else how,
             ).hash
-            for one in self._sound
+            for evidence in self._sound
         }
         detail: dict[str, Json] = {"is_masked": exported.is_masked, "custody": custody}
         if reason:
@@ -227,17 +234,17 @@ class _Export:
             now=installation.clock(),
             detail=detail,
         ):
-            pass  # the event is all there is to write
+            pass  # only the event is written
 
     def copy_all(self) -> None:
-        """Copy the sealed folders as they are, and name what in them differs."""
-        for one in self._sound:
-            copy = self._draft / _name_of(one)
+        """Copy the sealed folders as they are, and report the differences."""
+        for evidence in self._sound:
+            copy = self._draft / _name_of(evidence)
             make_private(copy.parent)
-            shutil.copytree(one.folder, copy, symlinks=True, ignore=_specials)
+            shutil.copytree(evidence.folder, copy, symlinks=True, ignore=_specials)
             problems = (*verify_seal(copy, self._key), *verify_custody(copy))
-            self._exported.altered += [f"{one.source}: {problem}" for problem in problems]
-            manifest = self._manifests[one.folder]
+            self._exported.altered += [f"{evidence.source}: {problem}" for problem in problems]
+            manifest = self._manifests[evidence.folder]
             self._exported.files += sum(_has_copy(copy, item) for item in manifest.items)
             self._advance(manifest.counts.size_bytes)
         for review, sha256 in self._reviews.items():
@@ -246,10 +253,10 @@ class _Export:
             try:
                 shutil.copyfile(review, copy, follow_symlinks=False)
             except FileNotFoundError:
-                self._exported.altered.append(f"{REVIEWS}: {review.name} is gone")
+                self._exported.altered.append(f"{REVIEWS}: {review.name} is missing")
                 continue
             if copy.is_symlink() or hashlib.sha256(copy.read_bytes()).hexdigest() != sha256:
-                self._exported.altered.append(f"{REVIEWS}: {review.name} is not what was written")
+                self._exported.altered.append(f"{REVIEWS}: {review.name} was changed")
 
     def mask_all(self) -> None:
         """Write a masked copy of each file, and the index."""
@@ -275,17 +282,17 @@ class _Export:
                 "note": _NOTE,
             },
         )
-        for one in self._sound:
-            manifest = self._manifests[one.folder]
-            yield "folder", _folder_record(one, manifest)
+        for evidence in self._sound:
+            manifest = self._manifests[evidence.folder]
+            yield "folder", _folder_record(evidence, manifest)
             for number, item in enumerate(manifest.items, 1):
                 if item.kind is Kind.FOLDER:
                     continue
                 record = _item_record(item)
                 if item.kind is Kind.FILE:
-                    original = one.folder / FILES_FOLDER / item.location
-                    name = f"{_name_of(one)}/{_file_name(number, item.location)}"
-                    record |= self._masked(original, item.path, item.sha256, name, one.source)
+                    original = evidence.folder / FILES_FOLDER / item.location
+                    name = f"{_name_of(evidence)}/{_file_name(number, item.location)}"
+                    record |= self._masked(original, item.path, item.sha256, name, evidence.source)
                     self._advance(item.size_bytes)
                 yield "item", record
         for number, (review, sha256) in enumerate(sorted(self._reviews.items()), 1):
@@ -294,7 +301,7 @@ class _Export:
             yield "review", {"sha256": sha256, **made}
 
     def _masked(self, original: Path, path: str, sha256: str, name: str, source: str) -> JsonObject:
-        """Make one masked copy; say what became of it."""
+        """Write one masked copy; return its record for the index."""
         copy = self._draft / name
         make_private(copy.parent)
         shown = mask_text(path)
@@ -303,7 +310,7 @@ class _Export:
         try:
             source_file = os.open(original, _READ)
         except OSError:
-            problem = _CHANGED  # it is gone, or is a link
+            problem = _CHANGED  # the file is missing, or is a link
         else:
             with (
                 os.fdopen(source_file, "rb") as read,
@@ -332,9 +339,9 @@ class _Export:
         self._progress(self._done, self._total)
 
 
-def _folder_record(one: Frozen, manifest: Manifest) -> JsonObject:
+def _folder_record(evidence: Frozen, manifest: Manifest) -> JsonObject:
     return {
-        "folder": _name_of(one),
+        "folder": _name_of(evidence),
         "manifest": hashlib.sha256(manifest.as_bytes()).hexdigest(),
         "host": manifest.host,
         "started": manifest.started,
@@ -363,19 +370,19 @@ def _counts(found: Masked) -> Mapping[str, int]:
     return {"cards": found.cards, "social_security": found.social_security, "mail": found.mail}
 
 
-def _name_of(one: Frozen) -> str:
-    return f"{one.source}/{one.folder.name}"
+def _name_of(evidence: Frozen) -> str:
+    return f"{evidence.source}/{evidence.folder.name}"
 
 
 def _file_name(number: int, location: str) -> str:
-    """Name a copy so that every file system takes it, and no two have one name."""
+    """Return a unique name for a copy that every file system accepts."""
     name = mask_text(location.rpartition("/")[2])
     plain = re.sub(r"[^\w.@-]", "_", name, flags=re.ASCII).strip(".")
     return f"{number:04}-{plain[-_LONGEST_NAME:]}"
 
 
 def _specials(folder: str, names: Sequence[str]) -> list[str]:
-    """Name what is no file, folder or link: nobody froze it, and reading it may never end."""
+    """Return special files, which are never frozen and might block a reader."""
 
     def is_special(name: str) -> bool:
         mode = Path(folder, name).lstat().st_mode

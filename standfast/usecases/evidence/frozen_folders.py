@@ -1,10 +1,10 @@
-"""Evidence that was frozen, found again on disk and held against its seals.
+"""Frozen evidence on disk, verified against its seals and the ledger.
 
 Rules
-- Reads only, and needs no ledger: evidence must be checkable where nothing else is left. Where
-  there is one, it says what must be there: whoever deletes a folder deletes its seal with it, and
-  whoever has this host's key seals another.
-- A folder whose seal does not hold is listed all the same; verifying says what is wrong with it.
+- The module only reads and needs no ledger: evidence must be verifiable when nothing else is left.
+  If there is a ledger, it names the folders that must exist: an intruder who deletes a folder
+  deletes its seal with it, and one with this host's key can make another seal.
+- A folder with an invalid seal is listed all the same; verification reports the error.
 """
 
 import hashlib
@@ -39,16 +39,16 @@ from standfast.usecases.evidence.bucket_copies import (
     required_evidence_bucket,
 )
 
-EXPORTED = "evidence.exported"  # the event of an export; `custody` of its detail has the lines
-STAMPED = "evidence.stamped"  # the event of a time stamp, likewise
-_IS_GONE = "it is gone: the ledger has it as frozen and sealed"
-_IS_ANOTHER = "it is sealed, but is not what the ledger has as sealed"
-NO_AUTHORITY = "no time stamp authority is set; add [custody.timestamp]"
+EXPORTED = "evidence.exported"  # event of an export; `custody` in its detail has the lines
+STAMPED = "evidence.stamped"  # event of a time stamp, with the same detail
+_IS_GONE = "missing, although the ledger records it as frozen and sealed"
+_IS_ANOTHER = "sealed, but not the folder that the ledger records as sealed"
+NO_AUTHORITY = "custody.timestamp: no time stamp authority is set. Add [custody.timestamp]."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen:
-    """One sealed folder; its counts are 0 and its time empty when its seal does not hold."""
+    """One sealed folder; counts are 0 and its time "" if the seal is invalid."""
 
     incident: str
     source: str
@@ -56,15 +56,15 @@ class Frozen:
     collected_at: str
     files: int
     unread: int
-    clock: str = ""  # how far the host's was off, for people; empty when it was not recorded
+    clock: str = ""  # the offset of the host's clock, for people; "" if not recorded
     problems: tuple[str, ...] = ()
-    stamp: str = ""  # what is said of its time stamp; empty where there is none, and none is wanted
-    stamp_unchecked: tuple[str, ...] = ()  # why nobody can say that it is stamped
-    copy: str = ""  # what became of the copy elsewhere; empty where none is wanted, or looked at
+    stamp: str = ""  # the state of its time stamp; "" if there is none and none is required
+    stamp_unchecked: tuple[str, ...] = ()  # why the time stamp cannot be verified
+    copy: str = ""  # the state of the second copy; "" if none is required or none was examined
     copy_problems: tuple[str, ...] = ()
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {
             "incident": self.incident,
             "source": self.source,
@@ -82,23 +82,29 @@ class Frozen:
 
 
 def seal_key(config: Config) -> str:
-    """Give the public key that seals are checked with, in hex; ConfigurationError without it."""
+    """Return the public key of seals, in hex.
+
+    Raise ConfigurationError without it.
+    """
     return read_signing_key(config.custody.key).public_key().public_bytes_raw().hex()
 
 
 def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
-    """List what was frozen, of one incident or of all, without reading the copies."""
+    """List the frozen folders without reading their files.
+
+    They are those of one incident or of all.
+    """
     key = read_signing_key(config.custody.key).public_key()
     found: list[Frozen] = []
     for folder in folders_of(config, incident):
         try:
             manifest = read_sealed(folder, key)
         except Damaged as error:
-            found.append(_of(folder, problems=(str(error),)))
+            found.append(_evidence_of(folder, problems=(str(error),)))
             continue
         counts = manifest.counts
         found.append(
-            _of(
+            _evidence_of(
                 folder,
                 collected_at=manifest.ended,
                 files=counts.files,
@@ -112,15 +118,15 @@ def frozen(config: Config, incident: str | None = None) -> list[Frozen]:
 
 @dataclass(kw_only=True)
 class Recorded:
-    """What the ledger has of an incident's evidence, by folder."""
+    """The ledger's record of an incident's evidence, by folder."""
 
-    manifests: dict[Path, str] = field(default_factory=dict)  # SHA-256 of what was sealed
+    manifests: dict[Path, str] = field(default_factory=dict)  # SHA-256 of the sealed manifest
     lines: dict[Path, set[str]] = field(default_factory=dict)  # hashes of lines of custody
-    hosts: dict[Path, str] = field(default_factory=dict)  # where it was frozen
+    hosts: dict[Path, str] = field(default_factory=dict)  # the host that froze it
 
 
-def recorded(installation: Installation, incident: str) -> Recorded:
-    """Read what the ledger has as sealed for an incident, and as noted in its chains of custody."""
+def recorded_evidence(installation: Installation, incident: str) -> Recorded:
+    """Return the ledger's record of an incident's seals and chains of custody."""
     found, root, ledger = (
         _sealed(installation, incident),
         _root(installation, incident),
@@ -138,7 +144,7 @@ def recorded(installation: Installation, incident: str) -> Recorded:
 
 
 def _sealed(installation: Installation, incident: str) -> Recorded:
-    """Read what the ledger has as sealed for an incident."""
+    """Return the ledger's record of an incident's seals."""
     found, root, ledger = Recorded(), _root(installation, incident), installation.ledger
     by = ledger.effects.hosts_of(incident, SNAPSHOT)
     for row in ledger.effects.frozen(incident):
@@ -155,12 +161,12 @@ def _root(installation: Installation, incident: str) -> Path:
 
 
 def is_another(folder: Path, manifest: str) -> bool:
-    """Is a manifest there that is not the one of that hash?"""
+    """Return whether the folder's manifest has another hash than `manifest`."""
     return hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest() != manifest
 
 
 def _stamp_said(folder: Path, *, is_wanted: bool) -> str:
-    """Say what the chain of custody has of a stamp, without verifying any of both."""
+    """Return the stamp in the chain of custody, without verifying either."""
     try:
         line = stamped_line(read_custody(folder))
     except Damaged:
@@ -170,78 +176,81 @@ def _stamp_said(folder: Path, *, is_wanted: bool) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What was found of evidence, here and in the ledger."""
+    """The evidence that was found here and in the ledger."""
 
     evidence: tuple[Frozen, ...]
-    unrecorded: str  # why the ledger could not say what must be there; empty when it did
+    unrecorded: str  # why the ledger could not name the required folders; "" if it did
 
     @property
     def exit_status(self) -> ExitStatus:
-        """PARTIAL where all that is here is whole, and nobody can say whether some is gone.
+        """DAMAGED for damage, else PARTIAL if anything is uncertain, else DONE.
 
-        Or where the copy elsewhere is not, or nobody can say that it is time-stamped.
+        PARTIAL: everything here is complete, but missing folders are unknown, the second copy is
+        incomplete, or a time stamp cannot be verified.
         """
-        if any(one.problems for one in self.evidence):
+        if any(evidence.problems for evidence in self.evidence):
             return ExitStatus.DAMAGED
-        is_all = not any(one.copy_problems or one.stamp_unchecked for one in self.evidence)
+        is_all = not any(
+            evidence.copy_problems or evidence.stamp_unchecked for evidence in self.evidence
+        )
         return ExitStatus.DONE if is_all and not self.unrecorded else ExitStatus.PARTIAL
 
 
 def list_frozen(installation: Installation, incident: str | None = None) -> Found:
-    """List what was frozen, of one incident or of all, and what of it is gone; reads no copy.
+    """List the frozen and the missing folders of one incident or of all.
 
-    Raises the ledger's own error when nothing is here and the ledger cannot say whether that is
-    right, and UsageError when there is no such incident.
+    Copies are not read. Raise the ledger's error if nothing is here and the ledger cannot confirm
+    that, and UsageError for an unknown incident.
     """
     found = frozen(installation.config, incident)
     try:
         incidents = installation.ledger.incidents
-        asked = [one.id for one in incidents.all()] if incident is None else [incident]
-        gone = [lost for one in asked for lost in _gone(found, _sealed(installation, one))]
+        asked = [row.id for row in incidents.all()] if incident is None else [incident]
+        gone = [lost for name in asked for lost in _gone(found, _sealed(installation, name))]
     except StandfastError as error:
         if not found:
             raise
         return Found(evidence=tuple(found), unrecorded=str(error))
     if incident is not None and not found and not gone:
-        incidents.get(incident)  # one that was mistyped says so
+        incidents.get(incident)  # raises for an unknown incident
     return Found(evidence=(*found, *gone), unrecorded="")
 
 
 def no_evidence_found(installation: Installation, incident: str) -> StandfastError:
-    """Say why nothing of an incident is here: it was never frozen, or all of it is gone."""
+    """Return the error for an incident without evidence here."""
     if _sealed(installation, incident).manifests:
         return Damaged(
-            f"what was frozen for incident {incident!r} is gone: `standfast evidence verify "
-            f"{incident}` names it"
+            f"evidence of {incident!r}: missing. Run `standfast evidence verify "
+            f"{incident}` to list it."
         )
     return UsageError(
-        f"nothing was frozen for incident {incident!r}; `standfast evidence list` has all"
+        f"evidence of {incident!r}: nothing was frozen. List all with `standfast evidence list`."
     )
 
 
 def verify_frozen(installation: Installation, incident: str) -> Found:
-    """Read every copy of an incident again; `problems` has all that differs, or is gone.
+    """Read every copy of an incident again; `problems` has all differences.
 
-    Raises UsageError when nothing was frozen for it, and the ledger's own error when nothing is
-    here and the ledger cannot say whether that is right.
+    Raise UsageError if nothing was frozen for it, and the ledger's error if nothing is here and the
+    ledger cannot confirm that.
     """
     config = installation.config
     no_ledger: StandfastError | None = None
     known = Recorded()
     try:
-        known = recorded(installation, incident)
+        known = recorded_evidence(installation, incident)
     except StandfastError as error:
         no_ledger = error
     key = read_signing_key(config.custody.key).public_key()
     found = [
         replace(
-            one,
+            evidence,
             problems=(
-                *_problems_of_seal(one.folder, key, known.manifests.get(one.folder, "")),
-                *verify_custody(one.folder, known.lines.get(one.folder, set())),
+                *_problems_of_seal(evidence.folder, key, known.manifests.get(evidence.folder, "")),
+                *verify_custody(evidence.folder, known.lines.get(evidence.folder, set())),
             ),
         )
-        for one in frozen(config, incident)
+        for evidence in frozen(config, incident)
     ]
     found += _gone(found, known)
     if not found and no_ledger:
@@ -253,19 +262,24 @@ def verify_frozen(installation: Installation, incident: str) -> Found:
 
 
 def _with_stamps(config: Config, found: list[Frozen]) -> Iterator[Frozen]:
-    """Hold the time stamp of each against its seal, its chain of custody and the given roots."""
+    """Verify each time stamp.
+
+    It is checked against seal, chain of custody and roots.
+    """
     roots, is_wanted = _roots(config), config.custody.timestamp is not None
-    for one in found:
-        if one.problems:
-            yield one  # what it is a stamp of is not what was sealed
+    for evidence in found:
+        if evidence.problems:
+            yield evidence  # the stamp would be of altered content
             continue
-        manifest = read_manifest((one.folder / MANIFEST_FILE).read_bytes())
-        seen = inspect_timestamp(one.folder, manifest, roots, is_wanted=is_wanted)
-        yield replace(one, stamp=seen.told, stamp_unchecked=seen.unchecked, problems=seen.problems)
+        manifest = read_manifest((evidence.folder / MANIFEST_FILE).read_bytes())
+        seen = inspect_timestamp(evidence.folder, manifest, roots, is_wanted=is_wanted)
+        yield replace(
+            evidence, stamp=seen.told, stamp_unchecked=seen.unchecked, problems=seen.problems
+        )
 
 
 def _roots(config: Config) -> tuple[Certificate, ...] | str:
-    """Give the roots that stamps are verified by, or say why there are none."""
+    """Return the roots for verification, or the reason why there are none."""
     if config.custody.timestamp is None:
         return NO_AUTHORITY
     try:
@@ -275,75 +289,78 @@ def _roots(config: Config) -> tuple[Certificate, ...] | str:
 
 
 def _with_copies(installation: Installation, found: list[Frozen]) -> Iterator[Frozen]:
-    """Look for the copy of each elsewhere, where there should be one."""
+    """Examine the second copy of each folder, if one is required."""
     config, clock = installation.config, installation.clock
     to = elsewhere(config, installation.resolver, clock)
     if to is None:
         yield from found
         return
     store: Store | None = None
-    for one in found:
-        if one.problems:
-            yield replace(one, copy=f"not held against what lies here: go by {to.where}")
+    for evidence in found:
+        if evidence.problems:
+            yield replace(evidence, copy=f"not compared with the folder here; it is in {to.where}")
             continue
         try:
             store = store or to.open()
-            copy = inspect_bucket_copy(config, store, one.folder, clock)
+            copy = inspect_bucket_copy(config, store, evidence.folder, clock)
         except StandfastError as error:
-            yield replace(one, copy=f"nobody could look in {to.where}", copy_problems=(str(error),))
+            yield replace(evidence, copy=f"{to.where} cannot be read", copy_problems=(str(error),))
             continue
         problems = copy.problems
-        mode = " in GOVERNANCE mode: who may bypass it can delete" if copy.may_be_bypassed else ""
+        mode = " in GOVERNANCE mode: privileged users can delete it" if copy.may_be_bypassed else ""
         until = copy.locked_until
         locked = f"locked until {until:%Y-%m-%d}{mode}" if until else "not locked"
         if copy.locked_until is None and config.custody.s3 and config.custody.s3.requires_lock:
-            problems = (*problems, "not every object of it is locked: whoever may delete it can")
+            problems = (*problems, "not every object is locked, so it can be deleted")
         found_there = f"{counted(copy.objects, 'object')} in {to.where}, {locked}"
-        yield replace(one, copy=found_there, copy_problems=problems)
+        yield replace(evidence, copy=found_there, copy_problems=problems)
 
 
 def copy_frozen(installation: Installation, incident: str) -> list[Copied]:
-    """Copy what is not there yet of an incident's evidence into the bucket that is set.
+    """Copy the missing parts of an incident's evidence to the bucket.
 
-    UsageError when none is set, or nothing was frozen; Damaged when all of it is gone; the bucket's
-    error when it does not open.
+    Raise UsageError if none is set or nothing was frozen; Damaged if all of it is missing; the
+    bucket's error if it does not open.
     """
     config = installation.config
     to = required_evidence_bucket(config, installation.resolver, installation.clock)
-    folders = [one.folder for one in frozen(config, incident)]
+    folders = [evidence.folder for evidence in frozen(config, incident)]
     if not folders:
         raise no_evidence_found(installation, incident)
     return list(copy_each(config, to, folders, installation.actor, installation.clock))
 
 
 def _gone(found: Sequence[Frozen], known: Recorded) -> list[Frozen]:
-    """Name what the ledger has as frozen and sealed, and is not among what was found."""
-    there = {one.folder for one in found}
+    """Return the folders that the ledger records and that were not found."""
+    present = {evidence.folder for evidence in found}
     return [
-        _of(folder, problems=(_is_gone(host),))
+        _evidence_of(folder, problems=(_is_gone(host),))
         for folder, host in known.hosts.items()
-        if folder not in there
+        if folder not in present
     ]
 
 
 def _is_gone(host: str) -> str:
-    """Say that a folder is gone; where another host froze it, that it may lie there."""
+    """Return the problem text for a missing folder; another host may hold it."""
     if host in ("", host_name()):
         return _IS_GONE
     return (
-        f"it is not here: the ledger has it as frozen and sealed on {host}; verify it there, or "
-        "let custody.folder be one that all hosts of this ledger share"
+        f"not here: the ledger records it as frozen and sealed on {host}; verify it there, or "
+        "set custody.folder to one that all hosts of this ledger share"
     )
 
 
 def _problems_of_seal(folder: Path, key: Ed25519PublicKey, manifest: str) -> list[str]:
-    """Give what is wrong with a folder; `manifest` is the ledger's hash of it, where it has one."""
+    """Return the problems of a folder.
+
+    `manifest` is the hash in the ledger, if there is one.
+    """
     if (problems := verify_seal(folder, key)) or not manifest:
         return problems
     return [_IS_ANOTHER] if is_another(folder, manifest) else []
 
 
-def _of(
+def _evidence_of(
     folder: Path,
     *,
     collected_at: str = "",
@@ -367,10 +384,11 @@ def _of(
 
 
 def folders_of(config: Config, incident: str | None) -> Iterator[Path]:
-    """Find what is whole: `INCIDENT/SOURCE/TOKEN` in `custody.folder`, in order of their names.
+    """Yield the complete folders `INCIDENT/SOURCE/TOKEN`, by name.
 
-    Not by its seal: one that lost it must show. Raises ConfigurationError where this user may not
-    look: `glob` would find nothing there, and what is whole would be called gone.
+    A folder without a seal is included, because it must be reported. Raise ConfigurationError for a
+    folder that this user may not read: `glob` would find nothing in it, and complete evidence would
+    be reported as missing.
     """
     root = config.custody.folder
     for above in (root, *root.glob("*"), *root.glob("*/*")):
@@ -379,11 +397,10 @@ def folders_of(config: Config, incident: str | None) -> Iterator[Path]:
                 pass
         except PermissionError:
             raise ConfigurationError(
-                f"the evidence in {above} may not be read by this user: run this as the user who "
-                "owns it"
+                f"evidence in {above}: permission denied. Run this as the user that owns it."
             ) from None
         except OSError:
-            continue  # no folder, or none any more
+            continue  # not a folder, or removed meanwhile
     for folder in sorted(root.glob("*/*/*")):
         is_wanted = incident is None or folder.parent.parent.name == incident
         if is_wanted and folder.is_dir() and folder.suffix != ".partial":

@@ -1,11 +1,12 @@
-"""The review of an incident's evidence, as a use-case: which folders are read, and what is kept.
+"""The review of an incident's evidence for indicators and accounts.
 
 Rules
-- A folder whose seal or chain of custody does not hold is named and not read; the others are. So is
-  a copy that is not what was sealed. Either makes the review FAILED, with the timeline of the rest.
-- Each folder's chain gets a line before it is read: who looked, and why.
-- The timeline is a file of its own beside the evidence, one entry a line; it names people, so only
-  its digest and its counts go to the ledger.
+- A folder with an invalid seal or chain of custody is named and not scanned; the others are. The
+  same applies to a copy that differs from its seal. Either makes the review FAILED, with the
+  timeline of the rest.
+- Each folder's chain of custody gets a line with the person and the reason before it is scanned.
+- The timeline is a separate file next to the evidence, one entry for each line. It names people, so
+  the ledger stores only its digest and its counts.
 """
 
 import hashlib
@@ -26,24 +27,24 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence.frozen_folders import Frozen, frozen
 
 REVIEWS = "reviews"
-_NAMED = 5  # copies that are named at once
+_NAMED = 5  # altered copies that are named
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewResult:
-    """What a review came to."""
+    """The result of a review."""
 
     timeline: Path
     digest: str
     result: Review
     folders: int
-    unsound: tuple[str, ...]  # sources whose seal or chain of custody does not hold
-    too_short: int  # accounts that were not looked for, since every file has their name
-    noted: Mapping[str, str]  # SOURCE/TOKEN, and the hash of the line in its chain of custody
+    unsound: tuple[str, ...]  # sources with an invalid seal or chain of custody
+    too_short: int  # accounts that were not searched, because their name is in every file
+    noted: Mapping[str, str]  # SOURCE/TOKEN to the hash of the line in its chain of custody
 
     @property
     def reason(self) -> str:
-        """Say it for a person."""
+        """The result in words."""
         found = len(self.result.entries) + self.result.left_out
         parts = [f"{found} entries from {self.result.files} files of {self.folders} folders"]
         if self.result.left_out:
@@ -52,26 +53,26 @@ class ReviewResult:
             parts.append(f"{self.result.unread} files could not be read")
         if self.too_short:
             accounts = counted(self.too_short, "account")
-            parts.append(f"{accounts} not looked for, by a name that is too short")
+            parts.append(f"{accounts} not searched, because the name is too short")
         if altered := self.result.altered:
             copies = counted(len(altered), "copy is", "copies are")
             more = "; `standfast evidence verify` names all" if len(altered) > _NAMED else ""
             named = ", ".join(altered[:_NAMED])
-            parts.append(f"{copies} not as sealed, and left out: {named}{more}")
+            parts.append(f"{copies} altered and omitted: {named}{more}")
         if self.unsound:
             parts.append(
-                "not read, for their seal or chain of custody does not hold: "
+                "not scanned, because seal or chain of custody is invalid: "
                 f"{', '.join(self.unsound)}"
             )
         return "; ".join(parts)
 
     @property
     def is_whole(self) -> bool:
-        """Was all of the evidence as it was sealed?"""
+        """True if all evidence matched its seals."""
         return not self.unsound and not self.result.altered
 
     def as_json(self) -> JsonObject:
-        """Give it for the receipt."""
+        """Return the JSON form for the receipt."""
         return {
             "timeline": str(self.timeline),
             "sha256": self.digest,
@@ -94,23 +95,25 @@ def review_evidence(
     indicators: Sequence[str],
     accounts: Sequence[str],
 ) -> ReviewResult:
-    """Look through what an incident froze; raises StandfastError when nothing was frozen."""
+    """Scan an incident's evidence; raise StandfastError if there is none."""
     wanted = wanted_of(indicators, accounts)
     detail = f"reviewed for {counted(len(indicators) + len(accounts), 'indicator')}"
-    there = frozen(installation.config, incident_id)
+    folders = frozen(installation.config, incident_id)
     notes = {
-        one.folder: line
-        for one in there
-        if not one.problems and (line := _noted(installation, one, detail)) is not None
+        evidence.folder: line
+        for evidence in folders
+        if not evidence.problems and (line := _noted(installation, evidence, detail)) is not None
     }
-    sound = [one for one in there if one.folder in notes]
+    sound = [evidence for evidence in folders if evidence.folder in notes]
     if not sound:
         raise StandfastError(
-            "there is nothing sound to look through: freeze the evidence first, and look at what "
-            f"`standfast evidence verify {incident_id}` says"
+            f"evidence of {incident_id}: no folder is valid. Freeze the evidence first, and run "
+            f"`standfast evidence verify {incident_id}`."
         )
     key = read_signing_key(installation.config.custody.key).public_key()
-    found = review([(one.folder, read_sealed(one.folder, key)) for one in sound], wanted)
+    found = review(
+        [(evidence.folder, read_sealed(evidence.folder, key)) for evidence in sound], wanted
+    )
     folder = installation.config.custody.folder / incident_id / REVIEWS
     make_private(folder)
     timeline = folder / f"{token}.jsonl"
@@ -122,15 +125,20 @@ def review_evidence(
         result=found,
         folders=len(sound),
         too_short=too_short(accounts),
-        noted={f"{one.source}/{one.folder.name}": notes[one.folder] for one in sound},
-        unsound=tuple(dict.fromkeys(one.source for one in there if one not in sound)),
+        noted={
+            f"{evidence.source}/{evidence.folder.name}": notes[evidence.folder]
+            for evidence in sound
+        },
+        unsound=tuple(
+            dict.fromkeys(evidence.source for evidence in folders if evidence not in sound)
+        ),
     )
 
 
-def _noted(installation: Installation, one: Frozen, detail: str) -> str | None:
-    """Note the look in the folder's chain of custody; None where the chain does not hold."""
-    at, who = installation.clock(), installation.actor
+def _noted(installation: Installation, evidence: Frozen, detail: str) -> str | None:
+    """Record the access in the chain of custody; None if the chain is invalid."""
+    at, actor = installation.clock(), installation.actor
     try:
-        return append_custody(one.folder, at=at, who=who, act=Act.VIEWED, detail=detail).hash
+        return append_custody(evidence.folder, at=at, who=actor, act=Act.VIEWED, detail=detail).hash
     except Damaged:
         return None

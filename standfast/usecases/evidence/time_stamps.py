@@ -1,13 +1,12 @@
-"""Time stamps for what is sealed, had where they are missing, whatever becomes of the authority.
+"""Time stamps for sealed evidence, requested until they are granted.
 
 Rules
-- Nothing waits for a stamp: what is sealed counts as collected without one. `serve` has seals
-  stamped in a thread of its own, a command once it has said its answer; what is left is named by
-  `status`, `evidence list` and `evidence verify`, and `standfast evidence stamp` asks for it.
-- A round in which the authority fails once asks it for nothing more.
-- Only a seal of this place that holds is stamped. An exercise seals nothing here.
-- A folder that was copied elsewhere has its stamp copied as well; that, too, is done later where it
-  could not be.
+- Nothing waits for a stamp: sealed evidence counts as collected without one. `serve` requests
+  stamps in a thread of its own, a command after it printed its answer. Missing stamps are reported
+  by `status`, `evidence list` and `evidence verify`; `standfast evidence stamp` requests them.
+- After one failure of the authority, a round sends no further request.
+- Only valid seals of this installation are stamped. An exercise seals nothing here.
+- The stamp of a folder with a second copy is copied as well; that, too, is repeated until it works.
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,22 +41,22 @@ from standfast.usecases.evidence.frozen_folders import (
 
 @dataclass(frozen=True, kw_only=True)
 class Stamped:
-    """What became of one folder whose stamp, or the copy of it, was missing."""
+    """The result for one folder without a stamp, or without its copy."""
 
     folder: Path
     stamp: Stamp | None = None
     problem: str = ""
-    may_pass: bool = False  # the problem is the authority's or the bucket's: try again later
+    may_pass: bool = False  # the authority or the bucket failed: try again later
 
     @property
     def sentence(self) -> str:
-        """Say it for people."""
+        """The result in words."""
         if self.problem or self.stamp is None:
             return self.problem
         return f"stamped {timestamp(self.stamp.at)} by {self.stamp.authority}"
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {
             "folder": str(self.folder),
             "stamped_at": timestamp(self.stamp.at) if self.stamp else None,
@@ -67,7 +66,10 @@ class Stamped:
 
 
 def authority_of(config: Config, seconds: float = ASK_SECONDS) -> Authority:
-    """Give the authority that is set; UsageError for none, ConfigurationError without its roots."""
+    """Return the configured authority.
+
+    Raise UsageError if none is set, ConfigurationError without its roots.
+    """
     settings = config.custody.timestamp
     if settings is None:
         raise UsageError(NO_AUTHORITY)
@@ -80,27 +82,33 @@ def authority_of(config: Config, seconds: float = ASK_SECONDS) -> Authority:
 
 
 def unstamped(config: Config, incident: str | None = None) -> list[Path]:
-    """Give the folders without a stamp, or without its line in their chain; asks nobody."""
-    return [one for one in folders_of(config, incident) if not is_stamped(one)]
+    """Return the folders that lack a stamp or its line of custody.
+
+    No request is sent.
+    """
+    return [folder for folder in folders_of(config, incident) if not is_stamped(folder)]
 
 
 def stamp_pending(
     installation: Installation, incident: str | None = None, *, seconds: float = ASK_SECONDS
 ) -> Iterator[Stamped]:
-    """Have stamped what is not yet, of one incident or of all, and its copy made; safe to repeat.
+    """Request missing stamps, and copy them; safe to repeat.
 
-    Gives each folder that lacked one of both. Asks nobody where none does, or no authority is set.
+    They are those of one incident or of all.
+
+    Return each folder that lacked a stamp or its copy. Send no request if none is missing or no
+    authority is set.
     """
     config, clock = installation.config, installation.clock
     if config.custody.timestamp is None:
         return
-    left = unstamped(config, incident)
-    if left:
-        yield from _stamp_each(installation, left, authority_of(config, seconds))
+    missing = unstamped(config, incident)
+    if missing:
+        yield from _stamp_each(installation, missing, authority_of(config, seconds))
     to = elsewhere(config, installation.resolver, clock)
     if to is None:
         return
-    uncopied = [one for one in folders_of(config, incident) if _lacks_copy(one, to.where)]
+    uncopied = [folder for folder in folders_of(config, incident) if _lacks_copy(folder, to.where)]
     if not uncopied:
         return
     try:
@@ -115,9 +123,9 @@ def stamp_pending(
 
 
 def stamp_frozen(installation: Installation, incident: str) -> list[Stamped]:
-    """Do so for an incident; UsageError where no authority is set, or nothing was frozen for it.
+    """Request the missing stamps of an incident.
 
-    Damaged where all of it is gone.
+    Raise UsageError if no authority is set or nothing was frozen, Damaged if all of it is missing.
     """
     if installation.config.custody.timestamp is None:
         raise UsageError(NO_AUTHORITY)
@@ -136,7 +144,7 @@ def _stamp_each(
             if failure:
                 yield Stamped(folder=folder, problem=failure, may_pass=True)
             elif not is_sealed(folder, key):
-                yield Stamped(folder=folder, problem="its seal does not hold: it is not stamped")
+                yield Stamped(folder=folder, problem="its seal is invalid: it is not stamped")
             else:
                 try:
                     stamp = store_timestamp(
@@ -153,19 +161,22 @@ def _stamp_each(
                 else:
                     _note(installation, folder, stamp)
                     is_there = stamp is not None
-                    other = "" if is_there else "another process is having it stamped now"
+                    other = "" if is_there else "another process is requesting its stamp"
                     yield Stamped(folder=folder, stamp=stamp, problem=other)
     finally:
         authority.close()
 
 
 def _note(installation: Installation, folder: Path, stamp: Stamp | None) -> None:
-    """Let the timeline have it, and with it the line of custody, where there is a ledger."""
+    """Record the stamp and its line of custody in the timeline.
+
+    Without a ledger, do nothing.
+    """
     if stamp is None or not stamp.line:
         return
     name = f"{folder.parent.name}/{folder.name}"
     with (
-        suppress(StandfastError),  # the chain of custody has it
+        suppress(StandfastError),  # the chain of custody has it as well
         installation.ledger.database.write(
             actor=installation.actor,
             subject=folder.parent.parent.name,
@@ -178,11 +189,11 @@ def _note(installation: Installation, folder: Path, stamp: Stamp | None) -> None
             },
         ),
     ):
-        pass  # the event is all there is to write
+        pass  # only the event is written
 
 
 def _lacks_copy(folder: Path, where: str) -> bool:
     try:
         return is_copied(folder, where) and not is_stamp_copied(folder, where)
     except Damaged:
-        return False  # verifying names it
+        return False  # verification reports it

@@ -1,9 +1,9 @@
-"""A tabletop exercise from its start to its report: an incident in exercise mode like any other.
+"""Tabletop exercises: incidents in exercise mode, from start to report.
 
 Rules
-- Nothing outside is reached: an exercise is given twins, and a tabletop not even these.
-- The ledger keeps who answered what and when; the score is reckoned from that each time.
-- The facilitator may end it at any moment: what was not asked counts as not asked, and is named.
+- No external system is reached: exercises get simulators, and a tabletop exercise not even these.
+- The ledger stores the answers with person and time; the score is computed from them each time.
+- The facilitator may end it at any moment: a question that was not asked is named as such.
 """
 
 from dataclasses import dataclass
@@ -37,17 +37,17 @@ SCENARIO = AT_A_TABLE
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """Where an exercise stands: the inject that is on the table, or none when all were answered."""
+    """The state of an exercise: the current inject, or None at its end."""
 
     incident: str
     exercise: Exercise
     inject: Inject | None
     number: int  # of the inject, from 1
     elapsed_minutes: int
-    is_open: bool  # until it is finished
+    is_open: bool  # False after the exercise was finished
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`; what each answer is worth is not told before it is given."""
+        """Return the JSON form, without the value of the answers."""
         inject = self.inject
         return {
             "incident": self.incident,
@@ -75,7 +75,7 @@ class Turn:
 
 
 def exercises() -> list[Exercise]:
-    """Give the shipped exercises."""
+    """Return the shipped exercises."""
     folder = library.SHIPPED / "exercises"
     return [
         load_exercise(path.read_text(encoding="utf-8"), str(path))
@@ -83,18 +83,21 @@ def exercises() -> list[Exercise]:
     ]
 
 
-def named(name: str) -> Exercise:
-    """Give a shipped exercise by name, or one by the path of its file; UsageError for neither."""
+def find_exercise(name: str) -> Exercise:
+    """Return a shipped exercise by name, or one by its path.
+
+    Raise UsageError for neither.
+    """
     if name.endswith((".yaml", ".yml")) or "/" in name:
         return load_exercise(library.text_of(Path(name)), name)
-    there = {one.name: one for one in exercises()}
-    if name not in there:
-        raise UsageError(f"there is no exercise {name!r}; {known_names_hint(name, there)}")
-    return there[name]
+    shipped = {exercise.name: exercise for exercise in exercises()}
+    if name not in shipped:
+        raise UsageError(f"exercise {name!r}: unknown; {known_names_hint(name, shipped)}")
+    return shipped[name]
 
 
 def start(installation: Installation, exercise: Exercise) -> Turn:
-    """Open the exercise, and put its first inject on the table."""
+    """Open the exercise and ask its first inject."""
     incident_id, _ = installation.ledger.incidents.open(
         scenario=f"{SCENARIO}{exercise.name}",
         mode=Mode.EXERCISE,
@@ -110,14 +113,14 @@ def start(installation: Installation, exercise: Exercise) -> Turn:
 
 
 def turn(installation: Installation, incident_id: str) -> Turn:
-    """Say what is on the table now; the next inject is put there once the last one is answered."""
+    """Return the current inject; the next one is asked after an answer."""
     row = installation.ledger.incidents.get(incident_id)
     exercise = carried(row.playbook)
     if row.is_open:
         incident.advance(installation, incident_id, "direct")
     state = installation.ledger.incidents.state(incident_id)
     views = [state.steps.get(inject.name) for inject in exercise.injects]
-    here = [
+    prompted = [
         number
         for number, view in enumerate(views, 1)
         if row.is_open and view is not None and view.state is StepState.PROMPTED
@@ -126,8 +129,8 @@ def turn(installation: Installation, incident_id: str) -> Turn:
     return Turn(
         incident=incident_id,
         exercise=exercise,
-        inject=exercise.injects[here[0] - 1] if here else None,
-        number=here[0] if here else len(views),
+        inject=exercise.injects[prompted[0] - 1] if prompted else None,
+        number=prompted[0] if prompted else len(views),
         elapsed_minutes=int((until - row.opened_at).total_seconds() // 60),
         is_open=row.is_open,
     )
@@ -136,27 +139,27 @@ def turn(installation: Installation, incident_id: str) -> Turn:
 def answer(
     installation: Installation, incident_id: str, text: str, met: tuple[int, ...] = ()
 ) -> tuple[Inject, Scored]:
-    """Keep the answer to the inject that is on the table; give the inject, and what it is worth."""
+    """Store the answer to the current inject; return the inject and the score."""
     now = turn(installation, incident_id)
     if now.inject is None:
         raise UsageError(
-            f"nothing is asked in {incident_id} any more; end it: `standfast tabletop finish`"
+            f"{incident_id}: no inject is left. End it with `standfast tabletop finish`."
         )
     kept = held(now.inject, text, met)
     keep_answer(installation, incident_id, now.inject.name, kept)
-    installation_state = installation.ledger.incidents.state(incident_id)
-    return now.inject, scored(now.inject, installation_state.steps[now.inject.name].answer)
+    state = installation.ledger.incidents.state(incident_id)
+    return now.inject, scored(now.inject, state.steps[now.inject.name].answer)
 
 
 def finish(installation: Installation, incident_id: str) -> TabletopReport:
-    """End the exercise, whether all was asked or not; give its report."""
+    """End the exercise, complete or not; return its report."""
     carried(installation.ledger.incidents.get(incident_id).playbook)
     incident.close(installation, incident_id)
     return report(installation, incident_id)
 
 
 def report(installation: Installation, incident_id: str) -> TabletopReport:
-    """Gather what was asked, answered and missed."""
+    """Return the questions, the answers and the missed points."""
     row = installation.ledger.incidents.get(incident_id)
     exercise = carried(row.playbook)
     chain = chain_line(installation)
@@ -211,7 +214,7 @@ def write(installation: Installation, incident_id: str, out: Path) -> Path:
 
 
 def as_json(found: TabletopReport) -> JsonObject:
-    """Give the report for `--json`."""
+    """Return the JSON form of the report."""
     return {
         "incident": found.incident,
         "exercise": found.exercise,
@@ -239,6 +242,6 @@ def as_json(found: TabletopReport) -> JsonObject:
 
 
 def _best(inject: Inject) -> str:
-    """Name the best answer of a choice."""
+    """Return the best answer of a choice."""
     best = max(inject.options, key=lambda option: option.points, default=None)
     return f"{best.answer} {best.because}" if best else ""

@@ -1,4 +1,4 @@
 """Installation checks, readiness, status and the watchdog.
 
-Repairs do not belong here: each finding names a command.
+Nothing here repairs anything: each finding names a command.
 """

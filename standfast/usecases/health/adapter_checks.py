@@ -1,13 +1,14 @@
-"""The parts of a place that lie outside: directories, senders, audiences, evidence; and what is
-written for people: notices and playbooks.
+"""Checks of external services, notices and playbooks.
+
+The services are account directories, senders, audiences and evidence sources.
 
 Rules
-- A directory is asked about an account that nobody has: that it answers is the test. Where it
-  tells what our own credential may do, what that lacks is named.
-- A sender is connected to and left again; nothing is handed over.
-- A time stamp authority is asked to stamp something random, and its answer is verified.
-- A playbook of one's own that cannot be carried out is a failure; a shipped one is a warning, since
-  a place need not have what every playbook names.
+- A directory is queried for an account that does not exist: a response is the test. If the
+  directory reports the permissions of our credential, missing ones are named.
+- A sender is connected and disconnected; no message is submitted.
+- The time stamp authority stamps a random value, and its response is verified.
+- An own playbook that cannot run is a failure. A shipped one is a warning, because an installation
+  need not have everything that each shipped playbook names.
 """
 
 import os
@@ -53,7 +54,7 @@ def _rotation(settings: RotationConfig) -> Iterator[Check]:
     try:
         keys = read_recipients(settings.recipients)
     except ConfigurationError as error:
-        yield fail("accounts", str(error), "until then no account is given a new password")
+        yield fail("accounts", str(error), "until then no account gets a new password")
         return
     yield ok("accounts", f"new passwords are sealed to {counted(len(keys), 'key')}")
 
@@ -66,17 +67,17 @@ def _directory(ground: Ground, name: str) -> Iterator[Check]:
         yield warn(
             "accounts",
             f"{found}; cannot {', '.join(sorted(missing))}",
-            "a plan lists what that costs; sessions that are open there have to be ended by hand",
+            "a plan lists the consequences; end open sessions in that directory by hand",
         )
     else:
         yield ok("accounts", found)
     for shortcoming in connector.shortcomings():
-        yield warn("accounts", f"{name}: {shortcoming}", "what a plan cannot lock, it refuses")
+        yield warn("accounts", f"{name}: {shortcoming}", "a plan refuses what it cannot lock")
     if connector.is_contract_tested:
         yield warn(
             "accounts",
-            f"{name}: contract-tested: tried on what the provider publishes, not on the provider",
-            "lock, prove and undo a test account there before you count on it",
+            f"{name}: contract-tested: tested against the published interface, not the provider",
+            "lock, prove and undo a test account at the provider before you rely on it",
         )
     yield from _protected(ground, name, connector)
 
@@ -95,13 +96,13 @@ def _protected(ground: Ground, name: str, connector: Connector) -> Iterator[Chec
         yield warn(
             "accounts",
             f"{name}: {aliases} of {len(inner)} under [protected.accounts] named by an alias",
-            "name each by its account's own name: by that it can be locked",
+            "use each account's own name: it can be locked by that name",
         )
     if unknown:
         yield warn(
             "accounts",
             f"{name}: {unknown} of {len(inner)} under [protected.accounts] not known there",
-            "mend the names: what is misspelt is not protected",
+            "correct the names: a misspelt account is not protected",
         )
     if not aliases and not unknown:
         yield ok("accounts", f"{name}: {counted(len(inner), 'protected account')} known there")
@@ -110,7 +111,7 @@ def _protected(ground: Ground, name: str, connector: Connector) -> Iterator[Chec
 def _senders(ground: Ground) -> Iterator[Check]:
     names = ground.config.senders
     if not names:
-        yield lacking("senders", "nobody can be told anything from here", "add [senders.NAME]")
+        yield lacking("senders", "no message can be sent from here", "add [senders.NAME]")
     yield from _each("senders", names, lambda name: _sender(ground, name))
 
 
@@ -118,42 +119,42 @@ def _sender(ground: Ground, name: str) -> Iterator[Check]:
     ground.outside.sender(name).reach()
     settings = ground.config.senders[name]
     if settings.kind == "letters":
-        yield ok("senders", f"{name}: {settings.folder} can be written; nothing was")
+        yield ok("senders", f"{name}: {settings.folder} can be written; nothing was written")
         return
     yield ok("senders", f"{name}: connects and signs in; nothing was sent")
 
 
 def _audiences(ground: Ground) -> Iterator[Check]:
     if not ground.config.audiences:
-        yield lacking("audiences", "no notice has anybody to go to", "add [audiences.NAME]")
+        yield lacking("audiences", "no notice has recipients", "add [audiences.NAME]")
     yield from _each("audiences", ground.config.audiences, lambda name: _audience(ground, name))
 
 
 def _audience(ground: Ground, name: str) -> Iterator[Check]:
     settings = ground.config.audiences[name]
     if settings.kind == "backup":
-        yield ok("audiences", f"{name}: in recovery points; a drill of {settings.set} tries them")
+        yield ok("audiences", f"{name}: in recovery points; a drill of {settings.set} tests it")
         return
     audience = ground.outside.audience(name)
     people = counted(len(audience.recipients), "person", "people")
     if audience.held:
-        yield ok("audiences", f"{name}: {len(audience.held)} held for a person to decide")
+        yield ok("audiences", f"{name}: {len(audience.held)} held for a decision by a person")
     for found in unread_entries(audience):
-        yield warn("audiences", f"{name}: {found}", "mend the list: its first column")
+        yield warn("audiences", f"{name}: {found}", "correct the list: its first column")
     rejected = len(audience.rejected)
     if rejected:
-        # With nobody left the notice tells nobody tonight: that is no risk, it is a failure.
+        # Without a recipient the notice reaches nobody: that is a failure, not a risk.
         verdict = warn if audience.recipients or audience.held else fail
         yield verdict(
             "audiences",
             f"{name}: {people} can be reached, {counted(rejected, 'row')} cannot "
             f"(the first: row {audience.rejected[0].row_number}, {audience.rejected[0].reason})",
-            "mend the rows, or reach these people another way",
+            "correct the rows, or reach these people another way",
         )
     elif not audience.recipients:
-        # A notice to it fails, unless somebody is held, or on the list of those never written to.
+        # A notice to it fails, unless recipients are held or are on the suppression list.
         verdict = warn if audience.rows else fail
-        yield verdict("audiences", f"{name}: nobody is in it", "mend its file or its query")
+        yield verdict("audiences", f"{name}: it is empty", "correct its file or its query")
     else:
         yield ok("audiences", f"{name}: {people} can be reached")
 
@@ -161,7 +162,7 @@ def _audience(ground: Ground, name: str) -> Iterator[Check]:
 def _evidence(ground: Ground) -> Iterator[Check]:
     names = ground.config.evidence
     if not names:
-        yield lacking("evidence", "no log is kept when a breach comes", "add [evidence.NAME]")
+        yield lacking("evidence", "no log is preserved in a breach", "add [evidence.NAME]")
     yield from _each("evidence", names, lambda name: _source(ground, name))
     to = elsewhere(ground.config, ground.resolver, ground.clock)
     if to is not None:
@@ -173,11 +174,11 @@ def _evidence(ground: Ground) -> Iterator[Check]:
 def _evidence_copies(ground: Ground, to: Elsewhere) -> Iterator[Check]:
     traits = to.open().describe()
     if traits.is_write_only:
-        yield ok("evidence", f"copied as well: {traits.why}")
+        yield ok("evidence", f"second copy: {traits.why}")
     else:
-        yield warn("evidence", f"copied as well: {traits.why}", "lock it in COMPLIANCE mode")
-    there = [one.folder for one in frozen(ground.config)]
-    for folder in uncopied_folders(to, there):
+        yield warn("evidence", f"second copy: {traits.why}", "lock it in COMPLIANCE mode")
+    folders = [evidence.folder for evidence in frozen(ground.config)]
+    for folder in uncopied_folders(to, folders):
         incident = folder.parent.parent.name
         yield warn(
             "evidence",
@@ -206,8 +207,8 @@ def _stamps(ground: Ground) -> Iterator[Check]:
     else:
         yield warn(
             "evidence",
-            f"{found}; its clock and ours are {off:.0f} s apart",
-            "see that this host's clock is right: what is sealed has its time",
+            f"{found}; its clock and ours differ by {off:.0f} s",
+            "check this host's clock: sealed evidence carries its time",
         )
 
 
@@ -216,18 +217,18 @@ def _source(ground: Ground, name: str) -> Iterator[Check]:
     if all(path.exists() for path in ground.config.evidence[name].paths):
         yield ok("evidence", found)
     else:
-        yield warn("evidence", found, "mend the paths: of what is missing nothing is kept")
+        yield warn("evidence", found, "correct the paths: missing files are not preserved")
 
 
 def _notices(ground: Ground) -> Iterator[Check]:
-    # Each is rendered with its own examples in every language when it is read.
+    # Reading a template renders it in every language with its own examples.
     templates = dict(ground.outside.templates)
     yield ok("notices", f"{len(templates)} notices render in each of their languages")
-    yield from _spoken_of(ground.config.organisation)
-    spoken = ground.config.organisation.languages
+    yield from _check_organisation_texts(ground.config.organisation)
+    languages = ground.config.organisation.languages
     for name, template in templates.items():
-        for missing in sorted(set(spoken) - set(template.languages)):
-            given = pick_language(missing, template.languages, spoken[0]).language
+        for missing in sorted(set(languages) - set(template.languages)):
+            given = pick_language(missing, template.languages, languages[0]).language
             yield warn(
                 "notices",
                 f"{name} has no text in {missing}",
@@ -235,13 +236,13 @@ def _notices(ground: Ground) -> Iterator[Check]:
             )
 
 
-def _spoken_of(organisation: OrganisationConfig) -> Iterator[Check]:
-    """Is what notices say of this place its own, in each of its languages?"""
+def _check_organisation_texts(organisation: OrganisationConfig) -> Iterator[Check]:
+    """Check that notices describe this organisation, in each of its languages."""
     for key in organisation.placeholders.values():
         yield warn(
             "notices",
-            f"{key} is as `standfast init` wrote it, so no notice can be planned but in exercises",
-            "set it to what your customers know",
+            f"{key} is as `standfast init` wrote it: only exercises can plan notices",
+            "set it to the name or contact that your customers know",
         )
     written = OrganisationConfig.model_fields
     for key, value in (("name", organisation.name), ("contact_line", organisation.contact_line)):
@@ -249,12 +250,12 @@ def _spoken_of(organisation: OrganisationConfig) -> Iterator[Check]:
             yield warn(
                 "notices",
                 f"organisation.{key} is the example of docs/configuration.md",
-                "set it to what your customers know",
+                "set it to the name or contact that your customers know",
             )
     if lacking := set(organisation.languages[1:]) - organisation.contact_lines.keys():
         yield warn(
             "notices",
-            f"how to reach you is not said in {', '.join(sorted(lacking))}",
+            f"no contact line in {', '.join(sorted(lacking))}",
             "add organisation.contact_lines",
         )
 
@@ -268,32 +269,32 @@ def _playbooks(ground: Ground) -> Iterator[Check]:
             sound.append(library.find(ground.config, name))
         except PlaybookInvalid as error:
             if file.parent != library.SHIPPED:
-                yield fail("playbooks", str(error), f"mend {file.name}")
+                yield fail("playbooks", str(error), f"correct {file.name}")
                 continue
-            # One line for all that lack the same thing, not one for each of them.
+            # One line for all playbooks with the same problem.
             first = error.problems[0]
-            what = first.message.partition(": ")[2] or first.message
-            lacking.setdefault((what, first.hint), []).append(name)
-    for (what, hint), names in lacking.items():
+            problem = first.message.partition(": ")[2] or first.message
+            lacking.setdefault((problem, first.hint), []).append(name)
+    for (problem, hint), names in lacking.items():
         yield warn(
             "playbooks",
-            f"{', '.join(names)} cannot be carried out here: {what}",
+            f"{', '.join(names)} cannot run here: {problem}",
             f"{hint}; see `standfast playbook check {names[0]}`",
         )
     if sound:
-        yield ok("playbooks", f"sound here: {', '.join(one.name for one in sound)}")
+        yield ok("playbooks", f"valid here: {', '.join(playbook.name for playbook in sound)}")
 
 
 def _each(
     part: str, names: Iterable[str], look: Callable[[str], Iterator[Check]]
 ) -> Iterator[Check]:
-    """Try each by name: one that fails keeps no other from being tried."""
+    """Check each name; a failure stops none of the others."""
     for name in names:
         try:
             yield from look(name)
         except Unavailable as error:
-            # It may be down, or somewhere else than is written: nobody can tell from here.
-            what_to_do = f"see that what [{part}.{name}] names is right, up, and reached from here"
+            # The service may be down or its address wrong: the two cannot be told apart here.
+            what_to_do = f"check that [{part}.{name}] is correct, running, and reachable from here"
             yield fail(part, f"{name}: {error}", what_to_do)
         except StandfastError as error:
             yield fail(part, f"{name}: {error}")

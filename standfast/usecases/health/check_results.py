@@ -1,10 +1,10 @@
-"""What a check says about one part of a place, and what it stands on to find out.
+"""Results of the installation check, and its inputs.
 
 Rules
-- A warning is a risk that one may take (the vault lies on this disk); a failure is something that
-  would not work tonight. Each says what to do.
-- What nobody set up is a warning, too, since a place may be for backups alone; it is marked, since
-  it answers no question with a yes.
+- A warning is a risk that is acceptable (the vault is on this disk). A failure is a function that
+  would not work now. Each has an action.
+- A part that is not set up is a warning, too, because an installation may be for backups alone. It
+  is marked, because it answers no readiness question with yes.
 - No account, address or secret is named.
 """
 
@@ -21,7 +21,7 @@ from standfast.secrets import Resolver
 
 
 class Verdict(StrEnum):
-    """How one part stands."""
+    """The verdict on one part."""
 
     OK = "ok"
     WARN = "warn"
@@ -30,17 +30,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One part that was tried."""
+    """The result for one part."""
 
     part: str
     verdict: Verdict
     found: str
     what_to_do: str = ""
     is_damage: bool = False
-    is_lacking: bool = False  # nobody set it up
+    is_lacking: bool = False  # it is not set up
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {
             "part": self.part,
             "verdict": self.verdict.value,
@@ -51,23 +51,26 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Every part, in the order in which they were tried."""
+    """All results, in the order of the checks."""
 
     checks: tuple[Check, ...]
 
     def count(self, verdict: Verdict) -> int:
-        """How many parts stand like this."""
+        """Return the number of parts with this verdict."""
         return sum(check.verdict is verdict for check in self.checks)
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DONE with warnings, too; USAGE when a part fails, DAMAGED when something is damaged."""
+        """DAMAGED for damage, USAGE for a failed part, else DONE.
+
+        Warnings do not change the status.
+        """
         if any(check.is_damage for check in self.checks):
             return ExitStatus.DAMAGED
         return ExitStatus.USAGE if self.count(Verdict.FAIL) else ExitStatus.DONE
 
     def as_json(self) -> JsonObject:
-        """Give all of it for `--json`."""
+        """Return the JSON form."""
         return {
             "checks": [check.as_json() for check in self.checks],
             **{verdict.value: self.count(verdict) for verdict in Verdict},
@@ -76,35 +79,35 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """What the checks stand on; `ledger` is None when it could not be opened."""
+    """The inputs of the checks; `ledger` is None if it could not be opened."""
 
     config: Config
     resolver: Resolver
     clock: Now
     ledger: Ledger | None
-    outside: Outside  # reads only
+    outside: Outside  # adapters that only read
 
 
 Look = Callable[[Ground], Iterator[Check]]
 
 
 def ok(part: str, found: str) -> Check:
-    """A part that would work tonight."""
+    """Return the result of a part that works."""
     return Check(part=part, verdict=Verdict.OK, found=found)
 
 
 def warn(part: str, found: str, what_to_do: str) -> Check:
-    """A part with a risk that one may take."""
+    """Return the result of a part with an acceptable risk."""
     return Check(part=part, verdict=Verdict.WARN, found=found, what_to_do=what_to_do)
 
 
 def lacking(part: str, found: str, what_to_do: str) -> Check:
-    """A part that nobody set up."""
+    """Return the result of a part that is not set up."""
     return Check(
         part=part, verdict=Verdict.WARN, found=found, what_to_do=what_to_do, is_lacking=True
     )
 
 
 def fail(part: str, found: str, what_to_do: str = "") -> Check:
-    """A part that would not work tonight."""
+    """Return the result of a part that would not work now."""
     return Check(part=part, verdict=Verdict.FAIL, found=found, what_to_do=what_to_do)

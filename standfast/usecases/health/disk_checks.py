@@ -1,7 +1,6 @@
-"""The disks under what a place writes: a full one shows in nothing that only reads.
+"""Checks of the disks that the installation writes to, except the vault's.
 
-Rules
-- The vault's is told with the vault.
+Reads do not detect a full disk, so the free space is measured.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,17 +16,17 @@ _SQLITE = "sqlite:///"
 def _disks(ground: Ground) -> Iterator[Check]:
     for room in rooms(_written(ground.config)):
         if room.is_full:
-            yield fail("disks", room.sentence, "make room now")
+            yield fail("disks", room.sentence, "free space now")
         elif room.is_little:
             yield warn(
-                "disks", room.sentence, "make room there, before a night or an incident needs it"
+                "disks", room.sentence, "free space there before a backup or an incident needs it"
             )
         else:
             yield ok("disks", room.sentence)
 
 
 def _written(config: Config) -> Mapping[str, Path]:
-    """Give what is written on this machine, by the word for it."""
+    """Return the written paths of this machine, by their names for people."""
     found = {
         "send-log": config.backup.send_log,
         "drills": config.drills.folder,

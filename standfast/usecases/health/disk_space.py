@@ -1,8 +1,8 @@
-"""How much room the disks have that a place writes to, and when that is too little.
+"""Free space on the disks that the installation writes to, and its limits.
 
 Rules
-- Each disk is asked once, and told for everything that lies on it.
-- `standfast status` asks too, at once: nothing is imported here that takes long.
+- Each disk is measured once and reported for everything on it.
+- `standfast status` uses this module, so it imports nothing that loads slowly.
 """
 
 import os
@@ -11,51 +11,54 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LITTLE_BYTES = 1 << 30
-_LEAST_BYTES = 16 << 20  # less than a plan of many writes at once
+_LEAST_BYTES = 16 << 20  # less than a plan writes at once
 
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """What is free on one disk."""
+    """The free space of one disk."""
 
-    names: tuple[str, ...]  # what lies on it, by the words for people
+    names: tuple[str, ...]  # the written paths on it, in words for people
     free_bytes: int
 
     @property
     def is_little(self) -> bool:
-        """Could a night or an incident fill it?"""
+        """True if a backup or an incident could fill it."""
         return self.free_bytes < LITTLE_BYTES
 
     @property
     def is_full(self) -> bool:
-        """Can nothing more be written down there?"""
+        """True if nothing more can be written to it."""
         return self.free_bytes < _LEAST_BYTES
 
     @property
     def sentence(self) -> str:
-        """Say it for people."""
-        left = f"{self.free_bytes >> 20:,} MiB free for {', '.join(self.names)}"
-        return f"{left}: nothing more can be written down there" if self.is_full else left
+        """The free space in words."""
+        free = f"{self.free_bytes >> 20:,} MiB free for {', '.join(self.names)}"
+        return f"{free}: too little to write anything" if self.is_full else free
 
 
 def rooms(written: Mapping[str, Path]) -> Iterator[Room]:
-    """Give the disks under what is written, which is named; OSError where one says nothing."""
+    """Return the disks under the named paths.
+
+    Raise OSError for a disk that cannot be measured.
+    """
     disks: dict[int, dict[str, Path]] = {}
     for name, path in written.items():
         folder = nearest(path)
         disks.setdefault(folder.stat().st_dev, {})[name] = folder
-    for there in disks.values():
-        yield Room(names=tuple(there), free_bytes=free_at(next(iter(there.values()))))
+    for folders in disks.values():
+        yield Room(names=tuple(folders), free_bytes=free_at(next(iter(folders.values()))))
 
 
 def free_at(folder: Path) -> int:
-    """Give how many bytes are free to us on the disk of a folder."""
+    """Return the bytes that this user can write to the disk of a folder."""
     free = os.statvfs(folder)
     return free.f_bavail * free.f_frsize
 
 
 def nearest(folder: Path) -> Path:
-    """Give the folder, or the one above it that exists: what is missing is made when needed."""
+    """Return the folder, or its nearest existing parent."""
     while not folder.exists():
         folder = folder.parent
     return folder

@@ -1,11 +1,11 @@
-"""The checks of what people owe on the night: legal clocks, and somebody for each role.
+"""Checks of legal clocks and of the people for each role.
 
 Rules
-- Without `[deadlines]` no law is counted, since nobody can guess which places are yours; that is
-  said, with what it costs.
-- A role is looked for in every playbook that can be read, sound here or not: it is wanted as soon
-  as the rest is set up. Each role is told once, with all the playbooks that ask for it.
-- Whoever opens an incident approves nothing in it, so one person in a role is one too few.
+- Without `[deadlines]` no law is counted, because the applicable places cannot be guessed. That is
+  reported with its consequence.
+- Roles are collected from every readable playbook, valid here or not: they are needed as soon as
+  the rest is set up. Each role is reported once, with all playbooks that need it.
+- The person that opens an incident cannot approve in it, so one person in a role is one too few.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from standfast.usecases.health.check_results import Check, Ground, Look, fail, l
 from standfast.usecases.incidents.result_summary import FRESH
 from standfast.usecases.playbooks import library
 
-_SHOWN = 3  # playbooks by name; of the others their number is enough
+_SHOWN = 3  # playbooks that are named; the others are counted
 _CLIENTS = "processor"
 
 
@@ -32,13 +32,13 @@ def _deadlines(ground: Ground) -> Iterator[Check]:
     try:
         bound = reach(config)
     except ConfigurationError as error:
-        yield fail(part, str(error), "until then no legal clock is counted at all")
+        yield fail(part, str(error), "until then no legal clock is counted")
         return
     if not laws:
         yield lacking(
             part,
-            "no law is counted: nobody is reminded of 72 hours, or of any other deadline",
-            "name where the people live whose data you hold, as deadlines.jurisdictions; "
+            "no law is counted: nobody is reminded of 72 hours or of any other deadline",
+            "set deadlines.jurisdictions to the places where the people in your data live; "
             "`standfast deadline places` lists them",
         )
     else:
@@ -48,28 +48,28 @@ def _deadlines(ground: Ground) -> Iterator[Check]:
     if _CLIENTS in config.deadlines.parts and not agreements:
         yield warn(
             part,
-            "no client's agreement is known, and a processor's first clock is to its clients",
-            "add [contracts.NAME] for each that says how soon the client is to be told",
+            "no client contract is configured; a processor's first duty is to its clients",
+            "add [contracts.NAME] with the time within which each client must be notified",
         )
     yield from _calendar(config.deadlines)
     if laws and "time_zone" not in config.organisation.model_fields_set:
         yield warn(
             part,
-            "organisation.time_zone is not set: a clock in days ends at midnight UTC for you",
-            "set it to where you sit",
+            "organisation.time_zone is not set: clocks in days end at midnight UTC",
+            "set it to your own time zone",
         )
     roles = config.deadlines.reminder_roles
     if (laws or agreements) and ground.ledger and not ground.ledger.people.all(roles):
-        who = f"with the role {' or '.join(roles)} " if roles else ""
+        group = f"with the role {' or '.join(roles)} " if roles else ""
         yield warn(
             part,
-            f"nobody {who}is enrolled to be reminded of a clock",
+            f"nobody {group}is enrolled to be reminded of legal clocks",
             _add(roles),
         )
 
 
 def _calendar(settings: DeadlinesConfig) -> Iterator[Check]:
-    """Is the calendar of the European authority known, where one counts?"""
+    """Check that the calendar of the European authority is known, if needed."""
     if not any(law.startswith("EU") for law in settings.jurisdictions):
         return
     try:
@@ -80,47 +80,47 @@ def _calendar(settings: DeadlinesConfig) -> Iterator[Check]:
     if settings.authority_country is None:
         yield warn(
             "deadlines",
-            "which authority in Europe is yours is not known: days are counted at both ends of "
-            "Europe, and no holiday is",
-            "set deadlines.authority_country",
+            "deadlines.authority_country is not set: days are counted at both ends of Europe, "
+            "without holidays",
+            "set deadlines.authority_country to the country of your lead authority",
         )
 
 
 def _roles(ground: Ground) -> Iterator[Check]:
-    """Is there somebody for each role, and a second one where an approval is asked?"""
+    """Check that each role has a person, and a second one where it approves."""
     if ground.ledger is None:
         return
     everybody = ground.ledger.people.all()
     now = ground.clock()
     wanted, approving = _wanted(_readable(ground))
     for roles, names in wanted.items():
-        who = " or ".join(roles)
-        there = ground.ledger.people.all(roles)
+        role = " or ".join(roles)
+        holders = ground.ledger.people.all(roles)
         does = "approves or answers" if roles in approving else "answers"
-        if not there:
+        if not holders:
             yield warn(
                 "roles",
-                f"nobody has the role {who}, which {does} in {_listed(names)}: steps would "
+                f"nobody has the role {role}, which {does} in {_listed(names)}: steps would "
                 "wait there",
                 _add(roles),
             )
-        elif len(there) == 1 and roles in approving:
+        elif len(holders) == 1 and roles in approving:
             yield warn(
                 "roles",
-                f"only one person has the role {who}: the person that opens an incident cannot "
+                f"only one person has the role {role}: the person that opens an incident cannot "
                 f"approve in it, and {_listed(names)} would wait",
                 f"enrol a second: {_add(roles)}",
             )
-        elif not _able(there, now):
+        elif not _has_old_enrolment(holders, now):
             yield warn(
                 "roles",
-                f"everybody with the role {who} was enrolled less than a day ago, and may use it "
+                f"everybody with the role {role} was enrolled less than a day ago, and may use it "
                 "after a day",
                 "wait; on the first day of an installation, before its first live incident, they "
-                "may at once",
+                "may use it at once",
             )
         else:
-            yield ok("roles", f"{who}: {counted(len(there), 'person', 'people')}")
+            yield ok("roles", f"{role}: {counted(len(holders), 'person', 'people')}")
     for rung in ground.config.approvals.ladder:
         if everybody and not ground.ledger.people.all([rung]):
             yield warn(
@@ -135,16 +135,16 @@ def _readable(ground: Ground) -> Iterator[Playbook]:
         try:
             yield library.find(ground.config, name, is_rehearsed=True)
         except StandfastError:
-            continue  # said by the look at playbooks
+            continue  # the check of playbooks reports it
 
 
 def _wanted(
-    there: Iterator[Playbook],
+    playbooks: Iterator[Playbook],
 ) -> tuple[Mapping[tuple[str, ...], Sequence[str]], set[tuple[str, ...]]]:
-    """Give who is asked for, in which playbooks; and which of them approve."""
+    """Return the needed roles with their playbooks, and those that approve."""
     wanted: dict[tuple[str, ...], list[str]] = {}
     approving: set[tuple[str, ...]] = set()
-    for playbook in there:
+    for playbook in playbooks:
         for step in playbook.steps:
             asked = step.roles if step.kind is not StepKind.DO else ()
             if step.approval and step.approval.roles:
@@ -156,8 +156,8 @@ def _wanted(
     return wanted, approving
 
 
-def _able(people: Sequence[Person], now: datetime) -> bool:
-    return any(one.is_founding or now - one.enrolled_at >= FRESH for one in people)
+def _has_old_enrolment(people: Sequence[Person], now: datetime) -> bool:
+    return any(person.is_founding or now - person.enrolled_at >= FRESH for person in people)
 
 
 def _listed(names: Sequence[str]) -> str:

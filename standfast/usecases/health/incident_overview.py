@@ -1,14 +1,14 @@
-"""The incidents in a moment: where each stands, what comes next, which legal clock ends first.
+"""The overview of incidents: state, next step, first legal clock.
 
 Rules
-- Live incidents come first, then plans of triggers, then exercises. Of each, the most severe is
-  first (`Severity`); a missed legal clock counts as waiting for a person.
-- A closed one stands there while a legal clock of it is missed or goes on: closing ends no duty.
-  So it does while its clocks cannot be counted.
-- The one next step of an incident is the sentence that `standfast incident status` says, but for
-  how many letters are to be posted: that is sealed.
-- Clocks are counted for what is live only, and only where a law or an agreement is configured. What
-  was written beside a fact stays sealed: no clock depends on it.
+- Live incidents come first, then plans of triggers, then exercises. In each group the most severe
+  is first (`Severity`); a missed legal clock counts as waiting for a person.
+- A closed incident is listed while one of its legal clocks is missed or running, because closing
+  ends no duty; and while its clocks cannot be counted.
+- The next step is the sentence of `standfast incident status`, without the number of letters to
+  post, which is sealed.
+- Clocks are counted for live incidents only, and only if a law or a contract is configured. The
+  reference of a fact stays sealed: no clock depends on it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,25 +35,25 @@ if TYPE_CHECKING:
 
 LIVE, PLAN, EXERCISE = "live", "plan", "exercise"
 _ORDER = (LIVE, PLAN, EXERCISE)
-_SEALED = "sealed"  # stands for what was written beside a fact
+_SEALED = "sealed"  # replaces the reference of a fact
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClockSummary:
-    """How many legal clocks of an incident are missed or due now, and when the next one ends."""
+    """The legal clocks of an incident: missed, due now, and the next end."""
 
     missed: int
-    due_now: int = 0  # they run without a number: "without delay"
+    due_now: int = 0  # running without a fixed time: "without delay"
     next_due: datetime | None
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`, as `incident status` does."""
+        """Return the JSON form, as in `incident status`."""
         due = None if self.next_due is None else timestamp(self.next_due)
         return {"missed": self.missed, "due_now": self.due_now, "next_due": due}
 
     @property
     def legal(self) -> "LegalClocks":
-        """Give what the next step depends on."""
+        """The legal clocks in the form that the next step needs."""
         from standfast.playbook.status.next_step import LegalClocks
 
         return LegalClocks(missed=self.missed, due_now=self.due_now, next_due=self.next_due)
@@ -61,28 +61,28 @@ class ClockSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class IncidentStatus:
-    """One incident that is open or has a clock, and the one thing to do about it now."""
+    """One incident that is open or has a clock, and its next step."""
 
     id: str
     scenario: str
     mode: str
     opened_at: datetime
     untold: int
-    held: int  # of them, those about whom a person has to decide
-    uncounted: tuple[str, ...] = ()  # the notices whose audience could not be read
+    held: int  # the part of `untold` that a person must decide about
+    uncounted: tuple[str, ...] = ()  # notices whose audience could not be read
     headline: str
-    severity: int  # the lowest is the most severe, as `Severity`
+    severity: int  # a value of `Severity`; the lowest is the most severe
     next_step: str
     is_closed: bool = False
-    clocks: ClockSummary | None  # None: not live, no law and no agreement is configured, or
-    lacks_clocks: bool = False  # one is, and no clock of it can be counted
+    clocks: ClockSummary | None  # None: not live, nothing configured, or see `lacks_clocks`
+    lacks_clocks: bool = False  # clocks are configured but cannot be counted
 
     @property
     def is_live(self) -> bool:
         return self.mode == LIVE
 
     def as_json(self) -> JsonObject:
-        """Give the incident for `--json`."""
+        """Return the JSON form."""
         clocks: Json = None if self.clocks is None else self.clocks.as_json()
         return {
             "incident": self.id,
@@ -104,23 +104,23 @@ class IncidentStatus:
 def incidents_of(
     seen: LedgerOverview, config_file: Path, raw: Mapping[str, Any], now: datetime
 ) -> tuple[IncidentStatus, ...]:
-    """Give the incidents in the order in which they matter. `raw` is the file as TOML."""
+    """Return the incidents, most urgent first; `raw` is the parsed TOML file."""
     duties = raw.get("deadlines")
     is_counted = bool(
         raw.get("contracts") or (isinstance(duties, Mapping) and duties.get("jurisdictions"))
     )
     config: Config | None = None
-    if is_counted and (seen.closed or any(one.mode == LIVE for one in seen.incidents)):
+    if is_counted and (seen.closed or any(incident.mode == LIVE for incident in seen.incidents)):
         from standfast.config import load
 
-        with suppress(ConfigurationError):  # `standfast check` says what does not fit
+        with suppress(ConfigurationError):  # `standfast check` reports the error
             config = load(config_file)
     zone = zone_of(raw)
     found: list[IncidentStatus] = []
-    for one in seen.incidents:
-        clocks = _clocks(one, config, now)
-        lacks_clocks = is_counted and one.mode == LIVE and clocks is None
-        found.append(_incident_status(one, clocks, zone, lacks_clocks=lacks_clocks))
+    for incident in seen.incidents:
+        clocks = _clocks(incident, config, now)
+        lacks_clocks = is_counted and incident.mode == LIVE and clocks is None
+        found.append(_incident_status(incident, clocks, zone, lacks_clocks=lacks_clocks))
     for closed in seen.closed:
         clocks = _counted(closed.facts, config, now)
         if is_counted and (clocks is None or clocks.legal.go_on):
@@ -129,14 +129,14 @@ def incidents_of(
 
 
 def zone_of(raw: Mapping[str, Any]) -> str:
-    """Give the zone that times are shown in; UTC where the file names none that there is."""
+    """Return the time zone for display; UTC if the file names no valid zone."""
     organisation = raw.get("organisation", {})
     zone = organisation.get("time_zone", "UTC") if isinstance(organisation, Mapping) else "UTC"
     return zone if isinstance(zone, str) and is_zone(zone) else "UTC"
 
 
-def _urgency(one: IncidentStatus) -> tuple[int, int, bool]:
-    return _ORDER.index(one.mode), one.severity, one.is_closed
+def _urgency(incident: IncidentStatus) -> tuple[int, int, bool]:
+    return _ORDER.index(incident.mode), incident.severity, incident.is_closed
 
 
 def _clocks(seen: IncidentOverview, config: "Config | None", now: datetime) -> ClockSummary | None:
@@ -149,7 +149,7 @@ def _counted(
     if config is None:
         return None
     if not facts:
-        return ClockSummary(missed=0, next_due=None)  # no fact, no clock
+        return ClockSummary(missed=0, next_due=None)  # clocks start with facts
     from standfast.deadlines.incident_facts import Facts
     from standfast.deadlines.legal_clocks import Standing, clocks
     from standfast.deadlines.obligations import Kind
@@ -195,7 +195,7 @@ def _closed_status(
     from standfast.playbook.status.next_step import when_closed
 
     is_missed = clocks is not None and clocks.missed > 0
-    unknown = "Closed; nobody knows whether its legal clocks go on: `standfast check` says why."
+    unknown = "Closed; its legal clocks cannot be counted: run `standfast check` to see why."
     return IncidentStatus(
         id=seen.id,
         scenario=seen.scenario,
@@ -215,7 +215,7 @@ def _closed_status(
 def _incident_status(
     seen: IncidentOverview, clocks: ClockSummary | None, zone: str, *, lacks_clocks: bool
 ) -> IncidentStatus:
-    # Half of what status may take, so it waits until there is an incident.
+    # Imported here: these take half of the time of `status`, and only incidents need them.
     from standfast.playbook.engine import merged
     from standfast.playbook.parser.playbook_file import load
     from standfast.playbook.run_state import State, StepView

@@ -1,12 +1,9 @@
-"""Trying every part of a place, before the night on which it is needed.
-
-Owns the order. Leaves this machine's own parts to `checks_here`, what a restore needs to
-`checks_recovery`, what opens incidents to `checks_triggers`, clocks and roles to `checks_duties`,
-the others to `checks_outside`.
+"""The check of all parts of an installation.
 
 Rules
-- Nothing is sent, locked, frozen or backed up; the chain's tail is verified and its head signed.
-- One part's trouble never hides another's; only a configuration that does not load ends it all.
+- Nothing is sent, locked, frozen or backed up. Only the tail of the audit chain is verified and its
+  head signed.
+- A failure of one part hides no other. Only an invalid configuration ends the check.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -45,9 +42,9 @@ def check_installation(
     clock: Now = system_clock,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Try every part; FileInvalid when the configuration itself does not load.
+    """Check every part; raise FileInvalid for an invalid configuration.
 
-    `progress` is told how many parts were tried, of how many.
+    `progress` is called with the number of checked parts and of all parts.
     """
     config = load(config_file)
     resolver = SystemResolver(env=env, base_dir=config.folder)
@@ -82,7 +79,7 @@ def check_installation(
         for done, (part, look) in enumerate(looks.items()):
             if progress:
                 progress(done, len(looks))
-            checks += tried(part, partial(look, ground))
+            checks += check_part(part, partial(look, ground))
     return Report(checks=tuple(checks))
 
 
@@ -100,8 +97,8 @@ def _no_notice(incident: str, step: str, round_: int) -> FrozenNotice:
     raise StandfastError(f"a check sends nothing: {incident} {step} {round_}")
 
 
-def tried(part: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
-    """Give what a look finds; what keeps it from looking is a failure of that part."""
+def check_part(part: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
+    """Return the results of one check; an error is a failure of that part."""
     try:
         with translated_errors(f"checking {part}"):
             return list(look())

@@ -1,9 +1,9 @@
-"""The parts of a place that are this machine's own: its user, ledger, vault, keys, sources, people.
+"""Checks of this machine: user, ledger, vault, keys, sources and people.
 
-Leaves who else is in its ledger and vault to `checks_hosts`.
+Other hosts in the same ledger and vault are checked in `shared_host_checks`.
 
 Rules
-- Whether something can be written is found by writing: root passes every look at the modes.
+- Write access is tested by writing: for root, every check of file modes succeeds.
 """
 
 import importlib.util
@@ -62,18 +62,17 @@ def _user(ground: Ground) -> Iterator[Check]:
     if user is not None:
         yield warn(
             "user",
-            f"this place is run by the user {user}, and what that user may not read or write does "
-            "not show to another",
-            f"run this as that user, with `sudo -u {user}` before it",
+            f"this installation belongs to the user {user}; another user may see other permissions",
+            f"run this as that user: put `sudo -u {user}` before it",
         )
 
 
 def _ledger(ground: Ground) -> Iterator[Check]:
     if ground.ledger is None:
-        return  # told already
+        return  # reported already
     sequence = ground.ledger.audit.sign_head(ground.clock())
     yield ok(
-        "ledger", f"opens; {counted(sequence, 'event')}, the tail agrees and its head is signed"
+        "ledger", f"opens; {counted(sequence, 'event')}, the tail is valid and its head is signed"
     )
     yield from _keys_of_incidents(ground.config, ground.ledger)
     if isinstance(ground.clock, ServerClock):
@@ -82,21 +81,21 @@ def _ledger(ground: Ground) -> Iterator[Check]:
     if _is_beside(witness, ground.config):
         yield warn(
             "ledger",
-            f"its witness {witness.name} lies beside it, where who rewrites one rewrites both",
+            f"its witness {witness.name} is next to it: an intruder who rewrites one rewrites both",
             "set ledger.witness to a file on another machine",
         )
 
 
 def _keys_of_incidents(config: Config, ledger: Ledger) -> Iterator[Check]:
-    """Is the key of each open incident here, or with the host that opened it?"""
+    """Check that this host has the key of each open incident."""
     open_ = ledger.incidents.all(only_open=True)
     lacking = [row.id for row in open_ if not ledger.cipher.has(row.id)]
     if lacking:
         yield fail(
             "ledger",
             f"the key of {', '.join(lacking)} is not in {config.ledger.keys}: the people in it can "
-            "be neither read nor told from here",
-            "let ledger.keys name one folder on all hosts of this ledger; deploy/serve/README.md",
+            "be neither read nor notified from here",
+            "set ledger.keys to one folder on all hosts of this ledger; deploy/serve/README.md",
         )
 
 
@@ -106,8 +105,8 @@ def _clock(clock: ServerClock) -> Iterator[Check]:
     elif abs(clock.ahead) > _CLOCKS_AGREE:
         yield warn(
             "ledger",
-            f"{apart(clock.ahead)}; here it goes by the server's",
-            "let this host's clock be set by the network (NTP)",
+            f"{apart(clock.ahead)}; the server's clock is used",
+            "set this host's clock by the network (NTP)",
         )
 
 
@@ -116,16 +115,16 @@ def _vault(ground: Ground) -> Iterator[Check]:
     store = open_vault(ground.config, ground.resolver, ground.clock)
     try:
         host = local_host_keys(config)
-        trust = admit(store, host).trust  # the very question that a backup asks
+        trust = admit(store, host).trust  # the same check that a backup makes
     except (UsageError, BackupUsageError) as error:
-        yield fail("backup", str(error), "name the vault and the keys that belong together")
+        yield fail("backup", str(error), "set the vault and the keys that belong together")
         return
     if host.writer != config.writer:
         yield warn(
             "backup",
-            f"backup.writer is {config.writer!r}, and this host's keys are those of "
-            f"{host.writer!r}, after whom its points are named",
-            "set it to that, or carry the right host.json here",
+            f"backup.writer is {config.writer!r}, but this host's keys are those of "
+            f"{host.writer!r}, and its points have that name",
+            "set backup.writer to that name, or copy the right host.json here",
         )
     if config.s3 is None:
         yield from _folder(config.vault)
@@ -152,94 +151,96 @@ def _folder(vault: Path) -> Iterator[Check]:
     free_bytes = free_at(vault)
     yield ok("backup", f"the vault is readable and writable, {free_bytes >> 20:,} MiB free")
     if free_bytes < LITTLE_BYTES:
-        yield warn("backup", "less than 1 GiB is free in the vault", "make room, or name another")
+        yield warn("backup", "less than 1 GiB is free in the vault", "free space, or use another")
 
 
 def _bucket(bucket: str, store: Store, writer: str) -> Check:
-    """Try the right to add: what would be new there could not be removed, so the newest snapshot
-    is offered again, which the store turns away as already there, and only after the right.
+    """Check that this identity may add objects, without adding a new one.
+
+    A new object could not be removed again. So the newest snapshot is offered again: the store
+    checks the permission first and then rejects the object as existing.
     """
     over = {stat.name: stat.later_versions for stat in store.list(snapshots_of(writer))}
     newest = max(over, default=None)
     if newest is None:
         return ok(
             "backup",
-            f"bucket {bucket} answers and knows this host; nothing is stored yet, so the first "
-            "backup shows whether this identity may add",
+            f"bucket {bucket} answers and knows this host; it is empty, so the first backup shows "
+            "whether this identity may add objects",
         )
     try:
         store.put(newest, store.get(newest))
     except AlreadyThere:
         pass
     except BackupUsageError as error:
-        return fail("backup", str(error), "nothing can be backed up with it from here")
+        return fail("backup", str(error), "no backup from here can use it")
     if store.stat(newest).later_versions > over[newest]:
         return warn(
             "backup",
-            f"bucket {bucket} took {newest} although it is there: it does not heed If-None-Match. "
-            "Each check lays a version over it, which `standfast backup verify` names",
-            "deploy/s3/README.md says what else that means",
+            f"bucket {bucket} accepted {newest} although it exists: it ignores If-None-Match. "
+            "Each check adds a version over it, which `standfast backup verify` names",
+            "read in deploy/s3/README.md what else that means",
         )
-    return ok("backup", f"bucket {bucket} answers, and this identity may add to it")
+    return ok("backup", f"bucket {bucket} answers, and this identity may add objects")
 
 
 def _sets(ground: Ground) -> Iterator[Check]:
     sets = ground.config.backup.sets
     if not sets:
         yield lacking("backup sets", "nothing is backed up", "add [backup.sets.NAME]")
-    yield from shared_host_checks.twins(ground)
+    yield from shared_host_checks.cloned_host(ground)
     yield from shared_host_checks.other_keepers(ground)
-    for name, one in sets.items():
-        zone = one.time_zone or ground.config.organisation.time_zone
-        last_due(one.schedule, zone, ground.clock())  # raises for one that never comes
-        missing = _missing(one)
+    for name, settings in sets.items():
+        zone = settings.time_zone or ground.config.organisation.time_zone
+        last_due(settings.schedule, zone, ground.clock())  # raises for a schedule that never comes
+        missing = _missing(settings)
         if missing:
             yield fail(
                 "backup sets",
-                f"{name}: {', '.join(missing)} is not there or cannot be read",
-                "mend the path, or run as who may read it",
+                f"{name}: {', '.join(missing)} does not exist or cannot be read",
+                "correct the path, or run as a user that may read it",
             )
-        obstacles = list(_obstacles(ground, one))
+        obstacles = list(_obstacles(ground, settings))
         yield from obstacles
-        yield from _own_files_in(one, ground.config)
+        yield from _own_files_in(settings, ground.config)
         yield from shared_host_checks.other_hosts_of(ground, name)
         if not missing and not any(found.verdict is Verdict.FAIL for found in obstacles):
-            yield ok("backup sets", f"{name}: {counted(len(one.sources), 'source')}, readable")
+            yield ok("backup sets", f"{name}: {counted(len(settings.sources), 'source')}, readable")
     config = ground.config
     for folder in (config.backup.send_log.parent, config.drills.folder, config.custody.folder):
         _try_to_write(nearest(folder))
     yield ok("folders", "send-log, drills and evidence can be written")
     if config.drills.identity is not None:
         ground.resolver.resolve(config.drills.identity)
-        yield ok("drills", "the identity for drills that nobody attends is there")
+        yield ok("drills", "the identity for unattended drills is present")
 
 
 def _services(ground: Ground) -> Iterator[Check]:
     services = ground.config.services
-    waves = recovery_order(services)  # raises for a circle, and for a promise nobody can keep
+    waves = recovery_order(services)  # raises for a cycle or an impossible objective
     if not waves:
-        yield warn("services", "nothing is promised back", "add [services.NAME]")
+        yield warn("services", "no recovery objective is set", "add [services.NAME]")
         return
-    yield ok("services", "come back in this order: " + ", then ".join(" + ".join(w) for w in waves))
-    for name, one in services.items():
-        if not one.sets:
+    yield ok("services", "recovery order: " + ", then ".join(" + ".join(w) for w in waves))
+    for name, service in services.items():
+        if not service.sets:
             yield warn("services", f"{name} is restored from no backup set", "name its `sets`")
 
 
-def _missing(one: BackupSetConfig) -> list[str]:
+def _missing(settings: BackupSetConfig) -> list[str]:
     return [
         source.name
-        for source in one.sources
+        for source in settings.sources
         if isinstance(source, FilesSourceConfig | SqliteSourceConfig)
         and not os.access(source.path, os.R_OK)
     ]
 
 
-def _obstacles(ground: Ground, one: BackupSetConfig) -> Iterator[Check]:
-    """Ask the servers: is the program there, does the server answer, may the role read all?"""
-    for settings in one.sources:
+def _obstacles(ground: Ground, settings: BackupSetConfig) -> Iterator[Check]:
+    """Check each source: the client program, the server, the read permissions."""
+    for source_settings in settings.sources:
         own = own_files(ground.config.backup)
-        source = source_of(settings, ground.resolver, one.exclude, own)
+        source = source_of(source_settings, ground.resolver, settings.exclude, own)
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 found = source.obstacles(Path(scratch))
@@ -250,31 +251,31 @@ def _obstacles(ground: Ground, one: BackupSetConfig) -> Iterator[Check]:
             yield judge("backup sets", f"{source.name}: {obstacle.problem}", "see docs/sources.md")
 
 
-def _own_files_in(one: BackupSetConfig, config: Config) -> Iterator[Check]:
-    """Name what of this place should not be in its own backups, and is not left out by itself."""
+def _own_files_in(settings: BackupSetConfig, config: Config) -> Iterator[Check]:
+    """Report the ledger's keys in the installation's own backups."""
     path = config.ledger.keys
-    for source in one.sources:
+    for source in settings.sources:
         if not isinstance(source, FilesSourceConfig):
             continue
-        exclusion = Exclusion([*one.exclude, *source.exclude])
+        exclusion = Exclusion([*settings.exclude, *source.exclude])
         inner = below(source.path, path)
         if inner is not None and not _is_left_out(exclusion, inner, is_folder=path.is_dir()):
             yield warn(
                 "backup sets",
-                f"{source.name}: {path} lies in it: whoever is erased here could be read again "
-                "with the keys in a backup",
+                f"{source.name}: {path} is in it: people who are erased here could be read "
+                "again with the keys in a backup",
                 f'exclude = ["/{inner}*"] for that source',
             )
 
 
 def _is_left_out(exclusion: Exclusion, inner: Path, *, is_folder: bool) -> bool:
-    """Whether patterns leave out a path of a source, or a folder above it."""
-    here = is_folder
+    """Return whether patterns exclude a path, or a folder above it."""
+    is_directory = is_folder
     for path in (inner, *inner.parents[:-1]):
         as_folder, as_other = exclusion.covers(os.fsencode(path), os.fsencode(path.name))
-        if as_folder if here else as_other:
+        if as_folder if is_directory else as_other:
             return True
-        here = True
+        is_directory = True
     return False
 
 
@@ -289,16 +290,16 @@ def _keys(ground: Ground) -> Iterator[Check]:
         *_inside(config.backup.host),
         config.ledger.keys,
         *_inside(config.ledger.keys),
-        *([config.custody.key] if config.custody.key.exists() else []),  # else it was told
+        *([config.custody.key] if config.custody.key.exists() else []),  # else reported above
     ]
     missing = [path for path in private if not path.exists()]
     for path in missing:
-        yield fail("keys", f"{path} is not there", "bring it back, or name where it lies")
+        yield fail("keys", f"{path} does not exist", "restore it, or correct its path")
     loose = [path for path in private if path.exists() and path.stat().st_mode & _OPEN_TO_OTHERS]
     for path in loose:
-        yield fail("keys", f"{path} is open to others", f"chmod go-rwx '{path}'")
+        yield fail("keys", f"{path} is readable by others", f"chmod go-rwx '{path}'")
     if not loose and not missing:
-        yield ok("keys", f"{counted(len(private), 'path')}, closed to others")
+        yield ok("keys", f"{counted(len(private), 'path')}, private")
 
 
 def _custodians(ground: Ground) -> Iterator[Check]:
@@ -308,73 +309,79 @@ def _custodians(ground: Ground) -> Iterator[Check]:
         store = open_vault(ground.config, ground.resolver, ground.clock)
         made = load_root_chain(store).roots[0].created
         if now - made > FRESH_FOR:
-            yield warn("custodians", "nobody was ever asked whether the keys still open", ask)
+            yield warn("custodians", "nobody was ever asked to prove that a key opens", ask)
         return
     openers = _openers(ground)
-    for one in found:
-        who = one.name or one.fingerprint
-        if openers and one.fingerprint not in openers:
-            yield warn("custodians", f"{who} was asked, and opens nothing that is written now", ask)
-        elif one.lacks:
+    for custodian in found:
+        name = custodian.name or custodian.fingerprint
+        if openers and custodian.fingerprint not in openers:
+            yield warn(
+                "custodians", f"{name} was asked, but opens nothing that is written now", ask
+            )
+        elif custodian.lacks:
             yield warn(
                 "custodians",
-                f"{who} does not open {', '.join(one.lacks)}",
-                "`standfast backup owner add-custodian` wraps it to them",
+                f"{name} does not open {', '.join(custodian.lacks)}",
+                "`standfast backup owner add-custodian` seals it to that custodian",
             )
-        elif one.is_overdue(now):
-            last = one.answered_at or one.asked_at
-            yield warn("custodians", f"no sign of {who}'s key for {(now - last).days} days", ask)
-        elif one.answered_at is None:
-            yield warn("custodians", f"{who} has not answered the challenge yet", "remind them")
+        elif custodian.is_overdue(now):
+            last = custodian.answered_at or custodian.asked_at
+            yield warn("custodians", f"no proof of {name}'s key for {(now - last).days} days", ask)
+        elif custodian.answered_at is None:
+            yield warn("custodians", f"{name} has not answered the challenge yet", "remind them")
         else:
-            days = (now - one.answered_at).days
+            days = (now - custodian.answered_at).days
             when = f"{counted(days, 'day')} ago" if days else "today"
-            yield ok("custodians", f"{who} showed the key {when}")
-    for fingerprint in sorted(openers.keys() - {one.fingerprint for one in found}):
-        yield warn("custodians", f"{openers[fingerprint]} came since and was never asked", ask)
+            yield ok("custodians", f"{name} proved the key {when}")
+    for fingerprint in sorted(openers.keys() - {custodian.fingerprint for custodian in found}):
+        yield warn("custodians", f"{openers[fingerprint]} is new and was never asked", ask)
 
 
 def _openers(ground: Ground) -> dict[str, str]:
-    """Who opens what is written now, by fingerprint; none where the stores do not tell."""
+    """Return the custodians that open new data, by fingerprint.
+
+    Return an empty mapping if the stores are unreadable.
+    """
     try:
         vault = open_vault(ground.config, ground.resolver, ground.clock)
         roster = read_roster(vault, DirectoryStore(ground.config.backup.keys))
     except (BackupError, StandfastError):
-        return {}  # said of the vault
-    return {one.fingerprint: one.title for one in roster.custodians}
+        return {}  # the check of the vault reports it
+    return {custodian.fingerprint: custodian.title for custodian in roster.custodians}
 
 
 def _people(ground: Ground) -> Iterator[Check]:
     if ground.ledger is None:
         return
     people = ground.ledger.people
-    there = people.all()
-    for one, other, what in people.alike():
+    enrolled = people.all()
+    for first, second, attribute in people.alike():
         yield warn(
             "people",
-            f"{one} and {other} have one {what}: one human counts once",
-            f"where they are one, `standfast people remove {other} --as NAME`",
+            f"{first} and {second} have one {attribute}: one human counts once",
+            f"if they are one person: `standfast people remove {second} --as NAME`",
         )
-    counting = people.counted_once(there)
-    if counting < _ENOUGH_APPROVERS <= len(there):
+    counting = people.counted_once(enrolled)
+    if counting < _ENOUGH_APPROVERS <= len(enrolled):
         yield warn(
             "people",
-            f"{len(there)} people count as one, since enrolments connect them; an approval takes "
-            "somebody who did not ask for it",
-            "`standfast people add NAME --owner-key FILE` enrols one who counts apart",
+            f"{len(enrolled)} people count as one, because enrolments connect them; an approval "
+            "needs a person who did not ask for it",
+            "`standfast people add NAME --owner-key FILE` enrols a person who counts separately",
         )
-    elif len(there) < _ENOUGH_APPROVERS:
-        short = warn if there else lacking
+    elif len(enrolled) < _ENOUGH_APPROVERS:
+        short = warn if enrolled else lacking
         yield short(
             "people",
-            f"{counted(len(there), 'person', 'people')} enrolled; an approval takes "
-            "somebody who did not ask for it",
-            "`standfast people add NAME` enrols one; on the first day, before the first live "
-            "incident, they may approve at once, later after a day, or at once by the owner's key",
+            f"{counted(len(enrolled), 'person', 'people')} enrolled; an approval needs "
+            "a person who did not ask for it",
+            "`standfast people add NAME` enrols a person, who may approve at once on the "
+            "first day, before the first live incident; later after a day, or at once with the "
+            "owner's key",
         )
     else:
-        apart = f", and count as {counting}" if counting < len(there) else ""
-        yield ok("people", f"{len(there)} people could be asked to approve{apart}")
+        apart = f", and count as {counting}" if counting < len(enrolled) else ""
+        yield ok("people", f"{len(enrolled)} people may be asked to approve{apart}")
 
 
 def _serve(ground: Ground) -> Iterator[Check]:
@@ -388,27 +395,27 @@ def _serve(ground: Ground) -> Iterator[Check]:
     else:
         yield warn(
             "serve",
-            f"Prefect does not answer at {settings.prefect}: nothing runs by schedule; incidents "
+            f"Prefect does not answer at {settings.prefect}: nothing runs on schedule; incidents "
             "run without it",
-            "start it, or drop serve.prefect so that one is started here",
+            "start it, or remove serve.prefect so that a server is started here",
         )
     if settings.console is None:
         yield warn(
             "serve",
-            "there is no console: who approves or answers needs a terminal here",
-            "put TLS before `standfast serve` (docs/console.md) and set serve.console",
+            "no console is configured: people need a terminal here to approve or answer",
+            "set up TLS in front of `standfast serve` (docs/console.md) and set serve.console",
         )
     else:
-        yield ok("serve", f"people look, answer and sign at {settings.console}/console")
+        yield ok("serve", f"people see status, answer and sign at {settings.console}/console")
     if ground.ledger is None:
         return
     hosts = ground.ledger.runners.serve_hosts(ground.clock())
-    here = host_name()
-    if here not in hosts:
+    machine = host_name()
+    if machine not in hosts:
         where = " on this host" if hosts else ""
         yield warn(
             "serve",
-            f"no `standfast serve` runs{where}: nothing is backed up by schedule",
+            f"no `standfast serve` runs{where}: nothing is backed up on schedule",
             "start `standfast serve` as a service",
         )
 
@@ -431,7 +438,7 @@ def _inside(folder: Path) -> Sequence[Path]:
 
 
 def _try_to_write(folder: Path) -> None:
-    """Write and forget a file without a name."""
+    """Write to an unnamed temporary file."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"standfast check")
 

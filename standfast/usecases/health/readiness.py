@@ -1,7 +1,6 @@
-"""Could this place take a breach tonight? Every part tried, and what only practice keeps alive.
+"""Readiness for a breach: the checks of all parts and of recent practice.
 
-Owns the questions, and which parts answer each. Leaves trying parts to `checks`, and what has an
-age to `practice`.
+`QUESTIONS` assigns the parts to the questions that they answer.
 """
 
 from collections.abc import Mapping
@@ -31,7 +30,7 @@ from standfast.usecases.reports.result_pages import heading
 _WORST_FIRST = (NOT_READY, NOT_THERE, RISK, READY)
 
 QUESTIONS: Mapping[str, tuple[str, ...]] = {
-    "Would it all come back?": (
+    "Would everything be restored?": (
         "backup",
         "backup sets",
         recency_checks.RECOVERY_POINTS,
@@ -43,12 +42,12 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
         "custodians",
     ),
     "Can an intruder be shut out?": ("accounts", recency_checks.LEAVERS, recency_checks.FACTORS),
-    "Would the traces be kept?": ("evidence", recency_checks.LOGS),
-    "Can everybody be told?": ("senders", "audiences", "notices"),
+    "Would the traces be preserved?": ("evidence", recency_checks.LOGS),
+    "Can everybody be notified?": ("senders", "audiences", "notices"),
     "Would somebody decide, and in time?": ("people", "roles", "deadlines"),
-    "Is there a plan that was tried?": ("playbooks", recency_checks.EXERCISES),
-    "Would it be noticed, and carried on?": ("triggers", "serve"),
-    "Does this program stand on sound ground?": (
+    "Is there a tested plan?": ("playbooks", recency_checks.EXERCISES),
+    "Would it be noticed and handled?": ("triggers", "serve"),
+    "Does this program itself work?": (
         "configuration",
         "user",
         "ledger",
@@ -60,24 +59,24 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Readiness:
-    """Every part under the question that it answers, in the order of `QUESTIONS`."""
+    """All parts under their questions, in the order of `QUESTIONS`."""
 
     checks: Report
 
     @property
     def by_question(self) -> dict[str, list[Check]]:
-        """Give the parts of each question: what is to mend first, and what nobody set up."""
+        """The parts of each question, most urgent first."""
         return {
             question: sorted(
-                (one for one in self.checks.checks if one.part in parts),
-                key=lambda one: (_WORST_FIRST.index(_stands(one)), parts.index(one.part)),
+                (check for check in self.checks.checks if check.part in parts),
+                key=lambda check: (_WORST_FIRST.index(_readiness(check)), parts.index(check.part)),
             )
             for question, parts in QUESTIONS.items()
         }
 
     @property
     def answer(self) -> str:
-        """Answer the one question in a sentence."""
+        """The answer to the whole question, in one sentence."""
         failed, absent = self.count(NOT_READY), self.count(NOT_THERE)
         risks = self.count(RISK)
         found = {
@@ -85,41 +84,41 @@ class Readiness:
             f"{counted(absent, 'part')} not set up": absent,
             counted(risks, "risk"): risks,
         }
-        told = ", ".join(text for text, number in found.items() if number)
+        summary = ", ".join(text for text, number in found.items() if number)
         if failed or absent:
-            return f"No: {told}."
-        return f"Yes, with {told}." if risks else "Yes."
+            return f"No: {summary}."
+        return f"Yes, with {summary}." if risks else "Yes."
 
     def count(self, standing: str) -> int:
-        """How many parts stand like this."""
-        return sum(_stands(check) == standing for check in self.checks.checks)
+        """Return the number of parts in this state."""
+        return sum(_readiness(check) == standing for check in self.checks.checks)
 
     @property
     def next_step(self) -> str:
-        """Say what to do first."""
+        """The first action."""
         for standing in (NOT_READY, NOT_THERE, RISK):
             for parts in self.by_question.values():
-                for one in parts:
-                    if _stands(one) == standing:
-                        about = f"{one.part}: {one.found}"
-                        return f"{one.what_to_do} ({about})" if one.what_to_do else about
+                for check in parts:
+                    if _readiness(check) == standing:
+                        about = f"{check.part}: {check.found}"
+                        return f"{check.what_to_do} ({about})" if check.what_to_do else about
         return "Nothing to do now."
 
     @property
     def exit_status(self) -> ExitStatus:
-        """DONE with risks, too; PARTIAL when a part fails or is not set up, DAMAGED with damage."""
+        """DAMAGED for damage, PARTIAL for a failed or missing part, else DONE."""
         if any(check.is_damage for check in self.checks.checks):
             return ExitStatus.DAMAGED
         is_short = self.count(NOT_READY) or self.count(NOT_THERE)
         return ExitStatus.PARTIAL if is_short else ExitStatus.DONE
 
     def as_json(self) -> JsonObject:
-        """Give all of it for `--json`."""
+        """Return the JSON form."""
         return {
             "answer": self.answer,
             "next_step": self.next_step,
             "questions": [
-                {"question": question, "checks": [one.as_json() for one in parts]}
+                {"question": question, "checks": [check.as_json() for check in parts]}
                 for question, parts in self.by_question.items()
             ],
             **{verdict.value: self.checks.count(verdict) for verdict in Verdict},
@@ -128,13 +127,15 @@ class Readiness:
         }
 
 
-def readiness(installation: Installation, tried: Report) -> Readiness:
-    """Say whether the place could take a breach, from what `check_place` tried."""
-    return Readiness(checks=Report(checks=(*tried.checks, *recency_checks.practice(installation))))
+def readiness(installation: Installation, checked: Report) -> Readiness:
+    """Return the readiness, from the result of `check_installation`."""
+    return Readiness(
+        checks=Report(checks=(*checked.checks, *recency_checks.practice(installation)))
+    )
 
 
 def write_readiness_page(installation: Installation, seen: Readiness, out: Path) -> Path:
-    """Write the page; the same page again replaces the one that is there."""
+    """Write the readiness page; replace an earlier one."""
     return write_page(readiness_page(_report(installation, seen)), out)
 
 
@@ -155,11 +156,11 @@ def _report(installation: Installation, seen: Readiness) -> ReadinessReport:
 def _part(check: Check) -> PartLine:
     return PartLine(
         part=check.part,
-        verdict=_stands(check),
+        verdict=_readiness(check),
         found=check.found,
         what_to_do=check.what_to_do,
     )
 
 
-def _stands(check: Check) -> str:
+def _readiness(check: Check) -> str:
     return NOT_THERE if check.is_lacking else check.verdict.value

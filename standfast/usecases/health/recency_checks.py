@@ -1,14 +1,14 @@
-"""What only time and practice keep alive: recovery points, drills, exercises, accounts, logs.
+"""Checks of recent practice: points, drills, exercises, accounts, logs.
 
 Rules
-- A failure is what would make tonight's recovery fail as far as anybody knows: a set without a
-  recent point, or whose last drill failed. A set that was never drilled answers no question with
-  yes. What nobody has tried, or found lately, is a risk.
-- Once in twelve months is the longest that plans may go untried: Regulation (EU) 2022/2554 (DORA),
-  Article 11(6)(a), and PCI DSS 4.0.1, requirement 12.10.2. A live incident counts as a trial too.
-- Nobody is named but masked, and no number that was found in a log.
-- A second factor keeps out who has but a password: PCI DSS 4.0.1, requirements 8.4.1 to 8.4.3, asks
-  for one of administrators, of whoever comes near card data, and from outside.
+- A failure is a state in which a recovery would fail now: a set without a recent point, or with a
+  failed last drill. A set that was never drilled answers no question with yes. A function that was
+  not tested, or not recently, is a risk.
+- Plans may stay untested for at most twelve months: Regulation (EU) 2022/2554 (DORA), Article
+  11(6)(a), and PCI DSS 4.0.1, requirement 12.10.2. A live incident counts as a test too.
+- People are named only in masked form, and no number that was found in a log is shown.
+- A second factor stops an intruder who has only a password: PCI DSS 4.0.1, requirements 8.4.1 to
+  8.4.3, requires one for administrators, for access to card data, and for remote access.
 """
 
 from collections.abc import Iterator
@@ -27,22 +27,22 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.core.run_origins import runs_of_vault
 from standfast.usecases.exercises.tabletop import SCENARIO, exercises
 from standfast.usecases.health.check_results import Check, fail, lacking, ok, warn
-from standfast.usecases.health.installation_check import tried
+from standfast.usecases.health.installation_check import check_part
 from standfast.usecases.people.second_factors import second_factors
 from standfast.usecases.people.staff_access import leavers
 from standfast.usecases.playbooks import library
 
 _A_YEAR = timedelta(days=366)
-_HURRIED = "lock"  # of one step, that nobody needs to practise
+_HURRIED = "lock"  # a playbook of one step, which needs no practice
 
 RECOVERY_POINTS, DRILLS, EXERCISES = "recovery points", "restore drills", "exercises"
 LEAVERS, FACTORS, LOGS = "leavers", "second factors", "logs"
 
 
 def practice(installation: Installation) -> Iterator[Check]:
-    """Look at all of it, in this order; one part's trouble hides no other's."""
+    """Yield all checks, in this order; a failure of one part hides no other."""
     for part, look in _LOOKS.items():
-        yield from tried(part, partial(look, installation))
+        yield from check_part(part, partial(look, installation))
 
 
 def _recovery_points(installation: Installation) -> Iterator[Check]:
@@ -50,11 +50,11 @@ def _recovery_points(installation: Installation) -> Iterator[Check]:
         seen = freshness(installation, name)
         command = f"`standfast backup run {name}`"
         if seen.complete_at is None:
-            yield fail(RECOVERY_POINTS, f"{name}: there is no complete one", command)
+            yield fail(RECOVERY_POINTS, f"{name}: no complete recovery point", command)
         elif seen.is_stale and seen.age is not None:
             yield fail(
                 RECOVERY_POINTS,
-                f"{name}: the newest complete one is {duration(seen.age)} old, and may be "
+                f"{name}: the newest complete point is {duration(seen.age)} old; limit "
                 f"{duration(seen.limit)}",
                 command,
             )
@@ -62,7 +62,7 @@ def _recovery_points(installation: Installation) -> Iterator[Check]:
             age = duration(seen.age or timedelta())
             yield ok(
                 RECOVERY_POINTS,
-                f"{name}: the newest complete one is {age} old, of {duration(seen.limit)}",
+                f"{name}: the newest complete point is {age} old; limit {duration(seen.limit)}",
             )
 
 
@@ -73,26 +73,25 @@ def _drills(installation: Installation) -> Iterator[Check]:
         failed = _newest(installation, name, "failed")
         if failed and (good is None or failed.started_at > good.started_at):
             yield fail(
-                DRILLS, f"{name}: the last one, {_ago(failed, installation)}, failed", command
+                DRILLS, f"{name}: the last drill, {_ago(failed, installation)}, failed", command
             )
         elif good is None:
-            yield lacking(DRILLS, f"{name}: no restore was ever drilled", command)
+            yield lacking(DRILLS, f"{name}: never drilled", command)
         elif installation.clock() - good.started_at > _A_YEAR:
-            yield warn(DRILLS, f"{name}: the last one was {_ago(good, installation)}", command)
+            yield warn(DRILLS, f"{name}: the last drill was {_ago(good, installation)}", command)
         elif good.state == "partial":
             yield warn(
                 DRILLS,
-                f"{name}: the last one, {_ago(good, installation)}, fell short of what was "
-                "promised, or "
-                "could not show it",
-                "`standfast report` says of what; mend that, then drill again",
+                f"{name}: the last drill, {_ago(good, installation)}, missed its objectives, or "
+                "could not measure them",
+                "`standfast report` names them; correct that, then drill again",
             )
         else:
-            yield ok(DRILLS, f"{name}: came back whole and in time, {_ago(good, installation)}")
+            yield ok(DRILLS, f"{name}: restored in full and in time, {_ago(good, installation)}")
 
 
 def _newest(installation: Installation, set_name: str, *states: str) -> RunRecord | None:
-    """Give the newest that can have been: a clock that stood ahead hides no failure."""
+    """Return the newest run that is not dated in the future."""
     runs = runs_of_vault(
         installation.config, installation.ledger.runs.all("drill", set_name, states=states)
     )
@@ -104,22 +103,27 @@ def _ago(run: RunRecord, installation: Installation) -> str:
 
 
 def _exercises(installation: Installation) -> Iterator[Check]:
-    tried, since = _tried(installation), installation.clock() - _A_YEAR
-    lately = [name for name in _carried_out_here(installation) if tried.get(name, since) > since]
-    never = [name for name in _carried_out_here(installation) if name not in lately]
-    if lately:
-        yield ok(EXERCISES, f"tried within a year: {', '.join(lately)}")
+    last_tested, since = _last_tested(installation), installation.clock() - _A_YEAR
+    recent = [
+        name for name in _runnable_playbooks(installation) if last_tested.get(name, since) > since
+    ]
+    never = [name for name in _runnable_playbooks(installation) if name not in recent]
+    if recent:
+        yield ok(EXERCISES, f"tested within a year: {', '.join(recent)}")
     if never:
         yield warn(
             EXERCISES,
-            f"not tried for a year, or never: {', '.join(never)}",
-            f"`standfast incident open {never[0]} --exercise`, which touches and pages nobody, or "
-            "around a table: `standfast tabletop list`",
+            f"not tested for a year, or never: {', '.join(never)}",
+            f"`standfast incident open {never[0]} --exercise`, which changes nothing and pages "
+            "nobody, or a tabletop exercise: `standfast tabletop list`",
         )
 
 
-def _carried_out_here(installation: Installation) -> list[str]:
-    """Name the playbooks that could be tried here; `check` says why the others could not."""
+def _runnable_playbooks(installation: Installation) -> list[str]:
+    """Return the playbooks that can run here.
+
+    `standfast check` explains why the others cannot.
+    """
     found = []
     for name in library.files(installation.config):
         if name == _HURRIED:
@@ -132,12 +136,12 @@ def _carried_out_here(installation: Installation) -> list[str]:
     return found
 
 
-def _tried(installation: Installation) -> dict[str, datetime]:
-    """Give when each playbook was last carried out or exercised.
+def _last_tested(installation: Installation) -> dict[str, datetime]:
+    """Return when each playbook last ran, live or in an exercise.
 
-    A table that answered nothing has tried nothing.
+    A tabletop exercise without an answer does not count.
     """
-    at_a_table = {f"{SCENARIO}{one.name}": one.playbook for one in exercises()}
+    at_a_table = {f"{SCENARIO}{exercise.name}": exercise.playbook for exercise in exercises()}
     return {
         at_a_table.get(row.scenario, row.scenario): row.opened_at
         for row in installation.ledger.incidents.all()
@@ -155,49 +159,49 @@ def _leavers(installation: Installation) -> Iterator[Check]:
     if not installation.ledger.staff.all():
         yield warn(
             LEAVERS,
-            "no list says who works here, so nobody sees a leaver's account that stays",
+            "no staff list is imported, so accounts of leavers stay unnoticed",
             "`standfast people import`",
         )
         return
     everybody = leavers(installation).everybody
-    still_in = sum(bool(one.still_in) for one in everybody)
-    unclear = sum(bool(one.unclear) and not one.still_in for one in everybody)
-    who = counted(len(everybody), "person has", "people have")
+    still_in = sum(bool(leaver.still_in) for leaver in everybody)
+    unclear = sum(bool(leaver.unclear) and not leaver.still_in for leaver in everybody)
+    gone = counted(len(everybody), "person has", "people have")
     if still_in:
         yield warn(
             LEAVERS,
-            f"{who} left, and {still_in} still {'gets' if still_in == 1 else 'get'} in",
-            "`standfast people leavers` says where; `leaver` is the playbook for it",
+            f"{gone} left, and {still_in} still {'has' if still_in == 1 else 'have'} access",
+            "`standfast people leavers` names the directories; the playbook `leaver` locks them",
         )
     if unclear:
         yield warn(
             LEAVERS,
-            f"of {unclear} who left nobody can say whether they get in",
+            f"the access of {unclear} of the leavers is unknown",
             "`standfast people leavers` names the directories that do not answer",
         )
     if not still_in and not unclear:
-        yield ok(LEAVERS, f"{who} left, and nobody of them gets in")
+        yield ok(LEAVERS, f"{gone} left, and none has access")
 
 
 def _factors(installation: Installation) -> Iterator[Check]:
     everywhere = second_factors(installation)
-    for one in everywhere:
-        said = f"{one.directory}: {one.sentence}"
-        if one.problem:
-            yield warn(FACTORS, said, "mend that, or look in the directory itself")
-        elif not one.cannot_say and one.is_open:
+    for result in everywhere:
+        summary = f"{result.directory}: {result.sentence}"
+        if result.problem:
+            yield warn(FACTORS, summary, "correct that, or check in the directory itself")
+        elif not result.cannot_say and result.is_open:
             yield warn(
                 FACTORS,
-                said,
-                "require one in the directory; `standfast people factors --names` says of whom",
+                summary,
+                "require one in the directory; `standfast people factors --names` lists the people",
             )
-        elif not one.cannot_say:
-            yield ok(FACTORS, said)
-    if unknown := [one.directory for one in everywhere if one.cannot_say]:
+        elif not result.cannot_say:
+            yield ok(FACTORS, summary)
+    if unknown := [result.directory for result in everywhere if result.cannot_say]:
         yield warn(
             FACTORS,
-            f"{', '.join(unknown)}: cannot say who has a second factor",
-            "look where its people sign in, such as at the identity provider before it",
+            f"{', '.join(unknown)}: cannot report second factors",
+            "check where its people sign in, for example at its identity provider",
         )
 
 
@@ -215,10 +219,10 @@ def _logs(installation: Installation) -> Iterator[Check]:
             )
             yield warn(
                 LOGS,
-                f"{name}: {' and '.join(said for count, said in kinds if count)} in clear, in "
+                f"{name}: {' and '.join(text for count, text in kinds if count)} in clear, in "
                 f"{found.in_files} of {counted(found.files, 'file')}",
-                "see that whatever writes there masks them: who reads the log has them, and so has "
-                "whoever takes it",
+                "configure the program that writes there to mask them: all who read or steal "
+                "the log have them",
             )
         elif found.files:
             yield ok(LOGS, f"{name}: no card or social-security number in clear in {read}")
@@ -226,7 +230,7 @@ def _logs(installation: Installation) -> Iterator[Check]:
             yield warn(
                 LOGS,
                 f"{name}: {counted(found.unread, 'file')} could not be read",
-                "run this as the user that `standfast serve` runs as",
+                "run this as the user of `standfast serve`",
             )
 
 

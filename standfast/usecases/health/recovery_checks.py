@@ -1,7 +1,9 @@
-"""What a restore needs besides this machine: the vault, the key records and a recovery identity.
+"""Checks of the needs of a restore besides this machine.
+
+They are the vault, the key records and a recovery identity.
 
 Rules
-- It is looked at as if this machine were gone: a copy counts from when it was last seen.
+- The check assumes that this machine is lost: a copy counts from the day it was last seen.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +25,7 @@ from standfast.usecases.key_ceremonies.key_record_copies import (
 )
 from standfast.usecases.setup.new_installation import OFFLINE
 
-_SEEN_WITHIN = timedelta(days=400)  # a year, and some weeks to do it
+_SEEN_WITHIN = timedelta(days=400)  # a year, and some weeks to renew it
 _ENOUGH_COPIES = 2
 _COPY = "`standfast backup keys copy FOLDER`"
 
@@ -33,34 +35,34 @@ def _recovery(ground: Ground) -> Iterator[Check]:
     try:
         root = load_root_chain(open_vault(ground.config, ground.resolver, ground.clock)).root
     except (BackupError, StandfastError):
-        return  # said of the vault
+        return  # the check of the vault reports it
     copies = standings(backup, root)
     yield from _key_records(backup, root, copies)
-    whole = [one.name for one in copies if not one.lacks]
+    whole = [copy.name for copy in copies if not copy.lacks]
     if len(whole) < _ENOUGH_COPIES:
-        known = f"in {whole[0]}" if whole else "none is whole"
+        known = f"in {whole[0]}" if whole else "none is complete"
         yield warn(
             "recovery",
-            f"only one copy of the key records is known ({known}): when it is lost, no backup can "
+            f"only one copy of the key records is known ({known}): if it is lost, no backup can "
             "be opened",
             "`standfast backup keys copy FOLDER --name NAME` makes another one; keep it next to a "
             "recovery identity",
         )
-    for one in copies:
-        yield from _copy(one, is_key_store=one.name == key_store_name(backup))
-        if ground.clock() - one.seen > _SEEN_WITHIN and one.name != key_store_name(backup):
+    for copy in copies:
+        yield from _copy(copy, is_key_store=copy.name == key_store_name(backup))
+        if ground.clock() - copy.seen > _SEEN_WITHIN and copy.name != key_store_name(backup):
             yield warn(
                 "recovery",
-                f"copy {one.name} of the key records was last seen on {one.seen:%Y-%m-%d}",
+                f"copy {copy.name} of the key records was last seen on {copy.seen:%Y-%m-%d}",
                 f"bring it here and run {_COPY}",
             )
     offline = ground.config.folder / OFFLINE
     if offline.exists():
         yield warn(
             "recovery",
-            f"{offline} is still on this machine: with the recovery identity in it, whoever takes "
-            "this machine over can read every backup",
-            "copy it onto two sticks, keep them in two places, then delete it here",
+            f"{offline} is still on this machine: it has the recovery identity, so an intruder "
+            "here can read every backup",
+            "copy it onto two sticks, keep them in two sites, then delete it here",
         )
     if whole:
         vault = f"bucket {backup.s3.bucket}" if backup.s3 else str(backup.vault)
@@ -74,9 +76,9 @@ def _recovery(ground: Ground) -> Iterator[Check]:
 def _key_records(
     backup: BackupConfig, root: RootRecord, copies: tuple[KeyCopyStatus, ...]
 ) -> Iterator[Check]:
-    """Is the record of each domain's key in the key store, and valid?"""
+    """Check that the key store has a valid record of each domain's key."""
     store = DirectoryStore(backup.keys)
-    others = [one.name for one in copies[1:] if not one.lacks]
+    others = [copy.name for copy in copies[1:] if not copy.lacks]
     where = f" from a copy: {'; '.join(others)}" if others else " from a copy, if there is one"
     for domain in root.domains:
         if domain.erased is not None:
@@ -87,26 +89,26 @@ def _key_records(
             yield fail(
                 "recovery",
                 f"the key store {store.where} has no key record of {domain.id}/{domain.generation}:"
-                " what is backed up under it cannot be opened from here",
-                f"{_COPY} brings it back{where}",
+                " backups under that key cannot be opened from here",
+                f"{_COPY} restores it{where}",
             )
         except BackupError as error:
             yield fail("recovery", f"in the key store {store.where}: {error}", f"{_COPY}{where}")
 
 
-def _copy(one: KeyCopyStatus, *, is_key_store: bool) -> Iterator[Check]:
-    if one.lacks and not is_key_store:
+def _copy(copy: KeyCopyStatus, *, is_key_store: bool) -> Iterator[Check]:
+    if copy.lacks and not is_key_store:
         yield warn(
             "recovery",
-            f"copy {one.name} of the key records lacks {', '.join(one.lacks)}",
+            f"copy {copy.name} of the key records lacks {', '.join(copy.lacks)}",
             f"bring it here and run {_COPY}",
         )
-    if one.erased and not is_key_store:
+    if copy.erased and not is_key_store:
         yield warn(
             "recovery",
-            f"copy {one.name} still holds the key records of {', '.join(one.erased)}, which was "
+            f"copy {copy.name} still has the key records of {', '.join(copy.erased)}, which was "
             "erased",
-            f"clean it with {_COPY}; or destroy it, then `standfast backup keys forget NAME`",
+            f"update it with {_COPY}; or destroy it, then `standfast backup keys forget NAME`",
         )
 
 

@@ -1,7 +1,7 @@
-"""Who else backs up, keeps or drills with this place's ledger and vault, or under its name.
+"""Checks for other machines with the same ledger, vault or host name.
 
 Rules
-- Only the last weeks count, as the ledger has them: whoever is gone for good is told of no more.
+- Only the last weeks in the ledger count, so a machine that was removed is soon not reported.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ _LATELY = timedelta(days=31)
 
 
 def other_keepers(ground: Ground) -> Iterator[Check]:
-    """Does the keeper of this vault run by schedule here, and elsewhere lately?"""
+    """Check that the keeper is not scheduled on several machines."""
     if ground.ledger is None or ground.config.backup.keeping.schedule is None:
         return
     since = ground.clock() - _LATELY
@@ -26,34 +26,37 @@ def other_keepers(ground: Ground) -> Iterator[Check]:
     if others := lately - {"", host_name()}:
         yield warn(
             "backup",
-            f"the keeper of this vault runs on {', '.join(sorted(others))}, too: what the rules of "
-            "either let go is gone",
-            "leave backup.keeping.schedule to one of them",
+            f"the keeper of this vault also runs on {', '.join(sorted(others))}: data that "
+            "the rules of either machine expire is deleted",
+            "set backup.keeping.schedule on one of them only",
         )
 
 
-def twins(ground: Ground) -> Iterator[Check]:
-    """Does another machine back up under this host's name?"""
+def cloned_host(ground: Ground) -> Iterator[Check]:
+    """Check that no other machine backs up under this host's name."""
     if ground.ledger is None:
-        return  # told already
+        return  # reported already
     runs, now = ground.ledger.runs.all("backup"), ground.clock()
     own = origin_of(ground.config)
     yield from _namesakes(runs, own, now)
-    twin = find_cloned_host(runs, own, now)
-    if twin is not None:
-        judge = fail if twin.is_sure else warn
-        yield judge("backup", twin.sentence, twin.what_to_do)
+    clone = find_cloned_host(runs, own, now)
+    if clone is not None:
+        judge = fail if clone.is_sure else warn
+        yield judge("backup", clone.sentence, clone.what_to_do)
     elif forked := forked_at(runs, own, now):
         yield warn(
             "backup",
             f"at {forked:%Y-%m-%d %H:%M}Z the vault had a point of {own.host} that this machine "
-            "had not made: it was rolled back, or a copy of it backs up, too",
-            f"where both back up, {APART}",
+            "had not made: this machine was rolled back, or a copy of it backs up as well",
+            f"if both back up, {APART}",
         )
 
 
 def other_hosts_of(ground: Ground, name: str) -> Iterator[Check]:
-    """Who else backed a set of this name up lately: a drill goes by its name."""
+    """Check that no other host backs up a set of this name.
+
+    Drills select points by the name of the set.
+    """
     if ground.ledger is None:
         return
     since = ground.clock() - _LATELY
@@ -66,24 +69,24 @@ def other_hosts_of(ground: Ground, name: str) -> Iterator[Check]:
     if others:
         yield warn(
             "backup sets",
-            f"{name}: a set of that name is backed up by {', '.join(sorted(others))} too, into the"
-            " same vault. A drill takes the newest point of any, and counts for each",
-            "give the set another name on one of them",
+            f"{name}: {', '.join(sorted(others))} also backs up a set of that name to the"
+            " same vault. A drill uses the newest point of any host, and counts for each",
+            "rename the set on one of them",
         )
 
 
 def _namesakes(runs: Sequence[RunRecord], own: Origin, now: datetime) -> Iterator[Check]:
     lately = [Origin.of(run.summary) for run in runs if now - run.started_at <= _LATELY]
     machines = {
-        one.machine
-        for one in lately
-        if one.host == own.host and one.machine != own.machine and own.vault and one.vault
-        if one.vault != own.vault
+        origin.machine
+        for origin in lately
+        if origin.host == own.host and origin.machine != own.machine and own.vault and origin.vault
+        if origin.vault != own.vault
     }
     if machines:
         yield warn(
             "backup",
             f"{own.host} is also a host with another vault, on {', '.join(sorted(machines))}: the "
-            "ledger keeps them apart, and people who read a list or a page do not",
+            "ledger keeps them apart, but readers of a list or a page cannot",
             APART,
         )

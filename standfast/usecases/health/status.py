@@ -1,13 +1,12 @@
-"""Where everything stands, in a moment: last backups and drills, open incidents, who is untold.
-
-Owns the few lines that `standfast status` shows. Leaves the open incidents to `incident_glances`,
-alarms to `alarm_glances`, trying things out to `checks`, and one incident in full to `incident`.
+"""The quick status: backups, drills, open incidents, open recipients.
 
 Rules
-- It answers within 0.5 s, so it reads the few keys of the configuration that it needs by itself.
-- With a configuration that every other command refuses, it shows what it can, and says that first.
+- It answers within 0.5 s. So it parses only the needed keys of the configuration, and reads the
+  ledger by one query.
+- With a configuration that all other commands reject, it shows as much as possible, and reports the
+  error first.
 - It opens no key and shows nothing personal: counts, names of sets and steps.
-- The one next step of an incident is the sentence that `standfast incident status` says.
+- The next step of an incident is the sentence of `standfast incident status`.
 """
 
 import tomllib
@@ -34,22 +33,22 @@ from standfast.usecases.key_ceremonies.custodian_answers import Standing, folder
 
 _GOOD = ("done", "partial")
 _SQLITE = "sqlite:///"
-_TRIGGER = "trigger:"  # who opened it, where that was no person
+_TRIGGER = "trigger:"  # prefix of an incident's opener that is not a person
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetStatus:
-    """How one backup set was last backed up and drilled."""
+    """The last backup and the last drill of one set."""
 
     name: str
-    last_backup: LastRun | None  # the newest that gave a recovery point
-    last_failed: datetime | None  # when a newer one failed
+    last_backup: LastRun | None  # the newest with a recovery point
+    last_failed: datetime | None  # the time of a newer failure
     running_since: datetime | None
-    last_drill: LastRun | None  # the newest that brought something back
-    drill_failed: datetime | None  # when a newer one failed
+    last_drill: LastRun | None  # the newest that restored data
+    drill_failed: datetime | None  # the time of a newer failure
 
     def as_json(self, now: datetime) -> JsonObject:
-        """Give the set for `--json`."""
+        """Return the JSON form."""
         return {
             "set": self.name,
             "last_backup": _run_json(self.last_backup, now),
@@ -62,39 +61,39 @@ class SetStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class UnnotifiedTrigger:
-    """A trigger whose last page, about something that is still open, reached nobody."""
+    """A trigger with an undelivered page about an open incident."""
 
     name: str
     since: datetime
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {"trigger": self.name, "since": timestamp(self.since)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetAside:
-    """Alerts of a trigger that could not be dealt with, and were kept."""
+    """Alerts of a trigger that could not be processed and were kept."""
 
     trigger: str
-    count: int  # of all times
+    count: int  # since the beginning
     last: datetime
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {"trigger": self.trigger, "count": self.count, "last": timestamp(self.last)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnstampedEvidence:
-    """Sealed evidence that has no time stamp yet, though an authority is set."""
+    """Sealed evidence without a time stamp, although an authority is set."""
 
     count: int
-    incident: str  # of the one that was sealed first
-    since: datetime  # when that was
+    incident: str  # the incident of the evidence that was sealed first
+    since: datetime  # the time of that seal
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {
             "count": self.count,
             "incident": self.incident,
@@ -104,7 +103,7 @@ class UnstampedEvidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Everything at one moment."""
+    """The status at one moment."""
 
     at: datetime
     sets: tuple[SetStatus, ...]
@@ -113,85 +112,83 @@ class Status:
     signed_events: int
     signed_at: datetime | None
     has_serve: bool
-    serves_here: bool  # on this machine: another's backs nothing up from here
-    verify_failed: datetime | None = None  # when, unless a newer verification found all whole
-    custodians: tuple[Standing, ...] = ()  # those of whom no sign came for too long
+    serves_here: bool  # on this machine; only then backups are scheduled here
+    verify_failed: datetime | None = None  # None after a newer verification without errors
+    custodians: tuple[Standing, ...] = ()  # custodians whose proof is overdue
     alarms: tuple[AlarmStatus, ...] = ()
     untold_triggers: tuple[UnnotifiedTrigger, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
     unstamped: UnstampedEvidence | None = None
-    little_room: tuple[Room, ...] = ()  # the disks under the ledger and the state that lack room
-    time_zone: str = "UTC"  # that of the people who read it
+    little_room: tuple[Room, ...] = ()  # disks of ledger and state with little free space
+    time_zone: str = "UTC"  # for display
     twin: ClonedHost | None = None  # another machine that backs up under this host's name
-    forked_at: datetime | None = None  # the vault then had a point that this machine had not made
-    misconfigured: str = ""  # why the other commands refuse the configuration
-    vault: str = ""  # where it is, as people write it
+    forked_at: datetime | None = None  # when the vault had a point of this host made elsewhere
+    misconfigured: str = ""  # the reason why other commands reject the configuration
+    vault: str = ""  # its location, for people
     key_copies: tuple[str, ...] = ()  # names of the known copies of the key records
 
     @property
     def untold(self) -> int:
-        """People whom a notice of an open incident has not reached."""
+        """The number of people that notices of open incidents have not reached."""
         return sum(incident.untold for incident in self.incidents)
 
     @property
     def next_step(self) -> str:
-        """The one thing to do first, or nothing; an incident goes before a backup.
+        """The first action, or ""; incidents take precedence over backups.
 
-        Room and a configuration that is taken go before all: without them nothing of an incident
-        gets on.
+        Disk space and a valid configuration take precedence over everything: without them no
+        incident can continue.
         """
         for room in self.little_room:
             if room.is_full:
-                return f"Make room now: {room.sentence}."
+                return f"Free space now: {room.sentence}."
         if self.misconfigured:
             return "`standfast check`: it names every error in the configuration; fix them."
         for incident in self.incidents:
             return f"{incident.id}: {incident.next_step}"
         if self.verify_failed:
-            return "`standfast backup verify --read`: the last verification did not end well."
+            return "`standfast backup verify --read`: the last verification found errors."
         if self.twin and self.twin.is_sure:
-            return (
-                "`standfast check`: two machines back up under one name; it says how to part them."
-            )
+            return "`standfast check`: two machines back up under one name; it explains the fix."
         for alarm in self.alarms:
-            if alarm.what == "jump" and not alarm.host:
+            if alarm.kind == "jump" and not alarm.host:
                 return f"`{alarm.command}`: {alarm.sentence}."
-        for one in self.sets:
-            if one.last_backup is None:
-                return f"`standfast backup run {one.name}`: it has never been backed up."
-            if one.last_failed:
-                return f"`standfast backup run {one.name}`: the last one failed."
-        for one in self.sets:
-            if one.drill_failed:
-                return f"`standfast drill run {one.name} --identity FILE`: the last one failed."
-        for one in self.sets:
-            if one.last_drill is None:
-                return f"`standfast drill run {one.name} --identity FILE`: does it come back?"
+        for row in self.sets:
+            if row.last_backup is None:
+                return f"`standfast backup run {row.name}`: it has never been backed up."
+            if row.last_failed:
+                return f"`standfast backup run {row.name}`: the last one failed."
+        for row in self.sets:
+            if row.drill_failed:
+                return f"`standfast drill run {row.name} --identity FILE`: the last one failed."
+        for row in self.sets:
+            if row.last_drill is None:
+                return f"`standfast drill run {row.name} --identity FILE`: it was never drilled."
         for alarm in self.alarms:
-            there = ", to be run there" if alarm.host else ""
-            return f"`{alarm.command}`{there}: {alarm.sentence}."
+            elsewhere = f" on {alarm.host}" if alarm.host else ""
+            return f"`{alarm.command}`{elsewhere}: {alarm.sentence}."
         if self.unstamped:
             return f"`standfast evidence stamp {self.unstamped.incident}`: it has no time stamp."
-        for one in self.sets:
-            if _is_partial(one.last_backup):
+        for row in self.sets:
+            if _is_partial(row.last_backup):
                 return (
-                    f"`standfast backup run {one.name}`: the last one was partial and names what "
-                    "it lacks; fix that first."
+                    f"`standfast backup run {row.name}`: the last one was partial and names what "
+                    "is missing; fix that first."
                 )
-            if _is_partial(one.last_drill):
+            if _is_partial(row.last_drill):
                 return (
-                    f"`standfast drill run {one.name} --identity FILE`: the last one fell short, "
-                    "and says of what."
+                    f"`standfast drill run {row.name} --identity FILE`: the last one missed an "
+                    "objective, and names it."
                 )
         if self.custodians:
-            return "`standfast backup custodian challenge new --to FILE`: do their keys still open?"
+            return "`standfast backup custodian challenge new --to FILE`: prove that the keys open."
         return ""
 
     def as_json(self) -> JsonObject:
-        """Give all of it for `--json`."""
+        """Return the JSON form."""
         return {
             "at": timestamp(self.at),
-            "sets": [one.as_json(self.at) for one in self.sets],
+            "sets": [row.as_json(self.at) for row in self.sets],
             "incidents": [incident.as_json() for incident in self.incidents],
             "untold": self.untold,
             "ledger": {
@@ -200,10 +197,10 @@ class Status:
                 "signed_at": _written(self.signed_at),
             },
             "verify_failed_since": _written(self.verify_failed),
-            "custodians_overdue": [one.as_json(self.at) for one in self.custodians],
+            "custodians_overdue": [custodian.as_json(self.at) for custodian in self.custodians],
             "alarms": [alarm.as_json() for alarm in self.alarms],
             "untold_triggers": [trigger.as_json() for trigger in self.untold_triggers],
-            "set_aside": [one.as_json() for one in self.set_aside],
+            "set_aside": [alerts.as_json() for alerts in self.set_aside],
             "unstamped": self.unstamped.as_json() if self.unstamped else None,
             "little_room": [
                 {"for": list(room.names), "free_bytes": room.free_bytes, "is_full": room.is_full}
@@ -224,9 +221,9 @@ class Status:
 
 
 def look(config_file: Path, env: Mapping[str, str], now: datetime) -> Status:
-    """Say where the place of this configuration stands.
+    """Return the status of the installation of this configuration.
 
-    Raises what `config.load` and `query_status` raise.
+    Raise the errors of `config.load` and of the ledger's status query.
     """
     raw = _read(config_file)
     folder = config_file.absolute().parent
@@ -272,12 +269,12 @@ def _vault(raw: Mapping[str, Any], folder: Path) -> str:
 
 
 def _key_copies(raw: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
-    """Return the names in the key store's list of copies; none when it cannot be read."""
+    """Return the names of the known key copies; empty if unreadable."""
     keys = folder / _written_path(raw.get("backup", {}), "keys", "keys/store")
     try:
-        return tuple(one.name for one in read_copy_list(keys).known)
+        return tuple(copy.name for copy in read_copy_list(keys).known)
     except BackupError:
-        return ()  # `standfast check` says what is wrong with it
+        return ()  # `standfast check` reports the error
 
 
 def _written_path(backup: object, key: str, default: str) -> Path:
@@ -286,20 +283,20 @@ def _written_path(backup: object, key: str, default: str) -> Path:
 
 
 def _misconfigured(config_file: Path) -> str:
-    """Say what is wrong first, and how much more is."""
+    """Return the first error of the configuration and the number of others."""
     from standfast.config import load
 
     try:
         load(config_file)
     except FileInvalid as error:
         first, *more = error.problems
-        place = f"{config_file.name}:{first.line}" if first.line else config_file.name
-        return f"{place}: {first.message}" + (f", and {len(more)} more" if more else "")
+        position = f"{config_file.name}:{first.line}" if first.line else config_file.name
+        return f"{position}: {first.message}" + (f", and {len(more)} more" if more else "")
     return ""
 
 
 def _origin(raw: Mapping[str, Any], folder: Path) -> Origin:
-    """Say where a run would be made, as `origins.origin_of`, where that is written plainly."""
+    """Return the origin of a run, as `origin_of` does, from the raw settings."""
     backup = raw.get("backup", {})
     keeping = backup.get("keeping", {})
     keeper = keeping.get("key") if isinstance(keeping, dict) else None
@@ -312,14 +309,20 @@ def _origin(raw: Mapping[str, Any], folder: Path) -> Origin:
 
 
 def _untold_triggers(seen: LedgerOverview) -> Iterator[UnnotifiedTrigger]:
-    """Give the triggers whose newest page reached nobody, while what it told of may be open.
+    """Return the triggers with an undelivered last page.
 
-    What one brought to a stopped incident may have been opened by anybody.
+    Their incident may still be open.
+
+    Their incident may still be open.
+
+    A halted incident may have received the alert of any trigger.
     """
     pages = {(run.subject, run.state): run for run in seen.last_runs if run.kind == "page"}
-    opened_by = dict.fromkeys(one.opened_by for one in seen.incidents)
-    names = {who.removeprefix(_TRIGGER): None for who in opened_by if who.startswith(_TRIGGER)}
-    if any(one.is_halted and one.joined for one in seen.incidents):
+    opened_by = dict.fromkeys(incident.opened_by for incident in seen.incidents)
+    names = {
+        opener.removeprefix(_TRIGGER): None for opener in opened_by if opener.startswith(_TRIGGER)
+    }
+    if any(incident.is_halted and incident.joined for incident in seen.incidents):
         names |= dict.fromkeys(name for name, _ in pages)
     for name in names:
         failed = pages.get((name, "failed"))
@@ -340,11 +343,11 @@ def _verify_failed(seen: LedgerOverview) -> datetime | None:
 def _overdue(raw: Mapping[str, Any], folder: Path, now: datetime) -> tuple[Standing, ...]:
     send_log = _send_log(raw, folder)
     found = standings(folder_of(send_log)) if send_log else ()
-    return tuple(one for one in found if one.is_overdue(now))
+    return tuple(custodian for custodian in found if custodian.is_overdue(now))
 
 
 def _send_log(raw: Mapping[str, Any], folder: Path) -> Path | None:
-    """Give where the state is, where that is written plainly."""
+    """Return the path of the upload cache, if the setting is a plain path."""
     backup = raw.get("backup", {})
     send_log = backup.get("send_log", "state/send-log.db") if isinstance(backup, dict) else ""
     if not isinstance(send_log, str) or not send_log or send_log.startswith("~"):
@@ -353,7 +356,7 @@ def _send_log(raw: Mapping[str, Any], folder: Path) -> Path | None:
 
 
 def _unstamped(raw: Mapping[str, Any], folder: Path) -> UnstampedEvidence | None:
-    """Find sealed folders without a stamp, where an authority is set; None for none to be seen."""
+    """Return sealed folders without a time stamp; None if none or unknown."""
     custody = raw.get("custody", {})
     if not isinstance(custody, dict) or "timestamp" not in custody:
         return None
@@ -361,16 +364,16 @@ def _unstamped(raw: Mapping[str, Any], folder: Path) -> UnstampedEvidence | None
     if not isinstance(written, str) or written.startswith("~"):
         return None
     sealed = list((folder / written).glob("*/*/*/seal.dsse.json"))
-    whole = [one for one in sealed if one.parent.suffix != ".partial"]
-    left = [one for one in whole if not one.with_name("seal.tsr").exists()]
-    if not left:
+    whole = [seal for seal in sealed if seal.parent.suffix != ".partial"]
+    unstamped = [seal for seal in whole if not seal.with_name("seal.tsr").exists()]
+    if not unstamped:
         return None
     try:
-        since, first = min((one.stat().st_mtime, one) for one in left)
+        since, first = min((seal.stat().st_mtime, seal) for seal in unstamped)
     except OSError:
-        return None  # whoever owns it is told
+        return None  # the user that owns the folder sees them
     return UnstampedEvidence(
-        count=len(left),
+        count=len(unstamped),
         incident=first.parents[2].name,
         since=datetime.fromtimestamp(since, UTC),
     )
@@ -383,25 +386,25 @@ def _little_room(url: str, raw: Mapping[str, Any], folder: Path) -> tuple[Room, 
     try:
         found = [*rooms({name: path for name, path in written.items() if path})]
     except OSError:
-        return ()  # `standfast check` looks at all of it, and says what is wrong there
+        return ()  # `standfast check` examines all disks and reports the error
     return tuple(room for room in found if room.is_little)
 
 
 def _read(config_file: Path) -> dict[str, Any]:
-    """Parse the file, or give nothing when it is no TOML: the schema then says what is wrong."""
+    """Parse the file; return {} for invalid TOML, which the schema reports."""
     try:
         return tomllib.loads(config_file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(
-            f"the configuration {config_file} cannot be read: {error.strerror}; mend its path or "
-            "its mode"
+            f"configuration {config_file}: cannot be read: {error.strerror}. Correct its path or "
+            "its mode."
         ) from None
     except ValueError:
         return {}
 
 
 def _needed(raw: Mapping[str, Any], folder: Path) -> tuple[str, list[str]] | None:
-    """Give the ledger's address and the names of the sets where they are written plainly."""
+    """Return the ledger's address and the sets, if they need no secret."""
     ledger = raw.get("ledger", {})
     backup = raw.get("backup", {})
     if "organisation" not in raw or not isinstance(ledger, dict) or not isinstance(backup, dict):
@@ -429,9 +432,9 @@ def _set_status(name: str, seen: LedgerOverview) -> SetStatus:
     backups = {
         run.state: run
         for run in seen.last_runs
-        if _is(run, "backup", name) and not run.is_of_other_host
+        if _concerns(run, "backup", name) and not run.is_of_other_host
     }
-    drills = {run.state: run for run in seen.last_runs if _is(run, "drill", name)}
+    drills = {run.state: run for run in seen.last_runs if _concerns(run, "drill", name)}
     last, last_drill = _newest_good(backups), _newest_good(drills)
     failed, running = backups.get("failed"), backups.get("running")
     drill_failed = drills.get("failed")
@@ -454,7 +457,7 @@ def _newest_good(runs: Mapping[str, LastRun]) -> LastRun | None:
     return max(good, key=lambda run: run.started_at, default=None)
 
 
-def _is(run: LastRun, kind: str, name: str) -> bool:
+def _concerns(run: LastRun, kind: str, name: str) -> bool:
     return (run.kind, run.subject) == (kind, name) and not run.is_of_other_vault
 
 

@@ -1,4 +1,4 @@
-"""The checks of what opens incidents from outside: would each trigger work tonight?"""
+"""Checks of the triggers that open incidents from outside."""
 
 from collections.abc import Iterator
 
@@ -25,46 +25,48 @@ def _triggers(ground: Ground) -> Iterator[Check]:
     if not triggers_of(ground.config):
         yield lacking(
             "triggers",
-            "no trigger is set up: an alert opens no incident until a person does",
+            "no trigger is set up: no alert opens an incident",
             "add [triggers.NAME]",
         )
     for name, trigger in triggers_of(ground.config).items():
         found = [*_broken(ground, trigger)]
-        for what, remedy in found:
-            yield fail("triggers", f"{name}: {what}", remedy)
+        for problem, remedy in found:
+            yield fail("triggers", f"{name}: {problem}", remedy)
         if isinstance(trigger, EveTrigger) and not trigger.file.exists():
             yield warn(
-                "triggers", f"{name}: there is no {trigger.file} yet", "see that Suricata writes it"
+                "triggers",
+                f"{name}: {trigger.file} does not exist yet",
+                "check that Suricata writes it",
             )
         why = notification_obstacle(ground.ledger, ground.outside, trigger) if ground.ledger else ""
         if why:
             yield warn(
                 "triggers",
                 f"{name}: {why}",
-                "`standfast people add`, and [senders.NAME]: what it opens is found only by who "
-                "looks at `standfast status`",
+                "`standfast people add`, and [senders.NAME]: otherwise only `standfast status` "
+                "shows its incidents",
             )
-        if ground.ledger and (aside := recent(ground.ledger, name, ground.clock())):
-            why, where = str(aside[0].summary.get("why")), folder_of(ground.config)
-            read = f"read them in {where}, do by hand what they ask for, and"
+        if ground.ledger and (dead_letters := recent(ground.ledger, name, ground.clock())):
+            why, where = str(dead_letters[0].summary.get("why")), folder_of(ground.config)
+            read = f"read them in {where}, handle them by hand, and"
             yield warn(
                 "triggers",
-                f"{name}: {counted(len(aside), 'alert')} set aside in the last week: {why}",
-                f"{read} mend it: `serve` then opens them"
-                if aside[0].summary.get("waits")
+                f"{name}: {counted(len(dead_letters), 'alert')} not processed in a week: {why}",
+                f"{read} correct it: `serve` then opens them"
+                if dead_letters[0].summary.get("waits")
                 else f"{read} report the error",
             )
         if not found:
             acts = "acts by itself" if trigger.mode is Mode.LIVE else "plans and pages"
             yield ok("triggers", f"{name}: {acts}, with {trigger.scenario}")
-    if any(isinstance(one, FormTrigger) for one in triggers_of(ground.config).values()):
-        yield ok("triggers", "the form for staff is at /report of what `serve` listens on")
+    if any(isinstance(trigger, FormTrigger) for trigger in triggers_of(ground.config).values()):
+        yield ok("triggers", "the form for staff is at /report of the address of `serve`")
 
 
 def _broken(ground: Ground, trigger: Trigger) -> Iterator[tuple[str, str]]:
-    """Give what keeps it from working, and what mends that."""
+    """Return each fault of a trigger and its remedy."""
     for obstacle in obstacles(ground.config, trigger):
-        yield obstacle, f"mend triggers.{trigger.name}"
+        yield obstacle, f"correct triggers.{trigger.name}"
     match trigger:
         case SignedTrigger():
             references = trigger.secrets
@@ -78,11 +80,11 @@ def _broken(ground: Ground, trigger: Trigger) -> Iterator[tuple[str, str]]:
             if isinstance(trigger, SignedTrigger):
                 read_secret(text)
             elif len(text) < SHORTEST_TOKEN:
-                yield f"{reference} is shorter than {SHORTEST_TOKEN} characters", "make a new one"
+                yield f"{reference} is shorter than {SHORTEST_TOKEN} characters", "create a new one"
         except ValueError as error:
-            yield f"{reference}: {error}", "make a new one"
+            yield f"{reference}: {error}", "create a new one"
         except StandfastError as error:
-            yield str(error), ""  # it says itself what to do
+            yield str(error), ""  # the message names the action
 
 
 LOOKS: dict[str, Look] = {"triggers": _triggers}

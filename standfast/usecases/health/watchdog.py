@@ -1,14 +1,16 @@
-"""The watch: what would otherwise stand still unseen is carried on, ended or named.
+"""The watchdog: it resumes, ends or reports stopped work.
+
+Without it such work would stay unnoticed.
 
 Rules
-- Every open incident that has work and nobody working on it is carried on.
-- Runs whose process died are marked failed, and what dead drills left behind is destroyed.
-- A set whose scheduled backup did not come is named, with the age of its last good one.
-- People are told, once, of a set whose newest complete point is too old, of a night that changed
-  far more than usual, of a damaged vault, of objects in it that are not locked as they must be, and
-  of a keeper, a verification or a drill that does not come; and once that it is over. Legal
-  clocks remind them.
-- One incident's fault stops nothing else; it is named.
+- Each open incident that has work and no live runner is resumed.
+- Runs whose process died are marked failed, and remains of dead drills are deleted.
+- A set whose scheduled backup is missing is reported, with the age of its last good one.
+- People are notified once when one of these faults appears, and once when it ends: a set whose
+  newest complete point is too old, a backup that changed far more than usual, a damaged vault,
+  objects without the required lock, and missing retention runs, verifications or drills. Legal
+  clocks send reminders.
+- An error in one incident stops nothing else; it is reported.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,9 +35,10 @@ from standfast.usecases.deadlines.reminders import reminders
 from standfast.usecases.drills.restore_drill import destroy_leftovers
 from standfast.usecases.incidents.lifecycle import advance, has_work
 
-# A nightly run that has not begun an hour after its time has not merely queued.
+# A nightly run may wait in a queue; after an hour it counts as missed.
 GRACE = timedelta(hours=1)
-_BEATS_WAIT = timedelta(hours=1)  # for a signature; what else happens is signed at the next watch
+# If only heartbeats of `serve` are new, the last head may be this old (decision 0048).
+_BEATS_WAIT = timedelta(hours=1)
 
 ResumeFunction = Callable[[Installation, str, str], object]
 Tell = Callable[[Installation, Alarm, str], bool]
@@ -43,7 +46,7 @@ Tell = Callable[[Installation, Alarm, str], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class WatchOutcome:
-    """What one watch found and did."""
+    """The results of one watch."""
 
     carried_on: tuple[str, ...]  # incidents
     died: tuple[tuple[str, str], ...]  # kind and set of each run whose process had died
@@ -51,17 +54,17 @@ class WatchOutcome:
     troubles: tuple[str, ...]
     head: int  # the audit event that the newest signed head covers
     fresh: tuple[Freshness, ...] = ()
-    told: tuple[Alarm, ...] = ()  # alarms that this watch told people of
+    notified: tuple[Alarm, ...] = ()  # alarms of which this watch notified people
 
     @property
     def missed(self) -> tuple[str, ...]:
-        """Name the sets whose scheduled backup did not come."""
+        """The sets with a missing scheduled backup."""
         return tuple(age.set_name for age in self.sets if age.is_missed)
 
     @property
     def stale(self) -> tuple[str, ...]:
-        """Name the sets whose newest complete point is too old."""
-        return tuple(one.set_name for one in self.fresh if one.is_stale)
+        """The sets with a newest complete point that is too old."""
+        return tuple(fresh.set_name for fresh in self.fresh if fresh.is_stale)
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -74,9 +77,9 @@ class WatchOutcome:
             "died": [{"kind": kind, "set": subject} for kind, subject in self.died],
             "sets": [age.as_json() for age in self.sets],
             "missed": list(self.missed),
-            "fresh": [one.as_json() for one in self.fresh],
+            "fresh": [fresh.as_json() for fresh in self.fresh],
             "stale": list(self.stale),
-            "told": [alarm.as_json() for alarm in self.told],
+            "told": [alarm.as_json() for alarm in self.notified],
             "troubles": list(self.troubles),
             "head": self.head,
             "exit_status": int(self.exit_status),
@@ -89,11 +92,11 @@ def keep_watch(
     carry_on: ResumeFunction = advance,
     ring: Tell | None = None,
 ) -> WatchOutcome:
-    """Look at everything once; safe at any time, by any number of watchers.
+    """Check everything once; safe at any time, by any number of watchdogs.
 
-    `carry_on` is called for each incident that needs it: `advance` works it off here and now.
-    `ring` is called with each alarm, wrong or right, and gives whether people were told: without
-    it they are told here and now, which takes as long as the mail server takes.
+    `carry_on` is called for each incident that needs a runner; `advance` works it off at once.
+    `ring` is called with each alarm, raised or not, and returns whether people were notified.
+    Without it they are notified at once, which takes as long as the mail server takes.
     """
     ring = ring or tell
     carried_on, troubles = resume_incidents(installation, way, carry_on)
@@ -106,7 +109,7 @@ def keep_watch(
             fresh.append(freshness(installation, name))
         except ConfigurationError as error:
             troubles.append(f"set {name}: {error}")
-    told: list[Alarm] = []
+    notified: list[Alarm] = []
     late: list[Alarm] = []
     try:
         late += lateness(installation)
@@ -114,7 +117,7 @@ def keep_watch(
         troubles.append(str(error))
     for alarm in (*_alarms(installation, fresh), *late):
         try:
-            told += [alarm] if ring(installation, alarm, way) else []
+            notified += [alarm] if ring(installation, alarm, way) else []
         except StandfastError as error:
             troubles.append(f"alarm {alarm.subject}: {error}")
     return WatchOutcome(
@@ -122,7 +125,7 @@ def keep_watch(
         died=died,
         sets=tuple(sets),
         fresh=tuple(fresh),
-        told=tuple(told),
+        notified=tuple(notified),
         troubles=tuple(troubles),
         head=installation.ledger.audit.sign_head(installation.clock(), beats_wait=_BEATS_WAIT),
     )
@@ -142,7 +145,10 @@ def _alarms(installation: Installation, fresh: Sequence[Freshness]) -> Iterator[
 def resume_incidents(
     installation: Installation, way: str, carry_on: ResumeFunction = advance
 ) -> tuple[list[str], list[str]]:
-    """Carry on every open incident that has work and no live runner; give those, and troubles."""
+    """Resume open incidents that have work and no runner.
+
+    Return the resumed incidents and the errors.
+    """
     carried_on: list[str] = []
     troubles: list[str] = []
     for incident in installation.ledger.incidents.all(only_open=True):
@@ -153,12 +159,12 @@ def resume_incidents(
         except StandfastError as error:
             troubles.append(f"{incident.id}: {error}")
         except Exception as error:
-            # Only the class: a foreign error may quote an account.
+            # Record only the class: the text of a foreign error may contain an account.
             troubles.append(f"{incident.id}: unexpected {type(error).__name__}")
     return carried_on, troubles
 
 
 def needs_runner(installation: Installation, incident_id: str) -> bool:
-    """Has this incident work, and nobody alive who does it?"""
+    """Return whether this incident has work and no live runner."""
     is_alone = not installation.ledger.runners.alive(incident_id, installation.clock())
     return is_alone and has_work(installation, incident_id)

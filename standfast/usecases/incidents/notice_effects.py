@@ -23,7 +23,7 @@ from standfast.records import EffectState, Json, JsonObject, Mode
 from standfast.suggestions import known_names_hint
 from standfast.usecases.notices.delivery_plan import NoticePlan, refuse_placeholders
 from standfast.usecases.notices.recipient_targets import HELD, MAIL, POST
-from standfast.usecases.notices.staged_sending import left_out, with_canary
+from standfast.usecases.notices.staged_sending import exclusion_summary, with_canary
 
 # Returns the token that the effect for a target will have; a plan has none.
 TokenOf = Callable[[str], str]
@@ -57,7 +57,7 @@ def notice_effects(
             prepared=prepared,
             drafts=drafts,
         ),
-        reason="; ".join((*prepared.warnings, *left_out(audience))),
+        reason="; ".join((*prepared.warnings, *exclusion_summary(audience))),
     )
 
 

@@ -237,7 +237,7 @@ def _planned(
         targets=tally.acts,
         refused=dict(tally.refused),
         by_adapter=dict(by_adapter),
-        notes=(*notes, *tally.told(), *([reason] if reason else [])),
+        notes=(*notes, *tally.audience_summary(), *([reason] if reason else [])),
         approvals=approvals,
         roles=roles,
         is_irreversible=is_irreversible(step),

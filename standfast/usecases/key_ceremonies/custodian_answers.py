@@ -1,13 +1,13 @@
-"""Who of the custodians was asked for a sign of their key, and who answered; beside the send-log.
+"""The record of custodian challenges and their answers.
 
-One line of canonical JSON an event, appended only: a challenge with whom it went to, an answer with
-what it opened. Challenges themselves are kept in a folder next to it, to compare answers with.
+An append-only file next to the upload cache has one line of canonical JSON for each event: a
+challenge with its recipients, or an answer with the keys that it opened. The challenges are kept in
+a folder next to it, so that answers can be compared with them.
 
 Rules
-- A sign is as old as the challenge that it answers: an old answer that is taken in again proves
-  nothing new.
-- Whoever was in the newest challenge counts; a custodian who was retired since is not asked again.
-- It is read by `standfast status`, so it imports nothing heavy.
+- An answer is as old as its challenge: importing an old answer again proves nothing new.
+- The custodians of the newest challenge count; a retired custodian is not asked again.
+- `standfast status` reads the file, so this module imports nothing heavy.
 """
 
 import json
@@ -20,28 +20,28 @@ from standfast.errors import StandfastError
 from standfast.records import Json, canonical, timestamp
 from standfast.usecases.core.append_only_file import append_lines, whole_lines
 
-FRESH_FOR = timedelta(days=100)  # a quarter, and some days to do it
+FRESH_FOR = timedelta(days=100)  # a quarter, and some days to answer
 _FILE = "custodians.jsonl"
-_MEND = "mend the disk, its mode or backup.send_log, then run this again"
+_MEND = "Repair the disk, its mode or backup.send_log, then run the command again"
 _CHALLENGES = "custodian-challenges"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """How long ago a custodian last showed that the key is there and opens."""
+    """The time since a custodian last proved that the key exists and opens."""
 
     fingerprint: str
     name: str
-    asked_at: datetime  # for the first time
-    answered_at: datetime | None  # when the newest challenge that was answered had been made
-    lacks: tuple[str, ...]  # keys that did not open for them, in the last answer
+    asked_at: datetime  # the time of the first challenge
+    answered_at: datetime | None  # the creation time of the newest answered challenge
+    lacks: tuple[str, ...]  # keys that the last answer did not open
 
     def is_overdue(self, now: datetime) -> bool:
-        """Whether the last sign is too long ago, or something did not open."""
+        """Return whether the last answer is too old or lacks a key."""
         return now - (self.answered_at or self.asked_at) > FRESH_FOR or bool(self.lacks)
 
     def as_json(self, now: datetime) -> dict[str, Json]:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {
             "custodian": self.fingerprint,
             "name": self.name,
@@ -52,19 +52,19 @@ class Standing:
 
 
 def folder_of(send_log: Path) -> Path:
-    """Where all of this lies."""
+    """Return the folder of the record."""
     return send_log.parent
 
 
 def challenge_file(folder: Path, sha256: str) -> Path:
-    """Where a challenge is kept."""
+    """Return the path of a challenge."""
     return folder / _CHALLENGES / f"{sha256}.json"
 
 
 def note_asked(
     folder: Path, sha256: str, custodians: Sequence[tuple[str, str]], now: datetime
 ) -> None:
-    """Record that a challenge went out to these (fingerprint, name)."""
+    """Record a challenge and its recipients (fingerprint, name)."""
     people: list[Json] = [[fingerprint, name] for fingerprint, name in custodians]
     _note(
         folder,
@@ -81,7 +81,7 @@ def note_answered(
     lacks: Sequence[str],
     now: datetime,
 ) -> None:
-    """Record an answer that was found right."""
+    """Record a correct answer."""
     _note(
         folder,
         {
@@ -96,7 +96,7 @@ def note_answered(
 
 
 def standings(folder: Path) -> tuple[Standing, ...]:
-    """How each custodian of the newest challenge stands; empty when none was ever made."""
+    """Return the state of each custodian of the newest challenge, if any."""
     people: dict[str, str] = {}
     asked: dict[str, datetime] = {}
     made: dict[str, datetime] = {}
@@ -106,28 +106,28 @@ def standings(folder: Path) -> tuple[Standing, ...]:
             event = json.loads(line)
             at = datetime.fromisoformat(event["at"])
             if event["event"] == "asked":
-                people = {str(one): str(name) for one, name in event["custodians"]}
-                asked = {one: asked.get(one, at) for one in people}
+                people = {str(custodian): str(name) for custodian, name in event["custodians"]}
+                asked = {custodian: asked.get(custodian, at) for custodian in people}
                 made[str(event["challenge"])] = at
             else:
-                one, lacks = str(event["custodian"]), tuple(map(str, event["lacks"]))
+                custodian, lacks = str(event["custodian"]), tuple(map(str, event["lacks"]))
                 sign = (made.get(str(event["challenge"]), at), lacks)
-                if one not in answered or answered[one][0] <= sign[0]:
-                    answered[one] = sign
+                if custodian not in answered or answered[custodian][0] <= sign[0]:
+                    answered[custodian] = sign
         except (ValueError, KeyError, TypeError):
             raise StandfastError(
-                f"{folder / _FILE} has a line that is no challenge and no answer; mend it from a "
-                "copy, or remove it and ask the custodians anew"
+                f"{folder / _FILE}: a line is neither a challenge nor an answer. Restore it from a "
+                "copy, or remove it and send a new challenge."
             ) from None
     return tuple(
         Standing(
-            fingerprint=one,
+            fingerprint=fingerprint,
             name=name,
-            asked_at=asked[one],
-            answered_at=answered[one][0] if one in answered else None,
-            lacks=answered[one][1] if one in answered else (),
+            asked_at=asked[fingerprint],
+            answered_at=answered[fingerprint][0] if fingerprint in answered else None,
+            lacks=answered[fingerprint][1] if fingerprint in answered else (),
         )
-        for one, name in sorted(people.items())
+        for fingerprint, name in sorted(people.items())
     )
 
 

@@ -1,9 +1,8 @@
-"""What is asked of custodians, as use-cases: a sign that the key is there, consent to an erasure.
+"""Requests to custodians: proof of a key, consent to an erasure.
 
 Rules
-- What a custodian does needs no configuration, no store and no network: two files go in, one comes
-  out.
-- An answer counts only for the challenge that was kept here when it was made.
+- A custodian needs no configuration, no store and no network: two files go in, one comes out.
+- An answer is accepted only where its challenge was made and is kept.
 """
 
 import os
@@ -38,7 +37,7 @@ from standfast.usecases.key_ceremonies.owner_operations import Stores, check_new
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A challenge that was made."""
+    """A new challenge and its recipients."""
 
     file: Path
     challenge: str  # SHA-256
@@ -46,7 +45,7 @@ class Asked:
 
 
 def ask_custodians(stores: Stores, to: Path) -> Asked:
-    """Make a challenge for every custodian; the same file goes to each of them."""
+    """Write a challenge for all custodians; each gets the same file."""
     with translated_errors("making a challenge"):
         check_new_file(to)
         trust = load_root_chain(stores.vault, owner=stores.known_owner)
@@ -55,12 +54,13 @@ def ask_custodians(stores: Stores, to: Path) -> Asked:
         folder = folder_of(stores.config.backup.send_log)
         create_file(challenge_file(folder, sha256), data)
         create_file(to.absolute(), data)
-        note_asked(folder, sha256, [(one.fingerprint, one.name) for one in people], stores.clock())
+        recipients = [(person.fingerprint, person.name) for person in people]
+        note_asked(folder, sha256, recipients, stores.clock())
     return Asked(file=to, challenge=sha256, custodians=people)
 
 
 def answer(challenge: Path, identity: Identity, to: Path, now: datetime) -> tuple[Answer, ...]:
-    """Open a challenge and write what is sent back."""
+    """Open a challenge and write the answer file."""
     with translated_errors("answering the challenge"):
         check_new_file(to)
         data, answers = answer_challenge(
@@ -71,32 +71,32 @@ def answer(challenge: Path, identity: Identity, to: Path, now: datetime) -> tupl
 
 
 def accept(stores: Stores, file: Path) -> tuple[Answer, ...]:
-    """Compare what came back with the challenge that was kept, and record it."""
+    """Compare answers with the kept challenge and record them."""
     folder = folder_of(stores.config.backup.send_log)
     with translated_errors("accepting an answer"):
         answers = read_answers(read_file(file), str(file))
-        for one in answers:
-            kept = challenge_file(folder, one.challenge)
+        for answered in answers:
+            kept = challenge_file(folder, answered.challenge)
             if not kept.is_file():
                 raise UsageError(
-                    "this answers a challenge that was not made here: accept it where the "
-                    "challenge was made"
+                    "answer: its challenge was not made here. Accept it on the machine that made "
+                    "the challenge."
                 )
-            check_answer(read_file(kept), one, str(kept))
-        for one in answers:
+            check_answer(read_file(kept), answered, str(kept))
+        for answered in answers:
             note_answered(
                 folder,
-                sha256=one.challenge,
-                fingerprint=one.custodian.fingerprint,
-                opens=[key_text(each) for each in one.opens],
-                lacks=[key_text(each) for each in one.lacks],
+                sha256=answered.challenge,
+                fingerprint=answered.custodian.fingerprint,
+                opens=[key_text(key) for key in answered.opens],
+                lacks=[key_text(key) for key in answered.lacks],
                 now=stores.clock(),
             )
     return answers
 
 
 def order_in(file: Path) -> Order:
-    """Read an order to show it; its signature fits the owner's key that it names."""
+    """Read an erasure order, for display; verify its owner signature."""
     with translated_errors("reading the order"):
         return read_order(read_file(file), str(file))
 
@@ -104,7 +104,10 @@ def order_in(file: Path) -> Order:
 def attested(
     file: Path, identity: Identity, *, name: str, to: Path, now: datetime
 ) -> tuple[Path, ...]:
-    """Agree to an order: one file for each custodian's key that the identity holds."""
+    """Sign consent to an order.
+
+    Write one file for each custodian key in the identity; return their paths.
+    """
     with translated_errors("attesting"):
         papers = attest(read_file(file), identity, attested_by=name, now=now, where=str(file))
         paths = [to.absolute()]
@@ -117,6 +120,6 @@ def attested(
 
 
 def key_text(generation: Generation) -> str:
-    """Name a domain's key: `main/0`."""
+    """Return the name of a domain key: `main/0`."""
     domain, number = generation
     return f"{domain}/{number}"

@@ -1,4 +1,4 @@
-"""Erasing a domain as use-cases: the owner's order, and carrying it out with every attestation."""
+"""Erasure of a domain: the owner's order, and its execution."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from standfast.usecases.key_ceremonies.owner_operations import check_new_file
 def erasure_ordered(
     office: OwnerSession, *, domain: str, ordered_by: str, reason: str, to: Path
 ) -> Order:
-    """Write a signed order into a new file; nothing is erased by it."""
+    """Write a signed order to a new file; nothing is erased."""
     with translated_errors("ordering the erasure"):
         check_new_file(to)
         data = order_erasure(office, domain=domain, ordered_by=ordered_by, reason=reason)
@@ -32,16 +32,16 @@ def erased(
     attestations: Sequence[Path],
     certificate: Path,
 ) -> OperationResult:
-    """Carry an order out; `domain` is said again, so that nobody erases by a mixed-up file."""
+    """Execute an order; `domain` must match it, against mixed-up files."""
     with translated_errors("erasing the domain"):
         given = read_order(read_file(order), str(order), owner=office.owner.public)
         if given.domain != domain:
             raise UsageError(
-                f"this order is about domain {given.domain}, not {domain}; nothing was erased"
+                f"order {order}: it is for domain {given.domain}, not {domain}. Nothing was erased."
             )
         return erase(
             office,
             order=given,
-            attestations=[read_attestation(read_file(one), str(one)) for one in attestations],
+            attestations=[read_attestation(read_file(file), str(file)) for file in attestations],
             certificate=certificate,
         )

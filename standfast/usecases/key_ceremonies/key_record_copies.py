@@ -1,9 +1,9 @@
-"""Copies of the key records as use-cases: make one, compare it, say which there are.
+"""Copies of the key records: create, compare and list them.
 
 Rules
-- Whoever restores needs three things: the vault, the key records, a recovery identity. The key
-  records lie in the key store and in each copy that is in its list.
-- No key is needed to copy them: they are signed by the owner and sealed to the custodians.
+- A restore needs the vault, the key records and a recovery identity. The key records are in the key
+  store and in each listed copy.
+- Copying needs no key: the records are signed by the owner and sealed to the custodians.
 """
 
 from collections.abc import Mapping
@@ -37,15 +37,15 @@ class KeyCopyOutcome:
     name: str
     folder: Path
     changes: Synchronized
-    known: tuple[str, ...]  # every copy, the key store too
+    known: tuple[str, ...]  # all copies, including the key store
 
     @property
     def exit_status(self) -> ExitStatus:
-        """Return DAMAGED when the key record of a domain is in neither."""
+        """DAMAGED if a domain's key record is in neither folder."""
         return ExitStatus.DAMAGED if self.changes.lacking else ExitStatus.DONE
 
     def as_json(self) -> JsonObject:
-        """Return it for `--json`."""
+        """Return the JSON form."""
         changes: dict[str, Json] = {
             "added": list(self.changes.added),
             "restored": list(self.changes.restored),
@@ -63,15 +63,15 @@ class KeyCopyOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyCopyStatus:
-    """A copy that is known, compared with what a restore needs now."""
+    """A known copy, compared with the needs of a restore."""
 
     name: str
     seen: datetime
-    lacks: tuple[str, ...]  # "DOMAIN/GENERATION" without its newest record
-    erased: tuple[str, ...]  # the same of erased domains, which it still holds
+    lacks: tuple[str, ...]  # "DOMAIN/GENERATION" whose newest record is missing
+    erased: tuple[str, ...]  # the same for records of erased domains that are still present
 
     def as_json(self) -> JsonObject:
-        """Return it for `--json`."""
+        """Return the JSON form."""
         return {
             "copy": self.name,
             "seen": timestamp(self.seen),
@@ -83,15 +83,15 @@ class KeyCopyStatus:
 def key_store_name(backup: BackupConfig) -> str:
     """Return the name of this host's key store in the list of copies.
 
-    A place at a second site has the copy there as its key store, under the name that it got.
+    The key store of an installation at a second site is such a copy, under the name of the copy.
     """
     return read_copy_list(backup.keys).own_name or f"key store of {backup.writer}"
 
 
 def reachable(backup: BackupConfig, *more: Path) -> dict[str, Path]:
-    """Return every folder with key records that can be reached now, by the name of its copy.
+    """Return all reachable folders with key records, by the name of the copy.
 
-    The key store comes first; of the second sites those that have records; then `more`.
+    The key store comes first, then second sites that have records, then `more`.
     """
     found = {key_store_name(backup): backup.keys}
     for name, site in backup.copies.items():
@@ -100,25 +100,25 @@ def reachable(backup: BackupConfig, *more: Path) -> dict[str, Path]:
     for folder in more:
         if resolved(folder) not in map(resolved, found.values()):
             own_name = read_copy_list(folder).own_name
-            # A folder that was copied from another one has its name.
+            # A folder copied from another one has the name of that one.
             found[str(folder) if own_name in ("", *found) else own_name] = folder
     return found
 
 
 def away(folders: Mapping[str, Path]) -> list[KeyCopy]:
-    """Return the known copies that are none of these folders."""
+    """Return the known copies outside these folders."""
     copies = merge(read_copy_list(folder) for folder in folders.values())
-    return [one for one in CopyList(copies=copies).known if one.name not in folders]
+    return [copy for copy in CopyList(copies=copies).known if copy.name not in folders]
 
 
 def unseen(backup: BackupConfig, folders: Mapping[str, Path]) -> list[str]:
-    """Return the second sites whose copy cannot be reached and is on no list.
+    """Return the second sites with an unreachable, unlisted copy.
 
-    It may have been made by a version that kept no list.
+    An earlier version, which kept no list, may have made it.
     """
-    listed = {*folders, *(one.name for one in away(folders))}
+    listed = {*folders, *(copy.name for copy in away(folders))}
     sites = backup.copies.items()
-    return [name for name, one in sites if one.keys is not None and name not in listed]
+    return [name for name, site in sites if site.keys is not None and name not in listed]
 
 
 def copy_keys(
@@ -129,10 +129,10 @@ def copy_keys(
     name: str | None,
     now: datetime,
 ) -> KeyCopyOutcome:
-    """Make a folder a copy of the key records, or compare and complete the copy that it is.
+    """Make a folder a copy of the key records, or compare and complete a copy.
 
-    A record that the key store lost comes back from the copy. `UsageError` for the key store
-    itself, or a new copy without a name; `Damaged` when both have different records of one name.
+    A record that the key store lost is restored from the copy. Raise `UsageError` for the key store
+    itself or a new copy without a name, `Damaged` if both have different records of one name.
     """
     with translated_errors("copying the key records"):
         folder = folder.absolute()
@@ -141,11 +141,11 @@ def copy_keys(
         own_name = read_copy_list(folder).own_name
         taken = reachable(backup)
         if own_name in taken and resolved(folder) != resolved(taken[own_name]):
-            own_name = ""  # copied with the list of another folder
+            own_name = ""  # the list was copied from another folder
         name = name or own_name
         if not name:
             raise UsageError(
-                f"{folder}: not a copy of the key records yet. Give it a name that says where it is"
+                f"{folder}: not a copy of the key records yet. Name it after the site where it is"
                 " kept: --name 'safe in Leeds'"
             )
         check_copy_name(name)
@@ -154,41 +154,43 @@ def copy_keys(
         root = load_root_chain(vault, owner=owner).root
         changes = synchronize(root, KeyFolder(backup.keys), KeyFolder(folder))
         copies = note_seen(root, {**taken, name: folder}, now)
-    known = tuple(one.name for one in CopyList(copies=copies).known)
+    known = tuple(copy.name for copy in CopyList(copies=copies).known)
     return KeyCopyOutcome(name=name, folder=folder, changes=changes, known=known)
 
 
 def forget_copy(backup: BackupConfig, name: str, now: datetime) -> None:
-    """Take a copy that was destroyed off the list; `NotFound` names those that are on it."""
+    """Remove a destroyed copy from the list; `NotFound` names the listed ones."""
     with translated_errors("taking a copy off the list"):
         folders = reachable(backup)
         if name in folders:
-            raise UsageError(f"{name}: {folders[name]} is there. Remove the folder first")
+            raise UsageError(f"{name}: {folders[name]} exists. Remove the folder first")
         note_destroyed(folders, name, now)
 
 
 def standings(backup: BackupConfig, root: RootRecord) -> tuple[KeyCopyStatus, ...]:
-    """Compare every known copy with what a restore needs; those that can be reached as they are.
+    """Compare all known copies with the needs of a restore; write nothing.
 
-    Nothing is written.
+    Reachable copies are read; others count as they were last seen.
     """
     folders = reachable(backup)
-    copies = {one.name: one for one in away(folders)}
+    copies = {copy.name: copy for copy in away(folders)}
     now_there: list[KeyCopy] = []
     for name, folder in folders.items():
         seen = read_copy_list(folder).copies.get(name)
         when = root.created if seen is None else seen.seen
         now_there.append(KeyCopy(name=name, seen=when, keys=held_keys(root, KeyFolder(folder))))
     every = [*now_there, *copies.values()]
-    living = {f"{one.id}/{one.generation}" for one in root.domains if one.erased is None}
-    erased = {f"{one.id}/{one.generation}" for one in root.domains} - living
-    newest = {key: max(one.keys.get(key, -1) for one in every) for key in sorted(living)}
+    living = {
+        f"{domain.id}/{domain.generation}" for domain in root.domains if domain.erased is None
+    }
+    erased = {f"{domain.id}/{domain.generation}" for domain in root.domains} - living
+    newest = {key: max(copy.keys.get(key, -1) for copy in every) for key in sorted(living)}
     return tuple(
         KeyCopyStatus(
-            name=one.name,
-            seen=one.seen,
-            lacks=tuple(key for key, number in newest.items() if one.keys.get(key) != number),
-            erased=tuple(sorted(erased & set(one.keys))),
+            name=copy.name,
+            seen=copy.seen,
+            lacks=tuple(key for key, number in newest.items() if copy.keys.get(key) != number),
+            erased=tuple(sorted(erased & set(copy.keys))),
         )
-        for one in every
+        for copy in every
     )

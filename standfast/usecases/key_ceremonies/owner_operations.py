@@ -1,12 +1,12 @@
-"""The owner's deeds as use-cases: from the configuration and two files to what was done.
+"""Owner operations, from the configuration and two files.
 
-Owns how the stores, the owner's key and a custodian's identity are opened for a ceremony. Leaves
-the deeds to `backup/ownership*.py`.
+This module opens the stores, the owner's key and the custodian's identity of a key ceremony. The
+operations themselves are in `backup/ownership`.
 
 Rules
 - No ledger is opened: the owner's key is used on a machine that may have none.
-- A passphrase is asked for only when a file is locked, and kept nowhere.
-- Everything is public that comes out: names, public keys, numbers.
+- A passphrase is asked for only if a file is locked, and is kept nowhere.
+- All output is public: names, public keys, numbers.
 """
 
 import os
@@ -40,12 +40,12 @@ from standfast.usecases.core.backup_witness import read_heads
 from standfast.usecases.core.installation import system_clock
 from standfast.usecases.key_ceremonies.key_record_copies import away, reachable, unseen
 
-AskPassphrase = Callable[[str], str]  # given what it is of
+AskPassphrase = Callable[[str], str]  # the argument names the locked file
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stores:
-    """A configuration and what opens the stores that it names."""
+    """A configuration, with access to its stores."""
 
     config: Config
     resolver: Resolver
@@ -53,53 +53,60 @@ class Stores:
 
     @property
     def vault(self) -> Store:
-        """Where the backups are."""
+        """The store of the recovery points."""
         return open_vault(self.config, self.resolver, self.clock)
 
     @property
     def keys(self) -> DirectoryKeeperStore:
-        """Where the domain keys are."""
+        """The store of the domain keys."""
         return DirectoryKeeperStore(self.config.backup.keys)
 
     def copy(self, name: str) -> tuple[CopyConfig, Store]:
-        """A second site by name; UsageError names those that there are, or that it is the first."""
+        """Return a second site by name.
+
+        Raise UsageError for an unknown site, or for one that is the first site itself.
+        """
         backup = self.config.backup
         copies = backup.copies
         if name not in copies:
             raise UsageError(
-                f"there is no copy {name!r} in the configuration: add [backup.copies.{name}]; "
+                f"copy {name!r}: not configured. Add [backup.copies.{name}]; "
                 f"{known_names_hint(name, copies)}"
             )
-        one = copies[name]
+        site = copies[name]
         if (
-            _is_same(one.keys, backup.keys)
-            or (one.s3 is None and backup.s3 is None and _is_same(one.vault, backup.vault))
-            or (one.s3 is not None and backup.s3 is not None and _at(one.s3) == _at(backup.s3))
+            _is_same(site.keys, backup.keys)
+            or (site.s3 is None and backup.s3 is None and _is_same(site.vault, backup.vault))
+            or (
+                site.s3 is not None
+                and backup.s3 is not None
+                and _bucket_address(site.s3) == _bucket_address(backup.s3)
+            )
         ):
             raise UsageError(
-                f"backup.copies.{name} is the very place that it should be a copy of: set a vault "
-                "and keys of a second site"
+                f"backup.copies.{name}: it is the first site itself. Set vault and keys of a "
+                "second site."
             )
-        folder = one.vault or self.config.backup.vault  # the bucket goes first where it is set
-        return one, open_store(folder, one.s3, self.resolver, self.clock)
+        folder = site.vault or self.config.backup.vault  # a bucket takes precedence if it is set
+        return site, open_store(folder, site.s3, self.resolver, self.clock)
 
     @property
     def known_owner(self) -> bytes | None:
-        """The owner's public key as this machine's host file knows it."""
+        """The owner's public key in the host file of this machine."""
         folder = self.config.backup.host
         return Host.load(folder).owner if folder.is_dir() else None
 
 
-def _is_same(one: Path | None, other: Path) -> bool:
-    return one is not None and os.path.realpath(one) == os.path.realpath(other)
+def _is_same(first: Path | None, second: Path) -> bool:
+    return first is not None and os.path.realpath(first) == os.path.realpath(second)
 
 
-def _at(bucket: S3Config) -> tuple[object, ...]:
+def _bucket_address(bucket: S3Config) -> tuple[object, ...]:
     return bucket.endpoint_url, bucket.bucket, bucket.prefix
 
 
 def open_stores(config_file: Path, env: Mapping[str, str], clock: Now = system_clock) -> Stores:
-    """Load the configuration; nothing is opened yet."""
+    """Load the configuration; open no store yet."""
     config = load(config_file)
     return Stores(
         config=config,
@@ -109,11 +116,11 @@ def open_stores(config_file: Path, env: Mapping[str, str], clock: Now = system_c
 
 
 def open_owner_session(stores: Stores, owner_key: Path, ask: AskPassphrase) -> OwnerSession:
-    """Bring the owner's key and the stores together."""
+    """Open the owner's key together with the stores."""
     with translated_errors("opening the owner's key"):
         passphrase = ask("the owner's key") if is_locked(owner_key) else None
         owner = open_owner(owner_key, passphrase)
-        # Its own folder is a copy of the key records, since it is there at every deed.
+        # The key's folder is a copy of the key records too: it is present at every operation.
         folders = reachable(stores.config.backup, owner_key.absolute().parent)
         copies = [KeyFolder(folder) for folder in folders.values()][1:]
         return OwnerSession(
@@ -130,7 +137,7 @@ def open_owner_session(stores: Stores, owner_key: Path, ask: AskPassphrase) -> O
 
 
 def open_custodian(path: Path, ask: AskPassphrase) -> Identity:
-    """Read a custodian's identity, which may be under a passphrase."""
+    """Read a custodian's identity, asking for its passphrase if it is locked."""
     with translated_errors("reading the identity"):
         try:
             return open_identity(path)
@@ -141,34 +148,34 @@ def open_custodian(path: Path, ask: AskPassphrase) -> Identity:
 
 
 def check_new_file(to: Path) -> None:
-    """`UsageError` when something stands where a paper or a key is to be written."""
+    """Raise `UsageError` if the file to be written exists already."""
     if os.path.lexists(to):
-        raise UsageError(f"{to} is there already; name a new file with --to")
+        raise UsageError(f"{to}: it exists already. Name a new file with --to.")
 
 
 def roster(stores: Stores) -> Roster:
-    """Say who may do what; takes no key."""
-    with translated_errors("reading who may do what"):
+    """Return the roles and their holders; no key is needed."""
+    with translated_errors("reading the roster"):
         return read_roster(stores.vault, stores.keys, owner=stores.known_owner)
 
 
 def add_writer_as_owner(
     office: OwnerSession, name: str, domain: str, host_dir: Path
 ) -> OperationResult:
-    """Let a new backup host write."""
+    """Authorize a new backup host."""
     with translated_errors("adding a writer"):
         return add_writer(office, name=name, domain=domain, host_dir=host_dir)
 
 
 def last_witnessed(office: OwnerSession, writer: str, witness: Path) -> int:
-    """The newest sequence of a writer that a witness file vouches for."""
+    """Return the newest sequence of a writer in a witness file."""
     if not witness.is_file():
-        raise UsageError(f"there is no witness {witness}; name its file, or --trusted-through")
+        raise UsageError(f"witness {witness}: not found. Name its file, or use --trusted-through.")
     heads, torn = read_heads(witness)
     if torn:
         raise UsageError(
-            f"{witness} is no witness, or was changed: {torn[0].object} names no recovery point. "
-            "Name the right file, or say --trusted-through"
+            f"witness {witness}: not a witness, or changed: {torn[0].object} names no recovery "
+            "point. Name the correct file, or use --trusted-through."
         )
     with translated_errors("comparing with the witness"):
         return witnessed_head(office, writer, heads)
@@ -177,13 +184,13 @@ def last_witnessed(office: OwnerSession, writer: str, witness: Path) -> int:
 def epoch_begun(
     office: OwnerSession, writer: str, trusted_through: int, host_dir: Path
 ) -> OperationResult:
-    """Give a writer new keys after a compromise."""
+    """Replace a writer's keys after a compromise."""
     with translated_errors("beginning a new epoch"):
         return new_epoch(office, writer=writer, trusted_through=trusted_through, host_dir=host_dir)
 
 
 def writer_removed(office: OwnerSession, writer: str, trusted_through: int) -> OperationResult:
-    """Let a writer write no more."""
+    """Revoke a writer."""
     with translated_errors("removing a writer"):
         return remove_writer(office, writer=writer, trusted_through=trusted_through)
 
@@ -191,17 +198,19 @@ def writer_removed(office: OwnerSession, writer: str, trusted_through: int) -> O
 def domain_added(office: OwnerSession, name: str, recipients: Iterable[str]) -> OperationResult:
     """Add an erasure domain."""
     with translated_errors("adding a domain"):
-        return add_domain(office, name=name, custodians=[custodian(one) for one in recipients])
+        return add_domain(
+            office, name=name, custodians=[custodian(recipient) for recipient in recipients]
+        )
 
 
 def generation_begun(office: OwnerSession, domain: str) -> OperationResult:
-    """Give a domain a new key."""
+    """Replace the key of a domain."""
     with translated_errors("beginning a new generation"):
         return new_generation(office, domain=domain)
 
 
 def keeper_set(office: OwnerSession, keeper_file: Path | None, key: str | None) -> OperationResult:
-    """Grant a keeper."""
+    """Authorize a keeper."""
     public = None
     if key is not None:
         try:
@@ -209,13 +218,13 @@ def keeper_set(office: OwnerSession, keeper_file: Path | None, key: str | None) 
         except ValueError:
             public = b""
         if len(public) != 32:
-            raise UsageError("a keeper's public key is 64 hexadecimal digits")
+            raise UsageError("key: a keeper's public key has 64 hexadecimal digits. Correct it.")
     with translated_errors("granting a keeper"):
         return set_keeper(office, keeper_file=keeper_file, key=public)
 
 
 def keeper_retired(office: OwnerSession, trusted_through: int | None) -> OperationResult:
-    """Trust the keeper no further."""
+    """Revoke the keeper from a sequence on."""
     with translated_errors("retiring the keeper"):
         return retire_keeper(office, trusted_through=trusted_through)
 
@@ -223,19 +232,19 @@ def keeper_retired(office: OwnerSession, trusted_through: int | None) -> Operati
 def custodian_added(
     office: OwnerSession, recipient: str, name: str, identity: Identity
 ) -> OperationResult:
-    """Let one more custodian open every domain."""
+    """Add a custodian that can open every domain."""
     with translated_errors("adding a custodian"):
         return add_custodian(office, custodian=custodian(recipient, name), identity=identity)
 
 
 def custodian_retired(office: OwnerSession, which: str, identity: Identity) -> OperationResult:
-    """Let a custodian open nothing of what comes."""
+    """Exclude a custodian from everything that is written from now on."""
     with translated_errors("retiring a custodian"):
         return retire_custodian(office, which=which, identity=identity)
 
 
 def documents_published(stores: Stores) -> tuple[str, ...]:
-    """Put this version's FORMAT.md and break_glass.py into the vault; names those that are new."""
+    """Publish FORMAT.md and break_glass.py to the vault; return the new files."""
     from backup.ownership.bundled_reader import bundled_files, publish_bundled_reader
 
     with translated_errors("publishing the documents"):
@@ -246,16 +255,17 @@ def documents_published(stores: Stores) -> tuple[str, ...]:
 
 
 def key_locked(owner_key: Path, to: Path, ask_new: AskPassphrase) -> None:
-    """Write the owner's key under a passphrase into a new file; UsageError for a short one.
+    """Write the owner's key, locked with a passphrase, to a new file.
 
-    One that is locked is not locked anew: its own passphrase would have to be asked for as well.
+    Raise UsageError for a short passphrase, and for a locked key: its own passphrase would be
+    needed as well.
     """
     check_new_file(to)
     with translated_errors("locking the owner's key"):
         if is_locked(owner_key):
             raise UsageError(
-                f"{owner_key} is locked already; for another passphrase open it first, with "
-                f"`age -d -o owner.json {quote(str(owner_key))}`, then lock that"
+                f"{owner_key}: locked already. To change the passphrase, first open it with "
+                f"`age -d -o owner.json {quote(str(owner_key))}`, then lock that file."
             )
         open_owner(owner_key)
         passphrase = ask_new("the owner's key")

@@ -1,4 +1,4 @@
-"""The recovery card as a use-case: what the configuration and the records say, put on one page."""
+"""The recovery card: the facts of a restore on one page."""
 
 from pathlib import Path
 from shlex import quote
@@ -13,7 +13,7 @@ from standfast.usecases.key_ceremonies.roster_document import custodian_json, ro
 
 
 def recovery_card(stores: Stores) -> Card:
-    """Put the card together; it takes no key, and holds no secret."""
+    """Create the card; it needs no key and contains no secret."""
     backup = stores.config.backup
     organisation = stores.config.organisation
     return make_card(
@@ -28,10 +28,10 @@ def recovery_card(stores: Stores) -> Card:
             copies=tuple(
                 (
                     name,
-                    _where(str(one.vault), one.s3)
-                    + (f"; keys: {one.keys}" if one.keys is not None else ""),
+                    _where(str(site.vault), site.s3)
+                    + (f"; keys: {site.keys}" if site.keys is not None else ""),
                 )
-                for name, one in backup.copies.items()
+                for name, site in backup.copies.items()
             ),
         ),
         stores.clock(),
@@ -39,8 +39,8 @@ def recovery_card(stores: Stores) -> Card:
 
 
 def card_json(card: Card) -> JsonObject:
-    """Give the card for `--json`."""
-    custodians: list[Json] = [custodian_json(one) for one in card.roster.custodians]
+    """Return the JSON form of the card."""
+    custodians: list[Json] = [custodian_json(custodian) for custodian in card.roster.custodians]
     stores: list[Json] = [{"store": name, "where": where} for name, where in card.stores]
     steps: list[Json] = [{"what": step.what, "typed": step.typed} for step in card.steps]
     return {
@@ -59,14 +59,14 @@ def _key_copies(keys: Path) -> tuple[tuple[str, str], ...]:
     with translated_errors("reading the list of copies"):
         seen = read_copy_list(keys)
     return tuple(
-        (one.name, f"seen on {one.seen:%Y-%m-%d}")
-        for one in seen.known
-        if one.name != seen.own_name  # it has its own line
+        (copy.name, f"seen on {copy.seen:%Y-%m-%d}")
+        for copy in seen.known
+        if copy.name != seen.own_name  # the key store has its own line
     )
 
 
 def _download(bucket: S3Config) -> str:
-    """Return what is typed to download a vault out of its bucket."""
+    """Return the commands that download a vault from its bucket."""
     settings = {"AWS_DEFAULT_REGION": bucket.region}
     if bucket.endpoint_url is not None:
         settings["AWS_ENDPOINT_URL"] = bucket.endpoint_url

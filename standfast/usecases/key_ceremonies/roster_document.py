@@ -1,4 +1,4 @@
-"""A roster as a document, for `--json` and whoever reads it."""
+"""The JSON form of a roster."""
 
 from backup.ownership.custodian_public_key import Custodian
 from backup.ownership.roster import Roster
@@ -6,41 +6,44 @@ from standfast.records import Json, JsonObject, timestamp
 
 
 def roster_json(roster: Roster) -> JsonObject:
-    """Everything that is public in a repository's records."""
+    """Return the public content of a repository's records."""
     writers: list[Json] = [
         {
-            "writer": one.id,
-            "epoch": one.epoch,
-            "key": one.key.hex(),
-            "domains": list(one.domains),
-            "trusted_through": one.trusted_through,
+            "writer": writer.id,
+            "epoch": writer.epoch,
+            "key": writer.key.hex(),
+            "domains": list(writer.domains),
+            "trusted_through": writer.trusted_through,
             "newest": None
-            if one.newest is None
+            if writer.newest is None
             else {
-                "point": f"{one.id}/{one.newest.sequence:010d}",
-                "set": one.newest.set_name,
-                "time": timestamp(one.newest.time),
+                "point": f"{writer.id}/{writer.newest.sequence:010d}",
+                "set": writer.newest.set_name,
+                "time": timestamp(writer.newest.time),
             },
         }
-        for one in roster.writers
+        for writer in roster.writers
     ]
     domains: list[Json] = [
         {
-            "domain": one.id,
-            "erased_at": None if one.erased is None else timestamp(one.erased),
+            "domain": domain.id,
+            "erased_at": None if domain.erased is None else timestamp(domain.erased),
             "generations": [
                 {
                     "generation": generation.number,
                     "recipient": generation.recipient,
-                    "custodians": [custodian_json(each) for each in generation.custodians],
+                    "custodians": [
+                        custodian_json(custodian) for custodian in generation.custodians
+                    ],
                 }
-                for generation in one.generations
+                for generation in domain.generations
             ],
         }
-        for one in roster.domains
+        for domain in roster.domains
     ]
     keepers: list[Json] = [
-        {"key": one.key.hex(), "trusted_through": one.trusted_through} for one in roster.keepers
+        {"key": keeper.key.hex(), "trusted_through": keeper.trusted_through}
+        for keeper in roster.keepers
     ]
     return {
         "repository": roster.repository.hex(),
@@ -58,6 +61,10 @@ def roster_json(roster: Roster) -> JsonObject:
     }
 
 
-def custodian_json(one: Custodian) -> JsonObject:
-    """A custodian's name and public key."""
-    return {"name": one.name, "recipient": one.recipient, "fingerprint": one.fingerprint}
+def custodian_json(custodian: Custodian) -> JsonObject:
+    """Return the name and public keys of a custodian."""
+    return {
+        "name": custodian.name,
+        "recipient": custodian.recipient,
+        "fingerprint": custodian.fingerprint,
+    }

@@ -1,13 +1,13 @@
-"""The correction of a notice that was wrong, to exactly those who got it.
+"""Corrections of a wrong notice, sent to exactly its recipients.
 
 Rules
-- It goes to those who got the wrong notice, or may have: done and unknown; also by a step of their
-  own. Whose message is known to have bounced or to have been dropped got nothing.
-- Nothing of the wrong notice may be under way or still to come, or the correction would miss
-  somebody: the notice is stopped first.
-- Words that were corrected go to nobody any more: what had failed is not tried again in them, and
-  whom it was for is told apart what holds.
-- It is a step of its own, with the approvals, the roles and the abort window of the wrong one's.
+- A correction goes to everybody who received the wrong notice or may have: results done and
+  unknown, including individual messages. A message that bounced or was dropped was not received.
+- No message of the wrong notice may be in progress or still planned, or the correction would miss
+  its recipient: the notice is stopped first.
+- A corrected text is never sent again: a failed message is not retried with it, and its recipient
+  is notified individually with the valid text.
+- A correction is a step of its own, with the approvals, roles and abort window of the wrong one.
 """
 
 from collections import Counter
@@ -41,13 +41,13 @@ _LOST = (DeliveryState.BOUNCED, DeliveryState.DROPPED)
 
 @dataclass(frozen=True, kw_only=True)
 class Correction:
-    """What was planned: the step to approve, and to how many people."""
+    """A planned correction: its step and the number of recipients."""
 
     step: str
     recipients: int
     refused: int
     needs_approvals: int
-    warnings: tuple[str, ...]  # of what its readers will not get as it was meant
+    warnings: tuple[str, ...]  # about messages that differ from the intended form
 
 
 def correct(
@@ -59,11 +59,11 @@ def correct(
     requested_by: str | None = None,
     is_another: bool = False,
 ) -> Correction:
-    """Plan the correction of a notice to exactly those who got it, or may have.
+    """Plan the correction of a notice for exactly its recipients.
 
-    `context` has what the template says was wrong and what is right. Refused while anything of the
-    notice is under way or may still leave, and where it is corrected already unless `is_another`;
-    UsageError when nobody got it.
+    `context` has the wrong and the correct facts for the template. Raise Refused while messages of
+    the notice are in progress or planned, and if it is corrected already unless `is_another`; raise
+    UsageError if nobody received it.
     """
     incident = installation.ledger.incidents.get(incident_id)
     refuse_closed(installation, incident_id, then="correct the notice")
@@ -71,20 +71,20 @@ def correct(
     try:
         step = state.playbook.step(step_name)
     except KeyError:
-        known = [one.name for one in state.playbook.steps if one.action == SEND]
+        known = [candidate.name for candidate in state.playbook.steps if candidate.action == SEND]
         raise UsageError(
-            f"{incident_id} has no step {step_name!r} that tells anybody; "
+            f"step {step_name!r} of {incident_id}: no step sends a notice by that name; "
             f"{known_names_hint(step_name, known)}"
         ) from None
     while True:
-        # The name before the look: whoever plans a correction after it takes the name.
+        # Take the name first: a correction that is planned after the checks then collides with it.
         name = installation.ledger.notices.next_step(incident_id, CORRECTS)
         if not is_another:
             _refuse_twice(installation, incident_id, step_name)
         _refuse_unfinished(installation, incident_id, step_name)
         outside = installation.outside(incident)
         prepared = _prepared(installation, incident_id, context, incident.mode)
-        telling = NoticePlan(
+        plan = NoticePlan(
             template=CORRECTION,
             audience=who_got(step_name),
             prepared=prepared,
@@ -93,7 +93,7 @@ def correct(
         expansion = add_required_approvals(
             step,
             Expansion(
-                telling=telling,
+                telling=plan,
                 reason="; ".join((*prepared.warnings, f"corrects {step_name}")),
             ),
             outside,
@@ -105,67 +105,74 @@ def correct(
         if installation.ledger.steps.expand(incident_id, name, 1, expansion, actor, now):
             return Correction(
                 step=name,
-                recipients=telling.notice().recipients,
-                refused=telling.tally.refused.total(),
+                recipients=plan.notice().recipients,
+                refused=plan.tally.refused.total(),
                 needs_approvals=expansion.needs_approvals,
                 warnings=prepared.warnings,
             )
 
 
 def _refuse_twice(installation: Installation, incident_id: str, step_name: str) -> None:
-    """Raise Refused where another correction of the notice stands: people would get both."""
+    """Raise Refused if a correction exists: recipients would get both."""
     for name in standing_corrections(installation, incident_id, step_name):
         raise Refused(
-            f"{name} corrects {step_name} already, and whoever got it would get two; see "
-            f"it: `standfast notice status {incident_id}`. Where that one is wrong too: "
-            "`standfast notice correct … --another`"
+            f"{step_name}: {name} corrects it already; its recipients would get two. See "
+            f"`standfast notice status {incident_id}`. If that correction is wrong too, use "
+            "`standfast notice correct … --another`."
         )
 
 
 def _refuse_unfinished(installation: Installation, incident_id: str, step_name: str) -> None:
-    """Raise Refused while some of the notice may still leave, UsageError when nobody got it."""
+    """Raise an error unless the notice is complete and was received.
+
+    Raise Refused while messages may still be sent, UsageError if nobody received one.
+    """
     still: Counter[str] = Counter()
-    is_got = False
+    is_received = False
     for message in _messages(installation, incident_id, step_name):
         if message.row.state in _STILL:
             still[message.row.step] += 1
-        is_got = is_got or _has_come(message)
+        is_received = is_received or _may_be_received(message)
     for step, number in still.items():
         raise Refused(
-            f"{number} messages of {step} are under way or still to leave; first "
-            f"`standfast notice stop {incident_id} {step}`, then correct"
+            f"{step}: {number} messages are in progress or planned. Run "
+            f"`standfast notice stop {incident_id} {step}`, then correct the notice."
         )
-    if not is_got:
-        raise UsageError(f"nobody got the notice of {step_name!r} in {incident_id}")
+    if not is_received:
+        raise UsageError(f"{step_name!r} of {incident_id}: nobody received the notice.")
 
 
 def _messages(
     installation: Installation, incident_id: str, step_name: str
 ) -> Iterator[SentMessage]:
-    """Give the messages of a notice, and last those that told it apart."""
+    """Yield the messages of a notice, then their individual replacements."""
     ledger = installation.ledger
     refused = ledger.steps.refused(incident_id)
     settled = {
         row.details.get("settles") for row in individual_messages(ledger.effects, incident_id)
     }
-    theirs: set[str] = set()
-    apart: list[SentMessage] = []
+    replaced: set[str] = set()
+    individual: list[SentMessage] = []
     for message in sent_messages(ledger.database, ledger.effects, incident_id):
         row = message.row
         if (row.step, row.round) in refused:
             continue
         if "settles" in row.details:
-            apart.append(message)
+            individual.append(message)
         elif row.step == step_name:
             if row.token in settled:
-                theirs.add(row.token)
+                replaced.add(row.token)
             yield message
-    while ours := [message for message in apart if message.row.details["settles"] in theirs]:
-        yield from ours
-        theirs = {message.row.token for message in ours}  # one that bounced was told apart again
+    while replacements := [
+        message for message in individual if message.row.details["settles"] in replaced
+    ]:
+        yield from replacements
+        replaced = {
+            message.row.token for message in replacements
+        }  # one may bounce and be replaced again
 
 
-def _has_come(message: SentMessage) -> bool:
+def _may_be_received(message: SentMessage) -> bool:
     is_lost = message.delivery is not None and message.delivery.state in _LOST
     return message.row.state in _GOT and not is_lost
 
@@ -173,14 +180,15 @@ def _has_come(message: SentMessage) -> bool:
 def _drafts(
     installation: Installation, incident_id: str, step_name: str, name: str, prepared: Prepared
 ) -> Iterator[Draft]:
-    elsewhere = {
+    individual = {
         row.target for row in individual_messages(installation.ledger.effects, incident_id)
     }
-    met: set[str] = set()
+    seen: set[str] = set()
     for message in _messages(installation, incident_id, step_name):
         target = message.row.target
-        if _has_come(message) and target not in met:  # a guardian may be a customer, too
-            met |= {target} & elsewhere
+        # A person may be in the audience twice, for example as a guardian and as a customer.
+        if _may_be_received(message) and target not in seen:
+            seen |= {target} & individual
             yield _draft(installation, incident_id, name, prepared, message.row)
 
 
@@ -197,8 +205,8 @@ def _prepared(
     }
     if unknown := sorted(set(given) - set(template.variables)):
         raise UsageError(
-            f"the correction takes no {', '.join(unknown)}; it takes "
-            f"{', '.join(sorted(set(template.variables) - set(known)))}"
+            f"correction: unknown value {', '.join(unknown)}. Use "
+            f"{', '.join(sorted(set(template.variables) - set(known)))}."
         )
     return prepare(template, {**known, **given}, banner=mode is Mode.EXERCISE)
 

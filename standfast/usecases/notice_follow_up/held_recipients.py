@@ -1,21 +1,22 @@
-"""Whom a notice was held for: minors and whoever has died; a person decides about each.
+"""Held recipients of a notice; a person decides about each.
 
-Leaves who is held to `notices/audience`, whose message did not arrive to `returned`, and how
-decisions count to `accounting`.
+They are minors and the deceased.
+
+`notices/audience` decides who is held.
 
 Rules
-- Each is told, at an address that the person who decides names (a guardian's, an heir's, or their
-  own), or is left out, with the reason. Who decided, when and why stands with them and in the
-  timeline. Where the step names roles, only who has one of them decides.
-- To tell is a step of its own, with the approvals and the abort window of the notice that they were
-  held in, and its very words: one a person, so that nobody is told twice.
-- Words that were corrected since go to nobody any more, and the correction is of a letter that they
-  never got: the notice is written anew with what holds now. By an answer that was corrected since,
-  it may be for nobody.
-- What was decided is not decided again, except that who was left out may be told after all, and
-  that whoever an approver refused to tell so is as if nobody had decided.
-- Nobody is told apart from a notice that is not approved: asked for anew it holds them again.
-- Whose message did not arrive is told in the same way, by a letter or at another address.
+- Each is notified at an address that the deciding person names (of a guardian, of an heir, or their
+  own), or is excluded with a reason. Actor, time and reason are recorded with the recipient and in
+  the timeline. If the step names roles, only a person with one of them decides.
+- An individual notice is a step of its own, with the approvals, the abort window and the exact text
+  of the original notice. There is one step for each person, so that nobody is notified twice.
+- A corrected text is never sent again, and the correction refers to a letter that the person never
+  got: the notice is rendered again with the valid facts. A corrected answer may mean that it is
+  sent to nobody.
+- A decision is final, with two exceptions: an excluded recipient may be notified later, and a
+  notice that an approver refused counts as no decision.
+- Nobody is notified individually of an unapproved notice: its next plan holds them again.
+- A person whose message did not arrive is notified in the same way, by letter or another address.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -59,16 +60,16 @@ _MARK_LENGTH = 8  # at least
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """One person who is held, or whom no message reached."""
+    """One recipient that is held or was not reached."""
 
-    mark: str  # how people speak of them; nothing personal
+    mark: str  # an identifier for people; not personal
     step: str
     why: str
-    decision: str  # empty while nobody decided
+    decision: str  # "" before a decision
     by: str
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {
             "mark": self.mark,
             "step": self.step,
@@ -80,40 +81,40 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True)
 class IndividualNotice:
-    """What telling somebody who was held came to: a step, and what it needs."""
+    """The step that notifies one held recipient, and its approvals."""
 
     step: str
     needs_approvals: int
 
 
 def held(installation: Installation, incident_id: str) -> list[Held]:
-    """Give everybody who is held in an incident, those first about whom nobody decided."""
+    """Return all held recipients of an incident, undecided ones first."""
     installation.ledger.incidents.get(incident_id)
     rows, apart = (
         _rows(installation, incident_id),
         individual_notice_steps(installation, incident_id),
     )
-    marks = marks_of([*rows, *(one.row for one in returned(installation, incident_id))])
+    marks = marks_of([*rows, *(recipient.row for recipient in returned(installation, incident_id))])
     found = [_shown(row, apart, marks[row.token]) for row in rows]
-    return sorted(found, key=lambda one: bool(one.decision))
+    return sorted(found, key=lambda recipient: bool(recipient.decision))
 
 
 def unreached(installation: Installation, incident_id: str) -> list[Held]:
-    """Give whose message did not arrive, those first who are not told in another way."""
+    """Return the unreached recipients, undecided ones first."""
     installation.ledger.incidents.get(incident_id)
     lost = returned(installation, incident_id)
-    marks = marks_of([*_rows(installation, incident_id), *(one.row for one in lost)])
+    marks = marks_of([*_rows(installation, incident_id), *(message.row for message in lost)])
     found = [
         Held(
-            mark=marks[one.row.token],
-            step=one.row.step,
-            why=one.why,
-            decision=one.decision,
+            mark=marks[message.row.token],
+            step=message.row.step,
+            why=message.why,
+            decision=message.decision,
             by="",
         )
-        for one in lost
+        for message in lost
     ]
-    return sorted(found, key=lambda one: bool(one.decision))
+    return sorted(found, key=lambda recipient: bool(recipient.decision))
 
 
 def leave_out(
@@ -124,25 +125,27 @@ def leave_out(
     *,
     by: str | None = None,
 ) -> int:
-    """Decide that somebody is not told, with the reason; give how many. Again changes nothing."""
+    """Exclude recipients, with the reason; return their number.
+
+    Repeating changes nothing.
+    """
     refuse_closed(installation, incident_id, then="decide about them")
     if not because.strip():
-        raise UsageError("say why they are left out: --because TEXT; it is kept with each of them")
+        raise UsageError("reason: missing. Add --because TEXT; it is kept with each recipient.")
     rows = _meant(incident_id, _rows(installation, incident_id), marks)
     apart = individual_notice_steps(installation, incident_id)
     for row in rows:
         _refuse_told(row, apart)
     for row in rows:
-        who = _speaker(installation, row, by)
+        actor = _speaker(installation, row, by)
         if not _decision(row, apart):
-            facts = {"decision": LEFT_OUT, "by": who, "because": because}
-            why = f"{LEFT_OUT} by {who}: {because} ({_why(row)})"
+            facts = {"decision": LEFT_OUT, "by": actor, "because": because}
+            reason = f"{LEFT_OUT} by {actor}: {because} ({_why(row)})"
             if not installation.ledger.notices.decide_held(
-                row, facts, why, who, installation.clock()
+                row, facts, reason, actor, installation.clock()
             ):
-                _refuse_told(
-                    row, individual_notice_steps(installation, incident_id)
-                )  # somebody was first
+                # Another decision was recorded first.
+                _refuse_told(row, individual_notice_steps(installation, incident_id))
     return len(rows)
 
 
@@ -157,24 +160,26 @@ def tell(
     values: Mapping[str, str] | None = None,
     by: str | None = None,
 ) -> IndividualNotice:
-    """Plan that somebody who is held, or whom no message reached, is told at the address `to`.
+    """Plan an individual notice to a held or unreached recipient.
 
-    It leaves once it is approved.
+    The notice is sent to the address `to`.
 
-    `to` is one mail address, the lines of a postal one, or nothing for their own. `name` is who
-    is greeted, where that is somebody else. `values` are those of the notice that hold by now, and
-    needed once it is corrected. UsageError for an address that is none; Refused while the law
-    forbids to tell anybody yet, and where by a corrected answer nobody is to be told.
+    It is sent once it is approved.
+
+    `to` is one mail address, the lines of a postal one, or empty for the recipient's own. `name`
+    is the person greeted, if it is somebody else. `values` are the notice's valid values, needed
+    once it is corrected. Raise UsageError for an invalid address, Refused while the law forbids
+    notification and if a corrected answer says that nobody is to be notified.
     """
     refuse_closed(installation, incident_id, then="decide about them")
     if not because.strip():
-        raise UsageError("say why they are told: --because TEXT; it is kept with them")
+        raise UsageError("reason: missing. Add --because TEXT; it is kept with the recipient.")
     rows = [
         *_rows(installation, incident_id),
-        *(one.row for one in returned(installation, incident_id)),
+        *(message.row for message in returned(installation, incident_id)),
     ]
     (row,) = _meant(incident_id, rows, [mark])
-    who = _speaker(installation, row, by)
+    actor = _speaker(installation, row, by)
     _refuse_unapproved(installation, row)
     refuse_blocked(
         installation.config,
@@ -189,52 +194,56 @@ def tell(
             installation, row, step_name, outside, words, to=to, name=name, by=by
         )
     now = installation.clock()
-    is_new = installation.ledger.steps.expand(incident_id, step_name, 1, expansion, who, now)
+    is_new = installation.ledger.steps.expand(incident_id, step_name, 1, expansion, actor, now)
     if not is_new:
         row = installation.ledger.effects.again(row)
     decision = f"{APART} {step_name}"
-    if _is_held(row) and row.facts.get("decision") != decision:  # whoever was first may have died
-        facts = {"decision": decision, "by": who, "because": because}
-        why = f"{decision}, decided by {who}: {because} ({_why(row)})"
-        installation.ledger.notices.decide_held(row, facts, why, who, now)
+    # Record the decision also for an existing step: the process that planned it may have died.
+    if _is_held(row) and row.facts.get("decision") != decision:
+        facts = {"decision": decision, "by": actor, "because": because}
+        reason = f"{decision}, decided by {actor}: {because} ({_why(row)})"
+        installation.ledger.notices.decide_held(row, facts, reason, actor, now)
     if not is_new:
-        raise UsageError(f"{_mark(row)} is told by step {step_name} already; look at that one")
+        raise UsageError(f"{_mark(row)}: notified by step {step_name} already. See that step.")
     return IndividualNotice(step=step_name, needs_approvals=expansion.needs_approvals)
 
 
 def _refuse_told(row: EffectRow, apart: Mapping[str, str]) -> None:
-    """Raise UsageError for whom a step tells."""
+    """Raise UsageError for a recipient that a step notifies."""
     if (decision := _decision(row, apart)) not in ("", LEFT_OUT):
-        raise UsageError(f"{_mark(row)} is {decision}; that is not taken back here")
+        raise UsageError(f"{_mark(row)}: {decision} already. That cannot be changed here.")
 
 
 def _refuse_unapproved(installation: Installation, row: EffectRow) -> None:
-    """Raise UsageError while the notice may be planned anew: they would be in it a second time."""
+    """Raise UsageError before approval: a new plan would include them again."""
     for notice in installation.ledger.notices.of_incident(row.incident):
         is_theirs = (notice.step, notice.round) == (row.step, row.round)
         if is_theirs and notice.state in (StepState.ASKING, StepState.REFUSED):
             raise UsageError(
-                f"the notice of step {row.step!r} is not approved; tell {_mark(row)} apart once it "
-                "is approved"
+                f"notice {row.step!r}: not approved. Notify {_mark(row)} individually after its "
+                "approval."
             )
 
 
 def _words(
     installation: Installation, row: EffectRow, outside: Outside, values: Mapping[str, str]
 ) -> FrozenNotice:
-    """Give the notice in the words that hold by now; say why not, where nobody is to get it."""
+    """Return the notice with the valid text.
+
+    Raise an error with the reason if there is none.
+    """
     frozen = installation.ledger.incidents.notice(row.incident, row.step, row.round)
     written = replaced_message(installation.ledger.effects, row)
     first = first_message(installation.ledger.effects, row)
     corrected = standing_corrections(installation, row.incident, first.step)
-    if written.step != first.step:  # a correction: they got what was wrong
+    if written.step != first.step:  # a correction: this person received the wrong text
         if written.step != corrected[-1]:
             raise UsageError(
-                f"{corrected[-1]} is newer than {written.step}, and written to them as well; tell "
-                "them that one, should it not arrive"
+                f"{written.step}: {corrected[-1]} is newer and was sent to this recipient as well. "
+                "Notify them of that one, if it does not arrive."
             )
         if values:
-            raise UsageError(f"{written.step} goes in its own words; take --value away")
+            raise UsageError(f"{written.step}: it is sent with its own text. Remove --value.")
         return frozen
     state = installation.ledger.incidents.state(row.incident)
     step = state.playbook.step(first.step)
@@ -242,23 +251,24 @@ def _words(
     asked = [view for view in behind if view is not None]
     if not all(view.state.is_final for view in asked):
         raise Refused(
-            f"the corrected answer is not taken in yet: `standfast incident resume {row.incident}`"
+            f"{first.step}: the corrected answer is not processed yet. Run `standfast incident "
+            f"resume {row.incident}`."
         )
-    is_answered_anew = any(view.round > 1 for view in asked)
-    if is_answered_anew and not is_wanted(step, state):
+    is_answer_corrected = any(view.round > 1 for view in asked)
+    if is_answer_corrected and not is_wanted(step, state):
         raise Refused(
-            f"by the answer as it was corrected, {first.step} is for nobody; leave them out: "
-            f"`standfast notice leave-out {row.incident} {_mark(row)} --because WHY`"
+            f"{first.step}: after the corrected answer it is for nobody. Run `standfast notice "
+            f"leave-out {row.incident} {_mark(row)} --because WHY`."
         )
     if corrected and not values:
         raise UsageError(
-            f"{corrected[-1]} corrects {first.step}, whose words go to nobody any more, and they "
-            "got nothing that could be corrected; say what holds, --value NAME=TEXT as for "
-            "`standfast notice preview`, or leave them out"
+            f"{first.step}: {corrected[-1]} corrects it, and its text is not sent again. This "
+            "recipient has received nothing. Add the valid facts with --value NAME=TEXT, as for "
+            "`standfast notice preview`, or leave them out."
         )
     if values and not corrected:
-        raise UsageError(f"{first.step} was not corrected and goes in its own words")
-    if not corrected and not is_answered_anew:
+        raise UsageError(f"{first.step}: not corrected, so it has its own text. Remove --value.")
+    if not corrected and not is_answer_corrected:
         return frozen
     prepared = render_step_notice(step, arguments_of(step, state), state, outside, otherwise=values)
     return replace(frozen, body=prepared.as_json(), digest=prepared.digest)
@@ -276,7 +286,8 @@ def _expansion(
     by: str | None,
 ) -> Expansion:
     incident = installation.ledger.incidents.get(row.incident)
-    first = first_message(installation.ledger.effects, row)  # no playbook knows a step told apart
+    # The step of an individual notice is in no playbook; use the step of the first message.
+    first = first_message(installation.ledger.effects, row)
     step = installation.ledger.incidents.state(row.incident).playbook.step(first.step)
     prepared = Prepared.from_json(words.body)
     target = _target(row, to)
@@ -284,10 +295,10 @@ def _expansion(
     if target.startswith(POST) and not outside.prints(connector):
         letters = outside.letters()
         if letters is None:
-            raise UsageError("nothing here writes letters; add a sender of kind `letters`")
+            raise UsageError("letter: no sender of kind `letters` is configured. Add one.")
         connector = letters
     elif target.startswith(MAIL) and outside.prints(connector):
-        raise UsageError("this notice goes by letter; give the lines of a postal address")
+        raise UsageError("this notice is sent by letter. Give the lines of a postal address.")
     known = cast("Mapping[str, str]", row.details["values"])
     values = {slot: known.get(slot, "") for slot in prepared.slots}
     if name and "name" in prepared.slots:
@@ -312,10 +323,10 @@ def _expansion(
             notice=replace(
                 words,
                 root=merkle_root([filled.digest]),
-                audience=f"{_what(row)} in {row.step}",
+                audience=f"{_hold_kind(row)} in {row.step}",
                 recipients=1,
             ),
-            reason=f"{_what(row)} in {row.step}: {_why(row)}",
+            reason=f"{_hold_kind(row)} in {row.step}: {_why(row)}",
         ),
         outside,
         is_signed=incident.is_signed and by == incident.opened_by,
@@ -324,43 +335,53 @@ def _expansion(
 
 
 def _target(row: EffectRow, to: Sequence[str]) -> str:
-    """Give the target of an address; of none, of the person's own."""
+    """Return the target of an address; without one, the person's own."""
     if not to:
         own = str(row.details.get("address") or "")
         postal = cast("Sequence[str]", row.details.get("postal") or ())
         sent_to = () if _is_held(row) else row.target.partition(":")[2].split("\n")
         to = (own,) if own else postal or sent_to
         if not to:
-            raise UsageError(f"{_mark(row)} has no address of their own; name one")
-    if len(to) > 1 and any("@" in line for line in to):  # it would be a letter to a mail address
-        raise UsageError("name one mail address, or the lines of a postal one, and not both")
+            raise UsageError(f"{_mark(row)}: no address is known. Name one.")
+    # Without this check, the lines would be posted as a letter.
+    if len(to) > 1 and any("@" in line for line in to):
+        raise UsageError(
+            "address: mail and postal lines are mixed. Name one mail address, or the lines of a "
+            "postal one."
+        )
     if len(to) == 1 and "@" in to[0]:
         try:
             return MAIL + parse_address(to[0]).text
         except ValueError as error:
-            raise UsageError(f"that is no mail address: {error}") from None
+            raise UsageError(f"not a valid mail address: {error}") from None
     if why := letter_obstacle("\n".join(to)):
-        raise UsageError(f"that is no address to write to: {why}")
+        raise UsageError(f"not a valid postal address: {why}")
     return POST + "\n".join(to)
 
 
 def _rows(installation: Installation, incident_id: str) -> list[EffectRow]:
-    """Give the held effects that count: not those of a round that was refused and asked anew."""
+    """Return the held effects that count.
+
+    Refused rounds with a later round do not count.
+    """
     messages = sent_messages(installation.ledger.database, installation.ledger.effects, incident_id)
     rows = [message.row for message in messages if _is_held(message.row)]
     return counted_rows(rows, installation.ledger.steps.refused(incident_id))
 
 
 def _step_name(installation: Installation, row: EffectRow) -> str:
-    """Name the step that tells somebody: one a person, and a new one for each that was refused."""
+    """Return the step name for a recipient; a refused step gets a successor."""
     name = f"{HELD_STEP_PREFIX}{row.token[:12]}"
-    refused = {one for one, _ in installation.ledger.steps.refused(row.incident)}
-    before = sum(one == name or one.startswith(f"{name}-") for one in refused)
+    refused = {step for step, _ in installation.ledger.steps.refused(row.incident)}
+    before = sum(step == name or step.startswith(f"{name}-") for step in refused)
     return f"{name}-{before + 1}" if before else name
 
 
 def _decision(row: EffectRow, apart: Mapping[str, str]) -> str:
-    """Give what holds about them: a step that tells them, even if nobody lived to keep why."""
+    """Return the valid decision about a recipient.
+
+    The step counts even if its reason was not stored.
+    """
     if step := apart.get(row.token):
         return f"{APART} {step}"
     return LEFT_OUT if row.facts.get("decision") == LEFT_OUT else ""
@@ -371,15 +392,15 @@ def _is_held(row: EffectRow) -> bool:
 
 
 def _meant(incident_id: str, rows: Sequence[EffectRow], marks: Sequence[str]) -> list[EffectRow]:
-    found: dict[str, EffectRow] = {}  # by token: who is named twice is meant once
+    found: dict[str, EffectRow] = {}  # by token, because a recipient may be named twice
     for mark in marks:
-        there = [row for row in rows if len(mark) >= 4 and row.token.startswith(mark.lower())]
-        if len(there) != 1:
+        matches = [row for row in rows if len(mark) >= 4 and row.token.startswith(mark.lower())]
+        if len(matches) != 1:
             raise UsageError(
-                f"{len(there) or 'nobody'} held in {incident_id} is known as {mark!r}; "
-                f"`standfast notice held {incident_id}` lists them"
+                f"mark {mark!r}: {len(matches) or 'no'} held recipients of {incident_id}. List "
+                f"them with `standfast notice held {incident_id}`."
             )
-        found[there[0].token] = there[0]
+        found[matches[0].token] = matches[0]
     return list(found.values())
 
 
@@ -399,7 +420,7 @@ def _shown(row: EffectRow, apart: Mapping[str, str], mark: str) -> Held:
 
 
 def marks_of(rows: Iterable[EffectRow]) -> dict[str, str]:
-    """Give by token its shortest beginning, of 8 characters at least, that no other has."""
+    """Return the shortest unique prefix of each token, at least 8 characters."""
     tokens = sorted({row.token for row in rows})
     shared = [sum(takewhile(bool, map(eq, *pair))) for pair in pairwise(tokens)]  # characters
     longest = map(max, [0, *shared], [*shared, 0])
@@ -413,10 +434,10 @@ def _mark(row: EffectRow) -> str:
     return row.token[:_MARK_LENGTH]
 
 
-def _what(row: EffectRow) -> str:
+def _hold_kind(row: EffectRow) -> str:
     return "held" if _is_held(row) else "not reached"
 
 
 def _why(row: EffectRow) -> str:
-    """Say why the person is held, as the row said it: what was decided stands in the facts."""
+    """Return the reason of the hold; a decision does not change it."""
     return str(row.details.get("held") or row.reason or "the message did not arrive")

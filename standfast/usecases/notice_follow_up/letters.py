@@ -1,13 +1,13 @@
-"""Letters after they were written: that they were posted or thrown away, and that one came back.
+"""Written letters: reported as posted, discarded or returned.
 
-Leaves writing them to `notices/senders/letters`, and what counts as told to `accounting`.
+`adapters/senders` writes them.
 
 Rules
-- A letter waits for a person: whoever posts it says so, with the day, and the timeline has who said
-  it. Where the step names roles, only who has one of them may.
-- What was said of a letter is not said again: saying it twice changes nothing. Of two who say it at
-  once, the first counts; the other is told how many were left.
-- A letter that came back is as a mail that bounced: its reader was not told.
+- A letter waits for a person. The person who posts it reports that with the day, and the timeline
+  records who reported it. If the step names roles, only a person with one of them may.
+- Repeating a report changes nothing. Of two concurrent reports the first counts; the second caller
+  gets the number of letters that remained.
+- A returned letter counts as a bounced mail: its recipient was not notified.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from standfast.usecases.notices.recipient_targets import POST
 if TYPE_CHECKING:
     from standfast.usecases.incidents.result_summary import Tally
 
-THROWN_AWAY = "thrown away unposted"  # begins the reason of a letter that nobody posts
+THROWN_AWAY = "thrown away unposted"  # prefix of the reason of a discarded letter
 _A_TRANSACTION = 500
 
 
@@ -44,28 +44,32 @@ def posted(
     marks: Sequence[str] = (),
     by: str | None = None,
 ) -> int:
-    """Note that letters of a step were posted, all that are written or those of `marks`.
+    """Record that letters of a step were posted.
 
-    Gives their number. UsageError when there are none, a mark is of none, or the day is to come or
-    before the incident.
+    These are all waiting letters, or those of `marks`.
+
+    Return their number. Raise UsageError if there are none, for an unknown mark, and for a day in
+    the future or before the incident.
     """
-    who, now = _who(installation, incident_id, step, by), installation.clock()
+    actor, now = _reporter(installation, incident_id, step, by), installation.clock()
     at = at or now
     if at > now:
-        raise UsageError("that time is still to come; say what was posted")
+        raise UsageError("time: it is in the future. Report only letters that were posted.")
     opened = installation.ledger.incidents.get(incident_id).opened_at
     if at < opened:
         raise UsageError(
-            f"{incident_id} was opened "
+            f"{incident_id}: opened "
             f"{minute(opened, installation.config.organisation.time_zone)}, and "
-            "no letter of it was there before; say when these were posted"
+            "it had no letter before. Correct the time of posting."
         )
     rows = _waiting(installation, incident_id, step, marks)
     number = 0
     for start in range(0, len(rows), _A_TRANSACTION):
         part = rows[start : start + _A_TRANSACTION]
         events = [DeliveryEvent(token=row.token, state=DeliveryState.TAKEN, at=at) for row in part]
-        heard = installation.ledger.deliveries.hear(events, who, now, reason=f"posted, says {who}")
+        heard = installation.ledger.deliveries.hear(
+            events, actor, now, reason=f"posted, says {actor}"
+        )
         number += heard.settled
     return _some(number, incident_id, step)
 
@@ -79,19 +83,21 @@ def discarded(
     marks: Sequence[str] = (),
     by: str | None = None,
 ) -> int:
-    """Note that letters were thrown away unposted, all that are written or those of `marks`.
+    """Record that letters were discarded.
 
-    Gives their number; their readers are not told. UsageError as `posted`.
+    These are all waiting letters, or those of `marks`.
+
+    Return their number; their recipients are not notified. Raise UsageError as `posted` does.
     """
-    who, now = _who(installation, incident_id, step, by), installation.clock()
+    actor, now = _reporter(installation, incident_id, step, by), installation.clock()
     if not because.strip():
-        raise UsageError("say why they are thrown away: --because TEXT; it is kept with each")
+        raise UsageError("reason: missing. Add --because TEXT; it is kept with each letter.")
     rows = _waiting(installation, incident_id, step, marks)
     number = 0
     for start in range(0, len(rows), _A_TRANSACTION):
         part = rows[start : start + _A_TRANSACTION]
-        why = f"{THROWN_AWAY}, says {who}: {because}"
-        number += installation.ledger.notices.discard(part, why, who, now)
+        reason = f"{THROWN_AWAY}, says {actor}: {because}"
+        number += installation.ledger.notices.discard(part, reason, actor, now)
     return _some(number, incident_id, step)
 
 
@@ -103,27 +109,27 @@ def came_back(
     *,
     by: str | None = None,
 ) -> int:
-    """Note that posted letters came back; give their number. UsageError for a mark of none.
+    """Record that posted letters were returned; return their number.
 
-    Again changes nothing: the moment of the first time stays.
+    Raise UsageError for an unknown mark. Repeating changes nothing: the first time stays.
     """
-    who, now = _who(installation, incident_id, step, by), installation.clock()
-    gone = [
+    actor, now = _reporter(installation, incident_id, step, by), installation.clock()
+    sent_letters = [
         row for row in _letters(installation, incident_id, step) if row.state is EffectState.DONE
     ]
-    rows = _meant(gone, marks, "was posted")
+    rows = _meant(sent_letters, marks, "was posted")
     heard = installation.ledger.deliveries.of_incident(incident_id)
     events = [
         DeliveryEvent(token=row.token, state=DeliveryState.BOUNCED, at=now)
         for row in rows
         if row.token not in heard or heard[row.token].state is not DeliveryState.BOUNCED
     ]
-    installation.ledger.deliveries.hear(events, who, now)
+    installation.ledger.deliveries.hear(events, actor, now)
     return len(rows)
 
 
 def waiting_letters(installation: Installation, incident_id: str) -> list[EffectRow]:
-    """Give the letters of an incident that are written, and that nobody has said to be posted."""
+    """Return the written letters that nobody reported as posted."""
     return [
         row
         for row in _all_letters(installation, incident_id)
@@ -134,11 +140,11 @@ def waiting_letters(installation: Installation, incident_id: str) -> list[Effect
 def include_waiting_letters(
     installation: Installation, state: State, found: "Sequence[Tally]"
 ) -> State:
-    """Give the state with how many letters wait to be posted, as the tallies have it, and where."""
+    """Return the state with the number of waiting letters and their folder."""
     waiting = {
-        one.step: sum(missed.count for missed in one.missed if missed.reason == WRITTEN)
-        for one in found
-        if one.verb == SEND
+        tally.step: sum(missed.count for missed in tally.missed if missed.reason == WRITTEN)
+        for tally in found
+        if tally.verb == SEND
     }
     folder = " or ".join(
         str(sender.folder)
@@ -156,12 +162,12 @@ def include_waiting_letters(
     )
 
 
-def _who(installation: Installation, incident_id: str, step: str, by: str | None) -> str:
+def _reporter(installation: Installation, incident_id: str, step: str, by: str | None) -> str:
     state = installation.ledger.incidents.state(incident_id)
     if not _letters(installation, incident_id, step):
         raise UsageError(
-            f"step {step!r} of {incident_id} wrote no letters; `standfast notice accounting "
-            f"{incident_id}` says by which channel each was told"
+            f"step {step!r} of {incident_id}: it wrote no letters. See the channels with "
+            f"`standfast notice accounting {incident_id}`."
         )
     return speaker(installation, state, step, by)
 
@@ -176,9 +182,9 @@ def _waiting(
 
 
 def _some(number: int, incident_id: str, step: str) -> int:
-    """Raise UsageError for none; of those that waited, somebody else may have been first."""
+    """Raise UsageError for none: another person may have reported them first."""
     if not number:
-        raise UsageError(f"no letter of step {step!r} of {incident_id} waits to be posted")
+        raise UsageError(f"step {step!r} of {incident_id}: no letter waits to be posted.")
     return number
 
 
@@ -191,19 +197,21 @@ def _all_letters(installation: Installation, incident_id: str) -> list[EffectRow
     return [message.row for message in messages if message.row.target.startswith(POST)]
 
 
-def _meant(rows: Sequence[EffectRow], marks: Sequence[str], what: str) -> list[EffectRow]:
+def _meant(rows: Sequence[EffectRow], marks: Sequence[str], condition: str) -> list[EffectRow]:
     if not marks:
         return list(rows)
-    found: dict[str, EffectRow] = {}  # by token: who is named twice is meant once
+    found: dict[str, EffectRow] = {}  # by token, because a letter may be named twice
     for mark in marks:
         is_mark = len(mark) >= MARK_LENGTH
-        there = [row for row in rows if is_mark and row.token.startswith(mark.lower())]
-        if not there:
-            raise UsageError(f"no letter {mark!r} {what}; its mark stands at its foot")
-        if len(there) > 1:  # likely among a hundred thousand
+        matches = [row for row in rows if is_mark and row.token.startswith(mark.lower())]
+        if not matches:
             raise UsageError(
-                f"{len(there)} letters bear the mark {mark!r}; name the right one by all of its "
-                f'id: in the source of its page it follows id="letter-{mark}'
+                f"mark {mark!r}: no such letter {condition}. Read it at the letter's foot."
             )
-        found[there[0].token] = there[0]
+        if len(matches) > 1:  # likely among a hundred thousand letters
+            raise UsageError(
+                f"mark {mark!r}: {len(matches)} letters match. Name the letter by its full id: in "
+                f'the source of its page it follows id="letter-{mark}'
+            )
+        found[matches[0].token] = matches[0]
     return list(found.values())

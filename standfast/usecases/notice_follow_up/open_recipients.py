@@ -1,6 +1,6 @@
-"""What closing an incident leaves undone about people: held, not posted, not approved.
+"""Recipients that an incident leaves open: held, not posted, not approved.
 
-Refuses nothing: closing is a person's decision, and this counts what it leaves.
+The count refuses nothing: closing is the decision of a person.
 """
 
 from dataclasses import dataclass
@@ -16,26 +16,26 @@ from standfast.usecases.notice_follow_up.letters import waiting_letters
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRecipients:
-    """How much of telling people stays undone."""
+    """The number of recipients and notices that are still open."""
 
-    held: int  # people about whom nobody decided
-    letters: int  # written, and not said to be posted
+    held: int  # recipients without a decision
+    letters: int  # written, but not reported as posted
     unapproved: int  # notices that wait for an approval
 
     @property
     def sentence(self) -> str:
-        """Say it for people; empty when nothing is left."""
-        told = []
+        """The numbers in words; "" if nothing is open."""
+        parts = []
         if self.held:
-            told.append(f"{counted(self.held, 'held person', 'held people')} undecided")
+            parts.append(f"{counted(self.held, 'held person', 'held people')} undecided")
         if self.letters:
-            told.append(f"{counted(self.letters, 'letter')} not posted")
+            parts.append(f"{counted(self.letters, 'letter')} not posted")
         if self.unapproved:
-            told.append(f"{counted(self.unapproved, 'notice')} not approved")
-        return ", ".join(told)
+            parts.append(f"{counted(self.unapproved, 'notice')} not approved")
+        return ", ".join(parts)
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         return {
             "held_undecided": self.held,
             "letters_not_posted": self.letters,
@@ -44,12 +44,12 @@ class OpenRecipients:
 
 
 def open_recipients(installation: Installation, state: State) -> OpenRecipients:
-    """Count what an incident leaves undone as it stands, open or closed."""
+    """Count the open recipients of an incident, open or closed."""
     sends = {step.name for step in state.playbook.steps if step.action == SEND}
-    # Corrections, and what tells somebody who was held, are no steps of the playbook.
+    # Corrections and individual notices are not steps of the playbook.
     sends |= {row.step for row in installation.ledger.notices.of_incident(state.incident)}
     return OpenRecipients(
-        held=sum(not one.decision for one in held(installation, state.incident)),
+        held=sum(not recipient.decision for recipient in held(installation, state.incident)),
         letters=len(waiting_letters(installation, state.incident)),
         unapproved=sum(
             view.state is StepState.ASKING and view.step in sends

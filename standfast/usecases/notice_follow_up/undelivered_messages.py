@@ -1,14 +1,12 @@
-"""Whose message did not arrive, so that only a letter or another address reaches them.
-
-Leaves telling them to `held`, and what counts as told to `accounting`.
+"""Undelivered messages, to be replaced by a letter or another address.
 
 Rules
-- That is a mail that bounced or was not tried, as its channel told, and one that it refused to
-  take; and a letter that came back. What is put off is still on its way.
-- So is one that failed, once its words were corrected: nobody is sent those any more.
-- What was stopped or thrown away was not meant to leave, except where it was to tell one person in
-  the place of another message: they would be told nothing by either.
-- Nobody is written to again by itself: a person names where to, as for whoever is held.
+- A message is undelivered if its mail bounced, was not tried or was refused by its channel, or if
+  its letter was returned. A deferred message is still on its way.
+- A failed message is undelivered once its text was corrected: that text is never sent again.
+- A stopped or discarded message does not count, except an individual one that replaced another:
+  otherwise its recipient would get neither.
+- Nobody is written to again automatically: a person names the address, as for held recipients.
 """
 
 from dataclasses import dataclass
@@ -31,39 +29,39 @@ _LOST = {
 
 @dataclass(frozen=True, kw_only=True)
 class Returned:
-    """One message that did not arrive."""
+    """One undelivered message."""
 
     row: EffectRow
     why: str
-    decision: str  # empty while nobody is told apart
+    decision: str  # "" unless an individual notice is planned
 
 
 def returned(installation: Installation, incident_id: str) -> list[Returned]:
-    """Give every message of an incident's notices that came to nothing."""
+    """Return every undelivered message of an incident's notices."""
     ledger = installation.ledger
-    apart = individual_notice_steps(installation, incident_id)
+    individual = individual_notice_steps(installation, incident_id)
     found = []
     corrected: dict[str, str] = {}
     for message in sent_messages(ledger.database, ledger.effects, incident_id):
-        row, heard = message.row, message.delivery
+        row, delivery = message.row, message.delivery
         why = row.reason if _is_refused(row) else ""
         if row.state is EffectState.FAILED:
             if row.step not in corrected:
                 corrected[row.step] = newest_correction(installation, incident_id, row.step)
             if name := corrected[row.step]:
                 why = f"it failed, and {name} corrects its words: {row.reason}"
-        if row.state is EffectState.DONE and heard is not None:
-            why = _LOST.get(heard.state, "")
+        if row.state is EffectState.DONE and delivery is not None:
+            why = _LOST.get(delivery.state, "")
             if why and row.target.startswith(POST):
                 why = "the letter came back"
         if why and row.target.startswith((MAIL, POST)):
-            step = apart.get(row.token)
+            step = individual.get(row.token)
             found.append(Returned(row=row, why=why, decision=f"{APART} {step}" if step else ""))
     return found
 
 
 def _is_refused(row: EffectRow) -> bool:
-    """Did a channel refuse it? What no channel was ever asked about is no message."""
+    """Return whether a channel refused it; without a channel it is no message."""
     if row.state is not EffectState.REFUSED:
         return False
     is_given_up = row.reason.startswith((STOPPED, THROWN_AWAY))
@@ -71,9 +69,9 @@ def _is_refused(row: EffectRow) -> bool:
 
 
 def individual_notice_steps(installation: Installation, incident_id: str) -> dict[str, str]:
-    """Give the steps that tell somebody apart, by the message in whose place they do.
+    """Return the steps of individual notices, by the replaced message.
 
-    None that an approver refused: it is as if nobody had asked for it.
+    A step that an approver refused does not count.
     """
     refused = installation.ledger.steps.refused(incident_id)
     return {

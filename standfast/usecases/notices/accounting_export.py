@@ -1,12 +1,13 @@
-"""The account of an incident's notices as a file for a regulator: each person in one line.
+"""The notice accounting of an incident as a file for a regulator.
 
 Rules
-- It has no more of a person than the ledger's name for them, the language and why, unless somebody
-  gave a reason to see addresses.
-- Its digest stands in the timeline before the file is there, so that the one can be held against
-  the other; a file that is there already is never written over.
-- It is written and synced beside its name: whoever dies over it leaves no part of it there.
-- A million lines are written as they are read, never held.
+- The file has one line for each person: the ledger's pseudonym, the language and the reason.
+  Addresses are included only if somebody gave a reason to see them.
+- The digest of the file is in the timeline before the file exists, so that the two can be compared.
+  An existing file is never overwritten.
+- The file is written and synced under a temporary name: an interrupted export leaves no partial
+  file under the final name.
+- A million lines are written as they are read; they are never all in memory.
 """
 
 import csv
@@ -42,23 +43,25 @@ def export(
     unmasked_because: str = "",
     each: Callable[[Line], object] = lambda line: None,
 ) -> tuple[list[Account], str]:
-    """Write every line to a `.csv` or `.json` file; give the accounts and the file's SHA-256.
+    """Write every line to a `.csv` or `.json` file.
 
-    Otherwise as `account`. UsageError for another ending; StandfastError when the file is there
-    already or cannot be written.
+    Return the accounts and the SHA-256 of the file.
+
+    The other arguments are those of `account`. Raise UsageError for another file extension,
+    StandfastError if the file exists or cannot be written.
     """
     if file.suffix not in _KINDS:
-        raise UsageError(f"an export is a .csv or a .json file, not {file.name}")
+        raise UsageError(f"{file.name}: not a .csv or .json file. Use one of these extensions.")
     with _new_file(file) as draft:
         written = _Written(draft)
         document = _KINDS[file.suffix](written.write, incident_id, timestamp(installation.clock()))
         document.begin(is_clear=bool(unmasked_because))
 
         def add(line: Line) -> None:
-            one = line.as_json()
-            written.rows.update(canonical(one))
+            document_line = line.as_json()
+            written.rows.update(canonical(document_line))
             written.lines += 1
-            document.add(one)
+            document.add(document_line)
             each(line)
 
         accounts = account(installation, incident_id, unmasked_because=unmasked_because, each=add)
@@ -76,12 +79,12 @@ def export(
                 "is_masked": not unmasked_because,
             },
         ):
-            pass  # before the file: what left is noted, also when writing it then fails
+            pass  # recorded before the file exists, and also if writing the file then fails
     return accounts, found
 
 
 class _Written:
-    """What was written so far, and the digests of it."""
+    """The output so far, with its digests."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -95,24 +98,24 @@ class _Written:
 
 
 class _Csv:
-    """A line a person; the totals follow from them."""
+    """CSV output, one line for each person, without totals."""
 
     def __init__(self, write: Callable[[str], None], incident_id: str, at: str) -> None:
         self._write = write
 
     def begin(self, *, is_clear: bool) -> None:
-        self._names = [one.name for one in fields(Line) if one.name != "address" or is_clear]
+        self._names = [field.name for field in fields(Line) if field.name != "address" or is_clear]
         self._write(_row(self._names))
 
-    def add(self, one: JsonObject) -> None:
-        self._write(_row([_cell(one.get(name)) for name in self._names]))
+    def add(self, line: JsonObject) -> None:
+        self._write(_row([_cell(line.get(name)) for name in self._names]))
 
     def end(self, accounts: Sequence[Account]) -> None:
-        """Nothing follows."""
+        """Write nothing: totals follow from the lines."""
 
 
 class _Json:
-    """One document: the lines, and then what they add up to."""
+    """JSON output, one document with the lines and then the totals."""
 
     def __init__(self, write: Callable[[str], None], incident_id: str, at: str) -> None:
         self._write, self._between = write, "\n"
@@ -121,12 +124,12 @@ class _Json:
     def begin(self, *, is_clear: bool) -> None:
         self._write(json.dumps(self._begins, ensure_ascii=False)[:-1] + ', "lines": [')
 
-    def add(self, one: JsonObject) -> None:
-        self._write(self._between + json.dumps(one, ensure_ascii=False))
+    def add(self, line: JsonObject) -> None:
+        self._write(self._between + json.dumps(line, ensure_ascii=False))
         self._between = ",\n"
 
     def end(self, accounts: Sequence[Account]) -> None:
-        notices = json.dumps([one.as_json() for one in accounts], ensure_ascii=False)
+        notices = json.dumps([total.as_json() for total in accounts], ensure_ascii=False)
         self._write(f'\n], "notices": {notices}}}\n')
 
 
@@ -135,18 +138,18 @@ _KINDS: Mapping[str, type[_Csv] | type[_Json]] = {".csv": _Csv, ".json": _Json}
 
 @contextmanager
 def _new_file(file: Path) -> Iterator[BinaryIO]:
-    """Give a draft that becomes the file once the block ends; the file is whole or not there."""
+    """Yield a draft that becomes the file at the end of the block."""
     draft = file.with_name(f".{file.name}.{os.getpid()}.draft")
     try:
-        for left in file.parent.glob(f".{glob.escape(file.name)}.*.draft"):
-            _drop_of_the_dead(left)
+        for draft_of_other in file.parent.glob(f".{glob.escape(file.name)}.*.draft"):
+            _remove_dead_draft(draft_of_other)
         if os.path.lexists(file):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         with os.fdopen(os.open(draft, _NEW, 0o600), "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        _give_name(draft, file)
+        _publish(draft, file)
         sync_folder(file.parent)
     except OSError as error:
         raise _unwritable(file, error) from None
@@ -154,27 +157,27 @@ def _new_file(file: Path) -> Iterator[BinaryIO]:
         draft.unlink(missing_ok=True)
 
 
-def _give_name(draft: Path, file: Path) -> None:
-    """Let the draft be found as the file, and never write over another."""
+def _publish(draft: Path, file: Path) -> None:
+    """Move the draft to its final name; raise if that name exists."""
     try:
         os.link(draft, file)
     except FileExistsError:
         raise
-    except OSError:  # a file system that knows one name a file, such as that of a stick
+    except OSError:  # a file system without hard links, such as that of a USB stick
         if os.path.lexists(file):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         draft.replace(file)
 
 
-def _drop_of_the_dead(draft: Path) -> None:
-    """Take away what an export left that died: it may have people's addresses."""
+def _remove_dead_draft(draft: Path) -> None:
+    """Delete the draft of an export that died: it may contain addresses."""
     pid = draft.suffixes[-2].removeprefix(".")
     if pid.isdecimal() and (int(pid) == os.getpid() or is_gone(host_name(), int(pid))):
         draft.unlink(missing_ok=True)
 
 
 def _unwritable(file: Path, error: OSError) -> StandfastError:
-    return StandfastError(f"{file} cannot be written: {error.strerror}; name another file")
+    return StandfastError(f"{file}: cannot be written: {error.strerror}. Name another file.")
 
 
 def _row(cells: Sequence[Json]) -> str:
@@ -184,10 +187,10 @@ def _row(cells: Sequence[Json]) -> str:
 
 
 def _cell(value: Json) -> Json:
-    """Keep a spreadsheet from taking a customer's text for a formula."""
+    """Protect a cell's text from evaluation as a formula in a spreadsheet."""
     if not isinstance(value, str):
         return value
-    # Some take full-width signs for the plain ones, and skip any space before them.
+    # Some programs treat full-width signs as plain ones, and skip any space before them.
     begins = unicodedata.normalize("NFKC", value).lstrip()[:1]
     is_formula = begins in ("=", "+", "-", "@") or value[:1] in ("\t", "\r")
     return f"'{value}" if is_formula else value

@@ -1,14 +1,17 @@
-"""A file of a backup set as it was before an incident: restored apart, read, and destroyed.
+"""A file of a backup set from before an incident.
 
-Who was a customer when it happened is not always who is one now: the intruder may have changed or
-emptied the database since.
+The file is restored, read and destroyed.
+
+It shows who was a customer at the time of the incident: the intruder may have changed or emptied
+the database since.
 
 Rules
-- The incident's time is the earliest that is known: when it happened, as somebody stated, else when
-  it was noticed, else when it was opened here.
-- The newest complete point that was committed before it; none: an error, never a later one.
-- Only the one file is restored, into a private folder beside the drills', which is gone when the
-  block ends, however it ends. What a dead one left goes first.
+- The time of the incident is the earliest known one: a stated time of occurrence, else of detection
+  or suspicion, else the time at which it was opened here.
+- The newest complete point committed before that time is used. If there is none, that is an error;
+  a later point is never used.
+- Only the one file is restored, into a private folder next to the drills'. The folder is deleted at
+  the end of the block, however it ends; remains of a dead process are deleted first.
 """
 
 import glob
@@ -36,15 +39,15 @@ from standfast.usecases.core.backup_repository import (
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.drills.restore_drill import drill_folder
 
-_TOLD_BY = ("occurrence", "detection", "suspicion")
-_in_use: set[str] = set()  # the folders of this process, by name
+_STATED_TIMES = ("occurrence", "detection", "suspicion")
+_in_use: set[str] = set()  # the names of this process's folders
 
 
 def incident_time(installation: Installation, incident_id: str) -> datetime:
-    """Give the moment before which nothing of the incident had happened, as far as is known."""
+    """Return the earliest known moment of the incident."""
     facts = installation.ledger.facts.of(incident_id)
-    known = [facts.latest(FactKind.TIME, name) for name in _TOLD_BY]
-    stated = [one.at for one in known if one is not None and one.at is not None]
+    known = [facts.latest(FactKind.TIME, name) for name in _STATED_TIMES]
+    stated = [fact.at for fact in known if fact is not None and fact.at is not None]
     return min([installation.ledger.incidents.get(incident_id).opened_at, *stated])
 
 
@@ -52,10 +55,10 @@ def incident_time(installation: Installation, incident_id: str) -> datetime:
 def file_before(
     installation: Installation, moment: datetime, set_name: str, path: str
 ) -> Iterator[Path]:
-    """Give the file `SOURCE/PATH` of the newest point of the set from before the moment.
+    """Yield `SOURCE/PATH` from the set's newest point before the moment.
 
-    ConfigurationError when there is no such set, point or file; UsageError without an identity
-    that opens it; Damaged when it does not come back whole.
+    Raise ConfigurationError for an unknown set, point or file, UsageError without an identity that
+    opens it, Damaged if it cannot be restored completely.
     """
     try:
         set_of(installation, set_name)
@@ -64,16 +67,16 @@ def file_before(
     identity = identity_of(installation, None)
     with translated_errors("opening the repository"):
         repository = opened_repository(installation, identity)
-        there = [
+        points = [
             point
             for point in repository.points(set_name)
             if point.complete and not point.is_interim and point.time < moment
         ]
-    point = max(there, key=lambda one: one.time, default=None)
+    point = max(points, key=lambda candidate: candidate.time, default=None)
     if point is None:
         raise ConfigurationError(
-            f"the backup set {set_name!r} has no complete recovery point from before "
-            f"{timestamp(moment)[:16]}Z; name another audience"
+            f"backup set {set_name!r}: no complete recovery point from before "
+            f"{timestamp(moment)[:16]}Z. Name another audience."
         )
     with _own_folder(installation, set_name) as folder:
         with translated_errors(f"restoring {point.name}"):
@@ -81,29 +84,34 @@ def file_before(
                 point, folder / "tree", (glob.escape(path),), now=installation.clock
             )
         if is_damage_behind(result.problems):
-            raise Damaged(f"{point.name} does not come back whole; run `standfast backup verify`")
+            raise Damaged(f"{point.name}: damaged. Run `standfast backup verify`.")
         file = folder / "tree" / path
         if not file.is_file() or file.is_symlink():
             raise ConfigurationError(
-                f"{point.name} of the set {set_name!r} has no file {path}; `standfast backup "
-                f"ls {point.name}` lists what it has"
+                f"{point.name} of set {set_name!r}: no file {path}. List its files with `standfast "
+                f"backup ls {point.name}`."
             )
         yield file
 
 
 @contextmanager
 def _own_folder(installation: Installation, set_name: str) -> Iterator[Path]:
-    """Give a folder that nobody else restores into; what the dead left of the set goes first."""
-    here = hashlib.sha256(host_name().encode()).hexdigest()[:12]
-    for left in installation.config.drills.folder.glob(f".{set_name}.audience-*-{here}-*"):
-        name = left.name.removeprefix(f".{set_name}.")
+    """Yield a folder for this use alone.
+
+    Folders of dead processes are deleted first.
+    """
+    machine = hashlib.sha256(host_name().encode()).hexdigest()[:12]
+    for folder_of_other in installation.config.drills.folder.glob(
+        f".{set_name}.audience-*-{machine}-*"
+    ):
+        name = folder_of_other.name.removeprefix(f".{set_name}.")
         pid = int(name.split("-")[1])
         if name not in _in_use and (pid == os.getpid() or is_gone(host_name(), pid)):
-            remove_tree(left)
-    mine = f"audience-{os.getpid()}-{here}-{new_token()}"
-    _in_use.add(mine)
+            remove_tree(folder_of_other)
+    own_name = f"audience-{os.getpid()}-{machine}-{new_token()}"
+    _in_use.add(own_name)
     try:
-        with drill_folder(installation, set_name, mine) as folder:
+        with drill_folder(installation, set_name, own_name) as folder:
             yield folder
     finally:
-        _in_use.discard(mine)
+        _in_use.discard(own_name)

@@ -1,4 +1,4 @@
-"""Which corrections of a notice stand, read from the ledger; `corrections` plans them."""
+"""The valid corrections of a notice, read from the ledger."""
 
 from standfast.ledger.messages.sent_messages import first_message, individual_messages
 from standfast.playbook.run_state import HELD_STEP_PREFIX
@@ -7,7 +7,10 @@ from standfast.usecases.core.installation import Installation
 
 
 def standing_corrections(installation: Installation, incident_id: str, step_name: str) -> list[str]:
-    """Name the steps that correct a notice and that no approver refused, the newest last."""
+    """Return the steps that correct a notice, newest last.
+
+    Corrections that an approver refused do not count.
+    """
     refused = installation.ledger.steps.refused(incident_id)
     return [
         row.step
@@ -19,7 +22,7 @@ def standing_corrections(installation: Installation, incident_id: str, step_name
 
 
 def newest_correction(installation: Installation, incident_id: str, step_name: str) -> str:
-    """Name the newest correction after which the words of a step go to nobody; else nothing."""
+    """Return the newest correction that ended the use of a step's text, or ""."""
     effects = installation.ledger.effects
     rows = installation.ledger.notices.of_incident(incident_id)
     began = {row.step: number for number, row in enumerate(rows)}
@@ -29,8 +32,10 @@ def newest_correction(installation: Installation, incident_id: str, step_name: s
     if step_name.startswith(CORRECTS):
         first = rows[began[step_name]].audience.removeprefix(who_got(""))
     elif step_name.startswith(HELD_STEP_PREFIX):
-        apart = [row for row in individual_messages(effects, incident_id) if row.step == step_name]
-        first = next((first_message(effects, row).step for row in apart), step_name)
+        individual = [
+            row for row in individual_messages(effects, incident_id) if row.step == step_name
+        ]
+        first = next((first_message(effects, row).step for row in individual), step_name)
     later = [
         name
         for name in standing_corrections(installation, incident_id, first)

@@ -1,18 +1,16 @@
-"""Who was told what, when, by which channel, and how it ended: of each notice of an incident.
-
-Leaves writing it to a file to `accounting_export`.
+"""The accounting of an incident's notices, recipient by recipient.
 
 Rules
-- Each person that a notice was planned for stands in one line and counts once, so that the numbers
-  always add up to the audience. What an approver refused and was then asked again is not counted:
-  the newer round is.
-- A message that was handed over ends as its provider tells: delivered, put off, bounced, dropped.
-  A letter is handed over once somebody says that it was posted; until then it is only printed.
-- Whom a person decided about counts by that: told by a step of its own, or left out and why.
-- Addresses print masked, as the name that the ledger has for them; in clear only with a reason, and
-  then the look is one event of the timeline.
-- It is of one moment: who is decided about meanwhile counts as they stood at its beginning.
-- A million people are gone through, never held: whoever wants their lines takes them one by one.
+- Each planned recipient of a notice has one line and counts once, so that the counts add up to the
+  audience. A refused round does not count if a newer round was planned.
+- The result of a submitted message is that of its provider: delivered, deferred, bounced, dropped.
+  A letter counts as submitted when somebody reports it as posted; until then it is only printed.
+- A recipient about whom a person decided counts by that decision: notified by a step of its own, or
+  excluded with a reason.
+- Addresses are masked by the ledger's pseudonym. They are shown only with a reason, and then the
+  access is an event in the timeline.
+- All lines describe one moment: a later decision does not change them.
+- A million recipients are streamed, never all in memory: callers get the lines one by one.
 """
 
 from collections import Counter
@@ -30,28 +28,28 @@ from standfast.records import DeliveryState, EffectState, JsonObject, timestamp
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.notices.recipient_targets import HELD, POST
 
-# What a person decided about somebody who was held: it stands in the effect's facts and reason.
+# Values of a person's decision about a held recipient, in the effect's facts and reason.
 LEFT_OUT, APART = "left out", "told by step"
-LOST = (DeliveryState.DEFERRED, DeliveryState.BOUNCED, DeliveryState.DROPPED)  # and not told
+LOST = (DeliveryState.DEFERRED, DeliveryState.BOUNCED, DeliveryState.DROPPED)  # not notified
 
 
 class End(StrEnum):
-    """How it ended for one person."""
+    """The result for one recipient."""
 
-    PLANNED = "planned"  # not begun: it waits for approval, the abort window, the canary or a turn
+    PLANNED = "planned"  # not started: waits for an approval, the abort window or the canary
     UNDER_WAY = "under way"
-    HANDED_OVER = "handed over"  # the channel took it on, and has told no more
+    HANDED_OVER = "handed over"  # the channel accepted it and has reported nothing else
     DELIVERED = "delivered"
-    DEFERRED = "deferred"  # the mailbox puts it off; the provider tries again
-    BOUNCED = "bounced"  # a letter: it came back
+    DEFERRED = "deferred"  # the mailbox delays it; the provider tries again
+    BOUNCED = "bounced"  # of a letter: it was returned
     DROPPED = "dropped"  # the provider did not try
-    PRINTED = "printed"  # a letter to be posted; nobody has said that it was
-    UNKNOWN = "unknown"  # it may have left; nobody could tell
-    FAILED = "failed"  # it did not leave; `retry` may help
-    REFUSED = "refused"  # not written to, with the reason
-    HELD = "held"  # a person has to decide
-    LEFT_OUT = "left out"  # a person decided so, with the reason
-    NOT_APPROVED = "not approved"  # an approver said no
+    PRINTED = "printed"  # a letter that nobody has reported as posted
+    UNKNOWN = "unknown"  # it may have been sent
+    FAILED = "failed"  # it was not sent; `retry` may help
+    REFUSED = "refused"  # not sent, with the reason
+    HELD = "held"  # a person must decide
+    LEFT_OUT = "left out"  # excluded by a person, with the reason
+    NOT_APPROVED = "not approved"  # an approver refused it
 
     @property
     def is_told(self) -> bool:
@@ -60,23 +58,26 @@ class End(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One person of one notice. `address` is empty unless somebody gave a reason to see it."""
+    """One recipient of one notice.
+
+    `address` is "" unless somebody gave a reason to see it.
+    """
 
     step: str
     round: int
-    person: str  # the ledger's own name for the address
+    person: str  # the ledger's pseudonym of the address
     address: str
     language: str
     why: str
     channel: str
     end: End
     reason: str
-    submitted_at: datetime | None  # when it was handed to the channel, the last time
-    ended_at: datetime | None  # when the channel answered, or the provider told the end
-    complained_at: datetime | None  # when the reader called it spam, the first time
+    submitted_at: datetime | None  # the last submission to the channel
+    ended_at: datetime | None  # the response of the channel, or the result of the provider
+    complained_at: datetime | None  # the first time that the reader reported it as spam
 
     def as_json(self) -> JsonObject:
-        """Give the line for `--json` and for an export."""
+        """Return the JSON form of the line."""
         return {
             "step": self.step,
             "round": self.round,
@@ -95,11 +96,11 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """One notice: how it ended for how many."""
+    """One notice with the number of recipients by result."""
 
     step: str
     template: str
-    root: str  # Merkle root of what was approved
+    root: str  # Merkle root of the approved messages
     counts: Mapping[End, int]
 
     @property
@@ -111,7 +112,7 @@ class Account:
         return sum(number for end, number in self.counts.items() if not end.is_told)
 
     def as_json(self) -> JsonObject:
-        """Give the notice for `--json`, without its lines."""
+        """Return the JSON form without lines."""
         return {
             "step": self.step,
             "template": self.template,
@@ -129,13 +130,15 @@ def account(
     unmasked_because: str = "",
     each: Callable[[Line], object] = lambda line: None,
 ) -> list[Account]:
-    """Give the account of each notice, and each person's line to `each`, in order.
+    """Return the account of each notice; pass each line to `each`, in order.
 
-    With a reason the lines have addresses in clear, and the look is noted. UsageError for a blank
-    one.
+    With a reason, lines have clear addresses, and the access is recorded. Raise UsageError for a
+    blank reason.
     """
     if unmasked_because and not unmasked_because.strip():
-        raise UsageError("say why addresses are shown: --reason TEXT; the timeline keeps it")
+        raise UsageError(
+            "reason: missing. Add --reason TEXT to show addresses; the timeline keeps it."
+        )
     ledger = installation.ledger
     ledger.incidents.get(incident_id)
     of_step: dict[str, Counter[End]] = {}
@@ -148,22 +151,22 @@ def account(
                 now=installation.clock(),
                 detail={"count": view.number, "reason": unmasked_because},
             ):
-                pass  # the event is all there is to write
+                pass  # only the event is written
         once = _Once(view.latest, view.refused, view.apart)
         for message in view.messages:
             row = message.row
             if not once.counts(row):
                 continue
-            one = line(
+            recipient = line(
                 row,
                 message.delivery,
                 (message.submitted_at, message.ended_at),
                 is_refused=(row.step, row.round) in view.refused,
                 is_clear=bool(unmasked_because),
             )
-            of_step.setdefault(row.step, Counter())[one.end] += 1
-            each(one)
-    notices = {one.step: one for one in ledger.notices.of_incident(incident_id)}
+            of_step.setdefault(row.step, Counter())[recipient.end] += 1
+            each(recipient)
+    notices = {notice.step: notice for notice in ledger.notices.of_incident(incident_id)}
     return [
         Account(
             step=step,
@@ -176,10 +179,10 @@ def account(
 
 
 def counted_rows(rows: Sequence[EffectRow], refused: set[tuple[str, int]]) -> list[EffectRow]:
-    """Leave out what stands elsewhere: each person counts once.
+    """Return the rows that count, so that each person counts once.
 
-    That is rounds that an approver refused where a later round was asked for, and who was held and
-    is told by a step of their own.
+    Omitted are rounds that an approver refused if a later round exists, and held recipients that
+    are notified by a step of their own.
     """
     latest: dict[str, int] = {}
     for row in rows:
@@ -189,12 +192,12 @@ def counted_rows(rows: Sequence[EffectRow], refused: set[tuple[str, int]]) -> li
 
 
 class _Once:
-    """Says of each message whether it counts, so that each person counts once."""
+    """A filter that counts each person once."""
 
     def __init__(
         self, latest: Mapping[str, int], refused: Set[tuple[str, int]], apart: Iterable[EffectRow]
     ) -> None:
-        """`apart` are those that stand in the place of another."""
+        """`apart` are individual messages that replace another one."""
         self._latest, self._refused = latest, refused
         self._settled = {
             row.details["settles"]
@@ -203,10 +206,10 @@ class _Once:
         }
 
     def counts(self, row: EffectRow) -> bool:
-        """Does it count?"""
+        """Return whether the row counts."""
         is_refused = (row.step, row.round) in self._refused
-        is_asked_anew = row.round < self._latest.get(row.step, 0)
-        if is_refused and (is_asked_anew or "settles" in row.details):
+        is_replanned = row.round < self._latest.get(row.step, 0)
+        if is_refused and (is_replanned or "settles" in row.details):
             return False
         return row.token not in self._settled
 
@@ -219,7 +222,7 @@ def line(
     is_refused: bool,
     is_clear: bool,
 ) -> Line:
-    """Give one person's line."""
+    """Return the line of one recipient."""
     end = _end(row, delivery, is_refused=is_refused)
     details = cast("Mapping[str, str]", row.details)
     address = details.get("address") or row.target.partition(":")[2].replace("\n", ", ")

@@ -1,12 +1,9 @@
-"""The plan of one notice: its effects a page at a time, and what they come to.
-
-Owns the pages, the counts and the root. Leaves who is told, and by which channel, to `actions`, and
-who is written to first to `waves`.
+"""The plan of one notice: its effects in pages, with their counts.
 
 Rules
-- A million people are gone through, never held: of them only counts stay, and of what they have in
-  common no more than a few hundred kinds.
-- The root is over the digests of all who would be written to, in order.
+- A million recipients are streamed, never all in memory. Only counts are kept, with at most a few
+  hundred kinds each.
+- The Merkle root covers the digests of all messages to be sent, in order.
 """
 
 from collections import Counter
@@ -27,11 +24,11 @@ OTHERS = "others"
 
 
 class Tally:
-    """What effects come to, counted as they go by."""
+    """The counts of effects."""
 
     def __init__(self, drafts: Iterable[Draft] = ()) -> None:
         self.acts = 0
-        self.waiting = 0  # for the first ones
+        self.waiting = 0  # effects that wait for the canary
         self.by_adapter: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()  # by reason
         self.languages: Counter[str] = Counter()
@@ -51,14 +48,14 @@ class Tally:
                 _count(self.languages, str(draft.details.get("language") or "not said"))
                 _count(self.whys, str(draft.details.get("why") or "not said"))
 
-    def told(self) -> list[str]:
-        """Say whom a notice would reach, by language and by why, for the plan."""
+    def audience_summary(self) -> list[str]:
+        """Return the recipients by language and reason, for the plan."""
         people = self.languages.total()
         if not people:
             return []
         lines = []
         for heading, counts in (("languages", self.languages), ("why", self.whys)):
-            # A reason that one person alone has may say who it is.
+            # Omit single cases: a reason that only one person has may identify that person.
             common = [(name, number) for name, number in counts.most_common(8) if number > 1]
             few = [f"{name} {number:,}" for name, number in common if name != OTHERS]
             if rest := people - sum(number for name, number in common if name != OTHERS):
@@ -70,7 +67,10 @@ class Tally:
 
 
 class NoticePlan:
-    """One notice to an audience of any length; `planned_effects.StreamedNotice`."""
+    """One notice to an audience of any size.
+
+    It implements `planned_effects.StreamedNotice`.
+    """
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class NoticePlan:
         prepared: Prepared,
         drafts: Callable[[], Iterable[Draft]],
     ) -> None:
-        """`drafts` makes its effects, each time anew."""
+        """`drafts` creates the effects, afresh on each call."""
         self._template = template
         self._audience = audience
         self._prepared = prepared
@@ -90,7 +90,7 @@ class NoticePlan:
         self.leave_out: Callable[[Sequence[Draft]], Sequence[Draft]] = lambda page: page
 
     def pages(self) -> Iterator[Sequence[Draft]]:
-        """Give its effects, PAGE at a time, without those that `leave_out` takes away."""
+        """Yield the effects, PAGE at a time, after the filter `leave_out`."""
         self._tree, self.tally = MerkleTree(), Tally()
         drafts = iter(self._drafts())
         while page := list(islice(drafts, PAGE)):
@@ -103,7 +103,7 @@ class NoticePlan:
                 yield kept
 
     def notice(self) -> FrozenNotice:
-        """Give what is frozen of it, once its pages were gone through."""
+        """Return the frozen notice; call after all pages were read."""
         return FrozenNotice(
             template=self._template,
             body=self._prepared.as_json(),
@@ -114,22 +114,22 @@ class NoticePlan:
         )
 
     def counted(self) -> Tally:
-        """Go through all of it for what it comes to."""
+        """Read all pages and return their counts."""
         for _ in self.pages():
             pass
         return self.tally
 
 
 def refuse_placeholders(template: Template, organisation: OrganisationConfig, mode: Mode) -> None:
-    """Raise ConfigurationError where a notice would tell people what only `init` wrote.
+    """Raise ConfigurationError if a notice would show a placeholder of `init`.
 
-    In an exercise nobody outside reads it.
+    Exercises are exempt, because nobody outside reads their notices.
     """
-    left = [key for name, key in organisation.placeholders.items() if name in template.variables]
-    if left and mode is not Mode.EXERCISE:
+    unset = [key for name, key in organisation.placeholders.items() if name in template.variables]
+    if unset and mode is not Mode.EXERCISE:
         raise ConfigurationError(
-            f"the notice {template.name!r} would say what `standfast init` wrote: set "
-            f"{' and '.join(left)} in standfast.toml to your own"
+            f"notice {template.name!r}: it would show placeholders of `standfast init`. Set "
+            f"{' and '.join(unset)} in standfast.toml."
         )
 
 

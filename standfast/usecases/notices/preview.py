@@ -1,10 +1,10 @@
-"""A notice before anyone approves it: in every language, and as the first of an audience get it.
+"""The preview of a notice in every language, and for an audience.
 
 Rules
-- Nothing is recorded but a look at people, and nothing is sent.
-- People are masked before their message is made, so that no masked preview holds a name. Unmasked,
-  the look is one event of the audit chain: by whom, at how many, why.
-- What will go less well than it looks is said for the whole audience, not only for the rows shown.
+- Nothing is sent, and nothing is recorded except an access to personal data.
+- People are masked before their message is created, so that a masked preview contains no name. An
+  unmasked preview is one event of the audit chain: actor, number of people, reason.
+- Warnings cover the whole audience, not only the rows shown.
 """
 
 from collections import Counter
@@ -31,28 +31,28 @@ from standfast.usecases.notices.staged_sending import its_notice, unread_entries
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """A notice with the values that were given, and examples for the others."""
+    """A notice with the given values, and examples for the others."""
 
     template: Template
     prepared: Prepared
     warnings: tuple[str, ...]
 
     def example(self, language: str) -> ShownMessage:
-        """Give what a reader of one language would get, with the examples of the slots."""
+        """Return the message in one language, with example slots."""
         return _shown(self.prepared, language, self.template.example_slots())
 
     def examples(self) -> list[ShownMessage]:
-        """Give that in every language."""
+        """Return that message in every language."""
         return [self.example(language) for language in sorted(self.prepared.languages)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudienceLook:
-    """What the first of an audience would get, and what is to be known about all of it."""
+    """The messages to the first of an audience, with warnings about all of it."""
 
     audience: str
-    counts: Mapping[str, int]  # rows by what becomes of them
-    languages: Mapping[str, int]  # recipients by the language that they get
+    counts: Mapping[str, int]  # rows by treatment
+    languages: Mapping[str, int]  # recipients by their message's language
     warnings: tuple[str, ...]
     messages: tuple[ShownMessage, ...]
     is_masked: bool
@@ -61,10 +61,12 @@ class AudienceLook:
 def draft(
     template: Template, organisation: OrganisationConfig | None, given: Mapping[str, str]
 ) -> Draft:
-    """Prepare a notice with the values `given` as text; UsageError for an unfit number or flag.
+    """Prepare a notice with text values.
 
-    What is not given is the place's own, else the example; a warning names those. Raises
-    TemplateInvalid for a value that the notice does not have or that does not fit.
+    Raise UsageError for an invalid number or flag.
+
+    Missing values come from the installation, else from the examples; a warning names those. Raise
+    TemplateInvalid for an unknown or invalid value.
     """
     context: dict[str, Json] = {**template.example_context()}
     known: dict[str, Json] = (
@@ -76,14 +78,14 @@ def draft(
     context |= {name: _typed(template, name, text) for name, text in given.items()}
     for name, variable in template.variables.items():
         if variable.follows in given and name not in given:
-            del context[name]  # it goes with what was given, not with the example
+            del context[name]  # it belongs to the given value, not to the example
     prepared = prepare(template, context)
     made_up = [name for name in template.variables if name in context.keys() - {*known, *given}]
-    warnings = [f"Made up here: {', '.join(made_up)}"] if made_up else []
-    left = organisation.placeholders if organisation else {}
+    warnings = [f"Example values: {', '.join(made_up)}"] if made_up else []
+    placeholders = organisation.placeholders if organisation else {}
     warnings += [
-        f"{key} is as `standfast init` wrote it: set it, or this is planned for nobody"
-        for name, key in left.items()
+        f"{key} is as `standfast init` wrote it: set it, or no notice can be planned"
+        for name, key in placeholders.items()
         if name in template.variables and name not in given
     ]
     warnings += [*prepared.warnings, *find_banned_values(context, prepared.languages)]
@@ -92,20 +94,20 @@ def draft(
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """The words of a notice of an incident, as they are frozen: what an approval signs."""
+    """The frozen texts of an incident's notice, which an approval signs."""
 
     step: str
     round: int
     template: str
     audience: str
     digest: str
-    messages: tuple[ShownMessage, ...]  # one a language; `[name]` stands for a reader's own
+    messages: tuple[ShownMessage, ...]  # one for each language; `[name]` marks a slot
 
 
 def planned_words(installation: Installation, incident_id: str, step: str) -> Planned:
-    """Give what the latest round of a step tells, in every language; UsageError for another step.
+    """Return a step's newest notice in every language.
 
-    It opens nobody's row, so the look is not noted.
+    Raise UsageError for a step without one. It reads no recipient, so no access is recorded.
     """
     newest = its_notice(installation, incident_id, step)[-1]
     frozen = installation.ledger.incidents.notice(incident_id, step, newest.round)
@@ -140,9 +142,9 @@ def look_at_audience(
     rows: int,
     unmasked_because: str | None,
 ) -> AudienceLook:
-    """Show what the first `rows` recipients of an audience would get.
+    """Return the messages to the first `rows` recipients of an audience.
 
-    With a reason they are shown as they are, and the look is noted before they are.
+    With a reason they are unmasked, and the access is recorded first.
     """
     audience = installation.reader().audience(name)
     default = installation.config.organisation.languages[0]
@@ -167,7 +169,10 @@ def look_at_audience(
         warnings=(
             *unread_entries(audience),
             *_missing(drafted, audience),
-            *(f"{counted(many, 'recipient')}: {what}" for what, many in fallbacks.most_common()),
+            *(
+                f"{counted(number, 'recipient')}: {warning}"
+                for warning, number in fallbacks.most_common()
+            ),
         ),
         messages=messages,
         is_masked=unmasked_because is None,
@@ -182,10 +187,10 @@ def write_preview(
     *,
     now: datetime,
 ) -> Path:
-    """Write the page: every language side by side, and then the rows that were looked at."""
+    """Write the page: all languages next to each other, then the given rows."""
     page = notice_page(
         Heading(
-            organisation=organisation.name if organisation else "A notice as it is shipped",
+            organisation=organisation.name if organisation else "A shipped notice",
             time_zone=organisation.time_zone if organisation else "UTC",
             written_at=now,
         ),
@@ -210,7 +215,7 @@ def _typed(template: Template, name: str, text: str) -> Json:
     if variable.type == "number" and text.removeprefix("-").isdecimal() and text.isascii():
         return int(text)
     wanted = "true or false" if variable.type == "flag" else "a whole number"
-    raise UsageError(f"the value {name!r} must be {wanted}; write --value {name}=…")
+    raise UsageError(f"value {name!r}: not {wanted}. Write --value {name}=….")
 
 
 def _message(
@@ -227,14 +232,14 @@ def _message(
         for name, value in person.values().items()
         if name in prepared.slots
     }
-    to = _to(person, is_masked=is_masked)
+    to = _destination(person, is_masked=is_masked)
     notes = [warning] if warning else []
-    notes += [f"told because: {person.why}"] if person.why and not is_masked else []
+    notes += [f"reason: {person.why}"] if person.why and not is_masked else []
     title = f"{number}. {to}, {language}"
     try:
         filled = prepared.fill(language, values, "preview", address=to)
     except StandfastError as error:
-        notes.append(f"would not be told: {error}")
+        notes.append(f"would not be sent: {error}")
         return ShownMessage(title=title, language=language, notes=tuple(notes))
     return ShownMessage(
         title=title,
@@ -246,8 +251,8 @@ def _message(
     )
 
 
-def _to(person: Recipient, *, is_masked: bool) -> str:
-    """Say where it goes: to a mail address, or as a letter."""
+def _destination(person: Recipient, *, is_masked: bool) -> str:
+    """Return the destination: a mail address, or a letter."""
     if person.address:
         return mask_address(person.address) if is_masked else person.address
     lines = (mask_word(person.name),) if is_masked else person.postal
@@ -255,7 +260,7 @@ def _to(person: Recipient, *, is_masked: bool) -> str:
 
 
 def _missing(drafted: Draft, audience: Audience) -> list[str]:
-    """Say of each value that a message shows how many recipients do not have it."""
+    """Report, for each slot, the number of recipients without a value."""
     without = Counter(
         slot
         for person in audience.recipients
@@ -265,7 +270,7 @@ def _missing(drafted: Draft, audience: Audience) -> list[str]:
     found = []
     for slot, many in sorted(without.items()):
         has_words = slot in drafted.prepared.when_empty
-        then = "the notice's own words stand there" if has_words else "they would not be told"
+        then = "the notice uses its own text" if has_words else "they would not be notified"
         found.append(f"{counted(many, 'recipient')} without {slot!r}: {then}")
     return found
 
@@ -294,4 +299,4 @@ def _note(installation: Installation, notice: str, audience: str, number: int, r
         now=installation.clock(),
         detail=detail,
     ):
-        pass  # the event is all there is to write
+        pass  # only the event is written

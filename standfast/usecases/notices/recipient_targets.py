@@ -1,9 +1,9 @@
-"""What the targets of notices begin with: it tells a mailbox, a letter and a held person apart.
+"""Prefixes of notice targets: a mailbox, a letter or a held recipient.
 
 Rules
-- The target names the person's way, and the person: two ways to one person are two targets.
+- A target names channel and person: two channels to one person are two targets.
 """
 
 MAIL = "mail:"
-POST = "post:"  # and the lines of a letter's window
-HELD = "held:"  # and the person's key: whom only a person may decide to write to
+POST = "post:"  # followed by the lines of the letter's address
+HELD = "held:"  # followed by the person's key; a person must decide about the recipient

@@ -1,15 +1,18 @@
-"""Waves of one notice: a few first, then the others; and what people say meanwhile.
+"""Staged sending of a notice: a canary first, the others later.
 
-Owns who is in the canary and when the others follow. The ledger's `notices` has what holds while a
-notice is paused, released or stopped.
+    with_canary(drafts, settings, people)          # while planning
+    release_due(installation, state, now)          # called by every runner
+
+The ledger's `notices` enforces a pause, a release or a stop.
 
 Rules
-- The canary is spread over the whole audience, so that every language and kind of row is in it.
-  Letters are never in it, since nothing tells of them before somebody posts them.
-- The others follow by themselves only when it is known of each of the canary whether its channel
-  took it on, at most a tenth of it was turned away or is known to have bounced, and the pause is
-  over. Otherwise a person says go.
-- What is approved is the whole audience: the waves change when, never whom or what.
+- The canary is spread evenly over the audience, so it contains every language and kind of row.
+  Letters are never part of it: their outcome is unknown until somebody posts them.
+- The remaining recipients are released automatically when every canary message has a known outcome,
+  at most 10 % of them were rejected or bounced, and `canary_minutes` have passed. Otherwise an
+  operator releases them with `standfast notice go`.
+- An approval covers the whole audience: stages change when a message is sent, never its recipients
+  or its text.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,12 +33,12 @@ from standfast.suggestions import known_names_hint
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.notices.recipient_targets import POST
 
-STOPPED = "stopped by"  # begins the reason of what was given up before it left
-_MOST_LOST = 10  # one in so many of the canary
+STOPPED = "stopped by"  # prefix of the reason of a message that was stopped before sending
+_MOST_LOST = 10  # at most one canary message in this many may be lost
 
 
 def with_canary(drafts: Iterable[Draft], settings: NoticesConfig, people: int) -> Iterator[Draft]:
-    """Let all but the canary wait, where the audience of so many people is large enough for one."""
+    """Mark all but the canary as waiting, if the audience is large enough."""
     percent = settings.canary_percent
     if not percent or people < max(2, settings.canary_from):
         yield from drafts
@@ -47,38 +50,38 @@ def with_canary(drafts: Iterable[Draft], settings: NoticesConfig, people: int) -
             continue
         is_first = False
         if not draft.target.startswith(POST):
-            is_first = _of_hundred(mails, percent) < _of_hundred(mails + 1, percent)
+            is_first = _percent_rounded_up(mails, percent) < _percent_rounded_up(mails + 1, percent)
             mails += 1
         yield draft if is_first else replace(draft, not_before=NEVER)
 
 
-def _of_hundred(number: int, percent: int) -> int:
-    return -(-number * percent // 100)  # rounded up
+def _percent_rounded_up(number: int, percent: int) -> int:
+    return -(-number * percent // 100)
 
 
-def left_out(audience: Audience) -> Iterator[str]:
-    """Say how many rows tell nobody, and why, beside those that are listed one by one."""
-    for rows, what in (
+def exclusion_summary(audience: Audience) -> Iterator[str]:
+    """Describe the rows excluded from sending, by reason."""
+    for rows, reason in (
         (audience.held, "held: a person decides"),
-        (audience.suppressed, "never to be written to"),
-        (audience.repeated, "with a person or an address that another row has"),
+        (audience.suppressed, "on the suppression list"),
+        (audience.repeated, "with a person or an address of another row"),
     ):
         if rows:
-            yield f"{counted(len(rows), 'row')} {what}"
+            yield f"{counted(len(rows), 'row')} {reason}"
     yield from unread_entries(audience)
 
 
 def unread_entries(audience: Audience) -> Iterator[str]:
-    """Say how many of those who are never to be written to may be written to all the same."""
+    """Describe the entries of the suppression list that have no effect."""
     if many := audience.unread_entries:
         yield (
-            f"{counted(many, 'entry', 'entries')} on the list of those never to be written to "
-            "without an address that can be read: who is meant is told, unless it is a row's key"
+            f"{counted(many, 'entry', 'entries')} of the suppression list without a valid "
+            "address: these people are notified, unless the entry is a row's key"
         )
 
 
 def due_notices(installation: Installation, state: State, now: datetime) -> list[str]:
-    """Give the steps whose others may follow the canary now."""
+    """Return the notice steps with recipients that may be released."""
     views = (*state.steps.values(), *state.earlier, *state.extra)
     names = {step.name for step in state.playbook.steps if step.action == SEND}
     is_possible = not state.is_halted and any(
@@ -91,18 +94,21 @@ def due_notices(installation: Installation, state: State, now: datetime) -> list
     if not is_possible:
         return []
     rows = installation.ledger.notices.of_incident(state.incident)
-    return [row.step for row in rows if _may_follow(installation, state.incident, row, now)]
+    return [row.step for row in rows if _may_release(installation, state.incident, row, now)]
 
 
 def release_due(installation: Installation, state: State, now: datetime) -> bool:
-    """Let the others follow where they may; say whether there were any."""
+    """Release the remaining recipients where allowed.
+
+    Return whether there were any.
+    """
     due = due_notices(installation, state, now)
     for step in dict.fromkeys(due):
         installation.ledger.notices.release(state.incident, step, "ledger", now)
     return bool(due)
 
 
-def _may_follow(
+def _may_release(
     installation: Installation, incident_id: str, row: NoticeRow, now: datetime
 ) -> bool:
     minutes = installation.config.notices.canary_minutes
@@ -112,40 +118,41 @@ def _may_follow(
         return False
     counts = row.counts
     is_open = counts.get(EffectState.PLANNED, 0) > row.waiting
-    trouble = (EffectState.SUBMITTING, EffectState.UNKNOWN, EffectState.FAILED)
+    unsettled = (EffectState.SUBMITTING, EffectState.UNKNOWN, EffectState.FAILED)
     done = counts.get(EffectState.DONE, 0)
-    if is_open or not done or any(counts.get(one) for one in trouble):
+    if is_open or not done or any(counts.get(state) for state in unsettled):
         return False
-    heard = installation.ledger.deliveries.counts(incident_id).get((row.step, row.round), {})
-    lost = heard.get(DeliveryState.BOUNCED, 0) + heard.get(DeliveryState.DROPPED, 0)
-    # Some relays say at once what others send back: there is no such mailbox.
+    deliveries = installation.ledger.deliveries.counts(incident_id).get((row.step, row.round), {})
+    lost = deliveries.get(DeliveryState.BOUNCED, 0) + deliveries.get(DeliveryState.DROPPED, 0)
+    # Count rejections as bounces: some relays reject an unknown mailbox at once, others later.
     return (lost + row.turned_away) * _MOST_LOST <= done + row.turned_away
 
 
-# what people say
+# operations of the operator
 
 
 def pause(installation: Installation, incident_id: str, step: str) -> None:
-    """Let nothing more of one notice leave; the rest of the incident goes on."""
+    """Pause one notice; the rest of the incident continues."""
     its_notice(installation, incident_id, step)
     installation.ledger.notices.pause(incident_id, step, installation.actor, installation.clock())
 
 
 def resume(installation: Installation, incident_id: str, step: str) -> None:
-    """Let a paused notice go on."""
+    """Resume a paused notice."""
     its_notice(installation, incident_id, step)
     installation.ledger.notices.resume(incident_id, step, installation.actor, installation.clock())
 
 
 def go(installation: Installation, incident_id: str, step: str) -> int:
-    """Let those after the canary be written to now; give their number."""
+    """Release the remaining recipients now; return their number."""
     waiting = [row for row in its_notice(installation, incident_id, step) if row.waiting]
     if not waiting:
-        raise UsageError(f"nobody of step {step!r} of {incident_id} waits for the first ones")
+        raise UsageError(
+            f"notice {step!r} of {incident_id}: no recipients are waiting. Nothing to release."
+        )
     if not any(row.state is StepState.RUNNING for row in waiting):
         raise UsageError(
-            f"the notice of step {step!r} of {incident_id} is not approved; say go once the first "
-            "ones were written to"
+            f"notice {step!r} of {incident_id}: not approved. Release it after the canary was sent."
         )
     return installation.ledger.notices.release(
         incident_id, step, installation.actor, installation.clock()
@@ -153,20 +160,23 @@ def go(installation: Installation, incident_id: str, step: str) -> int:
 
 
 def stop(installation: Installation, incident_id: str, step: str, why: str) -> int:
-    """Give up what of a notice has not left, for good; give how many are not told."""
+    """Stop all unsent messages of a notice for good; return their number."""
     its_notice(installation, incident_id, step)
-    reason = f"{STOPPED} {installation.actor} before it left: {why}"
+    reason = f"{STOPPED} {installation.actor} before sending: {why}"
     return installation.ledger.notices.stop(
         incident_id, step, reason, installation.actor, installation.clock()
     )
 
 
 def its_notice(installation: Installation, incident_id: str, step: str) -> list[NoticeRow]:
-    """Give the rounds of what a step tells, the latest last; UsageError where it tells nobody."""
+    """Return the rounds of a step's notice, newest last.
+
+    Raise UsageError if the step has no notice.
+    """
     installation.ledger.incidents.get(incident_id)
     rows = installation.ledger.notices.of_incident(incident_id)
     found = [row for row in rows if row.step == step]
     if not found:
         known = known_names_hint(step, {row.step for row in rows})
-        raise UsageError(f"{incident_id} tells nobody in a step {step!r}, so far; {known}")
+        raise UsageError(f"step {step!r} of {incident_id}: no notice is planned; {known}")
     return found

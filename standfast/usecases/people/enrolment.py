@@ -1,14 +1,15 @@
-"""Enrolling the people who may approve, granting roles, and taking that right away.
+"""Enrolment and removal of approvers, and their roles.
 
 Rules
-- The passphrase becomes a key pair here and goes no further; the ledger keeps the public half.
-- Once a place is set up, somebody who is enrolled signs each change, or the owner of the backups:
-  their key is the way out where nobody who is enrolled can sign, and no other is.
-- Everybody is notified of each change, and the head of the audit chain is signed at once: who has
-  one passphrase changes nothing in silence. That no mail leaves keeps nobody from it, and is said.
-- Nobody enrols with a passphrase, mail address or full name that somebody who is enrolled has.
-- Names, roles and accounts are checked at the door, since approvals compare them to the letter:
-  accounts in the spelling that their directory calls canonical.
+- The passphrase becomes a key pair here and goes no further; the ledger stores the public half.
+- Once the installation is set up, an enrolled person signs each change, or the owner of the
+  backups: the owner's key is the only way if no enrolled person can sign.
+- Everybody is notified of each change, and the head of the audit chain is signed at once: an
+  intruder with one passphrase changes nothing silently. A failed mail stops nothing and is
+  reported.
+- A passphrase, mail address or full name of an enrolled person cannot be enrolled again.
+- Names, roles and accounts are validated here, because approvals compare them exactly: accounts in
+  the canonical spelling of their directory.
 """
 
 import re
@@ -47,22 +48,25 @@ _LONGEST_FULL_NAME = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Changed:
-    """A person as enrolled or changed, and why nobody was notified, if nobody was."""
+    """An enrolled or changed person, and the error if nobody was notified."""
 
     person: Person
     untold: str
 
 
 def person_signer(installation: Installation, name: str, passphrase: str) -> Signer:
-    """Sign a person in to change who may approve; ApprovalRefused for another's passphrase."""
+    """Sign a person in for a change of approvers.
+
+    Raise ApprovalRefused for a wrong passphrase.
+    """
     key = signing_key(installation, name, passphrase)
-    if why := installation.ledger.people.objection(name, (), installation.clock()):
-        raise ApprovalRefused(why)
+    if objection := installation.ledger.people.objection(name, (), installation.clock()):
+        raise ApprovalRefused(objection)
     return Signer(name=name, key=key)
 
 
 def owner_signer(installation: Installation, owner_key: Path, ask: Callable[[str], str]) -> Signer:
-    """Open the owner's key; ApprovalRefused unless it is that of this place's backups."""
+    """Open the owner's key; raise ApprovalRefused for another repository's."""
     stores = Stores(
         config=installation.config, resolver=installation.resolver, clock=installation.clock
     )
@@ -72,8 +76,8 @@ def owner_signer(installation: Installation, owner_key: Path, ask: Callable[[str
         known = stores.known_owner
     if owner.public != (known or roster(stores).owner):
         raise ApprovalRefused(
-            f"owner's key {owner_key}: it is that of another repository. Take the owner.json that "
-            "`standfast init` made here"
+            f"owner's key {owner_key}: it belongs to another repository. Use the owner.json that "
+            "`standfast init` made here."
         )
     return Signer.owner(owner.key)
 
@@ -89,10 +93,10 @@ def enrol_person(
     passphrase: str,
     signer: Signer | None = None,
 ) -> Changed:
-    """Enrol somebody, and notify everybody; without a `signer`, who runs this is noted.
+    """Enrol a person and notify everybody; without `signer`, record the user.
 
-    Raises UsageError for a name that was used before and for whatever does not fit, and Refused
-    where somebody must sign for it and nobody did.
+    Raise UsageError for a name that was used before and for invalid values, Refused if the change
+    needs a signature and has none.
     """
     if signer is None:
         refuse_unsigned(installation)
@@ -122,9 +126,12 @@ def enrol_person(
 def grant_roles(
     installation: Installation, name: str, roles: Sequence[str], signer: Signer
 ) -> Changed:
-    """Add roles to those of a person, and notify everybody; ApprovalRefused for one not theirs."""
+    """Add roles to a person and notify everybody.
+
+    Raise ApprovalRefused for a role that the signer may not grant.
+    """
     if not roles:
-        raise UsageError("no role is named. Give --role ROLE")
+        raise UsageError("role: missing. Add --role ROLE.")
     _refuse_unknown_roles(installation, roles)
     person = installation.ledger.people.grant(name, roles, signer, installation.clock())
     return Changed(
@@ -133,9 +140,11 @@ def grant_roles(
 
 
 def remove_person(installation: Installation, name: str, signer: Signer) -> Changed:
-    """Remove somebody's right to approve, and notify everybody and them.
+    """Remove a person's right to approve.
 
-    What they approved stays readable. ApprovalRefused for the last approver.
+    Everybody is notified, and the removed person too.
+
+    Earlier approvals stay readable. Raise ApprovalRefused for the last approver.
     """
     installation.ledger.people.remove(name, signer, installation.clock())
     person = installation.ledger.people.get(name)
@@ -145,14 +154,14 @@ def remove_person(installation: Installation, name: str, signer: Signer) -> Chan
 def _notify(
     installation: Installation, changed: Person, by: str, *, is_granted: bool = False
 ) -> str:
-    """Sign the chain's head, then notify everybody; return why nobody was, if nobody was."""
+    """Sign the audit head and notify everybody; return the error, or ""."""
     now = installation.clock()
     installation.ledger.audit.sign_head(now)
-    there = installation.ledger.people.all()
-    people = [*there, *([changed] if changed.is_removed else [])]
-    # Who signed a removal that nobody knows of is the one whose passphrase is in doubt.
+    enrolled = installation.ledger.people.all()
+    people = [*enrolled, *([changed] if changed.is_removed else [])]
+    # After a removal that nobody expected, the passphrase of its signer is in doubt.
     doubted = by if changed.is_removed else changed.name
-    is_enrolled = any(one.name == doubted for one in there)
+    is_enrolled = any(person.name == doubted for person in enrolled)
     with recorded(installation, "page", f"people.{changed.name}", "direct") as run:
         counts, problem = notify_each(
             installation,
@@ -171,32 +180,35 @@ def _notify(
             people,
             run.token,
         )
-        told = counts[EffectState.DONE]
-        run.ends("raised" if told else "failed", {"people": len(people), "told": told})
-    return "" if told else problem or "the mail server took no message"
+        reached = counts[EffectState.DONE]
+        run.ends("raised" if reached else "failed", {"people": len(people), "told": reached})
+    return "" if reached else problem or "the mail server took no message"
 
 
 def _refuse_known_passphrase(installation: Installation, passphrase: str) -> None:
-    """Raise UsageError for a passphrase of somebody here; it does not say whose."""
-    for one in installation.ledger.people.all():
-        if is_passphrase_of(passphrase, Credential(public_key=one.public_key, salt=one.salt)):
+    """Raise UsageError for the passphrase of an enrolled person.
+
+    The message does not name that person.
+    """
+    for person in installation.ledger.people.all():
+        if is_passphrase_of(passphrase, Credential(public_key=person.public_key, salt=person.salt)):
             raise UsageError(
-                "the new passphrase: somebody who is enrolled has it already, and one human counts "
-                "once. Choose another"
+                "passphrase: an enrolled person has it already, and one human counts once. Choose "
+                "another one."
             )
 
 
 def refuse_unsigned(installation: Installation) -> None:
-    """Raise Refused once a place is set up: then somebody signs for a new person."""
+    """Raise Refused if a new person needs a signature, after the set-up."""
     if not installation.ledger.people.is_setting_up(installation.clock()):
         raise Refused(
-            "nobody was enrolled: once a place is set up, one of its people signs for a new one; "
-            "add --as PERSON. Where nobody can, the owner signs: --owner-key FILE"
+            "signature: missing; after the set-up, an enrolled person signs for a new one. Add "
+            "--as PERSON, or --owner-key FILE if nobody can sign."
         )
 
 
 def known_roles(config: Config) -> frozenset[str]:
-    """Give every role that something here asks for: playbooks, alarms, ladders, triggers."""
+    """Return every role that playbooks, alarms, ladders and triggers name."""
     found = {*config.backup.alarm_roles, *config.approvals.ladder}
     for trigger in config.triggers.values():
         found.update(trigger.page_roles)
@@ -204,7 +216,7 @@ def known_roles(config: Config) -> frozenset[str]:
         try:
             playbook = library.read(path)
         except StandfastError:
-            continue  # `standfast check` says so; it keeps nobody from being enrolled
+            continue  # `standfast check` reports it; enrolment does not depend on it
         found.update(playbook.roles)
         for step in playbook.steps:
             found.update(step.roles, step.approval.roles if step.approval else ())
@@ -212,9 +224,10 @@ def known_roles(config: Config) -> frozenset[str]:
 
 
 def _canonical(installation: Installation, accounts: Sequence[str]) -> list[str]:
-    """Spell accounts as incidents do: who is `agents:LEE` there must not approve as `agents:lee`.
+    """Return the accounts in the spelling that incidents use.
 
-    Of a directory that cannot be set up yet, both spellings that it may have are kept.
+    Otherwise the holder of `agents:LEE` could approve as `agents:lee`. If a directory cannot be set
+    up yet, keep both spellings that it may have.
     """
     found: list[str] = []
     with closing(installation.reader()) as reader:
@@ -244,36 +257,36 @@ def refuse_unfit(
     roles: Sequence[str],
     accounts: Sequence[str],
 ) -> None:
-    """Raise UsageError for what does not fit, before anybody is asked for a passphrase."""
+    """Raise UsageError for invalid values, before a passphrase is asked for."""
     if not _NAME.fullmatch(name):
         raise UsageError(
-            "a sign-in name has small letters, digits, dots, - and _, begins with a letter and "
-            "has at most 64 characters"
+            f"sign-in name {name!r}: not valid. Use lower-case letters, digits, dots, - and _, "
+            "begin with a letter, and use at most 64 characters."
         )
     if _is_used(installation, name):
-        raise UsageError(f"a person {name!r} was enrolled before; choose another name")
+        raise UsageError(f"sign-in name {name!r}: used before. Choose another name.")
     if not full_name.strip() or len(full_name) > _LONGEST_FULL_NAME or not full_name.isprintable():
-        raise UsageError("--full-name takes one line of at most 200 characters")
+        raise UsageError("--full-name: not valid. Give one line of at most 200 characters.")
     try:
         parse_address(mail.strip())
     except ValueError as error:
-        raise UsageError(f"--mail takes a mail address: {error}") from None
+        raise UsageError(f"--mail: not a valid mail address: {error}") from None
     _refuse_unknown_roles(installation, roles)
     for account in accounts:
         directory, colon, inner = account.partition(":")
         if not colon or not inner or directory not in installation.config.accounts:
-            there = ", ".join(installation.config.accounts) or "none"
+            known = ", ".join(installation.config.accounts) or "none"
             raise UsageError(
-                f"--account takes DIRECTORY:ACCOUNT; the directories here are: {there}"
+                f"--account {account!r}: write DIRECTORY:ACCOUNT; the directories here are: {known}"
             )
 
 
 def _refuse_unknown_roles(installation: Installation, roles: Sequence[str]) -> None:
     for role in roles:
         if not _ROLE.fullmatch(role):
-            raise UsageError(f"{role!r} is no role; write one like duty-manager")
+            raise UsageError(f"role {role!r}: not valid. Write it like duty-manager.")
     asked_for = known_roles(installation.config) if roles else frozenset()
     if unknown := sorted(set(roles) - asked_for):
         raise UsageError(
-            f"nothing here asks for the role {unknown[0]}; {close_to(unknown[0], asked_for)}"
+            f"role {unknown[0]}: nothing here asks for it; {close_to(unknown[0], asked_for)}"
         )

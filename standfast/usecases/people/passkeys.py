@@ -1,10 +1,12 @@
-"""Passkeys: a device that signs in its person's name, once their passphrase has vouched for it.
+"""Passkeys: devices that sign for a person.
+
+The passphrase of the person vouches for them.
 
 Rules
-- The passphrase is asked for once, when a passkey is added: its key signs for the passkey.
-- A passkey is one of the console's address; where that changes, the passphrase is still there.
-- Its person is told by mail: if it was not they who added it, somebody knows their passphrase.
-- Taking one away takes a sign-in: what it signed for a step under way counts no more.
+- The passphrase is needed once, when a passkey is added: its key signs for the passkey.
+- A passkey belongs to the address of the console; if that changes, the passphrase still works.
+- The person is notified by mail: an unexpected passkey shows that somebody knows the passphrase.
+- Removal needs a sign-in. Signatures of a removed passkey no longer count for open steps.
 """
 
 from dataclasses import dataclass
@@ -24,47 +26,49 @@ _TEMPLATE = "passkey-added"
 
 @dataclass(frozen=True, kw_only=True)
 class Added:
-    """A new passkey, and what kept its person from being told of it, if anything did."""
+    """A new passkey, and why its person was not notified, or ""."""
 
     passkey: Passkey
     untold: str
 
 
 def console_origin(installation: Installation) -> str:
-    """Give the origin of this place's console, for which its passkeys sign."""
+    """Return the origin of the console, for which its passkeys sign."""
     if installation.config.serve.console is None:
-        raise ConfigurationError("passkeys sign on the console; set serve.console to its address")
+        raise ConfigurationError("serve.console: not set, but passkeys need it. Set the address.")
     return origin_of(installation.config.serve.console)
 
 
-def refuse_other_console(installation: Installation, said: str) -> None:
-    """ApprovalRefused for what a passkey signed elsewhere, such as where the console was before."""
-    here = console_origin(installation)
-    if origin_of_signing(said) != here:
+def refuse_other_console(installation: Installation, assertion: str) -> None:
+    """Raise ApprovalRefused for a signature made for another site."""
+    origin = console_origin(installation)
+    if origin_of_signing(assertion) != origin:
         raise ApprovalRefused(
-            f"the passkey was asked by another site than {here}; one of an earlier address of the "
-            "console signs no more: add one here"
+            f"passkey: it signed for another site than {origin}. A passkey of an earlier console "
+            "address is not valid; add one here."
         )
 
 
 def add_passkey(
-    installation: Installation, name: str, passphrase: str, said: str, challenge: bytes
+    installation: Installation, name: str, passphrase: str, registration: str, challenge: bytes
 ) -> Added:
-    """Keep a passkey that a device has made for `challenge`, and tell its person.
+    """Store a new passkey and notify its person.
 
-    ApprovalRefused when the passphrase is not theirs or the device's answer does not count,
-    UsageError when they have too many.
+    `challenge` is what the device had to sign.
+
+    Raise ApprovalRefused for a wrong passphrase or an invalid registration, UsageError for too many
+    passkeys.
     """
     origin, now = console_origin(installation), installation.clock()
-    new = read_registration(said, challenge=challenge, origin=origin)
+    new = read_registration(registration, challenge=challenge, origin=origin)
     key = signing_key(installation, name, passphrase)
     signature = key.sign(words(name, new, origin, now)).hex()
     added = installation.ledger.passkeys.add(name, new, origin=origin, signature=signature, now=now)
-    return Added(passkey=added, untold=_tell(installation, added))
+    return Added(passkey=added, untold=_notify_person(installation, added))
 
 
-def _tell(installation: Installation, added: Passkey) -> str:
-    """Tell its person of a new passkey; give what kept that from them."""
+def _notify_person(installation: Installation, added: Passkey) -> str:
+    """Notify the person of a new passkey; return why that failed, or ""."""
     short = added.id[:8]
     values: dict[str, Json] = {
         "passkey": short,
@@ -76,22 +80,25 @@ def _tell(installation: Installation, added: Passkey) -> str:
         counts, problem = notify_each(installation, _TEMPLATE, values, people, run.token)
         is_told = counts[EffectState.DONE] > 0
         run.ends("raised" if is_told else "failed", {"problem": problem} if problem else {})
-    return "" if is_told else problem or "the mail server did not take it"
+    return "" if is_told else problem or "the mail server did not accept it"
 
 
-def known_by_passkey(installation: Installation, said: str, challenge: bytes) -> Passkey:
-    """Sign in whoever's passkey signed `challenge`; give it. ApprovalRefused otherwise."""
-    refuse_other_console(installation, said)
-    found = installation.ledger.passkeys.signer(said, challenge)
-    if why := installation.ledger.people.objection(found.person, (), installation.clock()):
-        raise ApprovalRefused(why)
+def passkey_of_signer(installation: Installation, assertion: str, challenge: bytes) -> Passkey:
+    """Return the passkey that signed `challenge`.
+
+    Raise ApprovalRefused if none did.
+    """
+    refuse_other_console(installation, assertion)
+    found = installation.ledger.passkeys.signer(assertion, challenge)
+    if objection := installation.ledger.people.objection(found.person, (), installation.clock()):
+        raise ApprovalRefused(objection)
     return found
 
 
 def remove_passkey(installation: Installation, name: str, id_: str) -> Passkey:
-    """Take a passkey's right to sign away; `id_` may be how its id begins.
+    """Revoke a passkey; `id_` may be a prefix of its id.
 
-    UsageError when nobody of that name is enrolled, or has such a passkey.
+    Raise UsageError for an unknown person or passkey.
     """
     installation.ledger.people.get(name)
     return installation.ledger.passkeys.remove(name, id_, installation.actor, installation.clock())

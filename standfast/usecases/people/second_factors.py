@@ -1,9 +1,9 @@
-"""Which accounts may be signed in to without a second factor, as far as the directories say.
+"""Accounts without a second factor, as far as the directories report them.
 
 Rules
-- Each directory is asked by itself: one that does not answer hides no other.
-- What a directory cannot say is said, and never taken for "everybody has one".
-- Names are masked; `people factors --names` shows them, and notes the look.
+- Each directory is queried separately: an error in one hides no other.
+- If a directory cannot answer, the result says so; that never counts as "everybody has one".
+- Names are masked; `people factors --names` shows them and records the access.
 """
 
 from collections.abc import Iterator
@@ -23,52 +23,52 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Factors:
-    """What one directory says; `found` is None where it has no notion of it, or did not answer."""
+    """The answer of one directory; `found` is None without an answer."""
 
     directory: str
     found: SecondFactors | None = None
-    problem: str = ""  # why nobody can say; empty where the directory has no notion of it
+    problem: str = ""  # why there is no answer; "" if the directory has no second factors
 
     @property
     def cannot_say(self) -> bool:
-        """Has the directory no notion of a second factor?"""
+        """True if the directory has no notion of a second factor."""
         return self.found is None and not self.problem
 
     @property
     def is_open(self) -> bool:
-        """May somebody sign in without one, or can that not be ruled out?"""
+        """True if somebody may sign in without one, or if that cannot be excluded."""
         found = self.found
         return found is None or bool(found.without or found.unsaid or not found.is_whole)
 
     @property
     def sentence(self) -> str:
-        """Say it for a person: how many of how many, and the first of them, masked."""
+        """The numbers and the first accounts in words, masked."""
         if self.found is None:
             return self.problem or "cannot say who has a second factor"
         found, many = self.found, len(self.found.without)
-        of = "" if found.looked_at is None else f" of {counted(found.looked_at, 'account')}"
+        total = "" if found.looked_at is None else f" of {counted(found.looked_at, 'account')}"
         if not many:
-            parts = [f"nobody{of} is without a second factor"]
+            parts = [f"nobody{total} is without a second factor"]
         else:
-            accounts = f"{many:,}{of}" if of else counted(many, "account")
+            accounts = f"{many:,}{total}" if total else counted(many, "account")
             verb = "has" if many == 1 else "have"
             parts = [f"{accounts} {verb} no second factor: {', '.join(self._first())}"]
-        if privileged := sum(one.is_privileged for one in found.without):
+        if privileged := sum(account.is_privileged for account in found.without):
             parts.append(f"{privileged:,} of them privileged, named first")
         if found.unsaid:
-            parts.append(f"of {found.unsaid:,} it does not say")
+            parts.append(f"{found.unsaid:,} unknown")
         if not found.is_whole:
-            parts.append("there are more, who were not asked about")
+            parts.append("the directory has more accounts, which were not examined")
         return "; ".join(parts)
 
     def _first(self) -> Iterator[str]:
         without = self.found.without if self.found else ()
-        yield from (mask_word(one.name) for one in without[:_MOST_NAMED])
+        yield from (mask_word(account.name) for account in without[:_MOST_NAMED])
         if (more := len(without) - _MOST_NAMED) > 0:
             yield f"{more:,} more"
 
     def as_json(self, *, is_masked: bool) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         found = self.found
         return {
             "directory": self.directory,
@@ -79,10 +79,10 @@ class Factors:
             "is_whole": found.is_whole if found else None,
             "without": [
                 {
-                    "account": mask_word(one.name) if is_masked else one.name,
-                    "is_privileged": one.is_privileged,
+                    "account": mask_word(account.name) if is_masked else account.name,
+                    "is_privileged": account.is_privileged,
                 }
-                for one in (found.without if found else ())
+                for account in (found.without if found else ())
             ],
         }
 
@@ -94,8 +94,8 @@ def second_factors(installation: Installation) -> list[Factors]:
 
 
 def exit_status(everywhere: list[Factors]) -> ExitStatus:
-    """PARTIAL while somebody may sign in without one, or nobody can say."""
-    return ExitStatus.PARTIAL if any(one.is_open for one in everywhere) else ExitStatus.DONE
+    """Return PARTIAL if somebody may lack a second factor, else DONE."""
+    return ExitStatus.PARTIAL if any(factors.is_open for factors in everywhere) else ExitStatus.DONE
 
 
 def _asked(outside: Outside, name: str) -> Factors:

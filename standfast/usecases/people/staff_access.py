@@ -1,14 +1,14 @@
-"""Who works here, who has left, and who of them still gets in somewhere.
+"""The staff, its leavers, and the remaining access of leavers.
 
 Rules
-- Taking a list changes the ledger and nothing outside. A leaver whose accounts still let anybody in
-  is planned for the `leaver` playbook: a person carries it out.
-- A list that would make most people leavers is refused unless it is meant: half a file looks so,
-  and so does one that is empty.
-- Whether somebody still gets in is asked of every directory, also for names that the list does not
-  give: the account that nobody wrote down is the one that stays.
-- A directory that cannot be read is said; it is never taken for "no access".
-- Names are masked unless they are asked for, and then the look is noted.
+- Importing a list changes only the ledger. A leaver with open accounts gets a plan of the `leaver`
+  playbook; a person opens it live.
+- A list that would make most people leavers is refused unless confirmed: a truncated or empty file
+  has that effect.
+- Access is checked in every directory, also for names that the list does not give: the account that
+  nobody recorded is the one that stays.
+- A directory that cannot be read is reported; it never counts as "no access".
+- Names are masked unless requested, and then the access is recorded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,70 +29,70 @@ from standfast.usecases.incidents.lifecycle import open_incident
 from standfast.usecases.people.staff_lists import Listed
 
 LEAVER = "leaver"
-_FEW = 5  # so many may be gone without a question, from any list that names somebody
+_FEW = 5  # a list that names anybody may remove up to this many people without confirmation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What one directory says about one account of a leaver."""
+    """The answer of one directory about one account of a leaver."""
 
     account: str  # "directory:name"
-    is_listed: bool  # False: nobody wrote it down, and it was found by its name
-    is_open: bool  # it lets somebody in, as far as the directory says
-    problem: str = ""  # why nobody can say
+    is_listed: bool  # False for an account that was found by its name alone
+    is_open: bool  # somebody can sign in, as far as the directory reports
+    problem: str = ""  # why the answer is unknown
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leaver:
-    """Somebody who has left, and every account that was found."""
+    """A former staff member, with every account that was found."""
 
     row: StaffRow
     access: tuple[Access, ...]
 
     @property
     def still_in(self) -> tuple[Access, ...]:
-        return tuple(one for one in self.access if one.is_open)
+        return tuple(account for account in self.access if account.is_open)
 
     @property
     def unclear(self) -> tuple[Access, ...]:
-        return tuple(one for one in self.access if one.problem)
+        return tuple(access for access in self.access if access.problem)
 
     def as_json(self, *, is_masked: bool) -> JsonObject:
-        """Give it for `--json`."""
+        """Return the JSON form."""
         member = self.row.member
         return {
             "list": self.row.source,
             "name": shown(member, is_masked=is_masked),
             "left_at": _left_at(self.row),
-            "still_in": [_account(one, is_masked=is_masked) for one in self.still_in],
-            "not_listed": sum(not one.is_listed for one in self.still_in),
+            "still_in": [_account(account, is_masked=is_masked) for account in self.still_in],
+            "not_listed": sum(not account.is_listed for account in self.still_in),
             "unclear": [
-                {"account": _account(one, is_masked=is_masked), "problem": one.problem}
-                for one in self.unclear
+                {"account": _account(account, is_masked=is_masked), "problem": account.problem}
+                for account in self.unclear
             ],
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leavers:
-    """Everybody who has left."""
+    """All former staff members."""
 
     everybody: tuple[Leaver, ...]
 
     @property
     def exit_status(self) -> ExitStatus:
-        """PARTIAL while somebody still gets in, or nobody can say."""
-        is_over = not any(one.still_in or one.unclear for one in self.everybody)
+        """PARTIAL while somebody has access or the answer is unknown."""
+        is_over = not any(leaver.still_in or leaver.unclear for leaver in self.everybody)
         return ExitStatus.DONE if is_over else ExitStatus.PARTIAL
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """What taking a list changed, or would change."""
+    """The changes of an import, made or planned."""
 
     source: str
     changes: StaffChanges
-    leaving: tuple[Member, ...]  # who has left, or is gone, by this list and was not before
+    leaving: tuple[Member, ...]  # new leavers by this list
     planned: Mapping[str, str]  # incident → masked name
 
 
@@ -104,43 +104,45 @@ def take(
     is_dry: bool,
     is_meant: bool,
 ) -> Taken:
-    """Take a list over, and plan the leavers in it who still get in somewhere.
+    """Import a list, and plan the leavers in it that still have access.
 
-    With `is_dry` nothing is changed and nobody planned. Raises Refused when most people would be
-    gone and it is not meant.
+    With `is_dry`, change and plan nothing. Raise Refused if most people would be gone and
+    `is_meant` is False.
     """
     now = installation.clock()
-    there = {row.member.key: row for row in installation.ledger.staff.all(source)}
-    members = [_settled(one, there.get(one.member.key), now) for one in listed]
+    known_rows = {row.member.key: row for row in installation.ledger.staff.all(source)}
+    members = [_settled(person, known_rows.get(person.member.key), now) for person in listed]
     changes = installation.ledger.staff.compare(source, members)
-    known = sum(row.gone_at is None for row in there.values())
+    known = sum(row.gone_at is None for row in known_rows.values())
     is_odd = len(changes.gone) > max(_FEW, known // 2) or (changes.gone and not listed)
     if is_odd and not (is_meant or is_dry):
         raise Refused(
-            f"{len(changes.gone)} of {known} people would be gone from the list {source}: is it "
-            "whole? Look with --dry-run; --yes takes it all the same"
+            f"list {source}: {len(changes.gone)} of {known} people would be gone. Check that the "
+            "file is complete with --dry-run; import it anyway with --yes."
         )
     if not is_dry:
         changes = installation.ledger.staff.take(source, members, installation.actor, now)
-    were_gone = {key for key, row in there.items() if row.has_left(now)}
+    were_gone = {key for key, row in known_rows.items() if row.has_left(now)}
     leaving = [
-        one
-        for one in (*changes.gone, *members)
-        if one.key not in were_gone and (one in changes.gone or _has_left(one, now))
+        member
+        for member in (*changes.gone, *members)
+        if member.key not in were_gone and (member in changes.gone or _has_left(member, now))
     ]
     planned = {} if is_dry else _plan_leavers(installation, source)
     return Taken(source=source, changes=changes, leaving=tuple(leaving), planned=planned)
 
 
 def leavers(installation: Installation, *, source: str | None = None) -> Leavers:
-    """Ask every directory about everybody who has left."""
+    """Return all leavers, with the answers of all directories."""
     now = installation.clock()
     gone = [row for row in installation.ledger.staff.all(source) if row.has_left(now)]
     states: dict[str, AccountState | str] = {}
     with closing(installation.reader()) as outside:
         names = {id(row): _names(row.member, outside) for row in gone}
         for directory in outside.config.accounts:
-            wanted = dict.fromkeys(one for row in gone for one in names[id(row)].get(directory, ()))
+            wanted = dict.fromkeys(
+                name for row in gone for name in names[id(row)].get(directory, ())
+            )
             for name, state in _observed(directory, list(wanted), outside).items():
                 states[f"{directory}:{name}"] = state
     return Leavers(
@@ -152,14 +154,14 @@ def leavers(installation: Installation, *, source: str | None = None) -> Leavers
 
 
 def shown(member: Member, *, is_masked: bool) -> str:
-    """Give a name as it may be shown."""
+    """Return a name, masked if requested."""
     if not is_masked:
         return member.full_name
     return " ".join(mask_word(part) for part in member.full_name.split())
 
 
 def record_personal_data_view(installation: Installation, number: int) -> None:
-    """Note that somebody looked at names."""
+    """Record that somebody saw names."""
     with installation.ledger.database.write(
         actor=installation.actor,
         subject="staff",
@@ -167,27 +169,29 @@ def record_personal_data_view(installation: Installation, number: int) -> None:
         now=installation.clock(),
         detail={"count": number},
     ):
-        pass  # the event is all there is to write
+        pass  # only the event is written
 
 
-def _settled(one: Listed, before: StaffRow | None, now: datetime) -> Member:
-    """Give somebody who has left without a date the moment at which that was seen first."""
-    if not one.has_left:
-        return one.member
+def _settled(person: Listed, before: StaffRow | None, now: datetime) -> Member:
+    """Return the member; a leaver without a date gets the time of discovery."""
+    if not person.has_left:
+        return person.member
     since = before.member.leaves_at if before else None
-    return replace(one.member, leaves_at=since if since and since <= now else now)
+    return replace(person.member, leaves_at=since if since and since <= now else now)
 
 
 def _plan_leavers(installation: Installation, source: str) -> dict[str, str]:
-    """Open a plan for each leaver who still gets in; one who has a plan gets no other."""
+    """Open a plan for each leaver with access, unless one has a plan already."""
     planned: dict[str, str] = {}
-    for one in leavers(installation, source=source).everybody:
-        # What the list does not name may be somebody else's of the same name: a person looks.
-        accounts = [access.account for access in (*one.still_in, *one.unclear) if access.is_listed]
+    for leaver in leavers(installation, source=source).everybody:
+        # Unlisted accounts may belong to a namesake: a person decides about them.
+        accounts = [
+            access.account for access in (*leaver.still_in, *leaver.unclear) if access.is_listed
+        ]
         if not accounts:
             continue
-        member = one.row.member
-        about = f"leaver {source} {member.key} {_left_at(one.row)}"
+        member = leaver.row.member
+        about = f"leaver {source} {member.key} {_left_at(leaver.row)}"
         handle = installation.ledger.cipher.handle(INSTALLATION, about)
         opened = open_incident(
             installation,
@@ -202,13 +206,16 @@ def _plan_leavers(installation: Installation, source: str) -> dict[str, str]:
 
 
 def _names(member: Member, outside: Outside) -> dict[str, list[str]]:
-    """Give every name to ask each directory for: those listed there, and those used elsewhere."""
+    """Return the names to query in each directory.
+
+    These are the listed names, then the person's names in other directories.
+    """
     inner = [account.partition(":")[2] for account in member.accounts]
     guesses = [*inner, *([member.mail] if member.mail else [])]
     found: dict[str, list[str]] = {}
     for directory in outside.config.accounts:
         canonical: Callable[[str], str] = str.casefold
-        with suppress(StandfastError):  # its secret is missing: said when it is asked
+        with suppress(StandfastError):  # a missing secret is reported by the query itself
             canonical = outside.connector(directory).canonical
         found[directory] = list(
             dict.fromkeys(map(canonical, [*_listed(member, directory), *guesses]))
@@ -224,7 +231,7 @@ def _listed(member: Member, directory: str) -> list[str]:
 def _observed(
     directory: str, names: Sequence[str], outside: Outside
 ) -> dict[str, AccountState | str]:
-    """Give each account's state, or why it cannot be told."""
+    """Return the state of each account, or the reason why it is unknown."""
     if not names:
         return {}
     try:
@@ -248,7 +255,8 @@ def _access(
             account, state = f"{directory}:{name}", states.get(f"{directory}:{name}")
             is_listed = name.casefold() in listed
             if isinstance(state, str):
-                if is_listed or (not listed and number == 0):  # once, of a directory that is away
+                # An unavailable directory is reported once for an unlisted person.
+                if is_listed or (not listed and number == 0):
                     found.append(
                         Access(account=account, is_listed=is_listed, is_open=False, problem=state)
                     )
@@ -270,6 +278,6 @@ def _left_at(row: StaffRow) -> str:
     return timestamp(moment) if moment else ""
 
 
-def _account(one: Access, *, is_masked: bool) -> str:
-    directory, _, name = one.account.partition(":")
-    return f"{directory}:{mask_word(name)}" if is_masked else one.account
+def _account(access: Access, *, is_masked: bool) -> str:
+    directory, _, name = access.account.partition(":")
+    return f"{directory}:{mask_word(name)}" if is_masked else access.account

@@ -1,16 +1,14 @@
-"""Reading who works here: from a file, from a SCIM directory, from an LDAP directory.
-
-Owns the shape of each list. Leaves what a list changes to `staff`, and keeping it to the ledger.
+"""Staff lists from a CSV file, a SCIM directory or an LDAP directory.
 
 Rules
-- A file is taken whole or not at all: every line that does not fit is named, by number and column,
-  without what stands in it.
-- A column that is not known is an error: with a mistyped `accounts` nobody would have any.
-- A directory's roles (SCIM) and groups (`memberOf` in LDAP) are roles, written as ours are; what
-  cannot be written so is none.
-- Who is `active: false`, or disabled, has left; since when, the directory does not say. A lock that
-  runs out by itself disables nobody: whoever guesses at passwords would make leavers of all.
-- Nothing is written anywhere but here.
+- A file is imported whole or not at all: every invalid line is reported by number and column,
+  without its content.
+- An unknown column is an error: with a mistyped `accounts` nobody would have accounts.
+- The roles (SCIM) and groups (`memberOf` in LDAP) of a directory become roles in our spelling;
+  others are ignored.
+- A person who is `active: false` or disabled has left; the directory does not say when. A lock that
+  expires does not count: an attacker who guesses passwords would turn everybody into a leaver.
+- Nothing is written outside the ledger.
 """
 
 import csv
@@ -48,59 +46,61 @@ _LARGEST_FILE_BYTES = 64 * 1024 * 1024
 _MOST_PROBLEMS = 50
 _LONGEST = 320
 _ROLE = re.compile(r"[a-z][a-z0-9-]{0,39}")
-_LOCKED_FOR_GOOD = b"000001010000Z"  # in OpenLDAP's pwdAccountLockedTime
-_ACCOUNT_DISABLED = 0x2  # userAccountControl, of Active Directory
+_LOCKED_FOR_GOOD = b"000001010000Z"  # OpenLDAP's pwdAccountLockedTime
+_ACCOUNT_DISABLED = 0x2  # Active Directory's userAccountControl
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """One person of a list; `has_left` without a date where the list tells no date."""
+    """One person of a list; `has_left` is True if the list gives no date."""
 
     member: Member
     has_left: bool = False
 
 
 def read_csv(path: Path, config: Config, names: Mapping[str, str]) -> list[Listed]:
-    """Read a CSV file with a header; `names` maps our columns to the file's where they differ.
+    """Read a CSV file with a header; `names` maps our columns to the file's.
 
-    Encodings and separators as `spreadsheet_csv` says. Several accounts or roles in one field stand
-    with `;`, spaces or line ends between. `left` is a day, whose end in the organisation's time
-    zone counts, or a time with its zone. Raises FileInvalid with every line that does not fit.
+    Encodings and separators are those of `spreadsheet_csv`. Several accounts or roles in one field
+    are separated by `;`, spaces or line ends. `left` is a day, which counts until its end in the
+    organisation's time zone, or a time with a zone. Raise FileInvalid with every invalid line.
     """
     try:
         if path.stat().st_size > _LARGEST_FILE_BYTES:
-            raise UsageError(f"{path} is larger than 64 MiB; is it the right file?")
+            raise UsageError(f"{path}: larger than 64 MiB. Check that it is the right file.")
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
     problems: list[Problem] = []
     found: list[Listed] = []
     seen: dict[str, int] = {}
     rows: CsvRows | None = None
     try:
         rows = CsvRows(io.BytesIO(content))
-        places = _places(path, next(rows, []), names)
+        columns = _places(path, next(rows, []), names)
         before = rows.line
         for row in rows:
-            line, before = before + 1, rows.line  # a field may hold line ends
+            line, before = before + 1, rows.line  # a field may contain line ends
             if not any(row):
                 continue
-            if len(row) != places["width"]:
+            if len(row) != columns["width"]:
                 problems.append(_problem(path, line, "has not as many fields as the first line"))
                 continue
-            given = {ours: row[place].strip() for ours, place in places.items() if ours != "width"}
+            given = {
+                ours: row[column].strip() for ours, column in columns.items() if ours != "width"
+            }
             try:
-                one = _member(given, config)
+                person = _member(given, config)
             except ValueError as error:
                 problems.append(_problem(path, line, str(error)))
                 continue
-            earlier = seen.setdefault(one.member.key, line)
+            earlier = seen.setdefault(person.member.key, line)
             if earlier != line:
-                problems.append(_problem(path, line, f"key: stands on line {earlier} already"))
-            found.append(one)
+                problems.append(_problem(path, line, f"key: repeated, first on line {earlier}"))
+            found.append(person)
     except UnicodeError:
         raise UsageError(
-            f"{path} is neither UTF-8 nor UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)"
+            f"{path}: neither UTF-8 nor UTF-16. Save it as UTF-8 (in Excel: CSV UTF-8)."
         ) from None
     except csv.Error:
         line = rows.line if rows else 1
@@ -111,10 +111,13 @@ def read_csv(path: Path, config: Config, names: Mapping[str, str]) -> list[Liste
 
 
 def read_scim(name: str, config: Config, reveal: Reveal) -> list[Listed]:
-    """Read everybody of a SCIM directory, page by page; `name` is its name in the configuration."""
+    """Read all users of a SCIM directory, page by page.
+
+    `name` is its name in the configuration.
+    """
     settings = config.accounts[name]
     if not isinstance(settings, ScimDirectoryConfig):
-        raise UsageError(f"accounts.{name} is no SCIM directory; it is a {settings.kind}")
+        raise UsageError(f"accounts.{name}: not a SCIM directory but {settings.kind}.")
     http = HttpClient(
         verify_tls=settings.verify_tls, ca_file=settings.ca_file, workers=settings.workers
     )
@@ -126,13 +129,13 @@ def read_scim(name: str, config: Config, reveal: Reveal) -> list[Listed]:
 
 
 def read_ldap(name: str, config: Config, reveal: Reveal) -> list[Listed]:
-    """Read everybody of an LDAP directory that its `filter` lets through."""
+    """Read all people of an LDAP directory that match its `filter`."""
     from standfast.adapters.accounts.base.ldap_connector import server_of
     from standfast.adapters.clients.ldap.client import LdapEntry, explained, own_name, sign_in
 
     settings = config.accounts[name]
     if not isinstance(settings, OpenldapDirectoryConfig | ActiveDirectoryConfig):
-        raise UsageError(f"accounts.{name} is no LDAP directory; it is a {settings.kind}")
+        raise UsageError(f"accounts.{name}: not an LDAP directory but {settings.kind}.")
     server = server_of(settings, reveal)
     wanted = [
         *(server.attribute, "displayName", "cn", "mail", "telephoneNumber", "mobile"),
@@ -170,38 +173,36 @@ def read_ldap(name: str, config: Config, reveal: Reveal) -> list[Listed]:
             raise
         if known := explained(error, server):
             raise known from None
-        # The library's own text may quote a name.
-        raise Unavailable(
-            f"directory {name!r} could not be listed: {type(error).__name__}"
-        ) from None
+        # The text of the library's error may contain a name.
+        raise Unavailable(f"directory {name!r}: cannot be listed: {type(error).__name__}") from None
     found = [person(entry) for entry in entries]
-    return [one for one in found if one is not None]
+    return [listed for listed in found if listed is not None]
 
 
 def _places(path: Path, header: Sequence[str], names: Mapping[str, str]) -> dict[str, int]:
     theirs = {names.get(ours, ours): ours for ours in COLUMNS}
     stripped = [column.strip() for column in header]
     problems = [
-        _problem(path, 1, f"there is no column for `{ours}`; name it: --column {ours}=THEIRS")
+        _problem(path, 1, f"no column for `{ours}`; name it with --column {ours}=THEIRS")
         for ours in _REQUIRED
         if names.get(ours, ours) not in stripped
     ]
-    # By number: in a file without a header, it is the first person.
+    # By number: without a header, the first line is a person's data.
     problems += [
         _problem(
             path,
             1,
-            f"column {number} is not known; the columns are {', '.join(COLUMNS)}, and "
-            "--column OURS=THEIRS names one of yours; take out what is not needed",
+            f"column {number} is unknown; the columns are {', '.join(COLUMNS)}, and "
+            "--column OURS=THEIRS names one of yours; remove the others",
         )
         for number, column in enumerate(stripped, 1)
         if column not in theirs
     ]
     if len(set(stripped)) != len(stripped):
-        problems.append(_problem(path, 1, "a column stands twice"))
+        problems.append(_problem(path, 1, "a column is repeated"))
     if problems:
         raise FileInvalid(problems)
-    return {theirs[column]: place for place, column in enumerate(stripped)} | {
+    return {theirs[column]: index for index, column in enumerate(stripped)} | {
         "width": len(stripped)
     }
 
@@ -211,7 +212,7 @@ def _member(given: Mapping[str, str], config: Config) -> Listed:
         if len(value) > _LONGEST * (10 if column in _LISTS else 1):
             raise ValueError(f"{column}: is too long")
         if not (" ".join(value.split()) if column in _LISTS else value).isprintable():
-            raise ValueError(f"{column}: holds control characters")
+            raise ValueError(f"{column}: contains control characters")
     for column in _REQUIRED:
         if not given[column]:
             raise ValueError(f"{column}: is empty")
@@ -220,16 +221,18 @@ def _member(given: Mapping[str, str], config: Config) -> Listed:
         try:
             parse_address(mail)
         except ValueError:
-            raise ValueError("mail: is no mail address") from None
+            raise ValueError("mail: not a valid mail address") from None
     roles = sorted(set(_several(given.get("roles", ""))))
     if not all(_ROLE.fullmatch(role) for role in roles):
-        raise ValueError("roles: a role is written like duty-manager")
+        raise ValueError("roles: write a role like duty-manager")
     accounts = list(dict.fromkeys(_several(given.get("accounts", ""))))
     for account in accounts:
         directory, colon, inner = account.partition(":")
         if not colon or not inner or directory not in config.accounts:
-            there = ", ".join(config.accounts) or "none"
-            raise ValueError(f"accounts: DIRECTORY:ACCOUNT; the directories here are: {there}")
+            known = ", ".join(config.accounts) or "none"
+            raise ValueError(
+                f"accounts: write DIRECTORY:ACCOUNT; the directories here are: {known}"
+            )
     return Listed(
         member=Member(
             key=given["key"],
@@ -244,7 +247,7 @@ def _member(given: Mapping[str, str], config: Config) -> Listed:
 
 
 def _leaves_at(text: str, config: Config) -> datetime | None:
-    """Read a day or a time; of a day its end counts, where the organisation is."""
+    """Parse a day or a time; a day means its end in the organisation's zone."""
     if not text:
         return None
     try:
@@ -257,11 +260,11 @@ def _leaves_at(text: str, config: Config) -> datetime | None:
             return meant(moment)
     except (ValueError, OverflowError):
         pass
-    raise ValueError("left: a day such as 2026-11-30, or a time with its zone")
+    raise ValueError("left: write a day such as 2026-11-30, or a time with its zone")
 
 
 def _several(text: str) -> Iterator[str]:
-    return (one for one in re.split(r"[;\s]+", text) if one)
+    return (item for item in re.split(r"[;\s]+", text) if item)
 
 
 def _problem(path: Path, line: int, message: str) -> Problem:
@@ -271,7 +274,7 @@ def _problem(path: Path, line: int, message: str) -> Problem:
 def _scim_member(name: str, resource: Mapping[str, object]) -> Listed:
     key, user = resource.get("id"), resource.get("userName")
     if not isinstance(key, str) or not isinstance(user, str) or not key or not user:
-        raise Unavailable(f"directory {name!r} listed somebody without a name")
+        raise Unavailable(f"directory {name!r}: it listed a user without a name")
     named = resource.get("name")
     parts = named if isinstance(named, Mapping) else {}
     whole = " ".join(
@@ -281,7 +284,7 @@ def _scim_member(name: str, resource: Mapping[str, object]) -> Listed:
     return Listed(
         member=Member(
             key=key,
-            full_name=_first([str(one) for one in texts if isinstance(one, str) and one]),
+            full_name=_first([str(text) for text in texts if isinstance(text, str) and text]),
             mail=_first(_scim_values(resource.get("emails")), [""]),
             phone=_first(_scim_values(resource.get("phoneNumbers")), [""]),
             accounts=(f"{name}:{user.casefold()}",),
@@ -292,25 +295,28 @@ def _scim_member(name: str, resource: Mapping[str, object]) -> Listed:
 
 
 def _roles(names: Iterable[str]) -> tuple[str, ...]:
-    """Write a directory's own names of roles as ours are; leave out what cannot be."""
+    """Return a directory's role names in our spelling.
+
+    Names that cannot be spelt so are omitted.
+    """
     written = {re.sub(r"\s+", "-", name.strip().lower()) for name in names}
     return tuple(sorted(role for role in written if _ROLE.fullmatch(role)))
 
 
 def _group(dn: str) -> str:
-    """Give a group's own name out of its DN; one with an escape in it is cut, and is no role."""
+    """Return the name of a group from its DN; one with an escape is no role."""
     return dn.partition("=")[2].partition(",")[0]
 
 
 def _scim_values(value: object) -> list[str]:
-    """Give the values of a multi-valued attribute, the primary one first."""
+    """Return the values of a multi-valued attribute, the primary one first."""
     found: list[tuple[bool, str]] = []
-    for one in value if isinstance(value, list) else ():
+    for item in value if isinstance(value, list) else ():
         with suppress(AttributeError):
-            if isinstance(text := one.get("value"), str) and text:
-                found.append((one.get("primary") is not True, text))
+            if isinstance(text := item.get("value"), str) and text:
+                found.append((item.get("primary") is not True, text))
     return [text for _, text in sorted(found, key=lambda pair: pair[0])]
 
 
 def _first(*choices: Sequence[str]) -> str:
-    return next(one[0] for one in choices if one)
+    return next(choice[0] for choice in choices if choice)

@@ -1,9 +1,10 @@
-"""CACAO files as a use-case: brought in as a playbook of this place, and handed out.
+"""Import and export of CACAO files.
 
 Rules
-- A file that is there already is never written over: an edited playbook would be lost.
-- What is brought in is checked against this place. What does not fit is told and written all the
-  same: it is mended in the file, and until then the step is refused by its name when planned.
+- An existing file is never overwritten: an edited playbook would be lost.
+- An imported playbook is checked against this installation. Problems are reported, and the file is
+  written all the same: they are corrected in the file, and until then planning refuses the step by
+  name.
 """
 
 from dataclasses import dataclass
@@ -22,16 +23,19 @@ from standfast.usecases.playbooks import library
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedPlaybook:
-    """What an import came to."""
+    """The result of an import."""
 
     playbook: Playbook
     file: Path
-    warnings: tuple[str, ...]  # what is carried by hand, or must be allowed first
-    problems: tuple[Problem, ...]  # what this place lacks, by the line of the new file
+    warnings: tuple[str, ...]  # steps to do by hand, or to allow first
+    problems: tuple[Problem, ...]  # missing parts of this installation, by line of the new file
 
 
 def import_cacao_playbook(config: Config | None, source: Path, to: Path) -> ImportedPlaybook:
-    """Write a CACAO file as a playbook of ours; PlaybookInvalid says why it cannot be one."""
+    """Write a CACAO file as a playbook.
+
+    Raise PlaybookInvalid if it cannot be one.
+    """
     _refuse_to_overwrite(to)
     imported = import_cacao(library.text_of(source), str(source))
     playbook = load(imported.text, str(to))
@@ -47,14 +51,14 @@ def import_cacao_playbook(config: Config | None, source: Path, to: Path) -> Impo
 def export_cacao_playbook(config: Config | None, name: str, to: Path, now: datetime) -> Playbook:
     """Write a playbook as a CACAO file."""
     _refuse_to_overwrite(to)
-    playbook = library.read(library.named(config, name))
+    playbook = library.read(library.find_file(config, name))
     _write(to, export_cacao(playbook, now))
     return playbook
 
 
 def _refuse_to_overwrite(to: Path) -> None:
     if to.exists():
-        raise UsageError(f"{to} is there already; name a new file with --to")
+        raise UsageError(f"{to}: it exists already. Name a new file with --to.")
 
 
 def _write(to: Path, text: str) -> None:
@@ -62,5 +66,5 @@ def _write(to: Path, text: str) -> None:
         to.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StandfastError(
-            f"{to} cannot be written: {error.strerror}; name another file"
+            f"{to}: cannot be written: {error.strerror}. Name another file."
         ) from None

@@ -1,4 +1,4 @@
-"""The playbooks of a place: the shipped ones, and its own before them."""
+"""The playbooks of an installation: its own, and the shipped ones."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -19,52 +19,54 @@ from standfast.playbook.parser.playbook_file import load
 from standfast.playbook.validation.playbook_rules import Known, check
 from standfast.suggestions import known_names_hint
 
-SHIPPED = Path(__file__).parents[3] / "playbooks"  # beside the package, in a wheel too
+SHIPPED = Path(__file__).parents[3] / "playbooks"  # next to the package, also in a wheel
 
 _ENDINGS = (".yaml", ".yml", ".json")
 
 
 def files(config: Config | None) -> Mapping[str, Path]:
-    """Give every playbook's file by its name; the place's own replace shipped ones.
+    """Return all playbook files by name; own files replace shipped ones.
 
-    Hidden files are none: an editor keeps its locks and copies in them.
+    Hidden files are ignored: editors store locks and copies in them.
     """
     own = config.playbooks.folder if config else None
     if own is not None and not own.is_dir():
-        raise ConfigurationError(f"there is no playbook folder {own}; create it or name another")
+        raise ConfigurationError(f"playbook folder {own}: not found. Create it, or name another.")
     found = {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
     found |= {path.stem: path for path in sorted(own.glob("[!.]*.y*ml"))} if own else {}
     return found
 
 
 def find(config: Config | None, scenario: str, *, is_rehearsed: bool = False) -> Playbook:
-    """Give a playbook that is sound here; PlaybookInvalid names every reason why it is not.
+    """Return a playbook that is valid here.
 
-    One that is only rehearsed may name what an exercise stands in for.
+    PlaybookInvalid names every problem.
+
+    A playbook for an exercise may name parts that the exercise simulates.
     """
-    there = files(config)
-    if scenario not in there:
+    known_files = files(config)
+    if scenario not in known_files:
         is_file = "/" in scenario or scenario.endswith(_ENDINGS)
-        hint = " (a file is carried out by its name, once `playbooks.folder` holds it)"
+        hint = " (a file runs by its name, after it is in `playbooks.folder`)"
         raise UsageError(
-            f"there is no playbook {scenario!r}{hint * is_file}; "
-            f"{known_names_hint(scenario, there)}"
+            f"playbook {scenario!r}: unknown{hint * is_file}; "
+            f"{known_names_hint(scenario, known_files)}"
         )
-    playbook = read(there[scenario])
-    here = known(config)
+    playbook = read(known_files[scenario])
+    names = known(config)
     if is_rehearsed:
-        here = replace(here, audiences=None, senders=None, commands=None, requests=None)
-    if problems := check(playbook, here):
+        names = replace(names, audiences=None, senders=None, commands=None, requests=None)
+    if problems := check(playbook, names):
         raise PlaybookInvalid(problems)
     return playbook
 
 
 def read(path: Path) -> Playbook:
-    """Read one file; PlaybookInvalid when it is no playbook."""
+    """Read one file; raise PlaybookInvalid for an invalid one."""
     return _read(text_of(path), str(path))
 
 
-@lru_cache(maxsize=64)  # a trigger's message is answered at once, and asks for it twice
+@lru_cache(maxsize=64)  # intake of a trigger's message reads it twice and must be fast
 def _read(text: str, file: str) -> Playbook:
     if is_cacao(text):
         from standfast.playbook.cacao.importer import import_cacao
@@ -73,21 +75,27 @@ def _read(text: str, file: str) -> Playbook:
     return load(text, file)
 
 
-def named(config: Config | None, name: str) -> Path:
-    """Give the file of a playbook that is named, or is the path of one; UsageError for neither."""
+def find_file(config: Config | None, name: str) -> Path:
+    """Return the file of a playbook by name, or a given path.
+
+    Raise UsageError for neither.
+    """
     if name.endswith(_ENDINGS) or "/" in name:
         return Path(name)
-    there = files(config)
-    if name not in there:
+    known_files = files(config)
+    if name not in known_files:
         raise UsageError(
-            f"there is no playbook {name!r} (a file is named with its ending: ./mine.yaml); "
-            f"{known_names_hint(name, there)}"
+            f"playbook {name!r}: unknown (name a file with its ending: ./mine.yaml); "
+            f"{known_names_hint(name, known_files)}"
         )
-    return there[name]
+    return known_files[name]
 
 
 def text_of(path: Path) -> str:
-    """Read a file; PlaybookInvalid when it is no UTF-8, or cannot be read."""
+    """Read a text file.
+
+    Raise PlaybookInvalid if it is unreadable or not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -98,7 +106,10 @@ def text_of(path: Path) -> str:
 
 
 def known(config: Config | None) -> Known:
-    """Say what a playbook may name here; without a place nothing of it is checked."""
+    """Return the names that playbooks may use here.
+
+    Without a configuration, every name is allowed.
+    """
     if config is None:
         return Known()
     return Known(
@@ -117,12 +128,12 @@ def known(config: Config | None) -> Known:
 
 
 def staff_audiences(config: Config) -> frozenset[str]:
-    """Return the names under which a playbook means the own staff."""
+    """Return the audience names that mean the installation's own staff."""
     return frozenset(filter(None, ("staff", config.notices.staff_audience)))
 
 
 def _irreversible(config: Config) -> Iterator[str]:
-    """Return the commands and requests that change something and have no undo."""
+    """Yield the commands and requests that have effects and no undo."""
     for name, command in config.commands.items():
         if not (command.undo or command.changes_nothing):
             yield f"commands.{name}"
@@ -132,7 +143,7 @@ def _irreversible(config: Config) -> Iterator[str]:
 
 
 def adapters(config: Config) -> list[str]:
-    """Name every adapter of the place, for the incident to freeze."""
+    """Return the names of all adapters, for the incident to freeze."""
     return [
         f"{section}.{name}"
         for section in ("accounts", "evidence", "senders", "commands", "requests")

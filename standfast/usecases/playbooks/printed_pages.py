@@ -1,4 +1,4 @@
-"""Playbooks written out for people: pages to print, and drawings."""
+"""Playbooks for people: pages to print, and drawings."""
 
 from pathlib import Path
 
@@ -9,10 +9,13 @@ from standfast.reports.playbook_page import playbook_page
 
 
 def write_pages(playbooks: list[Playbook], folder: Path) -> list[Path]:
-    """Write a page for each into the folder; one that is there already is replaced."""
-    return [write_page(playbook_page(one), folder / f"{one.name}.html") for one in playbooks]
+    """Write a page for each playbook to the folder; replace earlier ones."""
+    return [
+        write_page(playbook_page(playbook), folder / f"{playbook.name}.html")
+        for playbook in playbooks
+    ]
 
 
 def write_drawing(playbook: Playbook, out: Path) -> Path:
-    """Write the playbook's graph as SVG."""
+    """Write the graph of the playbook as SVG."""
     return write_page(as_svg(playbook), out)

@@ -1,7 +1,7 @@
-"""The check of playbooks before they are needed: also what a run would only meet at night.
+"""The check of playbooks ahead of time, including the texts of notices.
 
-Owns the words of notices, which are written from a step's context. Leaves soundness to
-`playbook.check`, which decides as well whether an incident may be opened.
+Notices are rendered with the context of their step, which a run would do only when it needs them.
+`playbook.check` checks everything else, and also decides whether an incident may open.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,47 +18,50 @@ from standfast.playbook.model import Playbook
 from standfast.playbook.validation.playbook_rules import Known, check_text
 from standfast.usecases.playbooks import library
 
-# Values of a notice that the program fills in, whatever the playbook says.
+# Variables of notices that the program sets itself.
 _FILLED_IN = ("organisation", "contact_line", "incident_id", "measures")
 
 
 def check_files(config: Config | None, names: Sequence[str]) -> list[Playbook]:
-    """Check playbooks by name or path; PlaybookInvalid has all that is wrong in any of them."""
-    here = library.known(config)
-    sound: list[Playbook] = []
+    """Check playbooks by name or path; PlaybookInvalid has all problems."""
+    known = library.known(config)
+    valid: list[Playbook] = []
     problems: list[Problem] = []
-    for path in dict.fromkeys(library.named(config, name) for name in names):
+    for path in dict.fromkeys(library.find_file(config, name) for name in names):
         try:
-            playbook, found = _checked(library.text_of(path), str(path), here, config)
+            playbook, found = _checked(library.text_of(path), str(path), known, config)
         except PlaybookInvalid as error:
             playbook, found = None, list(error.problems)
         problems += found
         if playbook is not None and not found:
-            sound.append(playbook)
+            valid.append(playbook)
     if problems:
         raise PlaybookInvalid(problems)
-    return sound
+    return valid
 
 
 def _checked(
-    text: str, file: str, here: Known, config: Config | None
+    text: str, file: str, names: Known, config: Config | None
 ) -> tuple[Playbook | None, list[Problem]]:
-    """Check the text of a playbook, ours or CACAO: told by what it says, not by its name."""
+    """Check the text of a playbook, ours or CACAO; the content decides which."""
     is_foreign = is_cacao(text)
     if is_foreign:
         from standfast.playbook.cacao.importer import import_cacao
 
         text = import_cacao(text, file).text
-    playbook, found = check_text(text, file, here)
+    playbook, found = check_text(text, file, names)
     if playbook and config and not found:
-        found = _judge_words(playbook, config)
-    if is_foreign:  # the lines are of no file that exists
-        found = [replace(one, line=0) for one in found]
+        found = _check_notice_texts(playbook, config)
+    if is_foreign:  # line numbers are those of the converted text
+        found = [replace(problem, line=0) for problem in found]
     return playbook, found
 
 
-def _judge_words(playbook: Playbook, config: Config) -> list[Problem]:
-    """Return why notices cannot be written from their context, as far as it is known beforehand."""
+def _check_notice_texts(playbook: Playbook, config: Config) -> list[Problem]:
+    """Return the notices that cannot be rendered.
+
+    Errors that depend on the incident are not found.
+    """
     templates = read_templates(config.notices.templates)
     problems: list[Problem] = []
     for step in playbook.steps:
@@ -70,7 +73,7 @@ def _judge_words(playbook: Playbook, config: Config) -> list[Problem]:
             continue
         template = templates[name]
         examples = template.example_context()
-        always = {one: examples[one] for one in _FILLED_IN if one in examples}
+        always = {variable: examples[variable] for variable in _FILLED_IN if variable in examples}
         context = {
             key: examples.get(key, "") if embedded(value) is not None else value
             for key, value in (given.items() if isinstance(given, Mapping) else ())

@@ -1,4 +1,4 @@
 """Result pages, shift handover, timeline and audit export.
 
-Page layout is in `standfast/reports`.
+The layout of pages is in `standfast/reports`.
 """

@@ -1,13 +1,13 @@
-"""An incident's timeline for whoever examines it elsewhere, and the program that checks it there.
+"""The export of an incident's timeline, with its verifier.
 
 Rules
-- What is in it is what the chain holds: no personal data. The events of others between the
-  incident's own are in it too, since every link passes through them.
-- Its statement names what was frozen for the incident, and how long each chain of custody was: a
-  folder that is gone, or a line that was cut from a chain's end, shows to who has no ledger.
-- A head is signed for it. Where the ledger can only be read, the newest one has to do, and the
-  incident's events after it are counted, for they are not in it.
-- Signed with the ledger's key, whose public half has to reach the examiner by another way.
+- The export contains the events of the chain, without personal data. Events of others between those
+  of the incident are included, because every link covers them.
+- Its statement names the frozen evidence of the incident and the length of each chain of custody.
+  That shows a missing folder or a truncated chain to an examiner without the ledger.
+- A head is signed for it. If the ledger is only readable, the newest head is used, and the
+  incident's events after it are counted, because they are not in the export.
+- It is signed with the ledger's key; its public half must reach the examiner by another way.
 """
 
 import os
@@ -31,28 +31,27 @@ TIMELINE_FILE = "timeline.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written, and the keys that it is checked with."""
+    """The written files, and the keys that verify them."""
 
     timeline: Path
     program: Path
     events: int
-    unsigned: int  # the incident's own events that no head covers yet, and are not in it
+    unsigned: int  # events of the incident that no head covers and that are not exported
     ledger_key: str  # Ed25519 public key, hex
     seal_key: str
 
 
 def export_timeline(installation: Installation, incident_id: str, folder: Path) -> Exported:
-    """Write an incident's timeline and the program into a new folder.
+    """Write an incident's timeline and the verifier to a new folder.
 
-    UsageError when there is no such incident, or the folder is there already; OnlyReadable when a
-    head has to be signed first, and cannot be; Damaged when the chain does not hold. Then no
-    timeline is left.
+    Raise UsageError for an unknown incident or an existing folder; OnlyReadable if a head must be
+    signed first and cannot be; Damaged for an invalid chain. No timeline remains after an error.
     """
     installation.ledger.incidents.get(incident_id)
     if os.path.lexists(folder):
-        raise UsageError(f"{folder} is there already; name a new folder with --to")
+        raise UsageError(f"{folder}: it exists already. Name a new folder with --to.")
     key = seal_key(installation.config)
-    told: JsonObject = {
+    statement: JsonObject = {
         "incident": incident_id,
         "evidence": list(_evidence(installation, incident_id)),
     }
@@ -63,8 +62,8 @@ def export_timeline(installation: Installation, incident_id: str, folder: Path) 
         make_private(folder)
         with draft.open("xb") as stream:
             now = installation.clock()
-            unsigned = _signed_as_far_as_can_be(installation, incident_id, now)
-            for record in exported(installation.ledger.database, incident_id, now, told):
+            unsigned = _sign_head_or_count_unsigned(installation, incident_id, now)
+            for record in exported(installation.ledger.database, incident_id, now, statement):
                 stream.write(canonical(record) + b"\n")
                 events += "event" in record
                 if "head" in record:
@@ -74,8 +73,8 @@ def export_timeline(installation: Installation, incident_id: str, folder: Path) 
         sync_folder(folder)
     except OSError as error:
         raise StandfastError(
-            f"{folder} cannot be written: {error.strerror}; name a new folder where there is room "
-            "and this user may write"
+            f"{folder}: cannot be written: {error.strerror}. Name a new folder with free space "
+            "where this user may write."
         ) from error
     finally:
         with suppress(OSError):
@@ -92,29 +91,31 @@ def export_timeline(installation: Installation, incident_id: str, folder: Path) 
     )
 
 
-def _signed_as_far_as_can_be(installation: Installation, incident_id: str, now: datetime) -> int:
-    """Sign a head, or count the incident's events that the newest one does not cover."""
+def _sign_head_or_count_unsigned(
+    installation: Installation, incident_id: str, now: datetime
+) -> int:
+    """Sign a head, or return the number of events that the newest one lacks."""
     try:
         installation.ledger.audit.sign_head(now)
-    except (OnlyReadable, Unavailable):  # a replica takes no writes, and may be read
+    except (OnlyReadable, Unavailable):  # a replica is read-only, but readable
         signed_to = installation.ledger.audit.newest_signed(now)
         own = installation.ledger.timeline(incident_id)
         unsigned = sum(event.sequence > signed_to for event in own)
         if unsigned == len(own):
-            raise  # nothing of it could be shown
+            raise  # no event of the incident could be exported
         return unsigned
     return 0
 
 
 def _evidence(installation: Installation, incident_id: str) -> Iterator[JsonObject]:
-    """Name what the ledger has as sealed, and the end of each chain of custody as it is now."""
+    """Yield each sealed folder, with the current end of its chain of custody."""
     root = installation.config.custody.folder / incident_id
     for row in installation.ledger.effects.frozen(incident_id):
         folder = str(row.facts["folder"])
         try:
             chain = read_custody(root / folder)
         except Damaged:
-            chain = []  # whoever checks it finds it so
+            chain = []  # the examiner's verification reports it
         yield {
             "folder": folder,
             "manifest": str(row.facts["manifest"]),

@@ -1,9 +1,10 @@
-"""What pages say of backups and drills, from the ledger's runs and the signed drill reports.
+"""Backup and drill results for pages, from runs and signed drill reports.
 
 Rules
-- A drill report is shown only when it is the very file whose digest the ledger holds.
-- Counts, times and names of checks; no name of a file.
-- A drill that failed before it judged a service counts for each service of its set: none came back.
+- A drill report is shown only if the ledger has the digest of its file.
+- Pages show counts, times and names of checks, no file names.
+- A drill that failed before it judged a service counts for each service of its set as not
+  recovered.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ _MOST_BACKUPS = 20
 
 
 def backup_lines(installation: Installation) -> tuple[BackupLine, ...]:
-    """Give the newest backup runs, newest first."""
+    """Return the newest backup runs, newest first."""
     runs = installation.ledger.runs.all("backup")[:_MOST_BACKUPS]
     return tuple(
         BackupLine(
@@ -42,7 +43,7 @@ def backup_lines(installation: Installation) -> tuple[BackupLine, ...]:
 
 
 def drill_lines(installation: Installation) -> tuple[DrillLine, ...]:
-    """Give every drill, newest first."""
+    """Return all drills, newest first."""
     filed = _filed_reports(installation.config.drills.folder / "reports")
     return tuple(
         _drill(installation, run, filed.get(str(run.summary.get("report")), {}))
@@ -51,7 +52,7 @@ def drill_lines(installation: Installation) -> tuple[DrillLine, ...]:
 
 
 def _filed_reports(folder: Path) -> dict[str, dict[str, Any]]:
-    """Give every report by the digest of its file; the ledger says which of them counts."""
+    """Return all reports by the digest of their file, without checking them."""
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.json")):
         content = path.read_bytes()
@@ -71,7 +72,7 @@ def _drill(installation: Installation, run: RunRecord, report: Mapping[str, Any]
         size_bytes=int(summary.get("bytes", 0)),
         took=run.ended_at - run.started_at if run.ended_at else None,
         measures=tuple(_measure(service) for service in report.get("services", ()))
-        or _never_back(installation, run),
+        or _not_recovered(installation, run),
         checks=tuple(
             Check(
                 name=f"{check['service']}: {check['name']}" if check["service"] else check["name"],
@@ -87,8 +88,8 @@ def _drill(installation: Installation, run: RunRecord, report: Mapping[str, Any]
     )
 
 
-def _never_back(installation: Installation, run: RunRecord) -> tuple[Measure, ...]:
-    """Return what a drill comes to that failed and judged no service, by today's promises."""
+def _not_recovered(installation: Installation, run: RunRecord) -> tuple[Measure, ...]:
+    """Return the measures of a failed drill without judged services."""
     return tuple(
         Measure(
             service=name,

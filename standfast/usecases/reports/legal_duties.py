@@ -1,11 +1,11 @@
-"""What an incident owes to whom and by when, as its pages say it.
+"""The legal duties of an incident for its pages.
 
 Rules
-- Only what somebody has to act on: the missed, then what runs or is held, by its strict date. What
-  is done, not owed or no law yet stands in `standfast deadline list --all`.
-- A question is told once, however many duties wait for its answer.
-- A plan has happened to nobody: it owes nothing.
-- A law or an agreement that is configured wrongly keeps nothing else from being told.
+- Only duties that need an action are listed: missed ones first, then running and held ones by their
+  strict date. `standfast deadline list --all` shows the others.
+- A question is shown once, for all duties that depend on it.
+- A plan has no duties: nothing has happened.
+- An invalid law or contract in the configuration hides nothing else.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _TO_ACT_ON = frozenset({Standing.MISSED, Standing.RUNNING, Standing.HELD})
 
 
 def duties_of(installation: Installation, incident_id: str, mode: Mode) -> Duties | None:
-    """Give the duties of an incident; None where no law and no agreement is configured."""
+    """Return the duties of an incident; None if nothing is configured."""
     is_bound = installation.config.deadlines.jurisdictions or installation.config.contracts
     if mode is Mode.PLAN or not is_bound:
         return None

@@ -1,11 +1,11 @@
-"""Result pages: what the ledger and the drill reports say, gathered and masked for `reports`.
+"""Result pages, from the ledger and the drill reports, masked.
 
 Rules
-- The head of the chain is signed, where the ledger may be written, and the whole chain verified
-  first; what does not agree is on the page, on top of the record.
-- Times come from the timeline, states from the rows: neither is guessed from the other.
-- Whoever was touched is masked here, before anything is put on a page; what people wrote in their
-  own words (answers to manual steps) stays in the ledger.
+- The head of the chain is signed if the ledger is writable, and the whole chain is verified first;
+  findings are at the top of the record on the page.
+- Times come from the timeline, states from the rows; neither is derived from the other.
+- Affected people are masked here, before the page is rendered. Free text of people (answers to
+  manual steps) stays in the ledger.
 """
 
 import json
@@ -57,30 +57,31 @@ from standfast.usecases.reports.timeline import decisions, event_lines
 
 
 def write_incident_page(installation: Installation, incident_id: str, out: Path) -> Path:
-    """Write the page of one incident; the same page again replaces the one that is there."""
+    """Write the page of one incident; replace an earlier one."""
     return write_page(incident_page(incident_report(installation, incident_id)), out)
 
 
 def write_installation_page(installation: Installation, out: Path) -> Path:
-    """Write the page of the whole place: backups, drills, incidents, the record."""
+    """Write the page of the installation: backups, drills, incidents, record."""
     return write_page(installation_page(installation_report(installation)), out)
 
 
 def incident_report(
     installation: Installation, incident_id: str, *, is_verified: bool = True
 ) -> IncidentReport:
-    """Gather what is known of one incident. UsageError when there is none of that id.
+    """Return the facts of one incident; raise UsageError for an unknown id.
 
-    Not `is_verified`, neither the record behind it nor what backups there are is looked at: then
-    it is there at once, however long the ledger has grown.
+    With `is_verified=False`, skip the record and the backups: the report is then fast, whatever the
+    size of the ledger.
     """
     row = installation.ledger.incidents.get(incident_id)
     chain = chain_line(installation) if is_verified else None
-    outcome = look(
-        installation, incident_id, is_verified=False
-    )  # the page has the audit's findings
+    # Not verified here: the page has the findings of the audit.
+    outcome = look(installation, incident_id, is_verified=False)
     effects = [
-        one for one in installation.ledger.effects.of_incident(incident_id) if one.verb != PAGE
+        effect
+        for effect in installation.ledger.effects.of_incident(incident_id)
+        if effect.verb != PAGE
     ]
     events = installation.ledger.timeline(incident_id)
     refused = installation.ledger.steps.refused(incident_id)
@@ -112,7 +113,7 @@ def incident_report(
 
 
 def installation_report(installation: Installation) -> InstallationReport:
-    """Gather what is known of the whole place."""
+    """Return the facts of the whole installation."""
     chain = chain_line(installation)
     return InstallationReport(
         heading=heading(installation),
@@ -128,7 +129,7 @@ def installation_report(installation: Installation) -> InstallationReport:
 
 
 def heading(installation: Installation) -> Heading:
-    """Give what stands on top of every page."""
+    """Return the heading of every page."""
     organisation = installation.config.organisation
     return Heading(
         organisation=organisation.name,
@@ -138,7 +139,7 @@ def heading(installation: Installation) -> Heading:
 
 
 def open_incident_line(installation: Installation, row: IncidentRow) -> OpenIncident:
-    """Give one incident as a list of them shows it."""
+    """Return an incident as a list shows it."""
     standing = look(installation, row.id, is_verified=False).standing if row.is_open else None
     return OpenIncident(
         incident=row.id,
@@ -153,11 +154,11 @@ def open_incident_line(installation: Installation, row: IncidentRow) -> OpenInci
 
 
 def chain_line(installation: Installation) -> ChainLine:
-    """Sign the head, so that it covers what the page says, and verify all of it."""
+    """Sign the head, so that it covers the page, and verify the chain."""
     try:
         signed_to = installation.ledger.audit.newest_signed(installation.clock())
     except Damaged:
-        signed_to = 0  # nothing is signed over damage; verifying names it
+        signed_to = 0  # damage is never signed; the verification reports it
     found = installation.ledger.audit.verify()
     return ChainLine(
         events=found.events,
@@ -172,15 +173,15 @@ def chain_line(installation: Installation) -> ChainLine:
 
 
 def _seal_key(installation: Installation) -> str:
-    """Give the key on paper, for who checks the evidence elsewhere; empty when it is not here."""
+    """Return the public key of seals for the page, or ""."""
     try:
         return seal_key(installation.config)
     except ConfigurationError:
-        return ""  # `check` says so
+        return ""  # `standfast check` reports it
 
 
 def _witnessed_hash(witness: Path, sequence: int) -> str:
-    """Give the hash that the witness holds for a head; empty when it holds none."""
+    """Return the hash that the witness has for a head, or ""."""
     try:
         lines = witness.read_text().splitlines()
     except OSError:
@@ -203,7 +204,7 @@ def _steps(
     refused: Set[tuple[str, int]],
 ) -> Iterator[StepLine]:
     def rounds(view: StepView) -> Set[int]:
-        """Those that count: each but the refused ones, of which only the latest does."""
+        """Return the rounds that count: a refused round only if it is the latest."""
         before = {round_ for round_ in range(1, view.round) if (view.step, round_) not in refused}
         return {view.round} if view.state is StepState.REFUSED else before | {view.round}
 
@@ -236,13 +237,17 @@ def _step(
     events: Sequence[AuditEvent],
     outcome: str,
 ) -> StepLine:
-    mine = [one for one in effects if one.step == view.step and one.round in rounds]
-    told = [event for event in events if event.detail.get("step") == view.step]
-    began = [e.at for e in told if e.action in ("step.begun", "step.prompted", "step.waits")]
-    finished = [e for e in told if e.action == "step.finished"]
+    own_effects = [
+        effect for effect in effects if effect.step == view.step and effect.round in rounds
+    ]
+    own_events = [event for event in events if event.detail.get("step") == view.step]
+    began = [e.at for e in own_events if e.action in ("step.begun", "step.prompted", "step.waits")]
+    finished = [e for e in own_events if e.action == "step.finished"]
     is_over = view.state.is_final
-    asked = [e.at for e in told if e.action == "approval.asked"]
-    claims = [e.at for e in told if e.action == "attempt.claimed" and e.detail.get("verb") != PAGE]
+    asked = [e.at for e in own_events if e.action == "approval.asked"]
+    claims = [
+        e.at for e in own_events if e.action == "attempt.claimed" and e.detail.get("verb") != PAGE
+    ]
     if not does:
         running_from = None
     elif not asked:
@@ -259,11 +264,13 @@ def _step(
         began_at=min(began, default=None),
         running_from=running_from,
         ended_at=finished[-1].at if is_over and finished else None,
-        counts=Counter(one.state for one in mine),
+        counts=Counter(effect.state for effect in own_effects),
         reasons=tuple(
             Reason(state=state, text=text or "no reason was given", count=count)
             for (state, text), count in Counter(
-                (one.state, one.reason) for one in mine if one.state is not EffectState.DONE
+                (effect.state, effect.reason)
+                for effect in own_effects
+                if effect.state is not EffectState.DONE
             ).most_common()
             if text or state in (EffectState.FAILED, EffectState.REFUSED)
         ),
@@ -279,28 +286,30 @@ def _notices(
 ) -> Iterator[NoticeLine]:
     titles = {step.name: step.title for step in state.playbook.steps}
     order = [*titles, *(view.step for view in state.extra)]
-    sent = counted_rows([one for one in effects if one.verb == SEND], refused=set())
+    sent = counted_rows([effect for effect in effects if effect.verb == SEND], refused=set())
     lost = {
-        token: one.state.value
-        for token, one in installation.ledger.deliveries.of_incident(state.incident).items()
-        if one.state in LOST
+        token: delivery.state.value
+        for token, delivery in installation.ledger.deliveries.of_incident(state.incident).items()
+        if delivery.state in LOST
     }
-    rounds = {(one.step, one.round) for one in sent}
-    for step, round_ in sorted(rounds, key=lambda one: (order.index(one[0]), one[1])):
+    rounds = {(effect.step, effect.round) for effect in sent}
+    for step, round_ in sorted(rounds, key=lambda key: (order.index(key[0]), key[1])):
         frozen = installation.ledger.incidents.notice(
             state.incident, step, round_, is_verified=False
         )
-        mine = [
-            replace(one, state=EffectState.FAILED, reason=f"handed over, then {lost[one.token]}")
-            if one.state is EffectState.DONE and one.token in lost
-            else one
-            for one in sent
-            if (one.step, one.round) == (step, round_)
+        own_effects = [
+            replace(
+                effect, state=EffectState.FAILED, reason=f"handed over, then {lost[effect.token]}"
+            )
+            if effect.state is EffectState.DONE and effect.token in lost
+            else effect
+            for effect in sent
+            if (effect.step, effect.round) == (step, round_)
         ]
         by_language: dict[str, Counter[EffectState]] = {}
-        for one in mine:
-            language = str(one.details.get("language") or "none")
-            by_language.setdefault(language, Counter())[one.state] += 1
+        for effect in own_effects:
+            language = str(effect.details.get("language") or "none")
+            by_language.setdefault(language, Counter())[effect.state] += 1
         yield NoticeLine(
             step=step,
             title=titles.get(step, step),
@@ -310,9 +319,11 @@ def _notices(
             root=frozen.root,
             by_language=dict(sorted(by_language.items())),
             untold=tuple(
-                NotNotified(who=mask_target(one.target), state=one.state, reason=one.reason)
-                for one in mine
-                if one.state is not EffectState.DONE
+                NotNotified(
+                    who=mask_target(effect.target), state=effect.state, reason=effect.reason
+                )
+                for effect in own_effects
+                if effect.state is not EffectState.DONE
             ),
         )
 
@@ -320,32 +331,32 @@ def _notices(
 def _accounts(effects: Sequence[EffectRow]) -> Iterator[AccountLine]:
     proofs: dict[str, Proof] = {}
     undone: dict[str, EffectState] = {}
-    for one in effects:
-        is_proof = one.verb == PROVE and one.state is EffectState.DONE
-        if is_proof and one.proof.reaches(proofs.get(one.handle, Proof.NONE)):
-            proofs[one.handle] = one.proof
-        if one.undoes:
-            undone[one.undoes] = one.state
-    for one in effects:
-        if one.verb == LOCK:
-            undo = undone.get(one.token)
+    for effect in effects:
+        is_proof = effect.verb == PROVE and effect.state is EffectState.DONE
+        if is_proof and effect.proof.reaches(proofs.get(effect.handle, Proof.NONE)):
+            proofs[effect.handle] = effect.proof
+        if effect.undoes:
+            undone[effect.undoes] = effect.state
+    for effect in effects:
+        if effect.verb == LOCK:
+            undo = undone.get(effect.token)
             yield AccountLine(
-                who=mask_target(one.target),
-                lock=one.state,
-                reason=one.reason if one.state is not EffectState.DONE else "",
-                proof=proofs.get(one.handle, Proof.NONE),
+                who=mask_target(effect.target),
+                lock=effect.state,
+                reason=effect.reason if effect.state is not EffectState.DONE else "",
+                proof=proofs.get(effect.handle, Proof.NONE),
                 is_given_back=undo is EffectState.DONE,
                 undo=undo,
             )
 
 
 def _evidence(effects: Sequence[EffectRow]) -> Iterator[EvidenceLine]:
-    for one in effects:
-        if one.verb == SNAPSHOT:
-            facts = cast("Mapping[str, Any]", one.facts)
+    for effect in effects:
+        if effect.verb == SNAPSHOT:
+            facts = cast("Mapping[str, Any]", effect.facts)
             yield EvidenceLine(
-                source=one.connector,
-                state=one.state,
+                source=effect.connector,
+                state=effect.state,
                 files=int(facts.get("files", 0)),
                 size_bytes=int(facts.get("size_bytes", 0)),
                 unread=int(facts.get("unread", 0)),
@@ -355,5 +366,5 @@ def _evidence(effects: Sequence[EffectRow]) -> Iterator[EvidenceLine]:
                 if "clock_offset_microseconds" in facts
                 else "",
                 copied_to=str(facts.get("copied_to", "")),
-                reason=one.reason,
+                reason=effect.reason,
             )

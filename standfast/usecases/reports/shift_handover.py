@@ -1,10 +1,10 @@
-"""A change of shift and the end of an incident, written from the ledger at any moment.
+"""Shift handover and after-action review, from the ledger at any moment.
 
 Rules
-- Both pages are made of what stands in the ledger when they are asked for: nobody has to have kept
-  notes, and nothing is read outside.
-- Whoever is touched is masked; an act without a known end is named by its effect, so that it can be
-  settled, and `incident status --targets` says who it is, for the timeline to note.
+- Both pages come from the ledger at the time of the request: nobody needs to have kept notes, and
+  no external system is read.
+- Affected people are masked. An effect with an unknown outcome is named by its token, so that it
+  can be settled; `incident status --targets` shows the target and records the access.
 """
 
 from collections import Counter
@@ -43,7 +43,7 @@ from standfast.usecases.reports.timeline import titles_of
 
 _QUESTIONS = (
     "What was seen first, by whom, and how long before the incident was opened?",
-    "How did the intruder come in, and is that way shut?",
+    "How did the intruder get in, and is that way closed?",
     "What helped, and should stay as it is?",
     "What held us up: a decision, a person who could not be reached, a tool, the playbook?",
     "Which customers, colleagues or authorities still wait for an answer, and from whom?",
@@ -52,14 +52,17 @@ _QUESTIONS = (
 
 
 def hand_over(installation: Installation, incident_id: str) -> HandoverReport:
-    """Say what whoever takes the incident over must know. UsageError when there is none."""
+    """Return the facts for the next shift.
+
+    Raise UsageError for an unknown incident.
+    """
     report = incident_report(installation, incident_id, is_verified=False)
     state = look(installation, incident_id).state
     titles = titles_of(state)
     unknown = [
-        one
-        for one in installation.ledger.effects.of_incident(incident_id)
-        if one.state is EffectState.UNKNOWN
+        effect
+        for effect in installation.ledger.effects.of_incident(incident_id)
+        if effect.state is EffectState.UNKNOWN
     ]
     return HandoverReport(
         report=report,
@@ -69,13 +72,13 @@ def hand_over(installation: Installation, incident_id: str) -> HandoverReport:
         else (),
         unknowns=tuple(
             Unknown(
-                effect=one.token[:8],
-                step=titles.get(one.step, one.step),
-                who=mask_target(one.target),
-                reason=one.reason,
-                is_message=one.verb == SEND,
+                effect=effect.token[:8],
+                step=titles.get(effect.step, effect.step),
+                who=mask_target(effect.target),
+                reason=effect.reason,
+                is_message=effect.verb == SEND,
             )
-            for one in unknown
+            for effect in unknown
         ),
         people=tuple(_people(installation.ledger.timeline(incident_id))),
         is_carried=state.is_carried,
@@ -83,7 +86,10 @@ def hand_over(installation: Installation, incident_id: str) -> HandoverReport:
 
 
 def after_action(installation: Installation, incident_id: str) -> AfterAction:
-    """Draft the review of an incident, open or closed. UsageError when there is none."""
+    """Return the draft of a review, for an open or a closed incident.
+
+    Raise UsageError for an unknown incident.
+    """
     report = incident_report(installation, incident_id, is_verified=False)
     events = installation.ledger.timeline(incident_id)
     state = installation.ledger.incidents.state(incident_id)
@@ -96,12 +102,12 @@ def after_action(installation: Installation, incident_id: str) -> AfterAction:
 
 
 def write_handover(handed: HandoverReport, out: Path) -> Path:
-    """Write the page of a hand-over; the same again replaces the one that is there."""
+    """Write the handover page; replace an earlier one."""
     return write_page(handover_page(handed), out)
 
 
 def write_after_action(draft: AfterAction, out: Path) -> Path:
-    """Write the draft of a review; the same again replaces the one that is there."""
+    """Write the draft of the review; replace an earlier one."""
     return write_page(after_action_page(draft), out)
 
 
@@ -117,7 +123,7 @@ def _open_steps(state: State) -> Iterator[OpenStep]:
             continue
         cause = causes.get(name)
         if view is None:
-            todo = f"{cause.by} holds it up: {cause.why}. {cause.what_to_do}" if cause else ""
+            todo = f"{cause.by} blocks it: {cause.why}. {cause.what_to_do}" if cause else ""
         elif waits_for_a_person(state, view):
             todo = asked_of_a_person(state, view)
         else:
@@ -126,12 +132,12 @@ def _open_steps(state: State) -> Iterator[OpenStep]:
             step=name,
             title=titles[name],
             state="not reached" if view is None else view.state.value,
-            who=_who(state, name),
+            who=_responsible_roles(state, name),
             what_to_do=todo,
         )
 
 
-def _who(state: State, name: str) -> str:
+def _responsible_roles(state: State, name: str) -> str:
     step = next((step for step in state.playbook.steps if step.name == name), None)
     if step is None:
         return ""
@@ -145,42 +151,42 @@ def _clocks(
     for view in (*state.steps.values(), *state.extra):
         title = titles[view.step]
         if view.state is StepState.WAITING and view.due_at:
-            yield ClockLine(what=f"“{title}” is over", at=view.due_at)
+            yield ClockLine(event=f"“{title}” ends", at=view.due_at)
         if view.state is StepState.ASKING and view.escalates_at:
             yield ClockLine(
-                what=f"“{title}” was not approved: the next people are paged", at=view.escalates_at
+                event=f"“{title}” without approval: the next people are paged", at=view.escalates_at
             )
         if view.opens_at:
-            yield ClockLine(what=f"“{title}” begins on one person's word", at=view.opens_at)
+            yield ClockLine(event=f"“{title}” begins by break-glass", at=view.opens_at)
     work = open_work(installation, state, installation.clock())
     if work.next_due is not None:
-        yield ClockLine(what="acts that wait for their time go on", at=work.next_due)
+        yield ClockLine(event="scheduled actions continue", at=work.next_due)
 
 
 def _people(events: Sequence[AuditEvent]) -> Iterator[str]:
-    """Give who said or did anything, in the order in which they came in."""
+    """Return the actors in order of their first action."""
     actors = dict.fromkeys(event.actor for event in events)
     return (actor for actor in actors if not actor.startswith(("ledger", "runner:")))
 
 
 def _figures(report: IncidentReport, events: Sequence[AuditEvent]) -> Iterator[Figure]:
     opened = report.opened_at
-    for what, verb in (
+    for label, verb in (
         ("from opening to the first lock", LOCK),
         ("from opening to the first proof", PROVE),
         ("from opening to the first notice", SEND),
     ):
         if at := _first_done(events, verb):
-            yield Figure(what=what, value=at - opened)
-    for what, action in (
+            yield Figure(label=label, value=at - opened)
+    for label, action in (
         ("from opening to the first approval asked", "approval.asked"),
         ("from opening to the first approval", "approval.approve"),
     ):
         found = [event.at for event in events if event.action == action]
         if found:
-            yield Figure(what=what, value=found[0] - opened)
+            yield Figure(label=label, value=found[0] - opened)
     if report.closed_at is not None:
-        yield Figure(what="from opening to closing", value=report.closed_at - opened)
+        yield Figure(label="from opening to closing", value=report.closed_at - opened)
 
 
 def _first_done(events: Sequence[AuditEvent], verb: str) -> datetime | None:
@@ -193,27 +199,27 @@ def _first_done(events: Sequence[AuditEvent], verb: str) -> datetime | None:
 
 
 def _otherwise(state: State, events: Sequence[AuditEvent]) -> Iterator[str]:
-    """Say what the ledger shows that a clean run does not."""
+    """Yield the deviations from a clean run that the ledger shows."""
     titles = titles_of(state)
     for view in (*state.steps.values(), *state.extra):
         if standing_state(view) in (StepState.PARTIAL, StepState.FAILED, StepState.REFUSED):
             yield f"“{titles[view.step]}” is {came_to(view)}"
         elif not view.state.is_final:
-            yield f"“{titles[view.step]}” is not at its end ({view.state})"
+            yield f"“{titles[view.step]}” is not finished ({view.state})"
     for step in state.playbook.steps:
         if is_pending(step, state):
             yield f"“{step.title}” was not reached"
-    told = {
+    texts = {
         "approval.rejected": "an approval did not count",
-        "word.rejected": "what somebody said did not count",
-        "approval.escalated": "nobody had answered, and the next people were paged",
-        "approval.opened": "a step ran on one person's word, who broke its glass",
+        "word.rejected": "a decision did not count",
+        "approval.escalated": "nobody answered, and the next people were paged",
+        "approval.opened": "a step ran by break-glass, approved by one person",
         "attempts.lapsed": "a runner died or a call took too long",
-        "effects.retried": "what had failed was tried again",
-        "step.accepted": "a step that was not wholly done was let go on",
+        "effects.retried": "a failed action was retried",
+        "step.accepted": "an incomplete step was accepted",
         "incident.stopped": "everything was stopped",
     }
-    counts = Counter(event.action for event in events if event.action in told)
-    for action, what in told.items():
+    counts = Counter(event.action for event in events if event.action in texts)
+    for action, text in texts.items():
         if counts[action]:
-            yield f"{counted(counts[action], 'time')}: {what}"
+            yield f"{counted(counts[action], 'time')}: {text}"

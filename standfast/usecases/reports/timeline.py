@@ -1,8 +1,8 @@
-"""The timeline of an incident in sentences, and the decisions in it.
+"""The timeline of an incident in sentences, and its decisions.
 
 Rules
-- Single acts are left out: `incident status --timeline` lists them.
-- What people wrote in their own words stays in the ledger; only a choice among options is shown.
+- Single effects are omitted: `incident status --timeline` lists them.
+- Free text of people stays in the ledger; only a choice among options is shown.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,17 +16,17 @@ from standfast.usecases.core.additional_steps import additional_step_title
 
 
 def event_lines(state: State, events: Sequence[AuditEvent]) -> Iterator[EventLine]:
-    """Say each event that a reader wants to know of, in order."""
+    """Yield the events for readers, in order."""
     titles = titles_of(state)
     for event in events:
-        what = _words(event, titles)
-        if what:
+        text = _event_text(event, titles)
+        if text:
             actor = "Standfast" if event.actor.startswith(("ledger", "runner:")) else event.actor
-            yield EventLine(at=event.at, actor=actor, what=what)
+            yield EventLine(at=event.at, actor=actor, action=text)
 
 
-def _words(event: AuditEvent, titles: Mapping[str, str]) -> str:
-    """Say an event; nothing for the single acts, which `incident status --timeline` lists."""
+def _event_text(event: AuditEvent, titles: Mapping[str, str]) -> str:
+    """Return an event in words; "" for single effects."""
     detail = event.detail
     step = f"“{titles.get(str(detail.get('step')), str(detail.get('step')))}”"
     match event.action:
@@ -35,72 +35,71 @@ def _words(event: AuditEvent, titles: Mapping[str, str]) -> str:
         case "incident.stopped":
             return "stopped it"
         case "incident.resumed":
-            return "let it go on"
+            return "resumed it"
         case "incident.closed":
             return "closed it"
         case "incident.reopened":
-            return "opened it again"
+            return "reopened it"
         case "trigger.repeated":
-            return "the same trigger came again and joined it"
+            return "the same trigger fired again and joined it"
         case "trigger.joined":
             more = counted(int(detail.get("targets", 0)), "target")
-            return f"a trigger about the same joined it with {more} more"
+            return f"a trigger with the same subject joined it with {more} more"
         case "runner.started":
-            return f"began to carry it out ({detail.get('way')})"
+            return f"started to run it ({detail.get('way')})"
         case "step.begun":
             waits = detail.get("needs_approvals")
             after = f", waits for {counted(int(waits), 'approval')}" if waits else ""
             return f"planned {step}: {counted(int(detail.get('effects', 0)), 'target')}{after}"
         case "step.prompted":
-            return f"put {step} before a person"
+            return f"asked a person about {step}"
         case "step.waits":
             return f"waits: {step}"
         case "step.answered":
             return f"{'corrected the answer to' if detail.get('again') else 'answered'} {step}"
         case "step.accepted":
-            return f"let {step} go on as it was"
+            return f"accepted {step} as it was"
         case "step.finished":
             return f"{step} is {detail.get('state')}"
         case "approval.asked":
             return f"paged {counted(int(detail.get('people', 0)), 'person', 'people')} about {step}"
         case "approval.escalated":
             people = counted(int(detail.get("people", 0)), "person", "people")
-            return f"nobody had answered: paged {people} more about {step}"
+            return f"nobody answered: paged {people} more about {step}"
         case "approval.approve" | "approval.refuse":
-            said = "approved" if event.action.endswith("approve") else "refused"
-            said = f"looked at what was done alone, and {said}" if detail.get("is_review") else said
-            return f"{said} {step}, plan {str(detail.get('digest'))[:16]}"
+            verb = "approved" if event.action.endswith("approve") else "refused"
+            verb = f"reviewed the break-glass run, and {verb}" if detail.get("is_review") else verb
+            return f"{verb} {step}, plan {str(detail.get('digest'))[:16]}"
         case "approval.break-glass":
             return (
                 f"broke the glass of {step}, plan {str(detail.get('digest'))[:16]}: "
                 f"{detail.get('because')}"
             )
         case "approval.opened":
-            return f"nobody had refused {step}: it began on one person's word"
+            return f"nobody refused {step}: it began by break-glass"
         case "word.rejected":
-            return f"what was said about {step} did not count: {detail.get('why')}"
+            return f"a decision about {step} did not count: {detail.get('why')}"
         case "approval.rejected":
             return f"an approval of {step} did not count: {detail.get('why')}"
         case "evidence.exported":
             how = "masked" if detail.get("is_masked") else f"in clear: {detail.get('reason')}"
-            return f"wrote the evidence for others, {how}"
+            return f"exported the evidence, {how}"
         case "evidence.stamped":
             names = ", ".join(detail.get("custody", {}))
             return (
-                f"had {names} time-stamped: {detail.get('stamped_at')}, {detail.get('authority')}"
+                f"got a time stamp for {names}: {detail.get('stamped_at')}, "
+                f"{detail.get('authority')}"
             )
         case "attempts.lapsed":
-            return (
-                f"{counted(int(detail.get('effects', 0)), 'act')} left behind by a runner: unknown"
-            )
+            return f"{counted(int(detail.get('effects', 0)), 'effect')} of a dead runner: unknown"
         case "effects.retried":
-            return f"planned {counted(int(detail.get('count', 0)), 'failed act')} again"
+            return f"planned {counted(int(detail.get('count', 0)), 'failed effect')} again"
         case _:
             return ""
 
 
 def titles_of(state: State) -> dict[str, str]:
-    """Give the title of every step, also of those that people asked for beside the playbook."""
+    """Return the title of every step, including steps that people added."""
     titles = {step.name: step.title for step in state.playbook.steps}
     return titles | {
         view.step: f"{additional_step_title(view.step)} ({view.step})" for view in state.extra
@@ -108,23 +107,25 @@ def titles_of(state: State) -> dict[str, str]:
 
 
 def decisions(state: State, events: Sequence[AuditEvent]) -> Iterator[Decision]:
-    """Give what people decided, in order."""
+    """Yield the decisions of people, in order."""
     kinds = {step.name: step.kind for step in state.playbook.steps}
     titles = titles_of(state)
-    said = {
+    texts = {
         "approval.approve": "approved",
         "approval.refuse": "refused",
         "approval.break-glass": "broke the glass of",
-        "step.accepted": "let it go on as it was",
+        "step.accepted": "accepted as it was",
     }
     for event in events:
         step = str(event.detail.get("step", ""))
-        what = said.get(event.action)
+        text = texts.get(event.action)
         if event.action == "step.answered":
             view = state.steps.get(step)
             is_choice = kinds.get(step) is StepKind.DECIDE and view and view.answer
-            what = f"answered {view.answer} to" if view and is_choice else "reported on"
+            text = f"answered {view.answer} to" if view and is_choice else "reported on"
             if view and int(event.detail.get("round", 1)) < view.round:
-                what = "gave an answer, corrected since, to"
-        if what:
-            yield Decision(step=titles.get(step, step), person=event.actor, what=what, at=event.at)
+                text = "gave an answer, corrected since, to"
+        if text:
+            yield Decision(
+                step=titles.get(step, step), person=event.actor, action=text, at=event.at
+            )

@@ -1,7 +1,9 @@
-"""Adapters of an installation, by mode: simulators in an exercise, the configured ones else.
+"""Adapters of an installation, by mode.
 
-Stays above the use-cases that built-in procedures, evidence copies and restored audiences run;
-`core` sees only the protocol `AdapterFactory`.
+An exercise gets simulators; other modes get the configured adapters.
+
+This module is above the use-cases that built-in procedures, evidence copies and restored
+audiences run; `core` knows only the protocol `AdapterFactory`.
 """
 
 from collections.abc import Sequence
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class ConfiguredAdapters:
-    """The factory that every opened installation gets, unless a caller passes another."""
+    """The default adapter factory of an opened installation."""
 
     def for_incident(self, installation: Installation, incident: "IncidentRow") -> "Outside":
-        """Give what this incident may reach, by its mode and by nothing else."""
+        """Return the adapters that this incident may use, by its mode alone."""
         custody = Custody(
             incident=incident.id,
             collector=installation.actor,
@@ -44,7 +46,7 @@ class ConfiguredAdapters:
                 locked=installation.ledger.effects.locked_targets(incident.id),
             )
         from standfast.adapters.factory.live_adapters import (
-            Live,  # templates and mail: a backup needs neither
+            Live,  # imported here: it loads templates and mail, which a backup does not need
         )
         from standfast.usecases.evidence.bucket_copies import elsewhere
         from standfast.usecases.incidents.built_in_procedures import built_in_procedures
@@ -63,15 +65,15 @@ class ConfiguredAdapters:
         )
 
     def for_reading(self, installation: Installation) -> "Outside":
-        """Give what a plan may reach: everything, to read."""
-        return _beside_incidents(installation, "plan", Mode.PLAN)
+        """Return the adapters that a plan may use: all of them, for reading."""
+        return _without_incident(installation, "plan", Mode.PLAN)
 
     def for_notifying(self, installation: Installation) -> "Outside":
-        """Give what an alarm may reach that belongs to no incident: the channels to people."""
-        return _beside_incidents(installation, "alarm", Mode.LIVE)
+        """Return the channels to people, for an alarm that belongs to no incident."""
+        return _without_incident(installation, "alarm", Mode.LIVE)
 
 
-def _beside_incidents(installation: Installation, name: str, mode: Mode) -> "Outside":
+def _without_incident(installation: Installation, name: str, mode: Mode) -> "Outside":
     custody = Custody(
         incident=name,
         collector=installation.actor,
@@ -96,7 +98,7 @@ def _beside_incidents(installation: Installation, name: str, mode: Mode) -> "Out
 
 
 def _restored(installation: Installation, incident_id: str | None) -> "Restored":
-    """Give how a file of a backup set comes back as it was before the incident, or now."""
+    """Return a function that restores a file as of the incident, or now."""
 
     def restored(set_name: str, path: str) -> AbstractContextManager[Path]:
         from standfast.usecases.notices.audience_snapshots import file_before, incident_time
@@ -112,10 +114,10 @@ def _restored(installation: Installation, incident_id: str | None) -> "Restored"
 
 
 def _as_frozen(config: Config, adapters: Sequence[str]) -> Config:
-    """Leave out the adapters that were not there when the incident opened.
+    """Remove adapters that were added after the incident opened.
 
-    What was planned and approved went through those; a directory that somebody adds meanwhile is
-    for the next incident.
+    The plan and its approval covered the adapters of that time. A directory that somebody adds
+    later applies to the next incident.
     """
     kept = {
         section: {
@@ -129,7 +131,7 @@ def _as_frozen(config: Config, adapters: Sequence[str]) -> Config:
 
 
 def _accounts_of(incident: "IncidentRow") -> list[str]:
-    """Give every account that the incident's inputs name, as people wrote it."""
+    """Return every account that the incident's inputs name, as written."""
     return [
         name
         for value in incident.inputs.values()

@@ -1,4 +1,4 @@
-"""Opening an installation: configuration, ledger, secrets and adapters from one file."""
+"""The opening of an installation from one configuration file."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,16 +31,17 @@ def open_installation(
 ) -> Iterator[Installation]:
     """Open the installation that a configuration file describes.
 
-    Without a `clock` it goes by the machine's, or by that of the ledger's server where several
-    hosts may share one. Unless it `needs_ledger`, one that does not answer shows only when it is
-    asked.
+    Without `clock`, use the clock of the machine, or the clock of the ledger's server where
+    several hosts may share it. With `needs_ledger=False`, a ledger that does not answer raises
+    only when it is first used.
     """
     config = load(config_file)
     resolver = resolver or SystemResolver(env=env, base_dir=config.folder)
     url = ledger_url(config, resolver)
     server = None
     if clock is None and not url.startswith("sqlite"):
-        from standfast.ledger.runs.server_clock import ServerClock  # with what a file does without
+        # Imported here: a ledger in a file does not need it.
+        from standfast.ledger.runs.server_clock import ServerClock
 
         server = ServerClock(system_clock)
     ledger = LazyLedger(

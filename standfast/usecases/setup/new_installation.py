@@ -1,15 +1,13 @@
-"""Setting up a place: its configuration, its keys, its repository and its ledger.
-
-Owns the order of it. Leaves each part to the room that makes it.
+"""The creation of an installation: configuration, keys and ledger.
 
 Rules
-- `standfast.toml` is written last, in one piece: where it stands, everything that it names is
-  there. Until then nothing takes the folder for a place, and the same command completes it.
-- A folder that has a `standfast.toml` is never set up again. Only a ledger that it names and that
-  was never made is made: who changes over to PostgreSQL has none yet. Where the witness knows of
-  one, it was lost, and an empty one would hide that.
-- What opens backups goes into one folder of its own, to be carried away as it is.
-- The place must not lie inside of what it backs up: its own keys would be in the backup.
+- `standfast.toml` is written last, in one piece: when it exists, everything that it names exists.
+  Without it the folder is not an installation, and the same command completes the set-up.
+- A folder with a `standfast.toml` is never set up again. The only part that is still created is a
+  ledger that the file names and that never existed: after a change to PostgreSQL there is none. If
+  the witness knows of a ledger, that ledger was lost; a new and empty one would hide the loss.
+- Everything that can open backups goes into one folder, so that it can be taken away as a whole.
+- The installation must not be inside the backed-up source: its own keys would be in the backup.
 """
 
 import os
@@ -54,29 +52,29 @@ _README = """\
 Restoring a backup takes three things: the vault, the key records, and a recovery identity.
 This folder holds the second and the third.
 
-identity.txt    the custodian's recovery identity. Whoever has it, the key records and the vault
-                can read every backup.
-k/              a copy of the key records. They are sealed to the recovery identities, so they open
-                nothing without one. Without them no identity opens anything.
+identity.txt    the custodian's recovery identity. A person who has it, the key records and the
+                vault can read every backup.
+k/              a copy of the key records. They are sealed to the recovery identities: without
+                an identity they open nothing, and without them no identity opens anything.
 break_glass.py  restores from the vault and this folder alone, without the rest of the program:
-                python break_glass.py VAULT . identity.txt TARGET; its first lines say how.
-owner.json      the owner's key: it signs changes of who may write and open backups. No restore
-                needs it.
+                python break_glass.py VAULT . identity.txt TARGET. Its first lines explain it.
+owner.json      the owner's key. It signs the changes of who may write and open backups. No
+                restore needs it.
 
-Copy this whole folder onto two sticks or cards, and keep them in two places away from this machine.
-Then delete it here: with it, whoever takes this machine over can read every backup. The machine
-makes backups without it, and cannot open what it made.
+Copy this whole folder onto two sticks or cards, and keep them in two sites away from this machine.
+Then delete the folder here: an intruder who has it and takes over this machine can read every
+backup. The machine makes backups without it, and cannot open what it made.
 
-Tell the program where each copy is kept, with the stick at hand:
+Register each copy with the program while the stick is inserted:
     standfast backup keys copy FOLDER-ON-THE-STICK --name "safe in Leeds"
-Run it again after each change of custodians or domains: `standfast check` says when a copy is
-behind. When a domain is erased, every copy has to be cleaned in this way, or destroyed.
+Run this again after each change of custodians or domains: `standfast check` reports a copy that
+is out of date. When a domain is erased, each copy must be updated in this way, or destroyed.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetUp:
-    """What was set up, and where it lies."""
+    """The parts of a new installation."""
 
     config_file: Path
     source: Path
@@ -84,10 +82,10 @@ class SetUp:
     source_name: str
     identity_file: Path
     owner_file: Path
-    recipient: str  # the custodian's public key, to know the identity file by
+    recipient: str  # the custodian's public key; it identifies the identity file
 
     def as_json(self) -> JsonObject:
-        """Give it for `--json`; paths only, no key."""
+        """Return the JSON form: paths and the public key, no secret key."""
         return {
             "config": str(self.config_file),
             "set": SET,
@@ -102,35 +100,37 @@ class SetUp:
 
 
 def refuse_unfit(folder: Path, source: Path) -> None:
-    """Raise UsageError when a place cannot be set up in `folder` for `source`; changes nothing."""
+    """Raise UsageError if `folder` cannot become an installation for `source`."""
     if (folder / DEFAULT_FILE).exists():
         raise UsageError(
-            f"{folder / DEFAULT_FILE} is there already: this place is set up; use it with "
-            f"-c {folder / DEFAULT_FILE}, or name another folder"
+            f"{folder / DEFAULT_FILE}: the installation is set up already. Use it with "
+            f"-c {folder / DEFAULT_FILE}, or name another folder."
         )
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; name a folder")
+        raise UsageError(f"{folder}: it is a file. Name a folder.")
     if not source.exists():
-        raise UsageError(f"there is no {source}; --source names what is backed up")
+        raise UsageError(f"{source}: not found. Name the data to back up with --source.")
     if not (source.is_dir() or source.is_file()):
-        raise UsageError(f"{source} is neither a folder nor a file; name one with --source")
+        raise UsageError(
+            f"{source}: neither a folder nor a file. Name a folder or a file with --source."
+        )
     for path in (folder, source):
         if not _is_text(path):
             raise UsageError(
-                "a path whose name is not UTF-8 cannot stand in the configuration; name a folder "
-                "above it, or rename it"
+                "path: its name is not UTF-8, which no configuration can contain. Rename it, or "
+                "name a folder above it."
             )
     if folder.resolve().is_relative_to(source.resolve()):
         raise UsageError(
-            f"{folder} lies inside of what it would back up, {source}: its own keys would be in "
-            "the backup; name a folder elsewhere"
+            f"{folder}: it is inside {source}, which it would back up, with its own keys. Name a "
+            "folder outside it."
         )
 
 
 def make_ledger(folder: Path, env: Mapping[str, str], now: datetime) -> bool:
-    """Make the ledger that a place names and has not; give whether there was none.
+    """Create the ledger if none exists; return whether it was created.
 
-    Raises Refused where its witness tells of one that was there.
+    Raise Refused if the witness knows of an earlier ledger.
     """
     config_file = folder / DEFAULT_FILE
     config = load(config_file)
@@ -140,9 +140,9 @@ def make_ledger(folder: Path, env: Mapping[str, str], now: datetime) -> bool:
     witness = config.ledger.witness
     if witness.exists() and witness.stat().st_size:
         raise Refused(
-            f"there is no ledger where ledger.url says, and {witness} tells of one that was: bring "
-            "it back from a backup; for a new and empty one, let ledger.witness name another file, "
-            "then run this again"
+            f"ledger.url: no ledger exists, but {witness} records an earlier one. Restore that "
+            "ledger from a backup. For a new and empty ledger, set ledger.witness to another file, "
+            "then run the command again."
         )
     create(url, config.ledger.keys, witness, now)
     return True
@@ -151,10 +151,10 @@ def make_ledger(folder: Path, env: Mapping[str, str], now: datetime) -> bool:
 def set_up(
     folder: Path, source: Path, *, organisation: str, contact_line: str, now: datetime
 ) -> SetUp:
-    """Make a place in `folder` that backs `source` up; called again after a crash, it completes it.
+    """Create an installation in `folder`, or complete one after a crash.
 
-    Raises UsageError for what `refuse_unfit` names, and StandfastError when something cannot be
-    written: what was made so far stays, and is taken up by the next call.
+    Raise UsageError as `refuse_unfit` does, and StandfastError if something cannot be written;
+    the next call then continues with the parts that exist.
     """
     folder, source = folder.absolute(), source.absolute()
     refuse_unfit(folder, source)
@@ -171,7 +171,7 @@ def set_up(
     ).encode()
     config = _checked(text, config_file)
     offline = folder / OFFLINE
-    with translated_errors("setting up the place"):
+    with translated_errors("setting up the installation"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make_repository(config, offline, now)
         _fill_offline(config, offline, now)
@@ -190,19 +190,21 @@ def set_up(
 
 
 def _checked(text: bytes, config_file: Path) -> Config:
-    """Check what is to be written; what does not fit is told by its option, as no file is there."""
+    """Check the new configuration; name options, as no file exists yet."""
     try:
         return parse(text, config_file)
     except FileInvalid as error:
         found = [problem.message.partition(": ") for problem in error.problems]
-        told = "\n".join(f"{_OPTIONS.get(key, key)}: {why}" for key, _, why in found)
-        raise UsageError(told) from None
+        message = "\n".join(f"{_OPTIONS.get(key, key)}: {why}" for key, _, why in found)
+        raise UsageError(message) from None
 
 
 def _make_repository(config: Config, offline: Path, now: datetime) -> None:
-    """Make the repository, or complete it; one that is whole is left alone.
+    """Create the repository, or complete it.
 
-    The plan beside the owner's file is removed last of all, so its absence means whole.
+    A complete repository stays unchanged.
+
+    The plan next to the owner's file is removed last, so its absence means a complete repository.
     """
     owner_file = offline / OWNER_FILE
     is_unfinished = owner_file.with_name(owner_file.name + ".unfinished").exists()
@@ -221,7 +223,7 @@ def _make_repository(config: Config, offline: Path, now: datetime) -> None:
 
 
 def _fill_offline(config: Config, offline: Path, now: datetime) -> None:
-    """Write what a restore needs besides the vault and the identity into the offline folder."""
+    """Write the key records, reader and instructions to `offline`."""
     backup = config.backup
     root = load_root_chain(DirectoryStore(backup.vault)).root
     synchronize(root, KeyFolder(backup.keys), KeyFolder(offline))
@@ -239,13 +241,13 @@ def _make_evidence_key(path: Path) -> None:
 
 
 def _recipient(identity_file: Path) -> str:
-    """Read the public key that the identity file says about itself."""
+    """Read the public key in the comments of the identity file."""
     try:
         lines = identity_file.read_text().splitlines()
     except OSError as error:
         raise StandfastError(
-            f"the recovery identity {identity_file} cannot be read: {error.strerror}; without it "
-            "no backup can be restored: set the place up again in another folder"
+            f"recovery identity {identity_file}: cannot be read: {error.strerror}. Without it no "
+            "backup can be restored: set up an installation in another folder."
         ) from None
     found = [line.partition(":")[2].strip() for line in lines if line.startswith("# public key:")]
     return found[0] if found else ""
@@ -266,11 +268,16 @@ def _is_sqlite(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; run as who may") from None
+        raise UsageError(
+            f"{path}: cannot be read: {error.strerror}. Run as a user that may read it."
+        ) from None
 
 
 def _source_name(source: Path) -> str:
-    """Make a name that the configuration takes: `/srv/Call Recordings` becomes call-recordings."""
+    """Return a valid source name.
+
+    `/srv/Call Recordings` becomes call-recordings.
+    """
     stem = source.stem if source.is_file() else source.name
     words = re.sub(r"[^a-z0-9_]+", "-", os.fsencode(stem).decode("ascii", "replace").lower())
     return words.lstrip("-_0123456789")[:_LONGEST_NAME].rstrip("-_") or "files"

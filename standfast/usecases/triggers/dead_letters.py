@@ -1,16 +1,16 @@
-"""Alerts that could not be dealt with: kept, named, counted, and tried again where that may help.
+"""Dead letters: alerts that could not be processed.
 
-One alert that trips over a mistake of ours, or whose playbook is broken, must not keep the ones
-behind it from opening anything.
+They are kept, and retried if that may help.
+
+An alert that meets a program error or a broken playbook must not block the alerts behind it.
 
 Rules
-- The line is kept as it came, in a private file of its own beside the send log; then the ledger
-  says that it was set aside: a run of kind `alert`, named by the line. Doing both again changes
-  nothing.
-- Of an error that nobody foresaw only its class is told: its text may quote the line.
-- What a person can mend (a playbook, an incident that does not open) keeps an alert waiting in a
-  folder of its own, a folder a trigger; it is opened once that is mended. Then its file goes, and
-  its run is done.
+- The line is kept unchanged in a private file of its own next to the upload cache. Then the ledger
+  records it as a run of kind `alert` with the id of the line. Repeating both changes nothing.
+- Of an unexpected error only the class is shown: its text may contain the line.
+- After an error that a person can correct (a playbook, an incident that does not open), the alert
+  waits in a folder of its trigger, and is opened once that is corrected. Then its file is deleted
+  and its run is done.
 """
 
 import hashlib
@@ -32,11 +32,13 @@ KIND = "alert"
 _LACKING = "its playbook cannot be opened"
 _FAILED = "failed"
 _DONE = "done"
-_SHOWN_FOR = timedelta(days=7)  # nothing calls it over, so it goes when a week has passed
+_SHOWN_FOR = timedelta(days=7)  # nothing ends it, so it disappears after a week
 
 
-def set_aside(installation: Installation, trigger: Trigger, line: bytes, error: Exception) -> Path:
-    """Keep an alert that could not be dealt with; give the file that it lies in."""
+def store_dead_letter(
+    installation: Installation, trigger: Trigger, line: bytes, error: Exception
+) -> Path:
+    """Keep an alert that could not be processed; return its file."""
     waits = isinstance(error, StandfastError)
     folder = _waiting_in(installation.config, trigger) if waits else folder_of(installation.config)
     name = line_id(line)
@@ -50,7 +52,10 @@ def set_aside(installation: Installation, trigger: Trigger, line: bytes, error: 
 
 
 def waiting(config: Config, trigger: Trigger) -> Iterator[tuple[Path, bytes]]:
-    """Give the alerts of a trigger that wait, each with its file; the longest untried first."""
+    """Yield the waiting alerts of a trigger with their files.
+
+    The alert with the oldest attempt comes first.
+    """
     files = _waiting_in(config, trigger).glob("*.json")
     for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name)):
         yield path, path.read_bytes()
@@ -59,7 +64,7 @@ def waiting(config: Config, trigger: Trigger) -> Iterator[tuple[Path, bytes]]:
 def delete_dead_letter(
     installation: Installation, trigger: Trigger, path: Path, line: bytes, came_to: str
 ) -> None:
-    """Note what an alert that had waited came to after all, and let go of its file."""
+    """Record the result of a waiting alert, and delete its file."""
     summary = {"line": line_id(line), "came_to": came_to}
     run, now = _run_of(trigger, line), installation.clock()
     installation.ledger.runs.finish(run, KIND, _DONE, summary, trigger.actor, now)
@@ -67,12 +72,12 @@ def delete_dead_letter(
 
 
 def folder_of(config: Config) -> Path:
-    """Give the folder in which they lie."""
+    """Return the folder of the dead letters."""
     return config.backup.send_log.parent / "set-aside"
 
 
 def recent(ledger: Ledger, trigger: str, now: datetime) -> list[RunRecord]:
-    """Give what was set aside of a trigger in the last days, newest first."""
+    """Return a trigger's dead letters of the last week, newest first."""
     return [
         run
         for run in ledger.runs.all(KIND, trigger, states=[_FAILED])
@@ -85,13 +90,13 @@ def _waiting_in(config: Config, trigger: Trigger) -> Path:
 
 
 def _run_of(trigger: Trigger, line: bytes) -> str:
-    """Name the run of a line: the same each time, so that nobody needs to look for it."""
+    """Return the constant run id of a line, so that repeats need no search."""
     return hashlib.sha256(f"{KIND} {trigger.name} {line_id(line)}".encode()).hexdigest()[:32]
 
 
 def _why(error: Exception) -> str:
     if isinstance(error, PlaybookNotFound):
-        return _LACKING  # `check` has its reasons anyway
+        return _LACKING  # `standfast check` gives the reasons
     if isinstance(error, StandfastError):
         return str(error)
     return f"unexpected {type(error).__name__}"

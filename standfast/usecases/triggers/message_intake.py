@@ -1,18 +1,19 @@
-"""From a message to an incident: what each configured trigger opens, and that it does so once.
+"""The intake of trigger messages.
 
-Owns the triggers of a place, and the one way from what a source said to the ledger. Leaves who may
-speak to `standfast/console/`, reading to `standfast/triggers/`, and telling people to
-`trigger_pages`.
+Each message opens or joins an incident, exactly once.
+
+`standfast/console` authenticates senders, `standfast/triggers` parses messages, and `on_call_pages`
+notifies people.
 
 Rules
-- One commit: the message, and the incident that it opens or joins. That row is the queue; nothing
-  slow is asked before it stands.
-- What cannot sign opens a plan: the type of its trigger has no other mode.
-- Whoever triggers is nobody who signed in: each approval asks for one person more.
-- What a message lacks is an error with the place's name. An input that the playbook does not need
-  is left out instead: an alert without its decoration is still an alert.
-- Where some alerts of a list lack what an input reads, the others are dealt with; how many those
-  were stands in the timeline and in the answer.
+- The message and the incident that it opens or joins are one commit. That row is the queue; no slow
+  service is called before it exists.
+- A trigger without signatures opens only plans: its type has no other mode.
+- A trigger is not a signed-in person: each approval needs one person more.
+- A missing value is an error with its key in the configuration. An input that the playbook does not
+  need is omitted instead: an alert without its details is still an alert.
+- If some alerts of a list lack a value for an input, the others are processed; the timeline and the
+  response give the number of those.
 """
 
 from collections.abc import Mapping
@@ -43,19 +44,19 @@ from standfast.usecases.incidents.lifecycle import Opened, open_incident
 from standfast.usecases.playbooks import library
 
 ACTOR = "trigger:"
-SHORTEST_TOKEN = 24  # characters of a bearer token: nobody guesses it
+SHORTEST_TOKEN = 24  # characters of a bearer token, so that it cannot be guessed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trigger:
-    """What every trigger has. As it stands, it opens plans."""
+    """The settings that all triggers share; this class opens plans only."""
 
     name: str
     scenario: str
     inputs: Mapping[str, Expression] = field(default_factory=dict)
-    key: Expression | None = None  # what a message is about; None: what its kind says
-    page_roles: tuple[str, ...] = ()  # who is told; none named: everybody who is enrolled
-    per_minute: int = 60  # messages taken; more are told to wait
+    key: Expression | None = None  # the subject of a message; None: decided by the kind
+    page_roles: tuple[str, ...] = ()  # the people to notify; empty: everybody enrolled
+    per_minute: int = 60  # accepted messages; others get a Retry-After
 
     @property
     def mode(self) -> Mode:
@@ -63,13 +64,13 @@ class Trigger:
 
     @property
     def actor(self) -> str:
-        """Who opened it, for the timeline."""
+        """The actor in the timeline."""
         return ACTOR + self.name
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignedTrigger(Trigger):
-    """Standard Webhooks: the one kind that may act."""
+    """Standard Webhooks: the only kind that may open live incidents."""
 
     secrets: tuple[SecretReference, ...]
     acts: bool = False
@@ -81,16 +82,19 @@ class SignedTrigger(Trigger):
 
 @dataclass(frozen=True, kw_only=True)
 class AlertTrigger(Trigger):
-    """Alertmanager: known by a bearer token, or by the certificate that a proxy has verified."""
+    """Alertmanager.
+
+    Its messages are authenticated by a bearer token or by a proxy's client certificate.
+    """
 
     tokens: tuple[SecretReference, ...] = ()
     client_header: str = ""  # set by the proxy, in small letters
-    client: str = ""  # what it must say there
+    client: str = ""  # the required value of that header
 
 
 @dataclass(frozen=True, kw_only=True)
 class EveTrigger(Trigger):
-    """Suricata: alerts of a file that a rule means."""
+    """Suricata: the alerts of a file that match a rule."""
 
     file: Path
     rule: EveRule
@@ -98,27 +102,36 @@ class EveTrigger(Trigger):
 
 @dataclass(frozen=True, kw_only=True)
 class FormTrigger(Trigger):
-    """The form for staff, inside these networks."""
+    """The form for staff, available within these networks."""
 
     networks: tuple[Network, ...]
 
 
 class PlaybookNotFound(Unavailable):
-    """The trigger's playbook cannot be opened now, whatever the message says; others' may be."""
+    """The playbook of a trigger cannot be opened, whatever the message."""
 
 
 def triggers_of(config: Config) -> dict[str, Trigger]:
-    """Give the triggers of a place by name; ConfigurationError names what does not fit in one."""
+    """Return the triggers by name.
+
+    Raise ConfigurationError for an invalid one.
+    """
     return {name: _trigger(name, settings) for name, settings in config.triggers.items()}
 
 
 def trusted_proxies(config: Config) -> tuple[Network, ...]:
-    """Give the networks of the proxies whose word about a client counts."""
-    return tuple(ip_network(one) for one in config.serve.trusted_proxies)
+    """Return the networks of trusted proxies.
+
+    Their client headers are trusted.
+    """
+    return tuple(ip_network(network) for network in config.serve.trusted_proxies)
 
 
 def obstacles(config: Config, trigger: Trigger) -> list[str]:
-    """Say what keeps a trigger from opening its scenario, without opening it."""
+    """Return the obstacles to opening a trigger's scenario.
+
+    The scenario is not opened.
+    """
     try:
         playbook = library.find(config, trigger.scenario)
     except StandfastError as error:
@@ -131,7 +144,7 @@ def obstacles(config: Config, trigger: Trigger) -> list[str]:
     ]
     needed = {given.name for given in playbook.inputs if given.required}
     return found + [
-        f"playbook {playbook.name} needs the input {name}, and the trigger has none"
+        f"playbook {playbook.name} needs the input {name}, which the trigger does not set"
         for name in sorted(needed - set(trigger.inputs))
     ]
 
@@ -144,23 +157,26 @@ def receive(
     message_id: str,
     key: str = "",
 ) -> Opened:
-    """Open the trigger's incident, or join it; a message that came before gives the same one.
+    """Open the trigger's incident, or join it.
 
-    It came before when one of its id gave the playbook the same.
-    `key` says what the message is about where the trigger does not; empty: its inputs. Raises
-    UsageError when the message does not fit the scenario, PlaybookNotFound when the scenario cannot
-    be opened now whatever the message says, Unavailable when nothing can.
+    A repeated message returns the same incident.
+
+    A message is a repeat if its id and the values of the inputs are equal. `key` is the subject of
+    the message if the trigger has no key; "" means its inputs. Raise UsageError if the message does
+    not fit the scenario, PlaybookNotFound if the scenario cannot be opened now whatever the message
+    says, Unavailable if nothing can.
     """
     try:
         playbook = library.find(installation.config, trigger.scenario)
     except StandfastError as error:
         raise PlaybookNotFound(
-            f"its playbook cannot be opened ({type(error).__name__}); `standfast check` says why"
+            f"playbook of the trigger: cannot be opened ({type(error).__name__}). `standfast "
+            "check` gives the reason."
         ) from None
     inputs, lacking = _inputs(playbook, trigger, payload)
     given = digest(dict(inputs))
     about = _about(trigger, payload) or key or given
-    # A sender that gives one id to all that it sends would have an account taken for a repeat.
+    # With the inputs, because a sender may use one id for all its messages.
     message = _message(installation, trigger, f"{given} {message_id}")
     return open_incident(
         replace(installation, actor=trigger.actor),
@@ -173,9 +189,11 @@ def receive(
 
 
 def resolved(installation: Installation, trigger: Trigger, *, message_id: str, key: str) -> str:
-    """Note in the open incident that what it is about is over by itself; give its id, or nothing.
+    """Record in the open incident that its alert has ended.
 
-    It stays open: that an alert is silent does not show that nobody is inside.
+    Return the incident's id, or "".
+
+    The incident stays open: a silent alert does not prove that no intruder is inside.
     """
     return installation.ledger.triggers.resolved(
         _key(installation, trigger, key),
@@ -186,15 +204,18 @@ def resolved(installation: Installation, trigger: Trigger, *, message_id: str, k
 
 
 def reread_inputs(incident: IncidentRow) -> dict[str, str | list[str]]:
-    """Give an incident's inputs as they are handed over; what was left out stays left out."""
+    """Return an incident's inputs in the form of an intake.
+
+    Omitted inputs stay omitted.
+    """
     found: dict[str, str | list[str]] = {}
     for name, value in incident.inputs.items():
         if isinstance(value, bool):
             found[name] = "yes" if value else "no"
         elif isinstance(value, list):
-            found[name] = [str(one) for one in value]
+            found[name] = [str(item) for item in value]
         elif value is not None:
-            found[name] = [str(value)]  # a list of one: nobody splits it at commas
+            found[name] = [str(value)]  # a list, so that it is not split at commas
     return found
 
 
@@ -224,13 +245,13 @@ def _trigger(name: str, settings: AnyTriggerConfig) -> Trigger:
             rule = EveRule(
                 signature_ids=frozenset(settings.signature_ids),
                 gravest=settings.severity,
-                categories=frozenset(one.casefold() for one in settings.categories),
-                networks=tuple(ip_network(one) for one in settings.networks),
+                categories=frozenset(category.casefold() for category in settings.categories),
+                networks=tuple(ip_network(network) for network in settings.networks),
             )
             return EveTrigger(**every, file=settings.file, rule=rule)
         case ReportTriggerConfig():
             return FormTrigger(
-                **every, networks=tuple(ip_network(one) for one in settings.networks)
+                **every, networks=tuple(ip_network(network) for network in settings.networks)
             )
 
 
@@ -244,7 +265,7 @@ def _expression(key: str, text: str) -> Expression:
 def _inputs(
     playbook: Playbook, trigger: Trigger, payload: Mapping[str, object]
 ) -> tuple[dict[str, str | list[str]], int]:
-    """Give the inputs, and how many items of a list had nothing for one of them."""
+    """Return the inputs, and the number of list items without a value for one."""
     needed = {given.name for given in playbook.inputs if given.required}
     found: dict[str, str | list[str]] = {}
     lacking = 0
@@ -266,9 +287,9 @@ def _about(trigger: Trigger, payload: Mapping[str, object]) -> str:
     try:
         found = trigger.key.read(payload)
     except Missing:
-        return ""  # then what its kind says
+        return ""  # the kind decides
     except ValueError as error:
-        raise UsageError(f"the key: {error}") from None
+        raise UsageError(f"key: {error}") from None
     return found if isinstance(found, str) else "\n".join(found)
 
 
@@ -278,9 +299,11 @@ def _message(installation: Installation, trigger: Trigger, message_id: str) -> T
 
 
 def _key(installation: Installation, trigger: Trigger, text: str) -> str:
-    """Say what a message is about by a handle, since it may be somebody's account.
+    """Return a handle of the message's subject.
 
-    By the mode, too: what only plans must not join what acts.
+    The subject may be somebody's account.
+
+    The mode is part of it: a message that only plans must not join a live incident.
     """
     about = f"key {trigger.name} {trigger.mode.value} {text}"
     return f"{trigger.name}:{installation.ledger.cipher.handle(INSTALLATION, about)}"

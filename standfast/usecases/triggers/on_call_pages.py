@@ -1,16 +1,17 @@
-"""Telling who is on call that a trigger opened an incident: what it would reach, and how to see it.
+"""Pages to people on call about incidents that triggers opened.
 
-And, once a stop, that it brought more to an incident which somebody stopped: that waits for people.
+A page is also sent when a trigger adds alerts to a stopped incident.
 
 Rules
-- The ledger says who was told: a run of kind `page`, written before the first message leaves. What
-  nobody was told of is found again by any `serve`, so none is forgotten by a process that dies. Of
-  several hosts that see it at once, who came first there tells.
-- A trigger that opens many incidents sends one message about all, and at most one a minute.
-- The plan is made meanwhile, and the page does not wait for a directory that is silent.
-- What waits in a stopped incident is told first: that is one message, and a storm never ends.
-- A page that reached nobody is tried again after five minutes: told twice is better than never.
-- A page names no account: mail is read by others.
+- The ledger records who was paged: a run of kind `page`, written before the first message is sent.
+  Unsent pages are found again by any `serve`, so none is lost when a process dies. If several hosts
+  find one at once, the host that is first in the ledger sends it.
+- A trigger that opens many incidents sends one message about all of them, at most one each minute.
+- The plan is computed meanwhile; the page does not wait for a directory that does not answer.
+- Alerts that wait in a stopped incident are paged first: that is one message, and a storm may not
+  end.
+- A page that reached nobody is sent again after five minutes: twice is better than never.
+- A page names no account, because others may read the mail.
 """
 
 import threading
@@ -37,17 +38,17 @@ from standfast.usecases.playbooks import library
 from standfast.usecases.triggers.message_intake import ACTOR, Trigger, reread_inputs
 
 KIND = "page"
-TOLD, FAILED, LEFT = "raised", "failed", "done"  # left to another host, or told by one meanwhile
+TOLD, FAILED, LEFT = "raised", "failed", "done"  # LEFT: another host has sent the page
 _OPENED, _WAITS = "incident-opened", "incident-waits"
 _APART = timedelta(minutes=1)
 _AGAIN_AFTER = timedelta(minutes=5)
-_LONGEST_TELLING = timedelta(minutes=2)  # what is not told by then, its teller died over
+_LONGEST_TELLING = timedelta(minutes=2)  # after this time its sender counts as dead
 _PLAN_SECONDS = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What nobody knows yet of one trigger: what it opened, or what waits; one of them is empty."""
+    """The unsent news of one trigger: opened incidents or waiting alerts."""
 
     trigger: str
     incidents: tuple[IncidentRow, ...] = ()  # oldest first
@@ -56,28 +57,28 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True)
 class _Letter:
-    """What people are told, and what the run keeps of it."""
+    """The content of a page, and the part that its run stores."""
 
     template: str
-    incident: str  # the newest that it is about
+    incident: str  # the newest incident that it is about
     values: JsonObject
     summary: JsonObject
 
 
 def due(installation: Installation) -> list[Page]:
-    """Give the pages that are to be sent now, by trigger."""
+    """Return the pages to send now, by trigger."""
     opened: dict[str, list[IncidentRow]] = {}
     for row in installation.ledger.incidents.all(only_open=True):
         if row.opened_by.startswith(ACTOR):
             opened.setdefault(row.opened_by.removeprefix(ACTOR), []).append(row)
     waiting: dict[str, list[IgnoredTrigger]] = {}
-    for one in installation.ledger.triggers.waiting():
-        if one.source.startswith(ACTOR):
-            waiting.setdefault(one.source.removeprefix(ACTOR), []).append(one)
+    for alert in installation.ledger.triggers.waiting():
+        if alert.source.startswith(ACTOR):
+            waiting.setdefault(alert.source.removeprefix(ACTOR), []).append(alert)
     now, found = installation.clock(), []
     for name in {**waiting, **opened}:
         runs = installation.ledger.runs.all(KIND, name)  # newest first
-        page = _news(
+        page = _without_sent(
             Page(
                 trigger=name,
                 incidents=tuple(opened.get(name, ())),
@@ -86,29 +87,40 @@ def due(installation: Installation) -> list[Page]:
             runs,
         )
         pause = _AGAIN_AFTER if _has_failed(runs) else _APART
-        # By whichever clock: one that stood ahead must not keep what is new from everybody.
+        # `abs`, because a clock that was ahead must not delay a new page.
         if page and (not runs or abs(now - runs[0].started_at) >= pause):
             found.append(page)
     return found
 
 
 def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger], way: str) -> str:
-    """Tell people; give what came of it, for a log. Another process that is at it is left to it."""
+    """Send a page; return the result for a log.
+
+    If another process is sending it, leave it to that one.
+    """
     trigger = triggers.get(page.trigger)
     try:
         with recorded(installation, KIND, page.trigger, way) as run:
-            # In this order: who was first, and has told by now, is in what was told.
+            # Check in this order: another sender may have finished between the two checks, and then
+            # its
+            # page is recorded.
             is_ours = is_first(installation, run, KIND, page.trigger, _LONGEST_TELLING)
-            news = _news(page, installation.ledger.runs.all(KIND, page.trigger))
-            if news is None or not is_ours:
+            unsent = _without_sent(page, installation.ledger.runs.all(KIND, page.trigger))
+            if unsent is None or not is_ours:
                 run.ends(LEFT, {})
-                return "another host tells people, or has"
+                return "another host sends the page, or has sent it"
             letter = (
-                _of_waiting(installation, news) if news.waiting else _of_opened(installation, news)
+                _waiting_letter(installation, unsent)
+                if unsent.waiting
+                else _opened_letter(installation, unsent)
             )
             row = installation.ledger.incidents.get(letter.incident)
             roles = trigger.page_roles if trigger else ()
-            people = [one for one in installation.ledger.people.all(roles) if is_visible(row, one)]
+            people = [
+                person
+                for person in installation.ledger.people.all(roles)
+                if is_visible(row, person)
+            ]
             counts, problem = notify_each(
                 installation, letter.template, letter.values, people, run.token
             )
@@ -120,51 +132,54 @@ def send(installation: Installation, page: Page, triggers: Mapping[str, Trigger]
             }
             run.ends(TOLD if counts[EffectState.DONE] else FAILED, summary)
     except UnderWay:
-        return "another process is telling people"
-    told = counted(counts[EffectState.DONE], "person was", "people were")
-    what = f"what waits in {letter.incident}" if news.waiting else letter.incident
-    return f"{told} told of {what}" + (f"; {problem}" if problem else "")
+        return "another process is sending the page"
+    reached = counted(counts[EffectState.DONE], "person was", "people were")
+    subject = f"alerts that wait in {letter.incident}" if unsent.waiting else letter.incident
+    return f"{reached} notified of {subject}" + (f"; {problem}" if problem else "")
 
 
 def notification_obstacle(ledger: Ledger, outside: Outside, trigger: Trigger) -> str:
-    """Say what keeps its pages from anybody, as far as that is known before one leaves; or nothing.
+    """Return what prevents pages from reaching anybody, or "".
 
-    `outside` is asked for a sender only; nothing is connected to.
+    Only known causes are checked. `outside` is only asked for a sender; there is no connection.
     """
     if not ledger.people.all(trigger.page_roles):
-        who = f" with the role {' or '.join(trigger.page_roles)}" if trigger.page_roles else ""
-        return f"nobody{who} is enrolled whom it could page"
+        group = f" with the role {' or '.join(trigger.page_roles)}" if trigger.page_roles else ""
+        return f"nobody{group} is enrolled to be paged"
     try:
         outside.default_sender()
     except ConfigurationError as error:
-        return f"no page can go out: {error}"
+        return f"no page can be sent: {error}"
     has_failed = _has_failed(ledger.runs.all(KIND, trigger.name))
     return "its last page reached nobody" if has_failed else ""
 
 
 def _has_failed(runs: Sequence[RunRecord]) -> bool:
-    """Did the last page reach nobody? `runs` are the newest first."""
+    """Return whether the last page reached nobody; `runs` are newest first."""
     return next((run.state for run in runs if run.state != LEFT), "") == FAILED
 
 
-def _news(page: Page, runs: Sequence[RunRecord]) -> Page | None:
-    """Leave of a page what nobody was told yet; what waits comes first, and alone."""
-    told: set[Json] = set()
+def _without_sent(page: Page, runs: Sequence[RunRecord]) -> Page | None:
+    """Return the part of a page that was not sent yet.
+
+    Waiting alerts come first, and alone.
+    """
+    sent: set[Json] = set()
     for run in runs:
         if run.state == TOLD:
-            told.update(cast("Sequence[str]", run.summary.get("incidents", ())))
-            told.update(cast("Sequence[str]", run.summary.get("waiting", ())))
-    if waiting := tuple(one for one in page.waiting if _name(one) not in told):
+            sent.update(cast("Sequence[str]", run.summary.get("incidents", ())))
+            sent.update(cast("Sequence[str]", run.summary.get("waiting", ())))
+    if waiting := tuple(alert for alert in page.waiting if _name(alert) not in sent):
         return Page(trigger=page.trigger, waiting=waiting)
-    incidents = tuple(row for row in page.incidents if row.id not in told)
+    incidents = tuple(row for row in page.incidents if row.id not in sent)
     return Page(trigger=page.trigger, incidents=incidents) if incidents else None
 
 
-def _name(one: IgnoredTrigger) -> str:
-    return f"{one.incident} since {one.stop}"
+def _name(alert: IgnoredTrigger) -> str:
+    return f"{alert.incident} since {alert.stop}"
 
 
-def _of_opened(installation: Installation, page: Page) -> _Letter:
+def _opened_letter(installation: Installation, page: Page) -> _Letter:
     plan = _plan(installation, page.incidents[-1])
     return _Letter(
         template=_OPENED,
@@ -177,7 +192,7 @@ def _of_opened(installation: Installation, page: Page) -> _Letter:
     )
 
 
-def _of_waiting(installation: Installation, page: Page) -> _Letter:
+def _waiting_letter(installation: Installation, page: Page) -> _Letter:
     newest = page.waiting[-1]
     return _Letter(
         template=_WAITS,
@@ -190,12 +205,15 @@ def _of_waiting(installation: Installation, page: Page) -> _Letter:
             "what": _title(installation, newest.scenario),
             "command": f"standfast incident status {newest.incident}",
         },
-        summary={"waiting": [_name(one) for one in page.waiting]},
+        summary={"waiting": [_name(alert) for alert in page.waiting]},
     )
 
 
 def _plan(installation: Installation, incident: IncidentRow) -> PlanReport | None:
-    """Plan it, if that can be done in time; what comes later stands in the timeline anyway."""
+    """Return the plan if it is ready in time, else None.
+
+    A later plan is in the timeline anyway.
+    """
     if incident.mode is not Mode.PLAN:
         return None
     made: list[PlanReport] = []
@@ -211,7 +229,7 @@ def _plan(installation: Installation, incident: IncidentRow) -> PlanReport | Non
 
 
 def _most(plan: PlanReport) -> int:
-    """How many targets the widest step reaches: most steps are about the same ones."""
+    """Return the number of targets of the largest step."""
     return max((step.targets for step in plan.steps), default=0)
 
 
@@ -245,4 +263,4 @@ def _title(installation: Installation, scenario: str) -> str:
     try:
         return library.find(installation.config, scenario).title
     except StandfastError:
-        return scenario  # it was changed since; the page goes out all the same
+        return scenario  # the playbook has changed; the page is sent all the same

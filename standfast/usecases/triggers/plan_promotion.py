@@ -1,13 +1,12 @@
-"""Opening live what was only planned: exactly what was shown, and nothing that joined it since.
+"""Promotion of a plan to a live incident, exactly as it was shown.
 
 Rules
-- A plan is named by the digest of the playbook, as it would be carried out now, and of what it was
-  given. When a trigger joins and brings accounts, or the playbook's file is edited, it is another
-  plan: who read the one before has not seen that.
-- Such a plan is carried out only with the digest that it has now, also when somebody closed it.
-  Any other is what it was when it was opened, and needs none.
-- What joins while a plan is being carried out is not lost: the plan then stays open with it.
-- Doing it again gives the incident that it gave before.
+- A plan is identified by the digest of the playbook, as it would run now, and of its inputs. When a
+  trigger adds accounts or the playbook's file is edited, it is another plan, which nobody has seen.
+- Such a plan is promoted only with its current digest, also after somebody closed it. An unchanged
+  plan needs no digest.
+- Accounts that join during a promotion are not lost: the plan then stays open with them.
+- Repeating a promotion returns the incident of the first one.
 """
 
 from collections.abc import Mapping
@@ -26,37 +25,39 @@ from standfast.usecases.triggers.message_intake import reread_inputs
 
 @dataclass(frozen=True, kw_only=True)
 class PlanShown:
-    """What a plan would be carried out with."""
+    """The content of a plan's promotion."""
 
     incident: str
     digest: str
-    joined: int  # how many further messages brought it accounts
-    given: Mapping[str, int]  # by input: how many accounts, or 1
+    joined: int  # the number of later messages that added accounts
+    given: Mapping[str, int]  # by input: the number of accounts, or 1
     scenario: str
     playbook: str  # its text
-    is_edited: bool  # the playbook's file is not as it was when the plan was made
+    is_edited: bool  # the playbook's file has changed since the plan was made
 
 
 class PlanChanged(Refused):
-    """A plan is not, or perhaps not, what whoever carries it out was shown."""
+    """A plan is not, or perhaps not, the one that the person was shown."""
 
 
 def shown(installation: Installation, plan_id: str) -> PlanShown:
-    """Say what a plan would be carried out with; UsageError for what is no plan."""
+    """Return the content of a promotion; raise UsageError for another mode."""
     return _shown(installation, _plan(installation, plan_id))
 
 
 def carry_out(
     installation: Installation, plan_id: str, opened_by: str | None, *, as_shown: str = ""
 ) -> Opened:
-    """Open live what was only planned, with the same inputs and facts; close the plan.
+    """Open a plan live, with the same inputs and facts, and close the plan.
 
-    `as_shown` is the digest that whoever carries it out has read, or how it begins. Raises
-    PlanChanged where it is another one, or was not given for a plan that was joined or edited;
-    UsageError for what is no plan.
+    `as_shown` is the digest that the person has read, or a prefix. Raise PlanChanged for another
+    digest, or without one for a plan that was extended or edited; raise UsageError for an incident
+    that is not a plan.
     """
     plan = _plan(installation, plan_id)
-    planned = _digest(plan, plan.playbook)  # by what was planned: typed again, it opens no other
+    planned = _digest(
+        plan, plan.playbook
+    )  # of the original plan, so that a repeat finds its incident
     handle = installation.ledger.cipher.handle(INSTALLATION, f"carry-out {plan_id} {planned}")
     message = TriggerMessage(source="carry-out", handle=handle)
     if earlier := installation.ledger.triggers.incident_of(message):
@@ -83,14 +84,14 @@ def _refuse_unseen(plan: IncidentRow, now: PlanShown, as_shown: str) -> None:
     if as_shown:
         if not now.digest.startswith(as_shown.lower()):
             raise PlanChanged(
-                f"{plan.id} is not the plan that was shown any more; nothing was done"
+                f"{plan.id}: the plan has changed since it was shown. Nothing was done."
             )
         return
     if plan.joined:
-        raise PlanChanged(f"{plan.id} was added to since it was opened; nothing was done")
+        raise PlanChanged(f"{plan.id}: accounts were added since it was opened. Nothing was done.")
     if now.is_edited:
         raise PlanChanged(
-            f"the playbook of {plan.id} was edited since it was opened; nothing was done"
+            f"{plan.id}: its playbook was edited since it was opened. Nothing was done."
         )
 
 
@@ -98,7 +99,7 @@ def _close(installation: Installation, plan: IncidentRow) -> None:
     try:
         close(installation, plan.id, joined=plan.joined)
     except UsageError:
-        # Whoever carries it out at the same time has closed it first: it is as it should be.
+        # A concurrent promotion closed it first: that is the wanted state.
         if _plan(installation, plan.id).is_open:
             raise
 
@@ -106,8 +107,8 @@ def _close(installation: Installation, plan: IncidentRow) -> None:
 def _plan(installation: Installation, plan_id: str) -> IncidentRow:
     plan = installation.ledger.incidents.get(plan_id)
     if plan.mode is not Mode.PLAN:
-        what = "an exercise" if plan.mode is Mode.EXERCISE else "live"
-        raise UsageError(f"{plan_id} is {what}; only a plan is carried out")
+        mode = "an exercise" if plan.mode is Mode.EXERCISE else "live"
+        raise UsageError(f"{plan_id}: it is {mode}. Only a plan can be promoted.")
     return plan
 
 
@@ -133,17 +134,17 @@ def _digest(plan: IncidentRow, playbook: str) -> str:
 
 
 def _take_facts(installation: Installation, plan_id: str, incident_id: str) -> None:
-    """State anew what was stated of the plan: legal clocks began then, and would begin no more.
+    """State the facts of the plan again, because legal clocks start with them.
 
-    What was stated of the incident itself meanwhile is left as it is.
+    Facts that were stated about the incident itself meanwhile stay unchanged.
     """
     from standfast.ledger.incidents.incident_facts import Statement
 
     stated, facts = installation.ledger.facts.of(plan_id), installation.ledger.facts
-    there = {(fact.kind, fact.name) for fact in facts.of(incident_id)}
+    known = {(fact.kind, fact.name) for fact in facts.of(incident_id)}
     for kind, name in dict.fromkeys((fact.kind, fact.name) for fact in stated):
         fact = stated.latest(kind, name)
-        if fact is None or (kind, name) in there:
+        if fact is None or (kind, name) in known:
             continue
         statement = Statement(
             kind=kind,

@@ -1,15 +1,18 @@
-"""Following Suricata's event file: every line once, across rotations, truncations and restarts.
+"""The tail of Suricata's event file.
 
-Owns the place in the file, one for each who follows it. Leaves what a line means to
-`standfast/triggers/suricata.py`, and that it counts once to the ledger, which knows each line's id.
+Each line is read once, across rotations, truncations and restarts.
+
+`standfast/triggers/suricata.py` interprets a line, and the ledger, which stores the id of each
+line, ensures that it counts once.
 
 Rules
-- The place is written down after what stands before it was dealt with. After a crash some lines are
-  read again, and the ledger knows them; none is left out.
-- A file that was moved away is read to its end before its successor, and so is every one between
-  that was made while nobody read. One that was compressed meanwhile is gone, and that is said.
-- A line without its end is left for the next look. One longer than a megabyte is no event.
-- The first time, reading begins at the end: what happened before is not tonight's alarm.
+- The position is stored after the lines before it were processed. After a crash some lines are read
+  again, and the ledger knows them; none is skipped.
+- A renamed file is read to its end before its successor; the same applies to all files in between
+  that were created while nobody read. A file that was compressed meanwhile cannot be read, and a
+  warning says so.
+- A line without its end is read later. A line longer than a megabyte is not an event.
+- The first time, reading starts at the end: earlier events are no alarm of tonight.
 """
 
 import hashlib
@@ -27,37 +30,37 @@ from standfast.errors import ConfigurationError
 log = logging.getLogger("standfast.serve")
 
 _HEAD_BYTES = 256
-_READ_BYTES = 1024 * 1024  # at once; a longer line is no event
-_CLOCK_SECONDS = 1.0  # a file system's clock may lag behind
+_READ_BYTES = 1024 * 1024  # for each read; a longer line is not an event
+_CLOCK_SECONDS = 1.0  # the clock of a file system may lag behind by this
 _COMPRESSED = {".gz", ".xz", ".zst", ".bz2", ".lz4"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilePosition:
-    """A place in a file, and which file that is: the one that begins so, wherever it lies now."""
+    """A position in a file, which its first bytes identify."""
 
     offset: int
-    head: str  # digest of the file's first bytes: names change, and inodes are used again
+    head: str  # digest of the first bytes: names change, and inodes are reused
     head_bytes: int
-    since: float  # when it was taken: of a file in which nothing was read yet, that is all there is
+    since: float  # the time of the position; the only data while nothing was read
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Whole lines, in order, and the place behind them."""
+    """Whole lines, in order, and the position after them."""
 
     lines: tuple[bytes, ...]
-    ends: tuple[int, ...]  # where each line ends in the file
+    ends: tuple[int, ...]  # the position after each line
     spot: FilePosition
 
     def first(self, count: int) -> "Batch":
-        """Give its first lines, at least one, as a batch of their own."""
+        """Return its first lines, at least one, as a batch."""
         spot = replace(self.spot, offset=self.ends[count - 1])
         return Batch(lines=self.lines[:count], ends=self.ends[:count], spot=spot)
 
 
 class SuricataTail:
-    """One file, as `follower` follows it; its place is written down in the folder `kept_in`."""
+    """One file as `follower` reads it; its position is stored in `kept_in`."""
 
     def __init__(self, file: Path, kept_in: Path, follower: str) -> None:
         self._file = file
@@ -66,7 +69,7 @@ class SuricataTail:
         self._spot = self._read_note()
 
     def read(self, most_bytes: int = _READ_BYTES) -> Batch | None:
-        """Give the next lines; None when there is nothing new. `keep` says that they are done."""
+        """Return the next lines, or None; call `keep` after their processing."""
         if self._spot is None:
             return self._first()
         for path, offset in self._files(self._spot):
@@ -74,14 +77,14 @@ class SuricataTail:
                 with path.open("rb") as file:
                     batch = _read(file, offset, most_bytes, is_last=path == self._file)
             except OSError as error:
-                log.warning("the events %s cannot be read: %s", path.name, error.strerror)
+                log.warning("events %s: cannot be read: %s", path.name, error.strerror)
                 return None
             if batch is not None:
                 return batch
         return None
 
     def keep(self, batch: Batch) -> None:
-        """Write down that everything before the end of this batch was dealt with."""
+        """Store that everything before the end of this batch was processed."""
         self._spot = batch.spot
         draft = self._note.with_suffix(".draft")
         text = json.dumps(
@@ -102,12 +105,12 @@ class SuricataTail:
             draft.replace(self._note)
         except OSError as error:
             raise ConfigurationError(
-                f"the place in {self._file.name} cannot be written to {self._note.parent}: "
-                f"{error.strerror}"
+                f"position in {self._file.name}: cannot be written to {self._note.parent}: "
+                f"{error.strerror}. Make the folder writable."
             ) from None
 
     def _first(self) -> Batch:
-        """Begin at the end of what is there; a file that comes later is read from its start."""
+        """Start at the end of an existing file, or at the start of a later one."""
         try:
             with self._file.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -119,7 +122,7 @@ class SuricataTail:
         return Batch(lines=(), ends=(), spot=spot)
 
     def _files(self, spot: FilePosition) -> list[tuple[Path, int]]:
-        """Give the files from the one that was read last to the newest, and from where each."""
+        """Return the files from the last read one to the newest, with offsets."""
         if not self._file.exists():
             return []
         if spot.offset and _is_at(self._file, spot):
@@ -136,7 +139,7 @@ class SuricataTail:
         while moved and not _is_at(moved[0], spot):
             moved.pop(0)
         if not moved:
-            log.warning("the events %s were cut or taken away; begun anew", self._file.name)
+            log.warning("events %s: truncated or removed; read from the start", self._file.name)
             return [(self._file, 0)]
         newer = [*moved[1:], self._file]
         return [(moved[0], spot.offset), *((path, 0) for path in newer)]
@@ -153,7 +156,7 @@ class SuricataTail:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError):
-            log.warning("the place in %s is not readable; it is begun at its end", self._file.name)
+            log.warning("position in %s: not readable; reading starts at its end", self._file.name)
             return None
 
 
@@ -161,26 +164,26 @@ def _read(file: BinaryIO, offset: int, most_bytes: int, *, is_last: bool) -> Bat
     file.seek(offset)
     content = file.read(most_bytes)
     end = content.rfind(b"\n") + 1
-    is_whole = len(content) < most_bytes  # up to the file's end
+    is_whole = len(content) < most_bytes  # the content reaches the end of the file
     if not content or (not end and is_whole and is_last):
-        return None  # or the rest of a line is still to come
+        return None  # nothing new, or a line is still being written
     if end:
         lines = content[: end - 1].split(b"\n")
-    else:  # the last words of a file that nobody writes any more, or longer than any event
+    else:  # the end of a file that is no longer written, or a line that is no event
         lines, end = ([content] if is_whole else []), len(content)
     found: list[bytes] = []
     ends: list[int] = []
-    place = offset
+    position = offset
     for line in lines:
-        place += len(line) + 1
+        position += len(line) + 1
         if line.strip():
             found.append(line)
-            ends.append(min(place, offset + end))
+            ends.append(min(position, offset + end))
     return Batch(lines=tuple(found), ends=tuple(ends), spot=_spot(file, offset + end))
 
 
 def _is_at(path: Path, spot: FilePosition) -> bool:
-    """Is this the file of that place, and no shorter than it?"""
+    """Return whether the path is the file of that position, and not shorter."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -271,7 +271,7 @@ def test_a_set_that_is_being_backed_up_is_refused(desk: Desk, installation: Path
         fcntl.flock(lock, fcntl.LOCK_EX)
         answer = desk.run("backup", "run", "main")
     assert answer.status == 4
-    assert "is under way" in answer.err
+    assert "in progress" in answer.err
 
 
 @pytest.mark.usefixtures("installation")
@@ -404,7 +404,7 @@ def test_a_drill_that_came_to_nothing_says_why_in_the_list_and_on_the_page(
     assert page.count("<caption>Drill of main") == 2
     assert "never usable" in page
     assert "this identity opens no domain" in page
-    assert "No: by the newest drill of each, 1 of 2 services came back as promised" in page
+    assert "No: in the newest drill of each, 1 of 2 services met their objectives" in page
     assert "never drilled: phones." in page
 
 
@@ -440,14 +440,14 @@ def test_a_drill_that_brings_back_no_file_or_less_than_was_meant_says_so(
     (desk.folder / "source/note.txt").rename(desk.folder / "note.txt")
     assert desk.run("backup", "run").status == 3
     empty = desk.run(*drill)
-    assert (empty.status, "no file came back: see that" in empty.out) == (3, True)
+    assert (empty.status, "no file was restored" in empty.out) == (3, True)
     (desk.folder / "note.txt").rename(desk.folder / "source/note.txt")
     config = installation / "standfast.toml"
     absent = '{ kind = "files", name = "absent", path = "/nowhere" },\n]'
     config.write_text(config.read_text().replace("\n]\n", f"\n{absent}\n", 1))
     assert desk.run("backup", "run").status == 3
     partial = desk.run(*drill)
-    assert (partial.status, "the point itself lacks something" in partial.out) == (3, True)
+    assert (partial.status, "the point itself is incomplete" in partial.out) == (3, True)
     assert desk.json(*drill)["shortfalls"]
 
 

@@ -77,10 +77,10 @@ def test_a_set_that_is_mistyped_is_not_searched_in_vain(
         what = ("*.wav",) if looked == "find" else ()
         answer = desk.run("backup", looked, *what, *words)
         assert answer.status == 2
-        assert "there is no backup set 'mian'" in answer.err
+        assert "backup set 'mian'" in answer.err
     answer = desk.run("drill", "list", "--set", "mian")
     assert answer.status == 2
-    assert "there is no backup set 'mian'" in answer.err
+    assert "backup set 'mian'" in answer.err
 
 
 def test_a_set_that_was_renamed_is_still_found_by_its_old_name(

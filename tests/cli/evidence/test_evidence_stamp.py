@@ -133,7 +133,7 @@ def test_a_command_that_is_killed_while_the_authority_is_asked_leaves_all_to_the
             wait_until(lambda: bool(timestamp_authority.asked), "the authority is asked")
             held = desk.run("evidence", "stamp", incident)
             assert held.status == 3
-            assert "another process is having it stamped now" in held.out
+            assert "another process is requesting its stamp" in held.out
         finally:
             process.kill()
             goes_on.set()
@@ -160,4 +160,4 @@ def test_without_an_authority_the_command_says_what_to_add(
 ) -> None:
     answer = desk.run("evidence", "stamp", "inc-2026-0001")
     assert answer.status == 2
-    assert "add [custody.timestamp]" in answer.err
+    assert "Add [custody.timestamp]" in answer.err

@@ -30,8 +30,8 @@ def test_the_page_is_written_where_it_is_asked_for(desk: Desk, installation: Pat
     assert document["page"] == str(desk.folder / "ready.html")
     assert document["answer"] in (desk.folder / "ready.html").read_text()
     questions = {one["question"] for one in document["questions"]}
-    assert "Would it all come back?" in questions
+    assert "Would everything be restored?" in questions
     assert desk.json("readiness")["page"] is None
     answer = desk.run("readiness", "--to", "ready.html/below/it.html")
     assert answer.status == 1
-    assert "name another place for it" in answer.err
+    assert "Name another location" in answer.err

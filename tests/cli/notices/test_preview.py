@@ -91,7 +91,7 @@ def test_what_is_missing_is_said_of_the_whole_audience(desk: Desk, customers: Pa
     assert len(look["audience"]["messages"]) == 1
     assert look["audience"]["rows"]["recipients"] == 3
     assert look["audience"]["by_language"] == {"en": 3}
-    assert "1 recipient without 'name': the notice's own words stand there" in look["warnings"]
+    assert "1 recipient without 'name': the notice uses its own text" in look["warnings"]
     assert "3 recipients: no language is known; en is sent" in look["warnings"]
 
 

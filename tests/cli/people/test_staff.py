@@ -207,14 +207,14 @@ def test_every_line_that_does_not_fit_is_named_and_nothing_is_taken(
     answer = desk.run("people", "import", listed(installation, more=bad))
     assert answer.status == 2
     for line, why in (
-        (5, "key: stands on line 2 already"),
+        (5, "key: repeated, first on line 2"),
         (6, "name: is empty"),
-        (7, "mail: is no mail address"),
-        (8, "accounts: DIRECTORY:ACCOUNT; the directories here are: agents"),
-        (9, "roles: a role is written like duty-manager"),
-        (10, "left: a day such as 2026-11-30"),
+        (7, "mail: not a valid mail address"),
+        (8, "accounts: write DIRECTORY:ACCOUNT; the directories here are: agents"),
+        (9, "roles: write a role like duty-manager"),
+        (10, "left: write a day such as 2026-11-30"),
         (11, "has not as many fields"),
-        (12, "left: a day such as 2026-11-30"),
+        (12, "left: write a day such as 2026-11-30"),
     ):
         assert f"staff-list.csv:{line}: {why}" in answer.err, answer.err
     for personal in ("Eve", "Twice", "fay"):

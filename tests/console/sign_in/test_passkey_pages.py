@@ -38,7 +38,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def device(lee: Browser) -> Device:
     """One whose passkey lee has added."""
     found = Device()
-    assert "is added and signs in your name" in add(lee, found).text
+    assert "is added and signs for you" in add(lee, found).text
     return found
 
 
@@ -99,7 +99,7 @@ def test_who_adds_a_passkey_is_told_by_mail(tmp_path: Path, smtp_server: SmtpSer
         lee = Browser(site)
         lee.sign_in("lee")
         add(lee, Device())
-        assert "No mail could tell you so" not in lee.text
+        assert "The mail about it failed" not in lee.text
         (added,) = site.installation.ledger.passkeys.of("lee")
     (mail,) = smtp_server.delivered
     assert mail.recipients == ("lee@example.com",)
@@ -111,7 +111,7 @@ def test_who_adds_a_passkey_is_told_by_mail(tmp_path: Path, smtp_server: SmtpSer
 def test_a_passkey_is_added_where_no_mail_goes_and_the_page_says_so(
     site: Site, lee: Browser, device: Device
 ) -> None:
-    assert "No mail could tell you so" in lee.text
+    assert "The mail about it failed" in lee.text
     assert len(site.installation.ledger.passkeys.of("lee")) == 1
 
 
@@ -165,28 +165,28 @@ def test_a_page_is_signed_once(site: Site, lee: Browser, device: Device) -> None
     assert phone.post("/console/sign-in", fields).status_code == 303
     thief = Browser(site)
     assert thief.post("/console/sign-in", fields).status_code == 403
-    assert "press the button once more" in thief.text
+    assert "Press the button again" in thief.text
     assert thief.cookie == ""
 
 
 def test_a_page_that_is_too_old_signs_nobody_in() -> None:
     now = [0.0]
     given = passkey_challenges.Challenges(monotonic=lambda: now[0])
-    old, young = given.give("sign-in"), given.give("sign-in")
+    old, young = given.issue("sign-in"), given.issue("sign-in")
     now[0] = passkey_challenges.LASTS_SECONDS - 1
     given.use(given.read("sign-in", young))
     now[0] = passkey_challenges.LASTS_SECONDS
-    with pytest.raises(ApprovalRefused, match="waited too long"):
+    with pytest.raises(ApprovalRefused, match="expired or used before"):
         given.use(given.read("sign-in", old))
 
 
 @pytest.mark.parametrize("change", ["purpose", "process", "cut", "none"])
 def test_a_page_counts_for_what_it_was_given_for(change: str) -> None:
     given = passkey_challenges.Challenges()
-    text = given.give("sign-in")
+    text = given.issue("sign-in")
     asked = passkey_challenges.Challenges() if change == "process" else given
     text = {"cut": text[:-4], "none": ""}.get(change, text)
-    with pytest.raises(ApprovalRefused, match="press the button once more"):
+    with pytest.raises(ApprovalRefused, match="Press the button again"):
         asked.read("passkey of lee" if change == "purpose" else "sign-in", text)
 
 
@@ -248,7 +248,7 @@ def test_a_passkey_of_an_earlier_address_signs_nothing_here(tmp_path: Path) -> N
         assert state(site, incident, "shut") is StepState.ASKING
         old = Browser(site)
         assert sign_in(old, device).status_code == 403
-        assert "one of an earlier address of the console signs no more" in old.text
+        assert "add one here" in old.text
 
 
 def test_a_session_that_a_passkey_began_ends_when_it_is_removed(
@@ -273,7 +273,7 @@ def test_who_was_signed_out_is_told_that_nothing_was_done(
     lee.post("/console/sign-out", {"word": word})
     fields = {"word": word, "step": "shut", "digest": digest, "decision": "approve"}
     lee.post(f"/console/{incident}/decide", {**fields, "passkey": said})
-    assert "You were signed out meanwhile; nothing was done" in lee.text
+    assert "Your session has ended. Nothing was done" in lee.text
     assert state(site, incident, "shut") is StepState.ASKING
 
 
@@ -290,7 +290,7 @@ def test_passphrases_are_not_guessed_by_adding_passkeys(site: Site) -> None:
     lee.sign_in("lee")
     codes = [add(lee, Device(), f"a wrong guess {number}").status_code for number in range(7)]
     assert codes == [409] * 7
-    assert "Too many tries" in lee.text
+    assert "Too many attempts" in lee.text
     assert site.installation.ledger.passkeys.of("lee") == []
 
 

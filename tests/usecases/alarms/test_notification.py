@@ -35,12 +35,14 @@ def test_damage_is_told_once_and_once_when_it_is_gone(night: Night) -> None:
     run_backup(night.installation, "main", "direct")
     damage_a_pack(night.folder)
     verify(night.installation, read=True)
-    assert [alarm.subject for alarm in keep_watch(night.installation, "direct").told] == ["vault"]
+    assert [alarm.subject for alarm in keep_watch(night.installation, "direct").notified] == [
+        "vault"
+    ]
     assert night.mails == both("Backup alarm: vault")
     assert "found damage" in night.newest_text
     night.forward(minutes=1)
     verify(night.installation)  # cannot see it
-    assert keep_watch(night.installation, "direct").told == ()
+    assert keep_watch(night.installation, "direct").notified == ()
     damage_a_pack(night.folder)  # the same bit: it is whole again
     night.forward(minutes=1)
     verify(night.installation, read=True)
@@ -61,12 +63,12 @@ def test_a_backup_that_finds_its_store_rolled_back_ends_as_damage_and_tells_at_o
     assert (outcome.exit_status, outcome.result.complete) == (ExitStatus.DAMAGED, True)
     assert night.mails == both("Backup alarm: vault")
     assert "backup, found damage in the vault" in night.newest_text
-    assert keep_watch(night.installation, "direct").told == (), "nobody has looked since"
+    assert keep_watch(night.installation, "direct").notified == (), "nobody has looked since"
     (alarm,) = night.status().alarms
     assert (alarm.command, alarm.set_name) == ("standfast backup verify --read", "")
     night.forward(minutes=1)
     assert verify(night.installation).exit_status is ExitStatus.DAMAGED
-    assert keep_watch(night.installation, "direct").told == ()
+    assert keep_watch(night.installation, "direct").notified == ()
     restore(night.installation, "latest", tmp_path / "out", identity(night.folder))
     assert describe(tmp_path / "out/recordings/2026") == describe(night.folder / "recordings/2026")
 
@@ -78,7 +80,7 @@ def test_locks_that_are_wrong_are_told_once_and_once_when_they_are_right(night: 
         locks = {"wrong": wrong, "unknown": unknown, "is_right": not (wrong or unknown)}
         with recorded(night.installation, "verify", VAULT, "direct") as run:
             run.ends("done", {"saw": ["looking"], "found": [], "locks": locks})
-        return [alarm.subject for alarm in keep_watch(night.installation, "direct").told]
+        return [alarm.subject for alarm in keep_watch(night.installation, "direct").notified]
 
     run_backup(night.installation, "main", "direct")
     assert seen(unknown=3) == []
@@ -119,28 +121,28 @@ def test_a_night_that_changes_everything_is_told_at_once_and_fails_nothing(night
     night.forward(days=1)
     outcome = run_backup(night.installation, "main", "direct")
     assert outcome.exit_status is ExitStatus.DONE
-    assert {jump.what for jump in outcome.jumps} == {"changed", "new content", "incompressible"}
+    assert {jump.measure for jump in outcome.jumps} == {"changed", "new content", "incompressible"}
     assert night.mails == both("Backup alarm: main")
     assert "usual are 0 %" in night.newest_text
     shown = outcome.as_json()["jumps"]
     assert shown == json.loads(json.dumps(outcome.summary()["jumps"]))
     assert [
         one["what"] for one in night.installation.ledger.runs.all("backup")[0].summary["jumps"]
-    ] == [jump.what for jump in outcome.jumps]
+    ] == [jump.measure for jump in outcome.jumps]
     assert newest_jumps(night.installation, "main") == (outcome.run, outcome.jumps)
     keep_watch(night.installation, "direct")
     assert len(night.mails) == 2
     status = night.status()
-    assert [alarm.what for alarm in status.alarms] == ["jump"]
-    assert "ask who did it" in status.next_step
+    assert [alarm.kind for alarm in status.alarms] == ["jump"]
+    assert "ask who changed the data" in status.next_step
     # The next quiet night does not call it over, and status shows it for a week.
     night.forward(days=1)
     assert run_backup(night.installation, "main", "direct").jumps == ()
     keep_watch(night.installation, "direct")
     assert len(night.mails) == 2
-    assert [alarm.what for alarm in night.status().alarms] == ["jump"]
+    assert [alarm.kind for alarm in night.status().alarms] == ["jump"]
     night.forward(days=7)
-    assert "jump" not in [alarm.what for alarm in night.status().alarms]
+    assert "jump" not in [alarm.kind for alarm in night.status().alarms]
 
 
 @pytest.mark.parametrize("sheds", [False, True], ids=["files", "a log that each base lets go"])
@@ -155,7 +157,7 @@ def test_a_night_that_lost_most_files_is_told_unless_the_set_sheds_them(
         path.unlink()
     night.forward(days=1)
     outcome = run_backup(night.installation, "main", "direct")
-    assert [jump.what for jump in outcome.jumps] == ([] if sheds else ["gone"])
+    assert [jump.measure for jump in outcome.jumps] == ([] if sheds else ["gone"])
     assert night.mails == ([] if sheds else both("Backup alarm: main"))
 
 
@@ -169,7 +171,7 @@ def test_a_night_that_sends_everything_anew_is_neither_judged_nor_judged_by(nigh
     night.forward(days=1)
     after = run_backup(night.installation, "main", "direct")
     assert not after.is_incomparable
-    assert "changed" in {jump.what for jump in after.jumps}
+    assert "changed" in {jump.measure for jump in after.jumps}
 
 
 def test_each_night_that_jumps_is_told(night: Night) -> None:
@@ -194,9 +196,11 @@ def test_a_mail_server_that_is_away_fails_no_backup_and_is_tried_again_by_the_wa
     (alarm,) = night.status().alarms
     assert not alarm.is_told
     night.smtp.answer_recipient("dana@example.com", "250 OK")
-    assert keep_watch(night.installation, "direct").told == ()
+    assert keep_watch(night.installation, "direct").notified == ()
     night.forward(hours=1)
-    assert [one.subject for one in keep_watch(night.installation, "direct").told] == ["jump.main"]
+    assert [one.subject for one in keep_watch(night.installation, "direct").notified] == [
+        "jump.main"
+    ]
     assert night.mails == ["dana@example.com: Backup alarm: main"]
     (alarm,) = night.status().alarms
     assert alarm.is_told
@@ -217,7 +221,7 @@ def test_without_anybody_to_tell_it_is_in_the_status_all_the_same(
         assert tell(installation, damaged(is_damaged=True), "direct")
         state, summary = newest_alarm(alone)
         assert state == "failed"
-        assert "nobody is enrolled" in str(summary["problem"])
+        assert "standfast people add" in str(summary["problem"])
         enrol_people(installation, "dana")
         assert not tell(installation, damaged(is_damaged=True), "direct")
         alone.now[0] = installation.clock()
@@ -326,7 +330,7 @@ def test_what_is_right_and_was_never_told_is_not_told(night: Night) -> None:
 
 
 def test_the_ledger_holds_no_address(night: Night) -> None:
-    found = (BackupAnomaly(what="changed", permille=900, usual_permille=20),)
+    found = (BackupAnomaly(measure="changed", permille=900, usual_permille=20),)
     assert tell(night.installation, jumped("main", "run-1", found), "direct")
     state, summary = newest_alarm(night)
     assert (state, summary) == ("raised", {"about": "run-1", "people": 2, "done": 2})
@@ -354,4 +358,4 @@ def test_one_alarm_that_cannot_be_told_stops_no_other(
     monkeypatch.setattr("standfast.usecases.health.watchdog.tell", failing)
     outcome = keep_watch(night.installation, "direct")
     assert outcome.troubles == ("alarm freshness.main: the lock cannot be made",)
-    assert [alarm.subject for alarm in outcome.told] == ["freshness.other"]
+    assert [alarm.subject for alarm in outcome.notified] == ["freshness.other"]

@@ -21,30 +21,30 @@ def test_a_set_that_is_older_than_its_rpo_is_told_once_and_once_when_it_is_over(
     night: Night,
 ) -> None:
     run_backup(night.installation, "main", "direct")
-    assert keep_watch(night.installation, "direct").told == ()
+    assert keep_watch(night.installation, "direct").notified == ()
     night.forward(hours=23)
-    assert keep_watch(night.installation, "direct").told == ()
+    assert keep_watch(night.installation, "direct").notified == ()
     night.forward(hours=2)  # the service's RPO is a day
     outcome = keep_watch(night.installation, "direct")
     assert outcome.stale == ("main",)
     assert outcome.exit_status is ExitStatus.PARTIAL
-    assert [alarm.subject for alarm in outcome.told] == ["freshness.main"]
+    assert [alarm.subject for alarm in outcome.notified] == ["freshness.main"]
     assert night.mails == both("Backup alarm: main")
     assert "recovery point is 25 hours old; at most 24 are allowed" in night.newest_text
     for _ in range(3):
         night.forward(minutes=5)
-        assert keep_watch(night.installation, "direct").told == ()
+        assert keep_watch(night.installation, "direct").notified == ()
     assert len(night.mails) == 2
     (alarm,) = night.status().alarms
     assert alarm.as_json()["what"] == "freshness"
     assert alarm.is_told
     run_backup(night.installation, "main", "direct")
     outcome = keep_watch(night.installation, "direct")
-    assert (outcome.stale, [alarm.is_raised for alarm in outcome.told]) == ((), [False])
+    assert (outcome.stale, [alarm.is_raised for alarm in outcome.notified]) == ((), [False])
     assert night.mails == both("Backup alarm: main") + both("Backup alarm over: main")
     assert night.status().alarms == ()
     night.forward(hours=25)
-    assert len(keep_watch(night.installation, "direct").told) == 1
+    assert len(keep_watch(night.installation, "direct").notified) == 1
     assert len(night.mails) == 6
 
 
@@ -78,7 +78,7 @@ def test_a_point_of_a_disk_that_was_not_mounted_does_not_make_a_set_fresh(night:
         assert run_backup(night.installation, "other", "direct").exit_status is ExitStatus.PARTIAL
     fresh = freshness(night.installation, "other")
     assert (fresh.is_stale, fresh.age) == (True, timedelta(hours=50))
-    assert len(keep_watch(night.installation, "direct").told) >= 1
+    assert len(keep_watch(night.installation, "direct").notified) >= 1
 
 
 def test_a_clock_that_stood_ahead_once_hides_no_night_that_does_not_come(night: Night) -> None:
@@ -92,7 +92,7 @@ def test_a_clock_that_stood_ahead_once_hides_no_night_that_does_not_come(night: 
     night.forward(hours=25)
     assert freshness(night.installation, "main").is_stale
     assert set_age(night.installation, "main").is_missed
-    assert [alarm.subject for alarm in keep_watch(night.installation, "direct").told] == [
+    assert [alarm.subject for alarm in keep_watch(night.installation, "direct").notified] == [
         "freshness.main"
     ]
 
@@ -123,7 +123,7 @@ def test_the_latest_by_a_clock_that_stood_ahead_is_restored_with_a_word_about_it
 def test_what_was_told_while_the_clock_stood_ahead_is_told_over_once(night: Night) -> None:
     run_backup(night.installation, "main", "direct")
     night.forward(days=400)
-    assert keep_watch(night.installation, "direct").told
+    assert keep_watch(night.installation, "direct").notified
     night.forward(days=-400)
     assert night.mails == both("Backup alarm: main")
     for _ in range(3):
@@ -160,7 +160,7 @@ def test_a_check_by_a_clock_that_stood_ahead_clears_no_damage_that_came_after(ni
     damage_a_pack(night.folder)
     assert verify(night.installation, True).exit_status is ExitStatus.DAMAGED
     assert verify(night.installation).open_damage is not None, "a look that cannot see it says so"
-    assert "vault" in [alarm.shown for alarm in keep_watch(night.installation, "direct").told]
+    assert "vault" in [alarm.shown for alarm in keep_watch(night.installation, "direct").notified]
 
 
 def test_a_configured_age_goes_before_the_rpo(night: Night) -> None:
@@ -193,9 +193,9 @@ def test_a_set_that_is_backed_up_by_day_does_not_become_too_old_at_night(night: 
 def test_a_set_that_never_gave_a_complete_point_is_told_from_its_first_try_on(
     night: Night,
 ) -> None:
-    assert keep_watch(night.installation, "direct").told == ()
+    assert keep_watch(night.installation, "direct").notified == ()
     (night.folder / "crm.db").unlink()
     run_backup(night.installation, "main", "direct")
     night.forward(hours=25)
-    assert len(keep_watch(night.installation, "direct").told) == 1
+    assert len(keep_watch(night.installation, "direct").notified) == 1
     assert "There is no complete recovery point yet" in night.newest_text

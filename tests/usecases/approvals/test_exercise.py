@@ -15,7 +15,7 @@ from standfast.playbook.engine import standing_state
 from standfast.records import Mode, StepState
 from standfast.secrets import Secret
 from standfast.usecases.approvals import step_decisions
-from standfast.usecases.approvals.exercise_roles import stood_in_for
+from standfast.usecases.approvals.exercise_roles import missing_parts
 from standfast.usecases.incidents import effect_undo, lifecycle
 from standfast.usecases.playbooks import library
 from tests.usecases.installations import PASSPHRASES, enrol_people, furnish, installation_at
@@ -173,7 +173,7 @@ def test_an_exercise_runs_where_nothing_is_configured_and_says_what_live_lacks(
         outcome = lifecycle.advance(installation, case, "direct")
         assert standing_state(outcome.state.steps["lock"]) is StepState.DONE
         assert not outcome.troubles
-        lacking = stood_in_for(installation, outcome.state.playbook)
+        lacking = missing_parts(installation, outcome.state.playbook)
     assert "a directory of accounts: add [accounts.NAME]" in lacking
     assert any("[audiences.staff]" in one for one in lacking)
 
@@ -185,7 +185,7 @@ def test_a_role_that_nobody_has_is_played_in_an_exercise_and_never_live(tmp_path
             installation, "account-takeover", {"accounts": "alice"}, mode=Mode.EXERCISE
         ).incident
         outcome = lifecycle.advance(installation, case, "direct")
-        lacking = stood_in_for(installation, outcome.state.playbook)
+        lacking = missing_parts(installation, outcome.state.playbook)
         assert any("nobody here is duty-manager" in one for one in lacking)
         step_decisions.answer(installation, case, "customers_affected", "no")
         real = lifecycle.open_incident(
@@ -199,4 +199,4 @@ def test_an_exercise_lacks_nothing_where_all_is_configured(tmp_path: Path) -> No
     with installation_at(furnish(tmp_path)) as installation:
         enrol_people(installation)
         playbook = library.find(installation.config, "account-takeover")
-        assert stood_in_for(installation, playbook) == []
+        assert missing_parts(installation, playbook) == []

@@ -295,7 +295,7 @@ def test_a_check_tries_the_right_to_add_and_adds_nothing(
     client = s3_bucket.client(s3_bucket.admin)
     before = client.list_object_versions(Bucket=s3_bucket.name)["Versions"]
     assert found(writer) == [
-        (Verdict.OK, f"bucket {s3_bucket.name} answers, and this identity may add to it"),
+        (Verdict.OK, f"bucket {s3_bucket.name} answers, and this identity may add objects"),
         (
             Verdict.OK,
             f"write-only: {KEPT.format(s3_bucket.name)}",
@@ -317,8 +317,8 @@ def test_a_check_tells_of_a_bucket_that_takes_a_name_twice(
     for _ in range(2):
         (verdict, text), *_ = found(writer)
         assert verdict is Verdict.WARN
-        assert "took w/host-1/s/0000000001 although it is there" in text
-        assert "does not heed If-None-Match" in text
+        assert "accepted w/host-1/s/0000000001 although it exists" in text
+        assert "ignores If-None-Match" in text
 
 
 def test_what_is_missing_or_wrong_is_told_without_the_secret(

@@ -88,7 +88,7 @@ def test_healing_is_no_jump(nights: Installation) -> None:
 def test_changed_content_jumps_while_healing(nights: Installation, tmp_path: Path) -> None:
     (tmp_path / "recordings" / "2026" / "long.wav").write_bytes(os.urandom(9 * MIB))
     healing = run_backup(nights, "main", "direct")
-    assert "incompressible" in {jump.what for jump in healing.jumps}
+    assert "incompressible" in {jump.measure for jump in healing.jumps}
 
 
 @pytest.mark.parametrize("damage", [damage_a_pack, damage_the_pages])

@@ -182,7 +182,7 @@ def test_one_dump_goes_into_the_database_that_the_address_names(
     with postgres_server.database() as empty:
         host = postgres_server.socket_folder
         target = address(backed_up, f"postgresql://postgres@/{empty}?host={host}")
-        with pytest.raises(UsageError, match="names one database, and 2 dumps are selected"):
+        with pytest.raises(UsageError, match="names one database, but 2"):
             into(backed_up, target)
         assert into(backed_up, target, f"*/{names['crm']}.dump").exit_status is ExitStatus.DONE
         before = postgres_server.rows(ROWS, database=names["crm"])
@@ -250,8 +250,8 @@ def test_a_right_on_a_table_comes_back_though_users_come_before_tables(
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("nobody", "no source 'nobody' in the configuration"),
-        ("notes", "of kind files, and no database server"),
+        ("nobody", "no source 'nobody' is configured"),
+        ("notes", "kind files is not a database server"),
         ("env:HOME!", "--into: a secret is named here"),
     ],
 )
@@ -272,7 +272,7 @@ def test_a_target_that_is_none_is_refused(backed_up: Path, target: str, message:
     ],
 )
 def test_an_address_that_is_none_is_told_and_not_repeated(backed_up: Path, text: str) -> None:
-    with pytest.raises(UsageError, match="file:address does not hold the address") as refused:
+    with pytest.raises(UsageError, match="file:address: not the address") as refused:
         into(backed_up, address(backed_up, text))
     assert "secret-word" not in str(refused.value)
 

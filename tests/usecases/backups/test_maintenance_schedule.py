@@ -39,7 +39,7 @@ def night_with(tmp_path: Path, smtp_server: SmtpServer) -> Iterator[Callable[[st
 
 def told(night: Night) -> list[tuple[str, bool]]:
     """Give what a watch tells of now, apart from the age of points."""
-    alarms = keep_watch(night.installation, "direct").told
+    alarms = keep_watch(night.installation, "direct").notified
     return [(one.subject, one.is_raised) for one in alarms if "freshness" not in one.subject]
 
 
@@ -56,7 +56,7 @@ def test_a_verification_that_does_not_come_is_told_once_and_once_when_it_is_over
     assert night.mails == both("Backup alarm: vault")
     assert "was 50 hours ago; at most 49 are allowed" in night.newest_text
     (alarm,) = night.status().alarms
-    assert alarm.sentence == "the vault: the scheduled verification does not come"
+    assert alarm.kind == "look"
     verify(night.installation)
     assert told(night) == [("look", False)]
     assert night.status().alarms == ()

@@ -75,7 +75,7 @@ def test_a_second_start_of_a_set_is_told_that_it_is_under_way(tmp_path: Path) ->
         recorded(installation, "backup", "main", "direct") as run,
     ):
         with pytest.raises(
-            UnderWay, match=r"a backup of main is under way .*since \S+ \d\d:\d\d UTC\)"
+            UnderWay, match=r"backup of main: in progress .*since \S+ \d\d:\d\d UTC\)"
         ):
             run_backup(installation, "main", "direct")
         run.ends("done", {})

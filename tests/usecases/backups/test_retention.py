@@ -235,7 +235,7 @@ def test_a_hold_of_another_user_holds_all_the_same(
         retention_holds.create_hold(installation, "inc-2026-0001")
         os.seteuid(65534)
         try:
-            with pytest.raises(ConfigurationError, match="nothing is let go until they can"):
+            with pytest.raises(ConfigurationError, match="nothing expires until then"):
                 retention_holds.hold_reason(installation)
         finally:
             os.seteuid(0)

@@ -129,7 +129,7 @@ def test_that_the_keeper_runs_by_schedule_on_another_machine_too_is_named(
         table = '[backup.keeping]\nschedule = "0 6 * * *"\n'
         config.write_text(config.read_text().replace("[backup.keeping]\n", table))
     (found,) = twice(one)
-    assert found.startswith("the keeper of this vault runs on beta, too")
+    assert found.startswith("the keeper of this vault also runs on beta")
     assert twice(other) == []
 
 

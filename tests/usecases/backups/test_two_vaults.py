@@ -114,7 +114,7 @@ def test_damage_in_one_vault_is_not_called_over_by_a_look_at_the_other(
 def watch(folder: Path) -> list[tuple[str, bool]]:
     """What one watch told, or tried to tell."""
     with at(folder) as installation:
-        return [(one.subject, one.is_raised) for one in keep_watch(installation, "serve").told]
+        return [(one.subject, one.is_raised) for one in keep_watch(installation, "serve").notified]
 
 
 def alarms(installation: Installation) -> list[tuple[str, str, str]]:
@@ -141,8 +141,8 @@ def test_the_end_of_one_hosts_alarm_is_not_taken_for_the_others(
         assert alarms(here) == [("vault", FAILED, ALPHA)]  # nobody is enrolled
     (mine,) = status(one).alarms
     (theirs,) = status(other).alarms
-    assert mine.sentence == "the vault: damage was found in it"
-    assert theirs.sentence == "host-1 on alpha, the vault: damage was found in it"
+    assert (mine.kind, mine.host) == ("vault", "")
+    assert (theirs.kind, theirs.host) == ("vault", "host-1 on alpha")
 
 
 def test_a_set_that_is_too_old_on_one_host_is_so_there_alone(

@@ -171,7 +171,7 @@ def test_a_sample_says_how_sure_it_is(tmp_path: Path) -> None:
         assert "if 1% or more of it were damaged" in said
         assert "99.0% certainty" in said
         assert installation.ledger.runs.all("verify")[0].summary["saw"] == ["looking"]
-        with pytest.raises(UsageError, match="identity is needed"):
+        with pytest.raises(UsageError, match="--identity"):
             verify(installation, sample=sample_of(5, None, None))
 
 

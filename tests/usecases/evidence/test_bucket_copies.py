@@ -94,7 +94,7 @@ def freeze(installation: Installation) -> str:
 def copies_checked(folder: Path) -> list[Check]:
     """What `check` says of copies."""
     report = check_installation(folder / "standfast.toml", env={})
-    return [one for one in report.checks if "copied" in one.found]
+    return [one for one in report.checks if "copied" in one.found or "copy" in one.found]
 
 
 def folder_of(installation: Installation, incident: str) -> Path:
@@ -230,7 +230,7 @@ def test_evidence_of_before_is_copied_by_the_command_and_a_second_time_changes_n
     with installation_at(tmp_path / "plain.toml") as before:
         enrol_people(before)
         incident = freeze(before)
-        with pytest.raises(UsageError, match=r"add \[custody.s3\]"):
+        with pytest.raises(UsageError, match=r"Add \[custody.s3\]"):
             copy_frozen(before, incident)
     with installation_over(tmp_path, s3_bucket) as installation:
         assert verify_frozen(installation, incident).exit_status is ExitStatus.PARTIAL
@@ -243,7 +243,7 @@ def test_evidence_of_before_is_copied_by_the_command_and_a_second_time_changes_n
         assert [one.objects for one in copy_frozen(installation, incident)] == [0]
         assert verify_frozen(installation, incident).exit_status is ExitStatus.DONE
         shutil.rmtree(installation.config.custody.folder / incident)
-        with pytest.raises(Damaged, match=r"what was frozen for incident .inc-[-0-9]+. is gone"):
+        with pytest.raises(Damaged, match="missing"):
             copy_frozen(installation, incident)
 
 
@@ -252,10 +252,12 @@ def test_what_is_not_what_was_sealed_is_not_copied(installation: Installation) -
     folder = folder_of(installation, incident)
     (folder / "files" / "planted").touch()
     (copied,) = copy_frozen(installation, incident)
-    assert "is not what was sealed: planted" in copied.problem
+    assert "differs from its seal: planted" in copied.problem
     verified = verify_frozen(installation, incident)
     assert verified.exit_status is ExitStatus.DAMAGED
-    assert verified.evidence[0].copy.startswith("not held against what lies here: go by bucket")
+    assert verified.evidence[0].copy.startswith(
+        "not compared with the folder here; it is in bucket"
+    )
 
 
 def _another_seal(installation: Installation, name: str, bucket: Bucket) -> None:
@@ -356,7 +358,7 @@ def test_each_object_of_a_copy_is_locked_for_as_long_as_is_said_where_the_bucket
             assert head["ObjectLockMode"] == mode
             assert abs(head["ObjectLockRetainUntilDate"] - until) < timedelta(minutes=5)
         assert f"locked until {until:%Y-%m-%d}" in one.copy
-        assert ("who may bypass it can delete" in one.copy) is (mode == "GOVERNANCE")
+        assert ("privileged users can delete it" in one.copy) is (mode == "GOVERNANCE")
 
 
 def test_a_lock_that_the_evidences_role_may_not_give_is_told_with_the_right_that_it_takes(

@@ -36,7 +36,7 @@ def test_evidence_that_this_user_may_not_read_is_not_called_gone(
                 lambda: frozen(installation.config),
                 lambda: verify_frozen(installation, incident),
             ):
-                with pytest.raises(ConfigurationError, match="may not be read by this user"):
+                with pytest.raises(ConfigurationError, match="permission denied"):
                     look()
         assert [one.folder for one in frozen(installation.config)] == [root / "logs" / "token"]
 

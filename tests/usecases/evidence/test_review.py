@@ -53,7 +53,7 @@ def test_evidence_that_does_not_hold_is_named_and_keeps_no_other_from_being_revi
     before = {source: (folder / "custody.jsonl").read_bytes() for source, folder in folders.items()}
     reviewed = review_evidence(installation, CASE, "token", WANTED, [])
     assert (reviewed.folders, reviewed.unsound) == (1, ("changed", "cut"))
-    assert reviewed.reason.endswith("does not hold: changed, cut")
+    assert reviewed.reason.endswith("is invalid: changed, cut")
     assert {entry.source for entry in reviewed.result.entries} == {"sound"}
     for source, folder in folders.items():
         is_added_to = (folder / "custody.jsonl").read_bytes() != before[source]
@@ -72,7 +72,7 @@ def test_a_copy_that_was_changed_after_sealing_is_named_and_fails_the_review(
     asked = replace(order(), details={"indicators": ["text:agent99"], "accounts": []})
     (result,) = look.run([asked])
     assert result.state is EffectState.FAILED
-    assert "2 copies are not as sealed, and left out: telephony: " in result.reason
+    assert "2 copies are altered and omitted: telephony: " in result.reason
     assert (result.facts["altered"], result.facts["entries"]) == (2, 0)
     for copy in copies:
         copy.write_bytes(copy.read_bytes().replace(b"agent99", b"agent01"))
@@ -81,9 +81,9 @@ def test_a_copy_that_was_changed_after_sealing_is_named_and_fails_the_review(
 
 
 def test_where_nothing_holds_nothing_is_reviewed(installation: Installation) -> None:
-    with pytest.raises(StandfastError, match="nothing sound to look through"):
+    with pytest.raises(StandfastError, match="no folder is valid"):
         review_evidence(installation, CASE, "token", WANTED, [])
     (freeze(installation, "changed") / "seal.dsse.json").unlink()
-    with pytest.raises(StandfastError, match="nothing sound to look through"):
+    with pytest.raises(StandfastError, match="no folder is valid"):
         review_evidence(installation, CASE, "token", WANTED, [])
     assert not (installation.config.custody.folder / CASE / "reviews").exists()

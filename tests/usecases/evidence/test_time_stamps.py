@@ -224,12 +224,12 @@ def test_a_stamp_is_verified_by_the_roots_of_now(
         assert verified.exit_status is ExitStatus.PARTIAL
         assert "no time stamp authority is set" in verified.evidence[0].stamp_unchecked[0]
         assert list(stamp_pending(without)) == []
-        with pytest.raises(UsageError, match=r"add \[custody.timestamp\]"):
+        with pytest.raises(UsageError, match=r"Add \[custody.timestamp\]"):
             stamp_frozen(without, incident)
         with pytest.raises(UsageError, match="nothing was frozen"):
             stamp_frozen(installation, "inc-1999-0001")
     shutil.rmtree(installation.config.custody.folder / incident)
-    with pytest.raises(Damaged, match=r"what was frozen for incident .inc-[-0-9]+. is gone"):
+    with pytest.raises(Damaged, match="missing"):
         stamp_frozen(installation, incident)
 
 

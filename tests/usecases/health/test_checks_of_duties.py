@@ -36,11 +36,11 @@ def test_without_places_no_clock_is_counted_and_that_is_said(tmp_path: Path) -> 
     ("settings", "verdict", "said"),
     [
         ('jurisdictions = ["Atlantis"]', Verdict.FAIL, "no obligation is known in 'Atlantis'"),
-        ('jurisdictions = ["EU/EEA"]', Verdict.WARN, "which authority in Europe is yours"),
+        ('jurisdictions = ["EU/EEA"]', Verdict.WARN, "deadlines.authority_country is not set"),
         (
             'jurisdictions = ["EU/EEA"]\nauthority_country = "QQ"',
             Verdict.FAIL,
-            "no holidays are known for the country 'QQ'",
+            "country 'QQ': its holidays are not known",
         ),
         ('jurisdictions = ["UK"]', Verdict.WARN, "organisation.time_zone is not set"),
         (

@@ -8,7 +8,7 @@ from standfast.errors import ExitStatus
 from standfast.records import Mode
 from standfast.usecases.backups.backup_run import run_backup
 from standfast.usecases.drills.restore_drill import run_drill
-from standfast.usecases.exercises.tabletop import answer, named, start, turn
+from standfast.usecases.exercises.tabletop import answer, find_exercise, start, turn
 from standfast.usecases.health import adapter_checks, local_checks
 from standfast.usecases.health.check_results import Check, Report, Verdict, fail, lacking, ok, warn
 from standfast.usecases.health.installation_check import check_installation
@@ -46,7 +46,7 @@ def test_a_set_without_a_point_or_with_an_old_one_would_not_come_back(night: Nig
     night.forward(hours=25)  # the service's RPO is a day
     main = told(night, RECOVERY_POINTS)["main"]
     assert main.verdict is Verdict.FAIL
-    assert main.found == "main: the newest complete one is 1 d 1 h old, and may be 1 d"
+    assert main.found == "main: the newest complete point is 1 d 1 h old; limit 1 d"
 
 
 def test_a_drill_counts_until_it_is_a_year_old_or_a_later_one_fails(night: Night) -> None:
@@ -54,7 +54,7 @@ def test_a_drill_counts_until_it_is_a_year_old_or_a_later_one_fails(night: Night
     never = told(night, DRILLS)["main"]
     assert (never.verdict, never.found) == (
         Verdict.WARN,
-        "main: no restore was ever drilled",
+        "main: never drilled",
     )
     assert never.is_lacking
     outcome = run_drill(night.installation, "main", identity(night.folder))
@@ -62,7 +62,7 @@ def test_a_drill_counts_until_it_is_a_year_old_or_a_later_one_fails(night: Night
     assert told(night, DRILLS)["main"].verdict is Verdict.OK
     night.forward(days=367)
     old = told(night, DRILLS)["main"]
-    assert (old.verdict, old.found) == (Verdict.WARN, "main: the last one was 367 d ago")
+    assert (old.verdict, old.found) == (Verdict.WARN, "main: the last drill was 367 d ago")
     damage_a_pack(night.folder)
     run_drill(night.installation, "main", identity(night.folder))
     failed = told(night, DRILLS)["main"]
@@ -101,7 +101,7 @@ def test_a_playbook_is_tried_by_an_incident_an_exercise_or_at_a_table_and_not_by
         assert untried() == everything
         open_incident(installation, "account-takeover", accounts, mode=Mode.EXERCISE)
         assert untried() == everything - {"account-takeover"}
-        begun = start(installation, named("ransomware")).incident
+        begun = start(installation, find_exercise("ransomware")).incident
         assert untried() == everything - {"account-takeover"}, "nobody said anything yet"
         first = turn(installation, begun).inject
         assert first is not None
@@ -203,6 +203,6 @@ def test_what_to_mend_stands_first_on_the_page_with_what_drills_measured(night: 
     )
     page = write_readiness_page(night.installation, seen, night.folder / "r.html").read_text()
     assert "Could we take a breach tonight?" in page
-    assert page.index("the newest complete one is") < page.index("readable and writable")
+    assert page.index("the newest complete point is") < page.index("readable and writable")
     assert "RTO" in page
     assert "promised 1 d" in page

@@ -88,7 +88,7 @@ def test_a_drill_report_of_another_machine_is_looked_for_there(
     mine.report.unlink()
     with at(one) as here:
         listed = list_drills(here)
-    assert [one.problem for one in listed.problems] == ["its report is gone"]
+    assert [one.problem for one in listed.problems] == ["its report is missing"]
     assert listed.elsewhere == (BETA,)
 
 
@@ -124,14 +124,16 @@ def test_each_of_two_machines_under_one_name_is_told_of_the_other(
     with at(one) as here:
         assert run_backup(here, "main", "direct").twin is None
     assert found(one) == [] == said(one)
-    assert found(other) == [(Verdict.WARN, "so far host-1 backed up from another machine: alpha")]
+    assert found(other) == [
+        (Verdict.WARN, "until now host-1 backed up from another machine: alpha")
+    ]
     with at(other) as there:
         first = run_backup(there, "main", "direct")
     # It may be in the other's place: said once, and no more.
     assert first.twin is not None
     assert (first.twin.is_sure, first.exit_status) == (False, ExitStatus.DONE)
     assert found(other) == [] == said(other)
-    sure = "host-1 backs up from another machine, too: "
+    sure = "host-1 also backs up from another machine: "
     assert found(one) == [(Verdict.FAIL, f"{sure}beta")]
     assert said(one) == [f"{sure}beta"]
     with at(one) as here:

@@ -145,7 +145,7 @@ def test_a_set_that_another_host_backs_up_under_the_same_name_is_named_by_check(
         run_backup(installation, "main", "direct")
         assert named(config_file) == []
         (found,) = named(other)
-    assert found.startswith("main: a set of that name is backed up by host-1 too")
+    assert found.startswith("main: host-1 also backs up a set of that name")
 
 
 def test_the_watch_signs_the_head(tmp_path: Path) -> None:

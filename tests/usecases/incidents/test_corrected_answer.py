@@ -56,9 +56,9 @@ def test_customers_whom_a_wrong_no_left_out_are_told_once_it_is_corrected(
     assert (state.steps[TELL].state, state.steps[TELL].round) == (StepState.DONE, 2)
     assert state.steps["start_clocks"].state is StepState.DONE
     said = [
-        one.what
+        one.action
         for one in decided(state, installation.ledger.timeline(case))
-        if "answer" in one.what
+        if "answer" in one.action
     ]
     assert said == ["gave an answer, corrected since, to", "answered yes to"]
     assert installation.ledger.audit.verify().findings == ()
@@ -106,7 +106,7 @@ def test_only_who_may_answer_corrects_and_only_what_is_answered_otherwise(
     installation.advance(case)
     with pytest.raises(ApprovalRefused):
         step_decisions.answer(installation, case, ASKED, "yes", again=True)
-    with pytest.raises(UsageError, match="answered so already"):
+    with pytest.raises(UsageError, match="has this answer already"):
         step_decisions.answer(installation, case, ASKED, "NO", by="lee", again=True)
     with pytest.raises(UsageError, match="yes"):
         step_decisions.answer(installation, case, ASKED, "perhaps", by="lee", again=True)

@@ -258,7 +258,7 @@ def test_a_person_settles_all_of_a_step_at_once(
         standing_state(installation.ledger.incidents.state(case).steps["tell_staff"])
         is StepState.DONE
     )
-    with pytest.raises(UsageError, match="has no unknown effect"):
+    with pytest.raises(UsageError, match="no unknown effect"):
         step_decisions.settle_step(installation, case, "tell_staff", happened=happened)
     with pytest.raises(UsageError, match=r"has no step 'tell_stuff'.*; did you mean"):
         step_decisions.settle_step(installation, case, "tell_stuff", happened=happened)

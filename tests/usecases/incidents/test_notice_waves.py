@@ -101,8 +101,8 @@ def test_who_plans_reads_how_many_are_left_out_and_how_many_were_not_understood(
     report = plan_incident(centre.installation, "account-takeover", {"accounts": "agents:agent01"})
     (planned,) = [step for step in report.steps if step.name == TOLD]
     assert planned.notes[-1].endswith(
-        "2 rows never to be written to; 1 entry on the list of those never to be written to "
-        "without an address that can be read: who is meant is told, unless it is a row's key"
+        "2 rows on the suppression list; 1 entry of the suppression list without a valid "
+        "address: these people are notified, unless the entry is a row's key"
     )
     assert [centre.mails_to(f"customer{n}@example.net") for n in range(1, 4)] == [0, 0, 1]
 
@@ -327,7 +327,7 @@ def test_nobody_says_go_before_the_notice_is_approved_and_believes_that_all_are_
 ) -> None:
     with_notices(centre, canary_percent=10, canary_from=10, canary_minutes=0)
     case = asking(centre)
-    with pytest.raises(UsageError, match="is not approved"):
+    with pytest.raises(UsageError, match="not approved"):
         staged_sending.go(centre.installation, case, TOLD)
     assert "notice.released" not in {
         one.action for one in centre.installation.ledger.timeline(case)
@@ -335,7 +335,7 @@ def test_nobody_says_go_before_the_notice_is_approved_and_believes_that_all_are_
     step_decisions.decide(centre.installation, case, TOLD, "lee", PASSPHRASES["lee"])
     centre.advance(case)
     assert staged_sending.go(centre.installation, case, TOLD) == 18
-    with pytest.raises(UsageError, match="waits for the first ones"):
+    with pytest.raises(UsageError, match="no recipients are waiting"):
         staged_sending.go(centre.installation, case, TOLD)
 
 
@@ -351,7 +351,7 @@ def test_what_was_stopped_is_named_and_never_leaves(centre: Centre) -> None:
         for row in centre.installation.ledger.effects.of_incident(case)
         if row.step == TOLD and row.state is EffectState.REFUSED
     }
-    assert reasons == {"stopped by os:test before it left: the wrong audience"}
+    assert reasons == {"stopped by os:test before sending: the wrong audience"}
     assert sum(centre.mails_to(f"customer{n}@example.net") for n in range(1, 21)) == 2
     assert centre.installation.ledger.audit.verify().findings == ()
 
@@ -359,7 +359,7 @@ def test_what_was_stopped_is_named_and_never_leaves(centre: Centre) -> None:
 def test_a_step_that_tells_nobody_is_no_notice(centre: Centre) -> None:
     case = centre.open("account-takeover", "agents:agent01")
     for said in (staged_sending.pause, staged_sending.resume, staged_sending.go):
-        with pytest.raises(UsageError, match="tells nobody"):
+        with pytest.raises(UsageError, match="no notice is planned"):
             said(centre.installation, case, "lock")
 
 

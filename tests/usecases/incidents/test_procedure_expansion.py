@@ -323,7 +323,7 @@ def test_an_account_with_a_short_name_keeps_no_other_from_being_looked_for(
         r for r in installation.ledger.effects.of_incident(case) if r.verb == "evidence.review"
     ]
     assert row.facts["entries"] == 2
-    assert row.reason.endswith("; 1 account not looked for, by a name that is too short")
+    assert row.reason.endswith("; 1 account not searched, because the name is too short")
     (_, look) = planned(installation, steps.replace("agents:agent01, ", "")).steps
     assert "look for them in the frozen copies by hand" in look.impossible
 

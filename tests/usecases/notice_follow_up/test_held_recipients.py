@@ -75,7 +75,7 @@ def test_a_child_is_told_through_a_guardian_and_the_dead_are_left_out(centre: Ce
 
     with pytest.raises(ApprovalRefused):
         held_recipients.leave_out(installation, case, dead, "no next of kin is known", by=None)
-    with pytest.raises(UsageError, match="say why"):
+    with pytest.raises(UsageError, match="reason: missing"):
         held_recipients.leave_out(installation, case, dead, " ", by="lee")
     assert (
         held_recipients.leave_out(installation, case, dead, "no next of kin is known", by="lee")
@@ -96,7 +96,7 @@ def test_a_child_is_told_through_a_guardian_and_the_dead_are_left_out(centre: Ce
 
     with pytest.raises(ApprovalRefused):
         held_recipients.tell(installation, case, child.mark, to=["ma@example.net"], because=WHY)
-    with pytest.raises(UsageError, match="no address to write to"):
+    with pytest.raises(UsageError, match="not a valid postal address"):
         held_recipients.tell(installation, case, child.mark, to=["nobody"], because=WHY, by="lee")
     planned = held_recipients.tell(
         installation, case, child.mark, to=["ma@example.net"], name="Maria", because=WHY, by="lee"
@@ -127,7 +127,7 @@ def test_a_child_is_told_through_a_guardian_and_the_dead_are_left_out(centre: Ce
         held_recipients.tell(
             installation, case, child.mark, to=["pa@example.net"], because=WHY, by="lee"
         )
-    with pytest.raises(UsageError, match="not taken back"):
+    with pytest.raises(UsageError, match="cannot be changed here"):
         held_recipients.leave_out(installation, case, [child.mark], "changed our mind", by="lee")
     wrong = {"what_happened": "not-concerned"}
     plan = corrections.correct(installation, case, TOLD, wrong, requested_by="dana")
@@ -220,21 +220,21 @@ def test_whom_an_approver_refused_to_tell_so_is_decided_about_again(centre: Cent
     }
     assert (centre.mails_to("ma@example.net"), centre.mails_to("mma@example.net")) == (1, 0)
     assert untold(centre) == (2, 1)
-    with pytest.raises(UsageError, match=f"told by step {told} already"):
+    with pytest.raises(UsageError, match=f"by step {told} already"):
         held_recipients.tell(
             installation, case, child, to=["pa@example.net"], because=WHY, by="lee"
         )
-    with pytest.raises(UsageError, match="not taken back"):
+    with pytest.raises(UsageError, match="cannot be changed here"):
         held_recipients.leave_out(installation, case, [child], "changed our mind", by="lee")
     assert installation.ledger.audit.verify().findings == ()
 
 
 def test_an_unknown_mark_and_a_closed_incident_are_refused(centre: Centre) -> None:
     case = holding(centre)
-    with pytest.raises(UsageError, match="nobody held in"):
+    with pytest.raises(UsageError, match="no held recipients of"):
         held_recipients.leave_out(centre.installation, case, ["ffff0000"], WHY, by="lee")
     mark = held_recipients.held(centre.installation, case)[0].mark
-    with pytest.raises(UsageError, match="nobody held in"):
+    with pytest.raises(UsageError, match="no held recipients of"):
         held_recipients.leave_out(
             centre.installation, case, [mark[:3]], WHY, by="lee"
         )  # a slip of the keyboard
@@ -251,7 +251,7 @@ def test_two_people_whose_marks_begin_alike_are_told_apart(
     installation = centre.installation
     marks = [one.mark for one in held_recipients.held(installation, case)]
     assert len(set(marks)) == 3
-    with pytest.raises(UsageError, match="3 held in"):
+    with pytest.raises(UsageError, match="3 held recipients of"):
         held_recipients.leave_out(installation, case, [marks[0][:8]], WHY, by="lee")
     assert (
         held_recipients.leave_out(installation, case, marks[1:], "no heir is known", by="lee") == 2
@@ -283,7 +283,7 @@ def test_whom_no_mail_reached_is_named_and_told_by_a_letter_once(centre: Centre)
     assert held_recipients.held(installation, case) == []
     assert untold(centre) == (7, 0)  # those three, two letters to post, one put off, one without
 
-    with pytest.raises(UsageError, match="nobody held"):
+    with pytest.raises(UsageError, match="no held recipients"):
         held_recipients.leave_out(installation, case, [there[0].mark], WHY, by="lee")
     letter = held_recipients.tell(
         installation, case, there[0].mark, to=["Ana", "1 Road"], because="it bounced", by="lee"
@@ -396,7 +396,7 @@ def test_who_dies_between_planning_to_tell_somebody_and_keeping_why_leaves_them_
     (told,) = [one for one in held_recipients.held(installation, case) if one.decision]
     assert (told.mark, told.by) == (mark, "")
     assert untold(centre) == (3, 2)
-    with pytest.raises(UsageError, match="not taken back"):
+    with pytest.raises(UsageError, match="cannot be changed here"):
         held_recipients.leave_out(installation, case, [mark], "nobody answers", by="lee")
     with pytest.raises(UsageError, match="already"):
         held_recipients.tell(installation, case, mark, to=["ma@example.net"], because=WHY, by="lee")
@@ -419,7 +419,7 @@ def test_whom_somebody_stopped_from_being_told_at_a_wrong_address_is_told_at_ano
     assert staged_sending.stop(installation, case, wrong, "mistyped") == 1
     centre.advance(case)
     (lost,) = held_recipients.unreached(installation, case)
-    assert lost.why == "stopped by os:test before it left: mistyped"
+    assert lost.why == "stopped by os:test before sending: mistyped"
     with_notices(centre, abort_window_seconds=0)
     installation = centre.installation
     right = held_recipients.tell(
@@ -473,10 +473,10 @@ def test_nobody_is_told_apart_before_the_notice_is_approved_or_they_would_be_tol
     case = holding(centre, is_approved=False)
     installation = centre.installation
     mark = held_recipients.held(installation, case)[0].mark
-    with pytest.raises(UsageError, match="once it is approved"):
+    with pytest.raises(UsageError, match="not approved"):
         held_recipients.tell(installation, case, mark, to=["ma@example.net"], because=WHY, by="lee")
     step_decisions.decide(installation, case, TOLD, "lee", PASSPHRASES["lee"], approves=False)
-    with pytest.raises(UsageError, match="once it is approved"):
+    with pytest.raises(UsageError, match="not approved"):
         held_recipients.tell(installation, case, mark, to=["ma@example.net"], because=WHY, by="lee")
     step_decisions.retry(installation, case, TOLD, by="lee")
     centre.advance(case)
@@ -527,7 +527,7 @@ def test_of_two_who_decide_about_somebody_at_once_the_first_counts(
             held_recipients.leave_out, installation, case, [mark], "nobody answers", by="lee"
         )
     )
-    with pytest.raises(UsageError, match="is told by step held-"):
+    with pytest.raises(UsageError, match="by step held-"):
         lee_decides()
     (decided,) = [one for one in held_recipients.held(installation, case) if one.decision]
     assert (decided.mark, decided.by) == (mark, "kim")
@@ -583,10 +583,10 @@ def test_a_guardian_who_is_a_customer_too_gets_one_correction(centre: Centre) ->
 @pytest.mark.parametrize(
     ("to", "why"),
     [
-        (["ma@example.net\nBcc: pa@example.net"], "no mail address"),
-        (["ma@@example.net"], "no mail address"),
-        (["ma@example.net", "pa@example.net"], "name one mail address"),
-        (["Ana", "1 Road"], "nothing here writes letters"),
+        (["ma@example.net\nBcc: pa@example.net"], "not a valid mail address"),
+        (["ma@@example.net"], "not a valid mail address"),
+        (["ma@example.net", "pa@example.net"], "Name one mail address"),
+        (["Ana", "1 Road"], "no sender of kind `letters`"),
         (["Ana", " "], "is empty"),
     ],
 )
@@ -598,7 +598,7 @@ def test_who_is_to_be_told_where_nothing_can_be_sent_waits_for_a_decision_still(
     there = held_recipients.held(installation, case)
     with pytest.raises(UsageError, match=why):
         held_recipients.tell(installation, case, there[0].mark, to=to, because=WHY, by="lee")
-    with pytest.raises(UsageError, match="say why they are told"):
+    with pytest.raises(UsageError, match="--because TEXT"):
         held_recipients.tell(
             installation, case, there[0].mark, to=["ma@example.net"], because=" ", by="lee"
         )
@@ -618,7 +618,7 @@ def test_whom_a_letter_did_not_reach_is_sent_no_mail_by_what_writes_letters(
         r for r in installation.ledger.effects.of_incident(case) if r.target.startswith("post:")
     ]
     letters.came_back(installation, case, TOLD, [row.token], by="lee")
-    with pytest.raises(UsageError, match="goes by letter"):
+    with pytest.raises(UsageError, match="sent by letter"):
         held_recipients.tell(
             installation, case, row.token, to=["ana@example.net"], because=WHY, by="lee"
         )

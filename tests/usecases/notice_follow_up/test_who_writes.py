@@ -37,7 +37,7 @@ def test_no_notice_is_planned_with_what_only_init_wrote(
     saying(centre, **{key: left})
     report = plan_incident(centre.installation, "account-takeover", {"accounts": ["agents:alice"]})
     steps = {one.name: one.impossible for one in report.steps}
-    assert f"set organisation.{key} in standfast.toml" in steps[TOLD]
+    assert f"Set organisation.{key} in standfast.toml" in steps[TOLD]
     assert steps["lock"] == "", "what locks goes on"
     assert report.exit_status is ExitStatus.REFUSED
 
@@ -54,7 +54,7 @@ def test_no_notice_is_planned_with_what_only_init_wrote(
 def test_a_correction_is_not_planned_with_what_only_init_wrote(centre: Centre) -> None:
     case = approved(centre)
     saying(centre, contact_line=CONTACT_PLACEHOLDER)
-    with pytest.raises(ConfigurationError, match=r"set organisation\.contact_line"):
+    with pytest.raises(ConfigurationError, match=r"Set organisation\.contact_line"):
         corrections.correct(centre.installation, case, TOLD, {"what_happened": "not-concerned"})
 
 

@@ -54,7 +54,7 @@ def test_each_directory_says_how_many_have_none_and_one_that_is_away_hides_no_ot
         (Verdict.WARN, "crm: directory 'crm' does not answer; try again"),
         (Verdict.WARN, "desk: 1 of 2 accounts has no second factor: a***"),
         (Verdict.OK, "safe: nobody of 1 account is without a second factor"),
-        (Verdict.WARN, "phone, vault: cannot say who has a second factor"),
+        (Verdict.WARN, "phone, vault: cannot report second factors"),
     ]
     assert exit_status(second_factors(installation)) is ExitStatus.PARTIAL
 
@@ -79,14 +79,14 @@ def everybody(**more: Any) -> Factors:
         (
             everybody(looked_at=7, unsaid=2),
             True,
-            "nobody of 7 accounts is without a second factor; of 2 it does not say",
+            "nobody of 7 accounts is without a second factor; 2 unknown",
         ),
         (
             everybody(looked_at=300, is_whole=False),
             True,
             (
                 "nobody of 300 accounts is without a second factor; "
-                "there are more, who were not asked about"
+                "the directory has more accounts, which were not examined"
             ),
         ),
         (

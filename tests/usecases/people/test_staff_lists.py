@@ -75,5 +75,5 @@ def test_who_mistyped_a_password_has_not_left_and_has_one_account(
 def _refuses(installation: Installation) -> None:
     with pytest.raises(Unavailable):
         read_ldap("staff", installation.config, Fixed("wrong"))
-    with pytest.raises(UsageError, match="no LDAP directory"):
+    with pytest.raises(UsageError, match="not an LDAP directory"):
         read_ldap("agents", installation.config, Fixed("x"))

@@ -341,13 +341,13 @@ def test_a_chain_that_does_not_hold_is_not_exported(handed: Handed, tmp_path: Pa
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(
     handed: Handed, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         export_timeline(handed.installation, handed.incident, tmp_path / "out")
     with pytest.raises(UsageError):
         export_timeline(handed.installation, "inc-2020-0001", tmp_path / "none")
     assert not (tmp_path / "none").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(StandfastError, match="name a new folder where there is room and this user"):
+    with pytest.raises(StandfastError, match="Name a new folder"):
         export_timeline(handed.installation, handed.incident, tmp_path / "file" / "out")
 
 

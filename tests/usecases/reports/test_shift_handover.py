@@ -60,10 +60,10 @@ def test_it_names_what_is_open_whose_it_is_and_when_the_next_people_are_paged(
     assert f"incident approve {case} tell_customers" in by_name["tell_customers"].what_to_do
     assert by_name["watch"].state == "prompted"
     assert "lock" not in by_name
-    ends = {clock.what for clock in handed.clocks}
+    ends = {clock.event for clock in handed.clocks}
     assert any("the next people are paged" in what for what in ends)
     assert [clock.at for clock in handed.clocks] == sorted(clock.at for clock in handed.clocks)
-    assert [one.what for one in handed.report.decisions] == ["answered yes to"]
+    assert [one.action for one in handed.report.decisions] == ["answered yes to"]
 
 
 def test_what_waits_for_its_time_is_not_said_to_go_on_by_itself_where_nobody_carries_it_on(
@@ -153,10 +153,10 @@ def test_the_draft_says_how_long_it_took_and_what_went_otherwise(
     installation.advance(case)
     lifecycle.close(installation, case, by="dana")
     draft = shift_handover.after_action(installation, case)
-    measured = {figure.what for figure in draft.figures}
+    measured = {figure.label for figure in draft.figures}
     assert {"from opening to the first lock", "from opening to closing"} <= measured
-    assert "1 time: nobody had answered, and the next people were paged" in draft.otherwise
-    assert any("not at its end" in line for line in draft.otherwise)
+    assert "1 time: nobody answered, and the next people were paged" in draft.otherwise
+    assert any("is not finished" in line for line in draft.otherwise)
     html = shift_handover.write_after_action(draft, tmp_path / "draft.html").read_text()
     assert "To be talked over" in Page(html).text
     assert f":{draft.report.events[0].at:%S}</td>" in html, (

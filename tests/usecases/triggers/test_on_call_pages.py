@@ -74,7 +74,7 @@ def test_those_with_the_role_are_told_once_and_no_account_is_named(
     installation: Installation, smtp_server: SmtpServer, clock: Clock
 ) -> None:
     case = opened(installation, "agent01")
-    assert page(installation) == [f"2 people were told of {case}"]
+    assert page(installation) == [f"2 people were notified of {case}"]
     assert told(smtp_server) == ["kim@example.com", "lee@example.com"]
     mail = smtp_server.delivered[0].message
     body = mail.get_body(("plain",))
@@ -140,7 +140,7 @@ def test_a_page_that_reached_nobody_is_tried_again(
     for name in ("lee", "kim"):
         smtp_server.answer_recipient(f"{name}@example.com", "550 5.1.1 no such mailbox")
     opened(installation, "agent01")
-    assert "0 people were told" in page(installation)[0]
+    assert "0 people were notified" in page(installation)[0]
     assert page(installation) == []
     for name in ("lee", "kim"):
         smtp_server.answer_recipient(f"{name}@example.com", "250 OK")
@@ -170,7 +170,7 @@ def test_of_two_hosts_that_see_an_incident_at_once_the_first_in_the_ledger_tells
 
     monkeypatch.setattr(installation.runs, "start", beside)
     said = page(installation)
-    assert (said == ["another host tells people, or has"]) != is_first
+    assert (said == ["another host sends the page, or has sent it"]) != is_first
     assert told(smtp_server) == (["kim@example.com", "lee@example.com"] if is_first else [])
     monkeypatch.undo()
     assert page(installation) == [], "it leaves the other its time"
@@ -197,7 +197,7 @@ def test_that_a_page_was_left_to_another_host_hides_no_failure(
     clock.pass_by(minutes=2)
     assert page(installation) == []
     clock.pass_by(minutes=4)
-    assert "0 people were told" in page(installation)[0]
+    assert "0 people were notified" in page(installation)[0]
 
 
 def test_a_clock_that_stood_ahead_keeps_no_page_back(
@@ -235,7 +235,7 @@ def test_what_joins_a_stopped_incident_is_told_once_a_stop(
     opened(installation, "agent01", acts)  # the very message again
     assert page(installation) == []
     assert opened(installation, "agent02", acts) == case
-    assert page(installation) == [f"2 people were told of what waits in {case}"]
+    assert page(installation) == [f"2 people were notified of alerts that wait in {case}"]
     mail = smtp_server.delivered[-1].message
     body = mail.get_body(("plain",))
     assert body is not None
@@ -252,7 +252,7 @@ def test_what_joins_a_stopped_incident_is_told_once_a_stop(
     assert page(installation) == []
     stop(installation, case, by="dana")
     opened(installation, "agent05", acts)
-    assert page(installation) == [f"2 people were told of what waits in {case}"]
+    assert page(installation) == [f"2 people were notified of alerts that wait in {case}"]
     close(installation, case, by="dana")
     clock.pass_by(hours=1)
     assert page(installation) == []
@@ -293,13 +293,15 @@ def test_a_plan_is_carried_out_once_with_the_same_inputs(installation: Installat
     assert row.inputs == installation.ledger.incidents.get(plan).inputs
     assert not installation.ledger.incidents.get(plan).is_open
     assert carry_out(installation, plan, "dana").incident == live.incident
-    with pytest.raises(UsageError, match="only a plan is carried out"):
+    with pytest.raises(UsageError, match="Only a plan can be promoted"):
         carry_out(installation, live.incident, "dana")
 
 
 def test_what_keeps_a_trigger_from_opening_is_said_beforehand(installation: Installation) -> None:
     assert obstacles(installation.config, SIEM) == []
-    assert "no playbook" in obstacles(installation.config, replace(SIEM, scenario="nothing"))[0]
+    assert (
+        "playbook 'nothing'" in obstacles(installation.config, replace(SIEM, scenario="nothing"))[0]
+    )
     wrong = replace(SIEM, inputs={"account": parse("x")})
     first, second = obstacles(installation.config, wrong)
     assert "no input account" in first
@@ -313,9 +315,9 @@ def test_a_plan_that_was_joined_since_is_carried_out_only_as_it_is_now(
     plan = opened(installation, "agent01", by_host)
     before = shown(installation, plan).digest
     assert opened(installation, "agent02", by_host) == plan
-    with pytest.raises(PlanChanged, match="added to since"):
+    with pytest.raises(PlanChanged, match="accounts were added"):
         carry_out(installation, plan, "dana")
-    with pytest.raises(PlanChanged, match="not the plan that was shown"):
+    with pytest.raises(PlanChanged, match="the plan has changed"):
         carry_out(installation, plan, "dana", as_shown=before)
     assert [row.id for row in installation.ledger.incidents.all()] == [plan]
     now = shown(installation, plan)
@@ -380,7 +382,7 @@ def test_a_plan_whose_playbook_was_edited_since_is_carried_out_only_as_it_is_now
     file.write_text(f"{planned}  wipe: {{title: Wipe it, manual: Wipe it.}}\n")
     with pytest.raises(PlanChanged, match="was edited since"):
         carry_out(installation, plan, "dana")
-    with pytest.raises(PlanChanged, match="not the plan that was shown"):
+    with pytest.raises(PlanChanged, match="the plan has changed"):
         carry_out(installation, plan, "dana", as_shown=before)
     assert [row.id for row in installation.ledger.incidents.all()] == [plan]
     now = shown(installation, plan).digest

@@ -134,7 +134,7 @@ def test_a_file_that_was_cut_is_read_from_its_start_and_that_is_said(
     assert list(lines(tail)) == [b"one", b"two"]
     file.write_text("anew, and longer than what was there\n")
     assert list(lines(tail)) == [b"anew, and longer than what was there"]
-    assert "cut or taken away" in caplog.text
+    assert "truncated or removed" in caplog.text
 
 
 def test_what_was_compressed_is_gone_and_the_rest_goes_on(file: Path) -> None:
