@@ -10,10 +10,12 @@ Rules
 """
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+from cronsim import CronSim, CronSimError
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -159,60 +161,24 @@ def _known_zone(name: str) -> str:
 
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-
-
-class _CronField(NamedTuple):
-    name: str
-    least: int
-    most: int
-    words: tuple[str, ...] = ()  # the first of them means `least`
-
-
-_CRON = (  # crontab(5); Sunday is 0 and 7
-    _CronField(name="minute", least=0, most=59),
-    _CronField(name="hour", least=0, most=23),
-    _CronField(name="day of the month", least=1, most=31),
-    _CronField(name="month", least=1, most=12, words=_MONTHS),
-    _CronField(name="day of the week", least=0, most=7, words=_DAYS),
-)
+# L and # of other crons, which crontab(5) does not have.
+_CRON_EXTENSIONS = re.compile(r"#|(?<![a-z])l", re.IGNORECASE)
+_CRON_FIELDS = "minute 0-59, hour 0-23, day 1-31, month 1-12 or jan-dec, weekday 0-7 or sun-sat"
 
 
 def _cron(text: str) -> str:
     parts = text.split()
-    if len(parts) != len(_CRON):
+    if len(parts) != 5:
         raise ValueError("a schedule has five fields: minute hour day month weekday")
-    for part, field in zip(parts, _CRON, strict=True):
-        if not all(_fits_cron(item, field) for item in part.split(",")):
-            raise ValueError(f"the {field.name} of a schedule is {field.least} to {field.most}")
-    return " ".join(parts)
-
-
-def _fits_cron(item: str, field: _CronField) -> bool:
-    span, slash, step = item.partition("/")
-    if slash and not (_is_number(step) and int(step) > 0):
-        return False
-    if span == "*":
-        return True
-    ends = []
-    for end in span.lower().split("-"):
-        if _is_number(end):
-            ends.append(int(end))
-        elif end in field.words:
-            ends.append(field.words.index(end) + field.least)
-        else:
-            return False
-    return (
-        len(ends) <= 2
-        and ends == sorted(ends)
-        and field.least <= ends[0]
-        and ends[-1] <= field.most
-    )
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 4
+    schedule = " ".join(parts)
+    try:
+        CronSim(schedule, datetime(2000, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        wrong = str(error).removeprefix("Bad ")
+        raise ValueError(f"the {wrong} of a schedule does not fit; {_CRON_FIELDS}") from None
+    if _CRON_EXTENSIONS.search(schedule):
+        raise ValueError(f"L and # do not fit in a schedule; {_CRON_FIELDS}")
+    return schedule
 
 
 CronSchedule = Annotated[str, AfterValidator(_cron)]

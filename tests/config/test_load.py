@@ -301,7 +301,7 @@ class TestRefusing:
                 '[requests.lock]\nurl = "https://x.test"\nmethod = "TRACE"\n[services.telephony]',
                 "not one of the words",
             ),
-            ('"0 3 * * mon-fri"', '"0 25 * * *"', "the hour of a schedule is 0 to 23"),
+            ('"0 3 * * mon-fri"', '"0 25 * * *"', "the hour of a schedule does not fit"),
             ('"0 3 * * mon-fri"', '"@daily"', "five fields"),
             ('"Europe/London"', '"Europe/Londonium"', "unknown time zone"),
             ('"Europe/London"', '"../etc/passwd"', "unknown time zone"),

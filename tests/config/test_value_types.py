@@ -118,6 +118,9 @@ def test_a_schedule_is_that_of_cron(schedule: str) -> None:
         "- * * * *",
         "* * * mon *",
         "² * * * *",
+        "0 0 L * *",
+        "0 0 * * 5#2",
+        "0 0 30 2 *",
     ],
 )
 def test_what_cron_would_not_run_is_refused(schedule: str) -> None:
