@@ -1,9 +1,10 @@
 """Ledger of decisions, effects and proofs; the only database session.
 
-Every change is one transaction with one audit event (`transaction`). What stands where is in
-`tables`; personal columns and their keys are the `vault`'s; `audit` verifies the whole.
+Every change is one transaction with one audit event (`audit.transaction`). The tables are in
+`schema.tables`, the encryption of personal columns in `schema.column_encryption`, and the
+verification of the whole ledger in `audit.auditor`.
 
-What is offered here is loaded when it is first asked for: SQLAlchemy takes a second to import.
+The names offered here are loaded at first use, because importing SQLAlchemy takes 0.2 s.
 """
 
 from typing import TYPE_CHECKING

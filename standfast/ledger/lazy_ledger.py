@@ -1,8 +1,9 @@
-"""The ledger of a place, opened as far as it is asked for.
+"""The ledger of an installation, opened as far as it is needed.
 
-- A run is written down through the run book where the ledger is a SQLite file; everything else, and
-  everything on PostgreSQL, goes through the whole ledger, which takes half a second to import.
-- That there is a ledger of this schema is seen at once in either case.
+Rules
+- A SQLite ledger records runs through `sqlite_run_writer`, without SQLAlchemy. Everything else, and
+  everything on PostgreSQL, goes through the whole ledger.
+- A missing ledger or another schema is an error at the opening in both cases.
 """
 
 from collections.abc import Collection

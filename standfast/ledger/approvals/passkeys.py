@@ -1,11 +1,11 @@
 """Passkeys: devices that may sign for a person.
 
 Rules
-- The person's own passphrase key signs for each passkey, over all that is kept of it: the database
-  alone makes none. So it counts at once: whoever added it could have signed without.
-- What is checked with it is checked from its start each time, the passphrase's signature too.
-- A passkey that was removed signs nothing, also where the database no longer says that it was, and
-  what it signed no longer counts: a date that is written beside a signature shows nothing.
+- The person's own passphrase key signs each passkey with all stored fields: the database alone
+  cannot create one. So a passkey counts at once: the same person could have signed without it.
+- A signature by a passkey is verified from the passphrase's signature on, each time.
+- A removed passkey signs nothing, even where the database no longer shows the removal. Its earlier
+  signatures no longer count either: a date stored next to a signature proves nothing.
 """
 
 import hashlib

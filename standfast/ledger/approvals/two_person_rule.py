@@ -3,24 +3,15 @@
 Rules
 - An approval signs (incident, step, round, digest of the plan, nonce of the step, decision,
   person): it is worthless for another plan, another step or a second use. The key of a passphrase
-  signs it, or a passkey for which that key signed (`passkeys`).
-- Approver ≠ requester ≠ target. An enrolment younger than a day approves nothing, unless it was
-  made while the place was set up or by the owner's key.
-- One human counts once: of all people that enrolments connect, one counts, for the requester, the
-  approvals and the reviews. Founding people are connected with nobody above them.
-- A requester who did not sign in could be anybody, also the approver: one more approval is needed.
-- Where nobody else can be reached, one person who signs in may break the glass: also the requester,
-  whatever roles they have. What they signed opens the step ten minutes later (`GLASS`), unless
-  somebody refuses it or it gets its approvals meanwhile. When it opens is under the step's MAC.
-- To refuse a broken glass, and to review it, takes an enrolment and a signature, no more: whoever
-  breaks it chooses the targets, and would choose who may not object. Who counts as one with the
-  breaker reviews nothing.
-- An account that only a trigger named, or a requester who did not sign in, disqualifies nobody:
-  one approval more is asked for instead.
-- What decides (a person's key and roles, a step's need, digest and nonce, an incident's mode,
-  requester and playbook) is under a MAC whose key is not in the database, and every claim checks it
-  again: the database alone forges nothing.
-- A stored approval is no younger than the claim that rests on it: a date written in does not help.
+  signs it, or a passkey that this key signed (`passkeys`).
+- `objections` has the rules by which a person may not decide, `row_seals` the MACs that every claim
+  verifies again.
+- A requester that did not sign in could be anybody, also the approver: one more approval is needed.
+- Where nobody else can be reached, one person that signs in may break the glass: also the
+  requester, with any role. This opens the step ten minutes later (`GLASS`), unless somebody refuses
+  it or it gets its approvals before.
+- A person that enrolments connect with the glass breaker reviews nothing.
+- A stored approval is verified at the time of the claim: a forged earlier date does not help.
 """
 
 import json

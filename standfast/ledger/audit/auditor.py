@@ -1,19 +1,19 @@
 """The chain: verify it, sign its head, keep the head with a witness.
 
 Rules
-- Each event carries the hash of the one before and the digests of the rows that its transaction
-  changed. So the last event about a row says what that row must hold now: a changed column, a
-  deleted row and a row that no event knows all show.
-- Each event is sealed with a key that is not in the database. What the database alone can do is go
-  back to an earlier moment: that shows where a head had been signed since.
-- The tail is verified before a head is signed, and the head that it begins from; a signed head
-  never covers what was not checked.
-- Heads also go to a witness outside the ledger: whoever rewrites the database cannot rewrite that.
-  The ledger commits first, and the next signing tells the witness what a crash kept from it; the
-  other order would leave a witness that accuses an honest ledger. So a ledger that lacks a head
-  of its witness was rolled back: nothing is signed on top of it.
-- Verifying reports everything it finds, the first first; it changes nothing, and raises at nothing
-  that somebody may have written into the database or the witness.
+- Each event has the hash of the event before it and the digests of the rows that its transaction
+  changed. So the last event about a row proves its content: a changed column, a deleted row and a
+  row without an event are all found.
+- Each event is sealed with a key that is not in the database. With the database alone, only a
+  return to an earlier state is possible. It is found if a head was signed since.
+- The tail and the head that it begins from are verified before a head is signed: a signed head
+  covers only verified events.
+- Heads also go to a witness outside the ledger, which a forger of the database cannot change. The
+  ledger commits first; the next signing sends what a crash kept from the witness. In the other
+  order, a crash would leave a witness that accuses an honest ledger. So a ledger that lacks a head
+  of its witness was rolled back, and no further head is signed.
+- A verification reports every finding in order. It changes nothing, and no content of the database
+  or of the witness makes it fail.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Digests of rows, hashes of events, signed heads and their witness.
 
-It reads and writes no table, and imports no SQLAlchemy: `transaction`, `audit` and `run_book` do
-the first, each in its way.
+It reads and writes no table and imports no SQLAlchemy. `transaction`, `auditor` and
+`sqlite_run_writer` read and write the tables.
 """
 
 import fcntl

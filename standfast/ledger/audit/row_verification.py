@@ -1,14 +1,14 @@
 """Comparison of stored rows with their last audit event.
 
 Rules
-- A row was changed outside the ledger when its digest is not that of the last event about it. An
-  older copy of a row does not pass either: a later event has another digest for it.
+- A row was changed outside the ledger when its digest is not the one in the last event about it. An
+  older copy of a row does not pass: a later event has another digest for it.
 - Events are verified one by one, hash and seal, from a checkpoint to the newest one. A checkpoint
   is an event with the digests of all rows of `_LASTING`, so that no command reads a year of events.
   The rows of an incident are verified from the checkpoint before its first event.
-- Each process verifies an event once. The digests of effects are kept in 45 bytes each, and of
-  300,000 in memory, since an incident may have a million.
-- A ledger that lacks what its witness or this process has seen was rolled back.
+- Each process verifies an event once. The digest of an effect takes 45 bytes, and 300,000 of them
+  stay in memory, since an incident may have a million effects.
+- A ledger that lacks an event known to its witness or to this process was rolled back.
 """
 
 import json

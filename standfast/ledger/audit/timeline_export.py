@@ -1,14 +1,13 @@
 """Export of a subject's timeline, verifiable without the ledger.
 
-Owns what is in it and the statement over it. Leaves writing it down to operations;
-docs/evidence.md describes it for whoever checks it.
+The format is described in docs/evidence.md.
 
 Rules
-- All events from the subject's first to its last, and on to the next signed head: without those of
-  others between, no link would show that none of its own was left out.
-- Each event is held against the ledger's own seal before it is given; the seal itself is not.
-- The statement says where it begins and ends and is signed with the key of the heads: a shorter
-  one cannot be made of it.
+- The export has all events from the first to the last one of the subject, and on to the next signed
+  head. Without the events between them, no link would prove that none of the subject is missing.
+- Each event is verified with the ledger's own seal before the export; the seal is not exported.
+- The statement names the first and the last event and is signed with the key of the heads: it fits
+  no shortened export.
 """
 
 from collections.abc import Iterator, Mapping

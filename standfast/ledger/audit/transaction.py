@@ -1,18 +1,18 @@
 """One write transaction: its changed rows and its audit event.
 
 Rules
-- Every change goes through `Write`; at its end the rows it touched are read back, and their digests
-  stand in the event. So the chain says what the database holds, not what we meant to write.
-- The event's hash is open to every auditor; its seal is a MAC whose key is not in the database, so
-  who holds the database alone can neither add an event nor rewrite those that no head covers yet.
-- Nothing is added under keys that are not the ledger's: a second host that has keys of its own
-  would make it one that never verifies again.
-- A row that decides is changed only while it is what its last event says (`chain_rows`): reading
-  it back would otherwise give what somebody wrote into the database an event of its own.
-- One event a transaction; a transaction that touched nothing and has nothing to say leaves none.
-- The event comes last, under a lock on the chain's tail: on PostgreSQL writers work side by side
-  until here.
-- Statements that every transaction runs are built once: building one takes longer than running it.
+- Every change goes through `Write`. At the end the changed rows are read back, and the event has
+  their digests: the chain proves the content of the database, not what was meant to be written.
+- The hash of an event is open to every auditor. Its seal is a MAC whose key is not in the database,
+  so the database alone can neither add an event nor rewrite events that no head covers yet.
+- Nothing is added under keys of another ledger: a second host with its own keys would make the
+  ledger fail every later verification.
+- A deciding row is changed only while it is as its last event says (`row_verification`). Otherwise
+  reading it back would give a manipulated value an event of its own.
+- A transaction has one event; one that changed nothing and has no detail has none.
+- The event comes last, under a lock on the tail of the chain: on PostgreSQL, writers work in
+  parallel until then.
+- Statements of every transaction are built once: building one takes longer than running it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,8 +1,8 @@
 """Inserts and updates of many rows with one driver statement.
 
-SQLAlchemy handles each value of each row on its way to the driver, which takes longer than the
-database does. Here the statement is compiled once for all, and only those columns are handled whose
-type has something to say.
+SQLAlchemy processes each value of each row on its way to the driver, which takes longer than the
+database does. Here the statement is compiled once, and only columns whose type converts values are
+processed.
 """
 
 from collections.abc import Callable, Mapping, Sequence

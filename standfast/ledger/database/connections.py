@@ -1,15 +1,15 @@
 """Connections to the ledger's database: SQLite or PostgreSQL.
 
 Rules
-- SQLite runs in WAL with `synchronous=FULL`: NORMAL loses committed intents on a power cut.
-- A write takes SQLite's lock at its start (`BEGIN IMMEDIATE`), so it never has to be begun again;
-  before that it waits in line, so that nobody is overtaken without end.
-- The driver's own transaction handling is off: the statements here are the ones that run.
-- Only who makes a ledger makes its file. One that was moved away, or replaced, while a process had
-  it open is not written any more: it would take what nobody else sees.
-- Who may only read the file, or the tables, reads them all the same; writing is refused plainly.
-- A PostgreSQL that lets us connect and says nothing, or whose network is gone, is given up.
-- Nothing of a database's message leaves this room: it may quote a row.
+- SQLite runs in WAL mode with `synchronous=FULL`: NORMAL loses committed intents on a power cut.
+- A write transaction takes SQLite's lock at its start (`BEGIN IMMEDIATE`), so it never has to be
+  repeated. Before that it waits in the write queue, so that no writer starves.
+- The driver's own transaction handling is off: only the statements here run.
+- Only the creation of a ledger creates its file. A file that was moved away or replaced while a
+  process had it open is not written any more: nobody would see the changes.
+- A user that may only read the file or the tables can read; a write raises OnlyReadable.
+- A PostgreSQL server that accepts the connection and stays silent is given up after a timeout.
+- No text of a database error leaves this package: it may quote a row.
 """
 
 import sqlite3

@@ -1,7 +1,7 @@
 """Messages for errors of PostgreSQL and its driver.
 
-It knows no driver. Of the server's own text only some words are looked for, and none is repeated:
-it may quote an address with a user's name, or a row.
+It imports no driver. The text of the server is searched for known words and never repeated: it may
+quote an address with a user's name, or a row.
 """
 
 from standfast.errors import ConfigurationError, OnlyReadable

@@ -1,12 +1,12 @@
 """Log messages about waiting for a session of PostgreSQL.
 
 Rules
-- Said on the log once a write has taken long, as `long_waits` says it of SQLite; the wait goes on.
-- Only where the server says that our session is blocked: a write may take long by itself.
-- Of those who block each other the one that holds them all up is named; not a word where that is
-  another session of ours, which ends by itself.
-- Our sessions are named by process and host, since the server knows neither.
-- One thread looks, with a connection of its own, and only while something is written.
+- A message is logged once a write has taken long, as in `sqlite_lock_waits`; the wait continues.
+- It is logged only when the server says that our session is blocked: a write may be slow by itself.
+- Of several sessions that block each other, the first one is named; another session of this program
+  is not named, because it ends by itself.
+- Our sessions have names with process and host, since the server knows neither.
+- One thread with its own connection watches, and only while something is written.
 """
 
 import os

@@ -1,12 +1,11 @@
 """Opening of a SQLite ledger, its write queue and its errors.
 
-It knows the driver and no SQLAlchemy, so that a run can be written down without importing that.
+It imports no SQLAlchemy, so that a backup run can be recorded without it.
 
 Rules
-- Where this user may not write beside the file, it is opened to read: an auditor has a copy.
-- SQLite's `immutable` passes over the `-wal` beside the file and takes no lock. So it is the last
-  resort, never taken where that has something in it, and what was read so counts only when nobody
-  wrote the file meanwhile.
+- Where this user may not write next to the file, it is opened read-only: an auditor has a copy.
+- SQLite's `immutable` ignores the `-wal` file and takes no lock. So it is the last resort, is never
+  used with a `-wal` file that has content, and counts only if nobody wrote the file meanwhile.
 """
 
 import fcntl

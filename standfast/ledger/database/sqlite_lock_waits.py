@@ -1,11 +1,11 @@
 """Log messages about waiting for a process that writes to SQLite.
 
-Of one on PostgreSQL, `session_waits` says it.
+`postgresql_lock_waits` has the messages for PostgreSQL.
 
 Rules
-- Said on the log, which a command without one of its own has on standard error; the wait goes on.
-- Once in a while for a file, however many threads wait for it; not of what we do here ourselves.
-- Who holds it is read from the kernel's list of locks; where there is none, the file is named.
+- A message goes to the log, which is standard error for a command without a log; the wait goes on.
+- A file is named at most once a minute, for all waiting threads; our own writes are not named.
+- The holder is read from the kernel's list of locks; without that list, the lock file is named.
 """
 
 import os

@@ -1,13 +1,13 @@
 """Attempts: claims of effects, receipts of calls and retries.
 
 Rules
-- A claim is one transaction: the attempt is inserted and its effects go to `submitting`. What may
-  be claimed is `claims`' affair. No call without a claim.
-- A proof, and what else is meant for the account that was locked, is handed what its lock found:
-  whoever bears the name by now is not proven in its stead.
-- Approvals that no longer verify at a claim (a person was removed) put the step back to asking.
-- A late receipt counts by its attempt's token, unless the effect has been claimed again since.
-- A claim whose answer was lost may stand, and nobody will call for it: it is given back at once.
+- A claim is one transaction: the attempt is inserted and its effects go to `submitting`. No call is
+  made without a claim; `claims` has its conditions.
+- A proof, or another act on the locked account, gets the prior state that the lock found: an
+  account that has the name by now is not proven instead.
+- Approvals that no longer verify at a claim (a person was removed) return the step to asking.
+- A late receipt counts by the token of its attempt, unless the effect was claimed again since.
+- A claim whose commit may have been lost is given back at once: no call will be made for it.
 """
 
 import secrets

@@ -1,14 +1,14 @@
 """Checks in the transaction that claims effects for a call.
 
 Rules
-- Only while the incident is open, its mode is the adapters', the step runs, and its approvals
-  verify. Of an incident that is halted only undos.
-- What was approved only through adapters whose settings are those of the plan.
-- Only what is as the chain says: the incident, its step and each effect (`chain_rows`).
-- No unlock while another open incident holds the account, whatever was known when it was planned;
-  no lock while an unlock of the account may still land.
-- Steps first, then the effects of one: a claim costs the same however many effects are due in how
-  many steps, whatever the database knows of them, and takes no effect that it does not carry.
+- Effects are claimed only while the incident is open, its mode is that of the adapters, the step
+  runs and its approvals verify. Of a stopped incident, only undos are claimed.
+- Effects that needed approval are claimed only for adapters with the settings of the plan.
+- The incident, its step and each effect must be as the audit chain has them (`row_verification`).
+- No unlock is claimed while another open incident holds the account, and no lock while an unlock of
+  the account may still land.
+- Steps are searched first, then the effects of one step: a claim costs the same for any number of
+  due effects and steps, and locks no effect that it does not return.
 """
 
 import json

@@ -1,7 +1,6 @@
 """Query conditions on effects: locks, due effects, holders.
 
-Owns the verbs that the ledger treats apart, and the conditions over the tables. Leaves opening rows
-and planning them to `effects`.
+It has the groups of verbs that the ledger treats differently. `effect_store` runs the queries.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,7 @@
 """Counts of an incident's effects by kind.
 
-Rules
-- They are counted by the database. What is sealed is opened one at a time, and of an effect no more
-  than why it is not done: nobody's name is opened to be counted.
+The database counts. Sealed columns are opened one at a time, and only the reason of an effect that
+is not done: no name is opened for a count.
 """
 
 from collections import Counter

@@ -1,14 +1,14 @@
 """Accounts that recent steps locked without approval.
 
-Owns the count, and that it still holds when a step begins that rests on it. Leaves the limits to
-`operations/blast_radius`.
+The count is verified again when a step begins that relies on it. The limits are in
+`usecases/incidents/blast_radius`.
 
 Rules
-- What failed counts as well: it can be tried again, and nobody is asked anew for that.
-- A step that asked for approval does not count, whoever gave it.
+- Failed effects count: they can be retried without a new approval.
+- A step that needed approval does not count.
 - An account counts once, however many steps sign it out, lock it or renew its password.
-- Whoever begins a step by a count is alone with it until the commit: of many small incidents at
-  once, each would find the others not begun.
+- A step that relies on a count begins under an exclusive lock: otherwise many small incidents at
+  once would not see each other.
 """
 
 from collections.abc import Mapping, Sequence

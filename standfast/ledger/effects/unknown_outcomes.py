@@ -1,12 +1,12 @@
 """Resolution of effects whose outcome is unknown.
 
 Rules
-- What a dead runner or an overdue call left behind becomes `unknown`. It is never repeated blindly:
+- An effect of a dead runner or an overdue call becomes `unknown`. It is never repeated blindly:
   after `settle_after` it is looked up.
-- What was seen not to have happened goes back to `planned`, a few times; what nobody can tell is
-  parked for an event or a person. A look that could not be made is made again, later each time.
-- A step ends with what is parked. When a person says of it, later, that it did not happen, the step
-  runs again, or nobody would carry it out.
+- An effect that has not happened returns to `planned`, a few times. One that nobody can look up is
+  parked for an event or a person. A lookup that failed is repeated, later each time.
+- A step ends with its parked effects. When a person says later that an effect has not happened, the
+  step runs again to carry it out.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence

@@ -1,10 +1,10 @@
 """Stated facts of incidents, which legal clocks depend on.
 
 Rules
-- A fact is added and never changed: stating it anew adds a later one, and the earlier stays.
-- Stating the same thing twice in a row changes nothing, so that an act which may have happened can
-  be done again.
-- What was written beside it, a reference or a reason, is sealed: it may name people.
+- Facts are only added: a new statement is a later fact, and the earlier one stays.
+- The same statement twice in a row changes nothing, so a call that may have succeeded can be
+  repeated.
+- The reference of a fact, a document or a reason, is sealed: it may name people.
 """
 
 from dataclasses import dataclass

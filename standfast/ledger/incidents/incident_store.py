@@ -3,12 +3,12 @@
 Rules
 - Opening is one transaction; the message that triggered it is committed with it.
 - A repeated trigger joins an open incident of its scenario and mode: the one with its key, else one
-  about any of the same accounts. Accounts that are new there become a further round of its steps.
-- The playbook's text and the names of the adapters are frozen when it opens.
-- Stopping is a column that every claim reads; closing is refused while an act is under way.
-- A stop pauses undos that run. An undo that is asked for, or approved, after the stop is carried
-  out: giving back must never need what was stopped to go on.
-- After a stop, each notice that runs begins its abort window again.
+  about any of the same accounts. New accounts become a further round of its steps.
+- The text of the playbook and the names of the adapters are frozen at the opening.
+- Every claim reads the column of a stop. Closing is refused while a call is under way.
+- A stop pauses running undos. An undo that is requested or approved after the stop is carried out:
+  an undo must never depend on resuming the incident.
+- After a stop, each running notice begins its abort window again.
 """
 
 import hashlib

@@ -1,17 +1,17 @@
 """Repeated triggers: finding their incident and adding targets.
 
 Rules
-- The one with the trigger's key first; else one of the same scenario and mode that is about any of
-  the same accounts, or says the very same where neither is about an account.
-- What an incident is about stands beside it as handles, so that finding it opens nothing sealed:
-  a message costs the same with one open incident and with thousands.
-- Another trigger does not join one that leaves any of its accounts open, since it gave it back, or
-  could not lock it or was not let: that is tried anew. The same trigger does: a person has seen
-  what came of it, and it may come each minute.
-- What an incident is about is compared as `approvals.folded` writes it: none is locked by that.
-- What is written otherwise is added, after what was there. Only its directory knows whether that is
-  the same account (`Connector.canonical`), and none is asked before the message is written down;
-  whoever plans the further round asks, and leaves out what was planned before.
+- The incident with the key of the trigger comes first; else one of the same scenario and mode about
+  any of the same accounts, or with the same inputs where neither has accounts.
+- Subjects are stored as handles, so that finding the incident opens nothing sealed: a message costs
+  the same with one open incident and with thousands.
+- Another trigger does not join an incident that leaves any of its accounts open, after an undo or
+  a failed lock: a new incident tries again. The same trigger joins: a person has seen the result,
+  and it may repeat each minute.
+- Accounts are compared as `named_accounts.folded` normalizes them; no lock uses that form.
+- A new spelling is added after the known ones. Only its directory knows whether it is the same
+  account (`Connector.canonical`), and no directory is asked before the message is stored. The
+  planner of the further round asks, and leaves out what was planned before.
 """
 
 import json

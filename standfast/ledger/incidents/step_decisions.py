@@ -1,11 +1,10 @@
 """Decisions of people about steps: approvals, refusals, answers.
 
-Owns keeping a word, or the try. Leaves who may say it to `approvals` and to operations, and
-carrying steps on to `steps`.
+The rules of approvals are in `approvals`, the transitions of steps in `step_transitions`.
 
 Rules
-- A word that does not count is refused, and the try stands in the timeline all the same.
-- An approval is counted in the transaction that keeps it: two at once are both counted.
+- A decision that does not count is refused, and the attempt is in the timeline.
+- An approval is counted in the transaction that stores it: two at once are both counted.
 """
 
 import json

@@ -1,10 +1,10 @@
 """Plans of steps: rows of effects, and the digest to approve.
 
 Rules
-- The digest covers each act in order: verb, adapter, whom (by handle), details and whether it is
-  refused; the settings of each adapter; of a notice its body and its root besides. How the acts
-  were paged makes no difference.
-- Sealing is done before the transaction that writes the rows down: nobody waits for it.
+- The digest covers each act in order: verb, adapter, target (by handle), details and whether it is
+  refused; the settings of each adapter; and the body and root of a notice. The division into pages
+  makes no difference.
+- Sealing happens before the transaction that writes the rows, so that no writer waits for it.
 """
 
 import hashlib

@@ -1,9 +1,10 @@
 """Last progress of steps that other steps wait for.
 
 Rules
-- Asked only of steps that run and that another, which has not begun, comes after: a lock is, a
-  notice to a hundred thousand people is not.
-- A step gets on when something of it is done. An answer that never comes, or a no, is no progress.
+- Only running steps that a step without a start comes `after` are queried: a lock is such a step, a
+  notice to 100,000 people is not.
+- A step makes progress when one of its effects is done. A call without an answer and a refusal are
+  no progress.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,10 @@
 """Transitions of steps: begin, ask, escalate, wait and finish.
 
 Rules
-- A move is a compare-and-swap on (step, round): applying it twice changes once, whoever was first.
+- A transition is a compare-and-swap on (step, round): applying it twice changes once.
 - A step's effects, its notice and its need of approval are planned in the transaction that begins
-  it, and their digest is what an approval signs. Of a notice to many, the effects are written down
-  before, a page a transaction; whoever plans it anew drops what a dead planner left.
+  it, and an approval signs their digest. The effects of a long notice are written before, a page in
+  each transaction; a new planner deletes what a dead one left.
 """
 
 import json

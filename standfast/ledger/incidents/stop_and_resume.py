@@ -1,10 +1,11 @@
 """Effects of a stop and of a resumption on the steps that run.
 
 Rules
-- A stop pauses each undo that runs, as a notice is paused: its effects may never be claimed.
-- A later undo takes over what a paused one has not begun, so that nothing is given back twice.
-- A resumption lets paused undos go on, and gives each notice its whole abort window again, however
-  much of it has left. A notice that a person paused stays paused.
+- A stop pauses each running undo like a notice: its effects are not claimed.
+- A later undo takes over the effects that a paused one has not begun, so that nothing is restored
+  twice.
+- A resumption resumes paused undos and gives each notice its full abort window again. A notice that
+  a person paused stays paused.
 """
 
 from collections.abc import Sequence

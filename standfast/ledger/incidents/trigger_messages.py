@@ -1,10 +1,9 @@
 """Messages of triggers, each of which counts once.
 
 Rules
-- A message is kept in the transaction that opens its incident, or joins it: neither is there
-  without the other.
-- Its id is kept as a handle: what a sender puts into an id is nobody's business.
-- None is ever forgotten: a sender may try again after days, with a fresh signature.
+- A message is stored in the transaction that opens its incident or joins it.
+- Its id is stored as a handle, because a sender may put anything into it.
+- No message is forgotten: a sender may retry after days with a fresh signature.
 """
 
 from dataclasses import dataclass

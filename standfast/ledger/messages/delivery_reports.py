@@ -1,12 +1,12 @@
 """Delivery states of messages, as their providers report them.
 
 Rules
-- What is told may come twice, late, and in any order. What is kept is the greatest of it, so that
-  the same words in any order, any number of times, come to the same: an end (delivered, bounced,
-  dropped) is greater than being on the way, then the later moment, then the worse end.
-- Who tells of a message has taken it on: an effect that is not known to be done is done by that,
-  and is claimed no more. The receipt of its call, if it still comes, changes nothing.
-- What nobody here sent is not ours: it is counted, and nothing is written.
+- Reports may come twice, late and in any order. The greatest one is stored, so that every order
+  gives the same result: a final state (delivered, bounced, dropped) is greater than a state on the
+  way, then the later time, then the worse final state.
+- A provider that reports a message has accepted it: the effect becomes done, and is not claimed any
+  more. A later receipt of its call changes nothing.
+- Reports about messages that nobody here sent are counted and not stored.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

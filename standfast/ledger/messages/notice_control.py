@@ -1,11 +1,11 @@
 """Control of a running notice: pause, resume, release, stop.
 
 Rules
-- A notice that is paused has an abort window that never ends, which every claim reads: nothing of
-  it is claimed once the pause is committed. What is under way ends.
-- Those after the canary have a `not_before` that never comes, until they are released.
-- Stopping refuses what was not claimed, each with the reason, and can be done again after a crash.
-- Only a step that runs is paused or stopped: one that asks is refused by an approver.
+- A paused notice has an abort window that never ends. Every claim reads it: after the commit of the
+  pause, nothing of the notice is claimed. Calls under way end.
+- Messages after the canary have a `not_before` that never comes, until they are released.
+- A stop refuses each unclaimed effect with its reason, and can be repeated after a crash.
+- Only a running step is paused or stopped; an approver refuses one that asks.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Messages of an incident's notices with their delivery, page by page.
 
 Rules
-- They come in the order in which they were planned, a page at a time, from one view of the ledger.
-- What belongs to no step is not planned: a planner is at it, or died over it.
+- Messages come in the order of their planning, a page at a time, from one view of the ledger.
+- An effect without a step is not planned: its planner is still working, or died.
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Set

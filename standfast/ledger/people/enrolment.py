@@ -2,15 +2,16 @@
 
 Rules
 - A person is a sign-in name, a public key and roles; full name, mail and own accounts are sealed.
-- While a place is set up (its first day, before the first live incident) enrolments are founding
-  ones and may approve at once; later ones must be a day old. What the owner's key signs is founding
-  at any time: that key is the root of trust of a place, and the way out where nobody can approve.
-- Nobody is deleted: a removed person can no longer approve, and what they approved stays readable.
-- A change after the enrolment is signed by a person or by the owner, over who, what and when; the
-  signature stands in the event.
+- While an installation is set up (its first day, before the first live incident), enrolments are
+  founding ones and may approve at once; later ones must be a day old. An enrolment signed by the
+  owner's key is founding at any time: this key is the root of trust, and the way out where nobody
+  can approve.
+- Nobody is deleted: a removed person can no longer approve, and past approvals stay readable.
+- A person or the owner signs each change after the enrolment: person, change and time. The event
+  has the signature.
 - Nobody grants a role that they lack, and nobody removes the last approver: of all, of a role, or
-  of those who could approve what the remover asks for. The owner's key may.
-- Two people who are enrolled have two names and two mail addresses, as people read them.
+  of the requests of the remover. The owner's key may.
+- Two enrolled people have two names and two mail addresses, as people read them.
 """
 
 import json

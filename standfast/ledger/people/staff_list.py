@@ -1,11 +1,11 @@
 """Staff lists: names, roles, accounts and last days.
 
 Rules
-- A list is taken as a whole, in one transaction: who is in it, who changed, and who is gone from
-  it. Taking the same list again changes nothing, and leaves no event.
-- Names, contacts and accounts are sealed; a person is found by a handle of the list's own key.
-- Nobody is deleted: who is gone from a list still has accounts until somebody looks.
-- Staff approve nothing: that takes a person who was enrolled, with a passphrase of their own.
+- A list is stored as a whole, in one transaction: new, changed and missing members. The same list
+  again changes nothing and has no event.
+- Names, contacts and accounts are sealed; a handle of the list's own key finds a member.
+- Nobody is deleted: a member missing from the list still has accounts until somebody checks.
+- Staff approve nothing: that needs an enrolled person with a passphrase.
 """
 
 import json

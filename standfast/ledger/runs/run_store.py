@@ -1,10 +1,10 @@
 """Runs of backups and drills, and the runners of incidents.
 
 Rules
-- A run is written as running before it touches anything, and ended after; one whose process died
-  stays `running` until the next look says so.
+- A run is recorded as running before it changes anything, and ended afterwards. A run whose process
+  died stays `running` until the next command that looks for dead runs.
 - A runner that is silent for longer than its lease is dead, and so is one of this host whose
-  process is gone; what it left behind is then found by `Attempts.lapse`.
+  process is gone. `UnknownOutcomes.lapse` finds what it left.
 """
 
 import json

@@ -1,13 +1,14 @@
 """One clock for all hosts of a ledger on PostgreSQL: that of its server.
 
-A lease that ends, a call that is overdue and a wait that is over are judged by whoever looks. A
-host whose clock stands minutes ahead would take every other one for dead, and look up what they do.
+Each host judges the end of a lease, of a wait and of an overdue call. A host with a clock minutes
+ahead would take other runners for dead, and look up the effects that they carry out.
 
 Rules
 - The server is asked once a minute, by a connection that is used anyway, and after each jump of
-  this host's own clock. Between, time goes on by the monotonic clock.
-- Only minutes are made up for. A server that is further away is not believed: its clock may not
-  let an approval count sooner, or a legal clock run out later. Then this host's own clock counts.
+  this host's own clock. In between, the monotonic clock counts.
+- Only differences of minutes are corrected. A server that is further away is not believed, since
+  its clock could let an approval count sooner or a legal clock run out later. Then this host's own
+  clock counts.
 """
 
 import logging

@@ -1,14 +1,14 @@
 """Encryption of personal columns under keys outside the ledger.
 
-It owns the key files and the sealing of personal columns; it knows no table.
+It has the key files and seals personal columns; it knows no table.
 
 Rules
-- One key for the installation's accounts and people, one for each incident's customers. A key is a
-  file of its own, outside the ledger and outside its immutable backups: deleting an incident's key
-  erases its customers and leaves the audit chain whole.
+- The installation has one key for its accounts and people, each incident one for its customers. A
+  key is a file of its own, outside the ledger and outside its immutable backups: deleting an
+  incident's key erases its customers and leaves the audit chain whole.
 - A sealed value is AES-256-GCM with a random nonce; its context (table, column and the row's key)
   is bound to it, so a value moved to another column or row does not open.
-- A handle is an HMAC: it finds the same person again under the same key, and tells nothing else.
+- A handle is an HMAC: it finds the same person again under the same key, and reveals nothing else.
 - A key is written to disk, with its folder, before anything is sealed under it.
 """
 

@@ -3,11 +3,11 @@
 Rules
 - Tables are declared with SQLAlchemy Core: every write goes through `transaction.Write`, which
   needs explicit statements, and the ORM would add 0.2 s to every command (decision 0004).
-- A column that holds personal data, a prior state, a receipt or a provider's words is `sealed`: it
-  is encrypted by the vault before it comes here. In a key a person or account is a `handle`.
+- A column with personal data, a prior state, a receipt or a provider's text is `sealed`: it is
+  encrypted before it comes here. In a key, a person or account is a `handle`.
 - Times are text in UTC with microseconds (`Moment`), so SQLite and PostgreSQL order them alike.
-- Every row of every table but the chain itself is covered by the chain: `audit.verify` compares
-  each with the digest that the last event about it carries.
+- The audit chain covers every row of every table but its own: a verification compares each row with
+  the digest in the last event about it.
 """
 
 from datetime import datetime
