@@ -66,7 +66,7 @@ class IncidentOverview:
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedIncidentOverview:
-    """A closed live incident whose legal clocks may still run."""
+    """A closed live incident with facts: its legal clocks may still run."""
 
     id: str
     scenario: str

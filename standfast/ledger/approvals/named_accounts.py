@@ -22,7 +22,7 @@ def is_named(
     None: only a trigger named one.
     """
     stored = database.cipher.open(INSTALLATION, f"incident {case_['id']}", case_["sealed_inputs"])
-    joined = {folded(one) for one in cast("list[str]", stored.get(BY_TRIGGERS, []))}
+    joined = {folded(account) for account in cast("list[str]", stored.get(BY_TRIGGERS, []))}
     sealed = connection.execute(select(person.c.sealed).where(person.c.name == name)).scalar_one()
     own = _spellings(
         cast("list[str]", database.cipher.open(INSTALLATION, f"person {name}", sealed)["accounts"])

@@ -187,20 +187,20 @@ def root_of(database: AuditedDatabase, connection: Connection, who: RowMapping) 
     People of one root count as one. ApprovalRefused where an enrolment between was changed outside
     the ledger.
     """
-    one, seen = who, set[str]()
-    while not one["is_founding"]:
-        seen.add(one["name"])
-        above = select(person).where(person.c.name == one["enrolled_by"])
+    current, seen = who, set[str]()
+    while not current["is_founding"]:
+        seen.add(current["name"])
+        above = select(person).where(person.c.name == current["enrolled_by"])
         found = connection.execute(above).mappings().first()
         if found is None:
-            return str(one["enrolled_by"])  # a user of the machine
+            return str(current["enrolled_by"])  # a user of the machine
         if found["seal"] != seal_of_person(database, found) or found["name"] in seen:
             raise ApprovalRefused(
-                f"the enrolment of {found['name']!r}, who enrolled {one['name']!r}, was changed "
-                "outside the ledger; see `audit verify`"
+                f"enrolment of {found['name']!r}, who enrolled {current['name']!r}: it was changed "
+                "outside the ledger. Run `standfast audit verify`."
             )
-        one = found
-    return str(one["name"])
+        current = found
+    return str(current["name"])
 
 
 def stranger(

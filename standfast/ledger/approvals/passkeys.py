@@ -85,10 +85,10 @@ class Passkeys:
             ).one()
             if not _is_theirs(who._mapping, row):
                 raise ApprovalRefused(f"that is not the passphrase of {name!r}")
-            there = write.connection.scalar(
+            count = write.connection.scalar(
                 select(func.count()).where(passkey.c.person == name, passkey.c.removed_at.is_(None))
             )
-            if there and there >= MOST:
+            if count and count >= MOST:
                 raise UsageError(f"{name!r} has {MOST} passkeys; remove one that is not used")
             if not write.insert_new(passkey, row):
                 raise UsageError("this passkey was added before; have the device make a new one")
@@ -120,10 +120,10 @@ class Passkeys:
 
     def remove(self, name: str, id_: str, actor: str, now: datetime) -> Passkey:
         """Remove a passkey for good; `id_` is its id or the start of it."""
-        there = self.of(name)
-        found = [one for one in there if id_ and one.id.startswith(id_)]
+        devices = self.of(name)
+        found = [device for device in devices if id_ and device.id.startswith(id_)]
         if len(found) != 1:
-            ids = ", ".join(one.id[:8] for one in there) or "none"
+            ids = ", ".join(device.id[:8] for device in devices) or "none"
             raise UsageError(f"{name!r} has no passkey {id_!r}; there are: {ids}")
         with self._database.write(
             actor=actor, subject=name, action="passkey.removed", now=now
@@ -174,12 +174,12 @@ def _checked(
 
 
 def _is_theirs(who: RowMapping, row: RowMapping | dict[str, Any]) -> bool:
-    """Did the person's own key sign for this passkey, as it stands?"""
-    one = _opened(row)
-    new = NewPasskey(credential=one.credential, public_key=one.public_key)
+    """Return whether the person's own key signed this passkey."""
+    opened = _opened(row)
+    new = NewPasskey(credential=opened.credential, public_key=opened.public_key)
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(who["public_key"])).verify(
-            bytes.fromhex(row["signature"]), words(who["name"], new, one.origin, one.added_at)
+            bytes.fromhex(row["signature"]), words(who["name"], new, opened.origin, opened.added_at)
         )
     except (InvalidSignature, ValueError):
         return False

@@ -249,9 +249,11 @@ def unreviewed(database: AuditedDatabase, connection: Connection, row: RowMappin
         return None
     own = root_of_name(database, connection, who)
     is_reviewed = any(
-        not _objection(database, connection, dict(one), (), one["decided_at"], as_what=OBJECT)
-        and root_of_name(database, connection, one["person"]) != own
-        for one in _said(connection, row, (APPROVE, REFUSE))
+        not _objection(
+            database, connection, dict(decision), (), decision["decided_at"], as_what=OBJECT
+        )
+        and root_of_name(database, connection, decision["person"]) != own
+        for decision in _said(connection, row, (APPROVE, REFUSE))
     )
     return None if is_reviewed else who
 

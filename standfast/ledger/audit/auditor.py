@@ -133,11 +133,11 @@ class Auditor:
             hashes, expected = self._walk(connection, findings, progress)
             heads = self._check_heads(connection, hashes, findings)
             signed_at = _times_of_heads(connection) if now is not None else {}
-            told = {line: sequence for sequence, line in heads.items() if line}
-            witnessed = self._check_witness(lines, hashes, heads, told, findings)
+            sequences = {line: sequence for sequence, line in heads.items() if line}
+            witnessed = self._check_witness(lines, hashes, heads, sequences, findings)
             rows = _check_rows(connection, expected, findings)
-        # Once more, and last: what was signed since the first look was told since, too.
-        known = self._chain.witnessed_sequences(told)
+        # Once more, and last: heads that were signed since the first look are in the witness, too.
+        known = self._chain.witnessed_sequences(sequences)
         untold = heads.keys() - known
         if now is not None and any(known):  # one that knows nothing at all was cut
             untold = {
@@ -282,13 +282,13 @@ class Auditor:
         lines: list[bytes],
         hashes: dict[int, str],
         heads: dict[int, bytes],
-        told: dict[bytes, int],
+        sequences: dict[bytes, int],
         findings: list[AuditFinding],
     ) -> int:
         agreed: set[int] = set()
         for number, line in enumerate(lines, 1):
-            if line in told:
-                agreed.add(told[line])  # its signature was verified with the ledger's own head
+            if line in sequences:
+                agreed.add(sequences[line])  # its signature was verified with the ledger's own head
                 continue
             where = f"witness line {number}"
             try:

@@ -141,7 +141,7 @@ class Chain:
         return ""
 
     def problem_of_head(self, head: Mapping[str, Any], hashes: Mapping[int, str]) -> str:
-        """Say what is wrong with a head, or nothing."""
+        """Return what is wrong with a head, or ""."""
         if head["sequence"] not in hashes:
             return f"event {head['sequence']}, which it covers, is gone: the ledger was rolled back"
         if hashes[head["sequence"]] != head["hash"]:
@@ -206,12 +206,12 @@ class Chain:
                 f"the witness {self._witness} cannot be read: {error.strerror}"
             ) from None
 
-    def witnessed_sequences(self, told: Mapping[bytes, int]) -> set[int]:
-        """Return the numbers of the heads that the witness tells of, right or wrong.
+    def witnessed_sequences(self, sequences: Mapping[bytes, int]) -> set[int]:
+        """Return the sequences of the witness's heads, right or wrong.
 
-        `told` has those of lines that need not be read any more.
+        `sequences` has the sequences of lines that are known already.
         """
-        return {told.get(line) or _sequence_of(line) for line in self.witness_lines()}
+        return {sequences.get(line) or _sequence_of(line) for line in self.witness_lines()}
 
     def refuse_rolled_back(self, hash_at: Callable[[int], str | None]) -> None:
         """Raise Damaged when the ledger lacks the newest head of the witness.
@@ -289,7 +289,7 @@ def _last(descriptor: int, read: Callable[[bytes], _Read | None]) -> tuple[int, 
         torn = lines.pop()
         if start:
             del lines[:1]  # it may have begun before
-        known = next((one for line in reversed(lines) if (one := read(line))), None)
+        known = next((head for line in reversed(lines) if (head := read(line))), None)
         if known or not start:
             return length - len(torn), known
         looked *= 8

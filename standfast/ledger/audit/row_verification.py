@@ -212,7 +212,11 @@ class RowVerifier:
         first = None if of is None else self._first_event(connection, of)
         lacks_effects = has_effects and not self._has_effects
         if not self._has_begun or lacks_effects or (first is not None and first <= self._start):
-            known = [one for one in (first, self._start if self._has_begun else None) if one]
+            known = [
+                checkpoint
+                for checkpoint in (first, self._start if self._has_begun else None)
+                if checkpoint
+            ]
             limit = min(known, default=None)
             self._has_effects |= has_effects
             self._begin(_sound_checkpoint(self._chain, connection, limit))
@@ -234,7 +238,7 @@ class RowVerifier:
         return self
 
     def _is_seen(self, connection: Connection) -> bool:
-        """Is the event that was verified last in this connection's view?"""
+        """Return whether this connection sees the newest verified event."""
         if not self._sequence:
             return True
         statement = select(audit_event.c.hash).where(audit_event.c.sequence == self._sequence)

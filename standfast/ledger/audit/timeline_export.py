@@ -27,7 +27,7 @@ _CONTEXT = b"standfast timeline v1\n"
 
 
 def exported(
-    database: AuditedDatabase, subject: str, now: datetime, told: JsonObject
+    database: AuditedDatabase, subject: str, now: datetime, statement: JsonObject
 ) -> Iterator[Mapping[str, JsonObject]]:
     """Yield the statement, the events and a head, each under its kind.
 
@@ -54,7 +54,7 @@ def exported(
                 previous = str(event["previous"])
                 begins: JsonObject = {"first": first, "previous": previous}
                 ends: JsonObject = {"last": head["sequence"], "hash": head["hash"]}
-                yield {"timeline": _statement(database, {**told, **begins, **ends}, now)}
+                yield {"timeline": _statement(database, {**statement, **begins, **ends}, now)}
             at, previous = chain.sound_end((at, previous), [event])
             yield {"event": {name: event[name] for name in event if name != "seal"}}
         if problem := chain.problem_of_head(head, {at: previous}):

@@ -108,7 +108,7 @@ class Write:
             self._touch(table, (_key_of(table, row) for row in rows))
 
     def insert_new(self, table: Table, *rows: Values) -> int:
-        """Add the rows whose key is not there yet; give their number."""
+        """Insert the rows with a new key; return their number."""
         if not rows:
             return 0
         # Whoever was before us with a row: that row stands, and only ours are told.
@@ -130,7 +130,7 @@ class Write:
         return found
 
     def _returned(self, table: Table, rows: Sequence[Any]) -> dict[Key, Any]:
-        """Take over rows as the statement that wrote them gave them back."""
+        """Store rows as the statement that wrote them returned them."""
         places = _key_places(table)
         found = {tuple([row[place] for place in places]): row for row in rows}
         if not found:
@@ -203,11 +203,11 @@ class Write:
                 refuse_changed_rows(self.rows, self.connection, table, of_owner, of=owner)
 
     def _touch(self, table: Table, keys: Iterator[Key] | Sequence[Key] | Mapping[Key, Any]) -> None:
-        there = self._touched.setdefault(table.name, (table, {}))[1]
+        touched = self._touched.setdefault(table.name, (table, {}))[1]
         for key in keys:
-            if key in there:
+            if key in touched:
                 self._read_back.pop((table.name, key), None)  # it is another row by now
-            there[key] = None
+            touched[key] = None
 
     def changes(self) -> dict[str, Json]:
         """Return the changed rows: table → [[key…, digest]…], in order.

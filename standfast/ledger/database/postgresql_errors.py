@@ -57,5 +57,5 @@ def trouble(state: str | None, text: str) -> str:
     """Return the message for an error, by its SQLSTATE or its text."""
     found = _BY_STATE.get(state or "")
     if found is None:
-        found = next((what for words, what in _BY_WORDS if words in text), _ANSWERS_NOT)
+        found = next((message for words, message in _BY_WORDS if words in text), _ANSWERS_NOT)
     return f"the ledger's PostgreSQL {found}; {_BY_HAND}"

@@ -63,7 +63,7 @@ class Holder:
 
     @property
     def is_here(self) -> bool:
-        """Is it a process of this machine?"""
+        """Return whether it is a process of this machine."""
         return bool(self.process) and self.host == session_name().partition(_BETWEEN)[2]
 
 

@@ -35,7 +35,7 @@ def log_long_wait(path: str, *lock_files: str) -> Iterator[None]:
 
 
 def say(path: str, *lock_files: str) -> None:
-    """Say that the ledger at `path` is waited for, and for whom."""
+    """Log that the ledger at `path` is waited for, with its holder."""
     holders = holders_of(*lock_files)
     others = holders - {os.getpid()}
     if holders and not others:
@@ -43,7 +43,7 @@ def say(path: str, *lock_files: str) -> None:
     warn_once(path, _told(path, others, lock_files[0]))
 
 
-def warn_once(ledger: str, told: str) -> None:
+def warn_once(ledger: str, message: str) -> None:
     """Log a message, at most once a minute for each ledger."""
     with _guard:
         now = time.monotonic()
@@ -52,7 +52,7 @@ def warn_once(ledger: str, told: str) -> None:
         _said_at[ledger] = now
     import logging  # a backup that waits for nobody needs none
 
-    logging.getLogger("standfast.ledger").warning("%s", told)
+    logging.getLogger("standfast.ledger").warning("%s", message)
 
 
 def holders_of(*lock_files: str) -> set[int]:
@@ -97,8 +97,8 @@ def what_to_do(holder: int) -> str:
 
 def _is_suspended(process: int) -> bool:
     try:
-        told = Path(f"/proc/{process}/stat").read_text()
+        stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:
         return False
     # After the name, which is in brackets and may have anything in it.
-    return told.rpartition(")")[2].split()[:1] in (["T"], ["t"])
+    return stat.rpartition(")")[2].split()[:1] in (["T"], ["t"])

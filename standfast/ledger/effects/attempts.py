@@ -289,8 +289,8 @@ class Attempts:
             if step_name is not None:
                 statement = statement.where(effect.c.step == step_name)
             ordered = statement.order_by(effect.c.token)
-            there = write.connection.execute(ordered.with_for_update()).all()
-            found = [row for row in there if row.token not in but]
+            failed = write.connection.execute(ordered.with_for_update()).all()
+            found = [row for row in failed if row.token not in but]
             write.update_many(
                 effect,
                 [

@@ -123,7 +123,7 @@ def _refuse_other_settings(
 ) -> None:
     """Raise ApprovalLapsed if the adapter's settings have changed."""
     approved = cast("Mapping[str, Mapping[str, str]]", plan["settings"])
-    planned = {one.get(queue.connector) for one in approved.values()} - {None}
+    planned = {by_connector.get(queue.connector) for by_connector in approved.values()} - {None}
     now = settings(queue.verb, queue.connector).get(queue.connector)
     if now not in (planned or {None}):
         raise ApprovalLapsed(

@@ -108,12 +108,12 @@ def holders_of(connection: Connection, incident_id: str, handles: Sequence[str])
     return {row.handle: row.incident for row in connection.execute(statement)}
 
 
-def is_of_step(one: FromClause = effect) -> ColumnElement[bool]:
+def is_of_step(effects: FromClause = effect) -> ColumnElement[bool]:
     """Return the condition that joins an effect with its step."""
     return and_(
-        step.c.incident == one.c.incident,
-        step.c.name == one.c.step,
-        step.c.round == one.c.round,
+        step.c.incident == effects.c.incident,
+        step.c.name == effects.c.step,
+        step.c.round == effects.c.round,
     )
 
 
@@ -143,7 +143,7 @@ def is_of_undo() -> ColumnElement[bool]:
 
 
 def is_runnable(now: datetime | BindParameter[Any]) -> Any:
-    """Return the condition of a begun step whose abort window is over."""
+    """Return the condition of a begun step after its abort window."""
     return and_(
         is_begun(),
         or_(step.c.runs_from.is_(None), step.c.runs_from <= now, effect.c.verb == PAGE),

@@ -154,7 +154,10 @@ class Effects:
     def to_settle(
         self, incident_id: str, queue: EffectQueue, now: datetime, most: int
     ) -> list[EffectRow]:
-        """Return unknown effects whose call can no longer land."""
+        """Return unknown effects that may be looked up by now.
+
+        Their call can no longer land.
+        """
         overdue = select(attempt.c.token).where(attempt.c.settle_after <= now)
         return self.find(
             effect.c.incident == incident_id,
@@ -183,7 +186,7 @@ class Effects:
     def find_in(
         self, connection: Connection, *conditions: Any, most: int | None = None
     ) -> list[EffectRow]:
-        """Give them as `find` does, as one view of the ledger has them."""
+        """Return effects as `find`, in an open view of the ledger."""
         statement = (
             select(effect)
             .select_from(with_step())
@@ -265,8 +268,10 @@ class Effects:
         A round that an approver refused does not count: what it planned never happens.
         """
         handles = {
-            self._database.cipher.handle(scope_of(one.verb, incident_id), one.target): one.target
-            for one in drafts
+            self._database.cipher.handle(
+                scope_of(draft.verb, incident_id), draft.target
+            ): draft.target
+            for draft in drafts
         }
         names = list(handles)
         found: set[tuple[str, str]] = set()

@@ -54,7 +54,7 @@ def count_recent_locks(
 
     Whenever their incidents were opened: many that wait for days may all go on at once.
     """
-    states = [one.value for one in EffectState if one is not EffectState.REFUSED]
+    states = [state.value for state in EffectState if state is not EffectState.REFUSED]
     statement = (
         select(effect.c.connector, effect.c.handle)
         .distinct()
@@ -89,8 +89,8 @@ def refuse_outdated_locks(write: Write, counted: RecentLocks) -> None:
     """
     if write.is_postgresql:  # SQLite has one writer anyway
         write.connection.execute(text(f"SELECT pg_advisory_xact_lock({_LIMITS_LOCK})"))
-    what = (counted.began, counted.mode, counted.called, counted.beside)
-    if count_recent_locks(write.connection, *what) != counted:
+    question = (counted.began, counted.mode, counted.called, counted.beside)
+    if count_recent_locks(write.connection, *question) != counted:
         raise RecentLocksChanged
 
 

@@ -1,4 +1,4 @@
-"""Resolution of effects whose outcome is unknown.
+"""Resolution of effects with an unknown outcome.
 
 Rules
 - An effect of a dead runner or an overdue call becomes `unknown`. It is never repeated blindly:
@@ -29,7 +29,7 @@ _LOST = "the runner died or the call took too long; it may have happened"
 
 
 def in_doubt(effects: Effects, incident_id: str, name: str) -> list[EffectRow]:
-    """Return the unknown effects whose token begins with `name`."""
+    """Return the unknown effects with a token that begins with `name`."""
     return _unknown(effects, incident_id, effect.c.token.startswith(name, autoescape=True))
 
 
@@ -189,7 +189,7 @@ def resume_steps(write: Write, incident_id: str, steps: Iterable[tuple[str, int]
 
 
 def _submitted_at(connection: Connection, tokens: Collection[str]) -> dict[str, datetime]:
-    """Give when each of these effects was last handed to its call."""
+    """Return when each of these effects was last submitted."""
     statement = select(effect.c.token, attempt.c.submitted_at).join(
         attempt, effect.c.attempt == attempt.c.token
     )

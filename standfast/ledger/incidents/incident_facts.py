@@ -73,8 +73,8 @@ class IncidentFacts:
             )
             if known is None:
                 raise Refused(f"there is no incident {incident_id}; `standfast status` shows them")
-            there = self._read(write.connection, incident_id)
-            last = Facts(there).latest(fact.kind, fact.name)
+            facts = self._read(write.connection, incident_id)
+            last = Facts(facts).latest(fact.kind, fact.name)
             if last is not None and _says(last) == _says(fact):
                 return False
             number = 1 + int(

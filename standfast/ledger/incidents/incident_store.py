@@ -258,7 +258,7 @@ class Incidents:
         refuse_forged_incident(self._database, stored._mapping)
         row = self._open(stored)
         playbook = _frozen_playbook(row.playbook, row.scenario)
-        names = {one.name for one in playbook.steps}
+        names = {planned.name for planned in playbook.steps}
         with self._database.reading() as connection:
             counts = count_by_step(connection, incident_id)
             rounds: dict[str, list[StepView]] = {}

@@ -88,10 +88,10 @@ def add_targets(
     added = 0
     for name, value in inputs.items():
         if isinstance(value, list):
-            there = before.get(name)
-            old = there if isinstance(there, list) else []
+            earlier = before.get(name)
+            old = earlier if isinstance(earlier, list) else []
             known_names = set(old)
-            new = [one for one in value if isinstance(one, str) and one not in known_names]
+            new = [item for item in value if isinstance(item, str) and item not in known_names]
             merged[name] = [*old, *new]
             by_triggers += new
             added += len(new)
@@ -134,9 +134,13 @@ def _that_leave_open(
     asked = connection.execute(leave_any).all()
     if not asked:
         return set()  # nearly always: then no message waits for what follows
-    there = {one for row in asked for one in json.loads(row.connectors)}
-    directories = {one.partition(".")[2] for one in there if one.startswith("accounts.")}
-    handles = [database.cipher.handle(INSTALLATION, one) for one in _targets(inputs, directories)]
+    connectors = {connector for row in asked for connector in json.loads(row.connectors)}
+    directories = {
+        connector.partition(".")[2] for connector in connectors if connector.startswith("accounts.")
+    }
+    handles = [
+        database.cipher.handle(INSTALLATION, target) for target in _targets(inputs, directories)
+    ]
     held = effect.alias("held")
     is_held = exists().where(
         held.c.incident == effect.c.incident,

@@ -195,7 +195,7 @@ class StepDecisions:
         return breaks and write.update(approval, key, approved, **said)
 
     def open_glass(self, incident_id: str, step_name: str, round_: int, now: datetime) -> bool:
-        """Run a step whose broken glass is old enough; False otherwise."""
+        """Run a step if its broken glass is old enough; False otherwise."""
         with self._database.write(
             actor="ledger", subject=incident_id, action="approval.opened", now=now
         ) as write:

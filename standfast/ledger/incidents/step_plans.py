@@ -55,17 +55,17 @@ class Plan:
         self.page: EffectPage | None = None
 
     def add(self, page: EffectPage) -> None:
-        """Take in the next page."""
+        """Add the next page."""
         self._acts.update(page.acts)
         self.effects += page.drafts
         self._queues |= page.queues
         self.page = page
 
-    def digest(self, told: FrozenNotice | None, settings: Settings) -> str:
+    def digest(self, frozen: FrozenNotice | None, settings: Settings) -> str:
         """Return the digest of the plan, which an approval signs."""
-        return digest(self.described(told, settings))
+        return digest(self.described(frozen, settings))
 
-    def described(self, told: FrozenNotice | None, settings: Settings) -> JsonObject:
+    def described(self, frozen: FrozenNotice | None, settings: Settings) -> JsonObject:
         """Return the plan as its step keeps it."""
         incident_id, step_name, round_ = self._key
         return {
@@ -74,7 +74,7 @@ class Plan:
             "round": round_,
             "acts": self._acts.hexdigest(),
             "effects": self.effects,
-            "notice": None if told is None else [told.digest, told.root],
+            "notice": None if frozen is None else [frozen.digest, frozen.root],
             "settings": {
                 str(queue): dict(settings(queue.verb, queue.connector)) for queue in self._queues
             },
@@ -184,11 +184,11 @@ def refuse_changed_effects(
     )
     with database.reading() as connection:
         planned = rows.effects_of(connection, incident_id, step_name, round_)
-        there = connection.scalar(select(func.count()).where(*named))
-    if planned != there:
+        count = connection.scalar(select(func.count()).where(*named))
+    if planned != count:
         raise Damaged(
             f"step {step_name} of {incident_id}: {planned} effects were planned, and the "
-            f"database has {there}. Nothing was done. Run `standfast audit verify`"
+            f"database has {count}. Nothing was done. Run `standfast audit verify`"
         )
     if changed := rows.changed_effects(database.reading, *named, of=incident_id):
         raise damaged(effect, changed)

@@ -26,7 +26,9 @@ def last_progress_at(
     `begun` are the rows of all steps of one incident.
     """
     names = {row["name"] for row in begun}
-    before = {name for one in playbook.steps if one.name not in names for name in one.after}
+    before = {
+        name for waiting in playbook.steps if waiting.name not in names for name in waiting.after
+    }
     running = [row for row in begun if row["state"] == StepState.RUNNING and row["name"] in before]
     if not running:
         return {}

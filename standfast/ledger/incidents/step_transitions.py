@@ -341,16 +341,16 @@ def refused_rounds(connection: Connection, incident_id: str) -> set[tuple[str, i
 
 
 def _notice_row(
-    incident_id: str, step_name: str, round_: int, told: FrozenNotice
+    incident_id: str, step_name: str, round_: int, frozen: FrozenNotice
 ) -> dict[str, Any]:
     return {
         "incident": incident_id,
         "step": step_name,
         "round": round_,
-        "template": told.template,
-        "body": canonical(told.body).decode(),
-        "digest": told.digest,
-        "root": told.root,
-        "audience": told.audience,
-        "recipients": told.recipients,
+        "template": frozen.template,
+        "body": canonical(frozen.body).decode(),
+        "digest": frozen.digest,
+        "root": frozen.root,
+        "audience": frozen.audience,
+        "recipients": frozen.recipients,
     }

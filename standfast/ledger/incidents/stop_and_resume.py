@@ -30,7 +30,7 @@ def pause_undos(write: Write, incident_id: str) -> None:
 
 
 def restart_abort_windows(write: Write, incident_id: str, now: datetime) -> None:
-    """Let paused undos go on, and begin the abort window of each notice again."""
+    """Resume paused undos and restart the abort window of each notice."""
     for row in _running(write, incident_id, is_of_undo(), step.c.runs_from == NEVER):
         write.update(step, (incident_id, row.name, row.round), runs_from=None)
     is_left = exists().where(

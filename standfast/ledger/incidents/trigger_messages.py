@@ -74,7 +74,7 @@ class Triggers:
             return find(connection, message)
 
     def resolved(self, trigger: str, message: TriggerMessage, actor: str, now: datetime) -> str:
-        """Note in the incident that a trigger opened that it is over; give its id.
+        """Record the end of an alert in its incident; return its id.
 
         Empty, and nothing is written, when none is open. A message that came before notes nothing.
         """

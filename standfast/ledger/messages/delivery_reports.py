@@ -45,8 +45,10 @@ class Delivery:
 
     def joined(self, other: "Delivery") -> "Delivery":
         """Return the greater of two states, in any order of arrival."""
-        greater = max(self, other, key=lambda one: one._greatness)
-        complaints = [one.complained_at for one in (self, other) if one.complained_at is not None]
+        greater = max(self, other, key=lambda state: state._greatness)
+        complaints = [
+            state.complained_at for state in (self, other) if state.complained_at is not None
+        ]
         return Delivery(
             state=greater.state, at=greater.at, complained_at=min(complaints, default=None)
         )
@@ -79,18 +81,20 @@ class Deliveries:
 
         `reason` is kept with what is done by this word.
         """
-        told = _by_message(events)
+        reported = _by_message(events)
         changed = settled = known = 0
-        for incident_id, tokens in self._incidents_of(list(told)).items():
+        for incident_id, tokens in self._incidents_of(list(reported)).items():
             known += len(tokens)
             with self._database.write(
                 actor=actor, subject=incident_id, action="deliveries.heard", now=now
             ) as write:
-                moved, done = self._join(write, {token: told[token] for token in tokens}, reason)
+                moved, done = self._join(
+                    write, {token: reported[token] for token in tokens}, reason
+                )
                 if moved or done:
                     write.tell(messages=moved, settled=done)
             changed, settled = changed + moved, settled + done
-        return DeliveryChanges(changed=changed, settled=settled, foreign=len(told) - known)
+        return DeliveryChanges(changed=changed, settled=settled, foreign=len(reported) - known)
 
     def of_incident(self, incident_id: str) -> dict[str, Delivery]:
         """Return the delivery state of each reported message, by effect."""
@@ -129,10 +133,10 @@ class Deliveries:
                     found.setdefault(incident_id, []).append(token)
         return found
 
-    def _join(self, write: Write, told: Mapping[str, Delivery], reason: str) -> tuple[int, int]:
-        tokens = sorted(told)  # whoever locks several does it in this order
+    def _join(self, write: Write, reported: Mapping[str, Delivery], reason: str) -> tuple[int, int]:
+        tokens = sorted(reported)  # whoever locks several does it in this order
         settled: list[dict[str, Any]] = []
-        there: dict[str, Delivery] = {}
+        stored: dict[str, Delivery] = {}
         for part in _parts(tokens):
             rows = write.connection.execute(
                 select(effect.c.token, effect.c.state, effect.c.verb, effect.c.incident)
@@ -144,18 +148,18 @@ class Deliveries:
                 self._done(row, reason) for row in rows if row.state in _NOT_KNOWN_TO_BE_DONE
             ]
             known = select(delivery).where(delivery.c.effect.in_(part))
-            there |= {row.effect: _delivery(row) for row in write.connection.execute(known)}
+            stored |= {row.effect: _delivery(row) for row in write.connection.execute(known)}
         joined = {
-            token: one.joined(there[token]) if token in there else one
-            for token, one in told.items()
+            token: report.joined(stored[token]) if token in stored else report
+            for token, report in reported.items()
         }
         write.insert(
-            delivery, *(_row(token, joined[token]) for token in tokens if token not in there)
+            delivery, *(_row(token, joined[token]) for token in tokens if token not in stored)
         )
-        moved = [token for token in tokens if token in there and joined[token] != there[token]]
+        moved = [token for token in tokens if token in stored and joined[token] != stored[token]]
         write.update_many(delivery, [_row(token, joined[token]) for token in moved])
         write.update_many(effect, settled)
-        return len(tokens) - len(there) + len(moved), len(settled)
+        return len(tokens) - len(stored) + len(moved), len(settled)
 
     def _done(self, row: Any, reason: str) -> dict[str, Any]:
         return {
@@ -169,27 +173,29 @@ class Deliveries:
 
 
 def _by_message(events: Iterable[DeliveryEvent]) -> dict[str, Delivery]:
-    told: dict[str, Delivery] = {}
+    reported: dict[str, Delivery] = {}
     for event in events:
-        one = Delivery(
+        report = Delivery(
             state=event.state,
             at=event.at,
             complained_at=event.at if event.is_complaint else None,
         )
-        told[event.token] = one.joined(told[event.token]) if event.token in told else one
-    return told
+        reported[event.token] = (
+            report.joined(reported[event.token]) if event.token in reported else report
+        )
+    return reported
 
 
 def _delivery(row: Any) -> Delivery:
     return Delivery(state=DeliveryState(row.state), at=row.at, complained_at=row.complained_at)
 
 
-def _row(token: str, one: Delivery) -> dict[str, Any]:
+def _row(token: str, report: Delivery) -> dict[str, Any]:
     return {
         "effect": token,
-        "state": one.state.value,
-        "at": one.at,
-        "complained_at": one.complained_at,
+        "state": report.state.value,
+        "at": report.at,
+        "complained_at": report.complained_at,
     }
 
 

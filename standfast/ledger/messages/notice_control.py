@@ -94,8 +94,8 @@ class Notices:
         turned_away: dict[tuple[str, int], int] = {}
         with self._database.reading() as connection:
             for name, round_, state, is_waiting, is_tried, number in connection.execute(counted):
-                there = counts.setdefault((name, round_), {})
-                there[EffectState(state)] = there.get(EffectState(state), 0) + number
+                by_state = counts.setdefault((name, round_), {})
+                by_state[EffectState(state)] = by_state.get(EffectState(state), 0) + number
                 if is_waiting:
                     waiting[name, round_] = number
                 if is_tried:
@@ -123,7 +123,7 @@ class Notices:
         ]
 
     def pause(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:
-        """Let nothing more of a notice leave; again changes nothing."""
+        """Pause a notice; idempotent."""
         with self._database.write(
             actor=actor, subject=incident_id, action="notice.paused", now=now
         ) as write:
@@ -195,7 +195,7 @@ class Notices:
     def decide_held(
         self, row: EffectRow, facts: JsonObject, reason: str, actor: str, now: datetime
     ) -> bool:
-        """Keep what a person decided about somebody whom a notice was held for.
+        """Store a person's decision about a held recipient.
 
         Who is told by a step waits for a person still, if an approver refuses that. Nobody is left
         out whom a step tells, or who is left out already: False, and nothing is changed.
@@ -319,7 +319,7 @@ def _running(connection: Any, incident_id: str, step_name: str) -> list[Row[Any]
 
 
 def _has_begun(connection: Any, incident_id: str, step_name: str, round_: int) -> bool:
-    """Was anything of this round ever claimed?"""
+    """Return whether anything of this round was ever claimed."""
     found = connection.scalar(
         select(effect.c.token)
         .where(

@@ -237,47 +237,52 @@ class People:
         """
         rows = connection.execute(select(person).where(person.c.removed_at.is_(None))).mappings()
         able = [
-            one
-            for one in rows.all()
-            if not stranger(self._database, connection, one, ()) and not is_fresh(one, now)
+            candidate
+            for candidate in rows.all()
+            if not stranger(self._database, connection, candidate, ())
+            and not is_fresh(candidate, now)
         ]
         own = root_of(self._database, connection, _row_of(connection, signer.name))
-        beside = [one for one in able if root_of(self._database, connection, one) != own]
+        beside = [
+            candidate for candidate in able if root_of(self._database, connection, candidate) != own
+        ]
         for group in (able, beside):
-            rest = [one for one in group if one["name"] != leaving["name"]]
+            rest = [candidate for candidate in group if candidate["name"] != leaving["name"]]
             if len(rest) == len(group):
                 continue
-            held = {role for one in rest for role in json.loads(one["roles"])}
+            held = {role for candidate in rest for role in json.loads(candidate["roles"])}
             lost = sorted({*json.loads(leaving["roles"])} - held)
             if lost or not rest:
-                what = f"the last one who may approve as {lost[0]}" if lost else "the last approver"
+                standing = (
+                    f"the last one who may approve as {lost[0]}" if lost else "the last approver"
+                )
                 raise ApprovalRefused(
-                    f"{leaving['name']!r} is {what}, or the last beside {signer.name!r}: one "
+                    f"{leaving['name']!r} is {standing}, or the last beside {signer.name!r}: one "
                     "person does not remove them. Sign with the owner's key: --owner-key FILE"
                 )
 
     def _refuse_known(self, connection: Connection, full_name: str, mail: str) -> None:
         """Raise UsageError if an enrolled person has this name or address."""
-        there = connection.execute(select(person).where(person.c.removed_at.is_(None)))
-        for one in map(self._open, there.mappings()):
-            for what, new, old in (
-                ("full name", full_name, one.full_name),
-                ("mail address", mail, one.mail),
+        rows = connection.execute(select(person).where(person.c.removed_at.is_(None)))
+        for other in map(self._open, rows.mappings()):
+            for attribute, new, old in (
+                ("full name", full_name, other.full_name),
+                ("mail address", mail, other.mail),
             ):
                 if folded(new) == folded(old):
                     raise UsageError(
-                        f"{one.name!r} has this {what} already, and one human counts once. Remove "
-                        f"that enrolment first, or give another {what}"
+                        f"{attribute}: {other.name!r} has it already, and one human counts once. "
+                        f"Remove that enrolment first, or give another {attribute}."
                     )
 
     def alike(self) -> list[tuple[str, str, str]]:
         """Return pairs of people with the same address or full name."""
         return [
-            (one.name, other.name, what)
-            for one, other in combinations(self.all(), 2)
-            for what, first, second in (
-                ("full name", one.full_name, other.full_name),
-                ("mail address", one.mail, other.mail),
+            (first_person.name, second_person.name, attribute)
+            for first_person, second_person in combinations(self.all(), 2)
+            for attribute, first, second in (
+                ("full name", first_person.full_name, second_person.full_name),
+                ("mail address", first_person.mail, second_person.mail),
             )
             if folded(first) == folded(second)
         ]
@@ -312,7 +317,7 @@ class People:
         statement = select(person).where(person.c.removed_at.is_(None)).order_by(person.c.name)
         with self._database.reading() as connection:
             found = [self._open(row) for row in connection.execute(statement).mappings()]
-        return [one for one in found if may(roles, one.name, one.roles)]
+        return [enrolled for enrolled in found if may(roles, enrolled.name, enrolled.roles)]
 
     def able_beside(self, opener: Opener, roles: Sequence[str], now: datetime) -> list[Person]:
         """Return the people that could approve for this requester now.

@@ -44,7 +44,7 @@ class StaffRow:
     gone_at: datetime | None  # since when the list does not name them any more
 
     def has_left(self, now: datetime) -> bool:
-        """Have they no business here at this moment?"""
+        """Return whether the member has left or is missing from the list."""
         leaves_at = self.member.leaves_at
         return self.gone_at is not None or (leaves_at is not None and leaves_at <= now)
 
@@ -66,13 +66,13 @@ class Staff:
         self._database = database
 
     def all(self, source: str | None = None) -> list[StaffRow]:
-        """Give everybody, of one list or of all, in order of list and name."""
+        """Return the members of one list or of all, by list and name."""
         with self._database.reading() as connection:
             rows = self._rows(connection, source)
         return sorted(rows.values(), key=lambda row: (row.source, row.member.full_name))
 
     def compare(self, source: str, members: Sequence[Member]) -> StaffChanges:
-        """Say what taking this list would change."""
+        """Return the changes that this list would make."""
         with self._database.reading() as connection:
             return _changes(self._rows(connection, source), self._by_handle(members))
 
@@ -85,15 +85,15 @@ class Staff:
             actor=actor, subject="staff", action="staff.taken", now=now
         ) as write:
             write.alone()
-            there = self._rows(write.connection, source)
-            changes = _changes(there, by_handle)
+            stored = self._rows(write.connection, source)
+            changes = _changes(stored, by_handle)
             new = [self._row(source, handle, by_handle[handle], now) for handle in by_handle]
-            write.insert(staff, *(row for row in new if row["key"] not in there))
+            write.insert(staff, *(row for row in new if row["key"] not in stored))
             write.update_many(
                 staff,
-                [row for row in new if _is_other(there.get(row["key"]), by_handle[row["key"]])],
+                [row for row in new if _is_other(stored.get(row["key"]), by_handle[row["key"]])],
             )
-            for handle, row in there.items():
+            for handle, row in stored.items():
                 if handle not in by_handle and row.gone_at is None:
                     write.update(staff, (source, handle), gone_at=now)
             if changes.added or changes.changed or changes.gone:
@@ -107,7 +107,7 @@ class Staff:
 
     def _by_handle(self, members: Sequence[Member]) -> dict[str, Member]:
         cipher = self._database.cipher
-        return {cipher.handle(INSTALLATION, f"staff {one.key}"): one for one in members}
+        return {cipher.handle(INSTALLATION, f"staff {member.key}"): member for member in members}
 
     def _row(self, source: str, handle: str, member: Member, now: datetime) -> dict[str, Any]:
         sealed: JsonObject = {
@@ -161,21 +161,21 @@ def _is_other(row: StaffRow | None, member: Member) -> bool:
     return row is not None and (row.member != member or row.gone_at is not None)
 
 
-def _changes(there: Mapping[str, StaffRow], wanted: Mapping[str, Member]) -> StaffChanges:
+def _changes(stored: Mapping[str, StaffRow], wanted: Mapping[str, Member]) -> StaffChanges:
     return StaffChanges(
-        added=tuple(member for handle, member in wanted.items() if handle not in there),
+        added=tuple(member for handle, member in wanted.items() if handle not in stored),
         changed=tuple(
-            (there[handle].member, member)
+            (stored[handle].member, member)
             for handle, member in wanted.items()
-            if _is_other(there.get(handle), member)
+            if _is_other(stored.get(handle), member)
         ),
         gone=tuple(
             row.member
-            for handle, row in there.items()
+            for handle, row in stored.items()
             if handle not in wanted and row.gone_at is None
         ),
         unchanged=sum(
-            handle in there and not _is_other(there[handle], member)
+            handle in stored and not _is_other(stored[handle], member)
             for handle, member in wanted.items()
         ),
     )

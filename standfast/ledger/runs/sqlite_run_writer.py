@@ -249,7 +249,7 @@ class SqliteRunWriter:
 
 
 def commit(connection: sqlite3.Connection) -> None:
-    """Make a transaction lasting; the one place where this module does."""
+    """Commit a transaction; the only commit of this module."""
     connection.execute("COMMIT")
 
 

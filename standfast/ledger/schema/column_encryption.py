@@ -78,7 +78,7 @@ class ColumnCipher:
         _sync_folder(self._folder)
 
     def has(self, scope: str) -> bool:
-        """Is the key of a scope in the folder?"""
+        """Return whether the key of a scope exists."""
         return self._path(scope).exists()
 
     def erase(self, scope: str) -> None:

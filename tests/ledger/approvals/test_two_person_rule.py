@@ -168,7 +168,7 @@ def test_an_enrolment_changed_outside_approves_nothing(ledger: Ledger, intruder:
     enrol(ledger, "ann", enrolled_by="ben", now=FOUNDED + timedelta(days=2))
     decide(ledger, _asking(ledger), "ann")
     intruder.run("UPDATE person SET enrolled_by = 'init' WHERE name = 'ben'")
-    _refused(ledger, _asking(ledger), "ann", "the enrolment of 'ben', who enrolled 'ann', was")
+    _refused(ledger, _asking(ledger), "ann", "enrolment of 'ben', who enrolled 'ann': it was")
 
 
 def test_people_who_enrolled_each_other_approve_nothing(ledger: Ledger) -> None:
