@@ -1,0 +1,148 @@
+"""The lines in which the command line prints the status of an incident."""
+
+from collections.abc import Sequence
+
+from standfast.cli.terminal.output import Line, Table
+from standfast.local_time import minute
+from standfast.playbook.engine import standing_state
+from standfast.playbook.model import StepKind
+from standfast.playbook.run_state import State, StepView
+from standfast.playbook.status.headline import INTERRUPTED
+from standfast.playbook.status.next_step import Standing
+from standfast.playbook.status.progress import interrupted, step_of
+from standfast.plurals import counted
+from standfast.records import EffectState, StepState
+from standfast.reports.report_records import Duties
+from standfast.reports.report_sentences import state_words
+from standfast.usecases.core.additional_steps import additional_step_title
+from standfast.usecases.incidents.result_summary import Tally
+from standfast.usecases.reports.incident_status import IncidentStatus
+
+_WHY = {EffectState.SUBMITTING: "it may have happened already"}
+
+
+def status_lines(status: IncidentStatus, zone: str) -> list[Line]:
+    """Return the status as lines: a table of steps, what was not done, and the next step."""
+    incident, state, position = status.outcome.incident, status.state, status.outcome.standing
+    lines: list[Line] = [
+        f"{incident}: {state.playbook.title} ({_mode_words(state)})",
+        f"State: {position.headline}.",
+        Table(rows=_step_rows(status), indent=2),
+    ]
+    for one in status.tallies:
+        if one.missed:
+            lines += ["", f"{one.step}: {one.sentence}", Table(rows=_missed_rows(one), indent=2)]
+    if any(missed.who for one in status.tallies for missed in one.missed):
+        lines.append(f"Each by name: `standfast incident status {incident} --targets`")
+    lines += [f"`{view.step}` asks: {view.why}." for view in status.begun if view.why]
+    lines += [f"Error: {trouble}" for trouble in status.outcome.troubles]
+    lines += [
+        f"Still to be sent: `{name}`; `standfast serve` goes on, or `standfast incident resume "
+        f"{incident}`."
+        for name in status.unsent
+    ]
+    warned = [
+        *_clocks_lines(incident, status.duties, zone),
+        *(f"Warning: {one}" for one in status.missing_approvers),
+        *_missing_part_lines(status.missing_parts),
+    ]
+    if warned:
+        lines += ["", *warned]
+    return [*lines, *_to_be_done(position), "", f"Next: {position.next_step}"]
+
+
+def _step_rows(status: IncidentStatus) -> list[list[str]]:
+    state = status.state
+    titles = {step.name: step.title for step in state.playbook.steps}
+    rows: list[list[str]] = []
+    for view in status.begun:
+        results = "; ".join(one.sentence for one in status.tallies if one.step == view.step)
+        results = results or _answered(state, view)
+        title = titles.get(view.step) or additional_step_title(view.step)
+        # In the last cell, the only one that is folded on a terminal.
+        why = "" if results else status.reasons.get(view.step, "")
+        title = f"{title} ({why})" if why else title
+        rows.append([view.step, _state_words(state, view), results, title])
+    later = "not reached" if state.is_closed else "later"
+    return [*rows, *([step.name, later, "", step.title] for step in status.pending)]
+
+
+def _clocks_lines(incident: str, duties: Duties | None, zone: str) -> list[str]:
+    """Return how many legal clocks are missed or due now, and when the next one ends."""
+    if duties is not None and duties.trouble:
+        return [f"Warning: no legal clock can be counted: {duties.trouble}"]
+    if duties is None or not (duties.missed or duties.due_now or duties.next_due):
+        return []
+    parts = [f"{counted(duties.missed, 'clock')} missed"] if duties.missed else []
+    parts += [f"{duties.due_now} due now (without delay)"] if duties.due_now else []
+    if duties.next_due:
+        parts.append(f"the next is due {minute(duties.next_due, zone)}")
+    return [f"Legal clocks: {', '.join(parts)}; `standfast deadline list {incident}`"]
+
+
+def _missing_part_lines(missing_parts: Sequence[str]) -> list[str]:
+    """Return what an exercise had to make up, and what a live run would stop at."""
+    if not missing_parts:
+        return []
+    return [
+        "Rehearsed with stand-ins. Before this can run live:",
+        *(f"  - {x}" for x in missing_parts),
+    ]
+
+
+def _mode_words(state: State) -> str:
+    """Return the mode of an incident, and that it is stopped or closed: nothing of it is live."""
+    end = "closed" if state.is_closed else "stopped" if state.is_halted else ""
+    return f"{state.mode.value}, {end}" if end else state.mode.value
+
+
+def _state_words(state: State, view: StepView) -> str:
+    """Return the state of a step; one that is held or interrupted is not said to run."""
+    reached = standing_state(view)
+    if view in interrupted(state):
+        return INTERRUPTED
+    goes_on = not state.is_halted or (view.is_undo and not view.is_paused and not state.is_closed)
+    if reached.is_final or goes_on:
+        return _waiting_words(state, view) or reached.value
+    return "not ended" if state.is_closed else "stopped"
+
+
+def _waiting_words(state: State, view: StepView) -> str:
+    """Return what a step needs of a person; empty if it needs nothing."""
+    if view.state is StepState.ASKING:
+        return "needs approval"
+    if view.state is not StepState.PROMPTED:
+        return ""
+    step = step_of(state.playbook, view)
+    return "needs an answer" if step and step.kind is StepKind.DECIDE else "by hand"
+
+
+def _missed_rows(one: Tally) -> list[list[str]]:
+    """Return for each reason the number of targets, the first of them, and what to do."""
+    rows: list[list[str]] = []
+    for missed in one.missed:
+        why = missed.reason or _WHY.get(missed.state, "")
+        # In the last cell, the only one that is folded on a terminal.
+        reason = f"{why} → {missed.what_to_do}" if why else missed.what_to_do
+        rows.append([f"{missed.count:,}", state_words(missed.state), reason])
+        rows += [["", "", missed.named]] if missed.named else []
+    return rows
+
+
+def _to_be_done(position: Standing) -> list[Line]:
+    """Return the instructions of the next step, or what to find out before its decision."""
+    step = position.asked
+    if step is None or not (step.instructions or step.facts):
+        return []
+    if step.instructions:
+        parts = step.instructions.strip().splitlines()
+        return ["", f"{step.title}:", *(f"  {line}".rstrip() for line in parts)]
+    return ["", "Find out first:", *(f"  - {fact}" for fact in step.facts)]
+
+
+def _answered(state: State, view: StepView) -> str:
+    """Return the decision. A text about a step by hand may be personal, and is not shown."""
+    if view.answer is None:
+        return ""
+    asked = next((step for step in state.playbook.steps if step.name == view.step), None)
+    return f"answered: {view.answer}" if asked and asked.options else "answered"

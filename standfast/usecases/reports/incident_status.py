@@ -1,0 +1,138 @@
+"""The status of one incident as a record: its steps, results, warnings and legal clocks.
+
+incident_status(installation, look(installation, incident_id)).as_json()
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from standfast.playbook.actions.notices_send import SEND
+from standfast.playbook.engine import is_pending, standing_state
+from standfast.playbook.model import Step
+from standfast.playbook.run_state import State, StepView
+from standfast.playbook.status.next_step import LegalClocks, standing
+from standfast.records import Json, JsonObject, Mode, StepState, timestamp
+from standfast.reports.report_records import Duties
+from standfast.usecases.approvals.exercise_roles import missing_parts
+from standfast.usecases.core.installation import Installation
+from standfast.usecases.incidents.outcome import Outcome
+from standfast.usecases.incidents.result_summary import (
+    Tally,
+    missing_approvers,
+    step_reasons,
+    tallies,
+)
+from standfast.usecases.notice_follow_up.letters import include_waiting_letters
+from standfast.usecases.reports.legal_duties import duties_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncidentStatus:
+    """One incident: the state of each step, its results, and what people have to do."""
+
+    outcome: Outcome
+    tallies: tuple[Tally, ...]
+    reasons: Mapping[str, str]  # why a step ended as it did, by step
+    missing_approvers: tuple[str, ...]  # one sentence for each question that nobody can answer
+    missing_parts: tuple[str, ...]  # of an exercise: what a live run would stop at
+    duties: Duties | None
+
+    @property
+    def state(self) -> State:
+        return self.outcome.state
+
+    @property
+    def begun(self) -> list[StepView]:
+        """Return the steps that began, in the order of the playbook, then those outside it."""
+        return begun_steps(self.state)
+
+    @property
+    def pending(self) -> list[Step]:
+        """Return the steps that have not begun."""
+        return [step for step in self.state.playbook.steps if is_pending(step, self.state)]
+
+    @property
+    def unsent(self) -> list[str]:
+        """Return the steps that send a message again later."""
+        sends = {step.name for step in self.state.playbook.steps if step.action == SEND}
+        return [
+            view.step
+            for view in self.begun
+            if view.step in sends and view.state is StepState.RUNNING and view.counts.planned
+        ]
+
+    def as_json(self) -> dict[str, Json]:
+        """Return it for `--json`."""
+        state, position, duties = self.state, self.outcome.standing, self.duties
+        clocks: Json = None
+        if duties is not None and not duties.trouble:
+            clocks = {
+                "missed": duties.missed,
+                "due_now": duties.due_now,
+                "next_due": timestamp(duties.next_due) if duties.next_due else None,
+            }
+        return {
+            "incident": self.outcome.incident,
+            "scenario": state.playbook.name,
+            "mode": state.mode.value,
+            "is_over": position.is_over,
+            "is_busy": position.is_busy,
+            "waits_for_people": position.waits_for_people,
+            "is_stopped": state.is_halted,
+            "is_closed": state.is_closed,
+            "steps": [self._step_as_json(view) for view in self.begun],
+            "pending": [step.name for step in self.pending],
+            "troubles": list(self.outcome.troubles),
+            "headline": position.headline,
+            "next_step": position.next_step,
+            "clocks": clocks,
+            "warnings": [
+                *self.missing_approvers,
+                *([duties.trouble] if duties and duties.trouble else []),
+            ],
+            "missing_parts": [*self.missing_parts],
+        }
+
+    def _step_as_json(self, view: StepView) -> JsonObject:
+        counts = view.counts
+        return {
+            "step": view.step,
+            "round": view.round,
+            "state": standing_state(view).value,
+            "reason": self.reasons.get(view.step) or view.why,
+            "targets": counts.total,
+            "done": counts.done,
+            "failed": counts.failed,
+            "refused": counts.refused,
+            "unknown": counts.unknown,
+            "under_way": counts.under_way,
+            "approvals": view.approvals,
+            "approvals_needed": view.approvals_needed,
+            "digest": view.digest,
+            "results": [one.as_json() for one in self.tallies if one.step == view.step],
+        }
+
+
+def incident_status(installation: Installation, outcome: Outcome) -> IncidentStatus:
+    """Return the status of an incident, from its outcome as a runner left it."""
+    state, found = outcome.state, tallies(installation, outcome.incident)
+    duties = duties_of(installation, outcome.incident, state.mode)
+    clocks = LegalClocks()
+    if duties is not None and state.mode is Mode.LIVE:
+        clocks = LegalClocks(missed=duties.missed, due_now=duties.due_now, next_due=duties.next_due)
+    with_letters = include_waiting_letters(installation, state, found)
+    is_exercise = state.mode is Mode.EXERCISE
+    return IncidentStatus(
+        outcome=replace(outcome, standing=standing(with_letters, clocks)),
+        tallies=tuple(found),
+        reasons=step_reasons(installation, outcome.incident),
+        missing_approvers=tuple(missing_approvers(installation, outcome.incident, state)),
+        missing_parts=tuple(missing_parts(installation, state.playbook)) if is_exercise else (),
+        duties=duties,
+    )
+
+
+def begun_steps(state: State) -> list[StepView]:
+    """Return the steps that began, in the order of the playbook, then those outside it."""
+    begun = [state.steps[s.name] for s in state.playbook.steps if not is_pending(s, state)]
+    return [*begun, *state.extra]
