@@ -1,4 +1,4 @@
-"""The chapters about the break-in: plan, contain, ask, tell, give back, verify."""
+"""The chapters of the breach: plan, contain, ask, notify, unlock, verify."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ _INPUT = "--input accounts=@taken-over.txt"
 
 @dataclass(frozen=True, kw_only=True)
 class Breach:
-    """The incident that the chapters carry on."""
+    """The incident of the chapters."""
 
     night: Night
     incident: str
@@ -36,19 +36,19 @@ class Breach:
                 e for e in installation.ledger.effects.of_incident(self.incident) if e.verb == verb
             ]
 
-    def carry_on(self, what: str, step: str) -> None:
-        """Let the engine do what can be done now, showing how far `step` is."""
+    def carry_on(self, title: str, step: str) -> None:
+        """Run the engine as far as possible, showing the progress of `step`."""
 
         def progress() -> tuple[int, int]:
             view = self.look().steps.get(step)
             return (view.counts.done, view.counts.total) if view else (0, 0)
 
-        with self.night.teller.working(what, progress):
+        with self.night.teller.working(title, progress):
             self.night.engine.respond(self.incident)
 
 
 def plan(night: Night) -> None:
-    """Show what the playbook would touch, and that showing it touches nothing."""
+    """Show what the playbook would change, and that showing changes nothing."""
     teller = night.teller
     accounts, before = night.centre.taken_over, night.mail()
     night.taken_over_file.write_text("".join(f"{account}\n" for account in accounts))
@@ -116,7 +116,10 @@ def contain(night: Night) -> Breach:
 
 
 def tell_customers(breach: Breach) -> None:
-    """Answer the question, wait for the second person, and tell every customer once."""
+    """Answer the question, wait for approval, notify each customer once.
+
+    A second person approves.
+    """
     night, teller = breach.night, breach.night.teller
     customers = len(night.centre.customers)
     with teller.chapter("Are customers affected? Then they are told"):
@@ -131,7 +134,7 @@ def tell_customers(breach: Breach) -> None:
         expect(asking.state is StepState.ASKING, "the notice waits for a second person")
         already = night.mail()
         expect(
-            not any(one.address in already for one in night.centre.customers),
+            not any(customer.address in already for customer in night.centre.customers),
             "no customer is told before that",
         )
         teller.says(f"{counted(customers, 'message')} are ready, and none leaves: a second person")
@@ -148,7 +151,7 @@ def tell_customers(breach: Breach) -> None:
         breach.carry_on("telling customers", "tell_customers")
         mail = night.mail()
         expect(
-            all(mail[one.address] == 1 for one in night.centre.customers),
+            all(mail[customer.address] == 1 for customer in night.centre.customers),
             "every customer has exactly one mail",
         )
         state = breach.look().steps["tell_customers"]
@@ -158,7 +161,7 @@ def tell_customers(breach: Breach) -> None:
 
 
 def give_back(breach: Breach) -> None:
-    """Undo the lock of the accounts that were nobody's but their holders'."""
+    """Undo the lock of the accounts that only their holders had used."""
     night, teller = breach.night, breach.night.teller
     innocent = night.centre.innocent
     with teller.chapter(f"{len(innocent)} of them were innocent: give those back"):

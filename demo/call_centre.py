@@ -1,12 +1,13 @@
-"""What a contact centre has on disk: recordings, a customer database, logs, a list of staff.
+"""The data of a contact centre: recordings, database, logs, staff list.
 
-`build` makes it as it is on the first evening, `next_day` lets a day of work change it. Leaves the
-servers to `servers` and the configuration to `settings`.
+The database has the customers.
+
+`build` creates the state of the first evening, `next_day` changes it by a day of work.
 
 Rules
-- Everything is real: WAV files that play, a database that is queried, logs that have what the
-  break-in left in them.
-- Shapes that break naive backups are there on purpose: links, hard links, odd names, modes, old
+- Everything is real: WAV files that play, a database that is queried, logs with the traces of the
+  breach.
+- Shapes that break naive backups are present on purpose: links, hard links, odd names, modes, old
   times, a rename, a deletion, an empty file.
 - The same seed makes the same centre; only its times follow the clock.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 from demo.call_recordings import Voice, record, voice
 from demo.fictional_people import Agent, Customer, agents, customers
 
-Progress = Callable[[int, int], None]  # recordings made, of how many
+Progress = Callable[[int, int], None]  # recordings made, total
 
 _SHORTEST_CALL_SECONDS = 45
 _VOICES = 6
@@ -40,7 +41,7 @@ _STRANGE_PLACES = ("198.51.100.23", "203.0.113.77", "198.51.100.140")  # RFC 573
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How large the centre is, and how large its bad night."""
+    """The size of the centre and of its breach."""
 
     calls: int = 150
     call_seconds: int = 125  # on average
@@ -77,24 +78,24 @@ class CallCentre:
         return self.folder / "staff.csv"
 
     def calls(self) -> list[Path]:
-        """Give the recordings of calls, oldest first, each once."""
+        """Return the recordings of calls, oldest first, each once."""
         days = [day for day in self.recordings.iterdir() if day.is_dir() and not day.is_symlink()]
         return sorted(path for day in days for path in day.glob("call-*.wav"))
 
     @property
     def taken_over(self) -> tuple[str, ...]:
-        """The accounts that a stranger uses tonight."""
+        """The accounts that an intruder uses tonight."""
         return tuple(agent.account for agent in self.agents[: self.scale.taken_over])
 
     @property
     def innocent(self) -> tuple[str, ...]:
-        """Those of them that turn out to be nobody's but their holders'."""
+        """The taken-over accounts that only their holders had used."""
         return self.taken_over[: self.scale.innocent]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """What a day of work changed."""
+    """The changes of a day of work."""
 
     recorded: int
     recorded_bytes: int
@@ -105,7 +106,7 @@ class Day:
 
 
 def build(folder: Path, scale: Scale, now: datetime, progress: Progress) -> CallCentre:
-    """Make the centre as it is on the first evening; `folder` must not have one yet."""
+    """Create the state of the first evening; `folder` has no centre yet."""
     centre = CallCentre(
         folder=folder,
         scale=scale,
@@ -125,7 +126,10 @@ def build(folder: Path, scale: Scale, now: datetime, progress: Progress) -> Call
 
 
 def next_day(centre: CallCentre, now: datetime, progress: Progress) -> Day:
-    """Let a day of work change the centre; its last contact is a minute before `now`."""
+    """Change the centre by a day of work.
+
+    Its last contact is a minute before `now`.
+    """
     scale = centre.scale
     new = max(scale.calls // 10, 2)
     numbers = range(scale.calls + 1, scale.calls + new + 1)
@@ -152,7 +156,7 @@ def next_day(centre: CallCentre, now: datetime, progress: Progress) -> Day:
 def _record_calls(
     centre: CallCentre, numbers: Sequence[int], day: datetime, progress: Progress
 ) -> int:
-    """Record calls of one day; give their size in bytes."""
+    """Record the calls of one day; return their size in bytes."""
     voices: list[Voice] = [voice(centre.scale.seed * 100 + place) for place in range(2 * _VOICES)]
     folder = centre.recordings / f"{day:%Y-%m-%d}"
     folder.mkdir(exist_ok=True)
@@ -178,7 +182,7 @@ def _record_calls(
 
 
 def _arrange(centre: CallCentre, day: datetime) -> None:
-    """Keep things as people keep them: links, copies for training, odd names."""
+    """Arrange files as people do: links, copies for training, odd names."""
     folder = centre.recordings / f"{day:%Y-%m-%d}"
     calls = sorted(folder.glob("call-*.wav"))
     training = centre.recordings / "for training"
@@ -222,8 +226,15 @@ def _fill_database(centre: CallCentre, day: datetime) -> None:
         crm.executemany(
             "INSERT INTO customers VALUES (?, ?, ?, ?, ?, ?)",
             (
-                (one.number, one.name, one.address, one.language, one.phone, _text(day))
-                for one in centre.customers
+                (
+                    customer.number,
+                    customer.name,
+                    customer.address,
+                    customer.language,
+                    customer.phone,
+                    _text(day),
+                )
+                for customer in centre.customers
             ),
         )
         crm.executemany(
@@ -243,8 +254,8 @@ def _work_on_database(centre: CallCentre, now: datetime) -> tuple[int, int]:
         crm.executemany(
             "UPDATE customers SET phone = ?, changed_at = ? WHERE id = ?",
             (
-                (f"+44 20 7946 {dice.randrange(1000):04}", _text(now), one.number)
-                for one in dice.sample(centre.customers, changed)
+                (f"+44 20 7946 {dice.randrange(1000):04}", _text(now), customer.number)
+                for customer in dice.sample(centre.customers, changed)
             ),
         )
         crm.executemany(
@@ -303,7 +314,7 @@ def _write_logs(centre: CallCentre, day: datetime) -> None:
 
 
 def _write_break_in(centre: CallCentre, now: datetime) -> None:
-    """Leave in the logs what a stranger leaves there."""
+    """Write the traces of an intruder to the logs."""
     dice = random.Random(centre.scale.seed + 5)
     with (centre.logs / "sign-ins.log").open("a") as log:
         for place, account in enumerate(centre.taken_over):
@@ -315,6 +326,6 @@ def _write_break_in(centre: CallCentre, now: datetime) -> None:
 
 
 def _write_staff(centre: CallCentre) -> None:
-    rows = [f'{one.address},"{one.name}",{one.language}' for one in centre.agents]
+    rows = [f'{agent.address},"{agent.name}",{agent.language}' for agent in centre.agents]
     rows += [f'{name}@staff.example.com,"{name.title()}",en' for name in ("dana", "lee")]
     centre.staff_list.write_text("email,name,language\n" + "\n".join(rows) + "\n")

@@ -1,11 +1,13 @@
-"""Telephone recordings: sound that looks and compresses like speech, made at disk speed.
+"""Telephone recordings that look and compress like speech.
+
+They are created at disk speed.
 
 Rules
 - 16 bit, 8 kHz, mono, as telephone systems write it; the same seed gives the same bytes.
-- Each recording has noise of its own in its nine low bits, as a real line has: no compression and
-  no deduplication can find one in another, so what a backup of them measures is honest.
-- A recording is put together from "syllables", as whole numbers of millions of bits: lanes of 16
-  bits are added without touching each other, since none can overflow.
+- Each recording has its own noise in its nine low bits, as a real line has: no compression and no
+  deduplication can find one in another, so that the measure of its backup is honest.
+- A recording is assembled from "syllables", as integers of millions of bits: lanes of 16 bits are
+  added without affecting each other, since none can overflow.
 """
 
 import math
@@ -20,19 +22,22 @@ _TABLE = 1024
 _SYLLABLES = 24
 _PEAK = 9000  # of the voice, on a scale of 32,768
 _NOISE_MASK = b"\xff\x01"  # nine bits
-_MIDDLE = 0x8000 - 0x100  # where the voice rests, so that the noise is centred
+_MIDDLE = 0x8000 - 0x100  # the resting value of the voice, so that the noise is centred
 
 
 @dataclass(frozen=True, kw_only=True)
 class Voice:
-    """One speaker: syllables and pauses, as unsigned samples around the middle."""
+    """A speaker: syllables and pauses, as unsigned samples.
+
+    Samples lie around the middle of their range.
+    """
 
     syllables: tuple[bytes, ...]
     pauses: tuple[bytes, ...]
 
 
 def voice(seed: int) -> Voice:
-    """Make a speaker; takes a few hundredths of a second."""
+    """Return a new speaker; this takes a few hundredths of a second."""
     dice = random.Random(seed)
     pitch = dice.uniform(95, 230)
     syllables = []
@@ -70,7 +75,7 @@ def _one_period(weights: list[float]) -> list[float]:
 
 
 def record(path: Path, seconds: int, caller: Voice, agent: Voice, seed: int) -> int:
-    """Write one call between two speakers as a WAV file; give its size in bytes."""
+    """Write one call between two speakers as a WAV file; return its size."""
     dice = random.Random(seed)
     wanted = seconds * RATE * _SAMPLE_BYTES
     parts: list[bytes] = []
@@ -85,7 +90,7 @@ def record(path: Path, seconds: int, caller: Voice, agent: Voice, seed: int) -> 
     samples = wanted // _SAMPLE_BYTES
     noise = int.from_bytes(dice.randbytes(wanted), "little")
     noise &= int.from_bytes(_NOISE_MASK * samples, "little")
-    # Flipping the top bit of each lane turns "around the middle" into two's complement.
+    # Flipping the top bit of each lane converts to two's complement.
     signs = int.from_bytes(b"\x00\x80" * samples, "little")
     sound = (int.from_bytes(spoken, "little") + noise) ^ signs
     content = _header(wanted) + sound.to_bytes(wanted, "little")
@@ -94,7 +99,7 @@ def record(path: Path, seconds: int, caller: Voice, agent: Voice, seed: int) -> 
 
 
 def _header(data_bytes: int) -> bytes:
-    """Give the 44 bytes in front of PCM samples (RIFF WAVE, format 1)."""
+    """Return the 44 bytes before PCM samples (RIFF WAVE, format 1)."""
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
         b"RIFF",

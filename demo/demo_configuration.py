@@ -1,9 +1,9 @@
-"""The `standfast.toml` of the made-up contact centre.
+"""The `standfast.toml` of the fictional contact centre.
 
 Rules
-- Every setting is one that a real place would write; what a demo needs besides (loopback, no TLS, a
-  short abort window) is said where it stands.
-- The bearer token is named, never written.
+- Every setting is one of a real installation; those that only a demo needs (loopback, no TLS, a
+  short abort window) have a comment.
+- The bearer token is referenced, never written.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ ABORT_SECONDS = 2
 def configuration(
     config_file: Path, centre: CallCentre, *, directory_port: int, mail_port: int
 ) -> str:
-    """Write the whole file; it loads, or ConfigurationError says why not."""
+    """Return the whole file; raise ConfigurationError for an invalid one."""
     text = render_default(_values(centre, directory_port, mail_port))
     parse(text.encode(), config_file)
     return text
@@ -59,7 +59,8 @@ def _values(centre: CallCentre, directory_port: int, mail_port: int) -> JsonObje
                 }
             }
         },
-        # The demo plays the custodian, too. In a real place this identity is never on this machine.
+        # The demo also plays the custodian. A real installation never has this identity on the
+        # machine.
         "drills": {"identity": f"file:{OFFLINE}/{IDENTITY_FILE}"},
         "services": {
             "customer-records": {
@@ -113,7 +114,7 @@ def _values(centre: CallCentre, directory_port: int, mail_port: int) -> JsonObje
                 "kind": "smtp",
                 "host": "127.0.0.1",
                 "port": mail_port,
-                "security": "none",  # loopback, and a mailbox that is a folder
+                "security": "none",  # loopback, and the mailbox is a folder
                 "sender_address": "security@northlight.example",
                 "batch": 50,
             }
@@ -132,8 +133,8 @@ def _values(centre: CallCentre, directory_port: int, mail_port: int) -> JsonObje
                 "why": "their record was open in the account",
             },
         },
-        # Two minutes in a real place: time to stop a notice that was approved by mistake.
-        # Nobody waits a quarter of an hour in a demo for the rest of the wave.
+        # A real installation has two minutes, to stop a notice that was approved by mistake.
+        # Nobody waits a quarter of an hour in a demo for the remaining recipients.
         "notices": {
             "sender": "mail",
             "abort_window_seconds": ABORT_SECONDS,

@@ -1,11 +1,13 @@
-"""The contact centre's directory of accounts: scim2-server, keeping its accounts in a file.
+"""The account directory of the centre: scim2-server with a state file.
+
+The file has the accounts.
 
     python -m demo.directory_server PORT TOKEN_FILE STATE_FILE
 
 Rules
-- It is the server that anybody can install; only where its accounts are kept is ours, so that it
-  can be ended and started again and still knows who is locked.
-- The bearer token comes from a file: arguments are seen by every user of the machine.
+- It is the publicly available server; only its storage is ours, so that after a restart it still
+  knows which accounts are locked.
+- The bearer token comes from a file: every user of the machine can see arguments.
 """
 
 import json
@@ -32,7 +34,7 @@ class FileBackend(InMemoryBackend):
         self._state_file = state_file
 
     def load(self, models: dict[str, type[Resource[Any]]]) -> None:
-        """Take up what was there when the server ended."""
+        """Load the accounts that the last process stored."""
         if self._state_file.exists():
             self.resources = [
                 models[saved["meta"]["resourceType"]].model_validate(saved)
@@ -60,7 +62,9 @@ class FileBackend(InMemoryBackend):
 
     def _save(self) -> None:
         draft = self._state_file.with_suffix(".draft")
-        draft.write_text(json.dumps([one.model_dump(mode="json") for one in self.resources]))
+        draft.write_text(
+            json.dumps([resource.model_dump(mode="json") for resource in self.resources])
+        )
         draft.replace(self._state_file)
 
 

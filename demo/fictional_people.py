@@ -1,8 +1,10 @@
-"""The people of the made-up contact centre: agents and customers, the same for the same seed.
+"""The fictional people of the contact centre: agents and customers.
+
+A seed determines them.
 
 Rules
-- Mail addresses lie under example domains (RFC 2606): nobody real can ever be written to.
-- Names come in several languages and alphabets, since that is what breaks software.
+- Mail addresses are in example domains (RFC 2606): no real person can ever be written to.
+- Names are of several languages and alphabets, because these break software.
 """
 
 import random
@@ -25,7 +27,7 @@ LANGUAGES = {
         ("Anke", "Björn", "Cäcilie", "Dörte", "Felix", "Günther", "Jürgen", "Käthe", "Sönke"),
         ("Böhm", "Fuß", "Groß", "Jäger", "Köhler", "Müller-Lüdenscheidt", "Schäfer", "Weiß"),
     ),
-    # No notice is written in these: it falls back to the first language of the organisation.
+    # No notice has these languages: it falls back to the first language of the organisation.
     "pl": (("Łukasz", "Małgorzata", "Żaneta", "Jędrzej"), ("Wiśniewska", "Kowalczyk", "Żak")),
     "el": (("Ελένη", "Γιώργος", "Μαρία"), ("Παπαδοπούλου", "Νικολάου")),
 }
@@ -56,7 +58,7 @@ class Agent:
 
 
 def customers(count: int, seed: int) -> list[Customer]:
-    """Make customers, each with an address of their own."""
+    """Return customers, each with an address of their own."""
     dice = random.Random(seed)
     made = []
     for number in range(1, count + 1):
@@ -75,7 +77,7 @@ def customers(count: int, seed: int) -> list[Customer]:
 
 
 def agents(count: int, seed: int) -> list[Agent]:
-    """Make agents, each with an account of their own."""
+    """Return agents, each with an account of their own."""
     dice = random.Random(seed + 1)
     made: dict[str, Agent] = {}
     while len(made) < count:
@@ -95,7 +97,7 @@ def agents(count: int, seed: int) -> list[Agent]:
 
 
 def _ascii(name: str) -> str:
-    """Write a name as directories of accounts like it."""
+    """Return a name in the form that account directories prefer."""
     spelled = "".join(_SPELLED.get(letter, letter) for letter in name.lower())
     return "".join(letter for letter in spelled if letter.isalpha() or letter == "-")
 

@@ -1,11 +1,13 @@
-"""The contact centre's mail: an SMTP server that puts each message into a folder, one file each.
+"""The mail of the contact centre: an SMTP server that writes files.
+
+Each message becomes one file.
 
     python -m demo.mail_server PORT FOLDER
 
 Rules
-- Like Maildir: a message is written to `tmp` and renamed into `new`, so a file in `new` is whole.
-- A file begins with the envelope (who it was for), then the message as it came.
-- It delivers nowhere else, whoever a message is for.
+- As in Maildir, a message is written to `tmp` and renamed to `new`, so a file in `new` is complete.
+- A file begins with the envelope (the recipients), followed by the message as received.
+- It delivers nowhere else, whatever the recipient.
 """
 
 import asyncio
@@ -23,14 +25,14 @@ _ENVELOPE = "X-Envelope-To"
 
 
 class Deliver:
-    """What aiosmtpd calls for each message."""
+    """The handler that aiosmtpd calls for each message."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         for name in ("tmp", "new"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        there = sum(1 for _ in (folder / "new").iterdir())
-        self._numbers = count(there + 1)
+        existing = sum(1 for _ in (folder / "new").iterdir())
+        self._numbers = count(existing + 1)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         name = f"{next(self._numbers):06}.eml"
@@ -43,7 +45,7 @@ class Deliver:
 
 
 def delivered(folder: Path) -> list[tuple[str, Path]]:
-    """Give (recipient, file) for every message in the mailbox, in order of arrival."""
+    """Return (recipient, file) for every message, in order of arrival."""
     found = []
     for path in sorted((folder / "new").glob("*.eml")):
         with path.open("rb") as stream:
@@ -56,7 +58,7 @@ def delivered(folder: Path) -> list[tuple[str, Path]]:
 
 
 def read(path: Path) -> EmailMessage:
-    """Give one message of the mailbox."""
+    """Return one message of the mailbox."""
     return BytesParser(policy=policy.default).parsebytes(path.read_bytes())
 
 

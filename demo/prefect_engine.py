@@ -1,10 +1,8 @@
-"""What carries the tour's work out: Prefect flows, called warm in this process.
-
-Owns the Prefect server for the time of the tour. Leaves the flows to `flows`.
+"""The engine of the tour: Prefect flows, called in this process.
 
 Rules
-- The server starts in the background, while the contact centre is being made.
-- It is ended with the tour; nothing of the place needs it.
+- The Prefect server starts in the background, while the contact centre is created.
+- It ends with the tour; nothing in the installation needs it.
 """
 
 import os
@@ -24,7 +22,7 @@ from standfast.errors import StandfastError
 
 
 class Engine:
-    """Runs one flow at a time on one place."""
+    """A runner of one flow at a time on one installation."""
 
     def __init__(self, config_file: Path) -> None:
         self._config_file = config_file
@@ -42,14 +40,17 @@ class Engine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._is_over.set()  # a start that is not wanted any more is given up
+        self._is_over.set()  # abandons a start that is no longer wanted
         self._pool.shutdown()
         if self._server.exception() is None:
             flow_calls.hand_over()
             prefect_server.stop(self._server.result().pid)
 
     def wait(self) -> PrefectServer:
-        """Wait until Prefect answers; give its server. Raises `Unavailable` when it never does."""
+        """Wait until Prefect answers and return its server.
+
+        Raise `Unavailable` if it never does.
+        """
         return self._server.result()
 
     def back_up(self, set_name: str) -> None:

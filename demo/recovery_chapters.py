@@ -1,4 +1,4 @@
-"""The chapters about backups: two nights, and the drill that shows that they come back."""
+"""The chapters about backups: two nights, and a drill of their restore."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,11 +12,11 @@ from standfast.reports.report_sentences import duration, size
 from standfast.usecases.core.installation import Installation, system_clock
 from standfast.usecases.setup.new_installation import IDENTITY_FILE, OFFLINE
 
-_DATABASE_AT_MOST = 5_000_000  # bytes of it, of the logs and of the lists that a night stores anew
+_DATABASE_AT_MOST = 5_000_000  # bytes of database, logs and lists that a night stores again
 
 
 def first_night(night: Night) -> None:
-    """Back everything up for the first time."""
+    """Back up everything for the first time."""
     with night.teller.chapter("The first night: everything is backed up, encrypted"):
         run = _backed_up(night)
         night.teller.says(
@@ -31,7 +31,7 @@ def first_night(night: Night) -> None:
 
 
 def second_night(night: Night) -> None:
-    """Let a day pass, and store only what it changed."""
+    """Let a day pass, and store only its changes."""
     teller = night.teller
     with teller.chapter("The second night: only what changed"):
         with teller.working("a day of work"):
@@ -53,7 +53,7 @@ def second_night(night: Night) -> None:
 
 
 def drill(night: Night) -> None:
-    """Restore the second night apart, compare it with the source, measure, destroy."""
+    """Restore the second night in isolation, compare, measure, destroy."""
     teller = night.teller
     with teller.chapter("Does it come back? A restore drill"):
         found = _drilled(night)
@@ -82,7 +82,7 @@ def _backed_up(night: Night) -> RunRecord:
 
 
 def _drilled(night: Night) -> dict[str, Any]:
-    """Run the drill; give what the ledger keeps of it."""
+    """Run the drill; return the part that the ledger stores."""
     night.teller.types(f"standfast drill run {SET} --identity {OFFLINE}/{IDENTITY_FILE}")
     with night.teller.working("restoring and comparing"):
         night.engine.drill(SET)

@@ -1,13 +1,13 @@
-"""The contact centre's servers: a directory of accounts and mail, each a process of its own.
+"""The server processes of the contact centre: accounts and mail.
 
-They outlive the tour, so that every command can be tried on the place; `servers.json` in its folder
-says which processes they are, `stop` ends them, `start` brings them back on the same ports. Prefect
-ends with the tour, and is noted there for `stop` all the same: the tour may be killed.
+They outlive the tour, so that every command can be tried. `servers.json` in the folder of the
+installation names the processes, `stop` ends them, `start` restarts them on the same ports. Prefect
+ends with the tour, but is also noted there for `stop`, because the tour may be killed.
 
 Rules
-- A process is ended only when it is the one that was started: its number and the moment at which it
-  began must both agree, for numbers are used again.
-- Loopback only. Each server's log goes to a file in the place.
+- A process is ended only if it is the one that was started: number and start time must both match,
+  because numbers are reused.
+- Loopback only. The log of each server is a file in the installation.
 - Ready means that it accepts a connection; waiting has a deadline.
 """
 
@@ -39,12 +39,12 @@ _USER_SCHEMA = "urn:ietf:params:scim:schemas:core:2.0:User"
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """One server process, and how to know it again."""
+    """One server process, with the data that identifies it."""
 
     name: str
     port: int
     pid: int
-    began: str  # when the process began, as the kernel counts
+    began: str  # the start of the process, by the kernel
 
     @property
     def is_alive(self) -> bool:
@@ -52,7 +52,7 @@ class Running:
 
 
 def ports(count: int = 2) -> list[int]:
-    """Give loopback ports that are free now, each another."""
+    """Return free loopback ports, all different."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:
@@ -64,7 +64,7 @@ def ports(count: int = 2) -> list[int]:
 
 
 def make_token(place: Path) -> None:
-    """Make the directory's bearer token, in a file that only its owner reads."""
+    """Create the bearer token of the directory in a private file."""
     file = place / TOKEN_FILE
     file.parent.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -73,9 +73,9 @@ def make_token(place: Path) -> None:
 
 
 def start(place: Path, *, directory_port: int, mail_port: int) -> list[Running]:
-    """Start both servers and wait until they answer; StandfastError names the log of one that died.
+    """Start both servers and wait until they answer.
 
-    What was started is written to `servers.json` before it is waited for.
+    StandfastError names the log of one that died. `servers.json` is written before the wait.
     """
     commands: Mapping[str, tuple[int, Sequence[str]]] = {
         "directory": (
@@ -90,65 +90,67 @@ def start(place: Path, *, directory_port: int, mail_port: int) -> list[Running]:
         _launch(name, port, arguments, place / "server-logs" / f"{name}.log")
         for name, (port, arguments) in commands.items()
     ]
-    (place / SERVERS_FILE).write_text(json.dumps([asdict(one) for one in started], indent=2))
-    for one in started:
-        log = place / "server-logs" / f"{one.name}.log"
-        wait_for(partial(_is_decided, one), f"the {one.name} server")
-        if not one.is_alive:
+    (place / SERVERS_FILE).write_text(json.dumps([asdict(server) for server in started], indent=2))
+    for server in started:
+        log = place / "server-logs" / f"{server.name}.log"
+        wait_for(partial(_is_decided, server), f"the {server.name} server")
+        if not server.is_alive:
             stop(place)
-            raise StandfastError(f"the {one.name} server ended while starting; {log} says why")
+            raise StandfastError(f"the {server.name} server ended while starting; {log} says why")
     return started
 
 
 def note_prefect(place: Path, *, port: int, pid: int) -> None:
-    """Note the tour's Prefect server beside the others, so that `stop` ends it if the tour cannot.
+    """Note the tour's Prefect server, so that `stop` can end it.
 
     It must be the head of its own process group.
     """
     prefect = Running(name=_PREFECT, port=port, pid=pid, began=_began(pid))
     noted = [*_known(place), prefect]
-    (place / SERVERS_FILE).write_text(json.dumps([asdict(one) for one in noted], indent=2))
+    (place / SERVERS_FILE).write_text(json.dumps([asdict(server) for server in noted], indent=2))
 
 
 def start_again(place: Path) -> list[Running]:
-    """Bring the servers of a place back on their ports; those that still run are left alone."""
-    known = [one for one in _known(place) if one.name != _PREFECT]  # it belongs to the tour
-    if all(one.is_alive for one in known):
+    """Restart the servers on their ports; leave running ones alone."""
+    known = [
+        server for server in _known(place) if server.name != _PREFECT
+    ]  # it belongs to the tour
+    if all(server.is_alive for server in known):
         return known
     stop(place)
-    port_of = {one.name: one.port for one in known}
+    port_of = {server.name: server.port for server in known}
     return start(place, directory_port=port_of["directory"], mail_port=port_of["mail"])
 
 
 def stop(place: Path) -> int:
-    """End the servers of a place; give how many ran. Nothing else is ended, whatever its number."""
-    running = [one for one in _known(place) if one.is_alive]
-    for one in running:
+    """End the servers of a place; return how many ran. Nothing else is ended."""
+    running = [server for server in _known(place) if server.is_alive]
+    for server in running:
         with suppress(ProcessLookupError):
-            os.killpg(one.pid, signal.SIGTERM)
+            os.killpg(server.pid, signal.SIGTERM)
     deadline = time.monotonic() + _END_SECONDS
-    while any(one.is_alive for one in running) and time.monotonic() < deadline:
+    while any(server.is_alive for server in running) and time.monotonic() < deadline:
         _reap(running)
         time.sleep(0.02)
-    for one in running:
-        if one.is_alive:
+    for server in running:
+        if server.is_alive:
             with suppress(ProcessLookupError):
-                os.killpg(one.pid, signal.SIGKILL)
+                os.killpg(server.pid, signal.SIGKILL)
     _reap(running)
     return len(running)
 
 
-def wait_for(is_so: Callable[[], bool], what: str, seconds: float = _READY_SECONDS) -> None:
-    """Poll until `is_so`; StandfastError names `what` when the deadline passes."""
+def wait_for(is_so: Callable[[], bool], server: str, seconds: float = _READY_SECONDS) -> None:
+    """Poll until `is_so`; StandfastError names `server` after the deadline."""
     deadline = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > deadline:
-            raise StandfastError(f"{what} did not answer within {seconds:g} s")
+            raise StandfastError(f"{server} did not answer within {seconds:g} s")
         time.sleep(0.02)
 
 
 class Accounts:
-    """The directory as its administrator uses it, past the program that is shown."""
+    """The directory as its administrator uses it, without Standfast."""
 
     def __init__(self, place: Path, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}/v2"
@@ -163,14 +165,14 @@ class Accounts:
                 ).raise_for_status()
 
     def active(self) -> dict[str, bool]:
-        """Read of every account whether it is active."""
+        """Return, for every account, whether it is active."""
         with self._client() as client:
             found: dict[str, bool] = {}
             while True:
                 page = client.get("/Users", params={"startIndex": len(found) + 1, "count": 100})
                 body = page.raise_for_status().json()
                 accounts = body.get("Resources", [])
-                found |= {one["userName"]: one["active"] for one in accounts}
+                found |= {account["userName"]: account["active"] for account in accounts}
                 if not accounts or len(found) >= body["totalResults"]:
                     return found
 
@@ -185,7 +187,7 @@ class Accounts:
 
 def _known(place: Path) -> list[Running]:
     try:
-        return [Running(**one) for one in json.loads((place / SERVERS_FILE).read_text())]
+        return [Running(**entry) for entry in json.loads((place / SERVERS_FILE).read_text())]
     except FileNotFoundError:
         raise UsageError(
             f"{place} has no servers of the demo; `standfast demo` makes such a place"
@@ -198,7 +200,7 @@ def _known(place: Path) -> list[Running]:
 
 
 def _launch(name: str, port: int, arguments: Sequence[str], log: Path) -> Running:
-    # Spawned, not a Popen: nobody here waits for its end, and a Popen complains of that.
+    # Spawned without Popen: nobody here waits for its end, and Popen would warn about that.
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, "-m", *arguments],
@@ -208,13 +210,16 @@ def _launch(name: str, port: int, arguments: Sequence[str], log: Path) -> Runnin
             (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
-        setsid=True,  # Ctrl-C in the tour is not for them, and `stop` ends the group
+        setsid=True,  # Ctrl-C in the tour must not reach them, and `stop` ends the group
     )
     return Running(name=name, port=port, pid=pid, began=_began(pid))
 
 
 def _began(pid: int) -> str:
-    """Give the moment at which a process began (proc(5), field 22); empty when it is gone."""
+    """Return the start time of a process, or "" if it has ended.
+
+    It is field 22 of proc(5).
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -231,13 +236,13 @@ def _answers(port: int) -> bool:
         probe.settimeout(0.2)
         if probe.connect_ex(("127.0.0.1", port)) != 0:
             return False
-        # While nobody listens, the kernel may give the probe that very port, and the probe then
-        # meets itself: a connection that nobody accepted.
+        # While nobody listens, the kernel may assign that very port to the probe, which then
+        # connects to itself.
         return bool(probe.getsockname() != probe.getpeername())
 
 
 def _reap(running: Sequence[Running]) -> None:
-    """Take notice of our own ended children, or they stay as zombies until we end."""
-    for one in running:
+    """Wait for our own ended children, which would otherwise stay zombies."""
+    for server in running:
         with suppress(ChildProcessError):
-            os.waitpid(one.pid, os.WNOHANG)
+            os.waitpid(server.pid, os.WNOHANG)

@@ -1,11 +1,9 @@
-"""The first chapter: the contact centre is made, and a place for Standfast beside it.
-
-Owns what one does once: the place, its servers, its people. Leaves the story to `tour`.
+"""The first chapter: the contact centre, and an installation next to it.
 
 Rules
-- The place is made by the operation behind `standfast init`; then the configuration that a contact
-  centre would write takes its place.
-- Both people are enrolled on the place's first day, so that the second of them may approve at once.
+- The installation is created by the use-case of `standfast init`; then the configuration that a
+  contact centre would write replaces the generated one.
+- Both people are enrolled on the first day, so that the second of them may approve at once.
 """
 
 from collections.abc import Iterator
@@ -29,7 +27,7 @@ from standfast.usecases.setup.new_installation import OFFLINE, set_up
 
 @contextmanager
 def made(folder: Path, scale: Scale, teller: TourOutput) -> Iterator[Night]:
-    """Make everything in an empty folder; Prefect runs until the block ends, the servers stay."""
+    """Create everything in an empty folder; Prefect runs until the block ends."""
     source = folder / "centre" / "recordings"
     config_file = folder / "standfast.toml"
     with ExitStack() as stack:
@@ -72,7 +70,7 @@ def _centre(
     with teller.working("recording calls", lambda: far[0]):
         centre = build(folder / "centre", scale, system_clock(), progress)
     accounts = server_processes.Accounts(folder, directory_port)
-    accounts.create([*(one.account for one in centre.agents), BREAK_GLASS, OPERATOR, MANAGER])
+    accounts.create([*(agent.account for agent in centre.agents), BREAK_GLASS, OPERATOR, MANAGER])
     config_file = folder / "standfast.toml"
     config_file.write_text(
         configuration(config_file, centre, directory_port=directory_port, mail_port=mail_port)

@@ -1,13 +1,14 @@
-"""The tour: a contact centre is set up, backed up, drilled, broken into, contained and put right.
+"""The tour of a contact centre: setup, backup, drill, breach, recovery.
 
 Rules
-- The program does all of it, through the same operations and flows as its commands; each chapter
-  shows the command and checks past the program what came of it.
-- The status is 0 only when every check held.
-- What it started is ended by its process number, on SIGTERM too. The directory and the mail stay,
-  so that every command can be tried on the place: `stop` ends them, `serve` brings them back.
-- A folder that the demo made is made anew when that is asked for, since somebody may have worked in
-  it; any other that has something in it is left alone.
+- The program does all of it, through the same operations and flows as its commands. Each chapter
+  shows the command and checks its result without the program.
+- The status is 0 only if every check passed.
+- The tour ends its processes by their process numbers, on SIGTERM too. The directory and the mail
+  server stay, so that every command can be tried on the installation: `stop` ends them, `serve`
+  starts them again.
+- A folder of an earlier demo is replaced only on request, since a person may have worked in it. Any
+  other folder with content is never changed.
 """
 
 import json
@@ -42,41 +43,41 @@ def run(
     scale: Scale | None = None,
     teller: TourOutput | None = None,
 ) -> int:
-    """Make a place in `folder` and give the tour; give the exit status.
+    """Create an installation in `folder`, show the tour, return the status.
 
-    An earlier tour's folder is deleted with all that is in it when `is_again`. Raises UsageError
-    when the folder holds anything else, and StandfastError when something is not as it must be: the
-    place is then left to be looked at, without its servers.
+    `is_again` deletes the folder of an earlier tour with all its content. Raise UsageError if the
+    folder contains anything else, and StandfastError if a check fails: the installation then stays
+    for inspection, without its servers.
     """
     began = time.monotonic()
     folder = (folder or Path(DEFAULT_FOLDER)).absolute()
     teller = teller or TourOutput(out=sys.stderr if as_json else sys.stdout)
-    _make_room(folder, is_again=is_again)
+    _prepare_folder(folder, is_again=is_again)
     try:
-        with _ended_by_sigterm(), made(folder, scale or Scale(), teller) as night:
-            incident = _tell(night)
+        with _sigterm_as_interrupt(), made(folder, scale or Scale(), teller) as night:
+            incident = _run_chapters(night)
     except BaseException:
         if (folder / server_processes.SERVERS_FILE).exists():
             server_processes.stop(folder)
         raise
     seconds = time.monotonic() - began
-    _say_goodbye(night, incident, seconds)
+    _print_summary(night, incident, seconds)
     if as_json:
         _print_json(night, incident, seconds)
     return ExitStatus.DONE
 
 
 def serve(folder: Path | None = None) -> list[server_processes.Running]:
-    """Bring the servers of a demo's place back."""
+    """Start the servers of a demo's installation again."""
     return server_processes.start_again((folder or Path(DEFAULT_FOLDER)).absolute())
 
 
 def stop(folder: Path | None = None) -> int:
-    """End the servers of a demo's place; give how many ran."""
+    """End the servers of a demo's installation; return how many ran."""
     return server_processes.stop((folder or Path(DEFAULT_FOLDER)).absolute())
 
 
-def _tell(night: Night) -> str:
+def _run_chapters(night: Night) -> str:
     recovery_chapters.first_night(night)
     recovery_chapters.second_night(night)
     recovery_chapters.drill(night)
@@ -91,10 +92,10 @@ def _tell(night: Night) -> str:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does: nothing that was started may outlive it unknown."""
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that no process remains."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may choose what a signal does
+        yield  # only the main thread may set a signal handler
         return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -103,8 +104,8 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _make_room(folder: Path, *, is_again: bool) -> None:
-    """Give an empty folder of our own."""
+def _prepare_folder(folder: Path, *, is_again: bool) -> None:
+    """Create an empty folder with the mark of the demo."""
     if (folder / _MARK).exists():
         if not is_again:
             raise UsageError(
@@ -126,14 +127,14 @@ def _make_room(folder: Path, *, is_again: bool) -> None:
     (folder / _MARK).write_text("Made by `standfast demo`, whose --again replaces all of it.\n")
 
 
-def _say_goodbye(night: Night, incident: str, seconds: float) -> None:
+def _print_summary(night: Night, incident: str, seconds: float) -> None:
     teller, folder = night.teller, night.folder
     teller.says("")
     teller.says(f"All checks held, {seconds:.0f} s in all. The page of results:")
     teller.says(f"  {night.page}")
     teller.says("")
     teller.says("Try next:")
-    for line in _way_to_the_command():
+    for line in _path_commands():
         teller.says(f"  {line}")
     teller.says(f"  export STANDFAST_CONFIG={night.config_file}")
     for command in (
@@ -149,8 +150,11 @@ def _say_goodbye(night: Night, incident: str, seconds: float) -> None:
     teller.says(f"to end them: standfast demo --stop {folder}")
 
 
-def _way_to_the_command() -> list[str]:
-    """Give what to type first where a shell would not find the command: after `make demo`."""
+def _path_commands() -> list[str]:
+    """Return the command that lets a shell find `standfast`, if needed.
+
+    After `make demo`, a shell would not find it.
+    """
     if shutil.which("standfast"):
         return []
     return [f'export PATH="{Path(sys.executable).parent}:$PATH"']
@@ -158,8 +162,8 @@ def _way_to_the_command() -> list[str]:
 
 def _print_json(night: Night, incident: str, seconds: float) -> None:
     chapters: list[Json] = [
-        {"title": one.title, "milliseconds": round(one.seconds * 1000)}
-        for one in night.teller.chapters
+        {"title": chapter.title, "milliseconds": round(chapter.seconds * 1000)}
+        for chapter in night.teller.chapters
     ]
     document: JsonObject = {
         "folder": str(night.folder),

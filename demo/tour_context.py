@@ -1,9 +1,8 @@
-"""What the chapters of the tour share: the place, its centre, the engine, and what must be true.
+"""The shared context of chapters: installation, centre, engine, checks.
 
 Rules
-- A chapter believes nothing: what the program says it did is looked up past it, in the directory,
-  in the mailbox, on disk (`expect`). What is not as it must be ends the tour, and its status says
-  so.
+- A chapter checks every result of the program without the program: in the directory, in the
+  mailbox, on disk (`expect`). A failed check ends the tour with an exit status other than 0.
 """
 
 from collections import Counter
@@ -54,23 +53,23 @@ class Night:
 
     @contextmanager
     def installation(self) -> Iterator[Installation]:
-        """Open the place as a command would."""
+        """Open the installation as a command would."""
         with open_installation(self.config_file, env={}) as installation:
             yield installation
 
     def mail(self) -> Counter[str]:
-        """Count the messages that lie in the mailbox, by whom they are for."""
+        """Count the messages in the mailbox, by recipient."""
         return Counter(address for address, _ in mail_server.delivered(self.folder / MAILBOX))
 
     def locked(self) -> set[str]:
-        """Ask the directory which accounts are not active."""
+        """Return the accounts that are not active in the directory."""
         return {name for name, is_active in self.accounts.active().items() if not is_active}
 
 
-def expect(is_so: bool, what: str) -> None:
-    """Go on when it is so; StandfastError says what was expected."""
+def expect(is_so: bool, expectation: str) -> None:
+    """Raise StandfastError with the expectation if it is not met."""
     if not is_so:
         raise StandfastError(
-            f"the demo is not as it must be: {what}; the place is left as it is, look at it with "
-            "`standfast status`"
+            f"the demo is not as it must be: {expectation}; the place is left as it is, look at it "
+            "with `standfast status`"
         )

@@ -1,10 +1,10 @@
-"""How the tour talks: chapters, what a person would type, what came of it, and that it is alive.
+"""The output of the tour: chapters, commands, results and progress.
 
 Rules
-- Short lines; a number stands where a number says more than a word.
-- On a terminal, long work shows how far it is and for how long; elsewhere each piece is one line.
-- With `--json` nothing of it is on standard output.
-- A stream that takes no more ends the tour, which is there to be watched.
+- Lines are short; a number stands where a number says more than a word.
+- On a terminal, long work shows its progress and its duration; elsewhere each piece is one line.
+- With `--json` none of these lines is on standard output.
+- A stream that accepts no more output ends the tour, whose purpose is to be watched.
 """
 
 import sys
@@ -17,7 +17,7 @@ from typing import TextIO
 
 from standfast.errors import StandfastError
 
-Counted = Callable[[], tuple[int, int]]  # how much is done, how much there is; 0 of 0 is not known
+Counted = Callable[[], tuple[int, int]]  # (done, total); (0, 0) is unknown
 _TICK_SECONDS = 0.2
 _LOST = (
     "the tour, which cannot be told, is ended; make room there or send it elsewhere, then begin it "
@@ -27,8 +27,8 @@ _CLEAR = "\r\x1b[K"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """One chapter, and how long it took."""
+class FinishedChapter:
+    """A finished chapter and its duration in seconds."""
 
     title: str
     seconds: float
@@ -36,31 +36,31 @@ class Told:
 
 @dataclass(kw_only=True)
 class TourOutput:
-    """Tells the story on one stream."""
+    """The printer of the tour, on one stream."""
 
     out: TextIO = field(default_factory=lambda: sys.stdout)
-    chapters: list[Told] = field(default_factory=list)
+    chapters: list[FinishedChapter] = field(default_factory=list)
 
     @contextmanager
     def chapter(self, title: str) -> Iterator[None]:
-        """Head a chapter; its time is noted when it ended well."""
+        """Print the title of a chapter; record its duration if it succeeds."""
         self._print("")
         self._print(f"{len(self.chapters) + 1}. {title}")
         began = time.monotonic()
         yield
-        self.chapters.append(Told(title=title, seconds=time.monotonic() - began))
+        self.chapters.append(FinishedChapter(title=title, seconds=time.monotonic() - began))
 
     def types(self, command: str) -> None:
-        """Show a command as a person would type it."""
+        """Print a command as a person would type it."""
         self._print(f"   $ {command}")
 
     def says(self, line: str) -> None:
-        """Say one thing."""
+        """Print one line."""
         self._print(f"   {line}" if line else "")
 
     @contextmanager
-    def working(self, what: str, counted: Counted | None = None) -> Iterator[None]:
-        """Show on a terminal that `what` goes on; `counted` is asked how far it is."""
+    def working(self, title: str, counted: Counted | None = None) -> Iterator[None]:
+        """Show on a terminal the running work; `counted` returns its progress."""
         if not self.out.isatty():
             yield
             return
@@ -71,7 +71,7 @@ class TourOutput:
             while not is_over.wait(_TICK_SECONDS):
                 done, total = counted() if counted else (0, 0)
                 far = f" {done:,} of {total:,}" if total else ""
-                self.out.write(f"{_CLEAR}   … {what}{far}, {time.monotonic() - began:.0f} s")
+                self.out.write(f"{_CLEAR}   … {title}{far}, {time.monotonic() - began:.0f} s")
                 self.out.flush()
 
         shower = threading.Thread(target=show, name="progress", daemon=True)
@@ -89,9 +89,9 @@ class TourOutput:
 
 
 def tell(text: str, out: TextIO, lost: str) -> None:
-    """Print at once; where that is not possible, raise StandfastError with why and what is `lost`.
+    """Print at once; raise StandfastError with the cause and `lost`.
 
-    Whoever read us and has enough is a BrokenPipeError.
+    Raise BrokenPipeError if the reader has closed the pipe.
     """
     try:
         print(text, file=out, flush=True)

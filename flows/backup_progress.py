@@ -1,9 +1,9 @@
-"""A backup's progress as Prefect shows it: one progress artifact a run, updated now and then.
+"""The progress of a backup in Prefect: one progress artifact for each run.
 
 Rules
-- Only counts leave: files, bytes, and a share of the files of the last night. Never a path.
-- Prefect is told from a thread of its own, so a server that hangs or is gone holds up no backup;
-  what it does not take is not told.
+- Only counts are sent: files, bytes, and the share of the files of the last night. Never a path.
+- A separate thread sends them, so that a server that hangs or is gone delays no backup; updates
+  that the server rejects are dropped.
 """
 
 import contextvars
@@ -20,11 +20,11 @@ from backup.records import Progress
 EVERY_SECONDS = 10.0
 _LAST_WORD_SECONDS = 2.0
 _MOST_FAILURES = 3
-_ALL_BUT_DONE = 99.0  # until the point is committed
+_ALL_BUT_DONE = 99.0  # percent, until the point is committed
 
 
 class ProgressShown:
-    """Takes what a backup reports, which costs it nothing, and shows the newest of it."""
+    """A receiver of progress reports that shows the newest one."""
 
     def __init__(self, set_name: str, files_expected: int, every_seconds: float) -> None:
         self._key = "backup-" + re.sub("[^a-z0-9]+", "-", set_name.lower()).strip("-")
@@ -34,7 +34,7 @@ class ProgressShown:
         self._ended = threading.Event()
         self._is_whole = False
         self._artifact: UUID | None = None
-        context = contextvars.copy_context()  # it says which run of Prefect this is
+        context = contextvars.copy_context()  # identifies the current run of Prefect
         self._thread = threading.Thread(
             target=context.run, args=(self._show,), name=self._key, daemon=True
         )
@@ -44,7 +44,7 @@ class ProgressShown:
         self._latest = progress
 
     def end(self, *, is_whole: bool) -> None:
-        """Show the last of it; waits a moment at most."""
+        """Show the last report; wait a moment at most."""
         self._is_whole = is_whole
         self._ended.set()
         self._thread.join(_LAST_WORD_SECONDS)
@@ -58,7 +58,7 @@ class ProgressShown:
                 self._tell(is_last=is_last)
                 failures = 0
             except Exception:
-                # Whatever Prefect raises: a picture of the work is not the work.
+                # Ignore every error of Prefect: the display must not affect the backup.
                 failures += 1
 
     def _tell(self, *, is_last: bool) -> None:
@@ -71,7 +71,7 @@ class ProgressShown:
             made = create_progress_artifact(
                 progress=percent, key=self._key, description=_counts(latest)
             )
-            # A coroutine is what an event loop would be given, and none runs in this thread.
+            # Prefect returns a coroutine only in an event loop, and this thread has none.
             self._artifact = made if isinstance(made, UUID) else None
         else:
             update_progress_artifact(self._artifact, progress=percent, description=_counts(latest))
@@ -86,7 +86,10 @@ class ProgressShown:
 def progress_shown(
     set_name: str, files_expected: int, every_seconds: float = EVERY_SECONDS
 ) -> Iterator[ProgressShown]:
-    """Show the progress of the block; `files_expected` is how many files the last night had."""
+    """Show the progress of the block.
+
+    `files_expected` is the number of files of the last night.
+    """
     shown = ProgressShown(set_name, files_expected, every_seconds)
     is_whole = False
     try:

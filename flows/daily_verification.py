@@ -1,4 +1,4 @@
-"""The flow of a verification without a key: of signatures, history and packs, or of every byte."""
+"""The flow that verifies the history, or every byte, without a key."""
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
@@ -11,13 +11,13 @@ from standfast.usecases.core.installation import Installation
 
 @flow(name="daily-verification", persist_result=False, validate_parameters=False)
 def daily_verification(config: str, read: bool = False) -> State[None]:
-    """Check the vault; `read` reads every byte of it."""
+    """Verify the vault; `read` reads every byte of it."""
     return as_flow(check(config, read, return_state=True))
 
 
 @task(name="verify", persist_result=False)
 def check(config: str, read: bool) -> State[None]:
-    """Check once, against the witness."""
+    """Verify once, against the witness."""
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         outcome = verify(installation, read, way="prefect")

@@ -1,13 +1,15 @@
-"""What Prefect runs by schedule, and the process that runs it: `-m … CONFIG PARENT`.
+"""The scheduled deployments of Prefect and the process that runs them.
+
+Call: `-m … CONFIG PARENT`.
 
 Rules
-- One deployment a set, so that each has its own schedule and shows on its own; two runs of one
-  never overlap, the later is cancelled.
-- A night that was missed while nothing ran is caught up once at the start. The ledger says which:
-  Prefect only knows what it scheduled itself.
-- The vault is verified without a key each day, where this host may look at it.
-- Drills that nobody attends are scheduled only where `drills.identity` says with which identity,
-  and the keeper only where `backup.keeping.schedule` says when: it has a machine of its own.
+- Each set has its own deployment, with its own schedule and display. Two runs of one deployment
+  never overlap: the later one is cancelled.
+- A night that was missed while nothing ran is caught up once at the start. The ledger decides
+  which: Prefect knows only the runs that it scheduled.
+- The vault is verified without a key each day, if this host can read it.
+- Unattended drills are scheduled only with `drills.identity`, and the keeper only with
+  `backup.keeping.schedule`: it has a machine of its own.
 """
 
 import asyncio
@@ -50,7 +52,10 @@ _ONE_AT_A_TIME = ConcurrencyLimitConfig(
 
 
 def deployments(config_file: Path, config: Config) -> list[RunnerDeployment]:
-    """Give all that is to be registered, named after this host: several may share a server."""
+    """Return all deployments, named after this host.
+
+    Several hosts may share a server.
+    """
     zone, host = config.organisation.time_zone, config.backup.writer
     path = str(config_file.absolute())
     found = [
@@ -58,7 +63,8 @@ def deployments(config_file: Path, config: Config) -> list[RunnerDeployment]:
         _deployment(respond_to_incident, host, {"config": path}, None),
     ]
     found += [
-        _chore(chore, host, path, (chore.schedule, zone)) for chore in scheduled_tasks(config)
+        _task_deployment(task, host, path, (task.schedule, zone))
+        for task in scheduled_tasks(config)
     ]
     for name, settings in config.backup.sets.items():
         parameters = {"config": path, "set_name": name}
@@ -67,25 +73,27 @@ def deployments(config_file: Path, config: Config) -> list[RunnerDeployment]:
     return found
 
 
-def _chore(chore: ScheduledTask, host: str, path: str, at: tuple[str, str]) -> RunnerDeployment:
-    match chore.kind:
+def _task_deployment(
+    task: ScheduledTask, host: str, path: str, at: tuple[str, str]
+) -> RunnerDeployment:
+    match task.kind:
         case "keep":
             return _deployment(keep_repository, host, {"config": path}, at)
         case "drill":
-            parameters: dict[str, str | bool] = {"config": path, "set_name": chore.subject}
-            return _deployment(restore_drill, f"{host}.{chore.subject}", parameters, at)
+            parameters: dict[str, str | bool] = {"config": path, "set_name": task.subject}
+            return _deployment(restore_drill, f"{host}.{task.subject}", parameters, at)
         case _:
-            what: dict[str, str | bool] = {"config": path, "read": chore.kind == "read"}
-            return _deployment(daily_verification, f"{host}.{chore.kind}", what, at)
+            reading: dict[str, str | bool] = {"config": path, "read": task.kind == "read"}
+            return _deployment(daily_verification, f"{host}.{task.kind}", reading, at)
 
 
 def backup_name(config: Config, set_name: str) -> str:
-    """Name the deployment of a set's nightly backup."""
+    """Return the name of the deployment of a set's nightly backup."""
     return f"{config.backup.writer}.{set_name}"
 
 
 def missed_nights(installation: Installation) -> dict[str, datetime]:
-    """Give each set whose newest scheduled backup did not come, and when that was due."""
+    """Return the sets with a missed scheduled backup, and its due time."""
     ages = [set_age(installation, name) for name in installation.config.backup.sets]
     return {age.set_name: age.due_at for age in ages if age.is_missed}
 
@@ -93,7 +101,10 @@ def missed_nights(installation: Installation) -> dict[str, datetime]:
 async def run_by_schedule(
     config: Config, registered: Sequence[RunnerDeployment], missed: Mapping[str, datetime]
 ) -> None:
-    """Register everything, catch up what was missed, then run what is due until ended."""
+    """Register the deployments, catch up missed runs, then run by schedule.
+
+    It ends only with its process.
+    """
     runner = Runner(name=f"standfast-{config.backup.writer}", pause_on_shutdown=False)
     ids = {
         (deployment.flow_name, deployment.name): await runner.aadd_deployment(deployment)
@@ -119,7 +130,7 @@ def _deployment(
         schedules=[Cron(at[0], timezone=at[1])] if at else [],
         parameters=dict(parameters),
         concurrency_limit=_ONE_AT_A_TIME if at else None,
-        # A path to the file would put `flows/` itself on the module path, before all packages.
+        # A path to the file would put `flows/` itself first on the module path.
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     if not isinstance(deployment, RunnerDeployment):
@@ -128,7 +139,7 @@ def _deployment(
 
 
 def main(config: str, parent: str) -> int:
-    """Run by schedule until this process is ended, or the one of that number, its parent, is."""
+    """Run by schedule until this process ends, or its parent with that number."""
     _end_with(int(parent))
     settings, missed = in_installation(
         config, lambda installation: (installation.config, missed_nights(installation))
@@ -139,10 +150,12 @@ def main(config: str, parent: str) -> int:
 
 
 def _end_with(parent: int) -> None:
-    """End when `serve` is gone, however it went: the next one has a runner of its own.
+    """End this process when `serve` ends, for any reason.
 
-    It may have gone while this process still loaded Prefect: so it says who it is. A backup that is
-    under way has a process of its own and comes to its end.
+    The next `serve` starts its own runner.
+
+    `serve` may have ended while this process still loaded Prefect, so its number is an argument. A
+    running backup has a process of its own and finishes.
     """
 
     def look() -> None:

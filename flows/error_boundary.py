@@ -1,9 +1,11 @@
-"""The one door out of a flow: what passes it may stand in Prefect's database in clear.
+"""The boundary of flows: only safe texts cross it.
+
+Prefect may store in clear whatever crosses.
 
 Rules
-- An error of ours says nothing secret or personal by its own promise, so its text may pass. Of any
-  other exception only the class does: its text may quote a path, an account or a token.
-- The exception that leaves is fresh, with no other chained to it.
+- The text of our own errors contains nothing secret or personal, so it may cross. Of any other
+  exception only the class does: its text may contain a path, an account or a token.
+- The exception that crosses is new, with no other chained to it.
 """
 
 import os
@@ -19,17 +21,17 @@ T = TypeVar("T")
 
 
 class FlowFailed(Exception):
-    """An operation failed; the text is fit to be stored anywhere."""
+    """An operation failed; the text may be stored anywhere."""
 
 
 class FlowInProgress(FlowFailed):
-    """What was asked for is being done already: nothing is wrong."""
+    """The operation is in progress already, which is no error."""
 
 
 def in_installation(
     config: str, work: Callable[[Installation], T], *, needs_ledger: bool = True
 ) -> T:
-    """Do `work` in the installation that a configuration describes; raise only `FlowFailed`."""
+    """Run `work` in the installation of `config`; raise only `FlowFailed`."""
     leaving = FlowFailed
     try:
         with open_installation(
@@ -42,5 +44,5 @@ def in_installation(
         problem = str(error)
     except Exception as error:
         problem = f"unexpected {type(error).__name__}; the ledger says how far it came"
-    # Out here, so that Python chains nothing to it.
+    # Outside the handler, so that Python chains nothing to it.
     raise leaving(problem)

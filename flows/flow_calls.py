@@ -1,11 +1,11 @@
-"""Calling a flow warm, in this process, and waiting for what it comes to: what the demo does.
+"""Calls of flows in this process, with their results; the demo uses them.
 
 Rules
-- The process speaks to one Prefect server, chosen before Prefect is imported (`speak_to`).
-- The flow's heartbeat is off: its last sleep costs a second of each call, and who waits here sees
-  for themselves whether the flow is alive.
-- What flows log goes to Prefect and not to the terminal, which belongs to the caller.
-- A flow that failed raises `FlowFailed` with the text that Prefect holds, fit to be shown anywhere.
+- The process uses one Prefect server, chosen before Prefect is imported (`speak_to`).
+- The heartbeat of the flow is off: its last sleep costs a second of each call, and the caller sees
+  whether the flow is alive.
+- Logs of flows go to Prefect and not to the terminal, which belongs to the caller.
+- A failed flow raises `FlowFailed` with the text in Prefect, which may be shown anywhere.
 """
 
 import os
@@ -20,7 +20,7 @@ _HAND_OVER_SECONDS = 5.0
 
 
 def speak_to(server: PrefectServer, home: Path) -> None:
-    """Let every flow of this process report to `server`; it holds until the process ends."""
+    """Let every flow of this process report to `server`, until it ends."""
     os.environ.update(environment(home, server.url, os.environ, server.secret))
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
 
@@ -46,14 +46,14 @@ def drill(config: Path, set_name: str, *, compares: bool) -> None:
 
 
 def respond(config: Path, incident: str) -> None:
-    """Carry an incident on until it needs a person or is over."""
+    """Run an incident until it needs a person or is finished."""
     from flows.incident_response import respond_to_incident
 
     _call(respond_to_incident, str(config), incident)
 
 
 def hand_over() -> None:
-    """Send what Prefect's client still holds, before its server is ended; waits a few seconds."""
+    """Send the pending data of Prefect's client; wait a few seconds at most."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
@@ -68,7 +68,7 @@ def _call(wrapped: Any, *parameters: object) -> None:
         try:
             state = wrapped(*parameters, return_state=True)
         except Exception as error:
-            # The flow itself raises nothing; this is Prefect, whose words may be anything.
+            # The flow itself raises nothing; this is an error of Prefect with any text.
             problem = f"the flow {wrapped.name} could not be run: {type(error).__name__}"
         else:
             problem = "" if state.is_completed() else f"the flow {wrapped.name}: {state.message}"

@@ -1,6 +1,6 @@
-"""The state that Prefect shows for an outcome.
+"""The states that Prefect shows for outcomes.
 
-A failure is a state with a sentence, not an exception: Prefect would write the pickled exception to
+A failure is a state with a message, not an exception: Prefect would write the pickled exception to
 its disk, and the traceback to its log.
 """
 
@@ -24,9 +24,9 @@ def told(
     *,
     needs_ledger: bool = True,
 ) -> State[None]:
-    """Do `work` and give the state that Prefect shows for its outcome; raises nothing.
+    """Run `work` and return the state that Prefect shows; raise nothing.
 
-    `work` gives the exit status and a line with ids and counts only, which is logged as well.
+    `work` returns the exit status and a line with ids and counts only, which is logged as well.
     """
     try:
         status, line = in_installation(config, work, needs_ledger=needs_ledger)
@@ -42,5 +42,8 @@ def told(
 
 
 def as_flow(state: State[Any]) -> State[None]:
-    """Give a flow the state of its only task; Prefect would say "1/1 states failed" instead."""
+    """Return the state of the only task.
+
+    Prefect itself would show "1/1 states failed".
+    """
     return State(type=state.type, name=state.name, message=state.message)

@@ -1,6 +1,7 @@
-"""The flow of a response: one incident, carried on until it needs a person or is over.
+"""The response flow: one incident, until it needs a person or ends.
 
-No task an account: the ledger has each effect, and Prefect would cost milliseconds for every one.
+There is no task for each account: the ledger has each effect, and Prefect would add milliseconds to
+every one.
 """
 
 from prefect import flow
@@ -20,7 +21,7 @@ from standfast.usecases.incidents.lifecycle import advance
     validate_parameters=False,
 )
 def respond_to_incident(config: str, incident: str) -> State[None]:
-    """Carry an incident on; any number of runs may do so at once."""
+    """Run an incident; any number of flows may do so at once."""
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         with engaged(incident):

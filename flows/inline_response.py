@@ -1,12 +1,12 @@
-"""Calling the response's flow in this process, warm, and never waiting for Prefect.
+"""Calls of the response flow in this process, without waits for Prefect.
 
 Rules
-- Prefect is asked first, for half a second; when it does not answer, the operation runs without.
-- Prefect may die between that answer and the flow's first line: a flow that has not begun its work
-  in time is given up for good, and the operation runs without it. Which of the two does the work is
-  settled once (`engagement`), so it is never both.
-- When the work has ended, nobody waits for Prefect to be told: that may hang for over a minute.
-- The ledger's runner row says which way it was: `prefect` or `serve`.
+- Prefect is asked first, for half a second; if it does not answer, the operation runs without it.
+- Prefect may die between that answer and the first line of the flow. A flow that has not begun its
+  work in time is abandoned for good, and the operation runs without it. An `Engagement` decides
+  once which of the two does the work, so it is never both.
+- After the work, nobody waits for the report to Prefect: it may hang for over a minute.
+- The runner row in the ledger has the way: `prefect` or `serve`.
 """
 
 import threading
@@ -28,10 +28,12 @@ def carry_on(
     without_prefect: Callable[[], object],
     begins_within_seconds: float = BEGINS_WITHIN_SECONDS,
 ) -> str:
-    """Run the response's flow here and give its way, `prefect`; else do the work and give `serve`.
+    """Run the response flow in this process, or work without Prefect.
 
-    One call an incident at a time. What the operation raises is raised here only in the second
-    case; the flow's failure stands in Prefect, and in the ledger.
+    Return "prefect" or "serve".
+
+    Only one call for each incident at a time. Errors of the operation are raised here only in the
+    second case; a failure of the flow is in Prefect and in the ledger.
     """
     if is_prefect_there():
         engagement = Engagement()
@@ -48,7 +50,7 @@ def carry_on(
 
 def _call(config: Path, incident: str, engagement: Engagement) -> None:
     try:
-        # Whatever Prefect raises, the caller finds no work begun.
+        # After any error of Prefect, the caller finds that no work has begun.
         with suppress(Exception), called(engagement):
             flow_calls.respond(config, incident)
     finally:

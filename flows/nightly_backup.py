@@ -1,7 +1,7 @@
 """The flow of one night: a backup of one set.
 
-A store that does not answer is tried again later, with longer pauses; nothing else is. A start
-while the set is under way ends as that, and not as a failure.
+Only a store that does not answer is retried, with growing pauses. A start while another backup of
+the set is in progress ends with that state, not as a failure.
 """
 
 from prefect import flow, task
@@ -21,7 +21,7 @@ from standfast.usecases.core.installation import Installation
     validate_parameters=False,
 )
 def nightly_backup(config: str, set_name: str) -> State[None]:
-    """Back one set up; the configuration's path and the set's name are all it is told."""
+    """Back up one set of the configuration at a path."""
     return as_flow(back_up(config, set_name, return_state=True))
 
 

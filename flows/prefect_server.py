@@ -1,21 +1,21 @@
-"""A Prefect server of our own: started, found again, and ended.
+"""A Prefect server of our own: its start, its discovery and its end.
 
-Owns the process and what it may know. Leaves what is registered with it to `deployments.py`.
+`deployments.py` registers work with it.
 
 Rules
 - Its telemetry is off, its home is ours (`serve.prefect_home`, private), it listens on loopback.
-- It answers who knows its secret, since whoever may change a deployment has any command run by us,
-  and loopback is open to every user of the host, and to any web page in a browser there.
-- It gets none of the secrets that `serve` was started with: it needs none of them.
-- No client of ours ever starts a server by itself: it asks ours, or fails at once.
-- The server outlives a `serve` that was killed: the next one finds it by the note in its home. One
-  that does not answer then is ended: it would wake up beside the new one, over the same database.
-  Each takes the address of the one before, which flows under way speak to and people know, unless
-  another program has it.
-- Loopback is shared: an answer counts only where a process of this user listens.
-- It is ended by its process group and, since it may survive polite signals, for good.
-- What ended 90 days ago leaves its database, which would grow by a gigabyte in a year: the ledger
-  keeps what was done.
+- It requires a secret: a client that can change a deployment can run any command as us, and
+  loopback is open to every user of the host, and to web pages in a browser there.
+- It gets none of the secrets of `serve`, because it needs none.
+- No client of ours starts a server by itself: it uses ours, or fails at once.
+- The server outlives a killed `serve`: the next one finds it by the note in its home. A server that
+  then does not answer is ended: it might return next to the new one, with the same database. The
+  new one uses the address of the old one, which running flows and people know, unless another
+  program has it.
+- Loopback is shared: an answer counts only if a process of this user listens.
+- It is ended by its process group, in the end with SIGKILL, since it may survive polite signals.
+- Data of runs that ended 90 days ago is deleted from its database, which would grow by a gigabyte a
+  year; the ledger keeps the results.
 """
 
 import http.client
@@ -46,21 +46,21 @@ _LISTENS = "0A"  # of a line in /proc/net/tcp
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
 PROBE_SECONDS = 0.5
-SLOW_ANSWER_SECONDS = 10.0  # a busy server is not a dead one
-STARTS_WITHIN_SECONDS = 90.0  # the first start makes its database, on a busy machine slowly
+SLOW_ANSWER_SECONDS = 10.0  # a busy server is not dead
+STARTS_WITHIN_SECONDS = 90.0  # the first start creates its database, slowly on a busy machine
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrefectServer:
-    """A server that answers at `url`; `pid` is 0 for one that is not ours to end."""
+    """A server that answers at `url`; `pid` is 0 if it is not ours to end."""
 
     url: str
     pid: int
-    process: subprocess.Popen[bytes] | None = None  # when it was started here
-    secret: str = field(default="", repr=False)  # "name:password"; of one of ours alone
+    process: subprocess.Popen[bytes] | None = None  # if it was started here
+    secret: str = field(default="", repr=False)  # "name:password", only of our own server
 
     def end(self) -> None:
-        """End it, unless it is not ours to end."""
+        """End the server, unless it is not ours to end."""
         if self.pid:
             stop(self.pid)
         if self.process is not None:
@@ -68,7 +68,7 @@ class PrefectServer:
 
 
 def environment(home: Path, url: str, base: Mapping[str, str], secret: str = "") -> dict[str, str]:
-    """Give the environment of every process that speaks to this server; `secret` is one of ours."""
+    """Return the environment of every process that uses this server."""
     root = str(Path(__file__).parents[1])
     python_path = [root, *filter(None, base.get("PYTHONPATH", "").split(os.pathsep))]
     return {
@@ -78,7 +78,8 @@ def environment(home: Path, url: str, base: Mapping[str, str], secret: str = "")
         "PREFECT_API_URL": url,
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # DO_NOT_TRACK alone is not enough
-        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # by itself events only
+        # The default is events only.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "DO_NOT_TRACK": "1",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
@@ -97,7 +98,7 @@ def _without_secrets(base: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_healthy(url: str, seconds: float = PROBE_SECONDS) -> bool:
-    """Does the API at this address answer, within so many seconds?"""
+    """Return whether the API at this address answers in time."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=seconds)
@@ -111,16 +112,16 @@ def is_healthy(url: str, seconds: float = PROBE_SECONDS) -> bool:
 
 
 def find(home: Path) -> PrefectServer | None:
-    """Find the server that an earlier `serve` left running here."""
+    """Return the running server of an earlier `serve`, or None."""
     server = _noted(home)
-    if not server or not server.secret:  # an older Standfast left it, open to everybody
+    if not server or not server.secret:  # an older Standfast started it without a secret
         return None
     is_there = is_healthy(server.url, SLOW_ANSWER_SECONDS) and _is_own(server.url)
     return server if is_there else None
 
 
 def _noted(home: Path) -> PrefectServer | None:
-    """Give the server that the note names while its process is there, whether it answers or not."""
+    """Return the server of the note while its process lives, even if it hangs."""
     server = _in_note(home)
     return server if server and _is_at_home(server.pid, home) else None
 
@@ -138,7 +139,7 @@ def _write_note(home: Path, server: PrefectServer) -> None:
     note = {"url": server.url, "pid": server.pid, "secret": server.secret}
     descriptor = os.open(home / _NOTE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        os.fchmod(descriptor, 0o600)  # one of an older Standfast had no secret, and other rights
+        os.fchmod(descriptor, 0o600)  # an older Standfast wrote it without a secret and mode
         json.dump(note, file)
 
 
@@ -150,9 +151,11 @@ def start(
     is_given_up: Callable[[], bool] = lambda: False,
     seconds: float = STARTS_WITHIN_SECONDS,
 ) -> PrefectServer:
-    """Start a server with its home there in place of any other, and wait until it answers.
+    """Start a server with this home and wait until it answers.
 
-    Raises `Unavailable` when it does not in time, or when the caller gives up; none is left then.
+    Any other server of this home is replaced.
+
+    Raise `Unavailable` if it does not answer in time, or if the caller gives up; none remains then.
     """
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -169,7 +172,7 @@ def start(
     if port is None or not _is_free(port):
         port = _free_port()
     url = f"http://{_HOST}:{port}/api"
-    # The same as before: flows under way speak with it.
+    # Reuse the secret: running flows use it.
     secret = (before and before.secret) or f"standfast:{secrets.token_urlsafe(32)}"
     try:
         process = subprocess.Popen(
@@ -201,7 +204,7 @@ def start(
 
 
 def stop(*pids: int) -> None:
-    """End processes, each started as the head of its own group, and all that they started."""
+    """End processes, each the head of its own group, with all their children."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in pids:
             with suppress(ProcessLookupError):
@@ -223,18 +226,18 @@ def _is_there(pid: int) -> bool:
 
 
 def _is_at_home(pid: int, home: Path) -> bool:
-    """Guard against a process number that was used again since, also by another Prefect."""
+    """Return whether the process uses this home: its number may be reused."""
     try:
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        homes = [one for one in variables if one.startswith(_HOME)]
-        return any(os.path.samefile(one.removeprefix(_HOME), home) for one in homes)  # noqa: PTH121 - bytes
+        homes = [variable for variable in variables if variable.startswith(_HOME)]
+        return any(os.path.samefile(variable.removeprefix(_HOME), home) for variable in homes)  # noqa: PTH121 - bytes
     except OSError:
         return False
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server asks for it
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
         try:
             probe.bind((_HOST, port))
         except OSError:
@@ -249,8 +252,8 @@ def _is_own(url: str) -> bool:
     )
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     sockets = (line.split() for line in lines)  # number, address, peer, state, …, user at 7
-    listening = [one for one in sockets if one[1] == address and one[3] == _LISTENS]
-    return any(int(one[7]) == os.geteuid() for one in listening)
+    listening = [entry for entry in sockets if entry[1] == address and entry[3] == _LISTENS]
+    return any(int(entry[7]) == os.geteuid() for entry in listening)
 
 
 def _free_port() -> int:

@@ -1,13 +1,15 @@
-"""Prefect beside the loop of `serve`: found or started, given its deployments, kept, and ended.
+"""The supervision of Prefect: start, deployments, restart, end.
+
+It works next to the loop of `serve`.
 
 Rules
-- All of it happens in a thread of its own; the loop only ever asks `is_there`, which takes
-  half a second at most and asks the server itself.
-- A server or a runner that died is started again, later each time. The thread that does so does
-  nothing else: it carries no incident on, and waits for no flow.
-- Where Prefect does not come up, a missed night is run without it: a backup that never runs because
-  its scheduler is broken is the silent failure that nobody forgives.  So is one, once, that Prefect
-  did not run though it is there: while a clock stands ahead it takes nights for done that are not.
+- All of it runs in a thread of its own; the loop only calls `is_there`, which takes at most half a
+  second and asks the server itself.
+- A server or a runner that died is restarted, with growing delays. The thread does nothing else: it
+  runs no incident, and waits for no flow.
+- If Prefect does not start, a missed night is run without it: a broken scheduler must not stop
+  backups silently. A night that a running Prefect did not run is also caught up, once: while a
+  clock is ahead, it takes nights for done that are not.
 - A server that somebody else runs (`serve.prefect`) is used and never started or ended.
 """
 
@@ -37,7 +39,7 @@ _LOOK_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 60.0
 PATIENCE_SECONDS = 240.0  # a first start on a busy machine takes a minute
-_WARM_SECONDS = 30.0  # for a first call; a later one may then still be slow
+_WARM_SECONDS = 30.0  # for a first call; afterwards, a later call may still be slow
 _END_SECONDS = 2.0
 
 log = logging.getLogger("standfast.serve")
@@ -45,37 +47,37 @@ log = logging.getLogger("standfast.serve")
 
 @dataclass(kw_only=True)
 class Scheduling:
-    """One installation's Prefect."""
+    """The Prefect of one installation."""
 
     config_file: Path
     home: Path
-    url: str | None  # of a server that runs already; None: one is started here
+    url: str | None  # of an existing server; None: a server is started here
     env: Mapping[str, str]
     _server: PrefectServer | None = None
     _runner: subprocess.Popen[bytes] | None = None
     _backups: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _missed: Mapping[str, datetime] = field(default_factory=dict)  # when it was last looked
-    _caught_up: dict[str, datetime] = field(default_factory=dict)  # though Prefect was there
+    _missed: Mapping[str, datetime] = field(default_factory=dict)  # at the last check
+    _caught_up: dict[str, datetime] = field(default_factory=dict)  # although Prefect was running
     _thread: threading.Thread | None = None
     _last_there: float = field(default_factory=time.monotonic)
     _is_warm: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def begin(self) -> None:
-        """Start in the background; gives back at once."""
+        """Start in the background; return at once."""
         self._thread = threading.Thread(target=self._keep, name="prefect", daemon=True)
         self._thread.start()
 
     def is_there(self) -> bool:
-        """May a flow be called in this process now?"""
+        """Return whether a flow may be called in this process now."""
         server = self._server
         return self._is_warm and server is not None and is_healthy(server.url)
 
     def catch_up(self, missed: Mapping[str, datetime]) -> None:
-        """Run nights that Prefect left out in processes of their own; `missed`: when each was due.
+        """Run the missed nights as processes; `missed` has the due times.
 
-        Where Prefect has been away for long, each time; where it is there, those that were missed
-        when it was last looked, too, and each once: one that failed was run.
+        If Prefect has been away for long, run them each time. If it is running, run those that were
+        also missed at the last check, once each: a failed night has run.
         """
         is_away = time.monotonic() - self._last_there >= PATIENCE_SECONDS
         before, self._missed = self._missed, missed
@@ -119,7 +121,7 @@ class Scheduling:
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def _why(self, error: Exception) -> str:
-        """Say what keeps Prefect from running; of what nobody foresaw only its class."""
+        """Return what stops Prefect; of an unexpected error only the class."""
         if isinstance(error, StandfastError):
             return str(error)
         if isinstance(error, OSError) and error.strerror:
@@ -142,11 +144,11 @@ class Scheduling:
             prefect_server.stop(self._runner.pid)
         earlier = self._server
         if earlier is not None and not is_healthy(earlier.url, SLOW_ANSWER_SECONDS):
-            earlier.end()  # it may hang, and hold its port
+            earlier.end()  # it may hang and block its port
         self._server = self._found() or prefect_server.start(
             self.home,
             self.env,
-            # The same address again: what is warm in this process goes on speaking to it.
+            # Reuse the address: loaded code in this process continues to use it.
             port=urlsplit(earlier.url).port if earlier else None,
             is_given_up=self._stop.is_set,
         )
@@ -165,14 +167,14 @@ class Scheduling:
     def _warm(self, server: PrefectServer) -> None:
         """Load and call what a response needs, before it is needed."""
         self._load(server)
-        # Beside this thread: it may hang for long where the server dies over it.
+        # In another thread: it may hang for long if the server dies.
         call = threading.Thread(target=self._call_once, name="warm-up", daemon=True)
         call.start()
         call.join(_WARM_SECONDS)
         self._is_warm = True
 
     def _load(self, server: PrefectServer) -> None:
-        """Import the flows. Prefect reads its address once, from here."""
+        """Import the flows; Prefect reads its address once, at this import."""
         flow_calls.speak_to(server, self.home)
         from prefect.context import refresh_global_settings_context
 
@@ -182,11 +184,11 @@ class Scheduling:
     def _call_once(self) -> None:
         from flows.warm_up_flow import warm_up
 
-        with suppress(Exception):  # it is called for what it loads
+        with suppress(Exception):  # the call only loads code
             warm_up(str(self.config_file), return_state=True)
 
     def _child(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start one of our modules beside this process; what it says stands in Prefect's folder."""
+        """Start one of our modules as a process that logs to Prefect's folder."""
         url, secret = (self._server.url, self._server.secret) if self._server else ("", "")
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         said = os.open(self.home / f"{module}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

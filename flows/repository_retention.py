@@ -1,4 +1,4 @@
-"""The flow of the keeper: one keeping run of the repository."""
+"""The flow of the keeper: one retention run of the repository."""
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
@@ -16,13 +16,13 @@ from standfast.usecases.core.installation import Installation
     validate_parameters=False,
 )
 def keep_repository(config: str) -> State[None]:
-    """Let points expire and free what none needs; never more than a fifth, never past a clock."""
+    """Expire points and delete unneeded packs; at most a fifth in one run."""
     return as_flow(run_retention(config, return_state=True))
 
 
 @task(name="keep", task_run_name="keep", persist_result=False)
 def run_retention(config: str) -> State[None]:
-    """Make one keeping run."""
+    """Run retention once."""
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         outcome = keep(installation, way="prefect")

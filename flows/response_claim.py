@@ -1,8 +1,8 @@
-"""Who does the work of one call of the response's flow: the flow, or its caller without Prefect.
+"""The claim on one response: either the flow or its caller does the work.
 
-It is settled once, under a lock: a flow that begins too late is turned away, so it is never both.
-A flow knows its call by the thread that both run in, and not by its incident: one that Prefect held
-up may come while a later call about the same incident is under way.
+It is decided once, under a lock: a flow that begins too late is rejected, so it is never both. A
+flow is identified by the thread that both run in, and not by its incident: a delayed flow may come
+while a later call for the same incident is in progress.
 """
 
 import threading
@@ -14,7 +14,7 @@ from standfast.errors import Unavailable
 
 
 class Engagement:
-    """One call of the flow: who does its work, and whether that has ended."""
+    """One call of the flow: the party that does its work, and its end."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -24,7 +24,7 @@ class Engagement:
         self._ended = threading.Event()
 
     def begin(self) -> bool:
-        """The flow asks to begin; False when it came too late."""
+        """Claim the work for the flow; return False if it came too late."""
         with self._guard:
             if not self._is_settled:
                 self._is_settled = self._is_flow = True
@@ -32,12 +32,12 @@ class Engagement:
         return self._is_flow
 
     def end(self) -> None:
-        """The flow's work, or the flow itself, has ended."""
+        """Record the end of the flow's work, or of the flow itself."""
         self._ended.set()
         self._stirred.set()
 
     def is_flows(self, seconds: float) -> bool:
-        """Wait so long for the flow to begin; False means that it never will."""
+        """Wait for the flow to begin; return False if it never will."""
         self._stirred.wait(seconds)
         with self._guard:
             self._is_settled = True
@@ -53,7 +53,10 @@ _call: ContextVar[Engagement | None] = ContextVar("call", default=None)
 
 @contextmanager
 def called(engagement: Engagement) -> Iterator[None]:
-    """Let the flow that this block calls, in this thread, be the one of this engagement."""
+    """Assign the flow that this block calls to the engagement.
+
+    The flow must be called in this thread.
+    """
     token = _call.set(engagement)
     try:
         yield
@@ -63,9 +66,11 @@ def called(engagement: Engagement) -> Iterator[None]:
 
 @contextmanager
 def engaged(incident: str) -> Iterator[None]:
-    """Begin the work of an incident's flow; `Unavailable` when it was given up meanwhile.
+    """Begin the work of an incident's flow.
 
-    In a process that called no flow in place there is nothing to agree on.
+    Raise `Unavailable` if the flow was abandoned.
+
+    In a process that called no flow itself, there is nothing to claim.
     """
     engagement = _call.get()
     if engagement is None:

@@ -1,4 +1,4 @@
-"""The flow of a restore drill that nobody attends: one set, with the configured identity."""
+"""The flow of an unattended restore drill: one set, configured identity."""
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
@@ -16,9 +16,11 @@ from standfast.usecases.drills.restore_drill import run_drill
     validate_parameters=False,
 )
 def restore_drill(config: str, set_name: str, compares: bool = False) -> State[None]:
-    """Drill one set; the identity is the one that `drills.identity` refers to, read at the end.
+    """Drill one set with the identity of `drills.identity`.
 
-    `compares` holds what was restored against the live source, which must stand still meanwhile.
+    The identity is read as late as possible.
+
+    `compares` compares the restored data with the live source, which must not change meanwhile.
     """
     return as_flow(drill(config, set_name, compares, return_state=True))
 

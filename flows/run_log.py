@@ -1,6 +1,6 @@
-"""Lines of the log of `serve` about runs that ended on this host, whichever process ran them.
+"""Log lines of `serve` about ended runs of this host, of any process.
 
-A night runs in a process of Prefect's runner, whose own log nobody watches.
+A nightly run is in a process of Prefect's runner, and nobody watches that log.
 """
 
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger("standfast.serve")
 
 
 def log_ended_runs(installation: Installation, after: int) -> None:
-    """Log the runs that ended by an audit event with a higher sequence than `after`."""
+    """Log the runs that ended by an audit event after that sequence number."""
     for run in runs_of_host(
         installation.config, installation.ledger.runs.ended_after(after, _SHOWN)
     ):
@@ -29,8 +29,8 @@ def log_ended_runs(installation: Installation, after: int) -> None:
 
 
 def _line(run: RunRecord) -> str:
-    what = f"{_SHOWN[run.kind]} {run.subject}"
+    title = f"{_SHOWN[run.kind]} {run.subject}"
     if run.state == "failed":
-        return f"{what} failed: {run.summary.get('problem', '`standfast status` shows more')}"
+        return f"{title} failed: {run.summary.get('problem', '`standfast status` shows more')}"
     unread = run.summary.get("unread")
-    return f"{what} is {run.state}" + (f": {counted(unread, 'path')} not read" if unread else "")
+    return f"{title} is {run.state}" + (f": {counted(unread, 'path')} not read" if unread else "")

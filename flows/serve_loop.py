@@ -1,25 +1,25 @@
-"""`standfast serve`: the warm process that picks up incidents, watches, and keeps Prefect running.
+"""`standfast serve`: resumes incidents, watches, keeps Prefect running.
 
-Owns the loop and what it starts. Leaves every decision to `operations/`: this process may be killed
-at any moment, and another one, or the command line, goes on from the ledger.
+Every decision is in the use-cases: this process may be killed at any moment, and another one, or
+the command line, continues from the ledger.
 
 Rules
-- Picking up an incident needs the ledger and nothing else: it works before Prefect is up, while it
-  is down, and after it was killed. Prefect is started beside the loop, never in it.
-- A quiet ledger costs one row a tick and nothing is written: what was looked at is remembered by
-  the sequence of the newest audit event. What only time brings is looked for every ten seconds.
-- What this very process opened is begun at once, without waiting for the tick.
-- An incident is carried on by the configuration as it is now, by which a command opened it: a
-  directory that was added since this process began is one to lock in. All else needs a restart.
-- People are told of alarms in a thread of their own: a mail server may take its time. So may a
-  time stamp authority: what is sealed is stamped in another, later each time that this fails.
+- Resuming an incident needs only the ledger: it works before Prefect is up, while it is down, and
+  after it was killed. Prefect is started next to the loop, never in it.
+- With a quiet ledger, a tick reads one row and writes nothing: the sequence of the newest audit
+  event shows what was processed. Events that only time brings are checked every ten seconds.
+- An incident that this process opened is begun at once, without waiting for the tick.
+- An incident runs with the current configuration, by which a command opened it: a directory that
+  was added since this process began is used. Everything else needs a restart.
+- Alarms are sent in a thread of their own, because a mail server may be slow. So may a time stamp
+  authority: sealed evidence is stamped in another thread, with growing delays after failures.
 - A ledger that does not answer is waited for: a response must survive its restart.
-- Each backup, verification, drill and keeper's run of this host that ends is a line of its log, and
-  a warning where it is not whole.
-- What runs beside the loop (HTTP, and what else is handed over) has threads of its own; the ledger
-  is all that they share with it, and neither waits for the other.
-- SIGTERM and SIGINT end it within seconds. What was under way is in the ledger as begun, and the
-  next runner looks how it ended.
+- Each backup, verification, drill and retention run of this host that ends is one log line, and a
+  warning if it is incomplete.
+- The parts next to the loop (HTTP, and others) have threads of their own; they share only the
+  ledger with the loop, and neither waits for the other.
+- SIGTERM and SIGINT end it within seconds. Running work is recorded in the ledger as begun, and the
+  next runner finds out how it ended.
 """
 
 import fcntl
@@ -52,26 +52,26 @@ from standfast.usecases.incidents.lifecycle import advance
 from standfast.usecases.setup.installation_opening import open_installation
 
 TICK_SECONDS = 0.2
-LOOK_SECONDS = 10.0  # for what only time brings: a wait that is over, a runner that died
-WATCH_SECONDS = 300.0  # dead runs, missed nights, a signed head
+LOOK_SECONDS = 10.0  # for events that only time brings: an ended wait, a dead runner
+WATCH_SECONDS = 300.0  # for dead runs, missed nights, a signed head
 BEAT_SECONDS = SERVE_LEASE.total_seconds() * 0.4
 _MOST_ALARMS = 1000
 _END_SECONDS = 3.0
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10.0
-STAMP_SECONDS = 5.0  # between two looks for what is not stamped, where something happens
+STAMP_SECONDS = 5.0  # between two checks for missing time stamps, while events occur
 FIRST_STAMP_PAUSE_SECONDS = 30.0
 _LONGEST_STAMP_PAUSE_SECONDS = 900.0
 
 log = logging.getLogger("standfast.serve")
-BeginWork = Callable[[str], None]  # on an incident that was opened in this process
+BeginWork = Callable[[str], None]  # called with an incident that this process opened
 
 
 class Beside(Protocol):
-    """Something that runs beside the loop, in threads of its own."""
+    """A part that runs next to the loop, in threads of its own."""
 
     def begin(self) -> None:
-        """Start in the background; gives back at once."""
+        """Start in the background; return at once."""
         ...
 
     def end(self) -> None:
@@ -81,7 +81,7 @@ class Beside(Protocol):
 
 @dataclass(kw_only=True)
 class _Response:
-    """The work on one incident in this process, and when it may be begun again."""
+    """The work on one incident in this process, and its next start."""
 
     thread: threading.Thread | None = None
     not_before: float = 0.0
@@ -92,7 +92,7 @@ class _Response:
         return self.thread is not None and self.thread.is_alive()
 
     def has_ended(self, now: float, *, is_held_up: bool) -> None:
-        """Wait longer each time that work is left at the end: something holds it up."""
+        """Wait longer each time that work remains at the end: something delays it."""
         self.pause = min(self.pause * 2, _LONGEST_PAUSE_SECONDS) if is_held_up else 0.0
         self.pause = max(self.pause, _FIRST_PAUSE_SECONDS if is_held_up else 0.0)
         self.not_before = now + self.pause
@@ -100,7 +100,7 @@ class _Response:
 
 @dataclass(kw_only=True)
 class Serving:
-    """The loop over one place; `scheduling` is Prefect, or None to do without."""
+    """The loop of one installation; `scheduling` is Prefect or None."""
 
     installation: Installation
     config_file: Path
@@ -108,20 +108,20 @@ class Serving:
     beside: Sequence[Beside] = ()
     stop: threading.Event = field(default_factory=threading.Event)
     _responses: dict[str, _Response] = field(default_factory=dict)
-    _again: threading.Event = field(default_factory=threading.Event)  # look at the next tick
+    _again: threading.Event = field(default_factory=threading.Event)  # check at the next tick
     _opened: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
-    _woken: threading.Event = field(default_factory=threading.Event)  # what was opened waits
+    _woken: threading.Event = field(default_factory=threading.Event)  # an opened incident waits
     _seen: int = -1
-    _logged: int = -1  # the newest event up to which runs that ended are in the log
+    _logged: int = -1  # the newest event whose ended runs are in the log
     _looked_at: float = float("-inf")
     _watched_at: float = float("-inf")
     _beaten_at: float = float("-inf")
     _missed: frozenset[str] = frozenset()
     _stale: frozenset[str] = frozenset()
     _alarms: queue.Queue[Alarm] = field(default_factory=lambda: queue.Queue(_MOST_ALARMS))
-    _news: threading.Event = field(default_factory=threading.Event)  # something may be sealed
+    _news: threading.Event = field(default_factory=threading.Event)  # evidence may have been sealed
     _trouble: str = ""
-    _change: str = ""  # what was said last of a configuration that is another by now
+    _change: str = ""  # the last log text about a changed configuration
 
     def run(self) -> None:
         """Serve until `stop` is set."""
@@ -134,8 +134,8 @@ class Serving:
         stamps = threading.Thread(target=self._stamp_seals, name="time-stamps", daemon=True)
         if self.installation.config.custody.timestamp is not None:
             stamps.start()
-        for one in self.beside:
-            one.begin()
+        for part in self.beside:
+            part.begin()
         log.info("serving as runner %s", token)
         try:
             while not self.stop.is_set():
@@ -144,8 +144,8 @@ class Serving:
                 if not self.stop.is_set():
                     self._tick(token)
         finally:
-            for one in self.beside:
-                one.end()
+            for part in self.beside:
+                part.end()
             if self.scheduling is not None:
                 self.scheduling.end()
             self._wait_for_responses()
@@ -155,13 +155,13 @@ class Serving:
             runners.retire(token, None, self.installation.clock())
 
     def begin_work(self, incident: str) -> None:
-        """Have an incident that was opened here carried on at once; from any thread."""
+        """Run an incident that was opened here at once; for any thread."""
         self._opened.put(incident)
         self._woken.set()
 
     @property
     def is_quiet(self) -> bool:
-        """Was everything looked at, and is nothing under way here?"""
+        """Return whether everything was processed and nothing is in progress."""
         is_busy = self._alarms.unfinished_tasks > 0 or any(
             response.is_under_way for response in list(self._responses.values())
         )
@@ -193,8 +193,9 @@ class Serving:
             self._again.set()
             self._tell_once(str(error))
         except Exception as error:
-            # Only the class: a foreign error may quote an account. The loop goes on: it is what
-            # picks up the next incident.
+            # Log only the class: the text of a foreign error may contain an account. The loop
+            # continues,
+            # because it resumes the next incident.
             self._again.set()
             self._tell_once(f"unexpected {type(error).__name__}")
 
@@ -223,9 +224,11 @@ class Serving:
             )
 
     def _ring(self, installation: Installation, alarm: Alarm, way: str) -> bool:
-        """Leave it to the thread that tells people; the next watch comes with what this one drops.
+        """Pass an alarm to the thread that notifies people.
 
-        Gives False: that it was told is known later.
+        The next watch repeats it.
+
+        Return False, because the result of the notification is known later.
         """
         with suppress(queue.Full):
             self._alarms.put_nowait(alarm)
@@ -248,18 +251,18 @@ class Serving:
                 self._alarms.task_done()
 
     def _stamp_seals(self) -> None:
-        """Have what was sealed stamped: soon after it, and later each time that this fails."""
+        """Request missing time stamps after each seal, with growing delays."""
         pause, said = 0.0, ""
         while not self.stop.is_set():
             self._news.clear()
             troubles, may_pass = list[str](), False
             try:
-                for one in stamp_pending(self.installation):
-                    troubles += [one.problem] if one.problem else []
-                    may_pass = may_pass or one.may_pass
-                    if one.stamp is not None:
-                        source = one.folder.parent
-                        log.info("%s, %s: %s", source.parent.name, source.name, one.sentence)
+                for outcome in stamp_pending(self.installation):
+                    troubles += [outcome.problem] if outcome.problem else []
+                    may_pass = may_pass or outcome.may_pass
+                    if outcome.stamp is not None:
+                        source = outcome.folder.parent
+                        log.info("%s, %s: %s", source.parent.name, source.name, outcome.sentence)
             except StandfastError as error:
                 troubles, may_pass = [str(error)], True
             except Exception as error:
@@ -275,7 +278,7 @@ class Serving:
                 self._news.wait(WATCH_SECONDS)
 
     def _respond(self, installation: Installation, incident: str, way: str) -> None:
-        """Begin to carry an incident on in a thread of its own, unless one is at it."""
+        """Run an incident in a thread of its own, unless one runs it already."""
         response = self._responses.setdefault(incident, _Response())
         if response.is_under_way:
             return
@@ -303,7 +306,7 @@ class Serving:
             log.warning("%s: unexpected %s", incident, type(error).__name__)
         finally:
             response.has_ended(time.monotonic(), is_held_up=self._is_left(incident))
-            self._again.set()  # something may have come while this was ending
+            self._again.set()  # an event may have come while this ended
 
     def _advance(self, incident: str, way: str) -> None:
         with self._installation_now() as installation:
@@ -311,12 +314,12 @@ class Serving:
 
     @contextmanager
     def _installation_now(self) -> Iterator[Installation]:
-        """Give the place by its configuration as it is now; one that is broken changes nothing."""
+        """Yield the installation with the current configuration, if it is valid."""
         with ExitStack() as stack:
             installation = self.installation
             try:
                 if load(self.config_file).fingerprint != installation.config.fingerprint:
-                    self._tell_of_change(
+                    self._log_change(
                         "the configuration was changed since: incidents go by it as it is now, all "
                         "else does once this is started again"
                     )
@@ -329,13 +332,13 @@ class Serving:
                     )
                     installation = stack.enter_context(opened)
             except StandfastError as error:
-                self._tell_of_change(f"the configuration is gone by as it was read before: {error}")
+                self._log_change(f"the configuration is gone by as it was read before: {error}")
             yield installation
 
-    def _tell_of_change(self, what: str) -> None:
-        if what != self._change:
-            log.warning("%s", what)
-        self._change = what
+    def _log_change(self, trouble: str) -> None:
+        if trouble != self._change:
+            log.warning("%s", trouble)
+        self._change = trouble
 
     def _is_left(self, incident: str) -> bool:
         try:
@@ -360,28 +363,28 @@ class Serving:
 
 @contextmanager
 def _logging_to_stderr() -> Iterator[None]:
-    """Say what we do, and only that: other libraries' lines may quote an address."""
+    """Log only our own lines: those of other libraries may contain an address."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     ours = (log, *(logging.getLogger(f"standfast.{name}") for name in ("ledger", "backup")))
-    for one in ours:
-        one.addHandler(handler)
-        one.setLevel(logging.INFO)
-        one.propagate = False
+    for logger in ours:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
     try:
         yield
     finally:
-        for one in ours:
-            one.removeHandler(handler)
-            one.propagate = True
+        for logger in ours:
+            logger.removeHandler(handler)
+            logger.propagate = True
 
 
 @contextmanager
 def _only_one_here(installation: Installation) -> Iterator[None]:
-    """Hold what one `serve` a machine may hold; the kernel gives it back when the process dies.
+    """Hold the lock of the only `serve` of a machine; the kernel releases it.
 
-    Two would each start a Prefect server in one home, and back everything up twice. Root's would
-    keep the user who runs the place out of that home.
+    Two would each start a Prefect server in one home, and back up everything twice. Files of root
+    would keep the user of the installation out of that home.
     """
     user = other_user_of(installation.config) if os.geteuid() == 0 else None
     if user is not None:
@@ -418,13 +421,15 @@ def serve(
         [Installation, BeginWork], Sequence[Beside]
     ] = lambda installation, begin_work: (),
 ) -> int:
-    """Serve in this process until SIGTERM or SIGINT; to be called from its main thread.
+    """Serve in this process until SIGTERM or SIGINT.
 
-    `beside` gives what is to run beside the loop; it belongs to a layer above this one. What that
-    opens, it hands to its second argument.
-    Ends the process itself, with status 0: Prefect's threads wait for their server at the end of a
-    process, and it may be gone. Raises `StandfastError` when the place cannot be opened, `Refused`
-    when another one serves it on this machine.
+    Call it from the main thread.
+
+    `beside` returns the parts that run next to the loop; it belongs to a higher layer. They pass
+    each incident that they open to its second argument. The function ends the process itself, with
+    status 0: at the end of a process, Prefect's threads wait for their server, which may be gone.
+    Raise `StandfastError` if the installation cannot be opened, `Refused` if another process serves
+    it on this machine.
     """
     env = os.environ if env is None else env
     with (
@@ -451,5 +456,5 @@ def serve(
         signal.signal(signal.SIGTERM, end)
         signal.signal(signal.SIGINT, end)
         serving.run()
-        log.info("ended")  # our handler keeps nothing back; Prefect's would wait for their server
+        log.info("ended")  # our handler writes at once; Prefect's would wait for its server
     os._exit(ExitStatus.DONE)

@@ -1,4 +1,4 @@
-"""One backup in a process of its own, for when Prefect is not there: `-m … CONFIG SET`."""
+"""One backup in a process of its own, without Prefect: `-m … CONFIG SET`."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from standfast.usecases.setup.installation_opening import open_installation
 
 
 def main(config: str, set_name: str) -> int:
-    """Back one set up; give its exit status."""
+    """Back up one set; return its exit status."""
     try:
         with open_installation(Path(config), env=os.environ, needs_ledger=False) as installation:
             outcome = run_backup(installation, set_name, "serve", pauses=NIGHTLY_PAUSES)

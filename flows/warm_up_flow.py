@@ -1,6 +1,8 @@
-"""A flow that only looks: the first call in a process loads as much again as importing Prefect did.
+"""A flow that only reads, to load what the first call would load.
 
-It carries nothing on and tells nobody: the thread that calls it is the one that keeps Prefect.
+The first call in a process loads as much as the import of Prefect.
+
+It resumes nothing and notifies nobody: the thread that supervises Prefect calls it.
 """
 
 from prefect import flow
@@ -13,7 +15,7 @@ from standfast.usecases.core.installation import Installation
 
 @flow(name="warm-up", persist_result=False, validate_parameters=False)
 def warm_up(config: str) -> State[None]:
-    """Open the place and read one row of its ledger."""
+    """Open the installation and read one row of its ledger."""
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         return ExitStatus.DONE, f"warm, at event {installation.ledger.newest_event()}"

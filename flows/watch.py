@@ -1,9 +1,11 @@
-"""The flow of the watch: dead runs marked, missed nights named, people told, incidents carried on.
+"""The flow of the watchdog: runs, nights, alarms, incidents.
 
-What is sealed on its machine and not time-stamped yet is, too.
+It finds dead runs and missed nights, sends alarms and resumes incidents.
 
-`serve` watches by itself every few seconds; this one is for the eye, and for installations whose
-runners are spread over many machines.
+Missing time stamps of this machine's sealed evidence are requested as well.
+
+`serve` watches by itself every few seconds; this flow is for the display, and for installations
+with runners on many machines.
 """
 
 from prefect import flow
@@ -18,7 +20,7 @@ from standfast.usecases.health import watchdog
 
 @flow(name="keep-watch", persist_result=False, validate_parameters=False)
 def keep_watch(config: str) -> State[None]:
-    """Look at everything once."""
+    """Check everything once."""
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
         outcome = watchdog.keep_watch(installation, "prefect")
@@ -27,8 +29,8 @@ def keep_watch(config: str) -> State[None]:
             f"{len(outcome.carried_on)} incidents carried on, {len(outcome.died)} dead runs, "
             f"{len(outcome.missed)} sets missed, {len(outcome.stale)} too old, "
             f"{len(outcome.notified)} alarms told, {len(outcome.troubles)} troubles, "
-            f"{sum(one.stamp is not None for one in stamped)} of {len(stamped)} seals stamped, "
-            f"head {outcome.head}"
+            f"{sum(result.stamp is not None for result in stamped)} of {len(stamped)} seals "
+            f"stamped, head {outcome.head}"
         )
 
     return told(config, work)

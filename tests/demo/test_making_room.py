@@ -87,10 +87,10 @@ def test_what_to_try_next_can_be_typed_where_the_command_is_not_on_the_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    (line,) = tour._way_to_the_command()
+    (line,) = tour._path_commands()
     assert line == f'export PATH="{Path(sys.executable).parent}:$PATH"'
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    assert tour._way_to_the_command() == []
+    assert tour._path_commands() == []
 
 
 def test_on_a_terminal_long_work_shows_how_far_it_is() -> None:
