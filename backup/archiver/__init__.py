@@ -1,12 +1,16 @@
-"""What a run of the writer is made of: from found paths to packs in the store and one snapshot.
+"""Archiver: reads sources and writes packs and one signed snapshot.
 
-taking        each path becomes a row, read anew or known from an `earlier` run; `entries`, `linked`
-apart         a first backup's files are found and read by a `second_process`; `surveying`: on later
-              nights one looks ahead
-chunks        where content is cut; `blobs` keeps each piece once; `tape` packs, in `pack_memory`
-pages         the manifest, level by level; `places` says where things lie
-send_log      what this host has stored: `send_log_file`, `kept_pages`, `place_index`, `seen_ids`,
-              and as records what is `logged`
-admission     whether this host may write; `avoidance` what a new point is not built on
-commit        the signed snapshot, and what a collision of two means; `passed_over`
+  backup_run              one run, from the authorization to the commit
+  writer_authorization    whether the root record lets this host write
+  unusable_packs          packs that a new recovery point must not use
+  source_archiver         each path becomes a row; parent_snapshot, manifest_rows, hard_links
+  worker_reader           first backup: a worker process finds and reads the files; worker_ipc
+  prefetch_worker         later backups: a worker process reads metadata ahead of the walk
+  chunker                 boundaries of chunks
+  blob_writer             stores each blob once; pack_writer, pack_buffers, blob_location
+  manifest_builder        pages of the manifest, level by level
+  snapshot_commit         the signed snapshot and collisions; skipped_sequence_numbers
+  upload_cache            local record of what the vault already has
+
+Reading and restoring do not belong here: see `backup.reader` and `backup.restorer`.
 """

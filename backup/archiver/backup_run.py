@@ -1,20 +1,26 @@
-"""Making a recovery point: the order of writes, from the first look at the store to the commit.
+"""One backup run: the order of writes from authorization to commit.
 
-1. Read the root records, the own head and the keep records; nothing is written for a repository
-   that is not ours, and nothing is built on packs that are freed, distrusted or lost.
-2. Read the sources; packs are put as they fill, each in the send-log once it is acknowledged.
-3. Put the manifest, level by level; read the root and keep records again; then put the signed
-   snapshot, which alone makes the point exist.  When the keeper freed meanwhile what the point
-   needs, the sources are walked again, which is quick: everything else is known.
+1. Read the root records, the writer's newest snapshot and the keep records. Write nothing to a
+   repository that is not this host's. Do not build on packs that are freed, distrusted or lost.
+2. Read the sources. Upload packs as they fill; record each in the upload cache once the store has
+   acknowledged it.
+3. Upload the manifest, level by level. Read the root and keep records again. Then upload the signed
+   snapshot: only the snapshot makes the recovery point exist. If the keeper freed packs meanwhile
+   that the recovery point needs, walk the sources again; that is quick, because all other content
+   is known.
 
-- A crash at any moment leaves packs that no snapshot names, and every earlier point as it was.
-- A long run commits an interim point every 30 minutes or 4,096 packs, so it can be resumed and
-  used.  Within a large file it has what came before, and names the packs of the file so far, so
-  that no keeper frees them: the next run reads the file again, and sends only what is new.
-- A clock that is set back harms nothing: points keep their order, no change is overlooked.
-- A path that cannot be read, or changed meanwhile, makes the point partial and is named in it; a
-  source that fails wholly too, and the other sources go on.
-- Memory is bounded (about 256 MB) however large the sources are.
+Rules
+- A crash at any moment leaves packs that no snapshot names, and every earlier recovery point
+  unchanged.
+- A long run commits an interim recovery point every 30 minutes or 4,096 packs, so the run can be
+  resumed and its content used. Within a large file, the interim point contains the rows before the
+  file and names the packs of the file so far, so no keeper frees them. The next run reads the file
+  again and sends only new content.
+- A clock that is set back does no harm: recovery points keep their order, and no change is
+  overlooked.
+- A path that cannot be read, or that changed while it was read, makes the recovery point partial
+  and is named in it. A source that fails as a whole does the same, and the other sources continue.
+- Memory is bounded (about 256 MB), however large the sources are.
 """
 
 import dataclasses
@@ -55,37 +61,39 @@ from backup.trust.key_files import Host
 
 if TYPE_CHECKING:
     from backup.archiver.prefetch_worker import PrefetchWorker
-    from backup.archiver.worker_reader import Reading
+    from backup.archiver.worker_reader import WorkerReader
 
 INTERIM_AFTER = timedelta(minutes=30)
 INTERIM_PACKS = 4096
-_AWAY_AT_MOST = timedelta(days=30)  # a source without a file; then it is meant to be empty
-_MOST_WALKS = 3  # of the sources in one run, when the keeper frees what it builds on
+# How long an empty source counts as not mounted; later it counts as empty on purpose.
+_AWAY_AT_MOST = timedelta(days=30)
+_MOST_WALKS = 3  # walks of the sources in one run, while the keeper frees packs that it uses
 _PROGRESS_EVERY = timedelta(milliseconds=250)
-_MOST_COMPRESSING = 4  # threads, on a machine of so many processors
-_LESS_URGENT = 5  # a third of the time that others get who want the same processor
+_MOST_COMPRESSING = 4  # threads, if the machine has as many processors
+_LESS_URGENT = 5  # niceness: a third of the processor time of other threads that compete for it
+# Thresholds for gc.set_threshold; the defaults are 700, 10, 10.
 _COLLECTIONS = (500_000, 20, 20)
 
 
 P = ParamSpec("P")
 
 
-def _again_without_a_damaged_log(run: Callable[P, BackupResult]) -> Callable[P, BackupResult]:
-    """Begin a run again, once, when it put a send-log aside that was damaged in its midst."""
+def _retry_with_new_cache(run: Callable[P, BackupResult]) -> Callable[P, BackupResult]:
+    """Run again, once, if the upload cache turned out damaged during the run."""
 
     @functools.wraps(run)
-    def once_more(*these: P.args, **request: P.kwargs) -> BackupResult:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> BackupResult:
         try:
-            return run(*these, **request)
+            return run(*args, **kwargs)
         except UploadCacheDamaged as error:
-            why = str(error)  # and no more: what the error holds is memory that the run needs
-        result = run(*these, **request)
-        return dataclasses.replace(result, warnings=(why, *result.warnings))
+            warning = str(error)  # keep only the text: the error holds memory that the run needs
+        result = run(*args, **kwargs)
+        return dataclasses.replace(result, warnings=(warning, *result.warnings))
 
-    return once_more
+    return wrapper
 
 
-@_again_without_a_damaged_log
+@_retry_with_new_cache
 def back_up(
     *,
     vault: Store,
@@ -101,16 +109,16 @@ def back_up(
     interim_packs: int = INTERIM_PACKS,
     keys: Store | None = None,
 ) -> BackupResult:
-    """Back the sources up into a new recovery point of the set.
+    """Back up the sources into a new recovery point of the set.
 
-    `distrust` names packs that were found damaged: their content is sent again.
+    `distrust` names packs that were found damaged; their content is sent again.
 
-    With the `keys` store the result says whether the key that it seals to is there; the point is
-    made without it too, since another copy of the key store may have that key.
+    With the `keys` store, the result says whether the key that the packs are sealed to is there.
+    Its absence does not stop the run: another copy of the key store may have the key.
 
-    To run it again after any error is safe, and resumes.  `StoreUnavailable`: try again later;
-    `Busy`: another run has the send-log; `NothingToBackUp`: every source failed, and no point was
-    made.
+    Repeating the call after any error is safe and resumes the run. Raise `StoreUnavailable` (try
+    again later), `Busy` (another run uses the upload cache) or `NothingToBackUp` (every source
+    failed; no recovery point was made).
     """
     _check_request(set_name, sources)
     started = now()
@@ -118,13 +126,14 @@ def back_up(
     domain = admission.domain
     binding = f"{host.repository.hex()} {host.writer} {host.epoch} {domain.id} {domain.generation}"
     with (
-        _seldom_collecting(),
+        _rare_garbage_collection(),
         open_upload_cache(send_log, binding) as log,
         closing(PackBuffers()) as buffers,
-        # Two pools, since a pack waits for the store.  As many compress as there are processors: if
-        # they are more, the one thread that reads, cuts and hashes for them hardly gets its turn.
+        # Two pools, because uploads wait for the store. Use no more compression threads than there
+        # are processors: with more, the single thread that reads, cuts and hashes for them hardly
+        # runs.
         ThreadPoolExecutor(
-            min(len(os.sched_getaffinity(0)), _MOST_COMPRESSING), initializer=_give_way
+            min(len(os.sched_getaffinity(0)), _MOST_COMPRESSING), initializer=_lower_priority
         ) as compressing,
         ThreadPoolExecutor(PACKS_UNDER_WAY) as sending,
     ):
@@ -165,7 +174,7 @@ def back_up(
                     bytes_new=bytes_new,
                 )
                 try:
-                    with _scratch(send_log) as scratch:
+                    with _scratch_folder(send_log) as scratch:
                         result = run.finish(sources, scratch)
                 except PacksFreed:
                     bytes_new = run.bytes_new
@@ -187,19 +196,20 @@ def back_up(
                 pool.shutdown(cancel_futures=True)
             raise
     raise StoreUnavailable(
-        f"set {set_name} was read {_MOST_WALKS} times, and each time the keeper freed or distrusted"
-        " packs that it needs before it was done; no point was made. Verify the repository, look"
-        " at what the keeper does, and run again"
+        f"set {set_name}: the keeper freed or distrusted packs that the run needs, in each of"
+        f" {_MOST_WALKS} walks; no recovery point was made. Verify the repository, check what"
+        " the keeper does, and run again."
     )
 
 
-def _give_way() -> None:
-    """Have a thread that compresses come after those that read for it, who are few.
+def _lower_priority() -> None:
+    """Lower the priority of this compression thread below the reader thread.
 
-    There is always something to compress, but not when they had to wait for their processor.
+    Compression always has work waiting; the few reader threads must not wait for a processor.
     """
-    if sys.platform == "linux":  # elsewhere it would be the whole process
-        with suppress(OSError):  # where a service may not: it is done all the same, and slower
+    if sys.platform == "linux":  # other systems would change the whole process
+        # A service may not have the right; then it runs unchanged, only slower.
+        with suppress(OSError):
             os.nice(_LESS_URGENT)
 
 
@@ -234,54 +244,60 @@ class _Run:
         self._outcomes: list[SourceOutcome] = []
         self._left_out: list[LeftOut] = []
         self.bytes_new = bytes_new
-        self._since_commit: set[int] = set()  # packs, by the send-log's numbers
-        self._lowest = started
+        self._since_commit: set[int] = set()  # packs, by their numbers in the upload cache
+        self._earliest_time = started
         self._committed_at = started
-        self._told_at = started
+        self._reported_at = started
         run = log.begin_run(set_name, _nanoseconds(started))
         self._number = run
-        self._sent_anew = not log.knows(set_name, run)
-        data = self._data = self._sink(bundles=True)
+        self._sent_anew = not log.has_earlier_run(set_name, run)
+        data = self._data = self._new_blob_writer(bundles=True)
         self._builder = ManifestBuilder(
-            log=log, run=run, data=data, new_sink=lambda: self._sink(bundles=False)
+            log=log, run=run, data=data, new_sink=lambda: self._new_blob_writer(bundles=False)
         )
         earlier = self._earlier = ParentSnapshot(log, set_name, run)
-        self._taker = Archiver(
+        self._archiver = Archiver(
             log=log,
             earlier=earlier,
             sink=data,
             builder=self._builder,
             started=started,
-            on_step=self._tell,
+            on_step=self._report_progress,
             on_chunks=self._commit_interim_when_due,
         )
 
     def finish(self, sources: Sequence[Source], scratch: Path) -> BackupResult:
-        """Take every source and commit the point."""
+        """Archive every source and commit the recovery point."""
         has_failed = False
         sources = sorted(sources, key=lambda source: source.name.encode())
-        with self._reading(sources, scratch) as reading, self._survey(sources, scratch) as survey:
+        with (
+            self._worker_reader(sources, scratch) as reading,
+            self._prefetch_worker(sources, scratch) as prefetcher,
+        ):
             for source in sources:
-                has_failed |= not self._take(source, scratch, reading, survey)
-        counts = self._taker.counts
+                has_failed |= not self._archive_source(source, scratch, reading, prefetcher)
+        counts = self._archiver.counts
         if not counts.files and not counts.directories:
             problems = "; ".join(item.reason for item in counts.unread)
-            raise NothingToBackUp(f"no source gave anything, so no point was made: {problems}")
-        # A run in which a source failed prunes nothing: what is known of that source stays known.
-        # Nor does one that met no file where some were lately: a disk not mounted looks so.
-        lacks = has_failed or not counts.files or self._has_emptied_source()
-        sequence = self._commit(is_finished=True, prunes=not lacks)
+            raise NothingToBackUp(
+                f"no source could be read: {problems}. No recovery point was made."
+            )
+        # Prune nothing after a run in which a source failed, so that the cache still knows its
+        # content. Do the same if a source is empty that lately had files: a disk that is not
+        # mounted looks like that.
+        is_incomplete = has_failed or not counts.files or self._has_emptied_source()
+        sequence = self._commit(is_finished=True, prunes=not is_incomplete)
         warnings = []
-        if counts.files:  # a set without any is told by whoever asked for it
+        if counts.files:  # a set without any file is reported by the caller
             warnings += [
-                f"source {one.name} held no file: see that it is there, and mounted"
-                for one in self._outcomes
-                if not one.files and one.problem is None
+                f"source {outcome.name}: no files found. Check that it exists and is mounted."
+                for outcome in self._outcomes
+                if not outcome.files and outcome.problem is None
             ]
         if counts.silently_changed:
             warnings.append(
-                f"{counts.silently_changed} files have another content although size and times are"
-                " as they were: look for a failing disk or for tampering"
+                f"{counts.silently_changed} files: content changed although size and times did not."
+                " Check for a failing disk or for tampering."
             )
         return BackupResult(
             point=f"{self._host.writer}/{sequence:010d}",
@@ -290,7 +306,7 @@ class _Run:
             complete=counts.unread_total == 0,
             is_fork=self._committer.is_fork,
             is_intruded=self._committer.is_intruded,
-            is_store_damaged=False,  # whoever holds what was compared with the store says it
+            is_store_damaged=False,  # set by `back_up`, which compares the cache with the store
             files=counts.files,
             directories=counts.directories,
             bytes_read=counts.bytes_read,
@@ -304,9 +320,9 @@ class _Run:
             files_unchanged=counts.files_unchanged,
             unread=tuple(counts.unread),
             unread_total=counts.unread_total,
-            left_out=tuple(item for one in self._left_out for item in one.named),
-            left_out_total=sum(one.total for one in self._left_out),
-            vanished=counts.vanished + sum(one.vanished for one in self._left_out),
+            left_out=tuple(item for left_out in self._left_out for item in left_out.named),
+            left_out_total=sum(left_out.total for left_out in self._left_out),
+            vanished=counts.vanished + sum(left_out.vanished for left_out in self._left_out),
             consistent_at=self._consistent_at(),
             started=self._started,
             ended=self._now(),
@@ -315,50 +331,54 @@ class _Run:
 
     def _has_emptied_source(self) -> bool:
         since = _nanoseconds(self._started - _AWAY_AT_MOST)
-        lately = self._log.filled(self._set_name, self._number, since)
-        return any(one.name in lately and not one.files for one in self._outcomes)
+        filled = self._log.sources_with_files(self._set_name, self._number, since)
+        return any(outcome.name in filled and not outcome.files for outcome in self._outcomes)
 
-    def _reading(
+    def _worker_reader(
         self, sources: Sequence[Source], scratch: Path
-    ) -> AbstractContextManager["Reading | None"]:
+    ) -> AbstractContextManager["WorkerReader | None"]:
         if not self._earlier.is_empty:
-            return nullcontext()  # little is read, and what is known here decides what
-        from backup.archiver.worker_reader import open_worker_reader  # most nights need none
+            return nullcontext()  # little is read, and the rows known in this process decide what
+        from backup.archiver.worker_reader import open_worker_reader  # most runs need none
 
         return open_worker_reader(sources, scratch, self._now)
 
-    def _survey(
+    def _prefetch_worker(
         self, sources: Sequence[Source], scratch: Path
     ) -> AbstractContextManager["PrefetchWorker | None"]:
         if not self._earlier.is_large:
             return nullcontext()
-        from backup.archiver.prefetch_worker import surveying  # few sets are large
+        from backup.archiver.prefetch_worker import open_prefetch_worker  # few sets are large
 
-        return surveying(sources, scratch, self._now)
+        return open_prefetch_worker(sources, scratch, self._now)
 
-    def _take(
+    def _archive_source(
         self,
         source: Source,
         scratch: Path,
-        reading: "Reading | None",
-        surveying: "PrefetchWorker | None",
+        worker: "WorkerReader | None",
+        prefetcher: "PrefetchWorker | None",
     ) -> bool:
-        counts = self._taker.counts
+        counts = self._archiver.counts
         files, size = counts.files, counts.bytes_total
         consistent_at = self._started
         problem = None
         try:
-            with source.opened(scratch, self._now) as opened, closing(self._taker.same_files):
+            with source.opened(scratch, self._now) as opened, closing(self._archiver.same_files):
                 consistent_at = opened.consistent_at
                 self._left_out.append(opened.left_out)
-                apart = None if reading is None else reading.of(source, opened)
-                taker = self._taker
-                with nullcontext() if surveying is None else surveying.of(source, opened):
-                    for _ in taker.take(opened) if apart is None else taker.take_apart(apart):
+                worker_source = None if worker is None else worker.open_source(source, opened)
+                taker = self._archiver
+                with nullcontext() if prefetcher is None else prefetcher.prefetch(source, opened):
+                    for _ in (
+                        taker.archive(opened)
+                        if worker_source is None
+                        else taker.archive_from_worker(worker_source)
+                    ):
                         self._commit_interim_when_due()
         except SourceFailed as error:
             problem = str(error)
-            counts.lack(Unread(path=source.name, reason=problem))
+            counts.add_unread(Unread(path=source.name, reason=problem))
         self._outcomes.append(
             SourceOutcome(
                 name=source.name,
@@ -374,7 +394,7 @@ class _Run:
     def _commit_interim_when_due(self) -> None:
         if not self._since_commit or self._builder.is_empty:
             return
-        moment = self._look_at_clock()
+        moment = self._read_clock()
         if moment < self._committed_at:
             self._committed_at = moment
         if (
@@ -383,24 +403,25 @@ class _Run:
         ):
             self._commit(is_finished=False, prunes=False)
 
-    def _look_at_clock(self) -> datetime:
+    def _read_clock(self) -> datetime:
         moment = self._now()
-        if moment < self._lowest:
-            # What changes from now on may bear a time from before the run: it is no old change.
-            self._lowest = moment
-            self._log.run_began(self._number, _nanoseconds(moment))
+        if moment < self._earliest_time:
+            # Files that change from now on may get a time from before the run's start: lower the
+            # start, so that the next run does not take them for unchanged.
+            self._earliest_time = moment
+            self._log.set_run_start(self._number, _nanoseconds(moment))
         return moment
 
     def _commit(self, *, is_finished: bool, prunes: bool) -> int:
-        counts = self._taker.counts
+        counts = self._archiver.counts
         state: State = "interim"
         if is_finished:
             state = "partial" if counts.unread_total else "complete"
-        self._taker.settle()
+        self._archiver.settle()
         tree = self._builder.finish()
         if not is_finished:
             tree = dataclasses.replace(tree, packs=tree.packs | self._since_commit)
-        ended = self._look_at_clock()
+        ended = self._read_clock()
         body = Body(
             consistent_at=self._consistent_at(),
             started=self._started,
@@ -434,28 +455,28 @@ class _Run:
         moments = [outcome.consistent_at for outcome in self._outcomes if outcome.problem is None]
         return min(moments, default=self._started)
 
-    def _sink(self, *, bundles: bool) -> BlobWriter:
+    def _new_blob_writer(self, *, bundles: bool) -> BlobWriter:
         return BlobWriter(
             outlet=self._outlet,
             log=self._log,
             id_key=self._host.id_key,
             set_name=self._set_name,
             bundles=bundles,
-            on_stored=self._stored,
+            on_stored=self._on_pack_stored,
         )
 
-    def _stored(self, pack: Stored) -> None:
+    def _on_pack_stored(self, pack: Stored) -> None:
         self.bytes_new += pack.size
         self._since_commit.add(pack.number)
 
-    def _tell(self, path: bytes) -> None:
+    def _report_progress(self, path: bytes) -> None:
         if self._progress is None:
             return
-        moment = self._look_at_clock()
-        if timedelta(0) <= moment - self._told_at < _PROGRESS_EVERY:
+        moment = self._read_clock()
+        if timedelta(0) <= moment - self._reported_at < _PROGRESS_EVERY:
             return
-        self._told_at = moment
-        counts = self._taker.counts
+        self._reported_at = moment
+        counts = self._archiver.counts
         self._progress(
             Progress(
                 phase="reading",
@@ -468,27 +489,28 @@ class _Run:
 
 
 def _nanoseconds(moment: datetime) -> int:
-    """A moment as file systems count: nanoseconds since 1970."""
+    """Return a moment in nanoseconds since 1970, as file systems count."""
     return int(moment.timestamp() * 1_000_000_000)
 
 
 def _check_request(set_name: str, sources: Sequence[Source]) -> None:
     if not NAME.fullmatch(set_name):
         raise UsageError(
-            f"{set_name!r} cannot name a set: use 1 to 31 of a-z, 0-9, dash and underscore"
+            f"set {set_name!r}: not a valid name. Use 1 to 31 of a-z, 0-9, dash and underscore."
         )
     if not sources:
-        raise UsageError(f"set {set_name} has no sources; name at least one")
+        raise UsageError(f"set {set_name}: it has no sources. Name at least one.")
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
-        raise UsageError(f"two sources of set {set_name} have the same name; give each its own")
+        raise UsageError(f"set {set_name}: two sources have the same name. Rename one.")
 
 
 @contextmanager
-def _seldom_collecting() -> Iterator[None]:
-    """Let Python look for cycles seldom: a run makes rows by the thousand, and hardly a cycle.
+def _rare_garbage_collection() -> Iterator[None]:
+    """Reduce Python's cyclic garbage collection while the block runs.
 
-    Looking through all of them again and again took a quarter of a run over small files.
+    A run creates rows by the thousand and hardly any cycle. With the default thresholds, collection
+    took a quarter of a run over small files.
     """
     before = gc.get_threshold()
     gc.set_threshold(*_COLLECTIONS)
@@ -499,8 +521,8 @@ def _seldom_collecting() -> Iterator[None]:
 
 
 @contextmanager
-def _scratch(send_log: Path) -> Iterator[Path]:
-    """A private folder for the run; what a crash left in it is removed first."""
+def _scratch_folder(send_log: Path) -> Iterator[Path]:
+    """Create a private folder for the run; remove what a crash left in it."""
     folder = send_log.with_name(send_log.name + ".scratch")
     remove_tree(folder)
     make_private_folder(folder)

@@ -1,12 +1,14 @@
-"""Where blobs lie, as the writer knows it: by the send-log's numbers of packs.
+"""Locations of blobs, by the pack numbers of the upload cache.
 
-- A `BlobLocation` is final. It is a tuple because there are millions of them, stored as JSON lists.
-- A `PendingBlob` has its place once its frame has been laid on the tape, and counts once the
-  store has acknowledged the packs of that frame.
-- A `Row` is an entry on its way into a page of the manifest.  Its metadata is the text that stands
-  in the page: made once, and kept, stored and written as it is, however often the page changes.
-- What is made for each of a million files is not frozen: that would take three times as long.
-- An `Outline` is what a finished page had of each row, but for what only its reader needs.
+- A `BlobLocation` is final. It is a tuple because there are millions of them, and they are stored
+  as JSON lists.
+- A `PendingBlob` gets its location when its frame is appended to a pack. It counts as stored when
+  the store has acknowledged the packs of that frame.
+- A `Row` is an entry on its way into a page of the manifest. Its metadata is the text of the page:
+  made once, then kept, stored and written unchanged, however often the page changes.
+- An `Outline` is the part of a finished page that is needed to compare the page with the source.
+- Classes with an instance per file are not frozen: creating a frozen instance takes three times as
+  long.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,13 +21,13 @@ from backup.sources.files.file_status import Vector
 
 UNLOCATED = -1
 NO_PACK = -1
-MAX_REFS = 4096  # that a row keeps itself; more lie in lists of as many
-FIRST_REFS = 512  # of the first list
+MAX_REFS = 4096  # references in the row itself; further ones move to lists of this length
+FIRST_REFS = 512  # references in the first list
 MARK_LENGTH = 16
 
 
 class BlobLocation(NamedTuple):
-    """A blob in acknowledged or numbered packs."""
+    """Location of a blob in acknowledged or numbered packs."""
 
     pack: int
     offset: int
@@ -37,7 +39,7 @@ class BlobLocation(NamedTuple):
 
     @property
     def location(self) -> "BlobLocation":
-        """Itself: what a pending blob has once its frame was laid."""
+        """Return itself, as `PendingBlob.location` does once its frame has one."""
         return self
 
 
@@ -46,7 +48,7 @@ NOWHERE = BlobLocation(UNLOCATED, 0, 0, 0, 0, "", NO_PACK)
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Frame:
-    """A frame's place on a tape, filled in when it is laid there."""
+    """A frame's location, filled in when the frame is appended to a pack."""
 
     pack: int = UNLOCATED
     offset: int = 0
@@ -55,60 +57,61 @@ class Frame:
 
     @property
     def last_pack(self) -> int:
-        """The pack in which the frame ends; UNLOCATED before it is laid."""
+        """Return the pack in which the frame ends, or UNLOCATED."""
         return self.pack if self.next == NO_PACK else self.next
 
 
 @dataclass(slots=True, eq=False)
 class PendingBlob:
-    """A blob whose frame may not be laid yet."""
+    """A blob whose frame may not be in a pack yet."""
 
     frame: Frame
     inner: int
     length: int
     id: str
-    location: BlobLocation = NOWHERE  # until the frame was laid
+    location: BlobLocation = NOWHERE  # until the frame has a location
 
 
 def set_locations(frame: Frame, blobs: Iterable[PendingBlob]) -> None:
-    """Give the blobs of a frame their places, when it was laid."""
+    """Set the locations of the blobs of a frame that has a location."""
     pack, offset, stored, following = frame.pack, frame.offset, frame.stored, frame.next
     for blob in blobs:
-        # As `BlobLocation(...)` does, in half the time.
-        blob.location = _new_place(
+        # Same as `BlobLocation(...)`, in half the time.
+        blob.location = _new_location(
             BlobLocation, (pack, offset, stored, blob.inner, blob.length, blob.id, following)
         )
 
 
-_new_place = tuple.__new__
+_new_location = tuple.__new__
 
 Ref = BlobLocation | PendingBlob
 
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """An entry and where its content lies."""
+    """An entry of the manifest and the locations of its content."""
 
     path: bytes
-    text: str  # as `manifest.metadata_to_text` gives it
+    text: str  # from `manifest.metadata_to_text`
     size: int
     vector: Vector | None
     blobs: list[Ref] = field(default_factory=list)
-    lists: Sequence[Ref] = ()  # which few have
-    list_packs: Sequence[tuple[int, int]] = ()  # each pack that they name, and how much of it
+    lists: Sequence[Ref] = ()  # few rows have lists
+    list_packs: Sequence[tuple[int, int]] = ()  # per pack that the lists name: the number of bytes
 
     def packs(self) -> set[int]:
-        """Every pack that a settled row needs."""
-        places = [ref for ref in (*self.blobs, *self.lists) if isinstance(ref, BlobLocation)]
+        """Return every pack that a settled row needs."""
+        locations = [ref for ref in (*self.blobs, *self.lists) if isinstance(ref, BlobLocation)]
         return {pack for pack, _ in self.list_packs}.union(
-            (location.pack for location in places),
-            (location.next for location in places if location.next != NO_PACK),
+            (location.pack for location in locations),
+            (location.next for location in locations if location.next != NO_PACK),
         )
 
     def content_mark(self) -> str:
-        """What tells content from other content; of a file with lists only its size.
+        """Return a mark that differs for different content.
 
-        Its references may still be on their way into the lists.
+        For a file with lists it is only the size: its references may still be on their way into the
+        lists.
         """
         if self.lists or len(self.blobs) > MAX_REFS:
             return str(self.size)
@@ -120,18 +123,18 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outline:
-    """A page in short: enough to see that everything in it is as it was."""
+    """The part of a page that tells whether its paths are unchanged."""
 
-    leaf: str  # the id of the page itself
-    packs: frozenset[int]  # that its rows need
+    leaf: str  # the blob id of the page itself
+    packs: frozenset[int]  # packs that its rows need
     paths: list[bytes]
     vectors: list[Vector]
-    marks: list[str]  # of the rows' content
+    marks: list[str]  # content marks of the rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PageText:
-    """A page as the send-log keeps it: what `kept_pages` encoded of its rows."""
+    """A page as `page_encoding` encoded it for the upload cache."""
 
     content: bytes
     outline: bytes | None
@@ -140,9 +143,9 @@ class PageText:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReusedPage:
-    """A page that the send-log keeps of an earlier run."""
+    """A page of an earlier run in the upload cache."""
 
     number: int
     ordinal: int  # among the pages of the run
-    started_ns: int  # of that run
-    outline: Outline | None  # None: its rows must be looked at
+    started_ns: int  # start of that run
+    outline: Outline | None  # None: compare its rows one by one

@@ -1,13 +1,13 @@
-"""Blobs in: each content once, small ones bundled, its place recorded when the store has it.
+"""Blob writer: stores each blob once and bundles small ones.
 
-- A blob that this host has stored before is not stored again; it is known by its keyed hash.
-- What compresses and is small shares frames of about 1 MiB with its neighbours in path order; what
-  compresses and is larger has a frame of its own. How small that is depends on what it is.
-- What does not compress stays where it was read to: a window in the pack, which becomes a frame.
-- Rows go into the send-log per pack, after the pack was acknowledged, and only blobs that are
-  whole by then.
-- Of very small blobs a frame and a pack take a number and no more, or a pack of them would fill the
-  memory before it was full.
+- A blob that this host has stored before is not stored again; its keyed hash identifies it.
+- Compressible small blobs share frames of about 1 MiB with their neighbours in path order. Larger
+  compressible blobs have a frame each. The limit depends on the kind of content (`Packing`).
+- Incompressible content stays where it was read to: a window in the pack, which becomes a frame.
+- Rows enter the upload cache per pack, after the pack was acknowledged, and only for blobs that are
+  complete by then.
+- A frame and a pack hold a limited number of blobs: a pack of very small blobs would otherwise fill
+  the memory before it is full.
 """
 
 from bisect import bisect_left
@@ -35,11 +35,11 @@ BUNDLE_BYTES = 1024 * 1024
 _PAGES = Packing(effort=Effort.PAGE, shares_below_bytes=0)
 _MOST_IN_BUNDLE = 2048
 _MOST_IN_PACK = 32_768
-_MANY_FINDS = 256  # a night of few changes does without all ids in memory
+_MANY_FINDS = 256  # a run with few changes does not need all ids in memory
 
 
 class BlobWriter:
-    """Takes blobs and gives references; call from one thread only."""
+    """Stores blobs and returns references; call from one thread only."""
 
     def __init__(
         self,
@@ -52,37 +52,39 @@ class BlobWriter:
         on_stored: Callable[[Stored], None],
     ) -> None:
         self._log = log
-        self._hasher = blake3(key=id_key)  # used again: a new one costs as much as 400 bytes
+        self._hasher = blake3(key=id_key)  # reused: a new hasher costs as much as hashing 400 bytes
         self._set_name = set_name
         self._on_stored = on_stored
-        self._tape = PackWriter(outlet, log.number_pack, self._laid, self._acknowledged)
+        self._packs = PackWriter(
+            outlet, log.number_pack, self._on_frame_located, self._on_pack_acknowledged
+        )
         self._packing = AS_USUAL if bundles else _PAGES
         self._bundle: list[bytes | memoryview] = []
         self._bundle_bytes = 0
         self._bundle_frame = Frame()
-        self._bundle_effort = Effort.SMALL  # or the least of what is in it
+        self._bundle_effort = Effort.SMALL  # or the lowest effort of its blobs
         self._bundled: list[PendingBlob] = []
-        self._alone: list[Stretch] = []  # each for a frame of its own; compressed together
-        self._alone_bytes = 0
+        self._single_frames: list[Stretch] = []  # each with a frame of its own; compressed together
+        self._single_frame_bytes = 0
         self._pending: dict[str, PendingBlob] = {}
-        self._under_way: dict[Frame, list[PendingBlob]] = {}  # of frames that have no place yet
-        self._laid_frames: deque[Frame] = deque()  # in the tape's order
-        self._filling = UNLOCATED  # the pack in which a frame ended last
-        self._in_filling = 0  # blobs that ended there
+        self._under_way: dict[Frame, list[PendingBlob]] = {}  # blobs of frames without a location
+        self._located_frames: deque[Frame] = deque()  # in the order of the packs
+        self._filling = UNLOCATED  # the pack in which the last frame ended
+        self._in_filling = 0  # number of blobs that ended there
         self._windows = Buffers(WINDOW_BYTES)
         self._finds = 0
-        self._is_in_pack = False  # the window that was given last
-        self._is_dense = True  # what came in it, as far as it was looked at
-        self.new_bytes = 0  # of content that was not stored before, as it is
-        self.dense_bytes = 0  # of those, what hardly compressed
+        self._is_in_pack = False  # the window returned last
+        self._is_dense = True  # content of recent windows was incompressible
+        self.new_bytes = 0  # bytes of content that was not stored before, uncompressed
+        self.dense_bytes = 0  # the incompressible part of it
 
     def add(self, data: bytes | memoryview) -> Ref:
         """Store a blob of at most 8 MiB, unless it is stored already."""
         blob_id = self.id_of(data)
-        return self._known(blob_id) or self._add_new(data, blob_id, self._packing)
+        return self._find_known(blob_id) or self._add_new(data, blob_id, self._packing)
 
     def add_small(self, data: bytes, sizes: Sequence[int]) -> list[Ref]:
-        """Store small blobs that lie one behind the other, as `add` stores one."""
+        """Store small blobs that follow each other in `data`, as `add` does."""
         view = memoryview(data)
         ends = list(accumulate(sizes))
         ids = [self.id_of(view[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
@@ -91,27 +93,29 @@ class BlobWriter:
         if not known and len(new) == len(ids):
             return self._add_new_together(view, sizes, ends, ids)
         return [
-            self._known(blob_id) or self._add_new(data[end - size : end], blob_id, self._packing)
+            self._find_known(blob_id)
+            or self._add_new(data[end - size : end], blob_id, self._packing)
             for size, end, blob_id in zip(sizes, ends, ids, strict=True)
         ]
 
     def id_of(self, data: bytes | memoryview) -> str:
-        """The id that a blob has."""
+        """Return the id of a blob: its keyed BLAKE3 hash in hexadecimal."""
         hasher = self._hasher
         hasher.reset()
         return hasher.update(data).digest().hex()
 
     def window(self, size: int) -> memoryview:
-        """Memory of so many bytes to read into; what is not stored by the next call is lost."""
-        # What compresses would have to be copied out of the pack before anything is laid there.
-        window = self._tape.window(size) if self._is_dense else None
+        """Return `size` bytes of memory to read into, valid until the next call."""
+        # Compressible content would have to be copied out of the pack before the next frame is
+        # written there.
+        window = self._packs.window(size) if self._is_dense else None
         self._is_in_pack = window is not None
         if window is not None:
             return window
         return self._windows.take(size)
 
     def add_window(self, window: memoryview, ends: Sequence[int], packing: Packing) -> list[Ref]:
-        """Store the blobs that end at these places of the window that `window` gave last."""
+        """Store the blobs that end at these offsets of the last window."""
         refs: list[Ref] = []
         frame, parts, blobs = Frame(), [], []
         is_dense: bool | None = None
@@ -120,11 +124,11 @@ class BlobWriter:
             part = window[begin:end]
             begin = end
             blob_id = self.id_of(part)
-            known = self._known(blob_id)
+            known = self._find_known(blob_id)
             if known is None and is_dense is None:
                 is_dense = self._is_dense = not compresses(window)
                 if not is_dense and self._is_in_pack:
-                    # Frames that are laid while this goes on come to lie where the window is.
+                    # Frames that are appended meanwhile may overwrite the window.
                     window = memoryview(bytes(window))
                     part = window[end - len(part) : end]
             if known is None and is_dense:
@@ -134,83 +138,83 @@ class BlobWriter:
                 blobs.append(known)
                 inner += len(part)
             refs.append(known or self._add_new(part, blob_id, packing))
-        self._bundle = [bytes(part) for part in self._bundle]  # the window is about to be free
+        self._bundle = [bytes(part) for part in self._bundle]  # the window is about to be reused
         if parts:
             self._under_way[frame] = blobs
             if self._is_in_pack and len(parts) == len(ends):
-                self._tape.lay_window(inner, frame)
+                self._packs.lay_window(inner, frame)
             else:
-                self._tape.lay_as_is(parts, frame)
+                self._packs.lay_as_is(parts, frame)
         return refs
 
-    def place(self) -> None:
+    def locate_all(self) -> None:
         """Give everything that was added its place, and begin to store the last of it."""
-        self._send_alone()
+        self._send_single_frames()
         self._close_bundle()
-        self._tape.lay()
+        self._packs.lay()
 
     def flush(self) -> None:
         """Store everything that was added; afterwards every reference is settled."""
-        self._send_alone()
+        self._send_single_frames()
         self._close_bundle()
-        self._tape.flush()
+        self._packs.flush()
 
     def has(self, ref: Ref) -> bool:
-        """Whether the store has the whole blob."""
-        return isinstance(ref, BlobLocation) or self._tape.has(ref.frame)
+        """Return whether the store has the whole blob."""
+        return isinstance(ref, BlobLocation) or self._packs.has(ref.frame)
 
     def has_packs_up_to(self, number: int) -> bool:
-        """Whether the store has every pack that this sink began, up to this number."""
-        return number <= self._tape.acknowledged
+        """Return whether the store has this writer's packs up to this number."""
+        return number <= self._packs.acknowledged
 
-    def _known(self, blob_id: str) -> Ref | None:
+    def _find_known(self, blob_id: str) -> Ref | None:
         return self._pending.get(blob_id) or self._find(blob_id)
 
     def _find(self, blob_id: str) -> BlobLocation | None:
         self._finds += 1
         if self._finds == _MANY_FINDS:
-            self._log.look_up_in_memory()
+            self._log.load_id_filter()
         return self._log.find(blob_id)
 
     def _add_new(self, data: bytes | memoryview, blob_id: str, packing: Packing) -> PendingBlob:
         if len(data) >= packing.shares_below_bytes:
-            # The bundle stays open: a large blob between two small ones does not part them.
+            # Keep the bundle open: a large blob between two small ones does not separate them.
             blob = PendingBlob(Frame(), 0, len(data), blob_id)
             self._pending[blob_id] = blob
             self._under_way[blob.frame] = [blob]
-            self._alone.append((blob.frame, data, packing.effort))
-            self._alone_bytes += len(data)
-            if self._alone_bytes >= BUNDLE_BYTES:
-                self._send_alone()
+            self._single_frames.append((blob.frame, data, packing.effort))
+            self._single_frame_bytes += len(data)
+            if self._single_frame_bytes >= BUNDLE_BYTES:
+                self._send_single_frames()
             return blob
         blob = PendingBlob(self._bundle_frame, self._bundle_bytes, len(data), blob_id)
         self._bundle_effort = min(self._bundle_effort, packing.effort)
-        self._bundle_up([blob], [blob_id], data)
+        self._add_to_bundle([blob], [blob_id], data)
         return blob
 
     def _add_new_together(
         self, view: memoryview, sizes: Sequence[int], ends: Sequence[int], ids: Sequence[str]
     ) -> list[Ref]:
-        """Add what is new and comes once: a bundle takes a piece of it, instead of one a blob."""
+        """Add new, distinct blobs to bundles in few pieces, not one by one."""
         added: list[Ref] = []
         while len(added) < len(ids):
             first = len(added)
             begin = ends[first] - sizes[first]
-            behind = bisect_left(ends, begin + BUNDLE_BYTES - self._bundle_bytes) + 1
-            some = slice(first, min(behind, first + _MOST_IN_BUNDLE - len(self._bundled)))
+            stop = bisect_left(ends, begin + BUNDLE_BYTES - self._bundle_bytes) + 1
+            part = slice(first, min(stop, first + _MOST_IN_BUNDLE - len(self._bundled)))
             frame, before = self._bundle_frame, self._bundle_bytes - begin
             blobs = [
                 PendingBlob(frame, before + end - size, size, blob_id)
-                for size, end, blob_id in zip(sizes[some], ends[some], ids[some], strict=True)
+                for size, end, blob_id in zip(sizes[part], ends[part], ids[part], strict=True)
             ]
             added += blobs
-            self._bundle_up(blobs, ids[some], view[begin : ends[len(added) - 1]])
+            self._add_to_bundle(blobs, ids[part], view[begin : ends[len(added) - 1]])
         return added
 
-    def _bundle_up(
+    def _add_to_bundle(
         self, blobs: Sequence[PendingBlob], ids: Sequence[str], data: bytes | memoryview
     ) -> None:
-        """Add blobs that have their places in the open bundle, and what they hold, in one piece."""
+        """Add blobs with known locations in the open bundle, and their content."""
         self._pending.update(zip(ids, blobs, strict=True))
         self._bundled += blobs
         self._bundle.append(data)
@@ -225,27 +229,27 @@ class BlobWriter:
             self._bundle_frame, self._bundle_bytes, self._bundle_effort = Frame(), 0, Effort.SMALL
             frame = blobs[0].frame
             self._under_way[frame] = blobs
-            self._tape.append([(frame, raw, effort)])
+            self._packs.append([(frame, raw, effort)])
 
-    def _send_alone(self) -> None:
-        if self._alone:
-            stretches, self._alone, self._alone_bytes = self._alone, [], 0
-            self._tape.append(stretches)
+    def _send_single_frames(self) -> None:
+        if self._single_frames:
+            stretches, self._single_frames, self._single_frame_bytes = self._single_frames, [], 0
+            self._packs.append(stretches)
 
-    def _laid(self, frame: Frame) -> None:
+    def _on_frame_located(self, frame: Frame) -> None:
         blobs = self._under_way[frame]
         set_locations(frame, blobs)
-        self._laid_frames.append(frame)
+        self._located_frames.append(frame)
         if frame.last_pack != self._filling:
             self._filling, self._in_filling = frame.last_pack, 0
         self._in_filling += len(blobs)
         if self._in_filling >= _MOST_IN_PACK:
-            self._tape.cut()
+            self._packs.cut()
 
-    def _acknowledged(self, pack: Stored) -> None:
+    def _on_pack_acknowledged(self, pack: Stored) -> None:
         whole: list[BlobLocation] = []
-        while self._laid_frames and self._tape.has(self._laid_frames[0]):
-            frame = self._laid_frames.popleft()
+        while self._located_frames and self._packs.has(self._located_frames[0]):
+            frame = self._located_frames.popleft()
             blobs = self._under_way.pop(frame)
             raw = 0
             sizes: dict[str, int] = {}
@@ -254,7 +258,7 @@ class BlobWriter:
                 del self._pending[blob.id]
                 raw += blob.length
                 sizes[blob.id] = blob.length
-            new = raw - sum(sizes[id_] for id_ in self._log.sent_before(sizes))
+            new = raw - sum(sizes[id_] for id_ in self._log.find_forgotten(sizes))
             self.new_bytes += new
             self.dense_bytes += new if frame.stored > WORTHWHILE * raw else 0
         self._log.acknowledge(pack.number, pack.name, pack.size, self._set_name, whole)

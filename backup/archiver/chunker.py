@@ -1,10 +1,10 @@
-"""Chunks: where the content of a file is cut, so that an edit changes few of them.
+"""Chunk boundaries, chosen so that an edit changes few chunks.
 
-- Cutting is content-defined (FastCDC); it is for deduplication only, hiding sizes is the pack's
-  job.
-- A chunk is never larger than 4 times its average, and at most 4 MiB: so it fits into a window.
-- A chunk of a dump has a frame of its own: of each night's frames later nights need a few, and who
-  restores would unpack what lies between them. In other files it shares one, if it is small.
+- Cutting is content-defined (FastCDC). It serves deduplication only; packs hide sizes.
+- A chunk is at most 4 times its average and at most 4 MiB, so it fits into a window.
+- A chunk of a database dump has a frame of its own. Later recovery points need few of the frames of
+  each night, and a restore would unpack everything between them. In other files, small chunks share
+  frames.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,25 +18,25 @@ from backup.sources.chunk_sizes import EDITED_CHUNK_BYTES, MAX_CHUNK_BYTES, MEDI
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC
 
-_LEAST_SHARE = 4  # of an average: the smallest chunk, but for a file's last
+_LEAST_SHARE = 4  # the smallest chunk is 1/4 of the average, except the last of a file
 WINDOW_BYTES = MAX_CHUNK_BYTES
 _LEAST_WINDOW_BYTES = 1024 * 1024
 
 
 class Reader(Protocol):
-    """What content is read from."""
+    """Content to read from."""
 
-    size: int  # as far as it is known
+    size: int  # as far as known
 
     def readinto(self, buffer: memoryview) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packing:
-    """How blobs that compress are packed."""
+    """Packing of compressible blobs."""
 
     effort: Effort
-    shares_below_bytes: int  # a smaller blob shares its frame with its neighbours
+    shares_below_bytes: int  # smaller blobs share a frame with their neighbours
 
 
 AS_USUAL = Packing(effort=Effort.USUAL, shares_below_bytes=256 * 1024)
@@ -44,18 +44,19 @@ _EDITED = Packing(effort=Effort.DUMP, shares_below_bytes=EDITED_CHUNK_BYTES // _
 
 
 def packing_for(average: int) -> Packing:
-    """How to pack content of this chunk size."""
+    """Return the packing for content with this average chunk size, in bytes."""
     return _EDITED if average == EDITED_CHUNK_BYTES else AS_USUAL
 
 
 def windows(
     content: Reader, average: int, window_of: Callable[[int], memoryview]
 ) -> Iterator[tuple[memoryview, list[int]]]:
-    """Read content into windows; gives each, cut off behind its last chunk, with its chunks' ends.
+    """Read content into windows; yield each with the ends of its chunks.
 
-    `window_of` gives memory of so many bytes; the last one is not looked at any more then.
+    A window is cut after its last chunk. `window_of` returns memory of the given size; the previous
+    window is not used after that call.
     """
-    cutter = None if average == MEDIA_CHUNK_BYTES else _cutter(average)
+    cutter = None if average == MEDIA_CHUNK_BYTES else _chunk_cutter(average)
     rest = memoryview(b"")
     position = 0
     while True:
@@ -72,9 +73,9 @@ def windows(
         else:
             ends = [chunk.offset + chunk.length for chunk in cutter.cut_buf(window[:filled])]
         if not is_end and (len(ends) > 1 or filled < MAX_CHUNK_BYTES):
-            ends.pop()  # where the window ends, not where the chunk does
+            ends.pop()  # the end of the window, not of the chunk
         end = ends[-1] if ends else 0
-        # Whoever takes the window may put something else where it was.
+        # The caller may reuse the window's memory.
         rest = memoryview(b"" if is_end else bytes(window[end:filled]))
         if ends:
             yield window[:end], ends
@@ -83,7 +84,8 @@ def windows(
 
 
 @lru_cache
-def _cutter(average: int) -> "FastCDC":
-    from pyfastcdc import FastCDC  # a tenth of the start, and a night without news cuts nothing
+def _chunk_cutter(average: int) -> "FastCDC":
+    # Costs a tenth of the start-up, and a run without changes cuts nothing.
+    from pyfastcdc import FastCDC
 
     return FastCDC(average, min_size=average // _LEAST_SHARE, max_size=average * 4)

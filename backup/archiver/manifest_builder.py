@@ -1,13 +1,13 @@
-"""Pages: from rows to the tree of the manifest, while the source is still being read.
+"""Manifest builder: turns rows into the tree of pages during the walk.
 
-- A page ends after a path whose CRC-32 says so (1 in 1,024), or at 4,096 entries, or at about 2
-  MiB; so a change in one folder leaves the pages of the others as they were, and an unchanged
-  page is not stored again.
-- A page is written as soon as its blobs have their places, so its rows need no memory any more.
-  It is stored once the store has everything that it names, because it names packs by their hash.
-  Until then it waits; pages that name nothing new do not.
-- A file with more than 4,096 blobs keeps its references in lists, stored before the page.
-- `finish` gives the root and may be called again after more rows: the open page stays open.
+- A page ends after a path whose CRC-32 selects it (1 in 1,024), at 4,096 entries, or at about 2
+  MiB. So a change in one folder leaves the pages of other folders unchanged, and an unchanged page
+  is not stored again.
+- A page is encoded as soon as its blobs have locations; then its rows need no memory. It is stored
+  once the store has every pack that it names, because it names packs by their hash. Until then it
+  waits. Pages that name no new pack do not wait.
+- A file with more than 4,096 blobs has its references in lists, which are stored before the page.
+- `finish` returns the root and may be called again after more rows: the open page stays open.
 """
 
 import zlib
@@ -31,7 +31,7 @@ from backup.archiver.blob_location import (
 )
 from backup.archiver.blob_writer import BlobWriter
 from backup.archiver.upload_cache.cache import UploadCache
-from backup.archiver.upload_cache.page_encoding import outline_to_bytes, rows_to_bytes, uses_of
+from backup.archiver.upload_cache.page_encoding import outline_to_bytes, pack_uses, rows_to_bytes
 from backup.errors import BackupError
 from backup.format.canonical_json import to_path_text
 from backup.format.manifest import (
@@ -52,46 +52,46 @@ _REF_BYTES = 120
 
 
 class PacksFreed(Exception):
-    """Packs that a tree needs must not be built on any more; they are forgotten."""
+    """Packs that a tree needs are unusable now and were forgotten."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Written:
-    """A page whose every blob has its place."""
+    """An encoded page: each of its blobs has a location."""
 
     entries: list[str]
     table: "_PackTable"
     text: PageText
-    packs: set[int]  # that it names
-    last_pack: int  # up to which the store must have what was stored for it
+    packs: set[int]  # packs that it names
+    last_pack: int  # the store must have the packs up to this number
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Page:
-    """A page in the making; `ref` is set when it was handed to its sink."""
+    """A page in progress; `ref` is set when it was passed to its writer."""
 
     ordinal: int
     first: bytes
     last: bytes
     entries: int
     rows: list[Row]
-    large: Sequence[Row] = ()  # those of its rows that have lists, or so many blobs
-    written: _Written | None = None  # then there are no rows
+    large: Sequence[Row] = ()  # rows that have lists, or enough blobs to need them
+    written: _Written | None = None  # then `rows` is empty
     ref: Ref | None = None
-    is_open: bool = False  # the walk ended in it, so a later run may go on with it
+    is_open: bool = False  # the walk ended in it, so a later run may continue it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tree:
-    """A finished manifest; everything it names is in the store."""
+    """A finished manifest; everything that it names is in the store."""
 
     root: BlobRef
     depth: int  # levels of nodes above the leaves
-    packs: frozenset[int]  # by the send-log's numbers
+    packs: frozenset[int]  # by the pack numbers of the upload cache
 
 
 class ManifestBuilder:
-    """Takes rows in path order; call from one thread only."""
+    """Receives rows in path order; call from one thread only."""
 
     def __init__(
         self,
@@ -109,12 +109,15 @@ class ManifestBuilder:
         self._levels = [new_sink()]  # leaves, then each level of nodes
         self._leaves: list[_Page] = []
         self._waiting: list[_Page] = []
-        self._rows: list[Row] = []  # of the open page
+        self._rows: list[Row] = []  # rows of the open page
         self._bytes = 0
         self._used: set[int] = set()  # packs that the encoded leaves name
 
     def add(self, *rows: Row) -> None:
-        """Take the next rows; their references may still be pending."""
+        """Add the next rows; their references may still be pending.
+
+        Return whether the next row starts a page.
+        """
         crc, open_page, size = zlib.crc32, self._rows, self._bytes
         for row in rows:
             open_page.append(row)
@@ -142,11 +145,11 @@ class ManifestBuilder:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing that a tree could be made of."""
+        """Return whether there is no row and no page yet."""
         return not self._rows and not self._leaves
 
     def reuse(self, kept: ReusedPage, outline: Outline) -> None:
-        """Take a whole page of an earlier run as it is; only between pages."""
+        """Add a whole page of an earlier run unchanged; only between pages."""
         self._check_order(outline.paths[:1])
         page = _Page(
             ordinal=len(self._leaves),
@@ -161,13 +164,16 @@ class ManifestBuilder:
         self._log.reuse_page(kept, self._run, page.ordinal)
 
     def spill(self, row: Row) -> None:
-        """Move settled references of a growing row into lists, so that no file fills the memory."""
+        """Move settled references of a growing row into lists, to bound memory."""
         while len(row.blobs) > MAX_REFS and all(map(self._data.has, row.blobs[:MAX_REFS])):
             self._move_to_list(row)
 
     def settle(self) -> None:
-        """Write the waiting pages whose blobs have places, store those whose blobs are stored."""
-        still: list[_Page] = []
+        """Encode waiting pages, and store those whose packs are stored.
+
+        A page can be encoded when its blobs have locations.
+        """
+        waiting: list[_Page] = []
         for page in self._waiting:
             if page.written is None and self._may_be_written(page):
                 page.written = self._write_leaf(page)
@@ -177,19 +183,19 @@ class ManifestBuilder:
                 self._store_leaf(page, written)
                 page.written = None
             else:
-                still.append(page)
-        self._waiting = still
+                waiting.append(page)
+        self._waiting = waiting
 
     def finish(self) -> Tree:
-        """Store everything so far; raises nothing of its own when called again after more rows."""
+        """Store everything so far and return the tree."""
         leaves = list(self._leaves)
         if self._rows:
             page = self._page(self._rows)
             page.is_open = True
             leaves.append(page)
             self._waiting.append(page)
-        self._data.place()
-        self.settle()  # pages are written while the last packs are stored
+        self._data.locate_all()
+        self.settle()  # encodes pages while the last packs are stored
         self._data.flush()
         self.settle()
         self._lists.flush()
@@ -202,12 +208,12 @@ class ManifestBuilder:
             depth += 1
             if depth == len(self._levels):
                 self._levels.append(self._new_sink())
-            used.update(*(_packs_of(_placed(child)) for child in children))
+            used.update(*(_location_packs(_require_location(child)) for child in children))
             children = [self._node(depth, group) for group in _groups(children)]
             self._levels[depth].flush()
-        root = _placed(children[0])
-        used.update(_packs_of(root))
-        return Tree(root=self._outside(root), depth=depth, packs=frozenset(used))
+        root = _require_location(children[0])
+        used.update(_location_packs(root))
+        return Tree(root=self._to_blob_ref(root), depth=depth, packs=frozenset(used))
 
     def _page(self, rows: list[Row]) -> _Page:
         self._check_order([row.path for row in rows])
@@ -221,24 +227,24 @@ class ManifestBuilder:
         )
 
     def _check_order(self, paths: Sequence[bytes]) -> None:
-        """Refuse what no restore would take, however it came about."""
+        """Refuse paths that no restore would accept, whatever caused them."""
         paths = [*(page.last for page in self._leaves[-1:]), *paths]
         keys = [path_key(path) for path in paths]
         is_wrong = [False, *map(ge, keys, keys[1:])]
         if any(is_wrong):
             source = paths[is_wrong.index(True)].partition(b"/")[0].decode()
             raise BackupError(
-                f"source {source} gave a path twice or out of order, which no restore would take:"
-                " no point was made. It is a fault of this program, report it"
+                f"source {source}: it returned a path twice or out of order, which no restore"
+                " accepts; no recovery point was made. Report this: it is a bug."
             )
 
     def _may_be_written(self, page: _Page) -> bool:
-        # From the end: what was read last is placed last, so that one look often is enough.
+        # Search from the end: the rows read last are located last, so one test is mostly enough.
         if any(ref.location is NOWHERE for row in reversed(page.rows) for ref in row.blobs):
             return False
         if not all(self._data.has(ref) for row in page.large for ref in row.blobs):
             return False
-        # Its lists must be in the store too: `finish` does that, or the next call.
+        # The lists must be in the store too; `finish` or the next call stores them.
         for row in page.large:
             self._move_all_to_lists(row)
         return all(self._lists.has(ref) for row in page.large for ref in row.lists)
@@ -253,17 +259,19 @@ class ManifestBuilder:
         entries = [
             entry_to_text(row.text, next(texts))
             if len(row.blobs) == 1 and not row.lists
-            else entry_to_text(row.text, _some(texts, len(row.blobs)), _some(texts, len(row.lists)))
+            else entry_to_text(
+                row.text, _join_next(texts, len(row.blobs)), _join_next(texts, len(row.lists))
+            )
             for row in rows
         ]
-        # By the log, not by what is pending here: another name of a file comes with its places.
-        waits_for = (number for number in table.numbers if self._log.pack(number) is None)
-        last_pack = max(waits_for, default=UNLOCATED)
+        # Ask the cache, not the pending blobs: a further name of a file comes with its locations.
+        unstored = (number for number in table.numbers if self._log.pack(number) is None)
+        last_pack = max(unstored, default=UNLOCATED)
         packs = set(table.numbers)
         packs.update(pack for row in page.large for pack, _ in row.list_packs)
         outline = None if page.is_open else outline_to_bytes(rows, packs)
         content = rows_to_bytes(rows, entries, table.numbers, has_outline=outline is not None)
-        text = PageText(content=content, outline=outline, uses=uses_of(places, page.large))
+        text = PageText(content=content, outline=outline, uses=pack_uses(places, page.large))
         return _Written(entries=entries, table=table, text=text, packs=packs, last_pack=last_pack)
 
     def _store_leaf(self, page: _Page, written: _Written) -> None:
@@ -279,7 +287,7 @@ class ManifestBuilder:
                 "first": to_path_text(page.first),
                 "last": to_path_text(page.last),
                 "entries": page.entries,
-                "page": table.refs([_placed(page)])[0],
+                "page": table.refs([_require_location(page)])[0],
             }
             for page in pages
         ]
@@ -293,7 +301,7 @@ class ManifestBuilder:
         )
 
     def _move_to_list(self, row: Row) -> None:
-        # Whoever restores has all lanes wait for the first list.
+        # A restore makes all workers wait for the first list, so that one is short.
         count = MAX_REFS if row.lists else min(FIRST_REFS, MAX_REFS)
         refs = [ref.location for ref in row.blobs[:count]]
         table = _PackTable()
@@ -303,7 +311,7 @@ class ManifestBuilder:
         del row.blobs[:count]
         packs = dict(row.list_packs)
         for ref in refs:
-            for pack in _packs_of(ref):
+            for pack in _location_packs(ref):
                 packs[pack] = packs.get(pack, 0) + ref.length
         row.list_packs = list(packs.items())
 
@@ -311,22 +319,22 @@ class ManifestBuilder:
         while row.blobs and (row.lists or len(row.blobs) > MAX_REFS):
             self._move_to_list(row)
 
-    def _outside(self, location: BlobLocation) -> BlobRef:
+    def _to_blob_ref(self, location: BlobLocation) -> BlobRef:
         return BlobRef(
-            pack=_name(self._log, location.pack),
+            pack=_pack_sha256(self._log, location.pack),
             offset=location.offset,
             stored=location.stored,
             inner=location.inner,
             length=location.length,
             id=bytes.fromhex(location.id),
-            next=None if location.next == NO_PACK else _name(self._log, location.next),
+            next=None if location.next == NO_PACK else _pack_sha256(self._log, location.next),
         )
 
 
 class _PackTable(dict[int, int]):
-    """A page's table of packs: where each stands, by the send-log's numbers.
+    """A page's table of packs: the index of each pack number.
 
-    They stand in the order in which references name them, so it grows as it is asked.
+    The order is that in which references name the packs, so a lookup adds a missing pack.
     """
 
     def __init__(self) -> None:
@@ -338,25 +346,25 @@ class _PackTable(dict[int, int]):
 
     @property
     def numbers(self) -> list[int]:
-        """The packs in it, by the send-log's numbers."""
+        """Return the packs, by their numbers in the upload cache."""
         return [number for number in self if number != NO_PACK]
 
     def names(self, log: UploadCache) -> list[str]:
-        """Their names as a page has them; only once the store has them all."""
-        return [_name(log, number).hex() for number in self.numbers]
+        """Return the packs' names for a page; the store must have all of them."""
+        return [_pack_sha256(log, number).hex() for number in self.numbers]
 
     def refs(
         self, places: Iterable[BlobLocation]
     ) -> list[tuple[int, int, int, int, int, str, int]]:
-        """References as a page writes them."""
+        """Return references as a page writes them."""
         return [
             (self[pack], offset, stored, inner, length, id_, self[following])
             for pack, offset, stored, inner, length, id_, following in places
         ]
 
 
-def _some(texts: Iterator[str], count: int) -> str:
-    """The next so many texts, with commas between them."""
+def _join_next(texts: Iterator[str], count: int) -> str:
+    """Return the next `count` texts, joined with commas."""
     return ",".join(islice(texts, count))
 
 
@@ -372,18 +380,18 @@ def _groups(pages: list[_Page]) -> Iterable[list[_Page]]:
         yield group
 
 
-def _packs_of(location: BlobLocation) -> tuple[int, ...]:
+def _location_packs(location: BlobLocation) -> tuple[int, ...]:
     return (location.pack,) if location.next == NO_PACK else (location.pack, location.next)
 
 
-def _placed(page: _Page) -> BlobLocation:
+def _require_location(page: _Page) -> BlobLocation:
     if page.ref is None or page.ref.location is NOWHERE:
-        raise RuntimeError("a page was asked for its place before it was stored")
+        raise RuntimeError("page has no location: it was not stored yet")
     return page.ref.location
 
 
-def _name(log: UploadCache, number: int) -> bytes:
+def _pack_sha256(log: UploadCache, number: int) -> bytes:
     pack = log.pack(number)
-    if pack is None:  # forgotten at an interim commit, when a large file had named it already
+    if pack is None:  # forgotten at an interim commit, after a large file had named it
         raise PacksFreed
     return pack.name

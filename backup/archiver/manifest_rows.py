@@ -1,6 +1,6 @@
-"""Entries: what is found of a path, as the row that a page of the manifest takes.
+"""Manifest rows made from found paths.
 
-- A row's metadata is the text that stands in the page.
+The metadata of a row is the text that the page contains.
 """
 
 from functools import lru_cache
@@ -28,7 +28,7 @@ def new_row(
     xattrs: tuple[tuple[bytes, bytes], ...] = (),
     size: int = 0,
 ) -> Row:
-    """The row of a path whose content, if it has any, is still to be added."""
+    """Return the row of a path, without content."""
     text = metadata_text(path, found, xattrs, size)
     return Row(path=path, text=text, size=size, vector=found.vector)
 
@@ -40,7 +40,10 @@ def metadata_text(
     size: int,
     holes: tuple[tuple[int, int], ...] = (),
 ) -> str:
-    """The metadata of a row; `size` is what was read, which may not be what was found."""
+    """Return the metadata text of a path.
+
+    `size` is the number of bytes that were read, which may differ from the size found by the walk.
+    """
     rare = None
     if xattrs or holes or found.kind not in ("file", "directory"):
         rare = rare_metadata_to_json(
@@ -61,13 +64,16 @@ def metadata_text(
 
 
 def plain_text(path: bytes, vector: Vector) -> str:
-    """The metadata of a file that has nothing rare: its stat vector says the rest."""
+    """Return the metadata of a file whose stat vector is complete."""
     _, size, modified_ns, _, mode, uid, gid = vector
     return metadata_within(_common_of_file(mode, uid, gid), path, modified_ns, size)
 
 
 def read_text(path: bytes, file: ReadFile) -> str:
-    """The metadata of a file that was read along, which is plain but for its attributes."""
+    """Return the metadata of a file that was read during the walk.
+
+    Only its extended attributes can be rare metadata.
+    """
     text = plain_text(path, file.vector)
     if not file.xattrs:
         return text
@@ -82,8 +88,8 @@ def _common_of_file(mode: int, uid: int, gid: int) -> tuple[str, str]:
     return common_metadata("file", S_IMODE(mode), uid, gid, user_name(uid), group_name(gid))
 
 
-def another_name(path: bytes, first: Row) -> Row:
-    """The row of another name of a file that was taken."""
+def hard_link_row(path: bytes, first: Row) -> Row:
+    """Return the row of a further name of a file that has a row."""
     names: dict[str, object] = {"path": to_path_text(path), "hard_link": to_path_text(first.path)}
     return Row(
         path=path,
@@ -96,8 +102,11 @@ def another_name(path: bytes, first: Row) -> Row:
     )
 
 
-def as_first_name(row: Row) -> Row:
-    """A row of an earlier run, when the name that it was another of is not one any more."""
+def without_hard_link(row: Row) -> Row:
+    """Remove the hard link from a row of an earlier run, if it has one.
+
+    Used when the name it was linked to no longer is a name of the file.
+    """
     if _HARD_LINK in row.text:
         row.text = with_metadata(row.text, {"hard_link": None})
     return row

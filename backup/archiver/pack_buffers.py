@@ -1,11 +1,11 @@
-"""Memory for packs that is used again and again, instead of 32 MiB of new pages for each pack.
+"""Buffers for packs, reused instead of 32 MiB of new pages per pack.
 
-- A buffer holds a whole pack, sealed or not. It begins at a page, so that a store can hand it to
-  the disk as it is.
-- As many are made as are in use at once; who takes them bounds that.
-- What an earlier user left in a buffer is still there.
-- Where the system gives no memory the run ends: its `OSError` would be taken for what ails the file
-  that is read just then, and the run would go on without the pack.
+- A buffer has room for a whole pack, sealed or not. It starts at a page boundary, so a store can
+  pass it to the disk directly.
+- The number of buffers equals the number in use at once, which the callers bound.
+- A buffer still contains the bytes of its previous use.
+- If the system has no memory, the run ends with `BackupError`. An `OSError` would be taken for a
+  problem of the file that is being read, and the run would continue without the pack.
 """
 
 from backup.errors import BackupError
@@ -14,15 +14,15 @@ from backup.system.huge_pages import large_memory
 
 
 class PackBuffers:
-    """Gives buffers out; safe to call from several threads."""
+    """Pool of buffers; safe to call from several threads."""
 
     def __init__(self) -> None:
         self._free: list[memoryview] = []
 
     def take(self) -> memoryview:
-        """A buffer of MAX_PACK_BYTES bytes, which is nobody else's until it is given back.
+        """Return a buffer of MAX_PACK_BYTES bytes for the caller alone.
 
-        `BackupError` when the system has none.
+        Raise `BackupError` if the system has no memory.
         """
         try:
             return self._free.pop()
@@ -32,14 +32,13 @@ class PackBuffers:
             return large_memory(MAX_PACK_BYTES)
         except OSError as error:
             raise BackupError(
-                f"the system gave no memory for a pack ({error.strerror}). See what takes it, then"
-                " run again"
+                f"memory for a pack: {error.strerror}. Free memory on this host, then run again."
             ) from error
 
-    def give_back(self, buffer: memoryview) -> None:
-        """End the use of a buffer and of every view of it."""
+    def release(self, buffer: memoryview) -> None:
+        """Return a buffer, and every view of it, to the pool."""
         self._free.append(buffer)
 
     def close(self) -> None:
-        """Free what is free, without waiting for Python to find out that nobody needs it."""
+        """Free the unused buffers at once, without waiting for garbage collection."""
         self._free.clear()

@@ -1,14 +1,15 @@
-"""The tape: frames one after the other, cut into packs that are exactly full, encrypted and stored.
+"""Pack writer: frames in sequence, cut into full packs, sealed and stored.
 
-- Compression, encryption and storing run in threads; order and every record are kept by
-  the one thread that calls.  So there is nothing to lock, and the packs of a tape depend on nothing
-  but what it is given.  When one counts as stored is a matter of time, and with it the order in
-  which pages of the manifest are given to theirs.
-- What is under way is bounded: some frames and a few packs, however large the source is.
-- A frame that does not fit goes on in the next pack.  Only `flush` makes a pack that is not full.
-- What does not compress can be read straight to where it stays (`window`), and is never copied.
-- `on_laid` is called for each frame when it has its place, `on_acknowledged` for each pack in
-  order, after the store has said that it has it.
+- Compression, encryption and uploads run in threads; the one calling thread keeps the order and
+  every record. So no lock is needed, and the packs depend only on the input. The moment at which a
+  pack counts as stored depends on timing, and with it the order in which manifest pages are passed
+  to their own writer.
+- Work in progress is bounded to some frames and a few packs, however large the source is.
+- A frame that does not fit continues in the next pack. Only `flush`, `lay` and `cut` produce a pack
+  that is not full.
+- Incompressible content can be read directly to its final location (`window`) and is never copied.
+- `on_laid` is called for each frame when it has its location; `on_acknowledged` for each pack, in
+  order, after the store has confirmed it.
 """
 
 from collections import deque
@@ -25,11 +26,12 @@ from backup.format.pack import CAPACITY, Destination, padded_size, seal_pack
 from backup.stores import Store, said_to_be_there
 
 _TASKS_UNDER_WAY = 6
-# One is sealed while others are written and synced: a disk has three to do, which takes it 5 % less
-# than two would.  To a network, a pack on its way is in memory twice.
+# Packs in progress: one is sealed while others are written and synced. A local disk gets three at a
+# time, which takes 5 % less time than two. On the way to a network store, a pack is in memory
+# twice.
 PACKS_UNDER_WAY, _PACKS_UNDER_WAY_FAR = 4, 3
 
-# Where its frame comes to lie, the stretch itself, of at most 8 MiB, and how hard to compress it.
+# The frame to fill in, its content of at most 8 MiB, and the compression effort.
 Stretch = tuple[Frame, bytes | memoryview, Effort]
 
 
@@ -44,7 +46,7 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outlet:
-    """Where packs go: the same for every tape of a run."""
+    """Destination and resources shared by all pack writers of a run."""
 
     store: Store
     destination: Destination
@@ -54,30 +56,31 @@ class Outlet:
     buffers: PackBuffers
 
     def send(self, payload: memoryview, size: int) -> tuple[bytes, int]:
-        """Seal and store the first `size` bytes, and give the buffer back; runs in a thread.
+        """Seal and store the first `size` bytes and release the buffer.
 
-        Gives the pack's name and size.
+        Return the pack's name and size. Runs in a thread.
         """
         padded = padded_size(size)
         payload[size:padded] = bytes(padded - size)
         sealed = self.buffers.take()
         pack = seal_pack(payload[:padded], self.destination, self.random, sealed)
-        self.buffers.give_back(payload)  # 16 MiB that others can use while the store takes its time
+        self.buffers.release(payload)  # 16 MiB that others can use during the upload
         name = pack_name(self.destination.writer, pack.name.hex())
         try:
             self.store.put(name, pack.data)
         except AlreadyThere:
-            # The name is the hash of the bytes: the same pack, put by a call whose answer was lost.
+            # The name is the hash of the bytes, so this is the same pack, put by a call whose
+            # answer was lost.
             with said_to_be_there(name):
-                size_there = self.store.stat(name).size_bytes
-            if size_there != len(pack.data):
+                stored_size = self.store.stat(name).size_bytes
+            if stored_size != len(pack.data):
                 raise
-        self.buffers.give_back(sealed)
+        self.buffers.release(sealed)
         return pack.name, len(pack.data)
 
 
 class PackWriter:
-    """One stretch of packs; call from one thread only."""
+    """One sequence of packs; call from one thread only."""
 
     def __init__(
         self,
@@ -99,21 +102,22 @@ class PackWriter:
         self._payload: memoryview | None = None
         self._filled = 0
         self._number = UNLOCATED
-        self.acknowledged = 0  # every pack of this tape up to this number is in the store
+        self.acknowledged = 0  # every pack of this writer up to this number is in the store
 
     def append(self, stretches: Sequence[Stretch]) -> None:
-        """Take stretches, which one task compresses; each frame gets its place later."""
-        frames = [frame for frame, _, _ in stretches]  # the rest is let go of when it is compressed
+        """Append stretches, which one task compresses; locations follow later."""
+        frames = [frame for frame, _, _ in stretches]  # the content is released after compression
         self._tasks.append((frames, self._outlet.compressing.submit(_to_frames, stretches)))
         self._lay_frames(_TASKS_UNDER_WAY)
-        # What the store has is noted while there is more to come: at the end others wait for it.
+        # Record acknowledged packs while more content follows: at the end, callers wait for it.
         while self._packs and self._packs[0][1].done():
             self._acknowledge()
 
     def window(self, size: int) -> memoryview | None:
-        """Where a frame of so many bytes as they are may be written, if the pack has the room.
+        """Return room for an uncompressed frame of `size` bytes in the pack.
 
-        It is free until the next call; what stays there is told by `lay_window`.
+        Return None if the pack has too little room. The memory is free until the next call;
+        `lay_window` keeps its content.
         """
         if self._filled + 1 + size > CAPACITY:
             return None
@@ -131,37 +135,37 @@ class PackWriter:
             self._send()
 
     def lay_as_is(self, parts: Sequence[memoryview], frame: Frame) -> None:
-        """Make a frame of at most 8 MiB of parts one after the other, not compressed.
+        """Append a frame of at most 8 MiB, made of parts, uncompressed.
 
-        Parts that lie in the window must be in its order.
+        Parts that are in the window must be in its order.
         """
         self._lay(frame, (bytes([AS_IS]), *parts))
 
     def lay(self) -> None:
-        """Lay every frame that was appended; the last pack is sent though it is not full."""
+        """Give every appended frame its location; send the last pack unfilled."""
         self._lay_frames(0)
         if self._filled:
             self._send()
 
     def flush(self) -> None:
-        """Store everything that was appended; afterwards every frame is laid and acknowledged."""
+        """Store everything that was appended and wait for the store."""
         self._lay_frames(0)
         self.cut()
 
     def cut(self) -> None:
-        """Store everything that is laid, though its last pack is not full, and wait for it."""
+        """Store every located frame and wait; the last pack may be unfilled."""
         if self._filled:
             self._send()
         while self._packs:
             self._acknowledge()
 
     def has(self, frame: Frame) -> bool:
-        """Whether the store has the whole frame."""
+        """Return whether the store has the whole frame."""
         return frame.pack != UNLOCATED and frame.last_pack <= self.acknowledged
 
-    def _lay_frames(self, most_left: int) -> None:
+    def _lay_frames(self, max_left: int) -> None:
         tasks = self._tasks
-        while len(tasks) > most_left:
+        while len(tasks) > max_left:
             frames, future = tasks.popleft()
             for frame, parts in zip(frames, future.result(), strict=True):
                 self._lay(frame, parts)

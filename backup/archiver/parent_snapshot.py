@@ -1,10 +1,10 @@
-"""What earlier runs knew, asked for in path order: row by row, or a whole page at a time.
+"""Parent snapshot: rows and pages of earlier runs, read in path order.
 
-- A page of the last run is passed over whole, not even decoded, when each of its paths is there
-  again with the stat vector of then; its outline is enough to see that.
-- Only a page that its own rows closed has an outline that is used.  The last page of a run was
-  closed by the end of the walk, and is taken row by row, or each night would leave a small page.
-- Where unfinished runs are newer than the last finished one, everything is taken row by row.
+- A page of the last run is skipped whole, without decoding it, if each of its paths is found again
+  with the same stat vector. Its outline is enough to compare.
+- Only a page that its own rows closed has a usable outline. The last page of a run was closed by
+  the end of the walk; it is read row by row, or each night would leave a small page.
+- If unfinished runs are newer than the last finished run, everything is read row by row.
 """
 
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from backup.archiver.blob_location import Outline, ReusedPage, Row
 from backup.archiver.upload_cache.cache import UploadCache
 from backup.format.manifest import path_key
 
-LARGE_PAGES = 8  # of a thousand paths
+LARGE_PAGES = 8  # pages of about a thousand paths
 
 
 class ParentSnapshot:
-    """The rows of earlier runs; each path asked for must follow the one before."""
+    """Rows of earlier runs; each requested path must follow the previous one."""
 
     def __init__(self, log: UploadCache, set_name: str, run: int) -> None:
         self._log = log
-        # So much is known that it is worth a process to look whether it is as it was.
+        # Enough is known to make a prefetch process worth its cost.
         self.is_large = log.count_pages(set_name, run) >= LARGE_PAGES
         self._pages: Iterator[ReusedPage] = iter(())
         self._rows: Iterator[tuple[Row, int]] = iter(())
@@ -30,16 +30,16 @@ class ParentSnapshot:
             self._rows = log.previous_rows(set_name, run)
         else:
             self._pages = pages
-        self._page = next(self._pages, None)  # the next one, not begun
+        self._page = next(self._pages, None)  # the next one, not started
         self._row = next(self._rows, None)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is known, or nothing of what is still to come."""
+        """Return whether no known row or page is left."""
         return self._page is None and self._row is None
 
     def find(self, path: bytes) -> tuple[Row, int] | None:
-        """The row of a path and the start of its run (ns)."""
+        """Return the row of a path and the start of its run (ns)."""
         key = path_key(path)
         while True:
             self._drop_rows_before(key)
@@ -50,8 +50,8 @@ class ParentSnapshot:
             return self._row
         return None
 
-    def page_from(self, path: bytes) -> ReusedPage | None:
-        """The page that begins with this path, if it is one to be compared whole."""
+    def find_page(self, path: bytes) -> ReusedPage | None:
+        """Return the page that starts with this path, if it has an outline."""
         if self._page is None:
             return None
         key = path_key(path)
@@ -66,8 +66,8 @@ class ParentSnapshot:
             return None
         return self._page
 
-    def pass_over(self) -> None:
-        """Leave the page that `page_from` gave: every row of it was there again."""
+    def skip_page(self) -> None:
+        """Skip the page returned by `find_page`: all its rows were found again."""
         self._page = next(self._pages, None)
 
     def _is_stored(self, outline: Outline) -> bool:

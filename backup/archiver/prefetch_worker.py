@@ -1,7 +1,7 @@
-"""PrefetchWorker: on later nights of a large set a second process looks at everything ahead of the
-walk.
+"""Prefetch worker: a process that reads metadata ahead of the walk.
 
-`backup.sources.files.metadata_prefetch` says what is told, and why nothing is lost when it is not.
+Used for later backups of a large set. `backup.sources.files.metadata_prefetch` describes the
+protocol and why nothing is lost without it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,32 +14,32 @@ from backup.errors import BackupError, SourceFailed
 from backup.sources import OpenSource, Source
 from backup.sources.files.metadata_prefetch import FolderListing, MetadataPrefetch
 
-_FIRST_BYTES = 32 * 1024  # which the walk waits for
+_FIRST_BYTES = 32 * 1024  # the walk waits for these
 
 
 class PrefetchWorker:
-    """The process that surveys; use `surveying`."""
+    """The prefetch process; use `open_prefetch_worker`."""
 
     def __init__(self, channel: WorkerChannel) -> None:
         self._line = channel
 
     @contextmanager
-    def of(self, source: Source, opened: OpenSource) -> Iterator[None]:
-        """Have a source surveyed within the block, if it can be."""
-        if not self._line.ask(source):
+    def prefetch(self, source: Source, opened: OpenSource) -> Iterator[None]:
+        """Prefetch the metadata of a source while the block runs, if supported."""
+        if not self._line.request(source):
             yield
             return
-        survey = MetadataPrefetch(self._told())
-        opened.rely_on(survey)
+        prefetch = MetadataPrefetch(self._listings())
+        opened.rely_on(prefetch)
         try:
             yield
         except SourceFailed:
-            survey.close()
+            prefetch.close()
             raise
-        survey.close()
+        prefetch.close()
 
-    def _told(self) -> Iterator[FolderListing]:
-        with suppress(BackupError):  # it died, or met what the walk meets as well
+    def _listings(self) -> Iterator[FolderListing]:
+        with suppress(BackupError):  # the process died, or met a problem that the walk meets too
             while (value := self._line.receive()[0]) is not None:
                 if isinstance(value, BackupError):
                     raise value
@@ -47,22 +47,22 @@ class PrefetchWorker:
 
 
 @contextmanager
-def surveying(
+def open_prefetch_worker(
     sources: Sequence[Source], scratch: Path, now: Callable[[], datetime]
 ) -> Iterator[PrefetchWorker | None]:
-    """Start the process, and end it with the block; None where there can be none."""
-    with start_worker(_survey, sources, scratch, now) as channel:
+    """Start the process and end it with the block; None if unsupported."""
+    with start_worker(_send_listings, sources, scratch, now) as channel:
         yield None if channel is None else PrefetchWorker(channel)
 
 
-def _survey(source: OpenSource, parent: WorkerEnd) -> None:
-    folders: list[FolderListing] = []
-    size, enough = 0, _FIRST_BYTES
-    with suppress(OSError):  # a folder was moved away: the walk does the rest alone
-        for told in source.survey():
-            folders.append(told)
-            size += sum(map(len, told))
-            if size > enough:
-                parent.send_plain(tuple(folders))
-                folders, size, enough = [], 0, min(2 * enough, BATCH_BYTES)
-    parent.send_plain(tuple(folders))
+def _send_listings(source: OpenSource, parent: WorkerEnd) -> None:
+    listings: list[FolderListing] = []
+    size, batch_bytes = 0, _FIRST_BYTES
+    with suppress(OSError):  # a folder was moved away: the walk continues alone
+        for listing in source.survey():
+            listings.append(listing)
+            size += sum(map(len, listing))
+            if size > batch_bytes:
+                parent.send_plain(tuple(listings))
+                listings, size, batch_bytes = [], 0, min(2 * batch_bytes, BATCH_BYTES)
+    parent.send_plain(tuple(listings))

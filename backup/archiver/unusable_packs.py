@@ -1,15 +1,18 @@
-"""What a new point is not built on: lost, damaged, freed and sparse packs.
+"""Packs that a new recovery point must not use.
 
-- To avoid a pack is to forget it in the send-log: what it held is read and sent again, if the
-  source still has it.  What was forgotten stays so, whatever is hidden from this host later: its
-  memory of the keeper's word is that the packs are gone from the log.
-- Packs that the caller distrusts are avoided, whoever named them: a false name costs an upload.
-- The keeper's records are read once, and from then on only what came after the last one; again
-  from the first when the owner signed something new, since that may change whom to believe.
-- A keep chain that lost its end is a warning and no stop: what its records said was heeded when
-  they were read, and who could remove one must not be able to stop every backup by it.
-- Sparse packs, of which less than a quarter is in use and whose lock is over, are avoided so that
-  the keeper can free them: a bounded amount a night.  What cannot be read that night stays in them.
+- To exclude a pack is to forget it in the upload cache: its content is read and sent again, if the
+  source still has it. A forgotten pack stays forgotten, whatever is hidden from this host later:
+  the missing cache rows are the host's memory of the keeper's decision.
+- Packs that the caller distrusts are excluded, whoever named them: a false name costs only an
+  upload.
+- The keeper's records are read once, then only those after the last one. They are read from the
+  start again when the owner signed a new record, because that may change whom to trust.
+- A retention log that lost its end causes a warning and does not stop the run: its records were
+  applied when they were read, and somebody who can remove one must not be able to stop every
+  backup.
+- Sparse packs (less than a quarter in use, and no longer locked) are excluded so that the keeper
+  can free them, a bounded number of bytes a night. Content that cannot be read that night stays in
+  them.
 """
 
 from collections.abc import Callable, Collection
@@ -31,21 +34,22 @@ UNLOCKED_AFTER = timedelta(days=30)  # where the store has no lock
 
 
 class UnusablePacks:
-    """One run's care for what it builds on."""
+    """Packs to exclude from one run."""
 
     def __init__(self, *, vault: Store, writer: str, log: UploadCache) -> None:
         self._vault = vault
         self._writer = writer
         self._log = log
         self.warnings: list[str] = []
-        self.is_store_damaged = False  # it lacks what this host had put or seen
-        # Before the keeper's records are read: what it drops meanwhile, they say.
+        self.is_store_damaged = False  # it lacks objects that this host had put or seen
+        # List before the keeper's records are read: the records name what the keeper removes
+        # meanwhile.
         self._listed = beside(vault, self._list_packs)
 
     @property
-    def keep(self) -> Link | None:
-        """The newest keep record that was heeded."""
-        seen = self._log.seen_keep()
+    def keep_link(self) -> Link | None:
+        """Return the newest keep record that was applied."""
+        seen = self._log.last_keep_record()
         return None if seen is None else seen.link
 
     def begin(
@@ -55,45 +59,45 @@ class UnusablePacks:
         now: Callable[[], datetime],
         distrust: Collection[PackId] = (),
     ) -> None:
-        """Forget, before anything is read, what the set's next point must not or need not use."""
-        self.apply_retention_log(trust)  # what it dropped is not lost
+        """Forget packs that the set's next recovery point must not use."""
+        self.apply_retention_log(trust)  # first: packs that the keeper dropped are not lost
         self._forget_distrusted(distrust)
         listed = self._listed()
         self._forget_lost(listed)
         self._forget_sparse(listed, set_name, now())
 
     def apply_retention_log(self, trust: RootChain) -> None:
-        """Read what the keeper said since, and forget the packs that it freed or distrusts."""
-        seen = self._log.seen_keep()
-        keeps, is_whole = self._what_was_said(trust, seen)
+        """Read the keeper's new records; forget packs it freed or distrusts."""
+        seen = self._log.last_keep_record()
+        keeps, is_whole = self._read_retention_log(trust, seen)
         if seen is not None and not is_whole:
             self.is_store_damaged = True
             self._warn(
-                f"{keep_name(seen.link.number)}, which this host has seen, is gone or is another"
-                " one: the store was rolled back. What it said is heeded all the same; verify the"
-                " repository"
+                f"{keep_name(seen.link.number)}: this host has seen it, but it is missing or"
+                " different now; the store was rolled back. Its decisions stay in force. Verify the"
+                " repository."
             )
         avoided = {bytes.fromhex(name) for writer, name in keeps.avoided if writer == self._writer}
-        # What was forgotten only to come free may be asked for after this record was heeded.
+        # A pack that was forgotten only because it is sparse may be requested after this record was
+        # applied.
         self._log.never_recall(avoided)
         freed = [row.number for row in self._log.packs() if row.name in avoided]
         if freed:
             self._log.forget_packs(freed)
             self._warn(
-                f"of the packs that this host had stored, {len(freed)} {_are(freed)} freed or"
-                " distrusted by the keeper: what was in there is sent again, where the source still"
-                " has it"
+                f"{_count(freed)} of this host: freed or distrusted by the keeper."
+                " Their content is sent again, where the source still has it."
             )
         head = keeps.head
         if head is None or (seen is not None and not is_whole and head.number < seen.link.number):
-            # An older word does not take the place of a newer one: so the gap stays visible.
+            # Keep the newer record, so that the gap stays visible.
             return
-        self._log.remember_keep(CachedKeepRecord(link=head, root=trust.root.number))
+        self._log.store_keep_record(CachedKeepRecord(link=head, root=trust.root.number))
 
-    def _what_was_said(
+    def _read_retention_log(
         self, trust: RootChain, seen: CachedKeepRecord | None
     ) -> tuple[RetentionLog, bool]:
-        """The records, and whether the last one that was seen is still among them."""
+        """Return the log, and whether it still contains the last seen record."""
         if seen is not None and seen.root == trust.root.number:
             later = load_retention_log(self._vault, trust, after=seen.link)
             if not later.problems and max(later.taken, default=-1) >= seen.link.number:
@@ -116,9 +120,8 @@ class UnusablePacks:
             self.is_store_damaged = True
             self._log.forget_packs(lost)
             self._warn(
-                f"of the packs that this host had stored, {len(lost)} {_are(lost)} gone from"
-                " the store or of another size: what was in there is sent again. Verify the"
-                " repository"
+                f"{_count(lost)} of this host: missing from the store or of another size."
+                " Their content is sent again. Verify the repository."
             )
 
     def _forget_distrusted(self, distrust: Collection[PackId]) -> None:
@@ -127,8 +130,8 @@ class UnusablePacks:
         if damaged:
             self._log.forget_packs(damaged)
             self._warn(
-                f"of the packs that this host had stored, {len(damaged)} {_are(damaged)} damaged:"
-                " what was in there is sent again, where the source still has it"
+                f"{_count(damaged)} of this host: damaged. Their content is sent again, where the"
+                " source still has it."
             )
 
     def _forget_sparse(self, listed: dict[str, Stat], set_name: str, now: datetime) -> None:
@@ -159,5 +162,5 @@ class UnusablePacks:
             self.warnings.append(text)
 
 
-def _are(packs: list[int]) -> str:
-    return "is" if len(packs) == 1 else "are"
+def _count(packs: list[int]) -> str:
+    return f"{len(packs)} stored pack{'' if len(packs) == 1 else 's'}"

@@ -1,9 +1,10 @@
-"""A second process that walks the sources while this one does the rest, and how both speak.
+"""Worker process for reading sources, and its communication.
 
-- It lies ahead by a few slots of memory that both have; each is used again when it was emptied.
-- It is forked while this process has a single thread, since a fork copies no other, and closes what
-  it inherited: so the lock of the send-log ends with this process and not with that one.
-- It writes nothing.
+- The worker is ahead by a few slots of shared memory; each slot is reused after it was emptied.
+- The process is forked while this one has a single thread, because a fork copies no other thread.
+  It closes inherited descriptors: so the lock of the upload cache ends with this process and not
+  with the worker.
+- The worker writes no files.
 """
 
 import marshal
@@ -26,8 +27,8 @@ from backup.system.process_fork import fork, may_fork
 _SLOTS = 24
 _SLOT_BYTES = 2 * 1024 * 1024  # the longest path with the most attributes takes less
 BATCH_BYTES = 512 * 1024
-_HEAD = struct.Struct("<?QQ")  # is a slot's value plain; its size, and that of the data behind it
-_PLAIN = 2  # of marshal's formats: none later, which look for what stands there twice
+_HEAD = struct.Struct("<?QQ")  # is the value plain; its size; the size of the data after it
+_PLAIN = 2  # a marshal format: later ones search for values that occur twice
 _NUMBER = struct.Struct("<Q")
 
 Work = Callable[[OpenSource, "WorkerEnd"], None]
@@ -37,29 +38,29 @@ Work = Callable[[OpenSource, "WorkerEnd"], None]
 def start_worker(
     work: Work, sources: Sequence[Source], scratch: Path, now: Callable[[], datetime]
 ) -> "Iterator[WorkerChannel | None]":
-    """Fork a process that does `work` with each source that it is asked for, and end it in the end.
+    """Fork a process that runs `work` for each requested source.
 
-    None where there can or need be none.
+    Yield None if the system or the sources do not support it. The process ends with the block.
     """
     if not may_fork() or not any(source.supports_worker_reader for source in sources):
         yield None
         return
-    ours, theirs = socket.socketpair()
+    own_socket, worker_socket = socket.socketpair()
     memory = memoryview(mmap.mmap(-1, _SLOTS * _SLOT_BYTES))
     pid = fork()
     if not pid:
-        _serve(work, WorkerEnd(theirs, memory), sources, scratch, now)
-    theirs.close()
+        _serve(work, WorkerEnd(worker_socket, memory), sources, scratch, now)
+    worker_socket.close()
     try:
-        yield WorkerChannel(ours, memory, sources)
+        yield WorkerChannel(own_socket, memory, sources)
     finally:
-        ours.close()
+        own_socket.close()
         with suppress(ChildProcessError):
             os.waitpid(pid, 0)
 
 
 class WorkerChannel:
-    """Our end: values come in the order of their slots."""
+    """The caller's end; values arrive in the order of their slots."""
 
     def __init__(self, end: socket.socket, memory: memoryview, sources: Sequence[Source]) -> None:
         self._end = end
@@ -67,28 +68,29 @@ class WorkerChannel:
         self._sources = sources
         self._slot = 0
 
-    def ask(self, source: Source) -> bool:
-        """Have a source taken next, if it can be there; to its end before the one after it."""
+    def request(self, source: Source) -> bool:
+        """Request a source, if the worker supports it; read it to its end first."""
         if not source.supports_worker_reader:
             return False
-        with suppress(BrokenPipeError):  # its death is noticed where it is listened to
+        with suppress(BrokenPipeError):  # the worker's death is noticed by `receive`
             self._end.sendall(_NUMBER.pack(self._sources.index(source)))
         return True
 
     def receive(self) -> tuple[Any, bytes, int | None]:
-        """The next value, with data and a descriptor of its own."""
+        """Return the next value, with its data and its descriptor."""
         try:
             sizes, descriptors, _, _ = socket.recv_fds(self._end, _HEAD.size, 1)
         except ConnectionResetError:
             sizes, descriptors = b"", []
         if len(sizes) < _HEAD.size:
             raise BackupError(
-                "a process that took part in the backup was killed; run the same command again"
+                "worker process of the backup: it was killed. Run the same command again."
             )
         is_plain, size, more = _HEAD.unpack(sizes)
         begin = self._slot * _SLOT_BYTES
         packed = self._memory[begin : begin + size]
-        # Both are our own; what is plain, as nearly everything, takes half the time so.
+        # Both formats come from this program; marshal takes half the time of pickle, and nearly all
+        # values are plain.
         value = marshal.loads(packed) if is_plain else pickle.loads(packed)  # noqa: S301, S302
         data = bytes(self._memory[begin + size : begin + size + more])
         self._slot = (self._slot + 1) % _SLOTS
@@ -98,7 +100,7 @@ class WorkerChannel:
 
 
 class WorkerEnd:
-    """The other end."""
+    """The worker's end."""
 
     def __init__(self, end: socket.socket, memory: memoryview) -> None:
         self.end = end
@@ -106,8 +108,8 @@ class WorkerEnd:
         self._slot = 0
         self._free = _SLOTS
 
-    def asked(self) -> int:
-        """The number of the source to take; `EOFError` when there is none any more."""
+    def receive_request(self) -> int:
+        """Return the index of the requested source; `EOFError` at the end."""
         while self._free < _SLOTS:
             self._await_slots()
         number = self.end.recv(_NUMBER.size)
@@ -116,12 +118,12 @@ class WorkerEnd:
         return int(_NUMBER.unpack(number)[0])
 
     def send(self, value: object, about: str = "it", descriptor: int | None = None) -> None:
-        """Send a value; `about` names it where it is too large to be sent."""
+        """Send a value; `about` names it in the error if it is too large."""
         packed = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         self._send(False, packed, b"", about, descriptor)
 
     def send_plain(self, value: tuple[Any, ...], data: bytes = b"", about: str = "it") -> None:
-        """Send what is made of tuples, lists, bytes and the like, and data behind it."""
+        """Send a value made of tuples, lists and bytes, and data after it."""
         self._send(True, marshal.dumps(value, _PLAIN), data, about, None)
 
     def _send(
@@ -132,8 +134,9 @@ class WorkerEnd:
         size, end = len(packed), len(packed) + len(data)
         if end > _SLOT_BYTES:
             raise BackupError(
-                f"{about} takes {end} bytes with its attributes, and {_SLOT_BYTES} can be"
-                " handed over in a first backup; exclude it or shorten what it has"
+                f"{about}: it takes {end} bytes with its attributes, and a first backup transfers"
+                " at"
+                f" most {_SLOT_BYTES}. Exclude it or shorten its attributes."
             )
         begin = self._slot * _SLOT_BYTES
         slot = self._memory[begin : begin + _SLOT_BYTES]
@@ -157,15 +160,15 @@ def _serve(
     scratch: Path,
     now: Callable[[], datetime],
 ) -> NoReturn:
-    """Do what is asked for until nobody asks, and leave without any of the parent's clean-up."""
+    """Serve requests until there are none; exit without the parent's clean-up."""
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and closes its end
-        own = parent.end.fileno()
-        os.closerange(3, own)
-        os.closerange(own + 1, os.sysconf("SC_OPEN_MAX"))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and closes its end
+        own_descriptor = parent.end.fileno()
+        os.closerange(3, own_descriptor)
+        os.closerange(own_descriptor + 1, os.sysconf("SC_OPEN_MAX"))
         while True:
-            source = sources[parent.asked()]
+            source = sources[parent.receive_request()]
             try:
                 with source.opened(scratch, now) as opened:
                     work(opened, parent)
@@ -173,11 +176,14 @@ def _serve(
             except BackupError as error:
                 parent.send(error)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        status = 0  # the parent is gone, or has enough
+        status = 0  # the parent ended, or needs no more
     except BaseException as error:
         with suppress(OSError):
             parent.send(
-                BackupError(f"unexpected {type(error).__name__} in a process that took part")
+                BackupError(
+                    f"worker process of the backup: unexpected {type(error).__name__}. Run it"
+                    " again."
+                )
             )
     finally:
         os._exit(status)

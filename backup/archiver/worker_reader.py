@@ -1,11 +1,11 @@
-"""Reading apart: what a set has at its first backup is found and read by a second process.
+"""Worker reader: a process that finds and reads files at a first backup.
 
-To find and read small files is as much work for Python as to make pages and packs of them, and two
+For small files, finding and reading costs Python as much time as making pages and packs; two
 processes do both at once.
 
-- That process walks a source and reads what is small.  What is large it only opens: the descriptor
-  comes over, and is read here.
-- When it dies the run fails, and can be run again.
+- The worker walks a source and reads small files. Large files it only opens: this process gets the
+  descriptor and reads them.
+- If the worker dies, the run fails and can be repeated.
 """
 
 import os
@@ -27,16 +27,17 @@ from backup.sources.files.file_content import FileContent
 from backup.sources.files.file_status import Vector
 from backup.sources.files.open_prefetch import fetch
 
-_FETCHED_BYTES = 4 * 1024 * 1024  # of each large file, while those before it are read
+_FETCHED_BYTES = 4 * 1024 * 1024  # of each large file, read ahead while earlier files are read
 
-# A path that needs nothing more: path, metadata, size, stat vector.  Its content lies behind that
-# of the row before.  Metadata that the vector tells is left to who takes the row and has more time.
+# A path that needs nothing more: path, metadata, size, stat vector. Its content follows that of the
+# previous row. Metadata that follows from the vector is empty: the receiver has more time to make
+# it.
 ReadRow = tuple[bytes, str, int, Vector]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Paths that follow each other."""
+    """Consecutive paths with their content."""
 
     rows: list[ReadRow]
     directories: int
@@ -46,7 +47,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Opened:
-    """A file to be read here; its descriptor comes with it, unless it cannot be read."""
+    """A file for this process to read; its descriptor comes with it."""
 
     found: Found
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
@@ -56,24 +57,24 @@ class _Opened:
 
 
 class WorkerSource:
-    """A source that is read by another process, as far as whoever takes it needs one."""
+    """A source that the worker process reads, with the methods needed here."""
 
-    def __init__(self, near: OpenSource, channel: WorkerChannel) -> None:
-        self.name = near.name
-        self._near = near
+    def __init__(self, local: OpenSource, channel: WorkerChannel) -> None:
+        self.name = local.name
+        self._local = local
         self._line = channel
         self._opened: _Opened | None = None
         self._descriptor: int | None = None
 
     def scan(self) -> Iterator[Found | Unread | Batch]:
-        """Give every path in order; a file is to be read before the next item is asked for."""
+        """Yield every path in order; read a file before the next item."""
         try:
             while True:
                 value, data, self._descriptor = self._line.receive()
                 if value is None:
                     return
                 if isinstance(value, LeftOut):
-                    self._near.left_out.add(value)
+                    self._local.left_out.add(value)
                     continue
                 if isinstance(value, BaseException):
                     raise value
@@ -90,29 +91,29 @@ class WorkerSource:
             self._close()
 
     def read_small(self, found: Found) -> Whole | None:
-        """None: what could be read at once came in a batch."""
+        """Return None: small files arrive in a batch."""
         del found
         return None
 
     @contextmanager
     def read(self, found: Found) -> Iterator[Content]:
-        """Open the file that `scan` gave last; an `OSError` says why it cannot be read."""
+        """Open the file that `scan` yielded last; raise its `OSError`."""
         del found
         opened, descriptor = self._opened, self._descriptor
         if opened is not None and opened.error is not None:
             raise opened.error
         if opened is None or opened.status is None or descriptor is None:
-            raise RuntimeError("a file was asked for that was not given")
+            raise RuntimeError("the requested file is not the one that was found last")
         yield FileContent(descriptor, opened.status, is_replaced=opened.is_replaced)
 
     def xattrs(self, found: Found) -> tuple[tuple[bytes, bytes], ...]:
-        """The extended attributes of the file that `scan` gave last, sorted by name."""
+        """Return the extended attributes of the last file, sorted by name."""
         del found
         return () if self._opened is None else self._opened.xattrs
 
     def chunk_bytes(self, found: Found) -> int:
-        """The average size of chunk that suits the content."""
-        return self._near.chunk_bytes(found)
+        """Return the average chunk size for the content, in bytes."""
+        return self._local.chunk_bytes(found)
 
     def _close(self) -> None:
         if self._descriptor is not None:
@@ -120,38 +121,38 @@ class WorkerSource:
         self._opened = self._descriptor = None
 
 
-class Reading:
-    """The process that reads; use `open_worker_reader`."""
+class WorkerReader:
+    """The worker process; use `open_worker_reader`."""
 
     def __init__(self, channel: WorkerChannel) -> None:
         self._line = channel
 
-    def of(self, source: Source, opened: OpenSource) -> WorkerSource | None:
-        """Have a source read there, if it can be; to its end before the next one."""
-        return WorkerSource(opened, self._line) if self._line.ask(source) else None
+    def open_source(self, source: Source, opened: OpenSource) -> WorkerSource | None:
+        """Let the worker read a source, if it can; read it to its end first."""
+        return WorkerSource(opened, self._line) if self._line.request(source) else None
 
 
 @contextmanager
 def open_worker_reader(
     sources: Sequence[Source], scratch: Path, now: Callable[[], datetime]
-) -> Iterator[Reading | None]:
-    """Start the process, and end it with the block; None where there can be none or need be none.
+) -> Iterator[WorkerReader | None]:
+    """Start the worker and end it with the block; None if not needed.
 
-    A `BackupError` of its `of` says that it died.
+    Reading from its source raises `BackupError` if the worker died.
     """
-    with worker_ipc.start_worker(_read, sources, scratch, now) as channel:
-        yield None if channel is None else Reading(channel)
+    with worker_ipc.start_worker(_send_source, sources, scratch, now) as channel:
+        yield None if channel is None else WorkerReader(channel)
 
 
 class _Rows:
-    """What is gathered for the next slot, and told before anything else."""
+    """Rows for the next slot, sent before anything else."""
 
     def __init__(self, parent: WorkerEnd) -> None:
         self._far = parent
         self._begin()
 
     def add(self, row: ReadRow, data: bytes, kind: Kind) -> None:
-        """Gather a path that needs nothing more."""
+        """Add a path that needs nothing more."""
         path, text, _, _ = row
         size = len(path) + len(data) + len(text) * (1 if text.isascii() else 4)
         if self._bytes + size > worker_ipc.BATCH_BYTES:
@@ -165,7 +166,7 @@ class _Rows:
             self._directories += 1
 
     def flush(self) -> None:
-        """Send what was gathered."""
+        """Send the collected rows."""
         if self._rows:
             value, data = (self._rows, self._directories, self._files), b"".join(self._parts)
             about = to_path_text(self._rows[0][0])
@@ -178,21 +179,21 @@ class _Rows:
         self._bytes = self._files = self._directories = 0
 
 
-def _read(source: OpenSource, parent: WorkerEnd) -> None:
+def _send_source(source: OpenSource, parent: WorkerEnd) -> None:
     rows = _Rows(parent)
     try:
-        _read_all(source, parent, rows)
+        _send_all(source, parent, rows)
     except BackupError:
-        rows.flush()  # what came before stays in the point
+        rows.flush()  # rows read before the error stay in the recovery point
         raise
     rows.flush()
-    # One by one, since a hundred of the longest paths would not fit into a slot.
+    # Send one by one: a hundred of the longest paths would not fit into a slot.
     for item in source.left_out.named:
         parent.send(LeftOut(named=[item]), item.path)
     parent.send(LeftOut(total=source.left_out.total, vanished=source.left_out.vanished))
 
 
-def _read_all(source: OpenSource, parent: WorkerEnd, rows: _Rows) -> None:
+def _send_all(source: OpenSource, parent: WorkerEnd, rows: _Rows) -> None:
     prefix = source.name.encode() + b"/"
     source.read_along()
     for item in source.scan_expecting():
@@ -205,20 +206,20 @@ def _read_all(source: OpenSource, parent: WorkerEnd, rows: _Rows) -> None:
             parent.send(item, item.path)
         elif isinstance(item, Found) and item.kind == "file":
             rows.flush()
-            _hand_over(source, item, parent)
+            _send_open_file(source, item, parent)
         elif isinstance(item, Found):
             if item.vector is None:
-                raise TypeError("only what can be compared is read apart")
+                raise TypeError("only paths with a stat vector are read by the worker")
             path = prefix + item.path if item.path else prefix[:-1]
             text = metadata_text(path, item, source.xattrs(item), 0)
             rows.add((path, text, 0, item.vector), b"", item.kind)
 
 
-def _hand_over(source: OpenSource, found: Found, parent: WorkerEnd) -> None:
+def _send_open_file(source: OpenSource, found: Found, parent: WorkerEnd) -> None:
     try:
         with source.read(found) as content:
             if not isinstance(content, FileContent):
-                raise TypeError("only files can be handed over")
+                raise TypeError("only files can be passed to another process")
             opened = _Opened(
                 found=found,
                 xattrs=source.xattrs(found),

@@ -1,7 +1,7 @@
-"""Whether a host may write: what the root record in force says of it, now.
+"""Authorization of a host to write, by the root record in force.
 
-- A root record older than one that this host has seen stops it: the older one may let somebody
-  write whom the newer one does not.
+A root record older than the newest one that this host has seen stops the run: the older record may
+authorize somebody whom the newer one does not.
 """
 
 from dataclasses import dataclass
@@ -16,30 +16,32 @@ from backup.trust.root_chain import RootChain, load_root_chain
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WriterAuthorization:
-    """The owner's word for a host that may write."""
+    """A host's authorization to write, signed by the owner."""
 
     trust: RootChain
-    domain: DomainGrant  # what it writes for, in the generation that packs go to
+    domain: DomainGrant  # the domain that it writes for, in the generation that packs are sealed to
 
 
 def admit(
     vault: Store, host: Host, log: UploadCache | None = None, *, domain: DomainGrant | None = None
 ) -> WriterAuthorization:
-    """Read the root records; `UsageError` when they do not let the host write.
+    """Read the root records; raise `UsageError` if they forbid this host.
 
-    `log` remembers which one was seen, and `Damaged` is raised when it is gone.  `domain`: the run
-    began with this generation, and goes on with it as long as the owner has it.
+    `log` remembers the newest root record; raise `Damaged` if that one is missing. `domain`: the
+    run started with this generation and keeps it as long as the owner has it.
     """
     trust = load_root_chain(vault, owner=host.owner)
     root = trust.root
     if root.repository != host.repository:
-        raise UsageError("this store holds another repository than this host writes to")
+        raise UsageError(
+            "vault: it belongs to another repository. Check the host.json of this host."
+        )
     grant = root.writer(host.writer, host.epoch)
     current = root.domain(host.domain)
     if grant is not None and grant.trusted_through is not None:
         raise UsageError(
-            f"the root record does not let these keys of {host.writer} write any more: carry the"
-            " host.json of its new epoch here; the owner's new-epoch makes one where there is none"
+            f"writer {host.writer}: the root record no longer trusts these keys. Copy the"
+            " host.json of its new epoch here; `standfast backup owner new-epoch` makes one."
         )
     if (
         grant is None
@@ -49,13 +51,13 @@ def admit(
         or (domain is not None and domain not in root.domains)
     ):
         raise UsageError(
-            f"the root record does not let {host.writer} write for domain {host.domain};"
-            " the owner must sign a record that does"
+            f"writer {host.writer}: the root record does not authorize it for domain"
+            f" {host.domain}. The owner must sign a record that does."
         )
     if current.erased is not None:
         raise UsageError(
-            f"{erased_text(current)}. Nothing is backed up into it any more: the owner lets a host"
-            " write for another one"
+            f"{erased_text(current)}. No backup can be made for it. The owner must authorize this"
+            " host for another domain."
         )
     if log is not None:
         check_not_rolled_back(trust, log)
@@ -63,7 +65,7 @@ def admit(
 
 
 def key_problem(keys: Store, admission: WriterAuthorization) -> str:
-    """Return why the key store cannot open what is sealed now; empty when it has the key record."""
+    """Return why the key store cannot open new packs; empty if it can."""
     try:
         read_key_record(keys, admission.trust.root, admission.domain)
     except BackupError as error:
@@ -72,10 +74,10 @@ def key_problem(keys: Store, admission: WriterAuthorization) -> str:
 
 
 def check_not_rolled_back(trust: RootChain, log: UploadCache) -> None:
-    """`Damaged` when this host has seen a later root record than the one in force."""
-    if trust.root.number < log.newest_root():
+    """Raise `Damaged` if this host has seen a newer root record."""
+    if trust.root.number < log.last_root_number():
         raise Damaged(
-            f"root record {log.newest_root()}, which this host has seen, is gone;"
-            " restore the root records from a copy before anything is backed up"
+            f"root record {log.last_root_number()}: this host has seen it, but it is missing."
+            " Restore the root records from a copy before the next backup."
         )
-    log.remember_root(trust.root.number)
+    log.store_root_number(trust.root.number)

@@ -458,7 +458,7 @@ def test_a_forged_point_is_believed_until_the_owner_ends_the_trust(
     site.vault.put(root_name(1), root_to_bytes(later, owner_of(site)))
     assert "newer than the owner's trust" in folder.named()[NEXT]
     assert site.repository().resolve("latest").sequence == 2
-    with pytest.raises(UsageError, match="does not let these keys"):
+    with pytest.raises(UsageError, match="no longer trusts these keys"):
         site.back_up(folder.source)
     folder.assert_every_earlier_point_comes_back(tmp_path)
 

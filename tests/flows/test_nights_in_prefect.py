@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from backup.archiver.upload_cache.database import locked
+from backup.archiver.upload_cache.database import lock_cache
 from flows.prefect_server import PrefectServer, environment, start, stop
 from standfast.usecases.backups.backup_run import NIGHTLY_PAUSES, run_backup
 from standfast.usecases.backups.folder_restore import restore
@@ -252,7 +252,7 @@ def test_a_run_that_comes_while_its_set_is_under_way_is_cancelled_and_no_failure
                 runs = installation.ledger.runs.all("backup")
                 return [run.state for run in runs if run.way == "prefect"]
 
-            with locked(installation.config.backup.send_log):  # as another set's backup holds it
+            with lock_cache(installation.config.backup.send_log):  # as another set does
                 first = begin()
                 wait_until(
                     lambda: begun() != [], "the first is under way", seconds=PATIENCE_SECONDS

@@ -207,12 +207,12 @@ def wrap_send_log(tracer: Tracer) -> None:
         "begin_run",
         "store_page",
         "reuse_page",
-        "intend",
+        "record_intention",
         "settle",
         "abandon_intention",
-        "remember_root",
-        "remember_keep",
-        "run_began",
+        "store_root_number",
+        "store_keep_record",
+        "set_run_start",
     ):
         tracer.wrap(UploadCache, name, "send-log")
 

@@ -1,4 +1,5 @@
-"""The upload cache: local SQLite record of chunks in the vault.
+"""Upload cache: local SQLite record of what is already in the vault.
 
-Nothing here is needed for a restore; losing it costs only uploads.
+No restore needs it; losing it costs only uploads. Its file is named in the setting `send_log`, and
+FORMAT.md calls it the send-log.
 """

@@ -1,12 +1,12 @@
-"""Where every blob lies, in the send-log: sorted runs of records, each written once from its start.
+"""Blob index: sorted runs of records, each written once in order.
 
-- A pack brings one run. Eight runs of a level are merged into one of the next, so a blob is written
-  as often as there are levels, always in order, and looked for in a few runs.
-- A row of a tree for each blob would take four times as long, and more the more there are: ids
-  are random, so each pack would touch every page of the tree.
-- A record counts while its packs are known. Those of packs that are gone stay until their run is
-  merged, which happens at once when they are the greater part. A merge keeps those of packs that a
-  run has just forgotten, so that their content is recognized when it is sent again.
+- A pack adds one run. Eight runs of a level are merged into one of the next level. So a blob is
+  written once per level, always in order, and a lookup searches a few runs.
+- One B-tree row per blob would take four times as long, and more the more blobs there are: ids are
+  random, so each pack would touch every page of the tree.
+- A record is valid while its packs are known. Records of packs that are gone stay until their run
+  is merged, which happens at once when they are the majority. A merge keeps records of packs that
+  the current run has just forgotten, so that their content is recognized when it is sent again.
 """
 
 import heapq
@@ -19,9 +19,9 @@ from backup.archiver.blob_location import NO_PACK, BlobLocation
 
 _RECORD = Struct(">32sqIIIIq")  # id, pack, offset, stored, inner, length, next
 _ID_BYTES = 32
-_RECORDS_A_ROW = 62  # four of which fill a page of the send-log's file; `find` looks through one
-_RUNS_A_LEVEL = 8
-_FEW = 10_000  # records that are not worth merging
+_RECORDS_PER_ROW = 62  # four of these fill a page of the database; `find` searches one
+_RUNS_PER_LEVEL = 8
+_FEW = 10_000  # records that are not worth a merge
 
 SCHEMA = """
 CREATE TABLE run_of_places (
@@ -38,58 +38,58 @@ CREATE TABLE places (
 """
 TABLES = ("run_of_places", "places")
 
-IsKnown = Callable[[int], bool]  # of a pack's number
+IsKnown = Callable[[int], bool]  # argument: a pack's number
 
 
-def _is_any(pack: int) -> bool:
+def _accept_any(pack: int) -> bool:
     return True
 
 
 def find(database: sqlite3.Connection, blob_id: str, is_known: IsKnown) -> BlobLocation | None:
-    """Where a blob lies in packs that are known, if it does."""
-    wanted = bytes.fromhex(blob_id)
+    """Return the location of a blob in known packs, or None."""
+    sought = bytes.fromhex(blob_id)
     for (records,) in database.execute(
         "SELECT (SELECT records FROM places WHERE run = number AND first <= ?"
         " ORDER BY first DESC LIMIT 1) FROM run_of_places",
-        (wanted,),
+        (sought,),
     ):
-        at = -1 if records is None else records.find(wanted)
-        while at % _RECORD.size and at >= 0:  # what looks like it, across two records
-            at = records.find(wanted, at + 1)
-        if at >= 0:
-            location = _place(records[at : at + _RECORD.size])
-            if _lies_in_known(location, is_known):
+        position = -1 if records is None else records.find(sought)
+        while position % _RECORD.size and position >= 0:  # skip a match that spans two records
+            position = records.find(sought, position + 1)
+        if position >= 0:
+            location = _location(records[position : position + _RECORD.size])
+            if _is_in_known_packs(location, is_known):
                 return location
     return None
 
 
 def has(database: sqlite3.Connection, blob_id: str) -> bool:
-    """Return whether there is a record of a blob, be its packs known or gone."""
-    return find(database, blob_id, _is_any) is not None
+    """Return whether a blob has a record, whether or not its packs are known."""
+    return find(database, blob_id, _accept_any) is not None
 
 
 def count(database: sqlite3.Connection) -> int:
-    """How many records there are, those of packs that are gone with them."""
+    """Return the number of records, including those of packs that are gone."""
     (found,) = database.execute("SELECT COALESCE(SUM(size), 0) FROM run_of_places").fetchone()
     return int(found)
 
 
 def ids(database: sqlite3.Connection) -> Iterator[str]:
-    """The id of each record, in hexadecimal."""
+    """Yield the id of each record, in hexadecimal."""
     step = 2 * _RECORD.size
     for (records,) in database.execute("SELECT records FROM places"):
         digits = records.hex()
-        for at in range(0, len(digits), step):
-            yield digits[at : at + 2 * _ID_BYTES]
+        for position in range(0, len(digits), step):
+            yield digits[position : position + 2 * _ID_BYTES]
 
 
 def add(
     database: sqlite3.Connection,
-    places: Iterable[BlobLocation],
+    locations: Iterable[BlobLocation],
     is_known: IsKnown,
     is_recognized: IsKnown | None = None,
 ) -> None:
-    """Add what came with a pack; in the caller's transaction, like every change.
+    """Add the blobs of a pack, in the caller's transaction.
 
     A merge drops the records of packs that are neither known nor `is_recognized`.
     """
@@ -97,30 +97,33 @@ def add(
     records = sorted(
         [
             pack(bytes.fromhex(id_), number, offset, stored, inner, length, following)
-            for number, offset, stored, inner, length, id_, following in places
+            for number, offset, stored, inner, length, id_, following in locations
         ]
     )
     if not records:
         return
     _write(database, 0, records)
     level = 0
-    while len(runs := _runs(database, level)) >= _RUNS_A_LEVEL:
+    while len(runs := _runs(database, level)) >= _RUNS_PER_LEVEL:
         level += 1
         _merge(database, runs, level, is_known, is_recognized)
 
 
 def tidy(database: sqlite3.Connection, known: int, is_known: IsKnown) -> None:
-    """Let go of packs that are gone when they have the greater part; `known` records remain."""
+    """Merge all runs if most records are of packs that are gone.
+
+    `known` is the number of records that remain.
+    """
     if count(database) > 2 * known + _FEW:
         (highest,) = database.execute("SELECT MAX(level) FROM run_of_places").fetchone()
         _merge(database, _runs(database), highest, is_known)
 
 
 def _runs(database: sqlite3.Connection, level: int | None = None) -> list[int]:
-    found = database.execute(
+    rows = database.execute(
         "SELECT number FROM run_of_places WHERE level = ifnull(?, level)", (level,)
     )
-    return [number for (number,) in found]
+    return [number for (number,) in rows]
 
 
 def _merge(
@@ -145,15 +148,15 @@ def _records(database: sqlite3.Connection, run: int) -> Iterator[bytes]:
     for (records,) in database.execute(
         "SELECT records FROM places WHERE run = ? ORDER BY first", (run,)
     ):
-        for at in range(0, len(records), _RECORD.size):
-            yield records[at : at + _RECORD.size]
+        for position in range(0, len(records), _RECORD.size):
+            yield records[position : position + _RECORD.size]
 
 
 def _only_known(records: Iterable[bytes], is_known: IsKnown) -> Iterator[bytes]:
-    """Each id once, of those in packs that are known."""
+    """Yield one record per id, in known packs."""
     before = b""
     for record in records:
-        if record[:_ID_BYTES] != before and _lies_in_known(_place(record), is_known):
+        if record[:_ID_BYTES] != before and _is_in_known_packs(_location(record), is_known):
             before = record[:_ID_BYTES]
             yield record
 
@@ -161,12 +164,13 @@ def _only_known(records: Iterable[bytes], is_known: IsKnown) -> Iterator[bytes]:
 def _known_or_recognized(
     records: Iterable[bytes], is_known: IsKnown, is_recognized: IsKnown
 ) -> Iterator[bytes]:
-    """Each id once: in packs that are known, or else in those that are recognized."""
-    for _, of_id in groupby(records, key=lambda record: record[:_ID_BYTES]):
-        places = [(record, _place(record)) for record in of_id]
+    """Yield one record per id: in known packs, else in recognized ones."""
+    for _, group in groupby(records, key=lambda record: record[:_ID_BYTES]):
+        locations = [(record, _location(record)) for record in group]
         for is_kept in (is_known, is_recognized):
             kept = next(
-                (record for record, location in places if _lies_in_known(location, is_kept)), None
+                (record for record, location in locations if _is_in_known_packs(location, is_kept)),
+                None,
             )
             if kept is not None:
                 yield kept
@@ -174,22 +178,22 @@ def _known_or_recognized(
 
 
 def _write(database: sqlite3.Connection, level: int, records: Iterable[bytes]) -> None:
-    """Write a run, from its first record to its last."""
+    """Write a run from its sorted records."""
     number = database.execute(
         "INSERT INTO run_of_places (level, size) VALUES (?, 0)", (level,)
     ).lastrowid
     source = iter(records)
     size = 0
-    while row := b"".join(islice(source, _RECORDS_A_ROW)):
+    while row := b"".join(islice(source, _RECORDS_PER_ROW)):
         size += len(row) // _RECORD.size
         database.execute("INSERT INTO places VALUES (?, ?, ?)", (number, row[:_ID_BYTES], row))
     database.execute("UPDATE run_of_places SET size = ? WHERE number = ?", (size, number))
 
 
-def _place(record: bytes) -> BlobLocation:
+def _location(record: bytes) -> BlobLocation:
     id_, pack, offset, stored, inner, length, following = _RECORD.unpack(record)
     return BlobLocation(pack, offset, stored, inner, length, id_.hex(), following)
 
 
-def _lies_in_known(location: BlobLocation, is_known: IsKnown) -> bool:
+def _is_in_known_packs(location: BlobLocation, is_known: IsKnown) -> bool:
     return is_known(location.pack) and (location.next == NO_PACK or is_known(location.next))

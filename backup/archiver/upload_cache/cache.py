@@ -1,16 +1,18 @@
-"""The send-log: what this host has already stored, so that it is neither read nor sent again.
+"""Upload cache: a record of stored content, so it is not sent again.
 
-One SQLite file on the host.  It is a cache and nothing else:
+It is one SQLite file on the host, and only a cache:
 
-- A blob stands in it only after the store acknowledged every pack that the blob lies in.
-- Losing it costs resending, never data.  One that cannot be read is put aside, and a new one begun.
-- It is bound to one repository and writer; it is readable by this user only, since it tells what
-  is stored.
+- A blob is recorded only after the store acknowledged every pack that contains the blob.
+- Losing the file costs uploads, never data. A file that cannot be read is renamed, and a new one is
+  created.
+- It is bound to one repository and writer. Only this user can read it, because it tells what is
+  stored.
 - It keeps what the latest snapshot of each set needs; the rest is pruned when a run is finished.
-  While none can be, for want of a source, it keeps the last finished one and the newest few.
-- One run at a time: `open` takes a lock that ends with the process.
-- Every change goes through `_change`, one transaction each.  A power cut may take back the newest
-  ones, but none before an intention or a root record that was noted.
+  While no run can finish, because a source fails, it keeps the last finished run and the newest
+  few.
+- One run at a time: `open_upload_cache` takes a lock that ends with the process.
+- Every change goes through `_change`, one transaction each. A power failure may undo the newest
+  changes, but none made before a recorded intention or root record.
 """
 
 import heapq
@@ -37,8 +39,8 @@ from backup.archiver.upload_cache.database import (
     UploadCacheDamaged,
     connect,
     is_damage,
-    locked,
-    put_aside,
+    lock_cache,
+    set_aside,
 )
 from backup.archiver.upload_cache.id_filter import IdFilter
 from backup.archiver.upload_cache.page_encoding import (
@@ -49,12 +51,12 @@ from backup.archiver.upload_cache.page_encoding import (
 from backup.format.manifest import path_key
 from backup.format.record_link import Link
 
-_MOST_UNFINISHED = 3  # in which different sources may have failed
-_MOST_IDS = 4_000_000  # to be read from the disk, in some seconds
+_MOST_UNFINISHED = 3  # different sources may have failed in each of them
+_MOST_IDS = 4_000_000  # reading them from disk takes some seconds
 
 
 class UploadCache(LogDatabase):
-    """An open send-log; use `open_upload_cache`."""
+    """An open upload cache; use `open_upload_cache`."""
 
     def __init__(self, database: sqlite3.Connection, warnings: Iterable[str] = ()) -> None:
         super().__init__(database)
@@ -73,59 +75,60 @@ class UploadCache(LogDatabase):
                 "SELECT number, name, size, held, blobs, sequence, ordinal FROM pack"
             )
         }
-        self._sound: dict[int, PackRow] = {}  # forgotten only so that they come free
-        self._recalled: set[int] = set()  # which nothing more is to be found in, all the same
+        self._sound: dict[int, PackRow] = {}  # forgotten only so that the keeper can free them
+        # Recalled packs, in which `find` finds nothing all the same.
+        self._recalled: set[int] = set()
         self._forgotten: set[int] = set()  # by this run
-        # Of every blob, and a few that are gone, which does no harm.
+        # Contains every blob, and a few that are gone, which does no harm.
         self._ids: IdFilter | None = None
         highest = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'pack'")
         self._next_pack = highest[0][0] + 1 if highest else 1
 
-    # What was sent
+    # Sent packs and blobs
 
     def find(self, blob_id: str) -> BlobLocation | None:
-        """Where a blob lies in the store, if it is there."""
+        """Return the location of a blob in the store, or None."""
         if self._ids is not None and blob_id not in self._ids:
             return None
-        return blob_index.find(self._database, blob_id, self._is_built_on)
+        return blob_index.find(self._database, blob_id, self._is_usable)
 
     def may_have(self, ids: Collection[str]) -> Collection[str]:
-        """Those of some blobs that `find` has to be asked about."""
+        """Return those of some ids that may be found by `find`."""
         return ids if self._ids is None else self._ids.may_have(ids)
 
-    def sent_before(self, ids: Collection[str]) -> Collection[str]:
-        """Return which of some new blobs lay in packs that this run forgot.
+    def find_forgotten(self, ids: Collection[str]) -> Collection[str]:
+        """Return those of some new blobs that are in packs forgotten by this run.
 
-        Their content is as it was: it is sent again, and did not change.
+        Their content is unchanged: it is sent again but does not count as new.
         """
         if not self._forgotten:
             return ()
         return [id_ for id_ in self.may_have(ids) if blob_index.has(self._database, id_)]
 
-    def look_up_in_memory(self) -> None:
-        """Have in memory which blobs there are, if they are not too many: for who asks often."""
+    def load_id_filter(self) -> None:
+        """Load the ids of all blobs into memory, unless they are too many."""
         if self._ids is None and blob_index.count(self._database) <= _MOST_IDS:
             self._ids = IdFilter()
             self._ids.update(blob_index.ids(self._database))
 
     def number_pack(self) -> int:
-        """A number for a new pack, higher than every one before."""
+        """Return a number for a new pack, higher than every earlier one."""
         number = self._next_pack
         self._next_pack += 1
         return number
 
     def pack(self, number: int) -> PackRow | None:
-        """An acknowledged pack; None when it is not, or no longer, known."""
+        """Return an acknowledged pack, or None if it is unknown or forgotten."""
         return self._packs.get(number)
 
     def packs(self) -> Iterable[PackRow]:
-        """Every acknowledged pack."""
+        """Return every acknowledged pack."""
         return self._packs.values()
 
     def acknowledge(
         self, number: int, name: bytes, size: int, set_name: str, blobs: Iterable[BlobLocation]
     ) -> None:
-        """Record a pack that the store has, and the blobs that are whole with it."""
+        """Record a pack that the store has, and the blobs completed by it."""
         blobs = list(blobs)
         held = bytes_by_pack(blobs)
         with self._change() as database:
@@ -136,7 +139,7 @@ class UploadCache(LogDatabase):
             blob_index.add(
                 database,
                 blobs,
-                lambda pack: pack == number or self._is_built_on(pack),
+                lambda pack: pack == number or self._is_usable(pack),
                 self._is_recognized if self._forgotten else None,
             )
             database.executemany(
@@ -144,7 +147,7 @@ class UploadCache(LogDatabase):
                 ((length, pack) for pack, length in held.items()),
             )
         if self._ids is not None:
-            self._ids.update([b.id for b in blobs])
+            self._ids.update([blob.id for blob in blobs])
         self._packs[number] = PackRow(
             number=number,
             name=name,
@@ -160,7 +163,10 @@ class UploadCache(LogDatabase):
                 self._packs[pack] = replace(row, held=row.held + length)
 
     def forget_packs(self, numbers: Iterable[int], *, are_sound: bool = False) -> None:
-        """Send again what lay in these packs; sound ones can be recalled until this is closed."""
+        """Forget packs, so their content is sent again.
+
+        Packs with `are_sound` can be recalled until the cache is closed.
+        """
         gone = {number: self._packs.get(number) for number in numbers}
         with self._change() as database:
             self._drop_packs(database, list(gone))
@@ -171,12 +177,12 @@ class UploadCache(LogDatabase):
                 self._sound[number] = row
 
     def never_recall(self, names: Collection[bytes]) -> None:
-        """Have no sound pack of these names again: it is sound no more."""
+        """Prevent these packs from being recalled: they are no longer sound."""
         for number in [number for number, row in self._sound.items() if row.name in names]:
             del self._sound[number]
 
     def recall_packs(self, numbers: Iterable[int]) -> bool:
-        """Have sound packs again, but find no blob in them; False when one is not to be had."""
+        """Recall sound packs, without their blobs; return False if one is missing."""
         rows = {number: self._sound.get(number) for number in numbers if number not in self._packs}
         found = {number: row for number, row in rows.items() if row is not None}
         if len(found) < len(rows):
@@ -188,38 +194,46 @@ class UploadCache(LogDatabase):
                     " (number, name, size, held, blobs, set_name, sequence, ordinal)"
                     " VALUES (?, ?, ?, ?, ?, '', ?, ?)",
                     (
-                        (r.number, r.name, r.size, r.held, r.blobs, r.sequence, r.ordinal)
-                        for r in found.values()
+                        (
+                            row.number,
+                            row.name,
+                            row.size,
+                            row.held,
+                            row.blobs,
+                            row.sequence,
+                            row.ordinal,
+                        )
+                        for row in found.values()
                     ),
                 )
             self._packs.update(found)
             self._recalled.update(found)
         return True
 
-    def forget_everything(self, head: CachedHead | None, because_of: str = "") -> None:
-        """Begin anew: whatever the store has is sent again.
+    def forget_everything(self, head: CachedHead | None, reason: str = "") -> None:
+        """Forget all packs and runs, so that everything is sent again.
 
-        `head` is what this host put last all the same; `because_of` a reason that holds until the
-        next commit, and for which nothing is forgotten twice, so that a run that is cut off
-        resumes.
+        `head` is the newest snapshot of this host, which stays known. `because_of` is a reason that
+        holds until the next commit: nothing is forgotten twice for the same reason, so that an
+        interrupted run resumes.
         """
-        if because_of and self._about("forgot") == because_of:
+        if reason and self._get_value("forgot") == reason:
             return
         with self._change() as database:
             for table in ("pack", *blob_index.TABLES, "run", "page", "kept", "outline", "live"):
-                database.execute(f"DELETE FROM {table}")  # noqa: S608 - the names stand above
+                database.execute(f"DELETE FROM {table}")  # noqa: S608 - the names are listed above
             database.execute("DELETE FROM about WHERE key IN ('head', 'pending', 'forgot')")
             if head is not None:
                 _write_head(database, head)
-            if because_of:
-                database.execute("INSERT INTO about VALUES ('forgot', ?)", (because_of,))
+            if reason:
+                database.execute("INSERT INTO about VALUES ('forgot', ?)", (reason,))
         self._packs.clear()
         self._sound.clear()
 
-    # What a set looked like
+    # Earlier runs of a set
 
     def begin_run(self, set_name: str, started_ns: int) -> int:
-        """Number a run; its pages are kept under that number."""
+        """Create a run and return its number, under which its pages are stored."""
         with self._change() as database:
             cursor = database.execute(
                 "INSERT INTO run (set_name, started_ns, is_finished) VALUES (?, ?, 0)",
@@ -227,15 +241,15 @@ class UploadCache(LogDatabase):
             )
         return int(cursor.lastrowid or 0)
 
-    def run_began(self, run: int, started_ns: int) -> None:
-        """Correct when a run began: its clock was set back since."""
+    def set_run_start(self, run: int, started_ns: int) -> None:
+        """Correct the start of a run, after the clock was set back."""
         with self._change() as database:
             database.execute("UPDATE run SET started_ns = ? WHERE number = ?", (started_ns, run))
 
     def store_page(self, run: int, ordinal: int, page: PageText, leaf: str) -> None:
-        """Keep a page whose blobs are all acknowledged; a page of the same ordinal is replaced.
+        """Store a page whose blobs are all acknowledged; replace its ordinal.
 
-        `leaf` is the blob that the page itself became.
+        `leaf` is the id of the blob that contains the page.
         """
         with self._change() as database:
             number = database.execute(
@@ -247,44 +261,44 @@ class UploadCache(LogDatabase):
                 database.execute("INSERT INTO outline VALUES (?, ?)", (number, page.outline))
 
     def reuse_page(self, page: ReusedPage, run: int, ordinal: int) -> None:
-        """Keep a page of an earlier run as a page of this one, too."""
+        """Record a page of an earlier run as a page of this run."""
         with self._change() as database:
             database.execute(
                 "INSERT OR REPLACE INTO page VALUES (?, ?, ?)", (run, ordinal, page.number)
             )
 
-    def knows(self, set_name: str, run: int) -> bool:
-        """Whether anything is known of the set from a run before."""
+    def has_earlier_run(self, set_name: str, run: int) -> bool:
+        """Return whether the set has an earlier run."""
         return bool(self._earlier_runs(set_name, run))
 
     def previous_pages(self, set_name: str, run: int) -> Iterator[ReusedPage] | None:
-        """The pages of the run before, in order; None when that one did not finish."""
+        """Yield the pages of the previous run in order; None if unfinished."""
         for number, started_ns, is_finished in self._earlier_runs(set_name, run):
-            return self._kept_pages(number, started_ns) if is_finished else None
+            return self._reused_pages(number, started_ns) if is_finished else None
         return None
 
-    def filled(self, set_name: str, run: int, since_ns: int) -> frozenset[str]:
-        """The sources that held files in the last finished run, if that began since a moment."""
+    def sources_with_files(self, set_name: str, run: int, since_ns: int) -> frozenset[str]:
+        """Return the sources with files in the last finished run since a time."""
         for _, started_ns, is_finished in self._earlier_runs(set_name, run):
             if is_finished and started_ns >= since_ns:
-                return frozenset(json.loads(self._about(f"filled {set_name}") or "[]"))
+                return frozenset(json.loads(self._get_value(f"filled {set_name}") or "[]"))
         return frozenset()
 
     def count_pages(self, set_name: str, run: int) -> int:
-        """How many pages the run before has."""
+        """Return the number of pages of the previous run."""
         for number, _, _ in self._earlier_runs(set_name, run):
-            return len(self._numbers(number))
+            return len(self._page_numbers(number))
         return 0
 
     def rows_of(self, page: ReusedPage) -> Iterator[Row]:
-        """The rows of a kept page."""
+        """Yield the rows of a stored page."""
         return self._rows_of(page.number, page.outline)
 
     def previous_rows(self, set_name: str, run: int) -> Iterator[tuple[Row, int]]:
-        """What earlier runs of the set saw, in path order, each with the start of its run (ns).
+        """Yield the rows of earlier runs in path order, with their start (ns).
 
         Runs since the last finished one are merged with it, the newest first: so neither an
-        interrupted run nor one in which a source failed makes the rest be read again.
+        interrupted run nor one with a failed source causes the rest to be read again.
         """
         streams = []
         earlier = self._earlier_runs(set_name, run)
@@ -304,16 +318,16 @@ class UploadCache(LogDatabase):
         for row in self._pages(run):
             yield path_key(row.path), age, row, started_ns
 
-    # What was committed
+    # Commits
 
     def head(self) -> CachedHead | None:
-        """The newest snapshot that this host knows it put."""
-        value = self._about("head")
+        """Return the newest snapshot that this host knows it put."""
+        value = self._get_value("head")
         return None if value is None else CachedHead(**json.loads(value))
 
-    def intended(self) -> Commit | None:
-        """A commit that was begun; whether its snapshot is in the store must be looked up."""
-        value = self._about("pending")
+    def pending_commit(self) -> Commit | None:
+        """Return a commit that was started; look up its snapshot in the store."""
+        value = self._get_value("pending")
         if value is None:
             return None
         fields = json.loads(value)
@@ -322,8 +336,11 @@ class UploadCache(LogDatabase):
         fields["filled"] = tuple(fields.get("filled", ()))
         return Commit(**fields)
 
-    def intend(self, commit: Commit) -> None:
-        """Record a commit, durably, before its snapshot is put: a crash in between can be told."""
+    def record_intention(self, commit: Commit) -> None:
+        """Record a commit durably before its snapshot is put.
+
+        After a crash in between, the record distinguishes this host from a clone.
+        """
         value = {name: getattr(commit, name) for name in Commit.__slots__}
         value["live_packs"] = sorted(commit.live_packs)
         with self._synced(), self._change() as database:
@@ -332,12 +349,15 @@ class UploadCache(LogDatabase):
             )
 
     def settle(self, commit: Commit) -> None:
-        """Record that the snapshot is there; a finished run prunes what its set needs no more."""
+        """Record that the snapshot exists; prune after a finished run."""
         live = [(commit.set_name, number) for number in commit.live_packs]
         with self._change() as database:
             database.executemany(
                 "UPDATE pack SET sequence = ?, ordinal = ? WHERE number = ?",
-                ((commit.sequence, at, number) for at, number in enumerate(commit.new_packs)),
+                (
+                    (commit.sequence, ordinal, number)
+                    for ordinal, number in enumerate(commit.new_packs)
+                ),
             )
             database.execute(
                 "UPDATE run SET sequence = ?, is_finished = ? WHERE number = ?",
@@ -351,44 +371,44 @@ class UploadCache(LogDatabase):
             if commit.is_finished:
                 self._prune(database, commit)
             elif commit.has_ended:
-                _drop_between(database, commit)
-        for at, number in enumerate(commit.new_packs):
+                _drop_unfinished_runs(database, commit)
+        for ordinal, number in enumerate(commit.new_packs):
             row = self._packs[number]
-            self._packs[number] = replace(row, sequence=commit.sequence, ordinal=at)
+            self._packs[number] = replace(row, sequence=commit.sequence, ordinal=ordinal)
 
     def abandon_intention(self) -> None:
-        """The intended snapshot is not in the store: what it would have named stays unnamed."""
+        """Forget the intended snapshot, which is not in the store."""
         with self._change() as database:
             database.execute("DELETE FROM about WHERE key = 'pending'")
 
-    def newest_root(self) -> int:
-        """The highest root record that this host has seen; -1 before the first."""
-        return int(self._about("root") or -1)
+    def last_root_number(self) -> int:
+        """Return the highest root record seen by this host; -1 before the first."""
+        return int(self._get_value("root") or -1)
 
-    def remember_root(self, number: int) -> None:
-        """Remember the root record, so that an older one is noticed."""
-        if number != self.newest_root():
+    def store_root_number(self, number: int) -> None:
+        """Record the root record's number, so that an older one is noticed."""
+        if number != self.last_root_number():
             with self._synced(), self._change() as database:
                 database.execute("INSERT OR REPLACE INTO about VALUES ('root', ?)", (str(number),))
 
-    def seen_keep(self) -> CachedKeepRecord | None:
-        """How far the keeper was heeded; None before its first record."""
-        value = self._about("keep")
+    def last_keep_record(self) -> CachedKeepRecord | None:
+        """Return the last applied keep record; None before the first."""
+        value = self._get_value("keep")
         if value is None:
             return None
         number, sha256, root = json.loads(value)
         return CachedKeepRecord(link=Link(number=number, sha256=sha256), root=root)
 
-    def remember_keep(self, seen: CachedKeepRecord) -> None:
-        """Remember it; only after what the keeper said was acted upon."""
-        if seen != self.seen_keep():
+    def store_keep_record(self, seen: CachedKeepRecord) -> None:
+        """Record a keep record, after its decisions were applied."""
+        if seen != self.last_keep_record():
             value = json.dumps([seen.link.number, seen.link.sha256, seen.root])
             with self._synced(), self._change() as database:
                 database.execute("INSERT OR REPLACE INTO about VALUES ('keep', ?)", (value,))
 
-    def passed_over(self, root: int) -> dict[int, SkippedSlot]:
-        """The slots that were passed over, by what this root record says of whom to believe."""
-        found = json.loads(self._about("passed over") or "[-1, []]")
+    def skipped_slots(self, root: int) -> dict[int, SkippedSlot]:
+        """Return the slots skipped under this root record."""
+        found = json.loads(self._get_value("passed over") or "[-1, []]")
         if found[0] != root:
             return {}
         return {
@@ -396,9 +416,12 @@ class UploadCache(LogDatabase):
             for number, size, modified, is_distrusted in found[1]
         }
 
-    def cache_skipped_slot(self, root: int, slots: Mapping[int, SkippedSlot]) -> None:
-        """Remember them, in place of those before: each is to be read once, and not every night."""
-        rows = [[n, one.size_bytes, one.modified, one.is_distrusted] for n, one in slots.items()]
+    def store_skipped_slots(self, root: int, slots: Mapping[int, SkippedSlot]) -> None:
+        """Replace the recorded skipped slots, so each is read only once."""
+        rows = [
+            [number, slot.size_bytes, slot.modified, slot.is_distrusted]
+            for number, slot in slots.items()
+        ]
         with self._change() as database:
             database.execute(
                 "INSERT OR REPLACE INTO about VALUES ('passed over', ?)",
@@ -406,10 +429,10 @@ class UploadCache(LogDatabase):
             )
 
     def live_bytes(self, set_name: str) -> dict[int, int]:
-        """How much of each pack of a set's latest manifest is in use, counted as `held` is.
+        """Return the used bytes per pack of a set's latest manifest, as `held`.
 
-        Rather too much: content that two pages share counts twice.  A pack with nothing but nodes
-        of the tree is left out.
+        The numbers may be too high: content that two pages share counts twice. Packs that contain
+        only tree nodes are omitted.
         """
         live: Counter[int] = Counter()
         for uses, leaf in self._rows(
@@ -419,12 +442,12 @@ class UploadCache(LogDatabase):
                 live[pack] += length
             if (location := self.find(leaf)) is not None:
                 live.update(bytes_by_pack([location]))
-        of_set = self._rows("SELECT pack FROM live WHERE set_name = ?", (set_name,))
-        return {pack: live[pack] for (pack,) in of_set if live[pack]}
+        rows = self._rows("SELECT pack FROM live WHERE set_name = ?", (set_name,))
+        return {pack: live[pack] for (pack,) in rows if live[pack]}
 
-    # Inside
+    # Helpers
 
-    def _is_built_on(self, pack: int) -> bool:
+    def _is_usable(self, pack: int) -> bool:
         return pack in self._packs and pack not in self._recalled
 
     def _is_recognized(self, pack: int) -> bool:
@@ -437,11 +460,11 @@ class UploadCache(LogDatabase):
             (set_name, run),
         )
 
-    def _numbers(self, run: int) -> list[tuple[int, int]]:
+    def _page_numbers(self, run: int) -> list[tuple[int, int]]:
         return self._rows("SELECT kept, ordinal FROM page WHERE run = ? ORDER BY ordinal", (run,))
 
     def _pages(self, run: int) -> Iterator[Row]:
-        for number, _ in self._numbers(run):
+        for number, _ in self._page_numbers(run):
             yield from self._rows_of(number, self._outline_of(number))
 
     def _rows_of(self, number: int, outline: Outline | None) -> Iterator[Row]:
@@ -456,8 +479,8 @@ class UploadCache(LogDatabase):
             return outline_from_bytes(content, leaf)
         return None
 
-    def _kept_pages(self, run: int, started_ns: int) -> Iterator[ReusedPage]:
-        for number, ordinal in self._numbers(run):
+    def _reused_pages(self, run: int, started_ns: int) -> Iterator[ReusedPage]:
+        for number, ordinal in self._page_numbers(run):
             yield ReusedPage(
                 number=number,
                 ordinal=ordinal,
@@ -466,11 +489,11 @@ class UploadCache(LogDatabase):
             )
 
     def _prune(self, database: sqlite3.Connection, commit: Commit) -> None:
-        of_set = (commit.set_name, commit.run)
-        _drop_runs(database, "set_name = ? AND number <> ?", of_set)
-        about = (f"filled {commit.set_name}", json.dumps(commit.filled))
-        database.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", about)
-        # Packs that another set sent and has not named yet are its unfinished work: they stay.
+        condition_values = (commit.set_name, commit.run)
+        _drop_runs(database, "set_name = ? AND number <> ?", condition_values)
+        row = (f"filled {commit.set_name}", json.dumps(commit.filled))
+        database.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", row)
+        # Packs that another set sent and has not named yet belong to its unfinished run: keep them.
         dead = database.execute(
             "SELECT number FROM pack WHERE number NOT IN (SELECT pack FROM live)"
             " AND (set_name = ? OR sequence IS NOT NULL)",
@@ -478,7 +501,7 @@ class UploadCache(LogDatabase):
         )
         self._drop_packs(database, [number for (number,) in dead])
         (blobs,) = database.execute("SELECT COALESCE(SUM(blobs), 0) FROM pack").fetchone()
-        blob_index.tidy(database, blobs, self._is_built_on)
+        blob_index.tidy(database, blobs, self._is_usable)
 
     def _drop_packs(self, database: sqlite3.Connection, numbers: list[int]) -> None:
         rows = [(number,) for number in numbers]
@@ -488,10 +511,10 @@ class UploadCache(LogDatabase):
             self._packs.pop(number, None)
 
 
-def _drop_between(database: sqlite3.Connection, commit: Commit) -> None:
-    """Drop runs that did not finish but the newest, so that the log does not grow by each night.
+def _drop_unfinished_runs(database: sqlite3.Connection, commit: Commit) -> None:
+    """Drop unfinished runs except the newest, so that the file stays small.
 
-    What only a dropped one had seen is read again, and not sent.
+    Content that only a dropped run had seen is read again, but not sent.
     """
     finished = "SELECT COALESCE(MAX(number), 0) FROM run WHERE set_name = ? AND is_finished"
     newest = "SELECT number FROM run WHERE set_name = ? ORDER BY number DESC LIMIT ?"
@@ -502,13 +525,16 @@ def _drop_between(database: sqlite3.Connection, commit: Commit) -> None:
     )
 
 
-def _drop_runs(database: sqlite3.Connection, which: str, values: tuple[object, ...]) -> None:
-    """Drop runs, and what they alone kept; `which` is a condition of ours."""
-    runs = f"SELECT number FROM run WHERE {which}"  # noqa: S608 - no value is in it
-    database.execute(f"DELETE FROM page WHERE run IN ({runs})", values)  # noqa: S608 - above
+def _drop_runs(database: sqlite3.Connection, condition: str, values: tuple[object, ...]) -> None:
+    """Drop runs and the pages that only they use.
+
+    `which` is an SQL condition written in this module.
+    """
+    runs = f"SELECT number FROM run WHERE {condition}"  # noqa: S608 - contains no value
+    database.execute(f"DELETE FROM page WHERE run IN ({runs})", values)  # noqa: S608 - as above
     database.execute("DELETE FROM kept WHERE number NOT IN (SELECT kept FROM page)")
     database.execute("DELETE FROM outline WHERE kept NOT IN (SELECT kept FROM page)")
-    database.execute(f"DELETE FROM run WHERE {which}", values)  # noqa: S608 - above
+    database.execute(f"DELETE FROM run WHERE {condition}", values)  # noqa: S608 - as above
 
 
 def _write_head(database: sqlite3.Connection, head: CachedHead) -> None:
@@ -518,12 +544,12 @@ def _write_head(database: sqlite3.Connection, head: CachedHead) -> None:
 
 @contextmanager
 def open_upload_cache(path: Path, binding: str) -> Iterator[UploadCache]:
-    """Open or create the send-log of the writer that `binding` tells from every other.
+    """Open or create the upload cache of the writer named by `binding`.
 
-    `Busy` while another run has it; a send-log that is damaged, or was another writer's, is put
-    aside.  `UploadCacheDamaged` when that shows only later: open it again, and begin anew.
+    Raise `Busy` while another run uses it. A damaged file, or one of another writer, is set aside.
+    Raise `UploadCacheDamaged` if damage is found later: open the cache again and restart the run.
     """
-    with locked(path):
+    with lock_cache(path):
         database, warnings = connect(path, binding)
         try:
             yield UploadCache(database, warnings)
@@ -531,7 +557,7 @@ def open_upload_cache(path: Path, binding: str) -> Iterator[UploadCache]:
             if not is_damage(error):
                 raise
             database.close()
-            put_aside(path)
-            raise UploadCacheDamaged(f"the send-log was damaged: {PUT_ASIDE}") from error
+            set_aside(path)
+            raise UploadCacheDamaged(f"upload cache: the file is damaged. {PUT_ASIDE}") from error
         finally:
             database.close()

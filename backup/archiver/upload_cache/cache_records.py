@@ -1,4 +1,4 @@
-"""What the send-log holds besides blobs and pages, as records."""
+"""Records of the upload cache, except blobs and pages."""
 
 from dataclasses import dataclass
 
@@ -15,19 +15,19 @@ class CachedHead:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CachedKeepRecord:
-    """How far this host has heeded the keeper."""
+    """The last keep record that this host applied."""
 
-    link: Link  # the last keep record whose word was acted upon
-    root: int  # the root record that said whom to believe
+    link: Link  # the last keep record whose decisions were applied
+    root: int  # the root record in force then: it says whom to trust
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SkippedSlot:
-    """A slot that was read and holds no snapshot to go on behind, as the store listed it then."""
+    """A slot without a usable snapshot, as the store listed it."""
 
     size_bytes: int
     modified: str
-    is_distrusted: bool  # a snapshot of old keys, which the owner does not believe
+    is_distrusted: bool  # a snapshot of old keys, which the owner does not trust
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,22 +37,22 @@ class PackRow:
     number: int
     name: bytes
     size: int
-    held: int  # bytes of the blobs in it, before compression
-    blobs: int  # that were whole with it
+    held: int  # bytes of its blobs, before compression
+    blobs: int  # number of blobs completed by it
     sequence: int | None
     ordinal: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Commit:
-    """What a snapshot changes in the log once it is there."""
+    """Changes of the cache when a snapshot exists."""
 
     run: int
     set_name: str
     sequence: int
     sha256: str
-    is_finished: bool  # the walk came to its end: what the set needs no more may be pruned
-    new_packs: tuple[int, ...]  # in the order that the snapshot lists them
-    live_packs: frozenset[int]  # all that it needs
-    has_ended: bool = False  # the walk came to its end, though what is known may be needed still
-    filled: tuple[str, ...] = ()  # the sources that held files
+    is_finished: bool  # the walk is complete: content that the set no longer needs may be pruned
+    new_packs: tuple[int, ...]  # in the order of the snapshot's list
+    live_packs: frozenset[int]  # all packs that it needs
+    has_ended: bool = False  # the walk ended, but earlier content may still be needed
+    filled: tuple[str, ...] = ()  # sources that had files

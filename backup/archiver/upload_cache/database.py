@@ -1,9 +1,9 @@
-"""The send-log's file: its tables, its lock, and what happens when it cannot be read.
+"""Database file of the upload cache: tables, lock, damaged files.
 
-- The lock is the kernel's and ends with the process, so a crash leaves none behind.
-- A file that is damaged, of another version or of another writer is put aside under
-  `.put-aside`, and a new one begun.  Damage in its midst shows only when it is read there: then it
-  is put aside as well, and the run has to begin again.
+- The lock belongs to the kernel and ends with the process, so a crash leaves none.
+- A file that is damaged, of another version or of another writer is renamed to `.put-aside`, and a
+  new one is created. Damage in the middle shows only when it is read: then the file is renamed as
+  well, and the run restarts.
 """
 
 import fcntl
@@ -21,10 +21,11 @@ from backup.archiver.upload_cache import blob_index
 from backup.errors import Busy, NotWritable
 from backup.system.durable_files import make_private_folder
 
-PUT_ASIDE = "the send-log was put aside, and everything is sent again"
+PUT_ASIDE = "It was set aside, and everything is sent again."
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-# Who has not the right, or whose disk is full, must not lose what is right.  WAL's shared memory
-# cannot grow on a full disk, and SQLite calls that an I/O error.
+# These errors do not mean damage: without the right, or with a full disk, a sound file must not be
+# discarded. WAL's shared memory cannot grow on a full disk, and SQLite reports that as an I/O
+# error.
 _NO_DAMAGE = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
@@ -36,16 +37,16 @@ _NO_DAMAGE = {
     sqlite3.SQLITE_AUTH,
     sqlite3.SQLITE_IOERR,
 }
-_CANNOT_BE_READ = {  # of the I/O errors
+_CANNOT_BE_READ = {  # I/O errors that do mean damage
     sqlite3.SQLITE_IOERR_READ,
     sqlite3.SQLITE_IOERR_SHORT_READ,
     sqlite3.SQLITE_IOERR_CORRUPTFS,
 }
-_PRIMARY_CODE = 0xFF  # of SQLite's extended codes
-# A quarter as many calls as with SQLite's own 4,096; a file that was made with those keeps them.
+_PRIMARY_CODE = 0xFF  # mask of the primary code in SQLite's extended codes
+# A quarter as many calls as with SQLite's default of 4,096 bytes; an existing file keeps its size.
 _PAGE_BYTES = 16 * 1024
-# How long the write-ahead log grows before it is copied into the file, which everybody waits for;
-# with SQLite's own thousand a first backup of small files does that in its midst, and again.
+# Pages in the write-ahead log before it is copied into the file, which blocks everybody. With
+# SQLite's default of 1,000, a first backup of small files does that repeatedly.
 _PAGES_IN_LOG = 2_000
 _VERSION = 7
 _SCHEMA = """
@@ -92,7 +93,7 @@ CREATE TABLE live (
 
 
 class UploadCacheDamaged(NotWritable):
-    """The send-log cannot be read on; it was put aside, so the same run can begin again."""
+    """The upload cache is damaged and was set aside; restart the run."""
 
 
 class LogDatabase:
@@ -101,7 +102,7 @@ class LogDatabase:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
-    def _about(self, key: str) -> str | None:
+    def _get_value(self, key: str) -> str | None:
         for (value,) in self._rows("SELECT value FROM about WHERE key = ?", (key,)):
             return str(value)
         return None
@@ -111,7 +112,7 @@ class LogDatabase:
 
     @contextmanager
     def _synced(self) -> Iterator[None]:
-        """Make the changes within survive a power cut, and every change before them."""
+        """Make the changes of the block, and all earlier ones, durable."""
         self._database.execute("PRAGMA synchronous=FULL")
         try:
             yield
@@ -128,8 +129,8 @@ class LogDatabase:
             with suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
             raise NotWritable(
-                f"the send-log cannot be written: SQLite says {error}."
-                " Make room or look at its disk; removing the send-log costs only sending again"
+                f"upload cache: SQLite reports {error}. Free space or check its disk; removing the"
+                " file (send_log) costs only uploads."
             ) from error
         except BaseException:
             self._database.execute("ROLLBACK")
@@ -137,42 +138,46 @@ class LogDatabase:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the send-log for this process; `Busy` while another one does."""
+def lock_cache(path: Path) -> Iterator[None]:
+    """Lock the upload cache for this process; `Busy` if another has it."""
     try:
         make_private_folder(path.parent)
         lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise NotWritable(f"the send-log {path} cannot be made: {error.strerror}") from error
+        raise NotWritable(
+            f"upload cache {path}: cannot be created ({error.strerror}). Check its folder."
+        ) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Busy(f"another backup is running with {path}; wait until it has ended") from None
+            raise Busy(
+                f"upload cache {path}: another backup uses it. Wait until it ends."
+            ) from None
         yield
     finally:
         os.close(lock)
 
 
 def connect(path: Path, binding: str) -> tuple[sqlite3.Connection, list[str]]:
-    """Open or create the file; the texts say what the caller should tell about it."""
+    """Open or create the file; return it with warnings for the user."""
     warnings: list[str] = []
     if path.exists():
-        database, why = _try_open(path, binding)
+        database, reason = _try_open(path, binding)
         if database is not None:
             return database, warnings
-        put_aside(path)
-        warnings.append(f"{why}: {PUT_ASIDE}")
-    return _made(path, binding), warnings
+        set_aside(path)
+        warnings.append(f"{reason}. {PUT_ASIDE}")
+    return _create_file(path, binding), warnings
 
 
-def _made(path: Path, binding: str) -> sqlite3.Connection:
-    """Make a new one whole, or leave nothing that the next run would take for a damaged one."""
+def _create_file(path: Path, binding: str) -> sqlite3.Connection:
+    """Create a complete file, or leave nothing that looks damaged."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     with ExitStack() as undo:
         undo.callback(path.unlink)
-        undo.callback(_remove_beside, path)
-        database = _configured(path)
+        undo.callback(_remove_wal, path)
+        database = _open_configured(path)
         undo.callback(database.close)
         database.executescript(
             f"BEGIN; {_SCHEMA}{blob_index.SCHEMA} PRAGMA user_version={_VERSION}; COMMIT;"
@@ -183,27 +188,27 @@ def _made(path: Path, binding: str) -> sqlite3.Connection:
     return database
 
 
-def put_aside(path: Path) -> None:
-    """Give the file another name, in place of one that was put aside before."""
-    _remove_beside(path)
+def set_aside(path: Path) -> None:
+    """Rename the file to `.put-aside`; replace an earlier one."""
+    _remove_wal(path)
     path.replace(path.with_name(path.name + ".put-aside"))
 
 
-def _remove_beside(path: Path) -> None:
+def _remove_wal(path: Path) -> None:
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def is_damage(error: BaseException | None) -> bool:
-    """Whether an error, or what it came from, says that the file is not what was written."""
+    """Return whether an error or its causes mean that the file is damaged."""
     while error is not None:
         if isinstance(error, json.JSONDecodeError):
-            return True  # of what we wrote into it ourselves
+            return True  # text that this program wrote
         if isinstance(error, zstandard.ZstdError):
-            return "cannot compress" not in str(error)  # for want of memory
+            return "cannot compress" not in str(error)  # it lacks memory
         if isinstance(error, sqlite3.DatabaseError):
             code = getattr(error, "sqlite_errorcode", 0)
-            # What is no text is told by Python, without a code.
+            # Python reports invalid text without a code.
             if code & _PRIMARY_CODE in _DAMAGE or "Could not decode" in str(error):
                 return True
         error = error.__cause__
@@ -211,40 +216,41 @@ def is_damage(error: BaseException | None) -> bool:
 
 
 def _try_open(path: Path, binding: str) -> tuple[sqlite3.Connection | None, str]:
-    """Open it, or say why it is of no use."""
-    database, is_open, why = None, False, "the send-log was damaged"
+    """Open the file, or return the reason why it cannot be used."""
+    database, is_open, reason = None, False, "upload cache: the file is damaged"
     try:
-        database = _configured(path)
+        database = _open_configured(path)
         (version,) = database.execute("PRAGMA user_version").fetchone()
-        found = database.execute("SELECT value FROM about WHERE key = 'binding'").fetchone()
-        if version == _VERSION and found == (binding,):
+        binding_row = database.execute("SELECT value FROM about WHERE key = 'binding'").fetchone()
+        if version == _VERSION and binding_row == (binding,):
             is_open = True
             return database, ""
         if version != _VERSION:
-            why = "the send-log was of another version of this program"
-        elif found is not None:
-            why = (
-                "this host or its domain has other keys than at the last run, as after a new epoch"
-                " or generation"
+            reason = "upload cache: it is of another version of this program"
+        elif binding_row is not None:
+            reason = (
+                "upload cache: this host or its domain has other keys than at the last run, as"
+                " after a new epoch or generation"
             )
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0)
         if code & _PRIMARY_CODE in _NO_DAMAGE and code not in _CANNOT_BE_READ:
             raise NotWritable(
-                f"the send-log {path} cannot be opened: SQLite says {error}. Run as the user who"
-                " owns it, and see that its disk has room and may be written"
+                f"upload cache {path}: SQLite reports {error}. Run as the user that owns it, and"
+                " check"
+                " that its disk has space and is writable."
             ) from error
     finally:
         if database is not None and not is_open:
             database.close()
-    return None, why
+    return None, reason
 
 
-def _configured(path: Path) -> sqlite3.Connection:
+def _open_configured(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, isolation_level=None)
-    database.execute(f"PRAGMA page_size={_PAGE_BYTES}")  # before the file holds anything
+    database.execute(f"PRAGMA page_size={_PAGE_BYTES}")  # before the file has content
     database.execute("PRAGMA journal_mode=WAL")
     database.execute(f"PRAGMA wal_autocheckpoint={_PAGES_IN_LOG}")
-    # NORMAL may lose the newest rows in a power cut: that costs sending again, and is much faster.
+    # NORMAL may lose the newest rows in a power failure: that costs uploads, and is much faster.
     database.execute("PRAGMA synchronous=NORMAL")
     return database

@@ -1,32 +1,32 @@
-"""Which of very many ids were seen, in memory that does not grow with them.
+"""Set of very many ids in bounded memory.
 
-- A few are kept as they are.  Of more, each has one bit: "no" is certain, "yes" may be another's.
-  Of a million, one in seventy that was not seen looks as if it had been.
+A few ids are stored exactly. Beyond that, each id sets one bit: "no" is certain, "yes" may be
+wrong. With a million ids, one in seventy unseen ids looks seen.
 """
 
 from collections.abc import Collection, Iterable
 from itertools import islice
 
-_FEW = 100_000  # 17 MB
+_FEW = 100_000  # ids: about 17 MB
 _BYTES = 1 << 23
-_DIGITS = 7  # of an id: 28 bits, of which the upper 26 are a place among the bits
+_DIGITS = 7  # of an id: 28 bits, of which the upper 26 select a bit
 
 
 class IdFilter:
-    """Ids in hexadecimal, none of which is ever taken out."""
+    """A filter of ids in hexadecimal; ids are never removed."""
 
     def __init__(self) -> None:
         self._few: set[str] = set()
         self._bits: bytearray | None = None
 
     def update(self, ids: Iterable[str]) -> None:
-        """Note ids."""
+        """Add ids."""
         ids = iter(ids)
         while self._bits is None:
-            some = list(islice(ids, _FEW + 1 - len(self._few)))
-            if not some:
+            batch = list(islice(ids, _FEW + 1 - len(self._few)))
+            if not batch:
                 return
-            self._few.update(some)  # by less than so many, if some were seen before
+            self._few.update(batch)  # adds fewer if some are known
             if len(self._few) > _FEW:
                 self._bits = bytearray(_BYTES)
                 _mark(self._bits, self._few)
@@ -34,7 +34,7 @@ class IdFilter:
         _mark(self._bits, ids)
 
     def may_have(self, ids: Collection[str]) -> Collection[str]:
-        """Those that may have been seen."""
+        """Return those ids that may have been added."""
         if self._bits is None:
             return self._few.intersection(ids)
         return [blob_id for blob_id in ids if blob_id in self]

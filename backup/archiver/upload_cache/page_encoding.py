@@ -1,9 +1,10 @@
-"""Pages as the send-log keeps them: rows and outlines to bytes and back, and what they use.
+"""Encoding of pages in the upload cache: rows, outlines and pack use.
 
-- A page has an outline when it can be compared whole.  Then paths and stat vectors stand there
-  and not among its rows: either is read far more often than both.
-- Values stand in columns: a page is encoded and decoded in a few calls, however many rows it has.
-- The bytes are this host's alone; a change of them is a new version of the send-log's file.
+- A page has an outline if it can be compared whole. Then paths and stat vectors are in the outline
+  and not among the rows: either is read far more often than both.
+- Values are stored in columns: a page is encoded and decoded in a few calls, however many rows it
+  has.
+- The bytes are only read by this host; a change of them is a new version of the cache file.
 """
 
 import json
@@ -26,7 +27,7 @@ _LENGTH = itemgetter(BlobLocation._fields.index("length"))
 def rows_to_bytes(
     rows: Sequence[Row], entries: Sequence[str], packs: Sequence[int], *, has_outline: bool
 ) -> bytes:
-    """Encode settled rows; `entries` is what the page has of them, and numbers into `packs`."""
+    """Encode settled rows; `entries` are their texts and indexes in `packs`."""
     value: dict[str, object] = {
         "packs": packs,
         "sizes": [row.size for row in rows],
@@ -39,16 +40,16 @@ def rows_to_bytes(
     if not has_outline:
         value["paths"] = _paths_to_text([row.path for row in rows])
         value["vectors"] = [row.vector for row in rows]
-    # JSON has no newline in it, so the entries stand behind it as they are.
+    # JSON contains no newline, so the entries follow it unchanged.
     lines = [json.dumps(value, separators=(",", ":")), *entries]
     return compressed("\n".join(lines).encode(), Effort.PAGE)
 
 
 def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
-    """Decode what `rows_to_bytes` made; `outline` is the page's, if it has one."""
+    """Decode the output of `rows_to_bytes`; `outline` is the page's, if any."""
     head, *entries = zstandard.ZstdDecompressor().decompress(data).decode().split("\n")
     value = json.loads(head)
-    packs = [*value["packs"], NO_PACK]  # which stands last, as -1 says
+    packs = [*value["packs"], NO_PACK]  # the last item, which index -1 refers to
     paths: Sequence[bytes]
     vectors: Sequence[Vector | None]
     if outline is None:
@@ -72,9 +73,9 @@ def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
 
 
 def outline_to_bytes(rows: Sequence[Row], packs: Iterable[int]) -> bytes | None:
-    """Encode what is enough to see that rows are as they were; None when that cannot be seen.
+    """Encode the outline of rows; None if they cannot be compared by it.
 
-    So it is when one is always read, or where a page goes on into a source of another kind.
+    That is so if a row has no stat vector, or if a page continues into a source of another kind.
     """
     vectors = [row.vector for row in rows if row.vector is not None]
     if len(vectors) < len(rows) or len(set(map(len, vectors))) > 1:
@@ -96,7 +97,7 @@ def outline_to_bytes(rows: Sequence[Row], packs: Iterable[int]) -> bytes | None:
 
 
 def outline_from_bytes(data: bytes, leaf: str) -> Outline:
-    """Decode what `outline_to_bytes` made of a page that became this blob."""
+    """Decode the output of `outline_to_bytes` for a page with this blob id."""
     head, _, numbers = zstandard.ZstdDecompressor().decompress(data).partition(b"\n")
     value = json.loads(head)
     if "is_json" in value:
@@ -113,7 +114,7 @@ def outline_from_bytes(data: bytes, leaf: str) -> Outline:
 
 
 def _paths_to_text(paths: Iterable[bytes]) -> str:
-    # All paths in one text: taking it apart costs one call a page.
+    # Join all paths into one text: splitting it costs one call a page.
     return b"\0".join(paths).decode("latin-1")
 
 
@@ -121,10 +122,10 @@ def _paths_from_text(text: str) -> list[bytes]:
     return text.encode("latin-1").split(b"\0")
 
 
-def bytes_by_pack(places: Iterable[BlobLocation]) -> Counter[int]:
-    """How much lies where; a blob that lies in two packs counts in both."""
+def bytes_by_pack(locations: Iterable[BlobLocation]) -> Counter[int]:
+    """Return the bytes per pack; a blob in two packs counts in both."""
     found: Counter[int] = Counter()
-    for (pack, following), together in groupby(places, _PACKS):
+    for (pack, following), together in groupby(locations, _PACKS):
         length = sum(map(_LENGTH, together))
         found[pack] += length
         if following != NO_PACK:
@@ -132,12 +133,12 @@ def bytes_by_pack(places: Iterable[BlobLocation]) -> Counter[int]:
     return found
 
 
-def uses_of(places: Iterable[BlobLocation], rows: Iterable[Row]) -> list[tuple[int, int]]:
-    """What settled rows use of each pack, what two of them share counted once.
+def pack_uses(locations: Iterable[BlobLocation], rows: Iterable[Row]) -> list[tuple[int, int]]:
+    """Return the bytes that settled rows use of each pack.
 
-    `places` are those of their blobs and lists.
+    `locations` are those of their blobs and lists; shared content counts once.
     """
-    uses = bytes_by_pack({location.id: location for location in places}.values())
+    uses = bytes_by_pack({location.id: location for location in locations}.values())
     for row in rows:
         uses.update(dict(row.list_packs))
     return list(uses.items())

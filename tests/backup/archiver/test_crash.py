@@ -146,7 +146,7 @@ def test_a_damaged_send_log_is_put_aside(tmp_path: Path) -> None:
     data[:200] = noise(200)
     site.send_log.write_bytes(data)
     result = site.back_up(source)
-    assert any("put aside" in warning for warning in result.warnings)
+    assert any("set aside" in warning for warning in result.warnings)
     assert site.send_log.with_name("send.log.put-aside").exists()
     check_point(site, "latest", tmp_path / "out", describe(source))
 
@@ -158,7 +158,7 @@ def test_a_pack_that_the_store_lost_is_sent_again(tmp_path: Path) -> None:
     for name in vault.names("w/desk-1/p/"):
         vault.remove(name)
     result = site.back_up(source)
-    assert any("gone from the store" in warning for warning in result.warnings)
+    assert any("missing from the store" in warning for warning in result.warnings)
     check_point(site, "latest", tmp_path / "out", describe(source))
     following = site.back_up(source)
     assert following.warnings == ()

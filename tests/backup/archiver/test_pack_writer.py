@@ -141,7 +141,7 @@ def test_what_a_pack_does_not_fill_is_zeros_and_not_what_lay_in_its_memory(
     with outlet_to(site, MemoryStore()) as outlet:
         before = outlet.buffers.take()
         before[:] = b"x" * len(before)
-        outlet.buffers.give_back(before)
+        outlet.buffers.release(before)
         frame = Frame()
         tape = PackWriter(outlet, count(1).__next__, lambda frame: None, lambda pack: None)
         tape.append([(frame, b"a line\n", Effort.DUMP)])
@@ -164,7 +164,7 @@ def test_memory_of_a_pack_is_nobody_elses_while_it_is_sealed_and_sent(
         assert [other[0] for other in taken] == [0, 1, 2, 3]
         assert bytes(ours[:64]) == before
         for other in taken:
-            buffers[0].give_back(other)
+            buffers[0].release(other)
 
     def sealing(payload: memoryview, *more: Any) -> Any:
         use_all_but(payload)

@@ -154,7 +154,7 @@ def test_content_that_changed_behind_the_file_system_is_seen_in_its_night(
     result = site.back_up(source)
     monkeypatch.undo()
     assert result.files_changed == 1
-    assert any("another content although" in warning for warning in result.warnings)
+    assert any("content changed although" in warning for warning in result.warnings)
     site.restore("latest", tmp_path / "out")
     assert (tmp_path / "out/files" / changed.name).read_text() == changed.read_text()
 

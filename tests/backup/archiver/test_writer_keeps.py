@@ -130,7 +130,7 @@ def test_what_the_store_lost_without_a_word_is_sent_again_too(
     lost = kept.packs()
     drop(kept, lost)
     result = kept.night()
-    assert any("gone from the store" in warning for warning in result.warnings)
+    assert any("missing from the store" in warning for warning in result.warnings)
     assert result.is_store_damaged
     assert not needed_by(kept, 2) & lost
     check_latest(kept, result, tmp_path / "out")
@@ -214,7 +214,7 @@ def test_a_keeper_that_marks_without_end_stops_the_run_and_makes_no_point(
         vault_of(kept).before(packs_of(WRITER), mark_everything)
 
     vault_of(kept).before(packs_of(WRITER), mark_everything)
-    with pytest.raises(StoreUnavailable, match=r"each time the keeper.*no point was made"):
+    with pytest.raises(StoreUnavailable, match="in each of 3 walks"):
         kept.night()
     assert [stat.name for stat in kept.vault.list(snapshots_of(WRITER))] == [
         snapshot_name(WRITER, 1)
@@ -293,7 +293,7 @@ def test_a_writer_that_is_cut_off_during_its_run_puts_no_snapshot(kept: KeptSite
     (grant,) = trust.root.writers
     cut = replace(grant, trusted_through=1)
     vault_of(kept).before(packs_of(WRITER), lambda: sign_root(kept.site, writers=(cut,)))
-    with pytest.raises(UsageError, match="does not let these keys"):
+    with pytest.raises(UsageError, match="no longer trusts these keys"):
         kept.night()
     assert kept.points() == list(kept.trees) == [f"{WRITER}/0000000001"]
     kept.check()
@@ -303,7 +303,7 @@ def test_root_records_that_vanish_during_the_run_stop_it(kept: KeptSite) -> None
     kept.night()
     newest = load_root_chain(kept.vault).root.number
     vault_of(kept).before(packs_of(WRITER), lambda: vault_of(kept).lose(f"pub/root/{newest:010d}"))
-    with pytest.raises(Damaged, match="is gone"):
+    with pytest.raises(Damaged, match="it is missing"):
         kept.night()
 
 

@@ -167,7 +167,7 @@ def test_junk_in_the_next_slot_is_passed_over_and_reported(
     assert (result.sequence, result.is_fork) == (4, False)
     assert result.is_intruded
     (warning,) = result.warnings
-    assert "2 slots of writer desk-1, 2 to 3, hold something that is no valid snapshot" in warning
+    assert "desk-1: 2 slots, 2 to 3, hold no valid snapshot" in warning
     report = verify(site.vault)
     assert problems(report) == []
     assert [(f.severity, f.object) for f in report.findings] == [
@@ -344,7 +344,7 @@ def test_without_an_identity_points_show_their_public_part(site: Site, source: P
 def test_a_removed_root_record_stops_a_host_that_has_seen_it(site: Site, source: Path) -> None:
     nights(site, source, 1)
     with open_upload_cache(site.send_log, site.binding) as log:
-        log.remember_root(1)
+        log.store_root_number(1)
     with pytest.raises(Damaged, match="root record 1"):
         site.back_up(source)
 
@@ -362,7 +362,7 @@ def test_a_host_whose_key_no_root_names_is_refused(
 ) -> None:
     other = new_site(tmp_path / "other")
     stranger = replace(other.host, repository=site.host.repository, owner=site.host.owner)
-    with pytest.raises(UsageError, match="root record does not let"):
+    with pytest.raises(UsageError, match="root record does not authorize"):
         site.back_up(source, host=stranger)
     with pytest.raises(Damaged, match="another owner"):
         site.back_up(source, host=other.host)

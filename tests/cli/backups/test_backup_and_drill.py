@@ -78,7 +78,7 @@ def test_what_somebody_else_put_where_a_hosts_points_go_is_told_once(
         (installation / "vault/w/host-1/s" / slot).write_bytes(b"not a point")
     answer = desk.run("backup", "run", "main")
     assert answer.status == 3
-    assert "see who else has this host's rights at the store" in answer.out + answer.err
+    assert "check who else has this host's rights at the store" in answer.out + answer.err
     assert "main: host-1/0000000003" in answer.out
     (after,) = desk.json("backup", "run", "main")["backups"]
     assert (after["point"], after["exit_status"]) == ("host-1/0000000004", 0)
@@ -257,7 +257,7 @@ def test_a_database_server_that_is_down_fails_its_set_and_leaves_another_partial
     config.write_text(f"{text}\n[backup.sets.crm]\nsources = [{down}]\n")
     alone = desk.run("backup", "run", "crm")
     assert alone.status == 1
-    assert "no source gave anything, so no point was made: source crm" in alone.err
+    assert "no source could be read: source crm" in alone.err
     document = desk.json("backup", "run", "main")
     assert document["exit_status"] == 3
     (unread,) = document["backups"][0]["unread"]

@@ -100,8 +100,8 @@ def test_a_new_epoch_names_what_is_no_longer_believed_and_refuses_the_old_host(
     assert "host-1/0000000002" in answer.out
     refused = desk.run("backup", "run")
     assert refused.status == 2
-    assert "carry the host.json of its new epoch here" in refused.err
-    assert "carry the host.json of its new epoch here" in desk.run("check").out
+    assert "Copy the host.json of its new epoch here" in refused.err
+    assert "Copy the host.json of its new epoch here" in desk.run("check").out
     verified = desk.run("backup", "verify")
     assert verified.status == 6
     assert "host-1/s/0000000002: is newer than the owner's trust" in verified.out
@@ -118,8 +118,8 @@ def test_a_new_epoch_names_what_is_no_longer_believed_and_refuses_the_old_host(
     first = desk.run("backup", "run").out
     assert "host-1/0000000003" in first
     assert "other keys than at the last run, as after a new epoch" in first
-    assert "passed over snapshot 2 of writer host-1, signed with its old keys" in first
-    assert "That is as it should be" in first
+    assert "host-1: skipped snapshot 2 signed with its old keys" in first
+    assert "This is expected" in first
     assert "Verify" not in first
     assert "warning" not in desk.run("backup", "run").out
     verified = desk.run("backup", "verify")

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from backup.archiver.upload_cache.database import locked
+from backup.archiver.upload_cache.database import lock_cache
 from backup.records import Progress
 from standfast.errors import (
     Damaged,
@@ -434,7 +434,7 @@ def test_another_set_waits_for_the_one_under_way_and_says_so_once(
         other.start()
         try:
             assert turn.wait(30)
-            with pytest.raises(Refused, match="another backup is running"):
+            with pytest.raises(Refused, match="another backup uses it"):
                 run_backup(installation, "other", "direct", wait_for_another_set=timedelta(0))
             assert not caplog.messages
             outcome = run_backup(installation, "other", "direct", sleep=lambda _: done.set())
@@ -449,7 +449,7 @@ def test_another_set_waits_for_the_one_under_way_and_says_so_once(
 
 
 def _hold_the_send_log(folder: Path, turn: Event, done: Event) -> None:
-    with locked(folder / "state" / "send-log.db"):
+    with lock_cache(folder / "state" / "send-log.db"):
         turn.set()
         done.wait(60)
 

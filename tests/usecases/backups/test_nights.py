@@ -64,7 +64,7 @@ def test_nothing_but_a_store_that_is_away_is_tried_again(tmp_path: Path) -> None
     with installation_at(furnish(tmp_path)) as installation:
         for path in ("recordings", "crm.db"):
             (tmp_path / path).rename(tmp_path / f"{path}.gone")
-        with pytest.raises(StandfastError, match="no source gave anything"):
+        with pytest.raises(StandfastError, match="no source could be read"):
             run_backup(installation, "main", "direct", pauses=NIGHTLY_PAUSES, sleep=slept.append)
         assert slept == []
 

@@ -17,8 +17,8 @@ from backup.archiver.upload_cache.cache_records import CachedHead, Commit
 from backup.archiver.upload_cache.page_encoding import (
     outline_from_bytes,
     outline_to_bytes,
+    pack_uses,
     rows_to_bytes,
-    uses_of,
 )
 from backup.errors import NotWritable
 from backup.format.manifest import entry_to_text, refs_to_texts
@@ -48,7 +48,7 @@ def page(rows: list[Row], *, has_outline: bool = False) -> PageText:
     return PageText(
         content=rows_to_bytes(rows, entries, packs, has_outline=has_outline),
         outline=outline_to_bytes(rows, []) if has_outline else None,
-        uses=uses_of([ref.location for row in rows for ref in row.blobs], rows),
+        uses=pack_uses([ref.location for row in rows for ref in row.blobs], rows),
     )
 
 
@@ -209,15 +209,15 @@ def test_an_intention_survives_until_it_is_settled(tmp_path: Path) -> None:
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         pack = acknowledge(log)
         intended = commit(log.begin_run("nightly", 1), 1, pack, new=1)
-        log.intend(intended)
+        log.record_intention(intended)
         assert log.head() is None
     with open_upload_cache(tmp_path / "log", BINDING) as log:
-        assert log.intended() == intended
+        assert log.pending_commit() == intended
         log.settle(intended)
         head = log.head()
         assert head is not None
         assert (head.sequence, head.sha256) == (1, "ab" * 32)
-        assert log.intended() is None
+        assert log.pending_commit() is None
         known = log.pack(pack)
         assert known is not None
         assert (known.sequence, known.ordinal) == (1, 0)
@@ -274,7 +274,7 @@ def test_a_log_that_is_damaged_in_its_midst_stops_no_backup(
     (source / "new").write_text("the second night")
     result = site.back_up(source)
     assert result.complete
-    assert any("damaged: the send-log was put aside" in warning for warning in result.warnings)
+    assert any("damaged. It was set aside" in warning for warning in result.warnings)
     assert site.send_log.with_name("send.log.put-aside").exists()
     assert site.restore(result.point, tmp_path / "out").problems == ()
     assert describe(tmp_path / "out" / "files") == describe(source)
@@ -286,7 +286,7 @@ def test_a_log_that_may_not_be_opened_is_not_taken_for_damaged(tmp_path: Path) -
     """Everything would be sent again because somebody ran it as another user."""
     (tmp_path / "log").mkdir()
     with (
-        pytest.raises(NotWritable, match="Run as the user who owns it"),
+        pytest.raises(NotWritable, match="Run as the user that owns it"),
         open_upload_cache(tmp_path / "log", BINDING),
     ):
         pass
@@ -299,7 +299,7 @@ def test_a_log_that_its_disk_does_not_give_back_is_put_aside(tmp_path: Path) -> 
     (tmp_path / "log").symlink_to("/proc/self/mem")  # of which nobody can read the beginning
     with open_upload_cache(tmp_path / "log", BINDING) as log:
         assert log.warnings == [
-            "the send-log was damaged: the send-log was put aside, and everything is sent again"
+            "upload cache: the file is damaged. It was set aside, and everything is sent again."
         ]
         acknowledge(log)
     with open_upload_cache(tmp_path / "log", BINDING) as log:
@@ -324,7 +324,7 @@ def test_a_full_disk_does_not_have_everything_sent_again(tmp_path: Path) -> None
         pack = acknowledge(log)
     with (
         _no_file_over(8192),
-        pytest.raises(NotWritable, match="see that its disk has room"),
+        pytest.raises(NotWritable, match="has space"),
         open_upload_cache(tmp_path / "log", BINDING),
     ):
         pass
@@ -400,7 +400,7 @@ def test_a_kill_in_a_large_merge_costs_the_pack_it_came_with_and_no_other(
                 os.kill(os.getpid(), signal.SIGKILL)
             return log.pack(pack) is not None
 
-        monkeypatch.setattr(UploadCache, "_is_built_on", is_built_on)
+        monkeypatch.setattr(UploadCache, "_is_usable", is_built_on)
         try:
             with open_upload_cache(tmp_path / "log", BINDING) as log:
                 acknowledge(log, *packs[7])

@@ -55,7 +55,8 @@ def test_an_unchanged_file_that_cannot_be_read_again_is_named_and_stays_in_the_p
     (item,) = result.unread
     assert (item.path, result.complete) == ("files/001.wav", False)
     assert item.reason == (
-        "cannot be read: Input/output error; the point has what was read of it before"
+        "cannot be read: Input/output error;"
+        " the recovery point has the content that was read before"
     )
     assert (result.files, result.files_unchanged) == (3, 3)
     assert site.restore("latest", tmp_path / "out").problems == ()
