@@ -1,9 +1,13 @@
-"""The deeds of the owner and the custodians, who meet seldom and by ceremony.
+"""Ownership: operations of the owner and the custodians.
 
-writers, domains, custodians, keepers     who may do what, signed anew; `domain_keys`
-plans         a deed fixed to the byte before its first step
-attest        how a custodian shows that he agreed; `papers` that people hand each other
-erasure       of a domain, by two persons: `erasure_order`, `erasure_certificate`
-challenge     does each custodian's key still open?  `custodian` how key records name them
-roster        who may do what; `card`, `card_page` the recovery card
+owner_session           the owner's key, and how an operation is done
+operation_plan          an operation, fixed to the byte before its first step
+operations              writers, domains, custodians, keepers; domain_keys
+erasure                 erasure of a domain by at least two persons
+attestation             how a custodian shows agreement; owner_documents are the files
+custodian_challenge     whether each custodian's key still works; custodian_public_key
+key_record_copies       copies of the key records; key_copy_list
+repository_creation     a new repository
+roster                  all roles of a repository; recovery_card, recovery_card_page
+bundled_reader          FORMAT.md and the reader, stored in the vault
 """

@@ -1,9 +1,11 @@
-"""What is needed when everything else is gone, kept beside the packs: the contract and its reader.
+"""Bundled reader: FORMAT.md and break_glass.py, stored in the vault.
 
-- `pub/format/<sha256>` is FORMAT.md, `pub/reader/<sha256>` is break_glass.py; each is named by its
-  bytes, so a copy that was changed shows.
-- They are put when the repository is made, and again by its owner when a newer version brings
-  others; older copies stay.
+With them, a restore is possible when everything else is gone.
+
+- `pub/format/<sha256>` is FORMAT.md and `pub/reader/<sha256>` is break_glass.py. Each name is the
+  hash of the bytes, so a modified copy is noticed.
+- They are put when the repository is created, and again by its owner when a newer version has other
+  files; older ones stay.
 """
 
 import hashlib
@@ -18,20 +20,20 @@ CONTRACT, READER = "FORMAT.md", "break_glass.py"
 
 
 def bundled_files() -> dict[str, bytes]:
-    """The objects of this version, by name."""
+    """Return the objects of this version, by name."""
     return {
         prefix + hashlib.sha256(data).hexdigest(): data
         for prefix, data in ((FORMATS, document(CONTRACT)), (READERS, document(READER)))
     }
 
 
-def sha256_of(file: str) -> str:
-    """What this version's CONTRACT or READER is named by."""
+def document_sha256(file: str) -> str:
+    """Return the SHA-256 of this version's CONTRACT or READER."""
     return hashlib.sha256(document(file)).hexdigest()
 
 
 def publish_bundled_reader(vault: Store) -> None:
-    """Put the copies that are not there yet."""
+    """Put the files of this version that the vault does not have yet."""
     for name, data in bundled_files().items():
         with suppress(AlreadyThere):
             vault.put(name, data)

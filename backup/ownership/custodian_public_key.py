@@ -1,8 +1,8 @@
-"""Custodians: who can open a domain, as its key record names them.
+"""Public keys of custodians, as the key record of a domain names them.
 
-- A custodian is an age or an SSH public key, and the name of a person behind it:
-  `age1… Dana Ray`, `ssh-ed25519 AAAA… Lee`.  The name is for people; the key alone counts.
-- What is wrapped to custodians can be opened by each of them alone.
+- A custodian is an age or SSH public key and the name of its person: `age1… Dana Ray`, `ssh-ed25519
+  AAAA… Lee`. The name is for people; only the key counts.
+- Content that is encrypted to custodians can be decrypted by each of them alone.
 """
 
 import base64
@@ -21,78 +21,85 @@ _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Custodian:
-    """A public key, and whose it is."""
+    """A public key and the name of its person."""
 
     recipient: str  # age1… or ssh-ed25519 AAAA… or ssh-rsa AAAA…
     name: str = ""
 
     @property
     def text(self) -> str:
-        """How a key record names the custodian."""
+        """Return the custodian as a key record names it."""
         return f"{self.recipient} {self.name}".strip()
 
     @property
     def title(self) -> str:
-        """How people tell the custodian from the others."""
+        """Return the custodian's name and fingerprint for people."""
         return f"{self.name} ({self.fingerprint})" if self.name else self.fingerprint
 
     @property
     def fingerprint(self) -> str:
-        """An age key is short enough to be its own; an SSH key's as `ssh-keygen -l` prints it."""
+        """Return the key itself for age, the `ssh-keygen -l` hash for SSH."""
         if not self.recipient.startswith("ssh-"):
             return self.recipient
         digest = hashlib.sha256(base64.b64decode(self.recipient.split()[1])).digest()
         return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-def custodian(recipient: str, name: str = "") -> Custodian:
-    """Check a public key as a person gave it; a comment behind an SSH key serves as the name."""
+def parse_custodian(recipient: str, name: str = "") -> Custodian:
+    """Validate a public key; a comment after an SSH key becomes the name."""
     parts = recipient.split()
     length = 1 if recipient.startswith("age1") else 2
-    found = Custodian(
+    parsed = Custodian(
         recipient=" ".join(parts[:length]), name=name.strip() or " ".join(parts[length:])
     )
-    _recipient(found)
-    if len(found.name) > _LONGEST_NAME or not _NAME.fullmatch(found.name):
-        raise UsageError(f"a custodian's name has at most {_LONGEST_NAME} letters, on one line")
-    return found
+    _recipient(parsed)
+    if len(parsed.name) > _LONGEST_NAME or not _NAME.fullmatch(parsed.name):
+        raise UsageError(
+            f"name of a custodian: it must have at most {_LONGEST_NAME} letters on one line."
+            " Shorten it."
+        )
+    return parsed
 
 
-def named_in(texts: Iterable[str], where: str) -> tuple[Custodian, ...]:
-    """The custodians that a key record names; `UsageError` when one is no public key."""
-    found = []
+def parse_custodians(texts: Iterable[str], where: str) -> tuple[Custodian, ...]:
+    """Return the custodians of a key record.
+
+    Raise `UsageError` if a text is not a public key.
+    """
+    custodians = []
     for text in texts:
         try:
-            found.append(custodian(text))
+            custodians.append(parse_custodian(text))
         except UsageError:
             raise UsageError(
-                f"{where} names a custodian whose public key is not written there, so nothing can"
-                " be wrapped to them again: make a new generation, and name every custodian"
+                f"{where}: it names a custodian without a public key, so nothing can be encrypted"
+                " to"
+                " that custodian. Create a new generation and name every custodian."
             ) from None
-    return tuple(found)
+    return tuple(custodians)
 
 
-def readable(text: str) -> Custodian:
-    """A custodian as a key record names them, for showing: what is no public key stays as it is."""
+def custodian_for_display(text: str) -> Custodian:
+    """Return a custodian for display; keep a text without a valid key."""
     try:
-        return custodian(text)
+        return parse_custodian(text)
     except UsageError:
         return Custodian(recipient=text)
 
 
 def wrap(plain: bytes, custodians: Sequence[Custodian]) -> bytes:
-    """Encrypt so that each of the custodians can open it alone."""
-    sealed: bytes = pyrage.encrypt(plain, [_recipient(one) for one in custodians])
+    """Encrypt bytes so that each custodian alone can decrypt them."""
+    sealed: bytes = pyrage.encrypt(plain, [_recipient(custodian) for custodian in custodians])
     return sealed
 
 
-def _recipient(one: Custodian) -> object:
+def _recipient(custodian: Custodian) -> object:
     try:
-        if one.recipient.startswith("age1"):
-            return pyrage.x25519.Recipient.from_str(one.recipient)
-        return pyrage.ssh.Recipient.from_str(one.recipient)
+        if custodian.recipient.startswith("age1"):
+            return pyrage.x25519.Recipient.from_str(custodian.recipient)
+        return pyrage.ssh.Recipient.from_str(custodian.recipient)
     except pyrage.RecipientError:
         raise UsageError(
-            "that is no custodian's public key: give one that begins with age1, ssh-ed25519 or"
-            " ssh-rsa, as one line"
+            "custodian: not a public key. Give one line that starts with age1, ssh-ed25519 or"
+            " ssh-rsa."
         ) from None

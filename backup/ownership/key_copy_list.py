@@ -1,7 +1,7 @@
-"""The list of copies of the key records, as it lies in each of them.
+"""List of copies of the key records, stored in each copy.
 
-- A copy is a folder with key records below `k/`.  `k/.copies.json` in it has the copy's own name
-  and every copy that is known, so the list is as durable as the records themselves.
+- A copy is a folder with key records below `k/`. Its `k/.copies.json` has the copy's own name and
+  every known copy, so the list is as durable as the records themselves.
 - `standfast status` reads it, so this module imports nothing heavy.
 """
 
@@ -21,46 +21,49 @@ _LONGEST_NAME = 80
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyCopy:
-    """One copy of the key records, as it was when it was last seen."""
+    """One copy of the key records, as last seen."""
 
     name: str
     seen: datetime
     keys: Mapping[str, int]  # number of the newest record of "DOMAIN/GENERATION"
-    is_destroyed: bool = False  # a person said so, at `seen`
+    is_destroyed: bool = False  # a person reported it, at `seen`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CopyList:
-    """The name of the copy that holds this list, and all copies that it knows."""
+    """The name of this copy, and all copies that it knows."""
 
     own_name: str = ""
-    copies: Mapping[str, KeyCopy]  # by name, destroyed ones too
+    copies: Mapping[str, KeyCopy]  # by name, including destroyed ones
 
     @property
     def known(self) -> list[KeyCopy]:
-        """Return the copies that nobody destroyed, in order of their names."""
-        return [one for _, one in sorted(self.copies.items()) if not one.is_destroyed]
+        """Return the copies that are not destroyed, sorted by name."""
+        return [copy for _, copy in sorted(self.copies.items()) if not copy.is_destroyed]
 
 
 def read_copy_list(folder: Path) -> CopyList:
-    """Read the list in a copy; an empty one when there is none, `Damaged` when it is unreadable."""
+    """Read the list in a copy; return an empty list if there is none.
+
+    Raise `Damaged` if it cannot be parsed.
+    """
     path = folder / _FILE
     try:
         value = json.loads(read_file(path))
         name = str(value["name"])
-        copies = [_from_json(name, one) for name, one in value["copies"].items()]
+        copies = [_from_json(name, copy) for name, copy in value["copies"].items()]
     except NotFound:
         return CopyList(copies={})
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Damaged(
             f"{path}: not a list of copies. Remove it, then run `standfast backup keys copy` with"
-            " each copy of the key records"
+            " each copy of the key records."
         ) from None
-    return CopyList(own_name=name, copies={one.name: one for one in copies})
+    return CopyList(own_name=name, copies={copy.name: copy for copy in copies})
 
 
 def _from_json(name: str, value: Mapping[str, Any]) -> KeyCopy:
-    """Decode one copy; `ValueError` for what a person on a terminal should not be shown."""
+    """Decode one copy; raise `ValueError` if it is not printable."""
     seen = datetime.fromisoformat(value["seen"])
     keys = {str(key): int(number) for key, number in value["keys"].items()}
     if seen.tzinfo is None or not all(text.isprintable() for text in (name, *keys)):
@@ -69,26 +72,26 @@ def _from_json(name: str, value: Mapping[str, Any]) -> KeyCopy:
 
 
 def merge(lists: Iterable[CopyList]) -> dict[str, KeyCopy]:
-    """Return every copy that one of the lists knows; the latest entry of each name counts."""
+    """Merge lists; the latest entry of each name counts."""
     found: dict[str, KeyCopy] = {}
-    for each in lists:
-        for name, one in each.copies.items():
-            if name not in found or found[name].seen < one.seen:
-                found[name] = one
+    for copy_list in lists:
+        for name, copy in copy_list.copies.items():
+            if name not in found or found[name].seen < copy.seen:
+                found[name] = copy
     return found
 
 
 def write_copy_list(folder: Path, copies: CopyList) -> None:
-    """Write the list into a copy, durably and as a whole, on any file system."""
+    """Write the list into a copy durably and atomically, on any file system."""
     value = {
         "name": copies.own_name,
         "copies": {
-            one.name: {
-                "seen": one.seen.isoformat(),
-                "keys": dict(one.keys),
-                "destroyed": one.is_destroyed,
+            copy.name: {
+                "seen": copy.seen.isoformat(),
+                "keys": dict(copy.keys),
+                "destroyed": copy.is_destroyed,
             }
-            for one in copies.copies.values()
+            for copy in copies.copies.values()
         },
     }
     replace_file(folder / _FILE, json.dumps(value, indent=1, sort_keys=True).encode())
@@ -98,5 +101,5 @@ def check_copy_name(name: str) -> None:
     """Raise `UsageError` for a name that does not fit on one short line."""
     if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
         raise UsageError(
-            f"name of a copy: not 1 to {_LONGEST_NAME} printable characters. Choose another name"
+            f"name of a copy: not 1 to {_LONGEST_NAME} printable characters. Choose another name."
         )

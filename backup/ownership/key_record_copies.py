@@ -1,11 +1,11 @@
-"""Copies of the key records: made equal to the key store, checked, and remembered.
+"""Copies of the key records: synchronized with the key store and checked.
 
-- Whoever restores needs the key record of each domain and generation.  It is sealed to the
+- A restore needs the key record of each domain and generation. The record is encrypted to the
   custodians and signed by the owner, so a copy of it opens nothing by itself.
-- Of each generation the valid record with the highest number counts, wherever it lies: the key
-  store gets it from the copy, or the copy from the key store.
-- What the key store gave up goes from the copy too: records of an erased domain, and those that a
-  retired custodian could open.
+- Of each generation, the valid record with the highest number counts, wherever it is: the key store
+  gets it from the copy, or the copy from the key store.
+- Records that the key store removed are removed from the copy too: those of an erased domain, and
+  those that a retired custodian could open.
 - Key records are never put into the vault: a lock there would keep them beyond an erasure.
 """
 
@@ -29,39 +29,39 @@ from backup.trust.key_files import parse_key_record
 
 
 class KeyFolder(DirectoryKeeperStore):
-    """A folder with key records on any file system, such as a stick without hard links."""
+    """A folder with key records on any file system, such as a FAT stick."""
 
     def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         target = self.path / name
         if os.path.lexists(target):
-            raise AlreadyThere(f"{name} is already there; nothing was changed")
+            raise AlreadyThere(f"{name}: it already exists; nothing was changed. Remove it first.")
         replace_file(target, bytes(data))
 
     def _list(self, prefix: str) -> Iterator[Stat]:
-        # Through a link on somebody's stick, files of this machine would be removed.
+        # Refuse a link: through it, files of this machine would be removed.
         folder = self.path
         for part in prefix.split("/")[:-1]:
             folder /= part
             if folder.is_symlink():
-                raise UsageError(f"{folder}: a link, not a folder. Find out who put it there")
+                raise UsageError(f"{folder}: a link, not a folder. Find out who put it there.")
         return super()._list(prefix)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Synchronized:
-    """What a copy and the key store got from each other; names of objects."""
+    """Objects exchanged between a copy and the key store, by name."""
 
     added: tuple[str, ...]  # to the copy
     restored: tuple[str, ...]  # to the key store
     removed: tuple[str, ...]  # from the copy
-    lacking: tuple[str, ...]  # "DOMAIN/GENERATION" whose key record is in neither
+    lacking: tuple[str, ...]  # "DOMAIN/GENERATION" without a key record in either
 
 
 def synchronize(root: RootRecord, keys: KeeperStore, copy: KeeperStore) -> Synchronized:
-    """Make a copy equal to the key store, and give the key store what it lost.
+    """Make a copy equal to the key store, and restore the key store from it.
 
-    `Damaged` when both have a valid record of the same name and the two differ: nothing is
-    replaced then.
+    Raise `Damaged`, and replace nothing, if both have a valid record of the same name with
+    different bytes.
     """
     added: list[str] = []
     restored: list[str] = []
@@ -69,28 +69,30 @@ def synchronize(root: RootRecord, keys: KeeperStore, copy: KeeperStore) -> Synch
     lacking: list[str] = []
     for domain in root.domains:
         prefix = keys_of(domain.id, domain.generation)
-        there = _records(copy, prefix)
+        names_in_copy = _records(copy, prefix)
         if domain.erased is not None:
-            removed += _remove(copy, there)
+            removed += _remove(copy, names_in_copy)
             continue
-        ours, theirs = _valid(keys, root, domain), _valid(copy, root, domain)
-        for name in ours.keys() & theirs.keys():
-            if ours[name] != theirs[name]:
+        stored, copied = _valid(keys, root, domain), _valid(copy, root, domain)
+        for name in stored.keys() & copied.keys():
+            if stored[name] != copied[name]:
                 raise Damaged(
                     f"{name}: the key store and {copy.where} have different records, both signed by"
-                    " the owner. Find out which custodians each opens for before one is removed"
+                    " the owner. Find out which custodians each is for before removing one."
                 )
-        newest = max(ours | theirs, default=None)
+        newest = max(stored | copied, default=None)
         if newest is None:
             lacking.append(f"{domain.id}/{domain.generation}")
             continue
-        if newest not in ours:
-            _replace(keys, newest, theirs[newest])
+        if newest not in stored:
+            _replace(keys, newest, copied[newest])
             restored.append(newest)
-        if newest not in theirs:
-            _replace(copy, newest, ours[newest])
+        if newest not in copied:
+            _replace(copy, newest, stored[newest])
             added.append(newest)
-        removed += _remove(copy, [name for name in there if name not in ours and name != newest])
+        removed += _remove(
+            copy, [name for name in names_in_copy if name not in stored and name != newest]
+        )
     return Synchronized(
         added=tuple(added),
         restored=tuple(restored),
@@ -99,10 +101,10 @@ def synchronize(root: RootRecord, keys: KeeperStore, copy: KeeperStore) -> Synch
     )
 
 
-def held_keys(root: RootRecord, keys: KeeperStore) -> dict[str, int]:
-    """Return the number of the newest record of each "DOMAIN/GENERATION" that a copy holds.
+def record_numbers(root: RootRecord, keys: KeeperStore) -> dict[str, int]:
+    """Return the newest record number of each "DOMAIN/GENERATION" in a copy.
 
-    Of a domain that is not erased only valid records count.
+    Of a domain that is not erased, only valid records count.
     """
     found: dict[str, int] = {}
     for domain in root.domains:
@@ -114,24 +116,27 @@ def held_keys(root: RootRecord, keys: KeeperStore) -> dict[str, int]:
     return found
 
 
-def note_seen(root: RootRecord, folders: Mapping[str, Path], now: datetime) -> dict[str, KeyCopy]:
-    """Write what each folder holds now into the list of copies of all of them; return the list.
+def record_seen(root: RootRecord, folders: Mapping[str, Path], now: datetime) -> dict[str, KeyCopy]:
+    """Record the content of each folder in the lists of all; return the list.
 
-    The folders are given by the name of the copy.
+    `folders` are given by the name of the copy.
     """
     copies = merge(read_copy_list(folder) for folder in folders.values())
     for name, folder in folders.items():
-        copies[name] = KeyCopy(name=name, seen=now, keys=held_keys(root, KeyFolder(folder)))
+        copies[name] = KeyCopy(name=name, seen=now, keys=record_numbers(root, KeyFolder(folder)))
     _write(folders, copies)
     return copies
 
 
-def note_destroyed(folders: Mapping[str, Path], name: str, now: datetime) -> None:
-    """Record in the given folders that a copy is no more; `NotFound` names those that are known."""
+def record_destroyed(folders: Mapping[str, Path], name: str, now: datetime) -> None:
+    """Record in the given folders that a copy was destroyed.
+
+    Raise `NotFound` with the known names if there is no such copy.
+    """
     copies = merge(read_copy_list(folder) for folder in folders.values())
     if name not in copies or copies[name].is_destroyed:
-        known = ", ".join(one.name for one in CopyList(copies=copies).known) or "none"
-        raise NotFound(f"copy {name!r}: not in the list. Name one of these: {known}")
+        known = ", ".join(copy.name for copy in CopyList(copies=copies).known) or "none"
+        raise NotFound(f"copy {name!r}: not in the list. Name one of these: {known}.")
     copies[name] = replace(copies[name], seen=now, keys={}, is_destroyed=True)
     _write(folders, copies)
 
@@ -153,12 +158,12 @@ def _valid(store: KeeperStore, root: RootRecord, domain: DomainGrant) -> dict[st
 
 
 def _records(store: KeeperStore, prefix: str) -> list[str]:
-    """Return the names below a prefix that a key record can have, in ascending order."""
+    """Return the names that a key record can have, in ascending order."""
     return [stat.name for stat in store.list(prefix) if number_in(stat.name, prefix) is not None]
 
 
 def _replace(store: KeeperStore, name: str, data: bytes) -> None:
-    """Put a record where none is, or one that is not valid."""
+    """Replace a missing or invalid record."""
     store.remove(name)
     store.put(name, data)
 

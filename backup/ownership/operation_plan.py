@@ -1,12 +1,13 @@
-"""Plans: a deed of the owner, fixed to the byte before its first step is done.
+"""Plan of an owner operation, fixed to the byte before its first step.
 
-- A plan is written to a private file first, so a deed that was cut off anywhere is completed by
-  asking for it again: each step then finds itself done, or does exactly what was planned.
-- Where a file cannot be made (a stick with FAT, a mistyped folder), that is found before the plan
-  is fixed, and another place can be named.
-- A step creates an object or a file, or removes an object; it never replaces.  What stands in the
-  way and is not the plan's own is named in `AlreadyThere`.
-- The file goes last.  While it is there no other deed is begun under this owner's key.
+- The plan is written to a private file first. So an operation that was interrupted anywhere is
+  completed by requesting it again: each step is then already done, or does exactly what was
+  planned.
+- If a file cannot be created (a FAT stick, a mistyped folder), that is found before the plan is
+  fixed, and another path can be given.
+- A step creates an object or a file, or removes an object; it never replaces. An existing object
+  that differs from the plan raises `AlreadyThere`.
+- The plan file is removed last. While it exists, no other operation of this owner's key starts.
 """
 
 import base64
@@ -25,12 +26,12 @@ from backup.system.durable_files import check_creatable, create_file, read_file,
 _MOST_VERSIONS = 1000
 
 Where = Literal["vault", "keys"]
-OperationResult = Mapping[str, Any]  # what a deed says about itself: JSON, and no secret in it
+OperationResult = Mapping[str, Any]  # JSON report of an operation, without secrets
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Put:
-    """Create an object."""
+    """Creation of an object."""
 
     where: Where
     name: str
@@ -39,7 +40,7 @@ class Put:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Create:
-    """Create a file of mode 0600."""
+    """Creation of a file with mode 0600."""
 
     path: Path
     data: bytes
@@ -47,7 +48,7 @@ class Create:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forget:
-    """Remove objects from the key store and from each copy of it; afterwards none is listed."""
+    """Removal of objects from the key store and from each copy of it."""
 
     prefix: str
     names: tuple[str, ...] | None = None  # only these; None: everything below the prefix
@@ -58,17 +59,17 @@ Step = Put | Create | Forget
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """One deed: what was asked for, its steps in order, and what it tells when it is done."""
+    """One operation: its request, its steps in order, and its result."""
 
-    deed: str
+    operation: str
     request: Mapping[str, str]
-    told: OperationResult
+    result: OperationResult
     steps: tuple[Step, ...]
 
 
 def execute_plan(
     plan_file: Path,
-    deed: str,
+    operation: str,
     request: Mapping[str, str],
     make: Callable[[], Plan],
     *,
@@ -76,53 +77,53 @@ def execute_plan(
     keys: Store | None,
     forget_in: Sequence[KeeperStore] = (),
 ) -> OperationResult:
-    """Do a deed, or complete the same one that was begun before; `make` plans it.
+    """Execute an operation, or complete it if it was interrupted.
 
-    `forget_in` are the key store and every copy of it.  `UsageError` when another deed is
-    unfinished.
+    `make` plans it. `forget_in` are the key store and every copy of it. Raise `UsageError` if
+    another operation is unfinished.
     """
     plan = read_plan(plan_file)
     if plan is None:
         plan = make()
-        for step in plan.steps:  # one that can never be done would bar every other deed
+        for step in plan.steps:  # a step that can never succeed would block every other operation
             if isinstance(step, Create):
                 check_creatable(step.path, len(step.data))
         create_file(plan_file, to_json(_plan_to_json(plan)))
-    elif (plan.deed, dict(plan.request)) != (deed, dict(request)):
-        asked = " ".join(f"{name}={value}" for name, value in sorted(plan.request.items()))
+    elif (plan.operation, dict(plan.request)) != (operation, dict(request)):
+        arguments = " ".join(f"{name}={value}" for name, value in sorted(plan.request.items()))
         raise UsageError(
-            f"{plan.deed} ({asked}) was begun and is unfinished: run that again first."
-            f" It stands in {plan_file}"
+            f"{plan.operation} ({arguments}): it is unfinished. Run it again first."
+            f" Its plan is {plan_file}."
         )
     for step in plan.steps:
-        _do(step, plan_file, vault, keys, forget_in)
+        _execute_step(step, plan_file, vault, keys, forget_in)
     plan_file.unlink()
     sync_folder(plan_file.parent)
-    return plan.told
+    return plan.result
 
 
 def read_plan(plan_file: Path) -> Plan | None:
-    """Read an unfinished deed; None when there is none."""
+    """Read an unfinished plan; None if there is none."""
     try:
         data = plan_file.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise NotWritable(f"{plan_file} cannot be read: {error.strerror}") from error
+        raise NotWritable(f"{plan_file}: cannot be read ({error.strerror}). Check it.") from error
     where = str(plan_file)
     fields = Fields(from_json(data, where), where, ("deed", "request", "told", "steps"))
-    told, request = fields.raw("told"), fields.raw("request")
-    if not isinstance(told, dict) or not isinstance(request, dict):
-        raise Damaged(f"{where} holds no plan; remove it, and look at what was done")
+    result, request = fields.raw("told"), fields.raw("request")
+    if not isinstance(result, dict) or not isinstance(request, dict):
+        raise Damaged(f"{where}: not a plan. Check what was done, then remove it.")
     return Plan(
-        deed=fields.text("deed"),
+        operation=fields.text("deed"),
         request=request,
-        told=told,
+        result=result,
         steps=tuple(_step_from_json(item, where) for item in fields.items("steps")),
     )
 
 
-def _do(
+def _execute_step(
     step: Step,
     plan_file: Path,
     vault: Store,
@@ -140,7 +141,7 @@ def _do(
             for store in forget_in:
                 _forget(store, step)
         case _:
-            raise UsageError("this deed needs the key store; name it")
+            raise UsageError("key store: this operation needs it. Name it in the configuration.")
 
 
 def _put_exactly(store: Store, step: Put, plan_file: Path) -> None:
@@ -148,11 +149,11 @@ def _put_exactly(store: Store, step: Put, plan_file: Path) -> None:
         store.put(step.name, step.data)
     except AlreadyThere:
         with said_to_be_there(step.name):
-            there = store.get(step.name)
-        if there != step.data:
+            stored = store.get(step.name)
+        if stored != step.data:
             raise AlreadyThere(
-                f"{step.name} was made by someone else meanwhile, and was not changed. Look at what"
-                f" is there; then remove {plan_file} and begin again"
+                f"{step.name}: somebody else created it meanwhile; it was not changed. Check it,"
+                f" then remove {plan_file} and start again."
             ) from None
 
 
@@ -162,25 +163,25 @@ def _create_exactly(step: Create) -> None:
     except AlreadyThere:
         if read_file(step.path) != step.data:
             raise AlreadyThere(
-                f"{step.path} is already there and is another one; it was not changed"
+                f"{step.path}: a different file already exists; it was not changed. Move it away."
             ) from None
 
 
 def _forget(store: KeeperStore, step: Forget) -> None:
-    # What was laid over a name shows once the version above it is gone.
+    # Repeat: in a store with versions, removing one shows the version below it.
     for _ in range(_MOST_VERSIONS):
-        left = _still_there(store, step)
-        if not left:
+        names = _remaining_names(store, step)
+        if not names:
             return
-        for name in left:
+        for name in names:
             store.remove(name)
     raise BackupError(
-        f"{left[0]} is still in the key store although it was removed: see that nobody puts it"
-        " back, then run this again"
+        f"{names[0]}: still in the key store after its removal. Find out who puts it back,"
+        " then run this again."
     )
 
 
-def _still_there(store: KeeperStore, step: Forget) -> list[str]:
+def _remaining_names(store: KeeperStore, step: Forget) -> list[str]:
     return [
         stat.name
         for stat in store.list(step.prefix)
@@ -190,9 +191,9 @@ def _still_there(store: KeeperStore, step: Forget) -> list[str]:
 
 def _plan_to_json(plan: Plan) -> dict[str, object]:
     return {
-        "deed": plan.deed,
+        "deed": plan.operation,
         "request": dict(plan.request),
-        "told": dict(plan.told),
+        "told": dict(plan.result),
         "steps": [_step_to_json(step) for step in plan.steps],
     }
 
@@ -214,7 +215,7 @@ def _step_from_json(value: object, where: str) -> Step:
     match value:
         case {"kind": "put", "where": "vault" | "keys" as store, "name": str(name), "data": data}:
             return Put(where=store, name=name, data=from_base64(data, where))
-        case {"kind": "create", "path": str(path), "data": data} if _names_a_file(path):
+        case {"kind": "create", "path": str(path), "data": data} if _is_file_path(path):
             return Create(path=Path(path), data=from_base64(data, where))
         case {"kind": "forget", "prefix": str(prefix), "names": None}:
             return Forget(prefix=prefix)
@@ -222,8 +223,8 @@ def _step_from_json(value: object, where: str) -> Step:
             isinstance(name, str) for name in names
         ):
             return Forget(prefix=prefix, names=tuple(names))
-    raise Damaged(f"{where} holds a step that no plan has; remove it, and look at what was done")
+    raise Damaged(f"{where}: it contains an invalid step. Check what was done, then remove it.")
 
 
-def _names_a_file(path: str) -> bool:
+def _is_file_path(path: str) -> bool:
     return "\0" not in path and Path(path).name != ""

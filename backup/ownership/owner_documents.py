@@ -1,8 +1,8 @@
-"""Papers that people hand each other as files: orders, attestations, challenges, answers.
+"""Documents that people exchange as files: orders, attestations, answers.
 
-- A paper is canonical JSON and a newline; what the owner orders or certifies is signed as any
-  record is.  Each names the repository that it is about.
-- The hash of a paper is the SHA-256 of all its bytes; an answer names the paper by it.
+- A document is canonical JSON and a newline. Orders and certificates of the owner are signed like
+  records. Each names its repository.
+- The hash of a document is the SHA-256 of all its bytes; an answer refers to the document by it.
 """
 
 import hashlib
@@ -15,18 +15,18 @@ from backup.format.strict_fields import Fields, read_record
 
 
 def owner_document(kind: str, **fields: object) -> bytes:
-    """Write an unsigned paper."""
+    """Encode an unsigned document."""
     return to_json({"format": FORMAT, "kind": kind, **fields}) + b"\n"
 
 
 def read_owner_document(data: bytes, kind: str, names: Iterable[str], where: str) -> Fields:
-    """Read an unsigned paper; `WrongKey` when it is of another kind."""
+    """Read an unsigned document; raise `WrongKey` for another kind."""
     try:
         return read_record(data, kind, names, where)
     except Damaged:
-        raise WrongKey(f"{where} has no {kind.replace('-', ' ')}: name the right file") from None
+        raise WrongKey(f"{where}: not a {kind.replace('-', ' ')}. Name the right file.") from None
 
 
 def owner_document_hash(data: bytes) -> str:
-    """What an answer names a paper by."""
+    """Return the hash by which an answer refers to a document."""
     return hashlib.sha256(data).hexdigest()

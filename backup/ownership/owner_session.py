@@ -1,12 +1,11 @@
-"""The owner at work: the offline key, what stands in both stores, and how a deed is done.
+"""Owner session: the owner's key, both stores, and how an operation runs.
 
-Owns what every deed needs; the deeds stand in `owner`: `writers`, `domains`, `custodians`,
-`keepers` and `erasure`.
+The operations are in `operations` and `erasure`.
 
-- A deed reads everything first, plans (see `plans`), and only then writes.
-- A root record is signed on top of the last one that this owner's key is known to have signed here
+- An operation reads everything first, plans (see `operation_plan`), and only then writes.
+- A root record is signed on top of the last one that this key is known to have signed here
   (`<owner's file>.seen`): a vault that was rolled back is refused, not forked.
-- The owner's key file may be an age file under a passphrase.
+- The owner's key file may be an age file with a passphrase.
 """
 
 import os
@@ -32,24 +31,24 @@ from backup.ownership.operation_plan import OperationResult, Plan, Put, execute_
 from backup.stores import Store
 from backup.stores.keeper import KeeperStore
 from backup.system.durable_files import create_file, read_file, replace_file
-from backup.trust.key_files import AGE_FILE, unlocked
+from backup.trust.key_files import AGE_FILE, unlock
 from backup.trust.root_chain import RootChain, load_root_chain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Owner:
-    """The key that every root record, key record and order is signed with."""
+    """The key that signs every root record, key record and order."""
 
     repository: bytes
     key: Ed25519PrivateKey = field(repr=False)
 
     @property
     def public(self) -> bytes:
-        """What everyone pins."""
+        """Return the public key that hosts and identities pin."""
         return self.key.public_key().public_bytes_raw()
 
     def to_bytes(self) -> bytes:
-        """The content of the owner's file."""
+        """Encode the content of the owner's file."""
         value = {
             "format": FORMAT,
             "kind": "owner",
@@ -60,15 +59,18 @@ class Owner:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether an owner's file needs its passphrase; `NotFound` when there is none."""
-    return _read(path).startswith(AGE_FILE)
+    """Return whether an owner's file needs a passphrase.
+
+    Raise `NotFound` if there is no such file.
+    """
+    return _read_owner_file(path).startswith(AGE_FILE)
 
 
 def open_owner(path: Path, passphrase: str | None = None) -> Owner:
-    """Read the owner's key; `WrongKey` when it is another file, or locked under another word."""
-    data = _read(path)
+    """Read the owner's key; raise `WrongKey` for another file or passphrase."""
+    data = _read_owner_file(path)
     if data.startswith(AGE_FILE):
-        data = unlocked(data, passphrase, str(path))
+        data = unlock(data, passphrase, str(path))
     try:
         fields = read_record(data, "owner", ("repository", "owner_key"), str(path))
         return Owner(
@@ -76,92 +78,94 @@ def open_owner(path: Path, passphrase: str | None = None) -> Owner:
             key=Ed25519PrivateKey.from_private_bytes(fields.hexadecimal("owner_key", 32)),
         )
     except Damaged:
-        raise WrongKey(f"{path} is no owner's key; take owner.json from where it is kept") from None
+        raise WrongKey(f"{path}: not an owner's key. Use the repository's owner.json.") from None
 
 
 def lock_owner_file(path: Path, to: Path, passphrase: str) -> None:
-    """Write the owner's key under a passphrase into a new file; the open one stays."""
+    """Write the owner's key to a new, encrypted file; the open file stays."""
     open_owner(path)
-    create_file(to, pyrage.passphrase.encrypt(_read(path), passphrase))
+    create_file(to, pyrage.passphrase.encrypt(_read_owner_file(path), passphrase))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OwnerSession:
-    """What a deed is done with."""
+    """Key, stores and clock of an owner at work."""
 
     owner: Owner
     owner_file: Path
     vault: Store
     keys: KeeperStore | None
     now: Callable[[], datetime]
-    key_copies: Sequence[KeeperStore] = ()  # that can be reached: each is equal after a deed
-    copies_away: Sequence[KeyCopy] = ()  # copies that are known and cannot be reached now
-    copies_unseen: Sequence[str] = ()  # places of copies that were never looked into
+    # Reachable copies of the key records; each is synchronized after an operation.
+    key_copies: Sequence[KeeperStore] = ()
+    copies_away: Sequence[KeyCopy] = ()  # known copies that cannot be reached now
+    copies_unseen: Sequence[str] = ()  # places of copies that were never inspected
     on_done: Callable[[RootRecord], object] = lambda _: None
     random: Callable[[int], bytes] = os.urandom
 
     @property
     def plan_file(self) -> Path:
-        """Where an unfinished deed stands."""
+        """Return the path of the plan of an unfinished operation."""
         return self.owner_file.with_name(self.owner_file.name + ".unfinished")
 
-    def standing(self) -> RootChain:
-        """The root records, whole and not rolled back; `Damaged` says what to look at otherwise."""
+    def load_trust(self) -> RootChain:
+        """Return the verified root chain; raise `Damaged` after a rollback."""
         wrong = WrongKey(
-            f"the owner's key {self.owner_file} is of another repository than the one in"
-            f" {self.vault.where}; take the owner.json of this one"
+            f"owner's key {self.owner_file}: it is of another repository than {self.vault.where}."
+            " Use the owner.json of this repository."
         )
         try:
             trust = load_root_chain(self.vault, owner=self.owner.public)
         except Damaged:
             if load_root_chain(self.vault).root.repository != self.owner.repository:
-                raise wrong from None  # nothing is damaged, and nothing was believed
+                raise wrong from None  # nothing is damaged, and nothing was trusted
             raise
         if trust.root.repository != self.owner.repository:
             raise wrong
-        # Junk that somebody else put is passed over, or one object would end all revocation.
+        # Skip junk of other people: otherwise one junk object would prevent every revocation.
         if trust.unlinked:
             raise Damaged(
-                f"{trust.unlinked[0]} was signed with this key and does not follow what is there."
-                " Nothing is signed on top of that: restore the root records from a copy"
+                f"{trust.unlinked[0]}: signed with this key, but it does not follow the existing"
+                " records. Restore the root records from a copy; nothing can be signed before that."
             )
         seen = _read_seen(self._seen_file)
         if seen is not None and seen not in trust.links:
             raise Damaged(
-                f"root record {seen.number}, which this key signed, is gone from the vault or is"
-                " another one: it was rolled back. Restore the root records from a copy first"
+                f"root record {seen.number}: this key signed it, but the vault lacks it or has"
+                " another;"
+                " the vault was rolled back. Restore the root records from a copy first."
             )
         return trust
 
     def key_store(self) -> KeeperStore:
-        """The key store; `UsageError` when none is named."""
+        """Return the key store; raise `UsageError` if there is none."""
         if self.keys is None:
-            raise UsageError("this needs the key store: name it in the configuration")
+            raise UsageError("key store: this operation needs it. Name it in the configuration.")
         return self.keys
 
-    def do(
-        self, deed: str, request: Mapping[str, str], make: Callable[[RootChain], Plan]
+    def run(
+        self, operation: str, request: Mapping[str, str], make_plan: Callable[[RootChain], Plan]
     ) -> OperationResult:
-        """Do a deed, or complete the one of the same request that was cut off."""
-        told = execute_plan(
+        """Run an operation, or complete the interrupted one with this request."""
+        result = execute_plan(
             self.plan_file,
-            deed,
+            operation,
             request,
-            lambda: make(self.standing()),
+            lambda: make_plan(self.load_trust()),
             vault=self.vault,
             keys=self.keys,
             forget_in=() if self.keys is None else (self.keys, *self.key_copies),
         )
-        failed = self._refresh_copies(self._note_what_was_signed().root)
-        return {**told, "copies_failed": failed} if failed else told
+        failed = self._refresh_copies(self._record_signed_root().root)
+        return {**result, "copies_failed": failed} if failed else result
 
     def _refresh_copies(self, root: RootRecord) -> list[str]:
-        """Make each copy of the key records equal to the key store; return what failed."""
+        """Synchronize each copy of the key records; return the failures."""
         failed: list[str] = []
         for copy in self.key_copies:
             try:
                 synchronize(root, self.key_store(), copy)
-            except BackupError as error:  # the deed is done, and cannot be asked for again
+            except BackupError as error:  # the operation is done and cannot be requested again
                 failed.append(f"{copy.where}: {error}")
         try:
             self.on_done(root)
@@ -173,33 +177,33 @@ class OwnerSession:
     def _seen_file(self) -> Path:
         return self.owner_file.with_name(self.owner_file.name + ".seen")
 
-    def _note_what_was_signed(self) -> RootChain:
+    def _record_signed_root(self) -> RootChain:
         trust = load_root_chain(self.vault, owner=self.owner.public)
         replace_file(self._seen_file, to_json(link_to_json(trust.links[-1])))
         return trust
 
 
-def check_name(what: str, name: str) -> None:
-    """`UsageError` unless a writer or a domain can be called so."""
+def check_name(role: str, name: str) -> None:
+    """Raise `UsageError` unless a writer or domain can have this name."""
     if not NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} cannot name a {what}: use 1 to 31 of a-z, 0-9, dash and underscore"
+            f"{role} {name!r}: not a valid name. Use 1 to 31 of a-z, 0-9, dash and underscore."
         )
 
 
 def known_domain(root: RootRecord, domain: str) -> DomainGrant:
-    """The newest generation of a domain; `NotFound` says which ones there are."""
+    """Return the newest generation of a domain; raise `NotFound` if unknown."""
     newest = root.domain(domain)
     if newest is None:
-        there = ", ".join(root.domain_ids)
-        raise NotFound(f"there is no domain {domain}; there are: {there}")
+        known = ", ".join(root.domain_ids)
+        raise NotFound(f"domain {domain}: unknown. Choose one of: {known}.")
     return newest
 
 
 def next_root(
-    office: OwnerSession, trust: RootChain, moment: datetime, **changes: Any
+    session: OwnerSession, trust: RootChain, moment: datetime, **changes: Any
 ) -> tuple[RootRecord, Put]:
-    """The record after the one in force, with these fields changed, and the step that puts it."""
+    """Create the next root record with changed fields, and its put step."""
     number = trust.next_number
     record: RootRecord = replace(
         trust.root,
@@ -208,13 +212,13 @@ def next_root(
         created=moment,
         **changes,
     )
-    data = root_to_bytes(record, office.owner.key)
+    data = root_to_bytes(record, session.owner.key)
     return record, Put(where="vault", name=root_name(number), data=data)
 
 
-def _read(path: Path) -> bytes:
-    missing = f"there is no owner's key {path}; name the file with --owner-key"
-    return read_file(path, f"the owner's key {path}", missing=missing)
+def _read_owner_file(path: Path) -> bytes:
+    missing = f"owner's key {path}: not found. Name the file with --owner-key."
+    return read_file(path, f"owner's key {path}", missing=missing)
 
 
 def _read_seen(path: Path) -> Link | None:
@@ -223,5 +227,5 @@ def _read_seen(path: Path) -> Link | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise NotWritable(f"{path} cannot be read: {error.strerror}") from error
+        raise NotWritable(f"{path}: cannot be read ({error.strerror}). Check it.") from error
     return link_from_json(from_json(data, str(path)), str(path))

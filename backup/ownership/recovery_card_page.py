@@ -1,13 +1,13 @@
-"""The recovery card set as a web page that prints on one sheet, A4 or Letter.
+"""Recovery card as a web page that prints on one sheet, A4 or Letter.
 
-- One file: no script, no picture, no font from elsewhere.
-- Every value is escaped: names and places come from people.
+- It is one file without scripts, pictures or external fonts.
+- Every value is escaped: names and locations come from people.
 """
 
 from collections.abc import Iterable
 from html import escape
 
-from backup.ownership.recovery_card import WHAT_TO_KEEP, Card, Step, grouped
+from backup.ownership.recovery_card import WHAT_TO_KEEP, Card, Step, group_digits
 
 _STYLE = """
 @page { size: A4; margin: 12mm 14mm; }
@@ -50,8 +50,8 @@ footer { margin-top: 4mm; padding-top: 1.8mm; border-top: .8pt solid #111; font-
 
 
 def card_page(card: Card) -> str:
-    """The card as one HTML file."""
-    repository, owner = grouped(card.roster.repository), grouped(card.roster.owner)
+    """Return the card as one HTML file."""
+    repository, owner = group_digits(card.roster.repository), group_digits(card.roster.owner)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -67,19 +67,19 @@ def card_page(card: Card) -> str:
 <p class="who">{escape(card.places.organisation)} &middot; {escape(card.places.contact)}</p>
 </div>
 <p class="made">made {card.made:%Y-%m-%d}<br>root record {card.roster.root_number}<br>
-no secret stands on this page</p>
+it contains no secret</p>
 </header>
 <main>
 <h2>{WHAT_TO_KEEP}</h2>
 {_table(card.stores)}
-<h2>What it is known by</h2>
+<h2>Identity of the repository</h2>
 <div class="keys">
 <span>repository</span><span class="key">{escape(chr(10).join(repository))}</span>
 <span>owner&rsquo;s key</span><span class="key">{escape(chr(10).join(owner))}</span>
 </div>
-<h2>Who can open it: one of them is enough</h2>
+<h2>Custodians: one of them is enough</h2>
 {_table(card.custodians)}
-<h2>Who writes it</h2>
+<h2>Backup hosts and their newest recovery points</h2>
 {_table(card.writers)}
 <h2>How to restore</h2>
 <ol>
@@ -112,5 +112,5 @@ def _table(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def _step(step: Step) -> str:
-    typed = f"<kbd>{escape(step.typed)}</kbd>" if step.typed else ""
-    return f"<li>{escape(step.what)}{typed}</li>\n"
+    command = f"<kbd>{escape(step.command)}</kbd>" if step.command else ""
+    return f"<li>{escape(step.instruction)}{command}</li>\n"

@@ -1,10 +1,9 @@
-"""Making a repository: the one act that needs owner, custodian and host at once.
+"""Creation of a repository, with owner, custodian and host at once.
 
-- Everything is generated first and written to a plan (`<owner_file>.unfinished`, see `plans`), so a
-  second call after a crash completes it.
-- The root record in the vault is the commit; then the owner's file gets its name and the plan goes.
-- Nothing is overwritten: what stands in the way and is not the plan's own is named in
-  `AlreadyThere`.
+- Everything is generated first and written to a plan (`<owner_file>.unfinished`, see
+  `operation_plan`), so a second call after a crash completes it.
+- The root record in the vault is the commit. Then the owner's file is written and the plan removed.
+- Nothing is overwritten: an existing object or file raises `AlreadyThere`.
 """
 
 from collections.abc import Callable
@@ -38,7 +37,10 @@ from backup.trust.key_files import HOST_FILE, Host
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Created:
-    """What a new repository is known by; all of it is public and belongs on the recovery card."""
+    """Public identifiers and files of a new repository.
+
+    All values are public and belong on the recovery card.
+    """
 
     repository: str  # hexadecimal
     owner: str  # the owner's public key, hexadecimal
@@ -63,21 +65,18 @@ def create_repository(
     owner_passphrase: str | None = None,
     random: Callable[[int], bytes] = urandom,
 ) -> Created:
-    """Make a repository with one writer, one domain and one custodian.
+    """Create a repository with one writer, one domain and one custodian.
 
-    With `owner_passphrase` the owner's file is an age file that it opens.
+    With `owner_passphrase`, the owner's file is an age file that needs the passphrase. A second
+    call with the same arguments after a crash completes the creation.
 
-    Called again after a crash with the same arguments, it completes what it began.
-    `AlreadyThere` when the vault has a repository or a file stands in the way; nothing of it is
-    changed.
+    Raise `AlreadyThere`, and change nothing, if the vault has a repository or a file exists.
     """
     check_name("writer", writer)
     check_name("domain", domain)
 
-    def make() -> Plan:
-        _refuse_what_is_there(
-            vault, keys, domain, (owner_file, identity_file, host_dir / HOST_FILE)
-        )
+    def make_plan() -> Plan:
+        _refuse_existing(vault, keys, domain, (owner_file, identity_file, host_dir / HOST_FILE))
         return _plan(
             writer=writer,
             domain=domain,
@@ -89,22 +88,22 @@ def create_repository(
             random=random,
         )
 
-    told = execute_plan(
+    result = execute_plan(
         owner_file.with_name(owner_file.name + ".unfinished"),
         "create a repository",
         {"writer": writer, "domain": domain},
-        make,
+        make_plan,
         vault=vault,
         keys=keys,
     )
     with suppress(OSError):
         host_dir.chmod(0o700)
     return Created(
-        repository=told["repository"],
-        owner=told["owner"],
+        repository=result["repository"],
+        owner=result["owner"],
         writer=writer,
         domain=domain,
-        custodian=told["custodian"],
+        custodian=result["custodian"],
         owner_file=owner_file,
         identity_file=identity_file,
         host_dir=host_dir,
@@ -174,9 +173,9 @@ def _plan(
         f"{custodian}\n"
     )
     return Plan(
-        deed="create a repository",
+        operation="create a repository",
         request={"writer": writer, "domain": domain},
-        told={
+        result={
             "repository": repository.hex(),
             "owner": host.owner.hex(),
             "custodian": str(custodian.to_public()),
@@ -194,13 +193,14 @@ def _plan(
     )
 
 
-def _refuse_what_is_there(vault: Store, keys: Store, domain: str, files: tuple[Path, ...]) -> None:
-    # Everything below pub/ and not only the first root: half a repository is not an empty place.
-    found = [str(path) for path in files if path.exists() or path.is_symlink()]
-    found += [stat.name for stat in vault.list("pub/")][:1]
-    found += [stat.name for stat in keys.list(keys_of(domain, 0))][:1]
-    if found:
+def _refuse_existing(vault: Store, keys: Store, domain: str, files: tuple[Path, ...]) -> None:
+    # Check everything below pub/, not only the first root record: an incomplete repository counts.
+    existing = [str(path) for path in files if path.exists() or path.is_symlink()]
+    existing += [stat.name for stat in vault.list("pub/")][:1]
+    existing += [stat.name for stat in keys.list(keys_of(domain, 0))][:1]
+    if existing:
         raise AlreadyThere(
-            f"a repository is not made over another: {', '.join(found)} is already there."
-            " Use what is there, or name other places; nothing was changed"
+            f"{', '.join(existing)}: already exists, and a repository never replaces another;"
+            " nothing"
+            " was changed. Use the existing repository, or choose other locations."
         )

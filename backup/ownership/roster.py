@@ -1,7 +1,7 @@
-"""The roster: who may do what in a repository, read from its records without any key.
+"""Roster: all roles of a repository, read from its records without a key.
 
-- Everything here is public: names, public keys, numbers, dates.
-- What cannot be read is told in `problems`; the rest is shown all the same.
+- Everything is public: names, public keys, numbers, dates.
+- Records that cannot be read are listed in `problems`; the rest is returned all the same.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from backup.errors import BackupError, NotFound
 from backup.format.object_names import FORMATS, READERS, copy_in, number_in, snapshots_of
 from backup.format.root_record import DomainGrant, RootRecord
 from backup.ownership.bundled_reader import bundled_files
-from backup.ownership.custodian_public_key import Custodian, readable
+from backup.ownership.custodian_public_key import Custodian, custodian_for_display
 from backup.stores import Store
 from backup.trust.key_files import read_key_record
 from backup.trust.retention_log import load_retention_log
@@ -38,16 +38,16 @@ class RosterWriter:
     key: bytes
     domains: tuple[str, ...]
     trusted_through: int | None
-    newest: Newest | None  # of the writer, whichever epoch wrote it
+    newest: Newest | None  # of the writer, in any epoch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RosterGeneration:
-    """One generation of a domain, and who can open it."""
+    """One generation of a domain, and the custodians that can open it."""
 
     number: int
     recipient: str
-    custodians: tuple[Custodian, ...]  # none where the key record cannot be read
+    custodians: tuple[Custodian, ...]  # empty if the key record cannot be read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,13 +60,13 @@ class RosterDomain:
 
     @property
     def custodians(self) -> tuple[Custodian, ...]:
-        """Who can open what is written now."""
+        """Return the custodians that can open new backups."""
         return self.generations[-1].custodians
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RosterKeeper:
-    """Who frees what is no longer needed."""
+    """The role that frees unneeded packs."""
 
     key: bytes
     trusted_through: int | None
@@ -74,7 +74,7 @@ class RosterKeeper:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Roster:
-    """A repository's people and machines at one moment."""
+    """A repository's roles at one moment."""
 
     repository: bytes
     owner: bytes
@@ -84,24 +84,33 @@ class Roster:
     writers: tuple[RosterWriter, ...]
     domains: tuple[RosterDomain, ...]
     keepers: tuple[RosterKeeper, ...]
-    keep_number: int | None  # the newest keep record that counts
-    documents: tuple[str, ...]  # the copies of FORMAT.md and break_glass.py in the vault, by name
-    lacks_documents: bool  # the vault has not those of this version
+    keep_number: int | None  # the newest valid keep record
+    documents: tuple[str, ...]  # names of FORMAT.md and break_glass.py in the vault
+    lacks_documents: bool  # the vault does not have those of this version
     problems: tuple[str, ...]
 
     @property
     def custodians(self) -> tuple[Custodian, ...]:
-        """Everyone who can open what is written now, each once."""
-        found = {one.recipient: one for domain in self.domains for one in domain.custodians}
-        return tuple(sorted(found.values(), key=lambda one: (one.name, one.recipient)))
+        """Return the custodians that can open new backups, each once."""
+        by_key = {
+            custodian.recipient: custodian
+            for domain in self.domains
+            for custodian in domain.custodians
+        }
+        return tuple(
+            sorted(by_key.values(), key=lambda custodian: (custodian.name, custodian.recipient))
+        )
 
 
 def read_roster(vault: Store, keys: Store | None, *, owner: bytes | None = None) -> Roster:
-    """Read who may do what; `NotFound` when there is no repository, `Damaged` without a root."""
+    """Read the roles of a repository.
+
+    Raise `NotFound` if there is no repository, or `Damaged` without a valid root record.
+    """
     trust = load_root_chain(vault, owner=owner)
     problems = [problem for _, problem in trust.problems]
-    keeps = load_retention_log(vault, trust)
-    problems += [problem for _, problem in keeps.problems]
+    log = load_retention_log(vault, trust)
+    problems += [problem for _, problem in log.problems]
     root = trust.root
     documents = tuple(
         stat.name
@@ -118,9 +127,10 @@ def read_roster(vault: Store, keys: Store | None, *, owner: bytes | None = None)
         writers=tuple(_writers(vault, trust)),
         domains=tuple(_domains(root, keys, problems)),
         keepers=tuple(
-            RosterKeeper(key=one.key, trusted_through=one.trusted_through) for one in root.keepers
+            RosterKeeper(key=grant.key, trusted_through=grant.trusted_through)
+            for grant in root.keepers
         ),
-        keep_number=None if keeps.head is None else keeps.head.number,
+        keep_number=None if log.head is None else log.head.number,
         documents=documents,
         lacks_documents=not set(bundled_files()) <= set(documents),
         problems=tuple(problems),
@@ -129,14 +139,14 @@ def read_roster(vault: Store, keys: Store | None, *, owner: bytes | None = None)
 
 def _writers(vault: Store, trust: RootChain) -> Iterator[RosterWriter]:
     newest = {name: _newest(vault, trust, name) for name in trust.root.writer_ids}
-    for one in sorted(trust.root.writers, key=lambda one: (one.id, one.epoch)):
+    for grant in sorted(trust.root.writers, key=lambda grant: (grant.id, grant.epoch)):
         yield RosterWriter(
-            id=one.id,
-            epoch=one.epoch,
-            key=one.key,
-            domains=one.domains,
-            trusted_through=one.trusted_through,
-            newest=newest[one.id],
+            id=grant.id,
+            epoch=grant.epoch,
+            key=grant.key,
+            domains=grant.domains,
+            trusted_through=grant.trusted_through,
+            newest=newest[grant.id],
         )
 
 
@@ -155,18 +165,19 @@ def _newest(vault: Store, trust: RootChain, writer: str) -> Newest | None:
 def _domains(root: RootRecord, keys: Store | None, problems: list[str]) -> Iterator[RosterDomain]:
     for name in root.domain_ids:
         grants = sorted(
-            (one for one in root.domains if one.id == name), key=lambda one: one.generation
+            (grant for grant in root.domains if grant.id == name),
+            key=lambda grant: grant.generation,
         )
         yield RosterDomain(
             id=name,
             erased=grants[-1].erased,
             generations=tuple(
                 RosterGeneration(
-                    number=one.generation,
-                    recipient=one.recipient,
-                    custodians=_custodians(root, one, keys, problems),
+                    number=grant.generation,
+                    recipient=grant.recipient,
+                    custodians=_custodians(root, grant, keys, problems),
                 )
-                for one in grants
+                for grant in grants
             ),
         )
 
@@ -180,10 +191,10 @@ def _custodians(
         record = read_key_record(keys, root, domain)
     except NotFound:
         problems.append(
-            f"the key store has no key of domain {domain.id}, generation {domain.generation}"
+            f"key store: it has no key of domain {domain.id}, generation {domain.generation}"
         )
         return ()
     except BackupError as error:
         problems.append(str(error))
         return ()
-    return tuple(readable(text) for text in record.custodians)
+    return tuple(custodian_for_display(text) for text in record.custodians)

@@ -120,7 +120,7 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
     data = source if isinstance(source, bytes) else _identity_bytes(source)
     folder = source.absolute().parent if isinstance(source, Path) else None
     if data.startswith(AGE_FILE):
-        data = unlocked(data, passphrase, "the identity file")
+        data = unlock(data, passphrase, "the identity file")
     if data.startswith(_SSH_FILE):
         try:
             keys = (pyrage.ssh.Identity.from_buffer(data),)
@@ -148,7 +148,7 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
     )
 
 
-def unlocked(data: bytes, passphrase: str | None, what: str) -> bytes:
+def unlock(data: bytes, passphrase: str | None, what: str) -> bytes:
     """Open an age file under a passphrase; `WrongKey` when that is missing or another.
 
     And when trying it would take this machine too long, which is no word on the passphrase.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyrage
 
-from backup.ownership.custodian_public_key import Custodian, custodian
+from backup.ownership.custodian_public_key import Custodian, parse_custodian
 from backup.ownership.owner_session import OwnerSession, open_owner
 from backup.stores.keeper import KeeperStore
 from backup.trust.key_files import Host, Identity, open_identity
@@ -69,7 +69,7 @@ def owned_site(folder: Path) -> OwnedSite:
 def new_person(name: str) -> tuple[Custodian, Identity]:
     """A custodian with an identity of their own."""
     identity = pyrage.x25519.Identity.generate()
-    return custodian(str(identity.to_public()), name), open_identity(str(identity).encode())
+    return parse_custodian(str(identity.to_public()), name), open_identity(str(identity).encode())
 
 
 def dies_everywhere(

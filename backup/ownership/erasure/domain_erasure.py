@@ -1,16 +1,19 @@
-"""Erasing a domain: two persons at least, and what is left is a certificate.
+"""Erasure of a domain, by at least two persons and with a certificate.
 
-1. The owner signs an order; it holds a challenge for every custodian of the domain (see `attest`).
-2. Each custodian opens his with the order before him, and gives an attestation back.
-3. With all of them the owner carries it out: a root record says that the domain is erased, then its
-   key records go from the key store and each known copy of it, then the certificate is written.
+1. The owner signs an order, which contains a challenge for every custodian of the domain (see
+   `attestation`).
+2. Each custodian decrypts the challenge, with the order at hand, and returns an attestation.
+3. With all attestations, the owner executes the order: a root record marks the domain as erased,
+   then its key records are removed from the key store and each known copy of it, then the
+   certificate is written.
 
-- The root record comes first.  Until it is there nothing has happened; from then on no writer
-  builds on the domain and no reader opens it, and if the keys are still there `verify` says so and
-  doing it again completes it.  The other way round, a crash would leave backups going on under a
-  key that nobody has, and nobody could tell the erasure from a loss.
+Rules
+- The root record comes first. Until it exists, nothing has happened. From then on no writer uses
+  the domain and no reader opens it; if the keys are still there, `verify` reports it, and repeating
+  the operation completes it. In the reverse order, a crash would leave backups that continue under
+  a key that nobody has, and nobody could distinguish the erasure from a loss.
 - Packs stay until their locks end; without the private key they are noise.
-- An order holds for 30 days, and only while the domain has the same generations and custodians.
+- An order is valid for 30 days, and only while the domain has the same generations and custodians.
 """
 
 import hashlib
@@ -25,7 +28,7 @@ from backup.format.canonical_json import to_time
 from backup.format.object_names import MAX_KEY_RECORD_BYTES, keys_of
 from backup.format.record_link import Link, link_to_json
 from backup.format.root_record import DomainGrant, RootRecord
-from backup.ownership.attestation import challenge, is_answered
+from backup.ownership.attestation import is_answered, new_challenge
 from backup.ownership.custodian_public_key import Custodian
 from backup.ownership.erasure.erasure_certificate import (
     CERTIFICATE,
@@ -41,7 +44,7 @@ from backup.ownership.erasure.erasure_order import (
     order_to_bytes,
 )
 from backup.ownership.operation_plan import Create, Forget, OperationResult, Plan, Step
-from backup.ownership.operations.domain_keys import custodians_of
+from backup.ownership.operations.domain_keys import custodians_in
 from backup.ownership.owner_session import OwnerSession, known_domain, next_root
 from backup.stores.bounded_read import read_bounded
 from backup.trust.key_files import parse_key_record
@@ -52,87 +55,90 @@ VALID_FOR = timedelta(days=30)
 _FEWEST_PERSONS = 2
 
 
-def order_erasure(office: OwnerSession, *, domain: str, ordered_by: str, reason: str) -> bytes:
-    """Sign an order to erase a domain; nothing is changed by it.
+def order_erasure(session: OwnerSession, *, domain: str, ordered_by: str, reason: str) -> bytes:
+    """Sign an order to erase a domain; it changes nothing by itself.
 
-    `UsageError` when the domain is erased already or a text is missing.
+    Raise `UsageError` if the domain is already erased or a text is missing.
     """
-    check_line("who orders it", ordered_by)
-    check_line("the reason", reason)
-    trust = office.standing()
+    check_line("name of the person that orders the erasure", ordered_by)
+    check_line("reason for the erasure", reason)
+    trust = session.load_trust()
     generations = _generations(trust.root, domain)
     erased = generations[0].erased
     if erased is not None:
-        raise UsageError(f"domain {domain} was erased on {erased:%Y-%m-%d}; nothing is left to do")
-    moment = office.now()
+        raise UsageError(
+            f"domain {domain}: it was erased on {erased:%Y-%m-%d}. Nothing is left to do."
+        )
+    moment = session.now()
     text = (
-        f"I agree that domain {domain} of repository {office.owner.repository.hex()} is erased for"
+        f"I agree that domain {domain} of repository {session.owner.repository.hex()} is erased for"
         f" good: nobody will ever open what was backed up in it. Reason: {reason}."
         f" Ordered by {ordered_by} on {to_time(moment)}."
     )
     order = Order(
-        repository=office.owner.repository,
-        owner=office.owner.public,
+        repository=session.owner.repository,
+        owner=session.owner.public,
         domain=domain,
-        generations=tuple((one.generation, one.recipient) for one in generations),
+        generations=tuple((grant.generation, grant.recipient) for grant in generations),
         ordered_by=ordered_by,
         ordered_at=moment,
         reason=reason,
         text=text,
         challenges=tuple(
-            challenge(one, kind=ORDER, text=text, random=office.random)
-            for one in _holders(office, trust.root, domain)
+            new_challenge(item, kind=ORDER, text=text, random=session.random)
+            for item in _custodians_of_domain(session, trust.root, domain)
         ),
     )
-    return order_to_bytes(order, office.owner.key)
+    return order_to_bytes(order, session.owner.key)
 
 
 def erase(
-    office: OwnerSession, *, order: Order, attestations: Sequence[Attestation], certificate: Path
+    session: OwnerSession, *, order: Order, attestations: Sequence[Attestation], certificate: Path
 ) -> OperationResult:
-    """Carry an order out, for good; the certificate is written as JSON, and beside it as text.
+    """Execute an order irrevocably and write the certificate.
 
-    `UsageError` while a custodian's attestation is missing, when only one person stands behind it
-    all, or when the order no longer fits the repository.
+    The certificate is written as JSON, and next to it as text. Raise `UsageError` while an
+    attestation is missing, if all are of one person, or if the order no longer fits the repository.
     """
     path = certificate.absolute()
     request = {"order": order.sha256, "certificate": str(path)}
 
-    def make(trust: RootChain) -> Plan:
-        if (order.repository, order.owner) != (office.owner.repository, office.owner.public):
-            raise WrongKey("this order is of another repository or owner")
-        attested = _attested(order, attestations)
-        moment = office.now()
-        erased = [one for one in trust.root.domains if one.id == order.domain]
-        done = next((one.erased for one in erased if one.erased is not None), None)
+    def make_plan(trust: RootChain) -> Plan:
+        if (order.repository, order.owner) != (session.owner.repository, session.owner.public):
+            raise WrongKey("order: it is of another repository or owner. Use the right one.")
+        given_attestations = _match_attestations(order, attestations)
+        moment = session.now()
+        erased = [item for item in trust.root.domains if item.id == order.domain]
+        done = next((item.erased for item in erased if item.erased is not None), None)
         steps: list[Step] = []
         if done is None:
-            _check_that_it_fits(office, trust.root, order, moment)
+            _check_order_fits(session, trust.root, order, moment)
             root, put = next_root(
-                office,
+                session,
                 trust,
                 moment,
                 domains=tuple(
-                    replace(one, erased=moment) if one.id == order.domain else one
-                    for one in trust.root.domains
+                    replace(item, erased=moment) if item.id == order.domain else item
+                    for item in trust.root.domains
                 ),
             )
             link = Link(number=root.number, sha256=hashlib.sha256(put.data).hexdigest())
             steps.append(put)
-        elif _key_records(office, order.domain):
+        elif _remaining_key_records(session, order.domain):
             link, moment = trust.links[-1], done
         else:
             raise UsageError(
-                f"domain {order.domain} was erased on {done:%Y-%m-%d}, and no key of it is there"
+                f"domain {order.domain}: it was erased on {done:%Y-%m-%d}, and no key is left."
+                " Nothing is left to do."
             )
-        value = _certificate(office, trust, order, attested, moment, link)
+        value = _certificate(session, trust, order, given_attestations, moment, link)
         text = certificate_text(value)
         steps += [
             Forget(prefix=_keys_of_domain(order.domain)),
-            Create(path=path, data=certificate_to_bytes(value, office.owner.key)),
+            Create(path=path, data=certificate_to_bytes(value, session.owner.key)),
             Create(path=path.with_name(path.name + ".txt"), data=text.encode()),
         ]
-        told = {
+        result = {
             "domain": order.domain,
             "erased_at": to_time(moment),
             "points": value["points"],
@@ -142,28 +148,29 @@ def erase(
             "certificate_text": str(path) + ".txt",
             "root": link.number,
         }
-        return Plan(deed="erase", request=request, told=told, steps=tuple(steps))
+        return Plan(operation="erase", request=request, result=result, steps=tuple(steps))
 
-    return office.do("erase", request, make)
+    return session.run("erase", request, make_plan)
 
 
 def _generations(root: RootRecord, domain: str) -> list[DomainGrant]:
     known_domain(root, domain)
-    found = [one for one in root.domains if one.id == domain]
-    return sorted(found, key=lambda one: one.generation)
+    found = [item for item in root.domains if item.id == domain]
+    return sorted(found, key=lambda item: item.generation)
 
 
 def _keys_of_domain(domain: str) -> str:
     return f"k/{domain}/"
 
 
-def _key_records(office: OwnerSession, domain: str) -> list[dict[str, str]]:
-    keys = office.key_store()
+def _remaining_key_records(session: OwnerSession, domain: str) -> list[dict[str, str]]:
+    keys = session.key_store()
     records = [
         stat.name
         for stat in keys.list(_keys_of_domain(domain))
         if stat.size_bytes
-        <= MAX_KEY_RECORD_BYTES  # what is larger is none of ours: it goes with the others
+        # A larger object is not a key record of ours; it is removed, but not listed.
+        <= MAX_KEY_RECORD_BYTES
     ]
     return [
         {
@@ -174,10 +181,12 @@ def _key_records(office: OwnerSession, domain: str) -> list[dict[str, str]]:
     ]
 
 
-def _holders(office: OwnerSession, root: RootRecord, domain: str) -> tuple[Custodian, ...]:
-    """Everyone who can open any key record of the domain that lies in the key store."""
-    keys = office.key_store()
-    found: dict[str, Custodian] = {}
+def _custodians_of_domain(
+    session: OwnerSession, root: RootRecord, domain: str
+) -> tuple[Custodian, ...]:
+    """Return the custodians of every key record of the domain."""
+    keys = session.key_store()
+    by_key: dict[str, Custodian] = {}
     for grant in _generations(root, domain):
         for stat in keys.list(keys_of(domain, grant.generation)):
             try:
@@ -185,70 +194,73 @@ def _holders(office: OwnerSession, root: RootRecord, domain: str) -> tuple[Custo
                     read_bounded(keys, stat.name, MAX_KEY_RECORD_BYTES), root, grant, stat.name
                 )
             except BackupError:
-                continue  # no record of ours: it goes with the others
-            found |= {one.recipient: one for one in custodians_of(record)}
-    if not found:
+                continue  # not a valid record: it is removed with the others
+            by_key |= {item.recipient: item for item in custodians_in(record)}
+    if not by_key:
         raise NotFound(
-            f"there is no key record of domain {domain} in the key store, so nobody could attest:"
-            " name the store that holds the domain keys"
+            f"domain {domain}: the key store has no key record of it, so nobody could attest."
+            " Name the store that has the domain keys."
         )
-    return tuple(found[recipient] for recipient in sorted(found))
+    return tuple(by_key[recipient] for recipient in sorted(by_key))
 
 
-def _attested(order: Order, attestations: Sequence[Attestation]) -> list[Attestation]:
-    """One attestation for each custodian; `UsageError` names who is missing."""
-    given: list[Attestation] = []
-    for one in order.challenges:
+def _match_attestations(order: Order, attestations: Sequence[Attestation]) -> list[Attestation]:
+    """Return one attestation per custodian; name a missing one."""
+    matched: list[Attestation] = []
+    for item in order.challenges:
         answer = next(
             (
                 attestation
                 for attestation in attestations
-                if attestation.order == order.sha256 and is_answered(one, attestation.nonce)
+                if attestation.order == order.sha256 and is_answered(item, attestation.nonce)
             ),
             None,
         )
         if answer is None:
             raise UsageError(
-                f"the attestation of custodian {one.custodian.title} is missing: nothing was erased"
+                f"custodian {item.custodian.title}: the attestation is missing; nothing was erased."
+                " Get it first."
             )
-        given.append(answer)
+        matched.append(answer)
     persons = {order.ordered_by.strip().casefold()}
-    persons |= {one.attested_by.strip().casefold() for one in given}
+    persons |= {item.attested_by.strip().casefold() for item in matched}
     if len(persons) < _FEWEST_PERSONS:
         raise UsageError(
-            f"only {order.ordered_by} stands behind the order and its attestations:"
-            " an erasure takes two persons at least"
+            f"erasure: the order and all attestations are of {order.ordered_by}."
+            " At least two persons must take part."
         )
-    return given
+    return matched
 
 
-def _check_that_it_fits(
-    office: OwnerSession, root: RootRecord, order: Order, moment: datetime
+def _check_order_fits(
+    session: OwnerSession, root: RootRecord, order: Order, moment: datetime
 ) -> None:
     if not timedelta(0) <= moment - order.ordered_at <= VALID_FOR:
         raise UsageError(
-            f"the order is of {order.ordered_at:%Y-%m-%d} and holds for {VALID_FOR.days} days:"
-            " order it again"
+            f"order: it is of {order.ordered_at:%Y-%m-%d} and valid for {VALID_FOR.days} days."
+            " Order the erasure again."
         )
-    there = tuple((one.generation, one.recipient) for one in _generations(root, order.domain))
-    asked = {one.custodian.recipient for one in order.challenges}
-    now = {one.recipient for one in _holders(office, root, order.domain)}
-    if there != order.generations or not now <= asked:
+    generations = tuple(
+        (item.generation, item.recipient) for item in _generations(root, order.domain)
+    )
+    challenged = {item.custodian.recipient for item in order.challenges}
+    current = {item.recipient for item in _custodians_of_domain(session, root, order.domain)}
+    if generations != order.generations or not current <= challenged:
         raise UsageError(
-            f"domain {order.domain} has other generations or custodians than when this was ordered:"
-            " order it again, so that everyone attests who is one now"
+            f"domain {order.domain}: its generations or custodians changed since the order. Order"
+            " the erasure again, so that every present custodian attests."
         )
 
 
 def _certificate(
-    office: OwnerSession,
+    session: OwnerSession,
     trust: RootChain,
     order: Order,
-    attested: Sequence[Attestation],
+    attestations: Sequence[Attestation],
     moment: datetime,
     root: Link,
 ) -> Certificate:
-    names = {one.sha256: one.custodian.text for one in order.challenges}
+    names = {item.sha256: item.custodian.text for item in order.challenges}
     return {
         "format": FORMAT,
         "kind": CERTIFICATE,
@@ -262,25 +274,25 @@ def _certificate(
         "order": order.sha256,
         "attestations": [
             {
-                "custodian": names[hashlib.sha256(one.nonce).hexdigest()],
-                "attested_by": one.attested_by,
-                "attested_at": to_time(one.attested_at),
-                "nonce": one.nonce.hex(),
+                "custodian": names[hashlib.sha256(item.nonce).hexdigest()],
+                "attested_by": item.attested_by,
+                "attested_at": to_time(item.attested_at),
+                "nonce": item.nonce.hex(),
             }
-            for one in attested
+            for item in attestations
         ],
         "erased_at": to_time(moment),
         "root": link_to_json(root),
-        "key_records": _key_records(office, order.domain),
+        "key_records": _remaining_key_records(session, order.domain),
         "copies_to_destroy": [
-            {"copy": one.name, "seen": to_time(one.seen)}
-            for one in office.copies_away
-            if any(key.partition("/")[0] == order.domain for key in one.keys)
+            {"copy": item.name, "seen": to_time(item.seen)}
+            for item in session.copies_away
+            if any(key.partition("/")[0] == order.domain for key in item.keys)
         ]
-        + [{"copy": name, "seen": "never"} for name in office.copies_unseen],
+        + [{"copy": name, "seen": "never"} for name in session.copies_unseen],
         "points": sum(
             slot.snapshot is not None and slot.snapshot.domain == order.domain
             for writer in trust.root.writer_ids
-            for slot in read_history(office.vault, trust, writer)
+            for slot in read_history(session.vault, trust, writer)
         ),
     }

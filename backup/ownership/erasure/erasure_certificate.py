@@ -1,9 +1,9 @@
-"""What is left of an erased domain: a certificate, signed by the owner, as JSON and as text.
+"""Erasure certificate: signed by the owner, as JSON and as text.
 
-- It names the domain, its generations, when and by whom it was ordered, who attested, which key
-  records were removed, which copies of them are left to destroy, and how many points nobody can
-  open any more; nothing secret.
-- The JSON is one canonical line, the signature in hexadecimal the next.
+- It names the domain, its generations, the order with its date and person, the attestations, the
+  removed key records, the copies of them that remain to be destroyed, and the number of recovery
+  points that nobody can open any more. It contains no secret.
+- The JSON is one canonical line; the next line is the signature in hexadecimal.
 """
 
 from collections.abc import Mapping
@@ -23,26 +23,26 @@ Certificate = Mapping[str, Any]
 
 
 def certificate_to_bytes(value: Certificate, owner: Ed25519PrivateKey) -> bytes:
-    """Sign a certificate."""
+    """Sign and encode a certificate."""
     content = to_json(dict(value)) + b"\n"
     signature = sign(_CONTEXT, content, owner)[len(content) :]
     return content + signature.hex().encode() + b"\n"
 
 
 def certificate_from_bytes(data: bytes, owner: bytes, where: str) -> Certificate:
-    """Check a certificate against the owner's key, and give what it says."""
+    """Verify a certificate with the owner's key; return its content."""
     content, _, rest = data.partition(b"\n")
     signature = from_hex(rest.decode("ascii", "replace").strip(), SIGNATURE_BYTES, where)
     signed = content + b"\n" + signature
     check_signature(_CONTEXT, signed, owner, where)
     value = signed_value(signed, CERTIFICATE, where)
     if not isinstance(value, dict):
-        raise WrongKey(f"{where} is no certificate: name the right file")
+        raise WrongKey(f"{where}: not a certificate. Name the right file.")
     return value
 
 
 def certificate_text(value: Certificate) -> str:
-    """The same for people: one page of plain text."""
+    """Return the certificate as one page of plain text."""
     lines = [
         "CERTIFICATE OF ERASURE",
         "",
@@ -55,29 +55,29 @@ def certificate_text(value: Certificate) -> str:
         f"Ordered by {value['ordered_by']} at {value['ordered_at']}.",
         "Attested by:",
         *(
-            f"  {one['attested_by']} at {one['attested_at']}, custodian {one['custodian']}"
-            for one in value["attestations"]
+            f"  {item['attested_by']} at {item['attested_at']}, custodian {item['custodian']}"
+            for item in value["attestations"]
         ),
         "",
-        "What was removed from the key store and from each copy of it that was named:",
-        *(f"  {one['name']}  SHA-256 {one['sha256']}" for one in value["key_records"]),
+        "Key records removed from the key store and from each named copy of it:",
+        *(f"  {item['name']}  SHA-256 {item['sha256']}" for item in value["key_records"]),
         "",
-        "Copies that were out of reach and may still hold these records. Destroy each one, or",
-        "clean it with `standfast backup keys copy FOLDER`:",
+        "Copies that could not be reached and may still have these records. Destroy each one,",
+        "or clean it with `standfast backup keys copy FOLDER`:",
         *(
-            [f"  {one['copy']}, last seen: {one['seen']}" for one in value["copies_to_destroy"]]
+            [f"  {item['copy']}, last seen: {item['seen']}" for item in value["copies_to_destroy"]]
             or ["  none is known"]
         ),
         "",
-        f"{value['points']} recovery points of this domain can no longer be opened. What is left",
-        "of them is encrypted to a key that is gone, and goes as its locks end. Nobody unlearns a",
-        "key: a copy of these key records that was made out of sight still opens for custodians.",
+        f"{value['points']} recovery points of this domain can no longer be opened. Their packs",
+        "are encrypted to a removed key, and are deleted as their locks end. An unknown copy of",
+        "these key records could still be opened by custodians: a key cannot be unlearned.",
         "",
-        f"Root record {value['root']['number']} says so in the repository; its SHA-256 is",
+        f"Root record {value['root']['number']} states this in the repository. Its SHA-256:",
         f"  {value['root']['sha256']}",
-        "The order's SHA-256 is",
+        "SHA-256 of the order:",
         f"  {value['order']}",
         "",
-        "Remove by hand what no program knows of: printed or archived copies of the key store.",
+        "Destroy by hand the copies that no program knows: printed or archived key records.",
     ]
     return "\n".join(lines) + "\n"

@@ -1,9 +1,8 @@
-"""The papers of an erasure: the owner's signed order, and what each custodian gives back.
+"""Documents of an erasure: the owner's order and the attestations.
 
-Owns the two papers.  Leaves to `erasure` what is done with them.
-
-- An order holds a challenge for every custodian of the domain (see `attest`); an attestation brings
-  the number that was sealed in it, and the name of who opened it.
+An order contains a challenge for every custodian of the domain (see `attestation`). An attestation
+contains the decrypted number and the name of the person that opened it. `domain_erasure` executes
+an order.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from backup.ownership.attestation import (
     challenges_to_json,
     decrypt_challenges,
 )
-from backup.ownership.custodian_public_key import Custodian, custodian
+from backup.ownership.custodian_public_key import Custodian, parse_custodian
 from backup.ownership.owner_documents import (
     owner_document,
     owner_document_hash,
@@ -44,7 +43,7 @@ _ATTESTATION_FIELDS = ("order", "custodian", "nonce", "attested_by", "attested_a
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """What the owner signed."""
+    """Signed order of the owner to erase a domain."""
 
     repository: bytes
     owner: bytes
@@ -53,14 +52,14 @@ class Order:
     ordered_by: str
     ordered_at: datetime
     reason: str
-    text: str  # what the custodians agree to
+    text: str  # the statement that the custodians agree to
     challenges: tuple[Challenge, ...]
-    sha256: str = ""  # of the signed paper
+    sha256: str = ""  # of the signed document
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attestation:
-    """What one custodian gave back."""
+    """Attestation of one custodian."""
 
     order: str  # SHA-256
     custodian: Custodian
@@ -88,19 +87,22 @@ def order_to_bytes(order: Order, owner: Ed25519PrivateKey) -> bytes:
 
 
 def read_order(data: bytes, where: str, *, owner: bytes | None = None) -> Order:
-    """Read an order and check its signature; `WrongKey` when another owner signed it.
+    """Read an order and check its signature.
 
-    Without `owner` it is checked against the key that it names: compare that by eye.
+    Without `owner`, the signature is checked with the key that the order names: compare that key by
+    eye. Raise `WrongKey` if another owner signed it.
     """
     try:
         value = signed_value(data, ORDER, where)
     except Damaged:
-        raise WrongKey(f"{where} is no order of an erasure: name the right file") from None
+        raise WrongKey(f"{where}: not an erasure order. Name the right file.") from None
     fields = Fields(value, where, _ORDER_FIELDS)
     signer = fields.hexadecimal("owner", PUBLIC_KEY_BYTES)
     check_signature(_ORDER_CONTEXT, data, signer, where)
     if owner not in (None, signer):
-        raise WrongKey(f"{where} was signed by another owner than the one that is known here")
+        raise WrongKey(
+            f"{where}: it was signed by an owner unknown to this host. Check its source."
+        )
     return Order(
         sha256=owner_document_hash(data),
         repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
@@ -118,49 +120,51 @@ def read_order(data: bytes, where: str, *, owner: bytes | None = None) -> Order:
 def attest(
     data: bytes, identity: Identity, *, attested_by: str, now: datetime, where: str
 ) -> tuple[bytes, ...]:
-    """Agree to an order: one attestation for each custodian's key that the identity holds.
+    """Agree to an order with each custodian's key in the identity.
 
-    `WrongKey` when the order names none of them or was signed by another owner than the identity
-    pins.
+    Raise `WrongKey` if the order names none of them, or if its owner is not the one that the
+    identity names.
     """
     check_line("your name", attested_by)
     order = read_order(data, where, owner=identity.owner)
     if identity.repository not in (None, order.repository):
-        raise WrongKey(f"{where} is about another repository than this identity's")
+        raise WrongKey(f"{where}: it is about another repository than this identity. Check both.")
     opened = decrypt_challenges(order.challenges, identity, kind=ORDER, text=order.text)
     return tuple(
         owner_document(
             _ATTESTATION,
             order=order.sha256,
-            custodian=one.custodian.text,
-            nonce=one.nonce.hex(),
+            custodian=challenge.custodian.text,
+            nonce=challenge.nonce.hex(),
             attested_by=attested_by,
             attested_at=to_time(now),
         )
-        for one in opened
+        for challenge in opened
     )
 
 
 def read_attestation(data: bytes, where: str) -> Attestation:
-    """Read an attestation; whether it answers its order is for `erase` to find."""
+    """Read an attestation; `erase` checks that it fits its order."""
     fields = read_owner_document(data, _ATTESTATION, _ATTESTATION_FIELDS, where)
     return Attestation(
         order=fields.hexadecimal("order", 32).hex(),
-        custodian=custodian(fields.text("custodian")),
+        custodian=parse_custodian(fields.text("custodian")),
         nonce=fields.hexadecimal("nonce", 32),
         attested_by=fields.text("attested_by"),
         attested_at=fields.time("attested_at"),
     )
 
 
-def check_line(what: str, text: str) -> None:
-    """`UsageError` unless a text is one line that fits into a paper."""
+def check_line(subject: str, text: str) -> None:
+    """Raise `UsageError` unless a text is one line of a valid length."""
     if not text.strip() or len(text) > _LONGEST_LINE or not text.isprintable():
-        raise UsageError(f"{what} is needed, as one line of at most {_LONGEST_LINE} letters")
+        raise UsageError(
+            f"{subject}: it must be one line of at most {_LONGEST_LINE} letters. Give it."
+        )
 
 
 def _generation(value: object, where: str) -> tuple[int, str]:
     match value:
         case [int(number), str(recipient)]:
             return number, recipient
-    raise Damaged(f"{where} names a generation that is none: take the order again")
+    raise Damaged(f"{where}: it names an invalid generation. Get the order again.")

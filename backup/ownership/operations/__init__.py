@@ -1,4 +1,4 @@
 """Owner operations on writers, domains, custodians and keepers.
 
-Erasing a domain belongs in `ownership.erasure`.
+Erasure of a domain belongs in `ownership.erasure`.
 """

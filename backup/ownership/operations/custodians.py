@@ -1,11 +1,13 @@
-"""The owner's deeds on custodians: one more, and one less.
+"""Owner operations on custodians: add one, retire one.
 
-- Both take an attended custodian's identity: only that opens the keys which are wrapped anew.
-- One more: every generation's key is wrapped again to all, under a new number.
-- One less: every domain gets a new generation with a new key, which the one who leaves never had;
-  the older keys are wrapped again without them, and then the records that they could open go.
-- Nobody unlearns a key: who opened an older generation once may have kept it, and with it reads
-  what was backed up until then, wherever they still get at the packs.
+- Both need the identity of a present custodian: only that decrypts the keys that are encrypted
+  again.
+- Adding: every generation's key is encrypted again to all custodians, under a new number.
+- Retiring: every domain gets a new generation, whose key the retired custodian never had. The older
+  keys are encrypted again without that custodian, and the records that the custodian could open are
+  removed.
+- A key cannot be unlearned: a custodian that opened an older generation may have kept its key, and
+  can read its backups wherever the packs are accessible.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,9 +22,9 @@ from backup.ownership.custodian_public_key import Custodian, wrap
 from backup.ownership.operation_plan import Forget, OperationResult, Plan, Put, Step
 from backup.ownership.operations.domain_keys import (
     active_domains,
-    custodians_of,
+    current_key_record,
+    custodians_in,
     free_generation,
-    key_of,
     new_key,
     numbers_in_use,
     put_key,
@@ -33,172 +35,182 @@ from backup.trust.root_chain import RootChain
 
 
 def add_custodian(
-    office: OwnerSession, *, custodian: Custodian, identity: Identity
+    session: OwnerSession, *, custodian: Custodian, identity: Identity
 ) -> OperationResult:
-    """Let one more custodian open every domain, old points and new; or give one another name."""
+    """Add a custodian to every domain, for old and new recovery points.
+
+    A known custodian with another name is renamed.
+    """
     request = {"custodian": custodian.text}
 
-    def make(trust: RootChain) -> Plan:
-        opened = _opened(office, trust.root, identity)
+    def make_plan(trust: RootChain) -> Plan:
+        opened = _open_all_keys(session, trust.root, identity)
         steps: list[Step] = []
-        for domain, record in _records(office, trust.root):
-            holders = custodians_of(record)
-            rest = tuple(one for one in holders if one.recipient != custodian.recipient)
-            known = next((one for one in holders if one not in rest), None)
+        for domain, record in _records(session, trust.root):
+            holders = custodians_in(record)
+            rest = tuple(item for item in holders if item.recipient != custodian.recipient)
+            known = next((item for item in holders if item not in rest), None)
             if known is None or custodian.name not in ("", known.name):
-                steps.append(_wrapped_again(office, record, (*rest, custodian), opened[domain]))
+                steps.append(_rewrap(session, record, (*rest, custodian), opened[domain]))
         if not steps:
             raise UsageError(
-                f"{custodian.title} is a custodian of every domain already; nothing was changed"
+                f"custodian {custodian.title}: already a custodian of every domain. Nothing was"
+                " changed."
             )
-        told = {
+        result = {
             "custodian": custodian.text,
             "key_records": [step.name for step in steps if isinstance(step, Put)],
         }
-        return Plan(deed="add-custodian", request=request, told=told, steps=tuple(steps))
+        return Plan(operation="add-custodian", request=request, result=result, steps=tuple(steps))
 
-    return office.do("add-custodian", request, make)
+    return session.run("add-custodian", request, make_plan)
 
 
-def retire_custodian(office: OwnerSession, *, which: str, identity: Identity) -> OperationResult:
-    """Let a custodian open nothing of what is backed up from now on.
+def retire_custodian(session: OwnerSession, *, name: str, identity: Identity) -> OperationResult:
+    """Retire a custodian: future backups cannot be opened with its key.
 
-    `which` is their public key, or their name where only one has it.  `identity` is that of one who
+    `name` is the public key, or the name if it is unique. `identity` is that of a custodian who
     stays.
     """
-    request = {"custodian": which}
+    request = {"custodian": name}
 
-    def make(trust: RootChain) -> Plan:
-        records = _records(office, trust.root)
-        leaving = _find(which, [one for _, record in records for one in custodians_of(record)])
-        opened = _opened(office, trust.root, identity)
-        stays = _stays(leaving)
-        _check_who_stays(identity, stays)
+    def make_plan(trust: RootChain) -> Plan:
+        records = _records(session, trust.root)
+        leaving = _find(name, [item for _, record in records for item in custodians_in(record)])
+        opened = _open_all_keys(session, trust.root, identity)
+        stays = _stay_rule(leaving)
+        _check_identity_stays(identity, stays)
         new_grants: list[DomainGrant] = []
         puts: list[Step] = []
         forgets: list[Step] = []
         generations: dict[str, int] = {}
         for domain, record in records:
-            holders = custodians_of(record)
-            rest = tuple(one for one in holders if stays(one))
+            holders = custodians_in(record)
+            rest = tuple(item for item in holders if stays(item))
             if not rest:
                 raise UsageError(
-                    f"{leaving.title} is the only custodian of domain {domain[0]}: add another one"
-                    " first, or nobody could restore it"
+                    f"custodian {leaving.title}: the only custodian of domain {domain[0]}. Add"
+                    " another"
+                    " one first, or nobody could restore it."
                 )
             if len(rest) < len(holders):
-                put = _wrapped_again(office, record, rest, opened[domain])
+                put = _rewrap(session, record, rest, opened[domain])
                 puts.append(put)
-                forgets.append(_superseded(office, record))
+                forgets.append(_forget_superseded(session, record))
             newest = trust.root.domain(record.domain)
             if newest is not None and newest.generation == record.generation:
-                generation = free_generation(office, trust.root, record.domain)
-                grant, put = new_key(office, record.domain, generation, rest)
+                generation = free_generation(session, trust.root, record.domain)
+                grant, put = new_key(session, record.domain, generation, rest)
                 new_grants.append(grant)
                 puts.append(put)
                 generations[record.domain] = generation
         root, put_root = next_root(
-            office, trust, office.now(), domains=(*trust.root.domains, *new_grants)
+            session, trust, session.now(), domains=(*trust.root.domains, *new_grants)
         )
-        told = {
+        result = {
             "custodian": leaving.text,
             "generations": generations,
             "key_records_removed": [
-                keys_of(*one)
-                for one, record in records
-                if not all(map(stays, custodians_of(record)))
+                keys_of(*item)
+                for item, record in records
+                if not all(map(stays, custodians_in(record)))
             ],
             "copies_to_clean": [
-                *(one.name for one in office.copies_away),
-                *office.copies_unseen,
+                *(item.name for item in session.copies_away),
+                *session.copies_unseen,
             ],
             "root": root.number,
         }
         return Plan(
-            deed="retire-custodian",
+            operation="retire-custodian",
             request=request,
-            told=told,
+            result=result,
             steps=(*puts, put_root, *forgets),
         )
 
-    return office.do("retire-custodian", request, make)
+    return session.run("retire-custodian", request, make_plan)
 
 
 _Domain = tuple[str, int]
 
 
-def _records(office: OwnerSession, root: RootRecord) -> list[tuple[_Domain, KeyRecord]]:
-    return [((one.id, one.generation), key_of(office, root, one)) for one in active_domains(root)]
+def _records(session: OwnerSession, root: RootRecord) -> list[tuple[_Domain, KeyRecord]]:
+    return [
+        ((item.id, item.generation), current_key_record(session, root, item))
+        for item in active_domains(root)
+    ]
 
 
-def _opened(
-    office: OwnerSession, root: RootRecord, identity: Identity
+def _open_all_keys(
+    session: OwnerSession, root: RootRecord, identity: Identity
 ) -> dict[_Domain, pyrage.x25519.Identity]:
-    opened = open_domains(root, office.key_store(), identity)
+    opened = open_domains(root, session.key_store(), identity)
     missing = [
-        f"{one.id}, generation {one.generation}"
-        for one in active_domains(root)
-        if (one.id, one.generation) not in opened
+        f"{item.id}, generation {item.generation}"
+        for item in active_domains(root)
+        if (item.id, item.generation) not in opened
     ]
     if missing:
         raise WrongKey(
-            f"this identity does not open {missing[0]}: every key is wrapped again in one ceremony,"
-            " so take the identity of a custodian who opens them all"
+            f"identity: it does not open {missing[0]}, and every key is encrypted again in one"
+            " ceremony. Use the identity of a custodian who opens them all."
         )
     return opened
 
 
-def _wrapped_again(
-    office: OwnerSession,
+def _rewrap(
+    session: OwnerSession,
     record: KeyRecord,
     holders: Sequence[Custodian],
     key: pyrage.x25519.Identity,
 ) -> Put:
-    numbers = numbers_in_use(office.key_store(), record.domain, record.generation)
+    numbers = numbers_in_use(session.key_store(), record.domain, record.generation)
     return put_key(
-        office,
+        session,
         replace(
             record,
             number=next_number(keys_of(record.domain, record.generation), record.number, numbers),
-            custodians=tuple(one.text for one in holders),
+            custodians=tuple(item.text for item in holders),
             wrapped=wrap(str(key).encode(), holders),
         ),
     )
 
 
-def _superseded(office: OwnerSession, record: KeyRecord) -> Forget:
-    numbers = numbers_in_use(office.key_store(), record.domain, record.generation)
+def _forget_superseded(session: OwnerSession, record: KeyRecord) -> Forget:
+    numbers = numbers_in_use(session.key_store(), record.domain, record.generation)
     return Forget(
         prefix=keys_of(record.domain, record.generation),
         names=tuple(key_name(record.domain, record.generation, number) for number in numbers),
     )
 
 
-def _find(which: str, there: Sequence[Custodian]) -> Custodian:
-    if not which.strip():  # it would fit whoever has no name
-        raise UsageError("say which custodian, by name or public key")
-    found = {
-        one.recipient: one
-        for one in there
-        if which.strip() in (one.recipient, one.name, one.text, one.fingerprint)
+def _find(name: str, custodians: Sequence[Custodian]) -> Custodian:
+    if not name.strip():  # an empty name would match a custodian without a name
+        raise UsageError("custodian: none was given. Give a name or a public key.")
+    matching = {
+        item.recipient: item
+        for item in custodians
+        if name.strip() in (item.recipient, item.name, item.text, item.fingerprint)
     }
-    if not found:
-        names = "; ".join(sorted({one.title for one in there}))
-        raise NotFound(f"there is no custodian {which!r}; there are: {names}")
-    if len(found) > 1:
-        raise UsageError(f"several custodians are called {which!r}: name one by the public key")
-    return next(iter(found.values()))
+    if not matching:
+        names = "; ".join(sorted({item.title for item in custodians}))
+        raise NotFound(f"custodian {name!r}: unknown. Choose one of: {names}.")
+    if len(matching) > 1:
+        raise UsageError(f"custodian {name!r}: several have this name. Give the public key.")
+    return next(iter(matching.values()))
 
 
-def _stays(leaving: Custodian) -> Callable[[Custodian], bool]:
-    return lambda one: one.recipient != leaving.recipient
+def _stay_rule(leaving: Custodian) -> Callable[[Custodian], bool]:
+    return lambda item: item.recipient != leaving.recipient
 
 
-def _check_who_stays(identity: Identity, stays: Callable[[Custodian], bool]) -> None:
-    """The identity in use must not be the one that leaves, or nobody who stays was there."""
-    # age does not say to whom something is wrapped; an X25519 identity says who it is itself.
-    own = [str(key.to_public()) for key in identity.keys if isinstance(key, pyrage.x25519.Identity)]
-    if own and not any(stays(Custodian(recipient=one)) for one in own):
+def _check_identity_stays(identity: Identity, stays: Callable[[Custodian], bool]) -> None:
+    """Refuse the identity of the leaving custodian."""
+    # An age file does not say to whom it is encrypted, but an X25519 identity shows its public key.
+    public_keys = [
+        str(key.to_public()) for key in identity.keys if isinstance(key, pyrage.x25519.Identity)
+    ]
+    if public_keys and not any(stays(Custodian(recipient=item)) for item in public_keys):
         raise UsageError(
-            "this is the identity of the custodian who leaves: take that of one who stays"
+            "identity: it is of the custodian who leaves. Use that of a custodian who stays."
         )

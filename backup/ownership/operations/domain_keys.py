@@ -1,10 +1,10 @@
-"""The private keys of domains, as the owner makes them and wraps them to the custodians.
+"""Private keys of domains: creation and encryption to the custodians.
 
-- A domain has a key pair in each generation.  Its private key exists in clear only in the memory of
-  the deed that makes it, and of whoever restores.
-- A new key record gets the next number; the ones before it lie there until they are superseded for
-  good, and no longer count.
-- Generations need not follow each other without a gap: one whose making was cut off is passed over.
+- A domain has a key pair in each generation. The private key exists unencrypted only in the memory
+  of the operation that creates it, and of a restore.
+- A new key record gets the next number; earlier ones stay until they are removed, and no longer
+  count.
+- Generation numbers may have gaps: the number of an interrupted operation is skipped.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import pyrage
 
 from backup.format.object_names import key_name, keys_of, next_number, number_in
 from backup.format.root_record import DomainGrant, KeyRecord, RootRecord, key_to_bytes
-from backup.ownership.custodian_public_key import Custodian, named_in, wrap
+from backup.ownership.custodian_public_key import Custodian, parse_custodians, wrap
 from backup.ownership.operation_plan import Put
 from backup.ownership.owner_session import OwnerSession
 from backup.stores import Store
@@ -21,69 +21,74 @@ from backup.trust.key_files import read_key_record
 
 
 def active_domains(root: RootRecord) -> tuple[DomainGrant, ...]:
-    """Every generation of every domain that is not erased, in order."""
+    """Return every generation of every domain that is not erased, in order."""
     return tuple(
         sorted(
-            (one for one in root.domains if one.erased is None),
-            key=lambda one: (one.id, one.generation),
+            (grant for grant in root.domains if grant.erased is None),
+            key=lambda grant: (grant.id, grant.generation),
         )
     )
 
 
-def key_of(office: OwnerSession, root: RootRecord, domain: DomainGrant) -> KeyRecord:
-    """The key record that counts for a generation of a domain."""
-    return read_key_record(office.key_store(), root, domain)
+def current_key_record(session: OwnerSession, root: RootRecord, domain: DomainGrant) -> KeyRecord:
+    """Return the key record in force of a generation."""
+    return read_key_record(session.key_store(), root, domain)
 
 
-def custodians_of(record: KeyRecord) -> tuple[Custodian, ...]:
-    """Who can open a key record."""
-    return named_in(record.custodians, key_name(record.domain, record.generation, record.number))
+def custodians_in(record: KeyRecord) -> tuple[Custodian, ...]:
+    """Return the custodians that can open a key record."""
+    return parse_custodians(
+        record.custodians, key_name(record.domain, record.generation, record.number)
+    )
 
 
 def numbers_in_use(keys: Store, domain: str, generation: int) -> list[int]:
-    """The numbers of the key records that lie there, whatever they hold."""
+    """Return the numbers of the stored key records, whatever they contain."""
     prefix = keys_of(domain, generation)
     found = (number_in(stat.name, prefix) for stat in keys.list(prefix))
     return sorted(number for number in found if number is not None)
 
 
-def free_generation(office: OwnerSession, root: RootRecord, domain: str) -> int:
-    """The next generation of a domain: the lowest above all that are granted where nothing lies."""
-    granted = [one.generation for one in root.domains if one.id == domain]
+def free_generation(session: OwnerSession, root: RootRecord, domain: str) -> int:
+    """Return the next unused generation number of a domain.
+
+    It is above all granted generations, and no object of that number is stored.
+    """
+    granted = [grant.generation for grant in root.domains if grant.id == domain]
     prefix = f"k/{domain}/"
-    lying = {
+    used = {
         number
-        for stat in office.key_store().list(prefix)
+        for stat in session.key_store().list(prefix)
         if (number := number_in(stat.name.rpartition("/")[0], prefix)) is not None
     }
-    return next_number(prefix, max(granted, default=-1), lying)
+    return next_number(prefix, max(granted, default=-1), used)
 
 
 def new_key(
-    office: OwnerSession, domain: str, generation: int, custodians: Sequence[Custodian]
+    session: OwnerSession, domain: str, generation: int, custodians: Sequence[Custodian]
 ) -> tuple[DomainGrant, Put]:
-    """A new private key for a generation of a domain, wrapped to the custodians."""
+    """Create a private key for a generation, encrypted to the custodians."""
     private = pyrage.x25519.Identity.generate()
     recipient = str(private.to_public())
-    numbers = numbers_in_use(office.key_store(), domain, generation)
+    numbers = numbers_in_use(session.key_store(), domain, generation)
     record = KeyRecord(
-        repository=office.owner.repository,
+        repository=session.owner.repository,
         domain=domain,
         generation=generation,
         number=next_number(keys_of(domain, generation), -1, numbers),
         recipient=recipient,
-        custodians=tuple(one.text for one in custodians),
+        custodians=tuple(custodian.text for custodian in custodians),
         wrapped=wrap(str(private).encode(), custodians),
     )
     return DomainGrant(id=domain, generation=generation, recipient=recipient), put_key(
-        office, record
+        session, record
     )
 
 
-def put_key(office: OwnerSession, record: KeyRecord) -> Put:
-    """The step that puts a key record."""
+def put_key(session: OwnerSession, record: KeyRecord) -> Put:
+    """Return the step that puts a key record."""
     return Put(
         where="keys",
         name=key_name(record.domain, record.generation, record.number),
-        data=key_to_bytes(record, office.owner.key),
+        data=key_to_bytes(record, session.owner.key),
     )

@@ -1,7 +1,7 @@
-"""The owner's deeds on domains: a new domain, and a new generation of a domain's key.
+"""Owner operations on domains: add a domain, add a key generation.
 
-- The key record comes first: a root record that names a key which nobody can open would make
-  backups that nobody can restore.
+The key record is put first: a root record that names a key which nobody can open would lead to
+backups that nobody can restore.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from backup.ownership.custodian_public_key import Custodian
 from backup.ownership.operation_plan import OperationResult, Plan, Put
 from backup.ownership.operations.domain_keys import (
     active_domains,
-    custodians_of,
+    current_key_record,
+    custodians_in,
     free_generation,
-    key_of,
     new_key,
 )
 from backup.ownership.owner_session import OwnerSession, check_name, known_domain, next_root
@@ -22,65 +22,77 @@ from backup.trust.root_chain import RootChain
 
 
 def add_domain(
-    office: OwnerSession, *, name: str, custodians: Sequence[Custodian] = ()
+    session: OwnerSession, *, name: str, custodians: Sequence[Custodian] = ()
 ) -> OperationResult:
-    """Add an erasure domain; without custodians, those of the other domains hold its key.
+    """Add an erasure domain.
 
-    `UsageError` when those differ, so that none is guessed.
+    Without `custodians`, those of the other domains can open it. Raise `UsageError` if those
+    differ, so that none is guessed.
     """
     check_name("domain", name)
-    request = {"domain": name, "custodians": ", ".join(one.text for one in custodians)}
+    request = {"domain": name, "custodians": ", ".join(custodian.text for custodian in custodians)}
 
-    def make(trust: RootChain) -> Plan:
+    def make_plan(trust: RootChain) -> Plan:
         known = trust.root.domain(name)
         if known is not None:
-            was = "was erased, and its name is used up" if known.erased else "is there already"
-            raise UsageError(f"domain {name} {was}; take another name")
-        holders = tuple(custodians) or _custodians_of_all(office, trust.root)
-        told, steps = _with_new_key(office, trust, name, holders)
-        return Plan(deed="add-domain", request=request, told=told, steps=steps)
+            problem = (
+                "it was erased, and its name cannot be reused" if known.erased else "it exists"
+            )
+            raise UsageError(f"domain {name}: {problem}. Choose another name.")
+        key_custodians = tuple(custodians) or _common_custodians(session, trust.root)
+        result, steps = _grant_new_key(session, trust, name, key_custodians)
+        return Plan(operation="add-domain", request=request, result=result, steps=steps)
 
-    return office.do("add-domain", request, make)
+    return session.run("add-domain", request, make_plan)
 
 
-def new_generation(office: OwnerSession, *, domain: str) -> OperationResult:
-    """Give a domain a new key for what is backed up from now on; the custodians stay."""
+def new_generation(session: OwnerSession, *, domain: str) -> OperationResult:
+    """Create a new key for a domain's future backups; custodians stay."""
     request = {"domain": domain}
 
-    def make(trust: RootChain) -> Plan:
+    def make_plan(trust: RootChain) -> Plan:
         newest = known_domain(trust.root, domain)
         if newest.erased is not None:
-            raise UsageError(f"domain {domain} is erased: it gets no new key")
-        holders = custodians_of(key_of(office, trust.root, newest))
-        told, steps = _with_new_key(office, trust, domain, holders)
-        return Plan(deed="new-generation", request=request, told=told, steps=steps)
+            raise UsageError(
+                f"domain {domain}: it is erased and gets no new key. Choose another domain."
+            )
+        key_custodians = custodians_in(current_key_record(session, trust.root, newest))
+        result, steps = _grant_new_key(session, trust, domain, key_custodians)
+        return Plan(operation="new-generation", request=request, result=result, steps=steps)
 
-    return office.do("new-generation", request, make)
+    return session.run("new-generation", request, make_plan)
 
 
-def _with_new_key(
-    office: OwnerSession, trust: RootChain, domain: str, holders: Sequence[Custodian]
+def _grant_new_key(
+    session: OwnerSession, trust: RootChain, domain: str, key_custodians: Sequence[Custodian]
 ) -> tuple[OperationResult, tuple[Put, Put]]:
-    """The root record that grants the next generation of a domain, and before it its key."""
-    generation = free_generation(office, trust.root, domain)
-    grant, put_key = new_key(office, domain, generation, holders)
-    record, put = next_root(office, trust, office.now(), domains=(*trust.root.domains, grant))
-    told = {
+    """Return the report, and the steps that put key and root record."""
+    generation = free_generation(session, trust.root, domain)
+    grant, put_key = new_key(session, domain, generation, key_custodians)
+    record, put = next_root(session, trust, session.now(), domains=(*trust.root.domains, grant))
+    result = {
         "domain": domain,
         "generation": generation,
-        "custodians": [one.text for one in holders],
+        "custodians": [custodian.text for custodian in key_custodians],
         "root": record.number,
     }
-    return told, (put_key, put)
+    return result, (put_key, put)
 
 
-def _custodians_of_all(office: OwnerSession, root: RootRecord) -> tuple[Custodian, ...]:
-    newest = {one.id: one for one in active_domains(root)}  # the last of each is the highest
-    found = {name: custodians_of(key_of(office, root, one)) for name, one in newest.items()}
-    keys = {frozenset(one.recipient for one in holders) for holders in found.values()}
+def _common_custodians(session: OwnerSession, root: RootRecord) -> tuple[Custodian, ...]:
+    # The last one of each domain is the highest.
+    newest = {grant.id: grant for grant in active_domains(root)}
+    by_domain = {
+        name: custodians_in(current_key_record(session, root, grant))
+        for name, grant in newest.items()
+    }
+    keys = {
+        frozenset(custodian.recipient for custodian in key_custodians)
+        for key_custodians in by_domain.values()
+    }
     if len(keys) != 1:
         raise UsageError(
-            "the domains have different custodians, or there is none any more: name those of the"
-            " new one with --recipient"
+            "custodians: they differ between the domains, or no domain has any. Name those of the"
+            " new domain with --recipient."
         )
-    return next(iter(found.values()))
+    return next(iter(by_domain.values()))

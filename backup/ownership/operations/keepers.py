@@ -1,10 +1,10 @@
-"""The owner's deeds on the keeper: who may free what is no longer needed.
+"""Owner operations on the keeper, the role that frees unneeded packs.
 
-- A keeper's key is made here, into a file that is carried to the keeper's machine, or was made
-  there, and only its public key is named.
-- One keeper is at work at a time: two would chain their records past each other.
-- A keeper that is found untrue is believed through one keep record; what it marked and dropped
-  after that does not count.  What it removed is gone: locks, not trust, hold against that.
+- A keeper's key is created here, into a file that is carried to the keeper's machine; or it was
+  created there, and only its public key is given.
+- One keeper is active at a time: the records of two would not form one chain.
+- A keeper that proves untrustworthy is trusted through one keep record; marks and removals after it
+  do not count. Removed objects are gone: only locks protect against that, not trust.
 """
 
 import hashlib
@@ -24,91 +24,97 @@ from backup.trust.root_chain import RootChain
 
 
 def set_keeper(
-    office: OwnerSession, *, keeper_file: Path | None = None, key: bytes | None = None
+    session: OwnerSession, *, keeper_file: Path | None = None, key: bytes | None = None
 ) -> OperationResult:
-    """Grant a keeper: a new one, whose key goes into `keeper_file`, or one known by its key.
+    """Grant a keeper: a new one with a key file, or a known public key.
 
-    `UsageError` while another keeper is trusted.
+    Raise `UsageError` while another keeper is trusted.
     """
     if (keeper_file is None) == (key is None):
-        raise UsageError("name either the file to make for a new keeper, or a keeper's public key")
+        raise UsageError("keeper: give either a file for a new key, or a keeper's public key.")
     file = "" if keeper_file is None else str(keeper_file.absolute())
     request = {"file": file, "key": "" if key is None else key.hex()}
 
-    def make(trust: RootChain) -> Plan:
-        if key is not None and any(one.key == key for one in trust.root.keepers):
-            raise UsageError("that keeper's key is granted already, or was retired")
-        _check_that_none_is_trusted(trust.root)
+    def make_plan(trust: RootChain) -> Plan:
+        if key is not None and any(grant.key == key for grant in trust.root.keepers):
+            raise UsageError(
+                "keeper: this key is already granted, or was retired. Use another key."
+            )
+        _check_no_keeper_trusted(trust.root)
         steps: list[Step] = []
         if key is None:
-            keeper, create = _new_keeper(office, Path(file))
+            keeper, create = _new_keeper(session, Path(file))
             public = keeper.public_key
             steps.append(create)
         else:
             public = key
         keepers = (*trust.root.keepers, KeeperGrant(key=public, trusted_through=None))
-        record, put = next_root(office, trust, office.now(), keepers=keepers)
-        told = {
+        record, put = next_root(session, trust, session.now(), keepers=keepers)
+        result = {
             "key": public.hex(),
             "keeper_file": file or None,
             "root": record.number,
         }
-        return Plan(deed="set-keeper", request=request, told=told, steps=(*steps, put))
+        return Plan(operation="set-keeper", request=request, result=result, steps=(*steps, put))
 
-    return office.do("set-keeper", request, make)
+    return session.run("set-keeper", request, make_plan)
 
 
-def retire_keeper(office: OwnerSession, *, trusted_through: int | None) -> OperationResult:
-    """Believe the keeper through a keep record (None: believe nothing that it ever wrote)."""
+def retire_keeper(session: OwnerSession, *, trusted_through: int | None) -> OperationResult:
+    """Trust the keeper through a keep record only (None: no record at all)."""
     request = {"trusted_through": "none" if trusted_through is None else str(trusted_through)}
 
-    def make(trust: RootChain) -> Plan:
-        trusted = [one for one in trust.root.keepers if one.trusted_through is None]
+    def make_plan(trust: RootChain) -> Plan:
+        trusted = [grant for grant in trust.root.keepers if grant.trusted_through is None]
         if not trusted:
-            raise NotFound("no keeper is trusted, so there is none to retire")
-        keeps = load_retention_log(office.vault, trust)
-        sha256 = None if trusted_through is None else _sha256(office, keeps, trusted_through)
+            raise NotFound("keeper: none is trusted. There is none to retire.")
+        log = load_retention_log(session.vault, trust)
+        sha256 = None if trusted_through is None else _record_sha256(session, log, trusted_through)
         keepers = tuple(
-            one
-            if one.trusted_through is not None
-            else replace(one, trusted_through=trusted_through, trusted_sha256=sha256)
-            for one in trust.root.keepers
-            if one.trusted_through is not None or trusted_through is not None
+            grant
+            if grant.trusted_through is not None
+            else replace(grant, trusted_through=trusted_through, trusted_sha256=sha256)
+            for grant in trust.root.keepers
+            if grant.trusted_through is not None or trusted_through is not None
         )
-        record, put = next_root(office, trust, office.now(), keepers=keepers)
-        told = {
-            "keys": [one.key.hex() for one in trusted],
+        record, put = next_root(session, trust, session.now(), keepers=keepers)
+        result = {
+            "keys": [grant.key.hex() for grant in trusted],
             "trusted_through": trusted_through,
             "no_longer_believed": sum(
-                trusted_through is None or link.number > trusted_through for link in keeps.links
+                trusted_through is None or link.number > trusted_through for link in log.links
             ),
             "root": record.number,
         }
-        return Plan(deed="retire-keeper", request=request, told=told, steps=(put,))
+        return Plan(operation="retire-keeper", request=request, result=result, steps=(put,))
 
-    return office.do("retire-keeper", request, make)
+    return session.run("retire-keeper", request, make_plan)
 
 
-def _sha256(office: OwnerSession, keeps: RetentionLog, number: int) -> str:
+def _record_sha256(session: OwnerSession, log: RetentionLog, number: int) -> str:
     name = keep_name(number)
-    if keeps.head is None:
-        raise NotFound("the keeper has written no record yet: retire it with --believe-none")
-    if not 0 <= number <= keeps.head.number or name in {bad for bad, _ in keeps.problems}:
-        raise NotFound(f"there is no valid keep record {number}; the newest is {keeps.head.number}")
-    return hashlib.sha256(office.vault.get(name)).hexdigest()
+    if log.head is None:
+        raise NotFound("keeper: it has written no record yet. Retire it with --believe-none.")
+    if not 0 <= number <= log.head.number or name in {bad for bad, _ in log.problems}:
+        raise NotFound(
+            f"keep record {number}: it is missing or invalid. The newest is {log.head.number}."
+        )
+    return hashlib.sha256(session.vault.get(name)).hexdigest()
 
 
-def _check_that_none_is_trusted(root: RootRecord) -> None:
-    if any(one.trusted_through is None for one in root.keepers):
-        raise UsageError("a keeper is trusted already: retire that one first")
+def _check_no_keeper_trusted(root: RootRecord) -> None:
+    if any(grant.trusted_through is None for grant in root.keepers):
+        raise UsageError("keeper: another one is trusted. Retire it first.")
 
 
-def _new_keeper(office: OwnerSession, path: Path) -> tuple[Keeper, Create]:
+def _new_keeper(session: OwnerSession, path: Path) -> tuple[Keeper, Create]:
     if path.exists():
-        raise UsageError(f"{path} is there already: a keeper's key is never overwritten")
+        raise UsageError(
+            f"{path}: it exists, and a keeper's key is never overwritten. Name another."
+        )
     keeper = Keeper(
-        repository=office.owner.repository,
-        owner=office.owner.public,
-        key=Ed25519PrivateKey.from_private_bytes(office.random(32)),
+        repository=session.owner.repository,
+        owner=session.owner.public,
+        key=Ed25519PrivateKey.from_private_bytes(session.random(32)),
     )
     return keeper, Create(path=path, data=keeper.to_bytes())

@@ -1,10 +1,11 @@
-"""The owner's deeds on writers: a new backup host, a new epoch after a compromise, an end.
+"""Owner operations on writers: add a host, start an epoch, remove one.
 
-- A new epoch has a new signing key and a new id key, so nothing that the old host claimed to have
-  stored is built on: everything is sent anew.
-- An old writer is believed through one sequence.  Its grant stays: its points up to there restore.
-- The host's file is made before the root record: a record that names a key which nobody has would
-  stop the backups.
+- A new epoch has a new signing key and a new id key. So nothing that the old host claimed to have
+  stored is used: everything is sent again.
+- An old writer is trusted through one sequence number. Its grant stays, so its recovery points up
+  to there can be restored.
+- The host's file is created before the root record: a record with a key that nobody has would stop
+  the backups.
 """
 
 from collections.abc import Iterable
@@ -24,21 +25,21 @@ from backup.trust.root_chain import RootChain
 from backup.trust.snapshot_history import read_history
 
 
-def add_writer(office: OwnerSession, *, name: str, domain: str, host_dir: Path) -> OperationResult:
-    """Let a new backup host write for a domain; its keys go into `host_dir`."""
+def add_writer(session: OwnerSession, *, name: str, domain: str, host_dir: Path) -> OperationResult:
+    """Authorize a new backup host for a domain; write its keys to `host_dir`."""
     check_name("writer", name)
     request = {"writer": name, "domain": domain, "host": str(host_dir.absolute())}
 
-    def make(trust: RootChain) -> Plan:
+    def make_plan(trust: RootChain) -> Plan:
         if any(writer.id == name for writer in trust.root.writers):
             raise UsageError(
-                f"there is a writer {name} already: take another name, or begin a new epoch of it"
+                f"writer {name}: it exists. Choose another name, or start a new epoch of it."
             )
         _check_domain(trust.root, domain)
-        public, create = _host(office, writer=name, epoch=0, domain=domain, host_dir=host_dir)
+        public, create = _new_host(session, writer=name, epoch=0, domain=domain, host_dir=host_dir)
         grant = WriterGrant(id=name, epoch=0, key=public, domains=(domain,), trusted_through=None)
-        record, put = next_root(office, trust, office.now(), writers=(*trust.root.writers, grant))
-        told = {
+        record, put = next_root(session, trust, session.now(), writers=(*trust.root.writers, grant))
+        result = {
             "writer": name,
             "epoch": 0,
             "domain": domain,
@@ -46,18 +47,18 @@ def add_writer(office: OwnerSession, *, name: str, domain: str, host_dir: Path) 
             "host_file": str(create.path),
             "root": record.number,
         }
-        return Plan(deed="add-writer", request=request, told=told, steps=(create, put))
+        return Plan(operation="add-writer", request=request, result=result, steps=(create, put))
 
-    return office.do("add-writer", request, make)
+    return session.run("add-writer", request, make_plan)
 
 
 def new_epoch(
-    office: OwnerSession, *, writer: str, trusted_through: int, host_dir: Path
+    session: OwnerSession, *, writer: str, trusted_through: int, host_dir: Path
 ) -> OperationResult:
-    """Give a writer new keys, and believe its old ones only through a sequence (0: nothing).
+    """Give a writer new keys; trust the old ones through a sequence number.
 
-    What is no longer believed is told by name.  `NotFound` when there is no such writer or
-    sequence.
+    `trusted_through` 0 means: trust nothing. The report names what is no longer trusted. Raise
+    `NotFound` if there is no such writer or sequence number.
     """
     request = {
         "writer": writer,
@@ -65,113 +66,116 @@ def new_epoch(
         "host": str(host_dir.absolute()),
     }
 
-    def make(trust: RootChain) -> Plan:
+    def make_plan(trust: RootChain) -> Plan:
         old = _newest_epoch(trust.root, writer)
         domain = old.domains[0]
         _check_domain(trust.root, domain)
-        sha256, doubted = _last_believed(office, trust, writer, trusted_through)
-        public, create = _host(
-            office, writer=writer, epoch=old.epoch + 1, domain=domain, host_dir=host_dir
+        sha256, untrusted = _last_trusted(session, trust, writer, trusted_through)
+        public, create = _new_host(
+            session, writer=writer, epoch=old.epoch + 1, domain=domain, host_dir=host_dir
         )
         grant = WriterGrant(
             id=writer, epoch=old.epoch + 1, key=public, domains=old.domains, trusted_through=None
         )
         record, put = next_root(
-            office,
+            session,
             trust,
-            office.now(),
-            writers=(*_ended(trust.root, writer, trusted_through, sha256), grant),
+            session.now(),
+            writers=(*_end_trust(trust.root, writer, trusted_through, sha256), grant),
         )
-        told = {
+        result = {
             "writer": writer,
             "epoch": grant.epoch,
             "domain": domain,
             "key": public.hex(),
             "host_file": str(create.path),
             "trusted_through": trusted_through,
-            "no_longer_believed": doubted,
+            "no_longer_believed": untrusted,
             "root": record.number,
         }
-        return Plan(deed="new-epoch", request=request, told=told, steps=(create, put))
+        return Plan(operation="new-epoch", request=request, result=result, steps=(create, put))
 
-    return office.do("new-epoch", request, make)
+    return session.run("new-epoch", request, make_plan)
 
 
-def remove_writer(office: OwnerSession, *, writer: str, trusted_through: int) -> OperationResult:
-    """Let a writer write no more; its points through a sequence stay restorable."""
+def remove_writer(session: OwnerSession, *, writer: str, trusted_through: int) -> OperationResult:
+    """End a writer's authorization; keep its points through a sequence number."""
     request = {"writer": writer, "trusted_through": str(trusted_through)}
 
-    def make(trust: RootChain) -> Plan:
+    def make_plan(trust: RootChain) -> Plan:
         old = _newest_epoch(trust.root, writer)
         if old.trusted_through is not None:
-            raise UsageError(f"writer {writer} was removed before; nothing was changed")
-        sha256, doubted = _last_believed(office, trust, writer, trusted_through)
+            raise UsageError(f"writer {writer}: it was removed before. Nothing was changed.")
+        sha256, untrusted = _last_trusted(session, trust, writer, trusted_through)
         record, put = next_root(
-            office, trust, office.now(), writers=_ended(trust.root, writer, trusted_through, sha256)
+            session,
+            trust,
+            session.now(),
+            writers=_end_trust(trust.root, writer, trusted_through, sha256),
         )
-        told = {
+        result = {
             "writer": writer,
             "epoch": old.epoch,
             "trusted_through": trusted_through,
-            "no_longer_believed": doubted,
+            "no_longer_believed": untrusted,
             "root": record.number,
         }
-        return Plan(deed="remove-writer", request=request, told=told, steps=(put,))
+        return Plan(operation="remove-writer", request=request, result=result, steps=(put,))
 
-    return office.do("remove-writer", request, make)
+    return session.run("remove-writer", request, make_plan)
 
 
-def witnessed_head(office: OwnerSession, writer: str, witness: Iterable[Head]) -> int:
-    """The newest sequence of a writer that a witness saw and the vault still holds unchanged.
+def witnessed_head(session: OwnerSession, writer: str, witness: Iterable[Head]) -> int:
+    """Return the newest sequence number that a witness saw and the vault has.
 
-    `NotFound` when the witness knows none; it is said then what to name instead.
+    Raise `NotFound` if there is none.
     """
     heads = {head.sequence: head.sha256 for head in witness if head.writer == writer}
-    slots = read_history(office.vault, office.standing(), writer)
-    found = [slot.sequence for slot in slots if heads.get(slot.sequence) == slot.sha256]
-    if found:
-        return max(found)
+    slots = read_history(session.vault, session.load_trust(), writer)
+    unchanged = [slot.sequence for slot in slots if heads.get(slot.sequence) == slot.sha256]
+    if unchanged:
+        return max(unchanged)
     raise NotFound(
-        f"the witness has seen no snapshot of writer {writer} that the vault still holds; say with"
-        " --trusted-through which one is the last to believe (0: none)"
+        f"writer {writer}: the witness has seen no snapshot that the vault still has. Give the"
+        " last sequence number to trust with --trusted-through (0: none)."
     )
 
 
 def _newest_epoch(root: RootRecord, writer: str) -> WriterGrant:
-    found = [one for one in root.writers if one.id == writer]
-    if not found:
-        there = ", ".join(root.writer_ids)
-        raise NotFound(f"there is no writer {writer}; there are: {there}")
-    return max(found, key=lambda one: one.epoch)
+    grants = [grant for grant in root.writers if grant.id == writer]
+    if not grants:
+        known = ", ".join(root.writer_ids)
+        raise NotFound(f"writer {writer}: unknown. Choose one of: {known}.")
+    return max(grants, key=lambda grant: grant.epoch)
 
 
 def _check_domain(root: RootRecord, domain: str) -> None:
     if known_domain(root, domain).erased is not None:
-        raise UsageError(f"domain {domain} is erased: nobody writes for it any more; name another")
+        raise UsageError(f"domain {domain}: it is erased. Choose another domain.")
 
 
-def _ended(
+def _end_trust(
     root: RootRecord, writer: str, trusted_through: int, sha256: str | None
 ) -> tuple[WriterGrant, ...]:
-    """The grants with every epoch of a writer believed through a snapshot, or an earlier one."""
+    """Return the grants, with a writer trusted through a snapshot at most."""
     return tuple(
-        replace(one, trusted_through=trusted_through, trusted_sha256=sha256)
-        if one.id == writer
-        and (one.trusted_through is None or one.trusted_through > trusted_through)
-        else one
-        for one in root.writers
+        replace(grant, trusted_through=trusted_through, trusted_sha256=sha256)
+        if grant.id == writer
+        and (grant.trusted_through is None or grant.trusted_through > trusted_through)
+        else grant
+        for grant in root.writers
     )
 
 
-def _last_believed(
-    office: OwnerSession, trust: RootChain, writer: str, trusted_through: int
+def _last_trusted(
+    session: OwnerSession, trust: RootChain, writer: str, trusted_through: int
 ) -> tuple[str | None, list[dict[str, str]]]:
-    """The hash of the last snapshot to believe, and what comes after it."""
+    """Return the hash of the last trusted snapshot, and the points after it."""
     last: str | None = None
     newest = 0
     after: list[dict[str, str]] = []
-    # One at a time: a host that was taken over may have signed more than fits into memory.
-    for slot in read_history(office.vault, trust, writer):
+    # Read one at a time: a compromised host may have signed more than fits into memory.
+    for slot in read_history(session.vault, trust, writer):
         if (snapshot := slot.snapshot) is None:
             continue
         newest = slot.sequence
@@ -187,26 +191,26 @@ def _last_believed(
             )
     if trusted_through and last is None:
         raise NotFound(
-            f"there is no valid snapshot {trusted_through} of writer {writer}; the newest is"
-            f" {newest}. 0 means that none is believed"
+            f"snapshot {trusted_through} of writer {writer}: missing or invalid. The newest is"
+            f" {newest}; 0 means that none is trusted."
         )
     return last, after
 
 
-def _host(
-    office: OwnerSession, *, writer: str, epoch: int, domain: str, host_dir: Path
+def _new_host(
+    session: OwnerSession, *, writer: str, epoch: int, domain: str, host_dir: Path
 ) -> tuple[bytes, Create]:
-    """A host's new keys: the public one for the root record, and the step that makes its file."""
-    signing_seed, id_key = office.random(32), office.random(32)
+    """Create a host's keys; return the public key and the file's step."""
+    signing_seed, id_key = session.random(32), session.random(32)
     path = host_dir.absolute() / HOST_FILE
     if host_dir.exists() and not (host_dir.is_dir() and not any(host_dir.iterdir())):
         raise UsageError(
-            f"{host_dir} is no empty folder: the host's keys go into a folder of their own, that is"
-            " carried away; name a new or empty one with --host-dir"
+            f"{host_dir}: not an empty folder. Give a new or empty folder with --host-dir; it will"
+            " contain only the host's keys, to be carried to the host."
         )
     host = Host(
-        repository=office.owner.repository,
-        owner=office.owner.public,
+        repository=session.owner.repository,
+        owner=session.owner.public,
         writer=writer,
         epoch=epoch,
         domain=domain,

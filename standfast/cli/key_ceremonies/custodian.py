@@ -180,7 +180,7 @@ def attest(
     passphrase_file: Path | None,
 ) -> ExitStatus:
     """Agree to the erasure that an order names; needs no network."""
-    from backup.ownership.recovery_card import grouped
+    from backup.ownership.recovery_card import group_digits
     from standfast.usecases.key_ceremonies import custodian_requests
 
     given = custodian_requests.order_in(order)
@@ -189,7 +189,7 @@ def attest(
         "The order says:",
         f"  {given.text}",
         "It is signed by the owner with this key; compare it with the recovery card:",
-        *(f"  {line}" for line in grouped(given.owner)),
+        *(f"  {line}" for line in group_digits(given.owner)),
     ]
     if not yes:
         if call.as_json or not sys.stdin.isatty():

@@ -125,11 +125,11 @@ def _newest(one: "RosterWriter") -> str:
 
 
 def _lines(seen: "Roster") -> list[Line]:
-    from backup.ownership.recovery_card import grouped
+    from backup.ownership.recovery_card import group_digits
 
-    owner = grouped(seen.owner)
+    owner = group_digits(seen.owner)
     lines: list[Line] = [
-        f"Repository  {grouped(seen.repository)[0]}",
+        f"Repository  {group_digits(seen.repository)[0]}",
         *(f"{'Owner' if not n else '':11} {line}" for n, line in enumerate(owner)),
         (
             f"Root record {seen.root_number} of {seen.root_created:%Y-%m-%d %H:%M}Z, made "

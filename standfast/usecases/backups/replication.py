@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from backup.ownership.key_record_copies import KeyFolder, note_seen
+from backup.ownership.key_record_copies import KeyFolder, record_seen
 from backup.records import Finding, Progress
 from backup.replication.copy_report import ReplicationReport
 from backup.replication.vault_copy import replicate_vault
@@ -82,7 +82,7 @@ def replicate_to_second_site(
         )
         if keys_to is not None:
             root = load_root_chain(stores.vault, owner=stores.known_owner).root
-            note_seen(root, reachable(stores.config.backup), stores.clock())
+            record_seen(root, reachable(stores.config.backup), stores.clock())
     return CopyOutcome(name=name, report=report, has_keys=with_keys, traits=to.describe())
 
 

@@ -16,9 +16,9 @@ from backup.ownership.key_copy_list import CopyList, KeyCopy, check_copy_name, m
 from backup.ownership.key_record_copies import (
     KeyFolder,
     Synchronized,
-    held_keys,
-    note_destroyed,
-    note_seen,
+    record_numbers,
+    record_destroyed,
+    record_seen,
     synchronize,
 )
 from backup.stores import Store
@@ -153,7 +153,7 @@ def copy_keys(
             raise UsageError(f"name {name!r}: {taken[name]} has it. Choose another name")
         root = load_root_chain(vault, owner=owner).root
         changes = synchronize(root, KeyFolder(backup.keys), KeyFolder(folder))
-        copies = note_seen(root, {**taken, name: folder}, now)
+        copies = record_seen(root, {**taken, name: folder}, now)
     known = tuple(copy.name for copy in CopyList(copies=copies).known)
     return KeyCopyOutcome(name=name, folder=folder, changes=changes, known=known)
 
@@ -164,7 +164,7 @@ def forget_copy(backup: BackupConfig, name: str, now: datetime) -> None:
         folders = reachable(backup)
         if name in folders:
             raise UsageError(f"{name}: {folders[name]} exists. Remove the folder first")
-        note_destroyed(folders, name, now)
+        record_destroyed(folders, name, now)
 
 
 def standings(backup: BackupConfig, root: RootRecord) -> tuple[KeyCopyStatus, ...]:
@@ -178,7 +178,7 @@ def standings(backup: BackupConfig, root: RootRecord) -> tuple[KeyCopyStatus, ..
     for name, folder in folders.items():
         seen = read_copy_list(folder).copies.get(name)
         when = root.created if seen is None else seen.seen
-        now_there.append(KeyCopy(name=name, seen=when, keys=held_keys(root, KeyFolder(folder))))
+        now_there.append(KeyCopy(name=name, seen=when, keys=record_numbers(root, KeyFolder(folder))))
     every = [*now_there, *copies.values()]
     living = {
         f"{domain.id}/{domain.generation}" for domain in root.domains if domain.erased is None

@@ -16,8 +16,8 @@ from pathlib import Path
 from shlex import quote
 
 from backup.errors import WrongKey
-from backup.ownership.custodian_public_key import custodian
-from backup.ownership.key_record_copies import KeyFolder, note_seen
+from backup.ownership.custodian_public_key import parse_custodian
+from backup.ownership.key_record_copies import KeyFolder, record_seen
 from backup.ownership.operation_plan import OperationResult
 from backup.ownership.operations.custodians import add_custodian, retire_custodian
 from backup.ownership.operations.domains import add_domain, new_generation
@@ -132,7 +132,7 @@ def open_owner_session(stores: Stores, owner_key: Path, ask: AskPassphrase) -> O
             key_copies=copies,
             copies_away=away(folders),
             copies_unseen=unseen(stores.config.backup, folders),
-            on_done=lambda root: note_seen(root, folders, stores.clock()),
+            on_done=lambda root: record_seen(root, folders, stores.clock()),
         )
 
 
@@ -199,7 +199,7 @@ def domain_added(office: OwnerSession, name: str, recipients: Iterable[str]) -> 
     """Add an erasure domain."""
     with translated_errors("adding a domain"):
         return add_domain(
-            office, name=name, custodians=[custodian(recipient) for recipient in recipients]
+            office, name=name, custodians=[parse_custodian(recipient) for recipient in recipients]
         )
 
 
@@ -234,13 +234,13 @@ def custodian_added(
 ) -> OperationResult:
     """Add a custodian that can open every domain."""
     with translated_errors("adding a custodian"):
-        return add_custodian(office, custodian=custodian(recipient, name), identity=identity)
+        return add_custodian(office, custodian=parse_custodian(recipient, name), identity=identity)
 
 
 def custodian_retired(office: OwnerSession, which: str, identity: Identity) -> OperationResult:
     """Exclude a custodian from everything that is written from now on."""
     with translated_errors("retiring a custodian"):
-        return retire_custodian(office, which=which, identity=identity)
+        return retire_custodian(office, name=which, identity=identity)
 
 
 def documents_published(stores: Stores) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def card_json(card: Card) -> JsonObject:
     """Return the JSON form of the card."""
     custodians: list[Json] = [custodian_json(custodian) for custodian in card.roster.custodians]
     stores: list[Json] = [{"store": name, "where": where} for name, where in card.stores]
-    steps: list[Json] = [{"what": step.what, "typed": step.typed} for step in card.steps]
+    steps: list[Json] = [{"what": step.instruction, "typed": step.command} for step in card.steps]
     return {
         "made": timestamp(card.made),
         "organisation": card.places.organisation,

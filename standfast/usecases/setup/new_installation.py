@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from backup.ownership.bundled_reader import READER, document
-from backup.ownership.key_record_copies import KeyFolder, note_seen, synchronize
+from backup.ownership.key_record_copies import KeyFolder, record_seen, synchronize
 from backup.ownership.repository_creation import create_repository
 from backup.stores.directory import DirectoryStore
 from backup.system.durable_files import create_file
@@ -227,7 +227,7 @@ def _fill_offline(config: Config, offline: Path, now: datetime) -> None:
     backup = config.backup
     root = load_root_chain(DirectoryStore(backup.vault)).root
     synchronize(root, KeyFolder(backup.keys), KeyFolder(offline))
-    note_seen(root, {key_store_name(backup): backup.keys, OFFLINE: offline}, now)
+    record_seen(root, {key_store_name(backup): backup.keys, OFFLINE: offline}, now)
     write_atomically(offline / READER, document(READER))
     write_atomically(offline / "README.txt", _README.encode())
 

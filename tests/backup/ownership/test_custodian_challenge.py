@@ -75,7 +75,7 @@ def test_an_answer_to_another_challenge_or_of_somebody_else_is_refused(owned: Ow
 
 def test_a_stranger_answers_nothing(owned: OwnedSite, tmp_path: Path) -> None:
     data, _ = challenge(owned)
-    with pytest.raises(WrongKey, match="sealed to this identity"):
+    with pytest.raises(WrongKey, match="encrypted to this identity"):
         answer_challenge(data, new_person("Kim")[1], now=owned.clock(), where="c")
     other = owned_site(tmp_path / "other")
     with pytest.raises(WrongKey, match="another repository"):
@@ -102,7 +102,7 @@ def test_an_erasure_cannot_be_agreed_to_by_a_challenge(owned: OwnedSite) -> None
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"junk", b'{"format":1,"kind":"order"}\n'])
 def test_what_is_no_paper_is_named(owned: OwnedSite, content: bytes) -> None:
-    with pytest.raises(WrongKey, match="name the right file"):
+    with pytest.raises(WrongKey, match="Name the right file"):
         answer_challenge(content, LEES, now=owned.clock(), where="x.json")
-    with pytest.raises(WrongKey, match="name the right file"):
+    with pytest.raises(WrongKey, match="Name the right file"):
         read_answers(content, "x.json")

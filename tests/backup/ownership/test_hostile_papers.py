@@ -168,9 +168,9 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Paper]:
             execute_plan(path, "deed", {"of": "x"}, lambda: plan, **stores)
 
     plan = Plan(
-        deed="deed",
+        operation="deed",
         request={"of": "x"},
-        told={"root": 1},
+        result={"root": 1},
         steps=(
             Put(where="vault", name="pub/root/0000000009", data=b"a record"),
             Put(where="keys", name="k/main/0000000000/0000000009", data=b"another"),
@@ -243,7 +243,7 @@ def test_each_is_read_as_it_was_made(papers: dict[str, Paper], kind: str) -> Non
     """So what refuses a spoilt one does not refuse them all."""
     paper = papers[kind]
     if kind == "attestation":
-        with pytest.raises(UsageError, match="is missing: nothing was erased"):
+        with pytest.raises(UsageError, match="is missing; nothing was erased"):
             paper.read(paper.data)
     else:
         paper.read(paper.data)

@@ -9,7 +9,7 @@ import pytest
 from backup.errors import Damaged, NotFound, UsageError
 from backup.format.root_record import RootRecord
 from backup.ownership.key_copy_list import read_copy_list
-from backup.ownership.key_record_copies import KeyFolder, note_destroyed, note_seen, synchronize
+from backup.ownership.key_record_copies import KeyFolder, record_destroyed, record_seen, synchronize
 from backup.ownership.operations.custodians import add_custodian, retire_custodian
 from backup.ownership.operations.domains import new_generation
 from tests.backup.office import KeyDrawer, OwnedSite, new_person, owned_site
@@ -28,7 +28,7 @@ def copy() -> KeyDrawer:
 
 
 def root_of(owned: OwnedSite) -> RootRecord:
-    return owned.office.standing().root
+    return owned.office.load_trust().root
 
 
 def test_copy_gets_the_newest_valid_record(owned: OwnedSite, copy: KeyDrawer) -> None:
@@ -56,7 +56,7 @@ def test_record_of_a_retired_custodian_leaves_the_copy(owned: OwnedSite, copy: K
     person, _ = new_person("Lee")
     add_custodian(owned.office, custodian=person, identity=owned.identity)
     synchronize(root_of(owned), owned.keys, copy)
-    retire_custodian(owned.office, which="Lee", identity=owned.identity)
+    retire_custodian(owned.office, name="Lee", identity=owned.identity)
     assert synchronize(root_of(owned), owned.keys, copy).removed == (SECOND,)
     assert set(copy.names()) == set(owned.keys.names())
 
@@ -110,14 +110,14 @@ def test_copies_know_each_other(owned: OwnedSite, tmp_path: Path) -> None:
     for folder in (one, other):
         synchronize(root, owned.keys, KeyFolder(folder))
     now = owned.clock()
-    note_seen(root, {"one": one}, now)
-    note_seen(root, {"one": one, "other": other}, owned.clock())
+    record_seen(root, {"one": one}, now)
+    record_seen(root, {"one": one, "other": other}, owned.clock())
     assert [copy.name for copy in read_copy_list(other).known] == ["one", "other"]
     assert read_copy_list(one).copies["other"].keys == {"main/0": 0}
-    note_destroyed({"one": one}, "other", owned.clock())
+    record_destroyed({"one": one}, "other", owned.clock())
     assert [copy.name for copy in read_copy_list(one).known] == ["one"]
     with pytest.raises(NotFound):
-        note_destroyed({"one": one}, "other", owned.clock())
+        record_destroyed({"one": one}, "other", owned.clock())
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from backup.errors import (
     UsageError,
     WrongKey,
 )
-from backup.ownership.custodian_public_key import custodian
+from backup.ownership.custodian_public_key import parse_custodian
 from backup.ownership.operation_plan import read_plan
 from backup.ownership.operations.custodians import add_custodian, retire_custodian
 from backup.ownership.operations.writers import add_writer, new_epoch
@@ -121,7 +121,7 @@ def test_a_place_that_takes_no_file_is_refused_and_another_one_can_be_named(
             patch.setattr("os.fsync", as_full)
         with pytest.raises(
             (UsageError, NotWritable),
-            match=f"hard links|{place} is no empty|{place}/host.json cannot be written: .* room",
+            match=f"hard links|{place}: not an empty|{place}/host.json cannot be written: .* room",
         ):
             add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=place)
     assert not place.exists() or not list(place.iterdir())
@@ -157,7 +157,7 @@ def test_two_owners_at_once_do_not_sign_over_each_other(owned: OwnedSite) -> Non
     owned.vault.puts_left = None
     other = replace(owned.office, owner_file=second / "owner.json")
     add_writer(other, name="desk-3", domain=DOMAIN, host_dir=owned.folder / "three")
-    with pytest.raises(AlreadyThere, match=r"made by someone else.*owner\.json\.unfinished"):
+    with pytest.raises(AlreadyThere, match=r"somebody else created it.*owner\.json\.unfinished"):
         add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
     (owned.folder / "owner.json.unfinished").unlink()
     add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "again")
@@ -209,14 +209,14 @@ def test_a_custodian_with_an_ssh_key_comes_and_goes(owned: OwnedSite, tmp_path: 
     owned.back_up(source)
     key = Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-    one = custodian(f"{public} lee@example.com")
+    one = parse_custodian(f"{public} lee@example.com")
     assert (one.name, one.recipient) == ("lee@example.com", public)
     assert one.fingerprint.startswith("SHA256:")
     identity = open_identity(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     add_custodian(owned.office, custodian=one, identity=owned.identity)
     # The one who came holds the next ceremony, and the first one goes.
     first = (owned.folder / "custodian.txt").read_text().splitlines()[3].split(": ")[1]
-    retire_custodian(owned.office, which=first, identity=identity)
+    retire_custodian(owned.office, name=first, identity=identity)
     owned.back_up(source)
     (owned.folder / "custodian.txt").write_bytes(
         key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())

@@ -94,17 +94,17 @@ def test_nothing_of_a_keeper_may_be_believed(owned: OwnedSite) -> None:
     with pytest.raises(NotFound, match="--believe-none"):
         retire_keeper(owned.office, trusted_through=0)
     let_expire(owned, "keeper.json", 1)
-    with pytest.raises(NotFound, match="no valid keep record 1"):
+    with pytest.raises(NotFound, match="keep record 1: it is missing"):
         retire_keeper(owned.office, trusted_through=1)
     retire_keeper(owned.office, trusted_through=None)
     assert expired(owned) == set()
-    with pytest.raises(NotFound, match="no keeper"):
+    with pytest.raises(NotFound, match="none is trusted"):
         retire_keeper(owned.office, trusted_through=None)
 
 
 def test_one_keeper_is_trusted_at_a_time(owned: OwnedSite) -> None:
     set_keeper(owned.office, keeper_file=owned.folder / "keeper.json")
-    with pytest.raises(UsageError, match="retire that one first"):
+    with pytest.raises(UsageError, match="Retire it first"):
         set_keeper(owned.office, keeper_file=owned.folder / "second.json")
     assert not (owned.folder / "second.json").exists()
     retire_keeper(owned.office, trusted_through=None)

@@ -64,7 +64,7 @@ def test_a_writer_that_cannot_be_is_refused_and_nothing_is_written(
 
 def test_a_hosts_keys_are_never_overwritten(owned: OwnedSite) -> None:
     before = (owned.folder / "host/host.json").read_bytes()
-    with pytest.raises(UsageError, match="is no empty folder"):
+    with pytest.raises(UsageError, match="not an empty folder"):
         add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "host")
     assert (owned.folder / "host/host.json").read_bytes() == before
 
@@ -74,9 +74,9 @@ def test_a_hosts_keys_go_into_a_folder_of_their_own(owned: OwnedSite) -> None:
     folder = owned.folder / "two"
     folder.mkdir()
     (folder / "diary.txt").write_text("of somebody")
-    with pytest.raises(UsageError, match="is no empty folder"):
+    with pytest.raises(UsageError, match="not an empty folder"):
         add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=folder)
-    with pytest.raises(UsageError, match="is no empty folder"):
+    with pytest.raises(UsageError, match="not an empty folder"):
         add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=folder / "diary.txt")
     assert [one.name for one in folder.iterdir()] == ["diary.txt"]
     (folder / "diary.txt").unlink()
@@ -279,7 +279,7 @@ def test_another_deed_is_not_begun_over_an_unfinished_one(owned: OwnedSite) -> N
     with pytest.raises(Died):
         add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
     owned.vault.puts_left = None
-    with pytest.raises(UsageError, match=r"add-writer .*writer=desk-2.* run that again first"):
+    with pytest.raises(UsageError, match=r"add-writer .*writer=desk-2.*Run it again first"):
         add_writer(owned.office, name="desk-3", domain=DOMAIN, host_dir=owned.folder / "three")
     add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
     add_writer(owned.office, name="desk-3", domain=DOMAIN, host_dir=owned.folder / "three")
@@ -308,7 +308,7 @@ def test_nothing_is_signed_beside_a_record_that_lost_the_one_before_it(owned: Ow
     for name in ("desk-2", "desk-3"):
         add_writer(owned.office, name=name, domain=DOMAIN, host_dir=owned.folder / name)
     owned.vault.remove("pub/root/0000000001")
-    with pytest.raises(Damaged, match="Nothing is signed on top"):
+    with pytest.raises(Damaged, match="it does not follow the existing"):
         add_writer(owned.office, name="desk-4", domain=DOMAIN, host_dir=owned.folder / "four")
 
 
@@ -344,4 +344,4 @@ def test_what_is_no_owners_key_is_refused(owned: OwnedSite, tmp_path: Path) -> N
             vault=owned.vault,
             keys=owned.keys,
             now=owned.clock,
-        ).standing()
+        ).load_trust()

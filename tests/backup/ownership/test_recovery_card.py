@@ -12,7 +12,7 @@ from backup.ownership.bundled_reader import bundled_files
 from backup.ownership.operations.custodians import add_custodian
 from backup.ownership.operations.keepers import set_keeper
 from backup.ownership.operations.writers import add_writer, remove_writer
-from backup.ownership.recovery_card import Card, Places, card_text, grouped, make_card
+from backup.ownership.recovery_card import Card, Places, card_text, group_digits, make_card
 from backup.ownership.recovery_card_page import card_page
 from backup.ownership.roster import read_roster
 from backup.stores.directory import DirectoryStore
@@ -54,14 +54,14 @@ def test_the_card_says_where_what_and_who(owned: OwnedSite) -> None:
             "Lee Moss",
             "desk-1/0000000001",
             "desk-2",
-            *grouped(roster.repository),
-            *grouped(roster.owner),
+            *group_digits(roster.repository),
+            *group_digits(roster.owner),
             *(one.recipient for one in roster.custodians),
             *(name.rpartition("/")[2] for name in bundled_files()),
         ):
             assert part in page, part
-    assert "".join(grouped(roster.owner)).replace(" ", "") == roster.owner.hex()
-    assert [step.typed for step in card.steps].count("") == 2
+    assert "".join(group_digits(roster.owner)).replace(" ", "") == roster.owner.hex()
+    assert [step.command for step in card.steps].count("") == 2
 
 
 def test_no_secret_stands_on_the_card(owned: OwnedSite) -> None:
@@ -91,7 +91,7 @@ def test_who_follows_the_card_restores(owned: OwnedSite, tmp_path: Path) -> None
             folder.put(name, store.get(name))
     (tmp_path / "IDENTITY_FILE").write_bytes((owned.folder / "custodian.txt").read_bytes())
     said = ""
-    for line in "\n".join(step.typed for step in card_of(owned).steps).split("\n"):
+    for line in "\n".join(step.command for step in card_of(owned).steps).split("\n"):
         if not line:
             continue
         words = line.replace("python3", sys.executable).replace("POINT", "").split()

@@ -78,7 +78,7 @@ def test_a_second_repository_is_not_made_over_the_first(site: Site, tmp_path: Pa
 @pytest.mark.parametrize("name", ["", "Desk", "desk one", "../x", "-x", "a" * 32, "ä"])
 def test_a_name_that_no_object_could_have_is_refused(tmp_path: Path, name: str) -> None:
     for writer, domain in ((name, "main"), ("desk", name)):
-        with pytest.raises(UsageError, match="cannot name"):
+        with pytest.raises(UsageError, match="not a valid name"):
             create_repository(
                 vault=MemoryStore(),
                 keys=MemoryStore(),
@@ -143,7 +143,7 @@ def test_without_an_identity_nothing_is_restored(site: Site, tmp_path: Path) -> 
 
 def test_a_lost_key_store_is_told_from_a_wrong_key(site: Site, tmp_path: Path) -> None:
     site.back_up(plain_tree(tmp_path / "source"))
-    with pytest.raises(WrongKey, match="store that holds the domain keys"):
+    with pytest.raises(WrongKey, match="store that has the domain keys"):
         Repository.open(site.vault, None, site.identity)
     with pytest.raises(NotFound, match="the identity may be right, and the store is not"):
         Repository.open(site.vault, MemoryStore(), site.identity)

@@ -24,7 +24,7 @@ from backup.format.manifest import BlobRef
 from backup.format.object_names import pack_name, snapshot_name
 from backup.format.pack import Destination, padded_size, seal_pack
 from backup.format.snapshot import open_body, snapshot_from_bytes, snapshot_to_bytes
-from backup.ownership.operations.writers import _last_believed, witnessed_head
+from backup.ownership.operations.writers import _last_trusted, witnessed_head
 from backup.reader.path_selection import Selection
 from backup.records import Head
 from backup.retention.vault_state import Reader
@@ -241,7 +241,7 @@ def test_an_owner_ends_the_trust_in_a_host_without_holding_what_it_signed(
     head = Head(writer=WRITER, sequence=1, sha256=owned.repository().points()[0].sha256)
     with little_memory(20 * MIB):
         assert witnessed_head(owned.office, WRITER, [head]) == 1
-        sha256, doubted = _last_believed(owned.office, load_root_chain(owned.vault), WRITER, 1)
+        sha256, doubted = _last_trusted(owned.office, load_root_chain(owned.vault), WRITER, 1)
     assert (sha256, len(doubted)) == (head.sha256, 40)
 
 

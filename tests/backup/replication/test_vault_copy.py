@@ -445,7 +445,7 @@ def test_keys_are_copied_only_where_a_store_for_them_is_named(
     lee, _ = new_person("Lee")
     add_custodian(owned.office, custodian=lee, identity=owned.identity)
     replicate_vault(owned.vault, copy, keys=owned.keys, keys_to=keys)
-    retire_custodian(owned.office, which="Lee", identity=owned.identity)
+    retire_custodian(owned.office, name="Lee", identity=owned.identity)
     stale = replicate_vault(owned.vault, copy, keys=owned.keys, keys_to=keys)
     named = {f.object for f in stale.findings}
     assert named == {f"k/main/0000000000/000000000{n}" for n in (0, 1)}

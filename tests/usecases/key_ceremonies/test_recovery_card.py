@@ -58,7 +58,7 @@ def test_card_of_a_bucket_brings_everything_back(
     card = recovery_card(open_stores(config, env))
     shutil.copy(site.folder / IDENTITY, tmp_path / "IDENTITY_FILE")
     shutil.copy(Path(break_glass.__file__), tmp_path)
-    download, listing, restore = (step.typed for step in card.steps[-3:])
+    download, listing, restore = (step.command for step in card.steps[-3:])
     download = download.replace("ID=…", f"ID={key.access_key}")
     download = download.replace("KEY=…", f"KEY={key.secret_key}")
     for typed in (download, listing, restore.removesuffix(" POINT")):

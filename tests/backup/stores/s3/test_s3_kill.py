@@ -86,7 +86,7 @@ class Evening:
     where: S3Options
     folder: Path
     objects: dict[str, bytes]
-    unlocked: set[str]  # of those; the others have a lock for longer than anything takes here
+    unlock: set[str]  # of those; the others have a lock for longer than anything takes here
     trees: dict[str, Tree]
     now: datetime
     _numbers: Iterator[int] = field(default_factory=count)
@@ -110,7 +110,7 @@ class Evening:
                 Bucket=self.bucket.name,
                 Key=f"{number}/{name}",
                 Body=data,
-                **({} if name in self.unlocked else lock),
+                **({} if name in self.unlock else lock),
             )
         return Case(evening=self, where=replace(self.where, prefix=f"{number}/"), folder=folder)
 
@@ -204,7 +204,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory, seaweedfs_server: SeaweedF
         where=where,
         folder=folder,
         objects={name: vault.get(name) for name in names},
-        unlocked={name for name in names if name in marked or name.startswith("pub/")},
+        unlock={name for name in names if name in marked or name.startswith("pub/")},
         trees=kept.trees,
         now=kept.clock() + timedelta(days=1),
     )
