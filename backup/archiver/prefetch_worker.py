@@ -30,7 +30,7 @@ class PrefetchWorker:
             yield
             return
         prefetch = MetadataPrefetch(self._listings())
-        opened.rely_on(prefetch)
+        opened.use_prefetch(prefetch)
         try:
             yield
         except SourceFailed:
@@ -59,7 +59,7 @@ def _send_listings(source: OpenSource, parent: WorkerEnd) -> None:
     listings: list[FolderListing] = []
     size, batch_bytes = 0, _FIRST_BYTES
     with suppress(OSError):  # a folder was moved away: the walk continues alone
-        for listing in source.survey():
+        for listing in source.list_folders():
             listings.append(listing)
             size += sum(map(len, listing))
             if size > batch_bytes:

@@ -130,7 +130,7 @@ class Archiver:
         """Archive every path of a source; yield whenever a commit is possible."""
         prefix = source.name.encode() + b"/"
         if self._parent.is_empty:
-            source.read_along()
+            source.read_during_walk()
         for item in source.scan_expecting():
             if isinstance(item, Unread):
                 self.counts.add_unread(item)

@@ -25,7 +25,7 @@ from backup.records import Unread
 from backup.sources import Content, Found, LeftOut, OpenSource, ReadFile, Source, Whole
 from backup.sources.files.file_content import FileContent
 from backup.sources.files.file_status import Vector
-from backup.sources.files.open_prefetch import fetch
+from backup.sources.files.open_prefetch import advise_read
 
 _FETCHED_BYTES = 4 * 1024 * 1024  # of each large file, read ahead while earlier files are read
 
@@ -195,7 +195,7 @@ def _send_source(source: OpenSource, parent: WorkerEnd) -> None:
 
 def _send_all(source: OpenSource, parent: WorkerEnd, rows: _Rows) -> None:
     prefix = source.name.encode() + b"/"
-    source.read_along()
+    source.read_during_walk()
     for item in source.scan_expecting():
         if isinstance(item, ReadFile):
             path = prefix + item.path
@@ -226,7 +226,7 @@ def _send_open_file(source: OpenSource, found: Found, parent: WorkerEnd) -> None
                 status=content.opened,
                 is_replaced=content.is_replaced,
             )
-            fetch(content.descriptor, _FETCHED_BYTES)
+            advise_read(content.descriptor, _FETCHED_BYTES)
             parent.send(opened, to_path_text(found.path), content.descriptor)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise

@@ -1,17 +1,24 @@
-"""Sources: what is backed up.  This module is what every source promises.
+"""Sources of a backup, and the promises of every source.
 
-- `opened(scratch)` makes the source ready; what it creates for that lies in `scratch` and is gone
-  when the block ends, however it ends.  `SourceFailed` means that nothing of this source can be
-  had.
-- `consistent_at` is true of all that the source gives: every change finished before it is included.
-- `scan` gives each path once, in path order (component by component, as bytes), its root first as
-  b"".  What cannot be read is given as `Unread`, and the scan goes on.
-- A `Found` file is read, and its extended attributes, before the next item is asked for.
-- What is left out by the source's nature or settings is noted in `left_out`, and makes no point
-  partial; so does what vanished between being listed and being read, which is only counted.
-- Nothing of the source is ever changed, but what was kept for the backup alone: see `committed`.
+    with source.opened(scratch, now) as opened:
+        for item in opened.scan():            # paths in order
+            if isinstance(item, Found) and item.kind == "file":
+                with opened.read(item) as content:
+                    content.readinto(buffer)
 
-To add a source: one module with the `_methods`, one test that subclasses the contract suite.
+- `opened(scratch)` prepares the source. Everything it creates is in `scratch` and is removed when
+  the block ends, however it ends. `SourceFailed` means that nothing of this source can be read.
+- `consistent_at` is valid for everything that the source returns: every change finished before that
+  moment is included.
+- `scan` yields each path once, in path order (component by component, as bytes), its root first as
+  b"". A path that cannot be read is yielded as `Unread`, and the scan continues.
+- The content and extended attributes of a `Found` file are read before the next item is requested.
+- Paths that the source omits by its nature or settings are recorded in `left_out` and do not make a
+  recovery point partial. The same holds for paths that vanished between being listed and being
+  read, which are only counted.
+- A source changes nothing, except data that was kept only for the backup: see `on_committed`.
+
+To add a source: one module with the `_methods`, and one test that subclasses the contract suite.
 """
 
 import re
@@ -35,25 +42,29 @@ _MOST_NOTED = 100
 
 
 class Content(Protocol):
-    """A file's content while it is open."""
+    """Content of an open file."""
 
-    # As it was when opened; less once it turned out to end before.  A stream that does not know
-    # gives a number too large for any, and its own once it came to its end.
+    # Size when opened; smaller after the file turned out to end earlier. A stream of unknown size
+    # has a number larger than any file until its end.
     size: int
-    holes: tuple[tuple[int, int], ...]  # (start, length), left out of what `readinto` gives
+    holes: tuple[tuple[int, int], ...]  # (start, length) pairs that `readinto` omits
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill the buffer with the next bytes; fewer only at the end, 0 when there are no more."""
+        """Fill the buffer with the next bytes; fewer only at the end, then 0."""
 
     def changed(self) -> str | None:
-        """Why what was read may be neither the old nor the new content; None when it is whole."""
+        """Return why the content read is inconsistent; None if it is not.
+
+        Inconsistent content is neither the old nor the new content of the file.
+        """
 
 
-@dataclass(kw_only=True, slots=True)  # one a file: not frozen, which takes three times as long
+# One per file: not frozen, because creating a frozen one takes three times as long.
+@dataclass(kw_only=True, slots=True)
 class Found:
-    """One path of a source, as a listing shows it."""
+    """One path of a source, as listed."""
 
-    path: bytes  # in the source; b"" is its root
+    path: bytes  # within the source; b"" is its root
     kind: Kind
     mode: int
     uid: int
@@ -64,27 +75,27 @@ class Found:
     size: int  # of a file as listed; 0 for everything else
     target: bytes | None
     device: tuple[int, int] | None
-    same_file: tuple[int, int] | None  # (device, inode) where a file has more than one name
-    vector: tuple[int, ...] | None  # unchanged when equal to the last run's; None: always read
-    changed_ns: int  # ctime: when anything about the file last changed
+    same_file: tuple[int, int] | None  # (device, inode) of a file with more than one name
+    vector: tuple[int, ...] | None  # unchanged if equal to that of the last run; None: always read
+    changed_ns: int  # ctime: the last change of anything about the file
 
 
 @dataclass(kw_only=True, slots=True)
 class LeftOut:
-    """What a source does not give, and nothing is wrong with it; whole once `scan` has ended."""
+    """Paths that a source omits without a problem; complete after `scan`."""
 
     named: list[Unread] = field(default_factory=list)  # the first hundred
     total: int = 0
     vanished: int = 0  # listed, and gone before they were read
 
     def note(self, item: Unread) -> None:
-        """Count one, and name it while there is room."""
+        """Count a path, and name it while there is room."""
         self.total += 1
         if len(self.named) < _MOST_NOTED:
             self.named.append(item)
 
     def add(self, other: "LeftOut") -> None:
-        """Count what was noted elsewhere, too."""
+        """Add the counts of another instance."""
         self.named += other.named[: _MOST_NOTED - len(self.named)]
         self.total += other.total
         self.vanished += other.vanished
@@ -92,60 +103,64 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Obstacle:
-    """Something in the way of a whole backup; `prevents` says whether it would be less than whole.
+    """A problem in the way of a complete backup.
 
-    What does not prevent it is a risk that one may take.
+    `prevents` tells whether the backup would be incomplete. Otherwise it is a risk that an operator
+    may accept.
     """
 
-    problem: str  # what, and what to do
+    problem: str  # the problem, and what to do
     prevents: bool = True
 
 
 class Source(ABC):
-    """One named thing to back up; usable for one run at a time."""
+    """One named source; usable for one run at a time."""
 
     kind: str
-    # Whether a process that was forked from this one can read it: it needs nothing that is open.
+    # Whether a forked process can read it: it needs nothing that is open.
     supports_worker_reader = False
-    # Whether most of its files go as soon as something else has them: a log, with each base.
-    sheds = False
+    # Whether most of its files are removed once they are stored: a log, with each base backup.
+    is_self_pruning = False
 
     def __init__(self, name: str) -> None:
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{name!r} cannot name a source: use letters, digits, dot, dash and underscore,"
-                " at most 63, beginning with a letter or digit"
+                f"source {name!r}: not a valid name. Use at most 63 letters, digits, dots, dashes"
+                " and"
+                " underscores, starting with a letter or digit."
             )
         self.name = name
 
     @contextmanager
     def opened(self, scratch: Path, now: Callable[[], datetime]) -> Iterator["OpenSource"]:
-        """Make the source ready; `scratch` is an empty private folder that exists."""
-        with self._translated(self._open(scratch, now)) as opened:
+        """Prepare the source; `scratch` is an existing, empty private folder."""
+        with self._translate_errors(self._open(scratch, now)) as opened:
             yield opened
 
     def obstacles(self, scratch: Path) -> list[Obstacle]:
-        """Say what would keep a run from being whole, as far as asking can tell; nothing is read.
+        """Return known problems of a run, without reading content.
 
-        `scratch` is an empty private folder that exists, and is empty again afterwards.
+        `scratch` is an existing, empty private folder; it is empty again afterwards.
         """
         del scratch
         return []
 
-    def committed(self) -> None:  # most sources have nothing to let go of
-        """Take note that a point was committed with all that this source gave when last opened.
+    def on_committed(self) -> None:  # most sources have nothing to release
+        """Release data that is part of a committed recovery point now.
 
-        Called at most once a run, and not when this source failed.  What keeps something only
-        until it is in a point may let go of it now; an `OSError` says why it could not.
+        Called at most once a run, and not if this source failed. An `OSError` says why something
+        could not be released.
         """
 
     @contextmanager
-    def _translated(self, manager: AbstractContextManager["OpenSource"]) -> Iterator["OpenSource"]:
-        # Only what the source itself raises is its failure; what its user raises passes through.
+    def _translate_errors(
+        self, manager: AbstractContextManager["OpenSource"]
+    ) -> Iterator["OpenSource"]:
+        # Translate only errors of the source itself; errors of its user pass through.
         try:
             opened = manager.__enter__()
         except OSError as error:
-            raise SourceFailed(_why(self.name, error)) from error
+            raise SourceFailed(_problem(self.name, error)) from error
         try:
             yield opened
         except BaseException as error:
@@ -161,15 +176,15 @@ class Source(ABC):
 
 @dataclass(kw_only=True, slots=True)
 class Whole:
-    """What a small file holds, read in one go."""
+    """Content of a small file, read at once."""
 
     data: bytes
     xattrs: tuple[tuple[bytes, bytes], ...]
-    changed: str | None  # why it may be neither the old nor the new content
+    changed: str | None  # why it is inconsistent
 
 
 class ReadFile(NamedTuple):
-    """A small file with one name that was found and read in one go, and stayed as it was."""
+    """A small file with one name, found and read at once, unchanged meanwhile."""
 
     path: bytes
     vector: tuple[int, ...]  # inode, size, mtime (ns), ctime (ns), mode, uid, gid
@@ -188,64 +203,68 @@ class OpenSource(ABC):
     def expect(  # may be ignored
         self, paths: Sequence[bytes], vectors: Sequence[tuple[int, ...] | None]
     ) -> None:
-        """Hear what is likely to come, from the path that was given last on, in order.
+        """Announce the paths likely to follow, in order, from the last one on.
 
-        What has no vector shall be given as `Found` in any case; see `scan_expecting`.
+        A path without a vector must be yielded as `Found` in any case; see `scan_expecting`.
         """
 
-    def read_along(self) -> None:  # may be ignored
-        """Hear that every file will be read: what is small may be given as `ReadFile` at once."""
+    def read_during_walk(self) -> None:  # may be ignored
+        """Announce that every file will be read, so small ones may be `ReadFile`."""
 
-    def survey(self) -> "Iterator[FolderListing]":
-        """Tell what is in each folder, for the same source as it is opened in another process."""
+    def list_folders(self) -> "Iterator[FolderListing]":
+        """Yield the content of each folder, in another process than the walk."""
         return iter(())
 
-    def rely_on(self, survey: "MetadataPrefetch") -> None:  # may be ignored
-        """Hear that another process looks at everything, ahead of `scan`."""
+    def use_prefetch(self, prefetch: "MetadataPrefetch") -> None:  # may be ignored
+        """Use the folder listings of another process, which is ahead of `scan`."""
 
     def read_small(self, found: Found) -> Whole | None:
-        """Read a file that `scan` gave last in one go; None when it must be read as any other."""
+        """Read the file that `scan` yielded last at once, or return None."""
         del found
         return None
 
     def scan(self) -> Iterator[Found | Unread]:
-        """Give every path in order; `SourceFailed` when the source ends before its end."""
+        """Yield every path in order; `SourceFailed` if the source ends early."""
         for item in self.scan_expecting():
-            if isinstance(item, Found | Unread):  # nothing is expected or read along here
+            if isinstance(item, Found | Unread):  # without announcements there are no other items
                 yield item
 
     def scan_expecting(self) -> Iterator[Found | Unread | ReadFile | range]:
-        """As `scan`, but files and folders that are as expected may be given by their numbers.
+        """Yield paths as `scan`, but expected ones may be yielded as numbers.
 
-        They count in what `expect` was told last, and a range of them is one item: to make a
-        `Found` of each and hand it on takes longer than to look at it. After `read_along`, small
-        files may be given as they were read. A file with several names is always given as `Found`.
+        The numbers count in the last list passed to `expect`, and a range of them is one item:
+        creating and passing on a `Found` takes longer than examining the path. After
+        `read_during_walk`, small files may be yielded with their content. A file with several names
+        is always yielded as `Found`.
         """
         try:
             yield from self._scan()
         except BackupError:
             raise
         except OSError as error:
-            raise SourceFailed(_why(self.name, error)) from error
+            raise SourceFailed(_problem(self.name, error)) from error
 
     @abstractmethod
     def _scan(self) -> Iterator[Found | Unread | ReadFile | range]: ...
 
     @abstractmethod
     def read(self, found: Found) -> AbstractContextManager[Content]:
-        """Open a file that `scan` gave last; an `OSError` says why it cannot be read."""
+        """Open the file that `scan` yielded last; an `OSError` names the problem."""
 
     @abstractmethod
     def xattrs(self, found: Found) -> tuple[tuple[bytes, bytes], ...]:
-        """The extended attributes of what `scan` gave last, sorted by name."""
+        """Return the extended attributes of the last path, sorted by name."""
 
     @abstractmethod
     def chunk_bytes(self, found: Found) -> int:
-        """The average size of chunk that suits the content: small where edits are scattered."""
+        """Return the suitable average chunk size in bytes.
+
+        It is small where edits are scattered.
+        """
 
 
-def _why(name: str, error: OSError) -> str:
+def _problem(name: str, error: OSError) -> str:
     return (
-        f"source {name} cannot be read: {error.strerror or type(error).__name__}."
-        " Check that it is there and may be read, then run again"
+        f"source {name}: cannot be read ({error.strerror or type(error).__name__})."
+        " Check that it exists and is readable, then run again."
     )

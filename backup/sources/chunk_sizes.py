@@ -1,17 +1,16 @@
-"""How large chunks are to be: what a source says of its files, and what cuts them goes by.
+"""Chunk sizes, chosen by the name of a file.
 
-- The size is chosen by content: in a database or a dump small edits are scattered, so its chunks
-  are small; of other files fewer parts are edited, so their chunks are large and their references
-  few.
-- Recordings and pictures are written once and never edited: they are cut every 4 MiB, which spares
-  looking for places to cut at.
+- In databases and dumps, small edits are scattered, so their chunks are small. Of other files fewer
+  parts are edited, so their chunks are large and their references few.
+- Recordings and pictures are written once and never edited: they are cut every 4 MiB, which saves
+  the search for chunk boundaries.
 """
 
-SMALL_FILE_BYTES = 64 * 1024  # below this a file is one blob, uncut
+SMALL_FILE_BYTES = 64 * 1024  # a smaller file is one blob
 EDITED_CHUNK_BYTES = 64 * 1024
 CHUNK_BYTES = 1024 * 1024
 MAX_CHUNK_BYTES = 4 * CHUNK_BYTES
-MEDIA_CHUNK_BYTES = MAX_CHUNK_BYTES  # exactly; the others are averages
+MEDIA_CHUNK_BYTES = MAX_CHUNK_BYTES  # exact; the other sizes are averages
 
 _EDITED_SUFFIXES = (
     b".db", b".sqlite", b".sqlite3", b".db3", b".mdb", b".ibd", b".frm", b".dbf", b".sql", b".dump",
@@ -26,7 +25,7 @@ _MEDIA_SUFFIXES = (
 
 
 def chunk_bytes_for(name: bytes) -> int:
-    """The average chunk size for a file of this name."""
+    """Return the average chunk size for a file of this name, in bytes."""
     name = name.lower()
     if name.endswith(_EDITED_SUFFIXES):
         return EDITED_CHUNK_BYTES

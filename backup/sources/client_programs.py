@@ -1,16 +1,16 @@
-"""Other people's programs that give or take data: found, started, streamed, ended.
+"""Client programs that produce or consume data: start, stream, end.
 
-- A secret reaches a program by its environment or by a private file, never by its arguments, which
-  every user of the machine may read.
-- What a program writes is read as it comes and kept nowhere; what it says of errors is read by a
-  thread, so that it never stands still for a reader, and only its beginning and its end are kept:
-  some programs say a line for each row.
-- Content counts only when the program ended with success: the last `readinto` waits for that.
-  Where a whole output ends in a known way, it has to: a script that starts the program elsewhere
-  may hide that it failed.
-- Of what a program says only one line is shown, cut short and without secrets.
-- A program never outlives the block that started it, and never hangs a night.
-- A program that gets a backup's content cannot read the custodian's identity, where the kernel can
+- A secret reaches a program through its environment or a private file, never through its arguments,
+  which every user of the machine may read.
+- The output of a program is read as it arrives and stored nowhere. A thread reads its error output,
+  so the program never blocks on it; only the beginning and the end are kept, because some programs
+  write a line per row.
+- Content counts only if the program ended with success: the last `readinto` waits for that. If a
+  complete output ends in a known way, that end must be present: a script that starts the program
+  elsewhere may hide that it failed.
+- Of the error output, one line is shown, shortened and without secrets.
+- A program never outlives the block that started it, and never blocks a night's run.
+- A program that receives backup content cannot read the custodian's identity, if the kernel can
   hide a file.
 """
 
@@ -31,86 +31,87 @@ from backup.sources.chunk_sizes import SMALL_FILE_BYTES
 from backup.sources.output_completeness import EndMarker
 from backup.system.landlock import call_with_hidden_paths
 
-UNKNOWN_SIZE = 1 << 62  # of content whose end is known only once it came
+UNKNOWN_SIZE = 1 << 62  # of content whose end is only known once it arrived
 _PIPE_BYTES = 1024 * 1024
-_HEAD_BYTES = 16 * 1024  # of what it says besides
+_HEAD_BYTES = 16 * 1024  # of the error output
 _TAIL_BYTES = 64 * 1024
-_LAST_WORD_SECONDS = 2.0  # to be heard once it ended; what it started may go on holding the line
+_LAST_WORD_SECONDS = 2.0  # to read the rest after the end; a child process may keep the pipe open
 _LINE_CHARACTERS = 300
 _QUERY_SECONDS = 120.0
-_SILENT_SECONDS = 1800.0  # a program that gives nothing for so long waits for something
+_SILENT_SECONDS = 1800.0  # a program that is silent for this long waits for something
 _IS_ERROR = re.compile(r"\b(error|fatal|panic)\b", re.IGNORECASE)
 
 
 class ProgramFailed(Exception):
-    """A program is missing, could not start or did not end well; the message says which and why."""
+    """A program is missing, could not start, or failed; with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What is started: `environment` replaces the whole one of this process."""
+    """A command line; `environment` replaces that of this process."""
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
-    secrets: tuple[str, ...] = field(default=(), repr=False)  # cut out of whatever is shown
-    hidden: tuple[Path, ...] = ()  # files and folders that it cannot read
+    # Removed from everything that is shown.
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    hidden: tuple[Path, ...] = ()  # files and folders that the program cannot read
 
     @property
     def program(self) -> str:
-        """Its name, for messages."""
+        """Return the program's name, for messages."""
         return Path(self.arguments[0]).name
 
     def with_environment(self, **more: str) -> "Command":
-        """The same call with other variables."""
+        """Return the same command with additional variables."""
         return replace(self, environment={**self.environment, **more})
 
 
 def find_program(names: Iterable[str], folder: Path | None, package: str) -> str:
-    """The path of the first program that is there: in `folder`, or else where the shell looks."""
+    """Return the path of the first program found in `folder` or on the PATH."""
     names = tuple(names)
     for name in names:
         found = shutil.which(name, path=None if folder is None else str(folder))
         if found is not None:
             return found
     where = "on the PATH" if folder is None else f"in {folder}"
-    raise ProgramFailed(f"{names[0]} is not {where}: install the package {package}")
+    raise ProgramFailed(f"{names[0]}: not found {where}. Install the package {package}.")
 
 
 def bare_environment() -> dict[str, str]:
-    """What a program needs of this process' environment, and no setting of anybody's.
+    """Return the variables that a program needs, without anybody's settings.
 
-    Messages are in English, so that they can be understood by whoever reads them here.
+    Messages are in English, so that the reader of the log understands them.
     """
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     return {**kept, "LC_ALL": "C.UTF-8", "LANGUAGE": "C"}
 
 
-class Said:
-    """What a program said besides what it gave: its beginning and its end, however much it was."""
+class ErrorOutput:
+    """Error output of a program: its beginning and its end."""
 
     def __init__(self, command: Command) -> None:
         self._command = command
         self._head = b""
         self._tail = b""
         self._left_out = 0  # bytes between the two
-        reading, self.line = os.pipe()  # what the program is started with
-        self._is_held = True
-        self._thread = threading.Thread(target=self._listen, args=(reading,), daemon=True)
+        read_end, self.write_end = os.pipe()  # the program writes to `line`
+        self._is_open = True
+        self._thread = threading.Thread(target=self._listen, args=(read_end,), daemon=True)
         self._thread.start()
 
-    def hang_up(self) -> None:
-        """Close our end of the line: once the program has ended there is nothing more to hear."""
-        if self._is_held:
-            self._is_held = False
-            os.close(self.line)
+    def close(self) -> None:
+        """Close our end of the pipe after the program ended."""
+        if self._is_open:
+            self._is_open = False
+            os.close(self.write_end)
 
     def lines(self) -> list[str]:
-        """What is kept of it line by line, each cut short and without secrets."""
-        self.hang_up()
+        """Return the kept lines, each shortened and without secrets."""
+        self.close()
         self._thread.join(_LAST_WORD_SECONDS)
         head, tail = self._head, self._tail
         if self._left_out:
-            # Half a secret would not be found.
+            # Cut at the gap: half a secret would not be recognized.
             half = max((len(secret.encode()) for secret in self._command.secrets), default=0)
             head, tail = head[: len(head) - half] + b"\n", tail[half:]
         text = (head + tail).decode("utf-8", "replace")
@@ -119,8 +120,8 @@ class Said:
         shown = ("".join(filter(str.isprintable, line)).strip() for line in text.splitlines())
         return [line[:_LINE_CHARACTERS] for line in shown if line]
 
-    def _listen(self, reading: int) -> None:
-        with open(reading, "rb", buffering=0) as line:
+    def _listen(self, read_end: int) -> None:
+        with open(read_end, "rb", buffering=0) as line:
             while piece := line.read(_TAIL_BYTES):
                 room = _HEAD_BYTES - len(self._head)
                 self._head += piece[:room]
@@ -129,60 +130,64 @@ class Said:
                 self._tail = tail[-_TAIL_BYTES:]
 
     def check(self, status: int) -> None:
-        """ProgramFailed with its last words when the exit status is no success."""
+        """Raise `ProgramFailed` with the last error line for a failed status."""
         if status:
-            lines = self.lines() or ["it said nothing"]
+            lines = self.lines() or ["it wrote no error message"]
             line = next((line for line in reversed(lines) if _IS_ERROR.search(line)), lines[-1])
             raise ProgramFailed(f"{self._command.program} ended with {status}: {line}")
 
 
-class Running:
-    """A program under way."""
+class RunningProgram:
+    """A running program."""
 
-    def __init__(self, name: str, process: "subprocess.Popen[bytes]", said: Said) -> None:
+    def __init__(self, name: str, process: "subprocess.Popen[bytes]", errors: ErrorOutput) -> None:
         self.name = name  # for messages
         self.process = process
-        self.said = said
+        self.errors = errors
 
     def finish(self) -> None:
-        """Wait for its end; ProgramFailed when that was no success."""
-        self.said.check(self.process.wait())
+        """Wait for its end; raise `ProgramFailed` unless it succeeded."""
+        self.errors.check(self.process.wait())
 
 
 @contextmanager
-def _heard(command: Command) -> Iterator[Said]:
-    said = Said(command)
+def _collect_errors(command: Command) -> Iterator[ErrorOutput]:
+    errors = ErrorOutput(command)
     try:
-        yield said
+        yield errors
     except OSError as error:
-        raise ProgramFailed(f"{command.program} cannot be started: {error.strerror}") from error
+        raise ProgramFailed(
+            f"{command.program}: cannot be started ({error.strerror}). Check its path and mode."
+        ) from error
     finally:
-        said.hang_up()
+        errors.close()
 
 
 @contextmanager
-def running(command: Command, *, takes: bool = False, gives: bool = False) -> Iterator[Running]:
-    """Start a program that takes its standard input or gives its output; kill it at the end."""
-    with _heard(command) as said:
+def run_program(
+    command: Command, *, stdin: bool = False, stdout: bool = False
+) -> Iterator[RunningProgram]:
+    """Start a program with standard input or output; kill it at block end."""
+    with _collect_errors(command) as errors:
         process = call_with_hidden_paths(
             command.hidden,
             lambda: subprocess.Popen(
                 command.arguments,
                 env=command.environment,
-                stdin=subprocess.PIPE if takes else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if gives else subprocess.DEVNULL,
-                stderr=said.line,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if stdout else subprocess.DEVNULL,
+                stderr=errors.write_end,
                 bufsize=0,
-                # Ctrl-C is for us: we end it, once we know what to say about it.
+                # Ctrl-C is handled by this process, which ends the program.
                 start_new_session=True,
             ),
         )
     try:
-        yield Running(command.program, process, said)
+        yield RunningProgram(command.program, process, errors)
     finally:
         if process.poll() is None:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # whatever it started goes, too
+                os.killpg(process.pid, signal.SIGKILL)  # with everything that it started
             process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
@@ -190,103 +195,108 @@ def running(command: Command, *, takes: bool = False, gives: bool = False) -> It
                     pipe.close()
 
 
-class Output:
-    """What a program gives, as a source's content; `OSError` when it did not end well.
+class ProgramOutput:
+    """Output of a program as content; `OSError` if the program failed.
 
-    A short output has its size from the beginning, a longer one only once it came to its end.
+    A short output has its size from the beginning, a longer one only at its end.
     """
 
     holes: tuple[tuple[int, int], ...] = ()
 
     def __init__(
         self,
-        program: Running,
+        program: RunningProgram,
         *,
         first: bytes = b"",
         ending: EndMarker | None = None,
         on_failure: Callable[[str], None],
     ) -> None:
-        """`first` is given before what the program gives, which has to come to its `ending`."""
-        assert program.process.stdout is not None  # noqa: S101 - started with gives=True
+        """Start reading; the output must contain its `ending`.
+
+        `first` is returned before the output of the program.
+        """
+        assert program.process.stdout is not None  # noqa: S101 - started with stdout=True
         self._program = program
         self._on_failure = on_failure
         self._pipe = program.process.stdout.fileno()
-        with suppress(OSError):  # it only saves switches between the two processes
+        with suppress(OSError):  # only saves switches between the two processes
             fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        self._ready = select.poll()  # unlike select() for descriptors of any number
+        self._ready = select.poll()  # unlike select(), for descriptors of any number
         self._ready.register(self._pipe, select.POLLIN)
-        self.given = 0
+        self.returned = 0
         self._ending = ending
-        self._ended = False
+        self._has_ended = False
         head = memoryview(bytearray(SMALL_FILE_BYTES))
         head[: len(first)] = first
         length = len(first) + self._fill(head[len(first) :])
         self._head = head[:length]
-        self.size = length if self._ended else UNKNOWN_SIZE
+        self.size = length if self._has_ended else UNKNOWN_SIZE
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill the buffer; fewer only at the end."""
+        """Fill the buffer; fewer bytes only at the end."""
         count = min(len(buffer), len(self._head))
         buffer[:count] = self._head[:count]
         self._head = self._head[count:]
         count += self._fill(buffer[count:])
-        self.given += count
-        if self._ended and not self._head:
-            self.size = self.given
+        self.returned += count
+        if self._has_ended and not self._head:
+            self.size = self.returned
         return count
 
     def changed(self) -> None:
-        """Nothing: a program that succeeded gave one moment."""
+        """Return None: a program that succeeded returned one moment."""
 
     def _fill(self, buffer: memoryview) -> int:
         filled = 0
-        while filled < len(buffer) and not self._ended:
-            self._wait()
+        while filled < len(buffer) and not self._has_ended:
+            self._wait_for_output()
             count = os.readv(self._pipe, [buffer[filled:]])
             if count == 0:
-                self._ended = True
-                self._end()
+                self._has_ended = True
+                self._finish_program()
             elif self._ending is not None:
-                self._ending.see(buffer[filled : filled + count])
+                self._ending.feed(buffer[filled : filled + count])
             filled += count
         return filled
 
-    def _wait(self) -> None:
+    def _wait_for_output(self) -> None:
         if self._ready.poll(_SILENT_SECONDS * 1000):
             return
         problem = (
-            f"nothing came for {_SILENT_SECONDS / 60:.0f} minutes; see whether the server waits for"
-            " a lock or for its archive, then run again"
+            f"{self._program.name}: no output for {_SILENT_SECONDS / 60:.0f} minutes. Check whether"
+            " the server waits for a lock or for its archive, then run again."
         )
         self._on_failure(problem)
         raise OSError(problem)
 
-    def _end(self) -> None:
+    def _finish_program(self) -> None:
         try:
             self._program.finish()
-            self._check_ending()
+            self._check_end_marker()
         except ProgramFailed as error:
             self._on_failure(str(error))
-            # As a file that cannot be read: whoever reads names it and goes on with the next.
+            # Report it as a file that cannot be read: the caller names it and continues with the
+            # next.
             raise OSError(str(error)) from error
 
-    def _check_ending(self) -> None:
+    def _check_end_marker(self) -> None:
         if self._ending is not None and not self._ending.is_complete:
             raise ProgramFailed(
-                f"{self._program.name} ended as if it had succeeded, and what it gave breaks off"
-                " before its end: see what starts it here, then run again"
+                f"{self._program.name}: it ended with success, but its output breaks off before the"
+                " end. Check the script that starts it, then run again."
             )
 
 
-def answer_of(command: Command) -> bytes:
-    """Everything that a program gives; for small answers, and for at most two minutes."""
-    with running(command, gives=True) as program:
+def program_output(command: Command) -> bytes:
+    """Return the complete output of a program, within two minutes."""
+    with run_program(command, stdout=True) as program:
         try:
             answer, _ = program.process.communicate(timeout=_QUERY_SECONDS)
         except subprocess.TimeoutExpired:
             raise ProgramFailed(
-                f"{command.program} had no answer in {_QUERY_SECONDS:.0f} s;"
-                " see whether the server is busy, then run again"
+                f"{command.program}: no answer in {_QUERY_SECONDS:.0f} s. Check whether the"
+                " server is"
+                " busy, then run again."
             ) from None
         program.finish()
     return answer

@@ -1,10 +1,10 @@
-"""What the sources of dumps have in common: files that do not exist until a program gives them.
+"""Database dumps: files that exist only as the output of a program.
 
-- Each dump is one file, streamed from its program; a dump that fails is named, the next ones are
-  tried, and at the end the source counts as failed.
-- The point is consistent at the moment before the first dump began: each has its own snapshot,
-  taken later.
-- A file is readable by its owner only, and belongs to who runs the backup.
+- Each dump is one file, streamed from its program. A failed dump is named, the next ones are tried,
+  and at the end the source counts as failed.
+- The recovery point is consistent at the moment before the first dump started: each dump has its
+  own, later snapshot.
+- A file is readable by its owner only, and belongs to the user that runs the backup.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,22 +18,22 @@ from backup.format.canonical_json import to_path_text
 from backup.records import Unread
 from backup.sources import Content, Found, OpenSource
 from backup.sources.chunk_sizes import EDITED_CHUNK_BYTES
-from backup.sources.client_programs import Command, Output, ProgramFailed, running
+from backup.sources.client_programs import Command, ProgramFailed, ProgramOutput, run_program
 from backup.sources.output_completeness import EndMarker
-from backup.sources.synthetic_paths import made_up
+from backup.sources.synthetic_paths import synthetic_path
 
 _PLAIN = " !#$&'()+,;=@[]{}~^`"  # besides letters, digits, dot, dash and underscore
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dump:
-    """One file and the program that gives its content."""
+    """One file, and the program that produces its content."""
 
     file_name: str
     command: Command
-    first: bytes = b""  # stands before what the program gives
-    ending: Callable[[], EndMarker] | None = None  # how all of it ends, where that is known
-    lacks: str = ""  # what of the database is not in it; then the point is not whole
+    first: bytes = b""  # precedes the output of the program
+    ending: Callable[[], EndMarker] | None = None  # the end of a complete output, if known
+    missing: str = ""  # missing content of the database; the recovery point is then partial
 
 
 class OpenDumps(OpenSource):
@@ -47,32 +47,34 @@ class OpenDumps(OpenSource):
 
     def _scan(self) -> Iterator[Found | Unread]:
         moment_ns = int(self.consistent_at.timestamp()) * 1_000_000_000
-        yield made_up(b"", kind="directory", modified_ns=moment_ns)
+        yield synthetic_path(b"", kind="directory", modified_ns=moment_ns)
         for dump in self._dumps:
-            yield made_up(dump.file_name.encode(), kind="file", modified_ns=moment_ns)
-            if dump.lacks:
+            yield synthetic_path(dump.file_name.encode(), kind="file", modified_ns=moment_ns)
+            if dump.missing:
                 path = to_path_text(f"{self.name}/{dump.file_name}".encode())
-                yield Unread(path=path, reason=dump.lacks)
+                yield Unread(path=path, reason=dump.missing)
         if self._failed:
             more = f", and {len(self._failed) - 1} more" if len(self._failed) > 1 else ""
             raise SourceFailed(
-                f"source {self.name}: {len(self._failed)} of {len(self._dumps)} dumps failed:"
-                f" {self._failed[0]}{more}"
+                f"source {self.name}: {len(self._failed)} of {len(self._dumps)} dumps failed"
+                f" ({self._failed[0]}{more})."
             )
 
     @contextmanager
     def read(self, found: Found) -> Iterator[Content]:
         dump = self._by_path[found.path]
 
-        def note(problem: str) -> None:
+        def note_failure(problem: str) -> None:
             self._failed.append(f"{dump.file_name}: {problem}")
 
         ending = dump.ending() if dump.ending else None
         try:
-            with running(dump.command, gives=True) as program:
-                yield Output(program, first=dump.first, ending=ending, on_failure=note)
+            with run_program(dump.command, stdout=True) as program:
+                yield ProgramOutput(
+                    program, first=dump.first, ending=ending, on_failure=note_failure
+                )
         except ProgramFailed as error:
-            note(str(error))
+            note_failure(str(error))
             raise OSError(str(error)) from error
 
     def xattrs(self, found: Found) -> tuple[tuple[bytes, bytes], ...]:
@@ -82,11 +84,11 @@ class OpenDumps(OpenSource):
         return EDITED_CHUNK_BYTES
 
 
-def file_name_of(database: str, suffix: str) -> str:
-    """The file's name for a database of any name."""
+def dump_file_name(database: str, suffix: str) -> str:
+    """Return the file name for a database of any name."""
     return quote(database, safe=_PLAIN) + suffix
 
 
-def database_of(file_name: str, suffix: str) -> str:
-    """The database's name again."""
+def database_name(file_name: str, suffix: str) -> str:
+    """Return the database name of a file."""
     return unquote(file_name.removesuffix(suffix))

@@ -1,8 +1,8 @@
-"""How a whole output ends, looked for as it streams by; nothing of it is kept.
+"""End markers of a complete output, checked while it streams.
 
 - A text ends with a known line, somewhere in its last KiB.
-- A tar ends with two empty records where a member would begin (POSIX pax, "ustar Interchange
-  Format").  Empty records within a member say nothing: a database's files are full of them.
+- A tar ends with two empty records in place of a member header (POSIX pax, "ustar Interchange
+  Format"). Empty records within a member mean nothing: database files are full of them.
 """
 
 from typing import Protocol
@@ -14,25 +14,25 @@ _EMPTY = bytes(_RECORD)
 
 
 class EndMarker(Protocol):
-    """Sees all that comes, piece by piece and in order."""
+    """Checks an output piece by piece, in order."""
 
-    def see(self, piece: memoryview) -> None:
-        """Look at the next piece."""
+    def feed(self, piece: memoryview) -> None:
+        """Examine the next piece."""
 
     @property
     def is_complete(self) -> bool:
-        """Is what was seen so far a whole output?"""
+        """Return whether the output so far is complete."""
         ...
 
 
 class TextEndMarker:
-    """A text that ends with `marker`, or shortly before its end."""
+    """A text that ends with `marker`, or shortly after it."""
 
     def __init__(self, marker: bytes) -> None:
         self._marker = marker
         self._tail = b""
 
-    def see(self, piece: memoryview) -> None:
+    def feed(self, piece: memoryview) -> None:
         self._tail = (self._tail + bytes(piece[-_TEXT_BYTES:]))[-_TEXT_BYTES:]
 
     @property
@@ -44,28 +44,28 @@ class TarEndMarker:
     """A tar, followed from header to header."""
 
     def __init__(self) -> None:
-        self._content_left = 0  # of the member under way, with what fills its last record
-        self._header = b""  # what came of the next one
-        self._empty = 0  # records in a row
+        self._content_left = 0  # of the current member, with the padding of its last record
+        self._header = b""  # the part of the next one that was seen
+        self._empty = 0  # consecutive empty records
 
-    def see(self, piece: memoryview) -> None:
-        at = 0
-        while at < len(piece) and not self.is_complete:
-            step = min(self._content_left, len(piece) - at)
+    def feed(self, piece: memoryview) -> None:
+        position = 0
+        while position < len(piece) and not self.is_complete:
+            step = min(self._content_left, len(piece) - position)
             self._content_left -= step
-            at += step
-            more = bytes(piece[at : at + _RECORD - len(self._header)])
-            self._header += more
-            at += len(more)
+            position += step
+            part = bytes(piece[position : position + _RECORD - len(self._header)])
+            self._header += part
+            position += len(part)
             if len(self._header) == _RECORD:
-                self._take(self._header)
+                self._read_header(self._header)
                 self._header = b""
 
     @property
     def is_complete(self) -> bool:
         return self._empty >= 2
 
-    def _take(self, header: bytes) -> None:
+    def _read_header(self, header: bytes) -> None:
         if header == _EMPTY:
             self._empty += 1
             return
@@ -74,9 +74,10 @@ class TarEndMarker:
 
 
 def _size(field: bytes) -> int:
-    """Read a member's size: octal, or for 8 GiB and more binary, as GNU and PostgreSQL write it.
+    """Return a member's size: octal, or binary for 8 GiB and more.
 
-    Of what is neither, 0: then no header follows where one is looked for, and the end never comes.
+    GNU and PostgreSQL write the binary form. Return 0 for an invalid field: then no header follows
+    where one is expected, and the end is never found.
     """
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")

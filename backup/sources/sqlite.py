@@ -1,13 +1,12 @@
-"""An SQLite database: copied by SQLite's online backup, as one transaction sees it.
+"""SQLite source: a copy by the online backup, as one transaction sees it.
 
-- The copy is made in one step: in WAL mode writers go on, in rollback mode they wait for that
-  while.
-- The point is consistent at the moment before the copy began: what was committed by then is in it.
-- The copy is a whole database of its own (no -wal, no -shm), so a restore needs nothing but the
-  file.
-- The copy needs as much room in `scratch` as the database has, and is readable by this user only.
-- A file of 0 bytes is an empty database to SQLite, and also what a copy that failed leaves: it is
-  taken, and the point is not whole.
+- The copy is made in one step: in WAL mode writers continue, in rollback mode they wait meanwhile.
+- The recovery point is consistent at the moment before the copy started: everything committed by
+  then is included.
+- The copy is a complete database without -wal and -shm files, so a restore needs only the file.
+- The copy needs as much space in `scratch` as the database has, and only this user can read it.
+- A file of 0 bytes is an empty database to SQLite, and also the result of a failed copy: it is
+  stored, and the recovery point is partial.
 """
 
 import os
@@ -29,12 +28,12 @@ from backup.sources.files.file_status import found_from_status
 
 _BUSY_SECONDS = 60.0
 _EMPTY = (
-    "it has 0 bytes: nobody wrote to this database yet, or a copy that failed left it; if it had"
-    " content, restore it from an earlier point"
+    "it has 0 bytes: nobody wrote to this database yet, or a failed copy left it. If it had"
+    " content, restore it from an earlier recovery point"
 )
 _UNREADABLE = (
-    "SQLite cannot read it; one in WAL mode that no program has open needs the right to write into"
-    " its folder"
+    "SQLite cannot read it; a database in WAL mode that no program has open needs write permission"
+    " for its folder"
 )
 
 
@@ -52,7 +51,7 @@ class SqliteSource(Source):
         try:
             size = self.path.stat().st_size
         except OSError:
-            return []  # it is told already that it is not there, or cannot be read
+            return []  # the absence of the file is reported elsewhere
         if not size:
             return [Obstacle(problem=f"{self.path}: {_EMPTY}")]
         try:
@@ -69,27 +68,28 @@ class SqliteSource(Source):
         consistent_at = now()
         try:
             os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            self._copy_to(copy)
+            self._copy_database(copy)
             yield _OpenSqlite(self.name, consistent_at, self.path, copy)
         finally:
             with suppress(FileNotFoundError):
                 copy.unlink()
 
-    def _copy_to(self, copy: Path) -> None:
+    def _copy_database(self, copy: Path) -> None:
         if not self.path.is_file():
-            # Said here: SQLite's own message does not tell a missing file from a missing right.
+            # Check here: SQLite's own message does not distinguish a missing file from a missing
+            # right.
             raise SourceFailed(
-                f"source {self.name} is not there: {self.path} is no file. Name the database's file"
+                f"source {self.name}: {self.path} is not a file. Name the database's file."
             )
         deadline = time.monotonic() + _BUSY_SECONDS
 
         def give_up_when_locked(status: int, remaining: int, total: int) -> None:
-            # Python's backup() waits for a locked database for ever.
+            # Python's backup() waits for a locked database forever.
             is_locked = status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
             if is_locked and time.monotonic() > deadline:
                 raise SourceFailed(
-                    f"source {self.name} stayed locked by another program for"
-                    f" {_BUSY_SECONDS:.0f} s; end its long transaction, then run again"
+                    f"source {self.name}: another program locked it for more than"
+                    f" {_BUSY_SECONDS:.0f} s. End its long transaction, then run again."
                 )
 
         try:
@@ -101,8 +101,8 @@ class SqliteSource(Source):
                 source.backup(target, pages=-1, progress=give_up_when_locked)
         except sqlite3.Error as error:
             raise SourceFailed(
-                f"source {self.name} cannot be copied: SQLite says {error}."
-                " Check that the file is a database and may be read, then run again"
+                f"source {self.name}: cannot be copied, SQLite reports {error}."
+                " Check that the file is a readable database, then run again."
             ) from error
 
 
@@ -119,7 +119,7 @@ class _OpenSqlite(OpenSource):
             os.fsencode(self._original.name),
             status,
             None,
-            # The file's own stat vector says nothing: changes may stand in the -wal alone.
+            # The file's own stat vector is useless: changes may be in the -wal file only.
             always_read=True,
             size=self._copy.stat().st_size,
         )
@@ -128,10 +128,10 @@ class _OpenSqlite(OpenSource):
             yield Unread(path=path, reason=_EMPTY)
 
     def read(self, found: Found) -> AbstractContextManager[Content]:
-        return self._opened()
+        return self._open_copy()
 
     @contextmanager
-    def _opened(self) -> Iterator[Content]:
+    def _open_copy(self) -> Iterator[Content]:
         descriptor = os.open(self._copy, os.O_RDONLY | os.O_CLOEXEC)
         try:
             yield FileContent(descriptor, os.fstat(descriptor))

@@ -1,4 +1,4 @@
-"""Paths that no disk has: what a source that is no file system gives of a file or a folder."""
+"""Paths of sources that are not file systems."""
 
 import os
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 from backup.sources import Found
 
 
-def made_up(
+def synthetic_path(
     path: bytes,
     *,
     kind: Literal["file", "directory"],
@@ -14,7 +14,7 @@ def made_up(
     size: int = 0,
     vector: tuple[int, ...] | None = None,
 ) -> Found:
-    """A path that only who runs the backup may read; without a vector it is always read."""
+    """Return a path of the current user; without a vector it is always read."""
     return Found(
         path=path,
         kind=kind,

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from backup.errors import TargetFailed
-from backup.sources.client_programs import Command, ProgramFailed, Running, running
+from backup.sources.client_programs import Command, ProgramFailed, RunningProgram, run_program
 
 Stream = Callable[[], Iterator[bytes]]  # gives the content from its beginning, each time
 
@@ -69,15 +69,15 @@ def feed(command: Command, stream: Stream) -> tuple[int, int, list[str]]:
 
     When the stream raises, the program is killed before it can take what came for all.
     """
-    with running(command, takes=True) as program:
+    with run_program(command, stdin=True) as program:
         sent = _send(program, stream)
-        return program.process.wait(), sent, program.said.lines()
+        return program.process.wait(), sent, program.errors.lines()
 
 
 def ask(command: Command, stream: Stream) -> bytes:
     """Stream into a program as far as it reads, and return what it gives."""
     # The thread ends after the program: without an end of its input that would not end.
-    with ThreadPoolExecutor(1) as thread, running(command, takes=True, gives=True) as program:
+    with ThreadPoolExecutor(1) as thread, run_program(command, stdin=True, stdout=True) as program:
         assert program.process.stdout is not None  # noqa: S101 - started with gives=True
         answer = thread.submit(program.process.stdout.read)
         _send(program, stream)
@@ -85,7 +85,7 @@ def ask(command: Command, stream: Stream) -> bytes:
         return answer.result()
 
 
-def _send(program: Running, stream: Stream) -> int:
+def _send(program: RunningProgram, stream: Stream) -> int:
     pipe = program.process.stdin
     assert pipe is not None  # noqa: S101 - started with takes=True
     sent = 0

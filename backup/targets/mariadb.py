@@ -43,7 +43,7 @@ class MariadbTarget(Target):
         self._scratch = scratch
 
     def _restore(self, database: str, name: str, stream: Stream, *, replace: bool) -> Taken:
-        with self._server.reached(self._scratch) as programs:
+        with self._server.connect(self._scratch) as programs:
             is_there = database in programs.column("SHOW DATABASES")
             if is_there and not _holds_something(programs, database):
                 return _into(programs, database, stream)
@@ -60,7 +60,7 @@ class MariadbTarget(Target):
                 return _into(programs, database, stream)
 
     def _restore_globals(self, stream: Stream) -> Taken:
-        with self._server.reached(self._scratch) as programs:
+        with self._server.connect(self._scratch) as programs:
             statements, size = checked_statements(stream, MARIADB)
             command = programs.command("mariadb", *_BATCH, "--force")
             _, sent, lines = feed(command, lambda: iter([_SETTINGS, statements]))

@@ -146,7 +146,7 @@ class PostgresqlTarget(Target):
 
     def _restore_globals(self, stream: Stream) -> Taken:
         # SQLSTATE alone: the message of a refused statement would quote a password's hash.
-        self._server.refuse_without_restrict()
+        self._server.require_restrict()
         statements, size = checked_statements(stream, POSTGRESQL)
         # From here on psql takes no command of its own, without a key that nobody else knows.
         first = f"\\restrict {secrets.token_hex(32)}\n{_SETTINGS}".encode()

@@ -1,4 +1,4 @@
-"""The file source: walk, change detection data and file content.
+"""File source: walk, change detection and file content.
 
 Databases and buckets have packages of their own.
 """

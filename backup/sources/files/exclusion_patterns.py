@@ -1,13 +1,13 @@
-"""Exclusion patterns: which paths of a source of files are left out; a subset of gitignore's.
+r"""Exclusion patterns of a file source, a subset of gitignore's.
 
-- A pattern without a slash, or with one at its end only, matches a name in any folder.  With a
-  slash before that it is anchored: it matches the path from the source's root.
-- `*` and `?` match within one name, `[a-z]` and `[!a-z]` one character; `\\` takes the next
-  character as it is.  `**/` stands for any folders or none, `/**` at the end for everything below.
-- A slash at the end means folders only.
-- `!` in front brings back what an earlier pattern left out; the last pattern that matches decides.
-  Nothing is brought back into a folder that is left out, since such a folder is not entered.
-- Bytes that are not UTF-8 are matched by `*` and `?`, one by one.
+- A pattern without a slash, or with a slash only at its end, matches a name in any folder. With a
+  slash before the end it is anchored: it matches the path from the source's root.
+- `*` and `?` match within one name, `[a-z]` and `[!a-z]` match one character; `\\` takes the next
+  character literally. `**/` stands for any folders or none, `/**` at the end for everything below.
+- A slash at the end means: folders only.
+- `!` in front re-includes what an earlier pattern excluded; the last matching pattern decides.
+  Nothing below an excluded folder is re-included, because such a folder is not entered.
+- `*` and `?` match each byte that is not UTF-8 as one character.
 """
 
 import os
@@ -29,7 +29,7 @@ class _Pattern:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Rules:
-    """Neighbouring patterns of one sign, as one expression for names and one for paths."""
+    """Neighbouring patterns of one sign, as one expression each."""
 
     is_negated: bool
     names: re.Pattern[str] | None
@@ -43,19 +43,19 @@ class _Rules:
 
 
 class Exclusion:
-    """What a list of patterns leaves out; `UsageError` for a pattern that can match nothing."""
+    """Compiled exclusion patterns; `UsageError` for an invalid pattern."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         parsed = [_parse(pattern) for pattern in patterns]
         self._for_folders = _rules(parsed)
-        self._for_others = _rules([one for one in parsed if not one.is_folder_only])
-        self._is_kind_needed = any(one.is_folder_only for one in parsed)
-        self.is_any = bool(parsed)  # without patterns nobody needs to ask
+        self._for_others = _rules([pattern for pattern in parsed if not pattern.is_folder_only])
+        self._is_kind_needed = any(pattern.is_folder_only for pattern in parsed)
+        self.has_patterns = bool(parsed)  # callers skip `match` if there are none
 
-    def covers(self, path: bytes, name: bytes) -> tuple[bool, bool]:
-        """Whether a path is left out if it is a folder, and if it is anything else.
+    def match(self, path: bytes, name: bytes) -> tuple[bool, bool]:
+        """Return whether a path is excluded as a folder, and as anything else.
 
-        Where both say the same nobody needs to look at the path itself.
+        If both are equal, the caller need not examine the path.
         """
         if not self._for_folders:
             return False, False
@@ -72,17 +72,19 @@ def _decide(rules: Sequence[_Rules], path: str, name: str) -> bool:
 
 
 def _rules(patterns: Sequence[_Pattern]) -> list[_Rules]:
-    """The last ones first, as they decide."""
-    found = [
+    """Return the rules in reverse order, so that the last pattern decides."""
+    rules = [
         _Rules(
             is_negated=is_negated,
-            names=_union([one.regex for one in run if not one.is_anchored]),
-            paths=_union([one.regex for one in run if one.is_anchored]),
+            names=_union(
+                [pattern.regex for pattern in patterns_of_sign if not pattern.is_anchored]
+            ),
+            paths=_union([pattern.regex for pattern in patterns_of_sign if pattern.is_anchored]),
         )
-        for is_negated, group in groupby(patterns, key=lambda one: one.is_negated)
-        for run in [list(group)]
+        for is_negated, group in groupby(patterns, key=lambda pattern: pattern.is_negated)
+        for patterns_of_sign in [list(group)]
     ]
-    return found[::-1]
+    return rules[::-1]
 
 
 def _union(alternatives: Sequence[str]) -> re.Pattern[str] | None:
@@ -99,8 +101,8 @@ def _parse(pattern: str) -> _Pattern:
         del parts[0]
     if not all(parts) or any(part in (".", "..") for part in parts):
         raise UsageError(
-            f"the exclusion pattern {pattern!r} can match nothing; write a name, or a path from"
-            " the source's root"
+            f"exclusion pattern {pattern!r}: it can match nothing. Write a name, or a path from"
+            " the source's root."
         )
     return _Pattern(
         regex=_path_regex(parts),
@@ -111,42 +113,42 @@ def _parse(pattern: str) -> _Pattern:
 
 
 def _path_regex(parts: Sequence[str]) -> str:
-    found = ""
+    expression = ""
     for number, part in enumerate(parts):
         is_last = number == len(parts) - 1
         if part == "**" and len(parts) > 1:
-            found += ".+" if is_last else "(?:.*/)?"
+            expression += ".+" if is_last else "(?:.*/)?"
         else:
-            found += _name_regex(part) + ("" if is_last else "/")
-    return found
+            expression += _name_regex(part) + ("" if is_last else "/")
+    return expression
 
 
 def _name_regex(part: str) -> str:
-    found = ""
-    at = 0
-    while at < len(part):
-        character = part[at]
-        at += 1
+    expression = ""
+    position = 0
+    while position < len(part):
+        character = part[position]
+        position += 1
         if character == "*":
-            if not found.endswith("[^/]*"):
-                found += "[^/]*"
+            if not expression.endswith("[^/]*"):
+                expression += "[^/]*"
         elif character == "?":
-            found += "[^/]"
-        elif character == "[" and (end := _class_end(part, at)) > at:
-            found += _class_regex(part[at:end])
-            at = end + 1
-        elif character == "\\" and at < len(part):
-            found += re.escape(part[at])
-            at += 1
+            expression += "[^/]"
+        elif character == "[" and (end := _class_end(part, position)) > position:
+            expression += _class_regex(part[position:end])
+            position = end + 1
+        elif character == "\\" and position < len(part):
+            expression += re.escape(part[position])
+            position += 1
         else:
-            found += re.escape(character)
-    return found
+            expression += re.escape(character)
+    return expression
 
 
 def _class_end(part: str, start: int) -> int:
-    """Where the class that begins before `start` is closed; -1 for a bracket that stands alone."""
+    """Return the end of a character class; -1 for a single bracket."""
     first = start + 1 if part[start : start + 1] in ("!", "^") else start
-    return part.find("]", first + 1)  # a bracket right at the beginning belongs to the class
+    return part.find("]", first + 1)  # a bracket at the beginning belongs to the class
 
 
 def _class_regex(body: str) -> str:

@@ -1,4 +1,4 @@
-"""The extended attributes of an open file or folder; access lists are among them."""
+"""Extended attributes of an open file or folder, including access lists."""
 
 import errno
 import os
@@ -6,13 +6,13 @@ import os
 _MOST_BYTES = 256 * 1024
 
 
-def xattrs_of(descriptor: int) -> tuple[tuple[tuple[bytes, bytes], ...], bool]:
-    """The extended attributes, sorted by name, and whether those are all."""
+def read_xattrs(descriptor: int) -> tuple[tuple[tuple[bytes, bytes], ...], bool]:
+    """Return the attributes sorted by name, and whether they are complete."""
     try:
         names = os.listxattr(descriptor)
     except OSError as error:
         return (), error.errno == errno.ENOTSUP
-    if not names:  # as nearly every file has none
+    if not names:  # nearly every file has none
         return (), True
     found = []
     size = 0

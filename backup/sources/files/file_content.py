@@ -1,6 +1,6 @@
-"""A local file's content while it is open: its data extents in order, holes left out.
+"""Content of an open local file: its data extents, without holes.
 
-- Read up to the size that it had when it was opened; what changes meanwhile is noticed.
+The file is read up to its size when it was opened; changes meanwhile are noticed.
 """
 
 import errno
@@ -12,7 +12,7 @@ _MOST_HOLES = 4096
 
 
 class FileContent:
-    """An open file: its data extents in order, up to the size it had when it was opened."""
+    """An open file, read up to the size it had when it was opened."""
 
     def __init__(
         self, descriptor: int, opened: os.stat_result, *, is_replaced: bool = False
@@ -31,7 +31,7 @@ class FileContent:
         start, length = self._extents[0]
         count = os.preadv(self.descriptor, [buffer[:length]], start)
         if count == 0:
-            # The file ends here now; what was to come is no longer part of it.
+            # The file ends here now: the rest is no longer part of it.
             self._is_short = True
             self._extents.clear()
             self.size = start
@@ -47,11 +47,11 @@ class FileContent:
             return "became shorter while it was read"
         if self.is_replaced:
             return REPLACED_BEFORE
-        return changed_since(self.descriptor, self.opened)
+        return describe_change(self.descriptor, self.opened)
 
 
-def changed_since(descriptor: int, before: os.stat_result) -> str | None:
-    """Say so when an open file is not what it was when it was opened."""
+def describe_change(descriptor: int, before: os.stat_result) -> str | None:
+    """Return a note if an open file changed since it was opened."""
     now = os.fstat(descriptor)
     if (now.st_size, now.st_mtime_ns, now.st_ctime_ns) != (
         before.st_size,
@@ -67,12 +67,12 @@ def _holes(descriptor: int, status: os.stat_result) -> tuple[tuple[int, int], ..
         return ()
     holes = []
     position = 0
-    with suppress(OSError):  # a file system without SEEK_DATA has no holes to tell
+    with suppress(OSError):  # a file system without SEEK_DATA reports no holes
         while position < status.st_size:
             try:
                 data = os.lseek(descriptor, position, os.SEEK_DATA)
             except OSError as error:
-                if error.errno != errno.ENXIO:  # no data from here to the end
+                if error.errno != errno.ENXIO:  # ENXIO: no data from here to the end
                     raise
                 data = status.st_size
             data = min(data, status.st_size)
@@ -81,7 +81,7 @@ def _holes(descriptor: int, status: os.stat_result) -> tuple[tuple[int, int], ..
             if data >= status.st_size:
                 break
             position = os.lseek(descriptor, data, os.SEEK_HOLE)
-    # Small holes of a file with very many are stored as the zeros that they read as.
+    # Of a file with very many holes, small ones are stored as the zeros that they read as.
     holes = sorted(holes, key=lambda hole: -hole[1])[:_MOST_HOLES]
     return tuple(sorted(holes))
 

@@ -1,4 +1,4 @@
-"""What the kernel says of a path, as a listing shows it."""
+"""Status of a path as the kernel reports it."""
 
 import grp
 import os
@@ -22,24 +22,24 @@ _KINDS: dict[int, Kind] = {
     stat.S_IFCHR: "character-device",
 }
 
-Vector = tuple[int, ...]  # of a path: unchanged when it is what it was
+Vector = tuple[int, ...]  # fields of a path that are equal if it is unchanged
 
 vector_of_file: Callable[[os.stat_result], Vector] = attrgetter(
     "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns", "st_mode", "st_uid", "st_gid"
 )
-"""What tells whether a file is as it was."""
+"""Return the fields that tell whether a file is unchanged."""
 
 
 def vectors_to_bytes(vectors: Sequence[Vector]) -> bytes:
-    """Encode vectors of one length, column by column: few calls, however many there are.
+    """Encode vectors of equal length column by column, in few calls.
 
-    `OverflowError`: a number of 64 bits, as an inode's or a time's in a far century may be.
+    Raise `OverflowError` for a number of 64 bits, such as an inode or a time of a far century.
     """
     return b"".join([array("q", column).tobytes() for column in zip(*vectors, strict=True)])
 
 
 def vectors_from_bytes(data: bytes, width: int) -> list[Vector]:
-    """Decode what `vectors_to_bytes` made of vectors of this length."""
+    """Decode the output of `vectors_to_bytes` for vectors of this length."""
     values = array("q", data)
     height = len(values) // width
     columns = [values[number * height : (number + 1) * height] for number in range(width)]
@@ -55,13 +55,13 @@ def found_from_status(
     ignore_inode: bool = False,
     size: int | None = None,
 ) -> Found:
-    """What a listing shows of a path; `size` replaces the status' own, as for a copy."""
+    """Return a path as listed; `size` replaces that of the status."""
     mode = status.st_mode
     if stat.S_ISREG(mode) and status.st_nlink == 1 and not ignore_inode and size is None:
-        return _found_file(path, vector_of_file(status), always_read)
+        return _found_plain_file(path, vector_of_file(status), always_read)
     kind = _KINDS[stat.S_IFMT(status.st_mode)]
     is_device = kind in ("block-device", "character-device")
-    vector = vector_of(status, ignore_inode, size)
+    vector = change_vector(status, ignore_inode, size)
     is_linked = kind == "file" and status.st_nlink > 1 and not (always_read or ignore_inode)
     return Found(
         path=path,
@@ -81,8 +81,8 @@ def found_from_status(
     )
 
 
-def _found_file(path: bytes, vector: Vector, always_read: bool) -> Found:
-    """The same of what nearly all paths are, in half the time."""
+def _found_plain_file(path: bytes, vector: Vector, always_read: bool) -> Found:
+    """Return the same for a plain file, in half the time."""
     _, size, modified_ns, changed_ns, mode, uid, gid = vector
     return Found(
         path=path,
@@ -102,19 +102,19 @@ def _found_file(path: bytes, vector: Vector, always_read: bool) -> Found:
     )
 
 
-def vector_of(status: os.stat_result, ignore_inode: bool, size: int | None = None) -> Vector:
-    """What tells whether a path is as it was; `size` replaces the status' own, as for a copy."""
+def change_vector(status: os.stat_result, ignore_inode: bool, size: int | None = None) -> Vector:
+    """Return the vector that changes with a path; `size` replaces its size."""
     vector = vector_of_file(status)
     if size is None:
         if stat.S_ISREG(status.st_mode) and not ignore_inode:
             return vector
-        size = vector[1] if stat.S_ISREG(status.st_mode) else 0  # that of a folder says nothing
+        size = vector[1] if stat.S_ISREG(status.st_mode) else 0  # the size of a folder says nothing
     return (0 if ignore_inode else vector[0], size, *vector[2:])
 
 
 @lru_cache(maxsize=4096)
 def user_name(uid: int) -> str:
-    """Who has this number, as path text; "" when nobody has."""
+    """Return the user name of a number as path text; "" if unknown."""
     try:
         return to_path_text(os.fsencode(pwd.getpwuid(uid).pw_name))
     except KeyError:
@@ -123,7 +123,7 @@ def user_name(uid: int) -> str:
 
 @lru_cache(maxsize=4096)
 def group_name(gid: int) -> str:
-    """The group that has this number, as path text; "" when none has."""
+    """Return the group name of a number as path text; "" if unknown."""
     try:
         return to_path_text(os.fsencode(grp.getgrgid(gid).gr_name))
     except KeyError:

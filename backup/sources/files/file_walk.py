@@ -1,8 +1,11 @@
-"""The walk through a source of files, and the reading of what it comes to; `files` says the rules.
+"""Walk through a file source, and reading of its files.
 
-- Paths come in order, from one open folder to the next: `scan` gives each that is to be looked at,
-  and by number, in stretches, what is as the run before left it.
-- With `read_along` small files are read as they are found, since calls are what they cost.
+`files_source` states the rules.
+
+- Paths come in order, from one open folder to the next. `scan` yields each path to examine, and
+  unchanged paths as ranges of numbers.
+- With `read_during_walk`, small files are read as they are found, because system calls dominate
+  their cost.
 """
 
 import errno
@@ -21,15 +24,15 @@ from backup.records import Unread
 from backup.sources import Content, Found, OpenSource, ReadFile, Whole
 from backup.sources.chunk_sizes import SMALL_FILE_BYTES, chunk_bytes_for
 from backup.sources.files.expected_paths import Expected
-from backup.sources.files.extended_attributes import xattrs_of
-from backup.sources.files.file_content import REPLACED_BEFORE, FileContent, changed_since
-from backup.sources.files.file_status import found_from_status, vector_of, vector_of_file
-from backup.sources.files.folder_listing import names_in, numbers_of, own_names
+from backup.sources.files.extended_attributes import read_xattrs
+from backup.sources.files.file_content import REPLACED_BEFORE, FileContent, describe_change
+from backup.sources.files.file_status import change_vector, found_from_status, vector_of_file
+from backup.sources.files.folder_listing import file_ids, list_names, own_name_prefixes
 from backup.sources.files.metadata_prefetch import (
     FolderListing,
     MetadataPrefetch,
     PrefetchedFolder,
-    survey,
+    list_folders,
 )
 from backup.sources.files.open_prefetch import FILE_FLAGS, FILES_AHEAD, OpenPrefetch
 from backup.system.durable_files import resolved
@@ -41,28 +44,28 @@ if TYPE_CHECKING:
 _PATH_BYTES = 64 * 1024
 _LINKS_LOST = "is kept without its hard links: each name comes back as one of its own"
 _REPLACED = "was replaced by something else"
-_COVERED, _NOT_COVERED = (True, True), (False, False)
+_EXCLUDED, _NOT_EXCLUDED = (True, True), (False, False)
 
 
 @dataclass(kw_only=True, slots=True)
 class _Walk:
-    """A folder that the walk is in, and how far it came there."""
+    """Position of the walk in one folder."""
 
-    length: int  # of its path, with a slash behind it
+    length: int  # of its path, with a slash after it
     names: Sequence[bytes]
-    to_read: Container[bytes] = frozenset()  # files, by what the folder says
-    at: int = 0  # of the names
-    # Names that were looked at in one go: from which on, whether each is as expected, and the
-    # number of the first in what is expected.
-    looked_at: int = 0
+    to_read: Container[bytes] = frozenset()  # files, as the folder itself reports
+    position: int = 0  # index of the next name
+    # Names that were compared at once: the first index, whether each is as expected, and the number
+    # of the first in the expected paths.
+    compared_from: int = 0
     are_same: bytes = b""
     first: int = 0
     expected: Expected | None = None
-    surveyed: PrefetchedFolder | None = None
+    prefetched: PrefetchedFolder | None = None
 
 
 class OpenFiles(OpenSource):
-    """What `FilesSource` opens: gives its paths in order, and reads the file that came last."""
+    """The open file source: yields its paths and reads the last file."""
 
     def __init__(self, source: "FilesSource", consistent_at: datetime, scratch: Path) -> None:
         super().__init__(source.name, consistent_at)
@@ -70,26 +73,26 @@ class OpenFiles(OpenSource):
         self._exclusion = source.exclude
         self._one_file_system = source.one_file_system
         self._ignore_inode = source.ignore_inode
-        # The root may be a symbolic link, as a person means it; nothing below it is followed.
+        # The root may be a symbolic link on purpose; below it, none is followed.
         root = resolved(source.path)
         self._name = b""
-        self._open_file: int | None = None  # of what `scan` gave last, while it is read
+        self._open_file: int | None = None  # the file that `scan` yielded last, while it is read
         self._expected = Expected((), ())
-        self._reads_along = False
+        self._reads_during_walk = False
         self._ahead = OpenPrefetch()
-        self._survey: MetadataPrefetch | None = None
-        self._not_entered = set(numbers_of(source.not_entered))
-        self._own_names = own_names(source.own_files, root)
-        found = root.stat()
-        if (found.st_dev, found.st_ino) in self._not_entered:
+        self._prefetch: MetadataPrefetch | None = None
+        self._not_entered = set(file_ids(source.not_entered))
+        self._own_prefixes = own_name_prefixes(source.own_files, root)
+        root_status = root.stat()
+        if (root_status.st_dev, root_status.st_ino) in self._not_entered:
             raise SourceFailed(
-                f"source {self.name} is where the backups themselves lie; name another path"
+                f"source {self.name}: the backups themselves are there. Choose another path."
             )
-        if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
+        if not (stat.S_ISDIR(root_status.st_mode) or stat.S_ISREG(root_status.st_mode)):
             raise SourceFailed(
-                f"source {self.name} is neither a folder nor a file; name another path"
+                f"source {self.name}: neither a folder nor a file. Choose another path."
             )
-        self._is_folder = stat.S_ISDIR(found.st_mode)
+        self._is_folder = stat.S_ISDIR(root_status.st_mode)
         self._root_name = os.fsencode(root.name)
         top = root if self._is_folder else root.parent
         self._folders = FolderStack(os.open(top, FOLDER_FLAGS))
@@ -102,52 +105,54 @@ class OpenFiles(OpenSource):
     def expect(self, paths: Sequence[bytes], vectors: Sequence[tuple[int, ...] | None]) -> None:
         self._expected = Expected(paths, vectors)
 
-    def read_along(self) -> None:
-        self._reads_along = True
+    def read_during_walk(self) -> None:
+        self._reads_during_walk = True
 
-    def survey(self) -> Iterator[FolderListing]:
-        # Where each path has to be asked about, the walk looks at each of them itself.
-        if self._is_folder and not (self._exclusion.is_any or self._ignore_inode):
-            yield from survey(self._folders, lambda status: not self._why_not_into(status))
+    def list_folders(self) -> Iterator[FolderListing]:
+        # If each path must be checked for exclusion, the walk examines all of them itself.
+        if self._is_folder and not (self._exclusion.has_patterns or self._ignore_inode):
+            yield from list_folders(
+                self._folders, lambda status: not self._reason_not_to_enter(status)
+            )
 
-    def rely_on(self, survey: MetadataPrefetch) -> None:
-        self._survey = survey
+    def use_prefetch(self, prefetch: MetadataPrefetch) -> None:
+        self._prefetch = prefetch
 
     def _scan(self) -> Iterator[Found | Unread | ReadFile | range]:
         self._name = b"."
         yield self._found(b"", os.fstat(self._folders.current), None)
         if not self._is_folder:
-            file = self._look(self._root_name, self._root_name, (False, False))
+            file = self._examine(self._root_name, self._root_name, (False, False))
             if file is not None:
                 yield file
             return
-        # Not by recursion: a tree may be deeper than Python's stack.
-        is_excluding = self._exclusion.is_any
-        before = bytearray()  # the path of the folder that the walk is in, with a slash behind it
-        walks = [self._names(b"")]
-        start = stop = 0  # what is as expected, and was not told yet
+        # Avoid recursion: a tree may be deeper than Python's stack.
+        is_excluding = self._exclusion.has_patterns
+        folder_path = bytearray()  # path of the current folder, with a slash after it
+        walks = [self._list_folder(b"")]
+        start = stop = 0  # numbers of expected paths that were not yielded yet
         while walks:
             walk = walks[-1]
-            del before[walk.length :]
-            prefix = bytes(before)
+            del folder_path[walk.length :]
+            prefix = bytes(folder_path)
             inner: _Walk | None = None
-            while walk.at < len(walk.names):
+            while walk.position < len(walk.names):
                 path = b""
                 item: Found | Unread | range | None = None
-                if self._reads_along:
-                    yield from self._read_on(walk, prefix)
-                    if walk.at == len(walk.names):
+                if self._reads_during_walk:
+                    yield from self._read_files(walk, prefix)
+                    if walk.position == len(walk.names):
                         break
                 else:
-                    item = self._as_expected(walk, prefix)
+                    item = self._next_expected(walk, prefix)
                 if item is None:
-                    name = walk.names[walk.at]
-                    walk.at += 1
+                    name = walk.names[walk.position]
+                    walk.position += 1
                     path = prefix + name
-                    covered = self._exclusion.covers(path, name) if is_excluding else _NOT_COVERED
-                    if covered == _COVERED:
+                    excluded = self._exclusion.match(path, name) if is_excluding else _NOT_EXCLUDED
+                    if excluded == _EXCLUDED:
                         continue
-                    item = self._look(path, name, covered)
+                    item = self._examine(path, name, excluded)
                     if item is None:
                         continue
                 if isinstance(item, range):
@@ -165,7 +170,7 @@ class OpenFiles(OpenSource):
                         start = stop
                     yield item
                 is_seen = path and not isinstance(item, Unread)
-                if is_seen and stat.S_ISDIR(self._status.st_mode) and self._goes_into(path):
+                if is_seen and stat.S_ISDIR(self._status.st_mode) and self._should_enter(path):
                     entered = self._enter(path, name)
                     if isinstance(entered, Unread):
                         yield entered
@@ -173,88 +178,89 @@ class OpenFiles(OpenSource):
                         inner, walk.are_same = entered, b""
                         break
             if inner is not None:
-                before += name + b"/"
+                folder_path += name + b"/"
                 walks.append(inner)
                 continue
             walks.pop()
-            if walks and (lost := self._leave(prefix[: walks[-1].length])):
+            if walks and (moved_away := self._leave(prefix[: walks[-1].length])):
                 walks[-1].names = ()  # nothing more can be read in a folder that was moved away
-                yield lost
+                yield moved_away
         if start < stop:
             yield range(start, stop)
 
-    def _as_expected(self, walk: _Walk, prefix: bytes) -> range | None:
-        """The next names of a folder that are as expected; None when the next one is to be seen."""
-        done = walk.at - walk.looked_at
-        if done >= len(walk.are_same) or walk.expected is not self._expected:
-            if self._exclusion.is_any or self._ignore_inode:  # each has to be asked about
+    def _next_expected(self, walk: _Walk, prefix: bytes) -> range | None:
+        """Return the next names that are as expected; None to examine the next."""
+        checked = walk.position - walk.compared_from
+        if checked >= len(walk.are_same) or walk.expected is not self._expected:
+            if self._exclusion.has_patterns or self._ignore_inode:  # each must be checked
                 return None
-            walk.expected, walk.looked_at, done = self._expected, walk.at, 0
+            walk.expected, walk.compared_from, checked = self._expected, walk.position, 0
             walk.first = self._expected.next
-            walk.are_same = self._expected.are_next(
-                self._folders.current, prefix, walk.names, walk.at, walk.surveyed
+            walk.are_same = self._expected.compare_next(
+                self._folders.current, prefix, walk.names, walk.position, walk.prefetched
             )
-        end = walk.are_same.find(b"\0", done)
+        end = walk.are_same.find(b"\0", checked)
         end = len(walk.are_same) if end < 0 else end
-        if end == done:
+        if end == checked:
             return None
-        walk.at = walk.looked_at + end
+        walk.position = walk.compared_from + end
         self._expected.next = walk.first + end
-        return range(walk.first + done, walk.first + end)
+        return range(walk.first + checked, walk.first + end)
 
-    def _names(self, path: bytes) -> _Walk:
-        """The names in the innermost folder, and which of them are files to be read at once."""
+    def _list_folder(self, path: bytes) -> _Walk:
+        """List the innermost folder, and the files in it to read at once."""
         length = len(path) + 1 if path else 0
-        own = self._own_names.get(path, ())
-        surveyed = self._survey and self._survey.folder(path)
-        if surveyed and not own:
-            return _Walk(length=length, names=surveyed.names, surveyed=surveyed)
-        names, to_read = names_in(
-            self._folders.current, own, self._scratch, tells_files=self._reads_along
+        own = self._own_prefixes.get(path, ())
+        prefetched = self._prefetch and self._prefetch.folder(path)
+        if prefetched and not own:
+            return _Walk(length=length, names=prefetched.names, prefetched=prefetched)
+        names, to_read = list_names(
+            self._folders.current, own, self._scratch, with_files=self._reads_during_walk
         )
         return _Walk(length=length, names=names, to_read=to_read)
 
     def _enter(self, path: bytes, name: bytes) -> _Walk | Unread | None:
-        """The names in a folder, which the walk is in from now on."""
-        self._ahead.close()  # of a file that became a folder, more of the one around it are open
+        """Enter a folder and list it."""
+        # After a file became a folder, files of the parent folder are still open.
+        self._ahead.close()
         if len(path) > _PATH_BYTES:
-            return self._unread(path, "lies too deep: its path is longer than 65,536 bytes")
+            return self._unread(path, "is too deep: its path is longer than 65,536 bytes")
         try:
             self._folders.enter(name)
         except FileNotFoundError:
             self.left_out.vanished += 1
             return None
         except OSError as error:
-            return self._unread(path, _why(error))
+            return self._unread(path, _problem(error))
         try:
-            return self._names(path)
+            return self._list_folder(path)
         except OSError as error:
             self._folders.leave()
-            return self._unread(path, _why(error))
+            return self._unread(path, _problem(error))
 
     def _leave(self, folder: bytes) -> Unread | None:
         try:
             self._folders.leave()
         except OSError as error:
-            return self._unread(folder.removesuffix(b"/"), _why(error))
+            return self._unread(folder.removesuffix(b"/"), _problem(error))
         return None
 
-    def _look(
-        self, path: bytes, name: bytes, covered: tuple[bool, bool]
+    def _examine(
+        self, path: bytes, name: bytes, excluded: tuple[bool, bool]
     ) -> Found | Unread | range | None:
-        """What stands there, unless it is gone or left out; its number if it is as expected."""
+        """Return a path as found, as its expected number, or None if omitted."""
         folder = self._folders.current
         try:
             self._name = name
             self._status = status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             is_folder = stat.S_ISDIR(status.st_mode)
-            if covered[0] if is_folder else covered[1]:
+            if excluded[0] if is_folder else excluded[1]:
                 return None
-            number = self._expected.number_of(path)
+            number = self._expected.find(path)
             if (
                 number is not None
                 and (is_folder or status.st_nlink == 1)
-                and self._expected.vectors[number] == vector_of(status, self._ignore_inode)
+                and self._expected.vectors[number] == change_vector(status, self._ignore_inode)
             ):
                 return range(number, number + 1)
             if stat.S_ISSOCK(status.st_mode):
@@ -271,20 +277,20 @@ class OpenFiles(OpenSource):
             self.left_out.vanished += 1
             return None
         except OSError as error:
-            return self._unread(path, _why(error))
+            return self._unread(path, _problem(error))
         return self._found(path, status, target)
 
-    def _goes_into(self, path: bytes) -> bool:
-        why = self._why_not_into(self._status)
-        if why:
-            self.left_out.note(self._unread(path, why))
-        return not why
+    def _should_enter(self, path: bytes) -> bool:
+        reason = self._reason_not_to_enter(self._status)
+        if reason:
+            self.left_out.note(self._unread(path, reason))
+        return not reason
 
-    def _why_not_into(self, status: os.stat_result) -> str:
-        """Why a folder is not gone into; nothing when it is."""
+    def _reason_not_to_enter(self, status: os.stat_result) -> str:
+        """Return why a folder is not entered; empty if it is."""
         if (status.st_dev, status.st_ino) in self._not_entered:
-            return "is where the backups themselves lie"
-        # Folders only: on an overlay files may show the device of a layer below.
+            return "contains the backups themselves"
+        # Check folders only: on an overlay, files may show the device of a lower layer.
         if self._one_file_system and status.st_dev != self._device:
             return "has another file system mounted on it"
         return ""
@@ -295,13 +301,13 @@ class OpenFiles(OpenSource):
     def _unread(self, path: bytes, reason: str) -> Unread:
         return Unread(path=to_path_text(self.name.encode() + b"/" + path), reason=reason)
 
-    def _read_on(self, walk: _Walk, prefix: bytes) -> Iterator[ReadFile]:
-        """Read the next names of a folder, up to one that must be looked at first."""
+    def _read_files(self, walk: _Walk, prefix: bytes) -> Iterator[ReadFile]:
+        """Read the next files of a folder, up to one that must be examined."""
         opened = self._ahead.files
-        # Calls are what a small file costs: whatever can be is done here, and not in another one.
-        while walk.at < len(walk.names):
+        # System calls dominate the cost of a small file: avoid calls of functions here.
+        while walk.position < len(walk.names):
             if not opened:
-                self._ahead.open(self._folders.current, self._to_read_next(walk, prefix))
+                self._ahead.open(self._folders.current, self._next_files(walk, prefix))
                 if not opened:
                     return
             name, descriptor = opened.pop()
@@ -314,7 +320,7 @@ class OpenFiles(OpenSource):
                     size >= SMALL_FILE_BYTES
                     or status.st_nlink > 1
                     or not stat.S_ISREG(status.st_mode)
-                    or status.st_blocks * 512 < size  # with holes
+                    or status.st_blocks * 512 < size  # it has holes
                 ):
                     return
                 data = os.read(descriptor, size + 1)
@@ -325,18 +331,18 @@ class OpenFiles(OpenSource):
                 return
             finally:
                 os.close(descriptor)
-            walk.at += 1
+            walk.position += 1
             if self._ignore_inode:
                 vector = (0, *vector[1:])
             yield ReadFile(path, vector, data, xattrs)
 
-    def _to_read_next(self, walk: _Walk, prefix: bytes) -> list[bytes]:
-        """The next names of a folder, up to one that is not a file to be read at once."""
-        names = walk.names[walk.at : walk.at + FILES_AHEAD]
-        is_excluding = self._exclusion.is_any
+    def _next_files(self, walk: _Walk, prefix: bytes) -> list[bytes]:
+        """Return the next names, up to one that is not a file to read at once."""
+        names = walk.names[walk.position : walk.position + FILES_AHEAD]
+        is_excluding = self._exclusion.has_patterns
         for count, name in enumerate(names):
             if name not in walk.to_read or (
-                is_excluding and self._exclusion.covers(prefix + name, name)[1]
+                is_excluding and self._exclusion.match(prefix + name, name)[1]
             ):
                 return list(names[:count])
         return list(names)
@@ -344,40 +350,41 @@ class OpenFiles(OpenSource):
     def read_small(self, found: Found) -> Whole | None:
         if found.size >= SMALL_FILE_BYTES:
             return None
-        descriptor = self._opened()
+        descriptor = self._open_current()
         try:
             opened = os.fstat(descriptor)
             size = opened.st_size
             if not stat.S_ISREG(opened.st_mode) or size != found.size:
                 return None
             data = os.read(descriptor, size + 1)
-            if len(data) != size or opened.st_blocks * 512 < size:  # changing, or with holes
+            if len(data) != size or opened.st_blocks * 512 < size:  # it is changing, or has holes
                 return None
             xattrs = self._xattrs(found.path, descriptor)
-            changed = changed_since(descriptor, opened)
+            changed = describe_change(descriptor, opened)
         finally:
             os.close(descriptor)
         if self._is_replaced(found, opened):
             changed = REPLACED_BEFORE
         return Whole(data=data, xattrs=xattrs, changed=changed)
 
-    def _opened(self) -> int:
+    def _open_current(self) -> int:
         try:
             return os.open(self._name, FILE_FLAGS, dir_fd=self._folders.current)
         except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link, a socket
+            if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link or a socket
                 raise OSError(errno.ESTALE, _REPLACED) from None
             raise
 
     def _is_replaced(self, found: Found, opened: os.stat_result) -> bool:
-        # Editors write anew and rename: then it is the new file that is read, and said so.
+        # Editors write a new file and rename it: then the new file is read, and reported as
+        # replaced.
         return (
             found.vector is not None and not self._ignore_inode and opened.st_ino != found.vector[0]
         )
 
     @contextmanager
     def read(self, found: Found) -> Iterator[Content]:
-        descriptor = self._opened()
+        descriptor = self._open_current()
         try:
             opened = os.fstat(descriptor)
             if not stat.S_ISREG(opened.st_mode):
@@ -398,7 +405,7 @@ class OpenFiles(OpenSource):
         try:
             descriptor = os.open(self._name, FILE_FLAGS, dir_fd=self._folders.current)
         except OSError:
-            # Whoever reads the content next says so with a better message.
+            # The next read of the content reports the error with a better message.
             return ()
         try:
             return self._xattrs(found.path, descriptor)
@@ -406,15 +413,15 @@ class OpenFiles(OpenSource):
             os.close(descriptor)
 
     def _xattrs(self, path: bytes, descriptor: int) -> tuple[tuple[bytes, bytes], ...]:
-        kept, is_whole = xattrs_of(descriptor)
+        found, is_whole = read_xattrs(descriptor)
         if not is_whole:
             reason = "has extended attributes that cannot be read, or over 256 KiB of them"
             self.left_out.note(self._unread(path, reason))
-        return kept
+        return found
 
     def chunk_bytes(self, found: Found) -> int:
         return chunk_bytes_for(found.path)
 
 
-def _why(error: OSError) -> str:
+def _problem(error: OSError) -> str:
     return f"cannot be read: {error.strerror or type(error).__name__}"

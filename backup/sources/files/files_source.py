@@ -1,21 +1,21 @@
-"""A source of files: a folder with everything below it, or one file.
+"""File source: a folder with everything below it, or one file.
 
-- Walks by open folders and never through a symbolic link, so nobody can lead the walk elsewhere
-  while it runs, and no path is too long for the kernel.
-- A file is opened without blocking and checked to be a file: a fifo put in its place hangs nobody.
-- Sockets are left out and noted (they mean nothing without their process); devices and fifos are
-  kept as such.
-- Files have no common moment: the point is consistent at the start of the walk, and a file that
-  changes or is replaced while it is read is kept as read and reported.  One that is gone when its
-  turn comes was deleted meanwhile, and is only counted.
-- `exclude` has patterns as `exclusion` explains.  An excluded folder is not entered.
-- `one_file_system`: what is mounted below the root is noted and not entered.
-- `not_entered`: folders that are noted and not entered, wherever they lie below the root: those of
-  the backup itself, or each night would store the one before again.
-- `own_files`: what the backup itself writes each night.  It is left out, with every name in its
-  folder that begins like its own; nobody is asked about what lies elsewhere.
-- `ignore_inode`: for network mounts that number files anew each time; size, times, mode and owner
-  tell a change then, and second names of a file are kept as files of their own.
+- The walk uses open folders and never follows a symbolic link, so nobody can redirect it while it
+  runs, and no path is too long for the kernel.
+- A file is opened without blocking and checked to be a file: a fifo in its place blocks nothing.
+- Sockets are omitted and recorded (they are useless without their process); devices and fifos are
+  stored as such.
+- Files have no common moment: the recovery point is consistent at the start of the walk. A file
+  that changes or is replaced while it is read is stored as read, and reported. A file that is gone
+  when its turn comes was deleted meanwhile, and is only counted.
+- `exclude` has patterns (see `exclusion_patterns`). An excluded folder is not entered.
+- `one_file_system`: other file systems mounted below the root are recorded and not entered.
+- `not_entered`: folders that are recorded and not entered, wherever they are below the root: those
+  of the backup itself. Otherwise each night would store the previous backup again.
+- `own_files`: files that the backup itself writes each night. They are omitted, with every name in
+  their folder that begins like theirs; files elsewhere are not reported.
+- `ignore_inode`: for network mounts that assign new inode numbers each time. Then size, times, mode
+  and owner indicate a change, and further names of a file are stored as separate files.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ from backup.system.durable_files import resolved
 
 
 class FilesSource(Source):
-    """A folder or a file; `path` may be bytes-strange, `exclude` are patterns as above."""
+    """A folder or a file; see the module for the parameters."""
 
     kind = "files"
     supports_worker_reader = True
@@ -59,11 +59,12 @@ class FilesSource(Source):
         root = resolved(self.path)
         return [
             Obstacle(
-                problem=f"{one} lies in it, and is left out: backups belong on another machine",
+                problem=f"{folder}: it is inside the source and is omitted. Keep backups on"
+                " another machine.",
                 prevents=False,
             )
-            for one in self.not_entered
-            if resolved(one).is_relative_to(root)
+            for folder in self.not_entered
+            if resolved(folder).is_relative_to(root)
         ]
 
     @contextmanager

@@ -1,6 +1,6 @@
-"""The names in a folder, sorted, and what is left out there because it is ours.
+"""Sorted names in a folder, without files of the backup itself.
 
-Of very many names the most lie on the disk meanwhile.
+Of very many names, most are on the disk meanwhile.
 """
 
 import os
@@ -10,59 +10,61 @@ from itertools import chain, islice
 from pathlib import Path
 
 from backup.sources.files.large_folder_listing import LargeFolderListing
-from backup.sources.files.metadata_prefetch import as_bytes
+from backup.sources.files.metadata_prefetch import encode_name
 
-_MANY_NAMES = 50_000  # in one folder
-_LARGE_FOLDER_BYTES = 1024 * 1024  # by its own size; it may hold as many
+_MANY_NAMES = 50_000  # names in one folder
+_LARGE_FOLDER_BYTES = 1024 * 1024  # size of the folder itself; it may contain as many names
 _NONE: Set[bytes] = frozenset()
 
 
-def names_in(
-    folder: int, own: tuple[bytes, ...], scratch: Path, *, tells_files: bool
+def list_names(
+    folder: int, own_prefixes: tuple[bytes, ...], scratch: Path, *, with_files: bool
 ) -> tuple[Sequence[bytes], Container[bytes]]:
-    """The names in an open folder, without those that begin like our own.
+    """Return the names in an open folder, without those of `own_prefixes`.
 
-    With `tells_files` also which of them are files, by what the folder itself says.
+    With `with_files`, also return those that are files according to the folder itself.
     """
-    if not tells_files and os.fstat(folder).st_size < _LARGE_FOLDER_BYTES:
-        # A name that is made anew meanwhile may come twice.
-        names = sorted(set(map(as_bytes, os.listdir(folder))))
-        return [name for name in names if not name.startswith(own)] if own else names, _NONE
+    if not with_files and os.fstat(folder).st_size < _LARGE_FOLDER_BYTES:
+        # A name that is replaced meanwhile may be listed twice.
+        names = sorted(set(map(encode_name, os.listdir(folder))))
+        return [
+            name for name in names if not name.startswith(own_prefixes)
+        ] if own_prefixes else names, _NONE
     with os.scandir(folder) as scan:
-        found = (
+        named = (
             (name, _is_file(entry))
             for entry in scan
-            if not (name := as_bytes(entry.name)).startswith(own)
+            if not (name := encode_name(entry.name)).startswith(own_prefixes)
         )
-        first = list(islice(found, _MANY_NAMES))
+        first = list(islice(named, _MANY_NAMES))
         if len(first) == _MANY_NAMES:
-            many = LargeFolderListing(chain(first, found), scratch)
-            return many, many.files if tells_files else _NONE
+            listing = LargeFolderListing(chain(first, named), scratch)
+            return listing, listing.files if with_files else _NONE
     kinds = dict(first)
-    files = {name for name, is_file in kinds.items() if is_file} if tells_files else _NONE
+    files = {name for name, is_file in kinds.items() if is_file} if with_files else _NONE
     return sorted(kinds), files
 
 
-def numbers_of(folders: Sequence[Path]) -> Iterator[tuple[int, int]]:
-    """What tells folders from all others on this machine, of those that are there."""
+def file_ids(folders: Sequence[Path]) -> Iterator[tuple[int, int]]:
+    """Yield device and inode of the existing folders."""
     for folder in folders:
-        with suppress(OSError):  # it is not there yet, or not to be reached from here
+        with suppress(OSError):  # it does not exist yet, or cannot be reached
             status = folder.stat()
             yield status.st_dev, status.st_ino
 
 
-def own_names(files: Sequence[Path], root: Path) -> dict[bytes, tuple[bytes, ...]]:
-    """How names begin that are left out, by the path of their folder below the root."""
-    found: dict[bytes, tuple[bytes, ...]] = {}
+def own_name_prefixes(files: Sequence[Path], root: Path) -> dict[bytes, tuple[bytes, ...]]:
+    """Return the omitted name prefixes, by folder path below the root."""
+    prefixes: dict[bytes, tuple[bytes, ...]] = {}
     for path in map(Path.resolve, files):
         if path != root and path.is_relative_to(root):
             folder, _, name = os.fsencode(path.relative_to(root)).rpartition(b"/")
-            found[folder] = (*found.get(folder, ()), name)
-    return found
+            prefixes[folder] = (*prefixes.get(folder, ()), name)
+    return prefixes
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    # The folder itself says so: what is something else must not even be opened.
+    # Use the folder's own information: other kinds must not even be opened.
     try:
         return entry.is_file(follow_symlinks=False)
     except OSError:

@@ -1,4 +1,7 @@
-"""The names in a very large folder, in order: sorted in a file, since they may be of millions."""
+"""Names in a very large folder, sorted in a file.
+
+A folder may have millions of names.
+"""
 
 import errno
 import heapq
@@ -13,12 +16,12 @@ from typing import IO, overload
 
 _RUN = 50_000  # names that are sorted in memory
 _BLOCK = 512  # names that are read at once
-_END = b"\0"  # what no name has in it, and what sorts before every byte that one has
+_END = b"\0"  # no name contains it, and it sorts before every byte of a name
 _FILE, _OTHER = b"f", b"o"
 
 
-class NearFiles:
-    """Which names are files', by what their folder says; of those around the last one asked for."""
+class LoadedFiles:
+    """Names that are files, among those in memory."""
 
     def __init__(self) -> None:
         self.names: frozenset[bytes] = frozenset()
@@ -28,34 +31,34 @@ class NearFiles:
 
 
 class LargeFolderListing(Sequence[bytes]):
-    """Names in a file without a name; those around the one that is asked for are in memory."""
+    """Sorted names in an unnamed file; some of them in memory."""
 
     def __init__(self, names: Iterable[tuple[bytes, bool]], scratch: Path) -> None:
-        """Take names in any order, each with whether it is a file's.
+        """Sort names, each with whether it is a file.
 
-        A name that was made anew while its folder was listed may come twice, and is one.
+        A name that is replaced while its folder is listed may occur twice, and is listed once.
         """
-        self.files = NearFiles()
+        self.files = LoadedFiles()
         self._offsets = array("Q")
         self._count = 0
-        self._first = 0  # of those in memory
-        self._near: list[bytes] = []
+        self._first = 0  # index of the first name in memory
+        self._loaded: list[bytes] = []
         try:
-            self._file = self._sorted(names, scratch)
+            self._file = self._sort(names, scratch)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            # Not the folder's disk, which is only read.
-            why = f"{error.strerror} for its names, which are sorted beside the send-log"
-            raise OSError(error.errno, why) from error
+            # The full disk is that of `scratch`; the folder's disk is only read.
+            reason = f"{error.strerror} for its names, which are sorted next to the upload cache"
+            raise OSError(error.errno, reason) from error
         weakref.finalize(self, os.close, self._file)
 
-    def _sorted(self, names: Iterable[tuple[bytes, bool]], scratch: Path) -> int:
-        with _file_without_name(scratch) as file, ExitStack() as runs:
+    def _sort(self, names: Iterable[tuple[bytes, bool]], scratch: Path) -> int:
+        with _unnamed_file(scratch) as file, ExitStack() as runs:
             lines = heapq.merge(*_sorted_runs(iter(names), scratch, runs))
-            for block in _blocks(_once(lines)):
+            for block in _blocks(_unique(lines)):
                 self._offsets.append(file.tell())
-                file.write(_joined(block))
+                file.write(_join(block))
                 self._count += len(block)
             self._offsets.append(file.tell())
             file.flush()
@@ -65,47 +68,47 @@ class LargeFolderListing(Sequence[bytes]):
         return self._count
 
     @overload
-    def __getitem__(self, at: int) -> bytes: ...
+    def __getitem__(self, index: int) -> bytes: ...
     @overload
-    def __getitem__(self, at: slice) -> list[bytes]: ...
-    def __getitem__(self, at: int | slice) -> bytes | list[bytes]:
-        """A name, or some that follow each other, counted from the beginning."""
-        if isinstance(at, slice):
-            begin, end, _ = at.indices(self._count)
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        """Return a name, or consecutive names, by index."""
+        if isinstance(index, slice):
+            begin, end, _ = index.indices(self._count)
             if begin >= end:
                 return []
-            self._have(begin, end)
-            return self._near[begin - self._first : end - self._first]
-        if not 0 <= at < self._count:
-            raise IndexError(at)
-        self._have(at, at + 1)
-        return self._near[at - self._first]
+            self._load(begin, end)
+            return self._loaded[begin - self._first : end - self._first]
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        self._load(index, index + 1)
+        return self._loaded[index - self._first]
 
-    def _have(self, begin: int, end: int) -> None:
-        if self._first <= begin and end <= self._first + len(self._near):
+    def _load(self, begin: int, end: int) -> None:
+        if self._first <= begin and end <= self._first + len(self._loaded):
             return
-        block, behind = begin // _BLOCK, -(-end // _BLOCK)
-        start, stop = self._offsets[block], self._offsets[behind]
+        block, end_block = begin // _BLOCK, -(-end // _BLOCK)
+        start, stop = self._offsets[block], self._offsets[end_block]
         lines = os.pread(self._file, stop - start, start).split(_BETWEEN)[:-1]
         self._first = block * _BLOCK
-        self._near = [line[:-2] for line in lines]
+        self._loaded = [line[:-2] for line in lines]
         self.files.names = frozenset(line[:-2] for line in lines if line.endswith(_FILE))
 
 
 def _sorted_runs(
     names: Iterator[tuple[bytes, bool]], scratch: Path, runs: ExitStack
 ) -> list[Iterator[bytes]]:
-    found = []
+    sorted_runs = []
     while run := list(islice(names, _RUN)):
-        file = runs.enter_context(_file_without_name(scratch))
+        file = runs.enter_context(_unnamed_file(scratch))
         lines = sorted(name + _END + (_FILE if is_file else _OTHER) for name, is_file in run)
-        file.write(_joined(lines))
+        file.write(_join(lines))
         file.seek(0)
-        found.append(_lines(file))
-    return found
+        sorted_runs.append(_lines(file))
+    return sorted_runs
 
 
-def _once(lines: Iterable[bytes]) -> Iterator[bytes]:
+def _unique(lines: Iterable[bytes]) -> Iterator[bytes]:
     latest = b""
     for line in lines:
         name = line[:-2]
@@ -119,12 +122,12 @@ def _blocks(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
         yield block
 
 
-# A name cannot have a zero in it, but may have a newline: a line is a name, a zero, a letter, and
-# two zeros.
+# A name cannot contain a zero byte but may contain a newline: a line is a name, a zero byte, a
+# letter and two zero bytes.
 _BETWEEN = b"\0\0"
 
 
-def _joined(lines: Iterable[bytes]) -> bytes:
+def _join(lines: Iterable[bytes]) -> bytes:
     return b"".join(line + _BETWEEN for line in lines)
 
 
@@ -135,7 +138,7 @@ def _lines(run: IO[bytes]) -> Iterator[bytes]:
         yield from lines
 
 
-def _file_without_name(folder: Path) -> IO[bytes]:
-    from tempfile import TemporaryFile  # hardly a set has a folder that large
+def _unnamed_file(folder: Path) -> IO[bytes]:
+    from tempfile import TemporaryFile  # hardly any set has a folder this large
 
     return TemporaryFile(dir=folder)

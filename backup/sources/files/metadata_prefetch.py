@@ -1,11 +1,11 @@
-"""A survey of files: another process lists folders and looks at what is in them, ahead of the walk.
+"""Metadata prefetch: a worker process lists folders ahead of the walk.
 
-In a night without news that is most of the walk's work, and the walk does the rest meanwhile.
+Without changes, this is most of the walk's work; the walk does the rest at the same time.
 
-- It is a help and nothing else: a folder that it did not come to, or that is not there any more,
-  is listed by the walk itself.
-- It tells what a path was a moment ago.  What changed since bears a time after the beginning of the
-  run, like everything that changes behind the walk, and the next run sees that.
+- It is only an aid: the walk itself lists a folder that the worker has not reached, or that no
+  longer exists.
+- It reports what a path was a moment ago. A later change has a time after the start of the run,
+  like every change behind the walk, and the next run notices it.
 """
 
 import os
@@ -25,61 +25,63 @@ from backup.sources.files.file_status import (
 )
 from backup.system.folder_stack import FolderStack
 
-_WIDTH = 7  # of a file's vector
-_MOST_BYTES = 1024 * 1024  # of a folder as it is told; a larger one is left to the walk
+_WIDTH = 7  # fields of a file's vector
+_MOST_BYTES = 1024 * 1024  # of an encoded folder; the walk itself lists a larger one
 
-# A folder's path; its names, sorted, with zeros between them; the columns of their stat vectors;
-# a 1 for each name that is a file's only one.
+# Path of the folder; sorted names, separated by zero bytes; columns of their stat vectors; 1 for
+# each name that is the only one of a file.
 FolderListing = tuple[bytes, bytes, bytes, bytes]
 
-# `os.fsencode` without its checks: as many calls as there are files.
-as_bytes = methodcaller("encode", sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+# `os.fsencode` without its checks: it is called for each file.
+encode_name = methodcaller("encode", sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 
 
 @dataclass(kw_only=True, slots=True)
 class PrefetchedFolder:
-    """What was in a folder."""
+    """Content of a folder."""
 
     names: list[bytes]  # sorted
     vectors: list[Vector]
-    are_plain: bytes  # a 1 for each name that is a file's only one
+    are_plain: bytes  # 1 for each name that is the only one of a file
 
 
-def survey(
+def list_folders(
     folders: FolderStack, enters: Callable[[os.stat_result], bool]
 ) -> Iterator[FolderListing]:
-    """Tell of each folder in path order, from where `folders` stand; `enters` says into which.
+    """Yield each folder in path order, from the current one of `folders`.
 
-    What cannot be read is left to the walk.  An `OSError`: a folder that this is in was moved away.
+    `enters` says which folders to enter. Folders that cannot be read are left to the walk. Raise
+    `OSError` if a parent folder was moved away.
     """
-    ways = [iter([(b"", b"")])]
-    while ways:
-        way = next(ways[-1], None)
-        if way is None:
-            ways.pop()
-            if len(ways) > 1:
+    pending = [iter([(b"", b"")])]
+    while pending:
+        entry = next(pending[-1], None)
+        if entry is None:
+            pending.pop()
+            if len(pending) > 1:
                 folders.leave()
             continue
-        path, name = way
+        path, name = entry
         try:
             if name:
                 folders.enter(name)
         except OSError:
             continue
         inner: list[tuple[bytes, bytes]] = []
-        with suppress(OSError, OverflowError):  # the latter of a number that no column has room for
-            told, inner = _look_around(folders.current, path, enters)
-            if sum(map(len, told)) <= _MOST_BYTES:
-                yield told
-        ways.append(iter(inner))
+        # OverflowError: a number that no column has room for.
+        with suppress(OSError, OverflowError):
+            listing, inner = _list_folder(folders.current, path, enters)
+            if sum(map(len, listing)) <= _MOST_BYTES:
+                yield listing
+        pending.append(iter(inner))
 
 
-def _look_around(
+def _list_folder(
     folder: int, path: bytes, enters: Callable[[os.stat_result], bool]
 ) -> tuple[FolderListing, list[tuple[bytes, bytes]]]:
-    """What is in an open folder, and the folders in it to go into, each with its path and name."""
+    """List an open folder; return also the folders to enter in it."""
     prefix = path + b"/" if path else b""
-    names = sorted(set(map(as_bytes, os.listdir(folder))))
+    names = sorted(set(map(encode_name, os.listdir(folder))))
     statuses = [os.stat(name, dir_fd=folder, follow_symlinks=False) for name in names]
     numbers = vectors_to_bytes([*map(vector_of_file, statuses)])
     are_plain = bytes([status.st_nlink == 1 and S_ISREG(status.st_mode) for status in statuses])
@@ -92,18 +94,18 @@ def _look_around(
 
 
 class MetadataPrefetch:
-    """What is told of folders, asked for in path order."""
+    """Folder listings of the worker, read in path order."""
 
-    def __init__(self, told: Iterator[FolderListing]) -> None:
-        self._told = told
+    def __init__(self, listings: Iterator[FolderListing]) -> None:
+        self._listings = listings
         self._next: FolderListing | None = None
         self._has_ended = False
 
     def folder(self, path: bytes) -> PrefetchedFolder | None:
-        """What was in a folder; None when that was not told."""
+        """Return the content of a folder; None if the worker did not list it."""
         key = path_key(path)
         while not self._has_ended and (self._next is None or path_key(self._next[0]) < key):
-            self._next = next(self._told, None)
+            self._next = next(self._listings, None)
             self._has_ended = self._next is None
         if self._next is None or self._next[0] != path:
             return None
@@ -115,6 +117,6 @@ class MetadataPrefetch:
         )
 
     def close(self) -> None:
-        """Let everything pass that was not asked for, so that the next source can be told of."""
-        for _ in self._told:
+        """Skip the remaining listings, so that the next source can start."""
+        for _ in self._listings:
             pass

@@ -1,4 +1,4 @@
-"""The MariaDB and MySQL source and its server connection.
+"""MariaDB and MySQL source, and its server connection.
 
 Restoring dumps into a server belongs in `targets`.
 """

@@ -1,21 +1,21 @@
-"""The databases of a MariaDB or MySQL server, each as `mariadb-dump` gives it: `NAME.sql`.
+"""MariaDB source: each database of a server as a dump, `NAME.sql`.
 
 - A dump is streamed from `mariadb-dump --single-transaction`, with routines, triggers and events,
-  and never lies on a disk of ours. `mysqldump` of MySQL is taken as well, for MySQL's servers.
-- Each dump stands for itself: its first statement sets the character set of whatever database it
-  is read into, and it names no database.
-- Users, roles and their grants come as `users.grants`, SQL as well, with their passwords' hashes.
-- One transaction holds only tables of InnoDB still; others are dumped as they are at that moment,
-  and `obstacles` names them.
-- System-versioned tables come with their history.  Where `mariadb-dump` cannot give it, they come
-  as they are now, and the point says what it lacks.
-- A dump cut off between two statements would be read in without an error, so each has to end as
+  and is never stored on a local disk. MySQL's `mysqldump` works as well, for MySQL servers.
+- Each dump is self-contained: its first statement sets the character set of the database it is
+  loaded into, and it names no database.
+- Users, roles and their grants are in `users.grants`, also SQL, with password hashes.
+- One transaction gives a consistent view of InnoDB tables only; other tables are dumped as they are
+  at that moment, and `obstacles` names them.
+- System-versioned tables are dumped with their history. If `mariadb-dump` cannot do that, they are
+  dumped without it, and the recovery point says what is missing.
+- A dump cut off between two statements would load without an error, so each must end as
   `mariadb-dump` ends one.
-- `mariadb-dump` reads MySQL's own servers from 5.7 on: an older one lacks what it asks. It writes
-  values into generated columns and roles as only MariaDB takes them back, and then the point says
-  that it lacks them.
-- A right that lacks would leave out triggers or routines without a word, so the grants are read
-  first, and a database that cannot be dumped whole fails the source.
+- `mariadb-dump` supports MySQL servers from 5.7 on: an older one lacks what it queries. It writes
+  values into generated columns, and roles in a form, that only MariaDB accepts; then the recovery
+  point says what is missing.
+- A missing right would omit triggers or routines silently, so the grants are read first, and a
+  database that cannot be dumped completely fails the source.
 """
 
 import re
@@ -27,22 +27,23 @@ from pathlib import Path
 
 from backup.errors import SourceFailed
 from backup.sources import Obstacle, OpenSource, Source
-from backup.sources.client_programs import ProgramFailed, answer_of
-from backup.sources.database_dumps import Dump, OpenDumps, file_name_of
+from backup.sources.client_programs import ProgramFailed, program_output
+from backup.sources.database_dumps import Dump, OpenDumps, dump_file_name
 from backup.sources.mariadb.server import MariadbPrograms, MariadbServer
 from backup.sources.output_completeness import TextEndMarker
 
 SUFFIX = ".sql"
 USERS = "users.grants"  # no database's file can have this name
 _USERS_DATABASE = "mysql"
-_OWN = ("information_schema", "performance_schema", "mysql", "sys")
-_NEEDED = ("SELECT", "SHOW VIEW", "TRIGGER", "EVENT")
+_SYSTEM_DATABASES = ("information_schema", "performance_schema", "mysql", "sys")
+_NEEDED_RIGHTS = ("SELECT", "SHOW VIEW", "TRIGGER", "EVENT")
 _GRANT = re.compile(
     r"(?P<verb>GRANT|REVOKE) (?P<rights>.+?) ON (?P<where>\*\.\*|`(?:[^`]|``)*`\.\*) (?:TO|FROM) "
 )
-_SEES_PROC = "GRANT SELECT ON `mysql`.`proc` TO "  # where routines stand but in MySQL from 8.0 on
-_ENDING = partial(TextEndMarker, b"\n-- Dump completed")  # of MySQL's mysqldump, too
-_HOW = (
+# Routines are stored there, except in MySQL from 8.0 on.
+_SEES_PROC = "GRANT SELECT ON `mysql`.`proc` TO "
+_ENDING = partial(TextEndMarker, b"\n-- Dump completed")  # also of MySQL's mysqldump
+_DUMP_OPTIONS = (
     "--single-transaction",
     "--quick",
     "--routines",
@@ -54,12 +55,13 @@ _HOW = (
     "--max-allowed-packet=1G",
 )
 _HISTORY = "--dump-history"
-_OF_NO_REPLICA = "--set-gtid-purged=OFF"  # MySQL's own would tell the next server what it has seen
+# Otherwise MySQL's program would set the GTID state of the next server.
+_NO_GTID = "--set-gtid-purged=OFF"
 _OLDEST_MYSQL = (5, 7)
 _FIRST_WITH_ROLES = (8, 0)
 _GENERATED = """SELECT table_schema, table_name FROM information_schema.columns
 WHERE generation_expression <> '' GROUP BY 1, 2 ORDER BY 1, 2"""
-_OWN_PROGRAMS = "set `programs` to a folder with MySQL's own mysql and mysqldump"
+_USE_MYSQL_PROGRAMS = "set `programs` to a folder with MySQL's own mysql and mysqldump"
 _VERSIONED = """SELECT DISTINCT table_schema FROM information_schema.tables
 WHERE table_type = 'SYSTEM VERSIONED'"""
 _BY_TRANSACTION = """SELECT DISTINCT table_schema FROM information_schema.columns
@@ -67,7 +69,7 @@ WHERE generation_expression = 'ROW START' AND data_type = 'bigint'"""
 
 
 class MariadbSource(Source):
-    """The named databases of a server, or without names all but its own."""
+    """Named databases of a server, or all except its system databases."""
 
     kind = "mariadb"
 
@@ -89,34 +91,36 @@ class MariadbSource(Source):
     @contextmanager
     def _open(self, scratch: Path, now: Callable[[], datetime]) -> Iterator[OpenSource]:
         consistent_at = now()
-        with self.server.reached(scratch) as programs:
+        with self.server.connect(scratch) as programs:
             try:
                 mysql = _mysql_version(programs)
                 databases = self._databases(programs)
-                lacking = self._lacking(programs, databases, mysql)
-                dumps = [] if lacking else self._dumps(programs, databases, mysql)
+                missing = self._missing_rights(programs, databases, mysql)
+                dumps = [] if missing else self._dumps(programs, databases, mysql)
             except ProgramFailed as error:
                 raise SourceFailed(f"source {self.name}: {error}") from error
-            if lacking:
-                raise SourceFailed(f"source {self.name}: {lacking[0]}")
+            if missing:
+                raise SourceFailed(f"source {self.name}: {missing[0]}")
             yield OpenDumps(self.name, consistent_at, dumps)
 
     def _databases(self, programs: MariadbPrograms) -> dict[str, tuple[str, str]]:
-        """What is to be dumped, each with its character set and its collation."""
-        there = {
+        """Return the databases to dump, with character set and collation."""
+        existing = {
             name: (characters, collation)
             for name, characters, collation in programs.rows(
                 "SELECT schema_name, default_character_set_name, default_collation_name"
                 " FROM information_schema.schemata"
             )
         }
-        if unknown := sorted(set(self.databases) - there.keys()):
-            raise ProgramFailed(f"there is no database {unknown[0]}, or it may not be seen")
-        left_out = {*_OWN, *self.exclude_databases}
-        names = self.databases or [name for name in there if name not in left_out]
+        if unknown := sorted(set(self.databases) - existing.keys()):
+            raise ProgramFailed(
+                f"database {unknown[0]}: it does not exist, or {self.server.user} may not see it"
+            )
+        left_out = {*_SYSTEM_DATABASES, *self.exclude_databases}
+        names = self.databases or [name for name in existing if name not in left_out]
         if not names and not self.users:
-            raise ProgramFailed("the server has no database that is to be backed up; name one")
-        return {name: there[name] for name in names}
+            raise ProgramFailed("the server has no database to back up; name one")
+        return {name: existing[name] for name in names}
 
     def _dumps(
         self,
@@ -124,106 +128,117 @@ class MariadbSource(Source):
         databases: Mapping[str, tuple[str, str]],
         mysql: tuple[int, int] | None,
     ) -> list[Dump]:
-        is_of_mysql = programs.is_of_mysql("mariadb-dump")
-        lacks, more = {}, {}
-        if is_of_mysql:
-            more = dict.fromkeys(databases, (_OF_NO_REPLICA,))
+        is_mysql = programs.is_mysql("mariadb-dump")
+        missing, options = {}, {}
+        if is_mysql:
+            options = dict.fromkeys(databases, (_NO_GTID,))
         elif mysql:
-            lacks = _generated(programs)
+            missing = _generated_columns(programs)
         else:
-            lacks = self._histories(programs, databases)
-            more = {name: (_HISTORY,) for name, why in lacks.items() if not why}
+            missing = self._histories(programs, databases)
+            options = {name: (_HISTORY,) for name, reason in missing.items() if not reason}
         dumps = [
             Dump(
-                file_name=file_name_of(name, SUFFIX),
-                command=programs.command("mariadb-dump", *_HOW, *more.get(name, ()), "--", name),
-                first="ALTER DATABASE CHARACTER SET {} COLLATE {};\n".format(*sets).encode(),
+                file_name=dump_file_name(name, SUFFIX),
+                command=programs.command(
+                    "mariadb-dump", *_DUMP_OPTIONS, *options.get(name, ()), "--", name
+                ),
+                first="ALTER DATABASE CHARACTER SET {} COLLATE {};\n".format(*charset).encode(),
                 ending=_ENDING,
-                lacks=lacks.get(name, ""),
+                missing=missing.get(name, ""),
             )
-            for name, sets in databases.items()
+            for name, charset in databases.items()
         ]
         if self.users:
-            how = _how_users_come(programs) if is_of_mysql else ("--system=users",)
-            command = programs.command("mariadb-dump", *how, "--skip-dump-date")
-            lost = "" if is_of_mysql or mysql is None else _roles(programs, mysql)
-            dumps.append(Dump(file_name=USERS, command=command, ending=_ENDING, lacks=lost))
+            user_options = _user_options(programs) if is_mysql else ("--system=users",)
+            command = programs.command("mariadb-dump", *user_options, "--skip-dump-date")
+            lost_roles = "" if is_mysql or mysql is None else _lost_roles(programs, mysql)
+            dumps.append(Dump(file_name=USERS, command=command, ending=_ENDING, missing=lost_roles))
         return dumps
 
     def _histories(self, programs: MariadbPrograms, names: Iterable[str]) -> dict[str, str]:
-        """The databases that have histories, each with why that cannot be dumped, or ""."""
+        """Return the databases with histories, and why each cannot be dumped.
+
+        The reason is empty if the history can be dumped.
+        """
         versioned = set(names).intersection(programs.column(_VERSIONED))
         if not versioned:
             return {}
         by_transaction = set(programs.column(_BY_TRANSACTION))
-        helps = answer_of(programs.command("mariadb-dump", "--help"))
-        why = ""
+        helps = program_output(programs.command("mariadb-dump", "--help"))
+        reason = ""
         if _HISTORY.encode() not in helps:
-            why = (
-                "the history of its system-versioned tables is not in it: this mariadb-dump cannot"
-                " give that; install one of MariaDB 10.11 or newer"
+            reason = (
+                "the history of its system-versioned tables is missing: this mariadb-dump cannot"
+                " dump it. Install one of MariaDB 10.11 or newer."
             )
-        found = dict.fromkeys(versioned, why)
+        reasons = dict.fromkeys(versioned, reason)
         for name in versioned & by_transaction:
-            found[name] = (
-                "the history of its system-versioned tables is not in it: mariadb-dump gives none"
-                " where a table keeps it by transactions; alter that table to TIMESTAMP(6)"
+            reasons[name] = (
+                "the history of its system-versioned tables is missing: mariadb-dump omits it if a"
+                " table keeps it by transactions. Alter that table to TIMESTAMP(6)."
             )
-        return found
+        return reasons
 
     def obstacles(self, scratch: Path) -> list[Obstacle]:
         try:
-            with self.server.reached(scratch) as programs:
+            with self.server.connect(scratch) as programs:
                 mysql = _mysql_version(programs)
                 databases = self._databases(programs)
-                problems = self._lacking(programs, databases, mysql) or [
-                    f"{dump.file_name}: {dump.lacks}"
+                problems = self._missing_rights(programs, databases, mysql) or [
+                    f"{dump.file_name}: {dump.missing}"
                     for dump in self._dumps(programs, databases, mysql)
-                    if dump.lacks
+                    if dump.missing
                 ]
-                moving = self._moving(programs, databases)
+                non_transactional = self._non_transactional_tables(programs, databases)
         except ProgramFailed as error:
             return [Obstacle(problem=str(error))]
         found = [Obstacle(problem=problem) for problem in problems]
-        return found + [Obstacle(problem=problem, prevents=False) for problem in moving]
+        return found + [Obstacle(problem=problem, prevents=False) for problem in non_transactional]
 
-    def _lacking(
+    def _missing_rights(
         self, programs: MariadbPrograms, names: Iterable[str], mysql: tuple[int, int] | None
     ) -> list[str]:
         lines = programs.column("SHOW GRANTS")
-        found = [one for line in lines if (one := _GRANT.match(line)) is not None]
-        grants = [one for one in found if one["verb"] == "GRANT"]
-        # Of a right on everything MySQL can take back one on a database.
-        revokes = [one for one in found if one["verb"] == "REVOKE"]
+        matches = [grant for line in lines if (grant := _GRANT.match(line)) is not None]
+        grants = [grant for grant in matches if grant["verb"] == "GRANT"]
+        # MySQL can revoke a global right for one database.
+        revokes = [grant for grant in matches if grant["verb"] == "REVOKE"]
         in_proc = mysql is None or mysql < _FIRST_WITH_ROLES
         routine = "SHOW CREATE ROUTINE" if in_proc else "SHOW_ROUTINE"
-        reads = {one["where"] for one in grants if _is_held("SELECT", [one["rights"]])}
-        sees_routines = "*.*" in reads or (
-            in_proc and ("`mysql`.*" in reads or any(line.startswith(_SEES_PROC) for line in lines))
+        readable = {grant["where"] for grant in grants if _has_right("SELECT", [grant["rights"]])}
+        sees_routines = "*.*" in readable or (
+            in_proc
+            and ("`mysql`.*" in readable or any(line.startswith(_SEES_PROC) for line in lines))
         )
-        needed: dict[str, tuple[str, ...]] = dict.fromkeys(names, _NEEDED)
+        needed: dict[str, tuple[str, ...]] = dict.fromkeys(names, _NEEDED_RIGHTS)
         if self.users:
             needed[_USERS_DATABASE] = ("SELECT",)
         problems = []
         for name, rights in needed.items():
-            held = [one["rights"] for one in grants if _covers(one["where"], name)]
-            revoked = [one["rights"] for one in revokes if _covers(one["where"], name)]
+            held = [grant["rights"] for grant in grants if _grant_covers(grant["where"], name)]
+            revoked = [grant["rights"] for grant in revokes if _grant_covers(grant["where"], name)]
             if missing := [
-                right for right in rights if not _is_held(right, held) or _is_held(right, revoked)
+                right
+                for right in rights
+                if not _has_right(right, held) or _has_right(right, revoked)
             ]:
                 problems.append(
-                    f"{self.server.user} lacks {', '.join(missing)} on database {name}:"
-                    f" GRANT {', '.join(missing)} ON *.* gives what a whole dump needs"
+                    f"{self.server.user} lacks {', '.join(missing)} on database {name}."
+                    f" GRANT {', '.join(missing)} ON *.* gives what a complete dump needs."
                 )
-            elif name in names and not sees_routines and not _is_held(routine, held):
+            elif name in names and not sees_routines and not _has_right(routine, held):
                 problems.append(
-                    f"{self.server.user} may not see the routines of database {name}, and without"
-                    f" an error they would not be in its dump: GRANT SELECT ON *.* lets it, and"
-                    f" where the server has it, GRANT {routine} ON *.*"
+                    f"{self.server.user} may not see the routines of database {name}, which would"
+                    " be"
+                    " missing from its dump without an error. GRANT SELECT ON *.* allows it, and if"
+                    f" the server has it, GRANT {routine} ON *.*."
                 )
         return problems
 
-    def _moving(self, programs: MariadbPrograms, names: Container[str]) -> list[str]:
+    def _non_transactional_tables(
+        self, programs: MariadbPrograms, names: Container[str]
+    ) -> list[str]:
         tables = [
             f"{database}.{table}"
             for database, table in programs.rows(
@@ -236,74 +251,79 @@ class MariadbSource(Source):
         if not tables:
             return []
         problem = (
-            f"{len(tables)} tables are not of InnoDB, the first is {tables[0]}: the dump does not"
-            " hold them still; convert them, or back up while nobody writes"
+            f"{len(tables)} tables are not of InnoDB, the first is {tables[0]}: the dump is not"
+            " consistent for them. Convert them, or back up while nobody writes."
         )
         return [problem]
 
 
 def _mysql_version(programs: MariadbPrograms) -> tuple[int, int] | None:
-    """None of a MariaDB; ProgramFailed where the dump program here is none for this server."""
+    """Return the version of MySQL, None for MariaDB.
+
+    Raise `ProgramFailed` if the dump program does not fit the server.
+    """
     (version,) = programs.column("SELECT VERSION()")
-    is_of_mysql = programs.is_of_mysql("mariadb-dump")
+    is_mysql = programs.is_mysql("mariadb-dump")
     if "mariadb" in version.lower():
-        if is_of_mysql:
+        if is_mysql:
             raise ProgramFailed(
-                f"the server is MariaDB {version}, and the mysqldump here is MySQL's own: install"
-                " the package mariadb-client, or name the folder of MariaDB's own as `programs`"
+                f"the server is MariaDB {version}, but the mysqldump found here is of MySQL."
+                " Install"
+                " the package mariadb-client, or set `programs` to the folder of MariaDB's"
+                " programs."
             )
         return None
-    found = re.match(r"(\d+)\.(\d+)", version)
-    numbers = (int(found[1]), int(found[2])) if found else _OLDEST_MYSQL
-    if numbers < _OLDEST_MYSQL and not is_of_mysql:
+    match = re.match(r"(\d+)\.(\d+)", version)
+    numbers = (int(match[1]), int(match[2])) if match else _OLDEST_MYSQL
+    if numbers < _OLDEST_MYSQL and not is_mysql:
         raise ProgramFailed(
-            f"the server is MySQL {version}, and mariadb-dump reads none before 5.7: upgrade it, or"
-            " have its own mysqldump write a file, and name that as a source of files"
+            f"the server is MySQL {version}, but mariadb-dump supports 5.7 or newer. Upgrade it, or"
+            " let its own mysqldump write a file, and back that up as a source of files."
         )
     return numbers
 
 
-def _generated(programs: MariadbPrograms) -> dict[str, str]:
-    """The databases whose generated columns MySQL would not take back, each with what to do."""
+def _generated_columns(programs: MariadbPrograms) -> dict[str, str]:
+    """Return the databases with generated columns, each with the problem."""
     tables: dict[str, list[str]] = {}
     for database, table in programs.rows(_GENERATED):
         tables.setdefault(database, []).append(table)
     return {
-        database: f"mariadb-dump writes values into the generated columns of {found[0]}"
-        + (f" and {len(found) - 1} more tables" if len(found) > 1 else "")
-        + f", and no MySQL takes those back: {_OWN_PROGRAMS}"
-        for database, found in tables.items()
+        database: f"mariadb-dump writes values into the generated columns of {affected[0]}"
+        + (f" and {len(affected) - 1} more tables" if len(affected) > 1 else "")
+        + f", and MySQL does not accept these: {_USE_MYSQL_PROGRAMS}"
+        for database, affected in tables.items()
     }
 
 
-def _roles(programs: MariadbPrograms, mysql: tuple[int, int]) -> str:
-    """What of the users is lost by mariadb-dump, or ""."""
+def _lost_roles(programs: MariadbPrograms, mysql: tuple[int, int]) -> str:
+    """Return the loss of roles by mariadb-dump, or ""."""
     if mysql < _FIRST_WITH_ROLES or not programs.rows("SELECT 1 FROM mysql.role_edges LIMIT 1"):
         return ""
     return (
-        "MySQL takes back no role that mariadb-dump wrote, and no user who has one by default:"
-        f" {_OWN_PROGRAMS}"
+        "MySQL accepts no role that mariadb-dump wrote, and no user with a default role:"
+        f" {_USE_MYSQL_PROGRAMS}"
     )
 
 
-def _how_users_come(programs: MariadbPrograms) -> tuple[str, ...]:
-    if b"--users" not in answer_of(programs.command("mariadb-dump", "--help")):
+def _user_options(programs: MariadbPrograms) -> tuple[str, ...]:
+    if b"--users" not in program_output(programs.command("mariadb-dump", "--help")):
         raise ProgramFailed(
-            "this mysqldump cannot give the users, as that of MySQL 9.7 can: set `users = false`"
+            "this mysqldump cannot dump the users, as that of MySQL 9.7 can: set `users = false`"
         )
-    return ("--users", "--single-transaction", _OF_NO_REPLICA)
+    return ("--users", "--single-transaction", _NO_GTID)
 
 
-def _covers(where: str, database: str) -> bool:
-    if where == "*.*":
+def _grant_covers(scope: str, database: str) -> bool:
+    if scope == "*.*":
         return True
-    # A name in a grant is a pattern: % and _ stand for anything, unless a backslash is before.
-    pattern = where[1:-3].replace("``", "`")
+    # A name in a grant is a pattern: % and _ are wildcards, unless a backslash precedes them.
+    pattern = scope[1:-3].replace("``", "`")
     pieces = re.findall(r"\\.|.", pattern, re.DOTALL)
     wild = {"%": ".*", "_": "."}
     expression = "".join(wild.get(piece) or re.escape(piece[-1]) for piece in pieces)
     return re.fullmatch(expression, database, re.DOTALL) is not None
 
 
-def _is_held(right: str, held: Sequence[str]) -> bool:
-    return any(rights == "ALL PRIVILEGES" or right in re.split(", ?", rights) for rights in held)
+def _has_right(right: str, granted: Sequence[str]) -> bool:
+    return any(rights == "ALL PRIVILEGES" or right in re.split(", ?", rights) for rights in granted)

@@ -1,10 +1,10 @@
-"""A MariaDB or MySQL server as programs reach it: mariadb and mariadb-dump, or MySQL's own.
+"""MariaDB or MySQL server, reached through its client programs.
 
-- MySQL's own `mysql` and `mysqldump` take other options for TLS; a MariaDB before 10.5 has its
-  programs by these names, too, so whoever made one is asked of it.
-- Nothing is taken from the environment or from anybody's option files; the password stands in a
-  file in the run's private folder, which is gone when the block ends.
-- Over a network the connection is encrypted and the server's certificate checked, unless the
+- MySQL's `mysql` and `mysqldump` take other TLS options. A MariaDB before 10.5 has programs of
+  these names, too, so the program is asked for its maker.
+- Nothing is taken from the environment or from option files of users. The password is in a file in
+  the run's private folder, which is removed when the block ends.
+- Over a network, the connection is encrypted and the server's certificate verified, unless the
   options say otherwise.
 """
 
@@ -20,9 +20,9 @@ from typing import Literal
 from backup.sources.client_programs import (
     Command,
     ProgramFailed,
-    answer_of,
     bare_environment,
     find_program,
+    program_output,
 )
 
 Tls = Literal["disable", "require", "verify"]
@@ -36,14 +36,14 @@ _NAMES: Mapping[Program, tuple[str, ...]] = {
     "mariadb-dump": ("mariadb-dump", "mysqldump"),
 }
 _PACKAGE = "mariadb-client, or for MySQL its own mysql-client"
-_MARIADBS_TLS: Mapping[Tls | None, tuple[str, ...]] = {
+_MARIADB_TLS: Mapping[Tls | None, tuple[str, ...]] = {
     "disable": ("--skip-ssl",),
     "require": ("--ssl", "--skip-ssl-verify-server-cert"),
     "verify": ("--ssl", "--ssl-verify-server-cert"),
     None: ("--skip-ssl-verify-server-cert",),
 }
-_MYSQLS_TLS: Mapping[Tls | None, tuple[str, ...]] = {
-    # Without TLS a password of caching_sha2_password goes out under the key that the server names.
+_MYSQL_TLS: Mapping[Tls | None, tuple[str, ...]] = {
+    # Without TLS, a caching_sha2_password password is encrypted with the key that the server names.
     "disable": ("--ssl-mode=DISABLED", "--get-server-public-key"),
     "require": ("--ssl-mode=REQUIRED",),
     "verify": ("--ssl-mode=VERIFY_IDENTITY",),
@@ -53,20 +53,20 @@ _MYSQLS_TLS: Mapping[Tls | None, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class MariadbServer:
-    """Where a server is and who asks; `host` is a name, or the file of its socket."""
+    """Address and user of a server; `host` is a name or a socket file."""
 
     host: str
     user: str
     port: int = 3306
     password: Callable[[], str] | None = field(default=None, repr=False)
-    tls: Tls | None = None  # None: verify, and on this machine as the server offers
+    tls: Tls | None = None  # None: verify; on this machine, what the server offers
     ca_file: Path | None = None
-    programs: Path | None = None  # the folder with mariadb-dump and mariadb, or MySQL's own
-    hidden: tuple[Path, ...] = ()  # what the programs cannot read
+    programs: Path | None = None  # the folder with mariadb-dump and mariadb, or MySQL's programs
+    hidden: tuple[Path, ...] = ()  # paths that the programs cannot read
 
     @contextmanager
-    def reached(self, scratch: Path) -> Iterator["MariadbPrograms"]:
-        """Make the programs ready; `scratch` is a private folder, and empty again at the end."""
+    def connect(self, scratch: Path) -> Iterator["MariadbPrograms"]:
+        """Prepare the programs; `scratch` is a private folder, empty at the end."""
         password = None if self.password is None else self.password()
         options = scratch / "mariadb.cnf"
         try:
@@ -77,7 +77,7 @@ class MariadbServer:
                 server=self,
                 options=options,
                 secrets=() if password is None else (password,),
-                made_by_mysql=cache(_made_by_mysql),
+                is_mysql_program=cache(_is_mysql_program),
             )
         finally:
             options.unlink(missing_ok=True)
@@ -95,32 +95,32 @@ class MariadbServer:
             settings["password"] = password
         if self.ca_file is not None:
             settings["ssl-ca"] = str(self.ca_file)
-        lines = ["[client]", *(f"{key}={_quoted(value)}" for key, value in settings.items())]
+        lines = ["[client]", *(f"{key}={_quote(value)}" for key, value in settings.items())]
         return "\n".join(lines) + "\n"
 
-    def tls_options(self, *, of_mysql: bool) -> tuple[str, ...]:
-        """What a program is told about TLS, MySQL's own or MariaDB's."""
-        is_here = self.host.startswith("/") or self.host in ("localhost", "127.0.0.1", "::1")
-        level = self.tls or (None if is_here else "verify")
-        return (_MYSQLS_TLS if of_mysql else _MARIADBS_TLS)[level]
+    def tls_options(self, *, mysql: bool) -> tuple[str, ...]:
+        """Return the TLS options for a program of MySQL or MariaDB."""
+        is_local = self.host.startswith("/") or self.host in ("localhost", "127.0.0.1", "::1")
+        level = self.tls or (None if is_local else "verify")
+        return (_MYSQL_TLS if mysql else _MARIADB_TLS)[level]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MariadbPrograms:
-    """Calls of the programs, while the server is reached."""
+    """The client programs, while the connection options exist."""
 
     server: MariadbServer
     options: Path
     secrets: tuple[str, ...] = field(repr=False)
-    made_by_mysql: Callable[[str], bool] = field(repr=False)  # of a path, which is asked once
+    is_mysql_program: Callable[[str], bool] = field(repr=False)  # of a program's path; asked once
 
     def command(self, program: Program, *arguments: str) -> Command:
-        """A call of a program with the connection's options."""
+        """Return a command with the connection's options."""
         path = self._path(program)
-        tls = self.server.tls_options(of_mysql=self.made_by_mysql(path))
-        # A statement, or a server, may ask the client for a file of this machine.
+        tls = self.server.tls_options(mysql=self.is_mysql_program(path))
+        # A statement or a server may request a file of this machine from the client.
         no_files = ("--local-infile=0",) if program == "mariadb" else ()
-        # It must be the first: only so nothing else is read.
+        # This option must be first, so that no other file is read.
         return Command(
             arguments=(path, f"--defaults-file={self.options}", *tls, *no_files, *arguments),
             environment=bare_environment(),
@@ -128,52 +128,54 @@ class MariadbPrograms:
             hidden=self.server.hidden,
         )
 
-    def is_of_mysql(self, program: Program) -> bool:
-        """Whether a program that is found here is MySQL's own; else it is MariaDB's."""
-        return self.made_by_mysql(self._path(program))
+    def is_mysql(self, program: Program) -> bool:
+        """Return whether the program found is of MySQL, not of MariaDB."""
+        return self.is_mysql_program(self._path(program))
 
     def _path(self, program: Program) -> str:
         return find_program(_NAMES[program], self.server.programs, _PACKAGE)
 
     def rows(self, sql: str) -> list[list[str]]:
-        """The rows of one statement as text; ProgramFailed with what the server said."""
+        """Return the rows of a statement as text; `ProgramFailed` on an error."""
         options = (
             "--batch",
             "--skip-column-names",
             f"--connect-timeout={_CONNECT_SECONDS}",
             f"--execute={sql}",
         )
-        answer = answer_of(self.command("mariadb", *options)).decode()
+        answer = program_output(self.command("mariadb", *options)).decode()
         lines = answer.removesuffix("\n").split("\n") if answer else []
-        return [[_ESCAPED.sub(_plain, cell) for cell in line.split("\t")] for line in lines]
+        return [[_ESCAPED.sub(_unescape, cell) for cell in line.split("\t")] for line in lines]
 
     def column(self, sql: str) -> list[str]:
-        """The first column of a statement's rows."""
+        """Return the first column of a statement's rows."""
         return [row[0] for row in self.rows(sql)]
 
 
-def _made_by_mysql(path: str) -> bool:
+def _is_mysql_program(path: str) -> bool:
     if Path(path).name.startswith("mariadb"):
         return False
     command = Command(arguments=(path, "--version"), environment=bare_environment())
-    return b"MariaDB" not in answer_of(command)
+    return b"MariaDB" not in program_output(command)
 
 
 def identifier(name: str) -> str:
-    """A name as SQL writes it."""
+    """Return a name quoted for SQL."""
     return "`" + name.replace("`", "``") + "`"
 
 
 def literal(text: str) -> str:
-    """A text as SQL writes it, whatever the server takes a backslash for."""
+    """Return a text as SQL, independent of the meaning of backslashes."""
     return f"X'{text.encode().hex()}'"
 
 
-def _plain(escaped: re.Match[str]) -> str:
+def _unescape(escaped: re.Match[str]) -> str:
     return _CONTROL.get(escaped.group(1), escaped.group(1))
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     if any(character in value for character in "\n\r\0"):
-        raise ProgramFailed("a host, user or password of the server has a line break; mend it")
+        raise ProgramFailed(
+            "host, user or password of the server: it contains a line break. Correct it."
+        )
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

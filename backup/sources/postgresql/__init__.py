@@ -1,4 +1,4 @@
-"""The PostgreSQL sources: dumps, base backups and WAL archives.
+"""PostgreSQL sources: dumps, base backups and WAL archives.
 
 Restoring dumps into a server belongs in `targets`.
 """

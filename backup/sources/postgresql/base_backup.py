@@ -1,11 +1,14 @@
-"""A PostgreSQL server as a whole, for a restore to any moment: `base.tar`, and `wal/` beside it.
+"""PostgreSQL base backup: a whole server as `base.tar`, with its WAL.
 
-- The base is streamed from `pg_basebackup` and never lies on a disk of ours; it holds the log that
-  it needs, so it starts by itself, as of the end of the base backup.
-- `wal`, where it is named, is the folder that the server archives its log into (`archive_command`
-  or `pg_receivewal`): with it one point reaches from the base before to the newest segment.
-- Once a point with a new base is committed, the folder is pruned of what lies before that base and
-  is in the point.  Until then, or while bases fail, it grows.
+It allows a restore to any moment.
+
+- The base is streamed from `pg_basebackup` and never stored on a local disk. It contains the WAL
+  that it needs, so it starts by itself, as of the end of the base backup.
+- `wal`, if given, is the folder into which the server archives its WAL (`archive_command` or
+  `pg_receivewal`). With it, one recovery point reaches from the previous base to the newest
+  segment.
+- After a recovery point with a new base is committed, segments before that base that are in the
+  recovery point are removed from the folder. Until then, or while base backups fail, it grows.
 - A server with tablespaces is refused: pg_basebackup can write only one to a pipe.
 - The role needs REPLICATION, and a replication connection in pg_hba.conf.
 """
@@ -29,50 +32,50 @@ BASE = "base.tar"
 _WAL = b"wal/"
 _TABLESPACES = "SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')"
 _MAY_REPLICATE = "SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user"
-_ARCHIVES_ILL = (
+_ARCHIVING_FAILS = (
     "SELECT coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)"
     " FROM pg_stat_archiver"
 )
 
 
 class PostgresqlBaseSource(Source):
-    """The server's data folder, and the folder of its archived log."""
+    """The server's data folder, and the folder of its archived WAL."""
 
     kind = "postgresql_base"
-    sheds = True
+    is_self_pruning = True
 
     def __init__(self, name: str, server: PostgresqlServer, wal: Path | None = None) -> None:
         super().__init__(name)
         self.server = server
         self._spool = None if wal is None else WalSpool(wal)
-        self._needed_from: str | None = None  # the segment that the newest base may begin in
+        self._first_needed: str | None = None  # the first segment that the newest base may need
 
     @contextmanager
     def _open(self, scratch: Path, now: Callable[[], datetime]) -> Iterator[OpenSource]:
-        self._needed_from = None
+        self._first_needed = None
         consistent_at = now()
         try:
             command = self._command()
-            # Asked before the base begins, so it is that segment or one before it.
-            begins_after = self.server.value("SELECT pg_walfile_name(pg_current_wal_lsn())")
+            # Query before the base starts, so the base starts in that segment or later.
+            first_segment = self.server.value("SELECT pg_walfile_name(pg_current_wal_lsn())")
         except ProgramFailed as error:
             raise SourceFailed(f"source {self.name}: {error}") from error
         dump = Dump(file_name=BASE, command=command, ending=TarEndMarker)
         base = OpenDumps(self.name, consistent_at, [dump])
         opened = _OpenBase(base, self._spool)
         yield opened
-        if opened.is_whole:
-            self._needed_from = begins_after
+        if opened.is_complete:
+            self._first_needed = first_segment
 
-    def committed(self) -> None:
-        if self._spool is not None and self._needed_from is not None:
-            self._spool.prune(self._needed_from)
+    def on_committed(self) -> None:
+        if self._spool is not None and self._first_needed is not None:
+            self._spool.prune(self._first_needed)
 
     def _command(self) -> Command:
         if int(self.server.value(_TABLESPACES)):
             raise ProgramFailed(
-                "the server has tablespaces, which pg_basebackup cannot stream;"
-                " back it up by dumps (kind postgresql)"
+                "the server has tablespaces, which pg_basebackup cannot stream."
+                " Back it up with dumps (kind postgresql)"
             )
         return self.server.command(
             "pg_basebackup",
@@ -86,41 +89,46 @@ class PostgresqlBaseSource(Source):
 
     def obstacles(self, scratch: Path) -> list[Obstacle]:
         del scratch
-        found = []
+        findings = []
         server = self.server
         try:
             self._command()
             if server.value(_MAY_REPLICATE) != "t":
-                found.append(f"{server.user} may not replicate: ALTER ROLE ... REPLICATION")
+                findings.append(f"{server.user} may not replicate. Run ALTER ROLE ... REPLICATION")
             if self._spool is not None:
                 if server.value("SHOW archive_mode") == "off":
-                    found.append(
-                        "archive_mode is off, so nothing comes into wal unless pg_receivewal runs"
+                    findings.append(
+                        "archive_mode is off, so the wal folder stays empty unless pg_receivewal"
+                        " runs"
                     )
-                elif server.value(_ARCHIVES_ILL) == "t":
-                    found.append(
-                        "archive_command fails: a base backup would wait for it; see the server's"
-                        " log"
+                elif server.value(_ARCHIVING_FAILS) == "t":
+                    findings.append(
+                        "archive_command fails, and a base backup would wait for it. Check the"
+                        " server's log"
                     )
         except ProgramFailed as error:
             return [Obstacle(problem=str(error))]
-        problems = [Obstacle(problem=one, prevents="archive_mode" not in one) for one in found]
+        problems = [
+            Obstacle(problem=problem, prevents="archive_mode" not in problem)
+            for problem in findings
+        ]
         if self._spool is not None and not self._spool.folder.is_dir():
-            problems.append(Obstacle(problem=f"there is no folder {self._spool.folder}"))
+            problems.append(Obstacle(problem=f"folder {self._spool.folder}: not findings"))
         return problems
 
 
 class _OpenBase(OpenSource):
-    """The base first, then the log that was archived until it was whole."""
+    """The base first, then the WAL that was archived until it was complete."""
 
     def __init__(self, base: OpenDumps, spool: WalSpool | None) -> None:
         super().__init__(base.name, base.consistent_at)
         self._base = base
         self._spool = spool
-        self.is_whole = False
+        self.is_complete = False
 
     def _scan(self) -> Iterator[Found | Unread]:
-        # The base's failure is told at the end of its scan, when the log is in the point, too.
+        # Raise the failure of the base at the end of the scan, when the WAL is in the recovery
+        # point too.
         failure: SourceFailed | None = None
         try:
             yield from self._base.scan()
@@ -130,7 +138,7 @@ class _OpenBase(OpenSource):
             yield from self._spool.scan(self.name, _WAL)
         if failure is not None:
             raise failure
-        self.is_whole = True
+        self.is_complete = True
 
     def read(self, found: Found) -> AbstractContextManager[Content]:
         if found.path.startswith(_WAL) and self._spool is not None:

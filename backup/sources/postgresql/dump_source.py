@@ -1,12 +1,12 @@
-"""The databases of a PostgreSQL server, each as `pg_dump` gives it: `NAME.dump` in custom format.
+"""PostgreSQL source: each database of a server as a dump, `NAME.dump`.
 
-- A dump is streamed from `pg_dump -Fc --compress=0` and never lies on a disk of ours; uncompressed,
-  since the repository deduplicates and compresses better.
-- Roles and tablespaces come as `globals.sql`, from `pg_dumpall --globals-only`; the roles'
-  passwords only where `role_passwords` says so, since that takes a superuser.
-- The reading role needs CONNECT, `pg_read_all_data`, and BYPASSRLS where rows are secured; a right
-  that lacks fails the dump that needs it.
-- A dump waits for a lock for ten minutes, then fails: a nightly run must not hang on a forgotten
+- A dump is streamed from `pg_dump -Fc --compress=0` and never stored on a local disk. It is
+  uncompressed because the repository deduplicates and compresses better.
+- Roles and tablespaces are in `globals.sql`, from `pg_dumpall --globals-only`; role passwords only
+  with `role_passwords`, because that needs a superuser.
+- The role needs CONNECT, `pg_read_all_data`, and BYPASSRLS for row security. A missing right fails
+  the dump that needs it.
+- A dump waits ten minutes for a lock, then fails: a nightly run must not hang on a forgotten
   session.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from backup.errors import SourceFailed
 from backup.sources import Obstacle, OpenSource, Source
 from backup.sources.client_programs import ProgramFailed
-from backup.sources.database_dumps import Dump, OpenDumps, file_name_of
+from backup.sources.database_dumps import Dump, OpenDumps, dump_file_name
 from backup.sources.output_completeness import TextEndMarker
 from backup.sources.postgresql.server import PostgresqlServer
 
@@ -28,7 +28,7 @@ GLOBALS = "globals.sql"
 _GLOBALS_ENDING = partial(TextEndMarker, b"\n-- PostgreSQL database cluster dump complete\n")
 _LOCK_WAIT = "600s"
 
-_LACKING = """
+_UNREADABLE = """
 SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_roles me ON me.rolname = current_user
@@ -49,9 +49,9 @@ WHERE NOT (me.rolsuper OR pg_has_role(l.lomowner, 'USAGE')
 
 
 class PostgresqlSource(Source):
-    """The named databases of a server, or without names all that accept connections.
+    """Named databases of a server, or all that accept connections.
 
-    `template1` only by its name: what a restore goes into is made from `template0`.
+    `template1` is included only by name: restores are created from `template0`.
     """
 
     kind = "postgresql"
@@ -85,7 +85,7 @@ class PostgresqlSource(Source):
         globals_options = ["--globals-only", "--no-password"]
         if not self.role_passwords:
             globals_options.append("--no-role-passwords")
-        # One command serves as the pattern: each look for a program asks for the versions anew.
+        # Build one command as a pattern: each program lookup queries the versions again.
         pattern = server.command(
             "pg_dump",
             "--format=custom",
@@ -96,50 +96,54 @@ class PostgresqlSource(Source):
         names = self._names()
         dumps = [
             Dump(
-                file_name=file_name_of(name, SUFFIX),
+                file_name=dump_file_name(name, SUFFIX),
                 command=pattern.with_environment(PGDATABASE=name),
             )
             for name in names
         ]
-        everything = server.command("pg_dumpall", *globals_options, database=names[0])
-        return [*dumps, Dump(file_name=GLOBALS, command=everything, ending=_GLOBALS_ENDING)]
+        dump_globals = server.command("pg_dumpall", *globals_options, database=names[0])
+        return [*dumps, Dump(file_name=GLOBALS, command=dump_globals, ending=_GLOBALS_ENDING)]
 
     def _names(self) -> list[str]:
         names = list(self.databases)
         if not names:
-            there = self.server.column(
+            existing = self.server.column(
                 "SELECT datname FROM pg_database WHERE datallowconn"
-                " AND datname NOT IN ('template0', 'template1')"  # other templates are somebody's
+                # Other templates belong to somebody.
+                " AND datname NOT IN ('template0', 'template1')"
             )
-            names = [name for name in there if name not in self.exclude_databases]
+            names = [name for name in existing if name not in self.exclude_databases]
         if not names:
-            raise ProgramFailed("the server has no database that is to be backed up; name one")
+            raise ProgramFailed("the server has no database to back up; name one")
         return names
 
     def obstacles(self, scratch: Path) -> list[Obstacle]:
         try:
             self._dumps()
-            problems = [problem for name in self._names() for problem in self._lacking(name)]
+            problems = [
+                problem for name in self._names() for problem in self._unreadable_objects(name)
+            ]
         except ProgramFailed as error:
             problems = [str(error)]
         return [Obstacle(problem=problem) for problem in problems]
 
-    def _lacking(self, database: str) -> Iterator[str]:
+    def _unreadable_objects(self, database: str) -> Iterator[str]:
         server = self.server
         try:
-            tables = server.column(_LACKING, database=database)
+            tables = server.column(_UNREADABLE, database=database)
             large_objects = int(server.value(_LARGE_OBJECTS, database=database))
         except ProgramFailed as error:
             yield f"database {database}: {error}"
             return
         if tables:
             yield (
-                f"database {database}: {self.server.user} may not read {len(tables)} relations"
-                f" whole, the first is {tables[0]}: grant pg_read_all_data, and BYPASSRLS where"
-                " rows are secured"
+                f"database {database}: {self.server.user} may not fully read {len(tables)}"
+                " relations,"
+                f" the first is {tables[0]}. Grant pg_read_all_data, and BYPASSRLS for row"
+                " security."
             )
         if large_objects:
             yield (
                 f"database {database}: {self.server.user} may not read {large_objects} large"
-                " objects: grant SELECT on each, or dump them as their owner"
+                " objects. Grant SELECT on each, or dump them as their owner."
             )

@@ -1,9 +1,9 @@
-"""A PostgreSQL server as its own programs reach it: psql, pg_dump, pg_basebackup, pg_restore.
+"""PostgreSQL server, reached through psql, pg_dump and its other programs.
 
 - Nothing is taken from the environment or the home folder: no PG variable, no ~/.pgpass, no service
-  file; the password stands in the environment of the program alone.
+  file. The password is only in the environment of the program.
 - A database is named where its name cannot be taken for a connection string.
-- A program older than the server is refused before it starts: it would give up halfway.
+- A program older than the server is refused before it starts: it would fail halfway.
 """
 
 import re
@@ -15,9 +15,9 @@ from typing import Literal
 from backup.sources.client_programs import (
     Command,
     ProgramFailed,
-    answer_of,
     bare_environment,
     find_program,
+    program_output,
 )
 
 Tls = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
@@ -28,58 +28,61 @@ _VERSION = re.compile(rb"\(PostgreSQL\) (\d+)")
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresqlServer:
-    """Where a server is and who asks; `host` is a name, or the folder of its socket."""
+    """Address and user of a server; `host` is a name or a socket folder."""
 
     host: str
     user: str
     port: int = 5432
     password: Callable[[], str] | None = field(default=None, repr=False)
-    tls: Tls | None = None  # None: verify-full, and nothing on this machine
+    tls: Tls | None = None  # None: verify-full; on this machine, prefer
     ca_file: Path | None = None
     programs: Path | None = None  # the folder with pg_dump and the others
-    hidden: tuple[Path, ...] = ()  # what the programs cannot read
+    hidden: tuple[Path, ...] = ()  # paths that the programs cannot read
 
-    def refuse_without_restrict(self) -> None:
-        """Raise `ProgramFailed` where psql cannot refuse the commands of its own in its input."""
+    def require_restrict(self) -> None:
+        """Raise `ProgramFailed` if psql cannot refuse commands in its input."""
         path = self._program("psql")
-        helps = answer_of(self._command(path, ["--help=commands"], "postgres"))
+        helps = program_output(self._command(path, ["--help=commands"], "postgres"))
         if b"\\restrict" not in helps:
             raise ProgramFailed(
-                f"{path} has no \\restrict, so a dump could start programs here: install"
+                f"{path} has no \\restrict, so a dump could start programs here. Install"
                 " postgresql-client 18, 17.6, 16.10, 15.14, 14.19, 13.22 or newer"
             )
 
     def command(self, program: str, *arguments: str, database: str = "postgres") -> Command:
-        """A call of one of PostgreSQL's programs, which must not be older than the server."""
+        """Return a command of a program that is not older than the server."""
         path = self._program(program)
         if program != "psql":
-            self._refuse_older(path, program)
+            self._check_version(path, program)
         return self._command(path, arguments, database)
 
     def column(self, sql: str, *, database: str = "postgres") -> list[str]:
-        """The one column that a statement gives; ProgramFailed with what the server said."""
+        """Return the only column of a statement's rows.
+
+        Raise `ProgramFailed` with the server's error.
+        """
         options = ["-X", "-A", "-t", "-q", "-w", "-0", "-v", "ON_ERROR_STOP=1", "-c", sql]
-        answer = answer_of(self._command(self._program("psql"), options, database)).decode()
+        answer = program_output(self._command(self._program("psql"), options, database)).decode()
         return answer.removesuffix("\n").removesuffix("\0").split("\0") if answer else []
 
     def value(self, sql: str, *, database: str = "postgres") -> str:
-        """The one value that a statement gives."""
+        """Return the only value of a statement."""
         return next(iter(self.column(sql, database=database)), "")
 
     def version(self) -> int:
-        """The server's major version."""
+        """Return the server's major version."""
         return int(self.value("SELECT current_setting('server_version_num')::int / 10000"))
 
     def _program(self, name: str) -> str:
         return find_program([name], self.programs, "postgresql-client")
 
-    def _refuse_older(self, path: str, name: str) -> None:
-        told = _VERSION.search(answer_of(self._command(path, ["--version"], "postgres")))
-        ours, theirs = int(told.group(1)) if told else 0, self.version()
-        if ours < theirs:
+    def _check_version(self, path: str, name: str) -> None:
+        match = _VERSION.search(program_output(self._command(path, ["--version"], "postgres")))
+        own_version, server_version = int(match.group(1)) if match else 0, self.version()
+        if own_version < server_version:
             raise ProgramFailed(
-                f"{name} is of version {ours} and the server of version {theirs}:"
-                f" install the package postgresql-client-{theirs}"
+                f"{name} is of version {own_version} and the server of version {server_version}."
+                f" Install the package postgresql-client-{server_version}"
             )
 
     def _command(self, path: str, arguments: Sequence[str], database: str) -> Command:
@@ -114,15 +117,15 @@ class PostgresqlServer:
     def _tls(self) -> str:
         if self.tls is not None:
             return self.tls
-        is_here = self.host.startswith("/") or self.host in ("localhost", "127.0.0.1", "::1")
-        return "prefer" if is_here else "verify-full"
+        is_local = self.host.startswith("/") or self.host in ("localhost", "127.0.0.1", "::1")
+        return "prefer" if is_local else "verify-full"
 
 
 def literal(text: str) -> str:
-    """A text as SQL writes it."""
+    """Return a text quoted for SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def identifier(name: str) -> str:
-    """A name as SQL writes it."""
+    """Return a name quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'

@@ -1,12 +1,12 @@
-"""The archived log of a PostgreSQL server by itself, between two base backups.
+"""PostgreSQL WAL source: the archived log, between two base backups.
 
-- To be run often, in a set of its own, beside a set with `postgresql_base` on the same folder: that
-  one prunes it, this one never does.
-- The server is asked to finish its segment first (`pg_switch_wal`), and the segment is waited for
-  a minute: the point is consistent at the moment of that call.
-- Where the server does not answer, or the segment does not come, what is there is taken and the
-  point says that the newest changes are not in it: after a crash of the server the log is worth
-  most.
+- Run it often, in a set of its own, next to a set with `postgresql_base` on the same folder: that
+  source prunes the folder, this one never does.
+- The server is asked to finish its segment first (`pg_switch_wal`), and the segment is awaited for
+  a minute: the recovery point is consistent at the moment of that call.
+- If the server does not answer, or the segment does not arrive, the existing segments are stored,
+  and the recovery point says that the newest changes are missing: after a crash of the server, its
+  WAL is most valuable.
 - The role needs EXECUTE on pg_switch_wal().
 """
 
@@ -26,16 +26,16 @@ from backup.sources.postgresql.wal_spool import WalSpool
 
 _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.1
-# One byte before: an idle server gives a boundary, and its file depends on the server's version.
+# One byte earlier: an idle server returns a boundary, and its file depends on the server's version.
 _SWITCH = "SELECT pg_walfile_name(pg_switch_wal() - 1)"
 _MAY_SWITCH = "SELECT has_function_privilege('pg_switch_wal()', 'EXECUTE')"
 
 
 class PostgresqlWalSource(Source):
-    """The folder that a server archives its log into."""
+    """The folder into which a server archives its WAL."""
 
     kind = "postgresql_wal"
-    sheds = True
+    is_self_pruning = True
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class PostgresqlWalSource(Source):
         try:
             self._wait_for(self.server.value(_SWITCH))
         except ProgramFailed as error:
-            problem = f"the newest changes are not in it: {error}"
+            problem = f"the newest changes are missing: {error}"
             newest = self._spool.newest_ns()
             if newest is None:
                 raise SourceFailed(f"source {self.name}: {problem}") from error
@@ -66,11 +66,11 @@ class PostgresqlWalSource(Source):
 
     def _wait_for(self, segment: str) -> None:
         deadline = time.monotonic() + self._wait_seconds
-        while not self._spool.holds(segment):
+        while not self._spool.has_segment(segment):
             if time.monotonic() > deadline:
                 raise ProgramFailed(
-                    f"segment {segment} was not archived within {self._wait_seconds:.0f} s;"
-                    " see what archive_command or pg_receivewal says"
+                    f"segment {segment} was not archived within {self._wait_seconds:.0f} s."
+                    " Check archive_command or pg_receivewal"
                 )
             time.sleep(_POLL_SECONDS)
 
@@ -78,11 +78,11 @@ class PostgresqlWalSource(Source):
         del scratch
         problems = []
         if not self._spool.folder.is_dir():
-            problems.append(f"there is no folder {self._spool.folder}")
+            problems.append(f"folder {self._spool.folder}: not found")
         try:
             if self.server.value(_MAY_SWITCH) != "t":
                 problems.append(
-                    f"{self.server.user} may not finish a segment:"
+                    f"{self.server.user} may not finish a segment."
                     f" GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {self.server.user}"
                 )
         except ProgramFailed as error:

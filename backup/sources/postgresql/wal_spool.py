@@ -1,13 +1,13 @@
-"""A folder that PostgreSQL's write-ahead log is archived into, until it is in a recovery point.
+"""WAL spool: the folder of archived segments, until they are stored.
 
-- Whole segments, histories of time lines and of backups are given, and what `pg_receivewal` is
-  still writing (`.partial`); everything else, such as a copy under way, is not looked at.
-- A `.partial` grows while it is read, and that is well: the log's reader stops where it ends.
-- A segment that lacks between others is told: the log cannot be replayed beyond it, and whoever
-  restores would be the first to notice.
-- `prune` removes what was given whole, lies before a segment and is still as it was given: not what
-  could not be read, and neither a `.partial` nor a file that was added to since, of which the point
-  has the beginning only.  Nothing else removes anything.
+- Yields complete segments, histories of timelines and of backups, and the segment that
+  `pg_receivewal` is writing (`.partial`). Everything else, such as an unfinished copy, is ignored.
+- A `.partial` may grow while it is read: the reader of the log stops where it ends.
+- A missing segment between others is reported: the log cannot be replayed beyond it, and otherwise
+  only a restore would notice.
+- `prune` removes files that were read completely, are before a segment and are unchanged since. It
+  does not remove files that could not be read, a `.partial`, or a file that was extended since, of
+  which the recovery point has only the beginning. Nothing else removes anything.
 """
 
 import os
@@ -29,77 +29,82 @@ _SEGMENT = re.compile(r"[0-9A-F]{24}")
 _HISTORY = re.compile(r"[0-9A-F]{8}\.history")
 _TIMELINE_DIGITS = 8
 _FILE_DIGITS = 8
-_LEAST_SEGMENT_BYTES = 1024 * 1024  # `--wal-segsize` of initdb: a power of two, to 1 GiB
-_LACKS = (
-    "is not there, and later segments are: beyond it the log cannot be replayed. See what archives"
-    " the log; the next base backup makes up for it"
+_LEAST_SEGMENT_BYTES = 1024 * 1024  # `--wal-segsize` of initdb: a power of two, up to 1 GiB
+_MISSING = (
+    "is missing, and later segments exist: the log cannot be replayed beyond it. Check the"
+    " archiving"
+    " of the log. The next base backup ends the gap"
 )
 _Vector = tuple[int, int, int, int]
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class WalSpool:
-    """The folder, from when a source that gives it is opened until its point is committed."""
+    """The folder, from opening a source until its recovery point is committed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._given: dict[str, _Vector] = {}  # what is in the point whole, and how it looked
+        # Files that are complete in the recovery point, with their status.
+        self._delivered: dict[str, _Vector] = {}
         self._segment_bytes = 0
 
     def scan(self, source: str, below: bytes) -> Iterator[Found | Unread]:
-        """Give the folder as `below`, which is b"" or ends with a slash, and what is in it.
+        """Yield the folder as `below`, and the files in it.
 
-        What lacks of it is told in the name of the source.
+        `below` is b"" or ends with a slash. Missing segments are reported in the name of the
+        source.
         """
-        self._given.clear()
+        self._delivered.clear()
         yield found_from_status(below.removesuffix(b"/"), self.folder.stat(), None)
         names = sorted(file.name for file in self.folder.iterdir())
-        yield from self._given_of(names, below)
-        for name in _lacking(names, self._segment_bytes):
-            yield Unread(path=f"{source}/{below.decode()}{name}", reason=_LACKS)
+        yield from self._list_files(names, below)
+        for name in _first_missing_segments(names, self._segment_bytes):
+            yield Unread(path=f"{source}/{below.decode()}{name}", reason=_MISSING)
 
-    def _given_of(self, names: Sequence[str], below: bytes) -> Iterator[Found]:
+    def _list_files(self, names: Sequence[str], below: bytes) -> Iterator[Found]:
         for name in names:
             if not (_WAL.fullmatch(name) or _HISTORY.fullmatch(name)):
                 continue
             try:
                 status = (self.folder / name).lstat()
             except FileNotFoundError:
-                continue  # a .partial that became whole just now
+                continue  # a .partial that became complete just now
             if stat.S_ISREG(status.st_mode):
-                # Also when it is not read now: unchanged, it is in the point as it was read before.
+                # Also if it is not read now: an unchanged file is in the recovery point as read
+                # before.
                 if not name.endswith(".partial"):
-                    self._given[name] = _vector(status)
+                    self._delivered[name] = _vector(status)
                 if _SEGMENT.fullmatch(name):
-                    # The largest: the newest may still be on its way here, under its own name.
+                    # Use the largest: the newest may still be on its way, under its final name.
                     self._segment_bytes = max(self._segment_bytes, status.st_size)
                 yield found_from_status(below + name.encode(), status, None)
 
     @contextmanager
     def read(self, found: Found) -> Iterator[Content]:
-        """Open a file that `scan` gave last."""
+        """Open the file that `scan` yielded last."""
         name = found.path.rpartition(b"/")[2].decode()
-        vector = self._given.pop(name, None)  # until it was read to its end
+        vector = self._delivered.pop(name, None)  # restored after it was read to its end
         descriptor = os.open(self.folder / name, _FLAGS)
         try:
             content = FileContent(descriptor, os.fstat(descriptor))
             if name.endswith(".partial"):
-                yield _Growing(content)
+                yield _GrowingContent(content)
             else:
                 yield content
                 if vector is not None and content.changed() is None:
-                    self._given[name] = vector
+                    self._delivered[name] = vector
         finally:
             os.close(descriptor)
 
-    def holds(self, segment: str) -> bool:
-        """Whether a whole segment is there."""
+    def has_segment(self, segment: str) -> bool:
+        """Return whether a complete segment exists."""
         return (self.folder / segment).exists()
 
     def newest_ns(self) -> int | None:
-        """When the newest whole segment was written to last; None when there is none.
+        """Return the time (ns) of the last write to the newest complete segment.
 
-        True of the changes in it only where archiving keeps a segment's time.
+        It is None without segments. It is valid for the changes in it only if archiving keeps a
+        segment's time.
         """
         times = [
             file.stat().st_mtime_ns
@@ -108,25 +113,25 @@ class WalSpool:
         ]
         return max(times, default=None)
 
-    def prune(self, before: str) -> None:
-        """Remove what was given and lies before a segment, on whatever time line."""
-        for name, vector in sorted(self._given.items()):
-            found = _WAL.fullmatch(name)
-            if found is None or found.group("segment") >= before[_TIMELINE_DIGITS:]:
+    def prune(self, segment: str) -> None:
+        """Remove delivered files before a segment, on any timeline."""
+        for name, vector in sorted(self._delivered.items()):
+            match = _WAL.fullmatch(name)
+            if match is None or match.group("segment") >= segment[_TIMELINE_DIGITS:]:
                 continue
             path = self.folder / name
             with suppress(FileNotFoundError):
                 if _vector(path.lstat()) == vector:
                     path.unlink()
-        self._given.clear()
+        self._delivered.clear()
 
 
-def _lacking(names: Iterable[str], segment_bytes: int) -> Iterator[str]:
-    """The first segment that lacks of each gap, by the names alone: what is pruned now is none.
+def _first_missing_segments(names: Iterable[str], segment_bytes: int) -> Iterator[str]:
+    """Yield the first missing segment of each gap, judged by names only.
 
-    A time line begins where an earlier one was left: what lies before its first segment has to be
-    there on one of those.  Else a server that died with log of its own, and was followed by its
-    standby, leaves a gap that looks like none.
+    A timeline starts where an earlier one was left: the segments before its first one must exist on
+    an earlier timeline. Otherwise a server that died with unarchived segments and was followed by
+    its standby would leave an unnoticed gap.
     """
     per_file = 0x1_0000_0000 // max(segment_bytes, _LEAST_SEGMENT_BYTES)
     earlier: list[tuple[int, str]] = []
@@ -135,15 +140,15 @@ def _lacking(names: Iterable[str], segment_bytes: int) -> Iterator[str]:
         for name in names
         if _SEGMENT.fullmatch(name)
     ]
-    for timeline, of_it in groupby(segments, key=itemgetter(0)):
-        numbers = [number for _, number in of_it]
-        before = max((one for one in earlier if one[0] < numbers[0]), default=None)
-        reached = [] if before is None else [before]
-        reached += [(number, timeline) for number in numbers]
-        for (number, line), (next_number, _) in pairwise(reached):
+    for timeline, group in groupby(segments, key=itemgetter(0)):
+        numbers = [number for _, number in group]
+        predecessor = max((item for item in earlier if item[0] < numbers[0]), default=None)
+        sequence = [] if predecessor is None else [predecessor]
+        sequence += [(number, timeline) for number in numbers]
+        for (number, found_on), (next_number, _) in pairwise(sequence):
             if next_number != number + 1:
                 file, low = divmod(number + 1, per_file)
-                yield f"{line}{file:08X}{low:08X}"
+                yield f"{found_on}{file:08X}{low:08X}"
         earlier += [(number, timeline) for number in numbers]
 
 
@@ -156,8 +161,8 @@ def _vector(status: os.stat_result) -> _Vector:
     return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-class _Growing:
-    """A file that may grow while it is read, up to the size that it had."""
+class _GrowingContent:
+    """A file that may grow while it is read, up to its first size."""
 
     def __init__(self, content: FileContent) -> None:
         self._content = content
@@ -170,4 +175,4 @@ class _Growing:
         return count
 
     def changed(self) -> None:
-        """Nothing: its beginning is what it was."""
+        """Return None: the beginning of the file is unchanged."""

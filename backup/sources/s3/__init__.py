@@ -1,4 +1,4 @@
-"""The S3 bucket source and its sorted listing.
+"""S3 bucket source and its sorted listing.
 
 The S3 store of a vault belongs in `stores.s3`.
 """

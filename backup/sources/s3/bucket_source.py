@@ -1,14 +1,14 @@
-"""What lies below a prefix of an S3 bucket: each object as one file, its key as the path.
+"""S3 bucket source: each object below a prefix as one file.
 
-- An object is unchanged when its ETag, size and time are; then it is listed and not fetched.
-- Only current versions are taken.  What is deleted between listing and reading vanished; what is
-  replaced meanwhile is taken as it is then, since a read is never of two objects: a body that
-  breaks off goes on where it stopped only while the object is still the same one.
-- Content type, user metadata, ETag and version are kept as extended attributes `user.s3.*`, and the
-  key where the path had to differ from it; see `s3_listing`.
-- An object that may not be read, or lies in an archive, is named and the others go on; a bucket
-  that stops answering fails the source, and so does a listing that goes round in circles.
-- An answer without an object's marks is not S3's: it is neither listed nor taken for content.
+- An object is unchanged if its ETag, size and time are; then it is listed and not fetched.
+- Only current versions are stored. An object deleted between listing and reading counts as
+  vanished. An object replaced meanwhile is stored in its new form, because a read never mixes two
+  objects: an interrupted read continues where it stopped only while the object is still the same.
+- Content type, user metadata, ETag and version are stored as extended attributes `user.s3.*`, as is
+  the key if the path differs from it; see `bucket_listing`.
+- An object that may not be read, or is archived, is named, and the others continue. A bucket that
+  stops answering fails the source, and so does a listing that repeats itself.
+- An answer without an object's properties is not from S3: it is neither listed nor used as content.
 """
 
 import hashlib
@@ -26,8 +26,8 @@ from backup.format.canonical_json import to_path_text
 from backup.records import Unread
 from backup.sources import Content, Found, Obstacle, OpenSource, Source
 from backup.sources.chunk_sizes import chunk_bytes_for
-from backup.sources.s3.bucket_listing import Listed, Listing, new_listing
-from backup.sources.synthetic_paths import made_up
+from backup.sources.s3.bucket_listing import BucketListing, ListedObject, new_listing
+from backup.sources.synthetic_paths import synthetic_path
 from backup.stores.s3.store import S3Options
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
 
@@ -49,13 +49,13 @@ _ATTRIBUTES = {
 _ARCHIVED = ("GLACIER", "DEEP_ARCHIVE")
 _PIECE_BYTES = 1024 * 1024
 _LONGEST_PIECE_SECONDS = 600.0
-_OF_AN_OBJECT = {"Key", "Size", "ETag", "LastModified"}
-_OF_AN_ANSWER = {"Body", "ContentLength", "ETag"}
-_MOST_IDLE_PAGES = 100  # a store may give a page or two of nothing, where much was deleted
+_OBJECT_FIELDS = {"Key", "Size", "ETag", "LastModified"}
+_ANSWER_FIELDS = {"Body", "ContentLength", "ETag"}
+_MOST_IDLE_PAGES = 100  # a store may return empty pages after many deletions
 
 
 class S3Source(Source):
-    """The objects whose keys begin with `prefix`."""
+    """Objects whose keys start with `prefix`."""
 
     kind = "s3"
 
@@ -69,7 +69,7 @@ class S3Source(Source):
         pause: Callable[[float], None] = NETWORK_SHUTDOWN.pause,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`options` says how the bucket is reached; it is called when the source is opened."""
+        """Create the source; `options` returns the connection when it is opened."""
         super().__init__(name)
         self.bucket = bucket
         self.prefix = prefix
@@ -80,21 +80,22 @@ class S3Source(Source):
     @contextmanager
     def _open(self, scratch: Path, now: Callable[[], datetime]) -> Iterator[OpenSource]:
         consistent_at = now()
-        bucket = self._reached()
+        bucket = self._connect()
         with new_listing(scratch, self.prefix) as listing:
             try:
-                lost = bucket.list_into(listing, self.prefix)
+                dropped = bucket.list_into(listing, self.prefix)
             except sqlite3.Error as error:
                 raise SourceFailed(
-                    f"source {self.name}: its listing cannot be sorted ({error}); see that the"
-                    " send-log's disk has room, then run again"
+                    f"source {self.name}: its listing cannot be sorted ({error}). Check that the"
+                    " disk"
+                    " of the upload cache has space, then run again."
                 ) from error
-            yield _OpenS3(self.name, consistent_at, bucket, listing, lost)
+            yield _OpenS3(self.name, consistent_at, bucket, listing, dropped)
 
     def obstacles(self, scratch: Path) -> list[Obstacle]:
         del scratch
         try:
-            bucket = self._reached()
+            bucket = self._connect()
             for item in bucket.page({"Prefix": self.prefix, "MaxKeys": 1}).get("Contents", ()):
                 bucket.get(item["Key"])["Body"].close()
         except NotFound:
@@ -103,7 +104,7 @@ class S3Source(Source):
             return [Obstacle(problem=str(error))]
         return []
 
-    def _reached(self) -> "_Bucket":
+    def _connect(self) -> "_Bucket":
         from backup.stores.s3.client import Calls
 
         try:
@@ -114,53 +115,53 @@ class S3Source(Source):
 
 
 class _Bucket:
-    """Calls to a bucket; SourceFailed where nothing more can be had of it."""
+    """Calls to a bucket; `SourceFailed` if nothing more can be read."""
 
     def __init__(self, source: str, name: str, calls: "Calls") -> None:
         self._source = source
         self._name = name
         self._calls = calls
 
-    def list_into(self, listing: Listing, prefix: str) -> list[str]:
-        """List the objects; gives the keys whose path another one has."""
-        lost = []
+    def list_into(self, listing: BucketListing, prefix: str) -> list[str]:
+        """List the objects; return the keys whose path is taken."""
+        dropped = []
         request = {"Prefix": prefix}
         idle_pages = 0
         while True:
             page = self.page(request)
             known = listing.count
             for item in page.get("Contents", ()):
-                one = Listed(
+                listed = ListedObject(
                     key=item["Key"],
                     size=item["Size"],
                     etag=item["ETag"],
-                    # S3 tells milliseconds at most.
+                    # S3 reports at most milliseconds.
                     modified_ns=round(item["LastModified"].timestamp() * 1000) * 1_000_000,
                     storage=item.get("StorageClass", "STANDARD"),
                 )
-                if not listing.add(one):
-                    lost.append(one.key)
+                if not listing.add(listed):
+                    dropped.append(listed.key)
             if not page["IsTruncated"]:
-                return lost + listing.settle()
-            # Not every store lists in order, so that names cannot tell whether it moves on.
+                return dropped + listing.settle()
+            # Not every store lists in order, so names cannot tell whether the listing advances.
             idle_pages = idle_pages + 1 if listing.count == known else 0
             if idle_pages > _MOST_IDLE_PAGES:
                 raise SourceFailed(
-                    f"source {self._source}: the listing of bucket {self._name} goes on and on with"
-                    f" nothing new in {_MOST_IDLE_PAGES} pages; see what answers at its endpoint"
+                    f"source {self._source}: {_MOST_IDLE_PAGES} pages of the listing of bucket"
+                    f" {self._name} had nothing new. Check what answers at its endpoint."
                 )
             request["ContinuationToken"] = page["NextContinuationToken"]
 
     def page(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One page of the listing."""
+        """Return one page of the listing."""
         from backup.stores.s3.client import Garbled
 
-        def ask() -> dict[str, Any]:
+        def request_page() -> dict[str, Any]:
             page: dict[str, Any] = self._calls.client.list_objects_v2(Bucket=self._name, **request)
-            # A stranger's page in place of the answer must not look like an empty bucket.
+            # A foreign page in place of the answer must not look like an empty bucket.
             rows = page.get("Contents", ())
             is_whole = page.get("Name") == self._name and "IsTruncated" in page
-            if not is_whole or not all(row.keys() >= _OF_AN_OBJECT for row in rows):
+            if not is_whole or not all(row.keys() >= _OBJECT_FIELDS for row in rows):
                 raise Garbled
             if page["IsTruncated"]:
                 before, after = request.get("ContinuationToken"), page.get("NextContinuationToken")
@@ -168,42 +169,42 @@ class _Bucket:
                     raise Garbled
             return page
 
-        return self._made(f"listing bucket {self._name}", ask)
+        return self._call(f"listing bucket {self._name}", request_page)
 
     def get(self, key: str) -> dict[str, Any]:
-        """An object's answer with its body still to be read."""
-        return self.again(lambda: self.ask(key))
+        """Return the answer for an object, with its body unread."""
+        return self.retry(lambda: self.request_object(key))
 
-    def ask(self, key: str, **more: str) -> dict[str, Any]:
-        """One request for an object, with the errors of boto3."""
+    def request_object(self, key: str, **more: str) -> dict[str, Any]:
+        """Request an object once; errors are those of boto3."""
         from backup.stores.s3.client import Garbled
 
         answer: dict[str, Any] = self._calls.client.get_object(Bucket=self._name, Key=key, **more)
-        if answer.keys() >= _OF_AN_ANSWER:
+        if answer.keys() >= _ANSWER_FIELDS:
             return answer
         if "Body" in answer:
             answer["Body"].close()
         raise Garbled
 
-    def again(self, call: Callable[[], T], *, is_conditional: bool = False) -> T:
-        """Make a call for an object, again where that may help."""
-        return self._made("reading an object", call, is_conditional=is_conditional)
+    def retry(self, call: Callable[[], T], *, is_conditional: bool = False) -> T:
+        """Call for an object, with retries."""
+        return self._call("reading an object", call, is_conditional=is_conditional)
 
-    def _made(self, doing: str, call: Callable[[], T], *, is_conditional: bool = False) -> T:
+    def _call(self, action: str, call: Callable[[], T], *, is_conditional: bool = False) -> T:
         try:
-            return self._calls(doing, call, is_conditional=is_conditional)
+            return self._calls(action, call, is_conditional=is_conditional)
         except StoreUnavailable as error:
             raise SourceFailed(f"source {self._source}: {error}") from error
         except NotFound:
             raise
         except UsageError as error:
-            # What comes after the first sentence is advice about a vault.
-            what = str(error).partition(". ")[0]
-            raise _MayNot(f"source {self._source}: {what}; {_ADVICE}") from error
+            # The text after the first sentence is advice about a vault.
+            problem = str(error).partition(". ")[0]
+            raise _AccessDenied(f"source {self._source}: {problem}. {_ADVICE}.") from error
 
 
-class _MayNot(SourceFailed):
-    """The bucket refused; for one object that is that object's trouble."""
+class _AccessDenied(SourceFailed):
+    """The bucket refused access; for one object, only that object is lost."""
 
 
 class _OpenS3(OpenSource):
@@ -212,15 +213,15 @@ class _OpenS3(OpenSource):
         name: str,
         consistent_at: datetime,
         bucket: _Bucket,
-        listing: Listing,
-        lost: list[str],
+        listing: BucketListing,
+        dropped: list[str],
     ) -> None:
         super().__init__(name, consistent_at)
         self._bucket = bucket
         self._listing = listing
-        self._lost = lost
-        self._object: Listed | None = None  # what `scan` gave last
-        self._answer: dict[str, Any] = {}  # to the request for it
+        self._lost = dropped
+        self._object: ListedObject | None = None  # the object that `scan` yielded last
+        self._answer: dict[str, Any] = {}  # the answer to its request
 
     def _scan(self) -> Iterator[Found | Unread]:
         yield _folder(b"")
@@ -239,9 +240,9 @@ class _OpenS3(OpenSource):
             self._answer = self._bucket.get(listed.key)
         except NotFound:
             raise FileNotFoundError(0, "vanished") from None
-        except _MayNot as error:
+        except _AccessDenied as error:
             if listed.storage in _ARCHIVED:
-                raise OSError(f"lies in {listed.storage}: have S3 restore it first") from error
+                raise OSError(f"is in {listed.storage}: restore it in S3 first") from error
             raise OSError(str(error)) from error
         body = _Body(self._bucket, listed.key, self._answer)
         try:
@@ -260,7 +261,7 @@ class _OpenS3(OpenSource):
         }
         for name, value in answer.get("Metadata", {}).items():
             kept[b"user.s3.meta." + name.encode()] = value.encode()
-        if not self._listing.is_plain(found.path, self._object.key):
+        if not self._listing.is_unchanged_key(found.path, self._object.key):
             kept[b"user.s3.key"] = self._object.key.encode()
         return tuple(sorted(kept.items()))
 
@@ -269,7 +270,7 @@ class _OpenS3(OpenSource):
 
 
 class _Body:
-    """An object's content; goes on where it stopped when the connection breaks."""
+    """Content of an object; continues after a broken connection."""
 
     holes: tuple[tuple[int, int], ...] = ()
 
@@ -278,34 +279,34 @@ class _Body:
         self._key = key
         self._etag: str = answer["ETag"]
         self._body = answer["Body"]
-        self._given = 0
+        self._position = 0
         self.size: int = answer["ContentLength"]
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill the buffer; fewer only at the end."""
+        """Fill the buffer; fewer bytes only at the end."""
         from backup.stores.s3.client import Taken
 
         filled = 0
-        while filled < len(buffer) and self._given < self.size:
-            most = len(buffer) - filled
+        while filled < len(buffer) and self._position < self.size:
+            size = len(buffer) - filled
             try:
-                piece = self._bucket.again(partial(self._piece, most), is_conditional=True)
-            except (Taken, NotFound, _MayNot) as error:
+                piece = self._bucket.retry(partial(self._piece, size), is_conditional=True)
+            except (Taken, NotFound, _AccessDenied) as error:
                 raise OSError("was replaced or deleted while it was read") from error
             buffer[filled : filled + len(piece)] = piece
             filled += len(piece)
-            self._given += len(piece)
+            self._position += len(piece)
         return filled
 
-    def _piece(self, most: int) -> bytes:
+    def _piece(self, size: int) -> bytes:
         from backup.stores.s3.client import Garbled, within
 
-        most = min(most, _PIECE_BYTES, self.size - self._given)
+        size = min(size, _PIECE_BYTES, self.size - self._position)
         try:
             if self._body is None:
                 self._body = self._rest()
             with within(_LONGEST_PIECE_SECONDS, self._body, "reading a piece of an object"):
-                piece: bytes = self._body.read(most)
+                piece: bytes = self._body.read(size)
         except BaseException:
             self.close()
             raise
@@ -317,31 +318,33 @@ class _Body:
     def _rest(self) -> Any:
         from backup.stores.s3.client import Garbled
 
-        answer = self._bucket.ask(self._key, Range=f"bytes={self._given}-", IfMatch=self._etag)
-        # What is not the rest of this object would be mixed into what was read of it.
-        if (answer["ETag"], answer["ContentLength"]) != (self._etag, self.size - self._given):
+        answer = self._bucket.request_object(
+            self._key, Range=f"bytes={self._position}-", IfMatch=self._etag
+        )
+        # Anything but the rest of this object would be mixed into what was read.
+        if (answer["ETag"], answer["ContentLength"]) != (self._etag, self.size - self._position):
             answer["Body"].close()
             raise Garbled
         return answer["Body"]
 
     def changed(self) -> None:
-        """Nothing: it was one object from its first byte to its last."""
+        """Return None: it was one object from its first byte to its last."""
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection."""
         if self._body is not None:
             self._body.close()
             self._body = None
 
 
 def _folder(path: bytes) -> Found:
-    # No store knows when a folder came to be; constant, so that an unchanged page stays unchanged.
-    return made_up(path, kind="directory", modified_ns=0, vector=(0,))
+    # No store knows when a folder was created; constant, so that an unchanged page stays unchanged.
+    return synthetic_path(path, kind="directory", modified_ns=0, vector=(0,))
 
 
-def _file(path: bytes, listed: Listed) -> Found:
+def _file(path: bytes, listed: ListedObject) -> Found:
     mark = int.from_bytes(hashlib.sha256(listed.etag.encode()).digest()[:7])
-    return made_up(
+    return synthetic_path(
         path,
         kind="file",
         modified_ns=listed.modified_ns,

@@ -130,7 +130,7 @@ def run_backup(
         else:
             outcome = dataclasses.replace(
                 outcome,
-                jumps=_jumps(before, outcome, sheds=any(source.sheds for source in sources)),
+                jumps=_jumps(before, outcome, sheds=any(source.is_self_pruning for source in sources)),
                 is_incomparable=result.sent_anew and bool(before),
                 twin=clone,
             )
@@ -228,7 +228,7 @@ def _confirm_commit(sources: Sequence[Source], result: BackupResult) -> BackupRe
     warnings = []
     for source in sources:
         try:
-            source.committed()
+            source.on_committed()
         except OSError as error:
             warnings.append(
                 f"source {source.name}: data that is now in the point could not be released:"

@@ -23,7 +23,7 @@ from pathlib import Path
 from backup.format.canonical_json import to_path_text
 from backup.records import Progress, RecoveryPoint
 from backup.repository import Repository
-from backup.sources.database_dumps import database_of
+from backup.sources.database_dumps import database_name
 from backup.system import landlock
 from backup.targets import Taken, Target
 from standfast.config import Config
@@ -343,7 +343,7 @@ class _Restorer:
                 if self._has_globals(path):
                     taken = target.restore_globals(stream)
                 else:
-                    original = database_of(name, target.suffix)
+                    original = database_name(name, target.suffix)
                     taken = target.restore(
                         self._database or original,
                         original,

@@ -272,7 +272,7 @@ def _is_left_out(exclusion: Exclusion, inner: Path, *, is_folder: bool) -> bool:
     """Return whether patterns exclude a path, or a folder above it."""
     is_directory = is_folder
     for path in (inner, *inner.parents[:-1]):
-        as_folder, as_other = exclusion.covers(os.fsencode(path), os.fsencode(path.name))
+        as_folder, as_other = exclusion.match(os.fsencode(path), os.fsencode(path.name))
         if as_folder if is_directory else as_other:
             return True
         is_directory = True

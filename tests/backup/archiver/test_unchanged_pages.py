@@ -18,7 +18,7 @@ from backup.errors import SourceFailed
 from backup.records import BackupResult, Unread
 from backup.sources import Content, Found, OpenSource, Source
 from backup.sources.files.files_source import FilesSource
-from backup.sources.synthetic_paths import made_up
+from backup.sources.synthetic_paths import synthetic_path
 from tests.backup.site import Site
 from tests.backup.trees import describe
 
@@ -281,10 +281,10 @@ class Objects(Source):
 
 class _OpenObjects(OpenSource):
     def _scan(self) -> Iterator[Found]:
-        yield made_up(b"", kind="directory", modified_ns=0, vector=(0,))
+        yield synthetic_path(b"", kind="directory", modified_ns=0, vector=(0,))
         for number in range(FILES):
             path = NAME.format(number).encode()
-            yield made_up(path, kind="file", modified_ns=1, size=0, vector=(0, 1, number))
+            yield synthetic_path(path, kind="file", modified_ns=1, size=0, vector=(0, 1, number))
 
     @contextmanager
     def read(self, found: Found) -> Iterator[Content]:

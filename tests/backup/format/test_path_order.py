@@ -30,7 +30,7 @@ class MisorderedSource(FilesSource):
     def _open(self, scratch: Path, now: Any) -> Iterator[OpenSource]:
         with super()._open(scratch, now) as opened:
             scan = opened.scan_expecting
-            opened.read_along = lambda: None  # one by one
+            opened.read_during_walk = lambda: None  # one by one
             opened.scan_expecting = lambda: self._order(scan())  # what it comes out as
             yield opened
 

@@ -11,11 +11,11 @@ import pytest
 from backup.errors import Damaged
 from backup.sources.client_programs import (
     Command,
-    Output,
     ProgramFailed,
-    answer_of,
+    ProgramOutput,
     find_program,
-    running,
+    program_output,
+    run_program,
 )
 from backup.sources.output_completeness import TextEndMarker
 from backup.targets import feed
@@ -37,9 +37,9 @@ def content_of(
     """What a program gives, the size that it had before it was read, and what failed."""
     failures: list[str] = []
     given = b""
-    with running(command, gives=True) as program:
+    with run_program(command, stdout=True) as program:
         looked_for = TextEndMarker(ending) if ending else None
-        output = Output(program, first=first, ending=looked_for, on_failure=failures.append)
+        output = ProgramOutput(program, first=first, ending=looked_for, on_failure=failures.append)
         size = output.size
         buffer = memoryview(bytearray(50_000))
         while count := output.readinto(buffer):
@@ -96,7 +96,7 @@ def test_a_program_killed_in_the_middle_is_a_failure() -> None:
 def test_a_program_that_falls_silent_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup.sources.client_programs._SILENT_SECONDS", 0.2)
     begun = time.monotonic()
-    with pytest.raises(OSError, match="nothing came for"):
+    with pytest.raises(OSError, match="no output for"):
         content_of(shell("head -c 200000 /dev/zero; sleep 60"))
     assert time.monotonic() - begun < 30
 
@@ -104,7 +104,7 @@ def test_a_program_that_falls_silent_is_ended(monkeypatch: pytest.MonkeyPatch) -
 def test_no_program_outlives_its_block_nor_does_what_it_started(tmp_path: Path) -> None:
     noted = tmp_path / "pids"
     script = f"sleep 60 & echo $$ $! > {noted}.new; mv {noted}.new {noted}; wait"
-    with running(shell(script), gives=True):
+    with run_program(shell(script), stdout=True):
         wait_until(noted.exists, "the program runs")
     pids = [int(pid) for pid in noted.read_text().split()]
     wait_until(lambda: not any(map(_runs, pids)), "they are gone")
@@ -122,10 +122,10 @@ def test_what_a_program_says_is_cut_short_and_without_secrets() -> None:
     word = "pass-word"
     script = 'echo "error: $WORD is wrong" >&2; printf "hint: \\033[31mred\\n" >&2; exit 1'
     with pytest.raises(ProgramFailed) as failed:
-        answer_of(shell(script, word))
+        program_output(shell(script, word))
     assert str(failed.value) == "sh ended with 1: error: … is wrong"
     with pytest.raises(ProgramFailed) as failed:
-        answer_of(shell("head -c 100000 /dev/zero | tr '\\0' x >&2; exit 1"))
+        program_output(shell("head -c 100000 /dev/zero | tr '\\0' x >&2; exit 1"))
     assert len(str(failed.value)) < 400
     assert word not in repr(shell("", word))
 
@@ -143,18 +143,18 @@ def test_of_endless_words_only_the_beginning_and_the_end_are_kept() -> None:
     before = files_held_open()
     with (
         little_memory(4_000_000),
-        running(shell(f"exec >&2; {script}", word), gives=True) as program,
+        run_program(shell(f"exec >&2; {script}", word), stdout=True) as program,
     ):
         with pytest.raises(ProgramFailed, match="sh ended with 4: error: … is the last"):
             program.finish()
-        said = program.said.lines()
+        said = program.errors.lines()
     assert said[0].startswith("pipe:")
     assert said[-1] == "error: … is the last"
     assert set(said[1:-1]) >= {"a row without a key"}
     assert sum(map(len, said)) < 100_000
     assert files_held_open() <= before  # less, where a test of before lets go only now
     with pytest.raises(ProgramFailed, match="sh ended with 4: error: … is the last"):
-        answer_of(shell(f"exec >&2; {script}", word))
+        program_output(shell(f"exec >&2; {script}", word))
 
 
 @pytest.mark.parametrize("before", range(16 * 1024 - 12, 16 * 1024 + 2))
@@ -163,9 +163,9 @@ def test_a_secret_at_the_edge_of_what_is_kept_is_not_shown_in_half(before: int) 
     script = (
         f"head -c {before} /dev/zero | tr '\\0' x; printf $WORD; head -c 90000 /dev/zero; exit 4"
     )
-    with running(shell(f"exec >&2; {script}", word), gives=True) as program:
+    with run_program(shell(f"exec >&2; {script}", word), stdout=True) as program:
         program.process.wait()
-        head = "".join(program.said.lines())
+        head = "".join(program.errors.lines())
     assert "pass" not in head
     assert "word" not in head
 
@@ -187,12 +187,12 @@ def test_what_goes_on_holding_the_line_after_its_program_ended_is_not_waited_for
 
 
 def test_what_cannot_be_started_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ProgramFailed, match=r"pg_dump is not in .*: install the package p"):
+    with pytest.raises(ProgramFailed, match=r"pg_dump: not found in .*Install the package p"):
         find_program(["pg_dump"], tmp_path, "p")
     (tmp_path / "pg_dump").write_bytes(b"no program")
     (tmp_path / "pg_dump").chmod(0o755)
     command = Command(arguments=(str(tmp_path / "pg_dump"),), environment={})
-    for start in (answer_of, lambda one: running(one).__enter__()):
+    for start in (program_output, lambda one: run_program(one).__enter__()):
         with pytest.raises(ProgramFailed, match="pg_dump cannot be started: Exec format error"):
             start(command)
 

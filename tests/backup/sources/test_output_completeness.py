@@ -32,7 +32,7 @@ def tar(*, form: int = tarfile.PAX_FORMAT) -> bytes:
 
 def seen(content: bytes, piece_bytes: int, ending: EndMarker) -> bool:
     for start in range(0, len(content), piece_bytes):
-        ending.see(memoryview(content[start : start + piece_bytes]))
+        ending.feed(memoryview(content[start : start + piece_bytes]))
     return ending.is_complete
 
 
@@ -58,14 +58,14 @@ def test_a_member_of_eight_gigabytes_and_more_is_passed_over() -> None:
     member = tarfile.TarInfo("base/1/16384")
     member.size = 9 * 1024**3
     ending = TarEndMarker()
-    ending.see(memoryview(member.tobuf(tarfile.GNU_FORMAT)))
+    ending.feed(memoryview(member.tobuf(tarfile.GNU_FORMAT)))
     zeros = memoryview(bytes(64 * 1024 * KIB))
     for _ in range(9 * 1024**3 // len(zeros)):
-        ending.see(zeros)
+        ending.feed(zeros)
     assert not ending.is_complete
-    ending.see(zeros[:1023])
+    ending.feed(zeros[:1023])
     assert not ending.is_complete
-    ending.see(zeros[:1])
+    ending.feed(zeros[:1])
     assert ending.is_complete
 
 

@@ -57,7 +57,7 @@ class MeddledSource(FilesSource):
                 self._what = b""
                 return read_small(found)
 
-            opened.read_along = lambda: None  # one after the other
+            opened.read_during_walk = lambda: None  # one after the other
             opened.read = read  # the moment that a test needs
             opened.read_small = read_small_too  # see above
             yield opened
@@ -377,7 +377,7 @@ def test_a_request_that_makes_no_sense_is_refused(site: Site, tmp_path: Path) ->
     with pytest.raises(UsageError, match="not a valid name"):
         site.back_up(source, set_name="Every Night")
     for name in ("", ".", "..", "a/b", "ä", "-x"):
-        with pytest.raises(UsageError, match="cannot name a source"):
+        with pytest.raises(UsageError, match="not a valid name"):
             FilesSource(name, source)
 
 

@@ -147,7 +147,7 @@ def test_a_database_that_stays_locked_is_given_up(
     monkeypatch.setattr("backup.sources.sqlite._BUSY_SECONDS", 0.0)
     with closing(sqlite3.connect(database, isolation_level=None)) as holder:
         holder.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(SourceFailed, match="stayed locked"):
+        with pytest.raises(SourceFailed, match="another program locked it"):
             found_in(SqliteSource("crm", database), scratch)
 
 

@@ -94,7 +94,7 @@ def test_a_database_of_0_bytes_is_taken_and_told(tmp_path: Path, site: Site) -> 
     result = site.back_up(source)
     (told,) = result.unread
     assert (result.files, told.path) == (1, "crm/crm.db")
-    assert "restore it from an earlier point" in told.reason
+    assert "restore it from an earlier recovery point" in told.reason
     site.restore("latest", tmp_path / "out")
     assert rows(tmp_path / "out" / "crm" / "crm.db", "SELECT * FROM sqlite_schema") == []
 
@@ -129,7 +129,7 @@ def test_a_database_in_wal_mode_that_nobody_has_open_needs_its_folder(tmp_path: 
         (obstacle,) = source.obstacles(tmp_path)
     finally:
         os.seteuid(0)
-    assert "the right to write into its folder" in obstacle.problem
+    assert "needs write permission" in obstacle.problem
     assert source.obstacles(tmp_path) == []
 
 

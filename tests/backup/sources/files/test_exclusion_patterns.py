@@ -13,7 +13,7 @@ def leaves_out(patterns: list[str], path: str | bytes) -> bool:
     raw = os.fsencode(path)
     is_folder = raw.endswith(b"/")
     raw = raw.rstrip(b"/")
-    as_folder, as_other = Exclusion(patterns).covers(raw, raw.rpartition(b"/")[2])
+    as_folder, as_other = Exclusion(patterns).match(raw, raw.rpartition(b"/")[2])
     return as_folder if is_folder else as_other
 
 
@@ -93,7 +93,7 @@ def test_a_folder_only_pattern_may_bring_back() -> None:
 
 
 def test_without_patterns_nothing_is_left_out() -> None:
-    assert Exclusion([]).covers(b"a/b", b"b") == (False, False)
+    assert Exclusion([]).match(b"a/b", b"b") == (False, False)
 
 
 @pytest.mark.parametrize("pattern", ["", "/", "!", "!/", "a//b", "//a", "../a", "a/./b", "."])

@@ -267,7 +267,7 @@ def test_a_vault_below_the_root_is_not_backed_up_into_itself(tmp_path: Path) -> 
     for _ in range(3):
         result = site.back_up(source)
         assert result.complete
-        reason = "is where the backups themselves lie"
+        reason = "contains the backups themselves"
         assert named(result.left_out) == {f"files/srv/{n}": reason for n in ("vault", "copy")}
     out = tmp_path / "out"
     assert site.restore("latest", out).problems == ()
@@ -279,7 +279,7 @@ def test_a_vault_below_the_root_is_not_backed_up_into_itself(tmp_path: Path) -> 
     assert restored == wanted
     assert not any(any((out / "files" / os.fsdecode(folder)).iterdir()) for folder in own)
     itself = FilesSource("files", folders[0], not_entered=folders)
-    with pytest.raises(NothingToBackUp, match="is where the backups themselves lie"):
+    with pytest.raises(NothingToBackUp, match="contains the backups themselves"):
         site.back_up(itself)
 
 

@@ -85,7 +85,7 @@ def test_a_folder_that_a_full_disk_keeps_from_being_sorted_is_named(
         (source / f"many/{number}").write_text("inside")
     result = site.back_up(source)
     assert (result.complete, result.files) == (False, 1)
-    lacks = "No space left on device for its names, which are sorted beside the send-log"
+    lacks = "No space left on device for its names, which are sorted next to the upload cache"
     assert [(one.path, one.reason) for one in result.unread] == [
         ("files/many", f"cannot be read: {lacks}")
     ]

@@ -98,7 +98,7 @@ def test_what_changed_is_found_as_without_it(
 def meddle_in_the_survey(
     patch: pytest.MonkeyPatch, meddle: Callable[[FolderListing], None], here: int
 ) -> None:
-    original = survey_module.survey
+    original = survey_module.list_folders
 
     def survey(*these: Any) -> Iterator[FolderListing]:
         for told in original(*these):
@@ -106,7 +106,7 @@ def meddle_in_the_survey(
             assert os.getpid() != here
             meddle(told)
 
-    patch.setattr(file_walk, "survey", survey)
+    patch.setattr(file_walk, "list_folders", survey)
 
 
 def test_a_run_goes_on_alone_when_the_other_process_is_killed(
@@ -151,7 +151,7 @@ def test_what_the_backup_itself_writes_in_a_tree_leaves_the_rest_of_it_surveyed(
     own.write_text("before the first night")
     source = FilesSource("files", tree, own_files=(own,))
     with source.opened(tmp_path, site.clock) as opened:
-        told = {path for path, *_ in opened.survey()}
+        told = {path for path, *_ in opened.list_folders()}
     assert {b"", b"0", b"0/0", b"3", b"6/4"} < told
     first = site.back_up(source)
     own.write_text("after the first night")

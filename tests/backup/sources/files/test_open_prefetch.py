@@ -41,7 +41,7 @@ def tree(tmp_path: Path) -> Path:
 def reading(tree: Path, scratch: Path, site: Site) -> Iterator[Iterator[Any]]:
     """What a first backup goes through where it has no second process."""
     with FilesSource("files", tree).opened(scratch, site.clock) as source:
-        source.read_along()
+        source.read_during_walk()
         yield source.scan_expecting()
 
 

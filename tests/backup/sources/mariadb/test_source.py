@@ -138,7 +138,7 @@ def test_a_history_that_cannot_be_dumped_is_told_and_the_rows_of_now_are_kept(
         PERIOD FOR SYSTEM_TIME (a, b)) ENGINE=InnoDB WITH SYSTEM VERSIONING""",
     )
     cases = {
-        "install one of MariaDB 10.11": (server(mariadb_server, programs=programs), VERSIONED),
+        "Install one of MariaDB 10.11": (server(mariadb_server, programs=programs), VERSIONED),
         "keeps it by transactions": (server(mariadb_server), by_transaction),
     }
     for message, (one, tables) in cases.items():
@@ -308,8 +308,8 @@ def test_a_missing_program_database_or_server_is_named(
 ) -> None:
     (tmp_path / "empty").mkdir()
     cases = {
-        "install the package mariadb-client": server(mariadb_server, programs=tmp_path / "empty"),
-        "there is no database absent": server(mariadb_server),
+        "Install the package mariadb-client": server(mariadb_server, programs=tmp_path / "empty"),
+        "database absent: it does not exist": server(mariadb_server),
         "source shop: mariadb ended with 1": MariadbServer(host=str(tmp_path / "s"), user="root"),
     }
     for message, one in cases.items():
@@ -330,9 +330,9 @@ def test_a_server_that_mariadb_dump_cannot_read_is_named_before_anything_is_dump
     programs = wrapped(tmp_path / "bin", Path(real).parent, {"mariadb": script})
     source = MariadbSource("shop", server(mariadb_server, programs=programs), [shop])
     (obstacle,) = source.obstacles(scratch)
-    assert "MySQL 5.6.24, and mariadb-dump reads none before 5.7" in obstacle.problem
+    assert "MySQL 5.6.24, but mariadb-dump supports 5.7" in obstacle.problem
     with (
-        pytest.raises(SourceFailed, match="upgrade it, or have its own mysqldump write a file"),
+        pytest.raises(SourceFailed, match="Upgrade it, or let its own mysqldump write a file"),
         source.opened(scratch, site.clock),
     ):
         pytest.fail("it was opened")
@@ -422,7 +422,7 @@ def test_users_come_back_with_their_grants_and_passwords(
         lambda: repository.stream(point, "shop/users.grants")
     )
     assert taken.problems == ()
-    with server(mariadb_server, clerk, password=lambda: password).reached(scratch) as programs:
+    with server(mariadb_server, clerk, password=lambda: password).connect(scratch) as programs:
         assert programs.column(f"SELECT COUNT(*) FROM {shop}.calls") == ["500"]
         assert any("clerks" in grant for grant in programs.column("SHOW GRANTS"))
     mariadb_server.execute(f"DROP USER {clerk}@localhost")  # other tests restore users, too

@@ -87,7 +87,7 @@ def test_what_mysql_would_not_take_back_of_mariadb_dump_is_told_and_no_point_is_
     source = MariadbSource("shop", mysql(tmp_path / "bin", names=("mariadb", "mariadb-dump")))
     generated, roles = source.obstacles(scratch)
     assert "values into the generated columns of customers and 1 more tables" in generated.problem
-    assert "takes back no role that mariadb-dump wrote" in roles.problem
+    assert "accepts no role that mariadb-dump wrote" in roles.problem
     for told in (generated, roles):
         assert told.prevents
         assert "set `programs` to a folder with MySQL's own mysql and mysqldump" in told.problem
@@ -118,7 +118,7 @@ def test_each_makers_programs_are_told_of_tls_in_their_own_words(
     of_mariadb = ("mariadb", "mariadb-dump")
     for names, words in ((of_mariadb, ours), (("mysql", "mysqldump"), theirs)):
         one = mysql(tmp_path / names[0], names=names, host=host, tls=tls)
-        with one.reached(scratch) as programs:
+        with one.connect(scratch) as programs:
             for program in ("mariadb", "mariadb-dump"):
                 _, defaults, *options = programs.command(program, "--quick").arguments
                 assert defaults.startswith("--defaults-file=")
@@ -135,23 +135,21 @@ def test_an_older_mariadb_is_no_mysql_though_its_programs_have_those_names(
     (folder / "mysqldump").write_text(f"#!/bin/sh\necho '{said}'\n")
     (folder / "mysqldump").chmod(0o755)
     one = MariadbServer(host="/run/s.sock", user="reader", programs=folder)
-    with one.reached(scratch) as programs:
-        assert not programs.is_of_mysql("mariadb-dump")
+    with one.connect(scratch) as programs:
+        assert not programs.is_mysql("mariadb-dump")
 
 
 def test_mysqls_own_dump_of_a_mariadb_is_refused(tmp_path: Path, scratch: Path) -> None:
     source = MariadbSource("shop", mysql(tmp_path / "bin", server="11.8.9-MariaDB-0+deb13u1"))
     (obstacle,) = source.obstacles(scratch)
     assert "the server is MariaDB 11.8.9" in obstacle.problem
-    assert "the mysqldump here is MySQL's own: install the package mariadb-client" in (
-        obstacle.problem
-    )
+    assert "Install the package mariadb-client" in (obstacle.problem)
 
 
 def test_a_mysqldump_that_gives_no_users_is_told(tmp_path: Path, scratch: Path) -> None:
     one = mysql(tmp_path / "bin", helps="  -u, --user=name     User for login")
     (obstacle,) = MariadbSource("shop", one).obstacles(scratch)
-    assert "this mysqldump cannot give the users" in obstacle.problem
+    assert "this mysqldump cannot dump the users" in obstacle.problem
     assert "`users = false`" in obstacle.problem
     assert MariadbSource("shop", one, users=False).obstacles(scratch) == []
 

@@ -258,7 +258,7 @@ def test_roles_that_break_off_are_no_file_of_the_point(
         PostgresqlSource("crm", server(postgres_server, programs=programs), [crm])
     )
     problems = {item.path: item.reason for item in result.unread}
-    assert "breaks off before its end" in problems["crm/globals.sql"]
+    assert "breaks off before the end" in problems["crm/globals.sql"]
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_a_missing_program_and_a_silent_server_are_named(
     (tmp_path / "empty").mkdir()
     without = server(postgres_server, programs=tmp_path / "empty")
     with (
-        pytest.raises(SourceFailed, match="install the package postgresql-client"),
+        pytest.raises(SourceFailed, match="Install the package postgresql-client"),
         PostgresqlSource("crm", without).opened(tmp_path, site.clock),
     ):
         pass

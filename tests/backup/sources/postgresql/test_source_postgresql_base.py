@@ -148,7 +148,7 @@ def test_the_log_is_pruned_only_once_a_new_base_is_committed(
     spool = spool_of(cluster)
     one = base(cluster)
     site.back_up(one)
-    one.committed()
+    one.on_committed()
     kept = segments(spool)
     (spool / "notes.txt").write_text("somebody's")
     add(cluster, 1)
@@ -162,7 +162,7 @@ def test_the_log_is_pruned_only_once_a_new_base_is_committed(
     programs = wrapped(tmp_path / "bin", cluster.programs, {"pg_basebackup": script})
     broken = base(cluster, programs)
     result = site.back_up(broken)
-    broken.committed()
+    broken.on_committed()
     problems = {item.path: item.reason for item in result.unread}
     assert set(problems) == {"base", "base/base.tar"}
     assert "pg_basebackup ended with 1" in problems["base/base.tar"]
@@ -173,14 +173,14 @@ def test_the_log_is_pruned_only_once_a_new_base_is_committed(
     "$REAL" "$@" | head -c 3000000"""
     cut = base(cluster, wrapped(tmp_path / "cut", cluster.programs, {"pg_basebackup": script}))
     result = site.back_up(cut)
-    cut.committed()
-    assert any("breaks off before its end" in item.reason for item in result.unread)
+    cut.on_committed()
+    assert any("breaks off before the end" in item.reason for item in result.unread)
     assert segments(spool) >= before
 
     new = base(cluster)
     second = site.back_up(new)
     assert segments(spool) >= before, "nothing is committed before the caller says so"
-    new.committed()
+    new.on_committed()
     # pg_basebackup does not wait until the server has archived the segment that the base ends in.
     wait_until(lambda: bool(segments(spool)), "the newest segment is archived")
     left = segments(spool)
@@ -212,7 +212,7 @@ def test_the_log_of_a_server_that_is_gone_is_taken_and_said_to_lack_the_newest(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     with (
-        pytest.raises(SourceFailed, match="newest changes are not in it"),
+        pytest.raises(SourceFailed, match="newest changes are missing"),
         source.opened(scratch, site.clock),
     ):
         pass
@@ -220,7 +220,7 @@ def test_the_log_of_a_server_that_is_gone_is_taken_and_said_to_lack_the_newest(
     segment.write_bytes(b"log" * 1000)
     result = site.back_up(source)
     assert (result.files, result.complete) == (1, False)
-    assert "newest changes are not in it: psql ended with 2" in result.unread[0].reason
+    assert "newest changes are missing: psql ended with 2" in result.unread[0].reason
     assert result.consistent_at.timestamp() == pytest.approx(segment.stat().st_mtime)
 
 
@@ -274,7 +274,7 @@ def test_what_a_base_lacks_is_told_before_the_night(
     as_nobody = PostgresqlServer(host=str(cluster.folder), user="nobody", programs=cluster.programs)
     found = PostgresqlBaseSource("base", as_nobody, tmp_path / "absent").obstacles(tmp_path)
     assert "may not replicate" in found[0].problem
-    assert "there is no folder" in found[1].problem
+    assert ": not found" in found[1].problem
     found = PostgresqlWalSource("log", as_nobody, spool_of(cluster)).obstacles(tmp_path)
     assert "GRANT EXECUTE ON FUNCTION pg_switch_wal() TO nobody" in found[0].problem
     cluster.execute(f"CREATE TABLESPACE other LOCATION '{cluster.new_folder('other')}'")

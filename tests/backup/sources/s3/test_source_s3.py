@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from backup.errors import SourceFailed
 from backup.sources import Found, Obstacle
-from backup.sources.s3.bucket_listing import Listed, new_listing
+from backup.sources.s3.bucket_listing import ListedObject, new_listing
 from backup.sources.s3.bucket_source import S3Source, _Body, _Bucket
 from backup.stores.s3.client import Calls
 from backup.stores.s3.store import S3Options
@@ -428,9 +428,9 @@ def paths_of(scratch: Path, prefix: str, *keys: str) -> tuple[list[str], list[st
         return paths, lost
 
 
-def listed(key: str) -> Listed:
+def listed(key: str) -> ListedObject:
     size = 0 if key.endswith("/") else 1
-    return Listed(key=key, size=size, etag="e", modified_ns=1, storage="STANDARD")
+    return ListedObject(key=key, size=size, etag="e", modified_ns=1, storage="STANDARD")
 
 
 @pytest.mark.parametrize(
@@ -489,7 +489,7 @@ def test_an_object_that_makes_way_for_a_folder_takes_no_other_folders_place(
 def test_an_object_whose_path_another_one_has_is_named_and_the_point_is_partial(
     site: Site, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backup.sources.s3.bucket_listing._writable", bytes.lower)
+    monkeypatch.setattr("backup.sources.s3.bucket_listing._to_component", bytes.lower)
     for key in ("calls/A", "calls/a", "calls/b"):
         put(bucket, key, key.encode())
     result = site.back_up(source(bucket))
