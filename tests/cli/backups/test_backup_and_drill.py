@@ -257,7 +257,7 @@ def test_a_database_server_that_is_down_fails_its_set_and_leaves_another_partial
     config.write_text(f"{text}\n[backup.sets.crm]\nsources = [{down}]\n")
     alone = desk.run("backup", "run", "crm")
     assert alone.status == 1
-    assert "no source could be read: source crm" in alone.err
+    assert "no source could be read, so no recovery point was made: source crm" in alone.err
     document = desk.json("backup", "run", "main")
     assert document["exit_status"] == 3
     (unread,) = document["backups"][0]["unread"]

@@ -145,7 +145,7 @@ def test_a_night_that_changes_everything_is_told_at_once_and_fails_nothing(night
     assert "jump" not in [alarm.kind for alarm in night.status().alarms]
 
 
-@pytest.mark.parametrize("is_self_pruning", [False, True], ids=["files", "a log that each base lets go"])
+@pytest.mark.parametrize("sheds", [False, True], ids=["files", "a log that each base lets go"])
 def test_a_night_that_lost_most_files_is_told_unless_the_set_sheds_them(
     night: Night, monkeypatch: pytest.MonkeyPatch, sheds: bool
 ) -> None:
