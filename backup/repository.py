@@ -42,7 +42,7 @@ from backup.records import (
 )
 from backup.stores import Stat, Store
 from backup.stores.directory import DirectoryStore
-from backup.stores.parallel_reads import beside
+from backup.stores.parallel_reads import start_beside
 from backup.trust.key_files import Identity, erased_text, open_domains
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import RootChain, load_root_chain
@@ -121,7 +121,7 @@ class Repository:
         self._forks.clear()
         kept = None
         if not with_expired:
-            kept = beside(self._vault, lambda: load_retention_log(self._vault, self.trust))
+            kept = start_beside(self._vault, lambda: load_retention_log(self._vault, self.trust))
         all_points: list[tuple[datetime, RecoveryPoint]] = []
         for writer in sorted({writer.id for writer in self.trust.root.writers}):
             points = []
@@ -434,7 +434,7 @@ class Repository:
             heal=heal,
         )
 
-    def opens(self, point: RecoveryPoint) -> bool:
+    def can_open(self, point: RecoveryPoint) -> bool:
         """Whether the identity holds a key of the point's domain."""
         return any(domain == point.domain for domain, _ in self._domains)
 

@@ -5,7 +5,7 @@ from prefect.client.schemas.objects import State
 
 from flows.flow_states import as_flow, told
 from standfast.errors import ExitStatus
-from standfast.usecases.backups.retention import keep
+from standfast.usecases.backups.retention import run_retention
 from standfast.usecases.core.installation import Installation
 
 
@@ -17,15 +17,15 @@ from standfast.usecases.core.installation import Installation
 )
 def keep_repository(config: str) -> State[None]:
     """Expire points and delete unneeded packs; at most a fifth in one run."""
-    return as_flow(run_retention(config, return_state=True))
+    return as_flow(apply_retention(config, return_state=True))
 
 
 @task(name="keep", task_run_name="keep", persist_result=False)
-def run_retention(config: str) -> State[None]:
+def apply_retention(config: str) -> State[None]:
     """Run retention once."""
 
     def work(installation: Installation) -> tuple[ExitStatus, str]:
-        outcome = keep(installation, way="prefect")
+        outcome = run_retention(installation, way="prefect")
         result = outcome.result
         return outcome.exit_status, (
             f"run {outcome.run}: {len(result.expired)} points expired, {len(result.marked)} packs "

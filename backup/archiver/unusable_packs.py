@@ -24,7 +24,7 @@ from backup.format.keep_record import PackId
 from backup.format.object_names import keep_name, packs_of
 from backup.format.record_link import Link
 from backup.stores import Stat, Store
-from backup.stores.parallel_reads import beside
+from backup.stores.parallel_reads import start_beside
 from backup.trust.retention_log import RetentionLog, load_retention_log
 from backup.trust.root_chain import RootChain
 
@@ -44,7 +44,7 @@ class UnusablePacks:
         self.is_store_damaged = False  # it lacks objects that this host had put or seen
         # List before the keeper's records are read: the records name what the keeper removes
         # meanwhile.
-        self._listed = beside(vault, self._list_packs)
+        self._listed = start_beside(vault, self._list_packs)
 
     @property
     def keep_link(self) -> Link | None:

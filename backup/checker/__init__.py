@@ -1,7 +1,10 @@
-"""What a verification is made of.
+"""Checker: verification of a vault, without and with a key.
 
-packs         which are there whole, and what one that is not costs
-locks         whether what must stay is locked as long as it must be
-contents      what the points reach, opened and compared; `sampling` how much shows how much
-findings      each object and problem once
+  verification    the order of all checks; the public function `verify`
+  pack_check      which packs are complete, and the cost of each damaged one
+  lock_check      whether objects are locked as long as needed
+  content_check   pages and blobs that recovery points reach, decrypted and compared
+  sampling        how many random pieces show how much damage
+
+Repairing damage belongs in `archiver` (sending again) and `replication` (copying back).
 """

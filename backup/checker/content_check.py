@@ -1,19 +1,20 @@
-"""The keyed check: what the recovery points reach is opened and compared with its hash.
+"""Content check: decrypts and hashes everything recovery points reach.
 
-- Every page of every point is read, each once however many points share it, so a reference into
-  nothing is found wherever it stands.  So is each list, which a file may name any number of times.
-- Content is read whole, each blob once, or by a sample: pieces drawn at random, each byte of what
-  the points would restore being as likely, point by point.
-- A reference into a pack that the snapshot does not name is an error too: a keeper would free
-  that pack.
-- A pack with a problem is noted where packs are judged, and not tried again.
+- Every page of every recovery point is read, each once however many recovery points share it, so a
+  dangling reference is found wherever it is. The same holds for each list, which a file may name
+  any number of times.
+- Content is read completely, each blob once; or by a sample: random pieces, each byte of what the
+  recovery points would restore being equally likely, recovery point by recovery point.
+- A reference into a pack that the snapshot does not name is an error too: a keeper would free that
+  pack.
+- A pack with a problem is reported by `pack_check`, and not tried again.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from backup.checker.pack_check import Packs
+from backup.checker.pack_check import PackCheck
 from backup.checker.sampling import Sample, draw
 from backup.errors import BackupError, Damaged, StoreUnavailable
 from backup.findings import BACK_UP_AGAIN, Findings
@@ -33,33 +34,33 @@ from backup.repository import Repository
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Page:
-    """What lies below a page, or in a list."""
+    """Summary of a page and everything below it, or of a list."""
 
     files: int = 0
-    size: int = 0  # of the content that can be reached
+    size: int = 0  # bytes of reachable content
     packs: frozenset[bytes] = frozenset()
     is_whole: bool = True  # every page below could be read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tree:
-    """A point's tree, once its pages were checked."""
+    """The tree of a recovery point whose pages were checked."""
 
     point: RecoveryPoint
     reader: BlobReader
-    # What a reference is opened by: another point may mean something else by the same one.
+    # Part of each key below: the same reference may mean something else for another point.
     opened_by: tuple[str, str, bytes]  # writer, domain, id key
     root: BlobRef
     depth: int
 
 
-class Contents:
-    """One keyed check of every point that has not expired."""
+class ContentCheck:
+    """Check of every recovery point that has not expired."""
 
     def __init__(
         self,
         repository: Repository,
-        packs: Mapping[str, Packs],
+        packs: Mapping[str, PackCheck],
         found: Findings,
         tell: Callable[[str, int], None],
     ) -> None:
@@ -69,28 +70,28 @@ class Contents:
         self._tell = tell
         self._pages: dict[tuple[object, ...], _Page] = {}
         self._lists: dict[tuple[object, ...], _Page] = {}
-        self._checked: set[int] = set()  # a hash of each reference: of millions, too
+        self._checked: set[int] = set()  # hashes of references, because there may be millions
         self._reads_content = True
-        self.opened_all = True  # whether the identity opens every point
+        self.opened_all = True  # whether the identity opens every recovery point
 
     def check(self) -> None:
-        """Read every point of every domain that the identity opens."""
-        for _ in self._points():
+        """Check every recovery point of the domains that the identity opens."""
+        for _ in self._check_points():
             pass
 
     def sample(self, sample: Sample, random: Callable[[int], bytes]) -> Sampled:
-        """Read every page, and content only where a draw falls."""
+        """Check every page, and the content at randomly drawn bytes."""
         self._reads_content = False
-        sizes = [(point, page.size) for point, page in self._points()]
+        sizes = [(point, page.size) for point, page in self._check_points()]
         total = sum(size for _, size in sizes)
         drawn = draw(total, sample.pieces, random) if total else []
         base = 0
         for point, size in sizes:
-            mine = _between(drawn, base, size)
+            local_draws = _select_range(drawn, base, size)
             base += size
-            if mine:
+            if local_draws:
                 tree, _ = self._open(point)
-                self._draw(tree, tree.root, tree.depth, mine)
+                self._check_drawn(tree, tree.root, tree.depth, local_draws)
         return Sampled(
             pieces=len(drawn),
             content_bytes=total,
@@ -98,16 +99,19 @@ class Contents:
             confidence=sample.confidence if drawn else 0.0,
         )
 
-    def _points(self) -> Iterator[tuple[RecoveryPoint, _Page]]:
-        """Check the pages of each point; one reader at a time, since each keeps what it read."""
+    def _check_points(self) -> Iterator[tuple[RecoveryPoint, _Page]]:
+        """Check the pages of each recovery point, with one reader at a time.
+
+        Each reader keeps what it read, so only one exists.
+        """
         for point in self._repository.points():
             packs = self._packs.get(point.writer)
             if packs is None or point.sequence not in packs.unexpired:
                 continue
             domain = self._repository.trust.root.domain(point.domain)
             if domain is not None and domain.erased is not None:
-                continue  # said of the key store
-            if not self._repository.opens(point):
+                continue  # reported with the key store
+            if not self._repository.can_open(point):
                 self.opened_all = False
                 self._found.note(
                     point.object_name,
@@ -135,23 +139,23 @@ class Contents:
         )
         return tree, body.files
 
-    def _check_point(self, tree: _Tree, files: int, packs: Packs) -> _Page:
-        page = self._page(tree, tree.root, tree.depth, None)
+    def _check_point(self, tree: _Tree, files: int, packs: PackCheck) -> _Page:
+        page = self._check_page(tree, tree.root, tree.depth, None)
         try:
             named = packs.history.packs_of(tree.point.sequence)
         except Damaged:
-            named = None  # said by the keyless check
+            named = None  # reported by the check without a key
         unnamed = set() if named is None else {pack.hex() for pack in page.packs} - named
         for pack in sorted(unnamed):
-            self._error(tree.point, f"it reaches pack {pack}, which it does not name as needed")
+            self._error(tree.point, f"it reaches pack {pack}, but does not name it as needed")
         if page.is_whole and page.files != files:
-            self._error(tree.point, f"it counts {files} files and holds {page.files}")
+            self._error(tree.point, f"it counts {files} files but contains {page.files}")
         return page
 
-    def _page(self, tree: _Tree, ref: BlobRef, depth: int, child: Child | None) -> _Page:
-        """Check a page and everything below it, once for all points that mean the same by it."""
-        # A page that one parent lists as it is may be listed wrongly by another, and a restore
-        # from there refuses it; so it is with a reference to the same content.
+    def _check_page(self, tree: _Tree, ref: BlobRef, depth: int, child: Child | None) -> _Page:
+        """Check a page and everything below it, once per meaning of its reference."""
+        # A page that one parent lists correctly may be listed wrongly by another, and a restore
+        # through that parent refuses it; the same holds for two references to the same content.
         listed = None if child is None else (child.first, child.last, child.entries)
         key = (tree.opened_by, ref, depth, listed)
         known = self._pages.get(key)
@@ -161,17 +165,17 @@ class Contents:
         if items is None:
             page = _Page(packs=ref.packs, is_whole=False)
         else:
-            below = [
-                self._page(tree, item.page, depth - 1, item)
+            children = [
+                self._check_page(tree, item.page, depth - 1, item)
                 if isinstance(item, Child)
-                else self._entry(tree, item)
+                else self._check_entry(tree, item)
                 for item in items
             ]
             page = _Page(
-                files=sum(one.files for one in below),
-                size=sum(one.size for one in below),
-                packs=ref.packs.union(*(one.packs for one in below)),
-                is_whole=all(one.is_whole for one in below),
+                files=sum(page.files for page in children),
+                size=sum(page.size for page in children),
+                packs=ref.packs.union(*(page.packs for page in children)),
+                is_whole=all(page.is_whole for page in children),
             )
         self._pages[key] = page
         return page
@@ -191,38 +195,38 @@ class Contents:
             self._error(tree.point, str(error))
             return None
 
-    def _entry(self, tree: _Tree, entry: Entry) -> _Page:
+    def _check_entry(self, tree: _Tree, entry: Entry) -> _Page:
         if entry.kind != "file":
             return _Page()
         self._tell(f"{tree.point.name} {entry.text}", 0)
         packs = set[bytes]().union(*(ref.packs for ref in set(entry.lists)))
-        lists = self._lists_of(tree, entry)
+        lists = self._check_lists(tree, entry)
         if lists is None:
             return _Page(files=1, packs=frozenset(packs))
-        own = self._refs(tree, entry, entry.blobs)
-        size = sum(lists[ref].size for ref in entry.lists) + own.size
-        if size != (wanted := _content_bytes(entry)):
+        direct = self._check_refs(tree, entry, entry.blobs)
+        size = sum(lists[ref].size for ref in entry.lists) + direct.size
+        if size != (expected := _content_bytes(entry)):
             self._error(
-                tree.point, f"{entry.text} has {size} bytes of content where {wanted} belong"
+                tree.point, f"{entry.text} has {size} bytes of content instead of {expected}"
             )
-        packs.update(own.packs, *(one.packs for one in lists.values()))
+        packs.update(direct.packs, *(page.packs for page in lists.values()))
         return _Page(files=1, size=size, packs=frozenset(packs))
 
-    def _lists_of(self, tree: _Tree, entry: Entry) -> dict[BlobRef, _Page] | None:
-        """What the lists of a file come to; None when one of them cannot be read."""
-        found: dict[BlobRef, _Page] = {}
+    def _check_lists(self, tree: _Tree, entry: Entry) -> dict[BlobRef, _Page] | None:
+        """Check the lists of a file; None if one of them cannot be read."""
+        summaries: dict[BlobRef, _Page] = {}
         for ref in dict.fromkeys(entry.lists):
             key = (tree.opened_by, ref)
             known = self._lists.get(key)
             if known is None:
-                listed = self._listed(tree, ref, entry)
+                listed = self._read_list(tree, ref, entry)
                 if listed is None:
                     return None
-                known = self._lists[key] = self._refs(tree, entry, listed)
-            found[ref] = known
-        return found
+                known = self._lists[key] = self._check_refs(tree, entry, listed)
+            summaries[ref] = known
+        return summaries
 
-    def _listed(self, tree: _Tree, ref: BlobRef, entry: Entry) -> list[BlobRef] | None:
+    def _read_list(self, tree: _Tree, ref: BlobRef, entry: Entry) -> list[BlobRef] | None:
         data = self._blob(tree, ref, f"{entry.text} of {tree.point.name}")
         if data is None:
             return None
@@ -232,22 +236,22 @@ class Contents:
             self._error(tree.point, f"{entry.text}: {error}")
             return None
 
-    def _refs(self, tree: _Tree, entry: Entry, refs: Sequence[BlobRef]) -> _Page:
+    def _check_refs(self, tree: _Tree, entry: Entry, refs: Sequence[BlobRef]) -> _Page:
         packs: set[bytes] = set()
         for ref in refs:
             packs.update(ref.packs)
             if self._reads_content:
-                self._check_once(tree, ref, entry)
+                self._check_blob_once(tree, ref, entry)
         return _Page(size=sum(ref.length for ref in refs), packs=frozenset(packs))
 
-    def _check_once(self, tree: _Tree, ref: BlobRef, entry: Entry) -> None:
+    def _check_blob_once(self, tree: _Tree, ref: BlobRef, entry: Entry) -> None:
         key = hash((tree.opened_by, ref))
         if key not in self._checked:
             self._checked.add(key)
             self._blob(tree, ref, f"{entry.text} of {tree.point.name}")
 
     def _blob(self, tree: _Tree, ref: BlobRef, cost: str) -> bytes | None:
-        """A blob that is what its reference says; None, once the pack's problem is noted."""
+        """Return the blob of a reference; None if its pack has a problem."""
         packs = self._packs[tree.point.writer]
         if any(packs.is_lost(pack.hex()) for pack in ref.packs):
             return None
@@ -255,16 +259,16 @@ class Contents:
         try:
             return tree.reader.blob(ref)
         except Damaged as error:
-            # Where a frame crosses into the next pack, the one that is to blame names itself.
+            # If a frame crosses into the next pack, the error names the pack to blame.
             pack = ref.pack
             if ref.next is not None and pack_name(tree.point.writer, ref.next.hex()) in str(error):
                 pack = ref.next
-            packs.lose(pack.hex(), str(error), "opening", cost=cost)
+            packs.mark_lost(pack.hex(), str(error), "opening", cost=cost)
             return None
         finally:
             self._tell(cost, tree.reader.bytes_read - before)
 
-    def _draw(
+    def _check_drawn(
         self,
         tree: _Tree,
         ref: BlobRef,
@@ -272,32 +276,34 @@ class Contents:
         drawn: Sequence[int],
         child: Child | None = None,
     ) -> None:
-        """Check the pieces that the drawn bytes below a page lie in."""
+        """Check the pieces below a page that contain drawn bytes."""
         base = 0
         for item in self._items(tree, ref, depth, child) or ():
             if isinstance(item, Child):
-                size = self._page(tree, item.page, depth - 1, item).size
-                mine = _between(drawn, base, size)
-                if mine:
-                    self._draw(tree, item.page, depth - 1, mine, item)
+                size = self._check_page(tree, item.page, depth - 1, item).size
+                local_draws = _select_range(drawn, base, size)
+                if local_draws:
+                    self._check_drawn(tree, item.page, depth - 1, local_draws, item)
                 base += size
-            elif item.kind == "file" and (lists := self._lists_of(tree, item)) is not None:
+            elif item.kind == "file" and (lists := self._check_lists(tree, item)) is not None:
                 for ref in item.lists:
-                    mine = _between(drawn, base, lists[ref].size)
+                    local_draws = _select_range(drawn, base, lists[ref].size)
                     base += lists[ref].size
-                    if mine:
-                        self._draw_refs(tree, item, self._listed(tree, ref, item) or (), mine)
+                    if local_draws:
+                        self._check_drawn_refs(
+                            tree, item, self._read_list(tree, ref, item) or (), local_draws
+                        )
                 size = sum(blob.length for blob in item.blobs)
-                self._draw_refs(tree, item, item.blobs, _between(drawn, base, size))
+                self._check_drawn_refs(tree, item, item.blobs, _select_range(drawn, base, size))
                 base += size
 
-    def _draw_refs(
+    def _check_drawn_refs(
         self, tree: _Tree, entry: Entry, refs: Sequence[BlobRef], drawn: Sequence[int]
     ) -> None:
         base = 0
         for ref in refs if drawn else ():
-            if _between(drawn, base, ref.length):
-                self._check_once(tree, ref, entry)
+            if _select_range(drawn, base, ref.length):
+                self._check_blob_once(tree, ref, entry)
             base += ref.length
 
     def _error(self, point: RecoveryPoint, problem: str) -> None:
@@ -310,7 +316,7 @@ def _content_bytes(entry: Entry) -> int:
     return entry.size - sum(length for _, length in entry.holes)
 
 
-def _between(drawn: Sequence[int], base: int, size: int) -> list[int]:
-    """Those of the sorted numbers that fall into a stretch, counted from its start."""
+def _select_range(drawn: Sequence[int], base: int, size: int) -> list[int]:
+    """Return the sorted numbers within a range, relative to its start."""
     low, high = bisect_left(drawn, base), bisect_left(drawn, base + size)
-    return [at - base for at in drawn[low:high]]
+    return [number - base for number in drawn[low:high]]

@@ -1,25 +1,26 @@
-"""The objects' own locks: whether what must not go is locked as keeping demands.
+"""Lock check: whether the store locks objects as long as retention needs.
 
-- Needed is what the keeper extends: packs of points that have not expired, every snapshot, and
-  everything under `pub/`.  Its lock is of the bucket's mode, was made for the bucket's default
-  time, and has a quarter of that left: the keeper extends at half, and may be late for so long.
-- A pack that no snapshot names yet has the default lock.  What only expired points need may lose
-  its lock, and is not asked for.
-- What came since the last look is looked at, and each day a thirtieth of the rest: an object's turn
-  is a hash of its name.  A look takes the turns of all days since the last one that came to its
-  end, so neither a day that was missed nor a run that died leaves anything unseen.  After a look
-  that found something wrong, or was not told something, the next looks at everything.
-- What is wrong is a warning: the object is whole.  What the store does not tell is unknown, and
+- Needed objects are those whose lock the keeper extends: packs of recovery points that have not
+  expired, every snapshot, and everything under `pub/`. Their lock must have the bucket's mode, must
+  have been set for the bucket's default time, and must have a quarter of that left: the keeper
+  extends at half, and may be late for a quarter.
+- A pack that no snapshot names yet has the default lock. Packs that only expired recovery points
+  need may lose their lock, and are not queried.
+- Objects that are new since the last check are checked, and each day a thirtieth of the rest: the
+  day of an object is a hash of its name. A check covers all days since the last completed one, so
+  neither a missed day nor an interrupted run leaves a gap. After a check that found a problem, or
+  got no answer for an object, the next one covers all objects.
+- A wrong lock is a warning: the object is intact. A lock that the store does not report is unknown,
   neither right nor wrong.
-- The times are the store's own, and the bound on them is this machine's clock, which S3 refuses
-  when it is a quarter of an hour off.
+- Times are the store's; they are compared with this machine's clock, which S3 refuses if it is a
+  quarter of an hour off.
 """
 
 import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from backup.checker.pack_check import Packs
+from backup.checker.pack_check import PackCheck
 from backup.errors import NotFound, UsageError
 from backup.findings import Findings
 from backup.format.object_names import pack_in
@@ -28,24 +29,27 @@ from backup.stores import ObjectLock, Retention, Stat, Store
 from backup.stores.parallel_reads import run_concurrently
 
 DAYS_FOR_ALL = 30
-_AT_ONCE = 256
-# The store's clock and that of a writer who locks each object (`lock_days`) differ by minutes.
+_BATCH = 256
+# The clocks of the store and of a writer that locks each object (`lock_days`) differ by minutes.
 _CLOCKS_DIFFER = timedelta(hours=1)
-_SINCE_BEFORE = timedelta(days=1)  # what was put while the last look went on is new to the next
+_SINCE_BEFORE = timedelta(days=1)  # objects put during the last check count as new
 
 _LOCK_IT = "lock it as deploy/s3/README.md says, and find out who put it or changed the bucket"
 _KEEP = "let the keeper run: it extends what is needed"
-_PAY = "nothing if the bucket's time was longer once; if not, find out who locked it: it costs you"
+_FIND_WHO_PAYS = (
+    "nothing if the bucket's default was longer once; otherwise find out who locked it: you pay"
+    " for its storage until then"
+)
 
 
-class Locks:
-    """One look at the locks of a vault that has a default one."""
+class LockCheck:
+    """One check of the locks of a vault with a default lock."""
 
     def __init__(
         self,
         vault: Store,
         default: ObjectLock,
-        packs: Mapping[str, Packs],
+        packs: Mapping[str, PackCheck],
         found: Findings,
         tell: Callable[[str, int], None],
         *,
@@ -55,19 +59,19 @@ class Locks:
         self._vault = vault
         self._default = default
         self._packs = packs
-        self._needed = {writer: one.needed() for writer, one in packs.items()}
+        self._needed = {writer: check.needed() for writer, check in packs.items()}
         self._found = found
         self._tell = tell
         self._now = now
         self._since = since
-        self._turns = turns(since, now)
+        self._due_days = due_days(since, now)
         self._waiting: list[tuple[Stat, bool]] = []
         self._objects = self._looked_at = self._wrong = self._unknown = 0
-        self._refusal: tuple[str, str] | None = None  # the first object, and what the store said
-        self._is_refused = False  # nobody is told anything here: no more is asked
+        self._refusal: tuple[str, str] | None = None  # the first object, and the store's answer
+        self._are_all_refused = False  # the store refuses every query: ask no more
 
-    def look(self, stat: Stat) -> None:
-        """Take an object of this repository from the listing; it is asked for when its turn is."""
+    def add(self, stat: Stat) -> None:
+        """Add a listed object; its lock is queried if it is due."""
         pack = pack_in(stat.name)
         is_needed = True
         if pack is not None:
@@ -78,20 +82,20 @@ class Locks:
         self._objects += 1
         if self._is_due(stat):
             self._waiting.append((stat, is_needed))
-            if len(self._waiting) == _AT_ONCE:
-                self._ask()
+            if len(self._waiting) == _BATCH:
+                self._query_waiting()
 
-    def end(self) -> LockSummary:
-        """Ask for what is left, and say how many were seen."""
-        self._ask()
+    def finish(self) -> LockSummary:
+        """Query the remaining objects and return the counts."""
+        self._query_waiting()
         if self._refusal is not None:
-            name, said = self._refusal
+            name, answer = self._refusal
             more = self._unknown - 1
             others = f", nor those of {more:,} others" if more else ""
             self._found.warning(
                 name,
-                f"its lock is not known{others}: {said}",
-                "verify with the verifier's identity; what was not seen is looked at then",
+                f"its lock is not known{others}: {answer}",
+                "verify with the verifier's identity; unknown locks are checked again then",
             )
         return LockSummary(
             objects=self._objects,
@@ -103,21 +107,21 @@ class Locks:
     def _is_due(self, stat: Stat) -> bool:
         if self._since is None or stat.modified >= self._since - _SINCE_BEFORE:
             return True
-        return turn_of(stat.name) in self._turns
+        return check_day(stat.name) in self._due_days
 
-    def _ask(self) -> None:
+    def _query_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        if self._is_refused:
+        if self._are_all_refused:
             self._unknown += len(waiting)
             return
         names = [stat.name for stat, _ in waiting]
-        answers = [*run_concurrently(self._lock_of, names, self._vault.calls_at_once)]
+        answers = [*run_concurrently(self._read_lock, names, self._vault.calls_at_once)]
         refused = 0
         for (stat, is_needed), answer in zip(waiting, answers, strict=True):
             if isinstance(answer, NotFound):
-                continue  # dropped meanwhile; what is missing is told of the packs
+                continue  # dropped meanwhile; `pack_check` reports missing packs
             if isinstance(answer, UsageError):
                 refused += 1
                 self._refusal = self._refusal or (stat.name, str(answer))
@@ -125,17 +129,17 @@ class Locks:
             self._looked_at += 1
             self._judge(stat, answer, is_needed=is_needed)
         self._unknown += refused
-        self._is_refused = refused == len(waiting)
+        self._are_all_refused = refused == len(waiting)
         self._tell(waiting[-1][0].name, 0)
 
-    def _lock_of(self, name: str) -> Retention | UsageError | None:
+    def _read_lock(self, name: str) -> Retention | UsageError | None:
         try:
             return self._vault.lock_of(name)
         except UsageError as error:
             return error
 
     def _judge(self, stat: Stat, lock: Retention | None, *, is_needed: bool) -> None:
-        wrong = problem_of(lock, self._default, stat.modified, self._now, is_needed=is_needed)
+        wrong = lock_problem(lock, self._default, stat.modified, self._now, is_needed=is_needed)
         if wrong is not None:
             self._wrong += 1
             kind, problem, what_to_do = wrong
@@ -144,13 +148,13 @@ class Locks:
         if lock is not None and lock.until > longest + _CLOCKS_DIFFER:
             self._found.warning(
                 stat.name,
-                f"is locked until {_day(lock.until)}, for longer than anybody here locks",
-                _PAY,
+                f"is locked until {_format_time(lock.until)}, longer than anybody here locks",
+                _FIND_WHO_PAYS,
                 kind="a long lock",
             )
 
 
-def problem_of(
+def lock_problem(
     lock: Retention | None,
     default: ObjectLock,
     stored: datetime,
@@ -158,30 +162,32 @@ def problem_of(
     *,
     is_needed: bool,
 ) -> tuple[str, str, str] | None:
-    """Say what is wrong with a lock: the kind, the problem and what to do; None for nothing.
+    """Return kind, problem and action for a wrong lock; None if it is right.
 
     `stored` is when the object was put, by the store's clock.
     """
     if lock is None:
-        return "no lock", f"has no lock, where {_demanded(default)}", _LOCK_IT
+        return "no lock", f"has no lock, although {_required(default)}", _LOCK_IT
     if default.mode == "COMPLIANCE" and lock.mode != "COMPLIANCE":
-        problem = f"is locked in {lock.mode} mode, where {_demanded(default)}"
+        problem = f"is locked in {lock.mode} mode, although {_required(default)}"
         return "a weaker lock", problem, _LOCK_IT
     days = timedelta(days=default.days)
     if lock.until < stored + days - _CLOCKS_DIFFER:
-        problem = f"is locked until {_day(lock.until)} only, where {_demanded(default)}"
+        problem = f"is locked until {_format_time(lock.until)} only, although {_required(default)}"
         return "a short lock", problem, _LOCK_IT
     if is_needed and lock.until < now + days / 4:
         verb = "is locked until" if lock.until > now else "was locked until"
-        problem = f"{verb} {_day(lock.until)}, and is needed for longer: nobody extended that"
+        problem = (
+            f"{verb} {_format_time(lock.until)}, but is needed for longer: nobody extended the lock"
+        )
         return "a lock that ends", problem, _KEEP
     return None
 
 
-def turns(since: datetime | None, now: datetime) -> frozenset[int]:
-    """Give whose turn it is: of each day after that of the last look, and today.
+def due_days(since: datetime | None, now: datetime) -> frozenset[int]:
+    """Return the due days: those after the last check, and today.
 
-    All, without a last look, after thirty days, and where the clock went back.
+    All days are due without a last check, after thirty days, and if the clock went back.
     """
     today = now.astimezone(UTC).toordinal()
     first = today - DAYS_FOR_ALL + 1
@@ -191,14 +197,14 @@ def turns(since: datetime | None, now: datetime) -> frozenset[int]:
     return frozenset(day % DAYS_FOR_ALL for day in days)
 
 
-def turn_of(name: str) -> int:
-    """Give the day of thirty on which an object is looked at."""
+def check_day(name: str) -> int:
+    """Return the day of thirty on which an object is checked."""
     return zlib.crc32(name.encode()) % DAYS_FOR_ALL
 
 
-def _demanded(default: ObjectLock) -> str:
+def _required(default: ObjectLock) -> str:
     return f"the bucket locks for {default.days} days in {default.mode} mode"
 
 
-def _day(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M}Z"

@@ -1,12 +1,12 @@
-"""A writer's packs, as a check sees them: which are there whole, and what one that is not costs.
+"""Pack check: complete and lost packs of a writer, with their cost.
 
-- A pack that is missing, cut or damaged is one finding, with the points that need it, however many
-  ways it was noticed in.
-- A pack that no snapshot names is read as well: the snapshot may be lost, or still to come.
-- What the keeper's records freed may be gone.  A pack that a point which has not expired needs must
-  be there, whatever a record says of it.
-- A pack that is distrusted was found before, and its content is sent again: once the newest point
-  of each of the writer's sets does without it, it is a warning.
+- A pack that is missing, truncated or damaged is one finding, with the recovery points that need
+  it, however often it was noticed.
+- A pack that no snapshot names is read as well: its snapshot may be lost, or still to come.
+- Packs that the keeper's records freed may be missing. A pack that an unexpired recovery point
+  needs must exist, whatever a record says.
+- A distrusted pack was found damaged before, and its content is sent again: once the newest
+  recovery point of each of the writer's sets does without it, it is a warning.
 """
 
 import hashlib
@@ -26,28 +26,28 @@ from backup.stores.bounded_read import read_bounded
 from backup.trust.retention_log import RetentionLog
 from backup.trust.snapshot_history import SnapshotHistory
 
-_POINTS_NAMED = 5
-_MOST_UNNAMED = 10_000  # damaged packs that no snapshot names: anybody may put such a file there
+_MAX_POINTS_NAMED = 5
+_MAX_UNNAMED = 10_000  # damaged packs without a snapshot: anybody may put such a file there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Lost:
-    """Why a pack cannot be relied on."""
+    """Reason why a pack cannot be relied on."""
 
     problem: str
     depth: Depth
     what_to_do: str
-    cost: str = ""  # a path that is lost with it, where one is known
+    cost: str = ""  # a path that is lost with it, if known
 
 
-class Packs:
+class PackCheck:
     """The packs of one writer."""
 
     def __init__(
         self,
         vault: Store,
         history: SnapshotHistory,
-        keeps: RetentionLog,
+        log: RetentionLog,
         found: Findings,
         distrusted: Collection[PackId] = (),
     ) -> None:
@@ -55,123 +55,123 @@ class Packs:
         self.history = history
         self._found = found
         writer = history.writer
-        self._dropped = {sha256 for name, sha256 in keeps.dropped if name == writer}
+        self._dropped = {sha256 for name, sha256 in log.dropped if name == writer}
         self._distrusted = {
-            sha256 for name, sha256 in (*keeps.distrusted, *distrusted) if name == writer
+            sha256 for name, sha256 in (*log.distrusted, *distrusted) if name == writer
         }
         self.unexpired = [
-            sequence for sequence in history.snapshots if (writer, sequence) not in keeps.expired
+            sequence for sequence in history.snapshots if (writer, sequence) not in log.expired
         ]
         self._lost: dict[str, _Lost] = {}
         self._lost_snapshots = history.lost()
-        self.damaged: list[str] = []  # names, once reported: what no point may be built on
+        self.damaged: list[str] = []  # names of reported packs, which no recovery point may use
 
     def needed(self) -> frozenset[str]:
-        """Every pack that a point needs which has not expired."""
-        found: set[str] = set()
+        """Return every pack that an unexpired recovery point needs."""
+        packs: set[str] = set()
         for sequence in self.unexpired:
-            found |= self.history.known_packs_of(sequence)
-        return frozenset(found)
+            packs |= self.history.known_packs_of(sequence)
+        return frozenset(packs)
 
-    def look(self) -> None:
-        """Compare what the snapshots name with what the store lists."""
-        waiting = dict(self.history.packs)
+    def check_listing(self) -> None:
+        """Compare the packs that snapshots name with the store's listing."""
+        unlisted = dict(self.history.packs)
         unnamed = 0
         for stat in self._vault.list(packs_of(self.history.writer)):
             pack = pack_in(stat.name)
-            size = None if pack is None else waiting.pop(pack[1], None)
+            size = None if pack is None else unlisted.pop(pack[1], None)
             if pack is None or size is None:
                 unnamed += 1
             elif stat.size_bytes != size:
-                problem = f"has {stat.size_bytes} bytes where its snapshot says {size}"
-                self.lose(pack[1], problem, "looking")
-        for sha256 in waiting:
-            self.lose(sha256, "is missing although a snapshot names it", "looking")
+                problem = f"has {stat.size_bytes} bytes, but its snapshot says {size}"
+                self.mark_lost(pack[1], problem, "looking")
+        for sha256 in unlisted:
+            self.mark_lost(sha256, "is missing although a snapshot names it", "looking")
         for sha256 in self._dropped - self._lost.keys():
             if sha256 in self.history.packs:
-                self.lose(sha256, "was dropped by the keeper, and is still there", "looking")
+                self.mark_lost(sha256, "was dropped by the keeper, but still exists", "looking")
         if unnamed and self._lost_snapshots:
             self._found.note(
                 packs_of(self.history.writer),
-                f"{unnamed:,} packs are named by no snapshot: a lost one may have named them",
+                f"{unnamed:,} packs are named by no snapshot: a lost snapshot may have named them",
                 "bring the lost snapshot back from a copy",
             )
         elif unnamed:
             self._found.note(
                 packs_of(self.history.writer),
-                f"{unnamed:,} packs are named by no snapshot: a run was interrupted or goes on",
+                f"{unnamed:,} packs are named by no snapshot: a run was interrupted or is running",
                 "nothing: they are harmless, and the next run uses what it can",
             )
 
     def read(self, repository: Repository | None, tell: Callable[[str, int], None]) -> None:
-        """Read every pack whole; with an identity each that a snapshot names is opened, too.
+        """Read every pack; with an identity, also decrypt those that are named.
 
-        `tell` is called with the name and the number of bytes of each pack that was read.
+        `tell` is called with the name and the size in bytes of each pack read.
         """
         for sha256 in self.history.packs:
             if sha256 in self._lost:
                 continue
             name = pack_name(self.history.writer, sha256)
             try:
-                data = self._whole(name, sha256, tell)
+                data = self._read_pack(name, sha256, tell)
             except NotFound:
-                self.lose(sha256, "is missing although a snapshot names it", "looking")
+                self.mark_lost(sha256, "is missing although a snapshot names it", "looking")
                 continue
             except Damaged as error:
-                self.lose(sha256, str(error), "reading")
+                self.mark_lost(sha256, str(error), "reading")
                 continue
-            self._look_at_wrap(data, name)
+            self._check_openers(data, name)
             if repository is not None:
-                self._open(repository, data, sha256, name)
+                self._open_pack(repository, data, sha256, name)
         for stat in self._vault.list(packs_of(self.history.writer)):
             pack = pack_in(stat.name)
             if pack is not None and pack[1] not in self.history.packs:
                 self._read_unnamed(stat.name, pack[1], tell)
 
-    def _whole(self, name: str, sha256: str, tell: Callable[[str, int], None]) -> bytes:
+    def _read_pack(self, name: str, sha256: str, tell: Callable[[str, int], None]) -> bytes:
         data = read_bounded(self._vault, name, MAX_PACK_BYTES)
         tell(name, len(data))
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise Damaged("its bytes are not what its name says")
+            raise Damaged("its bytes do not match its name")
         return data
 
     def _read_unnamed(self, name: str, sha256: str, tell: Callable[[str, int], None]) -> None:
         """Compare a pack that no snapshot names with its name.
 
-        The next run may build on it, or a lost snapshot may need it; or it is somebody's junk.
+        The next run may use it, or a lost snapshot may need it; or it is junk.
         """
         try:
-            self._whole(name, sha256, tell)
+            self._read_pack(name, sha256, tell)
         except NotFound:
             return  # dropped meanwhile
         except Damaged as error:
-            if len(self.damaged) < _MOST_UNNAMED:
+            if len(self.damaged) < _MAX_UNNAMED:
                 self.damaged.append(name)
             if self._lost_snapshots:
                 problem = f"{error}; a lost snapshot may need it"
                 self._found.error(name, problem, FROM_A_COPY, depth="reading", kind="unnamed pack")
             else:
                 problem = f"{error}; no snapshot names it"
-                what_to_do = "nothing: the next run sends again what it needs of it"
+                what_to_do = "nothing: the next run sends its content again if needed"
                 self._found.warning(name, problem, what_to_do, kind="unnamed pack")
 
-    def _look_at_wrap(self, data: bytes, name: str) -> None:
+    def _check_openers(self, data: bytes, name: str) -> None:
         try:
             header = parse_header(data[:HEADER_BYTES], name)
         except BackupError:
-            return  # its hash is right, so that it is no pack is told by who opens it
+            return  # its hash is right; opening it reports that it is not a pack
         if openers(header.wrapped) > 1:
             self._found.warning(name, MORE_OPENERS, LOOK_AT_THE_HOST)
 
-    def _open(self, repository: Repository, data: bytes, sha256: str, name: str) -> None:
+    def _open_pack(self, repository: Repository, data: bytes, sha256: str, name: str) -> None:
         try:
             repository.open_whole_pack(data, self.history.writer, name)
         except WrongKey:
-            self.lose(sha256, "does not open with the domain's key", "opening", BACK_UP_AGAIN)
+            self.mark_lost(sha256, "does not open with the domain's key", "opening", BACK_UP_AGAIN)
         except BackupError as error:
-            self.lose(sha256, str(error), "opening", BACK_UP_AGAIN)
+            self.mark_lost(sha256, str(error), "opening", BACK_UP_AGAIN)
 
-    def lose(
+    def mark_lost(
         self,
         sha256: str,
         problem: str,
@@ -179,28 +179,28 @@ class Packs:
         what_to_do: str = FROM_A_COPY,
         cost: str = "",
     ) -> None:
-        """Note that a pack cannot be relied on; the first reason counts."""
+        """Mark a pack as unreliable; the first reason counts."""
         lost = _Lost(problem=problem, depth=depth, what_to_do=what_to_do, cost=cost)
         self._lost.setdefault(sha256, lost)
 
     def is_lost(self, sha256: str) -> bool:
-        """Whether that is known of a pack, so that nobody needs to try it again."""
+        """Return whether a pack is marked as lost, so nobody reads it again."""
         return sha256 in self._lost
 
     def report(self) -> None:
-        """Make one finding of each pack, with what it costs."""
+        """Report one finding per lost pack, with its cost."""
         if not self._lost:
             return
         needed_by: dict[str, list[int]] = {sha256: [] for sha256 in self._lost}
         for sequence in self.unexpired:
             for sha256 in self.history.known_packs_of(sequence) & self._lost.keys():
                 needed_by[sha256].append(sequence)
-        newest = self._newest()
+        newest = self._newest_points()
         for sha256, lost in self._lost.items():
             self._report(sha256, lost, needed_by[sha256], newest)
 
-    def _newest(self) -> frozenset[int]:
-        """Return the newest ended point of each set, with the interim ones after it."""
+    def _newest_points(self) -> frozenset[int]:
+        """Return the newest ended point of each set, and later interim ones."""
         newest: dict[str, set[int]] = {}
         for sequence in self.unexpired:
             snapshot = self.history.snapshots[sequence]
@@ -213,7 +213,7 @@ class Packs:
         name = pack_name(self.history.writer, sha256)
         if not points and sha256 in self.history.packs:
             if sha256 not in self._dropped:
-                problem = f"{lost.problem}; only points that have expired need it"
+                problem = f"{lost.problem}; only expired recovery points need it"
                 self._found.warning(name, problem, "nothing: the keeper drops it")
             return
         problem = lost.problem
@@ -223,18 +223,18 @@ class Packs:
         if lost.cost:
             problem += f"; it costs at least {lost.cost}"
         if sha256 in self._distrusted and newest.isdisjoint(points):
-            problem += "; it is known, and the newest point of each set does without it"
-            self._found.warning(name, problem, "nothing more, if no copy of it is found")
+            problem += "; this is known, and the newest recovery point of each set does without it"
+            self._found.warning(name, problem, "nothing more, unless a copy of it is found")
         else:
             self.damaged.append(name)
             self._found.lost_pack(name, problem, lost.what_to_do, depth=lost.depth)
 
     def _points_text(self, points: list[int]) -> str:
         if not points and self._lost_snapshots:
-            return "a point reaches it, perhaps by the word of a lost snapshot"
+            return "a recovery point reaches it, perhaps through a lost snapshot"
         if not points:
-            return "a point reaches it that does not name it"
-        names = [f"{self.history.writer}/{number:010d}" for number in points[:_POINTS_NAMED]]
+            return "a recovery point reaches it without naming it"
+        names = [f"{self.history.writer}/{number:010d}" for number in points[:_MAX_POINTS_NAMED]]
         more = len(points) - len(names)
-        rest = f" and {more:,} more points" if more else ""
-        return f"needed by {', '.join(names)}{rest}"
+        remaining = f" and {more:,} more recovery points" if more else ""
+        return f"needed by {', '.join(names)}{remaining}"

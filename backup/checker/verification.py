@@ -1,18 +1,24 @@
-"""Checking a repository: without any key what its history and bytes say, with one what they hold.
+"""Verification of a vault, without a key or with one.
 
-- Keyless: signatures, the sequence without holes, the hash of each snapshot before, the witness,
-  every named pack there with its size.  `read` reads every byte: a pack's name is the hash of
-  them, so each flipped bit is found.
-- Keyed (an identity): besides, every tag of every pack read, and every blob that any point reaches;
-  or every page, and of the content a random sample, with the confidence that it gives.
-- Each object's own lock, where the store locks: all without an earlier look and with `read`; else
-  what is new, and a thirtieth of the rest a day.  See `backup/checker/lock_check.py`.
-- What the keeper's records freed may be gone; what a point that has not expired needs may not.
-- Only the keyed check finds what a writer that was taken over stored wrongly: garbage under a
-  good signature, references into nothing.
-- Without a witness a removed newest snapshot looks like one never made: keep `heads` elsewhere.
-- A finding names the object and what to do.  Nothing is changed, and nothing ends the check early
-  but a store that does not answer.
+    report = verify(vault, owner=owner_public_key)
+    for finding in report.findings:
+        print(finding.object, finding.problem, finding.what_to_do)
+
+- Without a key: signatures, gaps in the sequence, the hash of each previous snapshot, the witness,
+  and presence and size of every named pack. `read` reads every byte: a pack's name is its hash, so
+  each flipped bit is found.
+- With a key (an identity): also every authentication tag of every pack read, and every blob that a
+  recovery point reaches; or every page, and a random sample of the content, with its confidence.
+- The lock of each object, if the store locks: all of them on the first check and with `read`;
+  otherwise new objects and a thirtieth of the rest per day. See `lock_check`.
+- Packs that the keeper's records freed may be missing; packs that an unexpired recovery point needs
+  may not.
+- Only the check with a key finds what a compromised writer stored wrongly: garbage with a valid
+  signature, dangling references.
+- Without a witness, a removed newest snapshot looks like one that was never made: keep `heads`
+  elsewhere.
+- A finding names the object and the action. Nothing is changed, and only a store that does not
+  answer ends the check early.
 """
 
 import hashlib
@@ -20,9 +26,9 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
-from backup.checker.content_check import Contents
-from backup.checker.lock_check import Locks
-from backup.checker.pack_check import Packs
+from backup.checker.content_check import ContentCheck
+from backup.checker.lock_check import LockCheck
+from backup.checker.pack_check import PackCheck
 from backup.checker.sampling import Sample
 from backup.errors import BackupError, Damaged, StoreUnavailable, UsageError
 from backup.findings import FROM_A_COPY, LOOK, TAKE_THE_RIGHT, Findings
@@ -45,7 +51,7 @@ from backup.records import Depth, Head, LockSummary, Progress, VerifyReport
 from backup.repository import Repository
 from backup.stores import Stat, Store
 from backup.stores.bounded_read import read_bounded
-from backup.stores.parallel_reads import beside
+from backup.stores.parallel_reads import start_beside
 from backup.trust.key_files import Identity, erased_text, parse_key_record
 from backup.trust.retention_log import RetentionLog, load_retention_log
 from backup.trust.root_chain import RootChain, load_root_chain
@@ -67,18 +73,19 @@ def verify(
     random: Callable[[int], bytes] = os.urandom,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> VerifyReport:
-    """Check everything that can be checked with what is given; findings are the result, not errors.
+    """Check everything possible with the given keys; return findings.
 
-    `sample` takes an identity and looks at so many pieces of content instead of all.  `witness` are
-    heads of an earlier report, kept elsewhere; `owner` is the owner's public key, from the recovery
-    card.  `locks_right_at` is when the last verification began, where its report's `locks` were
-    right; the caller remembers it, and without it all are looked at.  `distrusted` are packs that
-    the writer was told of, besides those that the keeper distrusts.  `NotFound` when the store
-    holds no repository at all, `WrongKey` when the identity is of another one, `StoreUnavailable`
-    when the store does not answer, `UsageError` for a sample without an identity.
+    `sample` needs an identity and checks random pieces instead of all content. `witness` are heads
+    of an earlier report, stored elsewhere; `owner` is the owner's public key, from the recovery
+    card. `locks_right_at` is the start of the last verification whose `locks` were right; the
+    caller stores it, and without it all locks are checked. `distrusted` are packs reported to the
+    writer, in addition to those that the keeper distrusts.
+
+    Raise `NotFound` (no repository), `WrongKey` (the identity is of another one),
+    `StoreUnavailable` (no answer) or `UsageError` (a sample without an identity).
     """
     if sample is not None and identity is None:
-        raise UsageError("a sample of the content is opened with a key; give a custodian's")
+        raise UsageError("sample: it needs a key to decrypt content. Give a custodian's identity.")
     check = _Check(vault, keys, progress, now(), None if read else locks_right_at, distrusted)
     return check.run(
         identity=identity, read=read, sample=sample, random=random, witness=witness, owner=owner
@@ -124,7 +131,7 @@ class _Check:
         repository = None
         if identity is not None:
             repository = Repository.open(self._vault, self._keys, identity)
-        kept = beside(self._vault, lambda: load_retention_log(self._vault, trust))
+        read_log = start_beside(self._vault, lambda: load_retention_log(self._vault, trust))
         for name, problem in trust.problems:
             self._found.error(name, problem, FROM_A_COPY)
         if self._keys is not None:
@@ -135,33 +142,33 @@ class _Check:
             )
             for writer in trust.root.writer_ids
         }
-        keeps = kept()
-        for name, problem in keeps.problems:
-            self._check_keep_slot(name, problem, keeps)
+        log = read_log()
+        for name, problem in log.problems:
+            self._check_keep_slot(name, problem, log)
         packs = {
-            writer: Packs(self._vault, history, keeps, self._found, self._distrusted)
+            writer: PackCheck(self._vault, history, log, self._found, self._distrusted)
             for writer, history in histories.items()
         }
         for writer, history in histories.items():
             history.check(self._found)
             history.check_witness(witness, self._found)
-            self._check_keep_links(history, keeps)
-            packs[writer].look()
+            self._check_keep_links(history, log)
+            packs[writer].check_listing()
         locks = self._check_listing(histories, packs, witness)
         if read:
-            for one in packs.values():
-                one.read(repository, self._tell)
+            for check in packs.values():
+                check.read(repository, self._report)
         saw: list[Depth] = ["looking", "reading"] if read else ["looking"]
         sampled = None
         if repository is not None:
-            contents = Contents(repository, packs, self._found, self._tell)
+            contents = ContentCheck(repository, packs, self._found, self._report)
             if sample is not None:
                 sampled = contents.sample(sample, random)
             else:
                 contents.check()
                 saw += ["opening"] if contents.opened_all else []
-        for one in packs.values():
-            one.report()
+        for check in packs.values():
+            check.report()
         return VerifyReport(
             findings=self._found.all(),
             points=sum(len(history.snapshots) for history in histories.values()),
@@ -171,23 +178,23 @@ class _Check:
             saw=tuple(saw),
             sampled=sampled,
             locks=locks,
-            damaged_packs=tuple(name for one in packs.values() for name in one.damaged),
+            damaged_packs=tuple(name for check in packs.values() for name in check.damaged),
         )
 
-    def _check_keep_slot(self, name: str, problem: str, keeps: RetentionLog) -> None:
-        """What a later record passed over was junk, or is of a keeper who was retired since."""
+    def _check_keep_slot(self, name: str, problem: str, log: RetentionLog) -> None:
+        """Report a keep slot that is junk or of a keeper retired since."""
         number = number_in(name, KEEPS)
-        if number is not None and keeps.head is not None and number < keeps.head.number:
-            problem = f"{problem}; the records after it passed it over"
+        if number is not None and log.head is not None and number < log.head.number:
+            problem = f"{problem}; the records after it skipped it"
             self._found.warning(name, problem, LOOK, kind="passed over")
         else:
             self._found.error(name, problem, FROM_A_COPY)
 
-    def _check_keep_links(self, history: SnapshotHistory, keeps: RetentionLog) -> None:
-        """A keep record that a writer saw once is there for ever."""
+    def _check_keep_links(self, history: SnapshotHistory, log: RetentionLog) -> None:
+        """Report keep records that a writer saw and that are missing now."""
         for snapshot in history.snapshots.values():
             link = snapshot.keep
-            if link is not None and keeps.slots.get(link.number) != link.sha256:
+            if link is not None and log.slots.get(link.number) != link.sha256:
                 self._found.error(
                     keep_name(link.number),
                     f"is not the keep record that snapshot {snapshot.sequence} of"
@@ -205,15 +212,15 @@ class _Check:
                 if names:
                     self._found.error(
                         names[0],
-                        f"domain {domain.id} was erased on {domain.erased:%Y-%m-%d}, and its key is"
-                        " still there",
+                        f"domain {domain.id} was erased on {domain.erased:%Y-%m-%d}, but its key"
+                        " still exists",
                         "let the owner run the erasure again, to its end",
                     )
                 continue
             if not names:
                 self._found.error(
                     prefix,
-                    "there is no key of this domain: nothing of it can ever be restored",
+                    "there is no key of this domain: nothing in it can be restored",
                     "restore the key record from a copy: `standfast backup keys copy FOLDER`",
                 )
             for name in names:
@@ -225,16 +232,16 @@ class _Check:
                 except BackupError as error:
                     self._found.error(name, str(error), FROM_A_COPY)
 
-    def _locks(self, packs: Mapping[str, Packs]) -> Locks | None:
+    def _lock_check(self, packs: Mapping[str, PackCheck]) -> LockCheck | None:
         default = self._vault.describe().lock
         if default is None:
             return None
-        return Locks(
+        return LockCheck(
             self._vault,
             default,
             packs,
             self._found,
-            self._tell,
+            self._report,
             now=self._now,
             since=self._locks_right_at,
         )
@@ -242,37 +249,39 @@ class _Check:
     def _check_listing(
         self,
         histories: dict[str, SnapshotHistory],
-        packs: Mapping[str, Packs],
+        packs: Mapping[str, PackCheck],
         witness: Sequence[Head],
     ) -> LockSummary | None:
         for head in witness:
             if head.writer not in histories:
                 self._found.error(
                     snapshot_name(head.writer, head.sequence),
-                    "the witness knows this writer, and no root record does",
-                    "look at the root records: the repository was replaced or rolled back",
+                    "the witness knows this writer, but no root record does",
+                    "check the root records: the repository was replaced or rolled back",
                 )
-        locks = self._locks(packs)
+        locks = self._lock_check(packs)
         for stat in self._vault.list(""):
             if not is_as_named(self._vault, stat):
-                self._found.error(stat.name, "its bytes are not what its name says", FROM_A_COPY)
+                self._found.error(stat.name, "its bytes do not match its name", FROM_A_COPY)
             if not _is_ours(stat.name, histories):
-                self._found.warning(stat.name, "is nothing that this format has", LOOK)
+                self._found.warning(stat.name, "is not an object of this format", LOOK)
             elif locks is not None:
-                locks.look(stat)
+                locks.add(stat)
             if stat.is_hidden:
                 self._found.warning(
-                    stat.name, "was deleted by a marker, and is read beneath it", TAKE_THE_RIGHT
+                    stat.name,
+                    "was deleted by a marker; the version below it is read",
+                    TAKE_THE_RIGHT,
                 )
             if stat.later_versions:
                 self._found.warning(
-                    stat.name,
+                    f"{stat.later_versions} later versions were put over it; the first one is read",
                     f"{stat.later_versions} later versions were put over it; the first is read",
                     TAKE_THE_RIGHT,
                 )
-        return None if locks is None else locks.end()
+        return None if locks is None else locks.finish()
 
-    def _tell(self, path: str, bytes_read: int) -> None:
+    def _report(self, path: str, bytes_read: int) -> None:
         self._bytes_read += bytes_read
         if self._progress is not None:
             self._progress(
@@ -287,9 +296,9 @@ class _Check:
 
 
 def is_as_named(vault: Store, stat: Stat) -> bool:
-    """Whether a copy of FORMAT.md or of the break-glass reader is what it is named after.
+    """Return whether FORMAT.md or the bundled reader matches its name.
 
-    Anything else is, too: its bytes are judged elsewhere.
+    Return True for any other object, whose bytes are checked elsewhere.
     """
     sha256 = copy_in(stat.name)
     if sha256 is None:

@@ -29,7 +29,7 @@ from backup.format.pack import (
     parse_header,
 )
 from backup.stores import Store
-from backup.stores.parallel_reads import beside
+from backup.stores.parallel_reads import start_beside
 from backup.system.buffer_pool import Buffers, OwnBuffer
 
 _KEPT_BYTES = 8 * 1024 * 1024
@@ -228,7 +228,7 @@ class BlobReader:
             both = memoryview(self._sealed_range(name, 0, place + size))
             pack, sealed = self._open(sha256, bytes(both[:HEADER_BYTES])), both[place:]
         elif is_new:
-            opening = beside(self._vault, lambda: self.open_pack(sha256))
+            opening = start_beside(self._vault, lambda: self.open_pack(sha256))
             sealed = self._sealed_range(name, place, size)
             pack = opening()
         else:

@@ -1,8 +1,12 @@
-"""What the keeper's runs are made of.
+"""Retention: how long recovery points are kept, and what may be freed.
 
-key           the keeper's own, on another machine than the writer's
-view          everything it goes by, as it was at one moment
-retention     how long points are kept: rules by time; `plan` what a run would change, pure
-locks         which to extend, and which hold it back
-stock         what the vault's bytes are for, and when they can be freed
+  retention_run      one run of the keeper, or its plan; the public functions
+  keeper_key         the keeper's key, on another machine than the writer's
+  vault_state        records, recovery points and packs at one moment
+  rules              retention by time
+  retention_plan     what a run would change; pure
+  lock_extension     which locks to extend, and which prevent a removal
+  storage_forecast   what the stored bytes are for, and when they can be freed
+
+The keeper's records themselves belong in `trust.retention_log`.
 """

@@ -1,8 +1,8 @@
-"""The keeper's key: a file that the owner's ceremony makes, for another machine than the writer's.
+"""Keeper key: a file that the owner makes for the keeper's machine.
 
-- It signs keep records and opens nothing.
-- Who holds it and the keeper's identity at the store can let points expire that are not locked any
-  more, in two steps and after seven days; so it does not lie on the backup host.
+- The machine is not the writer's. The key signs keep records and decrypts nothing.
+- Somebody that has it, and the keeper's rights at the store, can expire recovery points that are no
+  longer locked, in two steps and after seven days; so it is not stored on the backup host.
 """
 
 from dataclasses import dataclass, field
@@ -20,20 +20,20 @@ from backup.system.durable_files import read_file
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Keeper:
-    """What a keeper works with."""
+    """Identity and key of a keeper."""
 
     repository: bytes
-    owner: bytes  # Ed25519 public key that every root record must be signed with
+    owner: bytes  # Ed25519 public key that signs every root record
     key: Ed25519PrivateKey = field(repr=False)
 
     @staticmethod
     def load(path: Path) -> "Keeper":
-        """Read a keeper's file; `NotFound` when there is none, `Damaged` when it is bad."""
+        """Read a keeper's file; raise `NotFound` or `Damaged`."""
         data = read_file(
             path,
             f"the keeper's key {path}",
-            missing=f"there is no keeper's key {path}; the owner makes one with"
-            " `standfast backup owner set-keeper`",
+            missing=f"keeper's key {path}: not found. The owner makes one with"
+            " `standfast backup owner set-keeper`.",
         )
         try:
             fields = read_record(data, "keeper", ("repository", "owner", "keeper_key"), str(path))
@@ -44,12 +44,12 @@ class Keeper:
             )
         except Damaged:
             raise Damaged(
-                f"{path} does not hold a keeper's key as it was made: bring it back from a copy, or"
-                " let the owner retire this keeper and grant another"
+                f"{path}: not a valid keeper's key. Bring it back from a copy, or let the owner"
+                " retire this keeper and grant another."
             ) from None
 
     def to_bytes(self) -> bytes:
-        """The content of the keeper's file."""
+        """Return the content of the keeper's file."""
         value = {
             "format": FORMAT,
             "kind": "keeper",
@@ -61,5 +61,5 @@ class Keeper:
 
     @property
     def public_key(self) -> bytes:
-        """What the root record must name among its keepers."""
+        """Return the public key that the root record must name."""
         return self.key.public_key().public_bytes_raw()

@@ -1,10 +1,10 @@
-"""Locks: which the keeper must extend, and which hold it back.
+"""Lock extension: which locks to extend, and which prevent a removal.
 
-- What is live is extended once less than half of the bucket's default time is left, to the whole
-  of it: packs of unexpired points, every snapshot, and everything under `pub/`.
-- A version in its first half is not even asked for: its own default lock covers it.
-- The keeper extends and not the writer, which could inflate the bill for years with it.
-- One object that refuses stops none of the others; it is told.
+- The lock of a live object is extended to the bucket's full default time once less than half of it
+  is left: packs of unexpired recovery points, every snapshot, and everything under `pub/`.
+- A version in its first half is not queried: its default lock covers it.
+- The keeper extends locks, not the writer: a compromised writer could inflate the bill for years.
+- An object that refuses is reported and does not stop the others.
 """
 
 from collections.abc import Callable, Collection
@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from backup.errors import NotFound, UsageError
 from backup.format.keep_record import PackId
-from backup.retention.vault_state import View, Watch, no_progress, with_progress
+from backup.retention.vault_state import VaultState, Watch, no_progress, with_progress
 from backup.stores import Stat
 from backup.stores.keeper import KeeperStore
 from backup.stores.parallel_reads import run_concurrently
@@ -23,62 +23,64 @@ PUBLIC = "pub/"
 T = TypeVar("T")
 
 
-def to_extend(
+def find_expiring_locks(
     vault: KeeperStore,
-    view: View,
+    view: VaultState,
     live: Collection[PackId],
     clock: datetime,
-    watch: Watch = no_progress,
+    progress: Watch = no_progress,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Give the names whose lock has less than half left, and the problems with looking."""
+    """Return the names whose lock has less than half left, and problems."""
     half = _half(vault)
     if half is None:
         return (), ()
     live_packs = (view.packs[pack] for pack in live if pack in view.packs)
     stats: list[Stat] = [*vault.list(PUBLIC), *view.snapshots, *live_packs]
-    old = [stat.name for stat in stats if stat.modified + half <= clock]
+    candidates = [stat.name for stat in stats if stat.modified + half <= clock]
 
     def is_due(name: str) -> bool:
         try:
             until = vault.lock_until(name)
         except NotFound:
-            return False  # gone meanwhile; `verify` says what is missing
+            return False  # gone meanwhile; `verify` reports missing objects
         return until is None or until < clock + half
 
-    due, problems = _each(vault, old, is_due, "looking at locks", watch)
-    return tuple(name for name, is_so in due.items() if is_so), problems
+    due, problems = _act_on_each(vault, candidates, is_due, "looking at locks", progress)
+    return tuple(name for name, is_expiring in due.items() if is_expiring), problems
 
 
-def extend(
-    vault: KeeperStore, names: Collection[str], clock: datetime, watch: Watch = no_progress
+def extend_locks(
+    vault: KeeperStore, names: Collection[str], clock: datetime, progress: Watch = no_progress
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Lock each for the whole default time again; give what was done, and the problems."""
+    """Extend locks to the full default time; return names and problems."""
     lock = vault.describe().lock
     if lock is None:
         return (), ()
     until = clock + timedelta(days=lock.days)
-    done, problems = _each(
-        vault, names, lambda name: vault.extend_lock(name, until), "extending locks", watch
+    done, problems = _act_on_each(
+        vault, names, lambda name: vault.extend_lock(name, until), "extending locks", progress
     )
     return tuple(done), problems
 
 
-def locked_until(
-    vault: KeeperStore, names: Collection[str], clock: datetime, watch: Watch = no_progress
+def find_locks(
+    vault: KeeperStore, names: Collection[str], clock: datetime, progress: Watch = no_progress
 ) -> dict[str, datetime]:
-    """Give those that are locked now, and until when."""
+    """Return the objects that are locked now, with the end of the lock."""
     if vault.describe().lock is None:
         return {}
 
-    def ask(name: str) -> datetime | None:
+    def read_lock(name: str) -> datetime | None:
         try:
             return vault.lock_until(name)
         except NotFound:
             return None
 
-    answers = run_concurrently(ask, names, vault.calls_at_once)
-    found = zip(names, with_progress(answers, "looking at locks", len(names), watch), strict=True)
-    return {name: until for name, until in found if until is not None and until > clock}
+    answers = run_concurrently(read_lock, names, vault.calls_at_once)
+    locks = zip(
+        names, with_progress(answers, "looking at locks", len(names), progress), strict=True
+    )
+    return {name: until for name, until in locks if until is not None and until > clock}
 
 
 def _half(vault: KeeperStore) -> timedelta | None:
@@ -86,23 +88,29 @@ def _half(vault: KeeperStore) -> timedelta | None:
     return None if lock is None else timedelta(days=lock.days) / 2
 
 
-def _each(
-    vault: KeeperStore, names: Collection[str], act: Callable[[str], T], what: str, watch: Watch
+def _act_on_each(
+    vault: KeeperStore,
+    names: Collection[str],
+    act: Callable[[str], T],
+    action: str,
+    progress: Watch,
 ) -> tuple[dict[str, T], tuple[str, ...]]:
-    """Act on each name; a refusal is a problem of that name, anything else ends it."""
+    """Act on each name; collect refusals as problems, raise other errors."""
     problems: list[str] = []
     done: dict[str, T] = {}
 
-    def one(name: str) -> T | UsageError:
+    def act_or_refusal(name: str) -> T | UsageError:
         try:
             return act(name)
         except UsageError as error:
             return error
 
-    answers = run_concurrently(one, names, vault.calls_at_once)
-    for name, found in zip(names, with_progress(answers, what, len(names), watch), strict=True):
-        if isinstance(found, UsageError):
-            problems.append(str(found))
+    answers = run_concurrently(act_or_refusal, names, vault.calls_at_once)
+    for name, result in zip(
+        names, with_progress(answers, action, len(names), progress), strict=True
+    ):
+        if isinstance(result, UsageError):
+            problems.append(str(result))
         else:
-            done[name] = found
+            done[name] = result
     return done, tuple(problems)

@@ -1,19 +1,20 @@
-"""The keeper: lets points expire by the rules, frees the packs that none needs, extends locks.
+"""Retention run: expires recovery points, frees packs, extends locks.
 
 One run, in this order:
 
-1. Read everything.  Stop when a clock is not to be believed: nothing was changed.
-2. Extend the locks of what is live.  Stop when more than a fifth of the points would go: no record
-   was written, and what those points need was locked for longer too.
-3. Remove what an earlier run dropped and did not live to remove.
+1. Read everything. Stop if a clock is not plausible; nothing was changed.
+2. Extend the locks of live objects. Stop if more than a fifth of the recovery points would expire:
+   no record was written, and the packs of those recovery points were locked for longer too.
+3. Remove packs that an earlier run dropped but did not remove.
 4. Put a record: what expires, what is marked or unmarked, what is distrusted.
-5. Read everything again.  Put a record of what is dropped: marked for seven days, needed by no
-   point, not locked.  Only then remove it.
+5. Read everything again. Put a record of the packs to drop: marked for seven days, needed by no
+   recovery point, not locked. Only then remove them.
 
-- The put of a record decides: a keeper that finds its number taken reads again and decides anew.
-- A run that dies anywhere leaves either nothing, or a record that the next run completes.
-- A pack whose lock is not over stays marked, is told, and is tried again by the next run.
-- No domain's key is needed, and none of this looks into a pack.
+Rules
+- The put of a record decides: a keeper that finds its number taken reads again and plans again.
+- A run that is interrupted leaves either nothing, or a record that the next run completes.
+- A pack that is still locked stays marked, is reported, and is tried again by the next run.
+- No domain key is needed, and no pack is opened.
 """
 
 from collections.abc import Callable, Collection
@@ -24,11 +25,16 @@ from backup.errors import AlreadyThere, Locked, RetentionStopped, UsageError
 from backup.format.keep_record import KeepRecord, PackId, SnapshotId, keep_to_bytes
 from backup.format.object_names import keep_name, pack_name
 from backup.retention.keeper_key import Keeper
-from backup.retention.lock_extension import extend, locked_until, to_extend
-from backup.retention.retention_plan import MAX_EXPIRED_PERCENT, Plan, check_clocks, plan_retention
-from backup.retention.rules import Rules
+from backup.retention.lock_extension import extend_locks, find_expiring_locks, find_locks
+from backup.retention.retention_plan import (
+    MAX_EXPIRED_PERCENT,
+    RetentionPlan,
+    check_clocks,
+    plan_retention,
+)
+from backup.retention.rules import RetentionRules
 from backup.retention.storage_forecast import StorageForecast, forecast_storage
-from backup.retention.vault_state import Reader, View, Watch, no_progress, with_progress
+from backup.retention.vault_state import Reader, VaultState, Watch, no_progress, with_progress
 from backup.stores.keeper import KeeperStore
 from backup.stores.parallel_reads import run_concurrently
 
@@ -37,7 +43,7 @@ _ATTEMPTS = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SizedPack:
-    """A pack and its size; 0 when it is gone already."""
+    """A pack and its size; 0 if it is gone."""
 
     pack: PackId
     size_bytes: int
@@ -45,7 +51,7 @@ class SizedPack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedPack:
-    """A pack that would be dropped, and until when its lock forbids it."""
+    """A pack that a lock protects from removal, and the end of the lock."""
 
     pack: PackId
     size_bytes: int
@@ -54,7 +60,7 @@ class LockedPack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetentionResult:
-    """What a run changed, or would change where `is_plan`; `clock` is the store's."""
+    """Changes of a run, or of a planned run; `clock` is the store's."""
 
     is_plan: bool
     clock: datetime
@@ -64,119 +70,121 @@ class RetentionResult:
     unmarked: tuple[PackId, ...]
     distrusted: tuple[PackId, ...]
     dropped: tuple[SizedPack, ...]  # recorded in this run
-    removed: tuple[SizedPack, ...]  # also what an earlier run had dropped
+    removed: tuple[SizedPack, ...]  # including packs that an earlier run dropped
     locked: tuple[LockedPack, ...]  # tried again by the next run
     extended: tuple[str, ...]  # names whose lock was extended
-    problems: tuple[str, ...]  # what could not be done, and what is odd; the rest was done
+    problems: tuple[str, ...]  # failures and anomalies; everything else was done
     refusal: str | None = None  # of a plan: why a run would stop
-    hold: str | None = None  # why nothing goes, though locks are extended
+    hold: str | None = None  # why nothing expires, though locks are extended
 
     @property
     def freed_bytes(self) -> int:
-        """The size of what was removed."""
-        return sum(one.size_bytes for one in self.removed)
+        """Return the size of the removed packs."""
+        return sum(pack.size_bytes for pack in self.removed)
 
 
-def keep(
+def run_retention(
     vault: KeeperStore,
     keeper: Keeper,
-    rules: Rules,
+    rules: RetentionRules,
     *,
     now: Callable[[], datetime],
     distrust: Collection[PackId] = (),
     is_clock_right: bool = False,
-    most_percent: int = MAX_EXPIRED_PERCENT,
+    max_percent: int = MAX_EXPIRED_PERCENT,
     hold: str | None = None,
-    watch: Watch = no_progress,
+    progress: Watch = no_progress,
 ) -> RetentionResult:
-    """Make one keeping run; to run it again after any error is safe, and completes it.
+    """Run retention once; repeating it after any error is safe.
 
-    `now` is this machine's clock, held against the store's; `is_clock_right` is for a person who
-    has looked.  `most_percent` of the points may expire in one run.  While there is a `hold`,
-    nothing expires and nothing is dropped; the locks of all that any point needs are extended.
-    `watch` is told how far it is.  `RetentionStopped`: nothing was recorded; `UsageError`: the
-    owner has not signed this keeper's key in, or the store refuses it; `StoreUnavailable`: try
-    again later.
+    `now` is this machine's clock, compared with the store's; `is_clock_right` is for a person that
+    has checked. At most `max_percent` of the recovery points may expire. During a `hold`, nothing
+    expires or is dropped; the locks of everything that a recovery point needs are extended.
+    `progress` is called with the progress.
+
+    Raise `RetentionStopped` (nothing was recorded), `UsageError` (the owner has not granted this
+    keeper, or the store refuses it) or `StoreUnavailable` (try again later).
     """
     run = _Run(
-        vault, keeper, rules, now, frozenset(distrust), is_clock_right, most_percent, hold, watch
+        vault, keeper, rules, now, frozenset(distrust), is_clock_right, max_percent, hold, progress
     )
     for _ in range(_ATTEMPTS):
         try:
-            return run.once()
+            return run.run()
         except AlreadyThere:
-            continue  # another keeper was first: what it recorded is read before anything else
+            continue  # another keeper was first: read its record and start over
     raise AlreadyThere(
-        f"other keepers put {_ATTEMPTS} keep records while this one decided; let one run at a time"
+        f"keep records: other keepers put {_ATTEMPTS} of them while this run was planning. Run"
+        " one keeper at a time."
     )
 
 
 def plan_retention_run(
     vault: KeeperStore,
     owner: bytes,
-    rules: Rules,
+    rules: RetentionRules,
     *,
     now: Callable[[], datetime],
     distrust: Collection[PackId] = (),
     is_clock_right: bool = False,
-    most_percent: int = MAX_EXPIRED_PERCENT,
+    max_percent: int = MAX_EXPIRED_PERCENT,
     hold: str | None = None,
-    watch: Watch = no_progress,
+    progress: Watch = no_progress,
 ) -> tuple[RetentionResult, StorageForecast]:
-    """Say what a run would do now, and what is there; nothing is changed, and no key is needed.
+    """Plan a run without changes and without a key.
 
-    What would be dropped is what is due by the marks that there are; while there is a `hold`,
-    nothing.  A clock that is not to be believed is given as the plan's `refusal`.
+    Packs to drop are those that existing marks make due; none during a `hold`. An implausible clock
+    is the plan's `refusal`.
     """
     clock = vault.clock()
-    view = Reader(vault=vault, owner=owner, watch=watch).look()
-    plan = plan_retention(view, rules, clock, distrust=distrust, most_percent=most_percent)
+    view = Reader(vault=vault, owner=owner, progress=progress).read()
+    plan = plan_retention(view, rules, clock, distrust=distrust, max_percent=max_percent)
     refusal = None if hold is not None else plan.refusal
     if hold is not None:
-        plan = plan.held(hold)
+        plan = plan.without_changes(hold)
     if not is_clock_right:
         try:
-            check_clocks(clock, now(), view.keeps.created)
+            check_clocks(clock, now(), view.log.created)
         except RetentionStopped as error:
             refusal = str(error)
-    names, problems = to_extend(vault, view, plan.to_protect, clock, watch)
-    drop, held = _past_locks(vault, view, plan.drop, clock, watch)
-    leftover, held_too = _past_locks(vault, view, plan.leftover, clock, watch)
+    names, problems = find_expiring_locks(vault, view, plan.packs_to_protect, clock, progress)
+    droppable, locked = _split_by_lock(vault, view, plan.drop, clock, progress)
+    leftover, locked_leftover = _split_by_lock(vault, view, plan.leftover, clock, progress)
     return (
         RetentionResult(
             is_plan=True,
             clock=clock,
             records=(),
             expired=plan.expire,
-            marked=tuple(_sized(view, pack) for pack in plan.mark),
+            marked=tuple(_with_size(view, pack) for pack in plan.mark),
             unmarked=plan.unmark,
             distrusted=plan.distrust,
-            dropped=tuple(_sized(view, pack) for pack in drop),
-            removed=tuple(_sized(view, pack) for pack in (*leftover, *drop)),
-            locked=(*held, *held_too),
+            dropped=tuple(_with_size(view, pack) for pack in droppable),
+            removed=tuple(_with_size(view, pack) for pack in (*leftover, *droppable)),
+            locked=(*locked, *locked_leftover),
             extended=names,
-            problems=(*_oddities(view, plan), *problems),
+            problems=(*_warnings(view, plan), *problems),
             refusal=refusal,
             hold=hold,
         ),
-        forecast_storage(vault, view, plan, watch),
+        forecast_storage(vault, view, plan, progress),
     )
 
 
 class _Run:
-    """One call of `keep`; what was done is gathered over all its attempts."""
+    """One call of `run_retention`; collects the changes of all attempts."""
 
     def __init__(
         self,
         vault: KeeperStore,
         keeper: Keeper,
-        rules: Rules,
+        rules: RetentionRules,
         now: Callable[[], datetime],
         distrust: frozenset[PackId],
         is_clock_right: bool,
-        most_percent: int,
+        max_percent: int,
         hold: str | None,
-        watch: Watch,
+        progress: Watch,
     ) -> None:
         self._vault = vault
         self._keeper = keeper
@@ -184,28 +192,30 @@ class _Run:
         self._now = now
         self._distrust = distrust
         self._is_clock_right = is_clock_right
-        self._most_percent = most_percent
+        self._max_percent = max_percent
         self._hold = hold
-        self._watch = watch
-        self._reader = Reader(vault=vault, owner=keeper.owner, watch=watch)
+        self._progress = progress
+        self._reader = Reader(vault=vault, owner=keeper.owner, progress=progress)
         self._records: list[str] = []
-        self._first: list[tuple[Plan, View]] = []
+        self._recorded_plans: list[tuple[RetentionPlan, VaultState]] = []
         self._dropped: list[SizedPack] = []
         self._removed: dict[PackId, SizedPack] = {}
         self._locked: dict[PackId, LockedPack] = {}
         self._extended: list[str] = []
         self._problems: dict[str, None] = {}
 
-    def once(self) -> RetentionResult:
-        """Go through the steps; `AlreadyThere` when another keeper's record came in between."""
-        clock, view = self._look()
+    def run(self) -> RetentionResult:
+        """Run all steps; `AlreadyThere` if another keeper's record came between."""
+        clock, view = self._read_state()
         plan = self._plan(view, clock)
         if self._hold is not None:
-            plan = plan.held(self._hold)
-        names, problems = to_extend(self._vault, view, plan.to_protect, clock, self._watch)
-        extended, more = extend(self._vault, names, clock, self._watch)
+            plan = plan.without_changes(self._hold)
+        names, problems = find_expiring_locks(
+            self._vault, view, plan.packs_to_protect, clock, self._progress
+        )
+        extended, extension_problems = extend_locks(self._vault, names, clock, self._progress)
         self._extended += extended
-        self._tell(*_oddities(view, plan), *problems, *more)
+        self._add_problems(*_warnings(view, plan), *problems, *extension_problems)
         if self._hold is not None:
             return replace(self._result(clock), hold=self._hold)
         if plan.refusal is not None:
@@ -220,49 +230,53 @@ class _Run:
                 unmarked=plan.unmark,
                 distrusted=plan.distrust,
             )
-            self._first.append((plan, view))
+            self._recorded_plans.append((plan, view))
         if plan.drop:
             self._drop()
         return self._result(clock)
 
     def _drop(self) -> None:
-        clock, view = self._look()
+        clock, view = self._read_state()
         due = self._plan(view, clock).drop
-        drop, held = _past_locks(self._vault, view, due, clock, self._watch)
-        self._locked.update((one.pack, one) for one in held)
+        drop, locked = _split_by_lock(self._vault, view, due, clock, self._progress)
+        self._locked.update((pack.pack, pack) for pack in locked)
         if drop:
             self._put(view, clock, dropped=drop)
-            self._dropped += [_sized(view, pack) for pack in drop]
+            self._dropped += [_with_size(view, pack) for pack in drop]
             self._remove(view, drop, clock)
 
-    def _look(self) -> tuple[datetime, View]:
-        view = self._reader.look()
+    def _read_state(self) -> tuple[datetime, VaultState]:
+        view = self._reader.read()
         root = view.trust.root
         if root.repository != self._keeper.repository:
-            raise UsageError("this store holds another repository than this keeper is of")
-        grant = next((k for k in root.keepers if k.key == self._keeper.public_key), None)
+            raise UsageError(
+                "store: it has another repository than this keeper's. Check the keeper's file."
+            )
+        grant = next(
+            (keeper for keeper in root.keepers if keeper.key == self._keeper.public_key), None
+        )
         if grant is None or grant.trusted_through is not None:
             raise UsageError(
-                "the root record does not name this keeper, or ends the trust in it;"
-                " the owner must sign a record that does"
+                "keeper: the root record does not trust it (any more)."
+                " The owner must sign a record that does."
             )
         clock = self._vault.clock()
         if not self._is_clock_right:
-            check_clocks(clock, self._now(), view.keeps.created)
+            check_clocks(clock, self._now(), view.log.created)
         return clock, view
 
-    def _plan(self, view: View, clock: datetime) -> Plan:
+    def _plan(self, view: VaultState, clock: datetime) -> RetentionPlan:
         return plan_retention(
             view,
             self._rules,
             clock,
             distrust=self._distrust,
-            most_percent=self._most_percent,
+            max_percent=self._max_percent,
         )
 
     def _put(
         self,
-        view: View,
+        view: VaultState,
         clock: datetime,
         *,
         expired: Collection[SnapshotId] = (),
@@ -271,11 +285,11 @@ class _Run:
         distrusted: Collection[PackId] = (),
         dropped: Collection[PackId] = (),
     ) -> None:
-        number = view.keeps.next_number
+        number = view.log.next_number
         record = KeepRecord(
             repository=self._keeper.repository,
             number=number,
-            previous=view.keeps.head,
+            previous=view.log.head,
             root=view.trust.links[-1],
             created=clock,
             expired=tuple(expired),
@@ -287,9 +301,9 @@ class _Run:
         self._vault.put(keep_name(number), keep_to_bytes(record, self._keeper.key))
         self._records.append(keep_name(number))
 
-    def _remove(self, view: View, packs: Collection[PackId], clock: datetime) -> None:
+    def _remove(self, view: VaultState, packs: Collection[PackId], clock: datetime) -> None:
         def remove(pack: PackId) -> SizedPack | LockedPack | UsageError:
-            sized = _sized(view, pack)
+            sized = _with_size(view, pack)
             try:
                 self._vault.remove(pack_name(*pack))
             except Locked:
@@ -300,25 +314,25 @@ class _Run:
             return sized
 
         removing = run_concurrently(remove, packs, self._vault.calls_at_once)
-        for found in with_progress(removing, "removing packs", len(packs), self._watch):
+        for found in with_progress(removing, "removing packs", len(packs), self._progress):
             if isinstance(found, UsageError):
-                self._tell(str(found))
+                self._add_problems(str(found))
             elif isinstance(found, LockedPack):
                 self._locked[found.pack] = found
             elif found.size_bytes:
                 self._removed[found.pack] = found
 
-    def _tell(self, *problems: str) -> None:
+    def _add_problems(self, *problems: str) -> None:
         self._problems.update(dict.fromkeys(problems))
 
     def _result(self, clock: datetime) -> RetentionResult:
-        first = self._first
+        first = self._recorded_plans
         return RetentionResult(
             is_plan=False,
             clock=clock,
             records=tuple(self._records),
             expired=tuple(id_ for plan, _ in first for id_ in plan.expire),
-            marked=tuple(_sized(view, pack) for plan, view in first for pack in plan.mark),
+            marked=tuple(_with_size(view, pack) for plan, view in first for pack in plan.mark),
             unmarked=tuple(pack for plan, _ in first for pack in plan.unmark),
             distrusted=tuple(pack for plan, _ in first for pack in plan.distrust),
             dropped=tuple(self._dropped),
@@ -329,39 +343,43 @@ class _Run:
         )
 
 
-def _past_locks(
-    vault: KeeperStore, view: View, packs: Collection[PackId], clock: datetime, watch: Watch
+def _split_by_lock(
+    vault: KeeperStore,
+    view: VaultState,
+    packs: Collection[PackId],
+    clock: datetime,
+    progress: Watch,
 ) -> tuple[tuple[PackId, ...], tuple[LockedPack, ...]]:
-    """Part the packs into those that may be removed now and those that are locked."""
+    """Split packs into those that may be removed now and those locked."""
     names = {pack: pack_name(*pack) for pack in packs if pack in view.packs}
-    locks = locked_until(vault, list(names.values()), clock, watch)
-    held = tuple(
+    locks = find_locks(vault, list(names.values()), clock, progress)
+    without_changes = tuple(
         LockedPack(pack=pack, size_bytes=view.packs[pack].size_bytes, until=locks[name])
         for pack, name in names.items()
         if name in locks
     )
-    are_held = {one.pack for one in held}
-    return tuple(pack for pack in packs if pack not in are_held), held
+    locked_packs = {pack.pack for pack in without_changes}
+    return tuple(pack for pack in packs if pack not in locked_packs), without_changes
 
 
-def _sized(view: View, pack: PackId) -> SizedPack:
+def _with_size(view: VaultState, pack: PackId) -> SizedPack:
     stat = view.packs.get(pack)
     return SizedPack(pack=pack, size_bytes=0 if stat is None else stat.size_bytes)
 
 
-def _oddities(view: View, plan: Plan) -> list[str]:
-    found = [problem for _, problem in (*view.trust.problems, *view.keeps.problems)]
-    found += [
-        f"nothing of writer {writer} expires or goes until this is mended: {why}"
-        for writer, why in view.blocked.items()
+def _warnings(view: VaultState, plan: RetentionPlan) -> list[str]:
+    warnings = [problem for _, problem in (*view.trust.problems, *view.log.problems)]
+    warnings += [
+        f"writer {writer}: nothing expires or is freed until this is repaired: {reason}"
+        for writer, reason in view.blocked.items()
     ]
     missing = [pack for pack in plan.live if pack not in view.packs]
     if missing:
-        found.append(
-            f"{len(missing)} packs that recovery points need are not there;"
-            " `verify` names them, and its report can be given as distrusted"
+        warnings.append(
+            f"{len(missing)} packs that recovery points need are missing. `verify` names them, and"
+            " its report can be given as distrusted."
         )
-    revived = [pack for pack in plan.live if pack in view.keeps.dropped and pack in view.packs]
+    revived = [pack for pack in plan.live if pack in view.log.dropped and pack in view.packs]
     if revived:
-        found.append(f"{len(revived)} packs are needed again although they were dropped; they stay")
-    return found
+        warnings.append(f"{len(revived)} dropped packs are needed again and stay.")
+    return warnings

@@ -1,17 +1,20 @@
-"""How long recovery points are kept: rules by time, and by nothing else.
+"""Retention rules: how long recovery points are kept, by time only.
 
-- Every point is kept for `everything`; the last complete one of a day, an ISO week and a month
-  (UTC) for `daily`, `weekly` and `monthly`.  Where a day has no complete point, its last partial
-  one stands for it.  Never by count: a count lets whoever can add points push others out.
-- Nothing expires below the floor.  The newest complete point of each set of a writer never
-  expires, nor the newest one of a run that came to its end.
-- An interim point goes once it is over the floor and a later run of its set came to its end.
-- A point whose domain was erased can be opened by nobody; it goes a floor after that.
-- A point's moment is what its writer says, held between the moment of the writer's point before
-  and the store's own time of it.  So a writer that was taken over cannot claim to be a day that is
-  past, or to be younger than it is.
+- Every recovery point is kept for `everything`; the last complete one of a day, an ISO week and a
+  month (UTC) for `daily`, `weekly` and `monthly`. If a day has no complete recovery point, its last
+  partial one counts. Never by count: then somebody that can add recovery points could push others
+  out.
+- Nothing expires below the floor. The newest complete recovery point of each set of a writer never
+  expires, nor the newest one of a run that ended.
+- An interim recovery point expires when it is older than the floor and a later run of its set
+  ended.
+- A recovery point whose domain was erased can be opened by nobody; it expires one floor after the
+  erasure.
+- The time of a recovery point is what its writer claims, limited by the previous recovery point of
+  the writer and the store's time. So a compromised writer can claim neither a past day nor a
+  younger age.
 
-Pure: times and points go in, times come out.
+Pure: times and recovery points go in, times come out.
 """
 
 import re
@@ -23,14 +26,14 @@ from backup.errors import UsageError
 from backup.format.keep_record import SnapshotId
 from backup.format.snapshot import State
 
-_DAYS_OF = {"d": 1, "w": 7, "m": 31, "y": 366}
+_DAYS_PER_UNIT = {"d": 1, "w": 7, "m": 31, "y": 366}
 _PERIOD = re.compile(r"([1-9]\d{0,3})([dwmy])")
 LOWEST_FLOOR = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rules:
-    """For how long what is kept."""
+class RetentionRules:
+    """Retention periods."""
 
     everything: timedelta = timedelta(days=35)
     daily: timedelta = timedelta(days=90)
@@ -40,88 +43,101 @@ class Rules:
 
     def __post_init__(self) -> None:
         if self.floor < LOWEST_FLOOR:
-            raise UsageError("the floor of keeping is a day at least: a mistake must be noticed")
+            raise UsageError(
+                "floor of retention: too short. Use at least 1d, so a mistake is noticed."
+            )
 
     @property
     def longest(self) -> timedelta:
-        """After which no rule keeps anything."""
+        """Return the period after which no rule keeps anything."""
         return max(self.everything, self.daily, self.weekly, self.monthly, self.floor)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgedPoint:
-    """A recovery point as the rules see it."""
+    """A recovery point with the fields that rules need."""
 
     id: SnapshotId
     set_name: str
     state: State
     moment: datetime
     stored: datetime  # by the store's clock
-    erased: datetime | None = None  # when its domain's key was given up
+    erased: datetime | None = None  # when its domain's key was destroyed
 
 
-def period(text: str) -> timedelta:
-    """Read "35d", "12w", "6m" or "7y"; a month has 31 days and a year 366, so nothing is short."""
-    found = _PERIOD.fullmatch(text)
-    if found is None:
-        raise UsageError(f"{text!r} is no time to keep something for: write it like 35d, 12w or 7y")
-    return timedelta(days=int(found[1]) * _DAYS_OF[found[2]])
+def parse_period(text: str) -> timedelta:
+    """Parse "35d", "12w", "6m" or "7y".
+
+    A month has 31 days and a year 366, so nothing is kept too short.
+    """
+    match = _PERIOD.fullmatch(text)
+    if match is None:
+        raise UsageError(f"period {text!r}: not valid. Write it like 35d, 12w or 7y.")
+    return timedelta(days=int(match[1]) * _DAYS_PER_UNIT[match[2]])
 
 
-def moments(claims: Iterable[tuple[datetime, datetime]]) -> list[datetime]:
-    """Give the moments of one writer's points, in order, from (what it says, the store's time)."""
-    found: list[datetime] = []
+def point_times(claims: Iterable[tuple[datetime, datetime]]) -> list[datetime]:
+    """Return the times of a writer's recovery points, in order.
+
+    `claims` are pairs of the writer's time and the store's time.
+    """
+    times: list[datetime] = []
     for claimed, stored in claims:
-        after = max(claimed, found[-1]) if found else claimed
-        found.append(min(after, stored))
-    return found
+        not_earlier = max(claimed, times[-1]) if times else claimed
+        times.append(min(not_earlier, stored))
+    return times
 
 
-def expiries(points: Sequence[AgedPoint], rules: Rules) -> Mapping[SnapshotId, datetime | None]:
-    """Say when each point expires if nothing is added; None for one that does not.
+def expiry_times(
+    points: Sequence[AgedPoint], rules: RetentionRules
+) -> Mapping[SnapshotId, datetime | None]:
+    """Return when each recovery point expires; None if it does not.
 
-    `points` are those that have not expired, each writer's in the order of its sequence.
+    `points` are those that have not expired, each writer's in the order of its sequence. No later
+    recovery points are assumed.
     """
     sets: dict[tuple[str, str], list[AgedPoint]] = {}
     for point in points:
         sets.setdefault((point.id[0], point.set_name), []).append(point)
-    found: dict[SnapshotId, datetime | None] = {}
-    for of_set in sets.values():
-        found.update(_of_set(of_set, rules))
-    return found
+    times: dict[SnapshotId, datetime | None] = {}
+    for set_points in sets.values():
+        times.update(_set_expiry_times(set_points, rules))
+    return times
 
 
-def _of_set(points: list[AgedPoint], rules: Rules) -> dict[SnapshotId, datetime | None]:
+def _set_expiry_times(
+    points: list[AgedPoint], rules: RetentionRules
+) -> dict[SnapshotId, datetime | None]:
     ended = [point for point in points if point.state != "interim" and point.erased is None]
     newest = {point.id for point in ended[-1:]}
     newest |= {point.id for point in [p for p in ended if p.state == "complete"][-1:]}
     kept_for = dict.fromkeys((point.id for point in ended), rules.everything)
     for rule, name in ((rules.daily, _day), (rules.weekly, _week), (rules.monthly, _month)):
-        for id_ in _last_of_each(ended, name):
+        for id_ in _last_per_period(ended, name):
             kept_for[id_] = max(kept_for[id_], rule)
     last_ended = ended[-1].id[1] if ended else 0
-    found: dict[SnapshotId, datetime | None] = {}
+    times: dict[SnapshotId, datetime | None] = {}
     for point in points:
         floor = point.stored + rules.floor
         if point.erased is not None:
-            found[point.id] = max(floor, point.erased + rules.floor)
+            times[point.id] = max(floor, point.erased + rules.floor)
         elif point.state == "interim":
-            found[point.id] = floor if point.id[1] < last_ended else None
+            times[point.id] = floor if point.id[1] < last_ended else None
         elif point.id in newest:
-            found[point.id] = None
+            times[point.id] = None
         else:
-            found[point.id] = max(floor, point.moment + kept_for[point.id])
-    return found
+            times[point.id] = max(floor, point.moment + kept_for[point.id])
+    return times
 
 
-def _last_of_each(
+def _last_per_period(
     points: list[AgedPoint], name: Callable[[date], tuple[int, ...]]
 ) -> Iterable[SnapshotId]:
     last: dict[tuple[int, ...], AgedPoint] = {}
     for point in points:
         key = name(point.moment.date())
-        before = last.get(key)
-        if before is None or point.state == "complete" or before.state != "complete":
+        previous = last.get(key)
+        if previous is None or point.state == "complete" or previous.state != "complete":
             last[key] = point
     return [point.id for point in last.values()]
 

@@ -1,11 +1,11 @@
-"""Everything that the keeper goes by, as it was at one moment: points, packs, and who needs what.
+"""Vault state at one moment: recovery points, packs, and who needs what.
 
-- Snapshots never change, so each is read once, however often a run looks again; what holds none,
-  once for each root record.
-- A writer whose history has a hole or a snapshot that cannot be read is `blocked`: what that one
-  needed is not known, so nothing of the writer expires or goes until it is back.  One that has
-  expired itself blocks nothing.
-- Only packs under names of this format, of writers that a root record grants, are ever looked at.
+- Snapshots never change, so each is read once, however often a run reads the state; a slot without
+  a valid snapshot is read once per root record.
+- A writer is `blocked` if its history has a gap or an unreadable snapshot: the needs of that
+  snapshot are unknown, so nothing of the writer expires or is freed until it is back. A snapshot
+  that has expired blocks nothing.
+- Only packs with names of this format, of writers that a root record grants, are considered.
 - No key is needed: the public part of a snapshot names its packs.
 """
 
@@ -28,7 +28,7 @@ from backup.format.object_names import (
 )
 from backup.format.record_link import Link
 from backup.format.snapshot import Snapshot
-from backup.retention.rules import AgedPoint, moments
+from backup.retention.rules import AgedPoint, point_times
 from backup.stores import Stat, Store
 from backup.stores.parallel_reads import read_ahead
 from backup.trust.retention_log import RetentionLog, load_retention_log
@@ -36,56 +36,60 @@ from backup.trust.root_chain import RootChain, load_root_chain
 from backup.trust.snapshot_history import Slot, SnapshotHistory, read_listed
 
 T = TypeVar("T")
-Watch = Callable[[str, int, int], None]  # what is done with objects, to how many, of how many
+# Called with the action, the number of objects done, and their total.
+Watch = Callable[[str, int, int], None]
 
 
 def no_progress(_what: str, _done: int, _total: int) -> None:
-    """Nobody watches."""
+    """Ignore progress."""
 
 
-def with_progress(answers: Iterable[T], what: str, total: int, watch: Watch) -> Iterator[T]:
-    """Give each answer once it is counted."""
+def with_progress(answers: Iterable[T], action: str, total: int, progress: Watch) -> Iterator[T]:
+    """Yield each answer after reporting it."""
     for done, answer in enumerate(answers, 1):
-        watch(what, done, total)
+        progress(action, done, total)
         yield answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class View:
-    """What there is, and what the records say of it."""
+class VaultState:
+    """Objects of the vault, and what the records say about them."""
 
     trust: RootChain
-    keeps: RetentionLog
-    points: tuple[AgedPoint, ...]  # valid and not expired, each writer's in order
+    log: RetentionLog
+    points: tuple[AgedPoint, ...]  # valid and unexpired, each writer's in order
     needs: Callable[[SnapshotId], set[str]]  # the packs that each of them needs
-    unreadable: tuple[tuple[SnapshotId, datetime], ...]  # neither valid, burnt nor expired; stored
-    packs: Mapping[PackId, Stat]  # that are there
-    named: frozenset[PackId]  # by any valid snapshot, expired ones too
+    # Neither valid, burnt nor expired; with the time of storing.
+    unreadable: tuple[tuple[SnapshotId, datetime], ...]
+    packs: Mapping[PackId, Stat]  # existing packs
+    named: frozenset[PackId]  # by any valid snapshot, including expired ones
     snapshots: tuple[Stat, ...]
-    blocked: Mapping[str, str]  # writer, and why
+    blocked: Mapping[str, str]  # writer and reason
 
 
 @dataclass(kw_only=True)
 class Reader:
-    """Reads the vault, and what it has not read before when it looks again."""
+    """Reads the vault; later calls read only what is new."""
 
     vault: Store
     owner: bytes
-    watch: Watch = no_progress
+    progress: Watch = no_progress
     _slots: dict[str, Slot] = field(default_factory=dict)
-    _root: Link | None = None  # by which those that hold no snapshot were judged
+    _root: Link | None = None  # the root record under which slots without a snapshot were judged
 
-    def look(self) -> View:
-        """Read everything that the keeper goes by."""
-        # The records first: a snapshot that is committed meanwhile is seen, and a mark is not
-        # missed by it.
+    def read(self) -> VaultState:
+        """Read the current state."""
+        # Read the records first: a snapshot that is committed meanwhile is seen, and it sees the
+        # marks.
         trust = load_root_chain(self.vault, owner=self.owner)
         if self._root != trust.links[-1]:
-            # What is not valid may become so by a root record that came meanwhile.
-            valid = {n: slot for n, slot in self._slots.items() if slot.snapshot is not None}
+            # A newer root record may make an invalid slot valid.
+            valid = {
+                number: slot for number, slot in self._slots.items() if slot.snapshot is not None
+            }
             self._slots = valid
             self._root = trust.links[-1]
-        keeps = load_retention_log(self.vault, trust)
+        log = load_retention_log(self.vault, trust)
         points: list[AgedPoint] = []
         histories: dict[str, SnapshotHistory] = {}
         unreadable: list[tuple[SnapshotId, datetime]] = []
@@ -94,7 +98,8 @@ class Reader:
         snapshots: list[Stat] = []
         blocked: dict[str, str] = {}
         for writer in trust.root.writer_ids:
-            # Packs before snapshots: what is put meanwhile is named by a snapshot, or young.
+            # List packs before snapshots: a pack that is put meanwhile is named by a snapshot, or
+            # young.
             for stat in self.vault.list(packs_of(writer)):
                 pack = pack_in(stat.name)
                 if pack is not None:
@@ -105,11 +110,11 @@ class Reader:
                 if (number := number_in(stat.name, snapshots_of(writer))) is not None
             }
             snapshots += stats.values()
-            reading = self._slots_of(trust, writer, stats.values())
-            slots = [*with_progress(reading, "reading recovery points", len(stats), self.watch)]
+            reading = self._read_slots(trust, writer, stats.values())
+            slots = [*with_progress(reading, "reading recovery points", len(stats), self.progress)]
             history = histories[writer] = SnapshotHistory(writer, slots)
             named.update((writer, sha256) for sha256 in history.packs)
-            problem = _problem(history, keeps)
+            problem = _find_problem(history, log)
             if problem is not None:
                 blocked[writer] = problem
             unreadable += [
@@ -118,21 +123,21 @@ class Reader:
             points += [
                 point
                 for point in _points(trust, history.snapshots, stats)
-                if point.id not in keeps.expired
+                if point.id not in log.expired
             ]
-        return View(
+        return VaultState(
             trust=trust,
-            keeps=keeps,
+            log=log,
             points=tuple(points),
-            needs=partial(_needs, histories),
-            unreadable=tuple(one for one in unreadable if one[0] not in keeps.expired),
+            needs=partial(_packs_needed, histories),
+            unreadable=tuple(item for item in unreadable if item[0] not in log.expired),
             packs=packs,
             named=frozenset(named),
             snapshots=tuple(snapshots),
             blocked=blocked,
         )
 
-    def _slots_of(self, trust: RootChain, writer: str, stats: Iterable[Stat]) -> Iterator[Slot]:
+    def _read_slots(self, trust: RootChain, writer: str, stats: Iterable[Stat]) -> Iterator[Slot]:
         def is_new(stat: Stat) -> bool:
             return stat.name not in self._slots
 
@@ -144,8 +149,11 @@ class Reader:
             yield known
 
 
-def _needs(histories: Mapping[str, SnapshotHistory], point: SnapshotId) -> set[str]:
-    """Worked out when it is asked for: of all points together it would not fit into memory."""
+def _packs_needed(histories: Mapping[str, SnapshotHistory], point: SnapshotId) -> set[str]:
+    """Return the packs that a recovery point needs.
+
+    Computed on demand: the sets of all recovery points together would not fit into memory.
+    """
     writer, sequence = point
     try:
         return histories[writer].packs_of(sequence)
@@ -153,27 +161,27 @@ def _needs(histories: Mapping[str, SnapshotHistory], point: SnapshotId) -> set[s
         return set()  # the writer is blocked
 
 
-def _problem(history: SnapshotHistory, keeps: RetentionLog) -> str | None:
-    found = Findings()
-    history.check(found)
+def _find_problem(history: SnapshotHistory, log: RetentionLog) -> str | None:
+    findings = Findings()
+    history.check(findings)
     prefix = snapshots_of(history.writer)
-    for finding in found.all():
+    for finding in findings.all():
         number = number_in(finding.object, prefix)
-        if finding.severity == "error" and (history.writer, number) not in keeps.expired:
+        if finding.severity == "error" and (history.writer, number) not in log.expired:
             return f"{finding.object}: {finding.problem}"
     lost = {number for number, needed_by in history.lost().items() if needed_by}
     for sequence, snapshot in history.snapshots.items():
-        if (history.writer, sequence) not in keeps.expired and (
-            gone := lost & snapshot.uses.keys()
+        if (history.writer, sequence) not in log.expired and (
+            missing := lost & snapshot.uses.keys()
         ):
             name = snapshot_name(history.writer, sequence)
-            return f"{name}: it needs packs of snapshot {min(gone)}, which is not there"
+            return f"{name}: it needs packs of snapshot {min(missing)}, which is missing"
     return None
 
 
 def _unread(history: SnapshotHistory, stats: Mapping[int, Stat]) -> Sequence[int]:
-    passed_over = history.passed_over()
-    return [n for n in stats if n not in history.snapshots and n not in passed_over]
+    skipped = history.skipped()
+    return [number for number in stats if number not in history.snapshots and number not in skipped]
 
 
 def _points(
@@ -185,7 +193,7 @@ def _points(
         if domain.erased is not None
     }
     order = sorted(snapshots)
-    when = moments((snapshots[number].time, stats[number].modified) for number in order)
+    times = point_times((snapshots[number].time, stats[number].modified) for number in order)
     return [
         AgedPoint(
             id=(snapshots[number].writer, number),
@@ -195,5 +203,5 @@ def _points(
             stored=stats[number].modified,
             erased=erased.get((snapshots[number].domain, snapshots[number].generation)),
         )
-        for number, moment in zip(order, when, strict=True)
+        for number, moment in zip(order, times, strict=True)
     ]

@@ -38,7 +38,7 @@ def run_concurrently(act: Callable[[T], R], items: Iterable[T], at_once: int) ->
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def beside(store: Store, call: Callable[[], R]) -> Callable[[], R]:
+def start_beside(store: Store, call: Callable[[], R]) -> Callable[[], R]:
     """Begin a call that takes a while, across a network; give what waits for its end.
 
     No thread is left then: a process can be forked only where there is one alone.

@@ -265,7 +265,7 @@ class SnapshotHistory:
 
         What the writer passed over, or the owner does not believe, was never one to build on.
         """
-        never = self.passed_over() | self._distrusted
+        never = self.skipped() | self._distrusted
         lost = dict.fromkeys(self._junk.keys() - never, 0)
         for sequence, snapshot in self.snapshots.items():
             for number in snapshot.uses.keys() - self.snapshots.keys():
@@ -273,7 +273,7 @@ class SnapshotHistory:
                     lost[number] = lost.get(number, 0) + 1
         return lost
 
-    def passed_over(self) -> set[int]:
+    def skipped(self) -> set[int]:
         """The slots without a snapshot that a later snapshot's writer saw, and left behind."""
         burnt = {number for snapshot in self.snapshots.values() for number in snapshot.burnt}
         newest = max(self.snapshots, default=0)
@@ -282,7 +282,7 @@ class SnapshotHistory:
 
     def check(self, found: Findings) -> None:
         """Find holes, replaced snapshots, forks, junk, and packs named from nowhere."""
-        passed_over = self.passed_over()
+        passed_over = self.skipped()
         for sequence, problem in self._junk.items():
             name = snapshot_name(self.writer, sequence)
             is_distrusted = sequence in self._distrusted

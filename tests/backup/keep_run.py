@@ -13,14 +13,14 @@ from pathlib import Path
 
 from backup.errors import Locked
 from backup.retention.keeper_key import Keeper
-from backup.retention.retention_run import keep
-from backup.retention.rules import Rules
+from backup.retention.retention_run import run_retention
+from backup.retention.rules import RetentionRules
 from backup.stores import ObjectLock, Retention, StoreTraits
 from backup.stores.directory_keeper import DirectoryKeeperStore
 from tests.kill.tracing import Death, Tracer
 
 LOCK = ObjectLock(mode="COMPLIANCE", days=20)
-RULES = Rules(
+RULES = RetentionRules(
     everything=timedelta(days=31),
     daily=timedelta(days=31),
     weekly=timedelta(days=31),
@@ -75,4 +75,6 @@ def run_keeping(folder: Path, now: datetime, log: Path | None, death: Death | No
         for act in ACTS:
             tracer.wrap(LockingDirectory, act, act)
     vault = LockingDirectory(folder / "vault", lambda: now)
-    keep(vault, Keeper.load(folder / "keeper.json"), RULES, now=lambda: now, most_percent=50)
+    run_retention(
+        vault, Keeper.load(folder / "keeper.json"), RULES, now=lambda: now, max_percent=50
+    )

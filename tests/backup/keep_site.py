@@ -18,8 +18,8 @@ from backup.format.root_record import KeeperGrant, root_to_bytes
 from backup.records import BackupResult
 from backup.repository import Repository
 from backup.retention.keeper_key import Keeper
-from backup.retention.retention_run import RetentionResult, keep, plan_retention_run
-from backup.retention.rules import Rules
+from backup.retention.retention_run import RetentionResult, plan_retention_run, run_retention
+from backup.retention.rules import RetentionRules
 from backup.retention.storage_forecast import StorageForecast
 from backup.stores import ObjectLock
 from backup.stores.keeper import KeeperStore
@@ -30,7 +30,7 @@ from tests.backup.site import WRITER, Clock, Site
 from tests.backup.trees import describe, noise
 
 Tree = dict[bytes, tuple[object, ...]]
-WEEKS = Rules(
+WEEKS = RetentionRules(
     everything=timedelta(days=40),
     daily=timedelta(days=40),
     weekly=timedelta(days=40),
@@ -67,7 +67,7 @@ class KeptSite:
     site: Site
     vault: KeeperStore
     keeper: Keeper
-    rules: Rules = field(default_factory=Rules)
+    rules: RetentionRules = field(default_factory=RetentionRules)
     trees: dict[str, Tree] = field(default_factory=dict)
     nights: int = 0
 
@@ -96,7 +96,7 @@ class KeptSite:
 
     def keep(self, **more: Any) -> RetentionResult:
         given: dict[str, Any] = {"now": self.clock} | more
-        return keep(self.vault, self.keeper, self.rules, **given)
+        return run_retention(self.vault, self.keeper, self.rules, **given)
 
     def plan(self, **more: Any) -> tuple[RetentionResult, StorageForecast]:
         given: dict[str, Any] = {"now": self.clock} | more
@@ -157,7 +157,7 @@ def vault_of(kept: KeptSite) -> KeptVault:
 
 def expired_and_marked(kept: KeptSite) -> None:
     """The first of the two phases: four points expire, and what only they needed is marked."""
-    result = kept.keep(most_percent=50)
+    result = kept.keep(max_percent=50)
     assert result.expired == tuple((WRITER, sequence) for sequence in (1, 2, 3, 4))
     assert result.marked
     assert result.removed == ()

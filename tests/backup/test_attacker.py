@@ -242,7 +242,7 @@ class TestOnAStoreThatLocks:
             assert made.point == f"{WRITER}/{night:010d}"
             assert made.is_intruded == (night == 4), "it is told once"
             assert any("slot 3 of" in one for one in made.warnings) == (night == 4)
-        assert captured.named() == {f"{NEXT}/x": "is nothing that this format has"}
+        assert captured.named() == {f"{NEXT}/x": "is not an object of this format"}
         captured.site.restore("latest", tmp_path / "new")
         assert describe(tmp_path / "new" / "files") == describe(captured.source)
         captured.assert_every_earlier_point_comes_back(tmp_path)

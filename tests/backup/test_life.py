@@ -19,7 +19,7 @@ from backup.format.object_names import packs_of
 from backup.ownership.operations.domains import new_generation
 from backup.ownership.owner_session import OwnerSession, open_owner
 from backup.records import BackupResult
-from backup.retention.rules import Rules
+from backup.retention.rules import RetentionRules
 from backup.stores.keeper import KeeperStore
 from tests.backup.keep_site import KeptSite, KeptVault, Tree, kept_site
 from tests.backup.site import DOMAIN, WRITER, Clock, Died
@@ -29,7 +29,7 @@ NAMES = st.sampled_from(["a.txt", "b.wav", "calls/c.wav", "calls/d.wav", "calls/
 SIZES = st.sampled_from([0, 40, 3_000, 70_000, 400_000])
 WHICH = st.integers(0, 99)  # of what there is then
 SETS = st.sampled_from(["nightly", "weekly"])
-RULES = Rules(
+RULES = RetentionRules(
     everything=timedelta(days=10),
     daily=timedelta(days=14),
     weekly=timedelta(days=30),
@@ -152,7 +152,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def keep(self) -> None:
         before = set(self.kept.points())
-        self.kept.keep(most_percent=100)
+        self.kept.keep(max_percent=100)
         self._no_young_one_expired(before)
 
     @rule(at=st.integers(0, 4), is_done_first=st.booleans())
@@ -160,7 +160,7 @@ class Life(RuleBasedStateMachine):
         before = set(self.kept.points())
         self.vault.left, self.vault.is_done_first = at, is_done_first
         try:
-            self.kept.keep(most_percent=100)
+            self.kept.keep(max_percent=100)
         except Died:
             pass
         finally:

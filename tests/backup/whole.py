@@ -8,8 +8,8 @@ from backup.format.pack import HEADER_BYTES, SEGMENT_BYTES
 from backup.ownership.operations.custodians import add_custodian
 from backup.ownership.operations.domains import new_generation
 from backup.ownership.owner_session import OwnerSession, open_owner
-from backup.retention.retention_run import keep
-from backup.retention.rules import Rules
+from backup.retention.retention_run import run_retention
+from backup.retention.rules import RetentionRules
 from backup.stores.memory_keeper import MemoryKeeperStore
 from backup.trust.key_files import Identity
 from backup.trust.root_chain import load_root_chain
@@ -64,7 +64,7 @@ def whole_repository(folder: Path) -> Whole:
     (source / "calls" / "note.txt").write_text("who called, and why\n")
     site.back_up(source)
     vault.put(BURNT, JUNK)
-    keep(vault, keeper, Rules(), now=clock, distrust=[(WRITER, "00" * 32)])
+    run_retention(vault, keeper, RetentionRules(), now=clock, distrust=[(WRITER, "00" * 32)])
     person, second = new_person("Second")
     add_custodian(office, custodian=person, identity=site.identity)
     (source / "calls" / "note.txt").write_text("who called again, and why\n")

@@ -211,7 +211,7 @@ def test_a_watch_that_finds_a_missed_set_shows_it(ran: Ran) -> None:
 def test_a_keeper_without_its_key_says_who_makes_one(ran: Ran) -> None:
     kind, _, message = ran.states["keep"]
     assert kind == "FAILED"
-    assert "there is no keeper's key" in message
+    assert "keeper's key" in message
 
 
 def test_nothing_secret_or_personal_is_in_anything_that_prefect_stored(ran: Ran) -> None:

@@ -86,7 +86,7 @@ def keep(
     with call.installation() as installation:
         if name is not None:
             return _hold(call, installation, action, name)
-        act = retention.keep if action == _RUN and not dry_run else retention.plan
+        act = retention.run_retention if action == _RUN and not dry_run else retention.plan
         with call.progress() as tell:
             outcome = act(
                 installation,

@@ -16,8 +16,8 @@ from backup.format.keep_record import PackId
 from backup.retention.keeper_key import Keeper
 from backup.retention.retention_plan import MAX_EXPIRED_PERCENT
 from backup.retention.retention_run import RetentionResult, plan_retention_run
-from backup.retention.retention_run import keep as keep_repository
-from backup.retention.rules import Rules, period
+from backup.retention.retention_run import run_retention as keep_repository
+from backup.retention.rules import RetentionRules, parse_period
 from backup.retention.storage_forecast import Share, StorageForecast
 from backup.retention.vault_state import Watch, no_progress
 from backup.stores.directory_keeper import DirectoryKeeperStore
@@ -100,7 +100,7 @@ class KeepOutcome:
         }
 
 
-def keep(
+def run_retention(
     installation: Installation,
     *,
     distrust: Path | None = None,
@@ -127,9 +127,9 @@ def keep(
             now=installation.clock,
             distrust=distrusted,
             is_clock_right=is_clock_right,
-            most_percent=MAX_EXPIRED_PERCENT if most_percent is None else most_percent,
+            max_percent=MAX_EXPIRED_PERCENT if most_percent is None else most_percent,
             hold=hold_reason(installation),
-            watch=watch,
+            progress=watch,
         )
         outcome = KeepOutcome(run=run.token, result=result)
         is_whole = outcome.exit_status is ExitStatus.DONE
@@ -159,9 +159,9 @@ def plan(
             now=installation.clock,
             distrust=distrusted,
             is_clock_right=is_clock_right,
-            most_percent=MAX_EXPIRED_PERCENT if most_percent is None else most_percent,
+            max_percent=MAX_EXPIRED_PERCENT if most_percent is None else most_percent,
             hold=hold_reason(installation),
-            watch=watch,
+            progress=watch,
         )
     return KeepOutcome(run="", result=result, stock=stock)
 
@@ -173,14 +173,14 @@ def _vault(installation: Installation) -> KeeperStore:
     return open_s3_keeper(s3_options(settings.s3, installation.resolver), now=installation.clock)
 
 
-def _rules(installation: Installation) -> Rules:
+def _rules(installation: Installation) -> RetentionRules:
     settings = installation.config.backup.keeping
-    return Rules(
-        everything=period(settings.everything),
-        daily=period(settings.daily),
-        weekly=period(settings.weekly),
-        monthly=period(settings.monthly),
-        floor=period(settings.floor),
+    return RetentionRules(
+        everything=parse_period(settings.everything),
+        daily=parse_period(settings.daily),
+        weekly=parse_period(settings.weekly),
+        monthly=parse_period(settings.monthly),
+        floor=parse_period(settings.floor),
     )
 
 

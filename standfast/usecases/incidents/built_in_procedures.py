@@ -84,12 +84,12 @@ class _Protecting(_OwnAct):
         return stands(self._installation, self._incident)
 
     def _done(self, order: Order) -> Result:
-        from standfast.usecases.backups.retention import keep
+        from standfast.usecases.backups.retention import run_retention
         from standfast.usecases.backups.retention_holds import create_hold
 
         create_hold(self._installation, self._incident)
         try:
-            outcome = keep(self._installation)
+            outcome = run_retention(self._installation)
         except StandfastError as error:
             # The hold stands, and that is what was asked; locks are extended by every later run.
             return Result(

@@ -15,7 +15,7 @@ from backup.format.keep_record import KeepRecord, PackId, keep_to_bytes
 from backup.format.object_names import keep_name, pack_name, packs_of, snapshot_name, snapshots_of
 from backup.format.snapshot import Snapshot, snapshot_from_bytes
 from backup.records import BackupResult, Progress
-from backup.retention.rules import Rules
+from backup.retention.rules import RetentionRules
 from backup.stores import ObjectLock
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import load_root_chain
@@ -348,11 +348,11 @@ def test_the_live_part_of_a_sparse_pack_moves_once_its_lock_is_over(
     check_latest(kept, result, tmp_path / "out")
 
     # The keeper frees them when the points that still need them are gone.
-    kept.rules = Rules(monthly=timedelta(0), weekly=timedelta(0), daily=timedelta(0))
+    kept.rules = RetentionRules(monthly=timedelta(0), weekly=timedelta(0), daily=timedelta(0))
     for _ in range(6):
         kept.days(20)
         kept.site.back_up(kept.source)
-        kept.keep(most_percent=100)
+        kept.keep(max_percent=100)
     assert not kept.packs() & old
     check_latest(kept, kept.site.back_up(kept.source), tmp_path / "again")
     assert verify(kept.vault, keys=kept.site.keys, identity=kept.site.identity, read=True).is_sound

@@ -94,7 +94,7 @@ def test_a_snapshot_that_hides_what_it_needs_is_found(
     assert keyless(site) == []
     found = keyed(site, read=False)
     (problem,) = (found[name] for name in found if name.endswith(f"{result.sequence:010d}"))
-    assert "does not name as needed" in problem
+    assert "does not name it as needed" in problem
 
 
 def test_whichever_pack_a_point_needs_and_does_not_name_is_told(
@@ -133,7 +133,7 @@ def test_whichever_pack_a_point_needs_and_does_not_name_is_told(
         forged = snapshot_to_bytes(less, sealed, site.host.signing_key)
         site.vault.replace(name, forged)
         assert keyed(site, read=False) == {
-            name: f"it reaches pack {pack}, which it does not name as needed"
+            name: f"it reaches pack {pack}, but does not name it as needed"
         }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.checker.lock_check import DAYS_FOR_ALL, problem_of, turn_of, turns
+from backup.checker.lock_check import DAYS_FOR_ALL, check_day, due_days, lock_problem
 from backup.checker.verification import verify
 from backup.errors import StoreUnavailable, UsageError
 from backup.format.object_names import pack_name, root_name, snapshot_name
@@ -56,27 +56,27 @@ def named(report: VerifyReport) -> dict[str, str]:
 class TestWhoseTurnItIs:
     def test_thirty_days_see_every_object_once(self) -> None:
         names = [pack_name(WRITER, f"{number:064x}") for number in range(3000)]
-        days = [turns(NOW + n * DAY, NOW + (n + 1) * DAY) for n in range(DAYS_FOR_ALL)]
+        days = [due_days(NOW + n * DAY, NOW + (n + 1) * DAY) for n in range(DAYS_FOR_ALL)]
         for name in names:
-            assert sum(turn_of(name) in day for day in days) == 1
+            assert sum(check_day(name) in day for day in days) == 1
         for day in days:
-            assert 50 < sum(turn_of(name) in day for name in names) < 150
+            assert 50 < sum(check_day(name) in day for name in names) < 150
 
     @pytest.mark.parametrize("missed", [1, 5, 28, 29, 400])
     def test_the_look_after_missed_days_takes_their_turns(self, missed: int) -> None:
-        due = turns(NOW, NOW + (missed + 1) * DAY)
-        each = [turns(NOW + n * DAY, NOW + (n + 1) * DAY) for n in range(missed + 1)]
+        due = due_days(NOW, NOW + (missed + 1) * DAY)
+        each = [due_days(NOW + n * DAY, NOW + (n + 1) * DAY) for n in range(missed + 1)]
         assert due == frozenset[int]().union(*each)
         assert len(due) == min(missed + 1, DAYS_FOR_ALL)
 
     def test_a_second_look_of_one_day_takes_no_turn_again(self) -> None:
-        assert turns(NOW, NOW + timedelta(hours=5)) == frozenset()
+        assert due_days(NOW, NOW + timedelta(hours=5)) == frozenset()
 
     @pytest.mark.parametrize("since", [None, NOW + timedelta(minutes=1), NOW + 40 * DAY])
     def test_without_a_look_before_or_with_one_to_come_all_are_due(
         self, since: datetime | None
     ) -> None:
-        assert turns(since, NOW) == frozenset(range(DAYS_FOR_ALL))
+        assert due_days(since, NOW) == frozenset(range(DAYS_FOR_ALL))
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def test_a_lock_is_as_long_and_as_strong_as_the_buckets_and_extended_in_time(
         mode="GOVERNANCE" if mode == "GOVERNANCE" else "COMPLIANCE",
         until=NOW + timedelta(days=left),
     )
-    found = problem_of(lock, default, NOW - timedelta(days=age), NOW, is_needed=True)
+    found = lock_problem(lock, default, NOW - timedelta(days=age), NOW, is_needed=True)
     assert (None if found is None else found[0]) == kind
     # What nothing needs any more may lose its lock, and never has less than the default at first.
-    idle = problem_of(lock, default, NOW - timedelta(days=age), NOW, is_needed=False)
+    idle = lock_problem(lock, default, NOW - timedelta(days=age), NOW, is_needed=False)
     assert (None if idle is None else idle[0]) == (None if kind == "a lock that ends" else kind)
 
 
@@ -133,11 +133,11 @@ def test_each_object_whose_lock_is_not_as_it_must_be_is_named(locked: KeptSite) 
     report = look(locked)
     found = named(report)
     assert found.keys() == {first, second, root_name(0), packs[0], packs[1]}
-    assert "has no lock, where the bucket locks for 20 days in COMPLIANCE mode" in found[first]
+    assert "has no lock, although the bucket locks for 20 days in COMPLIANCE mode" in found[first]
     assert f"is locked until {now + 2 * DAY:%Y-%m-%d %H:%M}Z only" in found[second]
     assert "is locked in GOVERNANCE mode" in found[root_name(0)]
-    assert "only, where" in found[packs[0]]
-    assert "for longer than anybody here locks" in found[packs[1]]
+    assert "only, although" in found[packs[0]]
+    assert "longer than anybody here locks" in found[packs[1]]
     assert (seen(report).wrong, seen(report).unknown) == (4, 0), "a long lock keeps what it must"
     locked.check()
 
@@ -157,7 +157,7 @@ def test_of_many_a_hundred_are_named_and_the_rest_is_counted(locked: KeptSite) -
 def test_what_only_expired_points_need_may_lose_its_lock(locked: KeptSite) -> None:
     for _ in range(8):
         locked.night(days=6)
-        locked.keep(most_percent=50)
+        locked.keep(max_percent=50)
     vault, idle = vault_of(locked), {pack_name(*pack) for pack in locked.keeps().marked}
     assert idle
     for name in idle:
@@ -204,7 +204,7 @@ def test_a_look_takes_what_is_new_and_the_turns_of_the_days_since_the_last_one(
 
     vault._lock_of = note
     report = look(locked, since)
-    due = {name for name in old if turn_of(name) in turns(since, locked.clock())}
+    due = {name for name in old if check_day(name) in due_days(since, locked.clock())}
     assert asked == due | (set(vault.names()) - old)
     assert 0 < len(due) < len(old) / 5
     assert (seen(report).objects, seen(report).looked_at) == (len(vault.names()), len(asked))

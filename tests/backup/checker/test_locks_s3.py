@@ -157,8 +157,8 @@ def test_a_fallen_host_that_may_choose_locks_is_named_by_each_that_keeps_less(
     assert found.keys() == {none, short, almost, weak, endless, root_name(0)}
     assert newest not in found
     assert "has no lock" in found[none]
-    assert "only, where the bucket locks for 30 days in COMPLIANCE mode" in found[short]
-    assert "only, where" in found[almost]
+    assert "only, although the bucket locks for 30 days in COMPLIANCE mode" in found[short]
+    assert "only, although" in found[almost]
     assert "in GOVERNANCE mode" in found[weak]
     assert "longer than anybody here locks" in found[root_name(0)]
     assert report.locks is not None

@@ -146,8 +146,8 @@ def test_a_lost_pack_that_a_point_reaches_and_no_snapshot_names_is_an_error(
     assert serious(verify(site.vault)) == []
     found = {one.object: one.problem for one in serious(deep(site))}
     assert found.keys() == {name, pack_name(WRITER, pack)}
-    assert "does not name as needed" in found[name]
-    assert "a point reaches it that does not name it" in found[pack_name(WRITER, pack)]
+    assert "does not name it as needed" in found[name]
+    assert "reaches it without naming it" in found[pack_name(WRITER, pack)]
 
 
 @pytest.mark.parametrize("is_cut", [True, False])
@@ -160,7 +160,7 @@ def test_a_pack_of_another_size_is_one_finding(site: Site, source: Path, is_cut:
     for report in (verify(site.vault), deep(site)):
         (finding,) = serious(report)
         assert finding.object == name
-        assert "bytes where its snapshot says" in finding.problem
+        assert "bytes, but its snapshot says" in finding.problem
 
 
 def test_many_points_are_counted(site: Site, source: Path) -> None:
@@ -254,7 +254,7 @@ def test_a_pack_of_an_expired_point_that_nobody_dropped_is_a_warning(
     report = deep(site)
     assert serious(report) == []
     assert {f.object for f in report.findings} == {pack_name(WRITER, pack) for pack in packs}
-    assert all("only points that have expired" in f.problem for f in report.findings)
+    assert all("only expired recovery points" in f.problem for f in report.findings)
 
 
 def test_a_pack_that_was_dropped_and_is_needed_is_named(kept: tuple[Site, set[str]]) -> None:
@@ -264,7 +264,7 @@ def test_a_pack_that_was_dropped_and_is_needed_is_named(kept: tuple[Site, set[st
     keeper.says(dropped=((WRITER, pack),))
     (finding,) = serious(verify(site.vault))
     assert finding.object == pack_name(WRITER, pack)
-    assert finding.problem.startswith("was dropped by the keeper, and is still there; needed by")
+    assert finding.problem.startswith("was dropped by the keeper, but still exists; needed by")
     store_of(site).remove(pack_name(WRITER, pack))
     (finding,) = serious(deep(site))
     assert finding.problem.startswith("was dropped by the keeper, and is missing")

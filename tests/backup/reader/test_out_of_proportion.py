@@ -227,7 +227,7 @@ def test_what_each_of_many_points_needs_is_never_held_for_all_of_them(
 ) -> None:
     many_large(owned, 60)
     with little_memory(60 * MIB):
-        view = Reader(vault=owned.vault, owner=owned.host.owner).look()
+        view = Reader(vault=owned.vault, owner=owned.host.owner).read()
     assert len(view.points) == 62
     assert len(view.needs((WRITER, 40))) == 20_000
 

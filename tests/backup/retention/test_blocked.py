@@ -11,14 +11,14 @@ import pytest
 
 from backup.format.keep_record import KeepRecord, PackId, keep_to_bytes
 from backup.format.object_names import keep_name, pack_name, snapshot_name
-from backup.retention.rules import Rules
+from backup.retention.rules import RetentionRules
 from backup.stores import ObjectLock
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import load_root_chain
 from tests.backup.keep_site import KeptSite, kept_site, vault_of
 from tests.backup.site import WRITER, Died
 
-SHORT = Rules(
+SHORT = RetentionRules(
     everything=timedelta(days=10),
     daily=timedelta(days=10),
     weekly=timedelta(days=10),
@@ -56,7 +56,7 @@ def test_what_was_dropped_is_not_removed_while_a_snapshot_is_missing(tmp_path: P
     result = kept.keep()
     assert result.removed == ()
     assert idle in kept.packs()
-    assert any(f"nothing of writer {WRITER} expires or goes" in one for one in result.problems)
+    assert any(f"writer {WRITER}: nothing expires or is freed" in one for one in result.problems)
     vault.put(name, data)
     assert [one.pack for one in kept.keep().removed] == [idle]
 
@@ -93,9 +93,9 @@ def test_what_a_point_needs_is_not_removed_before_it_is_on_record_that_it_expire
 
     vault._put = dies
     with pytest.raises(Died):
-        kept.keep(most_percent=100)
+        kept.keep(max_percent=100)
     vault._put = put
     assert first <= kept.packs()
     assert kept.site.restore(f"{WRITER}/1", tmp_path / "out").problems == ()
-    kept.keep(most_percent=100)
+    kept.keep(max_percent=100)
     assert (WRITER, 1) in kept.keeps().expired

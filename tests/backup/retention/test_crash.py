@@ -56,7 +56,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Evening:
     for _ in range(5):
         kept.night(days=5)
     kept.days(17)
-    kept.keep(most_percent=50)
+    kept.keep(max_percent=50)
     kept.days(7.5)
     remove, left = vault._remove, []
 
@@ -66,7 +66,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Evening:
 
     vault._remove = dies
     with pytest.raises(Died):
-        kept.keep(most_percent=50)
+        kept.keep(max_percent=50)
     vault._remove = remove
     assert left
     assert any(pack for pack in kept.keeps().dropped if pack in kept.packs())
@@ -91,7 +91,7 @@ def check_after(evening: Evening, folder: Path) -> None:
         shutil.rmtree(out, ignore_errors=True)
         assert kept.site.restore(name, out).problems == ()
         assert describe(out / "files") == evening.trees[name]
-    result = kept.keep(most_percent=50)
+    result = kept.keep(max_percent=50)
     assert result.problems == ()
     kept.check()
     assert kept.points() == [f"{WRITER}/0000000005"]

@@ -24,12 +24,12 @@ class TestAWriterWhoseHistoryIsNotWhole:
         data = kept.vault.get(name)
         vault.lose(name)
         before = kept.packs()
-        result = kept.keep(most_percent=100)
+        result = kept.keep(max_percent=100)
         assert (result.expired, result.marked, result.dropped) == ((), (), ())
-        assert any(f"nothing of writer {WRITER} expires" in one for one in result.problems)
+        assert any(f"writer {WRITER}: nothing expires" in one for one in result.problems)
         assert kept.packs() == before
         vault._objects[name] = (data, kept.clock())
-        assert kept.keep(most_percent=50).removed
+        assert kept.keep(max_percent=50).removed
         kept.check()
 
     def test_a_damaged_snapshot_that_has_expired_holds_nothing_up(self, kept: KeptSite) -> None:
@@ -55,14 +55,14 @@ class TestAWriterWhoseHistoryIsNotWhole:
     def test_a_damaged_one_expires_itself_once_it_is_older_than_every_rule(
         self, kept: KeptSite
     ) -> None:
-        kept.keep(most_percent=50)
+        kept.keep(max_percent=50)
         vault_of(kept).replace(f"w/{WRITER}/s/0000000006", b"rot")
         kept.days(8)
-        assert kept.keep(most_percent=100).expired == ()
+        assert kept.keep(max_percent=100).expired == ()
         for _ in range(4):
             kept.night(days=7)
-        assert kept.keep(most_percent=100).expired == ((WRITER, 6),), "it is 56 days old"
-        result = kept.keep(most_percent=100)
+        assert kept.keep(max_percent=100).expired == ((WRITER, 6),), "it is 56 days old"
+        result = kept.keep(max_percent=100)
         assert len(result.expired) > 1, "and holds nothing up any more"
         for name in kept.points():
             assert kept.site.restore(name, kept.site.folder / name).problems == ()
@@ -77,7 +77,7 @@ def test_what_is_lost_is_distrusted_by_a_verification_and_sent_again(kept: KeptS
     errors = (one for one in verify(kept.vault, read=True).findings if one.severity == "error")
     lost = tuple(sorted({pack for one in errors if (pack := pack_in(one.object)) is not None}))
     assert lost == tuple(live[:2])
-    result = kept.keep(distrust=lost, most_percent=50)
+    result = kept.keep(distrust=lost, max_percent=50)
     assert result.distrusted == lost
     assert kept.keeps().distrusted == set(lost)
     assert kept.keep(distrust=lost).distrusted == (), "once is enough"
@@ -102,30 +102,30 @@ def test_a_pack_of_nobody_is_never_touched(kept: KeptSite) -> None:
     for name in (stranger, odd):
         kept.vault.put(name, b"x")
     kept.days(40)
-    kept.keep(most_percent=100)
+    kept.keep(max_percent=100)
     kept.days(8)
-    kept.keep(most_percent=100)
+    kept.keep(max_percent=100)
     for name in (stranger, odd):
         assert kept.vault.get(name) == b"x"
 
 
 def test_packs_of_a_run_that_broke_off_go_after_a_month_and_a_week(kept: KeptSite) -> None:
     left = (WRITER, "ab" * 32)
-    kept.keep(most_percent=50)
+    kept.keep(max_percent=50)
     kept.vault.put(pack_name(*left), noise(5000))
     kept.days(28)
     kept.night()
-    assert left not in {one.pack for one in kept.keep(most_percent=100).marked}
+    assert left not in {one.pack for one in kept.keep(max_percent=100).marked}
     kept.days(2)
-    assert left in {one.pack for one in kept.keep(most_percent=100).marked}
+    assert left in {one.pack for one in kept.keep(max_percent=100).marked}
     kept.days(8)
-    assert left in {one.pack for one in kept.keep(most_percent=100).removed}
+    assert left in {one.pack for one in kept.keep(max_percent=100).removed}
     kept.check()
 
 
 class TestAnErasedDomain:
     def test_its_points_go_a_floor_later_though_they_are_the_newest(self, kept: KeptSite) -> None:
-        kept.keep(most_percent=50)
+        kept.keep(max_percent=50)
         domains = load_root_chain(kept.vault).root.domains
         sign_root(kept.site, domains=tuple(replace(one, erased=kept.clock()) for one in domains))
         kept.days(29)

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from backup.errors import UsageError
 from backup.format.keep_record import SnapshotId
 from backup.format.snapshot import State
-from backup.retention.rules import AgedPoint, Rules, expiries, moments, period
+from backup.retention.rules import (
+    AgedPoint,
+    RetentionRules,
+    expiry_times,
+    parse_period,
+    point_times,
+)
 
 START = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -40,8 +46,8 @@ def nights(count: int, state: State = "complete") -> list[AgedPoint]:
     return [point(number, START + number * DAY, state) for number in range(1, count + 1)]
 
 
-def left(points: Sequence[AgedPoint], rules: Rules, now: datetime) -> list[AgedPoint]:
-    ends = expiries(points, rules)
+def left(points: Sequence[AgedPoint], rules: RetentionRules, now: datetime) -> list[AgedPoint]:
+    ends = expiry_times(points, rules)
     return [one for one in points if (end := ends[one.id]) is None or end > now]
 
 
@@ -50,7 +56,7 @@ def test_nine_years_of_nights_thin_out_as_the_rules_say() -> None:
     now = points[-1].moment
     kept: list[AgedPoint] = []
     for one in points:  # a keeper every night, which never gets back what it let go
-        kept = left([*kept, one], Rules(), one.moment)
+        kept = left([*kept, one], RetentionRules(), one.moment)
     age = {one.moment.date(): (now - one.moment).days for one in kept}
     # With a point a night the last of a day is every one of them.
     assert sorted(a for a in age.values() if a < 90) == list(range(90))
@@ -76,7 +82,7 @@ def test_of_a_day_the_last_complete_point_stays_and_a_partial_one_only_where_non
         point(6, day + 60 * DAY),
     ]
     hours = timedelta(hours=10)
-    rules = Rules(weekly=DAY, monthly=DAY)
+    rules = RetentionRules(weekly=DAY, monthly=DAY)
     stay = {one.id[1] for one in left(points, rules, day + 36 * DAY + hours)}
     assert stay == {2, 5, 6}
     stay = {one.id[1] for one in left(points, rules, day + 91 * DAY + hours)}
@@ -90,7 +96,7 @@ def test_each_set_of_each_writer_has_its_own_newest() -> None:
         point(1, START, writer="b"),
         point(2, START + DAY, writer="b"),
     ]
-    ends = expiries(points, Rules())
+    ends = expiry_times(points, RetentionRules())
     assert [one.id for one in points if ends[one.id] is None] == [("a", 1), ("a", 2), ("b", 2)]
 
 
@@ -101,23 +107,23 @@ def test_the_newest_complete_point_stays_behind_partial_ones_that_stay_too() -> 
         point(5, START + 6 * DAY, "partial"),
     ]
     now = START + 9999 * DAY
-    assert [one.id[1] for one in left(points, Rules(), now)] == [3, 5]
+    assert [one.id[1] for one in left(points, RetentionRules(), now)] == [3, 5]
 
 
 def test_an_interim_point_stays_until_a_run_has_ended_behind_it() -> None:
     interim = [point(n, START + n * DAY, "interim") for n in (1, 2)]
-    assert left(interim, Rules(), START + 999 * DAY) == interim
+    assert left(interim, RetentionRules(), START + 999 * DAY) == interim
     ended = [*interim, point(3, START + 3 * DAY, "partial"), point(4, START + 4 * DAY, "interim")]
-    assert [one.id[1] for one in left(ended, Rules(), START + 33 * DAY)] == [3, 4]
-    assert [one.id[1] for one in left(ended, Rules(), START + 31 * DAY)] == [2, 3, 4]
+    assert [one.id[1] for one in left(ended, RetentionRules(), START + 33 * DAY)] == [3, 4]
+    assert [one.id[1] for one in left(ended, RetentionRules(), START + 31 * DAY)] == [2, 3, 4]
     other = [*interim, point(3, START + 3 * DAY, set_name="other")]
-    assert left(other, Rules(), START + 999 * DAY) == other
+    assert left(other, RetentionRules(), START + 999 * DAY) == other
 
 
 def test_an_erased_point_is_not_the_newest_of_anything() -> None:
     erased = point(2, START + DAY, erased=START + 50 * DAY)
     points = [point(1, START), erased]
-    ends = expiries(points, Rules())
+    ends = expiry_times(points, RetentionRules())
     assert ends == {("w", 1): None, ("w", 2): START + 80 * DAY}
 
 
@@ -126,7 +132,7 @@ def test_an_erased_point_is_not_the_newest_of_anything() -> None:
     days=st.lists(st.integers(0, 1500), min_size=1, max_size=60).map(sorted),
     states=st.lists(st.sampled_from(["complete", "partial", "interim"]), min_size=60, max_size=60),
     rules=st.builds(
-        Rules,
+        RetentionRules,
         everything=st.integers(1, 50).map(lambda d: timedelta(days=d)),
         daily=st.integers(1, 200).map(lambda d: timedelta(days=d)),
         weekly=st.integers(1, 400).map(lambda d: timedelta(days=d)),
@@ -136,7 +142,7 @@ def test_an_erased_point_is_not_the_newest_of_anything() -> None:
     later=st.integers(0, 60) | st.integers(0, 4000),
 )
 def test_nothing_goes_below_the_floor_or_within_everything_and_the_newest_stays(
-    days: list[int], states: list[State], rules: Rules, later: int
+    days: list[int], states: list[State], rules: RetentionRules, later: int
 ) -> None:
     points = [
         point(number, START + day * DAY, state)
@@ -158,7 +164,7 @@ def test_a_floor_that_is_longer_than_every_rule_holds() -> None:
     points = nights(20)
     now = points[-1].moment
     young = [one for one in points if now - one.stored < 9 * DAY]
-    assert left(points, Rules(**(SHORTEST | {"floor": 9 * DAY})), now) == young
+    assert left(points, RetentionRules(**(SHORTEST | {"floor": 9 * DAY})), now) == young
 
 
 def test_a_forged_time_makes_no_point_older_or_younger_than_its_place() -> None:
@@ -166,7 +172,7 @@ def test_a_forged_time_makes_no_point_older_or_younger_than_its_place() -> None:
     stored = [START + n * DAY for n in range(6)]
     claims = [stored[0] - hour, stored[1] - hour, stored[0] - 300 * DAY, stored[3] + 9000 * DAY]
     claims += [stored[4] - hour, stored[5]]
-    assert moments(zip(claims, stored, strict=True)) == [
+    assert point_times(zip(claims, stored, strict=True)) == [
         stored[0] - hour,
         stored[1] - hour,
         stored[1] - hour,  # not before the one before it
@@ -179,35 +185,35 @@ def test_a_forged_time_makes_no_point_older_or_younger_than_its_place() -> None:
 def test_a_copied_vault_keeps_the_moments_of_its_points() -> None:
     copied = START + 500 * DAY
     claims = [START + n * DAY for n in range(5)]
-    assert moments((one, copied) for one in claims) == claims
+    assert point_times((one, copied) for one in claims) == claims
 
 
 @pytest.mark.parametrize(
     ("text", "days"), [("35d", 35), ("12w", 84), ("6m", 186), ("7y", 2562), ("1d", 1)]
 )
 def test_a_time_to_keep_is_a_number_and_a_letter(text: str, days: int) -> None:
-    assert period(text) == timedelta(days=days)
+    assert parse_period(text) == timedelta(days=days)
 
 
 @pytest.mark.parametrize("text", ["", "35", "d", "0d", "-1d", "1.5y", "35 d", "99999d", "1h", "١d"])
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="35d"):
-        period(text)
+        parse_period(text)
 
 
 @pytest.mark.parametrize("floor", [timedelta(0), timedelta(hours=23)])
 def test_there_is_no_keeping_without_a_floor(floor: timedelta) -> None:
     with pytest.raises(UsageError, match="floor"):
-        Rules(floor=floor)
+        RetentionRules(floor=floor)
 
 
 @pytest.mark.parametrize("rule", SHORTEST)
 def test_whichever_rule_is_the_longest_says_when_none_keeps_any_more(rule: str) -> None:
-    assert Rules(**(SHORTEST | {rule: 9 * DAY})).longest == 9 * DAY
+    assert RetentionRules(**(SHORTEST | {rule: 9 * DAY})).longest == 9 * DAY
 
 
 @pytest.mark.parametrize(("rule", "step"), [("weekly", 7 * DAY), ("monthly", 31 * DAY)])
 def test_a_week_and_a_month_are_those_of_their_year(rule: str, step: timedelta) -> None:
-    rules = Rules(**(SHORTEST | {rule: 1200 * DAY}))
+    rules = RetentionRules(**(SHORTEST | {rule: 1200 * DAY}))
     points = [point(n, START + n * step) for n in range(1, 1100 * DAY // step)]
     assert left(points, rules, points[-1].moment + DAY) == points

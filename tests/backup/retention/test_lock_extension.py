@@ -47,7 +47,7 @@ class TestLocks:
         number = len(vault_of(locked).names())
         for keep, does in ((locked.plan, ["looking at locks"]), (locked.keep, _LOCKS)):
             told: list[tuple[str, int, int]] = []
-            keep(watch=lambda *one, told=told: told.append(one))
+            keep(progress=lambda *one, told=told: told.append(one))
             assert [one for one in told if one[0] == "reading recovery points"][:2] == [
                 ("reading recovery points", 1, 2),
                 ("reading recovery points", 2, 2),
@@ -59,7 +59,7 @@ class TestLocks:
     def test_what_may_go_is_not_locked_for_longer(self, locked: KeptSite) -> None:
         for _ in range(8):
             locked.night(days=6)
-            locked.keep(most_percent=50)
+            locked.keep(max_percent=50)
         marked = locked.keeps().marked
         assert marked
         locked.days(1)
@@ -75,7 +75,7 @@ class TestLocks:
         assert {one.pack for one in waiting.locked} <= locked.keeps().marked.keys()
         locked.check()
         locked.days(20)
-        gone = {one.pack for one in locked.keep(most_percent=100).removed}
+        gone = {one.pack for one in locked.keep(max_percent=100).removed}
         assert {one.pack for one in waiting.locked} <= gone
         locked.check()
 
@@ -96,7 +96,7 @@ class TestLocks:
         """Also of a point that the rules would let go, so that its lock does not end meanwhile."""
         locked.night()
         locked.days(45)
-        result = locked.keep(hold="an incident is open", most_percent=100)
+        result = locked.keep(hold="an incident is open", max_percent=100)
         assert (result.records, result.expired, result.removed) == ((), (), ())
         for name in vault_of(locked).names():
             until = locked.vault.lock_until(name)
@@ -152,7 +152,7 @@ class TestLocks:
     ) -> None:
         for _ in range(8):
             locked.night(days=6)
-        locked.keep(most_percent=50)
+        locked.keep(max_percent=50)
         locked.days(30)
         vault = vault_of(locked)
         remove = vault._remove
@@ -161,11 +161,11 @@ class TestLocks:
             raise Locked(f"{name} is locked")
 
         vault._remove = refuses
-        result = locked.keep(most_percent=100)
+        result = locked.keep(max_percent=100)
         dropped = {one.pack for one in result.dropped}
         assert dropped
         assert {one.pack for one in result.locked} == dropped <= locked.packs()
         assert (result.removed, result.freed_bytes) == ((), 0)
         vault._remove = remove
-        assert dropped <= {one.pack for one in locked.keep(most_percent=100).removed}
+        assert dropped <= {one.pack for one in locked.keep(max_percent=100).removed}
         locked.check()

@@ -13,7 +13,7 @@ from backup.format.keep_record import PackId
 from backup.format.object_names import KEEPS, pack_name, snapshot_name, snapshots_of
 from backup.format.record_link import Link
 from backup.format.snapshot import bitmap_of, snapshot_from_bytes, snapshot_to_bytes
-from backup.retention.rules import Rules
+from backup.retention.rules import RetentionRules
 from backup.stores import ObjectLock, Retention
 from tests.backup.keep_site import (
     WEEKS,
@@ -60,11 +60,11 @@ def test_a_run_that_has_nothing_to_do_puts_no_record(kept: KeptSite) -> None:
 
 def test_two_years_of_nights_leave_what_the_rules_say(tmp_path: Path) -> None:
     kept = kept_site(tmp_path)
-    kept.rules = Rules(monthly=timedelta(days=400))
+    kept.rules = RetentionRules(monthly=timedelta(days=400))
     for week in range(52):
         kept.night(days=14)
         if week % 4 == 3:
-            kept.keep(most_percent=30)
+            kept.keep(max_percent=30)
     kept.check()
     left = [point.time for point in kept.site.repository().points()]
     age = [(kept.clock() - time).days for time in left]
@@ -175,7 +175,7 @@ def test_a_dropped_pack_that_a_point_needs_after_all_stays(kept: KeptSite) -> No
     result = kept.keep()
     assert used <= kept.packs()
     assert {one.pack for one in result.removed} == kept.keeps().dropped - used
-    assert any("needed again although they were dropped" in one for one in result.problems)
+    assert any("dropped packs are needed again" in one for one in result.problems)
     for name in kept.points():
         assert kept.site.restore(name, kept.site.folder / name).problems == ()
 
@@ -183,12 +183,12 @@ def test_a_dropped_pack_that_a_point_needs_after_all_stays(kept: KeptSite) -> No
 def test_nothing_below_the_floor_expires_whatever_the_rules_say(tmp_path: Path) -> None:
     kept = kept_site(tmp_path)
     day = timedelta(days=1)
-    kept.rules = Rules(everything=day, daily=day, weekly=day, monthly=day)
+    kept.rules = RetentionRules(everything=day, daily=day, weekly=day, monthly=day)
     for _ in range(8):
         kept.night(days=3)
-    assert kept.keep(most_percent=100).expired == ()
+    assert kept.keep(max_percent=100).expired == ()
     kept.days(12)
-    result = kept.keep(most_percent=100)
+    result = kept.keep(max_percent=100)
     assert [sequence for _, sequence in result.expired] == [1, 2]
     kept.check()
 
@@ -199,11 +199,11 @@ def test_a_point_that_claims_to_be_old_stays_for_the_floor_after_it_came(tmp_pat
     kept.rules = WEEKS
     kept.night(now=lambda: kept.clock() - timedelta(days=400))
     kept.night()
-    assert kept.keep(most_percent=100).expired == ()
+    assert kept.keep(max_percent=100).expired == ()
     kept.days(27)
-    assert kept.keep(most_percent=100).expired == ()
+    assert kept.keep(max_percent=100).expired == ()
     kept.days(4)
-    assert kept.keep(most_percent=100).expired == ((WRITER, 1),)
+    assert kept.keep(max_percent=100).expired == ((WRITER, 1),)
     kept.check()
 
 
@@ -218,7 +218,7 @@ def test_the_newest_complete_point_stays_for_ever_and_so_does_the_newest_of_all(
     partial = kept.site.back_up(kept.source, missing).point
     kept.trees[partial] = kept.trees[complete]
     kept.days(4000)
-    kept.keep(is_clock_right=True, most_percent=100)
+    kept.keep(is_clock_right=True, max_percent=100)
     assert kept.points() == [complete, partial]
     kept.days(8)
     kept.keep()
@@ -231,9 +231,9 @@ def test_more_than_a_fifth_stops_and_nothing_is_written(kept: KeptSite) -> None:
         kept.keep()
     assert vault_of(kept).names() == names
     with pytest.raises(RetentionStopped):
-        kept.keep(most_percent=39)
+        kept.keep(max_percent=39)
     kept.check()
-    assert len(kept.keep(most_percent=40).expired) == 4
+    assert len(kept.keep(max_percent=40).expired) == 4
     kept.check()
 
 
@@ -243,8 +243,8 @@ def test_the_share_that_is_named_is_enough_where_it_is_no_whole_number(tmp_path:
     for _ in range(3):
         kept.night(days=21)
     with pytest.raises(RetentionStopped, match=r"1 of 3 .* --most 34$"):
-        kept.keep(most_percent=33)
-    assert len(kept.keep(most_percent=34).expired) == 1
+        kept.keep(max_percent=33)
+    assert len(kept.keep(max_percent=34).expired) == 1
     kept.check()
 
 
@@ -286,7 +286,7 @@ def test_a_plan_changes_nothing_and_says_what_a_run_would_do(kept: KeptSite) -> 
     assert plan.refusal is not None
     assert "4 of 10" in plan.refusal
     assert stock.points == 10
-    result = kept.keep(most_percent=50)
+    result = kept.keep(max_percent=50)
     assert (plan.expired, plan.marked) == (result.expired, result.marked)
     kept.days(8)
     plan, stock = kept.plan()
@@ -316,7 +316,7 @@ def test_what_comes_free_is_told_for_the_month_in_which_it_can_go(tmp_path: Path
     assert (stock.locked_until, stock.locked.packs) == (None, 0)
 
     kept.days(45)
-    result = kept.keep(most_percent=50)
+    result = kept.keep(max_percent=50)
     assert len(result.expired) == 1
     assert result.marked
     marked = {pack_name(*pack) for pack in kept.keeps().marked}

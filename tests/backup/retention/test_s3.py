@@ -51,7 +51,7 @@ class OnS3(KeptSite):
         vault = self.vault
         assert isinstance(vault, Later)
         vault.ahead = timedelta(days=days)
-        return self.keep(now=lambda: datetime.now(UTC) + vault.ahead, most_percent=100, **more)
+        return self.keep(now=lambda: datetime.now(UTC) + vault.ahead, max_percent=100, **more)
 
     def check_as_reader(self) -> None:
         """Every point that has not expired restores, and the verifier finds nothing wrong."""

@@ -9,7 +9,7 @@ from backup.errors import NotFound
 from backup.repository import Repository
 from backup.stores import Stat
 from backup.stores.memory import MemoryStore
-from backup.stores.parallel_reads import beside, read_ahead, run_concurrently
+from backup.stores.parallel_reads import read_ahead, run_concurrently, start_beside
 from tests.backup.keep_site import WEEKS, KeptVault, expired_and_marked, kept_site
 from tests.backup.site import Clock
 
@@ -101,7 +101,7 @@ def test_a_store_at_hand_is_asked_by_whoever_wants_it_and_no_thread_is_begun() -
     assert list(run_concurrently(lambda n: (n, threading.get_ident()), [1], 1)) == [
         (1, threading.get_ident())
     ]
-    assert beside(store, lambda: store.get("a/1"))() == b"x"
+    assert start_beside(store, lambda: store.get("a/1"))() == b"x"
     assert (asked_by, threading.active_count()) == ({threading.get_ident()}, before)
 
 
@@ -109,7 +109,7 @@ def test_a_call_made_beside_leaves_no_thread_and_raises_what_it_raised() -> None
     store = FarStore(meet=1)
     before = threading.active_count()
     with pytest.raises(NotFound):
-        beside(store, lambda: store.get("a/1"))()
+        start_beside(store, lambda: store.get("a/1"))()
     assert threading.active_count() == before
 
 
@@ -134,7 +134,7 @@ def test_a_far_vault_is_kept_searched_checked_and_restored_as_a_near_one(tmp_pat
     assert [len(one) for one in seen[1][:2]] == [10, 6]
     assert {len(row.points) for row in seen[1][2]} == {1, 10}
     kept.days(8)
-    result = kept.keep(most_percent=50)
+    result = kept.keep(max_percent=50)
     assert result.removed
     assert {one.pack for one in result.removed} == {one.pack for one in result.dropped}
     kept.check()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.checker.pack_check import Packs
+from backup.checker.pack_check import PackCheck
 from backup.checker.verification import is_as_named, verify
 from backup.errors import BackupError, Damaged, FormatUnknown
 from backup.findings import Findings
@@ -96,8 +96,8 @@ def check_of(whole: Whole, name: str, *, is_cut: bool = False) -> Check:
         if name.startswith(KEEPS):
             return name in dict(load_retention_log(vault, trust).problems)
         if pack is not None:
-            packs = Packs(vault, history, keeps, Findings())
-            packs.look() if is_cut else packs.read(None, lambda *_: None)
+            packs = PackCheck(vault, history, keeps, Findings())
+            packs.check_listing() if is_cut else packs.read(None, lambda *_: None)
             return packs.is_lost(pack[1])
         if copy_in(name):
             return not is_as_named(vault, vault.stat(name))

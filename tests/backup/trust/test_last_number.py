@@ -358,5 +358,5 @@ def test_a_reader_and_a_keeper_read_junk_once_however_often_they_look(tmp_path: 
     assert seen.count(LAST) == 1
     seen.clear()
     kept.days(8)
-    kept.keep(most_percent=50)
+    kept.keep(max_percent=50)
     assert seen.count(LAST) == 1

@@ -71,7 +71,7 @@ def test_a_plan_says_what_would_go_and_a_run_does_it(
     monkeypatch.setattr(DirectoryKeeperStore, "_clock", lambda _: later)
     stopped = desk.run("backup", "keep").err
     assert (
-        "find out which clock is right; if the store's is, run again with --clock-is-right"
+        "Find out which clock is right; if the store's is, run again with --clock-is-right"
         in stopped
     )
     document = desk.json("backup", "keep", "--clock-is-right")
@@ -107,7 +107,7 @@ def test_what_was_found_lost_is_distrusted(desk: Desk, kept: Path) -> None:
     answer = desk.run("backup", "keep", "--most", "50", "--distrust", report)
     assert answer.status == 3
     assert "1 lost pack distrusted" in answer.out
-    assert "are not there" in answer.out
+    assert "are missing" in answer.out
 
 
 @pytest.mark.parametrize("words", [("now",), ("--most", "101"), ("--distrust", "absent.json")])
@@ -156,7 +156,7 @@ def test_a_hold_that_is_not_there_is_not_said_to_be_released(desk: Desk, kept: P
 def test_a_place_without_a_keeper_says_who_makes_one(desk: Desk, installation: Path) -> None:
     answer = desk.run("backup", "keep")
     assert answer.status == 2
-    assert "the owner makes one" in answer.err
+    assert "The owner makes one" in answer.err
 
 
 def test_a_hold_of_another_machine_is_listed_and_can_be_released_here(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.checker.lock_check import turn_of, turns
+from backup.checker.lock_check import check_day, due_days
 from backup.records import LockSummary
 from backup.stores import Stat
 from backup.stores.s3.store import open_s3
@@ -240,8 +240,8 @@ def test_each_day_looks_at_the_locks_of_what_is_new_and_of_those_whose_turn_it_i
 
     assert [on_day(0), on_day(1)] == [len(names)] * 2, "what is a day old is new"
     for last, day in ((1, 2), (2, 7)):  # four days are missed
-        due = turns(began + timedelta(days=last), began + timedelta(days=day))
-        assert on_day(day) == sum(turn_of(name) in due for name in names)
+        due = due_days(began + timedelta(days=last), began + timedelta(days=day))
+        assert on_day(day) == sum(check_day(name) in due for name in names)
     with installation_at(path, lambda: began + timedelta(days=8)) as installation:
         assert locks_of(verification.verify(installation, read=True)).looked_at == len(names)
 

@@ -87,7 +87,7 @@ def test_a_point_expires_and_what_only_it_needed_is_freed_a_week_later(folder: P
         planned = retention.plan(installation, most_percent=40)
         assert planned.exit_status is ExitStatus.DONE
         assert planned.stock is not None
-        outcome = retention.keep(installation, most_percent=40)
+        outcome = retention.run_retention(installation, most_percent=40)
         assert outcome.result.expired == planned.result.expired == (("host-1", 1), ("host-1", 2))
         assert outcome.result.marked == planned.result.marked != ()
         (run,) = installation.ledger.runs.all("keep")
@@ -99,7 +99,7 @@ def test_a_point_expires_and_what_only_it_needed_is_freed_a_week_later(folder: P
         installation_at(folder / "standfast.toml", clock=lambda: later) as installation,
     ):
         patch.setattr(DirectoryKeeperStore, "_clock", lambda _: later)
-        outcome = retention.keep(installation)
+        outcome = retention.run_retention(installation)
         assert outcome.result.freed_bytes > 50_000
         assert outcome.as_json()["exit_status"] == 0
     assert sum(path.stat().st_size for path in vault.rglob("p/*/*")) == before - (
@@ -128,13 +128,13 @@ def test_too_many_at_once_are_refused_and_a_person_can_allow_them(folder: Path) 
     age(folder / "vault", 35)
     with installation_at(folder / "standfast.toml") as installation:
         with pytest.raises(Refused, match="5 of 6 recovery points would expire"):
-            retention.keep(installation)
+            retention.run_retention(installation)
         assert installation.ledger.runs.all("keep")[0].state == "failed"
         planned = retention.plan(installation)
         assert planned.exit_status is ExitStatus.REFUSED
         assert "5 of 6" in str(planned.as_json()["refusal"])
         assert not (folder / "vault/pub/keep").exists()
-        assert len(retention.keep(installation, most_percent=90).result.expired) == 5
+        assert len(retention.run_retention(installation, most_percent=90).result.expired) == 5
         assert len(recovery_point_contents.list_points(installation).points) == 1
 
 
@@ -144,8 +144,8 @@ def test_a_clock_that_is_an_hour_off_is_refused(folder: Path) -> None:
         folder / "standfast.toml", clock=lambda: datetime.now(UTC) + off
     ) as installation:
         with pytest.raises(Refused, match="this machine's"):
-            retention.keep(installation)
-        kept = retention.keep(installation, is_clock_right=True, most_percent=40)
+            retention.run_retention(installation)
+        kept = retention.run_retention(installation, is_clock_right=True, most_percent=40)
         assert kept.exit_status is ExitStatus.DONE
 
 
@@ -153,9 +153,9 @@ def test_without_the_keepers_key_nothing_is_kept(folder: Path) -> None:
     (folder / "keys/keeper.json").unlink()
     with (
         installation_at(folder / "standfast.toml") as installation,
-        pytest.raises(UsageError, match=r"no keeper's key .*the owner makes one"),
+        pytest.raises(UsageError, match="keeper's key"),
     ):
-        retention.keep(installation)
+        retention.run_retention(installation)
 
 
 def test_what_a_verification_found_lost_is_distrusted_and_sent_again(folder: Path) -> None:
@@ -165,7 +165,7 @@ def test_what_a_verification_found_lost_is_distrusted_and_sent_again(folder: Pat
     report = folder / "report.json"
     with installation_at(folder / "standfast.toml") as installation:
         report.write_text(json.dumps(verify(installation, read=True).as_json()))
-        outcome = retention.keep(installation, distrust=report, most_percent=40)
+        outcome = retention.run_retention(installation, distrust=report, most_percent=40)
         assert [sha256 for _, sha256 in outcome.result.distrusted] == [packs[-1].name]
         change(folder)
         backup_run.run_backup(installation, "main", "direct")
@@ -177,7 +177,7 @@ def test_keeper_distrusts_what_ledger_knows(folder: Path) -> None:
     damage_a_pack(folder)
     with installation_at(folder / "standfast.toml") as installation:
         found = verify(installation, read=True).report.damaged_packs
-        outcome = retention.keep(installation, most_percent=40)
+        outcome = retention.run_retention(installation, most_percent=40)
     assert [pack_name(*pack) for pack in outcome.result.distrusted] == list(found)
 
 
@@ -195,7 +195,7 @@ def test_the_keeper_of_a_bucket_has_its_own_configuration(
         backup_run.run_backup(installation, "main", "direct")
     keeper = configuration(tmp_path, s3_bucket, s3_bucket.key("keeper"), "keeper")
     with installation_at(keeper) as installation:
-        outcome = retention.keep(installation)
+        outcome = retention.run_retention(installation)
         assert (outcome.exit_status, outcome.result.expired) == (ExitStatus.DONE, ())
         stock = retention.plan(installation).stock
         assert stock is not None
@@ -206,21 +206,21 @@ def test_while_a_hold_stands_nothing_expires_and_its_release_lets_it_expire(fold
     with installation_at(folder / "standfast.toml") as installation:
         retention_holds.create_hold(installation, "inc-2026-0001")
         retention_holds.create_hold(installation, "inc-2026-0002")
-        held = retention.keep(installation, most_percent=40)
+        held = retention.run_retention(installation, most_percent=40)
         assert held.exit_status is ExitStatus.DONE
         assert (held.result.expired, held.result.records) == ((), ())
         assert "inc-2026-0001" in str(held.result.hold)
         retention_holds.release_hold(installation, "inc-2026-0001")
-        assert retention.keep(installation, most_percent=40).result.expired == ()
+        assert retention.run_retention(installation, most_percent=40).result.expired == ()
         retention_holds.release_hold(installation, "inc-2026-0002")
-        assert len(retention.keep(installation, most_percent=40).result.expired) == 2
+        assert len(retention.run_retention(installation, most_percent=40).result.expired) == 2
 
 
 def test_a_hold_that_cannot_be_read_holds_all_the_same(folder: Path) -> None:
     with installation_at(folder / "standfast.toml") as installation:
         retention_holds.create_hold(installation, "inc-2026-0001")
         (folder / "keys" / "holds" / "inc-2026-0001.json").write_text("?")
-        assert retention.keep(installation, most_percent=40).result.expired == ()
+        assert retention.run_retention(installation, most_percent=40).result.expired == ()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read")

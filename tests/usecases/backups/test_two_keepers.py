@@ -48,7 +48,7 @@ def keep(folder: Path, later: timedelta = timedelta(0)) -> RetentionResult:
     """One run of the keeper on this folder's machine, so much later by the vault's clock."""
     with pytest.MonkeyPatch.context() as patch, at(folder) as installation:
         patch.setattr(DirectoryKeeperStore, "_clock", lambda _: datetime.now(UTC) + later)
-        outcome = retention.keep(installation, most_percent=40, is_clock_right=True)
+        outcome = retention.run_retention(installation, most_percent=40, is_clock_right=True)
     assert outcome.exit_status is ExitStatus.DONE, outcome.result.problems
     return outcome.result
 

@@ -361,7 +361,7 @@ def test_a_key_that_comes_back_is_named_and_can_be_removed_again(owned: OwnedSit
         repository.open_point(repository.resolve("desk-1/1"))
     (finding,) = (f for f in verify(owned.vault, keys=owned.keys).findings if f.severity == "error")
     assert finding.object == name
-    assert "its key is still there" in finding.problem
+    assert "its key still exists" in finding.problem
     (owned.folder / "certificate.json").rename(owned.folder / "first.json")
     (owned.folder / "certificate.json.txt").unlink()
     erased(owned, data)

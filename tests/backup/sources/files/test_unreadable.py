@@ -106,7 +106,7 @@ def test_a_file_in_a_sparse_pack_that_cannot_be_sent_again_keeps_the_pack(tmp_pa
     # The keeper sees that the point needs the pack, however long it takes.
     for _ in range(3):
         kept.days((MARK_AGE + timedelta(days=10)).days)
-        kept.keep(most_percent=100)
+        kept.keep(max_percent=100)
     assert kept.site.restore("latest", tmp_path / "out").problems == ()
     assert describe(tmp_path / "out" / "files") == describe(source)
     before = kept.packs()

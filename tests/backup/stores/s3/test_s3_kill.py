@@ -21,7 +21,7 @@ import pytest
 from backup.format.object_names import pack_name
 from backup.restorer.safe_paths import JOURNAL
 from backup.retention.keeper_key import Keeper
-from backup.retention.retention_run import RetentionResult, keep
+from backup.retention.retention_run import RetentionResult, run_retention
 from backup.stores import ObjectLock
 from backup.stores.directory import DirectoryStore
 from backup.stores.s3.store import S3Options, open_s3
@@ -68,7 +68,9 @@ def keepers(where: S3Options, ahead: timedelta) -> Later:
 
 def keep_at(vault: Later, folder: Path) -> RetentionResult:
     keeper = Keeper.load(folder / "keeper.json")
-    return keep(vault, keeper, WEEKS, now=lambda: datetime.now(UTC) + vault.ahead, most_percent=100)
+    return run_retention(
+        vault, keeper, WEEKS, now=lambda: datetime.now(UTC) + vault.ahead, max_percent=100
+    )
 
 
 def keep_again(url: str, where: S3Options, folder: Path, _: Path, __: datetime) -> None:
