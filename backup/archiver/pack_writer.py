@@ -23,7 +23,7 @@ from backup.errors import AlreadyThere
 from backup.format.frame import AS_IS, Effort, to_frame
 from backup.format.object_names import pack_name
 from backup.format.pack import CAPACITY, Destination, padded_size, seal_pack
-from backup.stores import Store, said_to_be_there
+from backup.stores import Store, expect_existing
 
 _TASKS_UNDER_WAY = 6
 # Packs in progress: one is sealed while others are written and synced. A local disk gets three at a
@@ -71,7 +71,7 @@ class Outlet:
         except AlreadyThere:
             # The name is the hash of the bytes, so this is the same pack, put by a call whose
             # answer was lost.
-            with said_to_be_there(name):
+            with expect_existing(name):
                 stored_size = self.store.stat(name).size_bytes
             if stored_size != len(pack.data):
                 raise

@@ -41,7 +41,7 @@ from backup.format.snapshot import (
     seal_body,
     snapshot_to_bytes,
 )
-from backup.stores import Stat, Store, said_to_be_there
+from backup.stores import Stat, Store, expect_existing
 from backup.trust.key_files import Host
 from backup.trust.snapshot_history import Slot, read_listed, read_slot, superseded_snapshots
 
@@ -222,7 +222,7 @@ class Committer:
         for number in sorted(stats, reverse=True):
             if skipped.should_skip(number):
                 continue
-            with said_to_be_there(stats[number].name):
+            with expect_existing(stats[number].name):
                 found = read_listed(self._vault, self._trust, self._host.writer, stats[number])
             if found.snapshot is not None:
                 head = Link(number=number, sha256=found.sha256)
@@ -250,7 +250,7 @@ class Committer:
         self._compare(head, self._settled_head(head))
 
     def _read_taken_slot(self, name: str) -> Slot:
-        with said_to_be_there(name):
+        with expect_existing(name):
             return read_slot(self._vault, self._trust, self._host.writer, name)
 
     def _continue_after(self, previous: Link | None) -> None:

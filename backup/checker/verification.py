@@ -138,7 +138,7 @@ class _Check:
             self._check_keys(trust, self._keys)
         histories = {
             writer: SnapshotHistory(
-                writer, read_history(self._vault, trust, writer), trust.removed(writer)
+                writer, read_history(self._vault, trust, writer), trust.removal_time(writer)
             )
             for writer in trust.root.writer_ids
         }

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from backup.errors import AlreadyThere, BackupError, Damaged, NotWritable, UsageError
 from backup.format.canonical_json import from_json, to_json
 from backup.format.strict_fields import Fields, from_base64
-from backup.stores import Store, said_to_be_there
+from backup.stores import Store, expect_existing
 from backup.stores.keeper import KeeperStore
 from backup.system.durable_files import check_creatable, create_file, read_file, sync_folder
 
@@ -148,7 +148,7 @@ def _put_exactly(store: Store, step: Put, plan_file: Path) -> None:
     try:
         store.put(step.name, step.data)
     except AlreadyThere:
-        with said_to_be_there(step.name):
+        with expect_existing(step.name):
             stored = store.get(step.name)
         if stored != step.data:
             raise AlreadyThere(

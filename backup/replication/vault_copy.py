@@ -45,7 +45,7 @@ from backup.format.object_names import (
 from backup.format.pack import MAX_PACK_BYTES
 from backup.records import Progress
 from backup.replication.copy_report import Kind, ReplicationReport, Tally
-from backup.stores import Stat, Store, said_to_be_there
+from backup.stores import Stat, Store, expect_existing
 from backup.stores.bounded_read import read_bounded
 from backup.trust.key_files import parse_key_record
 from backup.trust.retention_log import RetentionLog, load_retention_log
@@ -137,7 +137,7 @@ class _Copying:
         for _ in range(_LOOKS):
             histories = {
                 writer: SnapshotHistory(
-                    writer, read_history(self._vault, trust, writer), trust.removed(writer)
+                    writer, read_history(self._vault, trust, writer), trust.removal_time(writer)
                 )
                 for writer in trust.root.writer_ids
             }
@@ -388,7 +388,7 @@ class _Copying:
                 self._tally.copied(kind, name, len(data))
                 return
         self._tally.already(kind)
-        with said_to_be_there(name):
+        with expect_existing(name):
             found = store.get_range(name, 0, len(data) + 1)
         if found != data:
             self._found.error(

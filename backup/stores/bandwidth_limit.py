@@ -1,11 +1,11 @@
-"""A store whose puts keep to a bandwidth that changes with the hour.
+"""Store with a bandwidth limit for puts, by time of day.
 
-- Only puts wait, and all threads share one limit; reading and listing go on as ever.
-- A put waits until what was put before it is paid for, and then goes out as fast as the line is:
-  the limit holds on average, over a few objects of at most 16 MiB.
-- What the clock on the wall says decides about the rate, and it is asked again each second of
-  waiting: a run that crosses the hour changes its rate.  How much time has passed is another
-  clock's to say, so a clock that is set back makes nobody wait for it.
+- Only puts wait, and all threads share one limit; reading and listing are not limited.
+- A put waits until earlier puts are paid for, then runs at full speed: the limit holds on average
+  over a few objects of at most 16 MiB.
+- The wall clock decides the rate, and it is read again each second of waiting: a run that crosses
+  the hour changes its rate. Another clock measures elapsed time, so a wall clock that is set back
+  delays nothing.
 """
 
 import threading
@@ -23,17 +23,17 @@ _SLICE_SECONDS = 1.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """A part of each day with a limit, in minutes after midnight.
+    """A limit for a part of each day, in minutes after midnight.
 
-    The end is not in it, and may lie before the start: then the window goes over midnight.
+    The end is exclusive. If it is before the start, the window crosses midnight.
     """
 
     start_minute: int
     end_minute: int
     bytes_per_second: int
 
-    def holds(self, minute: int) -> bool:
-        """Whether a minute of the day is in it."""
+    def contains(self, minute: int) -> bool:
+        """Return whether a minute of the day is in the window."""
         if self.start_minute < self.end_minute:
             return self.start_minute <= minute < self.end_minute
         return minute >= self.start_minute or minute < self.end_minute
@@ -41,21 +41,24 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bandwidth:
-    """What is allowed when; outside of every window there is no limit."""
+    """Limits by time of day; outside of every window there is none."""
 
     windows: Sequence[Window]
-    zone: tzinfo  # whose midnight is meant
+    zone: tzinfo  # time zone of the windows
 
-    def at(self, moment: datetime) -> int | None:
-        """Bytes a second at a moment; None: no limit.  The first window that holds it counts."""
+    def rate_at(self, moment: datetime) -> int | None:
+        """Return the bytes per second at a moment; None means no limit.
+
+        The first window that contains the moment counts.
+        """
         local = moment.astimezone(self.zone)
         minute = local.hour * 60 + local.minute
-        found = (one.bytes_per_second for one in self.windows if one.holds(minute))
+        found = (window.bytes_per_second for window in self.windows if window.contains(minute))
         return next(found, None)
 
 
 class BandwidthLimitedStore(Store):
-    """Another store, put into at no more than a bandwidth."""
+    """A store whose puts respect a bandwidth."""
 
     def __init__(
         self,
@@ -73,7 +76,7 @@ class BandwidthLimitedStore(Store):
         self._sleep = sleep
         self._monotonic = monotonic
         self._turn = threading.Lock()
-        self._allowed = 0.0  # bytes; below zero they are owed
+        self._allowed = 0.0  # bytes; negative: owed
         self._counted_at = monotonic()
 
     @property
@@ -103,16 +106,16 @@ class BandwidthLimitedStore(Store):
     def _lock_of(self, name: str) -> Retention | None:
         return self._store.lock_of(name)
 
-    def _wait(self, doing: str) -> None:
+    def _wait(self, action: str) -> None:
         while True:
-            NETWORK_SHUTDOWN.refuse(doing)
-            rate = self._bandwidth.at(self._now())
+            NETWORK_SHUTDOWN.refuse(action)
+            rate = self._bandwidth.rate_at(self._now())
             moment = self._monotonic()
-            passed, self._counted_at = moment - self._counted_at, moment
+            elapsed, self._counted_at = moment - self._counted_at, moment
             if rate is None:
                 self._allowed = 0.0
                 return
-            self._allowed = min(self._allowed + passed * rate, rate * _BURST_SECONDS)
-            if self._allowed > -1:  # less than a byte is no debt, and rounding may leave so much
+            self._allowed = min(self._allowed + elapsed * rate, rate * _BURST_SECONDS)
+            if self._allowed > -1:  # less than a byte is rounding, not debt
                 return
             self._sleep(min(-self._allowed / rate, _SLICE_SECONDS))

@@ -1,14 +1,14 @@
-"""A store in a directory: a mounted disk, a network share, the demonstration.
+"""Directory store: a mounted disk, a network share, or a demonstration.
 
-- An object is written to `.incoming/`, synced, and linked to its name: a link never replaces, so
-  two writers of one name cannot both succeed; a file system without links is refused.  The folder
-  is synced before `put` returns, and before it says `AlreadyThere`: whoever put that name may have
-  died in between.
-- So are the folders above it, once a process: another may have made them a moment ago.
-- A crash leaves at most a file in `.incoming/`, which the first `put` after a day removes: by names
-  that are drafts', and not where that folder is a link, which somebody else's disk may have there.
-- What is neither file nor folder is no object, and holds nobody up who opens it.
-- Root, or whoever owns the files, can still change and delete: `describe` says so.  It locks
+- An object is written to `.incoming/`, synced, and linked to its name. A link never replaces, so
+  two writers of one name cannot both succeed; a file system without links is refused. The folder is
+  synced before `put` returns, and before it raises `AlreadyThere`: the writer of that name may have
+  crashed in between.
+- The folders above it are synced once per process: another process may have just created them.
+- A crash leaves at most a file in `.incoming/`, which the first `put` after a day removes: only
+  names of drafts, and not if that folder is a link, as another disk may have one.
+- Anything but files and folders is not an object, and opening it does not block.
+- Root and the owner of the files can change and delete them: `describe` says so. The store locks
   nothing, so no object has a lock.
 """
 
@@ -35,21 +35,21 @@ _LEFTOVER_SECONDS = 24 * 3600
 _EARLIEST = datetime(1000, 1, 1, tzinfo=UTC).timestamp()
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 _DRAFT = re.compile(r"[0-9a-f]{32}(?:\.linked)?")
-_O_DIRECT = getattr(os, "O_DIRECT", 0)  # not everywhere
+_O_DIRECT = getattr(os, "O_DIRECT", 0)  # not available everywhere
 _DIRECT_BYTES = 1024 * 1024
-_BLOCK_BYTES = 4096  # what the memory and the size must be multiples of
+_BLOCK_BYTES = 4096  # memory and size must be multiples of it
 
 
 class DirectoryStore(Store):
-    """Objects as read-only files below `path`, which the first `put` makes when it is missing."""
+    """Read-only files below `path`, which the first `put` creates."""
 
-    read_over_bytes: ClassVar[int] = 256 * 1024  # which takes as long as to ask once more
+    read_over_bytes: ClassVar[int] = 256 * 1024  # takes as long as another call
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._lock = threading.Lock()
         self._is_swept = False
-        self._lasting: set[Path] = set()  # folders whose own names were synced
+        self._synced_folders: set[Path] = set()  # folders whose own names were synced
 
     @property
     def where(self) -> str:
@@ -58,12 +58,15 @@ class DirectoryStore(Store):
     def describe(self) -> StoreTraits:
         return StoreTraits(
             is_write_only=False,
-            why="a directory is not write-only: whoever owns its files can change and delete them",
+            why="a directory is not write-only: the owner of its files can change and delete them",
         )
 
     def try_to_put(self) -> None:
-        """Do what a put takes, and leave nothing; what lacks is said as `put` says it."""
-        self._translated("a first try of", f"putting into {self.path}", self._try)
+        """Check that a put would work, and leave nothing behind.
+
+        Errors are those of `put`.
+        """
+        self._translate_errors("a first try of", f"putting into {self.path}", self._try)
 
     def _try(self) -> None:
         self.make_folder(self.path / INCOMING)
@@ -73,15 +76,15 @@ class DirectoryStore(Store):
             _write_synced(draft, b"a try")
             link_new(draft, linked)
         finally:
-            for made in (draft, linked):
+            for file in (draft, linked):
                 with suppress(FileNotFoundError):
-                    made.unlink()
+                    file.unlink()
 
     def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         target = self.path / name
-        # Looked up first so that the usual collision costs no write; the link below decides.
+        # Check first, so that the usual collision costs no write; the link below decides.
         if target.exists():
-            raise self._taken(name)
+            raise self._name_taken(name)
         with self._lock:
             self.make_folder(target.parent)
             self.make_folder(self.path / INCOMING)
@@ -92,15 +95,15 @@ class DirectoryStore(Store):
             try:
                 link_new(draft, target)
             except FileExistsError:
-                raise self._taken(name) from None
+                raise self._name_taken(name) from None
         finally:
             with suppress(FileNotFoundError):
                 draft.unlink()
         sync_folder(target.parent)
 
     def make_folder(self, folder: Path) -> None:
-        """Make a folder of the store that survives a power cut."""
-        if folder in self._lasting and folder.is_dir():
+        """Create a folder of the store that survives a power failure."""
+        if folder in self._synced_folders and folder.is_dir():
             return
         if folder == self.path:
             _make_directory(folder)
@@ -109,11 +112,11 @@ class DirectoryStore(Store):
             with suppress(FileExistsError):
                 folder.mkdir(mode=0o750)
             sync_folder(folder.parent)
-        self._lasting.add(folder)
+        self._synced_folders.add(folder)
 
-    def _taken(self, name: str) -> AlreadyThere:
+    def _name_taken(self, name: str) -> AlreadyThere:
         sync_folder((self.path / name).parent)
-        return AlreadyThere(f"{name} is already there; nothing was changed")
+        return AlreadyThere(f"{name} already exists; nothing was changed")
 
     def _get_range(self, name: str, start: int, length: int | None) -> bytes:
         try:
@@ -130,18 +133,18 @@ class DirectoryStore(Store):
             raise NotFound(f"{name} is not in {self.path}") from None
 
     def _read_into(self, name: str, start: int, into: memoryview) -> int:
-        # Past the page cache, as it was written: who restores reads it once, and needs the memory.
+        # Bypass the page cache: a restore reads each byte once, and needs the memory.
         try:
             descriptor = self._open(name)
             try:
-                return _read_past_the_cache(descriptor, start, into)
+                return _read_direct(descriptor, start, into)
             finally:
                 os.close(descriptor)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound(f"{name} is not in {self.path}") from None
 
     def _open(self, name: str) -> int:
-        # Without waiting: a pipe would, for ever.
+        # Do not block: opening a pipe would wait forever.
         descriptor = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         if not stat_module.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
@@ -155,7 +158,7 @@ class DirectoryStore(Store):
             raise NotFound(f"{name} is not in {self.path}") from None
         if not stat_module.S_ISREG(found.st_mode):
             raise NotFound(f"{name} is not an object in {self.path}")
-        return _as_stat(name, found)
+        return _to_stat(name, found)
 
     def _list(self, prefix: str) -> Iterator[Stat]:
         folder, _, _ = prefix.rpartition("/")
@@ -170,14 +173,14 @@ class DirectoryStore(Store):
                 found = [entry for entry in scan if not entry.name.startswith(".")]
         except (FileNotFoundError, NotADirectoryError):
             return
-        # A folder sorts as its name with the slash, or "a-b" and "a/b" would change places.
+        # Sort a folder by its name with the slash, so that "a-b" and "a/b" are in order.
         rows = sorted(
             (before + entry.name + ("/" if entry.is_dir(follow_symlinks=False) else ""), entry)
             for entry in found
         )
         for name, entry in rows:
             if name.endswith("/"):
-                # Nothing below a name that is too long is an object, and it may go down for ever.
+                # A name that is too long is not an object, and nested folders may be endless.
                 is_wanted = name.startswith(prefix) or prefix.startswith(name)
                 if is_wanted and len(name) < LONGEST_NAME:
                     yield from self._walk(folder / entry.name, name, prefix)
@@ -185,8 +188,8 @@ class DirectoryStore(Store):
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
-                    continue  # the keeper removed it since
-                yield _as_stat(name, status)
+                    continue  # the keeper removed it meanwhile
+                yield _to_stat(name, status)
 
     def _sweep(self) -> None:
         if self._is_swept:
@@ -195,7 +198,7 @@ class DirectoryStore(Store):
             folder = os.open(self.path / INCOMING, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except NotADirectoryError:
             raise UsageError(
-                f"{self.path / INCOMING} is no folder, or a link: nothing is written through that."
+                f"{self.path / INCOMING}: not a folder, or a link; nothing is written through it."
                 " Find out who put it there, and remove it"
             ) from None
         try:
@@ -214,7 +217,7 @@ def _remove_leftover(name: str, folder: int) -> None:
             os.unlink(name, dir_fd=folder)
 
 
-def _as_stat(name: str, found: os.stat_result) -> Stat:
+def _to_stat(name: str, found: os.stat_result) -> Stat:
     return Stat(
         name=name,
         size_bytes=found.st_size,
@@ -223,14 +226,15 @@ def _as_stat(name: str, found: os.stat_result) -> Stat:
 
 
 def _moment(timestamp: float) -> datetime:
-    """A file may be of any year, as whoever holds the disk likes; ours can be reckoned with."""
+    """Return a time within a valid range: a file may have any year."""
     return datetime.fromtimestamp(min(max(timestamp, _EARLIEST), _LATEST), UTC)
 
 
 def _write_synced(draft: Path, data: bytes | bytearray | memoryview) -> None:
-    """Write a new file that survives a power cut."""
-    # Straight from the memory to the disk where both can: what nobody reads soon would only push
-    # what others read out of the page cache, and the copy costs more than sealing the pack.
+    """Write a new file that survives a power failure."""
+    # Write directly from memory to disk if both support it: content that is not read soon would
+    # only displace other content from the page cache, and the copy costs more than sealing the
+    # pack.
     is_direct = len(data) >= _DIRECT_BYTES and len(data) % _BLOCK_BYTES == 0
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o440)
     try:
@@ -243,7 +247,7 @@ def _write_synced(draft: Path, data: bytes | bytearray | memoryview) -> None:
             except OSError as error:
                 if error.errno != errno.EINVAL or not is_direct:
                     raise
-                # The memory is not aligned, or the file system cannot do it.
+                # The memory is not aligned, or the file system does not support it.
                 is_direct = False
                 _set_direct(descriptor, on=False)
                 continue
@@ -253,13 +257,13 @@ def _write_synced(draft: Path, data: bytes | bytearray | memoryview) -> None:
         os.close(descriptor)
 
 
-def _read_past_the_cache(descriptor: int, start: int, into: memoryview) -> int:
-    """Fill memory from an offset on, as far as the file goes; in the usual way where it must be."""
+def _read_direct(descriptor: int, start: int, into: memoryview) -> int:
+    """Fill memory from an offset, bypassing the page cache if possible."""
     filled = 0
     may_direct = True
     is_direct = False
     while filled < len(into):
-        # Not from the middle of a block, which is where a file ends.
+        # Not within a block, which is where a file ends.
         wants_direct = may_direct and (start + filled) % _BLOCK_BYTES == 0
         if wants_direct != is_direct:
             _set_direct(descriptor, on=wants_direct)
@@ -269,7 +273,7 @@ def _read_past_the_cache(descriptor: int, start: int, into: memoryview) -> int:
         except OSError as error:
             if error.errno != errno.EINVAL or not is_direct:
                 raise
-            may_direct = False  # the memory is not aligned, or the file system cannot do it
+            may_direct = False  # the memory is not aligned, or the file system does not support it
             continue
         if not count:
             break
@@ -279,7 +283,7 @@ def _read_past_the_cache(descriptor: int, start: int, into: memoryview) -> int:
 
 def _set_direct(descriptor: int, *, on: bool) -> None:
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    with suppress(OSError):  # a file system that cannot says so here, or when it is written to
+    with suppress(OSError):  # a file system without support fails here or at the first write
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | _O_DIRECT if on else flags & ~_O_DIRECT)
 
 

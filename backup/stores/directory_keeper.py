@@ -1,4 +1,4 @@
-"""The keeper's side of a store in a directory.
+"""Keeper's side of a directory store.
 
 - Its clock is that of the file system, which on a share is the other machine's.
 - A removed name is gone for good once its folder is synced; emptied folders stay.
@@ -27,7 +27,7 @@ class DirectoryKeeperStore(DirectoryStore, KeeperStore):
 
     def _extend_lock(self, name: str, until: datetime) -> None:
         self._stat(name)
-        raise UsageError(f"{name} lies in a directory, which locks nothing until {until:%Y-%m-%d}")
+        raise UsageError(f"{name}: a directory store cannot lock until {until:%Y-%m-%d}. Use S3")
 
     def _remove(self, name: str) -> None:
         path = self.path / name
@@ -37,6 +37,7 @@ class DirectoryKeeperStore(DirectoryStore, KeeperStore):
         except FileNotFoundError:
             raise NotFound(f"{name} is not in {self.path}") from None
         finally:
-            # Also where it was gone: who removed it may have died before the folder was synced.
+            # Also if it was gone: the process that removed it may have crashed before syncing the
+            # folder.
             if path.parent.is_dir():
                 sync_folder(path.parent)

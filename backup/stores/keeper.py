@@ -1,13 +1,14 @@
-"""What a keeper's store does besides: tell the time, extend locks, remove what is not locked.
+"""Keeper's side of a store: read the clock, extend locks, remove objects.
 
-- Only the keeper is handed one of these.  The modules of the stores that writers and readers use
-  have no code that removes anything, and do not load this one.
-- `clock` is the store's, never this machine's: a keeper whose clock is wrong frees too much.
-- A lock is only ever extended.  What is locked is not removed: `Locked`, and nothing was changed.
-- `remove` takes away the version that `stat` shows, durably when it returns; so what was laid over
-  it may show next, and is removed by another call.  To remove what is not there is no error.
+- Only the keeper gets such a store. The store modules of writers and readers have no code that
+  removes objects, and do not load this module.
+- `clock` is the store's, never this machine's: a keeper with a wrong clock frees too much.
+- A lock is only ever extended. A locked object is not removed: `Locked` is raised, and nothing
+  changes.
+- `remove` removes the version that `stat` shows, durably when it returns; a version above it may
+  show next and is removed by another call. Removing a missing object is not an error.
 
-To add one: the store's three `_methods`, in a module of its own, and a test that subclasses the
+To add one: the store's three `_methods` in a module of its own, and a test that subclasses the
 keeper's contract suite.
 """
 
@@ -19,36 +20,38 @@ from backup.stores import Store, check_name
 
 
 class KeeperStore(Store):
-    """A store as the keeper sees it; safe to call from several threads."""
+    """A store for the keeper; safe to call from several threads."""
 
     def clock(self) -> datetime:
-        """The time at the store, exact to a second or better."""
-        return self._translated("asking for the time of", "the store", self._clock)
+        """Return the store's time, exact to a second or better."""
+        return self._translate_errors("asking for the time of", "the store", self._clock)
 
     def lock_until(self, name: str) -> datetime | None:
-        """When the object's lock ends; None when it has none.  `NotFound` when there is no object.
+        """Return when an object's lock ends; None without a lock.
 
-        A time that has passed may be given as it is.
+        The time may be in the past. Raise `NotFound` if there is no object.
         """
         lock = self.lock_of(name)
         return None if lock is None else lock.until
 
     def extend_lock(self, name: str, until: datetime) -> None:
-        """Lock the object until a time at least; one that is locked for longer stays so.
+        """Lock an object at least until a time; never shorten a lock.
 
-        `UsageError` where the store locks nothing (`describe` says so), `NotFound` when there is no
+        Raise `UsageError` if the store locks nothing (see `describe`), or `NotFound` if there is no
         object.
         """
         check_name(name)
         if until.tzinfo is None:
-            raise UsageError(f"the lock of {name} cannot be extended to a time without a zone")
-        self._translated("extending the lock of", name, lambda: self._extend_lock(name, until))
+            raise UsageError(f"lock of {name}: the time has no zone. Report this: it is a bug.")
+        self._translate_errors(
+            "extending the lock of", name, lambda: self._extend_lock(name, until)
+        )
 
     def remove(self, name: str) -> None:
-        """Remove the version that `stat` shows; `Locked` when it is kept for a time."""
+        """Remove the version that `stat` shows; `Locked` if it is locked."""
         check_name(name)
         try:
-            self._translated("removing", name, lambda: self._remove(name))
+            self._translate_errors("removing", name, lambda: self._remove(name))
         except NotFound:
             return
 

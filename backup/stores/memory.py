@@ -1,4 +1,4 @@
-"""A store in memory: the twin for tests and rehearsals.  It keeps every promise but durability."""
+"""Memory store for tests and rehearsals; not durable."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -20,13 +20,13 @@ class MemoryStore(Store):
     def describe(self) -> StoreTraits:
         return StoreTraits(
             is_write_only=False,
-            why="memory of this process: nothing here outlives it",
+            why="memory of this process: nothing in it survives the process",
         )
 
     def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         with self._lock:
             if name in self._objects:
-                raise AlreadyThere(f"{name} is already there; nothing was changed")
+                raise AlreadyThere(f"{name} already exists; nothing was changed")
             self._objects[name] = (bytes(data), self._now())
 
     def _get_range(self, name: str, start: int, length: int | None) -> bytes:

@@ -1,4 +1,4 @@
-"""A store in memory with its keeper's side: the twin for tests and rehearsals, locks included."""
+"""Memory store with keeper's side and locks, for tests and rehearsals."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +11,7 @@ from backup.stores.memory import MemoryStore
 
 
 class MemoryKeeperStore(MemoryStore, KeeperStore):
-    """Objects in a dictionary, each locked as a bucket's default lock would lock it."""
+    """Objects in a dictionary, each with the default lock of a bucket."""
 
     def __init__(
         self,
@@ -21,7 +21,7 @@ class MemoryKeeperStore(MemoryStore, KeeperStore):
     ) -> None:
         super().__init__(now=now)
         self._default = lock
-        self._locks: dict[str, Retention | None] = {}  # those that are not the default
+        self._locks: dict[str, Retention | None] = {}  # locks that differ from the default
 
     def describe(self) -> StoreTraits:
         return replace(super().describe(), lock=self._default)
@@ -39,7 +39,7 @@ class MemoryKeeperStore(MemoryStore, KeeperStore):
     def _extend_lock(self, name: str, until: datetime) -> None:
         present = self._lock_of(name)
         if self._default is None:
-            raise UsageError(f"{name} lies in memory, which locks nothing")
+            raise UsageError(f"{name}: a store in memory locks nothing. Use S3")
         if present is None or present.until < until:
             mode = self._default.mode if present is None else present.mode
             self._locks[name] = Retention(mode=mode, until=until)
@@ -48,7 +48,7 @@ class MemoryKeeperStore(MemoryStore, KeeperStore):
         lock = self._lock_of(name)
         if lock is not None and lock.until > self._now():
             raise Locked(
-                f"{name} is locked until {lock.until:%Y-%m-%d %H:%M}Z; run again after that"
+                f"{name} is locked until {lock.until:%Y-%m-%d %H:%M}Z. Run again after that"
             )
         with self._lock:
             self._objects.pop(name, None)

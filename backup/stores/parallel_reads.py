@@ -1,7 +1,8 @@
-"""Asking for many small things: across a network for several at once, given in their order.
+"""Parallel reads of many small objects, returned in order.
 
-- What is read ahead is bounded by number and by size, and so is memory.
-- Where a call is over at once, each is read when it is asked for, and no thread is begun.
+- Reading ahead is bounded by number and by size, and so is memory.
+- If a call returns at once (a local store), each object is read on request, and no thread is
+  started.
 """
 
 from collections import deque
@@ -20,73 +21,75 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def run_concurrently(act: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:
-    """Give what the act gives for each item, in their order; a few are acted on ahead."""
+def run_concurrently(call: Callable[[T], R], items: Iterable[T], at_once: int) -> Iterator[R]:
+    """Yield the result for each item in order; a few run ahead."""
     if at_once == 1:
-        yield from map(act, items)
+        yield from map(call, items)
         return
-    waiting: deque[Future[R]] = deque()
+    pending: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(at_once)
     try:
         for item in items:
-            if len(waiting) == 2 * at_once:
-                yield waiting.popleft().result()
-            waiting.append(pool.submit(act, item))
-        while waiting:
-            yield waiting.popleft().result()
+            if len(pending) == 2 * at_once:
+                yield pending.popleft().result()
+            pending.append(pool.submit(call, item))
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def start_beside(store: Store, call: Callable[[], R]) -> Callable[[], R]:
-    """Begin a call that takes a while, across a network; give what waits for its end.
+    """Start a call in the background; return a function that waits for it.
 
-    No thread is left then: a process can be forked only where there is one alone.
+    No thread is left after the wait, because a process can be forked only while it has a single
+    thread.
     """
     if store.calls_at_once == 1:
         return call
     pool = ThreadPoolExecutor(1)
-    begun = pool.submit(call)
+    future = pool.submit(call)
 
     def result() -> R:
         pool.shutdown(wait=True)
-        return begun.result()
+        return future.result()
 
     return result
 
 
 def read_ahead(
-    store: Store, stats: Iterable[Stat], most_bytes: int, is_wanted: Callable[[Stat], bool]
+    store: Store, stats: Iterable[Stat], max_bytes: int, is_wanted: Callable[[Stat], bool]
 ) -> Iterator[tuple[Stat, Read]]:
-    """Give each object of a listing with what reads it whole, as `read_bounded` does.
+    """Yield each listed object with a function that reads it.
 
-    What is not wanted, and what is larger than any of its kind, is not read before it is asked for.
+    The function behaves like `read_bounded`. Objects that are not wanted, or too large, are not
+    read ahead.
     """
     if store.calls_at_once == 1:
         for stat in stats:
-            yield stat, partial(read_bounded, store, stat.name, most_bytes)
+            yield stat, partial(read_bounded, store, stat.name, max_bytes)
         return
-    waiting: deque[tuple[int, Stat, Read]] = deque()
+    pending: deque[tuple[int, Stat, Read]] = deque()
     ahead_bytes = 0
     pool = ThreadPoolExecutor(store.calls_at_once)
     try:
         for stat in stats:
-            read: Read = partial(read_bounded, store, stat.name, most_bytes)
+            read: Read = partial(read_bounded, store, stat.name, max_bytes)
             size = 0
-            if stat.size_bytes <= most_bytes and is_wanted(stat):
+            if stat.size_bytes <= max_bytes and is_wanted(stat):
                 size = stat.size_bytes
-            while waiting and (
-                len(waiting) >= 2 * store.calls_at_once or ahead_bytes + size > _AHEAD_BYTES
+            while pending and (
+                len(pending) >= 2 * store.calls_at_once or ahead_bytes + size > _AHEAD_BYTES
             ):
-                first_size, first, its_read = waiting.popleft()
+                first_size, first, first_read = pending.popleft()
                 ahead_bytes -= first_size
-                yield first, its_read
+                yield first, first_read
             if size:
                 future: Future[bytes] = pool.submit(read)
                 read = future.result
-            waiting.append((size, stat, read))
+            pending.append((size, stat, read))
             ahead_bytes += size
-        for _, stat, read in waiting:
+        for _, stat, read in pending:
             yield stat, read
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

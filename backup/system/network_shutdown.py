@@ -42,7 +42,7 @@ class NetworkShutdown:
         """Wait so long, or until the process is told to end."""
         self._is_told.wait(seconds)
 
-    def will_break(self, connections: Breakable) -> None:
+    def register(self, connections: Breakable) -> None:
         """Have connections broken off when their seconds are over, if they are used then."""
         with self._guard:
             self._breakable.add(connections)

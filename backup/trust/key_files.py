@@ -1,9 +1,8 @@
-"""Keys on this machine: what a backup host and a custodian hold in files.
+"""Key files of backup hosts and custodians.
 
-- A host holds its signing key, the id key, and public keys: nothing in its folder decrypts
-  anything.
-- A custodian's file is made once, then taken offline, as the owner's is (see `ownership`).
-- Files are made with mode 0600 in folders of 0700, synced, and never overwritten.
+- A host has its signing key, the id key, and public keys: nothing in its folder decrypts anything.
+- A custodian's file is made once, then taken offline, like the owner's (see `ownership`).
+- Files are created with mode 0600 in folders of 0700, synced, and never overwritten.
 """
 
 from collections.abc import Sequence
@@ -42,10 +41,10 @@ _SECRET = "AGE-SECRET-KEY-1"  # noqa: S105 - the prefix that age writes, not a s
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Host:
-    """What a backup host works with."""
+    """Identity and keys of a backup host."""
 
     repository: bytes
-    owner: bytes  # Ed25519 public key that every root record must be signed with
+    owner: bytes  # Ed25519 public key that signs every root record
     writer: str
     epoch: int
     domain: str
@@ -54,13 +53,13 @@ class Host:
 
     @staticmethod
     def load(host_dir: Path) -> "Host":
-        """Read a host's folder; `NotFound` when it holds no keys, `Damaged` when they are bad."""
+        """Read a host's folder; raise `NotFound` or `Damaged`."""
         path = host_dir / HOST_FILE
         data = read_file(
             path,
             f"the host's key file {path}",
-            missing=f"{host_dir} holds no host's keys: name the right folder, bring them back from"
-            " a copy, or let the owner make new ones with `backup owner new-epoch`",
+            missing=f"{host_dir}: it has no host's keys. Name the right folder, bring them back"
+            " from a copy, or let the owner make new ones with `backup owner new-epoch`",
         )
         try:
             fields = read_record(data, "host", _HOST_FIELDS, str(path))
@@ -76,12 +75,12 @@ class Host:
             )
         except Damaged:
             raise Damaged(
-                f"{path} does not hold a host's keys as they were made: bring it back from a copy,"
+                f"{path}: not a valid host's key file. Bring it back from a copy,"
                 " or let the owner make new ones with `backup owner new-epoch`"
             ) from None
 
     def to_bytes(self) -> bytes:
-        """The content of the host's file."""
+        """Return the content of the host's file."""
         value = {
             "format": FORMAT,
             "kind": "host",
@@ -97,25 +96,25 @@ class Host:
 
     @property
     def public_key(self) -> bytes:
-        """What the root record must name for this writer."""
+        """Return the public key that the root record must name for this writer."""
         return self.signing_key.public_key().public_bytes_raw()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """A custodian's keys; `owner` and `repository` are pinned when the file names them."""
+    """Keys of a custodian; `owner` and `repository` if the file names them."""
 
     keys: tuple[object, ...] = field(repr=False)  # pyrage identities
     owner: bytes | None
     repository: bytes | None
-    folder: Path | None = None  # of its file, where a copy of the key records may lie
+    folder: Path | None = None  # folder of the file, which may contain a copy of the key records
 
 
 def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Identity:
-    """Read an age identity file, an SSH private key, or an age file locked with a passphrase.
+    """Read an age identity, an SSH private key, or a locked age file.
 
-    `WrongKey` when it holds no identity or the passphrase does not open it, `NotFound` when there
-    is no such file.
+    Raise `WrongKey` if it contains no identity or the passphrase does not open it, or `NotFound` if
+    there is no such file.
     """
     data = source if isinstance(source, bytes) else _identity_bytes(source)
     folder = source.absolute().parent if isinstance(source, Path) else None
@@ -126,8 +125,8 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
             keys = (pyrage.ssh.Identity.from_buffer(data),)
             return Identity(keys=keys, owner=None, repository=None, folder=folder)
         except pyrage.IdentityError:
-            raise WrongKey("the SSH key cannot be used: take an unencrypted one") from None
-    found: list[object] = []
+            raise WrongKey("SSH key: it cannot be used. Use an unencrypted key") from None
+    custodian_keys: list[object] = []
     pins: dict[str, str] = {}
     for line in data.decode("utf-8", "replace").splitlines():
         if line.startswith("#"):
@@ -135,36 +134,36 @@ def open_identity(source: Path | bytes, *, passphrase: str | None = None) -> Ide
             pins[name.strip()] = value.strip()
         elif line.startswith(_SECRET):
             try:
-                found.append(pyrage.x25519.Identity.from_str(line.strip()))
+                custodian_keys.append(pyrage.x25519.Identity.from_str(line.strip()))
             except pyrage.IdentityError:
-                raise WrongKey("the identity file has a damaged key; take the copy") from None
-    if not found:
-        raise WrongKey("the identity file holds no key; take the custodian's file")
+                raise WrongKey("identity file: a key in it is damaged. Use the copy") from None
+    if not custodian_keys:
+        raise WrongKey("identity file: it contains no key. Use the custodian's file")
     return Identity(
-        keys=tuple(found),
+        keys=tuple(custodian_keys),
         owner=_pin(pins.get("owner"), PUBLIC_KEY_BYTES),
         repository=_pin(pins.get("repository"), REPOSITORY_BYTES),
         folder=folder,
     )
 
 
-def unlock(data: bytes, passphrase: str | None, what: str) -> bytes:
-    """Open an age file under a passphrase; `WrongKey` when that is missing or another.
+def unlock(data: bytes, passphrase: str | None, label: str) -> bytes:
+    """Decrypt an age file with a passphrase; raise `WrongKey` if it fails.
 
-    And when trying it would take this machine too long, which is no word on the passphrase.
+    Also raise it if trying would take this machine too long; then the passphrase may be right.
     """
     if passphrase is None:
-        raise WrongKey(f"{what} is locked with a passphrase; give it")
+        raise WrongKey(f"{label} is locked with a passphrase. Give it")
     try:
         opened: bytes = pyrage.passphrase.decrypt(data, passphrase)
     except pyrage.DecryptError as error:
-        # age measures this machine first, and refuses what would take it many seconds.
+        # age measures this machine first, and refuses work of many seconds.
         if str(error).startswith("Excessive work"):
             raise WrongKey(
-                f"{what} takes this machine too long to open, so the passphrase was not tried: try"
-                " again when it has less to do, or on a faster one"
+                f"{label} takes this machine too long to open, so the passphrase was not tried. Try"
+                " again when it is less busy, or on a faster one"
             ) from None
-        raise WrongKey(f"the passphrase does not open {what}") from None
+        raise WrongKey(f"the passphrase does not open {label}") from None
     return opened
 
 
@@ -175,20 +174,22 @@ def open_domains(
     damaged: dict[tuple[str, int], Damaged] | None = None,
     key_copies: Sequence[Store] = (),
 ) -> dict[tuple[str, int], pyrage.x25519.Identity]:
-    """Unlock the private key of every domain and generation that the identity can open.
+    """Decrypt the private key of every domain generation, where possible.
 
-    `key_copies` are tried in order for what the key store does not open.
+    `key_copies` are tried in order for keys that the key store does not open. Without a `keys`
+    store, the identity must be a domain's own key. An erased domain is not opened, whatever still
+    exists. `damaged` receives the problem of each domain whose key record is invalid.
 
-    Without a `keys` store the identity must be a domain's own key.  A domain that was erased is not
-    opened, whatever still lies somewhere.  `WrongKey` when nothing opens, but for `Damaged` or
-    `StoreUnavailable` when a key record could not be had.  `damaged` gets what is wrong with a
-    key record of each domain that does not open.
+    Raise `WrongKey` if nothing opens; or `Damaged` or `StoreUnavailable` if a key record could not
+    be read.
     """
     if identity.repository not in (None, root.repository) or identity.owner not in (
         None,
         root.owner,
     ):
-        raise WrongKey("this identity was made for another repository; take the one of this")
+        raise WrongKey(
+            "identity: it was made for another repository. Use the one of this repository"
+        )
     opened: dict[tuple[str, int], pyrage.x25519.Identity] = {}
     problems: list[BackupError] = []
     for domain in root.domains:
@@ -200,20 +201,20 @@ def open_domains(
                 opened[domain.id, domain.generation] = key
         if keys is None or (domain.id, domain.generation) in opened:
             continue
-        found: list[BackupError] = []
+        store_problems: list[BackupError] = []
         for store in (keys, *key_copies):
-            passed_over: list[Damaged] = []
+            skipped: list[Damaged] = []
             try:
-                record = read_key_record(store, root, domain, passed_over)
+                record = read_key_record(store, root, domain, skipped)
                 opened[domain.id, domain.generation] = _unwrap(record, identity)
                 break
             except BackupError as error:
-                # One that was passed over may be the one that was written for this identity.
-                found.append(passed_over[0] if passed_over else error)
+                # A skipped record may be the one that was written for this identity.
+                store_problems.append(skipped[0] if skipped else error)
         else:
-            problems += found
-            if damaged is not None and isinstance(found[0], Damaged):
-                damaged[domain.id, domain.generation] = found[0]
+            problems += store_problems
+            if damaged is not None and isinstance(store_problems[0], Damaged):
+                damaged[domain.id, domain.generation] = store_problems[0]
     if not opened:
         for kind in (Damaged, StoreUnavailable):  # the identity may be right
             for problem in problems:
@@ -223,18 +224,18 @@ def open_domains(
             raise problems[0]
         if problems and all(isinstance(error, NotFound) for error in problems):
             raise NotFound(
-                "this key store holds no key of any domain: the identity may be right, and the"
-                " store is not. See that its disk is mounted, or name the one that holds the keys"
+                "key store: it has no key of any domain; the identity may be right. Check that its"
+                " disk is mounted, or name the store that has the keys"
             )
         raise WrongKey(
-            "this identity opens no domain of the repository; take a custodian's key, and name the"
-            " store that holds the domain keys"
+            "identity: it opens no domain of the repository. Use a custodian's key, and name the"
+            " store that has the domain keys"
         ) from (problems[0] if problems else None)
     return opened
 
 
 def erased_text(domain: DomainGrant) -> str:
-    """Say that a domain was erased, and when."""
+    """Return the statement that a domain was erased."""
     return (
         f"domain {domain.id} was erased on {domain.erased:%Y-%m-%d} by its owner and custodians:"
         " nobody can open what was backed up in it"
@@ -242,16 +243,16 @@ def erased_text(domain: DomainGrant) -> str:
 
 
 def read_key_record(
-    keys: Store, root: RootRecord, domain: DomainGrant, passed_over: list[Damaged] | None = None
+    keys: Store, root: RootRecord, domain: DomainGrant, skipped: list[Damaged] | None = None
 ) -> KeyRecord:
-    """Read and check the newest valid key record of a domain; `NotFound` when there is none.
+    """Return the newest valid key record of a domain.
 
-    Junk above it is passed over, noted in `passed_over`, and for `verify` to name; `Damaged` when
-    nothing there is valid.
+    Invalid records above it are skipped and added to `skipped`; `verify` reports them. Raise
+    `NotFound` without records, or `Damaged` if none is valid.
     """
     prefix = keys_of(domain.id, domain.generation)
     names = [stat.name for stat in keys.list(prefix) if number_in(stat.name, prefix) is not None]
-    damaged: list[Damaged] = [] if passed_over is None else passed_over
+    damaged: list[Damaged] = [] if skipped is None else skipped
     for name in reversed(names):
         try:
             return parse_key_record(
@@ -262,20 +263,20 @@ def read_key_record(
     if damaged:
         raise damaged[0]
     raise NotFound(
-        f"there is no key of domain {domain.id} in this key store; name the store that holds it"
+        f"domain {domain.id}: this key store has no key of it. Name the store that has it"
     )
 
 
 def parse_key_record(data: bytes, root: RootRecord, domain: DomainGrant, name: str) -> KeyRecord:
-    """Decode a key record and check that it is what its name says, and the owner's."""
+    """Decode a key record; check its name and the owner's signature."""
     record = key_from_bytes(data, root.owner, name)
     number = number_in(name, keys_of(domain.id, domain.generation))
-    here = (root.repository, domain.id, domain.generation, number)
-    if (record.repository, record.domain, record.generation, record.number) != here:
-        raise Damaged(f"{name} holds another domain's key; restore it from a copy")
+    expected = (root.repository, domain.id, domain.generation, number)
+    if (record.repository, record.domain, record.generation, record.number) != expected:
+        raise Damaged(f"{name}: it contains another domain's key. Restore it from a copy")
     if record.recipient != domain.recipient:
         raise Damaged(
-            f"{name} holds another key than the root record names; restore it from a copy"
+            f"{name}: it contains another key than the root record names. Restore it from a copy"
         )
     return record
 
@@ -286,15 +287,15 @@ def _unwrap(record: KeyRecord, identity: Identity) -> pyrage.x25519.Identity:
         opened = pyrage.x25519.Identity.from_str(text.decode("ascii", "replace"))
     except (pyrage.DecryptError, pyrage.IdentityError):
         raise WrongKey(
-            f"this identity does not open domain {record.domain}; take a custodian's key"
+            f"identity: it does not open domain {record.domain}. Use a custodian's key"
         ) from None
     if str(opened.to_public()) != record.recipient:
-        raise Damaged(f"the key of domain {record.domain} is not the one its record names")
+        raise Damaged(f"key of domain {record.domain}: not the one that its record names")
     return opened
 
 
 def _identity_bytes(path: Path) -> bytes:
-    missing = f"there is no identity file {path}; name the custodian's file"
+    missing = f"identity file {path}: not found. Name the custodian's file"
     return read_file(path, f"the identity file {path}", missing=missing)
 
 
@@ -304,4 +305,4 @@ def _pin(text: str | None, size: int) -> bytes | None:
     try:
         return from_hex(text, size, "the identity file")
     except Damaged:
-        raise WrongKey("the identity file names its repository wrongly; take the copy") from None
+        raise WrongKey("identity file: its repository line is invalid. Use the copy") from None

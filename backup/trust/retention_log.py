@@ -1,12 +1,12 @@
-"""What the keeper has said: the chain of keep records, read from the vault and checked.
+"""Retention log: the chain of keep records, read and verified.
 
-- A record counts when a keeper that the root record in force trusts that far signed it, and it
-  names the last one that counted.  What does not count is passed over and reported, so junk in a
-  slot stops nobody.
-- Where the owner ended the trust in a keeper at a record with a known hash, that keeper's record of
-  this number is that one or none.
-- What expired and what was dropped is believed only along the chain.  What a writer must not build
-  on is believed from every signed record, in the chain or not: that errs towards sending again.
+- A record counts if a keeper signed it whom the root record in force trusts that far, and if it
+  names the last record that counted. Others are skipped and reported, so junk in a slot stops
+  nobody.
+- If the owner ended the trust in a keeper at a record with a known hash, the keeper's record of
+  that number is that one or none.
+- Expired and dropped objects are believed only along the chain. Packs that a writer must not use
+  are believed from every signed record, in the chain or not: an error then only costs uploads.
 """
 
 import hashlib
@@ -32,35 +32,35 @@ from backup.trust.root_chain import RootChain
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetentionLog:
-    """What holds after all keep records; `problems` are (object, what is wrong with it)."""
+    """State after all keep records; `problems` are (object, problem) pairs."""
 
     head: Link | None  # the last record that counts
     links: tuple[Link, ...]  # every record that was read and counts
-    taken: frozenset[int]  # the numbers in use, junk included
-    signed: int  # the highest that a keeper signed, in the chain or not; -1 when none did
-    created: datetime | None  # of the last record that counts, by the store's clock
+    taken: frozenset[int]  # used numbers, including junk
+    signed: int  # the highest number that a keeper signed, in the chain or not; or -1
+    created: datetime | None  # time of the last record that counts, by the store's clock
     expired: frozenset[SnapshotId]
-    marked: Mapping[PackId, datetime]  # and since when; neither unmarked nor dropped since
+    marked: Mapping[PackId, datetime]  # since when; neither unmarked nor dropped since
     dropped: frozenset[PackId]
     distrusted: frozenset[PackId]
-    avoided: frozenset[PackId]  # what no new snapshot may be built on
-    slots: Mapping[int, str]  # SHA-256 of what lies in each slot, whether it counts or not
+    avoided: frozenset[PackId]  # packs that no new snapshot may use
+    slots: Mapping[int, str]  # SHA-256 of the content of each slot, whether it counts or not
     problems: tuple[tuple[str, str], ...]
 
     @property
     def next_number(self) -> int:
-        """What the next record takes: the lowest free number behind all that a keeper signed."""
+        """Return the next number: the lowest free one after all signed records."""
         return next_number(KEEPS, self.signed, self.taken)
 
 
 def load_retention_log(
     vault: Store, trust: RootChain, *, after: Link | None = None
 ) -> RetentionLog:
-    """Read and check the keep records; a repository without a keeper has none.
+    """Read and verify the keep records; there may be none.
 
-    `after` is a head of an earlier call: only what came behind it is read and told, so the cost
-    does not grow with the years.  Whoever wants to know what holds now reads all.
-    `FormatUnknown` when a keeper signed a record of a later format.
+    `after` is a head of an earlier call: only later records are read and returned, so the cost does
+    not grow with the years. For the full state, read all. Raise `FormatUnknown` if a keeper signed
+    a record of a later format.
     """
     head = after
     signed = -1 if after is None else after.number
@@ -71,7 +71,7 @@ def load_retention_log(
     marked: dict[PackId, datetime] = {}
     dropped: set[PackId] = set()
     distrusted: set[PackId] = set()
-    beside: set[PackId] = set()
+    unchained: set[PackId] = set()
     slots: dict[int, str] = {}
     problems: list[tuple[str, str]] = []
 
@@ -82,7 +82,7 @@ def load_retention_log(
     for stat, read in read_ahead(vault, vault.list(KEEPS), MAX_KEEP_RECORD_BYTES, is_new):
         number = number_in(stat.name, KEEPS)
         if number is None:
-            problems.append((stat.name, f"{stat.name} is not named as a keep record is"))
+            problems.append((stat.name, f"{stat.name} is not a valid name of a keep record"))
             continue
         taken.add(number)
         if after is not None and number <= after.number:
@@ -90,9 +90,9 @@ def load_retention_log(
         try:
             data = read()
             slots[number] = hashlib.sha256(data).hexdigest()
-            record = _signed_record(data, number, trust, stat.name, vault.where)
+            record = _parse_signed(data, number, trust, stat.name, vault.where)
         except (FormatUnknown, StoreUnavailable):
-            # Who cannot read what was freed must not build on it.
+            # A program that cannot read which packs were freed must not use them.
             raise
         except BackupError as error:
             problems.append((stat.name, str(error)))
@@ -100,7 +100,7 @@ def load_retention_log(
         signed = number
         if record.previous != head:
             problems.append((stat.name, f"{stat.name} does not follow the keep record before it"))
-            beside.update(record.marked, record.dropped, record.distrusted)
+            unchained.update(record.marked, record.dropped, record.distrusted)
             continue
         head = Link(number=number, sha256=slots[number])
         links.append(head)
@@ -121,26 +121,26 @@ def load_retention_log(
         marked=marked,
         dropped=frozenset(dropped),
         distrusted=frozenset(distrusted),
-        avoided=frozenset({*marked, *dropped, *distrusted, *beside}),
+        avoided=frozenset({*marked, *dropped, *distrusted, *unchained}),
         slots=slots,
         problems=tuple(problems),
     )
 
 
-def _signed_record(data: bytes, number: int, trust: RootChain, name: str, where: str) -> KeepRecord:
-    _check_signed(data, number, trust, name, where)
+def _parse_signed(data: bytes, number: int, trust: RootChain, name: str, where: str) -> KeepRecord:
+    _check_signer(data, number, trust, name, where)
     record = keep_from_bytes(data, name)
     if record.number != number:
-        raise Damaged(f"{name} holds keep record {record.number}: it was moved")
+        raise Damaged(f"{name} contains keep record {record.number}: it was moved")
     if record.repository != trust.root.repository:
         raise Damaged(f"{name} is of another repository")
     if record.root not in trust.links:
-        raise Damaged(f"{name} stands on a root record that is not the one in this repository")
+        raise Damaged(f"{name} refers to a root record that this repository does not have")
     return record
 
 
-def _check_signed(data: bytes, number: int, trust: RootChain, name: str, where: str) -> None:
-    """Look who signed before anything is parsed: what a stranger put costs one signature."""
+def _check_signer(data: bytes, number: int, trust: RootChain, name: str, where: str) -> None:
+    """Verify the signature before parsing: junk costs one signature."""
     later = format_of(data)
     for keeper in trust.root.keepers:
         if keeper.trusted_through is not None and number > keeper.trusted_through:
@@ -154,11 +154,11 @@ def _check_signed(data: bytes, number: int, trust: RootChain, name: str, where: 
             continue
         if later is not None:
             raise FormatUnknown(
-                f"the repository in {where} goes on in a later format: {name} has format {later}; "
-                "use a newer version of this program"
+                f"{name}: it has format {later}, so the repository in {where} continues in a later"
+                " format. Use a newer version of this program"
             )
         is_pinned = number == keeper.trusted_through and keeper.trusted_sha256 is not None
         if is_pinned and hashlib.sha256(data).hexdigest() != keeper.trusted_sha256:
-            raise Damaged(f"{name} is not the record with which the owner ended a keeper's trust")
+            raise Damaged(f"{name} is not the record at which the owner ended a keeper's trust")
         return
-    raise Damaged(f"{name} is signed by no keeper whom the owner trusts that far")
+    raise Damaged(f"{name} is not signed by a keeper whom the owner trusts that far")

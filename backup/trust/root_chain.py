@@ -1,11 +1,11 @@
-"""Whom a repository trusts: the chain of root records, read from the vault and checked.
+"""Root chain: the root records, read from the vault and verified.
 
-- A record counts when the owner signed it and it names the SHA-256 of the last one that counted.
-  What does not count is passed over and reported: so junk in a slot neither stops a reader nor
-  keeps the owner from signing the next, and a hole hides nothing silently.
+- A record counts if the owner signed it and it names the SHA-256 of the last record that counted.
+  Others are skipped and reported: so junk in a slot neither stops a reader nor prevents the owner
+  from signing the next record, and a gap hides nothing silently.
 - An owner's key that the caller knows from elsewhere (a host's file, a custodian's file) must
   match.
-- A record of a later format stops whoever cannot read it, but only if the owner signed it.
+- A record of a later format stops a program that cannot read it, but only if the owner signed it.
 """
 
 import hashlib
@@ -29,17 +29,17 @@ from backup.stores.parallel_reads import read_ahead
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RootChain:
-    """The root records that count; `problems` are (object, what is wrong with it)."""
+    """Root records that count; `problems` are (object, problem) pairs."""
 
-    roots: tuple[RootRecord, ...]  # in their order; the last is in force
-    links: tuple[Link, ...]  # the same, as other records name them
-    taken: frozenset[int]  # the numbers in use, junk included
+    roots: tuple[RootRecord, ...]  # in order; the last one is in force
+    links: tuple[Link, ...]  # the same records, as others refer to them
+    taken: frozenset[int]  # used numbers, including junk
     problems: tuple[tuple[str, str], ...]
-    unlinked: tuple[str, ...] = ()  # records that the owner signed and that no longer fit: rollback
+    unlinked: tuple[str, ...] = ()  # signed by the owner, but not in the chain: a rollback
 
     @property
     def next_number(self) -> int:
-        """What the next record takes: the lowest free number behind all that the owner signed."""
+        """Return the next number: the lowest free one after all signed records."""
         signed = (
             number for name in self.unlinked if (number := number_in(name, ROOTS)) is not None
         )
@@ -47,24 +47,25 @@ class RootChain:
 
     @property
     def root(self) -> RootRecord:
-        """The newest record."""
+        """Return the newest record."""
         return self.roots[-1]
 
-    def removed(self, writer: str) -> datetime | None:
-        """When the owner ended all trust in a writer; None while one of its grants holds."""
+    def removal_time(self, writer: str) -> datetime | None:
+        """Return when the owner ended all trust in a writer, or None."""
         ended = None
         for root in reversed(self.roots):
-            grants = [one for one in root.writers if one.id == writer]
-            if not grants or any(one.trusted_through is None for one in grants):
+            grants = [grant for grant in root.writers if grant.id == writer]
+            if not grants or any(grant.trusted_through is None for grant in grants):
                 break
             ended = root.created
         return ended
 
 
 def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
-    """Read and check the root records; `NotFound` when there are none, `Damaged` when none hold.
+    """Read and verify the root records.
 
-    `FormatUnknown` when the owner signed one of a later format.
+    Raise `NotFound` without records, `Damaged` if none is valid, or `FormatUnknown` if the owner
+    signed one of a later format.
     """
     roots: list[RootRecord] = []
     links: list[Link] = []
@@ -74,7 +75,7 @@ def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
     for stat, read in read_ahead(vault, vault.list(ROOTS), MAX_ROOT_RECORD_BYTES, _is_numbered):
         number = number_in(stat.name, ROOTS)
         if number is None:
-            problems.append((stat.name, f"{stat.name} is not named as a root record is"))
+            problems.append((stat.name, f"{stat.name} is not a valid name of a root record"))
             continue
         taken.add(number)
         known = roots[0].owner if roots else owner
@@ -82,16 +83,16 @@ def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
             data = read()
             _refuse_later_format(data, known, stat.name, vault.where)
             if roots:
-                # The signature first: what a stranger put is not even parsed.
+                # Check the signature before parsing objects of strangers.
                 check_signature(ROOT_CONTEXT, data, roots[0].owner, stat.name)
             record = root_from_bytes(data, stat.name)
         except (FormatUnknown, StoreUnavailable):
-            # Who cannot read the newest rules must not act by older ones.
+            # A program that cannot read the newest rules must not act by older ones.
             raise
         except BackupError as error:
             problems.append((stat.name, str(error)))
             continue
-        problem = _misplaced(record, number, roots, links, known)
+        problem = _check_chain(record, number, roots, links, known)
         if problem is not None:
             problems.append((stat.name, problem))
             if (record.owner, record.number) == (known, number):
@@ -101,14 +102,14 @@ def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
         links.append(Link(number=number, sha256=hashlib.sha256(data).hexdigest()))
     if not roots and not problems:
         raise NotFound(
-            f"there is no repository in {vault.where}: see that its disk, share or bucket is there,"
-            " and that the place that is named is the right one"
+            f"{vault.where}: there is no repository. Check that its disk, share or bucket is"
+            " available, and that the name is right"
         )
     if not roots:
         problem = problems[0][1].removesuffix("; verify the repository")
         raise Damaged(
-            f"the root record is not valid: {problem}. See that the place that is named is this"
-            " repository's, and the identity, if one is; if they are, take the record from a copy"
+            f"root record: not valid ({problem}). Check that the store is this repository's, and"
+            " the identity, if any; if both are right, restore the record from a copy"
         )
     return RootChain(
         roots=tuple(roots),
@@ -130,24 +131,24 @@ def _refuse_later_format(data: bytes, owner: bytes | None, name: str, where: str
     if owner is not None:
         check_stop_sign("root", number, data, owner, name)
     raise FormatUnknown(
-        f"the repository in {where} goes on in a later format: {name} has format {number}; use a "
-        "newer version of this program"
+        f"{name}: it has format {number}, so the repository in {where} continues in a later"
+        " format. Use a newer version of this program"
     )
 
 
-def _misplaced(
+def _check_chain(
     record: RootRecord,
     number: int,
-    before: list[RootRecord],
+    previous_roots: list[RootRecord],
     links: list[Link],
     owner: bytes | None,
 ) -> str | None:
     name = root_name(number)
     if record.number != number:
-        return f"{name} holds root record {record.number}: it was moved"
+        return f"{name} contains root record {record.number}: it was moved"
     if owner is not None and record.owner != owner:
-        return f"{name} was signed by another owner than the one that is known here"
-    if before and record.repository != before[0].repository:
+        return f"{name} was signed by another owner than the known one"
+    if previous_roots and record.repository != previous_roots[0].repository:
         return f"{name} is of another repository"
     previous = None if record.previous is None else record.previous.hex()
     if previous != (links[-1].sha256 if links else None):

@@ -1,11 +1,11 @@
-"""A writer's history: its snapshots, read from the vault in order and checked against the roots.
+"""Snapshot history of a writer, read in order and verified.
 
-- A slot that holds no valid snapshot of this writer is given with its problem, never skipped
+- A slot without a valid snapshot of this writer is returned with its problem, never skipped
   silently.
-- What a problem means is for the caller: the writer goes past it, `SnapshotHistory` is how `verify`
-  judges it.
-- A writer that was taken over may fill its slots with junk: the first ten thousand are kept in
-  mind, the rest is counted, and what is larger than any snapshot is not read.
+- The caller decides what a problem means: the writer skips the slot, `SnapshotHistory` judges it
+  for `verify`.
+- A compromised writer may fill its slots with junk: the first ten thousand are stored, the rest is
+  counted, and objects larger than any snapshot are not read.
 """
 
 import hashlib
@@ -37,12 +37,12 @@ from backup.trust.root_chain import RootChain
 
 _MOST_JUNK = 10_000
 _MOST_HOLES = 100
-# Clocks of hosts are wrong by hours; what is off by more would change what is kept for how long.
+# Clocks of hosts are wrong by hours; a larger difference would change how long points are kept.
 _MOST_AHEAD = timedelta(days=1)
 
 
 class NoLongerTrusted(Damaged):
-    """A snapshot is what its writer signed, under keys that the owner ended the trust in."""
+    """A valid snapshot of keys that the owner no longer trusts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,21 +53,21 @@ class Slot:
     sequence: int
     sha256: str
     snapshot: Snapshot | None
-    sealed: bytes  # the sealed part, empty without a snapshot
+    sealed: bytes  # the encrypted part; empty without a snapshot
     problem: str | None
-    is_distrusted: bool = False  # whole, and newer than the owner's trust in its writer
-    stored: datetime | None = None  # by the store's clock, where it was listed
+    is_distrusted: bool = False  # valid, but newer than the owner's trust in its writer
+    stored: datetime | None = None  # by the store's clock, if it was listed
 
 
 def read_slot(
     vault: Store, trust: RootChain, writer: str, name: str, read: Read | None = None
 ) -> Slot:
-    """Read one snapshot, or have it `read`, and check that it is what its name says."""
+    """Read one snapshot, optionally with `read`, and verify it."""
     sequence = number_in(name, snapshots_of(writer)) or 0
     try:
         data = read_bounded(vault, name, MAX_SNAPSHOT_BYTES) if read is None else read()
     except Damaged as error:
-        # What a store will not even read must not hide the snapshots beside it.
+        # An object that the store refuses to read must not hide other snapshots.
         return _no_snapshot(writer, name, str(error))
     try:
         snapshot, sealed = parse_snapshot(data, trust, writer, sequence, name)
@@ -89,7 +89,7 @@ def read_slot(
 def read_listed(
     vault: Store, trust: RootChain, writer: str, stat: Stat, read: Read | None = None
 ) -> Slot:
-    """Read one snapshot that was listed, or have it `read`, unless it is larger than any."""
+    """Read a listed snapshot, unless it is larger than any snapshot."""
     if stat.size_bytes > MAX_SNAPSHOT_BYTES:
         slot = _no_snapshot(writer, stat.name, f"{stat.name} is larger than any snapshot")
     else:
@@ -100,9 +100,9 @@ def read_listed(
 def read_history(
     vault: Store, trust: RootChain, writer: str, junk: dict[Stat, Slot] | None = None
 ) -> Iterator[Slot]:
-    """Give every slot of a writer, oldest first; objects of other names are no slots.
+    """Yield every slot of a writer, oldest first; other names are ignored.
 
-    `junk` remembers those that hold no snapshot, for a caller who looks again by the same trust.
+    `junk` caches slots without a snapshot, for callers that read again under the same trust.
     """
     stats = (
         stat
@@ -136,12 +136,15 @@ def _no_snapshot(writer: str, name: str, problem: str) -> Slot:
 def parse_snapshot(
     data: bytes, trust: RootChain, writer: str, sequence: int, name: str
 ) -> tuple[Snapshot, bytes]:
-    """Check signature, place and trust of a snapshot and decode it; `Damaged` says what failed."""
-    # Signatures first: what a stranger put is not even parsed.
-    _check_signed(data, trust, writer, name)
+    """Decode a snapshot; verify signature, name and trust.
+
+    Raise `Damaged` with the failed check.
+    """
+    # Check signatures before parsing objects of strangers.
+    _check_signer(data, trust, writer, name)
     snapshot, sealed = snapshot_from_bytes(data, name)
     if (snapshot.writer, snapshot.sequence) != (writer, sequence):
-        raise Damaged(f"{name} holds snapshot {snapshot.sequence} of {snapshot.writer}")
+        raise Damaged(f"{name} contains snapshot {snapshot.sequence} of {snapshot.writer}")
     if snapshot.repository != trust.root.repository:
         raise Damaged(f"{name} is of another repository")
     grant = trust.root.writer(writer, snapshot.epoch)
@@ -160,12 +163,12 @@ def parse_snapshot(
             f"{name} is not the snapshot with which the owner ended the trust in {writer}"
         )
     if snapshot.root not in trust.links:
-        raise Damaged(f"{name} stands on a root record that is not the one in this repository")
+        raise Damaged(f"{name} refers to a root record that this repository does not have")
     return snapshot, sealed
 
 
-def _check_signed(data: bytes, trust: RootChain, writer: str, name: str) -> None:
-    problem = Damaged(f"{name} is of {writer}, whom no root record lets write")
+def _check_signer(data: bytes, trust: RootChain, writer: str, name: str) -> None:
+    problem = Damaged(f"{name} is of {writer}, whom no root record authorizes")
     for grant in trust.root.writers:
         if grant.id == writer:
             try:
@@ -178,27 +181,28 @@ def _check_signed(data: bytes, trust: RootChain, writer: str, name: str) -> None
 
 
 def superseded_snapshots(
-    junk: Mapping[int, datetime | None], newest: int, made: datetime | None
+    junk: Mapping[int, datetime | None], newest: int, head_stored: datetime | None
 ) -> set[int]:
-    """Which slots above the newest snapshot are older than it, by when the store had each.
+    """Return the slots above the newest snapshot that are older than it.
 
-    Its writer takes the lowest free sequence and may never come to them, so that no snapshot calls
-    them burnt.  A newest snapshot that was damaged was put after all others: it is not among them.
+    Ages are by the store's clock. The writer takes the lowest free sequence and may never reach
+    these slots, so no snapshot lists them as burnt. A newest snapshot that was damaged was put
+    after all others, so it is not among them.
     """
-    if made is None:
+    if head_stored is None:
         return set()
     return {
         number
         for number, stored in junk.items()
-        if number > newest and stored is not None and stored < made
+        if number > newest and stored is not None and stored < head_stored
     }
 
 
 class SnapshotHistory:
-    """A writer's slots, judged as a whole."""
+    """The slots of a writer, judged as a whole."""
 
     def __init__(self, writer: str, slots: Iterable[Slot], removed: datetime | None = None) -> None:
-        """`removed` is when the owner ended all trust in the writer."""
+        """Collect the slots; `removed` is when the owner ended all trust."""
         self.writer = writer
         self._removed = removed
         self.snapshots: dict[int, Snapshot] = {}
@@ -228,32 +232,32 @@ class SnapshotHistory:
         }
 
     def head(self) -> Head | None:
-        """The newest valid snapshot."""
+        """Return the newest valid snapshot."""
         if not self.snapshots:
             return None
         sequence = max(self.snapshots)
         return Head(writer=self.writer, sequence=sequence, sha256=self._sha256[sequence])
 
     def packs_of(self, sequence: int, lost: Container[int] = ()) -> set[str]:
-        """Every pack that a snapshot says it needs; `Damaged` when nobody brought one.
+        """Return every pack that a snapshot needs; `Damaged` if one is unknown.
 
-        Those that came with a snapshot that is `lost` are not known, and left out.
+        Packs that were first named by a `lost` snapshot are unknown, and omitted.
         """
         snapshot = self.snapshots[sequence]
         needed = {sha256 for sha256, _ in snapshot.packs}
         for number in snapshot.uses:
             if number in lost:
                 continue
-            earlier = self.snapshots.get(number)
-            if earlier is None or number >= sequence:
-                raise Damaged(f"it needs packs of snapshot {number}, which is not there")
-            needed.update(snapshot.used_packs_of(earlier))
+            previous = self.snapshots.get(number)
+            if previous is None or number >= sequence:
+                raise Damaged(f"it needs packs of snapshot {number}, which is missing")
+            needed.update(snapshot.used_packs_of(previous))
         return needed
 
     def known_packs_of(self, sequence: int) -> set[str]:
-        """Every pack that a snapshot is known to need, be what it says damaged or not.
+        """Return every pack that a snapshot is known to need.
 
-        What is wrong with that is a finding of its own.
+        Problems in its list are findings of their own.
         """
         try:
             return self.packs_of(sequence, self.snapshots[sequence].uses.keys() - self.snapshots)
@@ -261,141 +265,158 @@ class SnapshotHistory:
             return {sha256 for sha256, _ in self.snapshots[sequence].packs}
 
     def lost(self) -> dict[int, int]:
-        """Return the snapshots that are lost, each with how many later ones need its packs.
+        """Return the lost snapshots, with the number of later ones that need them.
 
-        What the writer passed over, or the owner does not believe, was never one to build on.
+        Slots that the writer skipped, or that the owner does not trust, never counted.
         """
-        never = self.skipped() | self._distrusted
-        lost = dict.fromkeys(self._junk.keys() - never, 0)
+        ignored = self.skipped() | self._distrusted
+        lost = dict.fromkeys(self._junk.keys() - ignored, 0)
         for sequence, snapshot in self.snapshots.items():
             for number in snapshot.uses.keys() - self.snapshots.keys():
-                if number < sequence and number not in never:
+                if number < sequence and number not in ignored:
                     lost[number] = lost.get(number, 0) + 1
         return lost
 
     def skipped(self) -> set[int]:
-        """The slots without a snapshot that a later snapshot's writer saw, and left behind."""
+        """Return the slots without a snapshot that a later writer run skipped."""
         burnt = {number for snapshot in self.snapshots.values() for number in snapshot.burnt}
         newest = max(self.snapshots, default=0)
         junk = {number: self._stored[number] for number in self._junk}
         return burnt | superseded_snapshots(junk, newest, self._stored.get(newest))
 
-    def check(self, found: Findings) -> None:
-        """Find holes, replaced snapshots, forks, junk, and packs named from nowhere."""
-        passed_over = self.skipped()
+    def check(self, findings: Findings) -> None:
+        """Report gaps, replaced snapshots, forks, junk, and unknown packs."""
+        skipped = self.skipped()
         for sequence, problem in self._junk.items():
             name = snapshot_name(self.writer, sequence)
             is_distrusted = sequence in self._distrusted
-            if sequence in passed_over and is_distrusted:
-                problem = "is newer than the owner's trust in its writer, who passed over it"
-                found.warning(name, problem, PASSED_OVER)
-            elif is_distrusted and self._was_given_up(sequence):
+            if sequence in skipped and is_distrusted:
+                problem = "is newer than the owner's trust in its writer, who skipped it"
+                findings.warning(name, problem, PASSED_OVER)
+            elif is_distrusted and self._is_of_removed_writer(sequence):
                 problem = "is newer than the owner's trust in its writer, who was removed"
-                found.warning(name, problem, PASSED_OVER)
-            elif sequence in passed_over:
-                found.warning(name, "holds junk, which the writer passed over", LOOK)
+                findings.warning(name, problem, PASSED_OVER)
+            elif sequence in skipped:
+                findings.warning(name, "contains junk, which the writer skipped", LOOK)
             else:
                 what_to_do = NO_LONGER_TRUSTED if is_distrusted else FROM_A_COPY
-                found.error(name, problem, what_to_do, kind=f"no snapshot: {what_to_do}")
+                findings.error(name, problem, what_to_do, kind=f"no snapshot: {what_to_do}")
         if self._more_junk:
-            found.error(
+            findings.error(
                 snapshots_of(self.writer),
-                f"{self._more_junk:,} more slots hold no snapshot, and were not looked at",
-                "find out who wrote them, and take that right away",
+                f"{self._more_junk:,} more slots contain no snapshot, and were not checked",
+                "find out who wrote them, and revoke that right",
             )
         lost = self.lost()
-        before: Link | None = None
+        previous: Link | None = None
         for sequence, snapshot in self.snapshots.items():
-            self._check_place(snapshot, before, found)
-            self._check_time(snapshot, before, found)
-            before = Link(number=sequence, sha256=self._sha256[sequence])
+            self._check_place(snapshot, previous, findings)
+            self._check_time(snapshot, previous, findings)
+            previous = Link(number=sequence, sha256=self._sha256[sequence])
             if sequence in self._more_openers:
                 name = snapshot_name(self.writer, sequence)
-                found.warning(name, MORE_OPENERS, LOOK_AT_THE_HOST)
+                findings.warning(name, MORE_OPENERS, LOOK_AT_THE_HOST)
             try:
                 self.packs_of(sequence, lost)
             except Damaged as error:
-                found.error(snapshot_name(self.writer, sequence), str(error), FROM_A_COPY)
+                findings.error(snapshot_name(self.writer, sequence), str(error), FROM_A_COPY)
         for sequence, needed_by in lost.items():
             if needed_by:
                 name = snapshot_name(self.writer, sequence)
-                problem = f"named packs that later points ({needed_by:,}) need: which, is not known"
-                found.note(name, problem, "verify with an identity: it reads what they reach")
+                problem = (
+                    f"named packs that later points ({needed_by:,}) need, but they are unknown"
+                )
+                findings.note(name, problem, "verify with an identity: it reads what they reach")
 
-    def _was_given_up(self, sequence: int) -> bool:
-        """Whether it lay there when its writer was removed: nobody will pass over it any more."""
+    def _is_of_removed_writer(self, sequence: int) -> bool:
+        """Return whether it existed when its writer was removed.
+
+        Nobody will skip it any more.
+        """
         stored = self._stored[sequence]
         return self._removed is not None and stored is not None and stored <= self._removed
 
-    def check_witness(self, witness: Sequence[Head], found: Findings) -> None:
-        """Compare with heads that were kept elsewhere: this shows a rollback."""
+    def check_witness(self, witness: Sequence[Head], findings: Findings) -> None:
+        """Compare with heads stored elsewhere, which reveals a rollback."""
         for head in witness:
             if head.writer != self.writer:
                 continue
             name = snapshot_name(self.writer, head.sequence)
             sha256 = self._sha256.get(head.sequence)
             if sha256 is None:
-                found.error(
+                findings.error(
                     name,
-                    "the witness has seen this snapshot, and the store has not: it was rolled back"
-                    " or the snapshot was removed",
+                    "the witness has seen this snapshot, but the store does not have it: it was"
+                    " rolled back or the snapshot was removed",
                     FROM_A_COPY,
                 )
             elif sha256 != head.sha256:
-                found.error(name, "is not the snapshot that the witness has seen", FROM_A_COPY)
+                findings.error(name, "is not the snapshot that the witness has seen", FROM_A_COPY)
 
-    def _check_place(self, snapshot: Snapshot, before: Link | None, found: Findings) -> None:
+    def _check_place(self, snapshot: Snapshot, previous: Link | None, findings: Findings) -> None:
         name = snapshot_name(self.writer, snapshot.sequence)
         link = snapshot.previous
-        if link != before:
-            self._check_broken_link(name, link, found)
-        passed = range(1 if link is None else link.number + 1, snapshot.sequence)
-        # A forger may sign any number, or very many: what is missing is counted, and not gone
-        # through, and what is there is counted by its place.
-        there = bisect_left(self._numbers, passed.stop) - bisect_left(self._numbers, passed.start)
+        if link != previous:
+            self._check_broken_link(name, link, findings)
+        skipped_numbers = range(1 if link is None else link.number + 1, snapshot.sequence)
+        # A forger may sign any number, or very many: missing numbers are counted, not enumerated,
+        # and existing ones are counted by their position.
+        existing = bisect_left(self._numbers, skipped_numbers.stop) - bisect_left(
+            self._numbers, skipped_numbers.start
+        )
         burnt = {number for number in snapshot.burnt if number not in self._sha256}
-        missing = len(passed) - there - sum(number in passed for number in burnt)
-        holes = (n for n in passed if n not in self._sha256 and n not in burnt)
-        for number in islice(holes, min(missing, _MOST_HOLES)):
-            found.error(
+        missing = (
+            len(skipped_numbers) - existing - sum(number in skipped_numbers for number in burnt)
+        )
+        gaps = (
+            number
+            for number in skipped_numbers
+            if number not in self._sha256 and number not in burnt
+        )
+        for number in islice(gaps, min(missing, _MOST_HOLES)):
+            findings.error(
                 snapshot_name(self.writer, number),
-                f"is missing: the sequence has a hole before snapshot {snapshot.sequence}",
+                f"is missing: the sequence has a gap before snapshot {snapshot.sequence}",
                 FROM_A_COPY,
                 kind="hole",
             )
         if missing > _MOST_HOLES:
-            found.error(
+            findings.error(
                 snapshots_of(self.writer),
                 f"{missing - _MOST_HOLES:,} more are missing before snapshot {snapshot.sequence}",
                 FROM_A_COPY,
             )
 
-    def _check_time(self, snapshot: Snapshot, before: Link | None, found: Findings) -> None:
-        """Times are the writer's own, and say which point is the newest and how long it is kept."""
+    def _check_time(self, snapshot: Snapshot, previous: Link | None, findings: Findings) -> None:
+        """Check the writer's time, which decides the newest point and retention."""
         name = snapshot_name(self.writer, snapshot.sequence)
         stored = self._stored[snapshot.sequence]
         if stored is not None and snapshot.time - stored > _MOST_AHEAD:
-            found.warning(
+            findings.warning(
                 name,
-                f"says {snapshot.time:%Y-%m-%d}, and the store's clock {stored:%Y-%m-%d}",
+                f"is dated {snapshot.time:%Y-%m-%d}, but the store's clock showed"
+                f" {stored:%Y-%m-%d}",
                 LOOK_AT_THE_HOST,
             )
-        if before is not None and self.snapshots[before.number].time - snapshot.time > _MOST_AHEAD:
-            found.warning(
+        if (
+            previous is not None
+            and self.snapshots[previous.number].time - snapshot.time > _MOST_AHEAD
+        ):
+            findings.warning(
                 name,
                 "is dated before the point that it follows: its writer's clock went back",
                 LOOK_AT_THE_HOST,
             )
 
-    def _check_broken_link(self, name: str, link: Link | None, found: Findings) -> None:
+    def _check_broken_link(self, name: str, link: Link | None, findings: Findings) -> None:
         if link is None:
-            found.error(name, "does not name the snapshot before it", LOOK)
+            findings.error(name, "does not name the snapshot before it", LOOK)
             return
         named = snapshot_name(self.writer, link.number)
         sha256 = self._sha256.get(link.number)
         if sha256 is None:
-            found.error(named, "is missing although the one after it names it", FROM_A_COPY)
+            findings.error(named, "is missing although the next one names it", FROM_A_COPY)
         elif sha256 != link.sha256:
-            found.error(named, "is not the one that the snapshot after it names", FROM_A_COPY)
+            findings.error(named, "is not the one that the next snapshot names", FROM_A_COPY)
         else:
-            found.error(name, "passes over a snapshot before it: the history forks", LOOK)
+            findings.error(name, "skips a snapshot before it: the history forks", LOOK)

@@ -267,7 +267,7 @@ class TestOnAStoreThatLocks:
             assert any(f"slot {MAX_NUMBER} of" in one for one in made.warnings) == (night == 3)
             captured.site.restore("latest", tmp_path / f"new-{night}")
             assert describe(tmp_path / f"new-{night}" / "files") == describe(captured.source)
-        assert captured.named() == {last: "holds junk, which the writer passed over"}
+        assert captured.named() == {last: "contains junk, which the writer skipped"}
         assert captured.site.repository().points()
         captured.assert_every_earlier_point_comes_back(tmp_path)
 

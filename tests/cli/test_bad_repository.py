@@ -38,8 +38,8 @@ def test_a_repository_of_a_later_format_asks_for_a_newer_version(
     (installation / "vault/pub/root/0000000001").write_bytes(later)
     answer = desk.run(*typed(desk, installation, command))
     assert answer.status == 2, answer
-    assert f"the repository in {installation / 'vault'} goes on in a later format" in answer.err
-    assert "has format 2; use a newer version" in answer.err
+    assert f"the repository in {installation / 'vault'} continues in a later format" in answer.err
+    assert "has format 2" in answer.err
     assert not (desk.folder / "out/source").exists()
 
 
@@ -83,7 +83,7 @@ def test_an_identity_of_somebody_else_opens_nothing(desk: Desk, installation: Pa
     ):
         answer = desk.run(*words, "--identity", stranger)
         assert answer.status == 2, (words, answer)
-        assert "this identity opens no domain of the repository" in answer.err, (words, answer)
+        assert "identity: it opens no domain of the repository" in answer.err, (words, answer)
     assert not (desk.folder / "out").exists()
 
 
@@ -106,7 +106,7 @@ def test_a_lost_key_store_is_told_from_a_wrong_key(desk: Desk, installation: Pat
             record.unlink()
     answer = desk.run(*words)
     assert answer.status == 2, answer
-    assert "this key store holds no key of any domain" in answer.err
+    assert "key store: it has no key of any domain" in answer.err
     assert desk.run("backup", "verify").status == 6
 
 
@@ -166,4 +166,4 @@ def test_an_identity_of_another_repository_is_thought_of_where_no_host_is(
     identity.write_text("\n".join(lines))
     answer = desk.run(*typed(desk, installation, "restore"))
     assert answer.status == 6, answer
-    assert "and the identity, if one is" in answer.err
+    assert "the identity, if any" in answer.err

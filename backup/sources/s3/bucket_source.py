@@ -299,13 +299,13 @@ class _Body:
         return filled
 
     def _piece(self, size: int) -> bytes:
-        from backup.stores.s3.client import Garbled, within
+        from backup.stores.s3.client import Garbled, read_timeout
 
         size = min(size, _PIECE_BYTES, self.size - self._position)
         try:
             if self._body is None:
                 self._body = self._rest()
-            with within(_LONGEST_PIECE_SECONDS, self._body, "reading a piece of an object"):
+            with read_timeout(_LONGEST_PIECE_SECONDS, self._body, "reading a piece of an object"):
                 piece: bytes = self._body.read(size)
         except BaseException:
             self.close()

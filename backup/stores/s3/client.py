@@ -1,15 +1,16 @@
-"""Calls to S3: one client, its time-outs, which errors pass, and what the others mean.
+"""S3 calls: one client, its time-outs, retries and errors.
 
-Imported only where S3 is used, since it imports boto3.  What is asked for is `s3.py`'s.
+Imported only where S3 is used, because it imports boto3. The requests themselves are in
+`stores.s3.store`.
 
-- Credentials, endpoint, region and certificates come from the options and from nowhere else: no
-  variable, no file below the home folder, no instance role, no proxy of the environment.
-- A request goes to the configured endpoint or not at all; a redirect is not followed.
-- What may pass is tried again after a random pause that doubles: no connection, no answer, a broken
-  or garbled one, 5xx, 429, 408, a conflict of two writers, a body that was damaged on its way, a
-  condition that failed though none was asked for.
-- Once the process is told to end nothing is asked for any more; see `ending`.
-- Only errors from `backup.errors` come out, and `Taken`.  A message carries the store's error code,
+- Credentials, endpoint, region and certificates come only from the options: no variable, no file
+  below the home folder, no instance role, no proxy of the environment.
+- A request goes only to the configured endpoint; a redirect is not followed.
+- Transient errors are retried after a random pause that doubles: no connection, no answer, a broken
+  or garbled answer, 5xx, 429, 408, a conflict of two writers, a body that was damaged in transit, a
+  failed condition that was not requested.
+- After the process was told to end, no request is sent; see `system.network_shutdown`.
+- Only errors of `backup.errors` are raised, and `Taken`. A message contains the store's error code,
   never its text.
 """
 
@@ -45,39 +46,39 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 20.0
-_MOST_CONNECTIONS = 24  # that are kept for the next call: as many as any command has threads
-_one_at_a_time = Lock()  # sessions, unlike clients, are not for several threads
-# Besides 5xx: what a store says of trouble that is over soon.
+_MOST_CONNECTIONS = 24  # connections kept for reuse: as many as any command has threads
+_one_at_a_time = Lock()  # unlike clients, sessions are not thread-safe
+# Statuses and codes of transient trouble, in addition to 5xx.
 _PASSING_STATUS = {408, 409, 412, 429}
 _PASSING_CODES = {"BadDigest", "RequestTimeout", "SlowDown", "XAmzContentSHA256Mismatch"}
 _NOT_IMPLEMENTED = 501
 CONDITION_FAILED = 412
 _ROLES = "deploy/s3/README.md has a policy for each role"
-_CREDENTIALS = {
+_CREDENTIAL_CODES = {
     "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 }  # fmt: skip
-_ELSEWHERE = {
+_OTHER_PLACE_CODES = {
     "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect",
     "TemporaryRedirect",
 }  # fmt: skip
-_MISSING = {"NoSuchKey", "NoSuchVersion"}
+_MISSING_CODES = {"NoSuchKey", "NoSuchVersion"}
 _CODE = re.compile(r"[A-Za-z0-9]{1,64}")
 
 
 class Taken(Exception):
-    """A create-only PUT met an object of that name."""
+    """A create-only PUT found an object of that name."""
 
 
 class Garbled(Exception):
-    """An answer came that S3 would not give: something between us and the store speaks.
+    """The answer is not from S3: something between this host and S3 answers.
 
-    A text says what was wrong with it, where a person would want to know.
+    The text, if any, says what is wrong with it.
     """
 
 
 class Calls:
-    """A client that tries again; safe to use from several threads."""
+    """An S3 client with retries; safe to use from several threads."""
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class Calls:
     ) -> None:
         self.client = _client(options)
         self._connections = _Connections(self.client)
-        NETWORK_SHUTDOWN.will_break(self._connections)
+        NETWORK_SHUTDOWN.register(self._connections)
         self._bucket = options.bucket
         self._attempts = options.attempts
         self._pause = pause
@@ -96,117 +97,119 @@ class Calls:
 
     def __call__(
         self,
-        doing: str,
+        action: str,
         call: Callable[[], T],
         *,
-        most: int | None = None,
+        max_attempts: int | None = None,
         is_conditional: bool = False,
     ) -> T:
-        """Make the call until it is answered; `doing` says what it is for, in errors.
+        """Call until there is an answer; `action` describes it in errors.
 
-        `most` attempts, where somebody may be waiting; else as many as the options say.
-        Only a call that `is_conditional` can be `Taken`; to any other, 412 is no answer.
+        At most `max_attempts` attempts if somebody may be waiting, otherwise as many as the options
+        say. Only a call with `is_conditional` can raise `Taken`; for others, 412 is not an answer.
 
-        `StoreUnavailable` when no attempt was answered, `NotFound` and `Taken` as S3 says it,
-        `UsageError` when it refuses for a reason that does not pass.
+        Raise `StoreUnavailable` (no attempt was answered), `NotFound`, `Taken`, or `UsageError`
+        (refused for a permanent reason).
         """
-        attempts = min(most or self._attempts, self._attempts)
+        attempts = min(max_attempts or self._attempts, self._attempts)
         attempt = 0
         while True:
             attempt += 1
             try:
-                with NETWORK_SHUTDOWN.call(doing):
+                with NETWORK_SHUTDOWN.call(action):
                     return call()
-            # ValueError: boto3's own, of a number or a date that is none.
+            # ValueError: from boto3, for an invalid number or date.
             except (BotoCoreError, ClientError, ResponseParserError, ValueError, Garbled) as error:
-                meaning = self._meaning(doing, error, attempts, is_conditional)
+                meaning = self._translate(action, error, attempts, is_conditional)
                 if attempt == attempts or not isinstance(meaning, StoreUnavailable):
                     raise meaning from error
             doubled = _FIRST_PAUSE_SECONDS * 2**attempt
             self._pause(self._jitter() * min(doubled, _LONGEST_PAUSE_SECONDS))
 
-    def _meaning(
-        self, doing: str, error: Exception, attempts: int, is_conditional: bool
+    def _translate(
+        self, action: str, error: Exception, attempts: int, is_conditional: bool
     ) -> BackupError | Taken:
         if isinstance(error, ClientError):
-            if is_conditional and status_of(error) == CONDITION_FAILED:
+            if is_conditional and http_status(error) == CONDITION_FAILED:
                 return Taken()
-            return self._refusal(doing, error, attempts)
+            return self._translate_refusal(action, error, attempts)
         if isinstance(error, SSLError):
             return UsageError(
-                f"{doing} failed: the certificate of the store is not one to trust, or it does not"
-                " speak TLS. Check the endpoint, or name the authority's certificate in ca_file"
+                f"{action} failed: the store's certificate is not trusted, or it does not speak"
+                " TLS."
+                " Check the endpoint, or name the authority's certificate in ca_file"
             )
         if isinstance(error, ParamValidationError):
             return UsageError(
-                f"{doing} failed: no bucket can be called {self._bucket!r}; mend the name"
+                f"{action} failed: {self._bucket!r} is not a valid bucket name. Correct the name"
             )
-        what = "no answer" if isinstance(error, BotoCoreError) else "an answer that is not S3's"
-        why = str(error) if isinstance(error, Garbled) and error.args else type(error).__name__
+        problem = "no answer" if isinstance(error, BotoCoreError) else "an answer that is not S3's"
+        detail = str(error) if isinstance(error, Garbled) and error.args else type(error).__name__
         return StoreUnavailable(
-            f"{doing} failed: {what} ({why}) in {attempts} attempts."
+            f"{action} failed: {problem} ({detail}) in {attempts} attempts."
             " Check the network and the endpoint, then run again"
         )
 
-    def _refusal(self, doing: str, error: ClientError, attempts: int) -> BackupError:
-        status = status_of(error)
-        told = str(error.response.get("Error", {}).get("Code", ""))
-        code = told if _CODE.fullmatch(told) else str(status)
+    def _translate_refusal(self, action: str, error: ClientError, attempts: int) -> BackupError:
+        status = http_status(error)
+        reported_code = str(error.response.get("Error", {}).get("Code", ""))
+        code = reported_code if _CODE.fullmatch(reported_code) else str(status)
         if code == "NoSuchBucket":
             return UsageError(
-                f"{doing} failed: there is no bucket {self._bucket}. Make it, with Object Lock, as"
-                " deploy/s3/README.md says, or mend the name"
+                f"{action} failed: there is no bucket {self._bucket}. Create it with Object Lock"
+                " (deploy/s3/README.md), or correct the name"
             )
-        if code in _MISSING:
-            return NotFound(f"{doing} failed: it is not in bucket {self._bucket}")
+        if code in _MISSING_CODES:
+            return NotFound(f"{action} failed: it is not in bucket {self._bucket}")
         if code == "RequestTimeTooSkewed":
             return UsageError(
-                f"{doing} was refused: the clock of this machine is not the store's; set it right"
+                f"{action} was refused: this machine's clock differs from the store's. Set it right"
             )
-        if code in _CREDENTIALS:
+        if code in _CREDENTIAL_CODES:
             return UsageError(
-                f"{doing} was refused ({code}): the store does not take these credentials. Check"
+                f"{action} was refused ({code}): the store does not accept these credentials. Check"
                 " access_key_id, secret_access_key and session_token"
             )
-        if code in _ELSEWHERE or 300 <= status < 400:
+        if code in _OTHER_PLACE_CODES or 300 <= status < 400:
             return UsageError(
-                f"{doing} was refused ({code}): bucket {self._bucket} is elsewhere, and a redirect"
-                " is not followed. Set region and endpoint_url to the bucket's own"
+                f"{action} was refused ({code}): bucket {self._bucket} is at another place, and"
+                " redirects are not followed. Set region and endpoint_url to the bucket's own"
             )
         if status == 403:
             return UsageError(
-                f"{doing} was refused ({code}): this identity may not do that in bucket"
+                f"{action} was refused ({code}): this identity may not do that in bucket"
                 f" {self._bucket}. Use the identity of the right role; {_ROLES}"
             )
-        is_passing = status in _PASSING_STATUS or (status >= 500 and status != _NOT_IMPLEMENTED)
-        if is_passing or code in _PASSING_CODES:
+        is_transient = status in _PASSING_STATUS or (status >= 500 and status != _NOT_IMPLEMENTED)
+        if is_transient or code in _PASSING_CODES:
             return StoreUnavailable(
-                f"{doing} failed: the store said {status} {code}, {attempts} times. Run again later"
+                f"{action} failed: the store answered {status} {code}, {attempts} times. Run"
+                " again later"
             )
         return UsageError(
-            f"{doing} was refused ({status} {code}): this store does not do what is needed here;"
-            " deploy/s3/README.md says what that is"
+            f"{action} was refused ({status} {code}): the store does not support what is needed."
+            " deploy/s3/README.md lists it"
         )
 
 
 @contextmanager
-def within(seconds: float, body: Any, doing: str) -> Iterator[None]:
-    """Read a body in so many seconds; `StoreUnavailable` after that, also when it comes in drops.
+def read_timeout(seconds: float, body: Any, action: str) -> Iterator[None]:
+    """Limit the total time of reading a body; `StoreUnavailable` after it.
 
-    A time-out of the socket is for each wait, and a read of a piece waits as often as it takes.
+    A time-out of the socket applies to each wait, and slow drops could continue forever.
     """
     is_over = Event()
 
     def give_up() -> None:
         is_over.set()
-        with suppress(Exception):  # it came to its end just now
-            body._raw_stream.shutdown()  # the one way to end a read in another thread
+        with suppress(Exception):  # it ended just now
+            body._raw_stream.shutdown()  # the only way to end a read of another thread
 
     timer = Timer(seconds, give_up)
     timer.daemon = True
     timer.start()
     too_slow = StoreUnavailable(
-        f"{doing} took longer than {seconds:.0f} s. Check the network, then run again"
+        f"{action} took longer than {seconds:.0f} s. Check the network, then run again"
     )
     try:
         yield
@@ -220,15 +223,18 @@ def within(seconds: float, body: Any, doing: str) -> Iterator[None]:
         raise too_slow
 
 
-def status_of(error: ClientError) -> int:
-    """The status of an answer that is an error; 0 when it has none."""
+def http_status(error: ClientError) -> int:
+    """Return the HTTP status of an error; 0 if there is none."""
     status: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status
 
 
 @cache
 def _session() -> boto3.session.Session:
-    """Keep one: it reads megabytes of service descriptions, and holds no setting of anybody's."""
+    """Return the session, without settings from this machine.
+
+    It is cached because it reads megabytes of service descriptions.
+    """
     core = botocore.session.Session(
         session_vars={
             "profile": (None, None, None, None),
@@ -263,60 +269,61 @@ def _client(options: "S3Options") -> Any:
             )
     except (BotoCoreError, ValueError) as error:
         raise UsageError(
-            f"no S3 client can be made for bucket {options.bucket} ({type(error).__name__});"
-            " check region and endpoint_url"
+            f"S3 client for bucket {options.bucket}: cannot be created ({type(error).__name__})."
+            " Check region and endpoint_url"
         ) from error
-    hosts: list[tuple[str, str]] = []  # the one that the first request went to
+    hosts: list[tuple[str, str]] = []  # the host of the first request
 
-    def stay_here(request: Any, **_: object) -> None:
+    def refuse_redirect(request: Any, **_: object) -> None:
         url = urlsplit(request.url)
         host = (url.scheme, url.netloc)
         if hosts and host != hosts[0]:
             raise UsageError(
-                f"bucket {options.bucket} is elsewhere, and a redirect to another host is not"
+                f"bucket {options.bucket} is at another place, and redirects to another host are"
+                " not"
                 " followed. Set region and endpoint_url to the bucket's own"
             )
         hosts[:] = [host]
 
-    client.meta.events.register("before-send.s3", stay_here)
+    client.meta.events.register("before-send.s3", refuse_redirect)
     return client
 
 
 class _Connections:
-    """All connections of a client, which boto3 itself does not give away.
+    """All connections of a client, which boto3 does not expose.
 
-    Its `close` shuts only those that nobody uses. So this goes by what boto3 and urllib3 call their
-    own; of a release that has it otherwise nothing is noted, and calls end by their time-outs.
+    Its `close` closes only unused ones. This uses internals of boto3 and urllib3; with a release
+    that differs, nothing is recorded, and calls end by their time-outs.
     """
 
     def __init__(self, client: Any) -> None:
         self._guard = Lock()
-        self._made: WeakSet[Any] = WeakSet()
+        self._known: WeakSet[Any] = WeakSet()
         with suppress(AttributeError, TypeError):
             manager = client._endpoint.http_session._manager
             pools = manager.pool_classes_by_scheme
             manager.pool_classes_by_scheme = {
-                scheme: self._noting(pool) for scheme, pool in pools.items()
+                scheme: self._recording_pool(pool) for scheme, pool in pools.items()
             }
 
-    def _noting(self, pool: Any) -> Any:
-        note = self._note
+    def _recording_pool(self, pool: Any) -> Any:
+        note = self._record
 
-        class Noting(pool):  # type: ignore[misc]
+        class Recording(pool):  # type: ignore[misc]
             def _new_conn(self, *given: Any, **named: Any) -> Any:
                 return note(super()._new_conn(*given, **named))
 
-        return Noting
+        return Recording
 
-    def _note(self, connection: Any) -> Any:
+    def _record(self, connection: Any) -> Any:
         with self._guard, suppress(TypeError):
-            self._made.add(connection)
+            self._known.add(connection)
         return connection
 
     def abort_all(self) -> None:
         with self._guard:
-            made = [*self._made]
+            made = [*self._known]
         for connection in made:
-            with suppress(OSError, AttributeError, TypeError):  # it has no socket just now
-                # Below TLS, which another thread may be in the middle of.
+            with suppress(OSError, AttributeError, TypeError):  # it has no socket now
+                # Below TLS, which another thread may be using.
                 socket.shutdown(connection.sock, SHUT_RDWR)

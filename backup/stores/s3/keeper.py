@@ -1,13 +1,13 @@
-"""The keeper's side of a store in an S3 bucket.
+"""Keeper's side of an S3 store.
 
-- The clock is the `Date` of the store's own answers.
-- A lock lies on a version: the first one, which the name belongs to.  It keeps its mode; a version
-  without one gets the mode of the bucket's default.
-- What is removed is that version by its id, never the name: no marker is laid.  A refusal is told
-  apart by asking for the lock.
-- S3 says nothing when it has locked or removed something, and so does many a stranger in its place:
-  what was done is looked at before it is believed.
-- It takes the keeper's identity: deploy/s3/keeper-policy.json.
+- The clock is the `Date` of the store's answers.
+- A lock is on a version: the first one, which owns the name. It keeps its mode; a version without a
+  lock gets the mode of the bucket's default.
+- A removal removes that version by its id, never the name: no marker is created. After a refusal,
+  the lock tells the reason.
+- S3's answers to locking and removing are empty, and a foreign server may send such answers too:
+  the result is checked before it is trusted.
+- It needs the keeper's identity: deploy/s3/keeper-policy.json.
 """
 
 import random
@@ -29,18 +29,18 @@ def open_s3_keeper(
     pause: Callable[[float], None] = NETWORK_SHUTDOWN.pause,
     jitter: Callable[[], float] = random.random,
 ) -> "S3KeeperStore":
-    """Look at the bucket and give its store for the keeper; errors as those of `open_s3`."""
+    """Open a bucket for the keeper; errors as of `open_s3`."""
     calls, traits = open_bucket(options, pause=pause, jitter=jitter)
     return S3KeeperStore(options, calls, traits, now)
 
 
 class S3KeeperStore(S3Store, KeeperStore):
-    """First versions below a prefix of a bucket, their locks, and the way to be rid of them."""
+    """First versions below a prefix of a bucket, with locks and removal."""
 
     def _clock(self) -> datetime:
         from backup.stores.s3.client import Garbled
 
-        def ask() -> datetime:
+        def request_date() -> datetime:
             answer = self._client.get_bucket_versioning(Bucket=self._bucket)
             if self._traits.is_versioned and answer.get("Status") != "Enabled":
                 raise Garbled
@@ -49,21 +49,19 @@ class S3KeeperStore(S3Store, KeeperStore):
                 raise Garbled
             return parsedate_to_datetime(date).astimezone(UTC)
 
-        return self._calls("asking the store for the time", ask)
+        return self._calls("asking the store for the time", request_date)
 
     def _extend_lock(self, name: str, until: datetime) -> None:
         from backup.stores.s3.client import Garbled
 
         first = self._locate(name)
         if self._traits.lock is None:
-            raise UsageError(
-                f"bucket {self._bucket} has no default lock, so that of {name} is not extended"
-            )
+            raise UsageError(f"lock of {name}: bucket {self._bucket} has no default lock. Set one")
         lock = self._lock_of_version(name, first)
         if lock is not None and lock.until >= until:
             return
         mode = self._traits.lock.mode if lock is None else lock.mode
-        # S3 keeps whole seconds, and a lock ends no earlier than was asked.
+        # S3 stores whole seconds, and a lock must not end earlier than requested.
         until = until.astimezone(UTC).replace(microsecond=0) + timedelta(
             seconds=bool(until.microsecond)
         )
@@ -92,26 +90,26 @@ class S3KeeperStore(S3Store, KeeperStore):
                 Bucket=self._bucket, Key=first.key, VersionId=first.version_id
             )
             try:
-                is_there = self._look_up(name).version_id == first.version_id
+                still_exists = self._look_up(name).version_id == first.version_id
             except NotFound:
                 return
-            # Without versions they are all called null, and what is there may be new.
-            if is_there and self._traits.is_versioned:
+            # Without versions, every id is null, and an existing object may be a new one.
+            if still_exists and self._traits.is_versioned:
                 raise Garbled
 
         try:
             self._calls(f"removing {name}", remove)
         except UsageError as error:
-            until = self._still_locked(name, first)
+            until = self._lock_end(name, first)
             if until is None:
                 raise
             raise Locked(
-                f"{name} is locked until {until:%Y-%m-%d %H:%M}Z; run again after that"
+                f"{name} is locked until {until:%Y-%m-%d %H:%M}Z. Run again after that"
             ) from error
         finally:
             with self._guard:
                 self._first.pop(name, None)
 
-    def _still_locked(self, name: str, first: FirstVersion) -> datetime | None:
+    def _lock_end(self, name: str, first: FirstVersion) -> datetime | None:
         lock = self._lock_of_version(name, first)
         return lock.until if lock is not None and lock.until > self._clock() else None

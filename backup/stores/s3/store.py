@@ -1,26 +1,27 @@
-"""A store in an S3 bucket that keeps versions and locks them.
+"""S3 store: objects in a bucket that keeps versions and locks them.
+
+    store = open_s3(S3Options(bucket="vault", access_key_id="…", secret_access_key="…"))
 
 - An object is one PUT with `If-None-Match: *` and its SHA-256, so the store refuses a second one of
-  the name and bytes that were damaged on their way.  No multipart: several of those may win a race.
-- A PUT whose answer was lost is sent again.  If the name is taken then, what stands there is
-  compared: our bytes are success, any others are `AlreadyThere`; so are bytes that this identity
-  may not read, which the caller tells by the listing.
-- That a name is taken is believed only where it is listed; else the PUT is sent again.
-- AWS heeds the condition.  Not every store does where it keeps versions (Ceph 18 takes both PUTs),
-  so elsewhere a listing after each PUT tells whose version came first.  A pack needs none: its name
-  is the hash of its bytes, so whoever else put it put the same.
-- A name belongs to its first version, read by its id; see `s3_versions`.  A put over a delete
-  marker that somebody else laid adds a version, which is reported and never read.
-- Objects are locked by the bucket's default; a lock is asked for with each object only where the
-  options say so, since that takes a right by which the bill can be inflated.
-- A version never changes: what was read of it whole and is small is remembered, and given once
-  more for each time that it is listed again.  Where names of a folder are looked up one by one, a
-  page of it is listed once.
-- Memory: one object at a time in each thread, a page of a listing, 10,000 remembered versions, and
-  4 MiB of small ones.
-- Credentials are given, never looked for.
-
-`open_s3` is the way in.
+  that name, and bytes that were damaged in transit. No multipart uploads: several of those may win
+  a race.
+- A PUT whose answer was lost is repeated. If the name is taken then, the existing object is
+  compared: our bytes mean success, others `AlreadyThere`; so do bytes that this identity may not
+  read, which the caller resolves by the listing.
+- A taken name is believed only if it is listed; otherwise the PUT is repeated.
+- AWS respects the condition. Not every store with versions does (Ceph 18 accepts both PUTs), so for
+  other stores a listing after each PUT tells whose version was first. A pack needs none: its name
+  is the hash of its bytes, so any other writer put the same.
+- A name belongs to its first version, read by its id; see `version_listing`. A put over a delete
+  marker of somebody else adds a version, which is reported and never read.
+- Objects are locked by the bucket's default. A lock per object is requested only with `lock_each`,
+  because it needs a right that can inflate the bill.
+- A version never changes: small ones that were read completely are cached, and returned once for
+  each time that they are listed again. If names of a folder are looked up one by one, one page of
+  the folder is listed.
+- Memory: one object per thread, a page of a listing, 10,000 cached versions, and 4 MiB of small
+  ones.
+- Credentials are passed in, never searched for.
 """
 
 import base64
@@ -38,24 +39,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from backup.errors import AlreadyThere, Damaged, NotFound, UsageError
 from backup.stores import ObjectLock, Retention, Stat, Store, StoreTraits
-from backup.stores.s3.version_listing import FirstVersion, first_versions, is_whole
+from backup.stores.s3.version_listing import FirstVersion, first_versions, is_complete_page
 from backup.system.network_shutdown import NETWORK_SHUTDOWN
 
 if TYPE_CHECKING:
     from backup.stores.s3.client import Calls
 
-MAX_OBJECT_BYTES = 64 * 1024 * 1024  # as FORMAT.md says of a snapshot; a pack has 16 MiB
+MAX_OBJECT_BYTES = 64 * 1024 * 1024  # FORMAT.md limits a snapshot to this; a pack has 16 MiB
 _LONGEST_BODY_SECONDS = 600.0
 _PIECE_BYTES = 256 * 1024
 _REMEMBERED = 10_000
 _SMALL_BYTES = 64 * 1024
 _SMALL_BYTES_REMEMBERED = 4 * 1024 * 1024
-_LOOKED_UP_ONE_BY_ONE = 2  # of a folder's names, before a page of it is listed
+_LOOKUPS_BEFORE_LISTING = 2  # names of a folder, before one page of it is listed
 _OPENING_ATTEMPTS = 3
 _SETUP = "deploy/s3/README.md says how"
-_TO_SEE_A_LOCK = "s3:GetObjectRetention"
-_TO_LOCK = "with a lock of its own, for which it takes s3:PutObjectRetention"
-# The second is how a bucket answers that has no locks at all.
+_LOCK_READ_RIGHT = "s3:GetObjectRetention"
+_LOCK_WRITE_RIGHT = "with a lock of its own, for which it takes s3:PutObjectRetention"
+# The second one is the answer of a bucket without Object Lock.
 _NO_LOCK = {"NoSuchObjectLockConfiguration", "ObjectLockConfigurationNotFoundError"}
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class S3Options:
-    """Where the bucket is and who asks; `endpoint_url` None is AWS."""
+    """Address and credentials of a bucket; `endpoint_url` None means AWS."""
 
     bucket: str
     access_key_id: str
@@ -74,9 +75,9 @@ class S3Options:
     endpoint_url: str | None = None
     ca_file: Path | None = None
     requires_lock: bool = True
-    lock_each: ObjectLock | None = None  # for each object, where the bucket's default keeps less
+    lock_each: ObjectLock | None = None  # for each object, if the bucket's default is shorter
     connect_timeout_seconds: float = 10.0
-    read_timeout_seconds: float = 60.0  # of each wait for the other side
+    read_timeout_seconds: float = 60.0  # for each wait
     attempts: int = 8
 
 
@@ -87,10 +88,10 @@ def open_s3(
     pause: Callable[[float], None] = NETWORK_SHUTDOWN.pause,
     jitter: Callable[[], float] = random.random,
 ) -> "S3Store":
-    """Look at the bucket and give its store.
+    """Open a bucket and return its store.
 
-    `UsageError` when the bucket does not exist, refuses the credentials, or locks
-    nothing although `requires_lock`; `StoreUnavailable` when it does not answer.
+    Raise `UsageError` if the bucket does not exist, refuses the credentials, or locks nothing
+    although `requires_lock`; or `StoreUnavailable` if it does not answer.
     """
     calls, traits = open_bucket(options, pause=pause, jitter=jitter)
     return S3Store(options, calls, traits, now)
@@ -99,7 +100,7 @@ def open_s3(
 def open_bucket(
     options: S3Options, *, pause: Callable[[float], None], jitter: Callable[[], float]
 ) -> tuple["Calls", StoreTraits]:
-    """Look at the bucket: what speaks to it, and what protects it."""
+    """Open a bucket; return its calls and its protection."""
     from backup.stores.s3.client import Calls
 
     calls = Calls(options, pause=pause, jitter=jitter)
@@ -107,13 +108,13 @@ def open_bucket(
     if options.requires_lock and traits.lock is None:
         raise UsageError(
             f"{traits.why}. Give the bucket a default lock ({_SETUP}), or set requires_lock to"
-            " false and live with that"
+            " false and accept the risk"
         )
     return calls, traits
 
 
 class S3Store(Store):
-    """Objects as first versions below a prefix of a bucket."""
+    """First versions below a prefix of a bucket."""
 
     calls_at_once = 16
 
@@ -135,8 +136,8 @@ class S3Store(Store):
         self._first: OrderedDict[str, FirstVersion] = OrderedDict()
         self._small: OrderedDict[tuple[str, str], bytes] = OrderedDict()  # by key and version
         self._small_bytes = 0
-        self._listed_again: set[tuple[str, str]] = set()  # of those
-        self._looked_up: Counter[str] = Counter()  # names, by the folder that they lie in
+        self._listed_again: set[tuple[str, str]] = set()  # those of them that were listed again
+        self._looked_up: Counter[str] = Counter()  # names, by their folder
         self._guard = Lock()
 
     @property
@@ -149,7 +150,7 @@ class S3Store(Store):
     def _put(self, name: str, data: bytes | bytearray | memoryview) -> None:
         from botocore.exceptions import ClientError
 
-        from backup.stores.s3.client import CONDITION_FAILED, Garbled, Taken, status_of
+        from backup.stores.s3.client import CONDITION_FAILED, Garbled, Taken, http_status
         from backup.stores.s3.upload_body import UploadBody
 
         digest = hashlib.sha256(data)
@@ -160,9 +161,9 @@ class S3Store(Store):
             "ChecksumSHA256": base64.b64encode(digest.digest()).decode(),
         }
         may_be_second = self._may_ignore_condition and not name.endswith(f"/{digest.hexdigest()}")
-        doing = f"storing {name}"
+        action = f"storing {name}"
         if self._lock_each is not None:
-            doing = f"{doing} ({_TO_LOCK})"
+            action = f"{action} ({_LOCK_WRITE_RIGHT})"
             request["ObjectLockMode"] = self._lock_each.mode
             until = self._now() + timedelta(days=self._lock_each.days)
             request["ObjectLockRetainUntilDate"] = until
@@ -175,42 +176,42 @@ class S3Store(Store):
                 body = UploadBody(data) if isinstance(data, memoryview) else data
                 answer = self._client.put_object(**request, Body=body)
             except ClientError as error:
-                if status_of(error) == CONDITION_FAILED and not self._may_be_there(name):
-                    raise Garbled("a name is taken that it does not list") from error
+                if http_status(error) == CONDITION_FAILED and not self._may_exist(name):
+                    raise Garbled("it reports a name as taken but does not list it") from error
                 raise
             if "ETag" not in answer:
                 raise Garbled
-            if may_be_second and not self._came_first(name, answer.get("VersionId")):
+            if may_be_second and not self._is_first(name, answer.get("VersionId")):
                 raise Taken
 
         try:
-            self._calls(doing, put, is_conditional=True)
+            self._calls(action, put, is_conditional=True)
         except Taken:
-            # The first answer that we get is about somebody else's object; a later one may be
-            # about our own, whose answer was lost.
-            if attempts == 1 or not self._holds(name, data):
-                raise AlreadyThere(f"{name} is already there, and is as it was") from None
+            # The first answer is about somebody else's object; a later one may be about our own,
+            # whose first answer was lost.
+            if attempts == 1 or not self._has_content(name, data):
+                raise AlreadyThere(f"{name} already exists; nothing was changed") from None
 
-    def _came_first(self, name: str, version_id: str | None) -> bool:
+    def _is_first(self, name: str, version_id: str | None) -> bool:
         from backup.stores.s3.client import Garbled
 
         try:
             return self._find(name).version_id == version_id
         except NotFound:
-            raise Garbled("what was stored is not listed") from None
+            raise Garbled("it does not list the stored object") from None
         except UsageError:
-            return True  # this identity may not look
+            return True  # this identity may not list
 
-    def _may_be_there(self, name: str) -> bool:
+    def _may_exist(self, name: str) -> bool:
         try:
             self._look_up(name)
         except NotFound:
             return False
         except UsageError:
-            pass  # this identity may not look
+            pass  # this identity may not list
         return True
 
-    def _holds(self, name: str, data: bytes | bytearray | memoryview) -> bool:
+    def _has_content(self, name: str, data: bytes | bytearray | memoryview) -> bool:
         try:
             return self._get_range(name, 0, None) == data
         except (UsageError, Damaged):
@@ -221,8 +222,9 @@ class S3Store(Store):
         if length is None:
             if first.size_bytes > MAX_OBJECT_BYTES:
                 raise Damaged(
-                    f"{name} has {first.size_bytes:,} bytes, more than anything that is stored"
-                    " here; it is not read. Find out who put it there"
+                    f"{name}: {first.size_bytes:,} bytes, more than any stored object; it is not"
+                    " read."
+                    " Find out who put it there"
                 )
             length = first.size_bytes
         length = min(length, first.size_bytes - start)
@@ -233,9 +235,9 @@ class S3Store(Store):
             if version in self._listed_again:
                 self._listed_again.remove(version)
                 return self._small[version][start : start + length]
-        data = self._received(name, first, start, length, b"".join)
+        data = self._read_range(name, first, start, length, b"".join)
         if length == first.size_bytes <= _SMALL_BYTES and self._traits.is_versioned:
-            self._remember_small(version, data)
+            self._cache_small(version, data)
         return data
 
     def _read_into(self, name: str, start: int, into: memoryview) -> int:
@@ -250,29 +252,29 @@ class S3Store(Store):
                 into[at : at + len(piece)] = piece
                 at += len(piece)
 
-        self._received(name, first, start, length, fill)
+        self._read_range(name, first, start, length, fill)
         return length
 
-    def _received(
+    def _read_range(
         self,
         name: str,
         first: FirstVersion,
         start: int,
         length: int,
-        take: Callable[[Iterator[bytes]], T],
+        consume: Callable[[Iterator[bytes]], T],
     ) -> T:
-        """Read a range, and give what is made of its pieces; they may come anew from the first."""
+        """Read a range and consume its pieces; a retry starts over."""
         try:
-            return self._calls(f"reading {name}", lambda: self._read(first, start, length, take))
+            return self._calls(f"reading {name}", lambda: self._read(first, start, length, consume))
         except NotFound:
             with self._guard:
                 self._first.pop(name, None)
             raise
 
     def _read(
-        self, first: FirstVersion, start: int, length: int, take: Callable[[Iterator[bytes]], T]
+        self, first: FirstVersion, start: int, length: int, consume: Callable[[Iterator[bytes]], T]
     ) -> T:
-        from backup.stores.s3.client import Garbled, within
+        from backup.stores.s3.client import Garbled, read_timeout
 
         request = {"Bucket": self._bucket, "Key": first.key, "VersionId": first.version_id}
         if length < first.size_bytes:
@@ -281,17 +283,17 @@ class S3Store(Store):
         with closing(answer["Body"]) as body:
             if answer.get("ETag") != first.etag or answer.get("ContentLength") != length:
                 raise Garbled
-            with within(_LONGEST_BODY_SECONDS, body, f"reading {first.key}"):
-                return take(body.iter_chunks(_PIECE_BYTES))
+            with read_timeout(_LONGEST_BODY_SECONDS, body, f"reading {first.key}"):
+                return consume(body.iter_chunks(_PIECE_BYTES))
 
     def _stat(self, name: str) -> Stat:
-        return self._as_stat(self._look_up(name))
+        return self._to_stat(self._look_up(name))
 
     def _list(self, prefix: str) -> Iterator[Stat]:
         for first in first_versions(self._pages(prefix)):
             name = first.key.removeprefix(self._prefix)
-            self._remember(name, first)
-            yield self._as_stat(first)
+            self._cache_first(name, first)
+            yield self._to_stat(first)
 
     def _lock_of(self, name: str) -> Retention | None:
         return self._lock_of_version(name, self._locate(name))
@@ -301,7 +303,8 @@ class S3Store(Store):
             return None
         try:
             return self._calls(
-                f"looking at the lock of {name} ({_TO_SEE_A_LOCK})", lambda: self._retention(first)
+                f"looking at the lock of {name} ({_LOCK_READ_RIGHT})",
+                lambda: self._retention(first),
             )
         except NotFound:
             with self._guard:
@@ -313,7 +316,7 @@ class S3Store(Store):
 
         from backup.stores.s3.client import Garbled
 
-        # Not the heads that come with HEAD: they are left out for who may not see them, too.
+        # Do not use HEAD: it omits the lock for identities that may not see it, too.
         try:
             answer = self._client.get_object_retention(
                 Bucket=self._bucket, Key=first.key, VersionId=first.version_id
@@ -323,7 +326,7 @@ class S3Store(Store):
                 return None
             raise
         found = answer.get("Retention", {})
-        # Who has no lock is told so by an error; a stranger's page must not look like that.
+        # A missing lock is reported as an error; a foreign page must not look like that.
         if found.get("Mode") not in ("COMPLIANCE", "GOVERNANCE") or "RetainUntilDate" not in found:
             raise Garbled
         return Retention(mode=found["Mode"], until=found["RetainUntilDate"].astimezone(UTC))
@@ -333,32 +336,33 @@ class S3Store(Store):
             known = self._first.get(name)
             if known is not None:
                 return known
-            folder = "/".join(name.split("/")[:-2])  # packs lie by the beginning of their hash
+            # Packs are in folders named by the start of their hash.
+            folder = "/".join(name.split("/")[:-2])
             self._looked_up[folder] += 1
-            is_one_of_many = self._looked_up[folder] == _LOOKED_UP_ONE_BY_ONE and folder
+            is_one_of_many = self._looked_up[folder] == _LOOKUPS_BEFORE_LISTING and folder
         if is_one_of_many:
             page = next(self._pages(f"{folder}/"))
             found = [*first_versions([page])]
-            # What the page breaks off in may have earlier versions on the next one.
+            # The last name of a truncated page may have earlier versions on the next page.
             for first in found[:-1] if page["IsTruncated"] else found:
-                self._remember(first.key.removeprefix(self._prefix), first)
+                self._cache_first(first.key.removeprefix(self._prefix), first)
             with self._guard:
                 known = self._first.get(name)
         return known or self._look_up(name)
 
     def _look_up(self, name: str) -> FirstVersion:
         first = self._find(name)
-        self._remember(name, first)
+        self._cache_first(name, first)
         return first
 
     def _find(self, name: str) -> FirstVersion:
-        # Of all names that begin with this one, this one comes first.
+        # Of all names with this prefix, the name itself is listed first.
         first = next(first_versions(self._pages(name)), None)
         if first is None or first.key != self._prefix + name:
             raise NotFound(f"{name} is not in bucket {self._bucket}")
         return first
 
-    def _remember_small(self, version: tuple[str, str], data: bytes) -> None:
+    def _cache_small(self, version: tuple[str, str], data: bytes) -> None:
         with self._guard:
             if version not in self._small:
                 self._small[version] = data
@@ -368,7 +372,7 @@ class S3Store(Store):
                 self._small_bytes -= len(dropped)
                 self._listed_again.discard(oldest)
 
-    def _remember(self, name: str, first: FirstVersion) -> None:
+    def _cache_first(self, name: str, first: FirstVersion) -> None:
         with self._guard:
             version = first.key, first.version_id
             if version in self._small:
@@ -380,9 +384,9 @@ class S3Store(Store):
 
     def _pages(self, prefix: str) -> Iterator[dict[str, Any]]:
         request = {"Bucket": self._bucket, "Prefix": self._prefix + prefix}
-        doing = f"listing {prefix or 'the vault'}"
+        action = f"listing {prefix or 'the vault'}"
         while True:
-            page = self._calls(doing, lambda: self._page(request))
+            page = self._calls(action, lambda: self._page(request))
             yield page
             if not page["IsTruncated"]:
                 return
@@ -393,8 +397,12 @@ class S3Store(Store):
         from backup.stores.s3.client import Garbled
 
         page: dict[str, Any] = self._client.list_object_versions(**request)
-        # A stranger's page in place of the answer must not look like an empty vault.
-        if page.get("Name") != self._bucket or "IsTruncated" not in page or not is_whole(page):
+        # A foreign page in place of the answer must not look like an empty vault.
+        if (
+            page.get("Name") != self._bucket
+            or "IsTruncated" not in page
+            or not is_complete_page(page)
+        ):
             raise Garbled
         if page["IsTruncated"]:
             before = (request.get("KeyMarker", ""), request.get("VersionIdMarker"))
@@ -403,7 +411,7 @@ class S3Store(Store):
                 raise Garbled
         return page
 
-    def _as_stat(self, first: FirstVersion) -> Stat:
+    def _to_stat(self, first: FirstVersion) -> Stat:
         return Stat(
             name=first.key.removeprefix(self._prefix),
             size_bytes=first.size_bytes,
@@ -414,12 +422,12 @@ class S3Store(Store):
 
 
 def _protection(calls: "Calls", options: S3Options) -> tuple[bool, bool, ObjectLock | None]:
-    """Ask the bucket whether it keeps versions, can lock, and locks every new object."""
+    """Return whether the bucket has versions, can lock, and its default lock."""
     from botocore.exceptions import ClientError
 
     bucket = options.bucket
 
-    def ask() -> dict[str, Any]:
+    def read_lock_configuration() -> dict[str, Any]:
         try:
             answer = calls.client.get_object_lock_configuration(Bucket=bucket)
         except ClientError as error:
@@ -430,14 +438,16 @@ def _protection(calls: "Calls", options: S3Options) -> tuple[bool, bool, ObjectL
         return found
 
     with ThreadPoolExecutor(1) as pool:
-        doing = f"looking at the lock of bucket {bucket}"
-        asked = pool.submit(calls, doing, ask, most=_OPENING_ATTEMPTS)
+        action = f"looking at the lock of bucket {bucket}"
+        lock_future = pool.submit(
+            calls, action, read_lock_configuration, max_attempts=_OPENING_ATTEMPTS
+        )
         versioning = calls(
             f"looking at the versions of bucket {bucket}",
             lambda: calls.client.get_bucket_versioning(Bucket=bucket),
-            most=_OPENING_ATTEMPTS,
+            max_attempts=_OPENING_ATTEMPTS,
         )
-        lock = asked.result()
+        lock = lock_future.result()
     default = lock.get("Rule", {}).get("DefaultRetention", {})
     days = default.get("Days", 0) or 365 * default.get("Years", 0)
     mode = default.get("Mode")
@@ -451,20 +461,20 @@ def _protection(calls: "Calls", options: S3Options) -> tuple[bool, bool, ObjectL
 def _traits(
     options: S3Options, is_versioned: bool, can_lock: bool, default: ObjectLock | None
 ) -> StoreTraits:
-    # Object Lock stands on versions: without them there is nothing that it could hold.
-    lock = _stronger(default, options.lock_each) if is_versioned and can_lock else None
+    # Object Lock needs versions.
+    lock = _stronger_lock(default, options.lock_each) if is_versioned and can_lock else None
     return StoreTraits(
         is_write_only=lock is not None and lock.mode == "COMPLIANCE",
-        why=_why(options.bucket, is_versioned, can_lock, lock),
+        why=_protection_text(options.bucket, is_versioned, can_lock, lock),
         is_versioned=is_versioned,
         lock=lock,
     )
 
 
-def _stronger(default: ObjectLock | None, each: ObjectLock | None) -> ObjectLock | None:
-    """Give the bucket's own lock, or that for each object where it keeps longer in no weaker mode.
+def _stronger_lock(default: ObjectLock | None, each: ObjectLock | None) -> ObjectLock | None:
+    """Return the stronger lock: of the bucket, or requested per object.
 
-    The second takes the place of the first, be it weaker: then it is better not asked for.
+    A lock per object replaces the default even if it is weaker; then it must not be requested.
     """
     if default is None or each is None:
         return default or each
@@ -472,7 +482,9 @@ def _stronger(default: ObjectLock | None, each: ObjectLock | None) -> ObjectLock
     return default if is_weaker or each.days <= default.days else each
 
 
-def _why(bucket: str, is_versioned: bool, can_lock: bool, lock: ObjectLock | None) -> str:
+def _protection_text(
+    bucket: str, is_versioned: bool, can_lock: bool, lock: ObjectLock | None
+) -> str:
     if lock is not None and lock.mode == "COMPLIANCE":
         return (
             f"bucket {bucket} keeps every object for {lock.days} days against everyone"
@@ -481,10 +493,10 @@ def _why(bucket: str, is_versioned: bool, can_lock: bool, lock: ObjectLock | Non
     if lock is not None:
         return (
             f"bucket {bucket} keeps every object for {lock.days} days, and its lock is in"
-            " GOVERNANCE mode: who may bypass it can still delete"
+            " GOVERNANCE mode: somebody with the bypass right can still delete"
         )
     if is_versioned and can_lock:
-        return f"bucket {bucket} has no default lock: who may delete versions can delete backups"
+        return f"bucket {bucket} has no default lock: deleting versions deletes backups"
     if is_versioned:
-        return f"bucket {bucket} keeps versions without Object Lock: who may delete them can"
-    return f"bucket {bucket} keeps no versions and no lock: who may write can replace and delete"
+        return f"bucket {bucket} keeps versions without Object Lock: they can be deleted"
+    return f"bucket {bucket} has no versions and no lock: a writer can replace and delete"

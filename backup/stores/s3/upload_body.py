@@ -1,10 +1,10 @@
-"""What a pack's memory is to boto3, which takes a file and would have a memoryview copied."""
+"""Upload body: a pack in memory as a file, because boto3 would copy it."""
 
 import io
 
 
 class UploadBody(io.RawIOBase):
-    """Bytes that lie in somebody's memory, as a file that is read from."""
+    """Bytes in memory, as a readable file."""
 
     def __init__(self, data: memoryview) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class UploadBody(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to so many bytes, or all that is left."""
+        """Return up to `size` bytes, or the rest."""
         start = self._at
         self._at = len(self._data) if size < 0 else min(start + size, len(self._data))
         return bytes(self._data[start : self._at])

@@ -1,10 +1,10 @@
-"""What a listing of versions says of each name.  Pure: pages go in, names come out.
+"""Version listing: the first version of each name. Pure.
 
-- A name belongs to its first version.  Later ones and delete markers are counted, never followed:
-  `If-None-Match` binds honest clients only, and a marker hides without deleting.
-- S3 lists names in order and, of one name, the newest version first; so the last that comes is the
-  first that was put.  A name's versions may go on in the next page.
-- A name of which only markers are left is not there.
+- A name belongs to its first version. Later ones and delete markers are counted, never followed:
+  `If-None-Match` binds only honest clients, and a marker hides without deleting.
+- S3 lists names in order and, of one name, the newest version first; so the last one listed was put
+  first. The versions of a name may continue on the next page.
+- A name with markers only does not exist.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-_OF_A_MARKER = {"Key", "IsLatest"}
-_OF_A_VERSION = {"Key", "VersionId", "Size", "ETag", "LastModified"}
+_MARKER_FIELDS = {"Key", "IsLatest"}
+_VERSION_FIELDS = {"Key", "VersionId", "Size", "ETag", "LastModified"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FirstVersion:
-    """The version that a name belongs to, and what lies over it."""
+    """The version that owns a name, and what is over it."""
 
     key: str
     version_id: str
@@ -38,13 +38,16 @@ class _Name:
 
 
 def first_versions(pages: Iterable[Mapping[str, Any]]) -> Iterator[FirstVersion]:
-    """Give each name once, in order, holding no more than a page; `pages` are boto3's answers."""
+    """Yield each name once, in order, keeping at most one page in memory.
+
+    `pages` are boto3's answers.
+    """
     name: _Name | None = None
     for page in pages:
         for key, row, is_marker in _rows(page):
             if name is None or name.key != key:
                 if name is not None:
-                    yield from _known(name)
+                    yield from _to_first_version(name)
                 name = _Name(key=key)
             if is_marker:
                 name.is_hidden |= bool(row["IsLatest"])
@@ -52,24 +55,24 @@ def first_versions(pages: Iterable[Mapping[str, Any]]) -> Iterator[FirstVersion]
                 name.first = row
                 name.versions += 1
     if name is not None:
-        yield from _known(name)
+        yield from _to_first_version(name)
 
 
-def is_whole(page: Mapping[str, Any]) -> bool:
-    """Whether every row of a page has what `first_versions` needs."""
-    return all(row.keys() >= _OF_A_VERSION for row in page.get("Versions", ())) and all(
-        row.keys() >= _OF_A_MARKER for row in page.get("DeleteMarkers", ())
+def is_complete_page(page: Mapping[str, Any]) -> bool:
+    """Return whether every row of a page has the fields needed here."""
+    return all(row.keys() >= _VERSION_FIELDS for row in page.get("Versions", ())) and all(
+        row.keys() >= _MARKER_FIELDS for row in page.get("DeleteMarkers", ())
     )
 
 
 def _rows(page: Mapping[str, Any]) -> Sequence[tuple[str, Mapping[str, Any], bool]]:
     rows = [(str(row["Key"]), row, False) for row in page.get("Versions", ())]
     rows += [(str(row["Key"]), row, True) for row in page.get("DeleteMarkers", ())]
-    # boto3 gives the two kinds apart; the sort is stable, so each kind keeps its order.
+    # boto3 returns the two kinds separately; the sort is stable, so each kind keeps its order.
     return sorted(rows, key=lambda row: row[0])
 
 
-def _known(name: _Name) -> Iterator[FirstVersion]:
+def _to_first_version(name: _Name) -> Iterator[FirstVersion]:
     row = name.first
     if row is None:
         return

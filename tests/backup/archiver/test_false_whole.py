@@ -128,7 +128,7 @@ def test_a_point_that_follows_an_older_one_than_the_last_is_a_fork(
 @pytest.mark.parametrize(
     ("days", "told"),
     [
-        (2, "and the store's clock"),
+        (2, "but the store's clock"),
         (-2, "its writer's clock went back"),
         (0.9, None),
         (-0.9, None),
@@ -337,7 +337,7 @@ class TestWhatTheKeeperIsSaidToHaveSaid:
         [
             ({"number": 1}, "it was moved"),
             ({"repository": bytes(16)}, "of another repository"),
-            ({"root": Link(number=0, sha256="cd" * 32)}, "root record that is not the one"),
+            ({"root": Link(number=0, sha256="cd" * 32)}, "root record that this repository"),
         ],
     )
     def test_a_record_of_another_place_frees_nothing_and_is_an_error(

@@ -52,18 +52,18 @@ def test_a_writer_counts_as_removed_only_while_no_grant_of_its_own_holds(site: S
     """What it wrote before would else be taken for given up, or stay an error for ever."""
     (grant,) = load_root_chain(site.vault).root.writers
     other = replace(grant, id="desk-2")
-    assert load_root_chain(site.vault).removed("desk-2") is None, "it never was one"
+    assert load_root_chain(site.vault).removal_time("desk-2") is None, "it never was one"
     sign_root(site, writers=(grant, other))
     sign_root(site, writers=(grant, replace(other, trusted_through=3)))
     ended = load_root_chain(site.vault).root.created
     assert ended > datetime(2026, 1, 1, tzinfo=UTC)
     sign_root(site, writers=(grant, replace(other, trusted_through=3)))
     trust = load_root_chain(site.vault)
-    assert trust.removed("desk-2") == ended, "the first record that said so"
-    assert trust.removed(grant.id) is None
+    assert trust.removal_time("desk-2") == ended, "the first record that said so"
+    assert trust.removal_time(grant.id) is None
     new_epoch = replace(other, epoch=1)
     sign_root(site, writers=(grant, replace(other, trusted_through=3), new_epoch))
-    assert load_root_chain(site.vault).removed("desk-2") is None
+    assert load_root_chain(site.vault).removal_time("desk-2") is None
 
 
 def test_a_host_backs_nothing_up_for_a_domain_that_its_grant_does_not_name(tmp_path: Path) -> None:

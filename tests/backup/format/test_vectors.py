@@ -47,7 +47,7 @@ FILES = {path.stem: json.loads(path.read_text()) for path in sorted(VECTORS.glob
 # What each name of a failure means for the reader: the error and what it says.
 FAILURES: dict[str, tuple[type[BackupError], str]] = {
     "canonical": (Damaged, "no JSON|not as a writer writes it|no signed record|no snapshot"),
-    "chain": (Damaged, "does not follow|another repository|another owner|root record that is not"),
+    "chain": (Damaged, "does not follow|another repository|another owner|root record that this"),
     "commitment": (Damaged, "key does not fit"),
     "fields": (
         Damaged,
@@ -62,10 +62,13 @@ FAILURES: dict[str, tuple[type[BackupError], str]] = {
     "padding": (Damaged, "padding"),
     "parent": (Damaged, "the page that the one above it means"),
     "path-text": (Damaged, "no path text"),
-    "place": (Damaged, "it was moved|holds snapshot|another domain's key|no root record lets"),
+    "place": (
+        Damaged,
+        "it was moved|contains snapshot|another domain's key|no root record authorizes",
+    ),
     "recipient": (Damaged, "not the one|another key"),
     "salt": (Damaged, "salt"),
-    "signature": (Damaged, "valid signature|too short|signed by no keeper"),
+    "signature": (Damaged, "valid signature|too short|not signed by a keeper"),
     "size": (Damaged, "is not read"),
     "tag": (Damaged, "damaged in segment"),
     "trust": (Damaged, "trust|no root record grants|may not write for|valid signature"),

@@ -140,7 +140,7 @@ def test_a_store_that_says_there_and_then_not_there_is_tried_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(owned.vault, "put", said)
-        with pytest.raises(StoreUnavailable, match="and then that it is not"):
+        with pytest.raises(StoreUnavailable, match="and then as missing"):
             add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
     add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=owned.folder / "two")
     assert [one.id for one in load_root_chain(owned.vault).root.writers] == [WRITER, "desk-2"]

@@ -96,11 +96,11 @@ def test_a_window_may_go_over_midnight() -> None:
 
 def test_the_end_of_a_window_is_not_in_it_and_24_00_is_midnight() -> None:
     limits = Bandwidth(windows=(OFFICE, NIGHT), zone=UTC)
-    assert limits.at(at(7, 59).now()) == 10 * MB
-    assert limits.at(at(8).now()) == MB
-    assert limits.at(at(19, 59, 59).now()) == MB
-    assert limits.at(at(20).now()) == 10 * MB
-    assert Bandwidth(windows=(WHOLE_DAY,), zone=UTC).at(at(23, 59, 59).now()) == MB
+    assert limits.rate_at(at(7, 59).now()) == 10 * MB
+    assert limits.rate_at(at(8).now()) == MB
+    assert limits.rate_at(at(19, 59, 59).now()) == MB
+    assert limits.rate_at(at(20).now()) == 10 * MB
+    assert Bandwidth(windows=(WHOLE_DAY,), zone=UTC).rate_at(at(23, 59, 59).now()) == MB
 
 
 def test_a_run_that_crosses_the_hour_changes_its_rate() -> None:

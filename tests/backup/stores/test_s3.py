@@ -291,7 +291,7 @@ class TestVersions:
         name = "w/desk-1/s/0000000002"
         body = bytes(MAX_OBJECT_BYTES + 1)
         intruder.put_object(Bucket=s3_bucket.name, Key=name, Body=body)
-        with pytest.raises(Damaged, match="more than anything"):
+        with pytest.raises(Damaged, match="more than any stored"):
             store.get(name)
         assert [one.name for one in site.repository().points()] == [point]
         again = site.back_up(source)

@@ -197,7 +197,7 @@ class TestDirectoryStore(StoreContract):
             store.get("a")
         assert str(error.value) == (
             "reading a failed: Permission denied. "
-            "Run this as the user whose it is, or give it to this one."
+            "Run this as the user that owns it, or give it to this user."
         )
 
     def test_a_file_system_without_links_is_refused_at_once_and_by_its_name(

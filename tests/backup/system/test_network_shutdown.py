@@ -33,7 +33,7 @@ def ending(monkeypatch: pytest.MonkeyPatch) -> NetworkShutdown:
 
 def test_a_call_under_way_is_named_and_then_broken_off(ending: NetworkShutdown) -> None:
     connections, said, begun = Connections(), list[str](), threading.Event()
-    ending.will_break(connections)
+    ending.register(connections)
 
     def call() -> None:
         with ending.call("reading a pack"):
@@ -53,7 +53,7 @@ def test_a_call_under_way_is_named_and_then_broken_off(ending: NetworkShutdown) 
 
 def test_nothing_is_begun_any_more_and_who_pauses_goes_on_at_once(ending: NetworkShutdown) -> None:
     connections = Connections()
-    ending.will_break(connections)
+    ending.register(connections)
     pausing = threading.Thread(target=ending.pause, args=(600,))
     pausing.start()
     ending.begin(lambda text: None)

@@ -97,7 +97,7 @@ def test_the_host_notices_a_rollback_and_leaves_the_gap_visible(
     assert any("rolled back" in warning for warning in result.warnings)
     assert result.is_store_damaged
     assert result.sequence == 5
-    assert (snapshot_name(WRITER, 4), "is missing although the one after it names it") in problems(
+    assert (snapshot_name(WRITER, 4), "is missing although the next one names it") in problems(
         verify(early)
     )
     assert site.restore("latest", tmp_path / "out").problems == ()

@@ -398,12 +398,12 @@ def test_a_drill_that_came_to_nothing_says_why_in_the_list_and_on_the_page(
     done, failed = desk.run("drill", "list").out.splitlines()
     assert "RTO " in done
     assert "not measured" in failed
-    assert "this identity opens no domain" in failed
+    assert "identity: it opens no domain" in failed
     desk.run("report", "--to", "place.html")
     page = (desk.folder / "place.html").read_text()
     assert page.count("<caption>Drill of main") == 2
     assert "never usable" in page
-    assert "this identity opens no domain" in page
+    assert "identity: it opens no domain" in page
     assert "No: in the newest drill of each, 1 of 2 services met their objectives" in page
     assert "never drilled: phones." in page
 

@@ -124,7 +124,7 @@ def test_a_new_epoch_names_what_is_no_longer_believed_and_refuses_the_old_host(
     assert "warning" not in desk.run("backup", "run").out
     verified = desk.run("backup", "verify")
     assert verified.status == 0
-    assert "is newer than the owner's trust in its writer, who passed over it" in verified.out
+    assert "is newer than the owner's trust in its writer, who skipped it" in verified.out
     rows = [line.split() for line in desk.run("backup", "owner", "show").out.splitlines()]
     old, new = (row for row in rows if row[:1] == ["host-1"])
     assert old[3:] == ["through", "1"]

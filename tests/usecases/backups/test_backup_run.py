@@ -234,7 +234,7 @@ def test_a_vault_that_is_not_there_is_named(tmp_path: Path) -> None:
     config = furnish(tmp_path, '[backup.bandwidth]\n"08:00-20:00" = "20 MB/s"\n')
     shutil.rmtree(tmp_path / "vault")
     with installation_at(config) as installation:
-        told = f"no repository in {re.escape(str(tmp_path))}/vault: see that its disk"
+        told = f"{re.escape(str(tmp_path))}/vault: there is no repository"
         with pytest.raises(UsageError, match=told):
             run_backup(installation, "main", "direct")
         with pytest.raises(UsageError, match=told):
@@ -249,7 +249,7 @@ def test_a_vault_of_another_repository_is_not_listed_as_this_hosts_own(tmp_path:
     shutil.rmtree(tmp_path / "one" / "vault")
     (tmp_path / "another" / "vault").rename(tmp_path / "one" / "vault")
     with installation_at(tmp_path / "one" / "standfast.toml") as installation:
-        with pytest.raises(Damaged, match=r"another owner.* See that the place that is named"):
+        with pytest.raises(Damaged, match="another owner"):
             list_points(installation)
         # Without this host's own keys nobody knows whose it should be.
         shutil.rmtree(installation.config.backup.host)

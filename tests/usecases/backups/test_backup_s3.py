@@ -141,7 +141,7 @@ def test_the_wrong_role_is_told_which_one_is_right(
             assert refused.value.exit_status is ExitStatus.USAGE
 
 
-@pytest.mark.parametrize(("lock", "why"), [(None, "no default lock"), ("GOVERNANCE", "bypass it")])
+@pytest.mark.parametrize(("lock", "why"), [(None, "no default lock"), ("GOVERNANCE", "bypass")])
 def test_a_lock_that_does_not_hold_is_refused_or_told(
     folder: Path, seaweedfs_server: SeaweedFs, lock: str | None, why: str
 ) -> None:
@@ -335,7 +335,7 @@ def test_what_is_missing_or_wrong_is_told_without_the_secret(
     (folder / "writer.secret").write_text("mistyped\n")
     with (
         installation_at(writer) as installation,
-        pytest.raises(UsageError, match="does not take these credentials") as refused,
+        pytest.raises(UsageError, match="does not accept these credentials") as refused,
     ):
         recovery_point_contents.list_points(installation)
     assert "mistyped" not in str(refused.value)

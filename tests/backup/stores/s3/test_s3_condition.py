@@ -37,7 +37,7 @@ def test_a_name_is_taken_once_all_the_same(s3_bucket: Bucket) -> None:
     store = store_of(s3_bucket, s3_bucket.admin)
     store.put("a", b"first")
     for content in (b"second", b"first"):
-        with pytest.raises(AlreadyThere, match="a is already there"):
+        with pytest.raises(AlreadyThere, match="a already exists"):
             store.put("a", content)
     assert store.get("a") == b"first"
     assert store.stat("a").later_versions == 2
@@ -68,7 +68,7 @@ def test_a_put_whose_name_is_not_listed_afterwards_is_no_success(
         raise NotFound(name)
 
     monkeypatch.setattr(store, "_find", lists_nothing)
-    with pytest.raises(StoreUnavailable, match=r"what was stored is not listed.*run again"):
+    with pytest.raises(StoreUnavailable, match="does not list the stored object"):
         store.put("a", b"x")
 
 

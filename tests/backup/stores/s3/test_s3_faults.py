@@ -321,7 +321,7 @@ def test_a_412_for_a_name_that_is_there_is_believed_at_once(store: S3Store, prox
 
 def test_a_412_for_a_name_that_is_not_there_is_no_answer(store: S3Store, proxy: Proxy) -> None:
     proxy.will(Fault.TAKEN, "PUT", times=99)
-    with pytest.raises(StoreUnavailable, match=r"taken that it does not list.*run again"):
+    with pytest.raises(StoreUnavailable, match="as taken but does not list"):
         store.put("a", b"x")
     assert proxy.count("PUT") == ATTEMPTS
     proxy.heal()

@@ -35,7 +35,7 @@ class TestLocks:
         assert told["COMPLIANCE"][0]
         assert not told["GOVERNANCE"][0]
         assert "30 days against everyone" in told["COMPLIANCE"][1]
-        assert "who may bypass it can still delete" in told["GOVERNANCE"][1]
+        assert "bypass right can still delete" in told["GOVERNANCE"][1]
 
     @pytest.mark.parametrize(
         ("given", "why"),
@@ -131,9 +131,9 @@ class TestSettings:
         good = options(s3_bucket, s3_bucket.admin, attempts=1)
         wrong: dict[str, dict[str, Any]] = {
             "there is no bucket": {"bucket": "no-such-bucket"},
-            "mend the name": {"bucket": "not/a/bucket"},
-            "does not take these credentials": {"secret_access_key": "guessed"},
-            "check region and endpoint_url": {"endpoint_url": "nowhere"},
+            "Correct the name": {"bucket": "not/a/bucket"},
+            "does not accept these credentials": {"secret_access_key": "guessed"},
+            "Check region and endpoint_url": {"endpoint_url": "nowhere"},
         }
         for message, change in wrong.items():
             given = {name: getattr(good, name) for name in good.__slots__}
