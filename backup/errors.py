@@ -1,72 +1,72 @@
-"""The errors of the repository, split by what the caller does next.
+"""Errors of the backup package, grouped by what the caller does next.
 
     BackupError                 1
     ├── StoreUnavailable        1  try again: the store or the network did not answer
-    ├── AlreadyThere            1  look: something stands where something new should be made
-    ├── Locked                  1  wait: the store keeps the object until a time
-    ├── SourceFailed            1  look at the source; the other sources went on
-    ├── NothingToBackUp         1  look at the sources: none gave anything
-    ├── NotWritable             1  make room or give the right, then run again
-    ├── TargetFailed            1  look at the server that was restored into
-    ├── UsageError              2  ask differently
+    ├── AlreadyThere            1  check: an object or file exists already
+    ├── Locked                  1  wait: the store locks the object until a time
+    ├── SourceFailed            1  check the source; the other sources continued
+    ├── NothingToBackUp         1  check the sources: none could be read
+    ├── NotWritable             1  free space or grant the right, then run again
+    ├── TargetFailed            1  check the server that was restored into
+    ├── UsageError              2  call it differently
     │   ├── NotFound            2  the object or recovery point does not exist
     │   ├── WrongKey            2  the key opens nothing here
     │   └── FormatUnknown       2  made by a newer version: use that one
-    ├── Busy                    4  refused: another run has the send-log or the target; wait
-    ├── UnsafePath              4  refused: would write where it must not
-    ├── UnexpectedStatement     4  refused: a dump of roles or users with statements that none has
-    ├── RetentionStopped          4  refused: a clock jumped or too much would go; look first
+    ├── Busy                    4  refused: another run uses the upload cache or the target; wait
+    ├── UnsafePath              4  refused: it would write to a forbidden place
+    ├── UnexpectedStatement     4  refused: a dump of roles or users has other statements
+    ├── RetentionStopped        4  refused: a clock jumped or too much would expire; check first
     └── Damaged                 6  not what was written: verify, then restore from a copy
 
-- A message says what failed, on what, and what to do now; it holds no secret.
-- `exit_code` is what a command line returns for the class; a partial result is no exception.
+- A message says what failed, on which object, and what to do; it contains no secret.
+- `exit_code` is what a command line returns for the class; a partial result is not an exception.
 """
 
 from typing import ClassVar
 
 
 class BackupError(Exception):
-    """Anything that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose."""
 
     exit_code: ClassVar[int] = 1
 
 
 class StoreUnavailable(BackupError):
-    """The store did not do what was asked; the same call may succeed later."""
+    """The store did not answer as needed; the same call may succeed later."""
 
 
 class AlreadyThere(BackupError):
-    """A create-only write met an existing object; nothing was changed."""
+    """A create-only write found an existing object; nothing was changed."""
 
 
 class Busy(BackupError):
-    """Refused, because another run holds the send-log, or restores into the same folder."""
+    """Another run uses the upload cache, or restores into the same folder."""
 
     exit_code = 4
 
 
 class Locked(BackupError):
-    """The store keeps the object for a time against everyone; nothing was removed."""
+    """The store locks the object until a time; nothing was removed."""
 
 
 class SourceFailed(BackupError):
-    """A source gave nothing at all; other sources are not touched by it."""
+    """A source could not be read at all; other sources are unaffected."""
 
 
 class NothingToBackUp(BackupError):
-    """No source gave a single entry, so no recovery point was made."""
+    """No source had a single entry, so no recovery point was made."""
 
 
 class NotWritable(BackupError):
-    """A local file could not be written: no space, no right, or a read-only file system."""
+    """A local file could not be written: no space, no right, or read-only."""
 
 
 class TargetFailed(BackupError):
-    """A database server did not take what was restored into it."""
+    """A database server did not accept what was restored into it."""
 
 
 class UsageError(BackupError):
-    """What was asked for makes no sense as it was asked."""
+    """The request makes no sense as it was made."""
 
     exit_code = 2
 
@@ -80,29 +80,29 @@ class WrongKey(UsageError):
 
 
 class FormatUnknown(UsageError):
-    """The object says that it has a format which this version does not know."""
+    """The object has a format that this version does not know."""
 
 
 class UnsafePath(BackupError):
-    """Refused, because it would write outside of, or over, what was named."""
+    """Refused: it would write outside of the target, or over other content."""
 
     exit_code = 4
 
 
 class UnexpectedStatement(BackupError):
-    """Refused, because a dump of roles or users holds a statement that no dump program writes."""
+    """Refused: a dump of roles or users has a statement of another kind."""
 
     exit_code = 4
 
 
 class RetentionStopped(BackupError):
-    """Refused, because what time it is or how much would go is not as it should be."""
+    """Refused: a clock is implausible, or too much would expire."""
 
     exit_code = 4
 
 
 class Damaged(BackupError):
-    """Bytes are not what their writer stored: a flipped bit, a cut, a swap, or an attack."""
+    """Bytes differ from those stored: a bit flip, truncation or an attack."""
 
     exit_code = 6
-    packs: tuple[str, ...] = ()  # what a restore found damaged before it gave up
+    packs: tuple[str, ...] = ()  # damaged packs that a restore found before it gave up

@@ -1,7 +1,7 @@
-"""Findings as they are gathered: each object and problem once, in the order found.
+"""Findings of a check: each object and problem once, in order.
 
-- Who may write into a store may fill it with junk, so of findings in the same words a hundred are
-  named and the rest is counted.  Nothing here grows with the number of foreign objects.
+Anybody who may write into a store can fill it with junk, so of findings with equal text a hundred
+are named and the rest is counted. Nothing here grows with the number of foreign objects.
 """
 
 from dataclasses import dataclass
@@ -9,30 +9,30 @@ from typing import Literal
 
 from backup.records import Depth, Finding
 
-BACK_UP_AGAIN = "back its content up again, and look at who else holds the writer's key"
+BACK_UP_AGAIN = "back its content up again, and check who else has the writer's key"
 FROM_A_COPY = "restore this object from a copy of the repository"
-_OLD_KEYS = "if not, somebody has the old keys: see that their identity at the store is revoked"
+_OLD_KEYS = "if not, somebody has the old keys: check that their identity at the store is revoked"
 NO_LONGER_TRUSTED = (
-    "nothing when it was made before the owner ended the trust: the writer's next run passes over"
+    "nothing when it was made before the owner ended the trust: the writer's next run skips"
     f" it; {_OLD_KEYS}"
 )
 PASSED_OVER = f"nothing when it was made before the owner ended the trust; {_OLD_KEYS}"
 LOOK_AT_THE_HOST = (
-    "set the host's clock right; if nobody changed it, treat the host as taken over: a new epoch"
+    "set the host's clock right; if nobody changed it, treat the host as compromised: a new epoch"
 )
-MORE_OPENERS = "opens for another key besides the domain's: who made it lets somebody else read it"
-LOOK = "find out who wrote it; no recovery point stands on it"
-TAKE_THE_RIGHT = "find out who did it, and take that right away; nothing was lost"
+MORE_OPENERS = "opens for another key besides the domain's: its maker lets somebody else read it"
+LOOK = "find out who wrote it; no recovery point depends on it"
+TAKE_THE_RIGHT = "find out who did it, and revoke that right; nothing was lost"
 
-_MOST_NAMED = 100
-_MOST_KINDS = 1000
+_MAX_NAMED = 100
+_MAX_KINDS = 1000
 
 _Severity = Literal["error", "warning", "note"]
 
 
 @dataclass(kw_only=True, slots=True)
 class _Kind:
-    """Findings of one kind: how many are named, and what is said of the rest."""
+    """Findings of one kind: the number named, and of the rest."""
 
     example: Finding
     named: int = 0
@@ -55,19 +55,19 @@ class Findings:
         depth: Depth = "looking",
         kind: str | None = None,
     ) -> None:
-        """Data or history is not what it was; `kind` is what is counted together."""
+        """Add an error: data or history changed; `kind` groups the count."""
         self._add("error", name, problem, what_to_do, depth, kind)
 
     def warning(self, name: str, problem: str, what_to_do: str, *, kind: str | None = None) -> None:
-        """Something is odd, and every recovery point is whole."""
+        """Add a warning: an anomaly, but every recovery point is complete."""
         self._add("warning", name, problem, what_to_do, "looking", kind)
 
     def note(self, name: str, problem: str, what_to_do: str) -> None:
-        """Worth knowing, and nothing to worry about."""
+        """Add a note, which needs no action."""
         self._add("note", name, problem, what_to_do, "looking", None)
 
     def lost_pack(self, name: str, problem: str, what_to_do: str, *, depth: Depth) -> None:
-        """A pack that a point needs is not what it was; all are named, for who mends them.
+        """Add an error for a pack that a recovery point needs; name all of them.
 
         There are no more of them than snapshots name.
         """
@@ -75,8 +75,8 @@ class Findings:
         self._found.setdefault((name, problem), finding)
 
     def all(self) -> tuple[Finding, ...]:
-        """Everything found so far; what was not named stands at the end, by kind."""
-        rest = tuple(
+        """Return all findings; counted ones follow at the end, by kind."""
+        counted = tuple(
             _finding(
                 kind.example.severity,
                 f"{kind.more:,} more objects",
@@ -87,7 +87,7 @@ class Findings:
             for kind in self._kinds.values()
             if kind.more
         )
-        return (*self._found.values(), *rest)
+        return (*self._found.values(), *counted)
 
     def _add(
         self,
@@ -102,10 +102,10 @@ class Findings:
             return
         finding = _finding(severity, name, problem, what_to_do, depth)
         key = (severity, kind or problem)
-        if key not in self._kinds and len(self._kinds) >= _MOST_KINDS:
+        if key not in self._kinds and len(self._kinds) >= _MAX_KINDS:
             key = (severity, "")
         counted = self._kinds.setdefault(key, _Kind(example=finding))
-        if counted.named < _MOST_NAMED:
+        if counted.named < _MAX_NAMED:
             counted.named += 1
             self._found[name, problem] = finding
         else:
@@ -115,7 +115,7 @@ class Findings:
 def _finding(
     severity: _Severity, name: str, problem: str, what_to_do: str, depth: Depth
 ) -> Finding:
-    # Errors name the object themselves, and what helps alone: here both stand beside the problem.
+    # Error texts name the object and the remedy; here both are next to the problem.
     problem = problem.removeprefix(name).lstrip()
     if what_to_do == FROM_A_COPY:
         problem = problem.removesuffix("; restore it from a copy")

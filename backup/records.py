@@ -1,8 +1,8 @@
-"""The records that callers receive: progress, results, recovery points, findings.
+"""Records that callers receive: progress, results, points, findings.
 
 - Every record is frozen; every datetime is aware and UTC; every size is in bytes.
-- A path that a person may see is text in the encoding of FORMAT.md ("Path text"): bytes that are
-  not UTF-8 and the percent sign stand as %XX, so it prints anywhere and converts back exactly.
+- A path for people is text in the encoding of FORMAT.md ("Path text"): bytes that are not UTF-8 and
+  the percent sign are %XX, so it prints anywhere and converts back exactly.
 """
 
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far a long call has come; sent a few times a second."""
+    """Progress of a long call; sent a few times a second."""
 
     phase: Literal["reading", "storing", "restoring", "verifying"]
-    path: str  # what is being worked on, for display
+    path: str  # the object or path in progress, for display
     files: int
     bytes_done: int  # read, restored or verified so far
-    bytes_new: int  # stored so far; 0 where nothing is stored
-    bytes_total: int = 0  # what `bytes_done` comes to in the end; 0 where that is not known
+    bytes_new: int  # stored so far; 0 if nothing is stored
+    bytes_total: int = 0  # the final value of `bytes_done`; 0 if unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unread:
-    """Something that the point lacks, or holds only as it was in the middle of a change."""
+    """A path that is missing in the recovery point, or inconsistent."""
 
     path: str
     reason: str
@@ -32,53 +32,54 @@ class Unread:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackupResult:
-    """What one call of `back_up` made."""
+    """Result of one call of `back_up`."""
 
     point: str  # "<writer>/<sequence, 10 digits>"
     sequence: int
     set_name: str
-    complete: bool  # False: see `unread`; everything else is in the point
-    is_fork: bool  # the store held a point that this machine did not know: clone or rolled back
-    is_intruded: bool  # since the last point somebody put what is none where this host's points go
-    is_store_damaged: bool  # it lacks what this host had put or seen there: see `warnings`
+    complete: bool  # False: see `unread`; everything else is in the recovery point
+    is_fork: bool  # the store had a recovery point unknown to this machine: clone or rollback
+    is_intruded: bool  # somebody put junk into this host's slots since the last recovery point
+    is_store_damaged: bool  # it lacks objects that this host had put or seen: see `warnings`
     files: int
     directories: int
     bytes_read: int  # from the sources
-    bytes_total: int  # of all files; each name of a hard link counts by itself
+    bytes_total: int  # of all files; each name of a hard link counts
     bytes_new: int  # added to the store, packs and snapshots
-    bytes_changed: int  # of content that was not stored before, as it lies in the sources
-    sent_anew: bool  # the host knew no earlier run of the set: what is new or changed says nothing
-    bytes_incompressible: int  # of that, what hardly compressed: media, or something encrypted
+    bytes_changed: int  # of content that was not stored before, uncompressed
+    # No earlier run of the set was known: the numbers of new and changed files mean nothing.
+    sent_anew: bool
+    bytes_incompressible: int  # the incompressible part of it: media, or encrypted content
     files_new: int
     files_changed: int
     files_unchanged: int
     unread: tuple[Unread, ...]  # at most 10,000 are named
     unread_total: int
-    left_out: tuple[Unread, ...]  # sockets and the like, at most 100 a source are named
+    left_out: tuple[Unread, ...]  # sockets and the like; at most 100 per source are named
     left_out_total: int
     vanished: int  # listed, and deleted before they were read
-    consistent_at: datetime  # every change finished before this moment is in the point
+    consistent_at: datetime  # every change finished before this moment is in the recovery point
     started: datetime
     ended: datetime
     warnings: tuple[str, ...]
-    key_problem: str = ""  # why the key store has no key record for what was sealed
+    key_problem: str = ""  # why the key store has no key record for the sealed packs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceOutcome:
-    """What one source gave to a point."""
+    """Part of one source in a recovery point."""
 
     name: str
     kind: str  # "files", "sqlite", ...
     consistent_at: datetime
     files: int
     bytes: int
-    problem: str | None  # why the source failed wholly
+    problem: str | None  # why the source failed as a whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecoveryPointDetails:
-    """The sealed part of a recovery point: known only to who holds a key."""
+    """The encrypted part of a recovery point, known only with a key."""
 
     consistent_at: datetime
     started: datetime
@@ -101,7 +102,7 @@ class RecoveryPoint:
     domain: str
     time: datetime  # when the writer committed it, by the writer's clock
     complete: bool  # everything was read
-    is_interim: bool  # committed in the middle of a run: lacks what came later
+    is_interim: bool  # committed during a run: later content is missing
     bytes_new: int  # size of the packs that it added
     object_name: str
     sha256: str
@@ -109,13 +110,13 @@ class RecoveryPoint:
 
     @property
     def name(self) -> str:
-        """How people and commands name the point."""
+        """Return the name for people and commands."""
         return f"{self.writer}/{self.sequence:010d}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundPath:
-    """One version of a path, and the points that hold it."""
+    """One version of a path, and the recovery points that contain it."""
 
     path: str
     kind: str
@@ -131,11 +132,11 @@ Aspect = Literal[
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """A path that two points do not hold alike."""
+    """A path that differs between two recovery points."""
 
     path: str
     change: Literal["added", "removed", "changed"]
-    aspects: tuple[Aspect, ...]  # of what was changed
+    aspects: tuple[Aspect, ...]  # of a changed path
     kind: str
     size_before: int | None
     size_after: int | None
@@ -143,17 +144,17 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """One path that was not restored, or not exactly."""
+    """A path that was not restored, or not exactly."""
 
     path: str
     reason: str
-    is_missing: bool = False  # not there at all; the same restore, run again, tries it once more
-    is_damage: bool = False  # and that because the store no longer holds what it was given
+    is_missing: bool = False  # it does not exist; repeating the restore tries it again
+    is_damage: bool = False  # because the store no longer has what was stored
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RestoreResult:
-    """What a restore wrote; it is whole only when `problems` is empty."""
+    """Result of a restore; complete only if `problems` is empty."""
 
     files: int
     directories: int
@@ -161,100 +162,101 @@ class RestoreResult:
     problems: tuple[Problem, ...]
     started: datetime
     ended: datetime
-    healed: tuple[str, ...] = ()  # packs that were not as stored, and where their content came from
-    damaged_packs: tuple[str, ...] = ()  # by name; or that share a frame with one that is damaged
+    healed: tuple[str, ...] = ()  # damaged packs, and where their content came from
+    # By name; includes packs that share a frame with a damaged one.
+    damaged_packs: tuple[str, ...] = ()
     owners_lost: int = 0  # paths of other users or groups, restored without their owner
-    is_resumed: bool = False  # it went on with a restore that had not ended
-    is_on_disk: bool = True  # the disk was waited for; until it has everything, a power cut loses
+    is_resumed: bool = False  # it continued an interrupted restore
+    is_on_disk: bool = True  # the disk has everything; until then, a power failure loses content
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """The newest snapshot of a writer; kept elsewhere, it is the witness against a rollback."""
+    """The newest snapshot of a writer; elsewhere, it reveals a rollback."""
 
     writer: str
     sequence: int
     sha256: str
 
 
-# How a problem shows: by looking at lists and signed records, by reading every byte, or only by
-# opening what is encrypted.
+# How a problem is found: from listings and signed records, by reading every byte, or only by
+# decrypting.
 Depth = Literal["looking", "reading", "opening"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that `verify` found; `error` means that data or history is not what it was."""
+    """A finding of `verify`; `error` means that data or history changed."""
 
     severity: Literal["error", "warning", "note"]
     object: str
     problem: str
     what_to_do: str
-    depth: Depth = "looking"  # what it took to find it
+    depth: Depth = "looking"  # what was needed to find it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampled:
-    """What was drawn at random, and what that says of the rest."""
+    """A random sample, and what it says about the rest."""
 
     pieces: int
-    content_bytes: int  # of what was drawn from: what all points would restore, point by point
-    damage: float  # the share of damaged content that the confidence is about
-    confidence: float  # the chance that so much damage would have been found
+    content_bytes: int  # of all content that the recovery points would restore, point by point
+    damage: float  # the share of damaged content that the confidence refers to
+    confidence: float  # the probability that so much damage would have been found
 
     @property
     def sentence(self) -> str:
-        """Say it for people; the confidence is rounded down."""
+        """Return a sentence for people; the confidence is rounded down."""
         if not self.pieces:
             return "there is no content to draw from"
-        # A hair more, so that 0.29 × 1,000 is 290 and not 289.999….
+        # Add a little, so that 0.29 × 1,000 is 290 and not 289.999….
         certainty = min(int(self.confidence * 1000 + 1e-9) / 10, 99.9)
         from decimal import Decimal  # most commands draw no sample
 
-        # Of a small share its first digits count: it must not come to nothing.
+        # Keep the first digits of a small share: it must not become 0.
         percent = format(Decimal(f"{100 * self.damage:.4g}"), "f")
         return (
-            f"{self.pieces:,} pieces of content were drawn at random and opened: if"
-            f" {percent}% or more of it were damaged, this would have found it with"
-            f" {certainty:.1f}% certainty"
+            f"{self.pieces:,} random pieces of content were decrypted: if {percent}% or more"
+            f" of the content were damaged, this would have found it with {certainty:.1f}%"
+            " certainty"
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockSummary:
-    """How many of the objects that must be locked were looked at, and what came of it."""
+    """Number of required locks that were checked, and the results."""
 
     objects: int  # that must be locked
-    looked_at: int  # of these, and known
-    wrong: int  # without a lock, or with a shorter or a weaker one than keeping demands
-    unknown: int  # the store did not tell
+    looked_at: int  # number of checked objects with a known lock
+    wrong: int  # without a lock, or with a shorter or weaker one than needed
+    unknown: int  # the store did not report the lock
 
     @property
     def is_right(self) -> bool:
-        """Whether all that was asked for is known, and as it must be."""
+        """Return whether all checked locks are known and right."""
         return not (self.wrong or self.unknown)
 
     @property
     def sentence(self) -> str:
-        """Say it for people."""
-        looked = f"the locks of {self.looked_at:,} of {self.objects:,} objects were looked at"
+        """Return a sentence for people."""
+        looked = f"{self.looked_at:,} of {self.objects:,} locks were checked"
         unknown = f", {self.unknown:,} unknown" if self.unknown else ""
         return f"{looked}: {self.wrong or 'none'} wrong{unknown}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifyReport:
-    """What was checked and found."""
+    """Scope and findings of a verification."""
 
     findings: tuple[Finding, ...]
     points: int
     packs: int
     bytes_read: int
     heads: tuple[Head, ...]
-    saw: tuple[Depth, ...] = ("looking",)  # what was looked into wholly, so that no news is good
+    saw: tuple[Depth, ...] = ("looking",)  # levels that were checked completely
     sampled: Sampled | None = None
-    locks: LockSummary | None = None  # None where the store locks nothing
-    damaged_packs: tuple[str, ...] = ()  # by name: what the next backup must not build on
+    locks: LockSummary | None = None  # None if the store locks nothing
+    damaged_packs: tuple[str, ...] = ()  # names of packs that the next backup must not use
 
     @property
     def is_sound(self) -> bool:

@@ -1,14 +1,20 @@
-"""Finding recovery points and bringing them back.
+"""Repository: find, read, compare and restore recovery points.
 
-- Points are found without any key; their sealed details, entries and content need an identity.
-- Nothing is believed that is not signed, and no content is given whose keyed hash does not fit.
-- "latest" is the newest point of a run that came to its end; an interim one only when there is no
-  other.  It is refused where the writer's history forks.  Among several sets nobody guesses: the
-  set is named.  Nor among several hosts, but that the host on which this runs means its own.
-- A restore never writes outside its target, never over something else than an earlier try of the
-  same, and names what it could not bring back.
-- What is brought back may be healed from another point; a reader that `open_point` gives tells
-  what is, and heals nothing.
+    repository = Repository.open(vault, keys, identity)
+    point = repository.resolve("latest")
+    repository.restore(point, Path("/restored"))
+
+- Recovery points are listed without a key; their encrypted details, entries and content need an
+  identity.
+- Only signed records are trusted, and content is returned only if its keyed hash matches.
+- "latest" is the newest recovery point of a run that ended, or an interim one if there is no other.
+  It is refused if the writer's history forks. With several sets, the set must be named. With
+  several hosts, the host must be named, except that the host on which this runs means its own
+  points.
+- A restore never writes outside its target, never overwrites anything except an earlier attempt of
+  the same restore, and names what it could not restore.
+- Restored content may be healed from another recovery point; a reader returned by `open_point`
+  reports damage and heals nothing.
 """
 
 import os
@@ -50,11 +56,11 @@ from backup.trust.snapshot_history import Slot, read_history, read_slot, superse
 
 __all__ = ["Repository", "blobs_of", "walk"]
 
-_SEARCHED_AT_ONCE = 8  # points; each holds some megabytes of what it read
+_SEARCHED_AT_ONCE = 8  # recovery points; each uses some megabytes of memory
 
 
 class Repository:
-    """An opened repository; `open` makes one."""
+    """An opened repository; use `open`."""
 
     def __init__(
         self,
@@ -71,7 +77,7 @@ class Repository:
         self.trust = trust
         self.damaged: dict[tuple[str, int], str] = {}
         self._forks: dict[tuple[str, int], int] = {}
-        self._junk: dict[Stat, Slot] = {}  # what holds no snapshot is read once
+        self._junk: dict[Stat, Slot] = {}  # slots without a snapshot are read once
 
     @staticmethod
     def open(
@@ -82,20 +88,21 @@ class Repository:
         own_writer: str | None = None,
         key_copies: Sequence[Store] = (),
     ) -> "Repository":
-        """Open for listing, and with an identity for restoring.
+        """Open a repository; restoring needs an identity.
 
         `owner` is the public key that must have signed it, unless the identity names one;
-        `own_writer` the host on which this runs; `key_copies` hold what `keys` may have lost.
-        `NotFound` when the store holds no repository, `WrongKey` when the identity opens none of
-        its domains or is of another repository; where `owner` knows better, that is `Damaged`.
+        `own_writer` is the host on which this runs; `key_copies` may have what `keys` lost.
+
+        Raise `NotFound` if there is no repository, or `WrongKey` if the identity opens none of its
+        domains or is of another repository; with another `owner`, that is `Damaged`.
         """
         try:
             trust = load_root_chain(vault, owner=(identity and identity.owner) or owner)
         except Damaged:
-            if owner is None and identity is not None and _is_of_another(vault, identity):
+            if owner is None and identity is not None and _is_other_repository(vault, identity):
                 raise WrongKey(
-                    f"{vault.where} holds another repository than this identity was made for: take"
-                    " the custodian's file of that one, or name the vault of this"
+                    f"{vault.where} holds another repository than this identity was made for. Use"
+                    " the custodian's file of that one, or name the vault of this one"
                 ) from None
             raise
         damaged: dict[tuple[str, int], Damaged] = {}
@@ -107,47 +114,48 @@ class Repository:
     def points(
         self, set_name: str | None = None, *, with_expired: bool = False
     ) -> list[RecoveryPoint]:
-        """Every valid recovery point that has not expired, of one set or of all, newest last.
+        """Return the valid, unexpired recovery points, newest last.
 
-        What an expired point needs may be gone, in part or all of it.
-
-        Points of one writer stand in the order of their sequence, whatever its clock said; those of
-        several by time, where none counts as later than the ones that its writer made after it.
-        Snapshots that are damaged or forged are left out; `damaged` has them after a call, by
-        writer and sequence, with what is wrong: but not those that their writer passed over, nor
-        those beyond the owner's trust.
+        With `with_expired`, expired ones are included; the packs that they need may be gone. Points
+        of one writer are in the order of their sequence numbers, whatever its clock showed; those
+        of several writers by time, where none counts as later than its writer's next ones. Damaged
+        or forged snapshots are omitted; after the call, `damaged` has their problems by writer and
+        sequence number, except those that their writer skipped or that are beyond the owner's
+        trust.
         """
         self.damaged.clear()
         self._forks.clear()
-        kept = None
+        read_log = None
         if not with_expired:
-            kept = start_beside(self._vault, lambda: load_retention_log(self._vault, self.trust))
+            read_log = start_beside(
+                self._vault, lambda: load_retention_log(self._vault, self.trust)
+            )
         all_points: list[tuple[datetime, RecoveryPoint]] = []
         for writer in sorted({writer.id for writer in self.trust.root.writers}):
             points = []
             junk: dict[int, datetime | None] = {}
-            made: datetime | None = None
-            before: Slot | None = None
+            head_stored: datetime | None = None
+            previous: Slot | None = None
             for slot in read_history(self._vault, self.trust, writer, self._junk):
                 if slot.snapshot is not None:
                     points.append(self._point(slot, slot.snapshot))
-                    made = slot.stored
-                    if before is not None and leaves_out(slot, before):
-                        self._forks[writer, before.sequence] = slot.sequence
-                    before = slot
+                    head_stored = slot.stored
+                    if previous is not None and leaves_out(slot, previous):
+                        self._forks[writer, previous.sequence] = slot.sequence
+                    previous = slot
                     for sequence in slot.snapshot.burnt:
                         self.damaged.pop((writer, sequence), None)
                 elif not slot.is_distrusted:
                     junk[slot.sequence] = slot.stored
                     self.damaged[writer, slot.sequence] = slot.problem or ""
             newest = points[-1].sequence if points else 0
-            for sequence in superseded_snapshots(junk, newest, made):
+            for sequence in superseded_snapshots(junk, newest, head_stored):
                 del self.damaged[writer, sequence]
             latest = datetime.max.replace(tzinfo=UTC)
             for point in reversed(points):
                 latest = min(latest, point.time)
                 all_points.append((latest, point))
-        expired = () if kept is None else kept().expired
+        expired = () if read_log is None else read_log().expired
         for id_ in self._forks.keys() & set(expired):
             del self._forks[id_]
         found = [
@@ -155,19 +163,20 @@ class Repository:
             for latest, point in all_points
             if (point.writer, point.sequence) not in expired and set_name in (None, point.set_name)
         ]
-        found.sort(key=lambda one: (one[0], one[1].writer, one[1].sequence))
+        found.sort(key=lambda item: (item[0], item[1].writer, item[1].sequence))
         return [point for _, point in found]
 
     def resolve(
         self, text: str, set_name: str | None = None, *, of_any_host: bool = False
     ) -> RecoveryPoint:
-        """Find a point by "latest", "<writer>/latest", "<writer>/<sequence>" or a bare sequence.
+        """Find a point by "latest", "<writer>/latest", a name or a number.
 
-        An expired point is found by its number, and what is left of it can be restored.
-        `NotFound` names what there is, sets or points; `Damaged` when there is one by that number
-        that is not what was written, or "latest" is of a history that forks; `UsageError` when a
-        bare sequence fits several writers, or "latest" would choose among several sets, or hosts
-        unless it is `of_any_host`.
+        A name is "<writer>/<sequence>". An expired point is found by its number, and what is left
+        of it can be restored.
+
+        Raise `NotFound` with the existing sets or points; `Damaged` if the point of that number is
+        damaged, or "latest" is of a history that forks; `UsageError` if a bare number fits several
+        writers, or "latest" is ambiguous between sets, or between hosts without `of_any_host`.
         """
         points = self.points(set_name)
         writer, _, digits = text.rpartition("/")
@@ -178,7 +187,7 @@ class Repository:
                 return latest
         fitting: list[RecoveryPoint] = []
         if digits.isascii() and digits.isdigit():
-            sequence = digits.lstrip("0")  # as text: Python makes no number of thousands of digits
+            sequence = digits.lstrip("0")  # as text: Python limits the digits of a number
             fitting = [
                 point
                 for point in self.points(set_name, with_expired=True)
@@ -191,22 +200,22 @@ class Repository:
         sets = sorted({point.set_name for point in self.points(with_expired=True)})
         if not sets:
             raise NotFound(
-                "there is no recovery point in the vault yet: make one with `backup run`, or see"
+                "there is no recovery point in the vault yet: make one with `backup run`, or check"
                 " that the right vault is named"
             )
         if set_name is not None and set_name not in sets:
             raise NotFound(
                 f"there is no set {set_name!r} in the vault; there are: {', '.join(sets)}"
             )
-        of_set = "" if set_name is None else f" of set {set_name}"
+        set_text = "" if set_name is None else f" of set {set_name}"
         if fitting:
             names = ", ".join(point.name for point in fitting)
-            raise UsageError(f"{text} is the number of several points: name one of {names}")
+            raise UsageError(f"{text} is ambiguous: name one of {names}")
         newest = ", ".join(point.name for point in points[-5:]) or "none"
-        there = (
+        existing = (
             f"are {len(points)}, the newest:" if len(points) > 1 else "is only" if points else "is"
         )
-        raise NotFound(f"there is no recovery point {text!r}{of_set}; there {there} {newest}")
+        raise NotFound(f"there is no recovery point {text!r}{set_text}; there {existing} {newest}")
 
     def _latest(
         self, points: list[RecoveryPoint], writer: str, of_any_host: bool
@@ -219,14 +228,14 @@ class Repository:
         sets = sorted({point.set_name for point in points})
         if len(sets) > 1:
             raise UsageError(
-                "there are recovery points of several sets, and the latest of all may be of"
-                f" another than you mean: say of which with --set: {', '.join(sets)}"
+                "`latest` is ambiguous: there are recovery points of several sets. Name the set"
+                f" with --set: {', '.join(sets)}"
             )
         if len(writers) > 1 and not (writer or of_any_host):
             names = ", ".join(f"{name}/latest" for name in writers)
             raise UsageError(
-                "there are recovery points of several hosts, and the latest of all may be of"
-                f" another than you mean: name one of {names}"
+                "`latest` is ambiguous: there are recovery points of several hosts. Name one of"
+                f" {names}"
             )
         ended = [point for point in points if not point.is_interim]
         return (ended or points)[-1] if points else None
@@ -234,15 +243,15 @@ class Repository:
     def _refuse_damaged(self, text: str) -> None:
         writer, _, digits = text.rpartition("/")
         for (owner, sequence), problem in self.damaged.items():
-            asked = "latest" if digits == "latest" else digits.lstrip("0")
-            if asked in ("latest", f"{sequence}") and writer in ("", owner):
+            wanted = "latest" if digits == "latest" else digits.lstrip("0")
+            if wanted in ("latest", f"{sequence}") and writer in ("", owner):
                 raise Damaged(
-                    f"what was recovery point {owner}/{sequence:010d} cannot be used: {problem}."
-                    " `verify` names what else is wrong"
+                    f"recovery point {owner}/{sequence:010d} cannot be used: {problem}."
+                    " `verify` names other problems"
                 )
 
     def entries(self, point: RecoveryPoint, patterns: Sequence[str] = ()) -> Iterator[Entry]:
-        """Give what a point holds, in path order; see `selection` for patterns."""
+        """Yield the entries of a point in path order; see `path_selection`."""
         _, body, reader = self._open_healing(point)
         selection = Selection(patterns)
         for entry in walk(reader, body, selection):
@@ -250,22 +259,22 @@ class Repository:
                 yield entry
 
     def list_folder(self, point: RecoveryPoint, path: bytes | str = b"") -> list[Entry]:
-        """What lies directly in a folder, in path order; without a path, the sources.
+        """Return the entries directly in a folder; without a path, the sources.
 
-        A path that is no folder gives itself.  `NotFound` when there is nothing by that name.
+        A path that is not a folder returns itself. Raise `NotFound` if there is no such path.
         """
         _, body, reader = self._open_healing(point)
-        folder = _as_path(path)
-        found = list(list_folder(reader, body, folder))
-        if not found and (not folder or find_entry(reader, body, folder) is None):
+        folder = _to_path(path)
+        entries = list(list_folder(reader, body, folder))
+        if not entries and (not folder or find_entry(reader, body, folder) is None):
             raise NotFound(f"{point.name} holds no {to_path_text(folder)}")
-        return found
+        return entries
 
     def find(self, patterns: Sequence[str], points: Sequence[RecoveryPoint]) -> list[FoundPath]:
-        """Look for paths in several points; see `searching` for what a pattern means there.
+        """Find paths in several points; see `path_search` for patterns.
 
-        Points whose domain the identity does not open are left out; `Damaged` when that is for a
-        damaged key.
+        Points whose domain the identity does not open are omitted; raise `Damaged` if that is
+        because of a damaged key.
         """
         known = {domain for domain, _ in (*self._domains, *self._damaged_keys)}
 
@@ -282,57 +291,58 @@ class Repository:
     def diff(
         self, before: RecoveryPoint, after: RecoveryPoint, patterns: Sequence[str] = ()
     ) -> Iterator[Difference]:
-        """Give what was added, removed and changed between two points, in path order.
+        """Yield added, removed and changed paths between two points, in order.
 
-        Reads only the pages that are not in both.  `UsageError` when the points have different id
-        keys, as those of two writers do; in the end `NotFound` for a pattern that selects nothing
-        in either.
+        Only the pages that differ are read. Raise `UsageError` if the points have different id
+        keys, as those of two writers do; and in the end `NotFound` for a pattern that selects
+        nothing in either.
         """
         _, old, old_reader = self.open_point(before)
         _, new, reader = self._open_healing(after)
         places = {(point.writer, point.domain) for point in (before, after)}
         if old.id_key != new.id_key or len(places) > 1:
             raise UsageError(
-                f"{before.name} and {after.name} have nothing to compare them by: they are of two"
-                " writers or domains; restore both, and compare the folders"
+                f"{before.name} and {after.name} cannot be compared: they are of two writers or"
+                " domains. Restore both, and compare the folders"
             )
         selection = Selection(patterns)
-        for a, b in differences(reader, old, new):
-            entry = a or b
+        for old_entry, new_entry in differences(reader, old, new):
+            entry = old_entry or new_entry
             if entry is not None and selection.takes(entry.path):
-                found = difference(reader, a, b)
+                found = difference(reader, old_entry, new_entry)
                 if found is not None:
                     yield found
         for pattern in selection.unmatched():
-            if not (_holds(old_reader, old, pattern) or _holds(reader, new, pattern)):
+            if not (_contains(old_reader, old, pattern) or _contains(reader, new, pattern)):
                 raise NotFound(
                     f"neither {before.name} nor {after.name} holds {pattern}; `ls` lists what"
                     " there is"
                 )
 
     def stream(self, point: RecoveryPoint, path: bytes | str) -> Iterator[bytes]:
-        """Give the content of one file from its first byte to its last, holes as zeros.
+        """Yield the content of one file; holes are zeros.
 
-        `path` is `<source>/<path>`, as bytes or as path text.  Pieces are not empty and at most 8
-        MiB; each was compared with its id before it is given, and the next ones are read
-        meanwhile.  Nothing else of the point is read than the pages that lead to the file.
-        Before the first piece: `NotFound` when the point has no such path, `UsageError` when it
-        is no file, `WrongKey`.  `Damaged` can come later, when what was given so far is right but
-        not all: who consumes this must not take a stream that raised for the file.
+        `path` is `<source>/<path>`, as bytes or as path text. Pieces are not empty and at most 8
+        MiB; each is compared with its id before it is yielded, and the next ones are read
+        meanwhile. Only the pages that lead to the file are read.
+
+        Raise `NotFound`, `UsageError` (not a file) or `WrongKey` before the first piece. `Damaged`
+        may come later, when the pieces so far are right but incomplete: the consumer must not take
+        an interrupted stream for the file.
         """
         _, body, reader = self._open_healing(point)
-        wanted = _as_path(path)
-        entry = find_entry(reader, body, wanted)
+        path_bytes = _to_path(path)
+        entry = find_entry(reader, body, path_bytes)
         if entry is None:
             raise NotFound(
-                f"{point.name} holds no {to_path_text(wanted)}; `ls` lists what there is"
+                f"{point.name} holds no {to_path_text(path_bytes)}; `ls` lists what there is"
             )
         if entry.kind != "file":
-            raise UsageError(f"{entry.text} is a {entry.kind}; only a file has content to give")
+            raise UsageError(f"{entry.text} is a {entry.kind}. Only a file has content")
         return content_of(reader, entry)
 
     def read_file(self, point: RecoveryPoint, entry: Entry) -> Iterator[bytes]:
-        """The same for a file that was found already."""
+        """Yield the content of a file entry that was found already."""
         return content_of(self._open_healing(point)[2], entry)
 
     def restore(
@@ -347,26 +357,26 @@ class Repository:
         lanes: int | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> RestoreResult:
-        """Write a point, or what the patterns select, into an empty folder as `to/<source>/…`.
+        """Restore a point, or selected paths, into an empty folder `to`.
 
-        After a crash, an error or a Ctrl-C the same call goes on: what is there is compared with
-        the point piece by piece, and only what does not fit is read again.  What the point does
-        not have, be it a file or an attribute, stays there and is not told.  Without `owner`
-        neither set-id bits nor capabilities come back, and `problems` says so.
+        Paths become `to/<source>/…`. After a crash, an error or Ctrl-C, the same call continues:
+        existing files are compared with the point piece by piece, and only differences are read
+        again. Files or attributes that the point does not have stay, and are not reported. Without
+        `owner`, neither set-id bits nor capabilities are restored, and `problems` says so.
 
-        When it returns, the disk has everything; with `syncs` False it need not, and a process that
-        is left behind removes the journal when it has (one with threads waits all the same).
-        `lanes` work side by side, by default one for each processor and four at most; in a process
-        that has no other thread and with a store on a disk they are processes.
+        When it returns, the disk has everything. With `syncs` False it may not, and a background
+        process removes the journal when it has (in a process with threads, the call waits). `lanes`
+        work in parallel, by default one per processor and at most four; they are processes if this
+        process has no other thread and the store is on a disk.
 
-        Damaged or missing content costs the files that it belongs to, each named in `problems`,
-        unless another point has it: see `healed`.  A page of the manifest that cannot be read costs
-        what it lists; only the top one raises `Damaged`.  `UnsafePath` when `to` holds anything
-        else, `Busy` while another restore writes there, `NotWritable` when the disk is full.
+        Damaged or missing content costs its files, each named in `problems`, unless another point
+        has the content: see `healed`. A manifest page that cannot be read costs what it lists; only
+        the top page raises `Damaged`. Raise `UnsafePath` if `to` has other content, `Busy` while
+        another restore writes there, or `NotWritable` if the disk is full.
         """
         _, body, _ = self.open_point(point)
 
-        # Only here: it takes processes, which listing and comparing need not import.
+        # Imported here: listing and comparing need no processes.
         from backup.restorer.restore_run import Request, Restore
 
         def open_reader() -> tuple[BlobReader, BlobHealer]:
@@ -387,12 +397,12 @@ class Repository:
         ).run()
 
     def open_point(self, point: RecoveryPoint) -> tuple[Snapshot, Body, BlobReader]:
-        """The point's public part, its sealed part and a reader of its blobs.
+        """Return a point's public part, its decrypted part and a blob reader.
 
-        `WrongKey` when the identity does not open its domain.
+        Raise `WrongKey` if the identity does not open its domain.
         """
         if not self._domains:
-            raise WrongKey("without an identity nothing can be read; give a custodian's key")
+            raise WrongKey("identity: none was given, and reading needs one. Give a custodian's")
         name = snapshot_name(point.writer, point.sequence)
         slot = read_slot(self._vault, self.trust, point.writer, name)
         if slot.snapshot is None:
@@ -422,7 +432,7 @@ class Repository:
         return self._reader(point, body, healer.find), healer
 
     def _reader(self, point: RecoveryPoint, body: Body, heal: Heal | None = None) -> BlobReader:
-        # Packs of an earlier generation may be used by a point of a later one.
+        # A recovery point may use packs of earlier generations.
         identities = [key for (domain, _), key in self._domains.items() if domain == point.domain]
         return BlobReader(
             vault=self._vault,
@@ -435,11 +445,11 @@ class Repository:
         )
 
     def can_open(self, point: RecoveryPoint) -> bool:
-        """Whether the identity holds a key of the point's domain."""
+        """Return whether the identity has a key of the point's domain."""
         return any(domain == point.domain for domain, _ in self._domains)
 
     def open_whole_pack(self, data: bytes, writer: str, name: str) -> None:
-        """Check header, tags and salt of a pack of any domain that the identity opens."""
+        """Verify header, tags and salt of a pack that the identity can open."""
         header = parse_header(data[:HEADER_BYTES], name)
         if (header.repository, header.writer) != (self.trust.root.repository, writer):
             raise Damaged(f"{name} is a pack of another writer or repository")
@@ -457,17 +467,17 @@ class Repository:
             if damaged is not None:
                 raise Damaged(
                     f"domain {snapshot.domain} does not open, and the identity may be right:"
-                    f" {damaged}. Bring that key back from a copy of the key store"
+                    f" {damaged}. Restore that key from a copy of the key store"
                 )
             raise WrongKey(
-                f"this identity does not open domain {snapshot.domain}; take its custodian's key"
+                f"identity: it does not open domain {snapshot.domain}. Use its custodian's key"
             )
         return open_body(slot.sealed, [key], slot.name)
 
     def _point(self, slot: Slot, snapshot: Snapshot) -> RecoveryPoint:
         details = None
         if self._domains:
-            # A point whose body does not open is still there: `verify` says what is wrong with it.
+            # List a point whose body does not open: `verify` names its problem.
             try:
                 details = _details(self._body(snapshot, slot))
             except BackupError:
@@ -487,20 +497,20 @@ class Repository:
         )
 
 
-def _holds(reader: BlobReader, body: Body, pattern: str) -> bool:
+def _contains(reader: BlobReader, body: Body, pattern: str) -> bool:
     selection = Selection([pattern])
     return any(selection.takes(entry.path) for entry in walk(reader, body, selection))
 
 
-def _as_path(path: bytes | str) -> bytes:
-    """A path as people may write it: with a slash at the end, and as path text or plainly."""
+def _to_path(path: bytes | str) -> bytes:
+    """Convert a path as people write it: path text or plain, final slash."""
     if isinstance(path, bytes):
         return path
     try:
-        found = from_path_text(path, "the path asked for")
+        path_bytes = from_path_text(path, "the path asked for")
     except Damaged:
-        found = os.fsencode(path)  # a percent sign or a control character that means itself
-    return found.rstrip(b"/")
+        path_bytes = os.fsencode(path)  # a percent sign or control character that means itself
+    return path_bytes.rstrip(b"/")
 
 
 def _details(body: Body) -> RecoveryPointDetails:
@@ -517,8 +527,8 @@ def _details(body: Body) -> RecoveryPointDetails:
     )
 
 
-def _is_of_another(vault: Store, identity: Identity) -> bool:
-    """Whether the store holds a whole repository, and not the one that the identity names."""
+def _is_other_repository(vault: Store, identity: Identity) -> bool:
+    """Return whether the store has a valid repository of another id."""
     with suppress(BackupError):
         return load_root_chain(vault).root.repository != identity.repository
     return False

@@ -1,4 +1,4 @@
-"""What a copy of the vault did: how many objects of each kind, and what is not right."""
+"""Report of a replication: numbers of objects by kind, and findings."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ KINDS: tuple[Kind, ...] = (
 
 @dataclass(kw_only=True, slots=True)
 class Count:
-    """How many objects of a kind were copied, and how many the copy had."""
+    """Objects of a kind that were copied, and that the copy had already."""
 
     copied: int = 0
     bytes: int = 0
@@ -23,30 +23,30 @@ class Count:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplicationReport:
-    """The outcome of one call of `replicate_vault`."""
+    """Outcome of one call of `replicate_vault`."""
 
     counts: Mapping[Kind, Count]
     findings: tuple[Finding, ...]
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything that the vault holds is in the copy, and nothing is wrong there."""
+        """Return whether the copy is complete and without errors."""
         return all(finding.severity != "error" for finding in self.findings)
 
 
 class Tally:
-    """Counts objects as they go, and tells how far it is."""
+    """Counts objects and reports progress."""
 
     def __init__(self, progress: Callable[[Progress], None] | None) -> None:
         self.counts: dict[Kind, Count] = {kind: Count() for kind in KINDS}
         self._progress = progress
 
     def already(self, kind: Kind) -> None:
-        """The copy has the object."""
+        """Count an object that the copy has."""
         self.counts[kind].already += 1
 
     def copied(self, kind: Kind, name: str, size: int) -> None:
-        """The object was put; a size of 0 says that somebody else had put it meanwhile."""
+        """Count an object that was put; size 0 if somebody else had put it."""
         if not size:
             self.already(kind)
             return
@@ -54,12 +54,12 @@ class Tally:
         count.copied += 1
         count.bytes += size
         if self._progress is not None:
-            done = sum(one.bytes for one in self.counts.values())
+            done = sum(count.bytes for count in self.counts.values())
             self._progress(
                 Progress(
                     phase="storing",
                     path=name,
-                    files=sum(one.copied for one in self.counts.values()),
+                    files=sum(count.copied for count in self.counts.values()),
                     bytes_done=done,
                     bytes_new=done,
                 )

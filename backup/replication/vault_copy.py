@@ -1,17 +1,17 @@
-"""Copying a vault to a second site, without any key: to another disk, another bucket, another town.
+"""Vault copy: replication to a second site, create-only and without a key.
 
-- Create-only and incremental: what the copy has stays as it is, and only what it lacks is read.
-  Cut off anywhere, it goes on from there when it is run again.
-- Nothing is believed: a pack is copied when its bytes are what its name says, a record when the
-  owner, a trusted keeper or a trusted writer signed it.  What is not is named, and not copied.
-- The copy is a valid repository at every moment.  Root records come first, since all else stands
-  on them.  A snapshot comes after the packs that it needs and the keep record that it saw.  A keep
-  record comes as late as that allows, so that no point of the copy expires before newer ones are
-  there; but before a snapshot of which it says that packs were dropped.
-- What the copy has is not read again; where it has another size than it must, that is told.
-- Packs that the keeper dropped are not copied, junk is not copied, and nothing is ever removed.
-- Domain keys are copied only where a store for them is named: who has both sites' packs and keys
-  still needs a custodian.
+- Existing objects of the copy stay unchanged, and only missing ones are read from the vault. After
+  an interruption, the next run continues.
+- Nothing is trusted: a pack is copied if its bytes match its name, a record if the owner, a trusted
+  keeper or a trusted writer signed it. Other objects are named, and not copied.
+- The copy is a valid repository at every moment. Root records come first, because everything refers
+  to them. A snapshot comes after the packs that it needs and the keep record that it saw. A keep
+  record comes as late as that allows, so that no recovery point of the copy expires before newer
+  ones exist there; but before a snapshot whose packs it lists as dropped.
+- Objects of the copy are not read again; a wrong size is reported.
+- Packs that the keeper dropped and junk are not copied, and nothing is ever removed.
+- Key records are copied only if a store for them is given: somebody with packs and keys of both
+  sites still needs a custodian.
 """
 
 import hashlib
@@ -54,20 +54,20 @@ from backup.trust.snapshot_history import SnapshotHistory, parse_snapshot, read_
 
 _THREADS = 4
 _AHEAD = 8
-_LOOKS = 3
-_AGAIN = "copy again once it is mended: what is missing is then filled in"
-_FILL_IN = "verify the copy there, remove what is damaged of it, and copy again: that fills it in"
+_READ_ATTEMPTS = 3  # attempts to read all records under one root record
+_AGAIN = "copy again after it is repaired: missing objects are then copied"
+_FILL_IN = "verify the copy there, remove its damaged objects, and copy again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Begun:
-    """A pack that is on its way, or (without a future) a snapshot that waits for those before."""
+class _Pending:
+    """A pack being copied, or a snapshot (no future) that waits for packs."""
 
     writer: str
     sha256: str = ""
     future: Future[int] | None = None
     sequence: int = 0
-    through: int = -1  # the keep records that must be there before it
+    through: int = -1  # the keep records that must exist before it
 
 
 def replicate_vault(
@@ -79,15 +79,15 @@ def replicate_vault(
     keys_to: Store | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> ReplicationReport:
-    """Copy what is new in the vault; and the key records, where both key stores are named.
+    """Copy new objects of a vault, and key records if both stores are given.
 
-    `NotFound` when there is no repository, `UsageError` when the copy is another repository's,
-    `Damaged` when the first root record is, `StoreUnavailable` when a store does not answer.
+    Raise `NotFound` (no repository), `UsageError` (the copy is of another repository), `Damaged`
+    (first root record) or `StoreUnavailable`.
     """
-    return _Copying(vault, to, owner, progress).run(keys, keys_to)
+    return _VaultCopy(vault, to, owner, progress).run(keys, keys_to)
 
 
-class _Copying:
+class _VaultCopy:
     def __init__(
         self,
         vault: Store,
@@ -97,71 +97,70 @@ class _Copying:
     ) -> None:
         self._vault = vault
         self._to = to
-        self._found = Findings()
+        self._findings = Findings()
         self._tally = Tally(progress)
-        self._missing: dict[tuple[str, str], str] = {}  # packs, and what is wrong with each
-        self._trust, self._histories, self._keeps = self._look(owner)
-        # What the copy has and its size, but for packs of strangers.
-        self._there: dict[str, int] = {}
+        self._missing: dict[tuple[str, str], str] = {}  # packs, with the problem of each
+        self._trust, self._histories, self._log = self._read_records(owner)
+        # Objects of the copy with their sizes, except packs of unknown writers.
+        self._existing: dict[str, int] = {}
         self._sizes: dict[str, int] = {}  # of the vault's snapshots
 
     def run(self, keys: Store | None, keys_to: Store | None) -> ReplicationReport:
         self._check_target()
-        self._there = {stat.name: stat.size_bytes for stat in self._in_copy()}
+        self._existing = {stat.name: stat.size_bytes for stat in self._list_copy()}
         self._copy_roots()
         self._copy_documents()
-        # Listed after they were read, so that each of those is among these.
+        # List after reading, so that every snapshot that was read is listed.
         for writer in self._histories:
             listed = self._vault.list(snapshots_of(writer))
             self._sizes.update((stat.name, stat.size_bytes) for stat in listed)
-        waiting = deque(self._keeps_to_copy())
+        waiting = deque(self._keep_records_to_copy())
         with ThreadPoolExecutor(_THREADS) as pool:
             try:
                 self._copy_points(pool, waiting)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        self._copy_keeps(waiting, through=None)
-        self._name_what_is_wrong()
+        self._copy_keep_records(waiting, through=None)
+        self._report_problems()
         if keys is not None and keys_to is not None:
             self._copy_keys(keys, keys_to)
-        return ReplicationReport(counts=self._tally.counts, findings=self._found.all())
+        return ReplicationReport(counts=self._tally.counts, findings=self._findings.all())
 
-    # What there is
+    # Records of the vault and of the copy
 
-    def _look(
+    def _read_records(
         self, owner: bytes | None
     ) -> tuple[RootChain, dict[str, SnapshotHistory], RetentionLog]:
-        """Read all records on one root record, though another may be signed meanwhile."""
+        """Read all records under one root record, though another may be signed."""
         trust = load_root_chain(self._vault, owner=owner)
-        for _ in range(_LOOKS):
+        for _ in range(_READ_ATTEMPTS):
             histories = {
                 writer: SnapshotHistory(
                     writer, read_history(self._vault, trust, writer), trust.removal_time(writer)
                 )
                 for writer in trust.root.writer_ids
             }
-            # After the snapshots, so that every record which one of them saw is among these.
-            keeps = load_retention_log(self._vault, trust)
-            again = load_root_chain(self._vault, owner=owner)
-            if again.links == trust.links:
+            # After the snapshots, so that every record which a snapshot saw is included.
+            log = load_retention_log(self._vault, trust)
+            reread = load_root_chain(self._vault, owner=owner)
+            if reread.links == trust.links:
                 break
-            trust = again
-        return trust, histories, keeps
+            trust = reread
+        return trust, histories, log
 
     def _check_target(self) -> None:
         first = root_name(0)
         try:
-            there = read_bounded(self._to, first, MAX_ROOT_RECORD_BYTES)
+            existing = read_bounded(self._to, first, MAX_ROOT_RECORD_BYTES)
         except NotFound:
             return
-        if hashlib.sha256(there).hexdigest() != self._trust.links[0].sha256:
+        if hashlib.sha256(existing).hexdigest() != self._trust.links[0].sha256:
             raise UsageError(
-                "the place of the copy holds another repository: name an empty place; nothing was"
-                " changed"
+                "copy: it is of another repository; nothing was changed. Name an empty place."
             )
 
-    def _in_copy(self) -> Iterator[Stat]:
+    def _list_copy(self) -> Iterator[Stat]:
         prefixes = [ROOTS, KEEPS, FORMATS, READERS]
         for writer in self._histories:
             prefixes += [packs_of(writer), snapshots_of(writer)]
@@ -169,46 +168,44 @@ class _Copying:
             yield from self._to.list(prefix)
 
     def _compare_size(self, name: str, size: int) -> None:
-        there = self._there[name]
-        if there != size:
-            problem = f"has {there} bytes in the copy and {size} in the vault"
-            self._found.error(name, problem, _FILL_IN, kind="copy")
+        existing = self._existing[name]
+        if existing != size:
+            problem = f"has {existing} bytes in the copy, but {size} in the vault"
+            self._findings.error(name, problem, _FILL_IN, kind="copy")
 
     # Records
 
     def _copy_roots(self) -> None:
         for name, problem in self._trust.problems:
-            self._found.error(name, problem, FROM_A_COPY)
+            self._findings.error(name, problem, FROM_A_COPY)
         for link in self._trust.links:
-            self._copy_judged(
+            self._copy_verified(
                 "root records", root_name(link.number), MAX_ROOT_RECORD_BYTES, link.sha256
             )
 
     def _copy_documents(self) -> None:
         for prefix in (FORMATS, READERS):
             for stat in self._vault.list(prefix):
-                wanted = copy_in(stat.name)
-                if wanted is None:
+                expected = copy_in(stat.name)
+                if expected is None:
                     continue
-                if stat.name in self._there:
+                if stat.name in self._existing:
                     self._tally.already("documents")
                     self._compare_size(stat.name, stat.size_bytes)
                     continue
                 try:
                     data = read_bounded(self._vault, stat.name, MAX_BUNDLED_FILE_BYTES)
                 except Damaged as error:
-                    self._found.error(stat.name, str(error), FROM_A_COPY)
+                    self._findings.error(stat.name, str(error), FROM_A_COPY)
                     continue
-                if hashlib.sha256(data).hexdigest() != wanted:
-                    self._found.error(
-                        stat.name, "its bytes are not what its name says", FROM_A_COPY
-                    )
+                if hashlib.sha256(data).hexdigest() != expected:
+                    self._findings.error(stat.name, "its bytes do not match its name", FROM_A_COPY)
                     continue
-                self._place("documents", stat.name, data, self._there)
+                self._put_or_compare("documents", stat.name, data, self._existing)
 
-    def _keeps_to_copy(self) -> list[int]:
-        """The records that count, and those that a snapshot saw although they no longer do."""
-        counted = {link.number for link in self._keeps.links}
+    def _keep_records_to_copy(self) -> list[int]:
+        """Return the records that count, and those that a snapshot saw."""
+        counted = {link.number for link in self._log.links}
         seen = {
             (snapshot.keep.number, snapshot.keep.sha256)
             for history in self._histories.values()
@@ -216,104 +213,106 @@ class _Copying:
             if snapshot.keep is not None
         }
         return sorted(
-            n for n, sha256 in self._keeps.slots.items() if n in counted or (n, sha256) in seen
+            number
+            for number, sha256 in self._log.slots.items()
+            if number in counted or (number, sha256) in seen
         )
 
-    def _copy_keeps(self, waiting: deque[int], through: int | None) -> None:
+    def _copy_keep_records(self, waiting: deque[int], through: int | None) -> None:
         while waiting and (through is None or waiting[0] <= through):
             number = waiting.popleft()
             name = keep_name(number)
-            if name in self._there and waiting:
+            if name in self._existing and waiting:
                 self._tally.already("keep records")
                 continue
-            self._copy_judged(
-                "keep records", name, MAX_KEEP_RECORD_BYTES, self._keeps.slots[number]
+            self._copy_verified(
+                "keep records", name, MAX_KEEP_RECORD_BYTES, self._log.slots[number]
             )
 
-    def _copy_judged(self, kind: Kind, name: str, largest: int, sha256: str) -> None:
-        """Copy a record that was read and judged before, if it is read so again."""
-        data = read_bounded(self._vault, name, largest)
+    def _copy_verified(self, kind: Kind, name: str, max_bytes: int, sha256: str) -> None:
+        """Copy a record that was verified before, if it is unchanged."""
+        data = read_bounded(self._vault, name, max_bytes)
         if hashlib.sha256(data).hexdigest() == sha256:
-            self._place(kind, name, data, self._there)
+            self._put_or_compare(kind, name, data, self._existing)
         else:
-            problem = "was read otherwise a moment ago; it was not copied"
-            self._found.error(name, problem, _AGAIN)
+            problem = "changed since it was read; it was not copied"
+            self._findings.error(name, problem, _AGAIN)
 
-    # Points
+    # Recovery points
 
     def _copy_points(self, pool: ThreadPoolExecutor, waiting: deque[int]) -> None:
-        """Copy packs a few at a time, and each snapshot once every pack before it is there."""
-        begun: deque[_Begun] = deque()
-        packs_begun = 0
-        for through, writer, sequence in self._in_order():
+        """Copy some packs at a time; put each snapshot after its packs."""
+        pending: deque[_Pending] = deque()
+        pending_packs = 0
+        for through, writer, sequence in self._ordered_snapshots():
             for sha256 in self._packs_to_copy(writer, sequence):
                 future = pool.submit(self._copy_pack, writer, sha256)
-                begun.append(_Begun(writer=writer, sha256=sha256, future=future))
-                packs_begun += 1
-            begun.append(_Begun(writer=writer, sequence=sequence, through=through))
-            while begun and (packs_begun > _AHEAD or begun[0].future is None):
-                packs_begun -= self._finish(begun.popleft(), waiting)
-        while begun:
-            self._finish(begun.popleft(), waiting)
+                pending.append(_Pending(writer=writer, sha256=sha256, future=future))
+                pending_packs += 1
+            pending.append(_Pending(writer=writer, sequence=sequence, through=through))
+            while pending and (pending_packs > _AHEAD or pending[0].future is None):
+                pending_packs -= self._finish(pending.popleft(), waiting)
+        while pending:
+            self._finish(pending.popleft(), waiting)
 
-    def _finish(self, one: "_Begun", waiting: deque[int]) -> int:
-        """Wait for a pack, or put a snapshot; how many packs that was."""
-        if one.future is None:
-            self._copy_keeps(waiting, one.through)
-            self._copy_snapshot(one.writer, one.sequence)
+    def _finish(self, item: "_Pending", waiting: deque[int]) -> int:
+        """Wait for a pack, or put a snapshot; return the number of packs."""
+        if item.future is None:
+            self._copy_keep_records(waiting, item.through)
+            self._copy_snapshot(item.writer, item.sequence)
             return 0
         try:
-            size = one.future.result()
+            size = item.future.result()
         except NotFound:
-            self._missing[one.writer, one.sha256] = "is missing although a snapshot names it"
+            self._missing[item.writer, item.sha256] = "is missing although a snapshot names it"
         except Damaged as error:
-            self._missing[one.writer, one.sha256] = str(error)
+            self._missing[item.writer, item.sha256] = str(error)
         else:
-            self._tally.copied("packs", pack_name(one.writer, one.sha256), size)
+            self._tally.copied("packs", pack_name(item.writer, item.sha256), size)
         return 1
 
-    def _in_order(self) -> list[tuple[int, str, int]]:
-        """Every snapshot with the keep record that must be there before it, a writer's in order."""
-        dropped_by = self._dropped_by()
-        found = []
+    def _ordered_snapshots(self) -> list[tuple[int, str, int]]:
+        """Return all snapshots with the keep record that must precede each."""
+        dropped_by = self._drop_records()
+        ordered = []
         for writer, history in self._histories.items():
             through = -1
             for sequence, snapshot in sorted(history.snapshots.items()):
                 if snapshot.keep is not None:
                     through = max(through, snapshot.keep.number)
-                # Of what the copy has, it has the packs, too, and nothing has to go before it.
-                is_new = snapshot_name(writer, sequence) not in self._there
+                # The copy has the packs of its snapshots, so nothing needs to precede those.
+                is_new = snapshot_name(writer, sequence) not in self._existing
                 for sha256 in history.known_packs_of(sequence) if is_new and dropped_by else ():
                     through = max(through, dropped_by.get((writer, sha256), -1))
-                found.append((through, writer, sequence))
-        return sorted(found)
+                ordered.append((through, writer, sequence))
+        return sorted(ordered)
 
-    def _dropped_by(self) -> dict[tuple[str, str], int]:
-        found: dict[tuple[str, str], int] = {}
-        for link in self._keeps.links if self._keeps.dropped else ():
+    def _drop_records(self) -> dict[tuple[str, str], int]:
+        numbers: dict[tuple[str, str], int] = {}
+        for link in self._log.links if self._log.dropped else ():
             name = keep_name(link.number)
             record = keep_from_bytes(read_bounded(self._vault, name, MAX_KEEP_RECORD_BYTES), name)
-            found.update(dict.fromkeys(record.dropped, link.number))
-        return found
+            numbers.update(dict.fromkeys(record.dropped, link.number))
+        return numbers
 
     def _packs_to_copy(self, writer: str, sequence: int) -> list[str]:
-        wanted = []
+        expected = []
         for sha256, size in self._histories[writer].snapshots[sequence].packs:
             name = pack_name(writer, sha256)
-            if name in self._there:
+            if name in self._existing:
                 self._tally.already("packs")
-                if (writer, sha256) not in self._keeps.dropped:
+                if (writer, sha256) not in self._log.dropped:
                     self._compare_size(name, size)
-            elif (writer, sha256) not in self._keeps.dropped:
-                wanted.append(sha256)
-        return wanted
+            elif (writer, sha256) not in self._log.dropped:
+                expected.append(sha256)
+        return expected
 
     def _copy_pack(self, writer: str, sha256: str) -> int:
-        """Copy one pack, in a thread; its size, or 0 when the copy has it meanwhile."""
+        """Copy one pack in a thread; return its size, 0 if the copy has it."""
         name = pack_name(writer, sha256)
         data = read_bounded(self._vault, name, MAX_PACK_BYTES)
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise Damaged("its bytes are not what its name says")
+            raise Damaged("its bytes do not match its name")
         try:
             self._to.put(name, data)
         except AlreadyThere:
@@ -322,28 +321,30 @@ class _Copying:
 
     def _copy_snapshot(self, writer: str, sequence: int) -> None:
         name = snapshot_name(writer, sequence)
-        if name in self._there and sequence != max(self._histories[writer].snapshots):
+        if name in self._existing and sequence != max(self._histories[writer].snapshots):
             self._tally.already("snapshots")
-            self._compare_size(name, self._sizes.get(name, self._there[name]))
+            self._compare_size(name, self._sizes.get(name, self._existing[name]))
             return
         try:
             data = read_bounded(self._vault, name, MAX_SNAPSHOT_BYTES)
             parse_snapshot(data, self._trust, writer, sequence, name)
         except (Damaged, NotFound) as error:
-            self._found.error(name, str(error), FROM_A_COPY)
+            self._findings.error(name, str(error), FROM_A_COPY)
             return
-        self._place("snapshots", name, data, self._there)
+        self._put_or_compare("snapshots", name, data, self._existing)
 
-    def _name_what_is_wrong(self) -> None:
-        for name, problem in self._keeps.problems:
-            self._found.warning(name, f"{problem}; it was not copied", LOOK, kind="no keep record")
+    def _report_problems(self) -> None:
+        for name, problem in self._log.problems:
+            self._findings.warning(
+                name, f"{problem}; it was not copied", LOOK, kind="no keep record"
+            )
         for history in self._histories.values():
-            history.check(self._found)
-        # The keeper may have dropped a pack since the look at the beginning.
+            history.check(self._findings)
+        # The keeper may have dropped a pack since the records were read.
         dropped = load_retention_log(self._vault, self._trust).dropped if self._missing else set()
         for (writer, sha256), problem in self._missing.items():
             if (writer, sha256) not in dropped:
-                self._found.error(
+                self._findings.error(
                     pack_name(writer, sha256), f"{problem}; it was not copied", _AGAIN, kind="pack"
                 )
 
@@ -352,34 +353,34 @@ class _Copying:
     def _copy_keys(self, keys: Store, to: Store) -> None:
         for domain in self._trust.root.domains:
             prefix = keys_of(domain.id, domain.generation)
-            there = {stat.name for stat in to.list(prefix)}
-            here = {stat.name for stat in keys.list(prefix)}
-            for name in sorted(there if domain.erased is not None else there - here):
-                self._found.error(
+            existing = {stat.name for stat in to.list(prefix)}
+            stored = {stat.name for stat in keys.list(prefix)}
+            for name in sorted(existing if domain.erased is not None else existing - stored):
+                self._findings.error(
                     name,
-                    "is a key record that the key store no longer has, and the copy still does",
-                    "remove it from the copy of the key store: whom it opens for was taken out, or"
+                    "is a key record that the key store no longer has, but the copy has",
+                    "remove it from the copy of the key store: a custodian was retired, or"
                     " the domain was erased",
                 )
             if domain.erased is not None:
                 continue
-            for name in sorted(here):
+            for name in sorted(stored):
                 try:
                     data = read_bounded(keys, name, MAX_KEY_RECORD_BYTES)
                     parse_key_record(data, self._trust.root, domain, name)
                 except Damaged as error:
-                    self._found.error(name, str(error), FROM_A_COPY)
+                    self._findings.error(name, str(error), FROM_A_COPY)
                     continue
-                self._place("key records", name, data, there, to)
+                self._put_or_compare("key records", name, data, existing, to)
 
-    # Both
+    # Records and snapshots
 
-    def _place(
-        self, kind: Kind, name: str, data: bytes, there: Container[str], to: Store | None = None
+    def _put_or_compare(
+        self, kind: Kind, name: str, data: bytes, existing: Container[str], to: Store | None = None
     ) -> None:
-        """Put an object that was checked; where one of its name is there, compare the two."""
+        """Put a verified object; if it exists, compare the two."""
         store = to or self._to
-        if name not in there:
+        if name not in existing:
             try:
                 store.put(name, data)
             except AlreadyThere:
@@ -391,8 +392,8 @@ class _Copying:
         with expect_existing(name):
             found = store.get_range(name, 0, len(data) + 1)
         if found != data:
-            self._found.error(
+            self._findings.error(
                 name,
-                "is another one in the copy than in the vault",
-                "find out which of the two was rolled back or damaged, before either is relied on",
+                "differs between the copy and the vault",
+                "find out which of the two was rolled back or damaged before using either",
             )

@@ -1,8 +1,8 @@
-"""Memory for what is read: used again as soon as nobody looks at what lies in it.
+"""Buffer pool: memory for reads, reused when no view of it is left.
 
-- Fresh memory costs a large read the most: the kernel clears each page, and takes it back after.
-- A buffer is free when no view of it is left.  Python says so: it refuses to change the size of
-  what is being viewed.
+- Fresh memory is the largest cost of a large read: the kernel clears each page, and takes it back
+  afterwards.
+- A buffer is free if no view of it exists. Python tells: it refuses to resize a mapping with views.
 """
 
 import threading
@@ -10,7 +10,7 @@ from mmap import mmap
 
 from backup.system.huge_pages import large_mapping, large_memory
 
-_MOST_KEPT = 16
+_MAX_BUFFERS = 16
 
 
 class Buffers:
@@ -19,33 +19,34 @@ class Buffers:
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._kept: list[mmap] = []
+        self._buffers: list[mmap] = []
 
     def take(self, length: int) -> memoryview:
-        """Memory for so many bytes, with anything in it; it is ours as long as a view of it lives.
+        """Return `length` bytes of memory, with arbitrary content.
 
-        More than one buffer holds is new memory each time.
+        It belongs to the caller while a view of it exists. More than one buffer's size is allocated
+        anew each time.
         """
         if length > self._size:
             return memoryview(bytearray(length))
         with self._lock:
-            for buffer in self._kept:
+            for buffer in self._buffers:
                 if _is_free(buffer):
                     return memoryview(buffer)[:length]
             buffer = large_mapping(self._size)
-            if len(self._kept) < _MOST_KEPT:
-                self._kept.append(buffer)
+            if len(self._buffers) < _MAX_BUFFERS:
+                self._buffers.append(buffer)
             return memoryview(buffer)[:length]
 
 
 class OwnBuffer(threading.local):
-    """A buffer of each thread, at the start of a page, for what is used up at once."""
+    """One page-aligned buffer per thread, for content that is used at once."""
 
     def __init__(self, size: int) -> None:
         self._memory = large_memory(size)
 
     def take(self, length: int) -> memoryview | None:
-        """Memory for so many bytes until this thread asks again; None when it is more than that."""
+        """Return `length` bytes until this thread's next call; None if too many."""
         return self._memory[:length] if length <= len(self._memory) else None
 
 

@@ -1,4 +1,4 @@
-"""Small files on this machine: written whole, once, and there after a power cut; read in bounds."""
+"""Durable small files: written atomically and synced, read with a limit."""
 
 import errno
 import os
@@ -8,39 +8,39 @@ from pathlib import Path
 
 from backup.errors import AlreadyThere, NotFound, NotWritable, UsageError
 
-_LARGEST_BYTES = 16 * 1024 * 1024
+_MAX_BYTES = 16 * 1024 * 1024
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def create_file(path: Path, data: bytes) -> None:
-    """Create a file with mode 0600, synced; `AlreadyThere` unless it is new.
+    """Create a file with mode 0600, synced; `AlreadyThere` if it exists.
 
     The data is complete before the name exists, so a crash never leaves half of a key.
     """
-    with _drafted(path, data) as draft:
+    with _draft_file(path, data) as draft:
         link_new(draft, path)
     sync_folder(path.parent)
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file with mode 0600 as a whole, synced, in place of an earlier one.
+    """Replace a file atomically with mode 0600, synced.
 
-    It needs no hard links, so it works on a stick with FAT.
+    It needs no hard links, so it works on a FAT stick.
     """
-    with _drafted(path, data) as draft:
+    with _draft_file(path, data) as draft:
         draft.replace(path)
         sync_folder(path.parent)
 
 
-def resolved(path: Path) -> Path:
-    """Where a path leads; links that lead in a circle stay, for whoever opens it to tell."""
-    return Path(os.path.realpath(path))  # `Path.resolve` raises a RuntimeError of them
+def resolve_path(path: Path) -> Path:
+    """Return the target of a path; a loop of links is left unresolved."""
+    return Path(os.path.realpath(path))  # `Path.resolve` raises RuntimeError for a loop
 
 
 def check_creatable(path: Path, size_bytes: int) -> None:
-    """Raise what `create_file` would; nothing is left behind but the folder."""
+    """Raise the errors of `create_file`; leave at most the folder behind."""
     probe = path.with_name(f".{path.name}.probe")
-    with _drafted(path, bytes(size_bytes)) as draft:
+    with _draft_file(path, bytes(size_bytes)) as draft:
         if os.path.lexists(path):
             raise FileExistsError
         probe.unlink(missing_ok=True)
@@ -49,12 +49,12 @@ def check_creatable(path: Path, size_bytes: int) -> None:
 
 
 @contextmanager
-def _drafted(path: Path, data: bytes) -> Iterator[Path]:
-    """Give a synced draft of a file, beside where it is to be; what fails is told of the file."""
+def _draft_file(path: Path, data: bytes) -> Iterator[Path]:
+    """Write a synced draft next to a file; errors name the file."""
     draft = path.with_name(f".{path.name}.draft")
     try:
         make_private_folder(path.parent)
-        # A draft of an interrupted call holds nothing that was promised to anyone.
+        # The draft of an interrupted call contains nothing that was promised to anybody.
         with suppress(FileNotFoundError):
             draft.unlink()
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -64,11 +64,13 @@ def _drafted(path: Path, data: bytes) -> Iterator[Path]:
             os.fsync(descriptor)
         yield draft
     except FileExistsError:
-        raise AlreadyThere(f"{path} is already there; it was not changed") from None
+        raise AlreadyThere(
+            f"{path} already exists; it was not changed. Name another file"
+        ) from None
     except OSError as error:
         raise NotWritable(
-            f"{path} cannot be written: {error.strerror}; see that there is room and that it may be"
-            " written, then run again"
+            f"{path} cannot be written: {error.strerror}. Check its folder's space and mode,"
+            " then run again"
         ) from error
     finally:
         with suppress(OSError):
@@ -76,10 +78,10 @@ def _drafted(path: Path, data: bytes) -> Iterator[Path]:
 
 
 def link_new(draft: Path, path: Path) -> None:
-    """Give a file its name, unless that is taken: `FileExistsError`.
+    """Link a draft to its name; `FileExistsError` if the name is taken.
 
-    `UsageError` where the file system has no hard links: nothing else there is sure to replace
-    nothing.
+    Raise `UsageError` if the file system has no hard links: no other way is sure not to replace a
+    file.
     """
     try:
         os.link(draft, path)
@@ -87,36 +89,36 @@ def link_new(draft: Path, path: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         raise UsageError(
-            f"nothing can be kept in {path.parent}: its file system makes no hard links"
-            f" ({error.strerror}), as FAT, exFAT and some shares; use a folder on another one"
-            " (ext4, XFS, Btrfs, ZFS and NFS do)"
+            f"{path.parent}: its file system has no hard links ({error.strerror}), as FAT, exFAT"
+            " and some shares. Use a folder on another one (ext4, XFS, Btrfs, ZFS and NFS have"
+            " them)"
         ) from error
 
 
-def read_file(path: Path, what: str = "", *, missing: str = "") -> bytes:
-    """Read a key or a paper; `NotFound` when there is none, `UsageError` when it cannot be one.
+def read_file(path: Path, label: str = "", *, missing: str = "") -> bytes:
+    """Read a key or document; raise `NotFound` or `UsageError`.
 
-    `what` names it in errors; `missing` is said when it is not there.
+    `label` names it in errors; `missing` is the message if it does not exist.
     """
-    what = what or str(path)
+    label = label or str(path)
     try:
         with path.open("rb") as file:
-            data = file.read(_LARGEST_BYTES + 1)
+            data = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
-        raise NotFound(missing or f"there is no file {path}") from None
+        raise NotFound(missing or f"{path}: no such file. Name an existing one") from None
     except IsADirectoryError:
-        raise UsageError(f"{what} is a folder: name the file") from None
+        raise UsageError(f"{label} is a folder. Name the file") from None
     except OSError as error:
         raise UsageError(
-            f"{what} cannot be read: {error.strerror}; run as the user who owns it"
+            f"{label} cannot be read: {error.strerror}. Run as the user that owns it"
         ) from error
-    if len(data) > _LARGEST_BYTES:
-        raise UsageError(f"{what} is far too large for what is asked for: name the right file")
+    if len(data) > _MAX_BYTES:
+        raise UsageError(f"{label} is far too large. Name the right file")
     return data
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a folder and what is missing above it, each with mode 0700."""
+    """Create a folder and its missing parents, each with mode 0700."""
     if path.is_dir():
         return
     make_private_folder(path.parent)
@@ -126,7 +128,7 @@ def make_private_folder(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder survive a power cut."""
+    """Make the names in a folder survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

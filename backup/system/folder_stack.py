@@ -1,10 +1,10 @@
-"""The folders that a walk or a restore stands in, from its root down; few of them are open.
+"""Folder stack: the path of open folders of a walk or a restore.
 
-- Every step is one name relative to an open folder and never follows a symbolic link, so no path
-  is too long for the kernel and nobody can lead it elsewhere meanwhile.
-- However deep it goes, a few dozen descriptors are open.  A folder that was closed is opened
-  again by "..", and compared with what it was: device and inode.  When somebody moved things
-  meanwhile, it is looked for by its names from the root.
+- Every step is one name relative to an open folder and never follows a symbolic link, so no path is
+  too long for the kernel and nobody can redirect it.
+- However deep it goes, a few dozen descriptors are open. A folder that was closed is opened again
+  through "..", and compared by device and inode. If somebody moved folders meanwhile, it is
+  searched by name from the root.
 """
 
 import errno
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_MOST_OPEN = 32
+_MAX_OPEN = 32
 
 
 @dataclass(kw_only=True, slots=True)
@@ -25,7 +25,7 @@ class _Level:
 
 
 class FolderStack:
-    """A stack of folders; `close` when done."""
+    """A stack of folders; call `close` at the end."""
 
     def __init__(self, top: int) -> None:
         self._top = top
@@ -33,7 +33,7 @@ class FolderStack:
 
     @property
     def current(self) -> int:
-        """The descriptor of the innermost folder."""
+        """Return the descriptor of the innermost folder."""
         descriptor = self._levels[-1].descriptor
         if descriptor is None:
             raise OSError(errno.ESTALE, "was moved meanwhile")
@@ -41,62 +41,63 @@ class FolderStack:
 
     @property
     def current_device(self) -> int:
-        """The file system that the innermost folder lies in."""
+        """Return the device of the innermost folder."""
         return self._levels[-1].device
 
     def enter(self, name: bytes, opened: int | None = None) -> None:
-        """Open a folder of the innermost one, which is the innermost from now on.
+        """Open a subfolder of the innermost folder and make it the innermost.
 
-        One that is `opened` already is closed with the others.
+        A descriptor passed in `opened` is closed with the others.
         """
         descriptor = opened
         if descriptor is None:
             descriptor = os.open(name, FOLDER_FLAGS, dir_fd=self.current)
         self._levels.append(_level(name, descriptor))
-        if len(self._levels) > _MOST_OPEN:
-            far = self._levels[-_MOST_OPEN]
-            if far is not self._levels[0] and far.descriptor is not None:
-                os.close(far.descriptor)
-                far.descriptor = None
+        if len(self._levels) > _MAX_OPEN:
+            outer = self._levels[-_MAX_OPEN]
+            if outer is not self._levels[0] and outer.descriptor is not None:
+                os.close(outer.descriptor)
+                outer.descriptor = None
 
     def leave(self, last: Callable[[int | None], None] | None = None) -> None:
-        """Go back to the folder around the innermost one; an `OSError` when it cannot be found.
+        """Return to the parent of the innermost folder.
 
-        It has been left then all the same, and `current` says so again. `last` is called with the
-        one that is left, before it is closed: what that gets may shut the way back off. None for
-        one that was not found again.
+        Raise `OSError` if it cannot be found; the stack is at the parent all the same, and
+        `current` raises the error again. `last` is called with the left folder's descriptor before
+        it is closed, because its changes may block the way back; None if the folder was not found
+        again.
         """
-        left = self._levels.pop()
-        above = self._levels[-1]
+        child = self._levels.pop()
+        parent = self._levels[-1]
         try:
             try:
-                if above.descriptor is None:
-                    if left.descriptor is not None:
-                        above.descriptor = _opened_as(above, b"..", left.descriptor)
-                    if above.descriptor is None:
-                        above.descriptor = self._found_from_the_root()
+                if parent.descriptor is None:
+                    if child.descriptor is not None:
+                        parent.descriptor = _open_same(parent, b"..", child.descriptor)
+                    if parent.descriptor is None:
+                        parent.descriptor = self._find_from_root()
             finally:
                 if last is not None:
-                    last(left.descriptor)
+                    last(child.descriptor)
         finally:
-            if left.descriptor is not None:
-                os.close(left.descriptor)
+            if child.descriptor is not None:
+                os.close(child.descriptor)
 
     def close(self) -> None:
-        """Close everything."""
+        """Close all folders."""
         while self._levels:
             descriptor = self._levels.pop().descriptor
             if descriptor is not None:
                 os.close(descriptor)
 
-    def _found_from_the_root(self) -> int:
+    def _find_from_root(self) -> int:
         step = os.dup(self._top)
         for level in self._levels[1:]:
-            around = step
+            parent_descriptor = step
             try:
-                found = _opened_as(level, level.name, around)
+                found = _open_same(level, level.name, parent_descriptor)
             finally:
-                os.close(around)
+                os.close(parent_descriptor)
             if found is None:
                 raise OSError(errno.ESTALE, "was moved meanwhile")
             step = found
@@ -108,10 +109,10 @@ def _level(name: bytes, descriptor: int) -> _Level:
     return _Level(name=name, device=status.st_dev, inode=status.st_ino, descriptor=descriptor)
 
 
-def _opened_as(level: _Level, name: bytes, around: int) -> int | None:
-    """Open a folder that must be the one of this level, or give None."""
+def _open_same(level: _Level, name: bytes, parent_descriptor: int) -> int | None:
+    """Open a folder if it is the one of this level, otherwise return None."""
     try:
-        descriptor = os.open(name, FOLDER_FLAGS, dir_fd=around)
+        descriptor = os.open(name, FOLDER_FLAGS, dir_fd=parent_descriptor)
     except OSError:
         return None
     status = os.fstat(descriptor)

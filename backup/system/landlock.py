@@ -1,10 +1,13 @@
-"""Programs that cannot read some files of the user they run as, by Landlock (Linux 5.13 or newer).
+"""Landlock: programs that cannot read some files of their user.
+
+Needs Linux 5.13 or newer.
 
 - Everything stays readable except the named files and folders: each folder on the way to them is
-  allowed entry by entry.  A file that is made later in one of those folders is not readable either.
-- A confined program cannot look into the memory or the environment of an unconfined process, nor
-  gain rights by a set-user-ID program such as sudo.  For root this is a hurdle and no more: root
-  reads disks and environments by other ways.
+  allowed entry by entry. A file that is created later in one of those folders is not readable
+  either.
+- A confined program cannot read the memory or environment of an unconfined process, nor gain rights
+  by a set-user-ID program such as sudo. For root this is only a hurdle: root can read disks and
+  environments in other ways.
 - A second name of a hidden file (hard link, bind mount) in another folder is not hidden.
 """
 
@@ -18,7 +21,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# linux/landlock.h; the numbers are the same on every architecture that Python packages are made for
+# From linux/landlock.h; the numbers are the same on every architecture with Python packages.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _GIVE_VERSION = 1
 _PATH_BENEATH = 1
@@ -32,59 +35,60 @@ def is_supported() -> bool:
 
 
 def call_with_hidden_paths(hidden: Iterable[Path], function: Callable[[], T]) -> T:
-    """Call a function in a thread that, like every process it starts, cannot read `hidden`.
+    """Call a function in a thread that cannot read `hidden`.
 
-    Where the kernel has no Landlock, or nothing is hidden, it is only called.
+    The restriction also applies to every process that it starts. If the kernel has no Landlock, or
+    nothing is hidden, the function is just called.
     """
     paths = {os.path.realpath(path) for path in hidden}
     if not paths or not is_supported():
         return function()
 
-    def confined() -> T:
+    def call_confined() -> T:
         _confine(paths)
         return function()
 
-    with ThreadPoolExecutor(max_workers=1) as thread:  # the restriction ends with it
-        return thread.submit(confined).result()
+    with ThreadPoolExecutor(max_workers=1) as thread:  # the restriction ends with the thread
+        return thread.submit(call_confined).result()
 
 
 def _confine(hidden: set[str]) -> None:
     attributes = struct.pack("=Q", _READ_FILE)
-    ruleset = _checked(_call(_CREATE_RULESET, attributes, len(attributes), 0))
+    ruleset = _check_result(_call(_CREATE_RULESET, attributes, len(attributes), 0))
     try:
-        for path in _others("/", hidden):
+        for path in _visible_paths("/", hidden):
             _allow(ruleset, path)
-        _checked(ctypes.CDLL(None, use_errno=True).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
-        _checked(_call(_RESTRICT_SELF, ruleset, 0))
+        _check_result(ctypes.CDLL(None, use_errno=True).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
+        _check_result(_call(_RESTRICT_SELF, ruleset, 0))
     finally:
         os.close(ruleset)
 
 
-def _others(folder: str, hidden: set[str]) -> Iterator[str]:
-    """Yield what lies in a folder and is neither hidden nor on the way to something hidden."""
+def _visible_paths(folder: str, hidden: set[str]) -> Iterator[str]:
+    """Yield paths of a folder that neither are hidden nor contain such."""
     try:
         entries = list(Path(folder).iterdir())
     except OSError:
-        return  # then the program may not list it either
+        return  # then the program cannot list it either
     for entry in entries:
         path = str(entry)
         if path in hidden:
             continue
-        if any(one.startswith(f"{path}/") for one in hidden):
-            yield from _others(path, hidden)
+        if any(hidden_path.startswith(f"{path}/") for hidden_path in hidden):
+            yield from _visible_paths(path, hidden)
         else:
             yield path
 
 
 def _allow(ruleset: int, path: str) -> None:
     try:
-        # Not the target of a link: it may be hidden, and else is allowed where it lies.
+        # Not the target of a link: it may be hidden; otherwise it is allowed at its own path.
         descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return  # gone since
+        return  # gone meanwhile
     try:
         rule = struct.pack("=Qi", _READ_FILE, descriptor)
-        _checked(_call(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0))
+        _check_result(_call(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0))
     finally:
         os.close(descriptor)
 
@@ -94,7 +98,7 @@ def _call(number: int, *arguments: bytes | int | None) -> int:
     return result
 
 
-def _checked(result: int) -> int:
+def _check_result(result: int) -> int:
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

@@ -1,11 +1,12 @@
-"""A process that is told to end: what it asks across a network for is bounded by seconds then.
+"""Network shutdown: bounds pending network calls of an ending process.
 
-- Ctrl-C ends what the main thread waits for, and it tidies up.  What its other threads have asked
-  for may take time-outs and attempts long, and it waits for them: they hold what it gives back.
-- From then on no call is begun and none made again.  Those under way may end by themselves for so
-  long; then their connections are broken off.
-- What is broken off may have arrived or not, as when the process is killed: all that is written is
-  written so that the next run goes by what is there.
+- Ctrl-C ends what the main thread waits for, and it cleans up. Calls of its other threads may last
+  as long as all time-outs and attempts, and the main thread waits for them, because they use its
+  resources.
+- After the signal, no call is started or repeated. Pending calls may finish within a few seconds;
+  then their connections are closed.
+- A closed call may have arrived or not, as when the process is killed: all writes are made so that
+  the next run relies on what exists.
 """
 
 import threading
@@ -17,82 +18,83 @@ from weakref import WeakSet
 from backup.errors import StoreUnavailable
 
 GRACE_SECONDS = 5.0
-_SAID_AFTER_SECONDS = 0.5  # before, nobody wonders
+_REPORT_AFTER_SECONDS = 0.5  # sooner, nobody wonders
 
 
-class Breakable(Protocol):
-    """What has connections that other threads wait for."""
+class Abortable(Protocol):
+    """An owner of connections that other threads wait for."""
 
     def abort_all(self) -> None:
-        """Shut them all, whoever waits for one."""
+        """Close all connections, whoever waits for one."""
 
 
 class NetworkShutdown:
-    """Whether a process was told to end, and what of it is under way; for several threads."""
+    """State of the shutdown and pending calls; for several threads."""
 
     def __init__(self) -> None:
         self.is_begun = False
-        self._is_told = threading.Event()  # the same, a moment later, for who waits
+        self._begun = threading.Event()  # the same, a moment later, for waiting threads
         self._guard = threading.Lock()
-        self._under_way: list[str] = []
+        self._pending: list[str] = []
         self._none_left = threading.Event()
-        self._breakable: WeakSet[Breakable] = WeakSet()
+        self._abortable: WeakSet[Abortable] = WeakSet()
 
     def pause(self, seconds: float) -> None:
-        """Wait so long, or until the process is told to end."""
-        self._is_told.wait(seconds)
+        """Wait for a time, or until the shutdown begins."""
+        self._begun.wait(seconds)
 
-    def register(self, connections: Breakable) -> None:
-        """Have connections broken off when their seconds are over, if they are used then."""
+    def register(self, connections: Abortable) -> None:
+        """Register connections to close if they are still in use after the grace."""
         with self._guard:
-            self._breakable.add(connections)
+            self._abortable.add(connections)
 
-    def refuse(self, doing: str) -> None:
-        """`StoreUnavailable` when nothing is begun any more."""
+    def refuse(self, action: str) -> None:
+        """Raise `StoreUnavailable` after the shutdown began."""
         if self.is_begun:
-            raise StoreUnavailable(f"{doing} was not begun: this command was told to end")
+            raise StoreUnavailable(f"{action} was not started: this command was told to end")
 
     @contextmanager
-    def call(self, doing: str) -> Iterator[None]:
-        """Hold a call that is under way; `StoreUnavailable` when none is begun any more."""
-        self.refuse(doing)
+    def call(self, action: str) -> Iterator[None]:
+        """Track a pending call; raise `StoreUnavailable` after the shutdown began."""
+        self.refuse(action)
         with self._guard:
-            self._under_way.append(doing)
+            self._pending.append(action)
         try:
             yield
         finally:
             with self._guard:
-                self._under_way.remove(doing)
-                if self.is_begun and not self._under_way:
+                self._pending.remove(action)
+                if self.is_begun and not self._pending:
                     self._none_left.set()
 
-    def begin(self, say: Callable[[str], None]) -> None:
-        """Let the process end, from a signal's handler; `say` is given what it waits for, if any.
+    def begin(self, report: Callable[[str], None]) -> None:
+        """Begin the shutdown, from a signal handler.
 
-        No lock is taken here: the handler may have come while this very thread has it.
+        `report` is called with the pending calls, if any. No lock is taken here: the handler may
+        run while its own thread has the lock.
         """
         if self.is_begun:
             return
         self.is_begun = True
-        if self._breakable:
-            threading.Thread(target=self._see_to_it, args=(say,), daemon=True).start()
+        if self._abortable:
+            threading.Thread(target=self._wait_and_abort, args=(report,), daemon=True).start()
 
-    def _see_to_it(self, say: Callable[[str], None]) -> None:
-        self._is_told.set()
-        if self._none_left.wait(_SAID_AFTER_SECONDS):
+    def _wait_and_abort(self, report: Callable[[str], None]) -> None:
+        self._begun.set()
+        if self._none_left.wait(_REPORT_AFTER_SECONDS):
             return
         with self._guard:
-            waiting, breakable = list(self._under_way), list(self._breakable)
+            waiting, abortable = list(self._pending), list(self._abortable)
         if not waiting:
             return
         others = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
-        say(
-            f"stopping: what was asked of the store is waited for, {GRACE_SECONDS:.0f} s at most:"
+        report(
+            f"stopping: waiting at most {GRACE_SECONDS:.0f} s for calls to the store:"
             f" {waiting[0]}{others}"
         )
-        if not self._none_left.wait(GRACE_SECONDS - _SAID_AFTER_SECONDS):
-            for connections in breakable:
+        if not self._none_left.wait(GRACE_SECONDS - _REPORT_AFTER_SECONDS):
+            for connections in abortable:
                 connections.abort_all()
 
 
-NETWORK_SHUTDOWN = NetworkShutdown()  # of this process: a signal comes to all of it
+NETWORK_SHUTDOWN = NetworkShutdown()  # of this process: a signal applies to all of it

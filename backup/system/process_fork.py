@@ -1,6 +1,6 @@
-"""Forking this process: only while it has a single thread, and with none of its handlers.
+"""Fork of this process, only while it has a single thread.
 
-A fork copies no other thread, and what such a thread had locked would stay locked.
+A fork copies no other thread, and locks of such a thread would stay locked.
 """
 
 import os
@@ -11,17 +11,17 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def may_fork() -> bool:
-    """Whether this process has one thread only."""
+    """Return whether this process has only one thread."""
     return threading.active_count() == 1
 
 
 def fork() -> int:
-    """Fork, where `may_fork`; a signal that ends programs ends the child at once.
+    """Fork, if `may_fork`; ending signals kill the child at once.
 
-    A handler of the parent's would undo in the child what is the parent's to undo.  What is ignored
-    stays so, as SIGHUP under `nohup`.
+    A handler of the parent would undo in the child what only the parent may undo. Ignored signals
+    stay ignored, as SIGHUP under `nohup`.
     """
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # none comes in between
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # none arrives in between
     try:
         pid = os.fork()
         if not pid:

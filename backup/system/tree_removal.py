@@ -1,7 +1,7 @@
-"""Removing a folder with all that is in it, however deep it is and whatever modes it has.
+"""Removal of a folder tree of any depth and modes.
 
-`shutil.rmtree` recurses, holds a descriptor for each level, and gives up at a folder that may not
-be read or written.
+`shutil.rmtree` recurses, keeps a descriptor per level, and gives up at a folder without read or
+write permission.
 """
 
 import os
@@ -12,12 +12,12 @@ from backup.system.folder_stack import FOLDER_FLAGS, FolderStack
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder that nobody else works in; what cannot be removed stays, and says nothing.
+    """Remove a folder that nobody else uses; leave what cannot be removed.
 
     Links in it are removed, never followed.
     """
     with suppress(OSError):
-        _open_up(os.fsencode(folder), None)
+        _make_writable(os.fsencode(folder), None)
         folders = FolderStack(os.open(folder, FOLDER_FLAGS))
         try:
             _empty(folders)
@@ -27,28 +27,31 @@ def remove_tree(folder: Path) -> None:
 
 
 def _empty(folders: FolderStack) -> None:
-    """Remove what is in the innermost folder, deepest first; that one stays."""
-    left = [_without_files(folders.current)]  # the names of folders, for each level
+    """Remove the content of the innermost folder, deepest first."""
+    pending = [_remove_files(folders.current)]  # names of folders, per level
     while True:
-        if left[-1]:
-            name = left[-1][-1]
+        if pending[-1]:
+            name = pending[-1][-1]
             with suppress(OSError):
-                _open_up(name, folders.current)
+                _make_writable(name, folders.current)
                 folders.enter(name)
-                left.append(_without_files(folders.current))
+                pending.append(_remove_files(folders.current))
                 continue
-            left[-1].pop()  # it stays
-        elif len(left) > 1:
-            left.pop()
+            pending[-1].pop()  # it cannot be removed
+        elif len(pending) > 1:
+            pending.pop()
             folders.leave()
             with suppress(OSError):
-                os.rmdir(left[-1].pop(), dir_fd=folders.current)
+                os.rmdir(pending[-1].pop(), dir_fd=folders.current)
         else:
             return
 
 
-def _without_files(folder: int) -> list[bytes]:
-    """Remove all but the folders in a folder, and give their names; none where nobody may look."""
+def _remove_files(folder: int) -> list[bytes]:
+    """Remove all files in a folder; return the names of its folders.
+
+    The list is empty if the folder cannot be read.
+    """
     names: list[bytes] = []
     try:
         with os.scandir(folder) as found:
@@ -65,7 +68,7 @@ def _without_files(folder: int) -> list[bytes]:
     return names
 
 
-def _open_up(name: bytes, around: int | None) -> None:
-    """Let a folder be emptied: one that was backed up read-only comes back so."""
+def _make_writable(name: bytes, parent: int | None) -> None:
+    """Make a folder writable: a read-only folder is restored read-only."""
     with suppress(OSError):
-        os.chmod(name, 0o700, dir_fd=around)
+        os.chmod(name, 0o700, dir_fd=parent)

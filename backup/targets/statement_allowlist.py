@@ -1,13 +1,13 @@
-"""Statements of a dump of roles or users, allowed by kind before any of them is sent.
+"""Allowlist of statements in a dump of roles or users.
 
-- Only statements of the kinds that the dump program writes are sent; one of another kind refuses
-  the whole dump.
-- Statements are rebuilt from tokens, without comments.  A character that no such statement has
-  outside of quotes is in no token, among them what a command or a variable of the client program
-  begins with.
-- Settings are left out, since they change how the rest is read; each target sends its own.
-- A conditional comment of MariaDB or MySQL holds a whole statement: a server that skips the comment
-  must not see another statement than the one that was checked.
+- Only statements of the kinds that the dump program writes are sent; another kind refuses the whole
+  dump.
+- Statements are rebuilt from tokens, without comments. Characters that no such statement has
+  outside of quotes are in no token, among them those that start a command or a variable of the
+  client program.
+- Settings are omitted, because they change how the rest is read; each target sends its own.
+- A conditional comment of MariaDB or MySQL contains a whole statement: a server that skips the
+  comment must not see another statement than the checked one.
 """
 
 import re
@@ -17,19 +17,19 @@ from dataclasses import dataclass
 from backup.errors import UnexpectedStatement
 from backup.targets import Stream
 
-_LARGEST_BYTES = 64 * 1024 * 1024
+_MAX_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """How a dump is split into tokens, and which kinds of statements it may hold.
+    """Tokens of a dump, and the kinds of statements that it may contain.
 
-    The kinds are matched with the statement's words in upper case and quoted names as `"`.
+    Kinds are matched with words in upper case and quoted names as `"`.
     """
 
     token: re.Pattern[str]  # a quoted token or a sign is in no group
-    sent: re.Pattern[str]
-    left_out: re.Pattern[str]  # expected, and not sent
+    allowed: re.Pattern[str]
+    omitted: re.Pattern[str]  # expected, but not sent
 
 
 POSTGRESQL = Dialect(
@@ -39,12 +39,12 @@ POSTGRESQL = Dialect(
         |(?P<word>[A-Za-z_0-9][A-Za-z_0-9.]*)|(?P<end>;)|[(),=.+-]""",
         re.VERBOSE,
     ),
-    sent=re.compile(
+    allowed=re.compile(
         r"(?:CREATE|ALTER) (?:ROLE|TABLESPACE) |COMMENT ON (?:ROLE|TABLESPACE) "
         r"|SECURITY LABEL (?:FOR \S+ )?ON (?:ROLE|TABLESPACE) |GRANT |REVOKE "
         r"|SET SESSION AUTHORIZATION |RESET SESSION AUTHORIZATION$"
     ),
-    left_out=re.compile(
+    omitted=re.compile(
         r"SET (?:DEFAULT_TRANSACTION_READ_ONLY = OFF|CLIENT_ENCODING = 'UTF8'"
         r"|STANDARD_CONFORMING_STRINGS = ON)$"
     ),
@@ -57,11 +57,11 @@ MARIADB = Dialect(
         |(?P<opening>/\*M?![0-9]{5,6}(?=[ ]))|(?P<closing>\*/)|[(),=.@*]|-(?!-)""",
         re.VERBOSE,
     ),
-    sent=re.compile(
+    allowed=re.compile(
         r"(?:CREATE|ALTER) USER |CREATE ROLE |GRANT |REVOKE |SET (?:DEFAULT )?ROLE "
         r"|DROP ROLE MARIADB_DUMP_IMPORT_ROLE$|FLUSH PRIVILEGES$"
     ),
-    left_out=re.compile(
+    omitted=re.compile(
         r"SET (?!PASSWORD)|SELECT COALESCE \( CURRENT_ROLE \( \) , 'NONE' \) INTO @ "
         r"|EXECUTE IMMEDIATE CONCAT \( 'SET ROLE ' , @ CURRENT_ROLE \)$"
     ),
@@ -69,21 +69,21 @@ MARIADB = Dialect(
 
 
 def checked_statements(stream: Stream, dialect: Dialect) -> tuple[bytes, int]:
-    """Return the statements to send, and the size of the whole dump in bytes.
+    """Return the statements to send, and the dump's size in bytes.
 
-    Raises `UnexpectedStatement` when the dump holds anything else; then send nothing of it.
+    Raise `UnexpectedStatement` if the dump has any other statement; then send nothing of it.
     """
     pieces, size = [], 0
     for piece in stream():
         pieces.append(piece)
         size += len(piece)
-        if size > _LARGEST_BYTES:
-            raise UnexpectedStatement(f"it is larger than {_LARGEST_BYTES // 1024**2} MiB")
+        if size > _MAX_BYTES:
+            raise UnexpectedStatement(f"it is larger than {_MAX_BYTES // 1024**2} MiB")
     try:
         text = b"".join(pieces).decode()
     except UnicodeDecodeError:
         raise UnexpectedStatement("it is not UTF-8 text") from None
-    return "".join(f"{one};\n" for one in _statements(text, dialect)).encode(), size
+    return "".join(f"{statement};\n" for statement in _statements(text, dialect)).encode(), size
 
 
 def _statements(text: str, dialect: Dialect) -> Iterator[str]:
@@ -93,16 +93,16 @@ def _statements(text: str, dialect: Dialect) -> Iterator[str]:
         found = dialect.token.match(text, position)
         if found is None:
             raise UnexpectedStatement(f"line {line} has a character or a comment out of place")
-        kind, written = found.lastgroup, found.group()
-        position, line = found.end(), line + written.count("\n")
+        kind, text = found.lastgroup, found.group()
+        position, line = found.end(), line + text.count("\n")
         if kind == "space":
             tokens += [(kind, " ")] if tokens and tokens[-1][0] != "space" else []
         elif kind != "end":
-            tokens.append((kind, written))
+            tokens.append((kind, text))
         else:
-            if dialect.sent.match(shape := _shape(tokens, line)):
-                yield "".join(written for _, written in tokens)
-            elif not dialect.left_out.match(shape):
+            if dialect.allowed.match(shape := _shape(tokens, line)):
+                yield "".join(text for _, text in tokens)
+            elif not dialect.omitted.match(shape):
                 raise UnexpectedStatement(f"line {line} has a statement of another kind")
             tokens = []
     if _shape(tokens, line):
@@ -110,12 +110,11 @@ def _statements(text: str, dialect: Dialect) -> Iterator[str]:
 
 
 def _shape(tokens: Sequence[tuple[str | None, str]], line: int) -> str:
-    seen = [(kind, written) for kind, written in tokens if kind != "space"]
+    seen = [(kind, text) for kind, text in tokens if kind != "space"]
     if seen and (seen[0][0], seen[-1][0]) == ("opening", "closing"):
         seen = seen[1:-1]
     if any(kind in ("opening", "closing") for kind, _ in seen):
         raise UnexpectedStatement(f"line {line} has a comment within a statement")
     return " ".join(
-        written.upper() if kind == "word" else '"' if written[0] in '`"' else written
-        for kind, written in seen
+        text.upper() if kind == "word" else '"' if text[0] in '`"' else text for kind, text in seen
     )

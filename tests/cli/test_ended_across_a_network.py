@@ -98,7 +98,7 @@ def test_a_command_that_a_bucket_does_not_answer_ends_soon_and_is_gone_on_with(
     process.send_signal(number)
     found, said = ended(process, _SECONDS)
     assert found == status, said
-    assert "stopping: what was asked of the store is waited for, 5 s at most: " in said
+    assert "stopping: waiting at most 5 s for calls to the store: " in said
     assert "Traceback" not in said
     with installation_at(folder / f"{role}.toml") as installation:
         assert installation.ledger.runs.all(name)[0].state == "failed"

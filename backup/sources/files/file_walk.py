@@ -35,7 +35,7 @@ from backup.sources.files.metadata_prefetch import (
     list_folders,
 )
 from backup.sources.files.open_prefetch import FILE_FLAGS, FILES_AHEAD, OpenPrefetch
-from backup.system.durable_files import resolved
+from backup.system.durable_files import resolve_path
 from backup.system.folder_stack import FOLDER_FLAGS, FolderStack
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class OpenFiles(OpenSource):
         self._one_file_system = source.one_file_system
         self._ignore_inode = source.ignore_inode
         # The root may be a symbolic link on purpose; below it, none is followed.
-        root = resolved(source.path)
+        root = resolve_path(source.path)
         self._name = b""
         self._open_file: int | None = None  # the file that `scan` yielded last, while it is read
         self._expected = Expected((), ())

@@ -26,7 +26,7 @@ from pathlib import Path
 from backup.sources import Obstacle, OpenSource, Source
 from backup.sources.files.exclusion_patterns import Exclusion
 from backup.sources.files.file_walk import OpenFiles
-from backup.system.durable_files import resolved
+from backup.system.durable_files import resolve_path
 
 
 class FilesSource(Source):
@@ -56,7 +56,7 @@ class FilesSource(Source):
 
     def obstacles(self, scratch: Path) -> list[Obstacle]:
         del scratch
-        root = resolved(self.path)
+        root = resolve_path(self.path)
         return [
             Obstacle(
                 problem=f"{folder}: it is inside the source and is omitted. Keep backups on"
@@ -64,7 +64,7 @@ class FilesSource(Source):
                 prevents=False,
             )
             for folder in self.not_entered
-            if resolved(folder).is_relative_to(root)
+            if resolve_path(folder).is_relative_to(root)
         ]
 
     @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from backup.sources import Source
 from backup.sources.files.files_source import FilesSource
-from backup.system.durable_files import resolved
+from backup.system.durable_files import resolve_path
 from standfast.config.sections.backup import (
     BackupConfig,
     BackupSourceConfig,
@@ -82,5 +82,5 @@ def files_source(
 
 def below(folder: Path, path: Path) -> Path | None:
     """Return the path relative to the folder; None if it is outside."""
-    folder, path = resolved(folder), resolved(path)
+    folder, path = resolve_path(folder), resolve_path(path)
     return path.relative_to(folder) if path.is_relative_to(folder) else None

@@ -25,7 +25,7 @@ from backup.records import Progress, RecoveryPoint
 from backup.repository import Repository
 from backup.sources.database_dumps import database_name
 from backup.system import landlock
-from backup.targets import Taken, Target
+from backup.targets import TargetResult, Target
 from standfast.config import Config
 from standfast.config.value_types import SecretReference
 from standfast.errors import ExitStatus, StandfastError, UsageError
@@ -49,7 +49,7 @@ class DumpRestoreOutcome:
     """The result of one dump."""
 
     path: str
-    taken: Taken | None  # None after an error, which is in `error`
+    taken: TargetResult | None  # None after an error, which is in `error`
     error: str = ""
     error_status: ExitStatus = ExitStatus.DONE
 

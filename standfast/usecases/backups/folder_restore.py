@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backup.records import Progress
-from backup.system.durable_files import resolved
+from backup.system.durable_files import resolve_path
 from standfast.errors import Refused
 from standfast.usecases.backups.damage_cause import damaged_after, is_damage_behind, is_dated_ahead
 from standfast.usecases.backups.incomplete_points import lacking
@@ -86,5 +86,5 @@ def _refuse_stores(installation: Installation, to: Path) -> None:
     stores = [None if backup.s3 else backup.vault, backup.keys]
     stores += [store for copy in backup.copies.values() for store in (copy.vault, copy.keys)]
     for store in stores:
-        if store is not None and resolved(to).is_relative_to(resolved(store)):
+        if store is not None and resolve_path(to).is_relative_to(resolve_path(store)):
             raise Refused(f"{to}: it is inside {store}, a store of backups. Name a folder outside.")

@@ -22,7 +22,7 @@ from backup.ownership.key_record_copies import (
     synchronize,
 )
 from backup.stores import Store
-from backup.system.durable_files import resolved
+from backup.system.durable_files import resolve_path
 from backup.trust.root_chain import load_root_chain
 from standfast.config.sections.backup import BackupConfig
 from standfast.errors import ExitStatus, UsageError
@@ -98,7 +98,7 @@ def reachable(backup: BackupConfig, *more: Path) -> dict[str, Path]:
         if site.keys is not None and (site.keys / "k").is_dir():
             found[name] = site.keys
     for folder in more:
-        if resolved(folder) not in map(resolved, found.values()):
+        if resolve_path(folder) not in map(resolve_path, found.values()):
             own_name = read_copy_list(folder).own_name
             # A folder copied from another one has the name of that one.
             found[str(folder) if own_name in ("", *found) else own_name] = folder
@@ -136,11 +136,11 @@ def copy_keys(
     """
     with translated_errors("copying the key records"):
         folder = folder.absolute()
-        if resolved(folder) == resolved(backup.keys):
+        if resolve_path(folder) == resolve_path(backup.keys):
             raise UsageError(f"{folder}: it is the key store itself. Name the folder of a copy")
         own_name = read_copy_list(folder).own_name
         taken = reachable(backup)
-        if own_name in taken and resolved(folder) != resolved(taken[own_name]):
+        if own_name in taken and resolve_path(folder) != resolve_path(taken[own_name]):
             own_name = ""  # the list was copied from another folder
         name = name or own_name
         if not name:
@@ -149,7 +149,7 @@ def copy_keys(
                 " kept: --name 'safe in Leeds'"
             )
         check_copy_name(name)
-        if name in taken and resolved(folder) != resolved(taken[name]):
+        if name in taken and resolve_path(folder) != resolve_path(taken[name]):
             raise UsageError(f"name {name!r}: {taken[name]} has it. Choose another name")
         root = load_root_chain(vault, owner=owner).root
         changes = synchronize(root, KeyFolder(backup.keys), KeyFolder(folder))

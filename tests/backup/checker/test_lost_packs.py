@@ -168,7 +168,7 @@ def test_many_points_are_counted(site: Site, source: Path) -> None:
     (pack,) = packs_of_content(site, b"files/night-0")
     store_of(site).remove(pack_name(WRITER, pack))
     (finding,) = serious(verify(site.vault))
-    assert "0000000005 and 2 more points" in finding.problem
+    assert "0000000005 and 2 more recovery points" in finding.problem
 
 
 class Keeping:

@@ -38,7 +38,7 @@ def test_the_confidence_is_said_and_never_rounded_up() -> None:
         pieces=500, content_bytes=10, damage=sample.damage, confidence=sample.confidence
     ).sentence
     assert said == (
-        "500 pieces of content were drawn at random and opened: if 1% or more of it were damaged,"
+        "500 random pieces of content were decrypted: if 1% or more of the content were damaged,"
         " this would have found it with 99.3% certainty"
     )
     sure = Sampled(pieces=9, content_bytes=10, damage=0.005, confidence=0.99999).sentence

@@ -121,7 +121,7 @@ def test_a_place_that_takes_no_file_is_refused_and_another_one_can_be_named(
             patch.setattr("os.fsync", as_full)
         with pytest.raises(
             (UsageError, NotWritable),
-            match=f"hard links|{place}: not an empty|{place}/host.json cannot be written: .* room",
+            match=f"hard links|{place}: not an empty|{place}/host.json cannot be written: .* space",
         ):
             add_writer(owned.office, name="desk-2", domain=DOMAIN, host_dir=place)
     assert not place.exists() or not list(place.iterdir())

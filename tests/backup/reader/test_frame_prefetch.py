@@ -255,7 +255,7 @@ def test_files_that_do_not_compress_are_read_through_a_few_buffers(tmp_path: Pat
             len(raw) for _, raw in prefetch_frames(reader, steps, pool) if isinstance(raw, Raw)
         )
     assert came == 200 * 400 * KIB
-    assert len(reader._plain._kept) <= 8  # of 4 MiB each
+    assert len(reader._plain._buffers) <= 8  # of 4 MiB each
 
 
 class FarStore(MemoryStore):

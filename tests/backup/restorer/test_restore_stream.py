@@ -44,7 +44,7 @@ def test_a_path_that_is_not_there_is_said_to_be_so(site: Site, tmp_path: Path, p
 )
 def test_only_a_file_has_content(site: Site, tmp_path: Path, path: str) -> None:
     site.back_up(strange_tree(tmp_path / "source"))
-    with pytest.raises(UsageError, match="only a file"):
+    with pytest.raises(UsageError, match="Only a file"):
         stream(site, path)
 
 

@@ -212,9 +212,9 @@ class TestDirectoryStore(StoreContract):
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "link", refused)
-            with pytest.raises(UsageError, match="its file system makes no hard links"):
+            with pytest.raises(UsageError, match="its file system has no hard links"):
                 store.put("top", b"x")
-            with pytest.raises(UsageError, match="its file system makes no hard links"):
+            with pytest.raises(UsageError, match="its file system has no hard links"):
                 store.try_to_put()
         assert [path.name for path in tmp_path.rglob("*")] == [".incoming"]
         store.put("top", b"x")

@@ -199,7 +199,7 @@ def test_an_identity_and_an_owners_key_may_be_locked(
     assert locked.status == 0
     was = (desk.folder / "owner.age").read_bytes()
     again = desk.run("backup", "owner", "lock-key", *owner, "--to", "owner.age")
-    assert (again.status, "owner.age is there already" in again.err) == (2, True)
+    assert (again.status, "owner.age already exists" in again.err) == (2, True)
     assert (desk.folder / "owner.age").read_bytes() == was
     anew = desk.run("backup", "owner", "lock-key", "--owner-key", "owner.age", "--to", "two.age")
     assert anew.status == 2
@@ -258,7 +258,7 @@ def test_another_repositorys_owner_and_an_unnamed_custodian_are_no_damage_and_no
     both = desk.run("backup", "owner", "set-keeper", *owner)
     assert (both.status, "--keeper-file FILE" in both.err) == (2, True)
     folder = desk.run("backup", "list", "--identity", installation)
-    assert (folder.status, "is a folder: name the file" in folder.err) == (2, True)
+    assert (folder.status, "is a folder. Name the file" in folder.err) == (2, True)
 
 
 def test_a_domain_is_erased_by_two_persons(

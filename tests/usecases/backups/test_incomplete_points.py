@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backup.records import RecoveryPoint, Unread
-from backup.targets import Taken
+from backup.targets import TargetResult
 from standfast.cli.backups.database_restore_summary import lines_of
 from standfast.cli.backups.restore_summary import restore_summary_lines
 from standfast.errors import ExitStatus
@@ -94,7 +94,7 @@ def test_dumps_that_went_in_whole_are_partial_where_another_one_lacks(
     installation: Installation, tmp_path: Path
 ) -> None:
     point = newest(installation, tmp_path)
-    taken = Taken(database="billing", bytes=9)
+    taken = TargetResult(database="billing", bytes=9)
     outcome = DatabaseRestoreOutcome(
         run="",
         point=point,

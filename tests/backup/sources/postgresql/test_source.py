@@ -14,7 +14,7 @@ from backup.records import BackupResult
 from backup.sources import Found
 from backup.sources.postgresql.dump_source import PostgresqlSource
 from backup.sources.postgresql.server import PostgresqlServer
-from backup.targets import Taken
+from backup.targets import TargetResult
 from backup.targets.postgresql import PostgresqlTarget
 from tests.backup.programs_twin import wrapped
 from tests.backup.site import Site
@@ -72,7 +72,7 @@ def reader(postgres: Postgres, *rights: str) -> tuple[PostgresqlServer, str]:
     return server(postgres, name, password=lambda: password), password
 
 
-def restored(site: Site, postgres: Postgres, path: str, into: str, **more: Any) -> Taken:
+def restored(site: Site, postgres: Postgres, path: str, into: str, **more: Any) -> TargetResult:
     repository = site.repository()
     point = repository.resolve("latest")
     original = path.rpartition("/")[2].removesuffix(".dump")
