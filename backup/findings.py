@@ -119,6 +119,7 @@ def _finding(
     problem = problem.removeprefix(name).lstrip()
     if what_to_do == FROM_A_COPY:
         problem = problem.removesuffix("; restore it from a copy")
+        problem = problem.removesuffix(". Restore it from a copy")
     return Finding(
         severity=severity, object=name, problem=problem, what_to_do=what_to_do, depth=depth
     )

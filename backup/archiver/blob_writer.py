@@ -28,7 +28,7 @@ from backup.archiver.blob_location import (
 from backup.archiver.chunker import AS_USUAL, WINDOW_BYTES, Packing
 from backup.archiver.pack_writer import Outlet, PackWriter, Stored, Stretch
 from backup.archiver.upload_cache.cache import UploadCache
-from backup.format.frame import WORTHWHILE, Effort, compresses
+from backup.format.frame import WORTHWHILE, Effort, is_compressible
 from backup.system.buffer_pool import Buffers
 
 BUNDLE_BYTES = 1024 * 1024
@@ -126,7 +126,7 @@ class BlobWriter:
             blob_id = self.id_of(part)
             known = self._find_known(blob_id)
             if known is None and is_dense is None:
-                is_dense = self._is_dense = not compresses(window)
+                is_dense = self._is_dense = not is_compressible(window)
                 if not is_dense and self._is_in_pack:
                     # Frames that are appended meanwhile may overwrite the window.
                     window = memoryview(bytes(window))

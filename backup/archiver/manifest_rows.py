@@ -10,8 +10,8 @@ from backup.archiver.blob_location import Row
 from backup.format.canonical_json import to_path_text
 from backup.format.manifest import (
     common_metadata,
+    fill_metadata,
     metadata_to_text,
-    metadata_within,
     rare_metadata_to_json,
     with_metadata,
 )
@@ -66,7 +66,7 @@ def metadata_text(
 def plain_text(path: bytes, vector: Vector) -> str:
     """Return the metadata of a file whose stat vector is complete."""
     _, size, modified_ns, _, mode, uid, gid = vector
-    return metadata_within(_common_of_file(mode, uid, gid), path, modified_ns, size)
+    return fill_metadata(_common_of_file(mode, uid, gid), path, modified_ns, size)
 
 
 def read_text(path: bytes, file: ReadFile) -> str:

@@ -37,7 +37,7 @@ from backup.format.snapshot import (
     Body,
     Snapshot,
     State,
-    bitmap_of,
+    make_bitmap,
     seal_body,
     snapshot_to_bytes,
 )
@@ -135,7 +135,7 @@ class Committer:
             time=time,
             state=state,
             packs=tuple((row.name.hex(), row.size) for row in new),
-            uses={sequence: bitmap_of(ordinals) for sequence, ordinals in uses.items()},
+            uses={sequence: make_bitmap(ordinals) for sequence, ordinals in uses.items()},
         )
         for _ in range(_MOST_COLLISIONS):
             snapshot = replace(

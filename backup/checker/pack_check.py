@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from backup.errors import BackupError, Damaged, NotFound, WrongKey
 from backup.findings import BACK_UP_AGAIN, FROM_A_COPY, LOOK_AT_THE_HOST, MORE_OPENERS, Findings
-from backup.format.age_header import openers
+from backup.format.age_header import count_openers
 from backup.format.keep_record import PackId
 from backup.format.object_names import pack_in, pack_name, packs_of
 from backup.format.pack import HEADER_BYTES, MAX_PACK_BYTES, parse_header
@@ -160,7 +160,7 @@ class PackCheck:
             header = parse_header(data[:HEADER_BYTES], name)
         except BackupError:
             return  # its hash is right; opening it reports that it is not a pack
-        if openers(header.wrapped) > 1:
+        if count_openers(header.wrapped) > 1:
             self._found.warning(name, MORE_OPENERS, LOOK_AT_THE_HOST)
 
     def _open_pack(self, repository: Repository, data: bytes, sha256: str, name: str) -> None:

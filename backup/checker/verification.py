@@ -38,7 +38,7 @@ from backup.format.object_names import (
     MAX_BUNDLED_FILE_BYTES,
     MAX_KEY_RECORD_BYTES,
     ROOTS,
-    copy_in,
+    bundled_sha256,
     keep_name,
     keys_of,
     number_in,
@@ -300,7 +300,7 @@ def is_as_named(vault: Store, stat: Stat) -> bool:
 
     Return True for any other object, whose bytes are checked elsewhere.
     """
-    sha256 = copy_in(stat.name)
+    sha256 = bundled_sha256(stat.name)
     if sha256 is None:
         return True
     is_read = stat.size_bytes <= MAX_BUNDLED_FILE_BYTES
@@ -308,7 +308,11 @@ def is_as_named(vault: Store, stat: Stat) -> bool:
 
 
 def _is_ours(name: str, histories: dict[str, SnapshotHistory]) -> bool:
-    if number_in(name, ROOTS) is not None or number_in(name, KEEPS) is not None or copy_in(name):
+    if (
+        number_in(name, ROOTS) is not None
+        or number_in(name, KEEPS) is not None
+        or bundled_sha256(name)
+    ):
         return True
     pack = pack_in(name)
     if pack is not None:

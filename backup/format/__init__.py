@@ -1,10 +1,13 @@
-"""Format 1 as FORMAT.md describes it: bytes to records and back, and no input or output.
+"""Format 1 (FORMAT.md): bytes to records and back, without I/O.
 
-- `canonical` JSON, times, path text; `fields` reads parsed JSON strictly; `layout` names objects;
-- `signed` puts a signature under bytes; `root`, `keep` and `snapshot` are signed;
-- `pack` is the encrypted container; `frame` a compressed stretch in it; `manifest` the tree.
+  canonical_json    JSON, times, path text; strict_fields reads parsed JSON strictly
+  object_names      names of objects; record_link links between records
+  signature         signed bytes; root_record, keep_record and snapshot are signed
+  pack              the encrypted container; frame a compressed part of it
+  manifest          the tree of pages
+  age_header        number of keys that open an age file
 
-A parser raises `Damaged` or `FormatUnknown`, each naming the object, and nothing else.
+A parser raises only `Damaged` or `FormatUnknown`, with the name of the object.
 """
 
 FORMAT = 1

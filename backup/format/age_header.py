@@ -1,20 +1,20 @@
-"""What an age file says openly of who opens it: enough to see that it is one key and no more.
+"""Header of an age file: how many keys open it, without a key.
 
-- To open one takes more than the square of its header's length: 20 seconds for 100 KB.  So what
-  somebody may have made to hold us up is opened only if its header is short.
+Opening an age file takes time quadratic in the length of its header: 20 seconds for 100 KB. So a
+file that somebody may have made to delay us is opened only if its header is short.
 """
 
 MAX_HEADER_BYTES = 4096
 
 _STANZA = b"\n-> "
-_END = b"\n---"  # the header's last line
-_GREASE = b"-grease"  # what age puts beside the true ones, so that readers pass over what is new
+_END = b"\n---"  # the last line of the header
+_GREASE = b"-grease"  # age adds such stanzas, so that readers learn to skip unknown ones
 
 
-def openers(wrapped: bytes) -> int:
-    """How many keys or passphrases an age file says that it opens for; 0 if it is none.
+def count_openers(wrapped: bytes) -> int:
+    """Return how many keys or passphrases open an age file; 0 if it is none.
 
-    Of a header that is too long to be opened, those that it begins with.
+    Of a header that is too long to open, count its beginning.
     """
     header, end, _ = wrapped[:MAX_HEADER_BYTES].partition(_END)
     if not end and len(wrapped) < MAX_HEADER_BYTES:
@@ -23,6 +23,6 @@ def openers(wrapped: bytes) -> int:
     return sum(not kind.endswith(_GREASE) for kind in kinds)
 
 
-def has_short_header(wrapped: bytes, most_bytes: int = MAX_HEADER_BYTES) -> bool:
-    """Whether a header ends within so many bytes: whoever opens it knows soon whether it can."""
-    return wrapped.find(_END, 0, most_bytes) >= 0
+def has_short_header(wrapped: bytes, max_bytes: int = MAX_HEADER_BYTES) -> bool:
+    """Return whether the header ends within `max_bytes`."""
+    return wrapped.find(_END, 0, max_bytes) >= 0

@@ -1,8 +1,8 @@
-"""Frames: a stretch of at most 8 MiB, compressed as one, that lies on a tape of packs.
+"""Frames: at most 8 MiB of content, compressed at once, stored in packs.
 
-- One byte says how (0 as it is, 1 zstd), the rest is the content; the raw size stands in zstd's
-  header.
-- Whether a stretch is worth compressing can be asked of a sample before it is copied anywhere.
+- The first byte is the encoding (0 as it is, 1 zstd), the rest is the content; zstd's header
+  contains the raw size.
+- A sample tells whether content is worth compressing, before it is copied.
 """
 
 import threading
@@ -24,31 +24,31 @@ WORTHWHILE = 0.97
 
 
 class Effort(IntEnum):
-    """How hard to compress, for what content: the higher, the more work."""
+    """Compression effort by kind of content; higher means more work."""
 
-    PAGE = 0  # of the manifest: what repeats in it is as long as an entry, and near
-    DUMP = 1  # or a database: large, and read anew every night
-    SMALL = 2  # files, many in a frame
+    PAGE = 0  # manifest page: repetitions are as long as an entry, and near
+    DUMP = 1  # dump or database: large, and read again every night
+    SMALL = 2  # small files, many per frame
     USUAL = 3
 
 
 _SETTINGS: dict[Effort, dict[str, Any]] = {
-    # As at level 1, but for a table of 2 ** 11 places instead of 2 ** 14: a third less work, and a
-    # thirtieth less comes out.
+    # Level 1 with a table of 2 ** 11 entries instead of 2 ** 14: a third less work, and output a
+    # thirtieth smaller.
     Effort.PAGE: {
         "compression_params": zstandard.ZstdCompressionParameters(
             strategy=zstandard.STRATEGY_FAST, min_match=7, hash_log=11, chain_log=11, window_log=20
         )
     },
-    # As at level 1, but for no match below 7 bytes and a table of 2 ** 15 places: a little less to
-    # do, as little comes out, and a restore unpacks it in a twenty-fifth less time.
+    # Level 1 with matches of at least 7 bytes and a table of 2 ** 15 entries: a little less work,
+    # equal output, and a restore decompresses it in a twenty-fifth less time.
     Effort.DUMP: {
         "compression_params": zstandard.ZstdCompressionParameters(
             strategy=zstandard.STRATEGY_FAST, min_match=7, hash_log=15, chain_log=13, window_log=19
         )
     },
-    # As at level 2, but for a table of 2 ** 15 places instead of 2 ** 16: a twelfth less work, less
-    # of the processor's cache, and of small files a fortieth more comes out.
+    # Level 2 with a table of 2 ** 15 entries instead of 2 ** 16: a twelfth less work, less
+    # processor cache, and output a fortieth larger for small files.
     Effort.SMALL: {
         "compression_params": zstandard.ZstdCompressionParameters(
             strategy=zstandard.STRATEGY_FAST, min_match=6, hash_log=15, chain_log=13, window_log=20
@@ -59,11 +59,11 @@ _SETTINGS: dict[Effort, dict[str, Any]] = {
 
 
 class _Local(threading.local):
-    """What must not be used by two threads at once; making a compressor costs a megabyte."""
+    """Objects per thread, because creating a compressor costs a megabyte."""
 
     def __init__(self) -> None:
         self.compressors: dict[Effort, zstandard.ZstdCompressor] = {}
-        # A frame may demand a window of its own size at most, however much its header claims.
+        # The window is limited, whatever a frame's header claims.
         self.decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_RAW_BYTES)
 
 
@@ -73,40 +73,40 @@ _local = _Local()
 def to_frame(
     raw: bytes | memoryview, effort: Effort = Effort.USUAL
 ) -> tuple[bytes, bytes | memoryview]:
-    """Encode a stretch in two parts; never more than one byte longer than it was."""
+    """Encode content in two parts, at most one byte longer than the content."""
     if len(raw) > MAX_RAW_BYTES:
         raise ValueError(f"a frame holds at most {MAX_RAW_BYTES} bytes, not {len(raw)}")
-    # No sample first: on what does not compress zstd is twenty times as fast as on what does.
-    packed = compressed(raw, effort)
+    # No sample first: on incompressible content zstd is twenty times as fast.
+    packed = compress(raw, effort)
     if len(packed) < len(raw):
         return bytes([_ZSTD]), packed
     return bytes([AS_IS]), raw
 
 
-def compresses(raw: bytes | memoryview) -> bool:
-    """Whether a sample of it says that compressing it is worth the while."""
+def is_compressible(raw: bytes | memoryview) -> bool:
+    """Return whether a sample shows that compression is worthwhile."""
     if len(raw) <= 2 * _SAMPLE_BYTES:
         return True
     middle = (len(raw) - _SAMPLE_BYTES) // 2
     sample = raw[middle : middle + _SAMPLE_BYTES]
-    return len(compressed(sample, Effort.DUMP)) < WORTHWHILE * len(sample)
+    return len(compress(sample, Effort.DUMP)) < WORTHWHILE * len(sample)
 
 
 def from_frame(data: bytes | memoryview, where: str) -> bytes | memoryview:
-    """Decode a frame; refuses one that would grow beyond 8 MiB before it allocates anything."""
-    raw = decoded(data)
+    """Decode a frame; refuse one beyond 8 MiB before allocating memory."""
+    raw = try_decode(data)
     if raw is None:
-        raise no_frame(where)
+        raise frame_error(where)
     return raw
 
 
-def no_frame(where: str) -> Damaged:
-    """What is to be said of something that `decoded` gives None for."""
-    return Damaged(f"{where} holds a frame that does not decompress; verify the repository")
+def frame_error(where: str) -> Damaged:
+    """Return the error for a frame that cannot be decoded."""
+    return Damaged(f"{where} has a frame that does not decompress. Verify the repository")
 
 
-def decoded(data: bytes | memoryview) -> bytes | memoryview | None:
-    """Decode a frame as `from_frame` does; None for what is none."""
+def try_decode(data: bytes | memoryview) -> bytes | memoryview | None:
+    """Decode a frame like `from_frame`, but return None for an invalid one."""
     if not 0 < len(data) <= MAX_STORED_BYTES:
         return None
     kind, content = data[0], data[1:]
@@ -116,7 +116,7 @@ def decoded(data: bytes | memoryview) -> bytes | memoryview | None:
         try:
             size = frame_content_size(content)
             if 0 <= size <= MAX_RAW_BYTES:
-                # By place, which a call takes in half the time: nothing may stand behind it.
+                # Positional arguments take half the time; the first False forbids trailing bytes.
                 raw: bytes = _local.decompressor.decompress(content, 0, False, False)
                 return raw if len(raw) == size else None
         except zstandard.ZstdError:
@@ -124,8 +124,8 @@ def decoded(data: bytes | memoryview) -> bytes | memoryview | None:
     return None
 
 
-def compressed(raw: bytes | memoryview, effort: Effort) -> bytes:
-    """A stretch as zstd alone makes it."""
+def compress(raw: bytes | memoryview, effort: Effort) -> bytes:
+    """Return content compressed by zstd, without the frame's first byte."""
     compressors = _local.compressors
     if effort not in compressors:
         compressors[effort] = zstandard.ZstdCompressor(**_SETTINGS[effort])

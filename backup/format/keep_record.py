@@ -1,10 +1,11 @@
-"""The keeper's records: `pub/keep/<n>` says what has expired, what may go, what went, what is lost.
+"""Keep records: `pub/keep/<n>`, the changes of the keeper's runs.
 
-- Each record holds only what is new; what holds now is all of them, one after the other.
-- A record lists at most 100,000 things all together, each list sorted; more takes several records.
-- A pack goes in two phases: it is `marked`; at least seven days later it is `unmarked`, because a
-  snapshot needs it after all, or `dropped`, which is written before the pack is removed.
-- `distrusted` packs are damaged or lost: the writer sends what they held again.
+- Each record contains only changes; the state is the result of all records in order.
+- A record lists at most 100,000 items in total, each list sorted; larger changes take several
+  records.
+- A pack is removed in two phases: it is `marked`; at least seven days later it is `unmarked`,
+  because a snapshot needs it after all, or `dropped`, which is recorded before the pack is removed.
+- `distrusted` packs are damaged or lost: the writer sends their content again.
 """
 
 from collections.abc import Iterable
@@ -24,17 +25,17 @@ from backup.format.strict_fields import NAME, Fields, check_ascending, from_hex
 
 MAX_LISTED = 100_000
 
-SnapshotId = tuple[str, int]  # writer, sequence
+SnapshotId = tuple[str, int]  # writer, sequence number
 PackId = tuple[str, str]  # writer, SHA-256 in hexadecimal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeepRecord:
-    """What one run of the keeper changed."""
+    """Changes of one run of the keeper."""
 
     repository: bytes
     number: int
-    previous: Link | None  # the keep record before; those between were junk
+    previous: Link | None  # the previous keep record; numbers in between were junk
     root: Link
     created: datetime  # by the store's clock
     expired: tuple[SnapshotId, ...] = ()
@@ -45,9 +46,9 @@ class KeepRecord:
 
 
 def keep_to_bytes(record: KeepRecord, keeper: Ed25519PrivateKey) -> bytes:
-    """Encode and sign a keep record; its lists are written sorted.
+    """Encode and sign a keep record with sorted lists.
 
-    `ValueError` when it lists more than 100,000 things.
+    Raise `ValueError` for more than 100,000 items.
     """
     _check_length(record)
     value = {
@@ -68,7 +69,7 @@ def keep_to_bytes(record: KeepRecord, keeper: Ed25519PrivateKey) -> bytes:
 
 
 def keep_from_bytes(data: bytes, where: str) -> KeepRecord:
-    """Decode a keep record; who signed it is not looked at."""
+    """Decode a keep record without checking its signature."""
     value = signed_value(data, "keep", where)
     fields = Fields(value, where, _FIELDS)
     record = KeepRecord(
@@ -86,14 +87,14 @@ def keep_from_bytes(data: bytes, where: str) -> KeepRecord:
     try:
         _check_length(record)
     except ValueError as error:
-        raise Damaged(f"{where} is no keep record: {error}") from None
+        raise Damaged(f"{where} is not a valid keep record: {error}") from None
     for listed in _lists(record):
         check_ascending(listed, "a list", where)
     return record
 
 
 def check_keep_signature(data: bytes, public_key: bytes, where: str) -> None:
-    """`Damaged` unless the holder of the keeper's key signed these bytes."""
+    """Raise `Damaged` unless the keeper's key signed these bytes."""
     check_signature(KEEP_CONTEXT, data, public_key, where)
 
 
@@ -109,7 +110,7 @@ def _lists(record: KeepRecord) -> tuple[tuple[SnapshotId | PackId, ...], ...]:
 
 def _check_length(record: KeepRecord) -> None:
     if sum(map(len, _lists(record))) > MAX_LISTED:
-        raise ValueError(f"a keep record lists at most {MAX_LISTED:,} things; write several")
+        raise ValueError(f"a keep record lists at most {MAX_LISTED:,} items; write several")
 
 
 def _packs_to_json(packs: Iterable[PackId]) -> list[list[str]]:
@@ -124,7 +125,7 @@ def _pack(value: object, where: str) -> PackId:
     match value:
         case [str(writer), sha256] if NAME.fullmatch(writer):
             return writer, from_hex(sha256, 32, where).hex()
-    raise Damaged(f"{where} lists something that is no pack; verify the repository")
+    raise Damaged(f"{where} lists an invalid pack. Verify the repository")
 
 
 def _snapshot(value: object, where: str) -> SnapshotId:
@@ -133,4 +134,4 @@ def _snapshot(value: object, where: str) -> SnapshotId:
             NAME.fullmatch(writer) and 0 < sequence <= MAX_NUMBER and sequence is not True
         ):
             return writer, sequence
-    raise Damaged(f"{where} lists something that is no snapshot; verify the repository")
+    raise Damaged(f"{where} lists an invalid snapshot. Verify the repository")

@@ -1,13 +1,12 @@
-"""The manifest: what a recovery point holds, as a tree of pages.
+"""Manifest: the content of a recovery point, as a tree of pages.
 
-- A leaf page lists entries in path order: component by component, each compared as bytes (so "a/b"
-  comes before "a-b").  Node pages list pages.  A file with many blobs keeps its references in
-  lists.
-- Pages and lists are JSON stored as blobs.  Each has a table of pack names; a reference is
-  [pack, offset, stored, inner, length, id, next]: a frame on the tape and a slice of its raw bytes.
-- Parsing checks types, sizes and order, and a page against what its parent says of it: so no page
-  can stand twice in a tree, and no tree makes a reader go round.
-- Whether a path is safe to write is for who writes it.
+- A leaf page lists entries in path order: component by component, compared as bytes (so "a/b" comes
+  before "a-b"). Node pages list pages. A file with many blobs has its references in lists.
+- Pages and lists are JSON, stored as blobs. Each has a table of pack names; a reference is [pack,
+  offset, stored, inner, length, id, next]: a frame in packs and a slice of its raw bytes.
+- Parsing checks types, sizes and order, and a page against its parent's description: so no page can
+  occur twice in a tree, and no tree sends a reader in a loop.
+- Whether a path is safe to write is checked by the code that writes it.
 """
 
 import base64
@@ -44,13 +43,13 @@ NO_PACK = -1
 _BLOBS = '{"blobs":'
 _NO_LISTS = '"lists":[]'
 _SCANNER = json.JSONDecoder()
-_quoted = json.encoder.encode_basestring  # as canonical JSON has it: nothing escaped without need
-_LARGEST_DEVICE = 2**32 - 1
-_LARGEST_ID = 2**32 - 1  # of a user or a group
+_quote = json.encoder.encode_basestring  # as canonical JSON: only necessary escapes
+_MAX_DEVICE = 2**32 - 1
+_MAX_ID = 2**32 - 1  # of a user or a group
 
 
 class BlobRef(NamedTuple):
-    """Where a blob lies: a slice of a frame that begins in `pack` and may go on in `next`.
+    """Location of a blob: a slice of a frame in `pack`, continued in `next`.
 
     A tuple, because a page has thousands of them.
     """
@@ -65,7 +64,7 @@ class BlobRef(NamedTuple):
 
     @property
     def packs(self) -> frozenset[bytes]:
-        """Those that it needs: one, or two where its frame goes on."""
+        """Return the packs that it needs: one, or two for a continued frame."""
         return frozenset((self.pack,) if self.next is None else (self.pack, self.next))
 
 
@@ -83,22 +82,22 @@ class Entry:
     modified_ns: int
     size: int
     blobs: tuple[BlobRef, ...]
-    lists: tuple[BlobRef, ...]  # where the references are when there are many
+    lists: tuple[BlobRef, ...]  # used for the references if there are many
     holes: tuple[tuple[int, int], ...]  # (start, length), not part of any blob
     xattrs: tuple[tuple[bytes, bytes], ...]
     target: bytes | None  # of a symlink
-    hard_link: bytes | None  # an earlier path that is the same file
+    hard_link: bytes | None  # an earlier path of the same file
     device: tuple[int, int] | None
 
     @property
     def text(self) -> str:
-        """The path for display, as FORMAT.md's path text."""
+        """Return the path as FORMAT.md's path text."""
         return to_path_text(self.path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Child:
-    """A page as its parent lists it."""
+    """A page as its parent describes it."""
 
     first: bytes  # the first path below it
     last: bytes
@@ -107,12 +106,12 @@ class Child:
 
 
 def path_key(path: bytes) -> bytes:
-    """What paths are sorted by."""
+    """Return the sort key of a path."""
     return path.replace(b"/", b"\0")
 
 
 def ref_to_json(ref: BlobRef) -> list[object]:
-    """A reference outside of a page: pack names in place of numbers."""
+    """Encode a reference outside of a page: pack names instead of indexes."""
     following = None if ref.next is None else ref.next.hex()
     return [
         ref.pack.hex(), ref.offset, ref.stored, ref.inner, ref.length, ref.id.hex(), following
@@ -122,7 +121,7 @@ def ref_to_json(ref: BlobRef) -> list[object]:
 def ref_from_json(value: object, where: str) -> BlobRef:
     """Decode a reference outside of a page."""
     if not isinstance(value, list) or len(value) != 7:
-        raise _wrong(where)
+        raise _invalid(where)
     packs = [from_hex(value[0], 32, where)]
     following = NO_PACK
     if value[6] is not None:
@@ -132,12 +131,12 @@ def ref_from_json(value: object, where: str) -> BlobRef:
 
 
 def page_to_bytes(kind: str, packs: Sequence[str], items: Sequence[object]) -> bytes:
-    """Encode a page; `items` are JSON values whose references number into `packs`."""
+    """Encode a page; references in `items` are indexes into `packs`."""
     return to_json({"kind": kind, "packs": list(packs), "items": items})
 
 
 def leaf_to_bytes(packs: Sequence[str], entries: Sequence[str]) -> bytes:
-    """Encode a leaf page of what `entry_to_text` gave."""
+    """Encode a leaf page of entries made by `entry_to_text`."""
     names = to_json(list(packs)).decode()
     return f'{{"items":[{",".join(entries)}],"kind":"leaf","packs":{names}}}'.encode()
 
@@ -155,66 +154,66 @@ def metadata_to_text(
     size: int,
     rare: dict[str, object] | None = None,
 ) -> str:
-    """Encode what stands behind the blobs in an entry; `rare` as `rare_metadata_to_json` has it.
+    """Encode the part of an entry after its blobs.
 
-    The keys of canonical JSON are sorted, so an entry begins with its blobs, and the rest can be
-    made before it is known where they lie.  Most entries have only what is written here by hand,
-    which takes a third of the time.
+    `rare` is the output of `rare_metadata_to_json`. Keys of canonical JSON are sorted, so an entry
+    begins with its blobs, and the rest can be encoded before their locations are known. Most
+    entries have only the fields written here directly, which takes a third of the time.
     """
     common = common_metadata(kind, mode, uid, gid, user, group)
-    text = metadata_within(common, path, modified_ns, size)
+    text = fill_metadata(common, path, modified_ns, size)
     return with_metadata(text, rare) if rare else text
 
 
 def common_metadata(
     kind: Kind, mode: int, uid: int, gid: int, user: str, group: str
 ) -> tuple[str, str]:
-    """What very many entries have in common: how their metadata begins and how it ends."""
+    """Return the start and end of metadata that many entries share."""
     return (
-        f'"gid":{gid},"group":{_quoted(group)},"kind":"{kind}",{_NO_LISTS},"mode":{mode},',
-        f'"uid":{uid},"user":{_quoted(user)}}}',
+        f'"gid":{gid},"group":{_quote(group)},"kind":"{kind}",{_NO_LISTS},"mode":{mode},',
+        f'"uid":{uid},"user":{_quote(user)}}}',
     )
 
 
-def metadata_within(common: tuple[str, str], path: bytes, modified_ns: int, size: int) -> str:
-    """Encode metadata of which `common_metadata` gave the rest."""
+def fill_metadata(common: tuple[str, str], path: bytes, modified_ns: int, size: int) -> str:
+    """Encode metadata from shared parts, path, time and size."""
     seconds, nanoseconds = divmod(modified_ns, 1_000_000_000)
     return (
-        f'{common[0]}"modified":[{seconds},{nanoseconds}],"path":{_quoted(to_path_text(path))},'
+        f'{common[0]}"modified":[{seconds},{nanoseconds}],"path":{_quote(to_path_text(path))},'
         f'"size":{size},{common[1]}'
     )
 
 
-def metadata_of(text: str) -> dict[str, Any]:
-    """What `metadata_to_text` encoded."""
-    found: dict[str, Any] = json.loads("{" + text)
-    del found["lists"]
-    return found
+def parse_metadata(text: str) -> dict[str, Any]:
+    """Parse the output of `metadata_to_text`."""
+    fields: dict[str, Any] = json.loads("{" + text)
+    del fields["lists"]
+    return fields
 
 
 def with_metadata(text: str, changes: dict[str, object]) -> str:
-    """Encode metadata with other values; those that are None are left out."""
-    fields = {**metadata_of(text), **changes, "lists": []}
-    kept = {name: value for name, value in fields.items() if value is not None}
-    return to_json(kept).decode()[1:]
+    """Return metadata with changed values; None removes a field."""
+    fields = {**parse_metadata(text), **changes, "lists": []}
+    present = {name: value for name, value in fields.items() if value is not None}
+    return to_json(present).decode()[1:]
 
 
 def entry_to_text(metadata: str, blobs: str, lists: str = "") -> str:
-    """Encode an entry: its metadata, and its references, with commas between their texts."""
+    """Encode an entry from its metadata and comma-separated references."""
     if lists:
-        # A quotation mark within a text is escaped, so this stands nowhere else.
+        # A quotation mark within a text is escaped, so this text occurs only once.
         metadata = metadata.replace(_NO_LISTS, f'"lists":[{lists}]')
     return f"{_BLOBS}[{blobs}],{metadata}"
 
 
-def entry_of_text(entry: str) -> tuple[list[Any], str]:
-    """References and metadata of what `entry_to_text` encoded, if it has no lists."""
+def split_entry(entry: str) -> tuple[list[Any], str]:
+    """Split an encoded entry without lists into references and metadata."""
     refs, end = _SCANNER.raw_decode(entry, len(_BLOBS))
     return refs, entry[end + 1 :]
 
 
 def refs_to_texts(refs: Iterable[Sequence[Any]], index: Mapping[int, int]) -> list[str]:
-    """Encode references; `index` says which place in the page's table a pack has."""
+    """Encode references; `index` maps packs to the page's table."""
     return [
         f'[{index[pack]},{offset},{stored},{inner},{length},"{id_}",{index[following]}]'
         for pack, offset, stored, inner, length, id_, following in refs
@@ -225,25 +224,28 @@ def leaf_from_bytes(
     data: bytes,
     where: str,
     child: Child | None = None,
-    takes: Callable[[bytes], bool] | None = None,
+    selects: Callable[[bytes], bool] | None = None,
 ) -> list[Entry]:
-    """Decode a leaf page, or of it what `takes` says of its path; `child` is what stands above."""
+    """Decode a leaf page, or the paths that `selects` accepts.
+
+    `child` is the parent's description of the page.
+    """
     items, packs = _page(data, "leaf", where)
     try:
         paths = [from_path_text(item["path"], where) for item in items]
     except (TypeError, KeyError):
-        raise _wrong(where) from None
+        raise _invalid(where) from None
     check_ascending([path_key(path) for path in paths], "paths", where)
     _check_child(child, paths[0], paths[-1], len(paths), where)
     return [
         entry_from_item(item, path, packs, where)
         for item, path in zip(items, paths, strict=True)
-        if takes is None or takes(path)
+        if selects is None or selects(path)
     ]
 
 
 def node_from_bytes(data: bytes, where: str, child: Child | None = None) -> list[Child]:
-    """Decode a node page; `child` is what the page above says of it."""
+    """Decode a node page; `child` is the parent's description of it."""
     items, packs = _page(data, "node", where)
     children = []
     for item in items:
@@ -256,24 +258,24 @@ def node_from_bytes(data: bytes, where: str, child: Child | None = None) -> list
                 page=_ref(fields.raw("page"), packs, where),
             )
         )
-    if any(path_key(each.first) > path_key(each.last) for each in children):
-        raise _wrong(where)
+    if any(path_key(child_page.first) > path_key(child_page.last) for child_page in children):
+        raise _invalid(where)
     if any(path_key(a.last) >= path_key(b.first) for a, b in pairwise(children)):
-        raise _wrong(where)
-    entries = sum(each.entries for each in children)
+        raise _invalid(where)
+    entries = sum(child_page.entries for child_page in children)
     _check_child(child, children[0].first, children[-1].last, entries, where)
     return children
 
 
 def list_from_bytes(data: bytes, where: str) -> Iterator[BlobRef]:
-    """Decode a list of references, each when it is asked for."""
+    """Decode a list of references lazily."""
     items, packs = _page(data, "list", where)
     return (_ref(item, packs, where) for item in items)
 
 
 def _check_child(child: Child | None, first: bytes, last: bytes, entries: int, where: str) -> None:
     if child is not None and (child.first, child.last, child.entries) != (first, last, entries):
-        raise Damaged(f"{where} is not the page that the one above it means; verify the repository")
+        raise Damaged(f"{where} is not the page that its parent describes. Verify the repository")
 
 
 def rare_metadata_to_json(
@@ -284,7 +286,7 @@ def rare_metadata_to_json(
     device: tuple[int, int] | None,
     holes: tuple[tuple[int, int], ...],
 ) -> dict[str, object]:
-    """What few entries have; what does not apply is left out."""
+    """Encode metadata that few entries have; omit fields that do not apply."""
     value: dict[str, object] = {}
     if holes:
         value["holes"] = [list(hole) for hole in holes]
@@ -305,27 +307,27 @@ _ALWAYS = frozenset(
     ("path", "kind", "mode", "uid", "gid", "user", "group", "modified", "size", "blobs", "lists")
 )
 _usual_fields = itemgetter("kind", "mode", "uid", "gid", "user", "group", "size", "blobs", "lists")
-_SOMETIMES = frozenset(("holes", "xattrs", "target", "hard_link", "device"))
+_OPTIONAL = frozenset(("holes", "xattrs", "target", "hard_link", "device"))
 
 
 def _page(data: bytes, kind: str, where: str) -> tuple[list[Any], list[bytes]]:
     fields = Fields(from_json(data, where), where, ("kind", "packs", "items"))
     if fields.text("kind") != kind:
-        raise Damaged(f"{where} is no {kind} page; verify the repository")
+        raise Damaged(f"{where} is not a {kind} page. Verify the repository")
     items = fields.items("items")
     if not items:
-        raise Damaged(f"{where} is a page with nothing in it; verify the repository")
+        raise Damaged(f"{where} is an empty page. Verify the repository")
     return items, [from_hex(item, 32, where) for item in fields.items("packs")]
 
 
 def entry_from_item(value: object, path: bytes, packs: list[bytes], where: str) -> Entry:
-    """Decode an item of a leaf page, whose path is decoded already."""
-    usual = _usual_entry(value, path, packs, where)
-    return _any_entry(value, path, packs, where) if usual is None else usual
+    """Decode an item of a leaf page whose path is decoded already."""
+    usual = _plain_entry(value, path, packs, where)
+    return _full_entry(value, path, packs, where) if usual is None else usual
 
 
-def _usual_entry(value: Any, path: bytes, packs: list[bytes], where: str) -> Entry | None:
-    """An entry with what every one has and no more, in half the time; None for all others."""
+def _plain_entry(value: Any, path: bytes, packs: list[bytes], where: str) -> Entry | None:
+    """Decode an entry without optional fields in half the time; else None."""
     if type(value) is not dict or value.keys() != _ALWAYS:
         return None
     kind, mode, uid, gid, user, group, size, blobs, lists = _usual_fields(value)
@@ -335,8 +337,8 @@ def _usual_entry(value: Any, path: bytes, packs: list[bytes], where: str) -> Ent
         and type(blobs) is type(lists) is list
         and kind in ("file", "directory", "fifo")
         and 0 <= mode <= 0o7777
-        and 0 <= uid <= _LARGEST_ID
-        and 0 <= gid <= _LARGEST_ID
+        and 0 <= uid <= _MAX_ID
+        and 0 <= gid <= _MAX_ID
         and 0 <= size <= MAX_INTEGER
     ):
         return None
@@ -360,23 +362,23 @@ def _usual_entry(value: Any, path: bytes, packs: list[bytes], where: str) -> Ent
     )
 
 
-def _any_entry(value: object, path: bytes, packs: list[bytes], where: str) -> Entry:
+def _full_entry(value: object, path: bytes, packs: list[bytes], where: str) -> Entry:
     if not isinstance(value, dict) or not value.keys() >= _ALWAYS:
-        raise _wrong(where)
-    fields = Fields(value, where, _ALWAYS | (_SOMETIMES & value.keys()))
+        raise _invalid(where)
+    fields = Fields(value, where, _ALWAYS | (_OPTIONAL & value.keys()))
     kind = _KINDS.get(fields.text("kind"))
     target = fields.path("target") if "target" in value else None
     device = tuple(fields.integers("device")) if "device" in value else None
     if kind is None or (kind == "symlink") != (target is not None):
-        raise _wrong(where)
+        raise _invalid(where)
     if (kind in ("block-device", "character-device")) != (device is not None):
-        raise _wrong(where)
+        raise _invalid(where)
     entry = Entry(
         path=path,
         kind=kind,
         mode=fields.integer("mode", high=0o7777),
-        uid=fields.integer("uid", high=_LARGEST_ID),
-        gid=fields.integer("gid", high=_LARGEST_ID),
+        uid=fields.integer("uid", high=_MAX_ID),
+        gid=fields.integer("gid", high=_MAX_ID),
         user=fields.text("user"),
         group=fields.text("group"),
         modified_ns=_nanoseconds(fields.items("modified"), where),
@@ -401,10 +403,10 @@ def _check_holes(entry: Entry, where: str) -> None:
     position = 0
     for start, length in entry.holes:
         if start < position or length < 1:
-            raise _wrong(where)
+            raise _invalid(where)
         position = start + length
     if position > entry.size:
-        raise _wrong(where)
+        raise _invalid(where)
 
 
 def _ref(value: Any, packs: list[bytes], where: str) -> BlobRef:
@@ -413,22 +415,22 @@ def _ref(value: Any, packs: list[bytes], where: str) -> BlobRef:
             type(pack) is type(offset) is type(stored) is int
             and type(inner) is type(length) is type(following) is int
         ):
-            goes_on = offset + stored > CAPACITY
+            continues = offset + stored > CAPACITY
             if (
                 0 <= pack < len(packs)
                 and 0 <= offset < CAPACITY
                 and 0 < stored <= MAX_STORED_BYTES
                 and 0 <= inner <= MAX_RAW_BYTES
                 and 0 <= length <= MAX_RAW_BYTES - inner
-                and goes_on == (following != NO_PACK)
+                and continues == (following != NO_PACK)
                 and NO_PACK <= following < len(packs)
             ):
                 values = (
                     packs[pack], offset, stored, inner, length, from_hex(id_, 32, where),
-                    packs[following] if goes_on else None,
+                    packs[following] if continues else None,
                 )  # fmt: skip
-                return _new_ref(BlobRef, values)  # as `BlobRef(...)` does, in half the time
-    raise _wrong(where)
+                return _new_ref(BlobRef, values)  # same as `BlobRef(...)`, in half the time
+    raise _invalid(where)
 
 
 _new_ref = tuple.__new__
@@ -443,7 +445,7 @@ def _nanoseconds(value: object, where: str) -> int:
             and 0 <= nanoseconds < 1_000_000_000
         ):
             return seconds * 1_000_000_000 + nanoseconds
-    raise _wrong(where)
+    raise _invalid(where)
 
 
 def _hole(value: object, where: str) -> tuple[int, int]:
@@ -452,22 +454,22 @@ def _hole(value: object, where: str) -> tuple[int, int]:
             start >= 0 and length > 0 and start is not True and length is not True
         ):
             return start, length
-    raise _wrong(where)
+    raise _invalid(where)
 
 
 def _xattr(value: object, where: str) -> tuple[bytes, bytes]:
     match value:
         case [str(name), str(content)]:
             return from_path_text(name, where), from_base64(content, where)
-    raise _wrong(where)
+    raise _invalid(where)
 
 
 def _pair(value: tuple[int, ...], where: str) -> tuple[int, int]:
     match value:
-        case (first, second) if max(value) <= _LARGEST_DEVICE:
+        case (first, second) if max(value) <= _MAX_DEVICE:
             return first, second
-    raise _wrong(where)
+    raise _invalid(where)
 
 
-def _wrong(where: str) -> Damaged:
-    return Damaged(f"{where} holds an entry that no writer writes; verify the repository")
+def _invalid(where: str) -> Damaged:
+    return Damaged(f"{where} has an invalid entry. Verify the repository")

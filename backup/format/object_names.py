@@ -1,4 +1,4 @@
-"""The names of objects.
+"""Names of objects.
 
 vault  pub/root/<number, 10 digits>
        pub/keep/<number, 10 digits>
@@ -20,7 +20,7 @@ FORMATS = "pub/format/"
 READERS = "pub/reader/"
 MAX_NUMBER = 9_999_999_999
 
-# What is larger is no such object, and is not read: who may put objects must not fill a reader.
+# Larger objects are invalid and not read: somebody that may put objects must not exhaust a reader.
 MAX_ROOT_RECORD_BYTES = MAX_KEY_RECORD_BYTES = MAX_BUNDLED_FILE_BYTES = 1024 * 1024
 MAX_KEEP_RECORD_BYTES = 16 * 1024 * 1024
 MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024
@@ -63,44 +63,44 @@ def snapshot_name(writer: str, sequence: int) -> str:
 
 
 def number_in(name: str, prefix: str) -> int | None:
-    """The number that a root, keep, key or snapshot is named by; None for any other name."""
+    """Return the number in the name of a record or snapshot, or None."""
     digits = name.removeprefix(prefix)
     return int(digits) if name.startswith(prefix) and _NUMBER.fullmatch(digits) else None
 
 
-def next_number(prefix: str, behind: int, taken: Container[int]) -> int:
-    """The lowest free number behind one that counts.
+def next_number(prefix: str, after: int, taken: Container[int]) -> int:
+    """Return the lowest free number after a valid one.
 
-    Not behind the highest in use: who may put an object could put one under the last number there
-    is.  `Damaged` when what counts has that one.
+    It is not the one after the highest used number: somebody that may put an object could put one
+    under the last possible number. Raise `Damaged` if a valid object has that number.
     """
-    number = behind + 1
+    number = after + 1
     while number in taken:
         number += 1
     if number > MAX_NUMBER:
         raise Damaged(
-            f"{prefix}{MAX_NUMBER} is signed by whom this repository trusts, so nothing can"
-            " follow it: somebody else has that key. The owner has to end the trust in it, through"
-            " the last number that is right"
+            f"{prefix}{MAX_NUMBER} has a trusted signature, so no number can follow it; somebody"
+            " else has that key. The owner must end the trust in the key, through the last number"
+            " that is right"
         )
     return number
 
 
 def pack_in(name: str) -> tuple[str, str] | None:
-    """The (writer, sha256) that a pack is named by; None when the name is not a pack's."""
-    found = _PACK.fullmatch(name)
-    if found is None or not found[3].startswith(found[2]):
+    """Return the (writer, sha256) in the name of a pack, or None."""
+    match = _PACK.fullmatch(name)
+    if match is None or not match[3].startswith(match[2]):
         return None
-    return found[1], found[3]
+    return match[1], match[3]
 
 
-def copy_in(name: str) -> str | None:
-    """The SHA-256 that a copy of FORMAT.md or of the break-glass reader is named by."""
-    found = _COPY.fullmatch(name)
-    return None if found is None else found[1]
+def bundled_sha256(name: str) -> str | None:
+    """Return the SHA-256 in the name of FORMAT.md or the reader, or None."""
+    match = _COPY.fullmatch(name)
+    return None if match is None else match[1]
 
 
 def _digits(number: int) -> str:
     if not 0 <= number <= MAX_NUMBER:
-        raise ValueError(f"{number} numbers no object")
+        raise ValueError(f"{number} is not a valid number of an object")
     return f"{number:010d}"

@@ -1,12 +1,15 @@
-"""Packs: the encrypted containers, and the only objects that hold data.
+"""Packs: encrypted containers, the only objects that contain data.
 
-- 4,096 bytes of header, then 1 to 255 segments of 65,536 bytes (the last one may be shorter), each
-  AES-256-GCM over 65,520 bytes; a segment's nonce is its number and whether it is the last.
-- The file key K is random, wrapped to the domain by age.  The salt is BLAKE3 of the payload keyed
-  by K: a repeated K (a virtual machine rolled back) with other data gives another segment key.
-- The key commitment makes one pack open with one key only.  The whole header goes into the
+- A pack has 4,096 bytes of header, then 1 to 255 segments of 65,536 bytes (the last one may be
+  shorter), each AES-256-GCM over 65,520 bytes. A segment's nonce is its number and whether it is
+  the last.
+- The file key K is random, encrypted to the domain by age. The salt is BLAKE3 of the payload keyed
+  by K: a repeated K (after a rollback of a virtual machine) with other data gives another segment
+  key.
+- The key commitment makes one pack open with one key only. The whole header is an input of the key
   derivation.
-- The payload is padded with zeros (Padmé), so a size tells little; a full pack is exactly full.
+- The payload is padded with zeros (Padmé), so a size tells little; a full pack has the exact
+  capacity.
 """
 
 import hashlib
@@ -37,15 +40,16 @@ SMALLEST_PAYLOAD = 4096
 
 _MAGIC = b"sf-pack\0"
 _CONTEXT = b"standfast-backup-1 pack\0"
-# magic, format, segments, generation, repository, writer, domain, salt, commitment, wrap's length
+# Magic, format, segments, generation, repository, writer, domain, salt, commitment, length of the
+# wrapped key.
 _LAYOUT = struct.Struct(">8sHHI16s32s32s32s32sH")
 _COMMITMENT = slice(128, 160)
-_LONGEST_WRAP = HEADER_BYTES - _LAYOUT.size
+_MAX_WRAPPED_BYTES = HEADER_BYTES - _LAYOUT.size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Destination:
-    """Where packs go and for whom: the same for every pack of a run."""
+    """Recipient and origin of packs: the same for every pack of a run."""
 
     repository: bytes  # 16 bytes
     writer: str
@@ -64,7 +68,7 @@ class SealedPack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackHeader:
-    """What stands before the segments; `data` is all 4,096 bytes."""
+    """Fields before the segments; `data` is all 4,096 bytes."""
 
     segments: int
     generation: int
@@ -78,7 +82,10 @@ class PackHeader:
 
 
 def padded_size(size: int) -> int:
-    """The size that a payload is padded to: Padmé (Nikitin et al., PETS 2019), at least 4,096."""
+    """Return the padded size of a payload, in bytes.
+
+    The padding is Padmé (Nikitin et al., PETS 2019), at least 4,096 bytes.
+    """
     if size <= SMALLEST_PAYLOAD:
         return SMALLEST_PAYLOAD
     exponent = size.bit_length() - 1
@@ -93,9 +100,9 @@ def seal_pack(
     random: Callable[[int], bytes],
     into: memoryview | None = None,
 ) -> SealedPack:
-    """Encrypt a payload of 1 to CAPACITY bytes; `random` is called once, for 32 bytes.
+    """Encrypt a payload of 1 to CAPACITY bytes with 32 random bytes.
 
-    The pack lies in `into` afterwards, which has room for the largest; without it in new memory.
+    The pack is written to `into`, which has room for the largest pack, or to new memory.
     """
     if not 0 < len(payload) <= CAPACITY:
         raise ValueError(f"a pack holds 1 to {CAPACITY} bytes, not {len(payload)}")
@@ -105,7 +112,7 @@ def seal_pack(
     file_key = random(FILE_KEY_BYTES)
     salt = blake3(payload, key=file_key).digest()
     wrapped = pyrage.encrypt(file_key, [pyrage.x25519.Recipient.from_str(to.recipient)])
-    if len(wrapped) > _LONGEST_WRAP:
+    if len(wrapped) > _MAX_WRAPPED_BYTES:
         raise ValueError("the wrapped key does not fit into the pack's header")
     header = _LAYOUT.pack(
         _MAGIC, FORMAT, segments, to.generation, to.repository,
@@ -114,7 +121,7 @@ def seal_pack(
     header = (header + wrapped).ljust(HEADER_BYTES, b"\0")
     segment_key, commitment = _derive(file_key, salt, header)
     cipher = AESGCM(segment_key)
-    # Encrypted to where it stays: a full pack is 16 MiB, and each copy of it counts.
+    # Encrypt in place: a full pack has 16 MiB, and each copy of it costs time.
     size = HEADER_BYTES + len(payload) + segments * TAG_BYTES
     data = memoryview(bytearray(size)) if into is None else into[:size]
     data[:HEADER_BYTES] = header
@@ -123,30 +130,30 @@ def seal_pack(
         for index in range(segments):
             piece = plain[index * SEGMENT_PAYLOAD : (index + 1) * SEGMENT_PAYLOAD]
             start = HEADER_BYTES + index * SEGMENT_BYTES
-            place = data[start : start + len(piece) + TAG_BYTES]
-            cipher.encrypt_into(_nonce(index, segments), piece, None, place)
+            target = data[start : start + len(piece) + TAG_BYTES]
+            cipher.encrypt_into(_nonce(index, segments), piece, None, target)
     return SealedPack(name=hashlib.sha256(data).digest(), data=data)
 
 
 def parse_header(data: bytes, where: str) -> PackHeader:
-    """Read a pack's first 4,096 bytes; nothing in them is proven until a key opens them."""
+    """Parse a pack's first 4,096 bytes; a key must verify them later."""
     if len(data) != HEADER_BYTES or not data.startswith(_MAGIC):
-        raise Damaged(f"{where} does not begin as a pack; verify the repository")
+        raise Damaged(f"{where} does not start like a pack. Verify the repository")
     _, number, segments, generation, repository, writer, domain, salt, commitment, length = (
         _LAYOUT.unpack_from(data)
     )
     if number > FORMAT:
-        raise FormatUnknown(f"{where} has format {number}; use a newer version of this program")
+        raise FormatUnknown(f"{where} has format {number}. Use a newer version of this program")
     end = _LAYOUT.size + length
-    is_whole = (
+    is_valid = (
         number == FORMAT
         and 1 <= segments <= MAX_SEGMENTS
         and end <= HEADER_BYTES
         and not any(data[end:])
     )
-    names = [_unpadded(field) for field in (writer, domain)]
-    if not is_whole or None in names:
-        raise Damaged(f"{where} has a header that no writer writes; verify the repository")
+    names = [_parse_name(field) for field in (writer, domain)]
+    if not is_valid or None in names:
+        raise Damaged(f"{where} has an invalid header. Verify the repository")
     return PackHeader(
         segments=segments,
         generation=generation,
@@ -161,22 +168,26 @@ def parse_header(data: bytes, where: str) -> PackHeader:
 
 
 class OpenPack:
-    """A pack's header opened with a domain's identity: decrypts its segments."""
+    """A pack opened with a domain's identity: decrypts its segments."""
 
     def __init__(self, header: PackHeader, identities: list[pyrage.x25519.Identity], where: str):
-        """`WrongKey` when no identity opens the wrap; `Damaged` when the header does not fit it."""
+        """Unwrap the file key; raise `WrongKey` or `Damaged`.
+
+        `WrongKey`: no identity opens it. `Damaged`: the header does not fit the key.
+        """
         try:
             file_key = pyrage.decrypt(header.wrapped, identities)
         except pyrage.DecryptError:
             raise WrongKey(
-                f"{where} does not open with this key: its wrap is damaged, or the key is another's"
+                f"{where} does not open with this key: its wrapped key is damaged, or this is"
+                " another key"
             ) from None
         if len(file_key) != FILE_KEY_BYTES:
-            raise Damaged(f"{where} wraps a key of the wrong length; verify the repository")
+            raise Damaged(f"{where} wraps a key of the wrong length. Verify the repository")
         blank = header.data[: _COMMITMENT.start] + bytes(32) + header.data[_COMMITMENT.stop :]
         segment_key, commitment = _derive(file_key, header.salt, blank)
         if commitment != header.commitment:
-            raise Damaged(f"{where} has a header that its key does not fit; verify the repository")
+            raise Damaged(f"{where} has a header that its key does not fit. Verify the repository")
         self.header = header
         self.file_key = file_key
         self._cipher = AESGCM(segment_key)
@@ -185,9 +196,10 @@ class OpenPack:
     def open_segments(
         self, first: int, data: bytes | memoryview, into: memoryview | None = None
     ) -> memoryview:
-        """Decrypt whole segments from number `first` on; `data` ends at a segment's end.
+        """Decrypt whole segments from number `first` on.
 
-        To the beginning of `into`, which is as large as `data` at least, or else to new memory.
+        `data` ends at a segment's end. The result is written to the beginning of `into`, which is
+        at least as large as `data`, or to new memory.
         """
         count = self.header.segments
         segments = -(-len(data) // SEGMENT_BYTES)
@@ -197,26 +209,26 @@ class OpenPack:
             for number in range(segments):
                 segment = sealed[number * SEGMENT_BYTES : (number + 1) * SEGMENT_BYTES]
                 begin = number * SEGMENT_PAYLOAD
-                place = opened[begin : begin + len(segment) - TAG_BYTES]
+                target = opened[begin : begin + len(segment) - TAG_BYTES]
                 try:
-                    self._cipher.decrypt_into(_nonce(first + number, count), segment, None, place)
+                    self._cipher.decrypt_into(_nonce(first + number, count), segment, None, target)
                 except (InvalidTag, ValueError):
                     raise Damaged(
-                        f"{self._where} is damaged in segment {first + number};"
-                        " restore it from a copy"
+                        f"{self._where} is damaged in segment {first + number}."
+                        " Restore it from a copy"
                     ) from None
         return opened
 
     def open_all(self, data: bytes) -> memoryview:
-        """Decrypt and check a whole pack (`data` with its header): tags, salt, padding, the end."""
+        """Decrypt and verify a whole pack: tags, salt, padding and length."""
         body = data[HEADER_BYTES:]
         if -(-len(body) // SEGMENT_BYTES) != self.header.segments:
             raise Damaged(f"{self._where} is shorter or longer than its header says")
         payload = self.open_segments(0, body)
         if blake3(payload, key=self.file_key).digest() != self.header.salt:
-            raise Damaged(f"{self._where} holds another payload than its salt says")
+            raise Damaged(f"{self._where} has a payload that does not match its salt")
         if padded_size(len(payload)) != len(payload):
-            raise Damaged(f"{self._where} has a size that no writer gives a pack: its padding")
+            raise Damaged(f"{self._where} has an invalid size: its padding is wrong")
         return payload
 
 
@@ -230,7 +242,7 @@ def _nonce(index: int, count: int) -> bytes:
     return index.to_bytes(11, "big") + (b"\1" if index == count - 1 else b"\0")
 
 
-def _unpadded(field: bytes) -> str | None:
-    # What stands behind a zero is part of no name, and must not give one name two headers.
+def _parse_name(field: bytes) -> str | None:
+    # Bytes after a zero byte must not give one name two headers.
     text = field.rstrip(b"\0").decode("ascii", "replace")
     return text if NAME.fullmatch(text) else None

@@ -1,4 +1,4 @@
-"""Links: a record that another one stands on, by its number and the hash of all its bytes."""
+"""Links between records: number and hash of the record referred to."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Link:
 
 
 def link_to_json(link: Link | None) -> dict[str, object] | None:
-    """Encode a link; none is null."""
+    """Encode a link; None becomes null."""
     return None if link is None else {"number": link.number, "sha256": link.sha256}
 
 

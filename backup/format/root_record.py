@@ -1,8 +1,11 @@
-"""The owner's records: `pub/root/<n>` says who writes for which domain, `k/…` holds its key.
+"""Root and key records: `pub/root/<n>` and `k/…`, signed by the owner.
 
-- Both are canonical JSON, a newline, the owner's signature.  Each root names the SHA-256 of the
-  one before.
-- The owner's public key stands in every root and never changes: whoever pins it cannot be fooled.
+A root record lists writers, domains and keepers; a key record contains a domain's encrypted key.
+
+- Both are canonical JSON, a newline and the owner's signature. Each root record names the SHA-256
+  of the previous one.
+- The owner's public key is in every root record and never changes: a reader that pins it cannot be
+  deceived.
 - No writer's epoch, domain's generation or keeper is named twice: two readers must not disagree.
 """
 
@@ -28,14 +31,14 @@ MAX_GENERATION = 2**32 - 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WriterGrant:
-    """A backup host in one epoch of its life."""
+    """A backup host in one epoch."""
 
     id: str
     epoch: int
     key: bytes  # Ed25519 public key
     domains: tuple[str, ...]
-    trusted_through: int | None  # the last sequence to believe; None while the writer is trusted
-    trusted_sha256: str | None = None  # of that snapshot's bytes, in hexadecimal, where it is known
+    trusted_through: int | None  # the last trusted sequence number; None: fully trusted
+    trusted_sha256: str | None = None  # of that snapshot's bytes, in hexadecimal, if known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,47 +48,50 @@ class DomainGrant:
     id: str
     generation: int
     recipient: str  # age public key
-    erased: datetime | None = None  # when its private key was given up; None while it is kept
+    erased: datetime | None = None  # when its private key was destroyed; None: not erased
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeeperGrant:
-    """Who frees what is no longer needed."""
+    """A keeper, the role that frees unneeded packs."""
 
     key: bytes  # Ed25519 public key
-    trusted_through: int | None  # the last keep record to believe; None while it is trusted
-    trusted_sha256: str | None = None  # of that record's bytes, in hexadecimal, where it is known
+    trusted_through: int | None  # the last trusted keep record; None: fully trusted
+    trusted_sha256: str | None = None  # of that record's bytes, in hexadecimal, if known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RootRecord:
-    """Who may do what, as the owner signed it."""
+    """All roles of a repository, signed by the owner."""
 
     repository: bytes  # 16 bytes
     number: int
-    previous: bytes | None  # SHA-256 of the record before, signature included
+    previous: bytes | None  # SHA-256 of the previous record, with its signature
     owner: bytes  # Ed25519 public key
     created: datetime
     writers: tuple[WriterGrant, ...]
-    domains: tuple[DomainGrant, ...]  # every generation; the highest is the one to write for
+    domains: tuple[DomainGrant, ...]  # every generation; new packs use the highest
     keepers: tuple[KeeperGrant, ...] = ()
 
     def writer(self, writer_id: str, epoch: int) -> WriterGrant | None:
-        """The grant of a writer in an epoch, if there is one."""
-        return next((w for w in self.writers if (w.id, w.epoch) == (writer_id, epoch)), None)
+        """Return the grant of a writer in an epoch, or None."""
+        return next(
+            (writer for writer in self.writers if (writer.id, writer.epoch) == (writer_id, epoch)),
+            None,
+        )
 
     @property
     def writer_ids(self) -> list[str]:
-        """Every writer's name, each once, whatever its epochs; sorted."""
+        """Return the name of every writer, sorted."""
         return sorted({writer.id for writer in self.writers})
 
     @property
     def domain_ids(self) -> list[str]:
-        """Every domain's name, each once, whatever its generations; sorted."""
+        """Return the name of every domain, sorted."""
         return sorted({domain.id for domain in self.domains})
 
     def domain(self, domain_id: str) -> DomainGrant | None:
-        """The newest generation of a domain."""
+        """Return the newest generation of a domain, or None."""
         found = [domain for domain in self.domains if domain.id == domain_id]
         return max(found, key=lambda domain: domain.generation, default=None)
 
@@ -97,10 +103,10 @@ class KeyRecord:
     repository: bytes
     domain: str
     generation: int
-    number: int  # grows when the custodians change; the highest counts
+    number: int  # increases when custodians change; the highest counts
     recipient: str
-    custodians: tuple[str, ...]  # their public keys, to tell who can open it
-    wrapped: bytes  # age(the domain's "AGE-SECRET-KEY-1…" text)
+    custodians: tuple[str, ...]  # public keys of those who can open it
+    wrapped: bytes  # age file of the domain's "AGE-SECRET-KEY-1…" text
 
 
 def root_to_bytes(record: RootRecord, owner: Ed25519PrivateKey) -> bytes:
@@ -146,7 +152,7 @@ def root_to_bytes(record: RootRecord, owner: Ed25519PrivateKey) -> bytes:
 
 
 def root_from_bytes(data: bytes, where: str) -> RootRecord:
-    """Decode a root record and check that the owner named in it signed it."""
+    """Decode a root record and verify the signature of the owner it names."""
     value = signed_value(data, "root", where)
     fields = Fields(value, where, _ROOT_FIELDS)
     record = RootRecord(
@@ -183,7 +189,7 @@ def key_to_bytes(record: KeyRecord, owner: Ed25519PrivateKey) -> bytes:
 
 
 def key_from_bytes(data: bytes, owner: bytes, where: str) -> KeyRecord:
-    """Decode a key record and check the owner's signature."""
+    """Decode a key record and verify the owner's signature."""
     check_signature(KEY_CONTEXT, data, owner, where)
     value = signed_value(data, "key", where)
     fields = Fields(value, where, _KEY_FIELDS)
@@ -245,29 +251,29 @@ def _recipient(fields: Fields, where: str) -> str:
     try:
         pyrage.x25519.Recipient.from_str(text)
     except pyrage.RecipientError:
-        raise Damaged(f"{where} names no age public key; verify the repository") from None
+        raise Damaged(f"{where} names an invalid age public key. Verify the repository") from None
     return text
 
 
 def _trusted_sha256(fields: Fields, where: str) -> str | None:
     sha256 = fields.optional_hexadecimal("trusted_sha256", 32)
     if sha256 is not None and fields.raw("trusted_through") is None:
-        raise Damaged(f"{where} ends a trust with a hash and no number; verify the repository")
+        raise Damaged(f"{where} ends a trust with a hash and no number. Verify the repository")
     return None if sha256 is None else sha256.hex()
 
 
 def _name(value: object, where: str) -> str:
     if not isinstance(value, str) or not NAME.fullmatch(value):
-        raise Damaged(f"{where} holds no name where one belongs; verify the repository")
+        raise Damaged(f"{where} has an invalid name. Verify the repository")
     return value
 
 
 def _check_unique(values: Sequence[object], where: str) -> None:
     if len(set(values)) < len(values):
-        raise Damaged(f"{where} names somebody twice; verify the repository")
+        raise Damaged(f"{where} names somebody twice. Verify the repository")
 
 
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str):
-        raise Damaged(f"{where} holds no text where some belongs; verify the repository")
+        raise Damaged(f"{where} has an invalid text. Verify the repository")
     return value

@@ -1,6 +1,7 @@
-"""Signatures: `content || Ed25519 signature (64 bytes)`, over `context || 0x00 || content`.
+"""Signatures: `content || Ed25519 signature (64 bytes)`.
 
-- The context says what the content is for, so a signature never passes for one of another kind.
+The signed bytes are `context || 0x00 || content`. The context states the purpose, so a signature is
+never valid for a record of another kind.
 """
 
 import re
@@ -28,50 +29,51 @@ def sign(context: bytes, content: bytes, key: Ed25519PrivateKey) -> bytes:
     return content + key.sign(context + b"\0" + content)
 
 
-def unsigned(data: bytes, where: str) -> bytes:
-    """The content, its signature not looked at: only for finding out whose signature to expect."""
+def signed_content(data: bytes, where: str) -> bytes:
+    """Return the content without checking its signature.
+
+    Only to find out whose signature to expect.
+    """
     if len(data) <= SIGNATURE_BYTES:
-        raise Damaged(f"{where} is too short to hold a signature; verify the repository")
+        raise Damaged(f"{where} is too short for a signature. Verify the repository")
     return data[:-SIGNATURE_BYTES]
 
 
 def check_signature(context: bytes, data: bytes, public_key: bytes, where: str) -> None:
-    """`Damaged` unless the holder of the key signed exactly this content for this context."""
-    content = unsigned(data, where)
+    """Raise `Damaged` unless the key signed this content for this context."""
+    content = signed_content(data, where)
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(
             data[-SIGNATURE_BYTES:], context + b"\0" + content
         )
     except (InvalidSignature, ValueError):
-        raise Damaged(
-            f"{where} does not carry a valid signature: it was damaged or forged"
-        ) from None
+        raise Damaged(f"{where} has no valid signature: it was damaged or forged") from None
 
 
 def check_stop_sign(kind: str, number: int, data: bytes, public_key: bytes, where: str) -> None:
-    """`Damaged` unless the key signed this as a record of a later format.
+    """Raise `Damaged` unless the key signed a record of a later format.
 
-    Whatever a later format changes, the context and the place of the signature stay like this: so
-    its owner can stop older programs, and a stranger cannot.
+    Whatever a later format changes, context and place of the signature stay the same: so the owner
+    can stop older programs, and nobody else can.
     """
     check_signature(f"standfast-backup-{number} {kind}".encode(), data, public_key, where)
 
 
 def signed_value(data: bytes, kind: str, where: str) -> object:
-    """The JSON of a record that is nothing but JSON; the signature is not looked at."""
-    content = unsigned(data, where)
+    """Return the JSON of a signed record without checking the signature."""
+    content = signed_content(data, where)
     if not content.endswith(b"\n"):
-        raise Damaged(f"{where} is no signed record; verify the repository")
+        raise Damaged(f"{where} is not a signed record. Verify the repository")
     value = from_json(content[:-1], where)
     check_format(value, kind, where)
     return value
 
 
-def format_of(data: bytes) -> int | None:
-    """The number of a later format that a record claims to have; None for one of this format.
+def claimed_later_format(data: bytes) -> int | None:
+    """Return the later format number that a record claims, or None.
 
-    Only looked for, not parsed: it proves nothing, and says which signature to expect.
+    It is only searched, not parsed: it proves nothing, and tells which signature to expect.
     """
-    found = _CLAIM.search(data)
-    number = FORMAT if found is None else int(found[1])
+    match = _CLAIM.search(data)
+    number = FORMAT if match is None else int(match[1])
     return number if number > FORMAT else None

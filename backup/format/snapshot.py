@@ -1,15 +1,18 @@
-"""Snapshots: the only commit.  A public part, a body sealed to the domain, the writer's signature.
+"""Snapshots: the only commits.
+
+A snapshot has a public part, a body encrypted to the domain, and the writer's signature:
 
     canonical JSON || newline || age(u32 length || body JSON || zeros to the Padmé size) ||
     signature
 
-- The public part lets anyone check history and packs, and a keeper free space, without any key.
-- `packs` are new here; `uses` says which packs of earlier snapshots this one still needs, as
-  bitmaps.
-- `previous` is the last valid snapshot; the slots between it and this one are `burnt`: junk was
-  there.
-- The long lists are read item by item from their text: parsed whole they take 25 times their bytes,
-  and a host that was taken over may sign 64 MiB of anything.
+- With the public part, anyone can check history and packs, and a keeper can free space, without
+  any key.
+- `packs` are new in this snapshot; `uses` lists the packs of earlier snapshots that it still needs,
+  as bitmaps.
+- `previous` is the last valid snapshot; the slots between it and this one are `burnt`: they
+  contained junk.
+- The long lists are parsed item by item from their text: parsed as a whole they take 25 times their
+  bytes, and a compromised host may sign 64 MiB of anything.
 """
 
 import re
@@ -35,8 +38,8 @@ from backup.format.signature import SIGNATURE_BYTES, SNAPSHOT_CONTEXT, check_sig
 from backup.format.strict_fields import Fields, check_ascending, check_format, from_hex
 from backup.records import SourceOutcome, Unread
 
-# complete: everything was read; partial: the run came to its end, but something could not be read;
-# interim: the run was still going on, so the point lacks what came later.
+# Complete: everything was read. Partial: the run ended, but something could not be read. Interim:
+# the run had not ended, so later content is missing.
 State = Literal["complete", "partial", "interim"]
 _STATES: dict[str, State] = {"complete": "complete", "partial": "partial", "interim": "interim"}
 
@@ -44,9 +47,9 @@ MAX_UNREAD_NAMED = 10_000
 MAX_UNREAD_BYTES = 4 * 1024 * 1024
 MAX_TREE_DEPTH = 8
 
-# As canonical JSON has them: the items of each list, and the key that stands behind it.
+# The lists in canonical JSON, each with the key that follows it.
 _LISTS = ((b"burnt", b"domain"), (b"packs", b"previous"), (b"uses", b"writer"))
-_MOST_BESIDE_LISTS = 64 * 1024  # ten times what names and numbers can take
+_MAX_OTHER_BYTES = 64 * 1024  # ten times what names and numbers can take
 _END = rb"(?:,(?!\Z)|\Z)"
 _BURNT = re.compile(rb"(0|[1-9][0-9]{0,15})" + _END)
 _PACK = re.compile(rb'\["([0-9a-f]{64})",([1-9][0-9]{0,7})\]' + _END)
@@ -55,7 +58,7 @@ _USE = re.compile(rb'\[([1-9][0-9]{0,9}),"([0-9a-f]*+)"\]' + _END)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """The public part."""
+    """Public part of a snapshot."""
 
     repository: bytes
     writer: str
@@ -71,28 +74,32 @@ class Snapshot:
     time: datetime
     state: State
     packs: tuple[tuple[str, int], ...]  # (SHA-256, size) of each new pack
-    uses: Mapping[int, bytes]  # sequence → bitmap over that snapshot's packs, lowest bit first
+    # Sequence number → bitmap over that snapshot's packs, lowest bit first.
+    uses: Mapping[int, bytes]
 
     def used_packs_of(self, earlier: "Snapshot") -> list[str]:
-        """The packs of `earlier` that this snapshot needs; `Damaged` on a bit without a pack."""
-        # The end is looked at first: of 64 MiB of bits no list is made.
+        """Return the packs of an earlier snapshot that this one needs.
+
+        Raise `Damaged` for a bit without a pack.
+        """
+        # Check the end first: 64 MiB of bits must not become a list.
         bitmap = self.uses.get(earlier.sequence, b"").rstrip(b"\0")
         if bitmap and 8 * len(bitmap) - 8 + bitmap[-1].bit_length() > len(earlier.packs):
             raise Damaged(
                 f"snapshot {self.sequence} of {self.writer} uses a pack that snapshot"
-                f" {earlier.sequence} does not have; verify the repository"
+                f" {earlier.sequence} does not have. Verify the repository"
             )
-        return [earlier.packs[index][0] for index in bits_in(bitmap)]
+        return [earlier.packs[index][0] for index in set_bits(bitmap)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Body:
-    """The sealed part."""
+    """Encrypted part of a snapshot."""
 
     consistent_at: datetime
     started: datetime
     ended: datetime
-    id_key: bytes  # what blob ids are keyed with
+    id_key: bytes  # the key of blob ids
     root: BlobRef
     depth: int  # levels of node pages above the leaves; 0: the root is a leaf
     files: int
@@ -103,21 +110,26 @@ class Body:
     sources: tuple[SourceOutcome, ...]
 
 
-def bitmap_of(indices: set[int]) -> bytes:
-    """Set one bit an index, the lowest bit of the first byte being index 0."""
+def make_bitmap(indices: set[int]) -> bytes:
+    """Return a bitmap with one bit per index, lowest bit first."""
     bits = bytearray(max(indices, default=-1) // 8 + 1)
     for index in indices:
         bits[index // 8] |= 1 << index % 8
     return bytes(bits)
 
 
-def bits_in(bitmap: bytes) -> list[int]:
-    """The indices that are set, in order."""
-    return [8 * at + bit for at, byte in enumerate(bitmap) for bit in range(8) if byte >> bit & 1]
+def set_bits(bitmap: bytes) -> list[int]:
+    """Return the indexes of the set bits, in order."""
+    return [
+        8 * position + bit
+        for position, byte in enumerate(bitmap)
+        for bit in range(8)
+        if byte >> bit & 1
+    ]
 
 
 def seal_body(body: Body, recipient: str) -> bytes:
-    """Encrypt the sealed part to the domain."""
+    """Encrypt the body to the domain."""
     value = {
         "consistent_at": to_time(body.consistent_at),
         "started": to_time(body.started),
@@ -128,7 +140,7 @@ def seal_body(body: Body, recipient: str) -> bytes:
         "files": body.files,
         "directories": body.directories,
         "bytes": body.bytes,
-        "unread": list(_named_unread(body.unread)),
+        "unread": list(_unread_to_json(body.unread)),
         "unread_total": body.unread_total,
         "sources": [
             {
@@ -150,26 +162,28 @@ def seal_body(body: Body, recipient: str) -> bytes:
 
 
 def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: str) -> Body:
-    """Decrypt the sealed part; `WrongKey` when no identity opens it."""
+    """Decrypt the body; raise `WrongKey` if no identity opens it."""
     if not has_short_header(sealed):
-        raise Damaged(f"the sealed part of {where} does not open: it is no age file for one key")
+        raise Damaged(
+            f"the sealed part of {where} does not open: it is not an age file for one key"
+        )
     try:
         plain = pyrage.decrypt(sealed, identities)
     except pyrage.DecryptError:
         raise WrongKey(
-            f"the sealed part of {where} does not open with this key; take the custodian's key of"
+            f"the sealed part of {where} does not open with this key. Use the custodian's key of"
             " its domain, or verify the repository"
         ) from None
     length = int.from_bytes(plain[:4], "big")
     end = 4 + length
     is_padded = len(plain) == max(end, padded_size(end)) and not any(plain[end:])
     if len(plain) < 4 or not is_padded:
-        raise Damaged(f"the sealed part of {where} has a wrong length or padding; verify it")
+        raise Damaged(f"the sealed part of {where} has a wrong length or padding. Verify it")
     fields = Fields(from_json(plain[4:end], where), where, _BODY_FIELDS)
     unread = tuple(_unread(item, where) for item in fields.items("unread"))
-    named_bytes = sum(len(one.path.encode()) + len(one.reason.encode()) for one in unread)
+    named_bytes = sum(len(item.path.encode()) + len(item.reason.encode()) for item in unread)
     if len(unread) > MAX_UNREAD_NAMED or named_bytes > MAX_UNREAD_BYTES:
-        raise Damaged(f"{where} names more that was not read than any writer names; verify it")
+        raise Damaged(f"{where} names too many unread paths. Verify it")
     return Body(
         consistent_at=fields.time("consistent_at"),
         started=fields.time("started"),
@@ -187,7 +201,7 @@ def open_body(sealed: bytes, identities: list[pyrage.x25519.Identity], where: st
 
 
 def snapshot_to_bytes(snapshot: Snapshot, sealed: bytes, key: Ed25519PrivateKey) -> bytes:
-    """Encode and sign a snapshot; `UsageError` when it becomes larger than a reader reads."""
+    """Encode and sign a snapshot; `UsageError` if it is too large to read."""
     value = {
         "format": FORMAT,
         "kind": "snapshot",
@@ -210,27 +224,27 @@ def snapshot_to_bytes(snapshot: Snapshot, sealed: bytes, key: Ed25519PrivateKey)
     data = sign(SNAPSHOT_CONTEXT, to_json(value) + b"\n" + sealed, key)
     if len(data) > MAX_SNAPSHOT_BYTES:
         raise UsageError(
-            f"snapshot {snapshot.sequence} would have {len(data):,} bytes, and"
-            f" {MAX_SNAPSHOT_BYTES:,} are read at most: split the largest file of set"
+            f"snapshot {snapshot.sequence}: it would have {len(data):,} bytes, and at most"
+            f" {MAX_SNAPSHOT_BYTES:,} can be read. Split the largest file of set"
             f" {snapshot.set_name}, or give it a set of its own"
         )
     return data
 
 
 def snapshot_from_bytes(data: bytes, where: str) -> tuple[Snapshot, bytes]:
-    """Decode the public part and cut out the sealed one; the signature is not looked at."""
+    """Decode the public part and return the encrypted one unverified."""
     end = data.find(b"\n", 0, len(data) - SIGNATURE_BYTES)
     if end < 0:
-        raise Damaged(f"{where} is no snapshot; verify the repository")
-    beside, burnt, packs, uses = _lists_apart(data[:end])
-    if len(beside) > _MOST_BESIDE_LISTS:
-        raise Damaged(f"{where} is no snapshot as a writer writes it; verify the repository")
-    value = from_json(beside, where)
+        raise Damaged(f"{where} is not a snapshot. Verify the repository")
+    other_fields, burnt, packs, uses = _split_lists(data[:end])
+    if len(other_fields) > _MAX_OTHER_BYTES:
+        raise Damaged(f"{where} is not a valid snapshot. Verify the repository")
+    value = from_json(other_fields, where)
     check_format(value, "snapshot", where)
     fields = Fields(value, where, _SNAPSHOT_FIELDS)
     for name, _ in _LISTS:
         if fields.items(name.decode()):
-            raise Damaged(f"{where} is no snapshot as a writer writes it; verify the repository")
+            raise Damaged(f"{where} is not a valid snapshot. Verify the repository")
     snapshot = Snapshot(
         repository=fields.hexadecimal("repository", REPOSITORY_BYTES),
         writer=fields.name("writer"),
@@ -245,7 +259,7 @@ def snapshot_from_bytes(data: bytes, where: str) -> tuple[Snapshot, bytes]:
         set_name=fields.name("set"),
         time=fields.time("time"),
         state=_state(fields.text("state"), where),
-        packs=tuple(_pack(one, where) for one in _items(_PACK, packs, "pack", where)),
+        packs=tuple(_pack(item, where) for item in _items(_PACK, packs, "pack", where)),
         uses=_uses(uses, where),
     )
     _check_order(snapshot, where)
@@ -253,7 +267,7 @@ def snapshot_from_bytes(data: bytes, where: str) -> tuple[Snapshot, bytes]:
 
 
 def check_snapshot_signature(data: bytes, public_key: bytes, where: str) -> None:
-    """`Damaged` unless the holder of the writer's key signed these bytes."""
+    """Raise `Damaged` unless the writer's key signed these bytes."""
     check_signature(SNAPSHOT_CONTEXT, data, public_key, where)
 
 
@@ -269,78 +283,81 @@ _BODY_FIELDS = (
 
 def _state(text: str, where: str) -> State:
     if text not in _STATES:
-        raise Damaged(f"{where} has a state that no writer writes; verify the repository")
+        raise Damaged(f"{where} has an invalid state. Verify the repository")
     return _STATES[text]
 
 
-def _lists_apart(public: bytes) -> tuple[bytes, memoryview, memoryview, memoryview]:
-    """Cut the items of the lists out of the public part; nothing where they are not in place."""
-    beside, items, end = [], [], 0
-    for name, behind in _LISTS:
+def _split_lists(public: bytes) -> tuple[bytes, memoryview, memoryview, memoryview]:
+    """Cut the items of the lists out of the public part.
+
+    Return empty lists if they are not in their places.
+    """
+    other_fields, items, end = [], [], 0
+    for name, next_key in _LISTS:
         opening = b'"%s":[' % name
         start = public.find(opening, end) + len(opening)
-        closing = public.find(b'],"%s":' % behind, start)
+        closing = public.find(b'],"%s":' % next_key, start)
         if start < len(opening) or closing < 0:
             nothing = memoryview(b"")
             return public, nothing, nothing, nothing
-        beside.append(memoryview(public)[end:start])
+        other_fields.append(memoryview(public)[end:start])
         items.append(memoryview(public)[start:closing])
         end = closing
     burnt, packs, uses = items
-    return b"".join([*beside, memoryview(public)[end:]]), burnt, packs, uses
+    return b"".join([*other_fields, memoryview(public)[end:]]), burnt, packs, uses
 
 
 def _items(
-    pattern: re.Pattern[bytes], text: memoryview, what: str, where: str
+    pattern: re.Pattern[bytes], text: memoryview, item_kind: str, where: str
 ) -> Iterator[re.Match[bytes]]:
     end = 0
     while end < len(text):
-        found = pattern.match(text, end)
-        if found is None:
-            raise Damaged(f"{where} lists something that is no {what}; verify the repository")
-        yield found
-        end = found.end()
+        match = pattern.match(text, end)
+        if match is None:
+            raise Damaged(f"{where} lists an invalid {item_kind}. Verify the repository")
+        yield match
+        end = match.end()
 
 
 def _burnt(text: memoryview, where: str) -> Iterator[int]:
-    before = -1
-    for found in _items(_BURNT, text, "burnt slot", where):
-        number = int(found[1])
-        check_ascending((before, number), "its place in history", where)
+    previous = -1
+    for match in _items(_BURNT, text, "burnt slot", where):
+        number = int(match[1])
+        check_ascending((previous, number), "its place in history", where)
         yield number
-        before = number
+        previous = number
 
 
-def _pack(found: re.Match[bytes], where: str) -> tuple[str, int]:
-    size = int(found[2])
+def _pack(match: re.Match[bytes], where: str) -> tuple[str, int]:
+    size = int(match[2])
     if size > MAX_PACK_BYTES:
-        raise Damaged(f"{where} lists a pack that is larger than any; verify the repository")
-    return found[1].decode(), size
+        raise Damaged(f"{where} lists a pack that is too large. Verify the repository")
+    return match[1].decode(), size
 
 
 def _check_order(snapshot: Snapshot, where: str) -> None:
-    before = 0 if snapshot.previous is None else snapshot.previous.number
-    slots = chain((before,), snapshot.burnt, (snapshot.sequence,))
+    previous = 0 if snapshot.previous is None else snapshot.previous.number
+    slots = chain((previous,), snapshot.burnt, (snapshot.sequence,))
     check_ascending(slots, "its place in history", where)
     uses = chain((0,), snapshot.uses, (snapshot.sequence,))
     check_ascending(uses, "uses of earlier snapshots", where)
     if len({name for name, _ in snapshot.packs}) < len(snapshot.packs):
-        raise Damaged(f"{where} names a pack twice; verify the repository")
+        raise Damaged(f"{where} names a pack twice. Verify the repository")
 
 
 def _uses(text: memoryview, where: str) -> dict[int, bytes]:
     uses: dict[int, bytes] = {}
-    before = 0
-    for found in _items(_USE, text, "bitmap of packs", where):
-        number, bitmap = int(found[1]), found[2].decode()
-        check_ascending((before, number), "uses of earlier snapshots", where)
+    previous = 0
+    for match in _items(_USE, text, "bitmap of packs", where):
+        number, bitmap = int(match[1]), match[2].decode()
+        check_ascending((previous, number), "uses of earlier snapshots", where)
         uses[number] = from_hex(bitmap, len(bitmap) // 2, where)
-        before = number
+        previous = number
     return uses
 
 
-def _named_unread(unread: tuple[Unread, ...]) -> Iterator[list[str]]:
-    """As many as fit into a snapshot; the total is counted beside them."""
+def _unread_to_json(unread: tuple[Unread, ...]) -> Iterator[list[str]]:
+    """Yield as many unread paths as fit; the total is stored separately."""
     room = MAX_UNREAD_BYTES
     for item in unread[:MAX_UNREAD_NAMED]:
         room -= len(item.path.encode()) + len(item.reason.encode()) + 8
@@ -353,7 +370,7 @@ def _unread(value: object, where: str) -> Unread:
     match value:
         case [str(path), str(reason)]:
             return Unread(path=path, reason=reason)
-    raise Damaged(f"{where} lists something that is no unread path; verify the repository")
+    raise Damaged(f"{where} lists an invalid unread path. Verify the repository")
 
 
 def _source(value: object, where: str) -> SourceOutcome:

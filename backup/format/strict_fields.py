@@ -1,4 +1,7 @@
-"""Strict reading of parsed JSON: each field has its type and range, or the object is damaged."""
+"""Strict reading of parsed JSON, with types and ranges of fields.
+
+A field of another type or range makes the object damaged.
+"""
 
 import base64
 import re
@@ -15,27 +18,30 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 
 
 class Fields:
-    """An object's fields; `where` names the stored object in errors."""
+    """Fields of an object; `where` names the stored object in errors."""
 
     def __init__(self, value: object, where: str, names: Iterable[str]) -> None:
         if not isinstance(value, dict):
-            raise Damaged(f"{where} holds no record; verify the repository")
+            raise Damaged(f"{where} is not a record. Verify the repository")
         self._values = value
         self._where = where
         if value.keys() != set(names):
-            raise Damaged(f"{where} lacks fields or has unknown ones; verify the repository")
+            raise Damaged(f"{where} lacks fields or has unknown ones. Verify the repository")
 
     def text(self, name: str) -> str:
         value = self._values[name]
         if not isinstance(value, str):
-            raise self._wrong(name)
+            raise self._invalid(name)
         return value
 
     def name(self, name: str) -> str:
-        """A writer's, domain's or set's name: 1 to 31 of a-z, 0-9, dash and underscore."""
+        """Return the name of a writer, domain or set.
+
+        It has 1 to 31 of a-z, 0-9, dash and underscore.
+        """
         value = self.text(name)
         if not NAME.fullmatch(value):
-            raise self._wrong(name)
+            raise self._invalid(name)
         return value
 
     def integer(self, name: str, low: int = 0, high: int = MAX_INTEGER) -> int:
@@ -45,7 +51,7 @@ class Fields:
         return None if self._values[name] is None else self.integer(name, high=high)
 
     def hexadecimal(self, name: str, size: int) -> bytes:
-        """Exactly `size` bytes in lower-case hexadecimal."""
+        """Return exactly `size` bytes of lower-case hexadecimal."""
         return from_hex(self._values[name], size, self._where)
 
     def optional_hexadecimal(self, name: str, size: int) -> bytes | None:
@@ -66,7 +72,7 @@ class Fields:
     def items(self, name: str) -> list[Any]:
         value = self._values[name]
         if not isinstance(value, list):
-            raise self._wrong(name)
+            raise self._invalid(name)
         return value
 
     def integers(self, name: str) -> tuple[int, ...]:
@@ -76,60 +82,63 @@ class Fields:
         return self._values[name]
 
     def _integer(self, value: object, name: str, low: int, high: int) -> int:
-        # bool is an int in Python and not in JSON.
+        # In Python, bool is an int; in JSON it is not.
         if type(value) is not int or not low <= value <= high:
-            raise self._wrong(name)
+            raise self._invalid(name)
         return value
 
-    def _wrong(self, name: str) -> Damaged:
-        return Damaged(f"{self._where} has a wrong value for {name!r}; verify the repository")
+    def _invalid(self, name: str) -> Damaged:
+        return Damaged(f"{self._where} has a wrong value for {name!r}. Verify the repository")
 
 
 def read_record(data: bytes, kind: str, names: Iterable[str], where: str) -> Fields:
-    """Read an unsigned record: a line of JSON with its format, its kind and these fields."""
+    """Read an unsigned record: one line of JSON with exactly these fields."""
     value = from_json(data.removesuffix(b"\n"), where)
     check_format(value, kind, where)
     return Fields(value, where, ("format", "kind", *names))
 
 
 def check_format(value: object, kind: str, where: str) -> None:
-    """Refuse a record of another format or kind, before any other field of it is looked at."""
+    """Refuse a record of another format or kind before reading other fields."""
     if not isinstance(value, dict):
-        raise Damaged(f"{where} holds no record; verify the repository")
+        raise Damaged(f"{where} is not a record. Verify the repository")
     number = value.get("format")
     if type(number) is int and number > FORMAT:
-        raise FormatUnknown(f"{where} has format {number}; use a newer version of this program")
+        raise FormatUnknown(f"{where} has format {number}. Use a newer version of this program")
     if number != FORMAT or isinstance(number, bool) or value.get("kind") != kind:
-        raise Damaged(f"{where} is no {kind} record of format {FORMAT}; verify the repository")
+        raise Damaged(f"{where} is not a {kind} record of format {FORMAT}. Verify the repository")
 
 
-def check_ascending(values: Iterable[Any], what: str, where: str) -> None:
-    """`Damaged` unless each value is greater than the one before: so a list has one order."""
-    if any(before >= after for before, after in pairwise(values)):
-        raise Damaged(f"{where} has {what} out of order or twice; verify the repository")
+def check_ascending(values: Iterable[Any], label: str, where: str) -> None:
+    """Raise `Damaged` unless each value is greater than the previous one.
+
+    So a list has only one order.
+    """
+    if any(previous >= after for previous, after in pairwise(values)):
+        raise Damaged(f"{where} has {label} out of order or twice. Verify the repository")
 
 
 def from_base64(value: object, where: str) -> bytes:
-    """Read base64 with its padding, in the one way of writing it."""
+    """Decode base64 with padding, in its only valid form."""
     if isinstance(value, str):
         try:
             decoded = base64.b64decode(value, validate=True)
         except ValueError:
             decoded = b""
-        # The unused bits of the last character are zero, or two texts would be one value.
+        # The unused bits of the last character must be zero: two texts must not be one value.
         if base64.b64encode(decoded).decode() == value:
             return decoded
-    raise Damaged(f"{where} holds no base64 where some belongs; verify the repository")
+    raise Damaged(f"{where} has invalid base64. Verify the repository")
 
 
 def from_hex(value: object, size: int, where: str) -> bytes:
-    """Read exactly `size` bytes of lower-case hexadecimal."""
+    """Decode exactly `size` bytes of lower-case hexadecimal."""
     if isinstance(value, str):
         try:
             decoded = bytes.fromhex(value)
         except ValueError:
             decoded = b""
-        # fromhex takes upper case and white space, which would let two texts be one value.
+        # fromhex accepts upper case and white space: two texts must not be one value.
         if len(decoded) == size and decoded.hex() == value:
             return decoded
-    raise Damaged(f"{where} holds no hexadecimal value where one belongs; verify the repository")
+    raise Damaged(f"{where} has an invalid hexadecimal value. Verify the repository")

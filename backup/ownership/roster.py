@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backup.errors import BackupError, NotFound
-from backup.format.object_names import FORMATS, READERS, copy_in, number_in, snapshots_of
+from backup.format.object_names import FORMATS, READERS, bundled_sha256, number_in, snapshots_of
 from backup.format.root_record import DomainGrant, RootRecord
 from backup.ownership.bundled_reader import bundled_files
 from backup.ownership.custodian_public_key import Custodian, custodian_for_display
@@ -116,7 +116,7 @@ def read_roster(vault: Store, keys: Store | None, *, owner: bytes | None = None)
         stat.name
         for prefix in (FORMATS, READERS)
         for stat in vault.list(prefix)
-        if copy_in(stat.name) is not None
+        if bundled_sha256(stat.name) is not None
     )
     return Roster(
         repository=root.repository,

@@ -17,7 +17,7 @@ import pyrage
 from blake3 import blake3
 
 from backup.errors import BackupError, Damaged, NotFound, StoreUnavailable, WrongKey
-from backup.format.frame import decoded, no_frame
+from backup.format.frame import frame_error, try_decode
 from backup.format.manifest import BlobRef
 from backup.format.object_names import pack_name
 from backup.format.pack import (
@@ -132,9 +132,9 @@ class BlobReader:
 
     def unpacked(self, ref: BlobRef, packed: memoryview) -> Raw:
         """The raw bytes of a frame that was read; `Damaged` when it does not decompress."""
-        raw = decoded(packed)
+        raw = try_decode(packed)
         if raw is None:
-            raise no_frame(self._name(ref.pack))
+            raise frame_error(self._name(ref.pack))
         if len(raw) <= ref.length:  # of what holds one blob and no more, nothing else will be asked
             return raw
         view = memoryview(raw)

@@ -33,7 +33,7 @@ from backup.format.object_names import (
     MAX_SNAPSHOT_BYTES,
     READERS,
     ROOTS,
-    copy_in,
+    bundled_sha256,
     keep_name,
     keys_of,
     pack_name,
@@ -186,7 +186,7 @@ class _VaultCopy:
     def _copy_documents(self) -> None:
         for prefix in (FORMATS, READERS):
             for stat in self._vault.list(prefix):
-                expected = copy_in(stat.name)
+                expected = bundled_sha256(stat.name)
                 if expected is None:
                     continue
                 if stat.name in self._existing:

@@ -24,7 +24,7 @@ from backup.format.keep_record import (
 )
 from backup.format.object_names import KEEPS, MAX_KEEP_RECORD_BYTES, next_number, number_in
 from backup.format.record_link import Link
-from backup.format.signature import check_stop_sign, format_of
+from backup.format.signature import check_stop_sign, claimed_later_format
 from backup.stores import Stat, Store
 from backup.stores.parallel_reads import read_ahead
 from backup.trust.root_chain import RootChain
@@ -141,7 +141,7 @@ def _parse_signed(data: bytes, number: int, trust: RootChain, name: str, where: 
 
 def _check_signer(data: bytes, number: int, trust: RootChain, name: str, where: str) -> None:
     """Verify the signature before parsing: junk costs one signature."""
-    later = format_of(data)
+    later = claimed_later_format(data)
     for keeper in trust.root.keepers:
         if keeper.trusted_through is not None and number > keeper.trusted_through:
             continue

@@ -22,7 +22,12 @@ from backup.format.object_names import (
 )
 from backup.format.record_link import Link
 from backup.format.root_record import RootRecord, root_from_bytes
-from backup.format.signature import ROOT_CONTEXT, check_signature, check_stop_sign, format_of
+from backup.format.signature import (
+    ROOT_CONTEXT,
+    check_signature,
+    check_stop_sign,
+    claimed_later_format,
+)
 from backup.stores import Stat, Store
 from backup.stores.parallel_reads import read_ahead
 
@@ -106,7 +111,7 @@ def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
             " available, and that the name is right"
         )
     if not roots:
-        problem = problems[0][1].removesuffix("; verify the repository")
+        problem = problems[0][1].removesuffix(". Verify the repository")
         raise Damaged(
             f"root record: not valid ({problem}). Check that the store is this repository's, and"
             " the identity, if any; if both are right, restore the record from a copy"
@@ -125,7 +130,7 @@ def _is_numbered(stat: Stat) -> bool:
 
 
 def _refuse_later_format(data: bytes, owner: bytes | None, name: str, where: str) -> None:
-    number = format_of(data)
+    number = claimed_later_format(data)
     if number is None:
         return
     if owner is not None:

@@ -25,7 +25,7 @@ from backup.findings import (
     PASSED_OVER,
     Findings,
 )
-from backup.format.age_header import openers
+from backup.format.age_header import count_openers
 from backup.format.object_names import MAX_SNAPSHOT_BYTES, number_in, snapshot_name, snapshots_of
 from backup.format.record_link import Link
 from backup.format.snapshot import Snapshot, check_snapshot_signature, snapshot_from_bytes
@@ -214,7 +214,7 @@ class SnapshotHistory:
         self._more_openers: set[int] = set()
         for slot in slots:
             if slot.snapshot is not None:
-                if openers(slot.sealed) > 1:
+                if count_openers(slot.sealed) > 1:
                     self._more_openers.add(slot.sequence)
                 self.snapshots[slot.sequence] = slot.snapshot
             elif len(self._junk) < _MOST_JUNK:

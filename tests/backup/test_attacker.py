@@ -490,10 +490,10 @@ def test_a_sealed_part_that_takes_a_day_to_open_holds_up_nobody(
     assert [point.details is None for point in folder.site.repository().points()] == [False] * 2 + [
         True
     ]
-    with pytest.raises(Damaged, match="does not open: it is no age file"):
+    with pytest.raises(Damaged, match="does not open: it is not an age file"):
         folder.site.restore("latest", tmp_path / "forged")
     assert "another key" in folder.named()[NEXT]
-    assert "it is no age file for one key" in folder.named(keyed=True)[NEXT]
+    assert "it is not an age file for one key" in folder.named(keyed=True)[NEXT]
     folder.assert_every_earlier_point_comes_back(tmp_path)
     assert folder.by_glass(tmp_path / "glass") == 6
     assert folder.by_glass(tmp_path / "glass", str(tmp_path / "2"), f"{WRITER}/0000000002") == 0

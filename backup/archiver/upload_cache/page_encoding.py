@@ -16,8 +16,8 @@ from operator import itemgetter
 import zstandard
 
 from backup.archiver.blob_location import NO_PACK, BlobLocation, Outline, Ref, Row
-from backup.format.frame import Effort, compressed
-from backup.format.manifest import entry_of_text
+from backup.format.frame import Effort, compress
+from backup.format.manifest import split_entry
 from backup.sources.files.file_status import Vector, vectors_from_bytes, vectors_to_bytes
 
 _PACKS = itemgetter(BlobLocation._fields.index("pack"), BlobLocation._fields.index("next"))
@@ -42,7 +42,7 @@ def rows_to_bytes(
         value["vectors"] = [row.vector for row in rows]
     # JSON contains no newline, so the entries follow it unchanged.
     lines = [json.dumps(value, separators=(",", ":")), *entries]
-    return compressed("\n".join(lines).encode(), Effort.PAGE)
+    return compress("\n".join(lines).encode(), Effort.PAGE)
 
 
 def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
@@ -59,7 +59,7 @@ def rows_from_bytes(data: bytes, outline: Outline | None) -> Iterator[Row]:
         paths, vectors = outline.paths, outline.vectors
     columns = (paths, value["sizes"], vectors)
     for number, (entry, path, size, vector) in enumerate(zip(entries, *columns, strict=True)):
-        refs, text = entry_of_text(entry)
+        refs, text = split_entry(entry)
         blobs: list[Ref] = [
             BlobLocation(packs[pack], offset, stored, inner, length, id_, packs[following])
             for pack, offset, stored, inner, length, id_, following in refs
@@ -93,7 +93,7 @@ def outline_to_bytes(rows: Sequence[Row], packs: Iterable[int]) -> bytes | None:
         numbers = json.dumps(columns, separators=(",", ":")).encode()
         value["is_json"] = True
     head = json.dumps(value, separators=(",", ":")).encode()
-    return compressed(head + b"\n" + numbers, Effort.PAGE)
+    return compress(head + b"\n" + numbers, Effort.PAGE)
 
 
 def outline_from_bytes(data: bytes, leaf: str) -> Outline:

@@ -22,7 +22,7 @@ from backup.format.manifest import BlobRef, ref_to_json
 from backup.format.object_names import pack_name, snapshot_name
 from backup.format.pack import HEADER_BYTES, SEGMENT_BYTES, SEGMENT_PAYLOAD
 from backup.format.root_record import key_from_bytes, key_to_bytes
-from backup.format.signature import SNAPSHOT_CONTEXT, sign, unsigned
+from backup.format.signature import SNAPSHOT_CONTEXT, sign, signed_content
 from backup.format.snapshot import Body
 from backup.reader.blob_reader import BlobReader
 from backup.repository import Repository
@@ -203,7 +203,7 @@ def test_the_last_resort_reads_nothing_wrong_from_a_damaged_pack(
 
 def spoilt_snapshots(whole: Whole) -> Iterator[bytes]:
     """Its sealed part damaged before the writer signed it."""
-    public, _, sealed = unsigned(whole.vault.get(LAST), LAST).partition(b"\n")
+    public, _, sealed = signed_content(whole.vault.get(LAST), LAST).partition(b"\n")
     header = sealed.index(b"\n---") + 64
     flips = [
         (at, bit) for at in range(len(sealed)) for bit in (range(8) if at < header else [None])

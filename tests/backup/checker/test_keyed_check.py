@@ -19,9 +19,9 @@ from backup.format.object_names import snapshot_name
 from backup.format.pack import SealedPack, seal_pack
 from backup.format.snapshot import (
     Body,
-    bitmap_of,
-    bits_in,
+    make_bitmap,
     seal_body,
+    set_bits,
     snapshot_from_bytes,
     snapshot_to_bytes,
 )
@@ -89,7 +89,7 @@ def test_a_snapshot_that_hides_what_it_needs_is_found(
 ) -> None:
     site.back_up(source)
     (source / "new").write_text("the second night")
-    monkeypatch.setattr("backup.archiver.snapshot_commit.bitmap_of", lambda _: b"")
+    monkeypatch.setattr("backup.archiver.snapshot_commit.make_bitmap", lambda _: b"")
     result = site.back_up(source)
     assert keyless(site) == []
     found = keyed(site, read=False)
@@ -119,7 +119,7 @@ def test_whichever_pack_a_point_needs_and_does_not_name_is_told(
     name = snapshot_name(WRITER, 2)
     whole, sealed = snapshot_from_bytes(site.vault.get(name), name)
     first, _ = snapshot_from_bytes(site.vault.get(snapshot_name(WRITER, 1)), "the first")
-    used = bits_in(whole.uses[1])
+    used = set_bits(whole.uses[1])
     assert len(used) >= 3
     assert whole.packs
     hiding = {
@@ -127,7 +127,7 @@ def test_whichever_pack_a_point_needs_and_does_not_name_is_told(
         for sha256, _ in whole.packs
     }
     for bit in used:
-        hiding[first.packs[bit][0]] = replace(whole, uses={1: bitmap_of(set(used) - {bit})})
+        hiding[first.packs[bit][0]] = replace(whole, uses={1: make_bitmap(set(used) - {bit})})
     assert isinstance(site.vault, TamperedStore)
     for pack, less in hiding.items():
         forged = snapshot_to_bytes(less, sealed, site.host.signing_key)
@@ -229,7 +229,7 @@ def test_a_page_that_a_later_point_lists_wrongly_is_found(
     result = site.back_up(source)  # the page itself is the one of the point before
     found = keyed(site, read=True)
     (problem,) = (found[name] for name in found if name.endswith(f"{result.sequence:010d}"))
-    assert "is not the page that the one above it means" in problem
+    assert "is not the page that its parent describes" in problem
     assert site.restore(result.point, tmp_path / "out").problems
 
 

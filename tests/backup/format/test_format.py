@@ -29,10 +29,10 @@ from backup.format.manifest import (
     entry_to_text,
     leaf_from_bytes,
     list_from_bytes,
-    metadata_of,
     metadata_to_text,
     node_from_bytes,
     page_to_bytes,
+    parse_metadata,
     path_key,
     rare_metadata_to_json,
     ref_from_json,
@@ -52,7 +52,7 @@ from backup.format.pack import (
 )
 from backup.format.root_record import key_from_bytes, root_from_bytes
 from backup.format.signature import ROOT_CONTEXT, SNAPSHOT_CONTEXT, check_signature, sign
-from backup.format.snapshot import bitmap_of, bits_in, open_body, snapshot_from_bytes
+from backup.format.snapshot import make_bitmap, open_body, set_bits, snapshot_from_bytes
 
 DOMAIN_KEY = pyrage.x25519.Identity.generate()
 OWNER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -243,7 +243,7 @@ def test_a_signature_counts_for_one_content_one_key_and_one_purpose() -> None:
 
 @given(st.sets(st.integers(0, 300)))
 def test_a_bitmap_comes_back(indices: set[int]) -> None:
-    assert bits_in(bitmap_of(indices)) == sorted(indices)
+    assert set_bits(make_bitmap(indices)) == sorted(indices)
 
 
 def test_object_names_are_told_apart() -> None:
@@ -266,7 +266,7 @@ def an_entry(**changes: object) -> dict[str, object]:
         modified_ns=-1, size=10, rare=rare,
     )  # fmt: skip
     ref = [0, 5, 20, 0, 2, "cd" * 32, -1]
-    return metadata_of(text) | {"blobs": [ref], "lists": []} | changes
+    return parse_metadata(text) | {"blobs": [ref], "lists": []} | changes
 
 
 STRANGE = '"lists":[],\\"'
@@ -301,9 +301,9 @@ def test_an_entry_that_is_written_as_text_is_canonical(
     assert whole["group"] == group
     seconds, nanoseconds = whole["modified"]
     assert seconds * 1_000_000_000 + nanoseconds == modified_ns
-    fields = metadata_of(with_metadata(text, {"hard_link": None, "mode": 0o600}))
+    fields = parse_metadata(with_metadata(text, {"hard_link": None, "mode": 0o600}))
     assert fields == {
-        name: value for name, value in metadata_of(text).items() if name != "hard_link"
+        name: value for name, value in parse_metadata(text).items() if name != "hard_link"
     } | {"mode": 0o600}
 
 

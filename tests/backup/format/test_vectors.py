@@ -46,22 +46,22 @@ FILES = {path.stem: json.loads(path.read_text()) for path in sorted(VECTORS.glob
 
 # What each name of a failure means for the reader: the error and what it says.
 FAILURES: dict[str, tuple[type[BackupError], str]] = {
-    "canonical": (Damaged, "no JSON|not as a writer writes it|no signed record|no snapshot"),
+    "canonical": (Damaged, "JSON|not a signed record|not a snapshot|not a valid snapshot"),
     "chain": (Damaged, "does not follow|another repository|another owner|root record that this"),
     "commitment": (Damaged, "key does not fit"),
     "fields": (
         Damaged,
-        r"wrong value|lacks|where \w+ belongs|no age|lists|no writer|nothing|no num|no \w+ page",
+        r"wrong value|lacks|invalid|not an age|lists|too |empty page|no num|not a \w+ page",
     ),
     "format-unknown": (FormatUnknown, "newer version"),
     "frame": (Damaged, "frame"),
-    "header": (Damaged, "does not begin as a pack|header that no writer writes"),
-    "kind": (Damaged, r"is no \w+ record of format 1|holds no record"),
+    "header": (Damaged, "does not start like a pack|invalid header"),
+    "kind": (Damaged, r"is not a \w+ record of format 1|is not a record"),
     "length": (Damaged, "shorter or longer"),
-    "order": (Damaged, "out of order|no writer writes"),
+    "order": (Damaged, "out of order|invalid"),
     "padding": (Damaged, "padding"),
-    "parent": (Damaged, "the page that the one above it means"),
-    "path-text": (Damaged, "no path text"),
+    "parent": (Damaged, "the page that its parent describes"),
+    "path-text": (Damaged, "invalid path text"),
     "place": (
         Damaged,
         "it was moved|contains snapshot|another domain's key|no root record authorizes",

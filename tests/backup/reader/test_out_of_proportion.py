@@ -99,7 +99,7 @@ def test_a_sealed_part_that_names_too_many_unread_files_is_refused(
     details = [point.details for point in owned.repository().points()]
     assert details[0] is not None
     assert details[1] is None, "nobody holds what no writer names"
-    assert "names more that was not read than any writer names" in errors(owned)[NEXT]
+    assert "names too many unread paths" in errors(owned)[NEXT]
     assert_the_first_point_comes_back(owned, tmp_path)
 
 

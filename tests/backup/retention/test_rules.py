@@ -12,7 +12,7 @@ from backup.errors import NotFound, RetentionStopped
 from backup.format.keep_record import PackId
 from backup.format.object_names import KEEPS, pack_name, snapshot_name, snapshots_of
 from backup.format.record_link import Link
-from backup.format.snapshot import bitmap_of, snapshot_from_bytes, snapshot_to_bytes
+from backup.format.snapshot import make_bitmap, snapshot_from_bytes, snapshot_to_bytes
 from backup.retention.rules import RetentionRules
 from backup.stores import ObjectLock, Retention
 from tests.backup.keep_site import (
@@ -96,8 +96,8 @@ def commit_using(kept: KeptSite, sequence: int) -> set[PackId]:
         packs=(),
         uses={
             **snapshot.uses,
-            newest: bitmap_of(set(range(len(snapshot.packs)))),
-            sequence: bitmap_of(set(range(len(old.packs)))),
+            newest: make_bitmap(set(range(len(snapshot.packs)))),
+            sequence: make_bitmap(set(range(len(old.packs)))),
         },
     )
     signed = snapshot_to_bytes(late, sealed, kept.site.host.signing_key)

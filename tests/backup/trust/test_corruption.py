@@ -9,7 +9,7 @@ from backup.checker.pack_check import PackCheck
 from backup.checker.verification import is_as_named, verify
 from backup.errors import BackupError, Damaged, FormatUnknown
 from backup.findings import Findings
-from backup.format.object_names import KEEPS, ROOTS, copy_in, keys_of, pack_in
+from backup.format.object_names import KEEPS, ROOTS, bundled_sha256, keys_of, pack_in
 from backup.records import VerifyReport
 from backup.trust.key_files import parse_key_record
 from backup.trust.retention_log import load_retention_log
@@ -99,7 +99,7 @@ def check_of(whole: Whole, name: str, *, is_cut: bool = False) -> Check:
             packs = PackCheck(vault, history, keeps, Findings())
             packs.check_listing() if is_cut else packs.read(None, lambda *_: None)
             return packs.is_lost(pack[1])
-        if copy_in(name):
+        if bundled_sha256(name):
             return not is_as_named(vault, vault.stat(name))
         return read_slot(vault, trust, WRITER, name).snapshot is None
 

@@ -79,7 +79,7 @@ def test_the_next_number_is_the_lowest_free_one_behind_what_counts() -> None:
     assert next_number("w/a/s/", 7, {1, 5, 8, 9, 11, MAX_NUMBER}) == 10
     with pytest.raises(Damaged, match="w/a/s/9999999999 is signed by whom"):
         next_number("w/a/s/", MAX_NUMBER, set())
-    with pytest.raises(ValueError, match="numbers no object"):
+    with pytest.raises(ValueError, match="is not a valid number"):
         snapshot_name(WRITER, MAX_NUMBER + 1)
 
 
@@ -102,7 +102,7 @@ def test_a_forged_point_there_ends_with_a_new_epoch_that_makes_points_again(
     owned: OwnedSite, source: Path, tmp_path: Path
 ) -> None:
     forge_the_last(owned)
-    with pytest.raises(Damaged, match="The owner has to end the trust"):
+    with pytest.raises(Damaged, match="The owner must end the trust"):
         owned.back_up(source)
     new_epoch(owned.office, writer=WRITER, trusted_through=2, host_dir=owned.folder / "rebuilt")
     (source / "note.txt").write_text("after the forger\n")

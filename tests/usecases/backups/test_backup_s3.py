@@ -204,9 +204,7 @@ def test_a_lock_that_lacks_makes_a_verification_partial_until_it_is_there(
                 "unknown": 0,
                 "is_right": False,
             }
-            assert said(found) == (
-                f"{objects} of {objects} locks were checked: 1 wrong."
-            )
+            assert said(found) == (f"{objects} of {objects} locks were checked: 1 wrong.")
         assert look(path, {}, installation.clock()).verify_failed is None, "nothing is damaged"
         bucket.client(bucket.admin).put_object_retention(
             Bucket=bucket.name,
