@@ -1,14 +1,33 @@
-"""The encrypted backup repository: usable alone, it imports nothing of the rest of the program.
+"""Encrypted backup repository, usable without the rest of the program.
 
-FORMAT.md is the contract: every byte that is stored is described there.  Where to start:
+    vault, keys = DirectoryStore(folder / "vault"), DirectoryStore(folder / "keys")
+    created = create_repository(
+        vault=vault, keys=keys, writer="desk-1", domain="main", now=datetime.now(UTC),
+        host_dir=folder / "host", owner_file=folder / "owner.json", identity_file=folder / "id.txt",
+    )
+    back_up(
+        vault=vault, host=Host.load(created.host_dir), set_name="documents",
+        sources=[FilesSource("documents", source)], send_log=folder / "cache.db",
+        now=lambda: datetime.now(UTC),
+    )
+    repository = Repository.open(vault, keys, open_identity(created.identity_file))
+    repository.restore(repository.resolve("latest"), folder / "restored")
 
-- `creation` makes a repository; `keys` loads what a backup host or a custodian holds;
-- `writer.back_up` makes a recovery point (inside: `writing`);
-- `reader.Repository` finds, looks into and restores one (inside: `reading`, `restoring`);
-- `verify.verify` checks a repository, with or without a key (inside: `checking`);
-- `keeper.keep` expires points and frees packs (inside: `keeping`);
-- `ownership.Office` is where the owner changes who may do what (the deeds: `owner`);
-- `copying.replicate_vault` copies everything to a second site, without a key;
-- `trust`, `keeps` and `history` read what the vault says: who may, what went, what there is;
-- `stores`, `sources` and `targets` are the families to extend; their `__init__` holds the promises.
+FORMAT.md describes every stored byte. Packages, from low to high:
+
+  format         records and packs as bytes
+  stores         vaults and key stores: a directory, S3, memory
+  trust          verified records and key files
+  reader         reads manifests and blobs
+  restorer       writes files; `repository.Repository` lists, reads and restores
+  checker        `verification.verify` checks a vault, with or without a key
+  replication    `vault_copy.replicate_vault` copies a vault to a second site
+  retention      `retention_run.run_retention` expires recovery points and frees packs
+  ownership      the owner's operations: `owner_session.OwnerSession`, repository creation
+  sources        files, databases and buckets to back up
+  archiver       `backup_run.back_up` makes a recovery point
+  targets        database servers to restore into
+  system         files, processes and memory of the operating system
+
+To add a store, source or target, see the promises in the `__init__` of its package.
 """

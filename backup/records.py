@@ -260,5 +260,5 @@ class VerifyReport:
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing of severity `error` was found."""
+        """Return whether there is no finding of severity `error`."""
         return all(finding.severity != "error" for finding in self.findings)

@@ -148,7 +148,7 @@ class BlobWriter:
         return refs
 
     def locate_all(self) -> None:
-        """Give everything that was added its place, and begin to store the last of it."""
+        """Assign every added blob its location and start storing the rest."""
         self._send_single_frames()
         self._close_bundle()
         self._packs.lay()

@@ -140,7 +140,7 @@ class ManifestBuilder:
 
     @property
     def is_between_pages(self) -> bool:
-        """Whether the next row begins a page."""
+        """Return whether the next row starts a page."""
         return not self._rows
 
     @property

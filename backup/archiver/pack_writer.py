@@ -142,7 +142,7 @@ class PackWriter:
         self._lay(frame, (bytes([AS_IS]), *parts))
 
     def lay(self) -> None:
-        """Give every appended frame its location; send the last pack unfilled."""
+        """Locate every appended frame; send the last pack unfilled."""
         self._lay_frames(0)
         if self._filled:
             self._send()

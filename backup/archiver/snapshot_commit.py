@@ -254,7 +254,7 @@ class Committer:
             return read_slot(self._vault, self._trust, self._host.writer, name)
 
     def _continue_after(self, previous: Link | None) -> None:
-        """Take the lowest free sequence number; slots in between are burnt."""
+        """Select the lowest free sequence number; slots in between are burnt."""
         last = 0 if previous is None else previous.number
         self._previous = previous
         self._sequence = next_number(snapshots_of(self._host.writer), last, self._taken)

@@ -3,8 +3,8 @@
 - To exclude a pack is to forget it in the upload cache: its content is read and sent again, if the
   source still has it. A forgotten pack stays forgotten, whatever is hidden from this host later:
   the missing cache rows are the host's memory of the keeper's decision.
-- Packs that the caller distrusts are excluded, whoever named them: a false name costs only an
-  upload.
+- Packs that the caller distrusts are excluded, regardless of who named them: a false name costs only
+  an upload.
 - The keeper's records are read once, then only those after the last one. They are read from the
   start again when the owner signed a new record, because that may change whom to trust.
 - A retention log that lost its end causes a warning and does not stop the run: its records were

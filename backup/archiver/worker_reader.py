@@ -128,7 +128,7 @@ class WorkerReader:
         self._line = channel
 
     def open_source(self, source: Source, opened: OpenSource) -> WorkerSource | None:
-        """Let the worker read a source, if it can; read it to its end first."""
+        """Open a source in the worker, if possible; read it to its end first."""
         return WorkerSource(opened, self._line) if self._line.request(source) else None
 
 

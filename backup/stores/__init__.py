@@ -72,7 +72,7 @@ class ObjectLock:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retention:
-    """The lock of one object, whoever set it; it may have ended."""
+    """The lock of one object; it may have ended."""
 
     mode: LockMode
     until: datetime

@@ -25,7 +25,7 @@ class Abortable(Protocol):
     """An owner of connections that other threads wait for."""
 
     def abort_all(self) -> None:
-        """Close all connections, whoever waits for one."""
+        """Close all connections, even those that threads wait for."""
 
 
 class NetworkShutdown:

@@ -55,7 +55,7 @@ def add_writer(session: OwnerSession, *, name: str, domain: str, host_dir: Path)
 def new_epoch(
     session: OwnerSession, *, writer: str, trusted_through: int, host_dir: Path
 ) -> OperationResult:
-    """Give a writer new keys; trust the old ones through a sequence number.
+    """Start an epoch with new keys; trust old ones through a number.
 
     `trusted_through` 0 means: trust nothing. The report names what is no longer trusted. Raise
     `NotFound` if there is no such writer or sequence number.
