@@ -80,14 +80,16 @@ class BlobWriter:
 
     def add(self, data: bytes | memoryview) -> Ref:
         """Store a blob of at most 8 MiB, unless it is stored already."""
-        blob_id = self.id_of(data)
+        blob_id = self.compute_id(data)
         return self._find_known(blob_id) or self._add_new(data, blob_id, self._packing)
 
     def add_small(self, data: bytes, sizes: Sequence[int]) -> list[Ref]:
         """Store small blobs that follow each other in `data`, as `add` does."""
         view = memoryview(data)
         ends = list(accumulate(sizes))
-        ids = [self.id_of(view[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+        ids = [
+            self.compute_id(view[end - size : end]) for size, end in zip(sizes, ends, strict=True)
+        ]
         new = set(ids)
         known = new & self._pending.keys() or any(map(self._find, self._log.may_have(new)))
         if not known and len(new) == len(ids):
@@ -98,7 +100,7 @@ class BlobWriter:
             for size, end, blob_id in zip(sizes, ends, ids, strict=True)
         ]
 
-    def id_of(self, data: bytes | memoryview) -> str:
+    def compute_id(self, data: bytes | memoryview) -> str:
         """Return the id of a blob: its keyed BLAKE3 hash in hexadecimal."""
         hasher = self._hasher
         hasher.reset()
@@ -123,7 +125,7 @@ class BlobWriter:
         for end in ends:
             part = window[begin:end]
             begin = end
-            blob_id = self.id_of(part)
+            blob_id = self.compute_id(part)
             known = self._find_known(blob_id)
             if known is None and is_dense is None:
                 is_dense = self._is_dense = not is_compressible(window)

@@ -43,7 +43,7 @@ AS_USUAL = Packing(effort=Effort.USUAL, shares_below_bytes=256 * 1024)
 _EDITED = Packing(effort=Effort.DUMP, shares_below_bytes=EDITED_CHUNK_BYTES // _LEAST_SHARE)
 
 
-def packing_for(average: int) -> Packing:
+def choose_packing(average: int) -> Packing:
     """Return the packing for content with this average chunk size, in bytes."""
     return _EDITED if average == EDITED_CHUNK_BYTES else AS_USUAL
 

@@ -31,7 +31,7 @@ from backup.archiver.upload_cache.cache import UploadCache
 from backup.archiver.upload_cache.cache_records import CachedHead, Commit
 from backup.archiver.writer_authorization import WriterAuthorization, admit
 from backup.errors import AlreadyThere
-from backup.format.object_names import next_number, number_in, snapshot_name, snapshots_of
+from backup.format.object_names import next_number, parse_number, snapshot_name, snapshot_prefix
 from backup.format.record_link import Link
 from backup.format.snapshot import (
     Body,
@@ -205,12 +205,12 @@ class Committer:
             )
 
     def _find_head(self) -> None:
-        prefix = snapshots_of(self._host.writer)
+        prefix = snapshot_prefix(self._host.writer)
         stats: dict[int, Stat] = {}
         folders: dict[int, datetime] = {}  # folders in place of slots
         for stat in self._vault.list(prefix):
             name, slash, _ = stat.name.removeprefix(prefix).partition("/")
-            number = number_in(prefix + name, prefix)
+            number = parse_number(prefix + name, prefix)
             if number is not None and slash:
                 folders[number] = stat.modified
             elif number is not None:
@@ -257,7 +257,7 @@ class Committer:
         """Select the lowest free sequence number; slots in between are burnt."""
         last = 0 if previous is None else previous.number
         self._previous = previous
-        self._sequence = next_number(snapshots_of(self._host.writer), last, self._taken)
+        self._sequence = next_number(snapshot_prefix(self._host.writer), last, self._taken)
         self._burnt = tuple(range(last + 1, self._sequence))
 
     def _settled_head(self, head: Link | None) -> CachedHead | None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backup.archiver.blob_location import MARK_LENGTH, MAX_REFS, Outline, ReusedPage, Row
 from backup.archiver.blob_writer import BlobWriter
-from backup.archiver.chunker import packing_for, windows
+from backup.archiver.chunker import choose_packing, windows
 from backup.archiver.hard_links import LinkedFiles
 from backup.archiver.manifest_builder import ManifestBuilder
 from backup.archiver.manifest_rows import (
@@ -296,7 +296,7 @@ class Archiver:
         with suppress(OSError):
             small = source.read_small(found)
             if small is not None and small.data:  # compare the hash; store nothing
-                mark = self._sink.id_of(small.data)[:MARK_LENGTH]
+                mark = self._sink.compute_id(small.data)[:MARK_LENGTH]
                 return small.changed is None and mark == outline.marks[index]
             row, reason = self._read_again(source, found, path)
             return reason is None and row.content_mark() == outline.marks[index]
@@ -391,7 +391,7 @@ class Archiver:
             self._add_small_file(row, _read_whole(content))
             return
         for window, ends in windows(content, average, self._sink.window):
-            row.blobs += self._sink.add_window(window, ends, packing_for(average))
+            row.blobs += self._sink.add_window(window, ends, choose_packing(average))
             self.counts.bytes_read += len(window)
             if len(row.blobs) > 2 * MAX_REFS:
                 self._builder.spill(row)

@@ -3,8 +3,8 @@
 - To exclude a pack is to forget it in the upload cache: its content is read and sent again, if the
   source still has it. A forgotten pack stays forgotten, whatever is hidden from this host later:
   the missing cache rows are the host's memory of the keeper's decision.
-- Packs that the caller distrusts are excluded, regardless of who named them: a false name costs only
-  an upload.
+- Packs that the caller distrusts are excluded, no matter who named them: a false name costs only an
+  upload.
 - The keeper's records are read once, then only those after the last one. They are read from the
   start again when the owner signed a new record, because that may change whom to trust.
 - A retention log that lost its end causes a warning and does not stop the run: its records were
@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from backup.archiver.upload_cache.cache import UploadCache
 from backup.archiver.upload_cache.cache_records import CachedKeepRecord
 from backup.format.keep_record import PackId
-from backup.format.object_names import keep_name, packs_of
+from backup.format.object_names import keep_name, pack_prefix
 from backup.format.record_link import Link
 from backup.stores import Stat, Store
 from backup.stores.parallel_reads import start_beside
@@ -107,7 +107,7 @@ class UnusablePacks:
         return keeps, is_whole
 
     def _list_packs(self) -> dict[str, Stat]:
-        prefix = packs_of(self._writer)
+        prefix = pack_prefix(self._writer)
         return {stat.name.rpartition("/")[2]: stat for stat in self._vault.list(prefix)}
 
     def _forget_lost(self, listed: dict[str, Stat]) -> None:

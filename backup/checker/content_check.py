@@ -142,7 +142,7 @@ class ContentCheck:
     def _check_point(self, tree: _Tree, files: int, packs: PackCheck) -> _Page:
         page = self._check_page(tree, tree.root, tree.depth, None)
         try:
-            named = packs.history.packs_of(tree.point.sequence)
+            named = packs.history.needed_packs(tree.point.sequence)
         except Damaged:
             named = None  # reported by the check without a key
         unnamed = set() if named is None else {pack.hex() for pack in page.packs} - named

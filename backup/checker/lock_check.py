@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from backup.checker.pack_check import PackCheck
 from backup.errors import NotFound, UsageError
 from backup.findings import Findings
-from backup.format.object_names import pack_in
+from backup.format.object_names import parse_pack_name
 from backup.records import LockSummary
 from backup.stores import ObjectLock, Retention, Stat, Store
 from backup.stores.parallel_reads import run_concurrently
@@ -72,7 +72,7 @@ class LockCheck:
 
     def add(self, stat: Stat) -> None:
         """Add a listed object; its lock is queried if it is due."""
-        pack = pack_in(stat.name)
+        pack = parse_pack_name(stat.name)
         is_needed = True
         if pack is not None:
             writer, sha256 = pack

@@ -17,7 +17,7 @@ from backup.errors import BackupError, Damaged, NotFound, WrongKey
 from backup.findings import BACK_UP_AGAIN, FROM_A_COPY, LOOK_AT_THE_HOST, MORE_OPENERS, Findings
 from backup.format.age_header import count_openers
 from backup.format.keep_record import PackId
-from backup.format.object_names import pack_in, pack_name, packs_of
+from backup.format.object_names import pack_name, pack_prefix, parse_pack_name
 from backup.format.pack import HEADER_BYTES, MAX_PACK_BYTES, parse_header
 from backup.records import Depth
 from backup.repository import Repository
@@ -70,15 +70,15 @@ class PackCheck:
         """Return every pack that an unexpired recovery point needs."""
         packs: set[str] = set()
         for sequence in self.unexpired:
-            packs |= self.history.known_packs_of(sequence)
+            packs |= self.history.known_packs(sequence)
         return frozenset(packs)
 
     def check_listing(self) -> None:
         """Compare the packs that snapshots name with the store's listing."""
         unlisted = dict(self.history.packs)
         unnamed = 0
-        for stat in self._vault.list(packs_of(self.history.writer)):
-            pack = pack_in(stat.name)
+        for stat in self._vault.list(pack_prefix(self.history.writer)):
+            pack = parse_pack_name(stat.name)
             size = None if pack is None else unlisted.pop(pack[1], None)
             if pack is None or size is None:
                 unnamed += 1
@@ -92,13 +92,13 @@ class PackCheck:
                 self.mark_lost(sha256, "was dropped by the keeper, but still exists", "looking")
         if unnamed and self._lost_snapshots:
             self._found.note(
-                packs_of(self.history.writer),
+                pack_prefix(self.history.writer),
                 f"{unnamed:,} packs are named by no snapshot: a lost snapshot may have named them",
                 "bring the lost snapshot back from a copy",
             )
         elif unnamed:
             self._found.note(
-                packs_of(self.history.writer),
+                pack_prefix(self.history.writer),
                 f"{unnamed:,} packs are named by no snapshot: a run was interrupted or is running",
                 "nothing: they are harmless, and the next run uses what it can",
             )
@@ -123,8 +123,8 @@ class PackCheck:
             self._check_openers(data, name)
             if repository is not None:
                 self._open_pack(repository, data, sha256, name)
-        for stat in self._vault.list(packs_of(self.history.writer)):
-            pack = pack_in(stat.name)
+        for stat in self._vault.list(pack_prefix(self.history.writer)):
+            pack = parse_pack_name(stat.name)
             if pack is not None and pack[1] not in self.history.packs:
                 self._read_unnamed(stat.name, pack[1], tell)
 
@@ -193,7 +193,7 @@ class PackCheck:
             return
         needed_by: dict[str, list[int]] = {sha256: [] for sha256 in self._lost}
         for sequence in self.unexpired:
-            for sha256 in self.history.known_packs_of(sequence) & self._lost.keys():
+            for sha256 in self.history.known_packs(sequence) & self._lost.keys():
                 needed_by[sha256].append(sequence)
         newest = self._newest_points()
         for sha256, lost in self._lost.items():

@@ -39,7 +39,7 @@ class Sample:
         return -math.expm1(self.pieces * math.log1p(-self.damage))
 
 
-def sample_for(confidence: float, damage: float = DAMAGE) -> Sample:
+def smallest_sample(confidence: float, damage: float = DAMAGE) -> Sample:
     """Return the smallest sample that finds a share of damage.
 
     Raise `UsageError` unless both numbers are between 0 and 1, or if it takes more than a million

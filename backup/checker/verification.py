@@ -40,12 +40,12 @@ from backup.format.object_names import (
     ROOTS,
     bundled_sha256,
     keep_name,
-    keys_of,
-    number_in,
-    pack_in,
+    key_prefix,
+    parse_number,
+    parse_pack_name,
     root_name,
     snapshot_name,
-    snapshots_of,
+    snapshot_prefix,
 )
 from backup.records import Depth, Head, LockSummary, Progress, VerifyReport
 from backup.repository import Repository
@@ -183,7 +183,7 @@ class _Check:
 
     def _check_keep_slot(self, name: str, problem: str, log: RetentionLog) -> None:
         """Report a keep slot that is junk or of a keeper retired since."""
-        number = number_in(name, KEEPS)
+        number = parse_number(name, KEEPS)
         if number is not None and log.head is not None and number < log.head.number:
             problem = f"{problem}; the records after it skipped it"
             self._found.warning(name, problem, LOOK, kind="passed over")
@@ -205,7 +205,7 @@ class _Check:
 
     def _check_keys(self, trust: RootChain, keys: Store) -> None:
         for domain in trust.root.domains:
-            prefix = keys_of(domain.id, domain.generation)
+            prefix = key_prefix(domain.id, domain.generation)
             names = [stat.name for stat in keys.list(prefix)]
             if domain.erased is not None:
                 self._found.note(prefix, erased_text(domain), "nothing: this is not damage")
@@ -309,12 +309,12 @@ def is_as_named(vault: Store, stat: Stat) -> bool:
 
 def _is_ours(name: str, histories: dict[str, SnapshotHistory]) -> bool:
     if (
-        number_in(name, ROOTS) is not None
-        or number_in(name, KEEPS) is not None
+        parse_number(name, ROOTS) is not None
+        or parse_number(name, KEEPS) is not None
         or bundled_sha256(name)
     ):
         return True
-    pack = pack_in(name)
+    pack = parse_pack_name(name)
     if pack is not None:
         return pack[0] in histories
-    return any(number_in(name, snapshots_of(writer)) is not None for writer in histories)
+    return any(parse_number(name, snapshot_prefix(writer)) is not None for writer in histories)

@@ -31,38 +31,46 @@ _PACK = re.compile(r"w/([a-z0-9][a-z0-9_-]{0,30})/p/([0-9a-f]{2})/([0-9a-f]{64})
 
 
 def root_name(number: int) -> str:
+    """Return the name of a root record."""
     return f"{ROOTS}{_digits(number)}"
 
 
 def keep_name(number: int) -> str:
+    """Return the name of a keep record."""
     return f"{KEEPS}{_digits(number)}"
 
 
 def key_name(domain: str, generation: int, number: int) -> str:
-    return f"{keys_of(domain, generation)}{_digits(number)}"
+    """Return the name of a key record."""
+    return f"{key_prefix(domain, generation)}{_digits(number)}"
 
 
-def keys_of(domain: str, generation: int) -> str:
+def key_prefix(domain: str, generation: int) -> str:
+    """Return the prefix of the key records of a domain generation."""
     return f"k/{domain}/{_digits(generation)}/"
 
 
-def packs_of(writer: str) -> str:
+def pack_prefix(writer: str) -> str:
+    """Return the prefix of a writer's packs."""
     return f"w/{writer}/p/"
 
 
 def pack_name(writer: str, sha256: str) -> str:
-    return f"{packs_of(writer)}{sha256[:2]}/{sha256}"
+    """Return the name of a pack."""
+    return f"{pack_prefix(writer)}{sha256[:2]}/{sha256}"
 
 
-def snapshots_of(writer: str) -> str:
+def snapshot_prefix(writer: str) -> str:
+    """Return the prefix of a writer's snapshots."""
     return f"w/{writer}/s/"
 
 
 def snapshot_name(writer: str, sequence: int) -> str:
-    return f"{snapshots_of(writer)}{_digits(sequence)}"
+    """Return the name of a snapshot."""
+    return f"{snapshot_prefix(writer)}{_digits(sequence)}"
 
 
-def number_in(name: str, prefix: str) -> int | None:
+def parse_number(name: str, prefix: str) -> int | None:
     """Return the number in the name of a record or snapshot, or None."""
     digits = name.removeprefix(prefix)
     return int(digits) if name.startswith(prefix) and _NUMBER.fullmatch(digits) else None
@@ -86,7 +94,7 @@ def next_number(prefix: str, after: int, taken: Container[int]) -> int:
     return number
 
 
-def pack_in(name: str) -> tuple[str, str] | None:
+def parse_pack_name(name: str) -> tuple[str, str] | None:
     """Return the (writer, sha256) in the name of a pack, or None."""
     match = _PACK.fullmatch(name)
     if match is None or not match[3].startswith(match[2]):

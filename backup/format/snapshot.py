@@ -77,7 +77,7 @@ class Snapshot:
     # Sequence number → bitmap over that snapshot's packs, lowest bit first.
     uses: Mapping[int, bytes]
 
-    def used_packs_of(self, earlier: "Snapshot") -> list[str]:
+    def used_packs(self, earlier: "Snapshot") -> list[str]:
         """Return the packs of an earlier snapshot that this one needs.
 
         Raise `Damaged` for a bit without a pack.

@@ -29,6 +29,7 @@ class Fields:
             raise Damaged(f"{where} lacks fields or has unknown ones. Verify the repository")
 
     def text(self, name: str) -> str:
+        """Return a text."""
         value = self._values[name]
         if not isinstance(value, str):
             raise self._invalid(name)
@@ -45,9 +46,11 @@ class Fields:
         return value
 
     def integer(self, name: str, low: int = 0, high: int = MAX_INTEGER) -> int:
+        """Return an integer within a range."""
         return self._integer(self._values[name], name, low, high)
 
     def optional_integer(self, name: str, high: int = MAX_INTEGER) -> int | None:
+        """Return an integer, or None for null."""
         return None if self._values[name] is None else self.integer(name, high=high)
 
     def hexadecimal(self, name: str, size: int) -> bytes:
@@ -55,30 +58,38 @@ class Fields:
         return from_hex(self._values[name], size, self._where)
 
     def optional_hexadecimal(self, name: str, size: int) -> bytes | None:
+        """Return bytes from hexadecimal, or None for null."""
         return None if self._values[name] is None else self.hexadecimal(name, size)
 
     def optional_time(self, name: str) -> datetime | None:
+        """Return a time, or None for null."""
         return None if self._values[name] is None else self.time(name)
 
     def base64(self, name: str) -> bytes:
+        """Return bytes from base64."""
         return from_base64(self._values[name], self._where)
 
     def time(self, name: str) -> datetime:
+        """Return a time."""
         return from_time(self._values[name], self._where)
 
     def path(self, name: str) -> bytes:
+        """Return a path as bytes."""
         return from_path_text(self._values[name], self._where)
 
     def items(self, name: str) -> list[Any]:
+        """Return a list."""
         value = self._values[name]
         if not isinstance(value, list):
             raise self._invalid(name)
         return value
 
     def integers(self, name: str) -> tuple[int, ...]:
+        """Return a list of non-negative integers."""
         return tuple(self._integer(item, name, 0, MAX_INTEGER) for item in self.items(name))
 
     def raw(self, name: str) -> object:
+        """Return a value unchecked."""
         return self._values[name]
 
     def _integer(self, value: object, name: str, low: int, high: int) -> int:

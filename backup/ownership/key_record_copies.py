@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from backup.errors import AlreadyThere, Damaged, NotFound, UsageError
-from backup.format.object_names import MAX_KEY_RECORD_BYTES, keys_of, number_in
+from backup.format.object_names import MAX_KEY_RECORD_BYTES, key_prefix, parse_number
 from backup.format.root_record import DomainGrant, RootRecord
 from backup.ownership.key_copy_list import CopyList, KeyCopy, merge, read_copy_list, write_copy_list
 from backup.stores import Stat
@@ -68,7 +68,7 @@ def synchronize(root: RootRecord, keys: KeeperStore, copy: KeeperStore) -> Synch
     removed: list[str] = []
     lacking: list[str] = []
     for domain in root.domains:
-        prefix = keys_of(domain.id, domain.generation)
+        prefix = key_prefix(domain.id, domain.generation)
         names_in_copy = _records(copy, prefix)
         if domain.erased is not None:
             removed += _remove(copy, names_in_copy)
@@ -108,7 +108,7 @@ def record_numbers(root: RootRecord, keys: KeeperStore) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     for domain in root.domains:
-        prefix = keys_of(domain.id, domain.generation)
+        prefix = key_prefix(domain.id, domain.generation)
         is_erased = domain.erased is not None
         names = _records(keys, prefix) if is_erased else list(_valid(keys, root, domain))
         if names:
@@ -149,7 +149,7 @@ def _write(folders: Mapping[str, Path], copies: Mapping[str, KeyCopy]) -> None:
 def _valid(store: KeeperStore, root: RootRecord, domain: DomainGrant) -> dict[str, bytes]:
     """Return the valid key records of a generation in a store, by name."""
     found: dict[str, bytes] = {}
-    for name in _records(store, keys_of(domain.id, domain.generation)):
+    for name in _records(store, key_prefix(domain.id, domain.generation)):
         with suppress(Damaged):
             data = read_bounded(store, name, MAX_KEY_RECORD_BYTES)
             parse_key_record(data, root, domain, name)
@@ -159,7 +159,7 @@ def _valid(store: KeeperStore, root: RootRecord, domain: DomainGrant) -> dict[st
 
 def _records(store: KeeperStore, prefix: str) -> list[str]:
     """Return the names that a key record can have, in ascending order."""
-    return [stat.name for stat in store.list(prefix) if number_in(stat.name, prefix) is not None]
+    return [stat.name for stat in store.list(prefix) if parse_number(stat.name, prefix) is not None]
 
 
 def _replace(store: KeeperStore, name: str, data: bytes) -> None:

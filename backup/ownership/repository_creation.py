@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.errors import AlreadyThere
 from backup.format.canonical_json import to_time
-from backup.format.object_names import key_name, keys_of, root_name
+from backup.format.object_names import key_name, key_prefix, root_name
 from backup.format.root_record import (
     REPOSITORY_BYTES,
     DomainGrant,
@@ -197,7 +197,7 @@ def _refuse_existing(vault: Store, keys: Store, domain: str, files: tuple[Path, 
     # Check everything below pub/, not only the first root record: an incomplete repository counts.
     existing = [str(path) for path in files if path.exists() or path.is_symlink()]
     existing += [stat.name for stat in vault.list("pub/")][:1]
-    existing += [stat.name for stat in keys.list(keys_of(domain, 0))][:1]
+    existing += [stat.name for stat in keys.list(key_prefix(domain, 0))][:1]
     if existing:
         raise AlreadyThere(
             f"{', '.join(existing)}: already exists, and a repository never replaces another;"

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backup.errors import BackupError, NotFound
-from backup.format.object_names import FORMATS, READERS, bundled_sha256, number_in, snapshots_of
+from backup.format.object_names import (
+    FORMATS,
+    READERS,
+    bundled_sha256,
+    parse_number,
+    snapshot_prefix,
+)
 from backup.format.root_record import DomainGrant, RootRecord
 from backup.ownership.bundled_reader import bundled_files
 from backup.ownership.custodian_public_key import Custodian, custodian_for_display
@@ -151,8 +157,8 @@ def _writers(vault: Store, trust: RootChain) -> Iterator[RosterWriter]:
 
 
 def _newest(vault: Store, trust: RootChain, writer: str) -> Newest | None:
-    prefix = snapshots_of(writer)
-    stats = [stat for stat in vault.list(prefix) if number_in(stat.name, prefix) is not None]
+    prefix = snapshot_prefix(writer)
+    stats = [stat for stat in vault.list(prefix) if parse_number(stat.name, prefix) is not None]
     for stat in reversed(stats):
         snapshot = read_listed(vault, trust, writer, stat).snapshot
         if snapshot is not None:

@@ -35,12 +35,12 @@ from backup.format.object_names import (
     ROOTS,
     bundled_sha256,
     keep_name,
-    keys_of,
+    key_prefix,
     pack_name,
-    packs_of,
+    pack_prefix,
     root_name,
     snapshot_name,
-    snapshots_of,
+    snapshot_prefix,
 )
 from backup.format.pack import MAX_PACK_BYTES
 from backup.records import Progress
@@ -112,7 +112,7 @@ class _VaultCopy:
         self._copy_documents()
         # List after reading, so that every snapshot that was read is listed.
         for writer in self._histories:
-            listed = self._vault.list(snapshots_of(writer))
+            listed = self._vault.list(snapshot_prefix(writer))
             self._sizes.update((stat.name, stat.size_bytes) for stat in listed)
         waiting = deque(self._keep_records_to_copy())
         with ThreadPoolExecutor(_THREADS) as pool:
@@ -163,7 +163,7 @@ class _VaultCopy:
     def _list_copy(self) -> Iterator[Stat]:
         prefixes = [ROOTS, KEEPS, FORMATS, READERS]
         for writer in self._histories:
-            prefixes += [packs_of(writer), snapshots_of(writer)]
+            prefixes += [pack_prefix(writer), snapshot_prefix(writer)]
         for prefix in prefixes:
             yield from self._to.list(prefix)
 
@@ -282,7 +282,7 @@ class _VaultCopy:
                     through = max(through, snapshot.keep.number)
                 # The copy has the packs of its snapshots, so nothing needs to precede those.
                 is_new = snapshot_name(writer, sequence) not in self._existing
-                for sha256 in history.known_packs_of(sequence) if is_new and dropped_by else ():
+                for sha256 in history.known_packs(sequence) if is_new and dropped_by else ():
                     through = max(through, dropped_by.get((writer, sha256), -1))
                 ordered.append((through, writer, sequence))
         return sorted(ordered)
@@ -352,7 +352,7 @@ class _VaultCopy:
 
     def _copy_keys(self, keys: Store, to: Store) -> None:
         for domain in self._trust.root.domains:
-            prefix = keys_of(domain.id, domain.generation)
+            prefix = key_prefix(domain.id, domain.generation)
             existing = {stat.name for stat in to.list(prefix)}
             stored = {stat.name for stat in keys.list(prefix)}
             for name in sorted(existing if domain.erased is not None else existing - stored):

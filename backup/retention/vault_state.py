@@ -20,11 +20,11 @@ from backup.findings import Findings
 from backup.format.keep_record import PackId, SnapshotId
 from backup.format.object_names import (
     MAX_SNAPSHOT_BYTES,
-    number_in,
-    pack_in,
-    packs_of,
+    pack_prefix,
+    parse_number,
+    parse_pack_name,
     snapshot_name,
-    snapshots_of,
+    snapshot_prefix,
 )
 from backup.format.record_link import Link
 from backup.format.snapshot import Snapshot
@@ -100,14 +100,14 @@ class Reader:
         for writer in trust.root.writer_ids:
             # List packs before snapshots: a pack that is put meanwhile is named by a snapshot, or
             # young.
-            for stat in self.vault.list(packs_of(writer)):
-                pack = pack_in(stat.name)
+            for stat in self.vault.list(pack_prefix(writer)):
+                pack = parse_pack_name(stat.name)
                 if pack is not None:
                     packs[pack] = stat
             stats = {
                 number: stat
-                for stat in self.vault.list(snapshots_of(writer))
-                if (number := number_in(stat.name, snapshots_of(writer))) is not None
+                for stat in self.vault.list(snapshot_prefix(writer))
+                if (number := parse_number(stat.name, snapshot_prefix(writer))) is not None
             }
             snapshots += stats.values()
             reading = self._read_slots(trust, writer, stats.values())
@@ -156,7 +156,7 @@ def _packs_needed(histories: Mapping[str, SnapshotHistory], point: SnapshotId) -
     """
     writer, sequence = point
     try:
-        return histories[writer].packs_of(sequence)
+        return histories[writer].needed_packs(sequence)
     except Damaged:
         return set()  # the writer is blocked
 
@@ -164,9 +164,9 @@ def _packs_needed(histories: Mapping[str, SnapshotHistory], point: SnapshotId) -
 def _find_problem(history: SnapshotHistory, log: RetentionLog) -> str | None:
     findings = Findings()
     history.check(findings)
-    prefix = snapshots_of(history.writer)
+    prefix = snapshot_prefix(history.writer)
     for finding in findings.all():
-        number = number_in(finding.object, prefix)
+        number = parse_number(finding.object, prefix)
         if finding.severity == "error" and (history.writer, number) not in log.expired:
             return f"{finding.object}: {finding.problem}"
     lost = {number for number, needed_by in history.lost().items() if needed_by}

@@ -24,7 +24,7 @@ _MEDIA_SUFFIXES = (
 )  # fmt: skip
 
 
-def chunk_bytes_for(name: bytes) -> int:
+def choose_chunk_bytes(name: bytes) -> int:
     """Return the average chunk size for a file of this name, in bytes."""
     name = name.lower()
     if name.endswith(_EDITED_SUFFIXES):

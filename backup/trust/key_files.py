@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from backup.errors import BackupError, Damaged, NotFound, StoreUnavailable, WrongKey
 from backup.format import FORMAT
 from backup.format.canonical_json import to_json
-from backup.format.object_names import MAX_KEY_RECORD_BYTES, keys_of, number_in
+from backup.format.object_names import MAX_KEY_RECORD_BYTES, key_prefix, parse_number
 from backup.format.root_record import (
     PUBLIC_KEY_BYTES,
     REPOSITORY_BYTES,
@@ -250,8 +250,8 @@ def read_key_record(
     Invalid records above it are skipped and added to `skipped`; `verify` reports them. Raise
     `NotFound` without records, or `Damaged` if none is valid.
     """
-    prefix = keys_of(domain.id, domain.generation)
-    names = [stat.name for stat in keys.list(prefix) if number_in(stat.name, prefix) is not None]
+    prefix = key_prefix(domain.id, domain.generation)
+    names = [stat.name for stat in keys.list(prefix) if parse_number(stat.name, prefix) is not None]
     damaged: list[Damaged] = [] if skipped is None else skipped
     for name in reversed(names):
         try:
@@ -270,7 +270,7 @@ def read_key_record(
 def parse_key_record(data: bytes, root: RootRecord, domain: DomainGrant, name: str) -> KeyRecord:
     """Decode a key record; check its name and the owner's signature."""
     record = key_from_bytes(data, root.owner, name)
-    number = number_in(name, keys_of(domain.id, domain.generation))
+    number = parse_number(name, key_prefix(domain.id, domain.generation))
     expected = (root.repository, domain.id, domain.generation, number)
     if (record.repository, record.domain, record.generation, record.number) != expected:
         raise Damaged(f"{name}: it contains another domain's key. Restore it from a copy")

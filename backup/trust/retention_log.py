@@ -22,7 +22,7 @@ from backup.format.keep_record import (
     check_keep_signature,
     keep_from_bytes,
 )
-from backup.format.object_names import KEEPS, MAX_KEEP_RECORD_BYTES, next_number, number_in
+from backup.format.object_names import KEEPS, MAX_KEEP_RECORD_BYTES, next_number, parse_number
 from backup.format.record_link import Link
 from backup.format.signature import check_stop_sign, claimed_later_format
 from backup.stores import Stat, Store
@@ -76,11 +76,11 @@ def load_retention_log(
     problems: list[tuple[str, str]] = []
 
     def is_new(stat: Stat) -> bool:
-        number = number_in(stat.name, KEEPS)
+        number = parse_number(stat.name, KEEPS)
         return number is not None and (after is None or number > after.number)
 
     for stat, read in read_ahead(vault, vault.list(KEEPS), MAX_KEEP_RECORD_BYTES, is_new):
-        number = number_in(stat.name, KEEPS)
+        number = parse_number(stat.name, KEEPS)
         if number is None:
             problems.append((stat.name, f"{stat.name} is not a valid name of a keep record"))
             continue

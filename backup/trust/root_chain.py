@@ -17,7 +17,7 @@ from backup.format.object_names import (
     MAX_ROOT_RECORD_BYTES,
     ROOTS,
     next_number,
-    number_in,
+    parse_number,
     root_name,
 )
 from backup.format.record_link import Link
@@ -46,7 +46,7 @@ class RootChain:
     def next_number(self) -> int:
         """Return the next number: the lowest free one after all signed records."""
         signed = (
-            number for name in self.unlinked if (number := number_in(name, ROOTS)) is not None
+            number for name in self.unlinked if (number := parse_number(name, ROOTS)) is not None
         )
         return next_number(ROOTS, max([self.links[-1].number, *signed]), self.taken)
 
@@ -78,7 +78,7 @@ def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
     unlinked: list[str] = []
     taken: set[int] = set()
     for stat, read in read_ahead(vault, vault.list(ROOTS), MAX_ROOT_RECORD_BYTES, _is_numbered):
-        number = number_in(stat.name, ROOTS)
+        number = parse_number(stat.name, ROOTS)
         if number is None:
             problems.append((stat.name, f"{stat.name} is not a valid name of a root record"))
             continue
@@ -126,7 +126,7 @@ def load_root_chain(vault: Store, *, owner: bytes | None = None) -> RootChain:
 
 
 def _is_numbered(stat: Stat) -> bool:
-    return number_in(stat.name, ROOTS) is not None
+    return parse_number(stat.name, ROOTS) is not None
 
 
 def _refuse_later_format(data: bytes, owner: bytes | None, name: str, where: str) -> None:

@@ -26,7 +26,12 @@ from backup.findings import (
     Findings,
 )
 from backup.format.age_header import count_openers
-from backup.format.object_names import MAX_SNAPSHOT_BYTES, number_in, snapshot_name, snapshots_of
+from backup.format.object_names import (
+    MAX_SNAPSHOT_BYTES,
+    parse_number,
+    snapshot_name,
+    snapshot_prefix,
+)
 from backup.format.record_link import Link
 from backup.format.snapshot import Snapshot, check_snapshot_signature, snapshot_from_bytes
 from backup.records import Head
@@ -63,7 +68,7 @@ def read_slot(
     vault: Store, trust: RootChain, writer: str, name: str, read: Read | None = None
 ) -> Slot:
     """Read one snapshot, optionally with `read`, and verify it."""
-    sequence = number_in(name, snapshots_of(writer)) or 0
+    sequence = parse_number(name, snapshot_prefix(writer)) or 0
     try:
         data = read_bounded(vault, name, MAX_SNAPSHOT_BYTES) if read is None else read()
     except Damaged as error:
@@ -106,8 +111,8 @@ def read_history(
     """
     stats = (
         stat
-        for stat in vault.list(snapshots_of(writer))
-        if number_in(stat.name, snapshots_of(writer)) is not None
+        for stat in vault.list(snapshot_prefix(writer))
+        if parse_number(stat.name, snapshot_prefix(writer)) is not None
     )
 
     def is_new(stat: Stat) -> bool:
@@ -125,7 +130,7 @@ def read_history(
 def _no_snapshot(writer: str, name: str, problem: str) -> Slot:
     return Slot(
         name=name,
-        sequence=number_in(name, snapshots_of(writer)) or 0,
+        sequence=parse_number(name, snapshot_prefix(writer)) or 0,
         sha256="",
         snapshot=None,
         sealed=b"",
@@ -238,7 +243,7 @@ class SnapshotHistory:
         sequence = max(self.snapshots)
         return Head(writer=self.writer, sequence=sequence, sha256=self._sha256[sequence])
 
-    def packs_of(self, sequence: int, lost: Container[int] = ()) -> set[str]:
+    def needed_packs(self, sequence: int, lost: Container[int] = ()) -> set[str]:
         """Return every pack that a snapshot needs; `Damaged` if one is unknown.
 
         Packs that were first named by a `lost` snapshot are unknown, and omitted.
@@ -251,16 +256,18 @@ class SnapshotHistory:
             previous = self.snapshots.get(number)
             if previous is None or number >= sequence:
                 raise Damaged(f"it needs packs of snapshot {number}, which is missing")
-            needed.update(snapshot.used_packs_of(previous))
+            needed.update(snapshot.used_packs(previous))
         return needed
 
-    def known_packs_of(self, sequence: int) -> set[str]:
+    def known_packs(self, sequence: int) -> set[str]:
         """Return every pack that a snapshot is known to need.
 
         Problems in its list are findings of their own.
         """
         try:
-            return self.packs_of(sequence, self.snapshots[sequence].uses.keys() - self.snapshots)
+            return self.needed_packs(
+                sequence, self.snapshots[sequence].uses.keys() - self.snapshots
+            )
         except Damaged:
             return {sha256 for sha256, _ in self.snapshots[sequence].packs}
 
@@ -303,7 +310,7 @@ class SnapshotHistory:
                 findings.error(name, problem, what_to_do, kind=f"no snapshot: {what_to_do}")
         if self._more_junk:
             findings.error(
-                snapshots_of(self.writer),
+                snapshot_prefix(self.writer),
                 f"{self._more_junk:,} more slots contain no snapshot, and were not checked",
                 "find out who wrote them, and revoke that right",
             )
@@ -317,7 +324,7 @@ class SnapshotHistory:
                 name = snapshot_name(self.writer, sequence)
                 findings.warning(name, MORE_OPENERS, LOOK_AT_THE_HOST)
             try:
-                self.packs_of(sequence, lost)
+                self.needed_packs(sequence, lost)
             except Damaged as error:
                 findings.error(snapshot_name(self.writer, sequence), str(error), FROM_A_COPY)
         for sequence, needed_by in lost.items():
@@ -382,7 +389,7 @@ class SnapshotHistory:
             )
         if missing > _MOST_HOLES:
             findings.error(
-                snapshots_of(self.writer),
+                snapshot_prefix(self.writer),
                 f"{missing - _MOST_HOLES:,} more are missing before snapshot {snapshot.sequence}",
                 FROM_A_COPY,
             )

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from backup.checker.verification import verify
 from backup.format.canonical_json import to_json
 from backup.format.keep_record import PackId
-from backup.format.object_names import pack_in, packs_of, root_name
+from backup.format.object_names import pack_prefix, parse_pack_name, root_name
 from backup.format.root_record import KeeperGrant, root_to_bytes
 from backup.records import BackupResult
 from backup.repository import Repository
@@ -106,7 +106,7 @@ class KeptSite:
         return load_retention_log(self.vault, load_root_chain(self.vault))
 
     def packs(self) -> set[PackId]:
-        found = (pack_in(stat.name) for stat in self.vault.list(packs_of(WRITER)))
+        found = (parse_pack_name(stat.name) for stat in self.vault.list(pack_prefix(WRITER)))
         return {pack for pack in found if pack is not None}
 
     def points(self) -> list[str]:

@@ -26,7 +26,7 @@ from backup.format.object_names import (
     MAX_NUMBER,
     key_name,
     pack_name,
-    packs_of,
+    pack_prefix,
     root_name,
     snapshot_name,
 )
@@ -431,7 +431,7 @@ def test_a_poisoned_send_log_spoils_later_points_only_and_the_keyed_check_names_
     poisoned = folder.site.back_up(folder.source)
     assert folder.named() == {}, "every byte is what the host signed"
     ((name, problem),) = folder.named(keyed=True).items()
-    assert name.startswith(packs_of(WRITER))
+    assert name.startswith(pack_prefix(WRITER))
     assert problem.startswith("holds other content than its reference says")
     assert f"it costs at least files/calls/one.wav of {poisoned.point}" in problem
     assert folder.site.restore(poisoned.point, tmp_path / "poisoned").problems
@@ -517,7 +517,7 @@ def test_a_forged_point_that_calls_the_earlier_ones_burnt_hides_none(
 
 
 def pack_names(site: Site) -> list[str]:
-    return [stat.name for stat in site.vault.list(packs_of(WRITER))]
+    return [stat.name for stat in site.vault.list(pack_prefix(WRITER))]
 
 
 def owner_of(site: Site) -> Ed25519PrivateKey:

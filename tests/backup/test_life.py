@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from backup.checker.verification import verify
 from backup.errors import Damaged
-from backup.format.object_names import packs_of
+from backup.format.object_names import pack_prefix
 from backup.ownership.operations.domains import new_generation
 from backup.ownership.owner_session import OwnerSession, open_owner
 from backup.records import BackupResult
@@ -169,7 +169,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(which=WHICH)
     def a_disk_loses_a_pack(self, which: int) -> None:
-        packs = sorted(self.vault.list(packs_of(WRITER)), key=lambda stat: stat.modified)
+        packs = sorted(self.vault.list(pack_prefix(WRITER)), key=lambda stat: stat.modified)
         if packs:
             name = packs[which % len(packs)].name
             self.vault.lose(name)

@@ -25,7 +25,7 @@ from pathlib import Path
 from backup.errors import BackupError, NotFound, UsageError, WrongKey
 from backup.format import FORMAT
 from backup.format.canonical_json import to_time
-from backup.format.object_names import MAX_KEY_RECORD_BYTES, keys_of
+from backup.format.object_names import MAX_KEY_RECORD_BYTES, key_prefix
 from backup.format.record_link import Link, link_to_json
 from backup.format.root_record import DomainGrant, RootRecord
 from backup.ownership.attestation import is_answered, new_challenge
@@ -44,7 +44,7 @@ from backup.ownership.erasure.erasure_order import (
     order_to_bytes,
 )
 from backup.ownership.operation_plan import Create, Forget, OperationResult, Plan, Step
-from backup.ownership.operations.domain_keys import custodians_in
+from backup.ownership.operations.domain_keys import record_custodians
 from backup.ownership.owner_session import OwnerSession, known_domain, next_root
 from backup.stores.bounded_read import read_bounded
 from backup.trust.key_files import parse_key_record
@@ -188,14 +188,14 @@ def _custodians_of_domain(
     keys = session.key_store()
     by_key: dict[str, Custodian] = {}
     for grant in _generations(root, domain):
-        for stat in keys.list(keys_of(domain, grant.generation)):
+        for stat in keys.list(key_prefix(domain, grant.generation)):
             try:
                 record = parse_key_record(
                     read_bounded(keys, stat.name, MAX_KEY_RECORD_BYTES), root, grant, stat.name
                 )
             except BackupError:
                 continue  # not a valid record: it is removed with the others
-            by_key |= {item.recipient: item for item in custodians_in(record)}
+            by_key |= {item.recipient: item for item in record_custodians(record)}
     if not by_key:
         raise NotFound(
             f"domain {domain}: the key store has no key record of it, so nobody could attest."

@@ -16,18 +16,18 @@ from dataclasses import replace
 import pyrage
 
 from backup.errors import NotFound, UsageError, WrongKey
-from backup.format.object_names import key_name, keys_of, next_number
+from backup.format.object_names import key_name, key_prefix, next_number
 from backup.format.root_record import DomainGrant, KeyRecord, RootRecord
 from backup.ownership.custodian_public_key import Custodian, wrap
 from backup.ownership.operation_plan import Forget, OperationResult, Plan, Put, Step
 from backup.ownership.operations.domain_keys import (
     active_domains,
     current_key_record,
-    custodians_in,
     free_generation,
     new_key,
     numbers_in_use,
     put_key,
+    record_custodians,
 )
 from backup.ownership.owner_session import OwnerSession, next_root
 from backup.trust.key_files import Identity, open_domains
@@ -47,7 +47,7 @@ def add_custodian(
         opened = _open_all_keys(session, trust.root, identity)
         steps: list[Step] = []
         for domain, record in _records(session, trust.root):
-            holders = custodians_in(record)
+            holders = record_custodians(record)
             rest = tuple(item for item in holders if item.recipient != custodian.recipient)
             known = next((item for item in holders if item not in rest), None)
             if known is None or custodian.name not in ("", known.name):
@@ -76,7 +76,7 @@ def retire_custodian(session: OwnerSession, *, name: str, identity: Identity) ->
 
     def make_plan(trust: RootChain) -> Plan:
         records = _records(session, trust.root)
-        leaving = _find(name, [item for _, record in records for item in custodians_in(record)])
+        leaving = _find(name, [item for _, record in records for item in record_custodians(record)])
         opened = _open_all_keys(session, trust.root, identity)
         stays = _stay_rule(leaving)
         _check_identity_stays(identity, stays)
@@ -85,7 +85,7 @@ def retire_custodian(session: OwnerSession, *, name: str, identity: Identity) ->
         forgets: list[Step] = []
         generations: dict[str, int] = {}
         for domain, record in records:
-            holders = custodians_in(record)
+            holders = record_custodians(record)
             rest = tuple(item for item in holders if stays(item))
             if not rest:
                 raise UsageError(
@@ -111,9 +111,9 @@ def retire_custodian(session: OwnerSession, *, name: str, identity: Identity) ->
             "custodian": leaving.text,
             "generations": generations,
             "key_records_removed": [
-                keys_of(*item)
+                key_prefix(*item)
                 for item, record in records
-                if not all(map(stays, custodians_in(record)))
+                if not all(map(stays, record_custodians(record)))
             ],
             "copies_to_clean": [
                 *(item.name for item in session.copies_away),
@@ -169,7 +169,9 @@ def _rewrap(
         session,
         replace(
             record,
-            number=next_number(keys_of(record.domain, record.generation), record.number, numbers),
+            number=next_number(
+                key_prefix(record.domain, record.generation), record.number, numbers
+            ),
             custodians=tuple(item.text for item in holders),
             wrapped=wrap(str(key).encode(), holders),
         ),
@@ -179,7 +181,7 @@ def _rewrap(
 def _forget_superseded(session: OwnerSession, record: KeyRecord) -> Forget:
     numbers = numbers_in_use(session.key_store(), record.domain, record.generation)
     return Forget(
-        prefix=keys_of(record.domain, record.generation),
+        prefix=key_prefix(record.domain, record.generation),
         names=tuple(key_name(record.domain, record.generation, number) for number in numbers),
     )
 

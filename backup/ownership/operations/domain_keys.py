@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pyrage
 
-from backup.format.object_names import key_name, keys_of, next_number, number_in
+from backup.format.object_names import key_name, key_prefix, next_number, parse_number
 from backup.format.root_record import DomainGrant, KeyRecord, RootRecord, key_to_bytes
 from backup.ownership.custodian_public_key import Custodian, parse_custodians, wrap
 from backup.ownership.operation_plan import Put
@@ -35,7 +35,7 @@ def current_key_record(session: OwnerSession, root: RootRecord, domain: DomainGr
     return read_key_record(session.key_store(), root, domain)
 
 
-def custodians_in(record: KeyRecord) -> tuple[Custodian, ...]:
+def record_custodians(record: KeyRecord) -> tuple[Custodian, ...]:
     """Return the custodians that can open a key record."""
     return parse_custodians(
         record.custodians, key_name(record.domain, record.generation, record.number)
@@ -44,8 +44,8 @@ def custodians_in(record: KeyRecord) -> tuple[Custodian, ...]:
 
 def numbers_in_use(keys: Store, domain: str, generation: int) -> list[int]:
     """Return the numbers of the stored key records, whatever they contain."""
-    prefix = keys_of(domain, generation)
-    found = (number_in(stat.name, prefix) for stat in keys.list(prefix))
+    prefix = key_prefix(domain, generation)
+    found = (parse_number(stat.name, prefix) for stat in keys.list(prefix))
     return sorted(number for number in found if number is not None)
 
 
@@ -59,7 +59,7 @@ def free_generation(session: OwnerSession, root: RootRecord, domain: str) -> int
     used = {
         number
         for stat in session.key_store().list(prefix)
-        if (number := number_in(stat.name.rpartition("/")[0], prefix)) is not None
+        if (number := parse_number(stat.name.rpartition("/")[0], prefix)) is not None
     }
     return next_number(prefix, max(granted, default=-1), used)
 
@@ -75,7 +75,7 @@ def new_key(
         repository=session.owner.repository,
         domain=domain,
         generation=generation,
-        number=next_number(keys_of(domain, generation), -1, numbers),
+        number=next_number(key_prefix(domain, generation), -1, numbers),
         recipient=recipient,
         custodians=tuple(custodian.text for custodian in custodians),
         wrapped=wrap(str(private).encode(), custodians),

@@ -13,9 +13,9 @@ from backup.ownership.operation_plan import OperationResult, Plan, Put
 from backup.ownership.operations.domain_keys import (
     active_domains,
     current_key_record,
-    custodians_in,
     free_generation,
     new_key,
+    record_custodians,
 )
 from backup.ownership.owner_session import OwnerSession, check_name, known_domain, next_root
 from backup.trust.root_chain import RootChain
@@ -56,7 +56,7 @@ def new_generation(session: OwnerSession, *, domain: str) -> OperationResult:
             raise UsageError(
                 f"domain {domain}: it is erased and gets no new key. Choose another domain."
             )
-        key_custodians = custodians_in(current_key_record(session, trust.root, newest))
+        key_custodians = record_custodians(current_key_record(session, trust.root, newest))
         result, steps = _grant_new_key(session, trust, domain, key_custodians)
         return Plan(operation="new-generation", request=request, result=result, steps=steps)
 
@@ -83,7 +83,7 @@ def _common_custodians(session: OwnerSession, root: RootRecord) -> tuple[Custodi
     # The last one of each domain is the highest.
     newest = {grant.id: grant for grant in active_domains(root)}
     by_domain = {
-        name: custodians_in(current_key_record(session, root, grant))
+        name: record_custodians(current_key_record(session, root, grant))
         for name, grant in newest.items()
     }
     keys = {

@@ -22,7 +22,7 @@ from backup.errors import SourceFailed
 from backup.format.canonical_json import to_path_text
 from backup.records import Unread
 from backup.sources import Content, Found, OpenSource, ReadFile, Whole
-from backup.sources.chunk_sizes import SMALL_FILE_BYTES, chunk_bytes_for
+from backup.sources.chunk_sizes import SMALL_FILE_BYTES, choose_chunk_bytes
 from backup.sources.files.expected_paths import Expected
 from backup.sources.files.extended_attributes import read_xattrs
 from backup.sources.files.file_content import REPLACED_BEFORE, FileContent, describe_change
@@ -120,7 +120,7 @@ class OpenFiles(OpenSource):
 
     def _scan(self) -> Iterator[Found | Unread | ReadFile | range]:
         self._name = b"."
-        yield self._found(b"", os.fstat(self._folders.current), None)
+        yield self._make_found(b"", os.fstat(self._folders.current), None)
         if not self._is_folder:
             file = self._examine(self._root_name, self._root_name, (False, False))
             if file is not None:
@@ -278,7 +278,7 @@ class OpenFiles(OpenSource):
             return None
         except OSError as error:
             return self._unread(path, _problem(error))
-        return self._found(path, status, target)
+        return self._make_found(path, status, target)
 
     def _should_enter(self, path: bytes) -> bool:
         reason = self._reason_not_to_enter(self._status)
@@ -295,7 +295,7 @@ class OpenFiles(OpenSource):
             return "has another file system mounted on it"
         return ""
 
-    def _found(self, path: bytes, status: os.stat_result, target: bytes | None) -> Found:
+    def _make_found(self, path: bytes, status: os.stat_result, target: bytes | None) -> Found:
         return found_from_status(path, status, target, ignore_inode=self._ignore_inode)
 
     def _unread(self, path: bytes, reason: str) -> Unread:
@@ -420,7 +420,7 @@ class OpenFiles(OpenSource):
         return found
 
     def chunk_bytes(self, found: Found) -> int:
-        return chunk_bytes_for(found.path)
+        return choose_chunk_bytes(found.path)
 
 
 def _problem(error: OSError) -> str:

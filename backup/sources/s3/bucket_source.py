@@ -25,7 +25,7 @@ from backup.errors import BackupError, NotFound, SourceFailed, StoreUnavailable,
 from backup.format.canonical_json import to_path_text
 from backup.records import Unread
 from backup.sources import Content, Found, Obstacle, OpenSource, Source
-from backup.sources.chunk_sizes import chunk_bytes_for
+from backup.sources.chunk_sizes import choose_chunk_bytes
 from backup.sources.s3.bucket_listing import BucketListing, ListedObject, new_listing
 from backup.sources.synthetic_paths import synthetic_path
 from backup.stores.s3.store import S3Options
@@ -266,7 +266,7 @@ class _OpenS3(OpenSource):
         return tuple(sorted(kept.items()))
 
     def chunk_bytes(self, found: Found) -> int:
-        return chunk_bytes_for(found.path)
+        return choose_chunk_bytes(found.path)
 
 
 class _Body:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup.format.keep_record import PackId
-from backup.format.object_names import pack_in
+from backup.format.object_names import parse_pack_name
 from standfast.errors import UsageError
 from standfast.records import Json
 from standfast.usecases.core.installation import Installation
@@ -81,4 +81,4 @@ def read_report(report: Path | None) -> frozenset[PackId]:
 
 
 def _packs(names: Sequence[object]) -> frozenset[PackId]:
-    return frozenset(pack for name in names if (pack := pack_in(str(name))) is not None)
+    return frozenset(pack for name in names if (pack := parse_pack_name(str(name))) is not None)

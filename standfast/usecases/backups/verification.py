@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from backup.checker.sampling import DAMAGE, Sample, sample_for
+from backup.checker.sampling import DAMAGE, Sample, smallest_sample
 from backup.checker.verification import verify as verify_repository
 from backup.records import Finding, VerifyReport
 from standfast.continuity.clock_skew import newest_first
@@ -186,7 +186,7 @@ def sample_of(pieces: int | None, confidence: float | None, damage: float | None
     with translated_errors("choosing a sample"):
         if pieces is not None:
             return Sample(pieces=pieces, damage=share)
-        return sample_for(_CONFIDENCE if confidence is None else confidence, share)
+        return smallest_sample(_CONFIDENCE if confidence is None else confidence, share)
 
 
 def verify(

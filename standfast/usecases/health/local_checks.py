@@ -17,7 +17,7 @@ from pathlib import Path
 from backup.archiver.writer_authorization import admit
 from backup.errors import AlreadyThere, BackupError
 from backup.errors import UsageError as BackupUsageError
-from backup.format.object_names import snapshots_of
+from backup.format.object_names import snapshot_prefix
 from backup.ownership.roster import read_roster
 from backup.sources import Obstacle
 from backup.sources.files.exclusion_patterns import Exclusion
@@ -160,7 +160,7 @@ def _bucket(bucket: str, store: Store, writer: str) -> Check:
     A new object could not be removed again. So the newest snapshot is offered again: the store
     checks the permission first and then rejects the object as existing.
     """
-    over = {stat.name: stat.later_versions for stat in store.list(snapshots_of(writer))}
+    over = {stat.name: stat.later_versions for stat in store.list(snapshot_prefix(writer))}
     newest = max(over, default=None)
     if newest is None:
         return ok(

@@ -11,7 +11,7 @@ from backup.sources.chunk_sizes import (
     EDITED_CHUNK_BYTES,
     MAX_CHUNK_BYTES,
     MEDIA_CHUNK_BYTES,
-    chunk_bytes_for,
+    choose_chunk_bytes,
 )
 
 
@@ -63,7 +63,7 @@ def test_what_is_put_in_front_changes_few_chunks(average: int) -> None:
 
 def test_recordings_are_cut_by_length_and_dumps_finely() -> None:
     names = (b"a/call.WAV", b"crm.sql", b"notes.odt", b"no-suffix")
-    assert [chunk_bytes_for(name) for name in names] == [
+    assert [choose_chunk_bytes(name) for name in names] == [
         MEDIA_CHUNK_BYTES,
         EDITED_CHUNK_BYTES,
         CHUNK_BYTES,

@@ -11,7 +11,7 @@ from backup.archiver.unusable_packs import UnusablePacks
 from backup.archiver.upload_cache.cache import open_upload_cache
 from backup.checker.verification import verify
 from backup.format.keep_record import KeepRecord, keep_to_bytes
-from backup.format.object_names import keep_name, pack_name, packs_of
+from backup.format.object_names import keep_name, pack_name, pack_prefix
 from backup.format.record_link import Link
 from backup.trust.retention_log import load_retention_log
 from backup.trust.root_chain import load_root_chain
@@ -40,7 +40,7 @@ def test_what_lay_in_a_pack_that_was_cut_is_sent_again(site: Site, tmp_path: Pat
     site.back_up(source)
     vault = site.vault
     assert isinstance(vault, TamperedStore)
-    packs = vault.names(packs_of(WRITER))
+    packs = vault.names(pack_prefix(WRITER))
     for name in packs:
         vault.replace(name, vault.get(name)[:-1])
     result = site.back_up(source)
@@ -59,7 +59,7 @@ def test_a_sparse_pack_that_is_distrusted_during_the_run_is_not_taken_back_for_w
     for number in range(5, 45):
         (source / f"{number:03}.wav").unlink()
     kept.days(31)
-    vault_of(kept).before(packs_of(WRITER), lambda: say(kept, distrusted=tuple(old)))
+    vault_of(kept).before(pack_prefix(WRITER), lambda: say(kept, distrusted=tuple(old)))
     with unreadable("001.wav"):
         result = kept.site.back_up(source)
     assert [item.reason for item in result.unread] == ["cannot be read: Input/output error"]

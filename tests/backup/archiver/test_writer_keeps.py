@@ -12,7 +12,13 @@ from backup.archiver import unusable_packs
 from backup.checker.verification import verify
 from backup.errors import Damaged, StoreUnavailable, UsageError
 from backup.format.keep_record import KeepRecord, PackId, keep_to_bytes
-from backup.format.object_names import keep_name, pack_name, packs_of, snapshot_name, snapshots_of
+from backup.format.object_names import (
+    keep_name,
+    pack_name,
+    pack_prefix,
+    snapshot_name,
+    snapshot_prefix,
+)
 from backup.format.snapshot import Snapshot, snapshot_from_bytes
 from backup.records import BackupResult, Progress
 from backup.retention.rules import RetentionRules
@@ -83,7 +89,7 @@ def needed_by(kept: KeptSite, sequence: int) -> set[PackId]:
     snapshot = named_by(kept, sequence)
     needed = {sha256 for sha256, _ in snapshot.packs}
     for number in snapshot.uses:
-        needed.update(snapshot.used_packs_of(named_by(kept, number)))
+        needed.update(snapshot.used_packs(named_by(kept, number)))
     return {(WRITER, sha256) for sha256 in needed}
 
 
@@ -168,7 +174,7 @@ def test_a_pack_marked_during_the_run_is_sent_again_before_the_commit(
     kept.night()
     marked = kept.packs()
     # The first pack of the second night is on its way when the keeper speaks.
-    vault_of(kept).before(packs_of(WRITER), lambda: say(kept, marked=tuple(marked)))
+    vault_of(kept).before(pack_prefix(WRITER), lambda: say(kept, marked=tuple(marked)))
     result = kept.night()
     assert vault_of(kept).hooks == []
     assert (result.sequence, result.is_fork) == (2, False)
@@ -194,8 +200,8 @@ def test_a_pack_of_this_very_run_can_be_marked_too(kept: KeptSite, tmp_path: Pat
         say(kept, marked=tuple(marked))
 
     kept.night()
-    vault_of(kept).before(packs_of(WRITER), lambda: None)
-    vault_of(kept).before(packs_of(WRITER), mark_all)
+    vault_of(kept).before(pack_prefix(WRITER), lambda: None)
+    vault_of(kept).before(pack_prefix(WRITER), mark_all)
     (kept.source / "large.wav").parent.mkdir(exist_ok=True)
     result = kept.night()
     assert marked
@@ -211,12 +217,12 @@ def test_a_keeper_that_marks_without_end_stops_the_run_and_makes_no_point(
 
     def mark_everything() -> None:
         say(kept, marked=tuple(kept.packs()))
-        vault_of(kept).before(packs_of(WRITER), mark_everything)
+        vault_of(kept).before(pack_prefix(WRITER), mark_everything)
 
-    vault_of(kept).before(packs_of(WRITER), mark_everything)
+    vault_of(kept).before(pack_prefix(WRITER), mark_everything)
     with pytest.raises(StoreUnavailable, match="in each of 3 walks"):
         kept.night()
-    assert [stat.name for stat in kept.vault.list(snapshots_of(WRITER))] == [
+    assert [stat.name for stat in kept.vault.list(snapshot_prefix(WRITER))] == [
         snapshot_name(WRITER, 1)
     ]
     vault_of(kept).hooks.clear()
@@ -230,7 +236,7 @@ def test_interim_points_are_not_built_on_marked_packs_either(
     marked = kept.packs()
     for number in range(6):
         (kept.source / f"{number}.wav").write_bytes(noise(4000 * KIB, number + 50))
-    vault_of(kept).before(packs_of(WRITER), lambda: say(kept, marked=tuple(marked)))
+    vault_of(kept).before(pack_prefix(WRITER), lambda: say(kept, marked=tuple(marked)))
     kept.days(1)
     result = kept.site.back_up(kept.source, interim_packs=1)
     for sequence in range(2, result.sequence + 1):
@@ -292,7 +298,7 @@ def test_a_writer_that_is_cut_off_during_its_run_puts_no_snapshot(kept: KeptSite
     trust = load_root_chain(kept.vault)
     (grant,) = trust.root.writers
     cut = replace(grant, trusted_through=1)
-    vault_of(kept).before(packs_of(WRITER), lambda: sign_root(kept.site, writers=(cut,)))
+    vault_of(kept).before(pack_prefix(WRITER), lambda: sign_root(kept.site, writers=(cut,)))
     with pytest.raises(UsageError, match="no longer trusts these keys"):
         kept.night()
     assert kept.points() == list(kept.trees) == [f"{WRITER}/0000000001"]
@@ -302,7 +308,9 @@ def test_a_writer_that_is_cut_off_during_its_run_puts_no_snapshot(kept: KeptSite
 def test_root_records_that_vanish_during_the_run_stop_it(kept: KeptSite) -> None:
     kept.night()
     newest = load_root_chain(kept.vault).root.number
-    vault_of(kept).before(packs_of(WRITER), lambda: vault_of(kept).lose(f"pub/root/{newest:010d}"))
+    vault_of(kept).before(
+        pack_prefix(WRITER), lambda: vault_of(kept).lose(f"pub/root/{newest:010d}")
+    )
     with pytest.raises(Damaged, match="it is missing"):
         kept.night()
 
@@ -310,7 +318,7 @@ def test_root_records_that_vanish_during_the_run_stop_it(kept: KeptSite) -> None
 def test_a_root_record_signed_during_the_run_is_the_one_that_the_snapshot_names(
     kept: KeptSite, tmp_path: Path
 ) -> None:
-    vault_of(kept).before(packs_of(WRITER), lambda: sign_root(kept.site))
+    vault_of(kept).before(pack_prefix(WRITER), lambda: sign_root(kept.site))
     result = kept.night()
     assert named_by(kept, 1).root == load_root_chain(kept.vault).links[-1]
     check_latest(kept, result, tmp_path / "out")

@@ -17,7 +17,7 @@ import pytest
 
 from backup.checker.verification import verify
 from backup.errors import Busy
-from backup.format.object_names import packs_of, snapshot_name
+from backup.format.object_names import pack_prefix, snapshot_name
 from backup.format.pack import HEADER_BYTES, OpenPack, _derive, parse_header
 from backup.format.root_record import key_from_bytes
 from backup.records import BackupResult
@@ -104,7 +104,7 @@ def keys_of_packs(site: Site) -> list[tuple[bytes, bytes]]:
     custodian = _identity(site.identity)
     domain = pyrage.x25519.Identity.from_str(pyrage.decrypt(record.wrapped, [custodian]).decode())
     found = []
-    for stat in site.vault.list(packs_of(WRITER)):
+    for stat in site.vault.list(pack_prefix(WRITER)):
         header = parse_header(site.vault.get(stat.name)[:HEADER_BYTES], stat.name)
         pack = OpenPack(header, [domain], stat.name)
         blank = header.data[:128] + bytes(32) + header.data[160:]
@@ -216,7 +216,7 @@ def test_a_second_run_with_the_same_log_is_busy_and_harms_nothing(
         refused.append(caught.value)
 
     trees[2] = changed(source, "two")
-    vault.hook = (packs_of(WRITER), run_again)
+    vault.hook = (pack_prefix(WRITER), run_again)
     result = site.back_up(source)
     assert len(refused) == 1
     assert (result.sequence, result.is_fork, result.warnings) == (2, False, ())

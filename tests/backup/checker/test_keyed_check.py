@@ -303,7 +303,7 @@ def test_a_snapshot_names_exactly_what_it_needs(site: Site, source: Path) -> Non
         _, body, _ = repository.open_point(point)
         for _ in walk(reader, body, Selection(())):
             pass
-        assert {pack.hex() for pack in reader.reached} == history.packs_of(point.sequence)
+        assert {pack.hex() for pack in reader.reached} == history.needed_packs(point.sequence)
 
 
 def test_what_repeats_itself_and_what_has_holes_is_sound(

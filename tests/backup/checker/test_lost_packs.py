@@ -13,7 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from backup.checker.verification import verify
 from backup.format.keep_record import KeepRecord, keep_to_bytes
-from backup.format.object_names import keep_name, pack_in, pack_name, root_name, snapshot_name
+from backup.format.object_names import (
+    keep_name,
+    pack_name,
+    parse_pack_name,
+    root_name,
+    snapshot_name,
+)
 from backup.format.record_link import Link
 from backup.format.root_record import KeeperGrant, root_to_bytes
 from backup.format.snapshot import snapshot_from_bytes, snapshot_to_bytes
@@ -223,7 +229,7 @@ def kept(site: Site, source: Path) -> tuple[Site, set[str]]:
     (source / "gone").unlink()
     nights(site, source, 2)
     history = SnapshotHistory(WRITER, read_history(site.vault, load_root_chain(site.vault), WRITER))
-    only_first = history.packs_of(1) - history.packs_of(2) - history.packs_of(3)
+    only_first = history.needed_packs(1) - history.needed_packs(2) - history.needed_packs(3)
     assert only_first
     return site, only_first
 
@@ -460,4 +466,4 @@ def test_every_lost_pack_is_named_however_many(site: Site, source: Path) -> None
     named = {finding.object for finding in serious(verify(site.vault))}
     assert named == set(packs)
     assert len(packs) > 200
-    assert all(pack_in(name) for name in packs)
+    assert all(parse_pack_name(name) for name in packs)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.checker.sampling import Sample, draw, sample_for
+from backup.checker.sampling import Sample, draw, smallest_sample
 from backup.checker.verification import verify
 from backup.errors import UsageError
 from backup.format.object_names import pack_name
@@ -25,7 +25,7 @@ from tests.backup.trees import KIB, noise, plain_tree
 def test_a_confidence_asks_for_so_many_pieces(
     confidence: float, damage: float, pieces: int
 ) -> None:
-    sample = sample_for(confidence, damage)
+    sample = smallest_sample(confidence, damage)
     assert sample.pieces == pieces
     assert sample.confidence >= confidence - 1e-12
     if pieces > 1:
@@ -68,7 +68,7 @@ def test_a_sample_that_says_nothing_is_refused(pieces: int, damage: float) -> No
 )
 def test_a_confidence_that_cannot_be_had_is_refused(confidence: float, damage: float) -> None:
     with pytest.raises(UsageError):
-        sample_for(confidence, damage)
+        smallest_sample(confidence, damage)
 
 
 def test_every_number_is_drawn_as_often_as_any_other() -> None:

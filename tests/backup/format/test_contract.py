@@ -91,7 +91,7 @@ def test_a_writer_cuts_and_bundles_as_the_page_says() -> None:
         "average 64 KiB for databases, dumps and text": chunk_sizes.EDITED_CHUNK_BYTES,
         "1024 KiB for the rest": chunk_sizes.CHUNK_BYTES,
         "what compresses and is under 256 KiB": chunker.AS_USUAL.shares_below_bytes,
-        "of databases, dumps and text under 16 KiB": chunker.packing_for(
+        "of databases, dumps and text under 16 KiB": chunker.choose_packing(
             chunk_sizes.EDITED_CHUNK_BYTES
         ).shares_below_bytes,
         "shares frames of about 1024 KiB": blob_writer.BUNDLE_BYTES,

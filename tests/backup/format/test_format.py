@@ -39,7 +39,13 @@ from backup.format.manifest import (
     refs_to_texts,
     with_metadata,
 )
-from backup.format.object_names import number_in, pack_in, pack_name, root_name, snapshot_name
+from backup.format.object_names import (
+    pack_name,
+    parse_number,
+    parse_pack_name,
+    root_name,
+    snapshot_name,
+)
 from backup.format.pack import (
     CAPACITY,
     HEADER_BYTES,
@@ -249,12 +255,12 @@ def test_a_bitmap_comes_back(indices: set[int]) -> None:
 def test_object_names_are_told_apart() -> None:
     sha = "ab" * 32
     assert root_name(7) == "pub/root/0000000007"
-    assert number_in(snapshot_name("desk-1", 12), "w/desk-1/s/") == 12
-    assert pack_in(pack_name("desk-1", sha)) == ("desk-1", sha)
+    assert parse_number(snapshot_name("desk-1", 12), "w/desk-1/s/") == 12
+    assert parse_pack_name(pack_name("desk-1", sha)) == ("desk-1", sha)
     for name in ("w/desk-1/s/12", "w/desk-1/s/00000000012", "w/x/s/0000000012"):
-        assert number_in(name, "w/desk-1/s/") is None
+        assert parse_number(name, "w/desk-1/s/") is None
     for name in (f"w/desk-1/p/ff/{sha}", f"w/desk-1/p/ab/{sha}0", f"w//p/ab/{sha}"):
-        assert pack_in(name) is None
+        assert parse_pack_name(name) is None
 
 
 def an_entry(**changes: object) -> dict[str, object]:

@@ -47,7 +47,7 @@ def expire(site: OwnedSite, sequence: int) -> None:
     """What the keeper does over weeks: let a point expire, mark its packs, and drop them."""
     trust = load_root_chain(site.vault)
     history = SnapshotHistory(WRITER, read_history(site.vault, trust, WRITER))
-    needed = {n: history.packs_of(n) for n in history.snapshots}
+    needed = {n: history.needed_packs(n) for n in history.snapshots}
     others = set().union(*(packs for n, packs in needed.items() if n != sequence))
     packs = tuple((WRITER, sha256) for sha256 in sorted(needed[sequence] - others))
     assert packs

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from backup.checker.verification import verify
-from backup.format.object_names import pack_in, pack_name
+from backup.format.object_names import pack_name, parse_pack_name
 from backup.trust.root_chain import load_root_chain
 from tests.backup.keep_site import (
     KeptSite,
@@ -75,7 +75,9 @@ def test_what_is_lost_is_distrusted_by_a_verification_and_sent_again(kept: KeptS
     vault.replace(pack_name(*live[0]), b"rot")
     vault.lose(pack_name(*live[1]))
     errors = (one for one in verify(kept.vault, read=True).findings if one.severity == "error")
-    lost = tuple(sorted({pack for one in errors if (pack := pack_in(one.object)) is not None}))
+    lost = tuple(
+        sorted({pack for one in errors if (pack := parse_pack_name(one.object)) is not None})
+    )
     assert lost == tuple(live[:2])
     result = kept.keep(distrust=lost, max_percent=50)
     assert result.distrusted == lost

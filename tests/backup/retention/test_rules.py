@@ -10,7 +10,7 @@ import pytest
 
 from backup.errors import NotFound, RetentionStopped
 from backup.format.keep_record import PackId
-from backup.format.object_names import KEEPS, pack_name, snapshot_name, snapshots_of
+from backup.format.object_names import KEEPS, pack_name, snapshot_name, snapshot_prefix
 from backup.format.record_link import Link
 from backup.format.snapshot import make_bitmap, snapshot_from_bytes, snapshot_to_bytes
 from backup.retention.rules import RetentionRules
@@ -83,7 +83,7 @@ def commit_using(kept: KeptSite, sequence: int) -> set[PackId]:
 
     The tree needs none of them, which no keeper can tell.
     """
-    newest = max(int(name[-10:]) for name in vault_of(kept).names(snapshots_of(WRITER)))
+    newest = max(int(name[-10:]) for name in vault_of(kept).names(snapshot_prefix(WRITER)))
     data = kept.vault.get(snapshot_name(WRITER, newest))
     snapshot, sealed = snapshot_from_bytes(data, "the newest")
     old, _ = snapshot_from_bytes(kept.vault.get(snapshot_name(WRITER, sequence)), "the old one")

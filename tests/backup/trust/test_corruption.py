@@ -9,7 +9,7 @@ from backup.checker.pack_check import PackCheck
 from backup.checker.verification import is_as_named, verify
 from backup.errors import BackupError, Damaged, FormatUnknown
 from backup.findings import Findings
-from backup.format.object_names import KEEPS, ROOTS, bundled_sha256, keys_of, pack_in
+from backup.format.object_names import KEEPS, ROOTS, bundled_sha256, key_prefix, parse_pack_name
 from backup.records import VerifyReport
 from backup.trust.key_files import parse_key_record
 from backup.trust.retention_log import load_retention_log
@@ -71,7 +71,7 @@ def check_of(whole: Whole, name: str, *, is_cut: bool = False) -> Check:
     trust = load_root_chain(whole.vault, owner=owner)
     if name.startswith("k/"):
         (domain,) = (
-            one for one in trust.root.domains if name.startswith(keys_of(one.id, one.generation))
+            one for one in trust.root.domains if name.startswith(key_prefix(one.id, one.generation))
         )
         return lambda data: has_failed(parse_key_record, data, trust.root, domain, name)
     vault = TamperedStore()
@@ -83,7 +83,7 @@ def check_of(whole: Whole, name: str, *, is_cut: bool = False) -> Check:
         vault.put(name, whole.vault.get(name))
     history = SnapshotHistory(WRITER, read_history(whole.vault, trust, WRITER))
     keeps = load_retention_log(whole.vault, trust)
-    pack = pack_in(name)
+    pack = parse_pack_name(name)
     if pack is not None:
         history.packs = {pack[1]: history.packs[pack[1]]}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from backup.checker.verification import verify
-from backup.format.object_names import pack_in, pack_name, packs_of, snapshot_name
+from backup.format.object_names import pack_name, pack_prefix, parse_pack_name, snapshot_name
 from backup.records import Finding, VerifyReport
 from backup.trust.root_chain import load_root_chain
 from backup.trust.snapshot_history import SnapshotHistory, read_history
@@ -85,6 +85,6 @@ def test_damaged_pack_of_interrupted_run_is_named(vault: TamperedStore) -> None:
 
 def test_every_pack_is_read(vault: TamperedStore) -> None:
     vault.remove(LOST)
-    sizes = {stat.name: stat.size_bytes for stat in vault.list(packs_of(WRITER))}
-    assert all(pack_in(name) for name in sizes)
+    sizes = {stat.name: stat.size_bytes for stat in vault.list(pack_prefix(WRITER))}
+    assert all(parse_pack_name(name) for name in sizes)
     assert verify(vault, read=True).bytes_read == sum(sizes.values())

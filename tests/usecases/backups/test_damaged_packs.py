@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backup.format.object_names import packs_of
+from backup.format.object_names import pack_prefix
 from backup.stores.directory import DirectoryStore
 from standfast.errors import ExitStatus, UsageError
 from standfast.ledger.runs.run_record import Origin
@@ -146,14 +146,14 @@ def test_report_of_another_machine_heals(installation: Installation, tmp_path: P
 
 def test_forged_report_costs_uploads_only(installation: Installation, tmp_path: Path) -> None:
     vault = DirectoryStore(tmp_path / "vault")
-    sound = [stat.name for stat in vault.list(packs_of("host-1"))]
+    sound = [stat.name for stat in vault.list(pack_prefix("host-1"))]
     report = tmp_path / "forged.json"
     names = [*sound, f"w/host-1/p/00/{0:064x}", "w/../../etc", "junk", 7, None]
     report.write_text(json.dumps({"damaged_packs": names}))
     outcome = run_backup(installation, "main", "direct", distrust=read_report(report))
     assert outcome.exit_status is ExitStatus.DONE
     assert (outcome.result.bytes_new > 300_000, outcome.result.bytes_changed) == (True, 0)
-    assert {*sound} <= {stat.name for stat in vault.list(packs_of("host-1"))}
+    assert {*sound} <= {stat.name for stat in vault.list(pack_prefix("host-1"))}
     assert is_whole(installation, tmp_path)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from backup.archiver import source_archiver
 from backup.checker.verification import verify
-from backup.format.object_names import packs_of
+from backup.format.object_names import pack_prefix
 from backup.retention.retention_plan import MARK_AGE
 from tests.backup.keep_site import kept_site
 from tests.backup.site import WRITER, Site
@@ -83,7 +83,7 @@ def test_what_was_known_of_it_in_packs_that_are_gone_is_not_given_out_either(
 ) -> None:
     source = fill(tmp_path / "source", 3)
     site.back_up(source)
-    for name in [stat.name for stat in site.vault.list(packs_of(WRITER))]:
+    for name in [stat.name for stat in site.vault.list(pack_prefix(WRITER))]:
         site.vault.remove(name)  # type: ignore[attr-defined]
     with unreadable("001.wav"):
         result = site.back_up(source)
