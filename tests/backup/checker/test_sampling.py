@@ -216,5 +216,5 @@ def test_a_sample_of_nothing_says_so(site: Site, tmp_path: Path) -> None:
 
 def test_a_sample_takes_a_key(site: Site, tmp_path: Path) -> None:
     site.back_up(plain_tree(tmp_path / "source"))
-    with pytest.raises(UsageError, match="with a key"):
+    with pytest.raises(UsageError, match="needs a key"):
         verify(site.vault, sample=Sample(pieces=5))
