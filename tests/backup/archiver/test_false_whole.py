@@ -176,7 +176,7 @@ def test_a_point_that_does_not_open_or_counts_wrongly_is_an_error(
     assert errors(verify(site.vault, keys=site.keys, read=True)) == {}, "only a key shows it"
     found = keyed(site)
     assert found.keys() == {snapshot_name(WRITER, 2), snapshot_name(WRITER, 3)}
-    assert "counts 6 files and holds 5" in found[snapshot_name(WRITER, 2)]
+    assert "counts 6 files but contains 5" in found[snapshot_name(WRITER, 2)]
 
 
 @pytest.mark.parametrize("said", [2051, 2049])

@@ -419,7 +419,7 @@ def test_slots_full_of_junk_are_counted(
     assert not report.is_sound
     texts = [f"{finding.object} {finding.problem}" for finding in report.findings]
     assert len(texts) == 102
-    assert "150 more slots hold no snapshot" in " ".join(texts)
+    assert "150 more slots contain no snapshot" in " ".join(texts)
     assert texts[-1].startswith("50 more objects")
 
 

@@ -26,7 +26,9 @@ def test_a_record_under_another_number_than_its_own_does_not_count(site: Site) -
     vault.put(root_name(2), data)
     trust = load_root_chain(vault)
     assert trust.root.number == 0
-    assert trust.problems == ((root_name(2), f"{root_name(2)} holds root record 1: it was moved"),)
+    assert trust.problems == (
+        (root_name(2), f"{root_name(2)} contains root record 1: it was moved"),
+    )
 
 
 def test_an_object_beside_the_records_that_is_none_is_told_and_keeps_the_owner_from_nothing(

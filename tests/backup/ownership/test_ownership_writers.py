@@ -188,7 +188,7 @@ def test_only_what_old_keys_sign_after_the_new_epochs_first_point_is_called_an_a
         owned.back_up(source, host=stolen, vault=before, send_log=tmp_path / "stolen.log")
     owned.vault.put("w/desk-1/s/0000000006", before.get("w/desk-1/s/0000000006"))
     (said,) = owned.back_up(source, host=new).warnings
-    assert "passed over snapshot 6 of writer desk-1" in said
+    assert "desk-1: skipped snapshot 6" in said
     assert "somebody has used these keys" in said
 
 

@@ -139,7 +139,7 @@ def test_a_list_that_a_file_names_a_thousand_times_is_read_once(tmp_path: Path) 
     host.commit(host.page("leaf", [ENTRY, entry], [listed.pack.hex()]), 0)
     with little_memory(100 * MIB):
         problems = errors(host.site)
-    assert list(problems.values()) == ["it counts 0 files and holds 1"]
+    assert list(problems.values()) == ["it counts 0 files but contains 1"]
 
 
 def test_references_that_stand_for_nothing_keep_no_restore_going(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_an_output_that_breaks_off_is_a_failure_whatever_its_program_said(size: 
         "printf '\n-- at the en'",
         "echo; echo '-- at the end'; head -c 2000 /dev/zero",
     ):
-        with pytest.raises(OSError, match=r"sh ended as if it had succeeded, and .* breaks off"):
+        with pytest.raises(OSError, match=r"sh: it ended with success, but .* breaks off"):
             content_of(shell(body + broken), ending=b"\n-- at the end")
     with pytest.raises(OSError, match="breaks off"):
         content_of(shell(":"), first=b"\n-- at the end", ending=b"\n-- at the end")
@@ -193,7 +193,7 @@ def test_what_cannot_be_started_is_named(tmp_path: Path) -> None:
     (tmp_path / "pg_dump").chmod(0o755)
     command = Command(arguments=(str(tmp_path / "pg_dump"),), environment={})
     for start in (program_output, lambda one: run_program(one).__enter__()):
-        with pytest.raises(ProgramFailed, match="pg_dump cannot be started: Exec format error"):
+        with pytest.raises(ProgramFailed, match="pg_dump: cannot be started"):
             start(command)
 
 

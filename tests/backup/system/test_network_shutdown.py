@@ -81,7 +81,7 @@ def test_what_waits_for_its_bandwidth_waits_no_longer() -> None:
         monotonic=lambda: 0.0,
     )
     store.put("a", bytes(1000))
-    with pytest.raises(StoreUnavailable, match="storing b was not begun"):
+    with pytest.raises(StoreUnavailable, match="storing b was not started"):
         store.put("b", b"")
 
 

@@ -77,7 +77,7 @@ def errors_of(owned: OwnedSite) -> list[str]:
 
 def test_the_next_number_is_the_lowest_free_one_behind_what_counts() -> None:
     assert next_number("w/a/s/", 7, {1, 5, 8, 9, 11, MAX_NUMBER}) == 10
-    with pytest.raises(Damaged, match="w/a/s/9999999999 is signed by whom"):
+    with pytest.raises(Damaged, match="w/a/s/9999999999 has a trusted signature"):
         next_number("w/a/s/", MAX_NUMBER, set())
     with pytest.raises(ValueError, match="is not a valid number"):
         snapshot_name(WRITER, MAX_NUMBER + 1)

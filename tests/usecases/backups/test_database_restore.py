@@ -296,7 +296,7 @@ def test_a_check_says_what_a_source_lacks(
     assert "not of InnoDB" in verdicts["shop-server"][1]
     (config_file.parent / "pg.secret").chmod(0o600)
     verdicts = {text.partition(":")[0]: (verdict, text) for verdict, text in found()}
-    assert "may not read 1 relations whole" in verdicts["crm-server"][1]
+    assert "may not fully read 1 relations" in verdicts["crm-server"][1]
 
 
 def test_a_missing_password_costs_its_source_alone(config_file: Path) -> None:

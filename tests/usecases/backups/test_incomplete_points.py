@@ -43,7 +43,7 @@ def test_a_restore_of_a_partial_point_is_partial_and_names_what_lacks(
     assert (tmp_path / "out" / "recordings" / "notes.txt").exists()
     text = "\n".join(map(str, restore_summary_lines(outcome)))
     assert "could not read 1 path whole" in text
-    assert "crm.db is no file" in text
+    assert "crm.db is not a file" in text
     told = outcome.as_json()["lacking"]
     assert isinstance(told, dict)
     assert told["total"] == 1

@@ -168,7 +168,7 @@ def test_a_sample_says_how_sure_it_is(tmp_path: Path) -> None:
         assert outcome.summary()["sampled"] == 459
         said = outcome.as_json()["sample"]
         assert isinstance(said, str)
-        assert "if 1% or more of it were damaged" in said
+        assert "if 1% or more of the content were damaged" in said
         assert "99.0% certainty" in said
         assert installation.ledger.runs.all("verify")[0].summary["saw"] == ["looking"]
         with pytest.raises(UsageError, match="--identity"):

@@ -210,7 +210,7 @@ def test_it_takes_who_can_open_an_older_key_that_came_back(owned: OwnedSite) -> 
     order = read_order(data, "the order")
     assert len(order.challenges) == 2
     mine = attestations(owned, data, ((owned.identity, "Kim Vale"),))
-    check_refused(owned, order, mine, r"custodian Lee \(age1\w+\) is missing")
+    check_refused(owned, order, mine, r"custodian Lee \(age1\w+\): the attestation is missing")
     given = attestations(owned, alone, ((owned.identity, "Kim Vale"),))
     check_refused(owned, read_order(alone, "the order"), given, "generations or custodians changed")
 

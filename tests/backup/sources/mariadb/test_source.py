@@ -250,7 +250,7 @@ def test_a_dump_cut_off_behind_a_statement_is_no_file_of_the_point(
     result = site.back_up(MariadbSource("shop", as_reader, [shop]), tmp_path / "beside")
     problems = {item.path: item.reason for item in result.unread}
     for file in (f"shop/{shop}.sql", "shop/users.grants"):
-        assert "mariadb-dump ended as if it had succeeded" in problems[file]
+        assert "mariadb-dump: it ended with success" in problems[file]
     repository = site.repository()
     left = [entry.text for entry in repository.entries(repository.resolve("latest"))]
     assert left == ["files1", "files1/note.txt", "shop"]

@@ -211,7 +211,7 @@ def test_a_dump_without_a_right_fails_its_source_and_no_other(
     assert not (tmp_path / "out" / "crm" / f"{crm}.dump").exists()
     found = source.obstacles(tmp_path)
     assert [one.prevents for one in found] == [True]
-    assert "may not read 4 relations whole" in found[0].problem
+    assert "may not fully read 4 relations" in found[0].problem
     assert PostgresqlSource("crm", reader(postgres_server)[0], [crm]).obstacles(tmp_path) == []
 
 

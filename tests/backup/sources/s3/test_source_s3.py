@@ -402,7 +402,7 @@ def test_a_role_that_may_only_read_is_enough_and_a_refusal_is_named(
     result = site.back_up(source(bucket, key=wrong), tmp_path / "tree")
     (problem,) = result.unread
     assert problem.path == "objects"
-    assert "does not take these credentials; docs/sources.md has the policy" in problem.reason
+    assert "does not accept these credentials" in problem.reason
     assert "wrong-word" not in problem.reason
     (told,) = source(bucket, key=wrong).obstacles(scratch)
     assert told.prevents
