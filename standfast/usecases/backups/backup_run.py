@@ -130,7 +130,9 @@ def run_backup(
         else:
             outcome = dataclasses.replace(
                 outcome,
-                jumps=_jumps(before, outcome, sheds=any(source.is_self_pruning for source in sources)),
+                jumps=_jumps(
+                    before, outcome, sheds=any(source.is_self_pruning for source in sources)
+                ),
                 is_incomparable=result.sent_anew and bool(before),
                 twin=clone,
             )

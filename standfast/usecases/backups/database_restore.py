@@ -25,7 +25,7 @@ from backup.records import Progress, RecoveryPoint
 from backup.repository import Repository
 from backup.sources.database_dumps import database_name
 from backup.system import landlock
-from backup.targets import TargetResult, Target
+from backup.targets import Target, TargetResult
 from standfast.config import Config
 from standfast.config.value_types import SecretReference
 from standfast.errors import ExitStatus, StandfastError, UsageError

@@ -16,8 +16,8 @@ from backup.ownership.key_copy_list import CopyList, KeyCopy, check_copy_name, m
 from backup.ownership.key_record_copies import (
     KeyFolder,
     Synchronized,
-    record_numbers,
     record_destroyed,
+    record_numbers,
     record_seen,
     synchronize,
 )
@@ -178,7 +178,9 @@ def standings(backup: BackupConfig, root: RootRecord) -> tuple[KeyCopyStatus, ..
     for name, folder in folders.items():
         seen = read_copy_list(folder).copies.get(name)
         when = root.created if seen is None else seen.seen
-        now_there.append(KeyCopy(name=name, seen=when, keys=record_numbers(root, KeyFolder(folder))))
+        now_there.append(
+            KeyCopy(name=name, seen=when, keys=record_numbers(root, KeyFolder(folder)))
+        )
     every = [*now_there, *copies.values()]
     living = {
         f"{domain.id}/{domain.generation}" for domain in root.domains if domain.erased is None
