@@ -1,4 +1,4 @@
-"""Frozen evidence: manifest, seal, custody, timestamps, masking and review.
+"""Frozen evidence: manifest, seal, custody, time stamps, masking, review.
 
-Sources that collect it belong in `adapters.evidence_sources`.
+The sources that collect evidence are in `adapters.evidence_sources`.
 """

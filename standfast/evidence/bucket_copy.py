@@ -1,23 +1,28 @@
-"""Sealed folders, copied into a store that keeps them against whoever owns this host.
-
-Owns what lies there, the copying, and the look at it. Leaves opening the store to operations, and
-what locks its objects to the bucket and its settings.
+"""Copies of sealed folders in an object store that locks its objects.
 
     INCIDENT/SOURCE/TOKEN/manifest.json
                          /seal.dsse.json
-                         /seal.tsr                 the time stamp, where there is one
-                         /custody/00000002         the chain, with so many lines
-                         /files/SHA256/00000001    the pieces of a file of that hash, in order
+                         /seal.tsr                 the time stamp, if there is one
+                         /custody/00000002         the chain with its number of lines
+                         /files/SHA256/00000001    the pieces of the file with this hash, in order
+
+The lock protects a copy against an intruder who controls this host. This module copies folders and
+inspects copies. The use-cases open the store; the bucket and its settings decide how it locks.
 
 Rules
-- Nothing is put twice or replaced. What is there already, of a copy that was cut off or of
-  somebody else, is read back and has to be the same.
-- The seal comes after the pieces, the chain last: where it stands, all that it speaks for is there.
-- Then the folder's own chain gets a line: TRANSFERRED, with where to. The copy of that is made the
-  next time; a copy is whole when it has the chain as it was at one time or another.
-- A time stamp may come after the copy: it is put then, with the chain, and has a line of its own.
-- A look reads the manifest, the seal and the chain, and of the pieces their sizes; their bytes were
-  checked by the store when it took them, and are locked since.
+- No object is written twice or replaced. An object that already exists, from an interrupted copy or
+  from somebody else, is read back and must be identical.
+- The seal is written after the pieces, and the chain last: once the chain exists, everything that
+  it
+  covers exists.
+- The folder's own chain then receives a line TRANSFERRED that names the store. The next copy of the
+  chain contains that line. A copy is complete if its chain equals an earlier state of the chain
+  here.
+- A time stamp may be obtained after the copy. It is then written with the chain, and has a line of
+  its own.
+- An inspection reads the manifest, the seal and the chain, and compares the sizes of the pieces.
+  The
+  store checked the bytes of the pieces when it received them, and has locked them since.
 """
 
 import os
@@ -42,7 +47,10 @@ _OF_STAMP = "time stamp copied to "
 
 @dataclass(frozen=True, kw_only=True)
 class Elsewhere:
-    """Where copies go: what it is called, and how it is opened, when something is to be copied."""
+    """A destination of copies: its name, and the function that opens it.
+
+    The store is opened only when there is something to copy.
+    """
 
     where: str
     open: Callable[[], Store]
@@ -50,7 +58,7 @@ class Elsewhere:
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """One object of a copy: so many bytes of a file, from `start` on."""
+    """One object of a copy: `size_bytes` bytes of a file from offset `start`."""
 
     name: str
     file: Path
@@ -66,41 +74,45 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """What a look at a copy came to; whole when nothing is wrong with it."""
+    """The result of the inspection of a copy; complete if it has no problems."""
 
     problems: tuple[str, ...]
     objects: int
-    locked_until: datetime | None = None  # the first lock that ends; None: not all are locked
-    may_be_bypassed: bool = False  # by who has the right to: a lock is in GOVERNANCE mode
+    locked_until: datetime | None = None  # end of the first lock that ends; None: not all locked
+    may_be_bypassed: bool = False  # a lock is in GOVERNANCE mode: some accounts may remove it
 
 
 def is_copied(folder: Path, where: str) -> bool:
-    """Does the chain of custody say that this folder was copied there? Damaged as it reads it."""
+    """Return whether the chain of custody records a copy to this store.
+
+    Raises the `Damaged` of `read_custody`.
+    """
     return _says(folder, _BEGINNING + where)
 
 
 def is_stamp_copied(folder: Path, where: str) -> bool:
-    """Does it say so of the time stamp, or is there none?"""
+    """Return whether the time stamp was copied too, or does not exist."""
     return not (folder / STAMP_FILE).exists() or _says(folder, _OF_STAMP + where)
 
 
 def copy_folder(folder: Path, name: str, store: Store, where: str, who: str, clock: Now) -> int:
-    """Put what is not there yet of a sealed folder below `name`; give the number of objects put.
+    """Copy the missing objects of a sealed folder; return how many were put.
 
-    Call it again after any error, or a death: it goes on. Damaged when the store holds something
-    else under such a name; the store's own errors otherwise.
+    `name` is the prefix of the objects. Call it again after any error or crash: it continues.
+    Raises
+    Damaged if an object of the same name has other content; otherwise the store's own errors.
     """
     manifest = read_manifest((folder / MANIFEST_FILE).read_bytes())
-    there = {stat.name for stat in store.list(f"{name}/")}
+    existing = {stat.name for stat in store.list(f"{name}/")}
     pieces = list(_pieces(folder, name, manifest))
-    missing = [piece for piece in pieces if piece.name not in there]
+    missing = [piece for piece in pieces if piece.name not in existing]
     for piece in pieces:
-        if piece.name in there:
+        if piece.name in existing:
             _need_same(store, piece)
     put = sum(run_concurrently(lambda piece: _put(store, piece), missing, store.calls_at_once))
     last = _last(folder, name)
     for piece in last:
-        put += _put(store, piece) if piece.name not in there else _need_same(store, piece)
+        put += _put(store, piece) if piece.name not in existing else _need_same(store, piece)
     if not is_copied(folder, where):
         append_custody(folder, at=clock(), who=who, act=Act.TRANSFERRED, detail=_BEGINNING + where)
     _note_stamp(folder, last, where, who, clock)
@@ -108,7 +120,10 @@ def copy_folder(folder: Path, name: str, store: Store, where: str, who: str, clo
 
 
 def copy_stamp(folder: Path, name: str, store: Store, where: str, who: str, clock: Now) -> None:
-    """Put the time stamp of a folder that was copied before, and its chain; errors likewise."""
+    """Copy the time stamp and the chain of a folder that was copied before.
+
+    Raises the same errors as `copy_folder`.
+    """
     last = _last(folder, name)[2:]
     for piece in last:
         _put(store, piece)
@@ -116,27 +131,29 @@ def copy_stamp(folder: Path, name: str, store: Store, where: str, who: str, cloc
 
 
 def inspect_copy(folder: Path, name: str, store: Store, now: datetime) -> Copy:
-    """Hold what the store has against a sealed folder; its errors come out."""
+    """Compare a copy with its sealed folder; the store's errors are raised."""
     manifest = read_manifest((folder / MANIFEST_FILE).read_bytes())
-    there = {stat.name: stat for stat in store.list(f"{name}/")}
-    chains = sorted(one for one in there if one.startswith(f"{name}/custody/"))
+    existing = {stat.name: stat for stat in store.list(f"{name}/")}
+    chains = sorted(
+        object_name for object_name in existing if object_name.startswith(f"{name}/custody/")
+    )
     read_back = _last(folder, name)[:-1]
     expected = [*_pieces(folder, name, manifest), *read_back]
     problems = [
         f"{piece.name}: {problem}"
         for piece in expected
-        if (problem := _differs(there.get(piece.name), piece))
+        if (problem := _differs(existing.get(piece.name), piece))
     ]
     problems += [
         f"{piece.name}: is not what lies here"
         for piece in read_back
-        if piece.name in there and store.get(piece.name) != piece.read()
+        if piece.name in existing and store.get(piece.name) != piece.read()
     ]
     if not chains:
         problems.append(f"{name}/custody: no chain of custody is there")
     elif not (folder / CUSTODY_FILE).read_bytes().startswith(store.get(chains[-1])):
         problems.append(f"{chains[-1]}: the chain of custody here is not a later one of it")
-    names = [*(piece.name for piece in expected if piece.name in there), *chains[-1:]]
+    names = [*(piece.name for piece in expected if piece.name in existing), *chains[-1:]]
     locks = list(run_concurrently(store.lock_of, names, store.calls_at_once))
     ends = [lock.until for lock in locks if lock is not None and lock.until > now]
     return Copy(
@@ -164,7 +181,10 @@ def _pieces(folder: Path, name: str, manifest: Manifest) -> Iterator[Piece]:
 
 
 def _last(folder: Path, name: str) -> list[Piece]:
-    """Give what is put last, in this order: manifest, seal, its stamp if any, chain of custody."""
+    """Return the objects that are written last, in the order of writing.
+
+    Manifest, seal, time stamp if there is one, chain of custody.
+    """
     lines = len(read_custody(folder))
     stamp = {STAMP_FILE: STAMP_FILE} if (folder / STAMP_FILE).exists() else {}
     names = {
@@ -175,12 +195,12 @@ def _last(folder: Path, name: str) -> list[Piece]:
     }
     return [
         Piece(
-            name=f"{name}/{there}",
-            file=folder / here,
+            name=f"{name}/{object_name}",
+            file=folder / file_name,
             start=0,
-            size_bytes=(folder / here).stat().st_size,
+            size_bytes=(folder / file_name).stat().st_size,
         )
-        for here, there in names.items()
+        for file_name, object_name in names.items()
     ]
 
 
@@ -191,7 +211,10 @@ def _says(folder: Path, detail: str) -> bool:
 
 
 def _note_stamp(folder: Path, put: Sequence[Piece], where: str, who: str, clock: Now) -> None:
-    """Note that the stamp is there, where it was among what was put: it may just have come."""
+    """Record the copy of the time stamp if it was among the written objects.
+
+    It may have been obtained after the folder was first copied.
+    """
     is_put = any(piece.file.name == STAMP_FILE for piece in put)
     if is_put and not is_stamp_copied(folder, where):
         append_custody(folder, at=clock(), who=who, act=Act.TRANSFERRED, detail=_OF_STAMP + where)

@@ -1,14 +1,16 @@
-"""The chain of custody: who did what with one sealed folder, and when.
+"""Chain of custody: each act on a sealed folder, with its actor and time.
 
-Owns `custody.jsonl` beside the manifest. Leaves who may look, and the ledger's own event of it, to
-operations.
+`custody.jsonl` is next to the manifest. The use-cases decide which people may read evidence, and
+record each act in the ledger too.
 
 Rules
-- One line an act, appended and on disk before the act is reported; nothing is ever rewritten.
-- Each line holds the hash of the one before, the first that of the seal: a changed, moved or
-  removed line shows. Lines cut from the end do not show here; the ledger keeps the hash of the
-  last one of each act of an incident, and those must be there.
-- A chain that does not hold takes no more lines: somebody must look first.
+- Each act is one line, appended and synchronised to disk before the act is reported. No line is
+  ever rewritten.
+- Each line contains the hash of the line before it, and the first contains the hash of the seal: a
+  changed, moved or removed line is detected. Lines that were cut from the end are not detected
+  here:
+  the ledger records the hash of the last line of each act, and the chain must contain those.
+- No line is added to a chain that does not verify: a person must examine it first.
 """
 
 import fcntl
@@ -29,13 +31,13 @@ from standfast.records import canonical, digest, timestamp
 
 
 class Act(StrEnum):
-    """What was done with the evidence."""
+    """One kind of act on the evidence."""
 
     COLLECTED = "collected"
     VIEWED = "viewed"
     EXPORTED = "exported"
     TRANSFERRED = "transferred"
-    STAMPED = "stamped"  # by a time stamp authority; `time_stamp` says what its detail has
+    STAMPED = "stamped"  # by a time stamp authority; `timestamps` defines the detail
     DISPOSED = "disposed"
 
 
@@ -56,9 +58,9 @@ class Entry:
 
 
 def append_custody(folder: Path, *, at: datetime, who: str, act: Act, detail: str = "") -> Entry:
-    """Add one entry to a sealed folder's chain, durably; safe among several processes.
+    """Append one entry durably; concurrent processes are serialised.
 
-    Raises Damaged when the folder has no seal, or the chain so far does not hold or is a link.
+    Raises Damaged if the folder has no seal, or if the chain is a link or does not verify.
     """
     first = _seal_hash(folder)
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -87,7 +89,7 @@ def append_custody(folder: Path, *, at: datetime, who: str, act: Act, detail: st
 
 
 def read_custody(folder: Path) -> list[Entry]:
-    """Read the chain in order; raise Damaged naming the first line that does not hold."""
+    """Return the entries in order; Damaged names the first invalid line."""
     first = _seal_hash(folder)
     try:
         return _read((folder / CUSTODY_FILE).read_bytes(), first)
@@ -96,9 +98,9 @@ def read_custody(folder: Path) -> list[Entry]:
 
 
 def verify_custody(folder: Path, known: Set[str] = frozenset()) -> list[str]:
-    """Give what is wrong with the chain; nothing when it holds.
+    """Return the problems of the chain; empty if it verifies.
 
-    `known` has hashes of lines that are in it.
+    `known` contains hashes of lines that the chain must have.
     """
     try:
         entries = read_custody(folder)

@@ -1,7 +1,9 @@
-"""Files that are wholly there or not at all, also after the power went; and nobody else's to read.
+"""Files that are written atomically, durably and with private modes.
 
-Owns the order of writing (bytes, fsync, rename, fsync of the folder) and the modes: 0600 and 0700.
-What root freezes in another user's place becomes that user's, who goes on with the incident.
+Order of writing: bytes, fsync, rename, fsync of the folder. Modes: 0600 for files, 0700 for
+folders.
+If root freezes evidence in the installation of another user, that user becomes the owner of the
+files, because that user continues the incident.
 """
 
 import os
@@ -12,9 +14,9 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a new file of mode 0600 atomically; an existing one is replaced."""
+    """Write a file of mode 0600 atomically; an existing one is replaced."""
     draft = path.with_name(f".{path.name}.draft")
-    # A draft of an interrupted call, or a link that somebody put there: neither is written into.
+    # The draft may be from an interrupted call, or a link of an intruder: never write into it.
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, _NEW, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
@@ -26,9 +28,9 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder and each missing one above it, durably, of mode 0700.
+    """Create a folder of mode 0700 and its missing parents, durably.
 
-    `Path.mkdir` opens those above to others.
+    `Path.mkdir` would create the parents with a mode that lets others read them.
     """
     if not folder.is_dir():
         make_private(folder.parent)
@@ -38,15 +40,18 @@ def make_private(folder: Path) -> None:
 
 
 def inherit_owner(path: Path) -> None:
-    """Give what root made to whoever owns the folder it is in; of nobody else's making."""
+    """Transfer a path that root made to the owner of its parent folder.
+
+    A process that does not run as root changes nothing.
+    """
     if os.geteuid() == 0:
-        with suppress(OSError):  # a share may take root for nobody
+        with suppress(OSError):  # a network share may map root to nobody
             above = path.parent.stat()
             os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in one folder durable."""
+    """Synchronise the names in one folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -55,7 +60,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def inherit_owner_of_tree(folder: Path) -> None:
-    """Give a folder that root made, and everything in it, likewise."""
+    """Transfer a folder that root made, and its content, as `inherit_owner`."""
     if os.geteuid() == 0:
         inherit_owner(folder)
         for place, folders, files in os.walk(folder):
@@ -64,6 +69,9 @@ def inherit_owner_of_tree(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Make the names in `folder` and in every folder below it durable; the files are already."""
+    """Synchronise the names in a folder and in every folder below it to disk.
+
+    The content of the files must be synchronised already.
+    """
     for place, _, _ in os.walk(folder):
         sync_folder(Path(place))

@@ -1,19 +1,22 @@
-"""A look through what was frozen: what bears an indicator or names an account, in order of time.
+"""Review of frozen evidence: lines with an indicator or account, by time.
 
-Owns finding the lines and their times. Leaves which folders are sound, and where the result is
-kept, to operations.
+This module finds the lines and their times. The use-cases decide which folders are valid, and where
+the result is stored.
 
 Rules
-- The copies are read, never the live logs; nothing in a sealed folder is changed.
-- A copy is hashed as it is read. One that is not what was sealed, is not in the manifest or is gone
-  is named, and what it says is left out: whoever changed it may have written it.
-- A line counts once for each indicator that it bears. What a file bears and no line of it counts
-  for the file as a whole.
-- A time is read from the line where it is written as ISO 8601 or as web servers write it; one
-  without a zone is taken for UTC, and marked. A line without any comes last, in the file's order.
-- Card numbers, social-security numbers and mail addresses in a line are masked; what was looked for
-  stands beside it as it was asked for.
-- Bounded: lines are cut at 500 characters, and after so many entries the rest is only counted.
+- The copies are read, never the live logs. Nothing in a sealed folder is changed.
+- A copy is hashed while it is read. A copy that differs from what was sealed, is not in the
+  manifest
+  or is missing is named, and its content is excluded: an intruder may have written it.
+- A line counts once for each indicator that it contains. An indicator that is in a file, but in
+  none
+  of its lines, counts for the file as a whole.
+- A time is read from the line if it is written as ISO 8601 or in the form of web servers. A time
+  without a zone is taken as UTC, and marked. Lines without a time come last, in the order of the
+  file.
+- Card numbers, social-security numbers and mail addresses in a line are masked. The indicator is
+  shown next to the line as it was entered.
+- Limits: a line is cut at 500 characters, and beyond MOST_ENTRIES entries are only counted.
 """
 
 import hashlib
@@ -52,7 +55,7 @@ _WEB = re.compile(rb"(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})")
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One line, or one whole file, that bears an indicator."""
+    """One line, or one whole file, that contains an indicator."""
 
     at: str  # UTC, as `records.timestamp` writes it; empty when the line has no time
     is_zone_assumed: bool
@@ -63,7 +66,7 @@ class Entry:
     text: str
 
     def as_json(self) -> JsonObject:
-        """Give the entry as one line of the timeline."""
+        """Return the entry as one line of the timeline."""
         return {
             "at": self.at,
             "zone_assumed": self.is_zone_assumed,
@@ -77,7 +80,7 @@ class Entry:
 
 @dataclass(kw_only=True)
 class Review:
-    """What a look came to."""
+    """The result of a review."""
 
     entries: list[Entry] = field(default_factory=list)
     files: int = 0
@@ -88,13 +91,13 @@ class Review:
     )  # copies that differ from the manifest, and how
 
     def in_order(self) -> list[Entry]:
-        """Give the entries by time; those without one last, as they were found."""
+        """Return the entries by time; those without a time last, as found."""
         return sorted(self.entries, key=lambda entry: (not entry.at, entry.at))
 
 
 @dataclass(kw_only=True)
 class _Borne:
-    """What one file bears, and what its content was when that was read."""
+    """The matches in one file, and the hash of the content that was read."""
 
     entries: list[Entry] = field(default_factory=list)
     left_out: int = 0
@@ -108,9 +111,9 @@ class _Borne:
 
 
 def wanted_of(indicators: Sequence[str], accounts: Sequence[str]) -> Indicators:
-    """Read what is looked for; an account counts as the text of its name, unless it is too short.
+    """Return the indicators to search for, including the account names.
 
-    UsageError where nothing is left to look for.
+    A name that is shorter than SHORTEST_TEXT is left out. UsageError if nothing remains.
     """
     names = dict.fromkeys(map(_name_of, accounts))
     given = [*indicators, *(f"text:{name}" for name in names if len(name) >= SHORTEST_TEXT)]
@@ -123,7 +126,10 @@ def wanted_of(indicators: Sequence[str], accounts: Sequence[str]) -> Indicators:
 
 
 def too_short(accounts: Sequence[str]) -> int:
-    """Count the accounts that are not looked for, since every file has what they are called."""
+    """Count the accounts with names that are too short to search for.
+
+    Such a name occurs in every file.
+    """
     return sum(len(_name_of(account)) < SHORTEST_TEXT for account in dict.fromkeys(accounts))
 
 
@@ -132,7 +138,7 @@ def _name_of(account: str) -> str:
 
 
 def review(folders: Sequence[tuple[Path, Manifest]], wanted: Indicators) -> Review:
-    """Look through sealed folders, each with the manifest that its seal vouches for."""
+    """Review sealed folders, each with the manifest that its seal covers."""
     found = Review()
     for folder, manifest in folders:
         _look_through(folder / FILES_FOLDER, manifest, wanted, found)
@@ -149,11 +155,11 @@ def _look_through(files: Path, manifest: Manifest, wanted: Indicators, found: Re
             borne = _Borne(sha256=file.sha256)
             if not problem:
                 borne = _borne(manifest.source, file, wanted, MOST_ENTRIES - len(found.entries))
-        except OSError:  # it could be read a moment ago
+        except OSError:  # readable when `looked_through` opened it
             seen.unread += 1
             continue
         if not problem and borne.sha256 != file.sha256:
-            problem = _CHANGED  # a moment ago
+            problem = _CHANGED  # between the two reads
         if problem:
             altered.append(f"{manifest.source}: {mask_text(file.shown)} {problem}")
         else:
@@ -167,11 +173,14 @@ def _look_through(files: Path, manifest: Manifest, wanted: Indicators, found: Re
 
 
 def _altered(item: Item, file: Looked) -> str:
-    """Say that a copy is not what was sealed; nothing when it is, as far as it was read."""
-    there = file.path.lstat()
+    """Return how a copy differs from the manifest; empty if it does not.
+
+    Only the content that was already read is compared.
+    """
+    status = file.path.lstat()
     if item.kind is Kind.LINK:
-        return "" if stat.S_ISLNK(there.st_mode) else _CHANGED
-    if not stat.S_ISREG(there.st_mode) or there.st_size != item.size_bytes:
+        return "" if stat.S_ISLNK(status.st_mode) else _CHANGED
+    if not stat.S_ISREG(status.st_mode) or status.st_size != item.size_bytes:
         return _CHANGED
     return _CHANGED if file.sha256 not in ("", item.sha256) else ""
 
@@ -187,7 +196,7 @@ def _borne(source: str, file: Looked, wanted: Indicators, most: int) -> "_Borne"
                 found.add(entry, most)
             found.sha256 = hashed.hexdigest()
     for indicator in file.indicators:
-        # A text that no line has lies across lines, or in UTF-16: the file as a whole has it.
+        # A text that is in no single line spans lines or is UTF-16: report it for the whole file.
         if indicator not in in_lines:
             whole = Entry(
                 at="",
@@ -235,11 +244,12 @@ def _moment(line: bytes) -> tuple[str, bool]:
             moment = datetime.strptime(match[1].decode(), "%d/%b/%Y:%H:%M:%S %z")
             return timestamp(moment), False
     except (ValueError, OverflowError):
-        pass  # digits that are no time
+        pass  # the digits are not a valid time
     return "", False
 
 
 def _shown(raw: bytes) -> str:
-    masked = mask_text(raw.decode("latin-1")).encode("latin-1")  # whole: cut, no number is one
+    # Mask the whole line before it is cut: a number that was cut would not be recognised.
+    masked = mask_text(raw.decode("latin-1")).encode("latin-1")
     text = masked.decode("utf-8", "backslashreplace").strip()[:LONGEST_LINE]
     return "".join(character if character.isprintable() else " " for character in text)

@@ -1,13 +1,14 @@
-"""By how much this host's clock was off, and how that is known: what its time service says.
+"""Offset of this host's clock, as its time service reports it.
 
-Owns asking the service's own program and reading its answer, which goes into the manifest: the
-times of a log are those of the clock that wrote them.
+The times in a log are those of the clock that wrote them. The manifest therefore records the
+offset,
+the program that reported it, and its whole answer.
 
 Rules
-- The first program that knows an offset is believed. Nothing is asked over the network.
-- A service that is not synchronised, or that takes this very host for its reference, knows none.
-- Unknown is said as such, with why; it never keeps evidence from being frozen.
-- Whole microseconds, since canonical JSON has no fractions.
+- The first program that reports an offset is believed. Nothing is asked over the network.
+- A service that is not synchronised, or that uses this host itself as its reference, is ignored.
+- An unknown offset is recorded with its reason; it never prevents the freezing of evidence.
+- Offsets are whole microseconds, because canonical JSON has no fractions.
 """
 
 import os
@@ -27,25 +28,28 @@ _SPAN_MICROSECONDS = {
     "d": 86_400 * 10**6,
 }  # fmt: skip
 _NTP = re.compile(r"\boffset=([+-]?\d+(?:\.\d+)?)")
-# As chrony and ntpd name a host that is its own reference.
+# The names that chrony and ntpd use for a host that is its own reference.
 _ITSELF = re.compile(r"Reference ID\s*: 7F7F|refid=(?:LOCL|LOCAL|127\.127\.1\.)")
 _NOT_SYNCHRONISED = re.compile(r"Not synchronised|leap_alarm|leap_unsync|sync_unspec")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostClock:
-    """How far the host's clock was off when the copies had been made."""
+    """Offset of the host's clock at the time when the copies were complete."""
 
     offset_microseconds: int | None  # positive: ahead of its reference; None: unknown
-    known_by: str  # the command that said so; where it is unknown, why
-    answer: str = ""  # all that it said: compared with what, when, and how sure that is
+    known_by: str  # the command that reported it; if unknown, the reason
+    answer: str = ""  # its whole output: the reference, the time and the uncertainty
 
 
 Run = Callable[[Sequence[str]], str]
 
 
 def read_host_clock(run: Run | None = None) -> HostClock:
-    """Ask what keeps this host's time; never raises, and takes a few seconds at the very most."""
+    """Return the offset of the clock, from the first program that knows it.
+
+    Never raises; each program has PATIENCE_SECONDS to answer.
+    """
     why = []
     for command, read in _PROGRAMS.items():
         name = command[0]
@@ -75,7 +79,7 @@ def read_host_clock(run: Run | None = None) -> HostClock:
 
 
 def offset_in_words(microseconds: int | None) -> str:
-    """Say an offset for a person."""
+    """Return an offset as text for a person."""
     if microseconds is None:
         return "unknown"
     milliseconds = abs(microseconds) / 1000
@@ -100,7 +104,7 @@ def _chrony(answer: str) -> int | None:
 
 
 def _timesyncd(answer: str) -> int | None:
-    """Read the offset of the last answer of its server: server minus host."""
+    """Parse the offset of the server's last answer: server minus host."""
     found = _TIMESYNCD.search(answer)
     spans = _SPAN.findall(found[2]) if found else []
     if not found or not spans:
@@ -110,7 +114,7 @@ def _timesyncd(answer: str) -> int | None:
 
 
 def _ntpd(answer: str) -> int | None:
-    """Read the system variable: milliseconds, server minus host."""
+    """Parse the system variable `offset`: milliseconds, server minus host."""
     found = _NTP.search(answer)
     return found and round(-float(found[1]) * 1000)
 

@@ -1,13 +1,13 @@
-"""Indicators of our own simple kind: what an operator knows of the intruder, looked for in files.
+"""Search for indicators of compromise in files.
 
-Three kinds, and no more: `text:…` stands in the file as it is written, `path:…` is a shell pattern
-over the file's whole path or its last name, `sha256:…` is the hash of the whole file. This is no
-YARA: no wildcards within text, no conditions, no look into archives or into what is encrypted. A
-file that merely holds none of them is not shown to be good.
+There are three kinds of indicator. `text:…` is found in the content as it is written. `path:…` is a
+shell pattern for the file's whole path or its last name. `sha256:…` is the hash of the whole file.
+This is not YARA: text has no wildcards, there are no conditions, and archives and encrypted files
+are not opened. A file without a match is not proven to be clean.
 
 Rules
-- Text is compared as UTF-8 bytes, and again as UTF-16 as Windows writes it; capitals count.
-- A file is read once, in pieces, whatever its size; a text that lies across two pieces is found.
+- Text is compared as UTF-8 bytes, and again as UTF-16 as Windows writes it; case matters.
+- A file is read once, in pieces, whatever its size; a text that spans two pieces is found.
 - Links are not followed, and devices and pipes are not opened.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from standfast.errors import UsageError
 
-SHORTEST_TEXT = 4  # shorter, and every file has it
+SHORTEST_TEXT = 4  # characters; a shorter text is in every file
 LONGEST_TEXT = 500
 MOST = 200
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -32,7 +32,7 @@ _FORMS = ("utf-8", "utf-16-le")
 
 @dataclass(frozen=True, kw_only=True)
 class Indicators:
-    """What is looked for; `read_indicators` makes one."""
+    """Indicators to search for; made by `read_indicators`."""
 
     texts: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
@@ -40,47 +40,47 @@ class Indicators:
 
     @property
     def needles(self) -> tuple[tuple[str, bytes], ...]:
-        """Each text as the indicator that it is, and as the bytes that it may stand in."""
+        """Return each text indicator with the bytes of each of its encodings."""
         return tuple((f"text:{text}", text.encode(form)) for text in self.texts for form in _FORMS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Find:
-    """One indicator that one file has."""
+    """One indicator that was found in one file."""
 
     indicator: str
-    path: str  # within the folder that was looked through
+    path: str  # relative to the folder that was searched
 
 
 @dataclass(frozen=True, kw_only=True)
 class Looked:
-    """One file that was looked through."""
+    """One file that was searched."""
 
     path: Path
     shown: str  # its path within the folder, as text
     indicators: tuple[str, ...]
-    sha256: str  # of all that was read of it; empty where nothing had to be, or it is no file
+    sha256: str  # of what was read; empty if nothing had to be read or it is not a regular file
 
 
 @dataclass(kw_only=True)
 class Scan:
-    """What a look through a folder came to."""
+    """The result of the search of a folder."""
 
     files: int = 0
     finds: list[Find] = field(default_factory=list)
-    unread: int = 0  # files that could not be read: they may hold anything
+    unread: int = 0  # files that could not be read: their content is unknown
 
 
 def read_indicators(given: Sequence[str]) -> Indicators:
-    """Read indicators as people write them; UsageError names the first that is none, by number."""
+    """Parse indicators; UsageError names the number of the first invalid one."""
     if not given or len(given) > MOST:
         raise UsageError(
             f"1 to {MOST} accounts and indicators are looked for at once, and {len(given):,} were "
             "given"
         )
     texts, paths, hashes = [], [], set()
-    for number, one in enumerate(given, 1):
-        kind, _, value = one.partition(":")
+    for number, written in enumerate(given, 1):
+        kind, _, value = written.partition(":")
         kind, value = kind.strip().lower(), value.strip()
         if kind == "text" and SHORTEST_TEXT <= len(value) <= LONGEST_TEXT:
             texts.append(value)
@@ -101,10 +101,10 @@ def read_indicators(given: Sequence[str]) -> Indicators:
 
 
 def scan(folder: Path, wanted: Indicators, *, most_finds: int) -> Scan:
-    """Look through every file below a folder; stops when so many were found."""
+    """Search every file below a folder; stop after `most_finds` matches."""
     found = Scan()
     for file in looked_through(folder, wanted, found):
-        found.finds += [Find(indicator=one, path=file.shown) for one in file.indicators]
+        found.finds += [Find(indicator=indicator, path=file.shown) for indicator in file.indicators]
         if len(found.finds) >= most_finds:
             del found.finds[most_finds:]
             break
@@ -112,7 +112,7 @@ def scan(folder: Path, wanted: Indicators, *, most_finds: int) -> Scan:
 
 
 def looked_through(folder: Path, wanted: Indicators, count: Scan) -> Iterator[Looked]:
-    """Give each file that could be read, with the indicators that it has; count them all."""
+    """Yield each readable file with its indicators; count all files."""
     for path, shown in _files(folder, count):
         count.files += 1
         try:
@@ -139,7 +139,7 @@ def _files(folder: Path, found: Scan) -> Iterator[tuple[Path, str]]:
 def _by_path(shown: str, wanted: Indicators) -> Iterator[str]:
     name = shown.rpartition("/")[2]
     for pattern in wanted.paths:
-        # What was frozen or restored lies under its whole path without the first slash.
+        # A frozen or restored file is stored under its whole path without the first slash.
         if fnmatch.fnmatchcase(f"/{shown}", pattern) or fnmatch.fnmatchcase(name, pattern):
             yield f"path:{pattern}"
 

@@ -1,12 +1,12 @@
-"""The manifest: what was frozen, item by item, and its one written form.
+"""Manifest of frozen evidence: its items, and their canonical JSON.
 
-Owns the records and their JSON. Leaves the signature over it to `seal`.
+The signature over the manifest is in `seal`.
 
 Rules
-- Canonical JSON (RFC 8785), so that the same manifest has one digest.
-- A path is written as text; one that is no UTF-8 is written escaped, with its bytes beside it.
-- What could not be read is an item too, with its reason.
-- `clock` may be missing: older manifests have none, and are written again as they were.
+- Canonical JSON (RFC 8785), so that one manifest has one digest.
+- A path is written as text. A path that is not UTF-8 is written escaped, with its bytes in base64.
+- Something that could not be read is an item too, with its reason.
+- `clock` may be missing: older manifests have none, and are written back unchanged.
 """
 
 import base64
@@ -25,7 +25,7 @@ FORMAT = "standfast-evidence/1"
 
 
 class Kind(StrEnum):
-    """What an item is. Everything but UNREAD was frozen."""
+    """Kind of an item. Every kind except UNREAD was frozen."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -36,11 +36,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One thing that was found. Times are UTC text, as `records.timestamp` writes them."""
+    """One path that was found.
+
+    Times are UTC text in the form of `records.timestamp`.
+    """
 
     path: str
     kind: Kind
-    path_bytes: str = ""  # base64, only where the path is no UTF-8
+    path_bytes: str = ""  # base64, only if the path is not UTF-8
     size_bytes: int = 0
     sha256: str = ""
     link_target: str = ""
@@ -55,14 +58,14 @@ class Item:
 
     @property
     def location(self) -> str:
-        """Where the copy lies under `files/`, in the form that the file system takes."""
+        """Return the path of the copy below `files/`, as the file system needs it."""
         raw = base64.b64decode(self.path_bytes) if self.path_bytes else self.path.encode()
         return os.fsdecode(raw).lstrip("/")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """The manifest in numbers."""
+    """Numbers of items in a manifest, by kind."""
 
     files: int
     size_bytes: int
@@ -108,7 +111,7 @@ class Manifest:
         )
 
     def as_bytes(self) -> bytes:
-        """Write the manifest; `read_manifest` reads it back."""
+        """Encode the manifest; `read_manifest` decodes it."""
         body = asdict(self)
         body["items"] = [_without_blanks(item) for item in body["items"]]
         if self.clock is None:
@@ -123,7 +126,7 @@ class Manifest:
 
 
 def read_manifest(raw: bytes) -> Manifest:
-    """Read what `Manifest.as_bytes` wrote; `Damaged` when it is something else."""
+    """Decode the output of `Manifest.as_bytes`; raise `Damaged` if invalid."""
     try:
         body = json.loads(raw)
         is_ours = body.pop("format") == FORMAT
@@ -144,7 +147,10 @@ def read_manifest(raw: bytes) -> Manifest:
 
 
 def written_path(path: str) -> tuple[str, str]:
-    """Give a path, as the file system gave it, as text, and as base64 where it is no UTF-8."""
+    """Return a path as text, and in base64 if it is not valid UTF-8.
+
+    The path is in the form of the file system (`os.fsdecode`).
+    """
     raw = os.fsencode(path)
     try:
         return raw.decode(), ""

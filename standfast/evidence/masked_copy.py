@@ -1,15 +1,16 @@
-"""A frozen file as others may read it: its text, masked, and a first line that says so.
+"""Masked copy of a frozen text file, with a first line that says so.
 
-Owns making one such copy from one sealed file. Leaves which files there are to operations, and what
-is masked to `masking`.
+This module makes one copy from one sealed file. The use-cases choose the files; `text_masking`
+defines what is masked.
 
 Rules
-- The sealed file is only read, and hashed as it is read: who holds a masked copy can ask for the
-  original by that hash.
-- Text is anything without control characters but those of text and terminals, in UTF-16 where the
-  file begins as such. What gzip packed is unpacked. In all else nobody could see what is to be
-  masked: there is no masked copy of it.
-- A piece at a time, whatever the size, cut where nothing that is masked can go on.
+- The sealed file is only read, and is hashed while it is read. The holder of a masked copy can ask
+  for the original by that hash.
+- A file is text if it has no control characters except those of text and terminals. It is UTF-16 if
+  it begins with the mark of UTF-16. gzip data are unpacked. Other files have no masked copy,
+  because
+  nobody could see what must be masked in them.
+- A file of any size is processed in pieces, which end where no masked text can continue.
 """
 
 import codecs
@@ -27,23 +28,23 @@ NOT_TEXT = "is no text, so nobody can see in it what is to be masked"
 TOO_LARGE = "unpacks to more than is unpacked here"
 _PIECE = 1024 * 1024
 _GZIP = b"\x1f\x8b"
-_MOST_TIMES = 200  # so much larger what gzip packed may be, beyond a few pieces
+_MOST_TIMES = 200  # largest expansion of gzip data, beyond a few pieces
 _FORMS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _NO_TEXT = re.compile(r"[\x01-\x07\x0e-\x1a\x1c-\x1f]")
-_ENDS = ",<>{}()[]|"  # for who writes no lines
+_ENDS = ",<>{}()[]|"  # possible ends of a piece in files without line breaks
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedCopy:
-    """What making one came to."""
+    """The result of making one masked copy."""
 
     sha256: str  # of the original, as it was read
     found: Masked
-    left_out: str = ""  # why there is none
+    left_out: str = ""  # the reason, if there is no copy
 
 
 class _Hashed:
-    """Reads a file, and hashes what was read."""
+    """Reader that hashes what it reads."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream, self.hash, self.size = stream, hashlib.sha256(), 0
@@ -56,13 +57,13 @@ class _Hashed:
 
 
 class _LeftOut(Exception):
-    """There is no masked copy of it; the message says why."""
+    """The file has no masked copy; the message is the reason."""
 
 
 def copy_masked(source: BinaryIO, target: BinaryIO, title: str) -> MaskedCopy:
-    """Write what `source` says into `target`, masked, below `title` as its first line.
+    """Write the masked text of `source` to `target`, below the line `title`.
 
-    Where it cannot be masked, what was written so far is to be thrown away. OSError as it comes.
+    If the result has `left_out`, discard what was written so far. OSError is not translated.
     """
     read, found, left_out = _Hashed(source), Masked(), ""
     try:
@@ -71,7 +72,7 @@ def copy_masked(source: BinaryIO, target: BinaryIO, title: str) -> MaskedCopy:
     except _LeftOut as why:
         left_out = str(why)
     while read.read(_PIECE):
-        pass  # the rest counts for the hash
+        pass  # the hash covers the rest of the file too
     return MaskedCopy(sha256=read.hash.hexdigest(), found=found, left_out=left_out)
 
 
@@ -101,9 +102,9 @@ def _decoded(pieces: Iterator[bytes], form: str) -> Iterator[str]:
 
 
 def _cut(texts: Iterator[str]) -> Iterator[str]:
-    """Give all of it in pieces that end where nothing that is masked goes on.
+    """Yield the text in pieces that end where no masked text can continue.
 
-    A megabyte without any such sign is no text that anybody wrote; it is cut where it ends.
+    A megabyte without such a character was not written by a person; it is cut at its end.
     """
     kept = ""
     for text in texts:
@@ -116,7 +117,7 @@ def _cut(texts: Iterator[str]) -> Iterator[str]:
 
 
 def _pieces(read: _Hashed) -> Iterator[bytes]:
-    """Read a file in pieces; what gzip packed, unpacked."""
+    """Yield a file in pieces; gzip data are unpacked."""
     first = read.read(_PIECE)
     if not first.startswith(_GZIP):
         while first:
@@ -134,7 +135,7 @@ def _pieces(read: _Hashed) -> Iterator[bytes]:
         if unpacked > _MOST_TIMES * read.size + 8 * _PIECE:
             raise _LeftOut(TOO_LARGE)
         yield text
-        if packed.eof:  # several packed files one behind the other are one, too
+        if packed.eof:  # concatenated gzip files are one gzip file
             piece = packed.unused_data or read.read(_PIECE)
             packed = zlib.decompressobj(wbits=31)
         else:

@@ -1,16 +1,18 @@
-"""The seal over a manifest: an in-toto statement in a DSSE envelope, signed with Ed25519.
+"""Seal over a manifest: an in-toto statement in a DSSE envelope (Ed25519).
 
-Owns sealing and checking a sealed folder. Leaves the copies to `tree` and custody to `custody`.
+This module seals a folder and verifies a sealed one. `tree_copy` makes the copies, and `custody`
+records the chain of custody.
 
 Rules
-- `manifest.json` first, the envelope last: where the envelope stands, all that it speaks for is on
-  disk.
-- The statement's subject is the manifest; the manifest's items carry the hashes of the copies.
-- The envelope is securesystemslib's: it is light (a tenth of a second, loaded when first needed),
-  typed, and what the in-toto tools of an outside examiner read. It looks for the signature by key
-  id, which the DSSE specification leaves open; our seals have one signature with the id of its key.
-- A check re-reads every copy, names everything that differs in the manifest's order, and everything
-  that is there and should not be.
+- `manifest.json` is written first and the envelope last: if the envelope exists, everything that it
+  covers is on the disk.
+- The statement's subject is the manifest; the manifest's items contain the hashes of the copies.
+- The envelope is made with securesystemslib: it is light (a tenth of a second, loaded when first
+  needed), typed, and used by the in-toto tools of external examiners. It finds the signature by its
+  key id, which the DSSE specification leaves open; our seals have one signature with the id of its
+  key.
+- A verification reads every copy again, and names every difference in the order of the manifest,
+  then every file that should not exist.
 """
 
 import hashlib
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE = "manifest.json"
 SEAL_FILE = "seal.dsse.json"
-STAMP_FILE = "seal.tsr"  # which `time_stamp` keeps
-CUSTODY_FILE = "custody.jsonl"  # which `custody` keeps
+STAMP_FILE = "seal.tsr"  # written by `timestamps`
+CUSTODY_FILE = "custody.jsonl"  # written by `custody`
 FILES_FOLDER = "files"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:standfast:evidence:1"
@@ -44,7 +46,7 @@ _BLOCK = 1024 * 1024
 
 
 def write_seal(folder: Path, manifest: Manifest, signing_key: Ed25519PrivateKey) -> None:
-    """Write the manifest and the seal over it, durably and in that order."""
+    """Write the manifest and then the seal over it, durably."""
     from securesystemslib.dsse import Envelope
     from securesystemslib.signer import CryptoSigner
 
@@ -75,15 +77,15 @@ def write_seal(folder: Path, manifest: Manifest, signing_key: Ed25519PrivateKey)
 
 
 def read_sealed(folder: Path, public_key: Ed25519PublicKey) -> Manifest:
-    """Read a manifest that its seal vouches for, without looking at the copies.
+    """Verify a seal and return its manifest; the copies are not read.
 
-    Raises Damaged when there is none, or the seal does not hold.
+    Raises Damaged if there is no manifest, or if the seal does not verify.
     """
     return read_manifest(_sealed_bytes(folder, public_key))
 
 
 def is_sealed(folder: Path, public_key: Ed25519PublicKey) -> bool:
-    """Does a seal by this key stand in `folder`, over the manifest that is there?"""
+    """Return whether a seal by this key covers the manifest in `folder`."""
     try:
         _sealed_bytes(folder, public_key)
     except Damaged:
@@ -92,15 +94,15 @@ def is_sealed(folder: Path, public_key: Ed25519PublicKey) -> bool:
 
 
 def verify_seal(folder: Path, public_key: Ed25519PublicKey) -> list[str]:
-    """Give every way in which `folder` is not what was sealed; nothing when it is.
+    """Return every difference of a folder from what was sealed.
 
-    The items in the manifest's order, then what should not be there; or the seal alone, when it
-    does not hold.
+    The items are in the order of the manifest, followed by files that should not exist. If the seal
+    does not verify, it is the only problem. An unchanged folder returns an empty list.
     """
     try:
         manifest = read_sealed(folder, public_key)
     except Damaged as damage:
-        return [str(damage)]  # a manifest that nobody vouches for says nothing about the copies
+        return [str(damage)]  # a manifest without a valid seal proves nothing about the copies
     files = folder / FILES_FOLDER
     changed = [
         f"{item.path}: {problem}" for item in manifest.items if (problem := _differs(files, item))
@@ -118,7 +120,7 @@ def _sealed_bytes(folder: Path, public_key: Ed25519PublicKey) -> bytes:
         statement = json.loads(payload)
         if (statement["_type"], statement["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
             raise Damaged(f"{SEAL_FILE} is a statement about something else")
-        sealed = {one["name"]: one["digest"]["sha256"] for one in statement["subject"]}
+        sealed = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise Damaged(f"{SEAL_FILE} cannot be read as a statement") from error
     if sealed != {MANIFEST_FILE: hashlib.sha256(written).hexdigest()}:
@@ -135,7 +137,8 @@ def _signed_payload(file: Path, public_key: Ed25519PublicKey) -> bytes:
     except OSError as error:
         raise Damaged(f"{SEAL_FILE} cannot be read: {error.strerror}") from error
     envelope = _envelope(raw)
-    if canonical(envelope.to_dict()) != raw:  # base64 has bits that say nothing; custody hashes all
+    # base64 has unused bits, which custody hashes too: accept the canonical form only.
+    if canonical(envelope.to_dict()) != raw:
         raise Damaged(f"{SEAL_FILE} is not written as it was sealed")
     try:
         envelope.verify([SSlibKey.from_crypto(public_key)], 1)
@@ -151,7 +154,7 @@ def _envelope(raw: bytes) -> "Envelope":
 
     try:
         return Envelope.from_dict(json.loads(raw))
-    except Exception as error:  # the library names no one error for an envelope that is none
+    except Exception as error:  # the library documents no single error for an invalid envelope
         raise Damaged(f"{SEAL_FILE} cannot be read as an envelope") from error
 
 

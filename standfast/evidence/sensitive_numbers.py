@@ -1,17 +1,21 @@
-"""Numbers that no log should hold, written in clear: of payment cards, and of social security.
+"""Unmasked payment card and social-security numbers in logs.
 
-Owns what counts as one, for who counts them and for who masks them (`masking`).
+This module defines which digits count as such a number, for counting and for `text_masking`.
 
 Rules
-- Counted and never shown: neither a number nor the line that it stands in leaves this module.
-- A card's number is 13 to 19 digits that begin as an issuer's do and whose last digit is right
-  (ISO/IEC 7812-1, Annex B); digits may stand in groups, all of one length or of four and more. One
-  in ten other numbers of that beginning looks so as well: what is found is a reason to look, and no
-  proof.
-- A social-security number is written as 123-45-6789, without the areas, groups and serials that are
-  never given out (SSA, randomised since 2011: 000, 666, 900 to 999; 00; 0000).
-- Only the end of the newest files is read, so that it takes a second: what writes today shows
-  there. Links are not followed, and devices and pipes are not opened.
+- Numbers are counted and never shown: neither a number nor its line leaves this module.
+- A card number has 13 to 19 digits, begins with the prefix of an issuer, and has a valid check
+  digit
+  (ISO/IEC 7812-1, Annex B). Its digits may be in groups, all of one length or each of four and
+  more.
+  One in ten other numbers with such a prefix passes these tests too: a match is a reason to look,
+  and
+  not a proof.
+- A social-security number is written as 123-45-6789. Areas, groups and serials that are never
+  issued
+  do not count (SSA, randomised since 2011: 000, 666, 900 to 999; 00; 0000).
+- Only the end of the newest files is read, so that it takes a second: the programs that write today
+  show there. Links are not followed, and devices and pipes are not opened.
 """
 
 import heapq
@@ -29,8 +33,8 @@ END_BYTES = 1024 * 1024
 
 Span = tuple[int, int]
 
-_ESCAPED = r"%[0-9A-Fa-f]{2}", r"\\u[0-9A-Fa-f]{4}"  # a sign in an address, and in JSON
-# Looked at behind the first digit: that one is found sooner than what stands before it.
+_ESCAPED = r"%[0-9A-Fa-f]{2}", r"\\u[0-9A-Fa-f]{4}"  # an escaped character in a URL and in JSON
+# Test what precedes a number after its first digit: the search for a digit is faster.
 _BEGIN = r"(?:(?<!\d\d)|(?<=" + r"\d)|(?<=".join(_ESCAPED) + r"\d))"
 _BETWEEN = r"(?: {0,2}[.+_/-] {0,2}| {1,2}|\t|\xc2?\xa0|%20|%2[Dd]|\\u00[Aa]0)"
 _BEGINS = re.compile(rf"[2-6]{_BEGIN}(?=(?:{_BETWEEN}?\d){{12}})", re.ASCII)
@@ -38,8 +42,8 @@ _GROUPS = re.compile(rf"\d{{1,20}}(?:{_BETWEEN}\d{{1,20}}){{0,18}}", re.ASCII)
 _SMALL = re.compile(rf"\d{{1,3}}(?:{_BETWEEN}\d{{1,3}}(?!\d)){{13,}}", re.ASCII)
 _SPLIT = re.compile(rf"({_BETWEEN})")
 _MOST_DIGITS = 19
-_FEWEST = 4  # digits of a group, where they differ: dates, times and addresses have fewer
-# Around a number that is a part of something longer; before it stands no sign that is escaped.
+_FEWEST = 4  # digits of a group, if lengths differ: dates, times and addresses have fewer
+# A number within something longer; an escaped character before it does not count as that.
 _WITHIN = re.compile(r"[\w.-]\Z", re.ASCII)
 _IS_ESCAPED = re.compile(rf"(?:{'|'.join(_ESCAPED)}|\\[nrt])\Z")
 _GOES_ON = re.compile(r"[\w-]|\.\d", re.ASCII)
@@ -59,19 +63,19 @@ _DOUBLED = bytes.maketrans(b"0123456789", b"0246813579")  # twice the digit, its
 
 @dataclass(frozen=True, kw_only=True)
 class Unmasked:
-    """What the ends of the newest files of a source came to."""
+    """Counts of sensitive numbers in the ends of the newest files of a source."""
 
-    files: int  # that were read
+    files: int  # files that were read
     unread: int
     cards: int
     social_security: int
-    in_files: int  # that hold one or the other
+    in_files: int  # files with at least one number of either kind
 
 
 def find_sensitive_numbers(paths: Sequence[Path], exclude: Sequence[str] = ()) -> Unmasked:
-    """Count the numbers in clear in the newest files below `paths`.
+    """Count the unmasked numbers in the newest files below `paths`.
 
-    `exclude` holds shell patterns, matched against the whole path and its last name.
+    `exclude` contains shell patterns, matched against the whole path and its last name.
     """
     counts = [_counted_in(path) for path in _newest(paths, exclude)]
     read = [count for count in counts if count is not None]
@@ -85,17 +89,18 @@ def find_sensitive_numbers(paths: Sequence[Path], exclude: Sequence[str] = ()) -
 
 
 def cards_in(text: str, *, is_alone: bool = True) -> list[Span]:
-    """Find what looks like a payment card's number, in order; none overlaps another.
+    """Return the spans of payment card numbers, in order, without overlaps.
 
-    `is_alone`: only what is no part of a longer word or number, as for counting. Who masks takes
-    them all. Bytes are given as latin-1.
+    With `is_alone` only numbers that are not part of a longer word or number are returned, as
+    counting
+    needs it. Masking needs all of them. Decode bytes as latin-1.
     """
     found: list[Span] = []
     resume = 0
     for begins in _BEGINS.finditer(text):
         if begins.start() < resume:
             continue
-        # Counting takes a second: of a column of small numbers only the first can begin a card's.
+        # Keep counting within a second: in a column of small numbers, try the first one only.
         small = _SMALL.match(text, begins.start()) if is_alone else None
         resume = small.end() if small else resume
         for start, end in _cards_from(text, begins.start()):
@@ -108,20 +113,20 @@ def cards_in(text: str, *, is_alone: bool = True) -> list[Span]:
 
 
 def social_security_in(text: str, *, is_alone: bool = True) -> list[Span]:
-    """Find what looks like a social-security number, likewise."""
+    """Return the spans of social-security numbers; arguments as `cards_in`."""
     found = (match.span() for match in _SOCIAL_SECURITY.finditer(text))
     return [span for span in found if not (is_alone and _is_within(text, *span))]
 
 
 def _cards_from(text: str, start: int) -> Iterator[Span]:
-    """Give each number that begins here and ends with a group of digits."""
+    """Yield each number that begins at `start` and ends with a group."""
     groups = _GROUPS.match(text, start)
     parts = _SPLIT.split(groups[0]) if groups else []
     first = fewest = len(parts[0]) if parts else 0
     digits, end, is_even = "", start, True
     for number, part in enumerate(parts):
         end += len(part)
-        if number % 2:  # what stands between two groups
+        if number % 2:  # the separator of two groups
             continue
         digits += part
         if len(digits) > _MOST_DIGITS or not (is_even or fewest >= _FEWEST):
@@ -145,14 +150,17 @@ def _is_within(text: str, start: int, end: int) -> bool:
 
 
 def _is_checked(number: str) -> bool:
-    """Is the last digit right, by the formula of Luhn?"""
+    """Return whether the last digit is valid by the formula of Luhn."""
     digits = number.encode()
     doubled = digits[-2::-2].translate(_DOUBLED)
     return (sum(digits[-1::-2]) + sum(doubled) - ord("0") * len(digits)) % 10 == 0
 
 
 def _counted_in(path: Path) -> tuple[int, int] | None:
-    """Give the cards and the social-security numbers of one file's end; None: it cannot be read."""
+    """Return the numbers of cards and of social-security numbers in a file.
+
+    Only the end of the file is read. None means that it cannot be read.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
@@ -165,11 +173,14 @@ def _counted_in(path: Path) -> tuple[int, int] | None:
 
 def _newest(paths: Sequence[Path], exclude: Sequence[str]) -> list[Path]:
     found = ((_written_at(path), path) for path in _files(paths, exclude))
-    return [path for _, path in heapq.nlargest(MOST_FILES, (one for one in found if one[0]))]
+    return [path for _, path in heapq.nlargest(MOST_FILES, (dated for dated in found if dated[0]))]
 
 
 def _written_at(path: Path) -> int:
-    """When a file was written, in nanoseconds; 0 for what is no file, or is gone."""
+    """Return the modification time in nanoseconds.
+
+    0 means that the path is not a regular file, or does not exist any more.
+    """
     try:
         seen = path.lstat()
     except OSError:

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Check evidence that Standfast froze, as it was handed over: offline, and without Standfast.
+"""Verify evidence that Standfast froze, offline and without Standfast.
 
 You need Python 3.11 or newer, this file, and:
     python3 -m venv look && look/bin/pip install cryptography
     look/bin/python standfast_verify.py FOLDER --seal-key HEX --timeline FILE --ledger-key HEX
-FOLDER is an incident's evidence (below it SOURCE/TOKEN), or one sealed folder of it. FILE is the
-timeline that `standfast audit export` wrote. The keys are 64 digits each: get them by another way
-than the evidence, such as a report on paper. With --witness FILE the timeline is also held against
-what a witness outside of it was told; with --stamp-roots FILE time stamps are verified: FILE has
-the root certificates of who made them (PEM), and the package rfc3161-client is needed for that.
-Nothing is changed, no link is followed, and what could not be checked is named as well as what
-differs. docs/evidence.md describes every format.
+FOLDER contains the evidence of an incident (below it SOURCE/TOKEN), or is one sealed folder of it.
+--timeline FILE is the timeline that `standfast audit export` wrote. Each key has 64 hex digits.
+Obtain the keys by another way than the evidence, such as a report on paper. --witness FILE compares
+the timeline with the signed heads that a witness received. --stamp-roots FILE verifies time stamps:
+FILE contains the root certificates (PEM) of the authorities; the package rfc3161-client is needed.
+Nothing is changed and no link is followed. The report names every difference, and every check that
+was not possible. docs/evidence.md describes all formats.
 Exit status: 0 all agrees; 2 wrong use; 3 what was checked agrees, not all could be; 6 it differs.
 """
 
@@ -44,7 +44,8 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT = ("https://in-toto.io/Statement/v1", "urn:standfast:evidence:1")
 
 
-class Differs(Exception): ...  # something is not what was sealed or signed
+class Differs(Exception):
+    """Something differs from what was sealed or signed."""
 
 
 def need(condition: object, otherwise: str) -> None:
@@ -53,14 +54,14 @@ def need(condition: object, otherwise: str) -> None:
 
 
 def canonical(value: Any) -> bytes:
-    """JSON in the one form of RFC 8785 that these files have: no fractions, keys in ASCII."""
+    """Return the RFC 8785 form of a value without fractions, with ASCII keys."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
-def strict(raw: bytes, what: str) -> Any:
-    """JSON that is written in that form and no other: no bit of it says nothing."""
+def strict(raw: bytes, name: str) -> Any:
+    """Parse JSON in canonical form; Differs for any other form."""
     value = json.loads(raw)
-    need(canonical(value) == raw, f"{what} is not written as it was signed")
+    need(canonical(value) == raw, f"{name} is not written as it was signed")
     return value
 
 
@@ -76,7 +77,7 @@ def need_signed(key: str, signature: bytes, text: bytes, otherwise: str) -> None
 
 
 def opened(path: Path) -> Any:
-    """A file to read from; never through a link, nor a pipe that would keep us waiting."""
+    """Open a regular file without following a link or waiting for a pipe."""
     stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
     need(stat.S_ISREG(os.fstat(stream.fileno()).st_mode), f"{path.name} is no file")
     return stream
@@ -88,46 +89,46 @@ def read(path: Path) -> bytes:
 
 
 def stamp_of(raw: bytes, message: bytes, roots: list[x509.Certificate]) -> tuple[datetime, str]:
-    """When a time stamp (RFC 3161) says that `message` was there, and who says so.
+    """Verify an RFC 3161 time stamp over `message`; return time and authority.
 
-    Its certificate was valid then, is for time stamping alone (critical), and leads to a root.
+    Its certificate was valid then, is for time stamping only (critical), and leads to a root.
     """
     from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
 
     response = decode_timestamp_response(raw)
     need(response.status == 0, f"it grants no time stamp: its status is {response.status}")
-    told, signed = response.tst_info, response.signed_data
-    by = (told.message_imprint.hash_algorithm, *signed.digest_algorithms)
-    is_strong = {it.dotted_string for it in by} <= STRONG
+    token_info, signed = response.tst_info, response.signed_data
+    hash_algorithms = (token_info.message_imprint.hash_algorithm, *signed.digest_algorithms)
+    is_strong = {it.dotted_string for it in hash_algorithms} <= STRONG
     need(is_strong, "it goes by a hash that is weaker than SHA-256")
-    digest, (info,) = bytes.fromhex(sha256(message)), signed.signer_infos
-    need(told.message_imprint.message == digest, "it is over something else than this seal")
-    there = map(x509.load_der_x509_certificate, signed.certificates)
-    named = (info.issuer, info.serial_number)
-    signers = [it for it in there if (it.issuer, it.serial_number) == named]
+    digest, (signer_info,) = bytes.fromhex(sha256(message)), signed.signer_infos
+    need(token_info.message_imprint.message == digest, "it is over something else than this seal")
+    certificates = map(x509.load_der_x509_certificate, signed.certificates)
+    identifier = (signer_info.issuer, signer_info.serial_number)
+    signers = [it for it in certificates if (it.issuer, it.serial_number) == identifier]
     need(len(signers) == 1, "it has not the one certificate of its authority that it names")
     (signer,) = signers
     uses = [it for it in signer.extensions if isinstance(it.value, x509.ExtendedKeyUsage)]
     is_for_stamps = [[it.critical, *it.value] for it in uses] == [[True, STAMPING]]
     need(is_for_stamps, "it is signed by a certificate that is not for time stamping alone")
-    was_valid = signer.not_valid_before_utc <= told.gen_time <= signer.not_valid_after_utc
+    was_valid = signer.not_valid_before_utc <= token_info.gen_time <= signer.not_valid_after_utc
     need(was_valid, "it is of a time at which its authority's certificate was not valid")
     try:
         VerifierBuilder(roots=roots).build().verify(response, digest)
     except VerificationError:
         raise Differs("it is not signed by whom the roots vouch for, or was changed") from None
-    return told.gen_time, signer.subject.rfc4514_string()
+    return token_info.gen_time, signer.subject.rfc4514_string()
 
 
 class Check:
-    def __init__(
-        self, seal_key: str, ledger_key: str, roots: list[x509.Certificate] | None = None
-    ) -> None:
+    """Verification of an incident's evidence, with its findings."""
+
+    def __init__(self, seal_key: str, ledger_key: str, roots: Any = None) -> None:
         self.seal_key, self.ledger_key, self.roots = seal_key, ledger_key, roots
-        self.stamp_line: Any = None  # of the folder that is looked at
-        self.problems: dict[str, list[str]] = {}  # by what was looked at
-        self.told, self.unchecked = list[str](), list[str]()  # what is there; what nobody can say
-        self.statement: Any = None  # the timeline's first line, when the timeline is whole
+        self.stamp_line: Any = None  # of the folder that is being verified
+        self.problems: dict[str, list[str]] = {}  # by path
+        self.report, self.unchecked = list[str](), list[str]()  # findings; checks not possible
+        self.statement: Any = None  # the timeline's first line, if the timeline verifies
         self.hashes: dict[int, str] = {}  # of its events
 
     def attempt(self, about: object, action: Any, *arguments: Any) -> None:
@@ -136,25 +137,23 @@ class Check:
             found.extend(action(*arguments) or ())
         except (Differs, OSError) as error:
             found.append(str(error))
-        except Exception as error:  # whatever bytes that do not fit may lead to
+        except Exception as error:  # malformed bytes may raise any error
             found.append(f"it cannot be read as what it should be ({type(error).__name__})")
 
     def folder(self, folder: Path, name: str) -> Iterator[str]:
-        """`name` is the SOURCE/TOKEN where the folder lies; empty where it came alone."""
-        made, digest = self.sealed(folder)
-        frozen_as, items = f"{made['source']}/{made['token']}", made["items"]
+        """Verify a folder; `name` is its SOURCE/TOKEN, or empty if it came alone."""
+        manifest, digest = self.sealed(folder)
+        frozen_as, items = f"{manifest['source']}/{manifest['token']}", manifest["items"]
         need(name in ("", frozen_as), f"it was moved here: it was frozen as {frozen_as}")
-        clock = made.get("clock", {"offset_microseconds": None, "known_by": "not recorded"})
-        of_kind, changed = (
-            [it["kind"] for it in items].count,
-            sum("is_changed" in it for it in items),
-        )
-        told = "{source}/{token} for {incident}, of {host}, {started} to {ended}: ".format(**made)
-        told += (
-            f"files: {of_kind('file')} ({changed} changed meanwhile), unread: {of_kind('unread')}; "
-        )
-        told += "clock ahead by {offset_microseconds} microseconds ({known_by})".format(**clock)
-        self.told.append(told.replace("ahead by None microseconds", "off by an unknown time"))
+        clock = manifest.get("clock", {"offset_microseconds": None, "known_by": "not recorded"})
+        count = [item["kind"] for item in items].count
+        changed = sum("is_changed" in item for item in items)
+        heading = "{source}/{token} for {incident}, of {host}, {started} to {ended}: "
+        summary = heading.format(**manifest)
+        files, unread = count("file"), count("unread")
+        summary += f"files: {files} ({changed} changed meanwhile), unread: {unread}; "
+        summary += "clock ahead by {offset_microseconds} microseconds ({known_by})".format(**clock)
+        self.report.append(summary.replace("ahead by None microseconds", "off by an unknown time"))
         known = set()
         for item in items:
             raw = b64decode(item["path_bytes"]) if "path_bytes" in item else item["path"].encode()
@@ -164,35 +163,36 @@ class Check:
         yield from self.strangers(folder, known)
         chain = self.custody(folder, frozen_as)
         if self.stamp_line or os.path.lexists(folder / STAMP):
-            self.attempt(folder / STAMP, self.stamp, folder, frozen_as, made)
+            self.attempt(folder / STAMP, self.stamp, folder, frozen_as, manifest)
         elif self.roots:
             self.unchecked.append(f"{frozen_as}: no time stamp authority has stamped it")
         if self.statement is None:
             return
-        need(made["incident"] == self.statement["incident"], "it is of another incident")
-        said = [it for it in self.statement["evidence"] if it["folder"] == frozen_as]
-        self.unchecked += [] if said else [f"{frozen_as}: the timeline was exported without it"]
-        for one in said:
-            need(digest == one["manifest"], "it is sealed, and is not what the timeline names")
-            is_there = [*chain, ""][: one["custody"]][-1:] in ([], [one["custody_hash"]])
+        need(manifest["incident"] == self.statement["incident"], "it is of another incident")
+        entries = [it for it in self.statement["evidence"] if it["folder"] == frozen_as]
+        self.unchecked += [] if entries else [f"{frozen_as}: the timeline was exported without it"]
+        for entry in entries:
+            need(digest == entry["manifest"], "it is sealed, and is not what the timeline names")
+            is_there = [*chain, ""][: entry["custody"]][-1:] in ([], [entry["custody_hash"]])
             need(is_there, f"{CUSTODY} lacks lines that it had when the timeline was exported")
 
     def sealed(self, folder: Path) -> tuple[Any, str]:
-        """The manifest that the seal vouches for, and its digest."""
+        """Return the manifest that the seal covers, and its digest."""
         envelope, raw = strict(read(folder / SEAL), SEAL), read(folder / MANIFEST)
-        payload, (one,) = b64decode(envelope["payload"]), envelope["signatures"]
-        again = [b64encode(b64decode(it)).decode() for it in (envelope["payload"], one["sig"])]
-        need(again == [envelope["payload"], one["sig"]], f"{SEAL} is not written as it was sealed")
+        payload, (signature,) = b64decode(envelope["payload"]), envelope["signatures"]
+        written = [envelope["payload"], signature["sig"]]
+        encoded = [b64encode(b64decode(text)).decode() for text in written]
+        need(encoded == written, f"{SEAL} is not written as it was sealed")
         need(envelope["payloadType"] == PAYLOAD_TYPE, f"{SEAL} carries no statement")
         if self.seal_key:
             text = b"DSSEv1 28 %b %d %b" % (PAYLOAD_TYPE.encode(), len(payload), payload)
             name = sha256(KEY.replace(b"HEX", self.seal_key.encode()))
             otherwise = f"{SEAL} is not signed by the key it is checked with"
-            need(one["keyid"] == name, otherwise)  # as in-toto's tools look for it
-            need_signed(self.seal_key, b64decode(one["sig"]), text, otherwise)
-        said, manifest = json.loads(payload), json.loads(raw)
-        need((said["_type"], said["predicateType"]) == STATEMENT, f"{SEAL} is about something else")
-        is_ours = said["subject"] == [{"name": MANIFEST, "digest": {"sha256": sha256(raw)}}]
+            need(signature["keyid"] == name, otherwise)  # in-toto's tools search by key id
+            need_signed(self.seal_key, b64decode(signature["sig"]), text, otherwise)
+        body, manifest = json.loads(payload), json.loads(raw)
+        need((body["_type"], body["predicateType"]) == STATEMENT, f"{SEAL} is about something else")
+        is_ours = body["subject"] == [{"name": MANIFEST, "digest": {"sha256": sha256(raw)}}]
         need(is_ours, f"{MANIFEST} is not the one that was sealed")
         need(manifest["format"] == "standfast-evidence/1", f"{MANIFEST} has an unknown format")
         return manifest, sha256(raw)
@@ -200,7 +200,7 @@ class Check:
     def item(self, files: Path, place: str, item: Any) -> str:
         path, kind = files / place, item["kind"]
         if kind in ("special", "unread"):
-            return ""  # noted only: nothing was kept
+            return ""  # recorded only: it has no copy
         if ".." in place.split("/"):
             return "its path leads out of the evidence"
         try:
@@ -227,13 +227,12 @@ class Check:
             yield f"{name}: is no part of the evidence"
         for place, folders, names in os.walk(folder / FILES):
             links = [name for name in folders if (Path(place) / name).is_symlink()]
-            found = {
-                os.path.relpath(f"{place}/{name}", folder / FILES) for name in [*names, *links]
-            }
+            paths = [f"{place}/{name}" for name in [*names, *links]]
+            found = {os.path.relpath(path, folder / FILES) for path in paths}
             yield from (f"{name}: is not in the manifest" for name in sorted(found - known))
 
     def custody(self, folder: Path, frozen_as: str) -> list[str]:
-        """The hashes of the lines of the chain, which begins from the seal."""
+        """Return the hashes of the lines of the chain that begins with the seal."""
         *lines, rest = read(folder / CUSTODY).split(b"\n")
         need(lines, f"{CUSTODY} has no entry: who collected this is not known")
         need(not rest, f"{CUSTODY} ends within a line")
@@ -246,19 +245,20 @@ class Check:
             hashes.append(found)
             is_stamp = entry["act"] == "stamped" and self.stamp_line is None
             self.stamp_line = entry if is_stamp else self.stamp_line
-            self.told.append(f"{frozen_as}: {entry['at']} {entry['act']} by {entry['who']}")
+            self.report.append(f"{frozen_as}: {entry['at']} {entry['act']} by {entry['who']}")
         return hashes[1:]
 
-    def stamp(self, folder: Path, frozen_as: str, made: Any) -> Iterator[str]:
-        """The time stamp over the seal: without roots, that it is the one that was kept."""
+    def stamp(self, folder: Path, frozen_as: str, manifest: Any) -> Iterator[str]:
+        """Verify the time stamp; without roots, only compare it with the chain."""
         line, seal = self.stamp_line, read(folder / SEAL)
-        said = re.fullmatch(r"(\S{27}), SHA-256 ([0-9a-f]{64})", line["detail"]) if line else None
-        need(said or not line, f"{CUSTODY} says that it was stamped, and not when and how")
-        at = said[1] if said else "an unknown time"
+        detail = line["detail"] if line else ""
+        recorded = re.fullmatch(r"(\S{27}), SHA-256 ([0-9a-f]{64})", detail)
+        need(recorded or not line, f"{CUSTODY} says that it was stamped, and not when and how")
+        at = recorded[1] if recorded else "an unknown time"
         need(os.path.lexists(folder / STAMP), f"it is gone: {CUSTODY} has it as of {at}")
         raw = read(folder / STAMP)
-        need(not said or said[2] == sha256(raw), f"it is not the one that {CUSTODY} has")
-        # Whatever else it is: a stamp of this seal has its hash in it.
+        need(not recorded or recorded[2] == sha256(raw), f"it is not the one that {CUSTODY} has")
+        # A stamp of this seal contains its hash; this is visible without roots.
         need(bytes.fromhex(sha256(seal)) in raw, "it is over something else than this seal")
         if not line:
             self.unchecked.append(f"{frozen_as}: who fetched {STAMP} is not in {CUSTODY}")
@@ -274,10 +274,10 @@ class Check:
             self.unchecked.append(f"{stamp}: {why}; or run `{by_hand}`")
             return
         written = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        need(not said or at == written, f"it says {written}, {CUSTODY} {at}")
-        self.told.append(f"{frozen_as}: stamped {written} by {who}")
-        offset, minute = made.get("clock", {}).get("offset_microseconds"), timedelta(minutes=1)
-        off, ended = timedelta(microseconds=offset or 0), datetime.fromisoformat(made["ended"])
+        need(not recorded or at == written, f"it says {written}, {CUSTODY} {at}")
+        self.report.append(f"{frozen_as}: stamped {written} by {who}")
+        offset, minute = manifest.get("clock", {}).get("offset_microseconds"), timedelta(minutes=1)
+        off, ended = timedelta(microseconds=offset or 0), datetime.fromisoformat(manifest["ended"])
         fetched = datetime.fromisoformat(line["at"]) if line else moment
         found = ""
         if moment < min(ended, ended - off) - minute:
@@ -292,16 +292,16 @@ class Check:
 
     def timeline(self, file: Path) -> None:
         with opened(file) as stream:
-            told = strict(next(stream)[:-1], "line 1")["timeline"]
-            need(told["format"] == "standfast-timeline/1", "it has an unknown format")
-            need(self.ledger_key in ("", told["key"]), "it is signed by another key")
-            self.signature(told, b"standfast timeline v1\n", "line 1")
-            at, own, newest = told["first"] - 1, 0, 0
-            hashes = self.hashes = {at: told["previous"]}
+            statement = strict(next(stream)[:-1], "line 1")["timeline"]
+            need(statement["format"] == "standfast-timeline/1", "it has an unknown format")
+            need(self.ledger_key in ("", statement["key"]), "it is signed by another key")
+            self.signature(statement, b"standfast timeline v1\n", "line 1")
+            at, own, newest = statement["first"] - 1, 0, 0
+            hashes = self.hashes = {at: statement["previous"]}
             for number, line in enumerate(stream, 2):
                 ((kind, event),) = strict(line[:-1], f"line {number}").items()
                 if kind == "head":
-                    newest = self.head(event, told["key"], f"line {number}")
+                    newest = self.head(event, statement["key"], f"line {number}")
                     continue
                 need(kind == "event", f"line {number} is neither an event nor a head")
                 need(event["sequence"] == at + 1, f"event {at + 1} is missing: see line {number}")
@@ -310,23 +310,24 @@ class Check:
                 need(is_whole, f"event {at} was changed: its hash differs")
                 need(event["previous"] == hashes[at - 1], f"event {at} does not follow")
                 hashes[at] = event["hash"]
-                own += event["subject"] == told["incident"]
-        is_all = (at, hashes[at]) == (told["last"], told["hash"])
-        need(is_all, f"it ends with event {at}, and was exported to event {told['last']}")
+                own += event["subject"] == statement["incident"]
+        is_all = (at, hashes[at]) == (statement["last"], statement["hash"])
+        need(is_all, f"it ends with event {at}, and was exported to event {statement['last']}")
         need(newest == at, "no signed head covers its end")
-        self.told.append(f"{own} events of {{incident}}, from {{first}} to {{last}}".format(**told))
-        self.statement = told
+        summary = "{} events of {incident}, from {first} to {last}"
+        self.report.append(summary.format(own, **statement))
+        self.statement = statement
 
-    def signature(self, record: Any, context: bytes, what: str) -> None:
+    def signature(self, record: Any, context: bytes, place: str) -> None:
         body = {name: record[name] for name in record.keys() - {"key", "signature"}}
-        signature, otherwise = record["signature"], f"the signature of {what} does not verify"
-        need(signature.islower(), otherwise)  # or one bit of it would say nothing
+        signature, otherwise = record["signature"], f"the signature of {place} does not verify"
+        need(signature.islower(), otherwise)  # accept only one spelling of a signature
         need_signed(record["key"], bytes.fromhex(signature), context + canonical(body), otherwise)
 
-    def head(self, head: Any, key: str, what: str) -> int:
-        need(head.keys() == HEAD and head["key"] == key, f"{what} is no head of this ledger")
-        need(self.hashes.get(head["sequence"]) == head["hash"], f"{what} is of another event")
-        self.signature(head, b"standfast audit head v1\n", what)
+    def head(self, head: Any, key: str, place: str) -> int:
+        need(head.keys() == HEAD and head["key"] == key, f"{place} is no head of this ledger")
+        need(self.hashes.get(head["sequence"]) == head["hash"], f"{place} is of another event")
+        self.signature(head, b"standfast audit head v1\n", place)
         return int(head["sequence"])
 
     def witness(self, file: Path) -> None:
@@ -336,7 +337,7 @@ class Check:
         for head in heads:
             self.head(head, self.statement["key"], f"its head of event {head['sequence']}")
         need(heads, "it has no head of these events")
-        self.told.append(f"the witness confirms {len(heads)} signed heads of these events")
+        self.report.append(f"the witness confirms {len(heads)} signed heads of these events")
 
     def run(self, top: Path, timeline: Path | None, witness: Path | None) -> int:
         for file, check in ((timeline, self.timeline), (witness, self.witness)):
@@ -347,9 +348,9 @@ class Check:
         below = {f"{it.parent.name}/{it.name}": it for it in folders}
         for name, folder in {"": top}.items() if is_one else sorted(below.items()):
             self.attempt(folder, self.folder, folder, name)
-        for one in self.statement["evidence"] if self.statement and not is_one else ():
-            if one["folder"] not in below:
-                self.problems[str(top / one["folder"])] = ["it is gone: it was frozen and sealed"]
+        for entry in self.statement["evidence"] if self.statement and not is_one else ():
+            if entry["folder"] not in below:
+                self.problems[str(top / entry["folder"])] = ["it is gone: it was frozen and sealed"]
         for given, why in (
             (self.seal_key, "--seal-key: whether these seals are not somebody else's"),
             (timeline, "--timeline: whether folders are gone, or lines at the end of a chain"),
@@ -384,13 +385,13 @@ def main(arguments: list[str] | None = None) -> int:
     if not check.problems:
         parser.error(f"{given.folder} holds no sealed folder")
     if given.json:
-        found = {"problems": check.problems, "unchecked": check.unchecked, "told": check.told}
+        found = {"problems": check.problems, "unchecked": check.unchecked, "told": check.report}
         print(json.dumps({"is_whole": status != 6, **found, "exit_status": status}))
         return status
     for about, problems in check.problems.items():
-        check.told.append(f"{about}: {'DIFFERS' if problems else 'agrees'}")
-        check.told += [f"  {problem}" for problem in problems]
-    for line in [*check.told, *(f"not checked, {why}" for why in check.unchecked)]:
+        check.report.append(f"{about}: {'DIFFERS' if problems else 'agrees'}")
+        check.report += [f"  {problem}" for problem in problems]
+    for line in [*check.report, *(f"not checked, {why}" for why in check.unchecked)]:
         print("".join(c if c.isprintable() else "?" for c in line))
     return status
 

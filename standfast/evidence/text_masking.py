@@ -1,18 +1,20 @@
-"""Card numbers, social-security numbers and mail addresses in a text, masked for who reads a copy.
+"""Masking of card numbers, social-security numbers and mail addresses.
 
-Owns what a masked text looks like. Leaves what counts as a number to `unmasked`, files to
-`masked_copy`.
+This module defines the form of a masked text. `sensitive_numbers` defines what counts as a number,
+and `masked_copy` works on files.
 
 Rules
-- Too much is masked rather than too little: a number counts also within a word or an address.
-- Of a card's number the last four digits stay (PCI DSS 4.0.1, requirement 3.4.1: these and the
-  issuer's at most), of a social-security number nothing: people prove who they are by its end.
-  Nine digits without hyphens count where the words before say what they are.
-- Of a mail address the first letter and the domain stay, whether its sign is written as it is or as
-  an address, HTML or JSON escapes it.
-- UTF-16 within a text is masked too, as far as it is Latin. No other name, number or password is
-  masked, nor what is encoded (base64) or encrypted.
-- What is masked stays as it is when it is masked again.
+- When in doubt, mask: a number counts also within a word or an address.
+- The last four digits of a card number stay (PCI DSS 4.0.1, requirement 3.4.1: at most these and
+  the
+  issuer's). No digit of a social-security number stays, because people prove their identity by its
+  end. Nine digits without hyphens count if the words before them say so.
+- The first letter and the domain of a mail address stay, whether its @ is written plainly or
+  escaped
+  as in a URL, HTML or JSON.
+- UTF-16 within a text is masked too, as far as it is Latin. Names, other numbers and passwords are
+  not masked, nor is encoded (base64) or encrypted content.
+- Masking a masked text changes nothing.
 """
 
 import re
@@ -33,7 +35,7 @@ _DOMAIN = re.compile(
 )
 _LONGEST_LOCAL = 320
 _NAME = r"[A-Za-z0-9._%+'~\x80-\uffff-]"
-# Backwards, from the sign on; the second as mailing lists write whom they wrote to.
+# Backwards from the @. The second form is that of mailing lists: user=domain+list.
 _LOCAL_BACKWARDS = re.compile(rf'{_NAME}+(?:={_NAME}*\+{_NAME}*)?|"[^"\n:,]{{1,64}}"')
 _DIGIT = re.compile(r"%2[0Dd]|\\u00[Aa]0|(\d)", re.ASCII)
 _WIDE = re.compile(r"(?:[\t\x20-\x7e\xa0-\xff]\0){5,}[\t\x20-\x7e\xa0-\xff]?")
@@ -41,21 +43,24 @@ _WIDE = re.compile(r"(?:[\t\x20-\x7e\xa0-\xff]\0){5,}[\t\x20-\x7e\xa0-\xff]?")
 
 @dataclass(kw_only=True)
 class Masked:
-    """How many of each were masked."""
+    """Counts of masked items, by kind."""
 
     cards: int = 0
     social_security: int = 0
     mail: int = 0
 
     def add(self, other: "Masked") -> None:
-        """Count what was masked elsewhere as well."""
+        """Add the counts of another text."""
         self.cards += other.cards
         self.social_security += other.social_security
         self.mail += other.mail
 
 
 def mask_text(text: str, count: Masked | None = None) -> str:
-    """Give `text` with all of it masked; `count` is added to. Bytes are given as latin-1."""
+    """Return `text` with all sensitive items masked; add them to `count`.
+
+    Decode bytes as latin-1 first.
+    """
     found = Masked() if count is None else count
     text = _mask(text, found)
     if "\0" in text:
@@ -69,7 +74,7 @@ def _mask_wide(text: str, found: Masked) -> str:
 
 
 def _mask(text: str, found: Masked) -> str:
-    while cards := cards_in(text, is_alone=False):  # what was left of one may begin another
+    while cards := cards_in(text, is_alone=False):  # the last digits of one may begin another
         text = _replaced(text, cards, _mask_card)
         found.cards += len(cards)
     numbers = social_security_in(text, is_alone=False)
@@ -93,7 +98,7 @@ def _replaced(text: str, spans: list[Span], mask: Callable[[str], str]) -> str:
 
 
 def _locals(text: str) -> list[Span]:
-    """Find the part before the sign of each address that is not masked yet."""
+    """Return the span of each local part that is not masked yet."""
     found: list[Span] = []
     for domain in _DOMAIN.finditer(text):
         end = domain.start()
@@ -113,7 +118,7 @@ def _mask_number(number: str) -> str:
 
 
 def _hide(number: str, count: int) -> str:
-    """Hide so many digits from the start; those of an escaped sign are none."""
+    """Replace the first `count` digits; digits of an escaped character stay."""
     left = count
 
     def hide(match: re.Match[str]) -> str:

@@ -1,19 +1,17 @@
-"""Time stamps over seals (RFC 3161): what an authority is asked, what is kept, what it proves.
+"""Time stamps over the seals of evidence (RFC 3161).
 
-Owns `seal.tsr` beside the seal, and its line in the chain of custody. Leaves when an authority is
-asked to operations; what a stamp is made of (ASN.1, CMS, certificates) to rfc3161-client, which is
-loaded when it is first needed.
+A time stamp of the bytes of the seal proves that the seal, and so the manifest and every copy,
+existed at the time of the stamp. It is stored as `seal.tsr` next to the seal, with a line in the
+chain of custody. The use-cases decide when an authority is asked; `timestamp_authority` asks it and
+verifies its answer.
 
 Rules
-- Stamped is the SHA-256 of the bytes of the seal, and so the manifest and every copy: it was there
-  at the stamp's time.
-- Kept is the authority's whole answer, and only one that verifies: granted, over this seal, with
-  our nonce, hashes of SHA-256 or better, signed by the one certificate that it names, which was
-  valid then, is for time stamping and nothing else (critical), and leads to a given root. Whether
-  one was revoked is not asked: that needs another service, and a time.
-- The draft lies beside the folder, not in it: a death leaves nothing there that is no evidence.
-- The file comes first, then its line: `stamped`, with the stamp's time and the file's SHA-256. What
-  a death left without its line gets it the next time. What stands is never replaced.
+- The authority's whole response is stored, and only a response that verifies.
+- The draft is written next to the folder, not in it: after a crash the folder contains nothing but
+  evidence.
+- The file is written first, then its line in the chain: `stamped`, with the stamp's time and the
+  file's SHA-256. If a crash comes between the two, the next call writes the line. A stored stamp is
+  never replaced.
 """
 
 import fcntl
@@ -24,166 +22,43 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from standfast.errors import ConfigurationError, Damaged, Refused, Unavailable
+from standfast.errors import Damaged
 from standfast.evidence.custody import Act, Entry, append_custody, read_custody
 from standfast.evidence.durable_files import inherit_owner, sync_folder, write_atomically
 from standfast.evidence.manifest import Manifest
-from standfast.evidence.seal import SEAL_FILE
-from standfast.evidence.seal import STAMP_FILE as STAMP_FILE
-from standfast.http_client import Deadline, HttpClient
+from standfast.evidence.seal import SEAL_FILE, STAMP_FILE
+from standfast.evidence.timestamp_authority import (
+    LARGEST_BYTES,
+    OVER_ANOTHER,
+    Authority,
+    Stamp,
+    require,
+    verify_stamp,
+)
 from standfast.records import Now, moment, timestamp
 
-if TYPE_CHECKING:
-    from rfc3161_client import TimeStampResponse
-
-ASK_SECONDS = 10.0
-_LARGEST_BYTES = 64 * 1024  # a stamp with a long chain has 8
 _CLOCKS_AGREE = timedelta(minutes=1)
-_STRONG = frozenset(f"2.16.840.1.101.3.4.2.{number}" for number in (1, 2, 3))  # SHA-256, 384, 512
-_OVER_ANOTHER = "is over something else: it stamps another hash"
-_UNREADABLE = "cannot be read as a time stamp"
 _DETAIL = re.compile(r"(\S{27}), SHA-256 ([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stamp:
-    """A time stamp that verifies."""
-
-    at: datetime  # to the second, by the authority's clock
-    authority: str  # what its certificate calls it
-    sha256: str  # of the file
-    line: str = ""  # the hash of its line in the chain of custody, where it was written just now
-
-
-@dataclass(frozen=True, kw_only=True)
 class TimestampStatus:
-    """What a look at a folder's stamp came to."""
+    """The result of the inspection of a folder's time stamp."""
 
-    told: str = ""  # for people; empty where there is none, and none is wanted
-    problems: tuple[str, ...] = ()  # it is not what it says
-    unchecked: tuple[str, ...] = ()  # it is missing, or nobody can say
-
-
-def read_roots(file: Path) -> tuple[x509.Certificate, ...]:
-    """Read the certificates that authorities' own have to lead to; ConfigurationError otherwise."""
-    try:
-        return tuple(x509.load_pem_x509_certificates(file.read_bytes()))
-    except OSError as error:
-        raise ConfigurationError(
-            f"the roots of the time stamp authority, {file}, cannot be read: {error.strerror}"
-        ) from None
-    except ValueError:
-        raise ConfigurationError(
-            f"{file} has no certificates in PEM: the roots that time stamps are verified by"
-        ) from None
-
-
-class Authority:
-    """A time stamp authority, asked over HTTP (RFC 3161 3.4)."""
-
-    def __init__(
-        self,
-        *,
-        url: str,
-        roots: Sequence[x509.Certificate],
-        ca_file: Path | None = None,
-        seconds: float = ASK_SECONDS,
-    ) -> None:
-        self.host = urlsplit(url).hostname or ""
-        self._url = url
-        self.roots = roots
-        self._seconds = seconds
-        self._http = HttpClient(ca_file=ca_file, workers=1)
-
-    def stamp(self, message: bytes) -> tuple[bytes, Stamp]:
-        """Have `message` stamped; give the answer's bytes, and what they say. Sends only its hash.
-
-        Unavailable where the authority does not answer as one; Refused where it will not, or
-        answers with what does not verify. Nothing is kept here, so it may be asked again.
-        """
-        from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
-
-        request = TimestampRequestBuilder(
-            data=message, hash_algorithm=HashAlgorithm.SHA256, nonce=True, cert_req=True
-        ).build()
-        answer = self._http.exchange(
-            "POST",
-            self._url,
-            Deadline(self._seconds),
-            headers={
-                "Content-Type": "application/timestamp-query",
-                "Accept": "application/timestamp-reply",
-                "Accept-Encoding": "identity",
-            },
-            content=request.as_bytes(),
-        )
-        if answer.status != 200:
-            is_busy = answer.is_busy or answer.status >= 500
-            what_to_do = "try again later" if is_busy else "see that custody.timestamp.url is right"
-            raise Unavailable(
-                f"the time stamp authority {self.host} answers with HTTP status {answer.status}; "
-                f"{what_to_do}",
-                retry_after_seconds=answer.retry_after_seconds,
-            )
-        try:
-            return answer.body, verify_stamp(answer.body, message, self.roots, nonce=request.nonce)
-        except Damaged as error:
-            raise Refused(
-                f"what the time stamp authority {self.host} answered is not kept: it {error}"
-            ) from None
-
-    def close(self) -> None:
-        """Close the connection that idles."""
-        self._http.close()
-
-
-def verify_stamp(
-    raw: bytes, message: bytes, roots: Sequence[x509.Certificate], *, nonce: int | None = None
-) -> Stamp:
-    """Hold a stamp against what it is to be over; Damaged says what it is or does instead.
-
-    Valid at its own time is enough: a stamp outlives its certificate.
-    """
-    from rfc3161_client import VerificationError, VerifierBuilder
-
-    response = _read_response(raw)
-    try:
-        told = response.tst_info
-        imprint, at = told.message_imprint, told.gen_time
-        hashes = {one.dotted_string for one in response.signed_data.digest_algorithms}
-        hashes.add(imprint.hash_algorithm.dotted_string)
-        _need(hashes <= _STRONG, "goes by a hash that is weaker than SHA-256")
-        of_message = hashlib.sha256(message).digest()  # as we ask; another hash is another's
-        _need(imprint.message == of_message, _OVER_ANOTHER)
-        is_ours = nonce in (None, told.nonce)
-        _need(is_ours, "answers another request: its nonce is not ours")
-        signer = _signer(response)
-        was_valid = signer.not_valid_before_utc <= at <= signer.not_valid_after_utc
-        _need(was_valid, "is of a time at which its authority's certificate was not valid")
-        VerifierBuilder(roots=list(roots)).build().verify(response, of_message)
-    except Damaged:
-        raise
-    except VerificationError:
-        raise Damaged(
-            "is not signed by an authority that the given roots vouch for, or was changed"
-        ) from None
-    except Exception:  # whatever a certificate that is none may lead to
-        raise Damaged(_UNREADABLE) from None
-    return Stamp(at=at, authority=_called(signer), sha256=hashlib.sha256(raw).hexdigest())
+    summary: str = ""  # for people; empty if there is no stamp and none is wanted
+    problems: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()  # the stamp is missing, or could not be verified
 
 
 def read_stamp(folder: Path) -> bytes | None:
-    """Give the bytes of a folder's stamp, None where it has none; never through a link.
+    """Return the bytes of a folder's time stamp, or None if it has none.
 
-    Damaged for what cannot be one.
+    Raises Damaged if the file is a link or is not a regular file.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -193,24 +68,28 @@ def read_stamp(folder: Path) -> bytes | None:
     except OSError as error:
         raise Damaged(f"cannot be read: {error.strerror}") from None
     try:
-        _need(stat.S_ISREG(os.fstat(descriptor).st_mode), "is no file")
+        require(stat.S_ISREG(os.fstat(descriptor).st_mode), "is no file")
         with os.fdopen(descriptor, "rb", closefd=False) as stream:
-            return stream.read(_LARGEST_BYTES + 1)
+            return stream.read(LARGEST_BYTES + 1)
     finally:
         os.close(descriptor)
 
 
 def store_timestamp(folder: Path, authority: Authority, who: str, clock: Now) -> Stamp | None:
-    """Have the seal of a folder stamped, or note the stamp that a death left without its line.
+    """Obtain and store the time stamp of a seal, or record a stored one.
 
-    None where another process is at it. Call it again after any error, or a death. Damaged where
-    what stands there is no stamp of this seal; else the authority's errors, and the disk's OSError.
+    A stamp without a line in the chain of custody was left by a crash; it gets its line. Returns
+    None if
+    another process is stamping the folder. Call it again after any error or crash. Raises Damaged
+    if the
+    stored file is not a stamp of this seal; otherwise the authority's errors, or OSError of the
+    disk.
     """
-    with _alone(folder) as is_alone:
+    with _folder_lock(folder) as is_alone:
         if not is_alone:
             return None
         seal = (folder / SEAL_FILE).read_bytes()
-        raw = _there(folder)
+        raw = _stored_stamp(folder)
         if raw is None:
             if recorded := stamped_line(read_custody(folder)):
                 raise Damaged(f"{STAMP_FILE} is gone: custody has it as of {recorded.detail}")
@@ -227,25 +106,30 @@ def store_timestamp(folder: Path, authority: Authority, who: str, clock: Now) ->
                 raise Damaged(f"{STAMP_FILE} {error}") from None
         if stamped_line(read_custody(folder)):
             return stamp
-        line = append_custody(folder, at=clock(), who=who, act=Act.STAMPED, detail=_detail(stamp))
+        line = append_custody(
+            folder, at=clock(), who=who, act=Act.STAMPED, detail=_custody_detail(stamp)
+        )
         return replace(stamp, line=line.hash)
 
 
 def is_stamped(folder: Path) -> bool:
-    """Has a folder the line of its stamp? Asks nobody, and verifies nothing."""
+    """Return whether the chain of custody records a time stamp.
+
+    No authority is asked and nothing is verified.
+    """
     try:
         return stamped_line(read_custody(folder)) is not None
     except Damaged:
-        return True  # verifying names what is wrong with it; a stamp would not mend it
+        return True  # the verification reports the damage; a stamp would not repair it
 
 
 def stamped_line(chain: Sequence[Entry]) -> Entry | None:
-    """Give the line with which a stamp came to the folder."""
+    """Return the first line that records a time stamp."""
     return next((entry for entry in chain if entry.act is Act.STAMPED), None)
 
 
 def stamped_at(line: Entry) -> str:
-    """Say when, by the line alone."""
+    """Return the time of the stamp as text, from the line alone."""
     return f"stamped {line.detail.partition(',')[0]}"
 
 
@@ -256,82 +140,82 @@ def inspect_timestamp(
     *,
     is_wanted: bool,
 ) -> TimestampStatus:
-    """Hold the stamp of a folder whose seal and chain hold against both, and against its times.
+    """Verify the time stamp of a folder, and compare its time with the clock.
 
-    `roots` is why there are none, where there are none.
+    The seal and the chain must be verified already. `roots` is the reason as text if there are no
+    roots.
     """
     line = stamped_line(read_custody(folder))
     try:
         raw = read_stamp(folder)
         if raw is None:
-            return _missing(line, is_wanted=is_wanted)
-        if line is not None and hashlib.sha256(raw).hexdigest() != _recorded(line)[1]:
-            return _wrong("is not the one that the chain of custody has")
+            return _absent_status(line, is_wanted=is_wanted)
+        if line is not None and hashlib.sha256(raw).hexdigest() != _recorded_stamp(line)[1]:
+            return _problem_status("is not the one that the chain of custody has")
         seal = (folder / SEAL_FILE).read_bytes()
-        # Whatever else it is: a stamp of this seal has its hash in it, which takes no roots to see.
-        _need(hashlib.sha256(seal).digest() in raw, _OVER_ANOTHER)
+        # A stamp of this seal contains its hash; this is visible without roots.
+        require(hashlib.sha256(seal).digest() in raw, OVER_ANOTHER)
         if isinstance(roots, str):
             why = f"{STAMP_FILE} is there, and was not verified: {roots}"
-            return TimestampStatus(told="not verified", unchecked=(why,))
+            return TimestampStatus(summary="not verified", unchecked=(why,))
         stamp = verify_stamp(raw, seal, roots)
-        if line is not None and timestamp(stamp.at) != _recorded(line)[0]:
-            return _wrong(f"says {timestamp(stamp.at)}, the chain of custody {_recorded(line)[0]}")
+        if line is not None and timestamp(stamp.at) != _recorded_stamp(line)[0]:
+            return _problem_status(
+                f"says {timestamp(stamp.at)}, the chain of custody {_recorded_stamp(line)[0]}"
+            )
     except Damaged as error:
-        return _wrong(str(error))
-    told = f"stamped {timestamp(stamp.at)} by {stamp.authority}, {_after(stamp, manifest)}"
-    problems, unchecked = _held_against_clock(stamp, manifest, line)
+        return _problem_status(str(error))
+    summary = (
+        f"stamped {timestamp(stamp.at)} by {stamp.authority}, {_delay_in_words(stamp, manifest)}"
+    )
+    problems, unchecked = _clock_contradictions(stamp, manifest, line)
     if line is None:
         unchecked = (
             *unchecked,
             f"{STAMP_FILE} verifies, and is not in the chain of custody: who fetched it is unknown",
         )
-    return TimestampStatus(told=told, problems=problems, unchecked=unchecked)
+    return TimestampStatus(summary=summary, problems=problems, unchecked=unchecked)
 
 
-# inside
-
-
-def _need(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise Damaged(otherwise)
-
-
-def _missing(line: Entry | None, *, is_wanted: bool) -> TimestampStatus:
+def _absent_status(line: Entry | None, *, is_wanted: bool) -> TimestampStatus:
     if line is not None:
-        return _wrong(f"is gone: the chain of custody has it as of {_recorded(line)[0]}")
+        return _problem_status(
+            f"is gone: the chain of custody has it as of {_recorded_stamp(line)[0]}"
+        )
     if is_wanted:
         return TimestampStatus(
-            told="none yet", unchecked=("no time stamp authority has stamped it yet",)
+            summary="none yet", unchecked=("no time stamp authority has stamped it yet",)
         )
     return TimestampStatus()
 
 
-def _wrong(what: str) -> TimestampStatus:
-    return TimestampStatus(told="WRONG", problems=(f"{STAMP_FILE} {what}",))
+def _problem_status(problem: str) -> TimestampStatus:
+    return TimestampStatus(summary="WRONG", problems=(f"{STAMP_FILE} {problem}",))
 
 
-def _recorded(line: Entry) -> tuple[str, str]:
-    """Give the time and the hash that the chain of custody has; Damaged for a line without."""
+def _recorded_stamp(line: Entry) -> tuple[str, str]:
+    """Return the time and the hash in a line; Damaged if it has none."""
     found = _DETAIL.fullmatch(line.detail)
     if found is None:
         raise Damaged("cannot be held against the chain of custody, whose line of it names none")
     return found[1], found[2]
 
 
-def _after(stamp: Stamp, manifest: Manifest) -> str:
+def _delay_in_words(stamp: Stamp, manifest: Manifest) -> str:
     later = round((stamp.at - moment(manifest.ended)).total_seconds())
     if abs(later) >= 2 * 3600:
         return f"{abs(later) // 3600} h {'after' if later > 0 else 'before'} the freezing ended"
     return f"{abs(later)} s {'after' if later >= 0 else 'before'} the freezing ended"
 
 
-def _held_against_clock(
+def _clock_contradictions(
     stamp: Stamp, manifest: Manifest, line: Entry | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Say where the stamp's time and the host's cannot both be right.
+    """Return the contradictions between the stamp's time and the host's clock.
 
-    Where it is known how far the host's clock was off, one of them is not what it says; where it is
-    not, nobody can tell which.
+    The first tuple has problems, for a clock whose offset is known. If the offset is unknown, the
+    stamp
+    may still be right: the contradictions are in the second tuple, as unchecked.
     """
     known = manifest.clock.offset_microseconds if manifest.clock else None
     off = timedelta(microseconds=known or 0)
@@ -351,72 +235,26 @@ def _held_against_clock(
             )
     if known is not None:
         return tuple(contradictions), ()
-    return (), tuple(f"{one}, of which nobody knows how far it was off" for one in contradictions)
+    return (), tuple(
+        f"{contradiction}, of which nobody knows how far it was off"
+        for contradiction in contradictions
+    )
 
 
-def _detail(stamp: Stamp) -> str:
+def _custody_detail(stamp: Stamp) -> str:
     return f"{timestamp(stamp.at)}, SHA-256 {stamp.sha256}"
 
 
-def _there(folder: Path) -> bytes | None:
+def _stored_stamp(folder: Path) -> bytes | None:
     try:
         return read_stamp(folder)
     except Damaged as error:
         raise Damaged(f"{STAMP_FILE} {error}") from None
 
 
-def _read_response(raw: bytes) -> "TimeStampResponse":
-    from rfc3161_client import PKIStatus, decode_timestamp_response
-
-    if len(raw) > _LARGEST_BYTES:
-        raise Damaged(f"{_UNREADABLE}: it is too long for one")
-    try:
-        response = decode_timestamp_response(raw)
-        status = response.status
-    except ValueError as error:
-        if "InvalidSetOrdering" in str(error):
-            # Some authorities do this, and some programs bear it; rfc3161-client does not.
-            raise Damaged(
-                "is not in DER, as RFC 3161 has it: its certificates are not in their order; only "
-                "another authority helps"
-            ) from None
-        raise Damaged(_UNREADABLE) from None
-    _need(status == PKIStatus.GRANTED, f"grants no time stamp: its status is {status}")
-    return response
-
-
-def _signer(response: "TimeStampResponse") -> x509.Certificate:
-    """Give the certificate that signed; Damaged where it is not one, or for more than stamping.
-
-    Two of one issuer and number could be told apart by nobody: what is read in one of them would
-    say nothing of the other, by which the signature may verify.
-    """
-    (info,) = response.signed_data.signer_infos
-    named = [
-        one
-        for one in map(x509.load_der_x509_certificate, response.signed_data.certificates)
-        if (one.issuer, one.serial_number) == (info.issuer, info.serial_number)
-    ]
-    _need(len(named) == 1, "has not the one certificate of its authority that it names")
-    try:
-        usage = named[0].extensions.get_extension_for_class(x509.ExtendedKeyUsage)
-        is_for_stamps = usage.critical and [*usage.value] == [ExtendedKeyUsageOID.TIME_STAMPING]
-    except x509.ExtensionNotFound:
-        is_for_stamps = False
-    what = "is signed by a certificate that is not for time stamping alone (critical)"
-    _need(is_for_stamps, what)
-    return named[0]
-
-
-def _called(certificate: x509.Certificate) -> str:
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    name = str(names[0].value) if names else certificate.subject.rfc4514_string()
-    return "".join(letter if letter.isprintable() else "?" for letter in name)[:100]
-
-
 @contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Hold the folder against another process that would have it stamped as well."""
+def _folder_lock(folder: Path) -> Iterator[bool]:
+    """Lock the folder against other processes that stamp it; yield success."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         try:

@@ -1,16 +1,19 @@
-"""Walking and copying a file tree that an intruder may still be writing to.
+"""Copy of a file tree to which an intruder may still be writing.
 
-Owns every read of the evidence's origin. Leaves the manifest and the seal to `files`.
+This module does every read of the original. `adapters.evidence_sources.files` writes the manifest
+and the seal.
 
 Rules
-- Folders are opened relative to their parent, and nothing below a root is reached through a link,
-  so that no swap between looking and opening leads out of the tree.
-- A file is read once: hashed while it is copied, up to the size it had when it was opened. What
-  differs afterwards (size, times) marks the item as changed while it was copied.
-- Access times are left alone where the system allows it: they are evidence, too.
-- Names come in byte order, so that two walks of one tree agree.
-- Trouble with the origin is an item with a reason. Trouble with the copy is `StorageError`: it
-  would be as wrong for the next item, and must not pass for evidence that was not there.
+- Folders are opened relative to their parent, and nothing below a root is reached through a link.
+  An
+  intruder who swaps a path between two calls cannot lead the walk out of the tree.
+- A file is read once: it is hashed while it is copied, up to its size at opening. An item whose
+  size
+  or times differ afterwards is marked as changed while it was copied.
+- Access times are preserved if the system allows it: they are evidence too.
+- Names are in byte order, so that two walks of one tree agree.
+- A failure to read the original becomes an item with a reason. A failure to write the copy is
+  `StorageError`: it would affect the next item too, and must not look like missing evidence.
 """
 
 import errno
@@ -30,37 +33,40 @@ from standfast.records import timestamp
 
 DEEPEST = 100  # folders; each costs one open file
 BLOCK = 1024 * 1024
-LARGEST_OF_UNKNOWN_SIZE = 64 * BLOCK  # what /proc and the like say nothing about
+LARGEST_OF_UNKNOWN_SIZE = 64 * BLOCK  # for files of /proc, whose size is reported as 0
 
 _ZEROS = bytes(BLOCK)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# NONBLOCK: a pipe that took the file's place a moment ago must not hold the collector.
+# NONBLOCK: a pipe that replaced the file a moment ago must not block the collector.
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NOATIME = getattr(os, "O_NOATIME", 0)
 
 
 def is_left_out(path: str, patterns: Sequence[str]) -> bool:
-    """Does a shell pattern fit the whole path, or its last name?"""
+    """Return whether a shell pattern matches the whole path or its last name."""
     either = (path, path.rpartition("/")[2])
-    return any(fnmatch.fnmatchcase(one, pattern) for pattern in patterns for one in either)
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in either)
 
 
 class StorageError(Exception):
-    """The copy cannot be written; the message is the system's word for why."""
+    """The copy cannot be written; the message is the system's reason."""
 
 
 @dataclass(kw_only=True)
 class Walk:
-    """One pass over one root; `excluded` counts what was left out on purpose."""
+    """One pass over one root; `excluded` counts the excluded paths."""
 
     destination: Path  # `files/`
     is_excluded: Callable[[str], bool]
-    own_folder: tuple[int, int]  # device and inode of where evidence lies: never copied into itself
+    own_folder: tuple[int, int]  # device and inode of the evidence folder: never copied into itself
     excluded: int = 0
 
     def freeze(self, root: str) -> Iterator[Item]:
-        """Copy `root`, an absolute path, and all that is in it; one item each, parents first."""
+        """Copy the absolute path `root` and its content; return the items.
+
+        Parents come before their content.
+        """
         parent, name = os.path.split(root)
         try:
             descriptor = os.open(parent, _OPEN_FOLDER)
@@ -177,7 +183,10 @@ def _open(name: str, flags: int, parent: int) -> int:
 
 
 def _write(copy: int, block: bytes) -> None:
-    """Write a block, leaving a hole for zeros: a login record of 300 GB may hold ten of them."""
+    """Write a block; leave a hole for zeros.
+
+    A login record of 300 GB may contain ten of them.
+    """
     if block == _ZEROS[: len(block)]:
         os.lseek(copy, len(block), os.SEEK_CUR)
         return

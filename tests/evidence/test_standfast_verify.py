@@ -50,7 +50,7 @@ def test_frozen_evidence_of_both_forms_agrees(folder: Path) -> None:
 def test_what_was_frozen_is_told_with_how_far_the_clock_was_off(folder: Path) -> None:
     check = Check(HEX, "")
     check.attempt("it", check.folder, folder, "logs/token-1")
-    told, *_ = check.told
+    told, *_ = check.report
     assert "files: " in told
     is_known = isinstance(
         json.loads((folder / MANIFEST_FILE).read_text())

@@ -14,14 +14,9 @@ from standfast.adapters.evidence_sources.files import FilesEvidence
 from standfast.evidence import standfast_verify
 from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody
 from standfast.evidence.host_clock import HostClock
-from standfast.evidence.seal import SEAL_FILE, read_sealed
-from standfast.evidence.timestamps import (
-    STAMP_FILE,
-    Authority,
-    inspect_timestamp,
-    read_roots,
-    store_timestamp,
-)
+from standfast.evidence.seal import SEAL_FILE, STAMP_FILE, read_sealed
+from standfast.evidence.timestamp_authority import Authority, read_roots
+from standfast.evidence.timestamps import inspect_timestamp, store_timestamp
 from tests.adapters.evidence_sources.contract import order
 from tests.servers import timestamp_authority as servers
 from tests.servers.timestamp_authority import issuer, run
@@ -80,7 +75,7 @@ class Case:
         check = standfast_verify.Check(HEX, "", roots)
         check.attempt("it", check.folder, self.folder, "logs/token-1")
         problems = [one for found in check.problems.values() for one in found]
-        return problems, check.unchecked, check.told
+        return problems, check.unchecked, check.report
 
 
 @pytest.fixture

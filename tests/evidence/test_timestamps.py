@@ -23,16 +23,9 @@ from standfast.evidence import timestamps
 from standfast.evidence.custody import CUSTODY_FILE, Act, append_custody, read_custody
 from standfast.evidence.host_clock import HostClock
 from standfast.evidence.manifest import Manifest
-from standfast.evidence.seal import SEAL_FILE, read_sealed, verify_seal
-from standfast.evidence.timestamps import (
-    STAMP_FILE,
-    Authority,
-    TimestampStatus,
-    inspect_timestamp,
-    read_roots,
-    store_timestamp,
-    verify_stamp,
-)
+from standfast.evidence.seal import SEAL_FILE, STAMP_FILE, read_sealed, verify_seal
+from standfast.evidence.timestamp_authority import Authority, read_roots, verify_stamp
+from standfast.evidence.timestamps import TimestampStatus, inspect_timestamp, store_timestamp
 from tests.adapters.evidence_sources.contract import order
 from tests.servers import timestamp_authority as servers
 from tests.servers.timestamp_authority import REPLY, issuer, run
@@ -101,7 +94,7 @@ def test_a_seal_is_stamped_by_a_real_authority_and_openssl_verifies_what_is_kept
     seen = looked(folder, server)
     assert (seen.problems, seen.unchecked) == ((), ())
     assert re.fullmatch(
-        r"stamped \S+Z by Example Time Stamps, \d s (after|before) the freezing ended", seen.told
+        r"stamped \S+Z by Example Time Stamps, \d s (after|before) the freezing ended", seen.summary
     )
 
 
@@ -395,7 +388,7 @@ def test_a_death_before_the_stamp_is_in_its_place_leaves_a_sound_folder_and_it_i
             store_timestamp(folder, authority, "dana", now)
     assert verify_seal(folder, KEY.public_key()) == []
     assert looked(folder, server) == TimestampStatus(
-        told="none yet", unchecked=("no time stamp authority has stamped it yet",)
+        summary="none yet", unchecked=("no time stamp authority has stamped it yet",)
     )
     assert store_timestamp(folder, authority, "dana", now) is not None
     assert looked(folder, server).unchecked == ()
@@ -578,7 +571,7 @@ def test_a_stamp_of_another_seal_shows_without_roots(tmp_path: Path, authority: 
 def test_without_roots_a_stamp_is_there_and_not_verified(stamped: Path) -> None:
     seen = inspect_timestamp(stamped, sealed(stamped), "no roots here", is_wanted=True)
     assert seen == TimestampStatus(
-        told="not verified", unchecked=("seal.tsr is there, and was not verified: no roots here",)
+        summary="not verified", unchecked=("seal.tsr is there, and was not verified: no roots here",)
     )
 
 
@@ -635,7 +628,7 @@ def test_a_stamp_that_came_later_says_when(
 ) -> None:
     folder = frozen(tmp_path, clock=lambda: now() - timedelta(hours=50, minutes=5))
     store_timestamp(folder, authority, "dana", now)
-    assert looked(folder, server).told.endswith(", 50 h after the freezing ended")
+    assert looked(folder, server).summary.endswith(", 50 h after the freezing ended")
 
 
 def test_an_error_of_the_disk_is_not_taken_for_the_authoritys(

@@ -25,7 +25,8 @@ from standfast.evidence.custody import read_custody, verify_custody
 from standfast.evidence.host_clock import offset_in_words
 from standfast.evidence.manifest import read_manifest
 from standfast.evidence.seal import MANIFEST_FILE, read_sealed, verify_seal
-from standfast.evidence.timestamps import inspect_timestamp, read_roots, stamped_at, stamped_line
+from standfast.evidence.timestamp_authority import read_roots
+from standfast.evidence.timestamps import inspect_timestamp, stamped_at, stamped_line
 from standfast.host_name import host_name
 from standfast.playbook.actions.evidence_snapshot import SNAPSHOT
 from standfast.plurals import counted
@@ -274,7 +275,7 @@ def _with_stamps(config: Config, found: list[Frozen]) -> Iterator[Frozen]:
         manifest = read_manifest((evidence.folder / MANIFEST_FILE).read_bytes())
         seen = inspect_timestamp(evidence.folder, manifest, roots, is_wanted=is_wanted)
         yield replace(
-            evidence, stamp=seen.told, stamp_unchecked=seen.unchecked, problems=seen.problems
+            evidence, stamp=seen.summary, stamp_unchecked=seen.unchecked, problems=seen.problems
         )
 
 

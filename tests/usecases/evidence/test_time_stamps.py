@@ -13,8 +13,7 @@ from flows import serve_loop
 from flows.serve_loop import Serving
 from standfast.errors import ConfigurationError, Damaged, ExitStatus, UsageError
 from standfast.evidence.custody import CUSTODY_FILE, Act, read_custody
-from standfast.evidence.seal import SEAL_FILE
-from standfast.evidence.timestamps import STAMP_FILE
+from standfast.evidence.seal import SEAL_FILE, STAMP_FILE
 from standfast.records import EffectState, Mode, timestamp
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.evidence import time_stamps
