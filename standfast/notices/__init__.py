@@ -1,9 +1,11 @@
-"""Notices: what people are told, in which words, and who they are.
+"""Notices: templates, rendering, audiences and checks of the wording.
 
-Owns the templates' grammar, the two stages of rendering, the audiences and the channels. Leaves to
-others when a notice is sent, who approved it, and where its recipients' states are kept.
+    templates = read_templates(own_folder)             # template_folder
+    prepared = prepare(templates["breach"], context)   # template_renderer: once an incident
+    message = prepared.fill(...)                       # prepared_notice: once a recipient
 
-`folder` reads templates from disk, `render` turns them into a `Prepared` notice, `prepared` fills
-it for one person, `audience` says who the people are, and `senders/` hands messages over.
-`readability` and `banned` say which words are not fit to be sent.
+`audience` decides which rows of a source are notified. `readability` and `banned_phrases` check the
+wording. Senders are in `standfast.adapters.senders`. The time of sending, its approval and the
+states
+of recipients do not belong here.
 """

@@ -1,13 +1,14 @@
-"""The HTML that a notice may carry.
+"""Allowed HTML elements and attributes of a notice.
 
-Owns the white list of elements and attributes. Leaves escaping to the renderer.
+The renderer escapes values; this module checks the result.
 
 Rules
-- Text and its shape, nothing else: no link, picture, form, script or address to fetch from. A
-  notice of a breach that asks for a click teaches people to fall for the next one, and one that
-  loads a picture tells who opened it.
-- A slot stands in text, never within a tag, where escaping alone would not hold it.
-- What was rendered is checked, not what was written: no condition can hide a tag from it.
+- Text and its structure only: no link, picture, form, script or address to fetch from. A notice of
+  a
+  breach that asks for a click teaches people to trust the next phishing mail, and a picture reveals
+  which recipients opened the notice.
+- A slot must be in text, never within a tag, where escaping alone would not contain its value.
+- The rendered text is checked, not the template: no condition can hide a tag from the check.
 """
 
 import re
@@ -23,7 +24,7 @@ _REACHES_OUT = re.compile(r"url\s*\(|@import|expression|\\|/\*", re.IGNORECASE)
 
 
 def markup_problems(html: str, slot_mark: re.Pattern[str]) -> list[tuple[int, str]]:
-    """Give each line, counted from 1 in the rendered text, with what is wrong there."""
+    """Return each problem with its line, counted from 1 in the rendered text."""
     reader = _Reader(slot_mark)
     reader.feed(html)
     reader.close()
@@ -54,7 +55,7 @@ class _Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.slots_in_text += len(self._slot_mark.findall(data))
-        if "<" in data:  # entities come apart from data: this is a tag that was never closed
+        if "<" in data:  # an escaped `<` arrives as an entity, so this tag was never closed
             self._say("a bare < is not allowed; close the tag or write &lt;")
 
     def handle_comment(self, data: str) -> None:

@@ -1,13 +1,14 @@
-"""What a notice does not say, and why: phrases that false messages use, and phrases that hide.
+"""Phrases that a notice must not contain, with the reason for each.
 
-Owns the comparing. The phrases and their reasons are data, in `banned_phrases.toml`; a place's own
-templates are held to the same ones.
+Some are used by phishing mails, others hide what happened. This module compares; the phrases and
+their reasons are data in `banned_phrases.toml`, and the installation's own templates must comply
+too.
 
 Rules
-- What is written is looked through, not what one incident makes of it: both sides of every `if`,
-  every label, and what stands where a recipient has no value.
-- A phrase is found across line breaks and tags, in any case, and with either kind of apostrophe.
-- A language without phrases of its own is still held to the patterns.
+- The source of a template is checked, not the result of one incident: both branches of every `if`,
+  every label, and the text that replaces a missing value of a recipient.
+- A phrase is found across line breaks and tags, in any case, with either kind of apostrophe.
+- A language without phrases of its own is still checked for the patterns.
 """
 
 import html
@@ -28,7 +29,7 @@ _TAGS = re.compile(r"\{[{%#].*?[}%#]\}|<[^>]*>", re.DOTALL)
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Why some words are not said, and what finds them: one expression a language, `""` for all."""
+    """A rule: its reason, and an expression for each language (`""`: for all)."""
 
     name: str
     why: str
@@ -37,7 +38,7 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """One phrase that stands where it should not."""
+    """One banned phrase in a text."""
 
     file: str
     language: str
@@ -48,12 +49,12 @@ class Said:
 
 @cache
 def rules() -> tuple[Rule, ...]:
-    """Read the shipped rules, in their order."""
+    """Return the shipped rules in the order of the file."""
     return tuple(map(_rule, tomllib.loads(_FILE.read_text(encoding="utf-8"))["rule"]))
 
 
 def find_banned_phrases(text: str, language: str) -> Iterator[tuple[str, Rule]]:
-    """Give each banned phrase in a text, with the rule that has it."""
+    """Return each banned phrase in a text, with its rule."""
     text = " ".join(text.replace("’", "'").split())
     for rule in rules():
         for spoken in ("", language.partition("-")[0]):
@@ -62,7 +63,7 @@ def find_banned_phrases(text: str, language: str) -> Iterator[tuple[str, Rule]]:
 
 
 def banned(template: Template) -> list[Said]:
-    """Give everything that a template says and should not, language by language."""
+    """Return every banned phrase of a template, language by language."""
     found: dict[Said, None] = {}
     for language, parts in sorted(template.languages.items()):
         texts = [
@@ -74,13 +75,18 @@ def banned(template: Template) -> list[Said]:
         texts += [(SPEC_FILE, words) for words in template.words_in(language)]
         for file, text in texts:
             for words, rule in find_banned_phrases(text, language):
-                one = Said(file=file, language=language, words=words, rule=rule.name, why=rule.why)
-                found[one] = None
+                phrase = Said(
+                    file=file, language=language, words=words, rule=rule.name, why=rule.why
+                )
+                found[phrase] = None
     return [*found]
 
 
 def find_banned_values(context: JsonObject, languages: Iterable[str]) -> list[str]:
-    """Warn of each banned phrase in an incident's values; what all will read, by each language."""
+    """Return warnings for banned phrases in an incident's values.
+
+    A value that all languages share is checked against the rules of each.
+    """
     languages = sorted(languages)
     found: dict[str, None] = {}
     for name, value in sorted(context.items()):

@@ -1,10 +1,12 @@
-"""Which mailboxes and people stood in an earlier row, for audiences that do not fit memory.
+"""Detection of repeated mailboxes and people in audiences of any size.
 
 Rules
-- What is kept is a digest under a key of this one reading: nobody can be looked up in what is left
-  on a disk. It has 128 bits, so that no two of a billion people are taken for one.
-- It lives in a private file of SQLite's that has no name and goes with the connection; a few
-  megabytes of it are in memory.
+- Only digests are stored, under a key that belongs to this one reading: the remains on a disk
+  cannot
+  be searched for a person. A digest has 128 bits, so that no two of a billion people collide.
+- The store is a private file of SQLite that has no name and ends with the connection. A few
+  megabytes
+  of it are in memory.
 """
 
 import hashlib
@@ -18,23 +20,23 @@ _MARKS_A_STATEMENT = 500
 
 
 class Seen:
-    """Marks, each with the number of the row that had it first."""
+    """Digests of names, each with the number of the row that had it first."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
-        # No name: a temporary file that SQLite deletes as it opens it, once its cache is full.
+        # No name: SQLite creates a temporary file when its cache is full, and deletes it at once.
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIBIBYTES}"):
             self._database.execute(f"PRAGMA {pragma}")
         self._database.execute("CREATE TABLE seen (mark BLOB PRIMARY KEY, row) WITHOUT ROWID")
 
     def mark(self, kind: str, name: str) -> bytes:
-        """Give what is kept of a name of that kind."""
+        """Return the digest of a name of this kind."""
         text = f"{kind}\n{name}".encode()
         return hashlib.blake2b(text, key=self._key, digest_size=_MARK_BYTES).digest()
 
     def known(self, marks: Iterable[bytes]) -> dict[bytes, int]:
-        """Give the row of each of these marks that is known."""
+        """Return the row number of each digest that is stored."""
         wanted = list(dict.fromkeys(marks))
         found: dict[bytes, int] = {}
         for start in range(0, len(wanted), _MARKS_A_STATEMENT):
@@ -45,12 +47,12 @@ class Seen:
         return found
 
     def add(self, rows: Mapping[bytes, int]) -> None:
-        """Keep new marks."""
+        """Store new digests."""
         self._database.execute("BEGIN")
-        # In order: neighbours share a page of the file.
+        # Insert in sorted order: neighbours share a page of the file.
         self._database.executemany("INSERT INTO seen VALUES (?, ?)", sorted(rows.items()))
         self._database.execute("COMMIT")
 
     def close(self) -> None:
-        """Forget everything."""
+        """Delete everything that was stored."""
         self._database.close()

@@ -1,11 +1,11 @@
-"""A list that may be long: its last page in memory, the others in a file that nobody else can read.
+"""List of any length, with all pages but the last encrypted on disk.
 
-An audience has a million rows, and is gone through more than once: that somebody is held may stand
-in its last row.
+An audience may have a million rows and is read more than once, because its last row may decide that
+a person is held.
 
 Rules
-- What leaves memory is encrypted under a key that is nowhere else, in a file without a name: it is
-  gone with the process, however that ends, and what is left on the disk opens to nobody.
+- A page that leaves memory is encrypted under a key that exists in this process only, in a file
+  without a name. It ends with the process, however that ends, and its remains cannot be decrypted.
 - A list that fits one page never leaves memory.
 """
 
@@ -26,9 +26,9 @@ Item = TypeVar("Item")
 
 
 class Spool(Sequence[Item]):
-    """A sequence that is only appended to; equal to any sequence of the same items.
+    """Append-only sequence; equal to any sequence of the same items.
 
-    `write` gives an item as a list that JSON can hold, `read` makes the item of such a list.
+    `write` converts an item to a list that JSON can represent, and `read` converts it back.
     """
 
     def __init__(
@@ -37,18 +37,18 @@ class Spool(Sequence[Item]):
         self._write = write
         self._read = read
         self._last: list[Item] = []
-        self._places: list[tuple[int, int]] = []  # where each full page begins, and its size
+        self._page_locations: list[tuple[int, int]] = []  # offset and size of each full page
         self._end = 0
 
     def append(self, item: Item) -> None:
-        """Add one at the end."""
+        """Append an item."""
         self._last.append(item)
         if len(self._last) == PAGE:
             self._put_away()
 
     def pages(self) -> Iterator[list[Item]]:
-        """Give the items in order, up to PAGE at a time."""
-        for number in range(len(self._places)):
+        """Yield the items in order, at most PAGE at a time."""
+        for number in range(len(self._page_locations)):
             yield self._page(number)
         if self._last:
             yield list(self._last)
@@ -58,7 +58,7 @@ class Spool(Sequence[Item]):
             yield from page
 
     def __len__(self) -> int:
-        return len(self._places) * PAGE + len(self._last)
+        return len(self._page_locations) * PAGE + len(self._last)
 
     @overload
     def __getitem__(self, at: int) -> Item: ...
@@ -69,7 +69,7 @@ class Spool(Sequence[Item]):
             return [self[place] for place in range(*at.indices(len(self)))]
         place = range(len(self))[at]
         number, rest = divmod(place, PAGE)
-        return self._page(number)[rest] if number < len(self._places) else self._last[rest]
+        return self._page(number)[rest] if number < len(self._page_locations) else self._last[rest]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or len(self) != len(other):
@@ -77,7 +77,7 @@ class Spool(Sequence[Item]):
         return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
 
     def __repr__(self) -> str:
-        return f"<Spool of {len(self)}>"  # what is in it may be personal
+        return f"<Spool of {len(self)}>"  # the items may be personal data
 
     @cached_property
     def _file(self) -> IO[bytes]:
@@ -91,20 +91,24 @@ class Spool(Sequence[Item]):
 
     def _put_away(self) -> None:
         plain = json.dumps([self._write(item) for item in self._last]).encode()
-        sealed = self._cipher.encrypt(_nonce(len(self._places)), plain, None)
+        sealed = self._cipher.encrypt(_nonce(len(self._page_locations)), plain, None)
         self._file.write(sealed)
         self._file.flush()
-        self._places.append((self._end, len(sealed)))
+        self._page_locations.append((self._end, len(sealed)))
         self._end += len(sealed)
         self._last = []
 
     def _page(self, number: int) -> list[Item]:
-        start, size = self._places[number]
-        sealed = os.pread(self._file.fileno(), size, start)  # threads may read side by side
+        start, size = self._page_locations[number]
+        # Unlike seek and read, pread is safe for several threads.
+        sealed = os.pread(self._file.fileno(), size, start)
         plain = self._cipher.decrypt(_nonce(number), sealed, None)
-        return [self._read(one) for one in json.loads(plain)]
+        return [self._read(item) for item in json.loads(plain)]
 
 
 def _nonce(number: int) -> bytes:
-    """Give the nonce of a page: the key is this list's own, and a page is written once."""
+    """Return the nonce of a page.
+
+    It is unique: the key belongs to this list only, and a page is written once.
+    """
     return number.to_bytes(12, "big")

@@ -1,9 +1,9 @@
-"""Days and moments as a language writes them: `2025-03-04` becomes `4. März 2025`.
+"""Dates and times in the form of a language: `4. März 2025`.
 
 Rules
-- The month is a word, so that nobody takes the fourth of March for the third of April.
+- The month is a word, so that nobody reads the fourth of March as the third of April.
 - A time of day and its zone are not converted to another zone.
-- Figures that are not a day, or that some readers take for another day (03/04/2025), are refused
+- Figures that are not a date, or that some readers take for another date (03/04/2025), are refused
   before anything is sent (`is_unclear`).
 """
 
@@ -22,7 +22,10 @@ _YEAR = re.compile(r"\d{4}")
 
 
 def long_date(day: date, language: str) -> str:
-    """Return a day in words; in figures (ISO 8601) if Babel does not know the language."""
+    """Return a day in words of a language.
+
+    The day is in figures (ISO 8601) if Babel does not know the language.
+    """
     base = language.partition("-")[0].lower()
     try:
         written = format_date(day, "long", "en_GB" if base == "en" else base)
@@ -33,7 +36,7 @@ def long_date(day: date, language: str) -> str:
 
 
 def is_unclear(text: str) -> bool:
-    """Is it written in figures, and yet no day or moment that each language could write out?"""
+    """Return whether a text has figures that are not a valid ISO date or time."""
     text = text.strip()
     if _YEAR.fullmatch(text) or not _FIGURES.fullmatch(text):
         return False
@@ -49,14 +52,14 @@ def is_unclear(text: str) -> bool:
 
 
 def in_language(text: str, language: str) -> str:
-    """Write out a text that is a day or a moment and nothing else; any other stays as it is."""
+    """Return a date or time in the form of a language; other text unchanged."""
     found = _MOMENT.fullmatch(text.strip())
     if found is None or (found[3] and not found[2]):
         return text
     try:
         day = date.fromisoformat(found[1])
     except ValueError:
-        return text  # 2025-02-30: shown as somebody wrote it
+        return text  # such as 2025-02-30: shown as it was entered
     zone = {"Z": "UTC"}.get((found[3] or "").strip(), (found[3] or "").strip())
     return ", ".join(
         filter(None, (long_date(day, language), " ".join(filter(None, (found[2], zone)))))

@@ -1,15 +1,18 @@
-"""Mail addresses: syntax by email-validator, a form for sending and a key for comparison.
+"""Mail addresses: syntax, a form for sending and a key for comparison.
+
+The syntax is checked by email-validator.
 
 Rules
-- Whether a mailbox exists is left to the mail server.
+- The existence of a mailbox is checked by the mail server only.
 - Domains become A-labels by IDNA 2008 (RFC 5891): IDNA 2003 maps `straße.de` to `strasse.de`, which
   belongs to another owner.
 - Quoted strings, comments and address literals are refused: parsers disagree about them. So is the
   beginning of an encoded word (RFC 2047), because its decoded form may have line breaks.
 - The local part keeps its case for sending; two addresses that differ in case only are one person.
 - Reasons do not repeat the address.
-- A list that people wrote is read for every mailbox that it may mean: an address missing from a
-  do-not-contact list would be written to.
+- A list that people wrote is read for every mailbox that it may mean: an address that is missing
+  from
+  a do-not-contact list would receive mail.
 """
 
 import re
@@ -28,7 +31,7 @@ LONGEST_LOCAL_PART = 64  # octets, RFC 5321 4.5.3.1.1
 # The package refuses names such as company.local, which a relay inside the company delivers to.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
-_BETWEEN = re.compile(r'[\s,;:<>()\[\]"]+')  # what no atom has, as it stands around addresses
+_BETWEEN = re.compile(r'[\s,;:<>()\[\]"]+')  # characters around addresses that no atom contains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +43,12 @@ class Address:
 
     @property
     def text(self) -> str:
-        """The address to send to."""
+        """Return the address for sending."""
         return f"{self.local}@{self.domain}"
 
     @property
     def key(self) -> str:
-        """The same for every spelling of this mailbox."""
+        """Return the key that all spellings of this mailbox share."""
         return f"{self.local.casefold()}@{self.domain}"
 
     @property
@@ -55,7 +58,10 @@ class Address:
 
 @lru_cache(maxsize=4096)  # each stage of a batch parses its addresses
 def parse_address(text: str) -> Address:
-    """Parse one address; ValueError, with a reason that does not repeat it, if invalid."""
+    """Parse an address; ValueError if it is invalid.
+
+    The reason in the error does not repeat the address.
+    """
     text = text.strip(" ")
     if not text:
         raise ValueError("there is no address")
@@ -73,16 +79,18 @@ def parse_address(text: str) -> Address:
 
 
 def addresses_in(text: str) -> Sequence[Sequence[Address]]:
-    """Give for each word with an @ which mailboxes it may mean; none where it can mean none.
+    """Return the possible mailboxes of each word that contains an @.
 
-    For what people write on lists: `Ana <ana@x.test>`, `mailto:ana@x.test`, two with a semicolon.
+    A word that means no mailbox has an empty tuple. For lists that people write: `Ana
+    <ana@x.test>`,
+    `mailto:ana@x.test`, two addresses with a semicolon.
     """
     words = [word for word in _BETWEEN.split(text) if "@" in word]
     return [_readings(word) for word in words]
 
 
 def _readings(word: str) -> list[Address]:
-    """Read a word as it stands, and without the quotes or the full stop around it."""
+    """Yield a word as written, and without the quotes or full stop around it."""
     found: list[Address] = []
     for reading in dict.fromkeys((word, word.strip("'."))):
         try:

@@ -1,15 +1,15 @@
-"""What a value may carry before it stands in a notice or a header.
+"""Cleaning of single values before they enter a notice or a header.
 
-Owns the cleaning of single values. Leaves to `prepared` the escaping for HTML, and to the senders
-the refusal of whole messages.
+`prepared_notice` escapes for HTML, and the senders refuse whole messages.
 
 Rules
-- Line breaks, tabs and other controls become one space: a value never starts a line or a header.
-- Invisible format characters go, above all the bidirectional overrides that make a reader see
-  another text than the one that was approved. The two joiners stay: Persian and several Indian
-  scripts need them inside a name.
-- Half of a surrogate pair goes: it has no UTF-8, so no mail can carry it.
-- Cleaning twice changes nothing.
+- Line breaks, tabs and other control characters become one space: a value never starts a line or a
+  header.
+- Invisible format characters are removed, above all the bidirectional overrides that show a reader
+  another text than the approved one. The two joiners stay: Persian and several Indian scripts need
+  them inside a name.
+- Half of a surrogate pair is removed: it has no UTF-8, so no mail can carry it.
+- Cleaning a cleaned value changes nothing.
 """
 
 import re
@@ -22,29 +22,32 @@ _NO_MAIL_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def is_mail_text(text: str) -> bool:
-    """Is there nothing in `text` that no mail's body may carry?"""
+    """Return whether the body of a mail can carry every character of `text`."""
     return _NO_MAIL_TEXT.search(text) is None
 
 
 def one_line(text: str) -> str:
-    """Give `text` back as one visible line, its spaces collapsed."""
-    if not text.isprintable():  # the quick way out for nearly every name
+    """Return `text` as one visible line, its spaces collapsed."""
+    if not text.isprintable():  # fast path: nearly every name is printable
         text = "".join(map(_visible, text))
     return " ".join(text.split())
 
 
 def is_one_line(text: str) -> bool:
-    """Is there nothing in `text` that breaks a line, hides or reorders?"""
+    """Return whether nothing in `text` breaks a line, hides or reorders."""
     return text.isprintable() or all(map(_is_harmless, text))
 
 
 def begins_encoded_word(text: str) -> bool:
-    """Would who reads `text` in a header decode a part of it, line breaks and all (RFC 2047)?"""
+    """Return whether a mail program would decode a part of `text` (RFC 2047).
+
+    The decoded form may have line breaks.
+    """
     return "=?" in text
 
 
 def is_some_lines(text: str) -> bool:
-    """Is each line of `text`, taken alone, harmless?"""
+    """Return whether each line of `text` passes `is_one_line`."""
     return all(is_one_line(line) for line in text.split("\n"))
 
 

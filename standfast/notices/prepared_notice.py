@@ -1,17 +1,20 @@
-"""A notice that is rendered for every language and waits for its recipients.
+"""Notice that is rendered in every language and awaits its recipients.
 
-Owns the second stage: slots, digests, the choice of a language, the root over all recipients.
-Leaves the first stage to `render`, and the approval of what the digests stand for to operations.
+This module does the second stage: slots, digests, the choice of a language, and the Merkle root
+over
+all recipients. `template_renderer` does the first stage; the use-cases record approvals.
 
 Rules
-- What is approved is exact: the digest of the prepared notice, the digest of each recipient's
-  message (which covers that of the notice, the address, every value handed in and what stands in
-  each slot), and the Merkle root of those. The written-out text follows from these alone.
-- Slots are filled in one pass over a list of pieces. A value is never looked at again, so one that
-  spells a slot or a template stays what it is: text.
-- In HTML a value is escaped and set apart for direction (`<bdi>`), so that a name written from
-  right to left does not turn the sentence around it.
-- It is written to JSON and read back unchanged, so that a later edit of the template changes
+- An approval covers exact bytes: the digest of the prepared notice, the digest of each recipient's
+  message (which covers that of the notice, the address, every value and the content of each slot),
+  and the Merkle root of those. The written-out text follows from these alone.
+- Slots are filled in one pass over a list of pieces. A value is never parsed again: a value that
+  looks like a slot or a template remains text.
+- In HTML a value is escaped and isolated for direction (`<bdi>`), so that a name that is written
+  from
+  right to left does not reverse the sentence around it.
+- The notice is written to JSON and read back unchanged, so that a later edit of the template
+  changes
   nothing that was planned.
 """
 
@@ -30,7 +33,7 @@ LONGEST_VALUE = 200  # characters of one recipient's value, once cleaned
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Text that is the same for all, or the name of a slot."""
+    """Text that is the same for all recipients, or the name of a slot."""
 
     text: str
     is_slot: bool = False
@@ -38,7 +41,7 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedParts:
-    """One language's parts, in pieces."""
+    """The parts of one language, in pieces."""
 
     subject: tuple[Piece, ...]
     text: tuple[Piece, ...]
@@ -46,21 +49,23 @@ class PreparedParts:
 
     @cached_property
     def slots(self) -> tuple[str, ...]:
-        """Name the values that these parts show, once each."""
+        """Return the names of the slots in these parts, once each."""
         pieces = (*self.subject, *self.text, *self.html)
         return tuple(dict.fromkeys(piece.text for piece in pieces if piece.is_slot))
 
     @cached_property
     def is_mail_text(self) -> bool:
-        """May the body's pieces stand in a mail?"""
+        """Return whether the pieces of the bodies can be part of a mail."""
         return all(is_mail_text(piece.text) for piece in (*self.text, *self.html))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """What is one person's own in a message. `digest` is the leaf for it under the root.
+    """A recipient's own part of a message.
 
-    `shown` and `escaped` are what stands in each slot, in plain text and in HTML.
+    `digest` is its leaf under the root. `shown` and `escaped` are the contents of each slot, in
+    plain
+    text and in HTML.
     """
 
     digest: str
@@ -70,7 +75,7 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True)
 class Filled(Bound):
-    """One person's message, written out."""
+    """The written-out message of one recipient."""
 
     subject: str
     text: str
@@ -79,10 +84,11 @@ class Filled(Bound):
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """One template with one incident's values, in every language it has.
+    """A template with the values of one incident, in all its languages.
 
-    `when_empty` gives, by slot and language, what stands where a recipient has no value. `warnings`
-    name prose that some language's readers get untranslated; they are not part of the digest.
+    `when_empty` is the text, by slot and language, for a recipient without a value. `warnings` name
+    prose
+    that some readers get untranslated; they are not part of the digest.
     """
 
     template: str
@@ -96,30 +102,32 @@ class Prepared:
 
     @cached_property
     def slots(self) -> frozenset[str]:
-        """Name the values that a recipient may be asked for."""
+        """Return the names of the values that a recipient may need."""
         return frozenset(slot for parts in self.languages.values() for slot in parts.slots)
 
     def fill(self, language: str, slots: Mapping[str, str], token: str, *, address: str) -> Filled:
-        """Put one recipient's values in and write the message out; errors as `bind`."""
+        """Fill in one recipient's values and return the message; errors as `bind`."""
         bound = self.bind(language, slots, token, address=address)
         parts = self.languages[language]
         return Filled(
             digest=bound.digest,
             shown=bound.shown,
             escaped=bound.escaped,
-            # Mail programs decode what looks like an encoded word (RFC 2047), and with it could
-            # come what was cleaned away: line breaks, overrides.
+            # Mail programs decode an encoded word (RFC 2047). Its decoded form could contain what
+            # cleaning removed: line breaks and overrides.
             subject=join(parts.subject, bound.shown).replace("=?", "= ?"),
             text=join(parts.text, bound.shown),
             html=join(parts.html, bound.escaped),
         )
 
     def bind(self, language: str, slots: Mapping[str, str], token: str, *, address: str) -> Bound:
-        """Say what is one recipient's own; the same arguments give the same digest.
+        """Return a recipient's own part; equal arguments give an equal digest.
 
-        Values are cleaned to one visible line first. `Refused`, naming the slot and not the value,
-        when one is longer than LONGEST_VALUE, or empty where the template has no words for that,
-        and when the notice has no such language (see `pick_language`).
+        Values are cleaned to one visible line first. Raises `Refused`, which names the slot and not
+        the
+        value, if a value is longer than LONGEST_VALUE, if it is empty and the template has no text
+        for that,
+        or if the notice does not have the language (see `pick_language`).
         """
         if language not in self.languages:
             raise Refused(
@@ -142,12 +150,12 @@ class Prepared:
         return Bound(digest=digest(leaf), shown=shown, escaped=escaped)
 
     def as_json(self) -> JsonObject:
-        """Write the notice down for the ledger; `from_json` reads it back."""
+        """Encode the notice for the ledger; `from_json` decodes it."""
         return {**self._approved(), "warnings": self.warnings, "digest": self.digest}
 
     @classmethod
     def from_json(cls, written: JsonObject) -> "Prepared":
-        """Read what `as_json` wrote; `Damaged` when it is not what was written."""
+        """Decode the output of `as_json`; `Damaged` if it is anything else."""
         try:
             made = cls(
                 template=_text(written["template"]),
@@ -190,7 +198,7 @@ class Prepared:
         }
 
     def _value(self, name: str, raw: str) -> str:
-        # Cut before cleaning: ten megabytes of one name must not cost a second each.
+        # Cut before cleaning: ten megabytes of one name would take a second to clean.
         value = one_line(raw[: 4 * LONGEST_VALUE])
         if len(value) > LONGEST_VALUE or len(raw) > 4 * LONGEST_VALUE:
             raise Refused(
@@ -211,17 +219,18 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageChoice:
-    """The language a recipient gets; `warning` is empty when it is the one they asked for."""
+    """The language for a recipient; a warning if it is not the wanted one."""
 
     language: str
     warning: str = ""
 
 
 def pick_language(wanted: str, available: Iterable[str], default: str) -> LanguageChoice:
-    """Choose the nearest language that a notice has.
+    """Return the nearest language that a notice has.
 
     In order: the same tag, the same language in another region, `default`, English, the first by
-    name. Raises ValueError when nothing is available.
+    name.
+    Raises ValueError if nothing is available.
     """
     offered = {language.lower(): language for language in sorted(available)}
     if not offered:
@@ -241,19 +250,23 @@ def pick_language(wanted: str, available: Iterable[str], default: str) -> Langua
 
 
 def merkle_root(digests: Sequence[str]) -> str:
-    """Give the root over SHA-256 digests in hex, in their order, as RFC 6962 2.1 builds it.
+    """Return the root over SHA-256 digests in hex, in their order.
 
-    The leaves are hashed after 0x00 and the nodes after 0x01, so that no node passes for a leaf.
-    The root of nothing is the SHA-256 of the empty string.
+    Built as in RFC 6962 2.1: leaves are hashed after 0x00 and nodes after 0x01, so that no node
+    passes
+    for a leaf. The root of no leaves is the SHA-256 of the empty string.
     """
     tree = MerkleTree()
-    for one in digests:
-        tree.add(one)
+    for leaf in digests:
+        tree.add(leaf)
     return tree.root()
 
 
 class MerkleTree:
-    """The tree of `merkle_root`, grown leaf by leaf; it keeps a node for each doubling."""
+    """The tree of `merkle_root`, built leaf by leaf.
+
+    It stores one node for each doubling of the number of leaves.
+    """
 
     def __init__(self) -> None:
         self.leaves = 0
@@ -269,7 +282,7 @@ class MerkleTree:
         self._nodes.append(node)
 
     def root(self) -> str:
-        """Give the root over the leaves so far."""
+        """Return the root over the leaves so far."""
         if not self._nodes:
             return hashlib.sha256().hexdigest()
         *others, node = self._nodes
@@ -279,7 +292,7 @@ class MerkleTree:
 
 
 def join(pieces: tuple[Piece, ...], values: Mapping[str, str]) -> str:
-    """Put values into the slots, in one pass; KeyError for a slot without one."""
+    """Return the pieces with the slots filled; KeyError without a value."""
     return "".join([values[piece.text] if piece.is_slot else piece.text for piece in pieces])
 
 

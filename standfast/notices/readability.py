@@ -1,19 +1,22 @@
-"""How hard a notice is to read, by the usual formula of each language.
+"""Readability of notices, by the usual formula of each language.
 
-Owns the limits and what is measured. The formulas and the counting of syllables are textstat's (the
-extra `readability`), and only those of them that need nothing from the network: its English ones
+This module has the limits and chooses the sentences. The formulas and the counting of syllables are
+those of textstat (the extra `readability`), and only those that need no network: its English
+formulas
 that count syllables download a dictionary, so English is measured by letters a word.
 
 Rules
-- What is measured are sentences: headings, greetings and entries of lists that end without a stop
-  are left out, and a slot counts as its example.
-- A notice is measured as its examples make it and once more with what is required only, together:
-  what stands on the other side of an `if` is read by somebody too. Labels that no example names
-  count towards the hardest and the longest sentence.
-- A language without a formula here is held to the longest sentence alone, and says so.
+- Sentences are measured: headings, greetings and list entries that end without a full stop are left
+  out, and a slot counts as its example.
+- A notice is measured with its examples, and again with the required values only, both together:
+  some
+  readers get the other branch of an `if`. Labels that no example uses count towards the hardest and
+  the longest sentence.
+- A language without a formula here is checked for the longest sentence only, and the result says
+  so.
 
 Sources: Smith and Senter 1967 (English), Fernández Huerta 1959 (Spanish), Kandel and Moles 1958
-(French), Bamberger and Vanecek 1984 (German); `docs/notices.md` says why the limits are these.
+(French), Bamberger and Vanecek 1984 (German). `docs/notices.md` gives the reasons for the limits.
 """
 
 import re
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from textstat.textstat import textstatistics
 
 LONGEST_SENTENCE = 30  # words
-_TELLING = 8  # words; a formula says little of a shorter sentence
+_TELLING = 8  # words; the score of a shorter sentence means little
 
 _ENDS = re.compile(r"[.!?:][”“»\"'’\s]*$")
 _BETWEEN = re.compile(r"(?<=[.!?])[”“»\"'’\u00a0]*\s+")
@@ -37,7 +40,7 @@ _BETWEEN = re.compile(r"(?<=[.!?])[”“»\"'’\u00a0]*\s+")
 
 @dataclass(frozen=True, kw_only=True)
 class Formula:
-    """How one language is measured: a school grade is better when low, an ease when high."""
+    """A readability formula: a low school grade or a high ease is better."""
 
     name: str
     limit: float
@@ -54,19 +57,22 @@ FORMULAS: Mapping[str, Formula] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One language of one notice; without a formula for it, `score` is None."""
+    """The result for one language of a notice.
+
+    Without a formula for the language, `score` is None.
+    """
 
     language: str
     formula: Formula | None
     score: float | None
-    sentences: int  # that the score stands on
+    sentences: int  # number that the score is based on
     hardest: str  # the sentence with the worst score; the longest one without a formula
     longest: str
     longest_words: int
 
     @property
     def problems(self) -> list[str]:
-        """Say what makes it too hard; nothing when it is easy enough."""
+        """Return the reasons why the text is too hard; empty if it is not."""
         found = []
         if not self.sentences:
             found.append("there is no whole sentence to measure")
@@ -86,7 +92,7 @@ class Measured:
 
 
 def measure(template: Template) -> list[Measured]:
-    """Measure every language of a notice; ExtraMissing where textstat is not installed."""
+    """Measure every language of a notice; ExtraMissing without textstat."""
     examples = template.example_context()
     contexts = [examples, {name: examples[name] for name in template.required}]
     all_prepared = [prepare(template, context) for context in contexts]
@@ -104,7 +110,10 @@ def measure(template: Template) -> list[Measured]:
 
 
 def measured_text(whole: list[str], besides: list[str], language: str) -> Measured:
-    """Score the sentences `whole`; those `besides` can only be the hardest or the longest."""
+    """Return the result for the sentences in `whole`.
+
+    The sentences in `besides` count only as the hardest or the longest.
+    """
     spoken = language.partition("-")[0]
     formula = FORMULAS.get(spoken)
     single = [*whole, *besides]
@@ -133,7 +142,7 @@ def measured_text(whole: list[str], besides: list[str], language: str) -> Measur
 
 
 def sentences(text: str) -> list[str]:
-    """Take a text apart; a line that does not end like a sentence is none."""
+    """Split a text into sentences; a line without an end mark is left out."""
     return [
         sentence
         for line in text.splitlines()

@@ -1,17 +1,19 @@
-"""What a template asks for: its `context.toml`, read into records.
+"""The `context.toml` of a template: its variables and slots.
 
-Owns the form of that file and the check of the values an incident brings. Leaves the template texts
-to `grammar` and `render`.
+This module defines the form of that file and checks the values of an incident. The texts of
+templates
+are the task of `template_grammar` and `template_renderer`.
 
 Rules
-- A variable is the same for all recipients; a slot is one recipient's own.
-- Prose can be given in each language, as an object `{"en": "…", "es": "…"}`; plain text is used in
-  every language as it stands.
-- `labels` translate the codes that an operator writes at night (`phone`) into words of each
-  language; what is not a code stands as written.
-- A list may also be given as one text with commas between, which is what a playbook's input holds.
-- A list that follows another has, where it is not given, those of the other's codes for which it
-  has words: what to do about the data goes with which data they are.
+- A variable is the same for all recipients; a slot belongs to one recipient.
+- Prose can be given for each language, as an object `{"en": "…", "es": "…"}`; plain text is used in
+  every language unchanged.
+- `labels` translate the codes that an operator enters (`phone`) into words of each language; a
+  value
+  that is not a code is used as written.
+- A list may also be given as one text with commas, the form of a playbook's input.
+- A list that follows another one, and is not given, takes those codes of the other for which it has
+  words: the advice about the data follows from the data concerned.
 - Every variable and slot has a description and an example: a preview needs nothing else.
 """
 
@@ -48,12 +50,13 @@ Kind = Literal["text", "date", "lines", "list", "number", "flag"]
 
 
 class Variable(Section):
-    """One value that the incident brings, the same for every recipient.
+    """One value of the incident, the same for every recipient.
 
-    `text` is one line, `date` a day (2025-03-04) or a moment (2025-03-04 09:30 UTC) that each
-        language writes in its own way, or words; `lines` may have several and must not stand in a
-    subject, `list` is one line an entry, `number` a whole number, `flag` true or false. Without
-    `default` it is required.
+    `text` is one line. `date` is a day (2025-03-04) or a moment (2025-03-04 09:30 UTC), which each
+    language writes in its own form, or words. `lines` may have several lines and must not be in a
+    subject. `list` has one line an entry. `number` is a whole number. `flag` is true or false. A
+    variable
+    without `default` is required.
     """
 
     type: Kind = Field()
@@ -68,18 +71,18 @@ class Variable(Section):
         return self.default is None
 
     def taken(self, value: Json) -> Json:
-        """Give `value` as it is meant: a list that is written as one text comes apart."""
+        """Return `value` in its type; a list that is written as one text is split."""
         if self.type == "list" and isinstance(value, str):
             return [entry for part in value.split(",") if (entry := part.strip())]
         return value
 
     def following(self, codes: Json) -> Json:
-        """Give those of another list's codes that this one has words for."""
+        """Return those codes of another list for which this one has words."""
         entries = codes if isinstance(codes, list | tuple) else ()
         return [code for code in entries if code in self.labels]
 
     def unfit(self, value: Json) -> str:
-        """Say why `value` does not fit, or nothing when it does."""
+        """Return why `value` is invalid; empty if it is valid."""
         if isinstance(value, Mapping):
             if self.type not in {"text", "date", "lines"} or not value:
                 return f"must be {_WORDS[self.type]}"
@@ -87,7 +90,7 @@ class Variable(Section):
         return self.unfit_text(value)
 
     def unfit_text(self, value: Json) -> str:
-        """The same for a value that is not given by language."""
+        """Return why a value that is not given by language is invalid."""
         fits: bool
         match self.type:
             case "flag":
@@ -111,7 +114,7 @@ class Variable(Section):
         return "" if fits else f"must be {_WORDS[self.type]}"
 
     def in_language(self, value: Json, language: str) -> Json:
-        """Give `value` as a reader of `language` gets it; it must fit."""
+        """Return a valid `value` in the form for readers of `language`."""
         if isinstance(value, Mapping):
             value = value.get(language) or value.get("en") or next(iter(value.values()))
         if isinstance(value, str):
@@ -119,12 +122,12 @@ class Variable(Section):
             return date_in_language(value, language) if self.type == "date" else value
         if isinstance(value, list | tuple):
             entries = [self._labelled(str(entry), language) for entry in value]
-            # Codes of what is followed may share their words here: the same thing is said once.
+            # Several codes of the followed list may have the same words here: show them once.
             return [*dict.fromkeys(entries)] if self.follows else [*entries]
         return value
 
     def speaks(self, value: Json, language: str) -> bool:
-        """Will a reader of `language` get this prose in that language, as far as can be known?"""
+        """Return whether the prose is in `language`, as far as can be known."""
         if isinstance(value, Mapping):
             return language in value
         if isinstance(value, str) and (self.labels or self.type == "lines"):
@@ -134,15 +137,17 @@ class Variable(Section):
         return True
 
     def no_codes(self, value: Json) -> list[str]:
-        """Give what was probably meant as a code and is none: `bank-detials`."""
+        """Return entries that look like misspelt codes, such as `bank-detials`."""
         if not self.labels or isinstance(value, Mapping):
             return []
         if isinstance(value, str):
             is_word = len(value.split()) == 1
             return [value] if is_word and value not in self.labels else []
-        entries = [str(one) for one in value] if isinstance(value, list | tuple) else []
+        entries = [str(entry) for entry in value] if isinstance(value, list | tuple) else []
         return [
-            one for one in entries if one not in self.labels and nearest_name_hint(one, self.labels)
+            entry
+            for entry in entries
+            if entry not in self.labels and nearest_name_hint(entry, self.labels)
         ]
 
     def _labelled(self, text: str, language: str) -> str:
@@ -165,7 +170,7 @@ def _is_short_line(text: str) -> bool:
 
 
 class Slot(Section):
-    """One value that each recipient has of their own, and what stands there when it is empty."""
+    """One value of each recipient, and the text for a recipient without it."""
 
     description: Text = Field()
     example: str = Field()
@@ -173,7 +178,7 @@ class Slot(Section):
 
 
 class Spec(Section):
-    """The whole `context.toml`."""
+    """The content of a `context.toml`."""
 
     description: Text = Field()
     variables: Mapping[Name, Variable] = Field(default={})
@@ -181,7 +186,7 @@ class Spec(Section):
 
     @model_validator(mode="after")
     def check(self) -> Self:
-        """Refuse a reserved name, and an example or default that is none."""
+        """Reject reserved names, and examples or defaults that are invalid."""
         for name, variable in self.variables.items():
             if name in RESERVED:
                 raise ValueError(f"{name!r} is a reserved name; choose another")
@@ -199,15 +204,15 @@ class Spec(Section):
         return self
 
     def example_context(self) -> JsonObject:
-        """Give a value for every variable, for previews."""
+        """Return a value for every variable, for previews."""
         return {name: variable.example for name, variable in self.variables.items()}
 
     def example_slots(self) -> Mapping[str, str]:
-        """Give a value for every slot, for previews."""
+        """Return a value for every slot, for previews."""
         return {name: slot.example for name, slot in self.slots.items()}
 
     def untranslated(self, languages: frozenset[str]) -> list[str]:
-        """Name each label and each filler that lacks one of `languages`."""
+        """Return each label and replacement text that lacks one of `languages`."""
         words = {
             f"variables.{name}.labels.{code}": labels
             for name, variable in self.variables.items()
@@ -226,7 +231,7 @@ class Spec(Section):
 
 
 def read_spec(text: str, file: str) -> Spec:
-    """Read a `context.toml`; raise TemplateInvalid naming every key that is wrong."""
+    """Parse a `context.toml`; TemplateInvalid names every invalid key."""
     try:
         spec = validate(Spec, tomllib.loads(text), Path())
     except tomllib.TOMLDecodeError as error:

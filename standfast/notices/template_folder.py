@@ -1,13 +1,13 @@
-"""Templates on disk: one folder a notice, one folder in it a language.
+"""Templates on disk: a folder for each notice, with one for each language.
 
-Owns the reading. Leaves every check of what was read to `render`.
+This module reads files; `template_renderer` checks what was read.
 
 Rules
-- A template is loaded when it is first asked for: people wait for one notice, not for all of them,
-  and one that is broken keeps no other from being sent.
-- A folder of our own takes the place of a shipped one of the same name, whole.
-- Nothing outside the folder is read: links are passed over, and so are hidden files and what
-  editors leave behind.
+- A template is loaded when it is first needed: an incident waits for one notice only, and an
+  invalid
+  template does not prevent the sending of others.
+- A folder of the installation replaces the shipped one of the same name as a whole.
+- Nothing outside the folder is read: links, hidden files and backup files of editors are skipped.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,11 +18,11 @@ from standfast.errors import ConfigurationError, Problem, TemplateInvalid
 from standfast.notices.template_grammar import LARGEST_SOURCE
 from standfast.notices.template_renderer import Template, load
 
-SHIPPED = Path(__file__).parents[2] / "notify_templates"  # beside the package, in a wheel too
+SHIPPED = Path(__file__).parents[2] / "notify_templates"  # next to the package, in a wheel too
 
 
 class Templates(Mapping[str, Template]):
-    """Templates by name. What loads one raises TemplateInvalid, which names what is wrong."""
+    """Templates by name; loading an invalid one raises TemplateInvalid."""
 
     def __init__(self, *roots: Path) -> None:
         self._folders = {folder.name: folder for root in roots for folder in _folders_in(root)}
@@ -44,16 +44,16 @@ class Templates(Mapping[str, Template]):
 
 
 def read_templates(own: Path | None = None) -> Templates:
-    """Give the shipped templates, and those of `own`, which take precedence."""
+    """Return the shipped templates, and those of `own`, which take precedence."""
     return Templates(SHIPPED, *([own] if own else []))
 
 
 def template_names(own: Path | None = None) -> frozenset[str]:
-    """Name the templates that there are."""
+    """Return the names of all templates."""
     return frozenset(read_templates(own))
 
 
-@lru_cache(maxsize=64)  # every runner of an incident reads the same few again
+@lru_cache(maxsize=64)  # every runner of an incident reads the same few templates
 def _load(name: str, texts: tuple[tuple[str, str], ...]) -> Template:
     return load(dict(texts), name)
 
@@ -76,7 +76,9 @@ def _texts(folder: Path) -> dict[str, str]:
 def _text(file: Path, shown: str) -> str:
     try:
         with file.open(encoding="utf-8-sig") as stream:
-            return stream.read(LARGEST_SOURCE + 1)  # one more shows `render` that it is too long
+            return stream.read(
+                LARGEST_SOURCE + 1
+            )  # one more byte lets the renderer detect the excess
     except UnicodeDecodeError:
         problem = Problem(file=shown, line=0, message="is not UTF-8", hint="save it as UTF-8")
         raise TemplateInvalid(str(problem)) from None
@@ -86,14 +88,14 @@ def _text(file: Path, shown: str) -> str:
 
 
 def _folders(place: Path) -> list[Path]:
-    return [one for one in _visible(place) if one.is_dir()]
+    return [path for path in _visible(place) if path.is_dir()]
 
 
 def _visible(place: Path) -> Iterable[Path]:
-    for one in sorted(place.iterdir()):
+    for path in sorted(place.iterdir()):
         if (
-            not one.name.startswith((".", "__"))
-            and not one.name.endswith("~")
-            and not one.is_symlink()
+            not path.name.startswith((".", "__"))
+            and not path.name.endswith("~")
+            and not path.is_symlink()
         ):
-            yield one
+            yield path

@@ -1,20 +1,19 @@
-"""The part of Jinja that a notice may use, and the check that a template keeps to it.
+"""The part of Jinja that templates may use, and the check for it.
 
-Owns the white list. Leaves rendering to `render`; the sandbox there is the second wall, this is the
-first.
+This check is the first barrier. The sandbox of `template_renderer` is the second.
 
 Rules
-- Values, `if`, comparisons, six filters, and one level of `for` over a variable of type list, with
-  little within loops: so a template's work is bounded by its own length and that little times one
-  list, and needs no clock to stop it.
-- No call, no attribute, no arithmetic, no macro, no include, no `safe`: nothing that runs code,
-  reads a file, grows a string, or switches the escaping off.
+- Allowed are values, `if`, comparisons, six filters, and one level of `for` over a variable of type
+  list, with few things within loops. The work of a template is therefore bounded by its own length
+  plus those few things times one list, and needs no time limit.
+- No call, attribute, arithmetic, macro, include or `safe`: nothing that runs code, reads a file,
+  grows a string, or disables the escaping.
 - A slot stands alone, as `{{ recipient.name }}`: it is filled after rendering, so no filter,
   condition or loop can see its value.
-- `join` takes a variable of type list and a short fixed text: joins of joins grow a string without
-  bound before its size can be looked at.
-- Every name must be declared in `context.toml`; that a name is missing shows when the template is
-  loaded, not at night.
+- `join` takes a variable of type list and a short fixed text: nested joins would grow a string
+  without bound before its size could be checked.
+- Every name must be declared in `context.toml`: a missing name is detected when the template is
+  loaded, not during an incident.
 """
 
 import re
@@ -54,7 +53,7 @@ _NO_NAMES: frozenset[str] = frozenset()
 
 
 def environment() -> ImmutableSandboxedEnvironment:
-    """Build the sandbox that parses and renders; HTML parts escape, the others do not."""
+    """Return the sandbox that parses and renders; only HTML parts escape."""
     made = ImmutableSandboxedEnvironment(
         undefined=StrictUndefined,
         autoescape=lambda name: bool(name and name.endswith(".html")),
@@ -71,7 +70,7 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What one part uses, and what is wrong with it."""
+    """The names that one part uses, and its problems."""
 
     variables: frozenset[str] = _NO_NAMES
     slots: frozenset[str] = _NO_NAMES
@@ -79,7 +78,7 @@ class Reading:
 
 
 def read(source: str, file: str, spec: Spec, *, is_subject: bool = False) -> Reading:
-    """Check one part against the white list and the declared names; never raises."""
+    """Check one part against the allowed grammar and the names; never raises."""
     if len(source) > LARGEST_SOURCE or (not source.isascii() and _SURROGATE.search(source)):
         message = f"longer than {LARGEST_SOURCE} characters, or not UTF-8"
         return Reading(problems=(Problem(file=file, line=0, message=message),))
@@ -90,7 +89,7 @@ def read(source: str, file: str, spec: Spec, *, is_subject: bool = False) -> Rea
     except TemplateSyntaxError as error:
         message = error.message or "no Jinja"
         return Reading(problems=(Problem(file=file, line=error.lineno, message=message),))
-    except (RecursionError, ValueError):  # nested thousands deep; a number of thousands of digits
+    except (RecursionError, ValueError):  # nesting, or a number of digits, in the thousands
         return Reading(problems=(Problem(file=file, line=0, message="nested or counted too far"),))
     return Reading(
         variables=frozenset(walk.variables),
@@ -110,7 +109,7 @@ class _Walk:
     in_loops: int = 0
 
     def visit(self, node: nodes.Node, local: Mapping[str, int]) -> None:
-        """Check `node` and what is under it; `local` holds the names that a loop gave."""
+        """Check a node and its children; `local` contains the loop's names."""
         if local:
             self.in_loops += 1
             if self.in_loops == MOST_IN_LOOPS + 1:
@@ -226,7 +225,7 @@ class _Walk:
         self._visit_all(iter(node.else_), local)
 
     def _say(self, node: nodes.Node, message: str, hint: str = "") -> None:
-        line = node.lineno or 0  # nodes that Jinja makes up itself have none
+        line = node.lineno or 0  # nodes that Jinja creates itself have no line
         self.problems.append(Problem(file=self.file, line=line, message=message, hint=hint))
 
 

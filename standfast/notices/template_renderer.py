@@ -1,15 +1,16 @@
-"""Templates of notices, and the first stage: one incident's values, in every language.
+"""Templates of notices, and their rendering with one incident's values.
 
-Owns loading and preparing; pure, the texts come in as values. Leaves reading them from disk to
-`folder`, and one recipient's values to `prepared`.
+This module checks and renders texts that it receives as values. `template_folder` reads them from
+disk, and `prepared_notice` fills in the values of recipients.
 
 Rules
-- A template is complete or it is not loaded: every language has a subject, a text and an HTML body,
-  every name is declared, every label is translated, and it renders with its own examples.
-- What goes in is bounded (`spec`, `grammar`), what comes out is at most LARGEST_RESULT a part.
+- Only a complete template is loaded: every language has a subject, a text and an HTML body, every
+  name is declared, every label is translated, and it renders with its own examples.
+- The input is bounded (`template_context`, `template_grammar`), and the result has at most
+  LARGEST_RESULT bytes a part.
 - A subject is one line.
 - A slot is rendered as a mark that contains the hash of the sources and the values, so no value can
-  spell it, and is taken apart at once.
+  contain it. The rendered text is split at the marks at once.
 """
 
 import hashlib
@@ -48,7 +49,7 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """One language's sources, as written."""
+    """The sources of one language."""
 
     subject: str
     text: str
@@ -57,7 +58,7 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """One notice, checked. `slots` are those that its texts use, in any language."""
+    """A checked template; `slots` are those that its texts use."""
 
     name: str
     description: str
@@ -68,30 +69,36 @@ class Template:
 
     @property
     def required(self) -> frozenset[str]:
-        """Name the variables that an incident must bring."""
-        return frozenset(name for name, one in self.variables.items() if one.is_required)
+        """Return the names of the variables that an incident must supply."""
+        return frozenset(name for name, variable in self.variables.items() if variable.is_required)
 
     def words_in(self, language: str) -> list[str]:
-        """Give the words of one language that stand in its `context.toml`."""
+        """Return the words of one language in its `context.toml`."""
         translated = [
-            *(labels for one in self.variables.values() for labels in one.labels.values()),
+            *(
+                labels
+                for variable in self.variables.values()
+                for labels in variable.labels.values()
+            ),
             *(slot.when_empty for slot in self.slot_notes.values()),
         ]
         return [words[language] for words in translated if language in words]
 
     def example_context(self) -> JsonObject:
-        """Give a value for every variable, for previews."""
+        """Return a value for every variable, for previews."""
         return {name: variable.example for name, variable in self.variables.items()}
 
     def example_slots(self) -> Mapping[str, str]:
-        """Give a value for every slot, for previews."""
+        """Return a value for every slot, for previews."""
         return {name: slot.example for name, slot in self.slot_notes.items()}
 
 
 def load(files: Mapping[str, str], name: str) -> Template:
-    """Check a template; `files` maps "context.toml", "en/subject.txt" and so on to their texts.
+    """Check a template and return it.
 
-    Raises TemplateInvalid with every problem found, each with its file, line and a hint.
+    `files` maps "context.toml", "en/subject.txt" and so on to their texts. TemplateInvalid has
+    every
+    problem found, each with its file, line and a hint.
     """
     if SPEC_FILE not in files:
         message = f"there is no {SPEC_FILE}"
@@ -130,11 +137,12 @@ def load(files: Mapping[str, str], name: str) -> Template:
 
 
 def prepare(template: Template, context: JsonObject, *, banner: bool = False) -> Prepared:
-    """Render every language with the incident's values, leaving each recipient's as slots.
+    """Render every language with an incident's values; slots stay open.
 
-    With `banner` subject and bodies say first that this is an exercise. Raises TemplateInvalid
-    naming every value that is missing, unknown or does not fit, and when a part comes out too
-    large, or with markup that a notice may not carry.
+    With `banner` the subject and the bodies begin with a line that says this is an exercise.
+    TemplateInvalid names every value that is missing, unknown or invalid, and is also raised if a
+    part
+    is too large or has markup that a notice may not contain.
     """
     values = _complete(template, context)
     sandbox = environment()
@@ -146,10 +154,10 @@ def prepare(template: Template, context: JsonObject, *, banner: bool = False) ->
     problems: list[Problem] = []
     prepared: dict[str, PreparedParts] = {}
     warnings = [
-        f"{template.name}: {name!r} has {one!r}, which is no code and is shown as written"
-        f"{nearest_name_hint(one, variable.labels)}"
+        f"{template.name}: {name!r} has {entry!r}, which is no code and is shown as written"
+        f"{nearest_name_hint(entry, variable.labels)}"
         for name, variable in template.variables.items()
-        for one in variable.no_codes(values[name])
+        for entry in variable.no_codes(values[name])
     ]
     for language, parts in template.languages.items():
         local: dict[str, Json] = {
@@ -275,7 +283,7 @@ def _render(
     return "".join(pieces)
 
 
-@lru_cache(maxsize=512)  # a page to each approver renders the same sources again
+@lru_cache(maxsize=512)  # the page of each approver renders the same sources
 def _compiled(source: str, part: str) -> CodeType:
     return environment().compile(source, name=part, filename=part)
 

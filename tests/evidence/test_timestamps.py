@@ -571,7 +571,8 @@ def test_a_stamp_of_another_seal_shows_without_roots(tmp_path: Path, authority: 
 def test_without_roots_a_stamp_is_there_and_not_verified(stamped: Path) -> None:
     seen = inspect_timestamp(stamped, sealed(stamped), "no roots here", is_wanted=True)
     assert seen == TimestampStatus(
-        summary="not verified", unchecked=("seal.tsr is there, and was not verified: no roots here",)
+        summary="not verified",
+        unchecked=("seal.tsr is there, and was not verified: no roots here",),
     )
 
 

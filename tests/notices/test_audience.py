@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from standfast.adapters.audience_sources.files import csv_audience, read_suppressed, sqlite_audience
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.notices.audience import Audience, Recipient, Rules, Suppression
+from standfast.notices.audience import Audience
+from standfast.notices.audience_rows import Recipient, Rules, Suppression
 
 COLUMNS = {"address": "email", "name": "name", "language": "lang"}
 RULES = Rules(why="their record was open")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from standfast.adapters.audience_sources.files import read_suppressed, sqlite_suppressed
 from standfast.adapters.audience_sources.scim import scim_audience
 from standfast.errors import ConfigurationError
-from standfast.notices.audience import Audience, Rules, Suppression, check_columns, gather
+from standfast.notices.audience import Audience, gather
+from standfast.notices.audience_rows import Rules, Suppression, check_columns
 from standfast.notices.encrypted_spool import PAGE
 
 TODAY = date(2026, 11, 25)

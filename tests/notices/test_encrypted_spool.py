@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from standfast.notices.audience import Recipient, Rules, gather
+from standfast.notices.audience import gather
+from standfast.notices.audience_rows import Recipient, Rules
 from standfast.notices.duplicate_rows import Seen
 from standfast.notices.encrypted_spool import PAGE, Spool
 

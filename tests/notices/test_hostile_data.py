@@ -5,7 +5,7 @@ from pathlib import Path
 
 from standfast.adapters.audience_sources.files import csv_audience
 from standfast.adapters.senders import Message
-from standfast.notices.audience import Rules
+from standfast.notices.audience_rows import Rules
 from standfast.notices.prepared_notice import pick_language
 from standfast.notices.template_folder import read_templates
 from standfast.notices.template_renderer import prepare

@@ -26,7 +26,8 @@ from standfast.adapters.senders import Sender
 from standfast.adapters.senders.simulator import SimulatedSender
 from standfast.config import Config
 from standfast.ledger.incidents.incident_store import IncidentRow
-from standfast.notices.audience import Audience, Recipient
+from standfast.notices.audience import Audience
+from standfast.notices.audience_rows import Recipient
 from standfast.records import Limits, Mode
 from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents import lifecycle as incident

@@ -1,11 +1,11 @@
-"""Audiences from queries on database servers: PostgreSQL and MariaDB.
+"""Audiences from queries on PostgreSQL and MariaDB servers.
 
 Rules
-- The role may read and nothing else: one that could write is refused, so that a mistaken or changed
-  query has nothing to break. The query runs in a read-only transaction all the same.
-- One statement, one result: neither driver is let to send a second.
-- A statement is cut by the server after `timeout_seconds`. Rows are fetched a page at a time.
-- A server's own words are not repeated: they may quote a customer.
+- The role may only read: a role that could write is refused, so that a wrong or changed query can
+  damage nothing. The query runs in a read-only transaction nevertheless.
+- One statement, one result: both drivers are prevented from sending a second statement.
+- The server cancels a statement after `timeout_seconds`. Rows are fetched a page at a time.
+- The server's messages are not repeated: they may quote a customer.
 """
 
 import re
@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 from standfast.adapters.audience_sources.files import suppressed_rows, text_rows
 from standfast.config.sections.server_settings import MariadbTls, PostgresqlTls
 from standfast.errors import ConfigurationError, ExtraMissing, Unavailable
-from standfast.notices.audience import NO_RULES, Audience, Rules, check_columns, gather
+from standfast.notices.audience import NO_RULES, Audience, gather
+from standfast.notices.audience_rows import Rules, check_columns
 from standfast.retry_rules import AUDIENCE_SECONDS
 from standfast.server_tls import mariadb_tls, postgresql_tls
 
@@ -44,7 +45,7 @@ SELECT EXISTS (
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseOptions:
-    """How one database is reached, and by which role."""
+    """Address of one database, and the role that reads it."""
 
     host: str  # a name, or a folder (PostgreSQL) or file (MariaDB) of its socket
     port: int
@@ -57,10 +58,11 @@ class DatabaseOptions:
 
 
 def postgresql_audience(options: DatabaseOptions, query: str, rules: Rules = NO_RULES) -> Audience:
-    """Run one SELECT; its columns carry our names, others become slots.
+    """Run one SELECT; columns have our names, and others become slots.
 
-    Raises ConfigurationError when the role may write, the query fails or runs too long; Unavailable
-    when the server does not answer.
+    Raises ConfigurationError if the role may write, or if the query fails or runs too long;
+    Unavailable
+    if the server does not answer.
     """
     with _postgresql(options, query) as (names, rows):
         check_columns(names)
@@ -68,7 +70,7 @@ def postgresql_audience(options: DatabaseOptions, query: str, rules: Rules = NO_
 
 
 def postgresql_suppressed(options: DatabaseOptions, query: str) -> dict[str, str]:
-    """Run the query that names those never to be written to; errors as `postgresql_audience`."""
+    """Run the query for the suppression list; errors as `postgresql_audience`."""
     with _postgresql(options, query) as (_, rows):
         return suppressed_rows(rows)
 
@@ -81,7 +83,7 @@ def mariadb_audience(options: DatabaseOptions, query: str, rules: Rules = NO_RUL
 
 
 def mariadb_suppressed(options: DatabaseOptions, query: str) -> dict[str, str]:
-    """Run the query that names those never to be written to; errors as `postgresql_audience`."""
+    """Run the query for the suppression list; errors as `postgresql_audience`."""
     with _mariadb(options, query) as (_, rows):
         return suppressed_rows(rows)
 
@@ -173,24 +175,27 @@ def _mariadb(
     except pymysql.MySQLError as error:
         code = error.args[0] if error.args else 0
         if isinstance(error, pymysql.OperationalError) and isinstance(code, int) and code >= 2000:
-            _no_answer("MariaDB", options)  # the client's own codes: the connection is gone
+            _no_answer("MariaDB", options)  # error codes of the client: the connection is lost
         _failed(options, f"error {code}", is_late=code == _TIMED_OUT)
     finally:
         connection.close()
 
 
 def _only_reads(grant: str) -> bool:
-    """Does a line of SHOW GRANTS give nothing but reading? A role's grants stand in lines too."""
+    """Return whether a line of SHOW GRANTS grants nothing but reading.
+
+    A role's own grants are on separate lines.
+    """
     given = re.match(r"GRANT (.+?) ON ", grant)
     if given is None or grant.endswith("WITH GRANT OPTION"):
-        return False  # a role, whose rights are not shown before it is taken on
-    rights = re.sub(r"\([^)]*\)", "", given[1])  # the columns of a right
+        return False  # a role: its rights are hidden until it is active
+    rights = re.sub(r"\([^)]*\)", "", given[1])  # without the column list of a privilege
     return all(right.strip() in _READING for right in rights.split(","))
 
 
-def _no_answer(what: str, options: DatabaseOptions) -> NoReturn:
+def _no_answer(product: str, options: DatabaseOptions) -> NoReturn:
     raise Unavailable(
-        f"the audience's {what} at {options.host} does not let {options.user} in to "
+        f"the audience's {product} at {options.host} does not let {options.user} in to "
         f"{options.database}, or does not answer; see that it runs, and the password and `tls`",
         retry_after_seconds=AUDIENCE_SECONDS,
     ) from None

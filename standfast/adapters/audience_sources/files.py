@@ -1,12 +1,13 @@
-"""Audiences from files: CSV, and queries on SQLite databases.
+"""Audiences from CSV files, and from queries on SQLite databases.
 
 Rules
-- A row that cannot be read alone is rejected alone. A file whose rows cannot be told apart (a quote
-  that never closes) is refused whole, since the next row might be a customer's text.
-- A list of those never to be written to is read whole or not at all: an entry that cannot be read
-  would be somebody who is written to.
-- Files are opened to read. The query runs under an authorizer that allows reading only, and is cut
-  after a time.
+- A row that cannot be read is rejected alone. A file whose rows cannot be separated (a quote that
+  is
+  never closed) is refused as a whole, because the next row might be the text of a customer.
+- A suppression list is read completely or not at all: the person of an unreadable entry would be
+  contacted.
+- Files are opened for reading. The query runs under an authorizer that permits reading only, and is
+  cancelled after a time limit.
 """
 
 import csv
@@ -19,16 +20,8 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.notices.audience import (
-    FLAG_COLUMNS,
-    NO_RULES,
-    POSTAL_COLUMNS,
-    Audience,
-    Row,
-    Rules,
-    check_columns,
-    gather,
-)
+from standfast.notices.audience import NO_RULES, Audience, gather
+from standfast.notices.audience_rows import FLAG_COLUMNS, POSTAL_COLUMNS, Row, Rules, check_columns
 from standfast.notices.mail_addresses import addresses_in
 from standfast.notices.plain_text import one_line
 from standfast.retry_rules import AUDIENCE_SECONDS
@@ -52,9 +45,11 @@ def csv_audience(
 ) -> Audience:
     """Read a CSV file with a header; `columns` maps our names to the file's.
 
-    Encodings and separators as `spreadsheet_csv` says. Unless strict, only an address has to be
-    among the columns, and what the header calls by our own names (`is_minor`, `postal_1`) is read
-    as well. Raises ConfigurationError when the file, a column or a closing quote is missing.
+    `spreadsheet_csv` defines encodings and separators. Unless `is_strict`, only an address must be
+    among
+    the columns, and columns that have our own names in the header (`is_minor`, `postal_1`) are read
+    too.
+    Raises ConfigurationError if the file, a column or a closing quote is missing.
     """
     check_columns(columns)
     with _csv(path) as (reader, header):
@@ -81,10 +76,11 @@ def csv_audience(
 
 
 def read_suppressed(path: Path) -> dict[str, str]:
-    """Read a list of those never to be written to: an address or a key a line, then the reason.
+    """Read a suppression list: on each line an address or key, and a reason.
 
-    The first line is a heading. Raises ConfigurationError when the file or an entry cannot be read:
-    then nobody may be written to.
+    The first line is a heading. Raises ConfigurationError if the file or an entry cannot be read:
+    then
+    nobody may be contacted.
     """
     with _csv(path) as (reader, header):
         if header and any(addresses_in(one_line(header[0]))):
@@ -104,10 +100,12 @@ def sqlite_audience(
     timeout_seconds: float = 60.0,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Audience:
-    """Run one SELECT on a SQLite database; its columns carry our names, others become slots.
+    """Run one SELECT on SQLite; columns have our names, others become slots.
 
-    Raises ConfigurationError when the database or a column is missing, when the query is no SELECT,
-    and when it runs longer than `timeout_seconds`; Unavailable while another program has it locked.
+    Raises ConfigurationError if the database or a column is missing, if the query is not a SELECT,
+    or if
+    it runs longer than `timeout_seconds`; Unavailable while another program has locked the
+    database.
     """
     with _selected(path, query, timeout_seconds, monotonic) as (cursor, names):
         check_columns(names)
@@ -115,7 +113,7 @@ def sqlite_audience(
 
 
 def sqlite_suppressed(path: Path, query: str, *, timeout_seconds: float = 60.0) -> dict[str, str]:
-    """Run the query that names those never to be written to; errors as `sqlite_audience`."""
+    """Run the query for the suppression list; errors as `sqlite_audience`."""
     with _selected(path, query, timeout_seconds, time.monotonic) as (cursor, _):
         return suppressed_rows(cursor)
 
@@ -123,9 +121,9 @@ def sqlite_suppressed(path: Path, query: str, *, timeout_seconds: float = 60.0) 
 def suppressed_rows(
     rows: Iterable[tuple[object, ...]], where: str = "of the query"
 ) -> dict[str, str]:
-    """Give the entries of a list: the first column an address or a key, the second the reason.
+    """Return the entries of a list: an address or key, then the reason.
 
-    Raises ConfigurationError when an entry is no text: whom it means cannot be told.
+    Raises ConfigurationError if an entry is not text, because it could match anybody.
     """
     found: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
@@ -141,7 +139,7 @@ def suppressed_rows(
 
 
 def text_rows(names: list[str], rows: Iterable[tuple[object, ...]]) -> Iterator[tuple[int, Row]]:
-    """Give a query's rows as text, numbered from 1; what is bytes rejects its row."""
+    """Yield a query's rows as text, numbered from 1; bytes reject their row."""
     for number, values in enumerate(rows, start=1):
         blobs = [
             name for name, value in zip(names, values, strict=True) if isinstance(value, bytes)
@@ -162,7 +160,7 @@ def _is_utf8(text: str) -> bool:
 
 @contextmanager
 def _csv(path: Path) -> Iterator[tuple[Iterator[list[str]], list[str]]]:
-    """Open a CSV file; give its rows after the header, and the header."""
+    """Open a CSV file; yield its header and its rows."""
     rows: CsvRows | None = None
     try:
         # A byte that is no UTF-8 becomes half a surrogate pair, and rejects its own row only.
@@ -171,11 +169,11 @@ def _csv(path: Path) -> Iterator[tuple[Iterator[list[str]], list[str]]]:
             yield rows, next(rows, [])
     except OSError as error:
         raise ConfigurationError(f"the audience {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:  # UTF-16: in UTF-8 each byte has a place
+    except UnicodeDecodeError:  # UTF-16 only: the UTF-8 decoder accepts every byte
         raise ConfigurationError(
             f"{path} begins as UTF-16 and does not go on so: it was cut off or mended by hand; "
             "export it again"
-        ) from None  # it holds the file's text
+        ) from None  # the cause contains text of the file
     except csv.Error as error:
         line = rows.line if rows else 1
         raise ConfigurationError(
@@ -189,7 +187,7 @@ def _csv_rows(
 ) -> Iterator[tuple[int, Row]]:
     for number, cells in enumerate(reader, start=2):
         if not cells:
-            continue  # an empty line is no row, here as in a spreadsheet
+            continue  # an empty line is not a row, as in a spreadsheet
         if len(cells) != width:
             yield number, f"has {len(cells)} fields where the header has {width}"
         else:
@@ -200,9 +198,11 @@ def _csv_rows(
 def _selected(
     path: Path, query: str, timeout_seconds: float, monotonic: Callable[[], float]
 ) -> Iterator[tuple[Iterator[tuple[object, ...]], list[str]]]:
-    """Run a query that only reads; give its rows and the names of its columns.
+    """Run a read-only query; yield its rows and the names of its columns.
 
-    What counts against the time is the database's: a long audience takes us longer than that.
+    Only the time of the database counts towards the limit: the processing of a long audience may
+    take
+    longer.
     """
     watch = _Watch(timeout_seconds, monotonic)
     try:
@@ -214,7 +214,7 @@ def _selected(
         connection.set_authorizer(_only_reads)
         connection.set_progress_handler(watch.is_over, 10_000)
         cursor = watch.counted(lambda: connection.execute(query))
-        if cursor.description is None:  # it would stand for a list on which nobody is
+        if cursor.description is None:  # its result would look like an empty list
             raise ConfigurationError(
                 f"the audience's query on {path} is only a comment; it must be one SELECT"
             )
@@ -236,7 +236,7 @@ def _selected(
 
 
 class _Watch:
-    """What is left of a time while something is counted against it."""
+    """The remaining part of a time limit."""
 
     def __init__(self, seconds: float, monotonic: Callable[[], float]) -> None:
         self._left = seconds

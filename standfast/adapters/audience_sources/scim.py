@@ -1,11 +1,12 @@
 """Audiences from the users of a SCIM directory (RFC 7643 4.1).
 
-Owns what of a user is an audience's row. Leaves listing the users to `accounts.scim_listing`.
+This module converts a user to a row; `accounts.scim.user_list` lists the users.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from standfast.notices.audience import NO_RULES, Audience, Row, Rules, gather
+from standfast.notices.audience import NO_RULES, Audience, gather
+from standfast.notices.audience_rows import Row, Rules
 
 DISABLED = "the account is disabled in the directory"
 
@@ -16,10 +17,11 @@ def scim_audience(
     *,
     includes_disabled: bool = False,
 ) -> Audience:
-    """Give everybody with a mail address; the primary one, else the first.
+    """Return everybody with a mail address: the primary one, else the first.
 
-    The key is the user's id, the language `preferredLanguage` or `locale`. Disabled accounts are
-    rejected by name of that reason unless they are included.
+    The key is the user's id, and the language is `preferredLanguage` or `locale`. Disabled accounts
+    are
+    rejected with that reason unless they are included.
     """
     return gather(_rows(users, includes_disabled), rules)
 
@@ -43,10 +45,11 @@ def _rows(
 
 
 def _mail(emails: object) -> str:
-    """Give the primary address, else the first; the type of neither matters."""
-    found = [one for one in emails if isinstance(one, Mapping)] if isinstance(emails, list) else []
-    primary = [one for one in found if one.get("primary") is True]
-    return next((value for one in [*primary, *found] if (value := _text(one, "value"))), "")
+    """Return the primary address, or else the first; their type is ignored."""
+    entries = emails if isinstance(emails, list) else []
+    found = [entry for entry in entries if isinstance(entry, Mapping)]
+    primary = [entry for entry in found if entry.get("primary") is True]
+    return next((value for entry in [*primary, *found] if (value := _text(entry, "value"))), "")
 
 
 def _name(user: Mapping[str, object]) -> str:
@@ -56,6 +59,6 @@ def _name(user: Mapping[str, object]) -> str:
     return _text(user, "displayName") or _text(parts, "formatted") or whole
 
 
-def _text(there: Mapping[str, object], key: str) -> str:
-    value = there.get(key)
+def _text(fields: Mapping[str, object], key: str) -> str:
+    value = fields.get(key)
     return value if isinstance(value, str) else ""

@@ -30,7 +30,8 @@ from standfast.config.sections.audiences import (
     SqliteAudienceConfig,
 )
 from standfast.errors import ConfigurationError
-from standfast.notices.audience import Audience, Rules, Suppression
+from standfast.notices.audience import Audience
+from standfast.notices.audience_rows import Rules, Suppression
 from standfast.secrets import Reveal
 
 if TYPE_CHECKING:

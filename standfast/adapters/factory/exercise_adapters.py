@@ -22,7 +22,8 @@ from standfast.adapters.procedures.simulator import SimulatedProcedure
 from standfast.adapters.senders import Sender
 from standfast.adapters.senders.simulator import SimulatedSender
 from standfast.config import Config
-from standfast.notices.audience import Audience, Recipient
+from standfast.notices.audience import Audience
+from standfast.notices.audience_rows import Recipient
 from standfast.records import Limits, Mode
 
 _POSTAL = {"postal_1": "1 Example Street", "postal_2": "Exampleton"}

@@ -11,7 +11,8 @@ from typing import cast
 
 from standfast.adapters.factory import Outside
 from standfast.errors import ConfigurationError, StandfastError, UsageError
-from standfast.notices.audience import Audience, Recipient
+from standfast.notices.audience import Audience
+from standfast.notices.audience_rows import Recipient
 from standfast.notices.prepared_notice import Prepared, pick_language
 from standfast.notices.template_renderer import prepare
 from standfast.playbook.actions.notices_send import SEND

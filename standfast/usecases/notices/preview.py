@@ -15,7 +15,8 @@ from pathlib import Path
 
 from standfast.config.schema import OrganisationConfig
 from standfast.errors import StandfastError, UsageError
-from standfast.notices.audience import Audience, Recipient
+from standfast.notices.audience import Audience
+from standfast.notices.audience_rows import Recipient
 from standfast.notices.banned_phrases import find_banned_values
 from standfast.notices.prepared_notice import Prepared, pick_language
 from standfast.notices.template_renderer import Template, prepare

@@ -14,7 +14,8 @@ from standfast.adapters.audience_sources.databases import (
     postgresql_suppressed,
 )
 from standfast.errors import ConfigurationError, Unavailable
-from standfast.notices.audience import Audience, Rules, Suppression
+from standfast.notices.audience import Audience
+from standfast.notices.audience_rows import Rules, Suppression
 from tests.servers.mariadb import Mariadb
 from tests.servers.postgres import Postgres
 

@@ -8,7 +8,8 @@ import pytest
 from standfast.adapters.senders.simulator import TAKEN, Answer
 from standfast.errors import Refused, UsageError
 from standfast.ledger.effects.effect_rows import EffectRow
-from standfast.notices.audience import Audience, Recipient
+from standfast.notices.audience import Audience
+from standfast.notices.audience_rows import Recipient
 from standfast.records import DeliveryEvent, DeliveryState, EffectState, StepState
 from standfast.usecases.approvals import step_decisions
 from standfast.usecases.notice_follow_up import corrections, held_recipients

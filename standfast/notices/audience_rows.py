@@ -1,0 +1,247 @@
+"""Rows of an audience: their columns, checks, suppression and flags.
+
+`audience` removes repeated rows and decides about each person. The readers of sources are in
+`adapters.audience_sources`.
+
+Rules
+- A person without a usable e-mail address, but with a postal address, receives a letter. Then the
+  postal address with the name is the mailbox.
+- Each recipient has a reason for the notice, from the row or from the settings. A row without one
+  is rejected.
+- A person on the suppression list is never contacted, whatever else the row says. An entry that can
+  match nobody is counted, because its person may be contacted.
+- A minor or a person that has died is held until a person decides. A flag that cannot be read
+  counts as set.
+- Only the columns that the configuration names are read; the rest of a customer's record stays in
+  its source.
+- Reasons name rows and columns, never values.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from itertools import chain
+from typing import TypeAlias
+
+from standfast.errors import ConfigurationError
+from standfast.notices.mail_addresses import Address, addresses_in, parse_address
+from standfast.notices.plain_text import one_line
+from standfast.notices.prepared_notice import LONGEST_VALUE
+
+KNOWN_COLUMNS = ("key", "address", "name", "language", "why")
+POSTAL_COLUMNS = tuple(f"postal_{number}" for number in range(1, 7))  # in the order of the window
+FLAG_COLUMNS = ("is_minor", "is_deceased", "born_on", "died_on")  # read here, never passed on
+MINOR, DECEASED = "a minor", "has died"
+_OWN_COLUMNS = frozenset((*KNOWN_COLUMNS, *FLAG_COLUMNS))
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+_COLUMN = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_NO = frozenset({"", "0", "f", "false", "n", "no", "non", "nein", "off"})
+_YES = frozenset({"1", "t", "true", "y", "yes", "si", "sí", "oui", "ja", "on", "x"})
+Row: TypeAlias = "Mapping[str, str] | str"  # values by column, or why the row cannot be read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipient:
+    """A person that is notified. All fields are personal data."""
+
+    key: str  # identifies the person in the source; else the address
+    address: str  # its domain as A-labels; empty for a person that receives a letter
+    name: str = ""
+    language: str = ""  # as the source has it; empty if it has none
+    why: str = ""  # why this person is notified
+    slots: Mapping[str, str] = field(default_factory=dict)  # further columns
+    held: str = ""  # why a person must decide first
+
+    @property
+    def postal(self) -> tuple[str, ...]:
+        """Return the lines of the postal address, the name first; empty if none."""
+        lines = postal_lines(self.slots)
+        return (self.name, *lines) if self.name and lines else lines
+
+    def values(self) -> Mapping[str, str]:
+        """Return the values that a template may use as `recipient.…`.
+
+        They are the argument of `Prepared.fill`.
+        """
+        return {
+            **self.slots,
+            "name": self.name,
+            "address": self.address,
+            "language": self.language,
+            "why": self.why,
+        }
+
+
+class Suppression:
+    """The people that must never be contacted, by address or key."""
+
+    def __init__(self, reasons: Mapping[str, str] | None = None) -> None:
+        """Read the entries: addresses in any spelling, or keys, with reasons."""
+        self.unread = 0  # entries that are neither a key nor wholly addresses
+        self.keys = 0  # entries without an address: they match only if the rows have keys
+        self._reasons: dict[str, str] = {}
+        for written, reason in (reasons or {}).items():
+            entry = _key(written)
+            why = one_line(reason) or "on the list of those never to be written to"
+            self._reasons[entry] = why
+            named = addresses_in(entry)
+            for address in chain.from_iterable(named):
+                self._reasons[address.key] = why
+            self.keys += not named
+            self.unread += not all(named)  # the entry still matches as a key
+
+    def reason(self, mailbox: str, key: str) -> str:
+        """Return why a person must not be contacted; empty if nothing forbids it."""
+        return self._reasons.get(mailbox) or self._reasons.get(key) or ""
+
+
+NOBODY = Suppression()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """Settings that apply to every row of one audience."""
+
+    language: str = ""  # for rows without a language
+    why: str = ""  # reason for the notice, for rows without one
+    suppression: Suppression = NOBODY
+    each_address: bool = False  # a person with two addresses is notified at both
+    adult_years: int = 18
+    today: date | None = None  # for ages; without it every date of birth holds its row
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadRow:
+    """A row that could be read."""
+
+    number: int
+    mailbox: str
+    recipient: Recipient
+
+
+def check_columns(names: Iterable[str]) -> None:
+    """Raise ConfigurationError unless these can be the columns of an audience."""
+    names = list(names)
+    if "address" not in names and POSTAL_COLUMNS[0] not in names:
+        raise ConfigurationError(
+            "an audience needs a column `address`, or `postal_1` and `postal_2`; name it"
+        )
+    if wrong := [name for name in names if not _COLUMN.fullmatch(name)]:
+        raise ConfigurationError(
+            "an audience's columns are named in small letters, digits and _, not "
+            f"{', '.join(wrong)[:200]}"
+        )
+    if len(set(names)) < len(names):
+        raise ConfigurationError("the audience's query names a column twice; use AS")
+
+
+def postal_lines(values: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the lines of a postal address, without the name."""
+    return tuple(line for column in POSTAL_COLUMNS if (line := values.get(column, "")))
+
+
+def read_row(number: int, row: Row, rules: Rules) -> ReadRow:
+    """Return the parsed row; ValueError if it cannot notify anybody."""
+    if isinstance(row, str):
+        raise ValueError(row)
+    address = _address(row)
+    values = {name: _value(name, raw) for name, raw in row.items() if name != "address"}
+    mailbox = _mailbox(address, values)
+    why = values.get("why") or rules.why
+    if not why:
+        raise ValueError("neither the row nor the audience's `why` says why this person is told")
+    spoken = values.get("language", "")
+    return ReadRow(
+        number=number,
+        mailbox=mailbox,
+        recipient=Recipient(
+            key=_key(values.get("key", "")) or mailbox,
+            address=address.text if address else "",
+            name=values.get("name", ""),
+            language=spoken.replace("_", "-") if _LANGUAGE.fullmatch(spoken) else rules.language,
+            why=why,
+            slots={name: value for name, value in values.items() if name not in _OWN_COLUMNS},
+            held=_held(values, rules),
+        ),
+    )
+
+
+def flagged_person(row: Row, rules: Rules) -> str:
+    """Return the key of the person in a rejected row with a flag, else empty."""
+    if isinstance(row, str):
+        return ""
+    values = {name: one_line(raw[:LONGEST_VALUE]) for name, raw in row.items() if name != "address"}
+    if not _held(values, rules):
+        return ""
+    try:
+        return _key(values.get("key", "")) or _mailbox(_address(row), values)
+    except ValueError:
+        return ""
+
+
+def _address(row: Mapping[str, str]) -> Address | None:
+    """Return the mail address; None if it is invalid but a letter can be sent."""
+    try:
+        return parse_address(row.get("address", ""))
+    except ValueError:
+        lines = sum(bool(row.get(column, "").strip()) for column in POSTAL_COLUMNS)
+        if lines >= 2:  # enough for a letter: a street and a town
+            return None
+        if lines:
+            raise ValueError("there is no address, and the postal one is a single line") from None
+        raise
+
+
+def _mailbox(address: Address | None, values: Mapping[str, str]) -> str:
+    """Return the key that all rows of one mailbox or postal address share."""
+    if address:
+        return address.key
+    lines = (values.get("name", ""), *postal_lines(values))
+    return f"post:{chr(10).join(lines).casefold()}"
+
+
+def _key(written: str) -> str:
+    """Return a key in NFC, so that both Unicode spellings of an accent match."""
+    return unicodedata.normalize("NFC", one_line(written))
+
+
+def _held(values: Mapping[str, str], rules: Rules) -> str:
+    """Return why a person must decide about this row; empty if nobody must."""
+    for column, flag_name in (("is_deceased", DECEASED), ("is_minor", MINOR)):
+        flag = values.get(column, "").casefold()
+        if flag in _YES:
+            return flag_name
+        if flag not in _NO:
+            return f"perhaps {flag_name}: column {column!r} says neither yes nor no"
+    if values.get("died_on"):
+        return DECEASED
+    if born := values.get("born_on"):
+        try:
+            birth = date.fromisoformat(born[:10])
+        except ValueError:
+            return f"perhaps {MINOR}: column 'born_on' is no date"
+        if rules.today is None or _years(birth, rules.today) < rules.adult_years:
+            return MINOR
+    return ""
+
+
+def _years(birth: date, today: date) -> int:
+    """Return the age in full years.
+
+    For a person that was born on 29 February, the birthday is 1 March in other years.
+    """
+    has_had_birthday = (today.month, today.day) >= (birth.month, birth.day)
+    return today.year - birth.year - (not has_had_birthday)
+
+
+def _value(name: str, raw: str) -> str:
+    if len(raw) > 4 * LONGEST_VALUE:  # reject it before each character is examined
+        raise ValueError(f"column {name!r} is longer than {LONGEST_VALUE} characters")
+    if not raw.isascii() and any("\ud800" <= character <= "\udfff" for character in raw):
+        raise ValueError(f"column {name!r} is not UTF-8")
+    value = one_line(raw)
+    if len(value) > LONGEST_VALUE:
+        raise ValueError(f"column {name!r} is longer than {LONGEST_VALUE} characters")
+    return value
