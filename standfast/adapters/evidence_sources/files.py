@@ -1,6 +1,4 @@
-"""Files and folders as evidence: walked, copied, hashed and sealed in one pass.
-
-Owns the order of the steps and the place:
+"""Files and folders as evidence: walk, copy, hash and seal in one pass.
 
     FOLDER/SOURCE/TOKEN.partial/            while it is collected
     FOLDER/SOURCE/TOKEN/files/…             the copies, under their whole path
@@ -8,17 +6,19 @@ Owns the order of the steps and the place:
                        /seal.dsse.json
                        /custody.jsonl
 
-Leaves reading an untrusted tree to `tree` and the signature to `seal`.
+`evidence.tree_copy` reads the untrusted tree, and `evidence.seal` signs.
 
 Rules
-- Everything is written and made durable under `.partial`; one rename makes it evidence. A folder
-  without `.partial` is whole.
-- A dead collector's `.partial` is cleared by the next; a living one holds a lock on it, and the
-  second is told to come back.
-- Where a place elsewhere is set, the sealed folder is copied there before it counts as collected.
-  What keeps it from that fails the collecting, which is tried again; what is sealed here stays.
-- Nothing could be read: FAILED, and nothing is left behind. The copy cannot be written: FAILED, and
-  that is the reason, not the origin's.
+- Everything is written and synchronised under `.partial`; one rename turns it into evidence. A
+  folder
+  without `.partial` is complete.
+- The `.partial` of a dead collector is removed by the next one. A running collector holds a lock on
+  it, and a second one is asked to try again later.
+- If a store for copies is configured, the sealed folder is copied there before it counts as
+  collected.
+  A failed copy fails the collection, which is repeated; the sealed folder here stays.
+- If nothing could be read, the result is FAILED, and nothing stays behind. If the copy cannot be
+  written, the result is FAILED with that reason, not with one of the original.
 """
 
 import fcntl
@@ -57,7 +57,10 @@ class _AnotherCollects(Exception):
 
 
 class FilesEvidence(EvidenceSource):
-    """Files and folders on this machine. Construction checks the names and reads nothing."""
+    """Files and folders on this machine.
+
+    The constructor checks the names and reads nothing.
+    """
 
     def __init__(
         self,
@@ -70,16 +73,18 @@ class FilesEvidence(EvidenceSource):
         host_clock: Callable[[], HostClock] = read_host_clock,
         elsewhere: Elsewhere | None = None,
     ) -> None:
-        """`exclude` holds shell patterns, matched against the whole path and its last name.
+        """Set the paths and the excluded patterns.
 
-        With `elsewhere` nothing is collected before it is copied there as well.
+        `exclude` contains shell patterns, matched against the whole path and its last name. With
+        `elsewhere`
+        the evidence counts as collected only after it was copied there too.
         """
         if not _FOLDER_NAME.fullmatch(name):
             raise ConfigurationError(f"evidence source {name!r} needs a name that fits a folder")
         if not paths or not all(path.is_absolute() for path in paths):
             raise ConfigurationError(f"evidence source {name!r} needs `paths`, each absolute")
         self.name = name
-        # One of two paths that hold each other is enough; twice would be two copies in one place.
+        # If one path contains another, copy the outer one only: both have the same destination.
         self._paths = _outermost([os.path.normpath(path) for path in paths])
         self._exclude = tuple(exclude)
         self._signing_key = signing_key
@@ -89,7 +94,7 @@ class FilesEvidence(EvidenceSource):
         self._elsewhere = elsewhere
 
     def describe(self) -> str:
-        """Say what would be frozen; `Unavailable` when none of it exists."""
+        """Return the paths to be frozen; `Unavailable` if none of them exists."""
         missing = [path for path in self._paths if not Path(path).exists()]
         if len(missing) == len(self._paths):
             raise Unavailable(f"evidence source {self.name!r}: none of its paths exists")
@@ -99,7 +104,10 @@ class FilesEvidence(EvidenceSource):
         return f"copy, hash and seal {shown}{absent}{then}"
 
     def find(self, order: Order, custody: Custody) -> bool:
-        """Is there a folder for this order, sealed with our key, and copied if it is to be?"""
+        """Return the result of a folder that is sealed with our key, if it exists.
+
+        If a store for copies is configured, the folder must have been copied.
+        """
         place = self._place(order, custody)
         if not is_sealed(place, self._public_key):
             return False
@@ -109,7 +117,7 @@ class FilesEvidence(EvidenceSource):
             return False
 
     def collect(self, order: Order, custody: Custody) -> Result:
-        """Freeze the paths, or give the result of the time before."""
+        """Freeze the paths, or return the result of an earlier call."""
         if not _FOLDER_NAME.fullmatch(order.token):
             return _failed(order, "the order's token cannot name a folder")
         place = self._place(order, custody)
@@ -133,13 +141,14 @@ class FilesEvidence(EvidenceSource):
         result = _result(order, place.name, read_sealed(place, self._public_key))
         if self._elsewhere:
             result = self._copied(result, place, custody)
-        with suppress(Damaged):  # verifying names it
+        with suppress(Damaged):  # a verification reports the damage
             last = read_custody(place)[-1:]
-            result = replace(result, facts={**result.facts, "custody": [one.hash for one in last]})
+            hashes = [entry.hash for entry in last]
+            result = replace(result, facts={**result.facts, "custody": hashes})
         return result
 
     def _copied(self, result: Result, place: Path, custody: Custody) -> Result:
-        """Copy a sealed folder elsewhere, or find that it is."""
+        """Copy a sealed folder to the store unless it was copied before."""
         assert self._elsewhere is not None  # noqa: S101  # for the type checker
         where = self._elsewhere.where
         name = f"{custody.incident}/{self.name}/{place.name}"
@@ -162,7 +171,7 @@ class FilesEvidence(EvidenceSource):
         )
 
     def _fill(self, partial: Path, order: Order, custody: Custody) -> bool:
-        """Collect into `partial` and rename it; False when there was nothing to freeze."""
+        """Collect into `partial` and rename it; False if nothing could be frozen."""
         started = self._clock()
         own = custody.folder.stat()
         walk = Walk(
@@ -190,7 +199,7 @@ class FilesEvidence(EvidenceSource):
             exclude=self._exclude,
             excluded=walk.excluded,
             items=tuple(items),
-            clock=self._host_clock(),  # after the copies: logs do not wait for a time service
+            clock=self._host_clock(),  # after the copies: a slow time service must not delay them
         )
         write_seal(partial, manifest, self._signing_key)
         append_custody(
@@ -218,7 +227,10 @@ def _outermost(paths: Sequence[str]) -> tuple[str, ...]:
 
 @contextmanager
 def _claimed(partial: Path) -> Iterator[Path]:
-    """Hold `partial`, empty, while collecting; remove it afterwards if it is still there."""
+    """Lock and empty `partial` while collecting; remove it afterwards.
+
+    After a successful rename it does not exist any more.
+    """
     partial.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

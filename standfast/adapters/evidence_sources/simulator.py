@@ -1,8 +1,8 @@
-"""The twin of a source of evidence, for exercises: it reads nothing, writes nothing, and says so.
+"""Simulator of an evidence source; it reads and writes nothing.
 
 Rules
-- It answers as a source does, by token, so that a playbook runs the same way.
-- No exercise leaves a folder behind that could pass for evidence.
+- It answers by token as a source does, so that a playbook runs the same way.
+- No exercise leaves a folder that looks like evidence.
 """
 
 import threading
@@ -12,7 +12,7 @@ from standfast.records import EffectState, Order, Result, digest
 
 
 class SimulatedEvidenceSource(EvidenceSource):
-    """Remembers what it was asked for; safe to call from several threads."""
+    """A source that remembers its orders; safe for several threads."""
 
     def __init__(self, *, name: str) -> None:
         self.name = name
@@ -20,16 +20,19 @@ class SimulatedEvidenceSource(EvidenceSource):
         self._lock = threading.Lock()
 
     def describe(self) -> str:
-        """Say that nothing would be frozen."""
+        """Return a line that says that nothing would be frozen."""
         return "exercise: nothing is read and nothing is frozen"
 
     def find(self, order: Order, custody: Custody) -> bool:
-        """Was this order collected by this very twin?"""
+        """Return the result of an order that this simulator collected."""
         with self._lock:
             return (custody.incident, order.token) in self._collected
 
     def collect(self, order: Order, custody: Custody) -> Result:
-        """Pretend; the digest is one of the order, so that it is the same at every try."""
+        """Return a simulated result; its digest depends on the order only.
+
+        It is therefore the same in every attempt.
+        """
         result = Result(
             target=order.target,
             state=EffectState.DONE,

@@ -1,24 +1,31 @@
-"""Procedures: what the place itself allows to be called in an incident, and what each promises.
+"""Procedures: configured calls that playbooks may use, and their contract.
 
-A procedure is a command or a request that the configuration names, with typed parameters, and
-perhaps with a way to look whether it took effect and a way to take it back. Beside this file stand
-`command.py`, `request.py`, and `memory.py`, the twin that passes the same contract suite.
+A procedure is a command or an HTTP request that the configuration names. It has typed parameters,
+and
+perhaps a check of its effect and an undo. `command` and `http_request` implement it, and
+`simulator`
+passes the same contract tests.
 
 Promises
-- A playbook chooses a procedure by its name and fills its parameters; it never writes the command.
-- `fit` judges the parameters of an order when it is planned. What does not fit is never sent, and
-  is judged once more before it is.
-- Answers come one an order, in their order. What surely did not happen is FAILED (with
-  `retry_after_seconds` when worth another try); what may have happened is UNKNOWN. Only declared
+- A playbook selects a procedure by name and supplies its parameters; it never writes the command.
+- `fit` checks the parameters of an order when it is planned, and again before it is sent.
+  Parameters
+  that do not fit are never sent.
+- Results have the order of the orders. A call that certainly did not happen is FAILED (with
+  `retry_after_seconds` if a retry may help); a call that may have happened is UNKNOWN. Only
+  declared
   errors escape.
-- `observe` changes nothing. It says whether the thing is in effect now: None when nobody can tell,
-  and `is_readable=False` when it can be asked again.
-- The state before is `{"was_in_effect": …}`. What had been in effect before is not taken back:
-  `undo` leaves it as it is, and says so.
-- Every call carries the effect's token, the same at every try, so that the other side can tell a
+- `observe` changes nothing. It returns whether the effect exists now: None if it cannot be known,
+  and
+  `is_readable=False` if a repeated call may help.
+- The prior state is `{"was_in_effect": …}`. An effect that existed before is not undone: `undo`
+  leaves
+  it and says so.
+- Every call has the effect's token, the same in every attempt, so that the target can recognise a
   repetition.
-- Reasons carry no parameter, no secret and no text of the other side; what it printed is kept in
-  the receipt, bounded, without secrets.
+- Reasons contain no parameter, no secret and no text of the target; its output is kept in the
+  receipt,
+  bounded and without secrets.
 """
 
 from abc import ABC, abstractmethod
@@ -31,24 +38,24 @@ WAS_IN_EFFECT = "was_in_effect"
 
 
 class Procedure(ABC):
-    """One thing that may be called. Safe for many threads."""
+    """Base class of one procedure; safe for many threads."""
 
     name: str  # with its section: "commands.isolate-host"
     limits: Limits
     can_observe: bool = False
     can_undo: bool = False
-    changes_nothing: bool = False  # it only reads, so there is nothing to take back
+    changes_nothing: bool = False  # it only reads, so nothing needs an undo
 
     @property
     def is_irreversible(self) -> bool:
-        """Does it change something that it cannot take back?"""
+        """Return whether the procedure changes something that it cannot undo."""
         return not (self.can_undo or self.changes_nothing)
 
-    def fit(self, details: JsonObject) -> None:  # most of our own take no parameters
-        """Raise UsageError that names the parameter which does not fit."""
+    def fit(self, details: JsonObject) -> None:  # most built-in procedures have no parameters
+        """Raise UsageError that names the first parameter that does not fit."""
 
     def notes(self) -> tuple[str, ...]:
-        """Say what the plan must show before anyone presses Enter."""
+        """Return the notes that the plan must show before its approval."""
         notes = []
         if self.is_irreversible:
             notes.append(f"{self.name}: cannot be taken back")
@@ -60,15 +67,15 @@ class Procedure(ABC):
         return tuple(notes)
 
     def observe(self, orders: Sequence[Order]) -> list[Observed]:
-        """Say of each order whether what it asks for is in effect now."""
+        """Return for each order whether its effect exists now."""
         return [self._observed(order) for order in orders]
 
     def run(self, orders: Sequence[Order]) -> list[Result]:
-        """Carry the orders out."""
+        """Execute the orders."""
         return [self._answered(order, is_undo=False) for order in orders]
 
     def undo(self, orders: Sequence[Order]) -> list[Result]:
-        """Take the orders back, except what was in effect before them."""
+        """Undo the orders, except effects that existed before them."""
         if not self.can_undo:
             raise Unsupported(f"{self.name} has no undo; take it back by hand")
         return [
@@ -82,8 +89,8 @@ class Procedure(ABC):
             for order in orders
         ]
 
-    def close(self) -> None:  # most procedures hold nothing open
-        """Let go of connections; harmless twice, and a later call opens them again."""
+    def close(self) -> None:  # most procedures keep nothing open
+        """Close connections; may be repeated, and a later call opens them again."""
 
     def _observed(self, order: Order) -> Observed:
         if not self.can_observe:
@@ -93,7 +100,7 @@ class Procedure(ABC):
         except StandfastError as error:
             return _unread(order, str(error))
         except Exception as error:
-            # The class alone: its own text may carry a parameter or a secret.
+            # Name the class only: the text of the error may contain a parameter or a secret.
             return _unread(order, f"unexpected {type(error).__name__}")
         return Observed(
             target=order.target,

@@ -1,19 +1,19 @@
-"""What the other side printed or answered, made fit to be kept in a receipt.
+"""Output of a command or an HTTP answer, prepared for a receipt.
 
 Rules
-- At most 16 KiB, from its beginning; what was left out is counted.
-- Secrets that the procedure was given are replaced wherever they stand, and control characters
-  are taken out. What is personal in it stays: receipts are sealed.
+- At most 16 KiB from its beginning; the rest is counted.
+- Secrets of the procedure are replaced, and control characters are removed. Personal data stay:
+  receipts are sealed.
 """
 
 from collections.abc import Iterable
 
 MOST_CHARACTERS = 16 * 1024
-READ_BYTES = 20 * 1024  # a little more, so that no secret is cut in two before it is masked
+READ_BYTES = 20 * 1024  # more than is kept, so that no secret is cut before it is masked
 
 
 def kept_text(data: bytes, secrets: Iterable[str], left_out: int = 0) -> str:
-    """Give the text to keep; `left_out` counts bytes that were not even looked at."""
+    """Return the text to keep; `left_out` counts bytes that were never read."""
     text = data[:READ_BYTES].decode("utf-8", errors="replace")
     left_out += len(data[READ_BYTES:])
     for secret in sorted(filter(None, secrets), key=len, reverse=True):

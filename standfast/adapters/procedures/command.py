@@ -1,18 +1,20 @@
-"""A command of the configuration, run without a shell.
+"""A configured command that runs without a shell.
 
-Owns the process: its arguments, its environment, its user, its end. Leaves what the command does to
-whoever wrote it.
+This module owns the process: its arguments, environment, user and end.
 
 Rules
-- The arguments are a list with room for parameters; nothing is ever read by a shell.
-- The environment is bare: PATH, LANG, the effect's token as STANDFAST_TOKEN, and what the
-  configuration names. None of this process's secrets is passed on.
-- `timeout` of coreutils stands over it, so that it ends at its time-out even when this process is
-  dead by then: after `settle_after` it can have no effect any more.
-- Ended with a status of `succeeds_with`: DONE. Ended with another: FAILED, the command says so. Cut
-  off, killed, or not seen to its end: UNKNOWN. Not started: FAILED.
-- To observe: 0 says that it is in effect, 1 that it is not; any other status, that it must be asked
-  again.
+- The arguments are a list with places for parameters; no shell reads them.
+- The environment has PATH, LANG, the effect's token as STANDFAST_TOKEN, and the variables that the
+  configuration names. No other secret of this process is passed on.
+- The command runs under `timeout` of coreutils, so that it ends at its time limit even if this
+  process
+  has died: after `settle_after` it can have no effect any more.
+- A status in `succeeds_with` is DONE, any other is FAILED. A command that was cut off, killed or
+  not
+  observed to its end is UNKNOWN. A command that was not started is FAILED.
+- For `observe`, status 0 means in effect, 1 means not in effect, and any other that the check must
+  be
+  repeated.
 """
 
 import os
@@ -40,13 +42,13 @@ from standfast.secrets import Reveal
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TIMEOUT = "/usr/bin/timeout"
 _KILL_AFTER_SECONDS = 1
-_CUT_OFF = (124, 137)  # what `timeout` ends with when it had to end, or kill, the command
+_CUT_OFF = (124, 137)  # the status of `timeout` after it ended, or killed, the command
 _NOT_STARTED = (125, 126, 127)  # `timeout` itself failed, or the program cannot be run
 _TOKEN = "STANDFAST_TOKEN"  # noqa: S105 - the name of a variable
 
 
 class Command(Procedure):
-    """One command. Construction checks its templates and runs nothing."""
+    """One command; the constructor checks its templates and runs nothing."""
 
     def __init__(self, name: str, settings: CommandConfig, *, reveal: Reveal) -> None:
         self.name = name
@@ -101,7 +103,7 @@ class Command(Procedure):
         )
 
     def _end(self, argv: Sequence[str], order: Order) -> tuple[int, str]:
-        """Run it to its end; give its status and what it printed."""
+        """Run a command to its end; return its status and its output."""
         settings = self._settings
         values = read_parameters(self.name, settings.parameters, order.details)
         bound = [
@@ -139,7 +141,7 @@ class Command(Procedure):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             status = process.wait()
-        # What it left running may hold the pipe open; what it printed until now is enough.
+        # A child that is still running may keep the pipe open; do not wait for it.
         return status, self._kept(reader)
 
     def _kept(self, reader: "_Reader") -> str:
@@ -147,7 +149,7 @@ class Command(Procedure):
         return kept_text(data, self._secrets.values(), left_out)
 
     def _identity(self) -> tuple[int, int] | None:
-        """Give the user and group to run as; None for those of this process."""
+        """Return the user and group to run as; None for those of this process."""
         user = self._settings.user
         if user is None:
             return None
@@ -158,7 +160,10 @@ class Command(Procedure):
         return entry.pw_uid, entry.pw_gid
 
     def _refuse_options_in_disguise(self) -> None:
-        """A number may be negative, and would then be an option where it is a whole argument."""
+        """Reject a number as a whole argument if it could be read as an option.
+
+        A number may be negative, and then begins with a hyphen.
+        """
         for part in (*self._settings.argv, *self._settings.observe, *self._settings.undo):
             for place in places(part):
                 is_number = self._settings.parameters[place].type == "number"
@@ -170,11 +175,11 @@ class Command(Procedure):
 
 
 class _NotStarted(Unavailable):
-    """The program was surely not run."""
+    """The program was certainly not started."""
 
 
 class _Reader:
-    """Reads a pipe to its end in a thread of its own, and keeps what is worth keeping."""
+    """Thread that reads a pipe to its end and keeps the first part."""
 
     def __init__(self, pipe: IO[bytes] | None) -> None:
         self._kept = bytearray()

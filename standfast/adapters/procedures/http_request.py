@@ -1,16 +1,22 @@
-"""A request of the configuration, sent over HTTP.
+"""A configured HTTP request.
 
-Owns the address, the headers and the body, and what a status means. Leaves the bound and "did it
-arrive?" to `bounded_http`.
+This module owns address, headers and body, and the meaning of a status. `http_client` bounds the
+call
+and reports whether the request may have arrived.
 
 Rules
-- Scheme and host stand in the configuration; a parameter fills parts of the path, of the query and
-  of the body, and is written so that it cannot leave its place.
-- The effect's token is the idempotency key, the same at every try.
-- A status that was expected: DONE. 429 or 503: FAILED, to be tried again when they ask. Another of
-  4xx, or a redirect: FAILED, it was turned down. 5xx, or no answer after it was sent: UNKNOWN.
-- To observe: a status of `is_in_effect_with` says yes, and then a field of the answer must have the
-  value that was asked for, where one was; a status of `is_not_with` says no; any other, ask again.
+- The configuration sets scheme and host. A parameter fills a part of the path, the query or the
+  body,
+  and is encoded so that it cannot leave that part.
+- The effect's token is the idempotency key, the same in every attempt.
+- An expected status is DONE. 429 or 503 is FAILED with a retry at the requested time. Another 4xx,
+  or
+  a redirect, is FAILED: the request was refused. 5xx, or no answer after it was sent, is UNKNOWN.
+- For `observe`, a status in `is_in_effect_with` means in effect; if a field is configured, it must
+  then
+  have the configured value. A status in `is_not_with` means not in effect. Any other status means
+  that
+  the check must be repeated.
 """
 
 import json
@@ -35,7 +41,7 @@ _BUSY = (429, 503)
 
 
 class Request(Procedure):
-    """One request. Construction checks its templates and sends nothing."""
+    """One request; the constructor checks its templates and sends nothing."""
 
     def __init__(self, name: str, settings: RequestConfig, *, reveal: Reveal, clock: Now) -> None:
         self.name = name
@@ -156,7 +162,10 @@ def _address(template: str, values: Mapping[str, str]) -> str:
 
 
 def _quoted(value: str) -> str:
-    """Write a value as one part of a path or a query; dots alone would climb."""
+    """Encode a value as one part of a path or query.
+
+    Dots alone are encoded too: they would lead to a parent path.
+    """
     return quote(value, safe="") if value.strip(".") else value.replace(".", "%2E")
 
 
@@ -181,7 +190,7 @@ def _filled(body: Json, values: Mapping[str, str]) -> Json:
 
 
 def _field(answer: Answer, path: str) -> str | None:
-    """Give a field of a JSON answer as text; None when it is not there."""
+    """Return a field of a JSON answer as text; None if it is missing."""
     try:
         value = answer.json()
     except ValueError:

@@ -1,11 +1,12 @@
-"""The parameters of a procedure: typed, checked, and put where the configuration left room.
+"""Parameters of a procedure: types, checks and templates.
 
 Rules
-- A template's `{name}` stands for one declared parameter, `{{` and `}}` for braces. A template that
-  names another parameter is refused when the procedure is built.
-- A value never begins with a hyphen and holds no control character: it could be read as an option,
-  or end a line. Only a whole number may be negative.
-- Every declared parameter is given, and nothing else. Messages name the parameter, never its value.
+- `{name}` in a template is one declared parameter, `{{` and `}}` are braces. A template that names
+  another parameter is refused when the procedure is built.
+- A value never begins with a hyphen and has no control character: it could be read as an option, or
+  end a line. Only a whole number may be negative.
+- Every declared parameter must be given, and no other. Messages name the parameter, never its
+  value.
 """
 
 import ipaddress
@@ -34,7 +35,7 @@ _WANTED = {
 
 
 def parameters_of(details: JsonObject) -> Mapping[str, Json]:
-    """Give the parameters that an order carries."""
+    """Return the parameters of an order."""
     given = details.get("parameters")
     return given if isinstance(given, Mapping) else {}
 
@@ -42,7 +43,7 @@ def parameters_of(details: JsonObject) -> Mapping[str, Json]:
 def read_parameters(
     name: str, declared: Mapping[str, ParameterConfig], details: JsonObject
 ) -> dict[str, str]:
-    """Give every declared parameter as text; UsageError names the first that does not fit."""
+    """Return every declared parameter as text; UsageError names a misfit."""
     given = parameters_of(details)
     for key in given:
         if key not in declared:
@@ -63,7 +64,7 @@ def read_parameters(
 
 
 def fill(template: str, values: Mapping[str, str], write: Callable[[str], str] = str) -> str:
-    """Put the values into a template, each as `write` writes it."""
+    """Return a template with the values inserted, each encoded by `write`."""
 
     def put(match: re.Match[str]) -> str:
         if match[0] in ("{{", "}}"):
@@ -76,7 +77,7 @@ def fill(template: str, values: Mapping[str, str], write: Callable[[str], str] =
 def check_templates(
     name: str, templates: Sequence[str], declared: Mapping[str, ParameterConfig]
 ) -> None:
-    """Raise ConfigurationError for a template that names a parameter which is not declared."""
+    """Raise ConfigurationError if a template names an undeclared parameter."""
     for template in templates:
         for match in _PLACE.finditer(template):
             if match[0] in ("{{", "}}"):
@@ -91,7 +92,7 @@ def check_templates(
 
 
 def places(template: str) -> list[str]:
-    """Name the parameters that a template has room for."""
+    """Return the names of the parameters in a template."""
     return [match[1] for match in _PLACE.finditer(template) if match[1]]
 
 
@@ -115,7 +116,7 @@ def _fits(parameter: ParameterConfig, value: str) -> bool:
 
 def _is_address(value: str) -> bool:
     try:
-        # A zone (fe80::1%eth0) is free text, which the address class lets through.
+        # Refuse a zone (fe80::1%eth0): it is free text that the address class accepts.
         return "%" not in value and bool(ipaddress.ip_address(value))
     except ValueError:
         return False

@@ -1,8 +1,8 @@
-"""The twin: a procedure that happens in memory only, for exercises and tests.
+"""Simulator of a procedure, for exercises and tests.
 
 Rules
-- It passes the contract suite that every procedure passes, so an exercise rehearses the real thing.
-- It remembers what is in effect by the parameters of the order, as the real other side would.
+- It passes the contract tests of all procedures, so an exercise rehearses the real call.
+- It remembers by the parameters of an order whether its effect exists, as the real target would.
 """
 
 import threading
@@ -15,7 +15,7 @@ from standfast.records import EffectState, JsonObject, Limits, Order, Result, di
 
 
 class SimulatedProcedure(Procedure):
-    """Pretends; with `parameters`, judges them as the real one would."""
+    """A procedure in memory; with `parameters` it checks them as the real one."""
 
     can_observe = True
     can_undo = True
@@ -28,7 +28,7 @@ class SimulatedProcedure(Procedure):
         limits: Limits | None = None,
     ) -> None:
         self.name = name
-        # This very process: once it is dead, nothing more can happen in it.
+        # The effect is in this process: after its death nothing more can happen.
         self.limits = limits or Limits(batch=100, workers=4, is_local=True)
         self._parameters = parameters
         self._in_effect: set[str] = set()

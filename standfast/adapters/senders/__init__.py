@@ -1,23 +1,27 @@
-"""Senders: what every channel of notices promises.
+"""Senders: one class for each channel of notices, and their contract.
 
 Promises
-- `send` gives one result a message, in order. DONE means handed over: the provider took it on.
-- The message's token becomes its Message-ID (or the provider's custom id), the same at every try,
-  so that a reader's duplicate filter and a later event find the same message.
-- REFUSED says whether another channel may take it (`may_go_elsewhere`): what this one cannot carry
-  it may, what has no mailbox it may not.
-- What the provider refused for this recipient is REFUSED (an address that does not exist) or FAILED
-  with `retry_after_seconds` (greylisting, 4xx, 429); what may have been taken on is UNKNOWN.
-  A sender never repeats by itself.
-- One bad recipient never stops the others; no value of one recipient reaches another's message.
-- A message may say what it shares with others (`parts`) and what stands in its slots. A channel
-  that takes one text for many may send it so, when the two come to exactly this message.
-- No header is built from unchecked text: CR, LF and other controls are refused. `send` does this
-  for every channel, before the channel sees the message.
-- What a channel only puts ready for a person to carry is UNKNOWN, and says that only a person can
-  tell.
-- `find` answers whether a message was taken on; None when the channel cannot tell (SMTP cannot).
-- Reasons carry no address and no server's text verbatim beyond its status code.
+- `send` returns one result for each message, in order. DONE means that the provider accepted it.
+- The message's token becomes its Message-ID (or the provider's custom id). It is the same in every
+  attempt, so that a reader's duplicate filter and a later event find the same message.
+- REFUSED says whether another channel may take the message (`may_go_elsewhere`): yes if this
+  channel
+  cannot carry it, no if the mailbox does not exist.
+- A message that the provider refuses for its recipient is REFUSED (the address does not exist) or
+  FAILED with `retry_after_seconds` (greylisting, 4xx, 429). A message that may have been accepted
+  is
+  UNKNOWN. A sender never repeats a message itself.
+- One bad recipient never stops the others. No value of one recipient reaches another's message.
+- A message may name the pieces that it shares with others (`parts`) and the content of its slots. A
+  channel that accepts one text for many recipients may use them if the result is exactly this
+  message.
+- No header is built from unchecked text: CR, LF and other control characters are refused. `send`
+  does
+  this for every channel, before the channel sees the message.
+- A message that a person must carry, such as a letter, is UNKNOWN until a person reports its
+  result.
+- `find` returns whether a message was accepted, or None if the channel cannot tell (SMTP cannot).
+- Reasons contain no address, and nothing of a server's text except its status code.
 """
 
 import re
@@ -38,21 +42,21 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """One rendered message to one person."""
+    """One rendered message to one recipient."""
 
     token: str
-    address: str  # of a letter, the lines of its window
+    address: str  # for a letter, the lines in the window of the envelope
     subject: str
     text: str
     html: str
     language: str  # BCP 47, becomes Content-Language
-    parts: PreparedParts | None = None  # the very same object in each message that shares it
+    parts: PreparedParts | None = None  # the identical object in each message that shares it
     shown: Mapping[str, str] = field(default_factory=dict)  # by slot, in plain text
     escaped: Mapping[str, str] = field(default_factory=dict)  # by slot, in HTML
 
     @cached_property
     def is_made_of_parts(self) -> bool:
-        """Do the shared pieces and these values come to exactly this message?"""
+        """Return whether the shared pieces and the values give this very message."""
         if self.parts is None:
             return False
         try:
@@ -65,13 +69,13 @@ class Message:
 
 
 class Sender(ABC):
-    """One channel."""
+    """Base class of one channel."""
 
     name: str  # the key in the configuration
     limits: Limits
 
     def send(self, messages: Sequence[Message]) -> list[Result]:
-        """Hand the messages over; what escapes the channel becomes UNKNOWN for each."""
+        """Send the messages; an unexpected error makes each of them UNKNOWN."""
         refused = {
             position: Result(target=message.address, state=EffectState.REFUSED, reason=reason)
             for position, message in enumerate(messages)
@@ -85,7 +89,7 @@ class Sender(ABC):
         ]
 
     def why_no_address(self, address: str) -> str:
-        """Say why this channel cannot carry anything there, or nothing when it can."""
+        """Return why the channel cannot reach an address; empty if it can."""
         try:
             parse_address(address)
         except ValueError as error:
@@ -93,17 +97,17 @@ class Sender(ABC):
         return ""
 
     def find(self, tokens: Sequence[str]) -> list[bool | None]:
-        """Was each message taken on? None when this channel cannot tell."""
+        """Return whether each message was accepted; None if it cannot be known."""
         return [None for _ in tokens]
 
-    def reach(self) -> None:  # a channel with nothing to connect to is always there
-        """Connect and sign in as for a message, and hand none over.
+    def reach(self) -> None:  # a channel without connections is always reachable
+        """Connect and sign in as for a message, without sending any.
 
-        Raises Unavailable with what is in the way; `standfast check` asks.
+        Raises Unavailable with the cause. `standfast check` calls it.
         """
 
     def close(self) -> None:  # not every channel keeps connections
-        """Let go of the connections that are kept; the next call opens new ones."""
+        """Close idle connections; the next call opens new ones."""
 
     def _send_checked(self, messages: Sequence[Message]) -> list[Result]:
         try:
@@ -121,7 +125,7 @@ class Sender(ABC):
 
 
 def sending_obstacle(message: Message) -> str:
-    """Say why a message must not reach any channel, or nothing when it may."""
+    """Return why a message must not reach any channel; empty if it may."""
     if not _TOKEN.fullmatch(message.token) or len(message.token) > 120:
         return "the token cannot stand in a Message-ID"
     if not message.subject or not is_one_line(message.subject):
@@ -137,7 +141,7 @@ def sending_obstacle(message: Message) -> str:
 
 def _is_mail_text(message: Message) -> bool:
     if message.parts is not None and message.is_made_of_parts:
-        # The pieces are looked at once for all, and of each message what is its own.
+        # The shared pieces are checked once, and the recipient's own part for each message.
         own = (*message.shown.values(), *message.escaped.values())
         return message.parts.is_mail_text and all(map(is_mail_text, own))
     return is_mail_text(message.text) and is_mail_text(message.html)

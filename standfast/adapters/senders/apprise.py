@@ -1,12 +1,15 @@
-"""Chat, SMS or push for staff, through whatever apprise reaches by one address.
+"""Sender for chat, SMS or push messages to staff, through apprise.
 
 Rules
-- The address is a place that staff look at, such as a room: every message is posted there, as plain
-  text under its subject. Who it is for stands in the text; the mail address goes nowhere.
-- Messages of one batch that say the same are posted once.
-- apprise tells only whether it worked. When it says no, or nothing in time, the message may have
-  arrived: that is UNKNOWN, and nothing is posted again.
-- The address is a secret, and the logs of apprise and its HTTP client quote it: they are silent.
+- The address is a channel that staff read, such as a chat room. Every message is posted there as
+  plain
+  text below its subject. The text names the recipient; the mail address is not sent.
+- Equal messages of one batch are posted once.
+- apprise reports only success or failure. After a failure or a timeout the message may have
+  arrived:
+  it is UNKNOWN, and nothing is posted again.
+- The address is a secret, and the logs of apprise and of its HTTP client quote it: they are
+  disabled.
 """
 
 import logging
@@ -25,7 +28,7 @@ COME_BACK_SECONDS = 30.0
 
 
 class AppriseSender(Sender):
-    """One place that apprise posts to. Construction checks the address and connects nowhere."""
+    """One apprise address; the constructor checks it and connects nowhere."""
 
     def __init__(
         self,
@@ -80,7 +83,7 @@ class AppriseSender(Sender):
                 "pip install -r requirements/extras/apprise.txt"
             ) from error
         logging.getLogger("apprise").disabled = True
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.WARNING)  # says each path
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.WARNING)  # it logs each path
         place = apprise.Apprise()
         is_one = " " not in url and "," not in url
         if not is_one or not place.add(url):
@@ -88,6 +91,6 @@ class AppriseSender(Sender):
                 f"sender {self.name!r}: url is no one address that apprise knows; its pages list "
                 "them by service"
             )
-        for one in place:
-            one.socket_connect_timeout = one.socket_read_timeout = self.limits.timeout_seconds
+        for plugin in place:
+            plugin.socket_connect_timeout = plugin.socket_read_timeout = self.limits.timeout_seconds
         return place

@@ -1,15 +1,16 @@
-"""Letters to be printed and posted, for people without an e-mail address.
+"""Sender for letters, which people print and post.
 
-Owns the pages: one letter each, with its address where a window envelope shows it. Leaves printing
-and posting to people, and noting that they did to `operations/letters`.
+It writes one letter for each person without an e-mail address, with the address where a window
+envelope shows it. `usecases` record what people report as posted.
 
 Rules
-- A batch is one HTML file that needs nothing from outside, and a list of its addresses for labels
-  or a print shop (CSV). Both hold personal data: private files in a private folder.
-- A letter that is written is not posted, and nobody here can tell when it is: its result is UNKNOWN
-  for a person to settle. It is never written a second time by itself.
-- Each letter begins a page, is in its reader's language, and has at its foot the mark by which
-  people speak of it: the first eight characters of its token.
+- A batch is one HTML file that loads nothing from outside, and a CSV list of its addresses for
+  labels
+  or a print shop. Both contain personal data: they are private files in a private folder.
+- A written letter is not yet posted, and this program cannot know when it is: its result is UNKNOWN
+  until a person settles it. A letter is never written a second time automatically.
+- Each letter begins a page, is in its reader's language, and has a mark at its foot by which people
+  refer to it: the first eight characters of its token.
 """
 
 import csv
@@ -35,7 +36,7 @@ from standfast.records import EffectState, Limits, Result
 WRITTEN = "written as a letter; not posted before somebody says so: `standfast notice posted`"
 MARK_LENGTH = 8
 COME_BACK_SECONDS = 30.0
-_MOST_LINES = 7  # the name and six
+_MOST_LINES = 7  # the name and six address lines
 _BODY = re.compile(r"<body\b[^>]*>(.*)</body>", re.DOTALL | re.IGNORECASE)
 _LETTER = re.compile(rb'<section id="letter-([A-Za-z0-9_.-]+)"')
 # Within margins of 20 mm: the window of DIN 5008 B, 20 mm from the left edge and 45 mm from the
@@ -74,7 +75,7 @@ li { break-inside: avoid; }
 
 
 class LettersSender(Sender):
-    """A folder of letters to print. Construction touches nothing."""
+    """A folder of letters to print; the constructor touches nothing."""
 
     def __init__(
         self,
@@ -89,21 +90,24 @@ class LettersSender(Sender):
         self._clock = context.clock
 
     def why_no_address(self, address: str) -> str:
-        """Say why a letter cannot go there: an address is some lines, each of them visible."""
+        """Return why a letter cannot reach an address; empty if it can.
+
+        An address has some lines, each of them visible.
+        """
         return letter_obstacle(address)
 
     def reach(self) -> None:
-        """Raise Unavailable when nothing could be written into the folder."""
-        there = self._settings.folder
-        while not there.exists():
-            there = there.parent
-        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        """Raise Unavailable if the folder is not writable."""
+        folder = self._settings.folder
+        while not folder.exists():
+            folder = folder.parent
+        if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
             raise Unavailable(
                 f"letters cannot be written to {self._settings.folder}; let this user write there"
             )
 
     def find(self, tokens: Sequence[str]) -> list[bool | None]:
-        """Was each letter written? What is written may be posted, which nobody here can tell."""
+        """Return None for each letter that was written: it may have been posted."""
         written: set[str] = set()
         for file in self._settings.folder.glob("*.html"):
             written |= {found.decode() for found in _LETTER.findall(file.read_bytes())}
@@ -167,12 +171,12 @@ class LettersSender(Sender):
 
 
 def mark_of(token: str) -> str:
-    """Give the mark by which people speak of a letter: it stands at its foot."""
+    """Return the mark at the foot of a letter, by which people refer to it."""
     return token[:MARK_LENGTH]
 
 
 def letter_obstacle(address: str) -> str:
-    """Say why a letter cannot go to an address, or nothing when it can."""
+    """Return why a letter cannot reach an address; empty if it can."""
     lines = address.split("\n")
     if len(lines) < 2:
         return "there is no postal address"
@@ -206,16 +210,16 @@ def _addresses(messages: Sequence[Message]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Keep a spreadsheet from taking a customer's text for a formula.
+    """Escape a customer's text that a spreadsheet would take for a formula.
 
-    Some take full-width signs for the plain ones, and skip any space before them.
+    Some spreadsheets treat full-width signs as plain ones, and skip spaces before them.
     """
     begins = unicodedata.normalize("NFKC", text).lstrip()[:1]
     return f"'{text}" if begins in ("=", "+", "-", "@") else text
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file of mode 0600, wholly or not at all, and its folder of mode 0700."""
+    """Write a file of mode 0600 atomically, and its folder of mode 0700."""
     make_private(path.parent)
-    path.parent.chmod(0o700)  # also a folder that somebody else made
+    path.parent.chmod(0o700)  # also if the folder already existed
     write_atomically(path, content)

@@ -1,4 +1,4 @@
-"""Who a mail is from, checked once for every sender of mails."""
+"""Sender address, name and reply address of mails, checked once."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from standfast.notices.plain_text import begins_encoded_word, is_one_line
 
 @dataclass(frozen=True, kw_only=True)
 class MailIdentity:
-    """The address in From, the name beside it (may be empty), and where answers go."""
+    """Address in From, its display name (may be empty), and reply address."""
 
     address: Address
     name: str
@@ -21,7 +21,7 @@ class MailIdentity:
 def letterhead(
     sender: str, settings: MailSenderConfig, organisation: OrganisationConfig
 ) -> MailIdentity:
-    """Check what the settings of a sender say; `ConfigurationError` names the key that is wrong."""
+    """Return the identity of a sender; `ConfigurationError` names a wrong key."""
     name, reply_to = settings.from_name or organisation.name, settings.reply_to
     if not is_one_line(name) or begins_encoded_word(name):
         raise misfit(sender, "from_name", "must be one visible line and have no =? in it")
@@ -33,7 +33,7 @@ def letterhead(
 
 
 def misfit(sender: str, key: str, why: str) -> ConfigurationError:
-    """That a setting of a sender does not fit."""
+    """Return the error for a setting of a sender that is invalid."""
     return ConfigurationError(f"sender {sender!r}: {key} {why}")
 
 

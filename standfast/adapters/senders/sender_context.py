@@ -1,4 +1,4 @@
-"""What senders are built with besides their settings."""
+"""Objects that senders need besides their settings."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from standfast.secrets import Reveal
 
 @dataclass(frozen=True, kw_only=True)
 class SenderContext:
-    """What a sender is built with: who writes, secrets by reference, and the clock."""
+    """The organisation, the secrets by reference, and the clock of a sender."""
 
     organisation: OrganisationConfig
     reveal: Reveal

@@ -1,15 +1,17 @@
-"""Mail through Amazon SES, API v2.
+"""Sender for Amazon SES, API v2.
 
-Owns the calls and what their answers mean. Leaves what happens afterwards to SES's own notices.
+SES reports later events, such as bounces, through its own notifications.
 
 Rules
-- One call a message, one after the other, within the time of the whole batch; more go at once by
-  the sender's workers. The SDK repeats nothing.
-- Every call runs in a thread of its own that is left behind when its time is over: then, and after
-  a 5xx, the message may have been taken on, so it is UNKNOWN, and the others go on being sent.
-- What concerns the account (no rights, suspended, paused, address not verified) holds for everybody
-  not begun yet. A limit that was reached is FAILED with a time to try again.
-- Reasons carry AWS's error code, never its message: that names addresses.
+- One call a message, one after the other, within the time limit of the whole batch; the sender's
+  workers send several batches in parallel. The SDK repeats nothing.
+- Every call runs in its own thread, which is abandoned at its time limit. Then, and after a 5xx,
+  the
+  message may have been accepted: it is UNKNOWN, and the others are still sent.
+- An error of the account (no rights, suspended, paused, address not verified) applies to all
+  messages
+  that were not begun. A rate limit is FAILED with a time for the next attempt.
+- Reasons contain AWS's error code, never its message: that contains addresses.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,7 +47,7 @@ class _Answer:
 
 
 class SesSender(Sender):
-    """One identity at SES. Construction checks the values and connects nowhere."""
+    """One SES identity; the constructor checks values and connects nowhere."""
 
     def __init__(
         self,
@@ -162,7 +164,7 @@ class SesSender(Sender):
 
 
 def _judge(error: Exception) -> _Answer:
-    """Say what an error of the SDK means for the message."""
+    """Return what an error of the SDK means for the message."""
     from botocore.exceptions import (
         ClientError,
         ConnectTimeoutError,
@@ -208,7 +210,10 @@ def _failed(
 
 
 def _mailbox(name: str, address: Address) -> str:
-    """Write a name beside an address; SES wants one beyond ASCII as encoded words (RFC 2047)."""
+    """Return a name with its address.
+
+    SES requires that a non-ASCII name is an encoded word (RFC 2047).
+    """
     if not name:
         return address.text
     shown = f'"{quote(name)}"' if name.isascii() else Header(name, "utf-8").encode(linesep="")

@@ -1,9 +1,11 @@
-"""The twin of a channel, for exercises and tests: it keeps what it is handed.
+"""Simulator of a channel, for exercises and tests; it stores the messages.
 
 Rules
-- It answers DONE unless told otherwise, and can tell what it took on, as an HTTP provider can.
-- A message that it answers REFUSED or FAILED is not kept; one it answers UNKNOWN is kept or not, as
-  with a connection that broke, by the answer's own word.
+- Its result is DONE unless `answer` decides otherwise, and it can look up the accepted messages, as
+  an
+  HTTP provider can.
+- A message with the result REFUSED or FAILED is not stored. A message with the result UNKNOWN is
+  stored if the answer says so, as after a broken connection.
 """
 
 import threading
@@ -17,7 +19,7 @@ from standfast.records import EffectState, Limits, Result
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the twin says to one message, and whether it takes it on all the same."""
+    """The result for one message, and whether it is accepted nevertheless."""
 
     state: EffectState
     reason: str = ""
@@ -29,7 +31,7 @@ TAKEN = Answer(state=EffectState.DONE, is_taken=True)
 
 
 class SimulatedSender(Sender):
-    """Keeps messages in memory; safe to call from several threads."""
+    """A channel that stores messages in memory; safe for several threads."""
 
     def __init__(
         self,
@@ -39,23 +41,25 @@ class SimulatedSender(Sender):
         limits: Limits | None = None,
         is_postal: bool = False,
     ) -> None:
-        """`answer` decides about each message; what it raises escapes, as a bug would.
+        """Set the function that decides about each message.
 
-        The twin of a channel of letters `is_postal`: it takes lines of an address, and no mail.
+        An exception in it escapes, as a bug would. With `is_postal` it simulates a channel of
+        letters: it
+        takes lines of an address, and no mail address.
         """
         self.name = name
         self.limits = limits or Limits(batch=10, is_local=True)
-        self.messages: list[Message] = []  # taken on, in order, repeats included
+        self.messages: list[Message] = []  # accepted, in order, repeats included
         self._answer = answer
         self._is_postal = is_postal
         self._lock = threading.Lock()
 
     def why_no_address(self, address: str) -> str:
-        """Say why the channel that this stands for could not carry anything there."""
+        """Return why the simulated channel could not reach an address."""
         return letter_obstacle(address) if self._is_postal else super().why_no_address(address)
 
     def find(self, tokens: Sequence[str]) -> list[bool | None]:
-        """Was each message taken on?"""
+        """Return whether each message was accepted."""
         with self._lock:
             taken = {message.token for message in self.messages}
         return [token in taken for token in tokens]

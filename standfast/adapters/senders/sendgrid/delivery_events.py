@@ -1,14 +1,14 @@
-"""What SendGrid tells of the mails it took on: its Event Webhook, read and verified.
-
-Owns the signature and what each event means. Leaves the ledger and HTTP to others.
+"""Delivery events of SendGrid's Event Webhook: verification and meaning.
 
 Rules
-- Nothing is read before the signature over the moment and the bytes is verified, and that moment is
-  near: SendGrid tries again for a day, so an honest message may be that old.
-- An id that stands twice counts once. Across messages nothing needs to be remembered: what is heard
-  is joined so that hearing it again changes nothing (`ledger.deliveries`).
-- An event that we cannot read, or that is not about a mail of ours, is counted; the others stand.
-- A report as spam is the reader's: it was delivered. Opens, clicks and subscriptions are not ours.
+- Nothing is parsed before the signature over time and bytes is verified, and the time must be
+  recent:
+  SendGrid repeats for a day, so a genuine message may be that old.
+- An id that occurs twice in a message counts once. Across messages no memory is needed: the ledger
+  merges events so that a repeated one changes nothing (`ledger.deliveries`).
+- An event that cannot be parsed, or that is not about a mail of ours, is counted; the others apply.
+- A spam report is an act of the reader: the mail was delivered. Opens, clicks and subscriptions are
+  ignored.
 """
 
 import base64
@@ -25,7 +25,7 @@ from standfast.records import DeliveryEvent, DeliveryState
 LARGEST_BYTES = 4 * 1024 * 1024
 SIGNATURE = "x-twilio-email-event-webhook-signature"
 TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
-OLDEST = timedelta(hours=26)  # a day of trying again, and some clock drift
+OLDEST = timedelta(hours=26)  # a day of repetitions, and some clock drift
 MOST_AHEAD = timedelta(minutes=10)
 
 _MEANS = {
@@ -41,12 +41,15 @@ _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
 class NotGenuine(ValueError):
-    """The message is not one that the owner of a key signed just now; says why, for our log."""
+    """The message has no recent signature by a known key.
+
+    The text of the error is for our log only.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """The events of one message, and how many of it could not be read."""
+    """The events of one message, and the number that could not be parsed."""
 
     events: tuple[DeliveryEvent, ...]
     unread: int = 0
@@ -54,14 +57,17 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class Signed:
-    """What stands in the headers of a message."""
+    """The headers of a message: time and signature."""
 
     signature: str
     timestamp: str
 
 
 def read_headers(headers: Mapping[str, str], now: datetime) -> Signed:
-    """Read what must be there, names in lower case; NotGenuine when it is not, or is too old."""
+    """Parse the headers, with names in lower case.
+
+    Raises NotGenuine if one is missing, or if the time is too old.
+    """
     signature, timestamp = headers.get(SIGNATURE, ""), headers.get(TIMESTAMP, "")
     if not signature or len(signature) > 500:
         raise NotGenuine("it has no signature")
@@ -74,9 +80,9 @@ def read_headers(headers: Mapping[str, str], now: datetime) -> Signed:
 
 
 def verify(signed: Signed, body: bytes, keys: Iterable[str]) -> None:
-    """Raise NotGenuine unless one of the public keys (base64, as SendGrid shows them) signed it.
+    """Raise NotGenuine unless one of the public keys signed the message.
 
-    ConfigurationError when a key is none.
+    The keys are base64, as SendGrid shows them. ConfigurationError if a key is invalid.
     """
     from sendgrid.helpers.eventwebhook import EventWebhook
 
@@ -98,42 +104,45 @@ def verify(signed: Signed, body: bytes, keys: Iterable[str]) -> None:
 
 
 def read_events(body: bytes) -> Told:
-    """Read a verified message; ValueError when it is no list of events."""
+    """Parse a verified message; ValueError if it is not a list of events."""
     found = json.loads(body)
     if not isinstance(found, list):
         raise ValueError("the message is no list of events")
     by_id: dict[object, DeliveryEvent] = {}
     unread = 0
-    for place, one in enumerate(found):
-        if not isinstance(one, dict):
+    for index, entry in enumerate(found):
+        if not isinstance(entry, dict):
             unread += 1
             continue
-        if not _is_about_an_effect(one):
+        if not _is_about_an_effect(entry):
             continue
-        event = _read(one)
+        event = _read(entry)
         if event is not None:
-            event_id = one.get("sg_event_id")
-            by_id[event_id if isinstance(event_id, str) else place] = event
+            event_id = entry.get("sg_event_id")
+            by_id[event_id if isinstance(event_id, str) else index] = event
         else:
             unread += 1
     return Told(events=tuple(by_id.values()), unread=unread)
 
 
-def _is_about_an_effect(one: Mapping[str, object]) -> bool:
-    """Tell whether it is about what became of a mail that an effect sent; alarms are none."""
-    token, kind = one.get(TOKEN_ARGUMENT), one.get("event")
+def _is_about_an_effect(event: Mapping[str, object]) -> bool:
+    """Return whether an event reports the result of an effect's mail.
+
+    Alarms are mails too, but not effects.
+    """
+    token, kind = event.get(TOKEN_ARGUMENT), event.get("event")
     is_ours = isinstance(token, str) and _TOKEN.fullmatch(token) is not None
     return is_ours and not (isinstance(kind, str) and kind in _NOT_OURS)
 
 
-def _read(one: Mapping[str, object]) -> DeliveryEvent | None:
-    kind, at = one.get("event"), one.get("timestamp")
+def _read(event: Mapping[str, object]) -> DeliveryEvent | None:
+    kind, at = event.get("event"), event.get("timestamp")
     if not (isinstance(kind, str) and kind in _MEANS):
         return None
     if not isinstance(at, int) or isinstance(at, bool) or not 0 < at < 10**11:
         return None
     return DeliveryEvent(
-        token=str(one[TOKEN_ARGUMENT]),
+        token=str(event[TOKEN_ARGUMENT]),
         state=_MEANS[kind],
         at=datetime.fromtimestamp(at, UTC),
         is_complaint=kind == "spamreport",

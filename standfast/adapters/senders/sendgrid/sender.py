@@ -1,18 +1,22 @@
-"""Mail through Twilio SendGrid, v3 Mail Send.
+"""Sender for Twilio SendGrid, v3 Mail Send.
 
-Owns the requests and what their answers mean. Leaves what happens afterwards (delivered, bounced)
-to the events that SendGrid sends, which `sendgrid_events` reads.
+`delivery_events` reads the later events, such as delivered or bounced.
 
 Rules
-- One request takes one content for at most 1,000 people. Messages that share their pieces go
-  together: the pieces once, and each person's values as substitutions, which SendGrid puts in where
-  a mark stands. The mark is random and new for each request, and stands in no piece, no value and
-  no subject; what is put into HTML is escaped already. Other messages get requests of their own.
-- SendGrid takes a request on as a whole or not at all. A 400 that names people turns those away and
-  the others are sent anew; one that names nobody is narrowed down by halves, a 413 likewise.
-- 401 and 403 are about the account, so they hold for everybody. 429 and 503 took nothing on. Any
-  other 5xx, and silence after the request left, is UNKNOWN: nothing is sent a second time.
-- The token travels as a custom argument and comes back in every event; nothing else does.
+- One request has one content for at most 1,000 people. Messages that share their pieces are sent
+  together: the pieces once, and each person's values as substitutions, which SendGrid inserts at a
+  mark. The mark is random and new for each request, and occurs in no piece, value or subject;
+  values
+  for HTML are already escaped. Other messages get requests of their own.
+- SendGrid accepts or refuses a request as a whole. If a 400 names recipients, those are refused and
+  the others are sent again. If it names none, the request is halved until the cause is found; so it
+  is
+  after a 413.
+- 401 and 403 concern the account and apply to all messages. After 429 and 503 nothing was accepted.
+  After any other 5xx, and if no answer comes after the request left, the result is UNKNOWN: nothing
+  is
+  sent a second time.
+- The token is a custom argument and is part of every event; no other value is.
 - Nothing is tracked: no opens, no clicks, no unsubscribe links, no footer.
 """
 
@@ -36,9 +40,9 @@ from standfast.notices.prepared_notice import Piece, PreparedParts
 from standfast.records import EffectState, JsonObject, Limits, Result
 
 MOST_RECIPIENTS = 1000
-MOST_SUBSTITUTION_BYTES = 10_000  # of one person
-MOST_REQUEST_BYTES = 15_000_000  # half of what one mail may weigh there
-MOST_REQUESTS_A_CALL = 64  # a refusal that names nobody is not hunted for ever
+MOST_SUBSTITUTION_BYTES = 10_000  # for one recipient
+MOST_REQUEST_BYTES = 15_000_000  # half of SendGrid's limit for one mail
+MOST_REQUESTS_A_CALL = 64  # bounds the search for the cause of a refusal that names nobody
 TOKEN_ARGUMENT = "standfast_token"  # noqa: S105 - the name of a field, no secret
 COME_BACK_SECONDS = 60.0
 
@@ -48,7 +52,10 @@ _REJECTED_ACCOUNT = {401: "does not know the key", 403: "refuses the account or 
 
 
 class SendGridSender(Sender):
-    """One account at SendGrid. Construction checks the values and connects nowhere."""
+    """One SendGrid account; the constructor connects nowhere.
+
+    It checks the values.
+    """
 
     def __init__(
         self,
@@ -123,7 +130,7 @@ class SendGridSender(Sender):
 
     @cached_property
     def _frame(self) -> JsonObject:
-        """What every request has: who writes, and that nothing is added or followed."""
+        """Return the part that all requests share: sender, and tracking disabled."""
         from sendgrid.helpers import mail as parts
 
         mail = parts.Mail(from_email=parts.From(self._from.address.text, self._from.name or None))
@@ -144,7 +151,7 @@ class SendGridSender(Sender):
 
 
 class _Call:
-    """One call with all its requests, which share one time and one budget."""
+    """One call with all its requests, which share a time limit and a budget."""
 
     def __init__(self, sender: SendGridSender, messages: Sequence[Message]) -> None:
         self._sender = sender
@@ -152,7 +159,7 @@ class _Call:
         self._deadline = Deadline(sender.limits.timeout_seconds)
         self._results: dict[int, Result] = {}
         self._left = MOST_REQUESTS_A_CALL
-        self._stopped: tuple[str, float | None] | None = None  # holds for all that was not begun
+        self._stopped: tuple[str, float | None] | None = None  # applies to all messages not begun
 
     def run(self) -> list[Result]:
         for shared in _by_content(self._addressable()):
@@ -185,7 +192,7 @@ class _Call:
         self._left -= 1
         try:
             answer = self._sender._exchange("POST", "/v3/mail/send", self._deadline, content)
-        except ConfigurationError as error:  # the certificate file: nothing left
+        except ConfigurationError as error:  # invalid certificate file: nothing was sent
             self._stopped = str(error), None
             self._end(batch, EffectState.FAILED, *self._stopped)
         except NotSent:
@@ -220,19 +227,19 @@ class _Call:
                 self._end(batch, EffectState.FAILED, *self._stopped)
             case status if 200 <= status < 300 or status >= 500:
                 self._end(batch, EffectState.UNKNOWN, reason)
-            case _:  # nothing we ask is wrong for one and right for another
+            case _:  # the cause is in the shared part of the request
                 self._stopped = reason, None
                 self._end(batch, EffectState.FAILED, reason)
 
     def _sort_out(self, batch: Sequence[Numbered], answer: Answer, reason: str) -> None:
-        """Turn away whom a refused request names, and send the others'."""
+        """Refuse the messages that an answer names; send the others again."""
         fields = _blamed_fields(answer)
         blamed = {int(found[1]) for field in fields if (found := _BLAMED.match(field))} & set(
             range(len(batch))
         )
         if blamed:
-            self._end([batch[place] for place in sorted(blamed)], EffectState.REFUSED, reason)
-            self._hand_over([one for place, one in enumerate(batch) if place not in blamed])
+            self._end([batch[index] for index in sorted(blamed)], EffectState.REFUSED, reason)
+            self._hand_over([message for index, message in enumerate(batch) if index not in blamed])
         elif any(fields):
             self._stopped = f"{reason} about {_own_part(fields)}", None
             self._end(batch, EffectState.FAILED, *self._stopped)
@@ -277,7 +284,7 @@ class _Call:
         }
 
     def _mark(self, parts: PreparedParts, messages: Sequence[Message]) -> str:
-        """Give a mark that stands in no piece, no value and no subject of the request."""
+        """Return a mark that no piece, value or subject of the request contains."""
         pieces = [piece.text for piece in (*parts.text, *parts.html)]
         while True:
             mark = self._sender._new_mark()
@@ -301,13 +308,13 @@ class _Call:
                 reason=reason,
                 facts=facts or {},
                 retry_after_seconds=retry_after_seconds,
-                # An address that SendGrid calls invalid was tried at no mailbox.
+                # SendGrid refused the address by its syntax: no mailbox was tried.
                 may_go_elsewhere=state is EffectState.REFUSED,
             )
 
 
 def _by_content(messages: Iterable[Numbered]) -> Iterator[list[Numbered]]:
-    """Put together what one request may carry."""
+    """Group the messages that one request may contain."""
     found: dict[tuple[object, ...], list[Numbered]] = {}
     for place, message in messages:
         shared = (id(message.parts),) if _is_shared(message) else (message.text, message.html)
@@ -322,7 +329,7 @@ def _is_shared(message: Message) -> bool:
 
 
 def _own_texts(message: Message) -> tuple[str, ...]:
-    """Give the texts of one message that SendGrid may look for a mark in, but for the pieces."""
+    """Return the texts of a message, except the pieces, to check for a mark."""
     return (message.subject, *message.shown.values(), *message.escaped.values())
 
 
@@ -346,7 +353,7 @@ def _personal(message: Message, slots: Mapping[str, str]) -> JsonObject:
 
 
 def _blamed_fields(answer: Answer) -> list[str]:
-    """Give the fields that a refusal names; "" for an error that names none."""
+    """Return the fields that a refusal names; "" for an error without a field."""
     try:
         body = answer.json()
     except ValueError:
@@ -359,7 +366,7 @@ def _blamed_fields(answer: Answer) -> list[str]:
 
 
 def _own_part(fields: Sequence[str]) -> str:
-    """Name the part of the request that was refused, and only if it is one that we wrote."""
+    """Return the name of the refused part if it is one that we wrote."""
     part = next((field for field in fields if field), "").partition(".")[0]
     known = ("from", "reply_to", "subject", "content", "headers", "custom_args", "personalizations")
     return part if part in known else "a part of the request"

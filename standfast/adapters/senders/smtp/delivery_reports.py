@@ -1,16 +1,18 @@
-"""What a relay tells of mails that it took on: delivery status notifications, read from files.
+"""Delivery status notifications of a relay, read from files.
 
-Owns what such a report means (RFC 3464; RFC 6533 where an address is not ASCII).
-Leaves the ledger to others, and fetching the mailbox to whoever keeps it.
+The meaning of a report is that of RFC 3464, and of RFC 6533 if an address is not ASCII. Fetching
+the
+mailbox is the task of its owner.
 
 Rules
-- A report is about the message whose token is its envelope id, which we gave (RFC 3461), else that
-  of the Message-ID in the headers that came back.
-- Reports are mail, and anybody can write one. Whoever names a token has had that very message, so
-  a false report lies about its writer's own; it is a person who takes the files in.
-- Of several recipients that a report names, the worst counts: our mail had one, whoever then passed
-  it on.
-- A file that is no report, or too large for one, is counted and stops nobody.
+- A report belongs to the message whose token is its envelope id, which we set (RFC 3461), or else
+  the
+  token in the Message-ID of the returned headers.
+- A report is a mail, and anybody can write one. Only a recipient of a message knows its token, so a
+  forged report can misstate the forger's own delivery only. A person supplies the files.
+- If a report names several recipients, the worst result counts: our mail had one recipient, and the
+  mailbox forwarded it.
+- A file that is not a report, or is too large, is counted, and the others are still read.
 """
 
 import mailbox
@@ -28,7 +30,7 @@ from standfast.records import DeliveryEvent, DeliveryState
 
 LARGEST_BYTES = 1024 * 1024  # a report has the headers of a mail, not its body
 
-_MEANS = {  # the worst first
+_MEANS = {  # in order, worst first
     "failed": DeliveryState.BOUNCED,
     "delayed": DeliveryState.DEFERRED,
     "delivered": DeliveryState.DELIVERED,
@@ -43,7 +45,7 @@ _OUR_MESSAGE_ID = re.compile(r"<([0-9a-f]{32})@[^<>@\s]+>")
 
 @dataclass(frozen=True, kw_only=True)
 class Reports:
-    """What the files told, and how many mails in them are no report that we can read."""
+    """The events in the files, and the number of mails without a valid report."""
 
     events: tuple[DeliveryEvent, ...]
     unread: int
@@ -52,7 +54,7 @@ class Reports:
 def read_reports(paths: Iterable[Path], now: datetime) -> Reports:
     """Read files of one mail each, mbox files and Maildir folders.
 
-    A report that dates itself after `now` counts as of now. UsageError for what is not there.
+    A report with a date after `now` gets `now`. UsageError if a path does not exist.
     """
     events: list[DeliveryEvent] = []
     unread = 0
@@ -70,7 +72,7 @@ def read_reports(paths: Iterable[Path], now: datetime) -> Reports:
 
 
 def read_report(raw: bytes, now: datetime) -> DeliveryEvent | None:
-    """Give what one report tells; None for a mail that is none, or is about no mail of ours."""
+    """Return the event in one report; None if it is not about a mail of ours."""
     if len(raw) > LARGEST_BYTES:
         return None
     try:
@@ -85,7 +87,7 @@ def read_report(raw: bytes, now: datetime) -> DeliveryEvent | None:
             return None
         return DeliveryEvent(token=token, state=said[0], at=min(_moment(mail, now), now))
     except (ValueError, LookupError, RecursionError, AttributeError, TypeError):
-        return None  # the parts of hostile mails break parsers in many ways
+        return None  # malformed parts make the parser raise many kinds of error
 
 
 def _mails(path: Path) -> Iterator[bytes]:
@@ -115,13 +117,16 @@ def _bounded(file: Path) -> bytes:
 
 
 def _status_blocks(mail: Mail) -> list[Mail]:
-    """Give the blocks of a report's status part: that of the message, and one a recipient."""
+    """Return the header blocks of the status part.
+
+    The first is for the message, and each other one for a recipient.
+    """
     for part in mail.walk():
         kind = part.get_content_type()
         if kind not in ("message/delivery-status", "message/global-delivery-status"):
             continue
         blocks = [block for block in part.get_payload() if isinstance(block, Mail)]
-        if kind == "message/global-delivery-status":  # Python takes what follows for a body
+        if kind == "message/global-delivery-status":  # Python parses its blocks as a body
             rest = str(blocks[0].get_payload())
             blocks += [message_from_string(block) for block in _EMPTY_LINES.split(rest)]
         return blocks
@@ -164,5 +169,5 @@ def _moment(mail: Mail, now: datetime) -> datetime:
     try:
         moment = parsedate_to_datetime(str(mail.get("Date", "")))
         return moment.astimezone(UTC) if moment.tzinfo else now
-    except (ValueError, OverflowError):  # a year, or a distance from UTC, that no clock knows
+    except (ValueError, OverflowError):  # an impossible year or UTC offset
         return now

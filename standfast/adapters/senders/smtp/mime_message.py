@@ -1,18 +1,16 @@
-"""One mail as the bytes that travel: headers and two bodies that say the same.
-
-Owns how a mail is written down. Leaves the conversation with the relay to `smtp`.
+"""Encoding of one mail: headers and two bodies with the same content.
 
 Rules
-- Seven bits in every header and body, so that no relay on the way has a reason to rewrite them;
-  only an address with letters beyond ASCII has its own line in UTF-8 (RFC 6532).
-- Bodies are quoted-printable, or base64 where that is shorter. Both write a line that begins with
-  "=_" as something else, so no body can hold the boundary.
-- No header that a recipient's data could shape; Auto-Submitted keeps holiday answers away
-  (RFC 3834).
-- No header goes through EmailMessage: it decodes what looks like an encoded word (RFC 2047) and
-  writes the CR and LF in it raw, and it loses spaces where it folds. Addresses are dot-atoms and
-  A-labels, so they stand as they are; a subject or a name that is not plain is encoded as a whole.
-- What many mails share is folded once.
+- Every header and body has seven bits, so that no relay has a reason to rewrite it. Only an address
+  with non-ASCII letters has a line in UTF-8 (RFC 6532).
+- Bodies are quoted-printable, or base64 if that is shorter. Neither can contain a line that begins
+  with "=_", so no body can contain the boundary.
+- No recipient's data shape a header. Auto-Submitted prevents automatic replies (RFC 3834).
+- No header is written by EmailMessage: it decodes an encoded word (RFC 2047) and writes the CR and
+  LF
+  in it unescaped, and it loses spaces where it folds. Addresses are dot-atoms and A-labels and are
+  written unchanged; a subject or name that is not plain is encoded as a whole.
+- A header that many mails share is folded once.
 """
 
 import base64
@@ -39,7 +37,7 @@ def written(
     letterhead: MailIdentity,
     now: datetime,
 ) -> bytes:
-    """Write one mail, with CRLF at every line's end and no dot doubled."""
+    """Encode a mail with CRLF line ends; dots are not doubled."""
     boundary = f"=_{hashlib.sha256(message.token.encode()).hexdigest()[:32]}"
     answers = letterhead.reply_to
     headers = [
@@ -62,7 +60,7 @@ def written(
 
 
 def _part(kind: str, text: str) -> tuple[bytes, bytes]:
-    """Give the headers of one body, and the body."""
+    """Return the headers of a body, and the body."""
     plain = b"".join([line + b"\r\n" for line in text.encode().splitlines()])
     body, encoding = binascii.b2a_qp(plain, istext=True), "quoted-printable"
     if len(body) > len(plain) * 3 // 2:
@@ -72,7 +70,7 @@ def _part(kind: str, text: str) -> tuple[bytes, bytes]:
 
 
 def _mailbox(name: str, mailbox: Address) -> str:
-    """Write an address as it is, on a line of its own when it is long: 254 octets at most."""
+    """Return an address, on its own line if long: at most 254 octets."""
     line = f"{name}: {mailbox.text}"
     return f"{line}\r\n" if len(line) <= _LONGEST_LINE else f"{name}:\r\n {mailbox.text}\r\n"
 
@@ -93,7 +91,7 @@ def _from(sender: Address, name: str) -> str:
 @lru_cache(maxsize=256)
 def _subject(subject: str) -> str:
     words = subject.split(" ")
-    # Folded at its spaces; not so when there is nothing to fold at, or spaces that folding spoils.
+    # Fold at spaces only if there are some, and folding would preserve them.
     if subject.isascii() and all(0 < len(word) < _LONGEST_LINE // 2 for word in words):
         return _folded_at_spaces("Subject", words)
     return f"Subject: {_encoded_words('Subject', subject)}\r\n"

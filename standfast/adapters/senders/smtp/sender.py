@@ -1,22 +1,25 @@
-"""Mail through one SMTP relay.
+"""Sender for one SMTP relay.
 
-Owns the conversation with the relay and what each of its answers means. Leaves the words to the
-renderer, and what happens after the relay took a message on (bounces) to whoever reads the mailbox.
+`mime_message` encodes the mail, and `delivery_reports` reads the bounces that come later.
 
 Rules
-- One connection a call, with all its messages; a message that was turned away is followed by RSET.
-  It is kept for the next call while it is fresh, and asked whether it is alive before it is used.
-  One that breaks once it carried some is followed by another: many relays cut it after so many.
-- Where the relay offers PIPELINING, MAIL, RCPT and DATA go in one flight (RFC 2920); the message
-  itself never before the relay asked for it. Where it offers DSN, it is asked to tell of failures,
-  with our token as the envelope's id and the headers only (RFC 3461).
-- What breaks before the relay asked for the message's bytes was surely not taken on: FAILED. From
-  the first byte until the relay's answer, a break is UNKNOWN, for that message only.
-- 5xx at RCPT or after DATA is about this message: REFUSED. 4xx, and whatever stops the whole call
-  (no connection, sign-in, MAIL FROM), is FAILED; with a time to try again when that may help.
-- STARTTLS never falls back to plain text, and no password travels without TLS.
-- An address with letters beyond ASCII before the @ is sent only to a relay that offers SMTPUTF8.
-- The call ends by its deadline: what was not begun by then was not sent.
+- One connection carries all messages of a call; RSET follows a refused message. The connection is
+  kept
+  for the next call for a short time, and is tested before it is used again. If it breaks after some
+  messages, another one is opened: many relays limit the messages on one connection.
+- If the relay offers PIPELINING, then MAIL, RCPT and DATA are sent together (RFC 2920); the message
+  itself is never sent before the relay asks for it. If it offers DSN, it is asked to report
+  failures,
+  with our token as the envelope id and the headers only (RFC 3461).
+- If the connection breaks before the relay asked for the message, the message was not accepted:
+  FAILED.
+  From its first byte until the relay's answer, a break makes this message, and no other, UNKNOWN.
+- 5xx to RCPT or after DATA concerns this message: REFUSED. 4xx, and an error that stops the whole
+  call
+  (no connection, sign-in, MAIL FROM), is FAILED, with a time for a retry if that may help.
+- STARTTLS never falls back to plain text, and no password is sent without TLS.
+- An address with non-ASCII letters before the @ is sent only to a relay that offers SMTPUTF8.
+- The call ends at its deadline; messages that were not begun were not sent.
 """
 
 import smtplib
@@ -37,13 +40,13 @@ from standfast.notices.mail_addresses import Address, parse_address
 from standfast.records import EffectState, Limits, Result
 
 RELAY_AWAY_SECONDS = 60.0
-COME_BACK_SECONDS = 300.0  # 4xx: greylisting mostly, which RFC 6647 2.4 wants over in minutes
-FAREWELL_SECONDS = 2.0  # QUIT is politeness; the results are known
-FRESH_SECONDS = 20.0  # a relay ends idle connections, RFC 5321 4.5.3.2.7 after 5 minutes at least
-MOST_MESSAGES = 100  # on one connection: some relays cut it after so many
+COME_BACK_SECONDS = 300.0  # 4xx: mostly greylisting; RFC 6647 2.4 recommends some minutes
+FAREWELL_SECONDS = 2.0  # for QUIT, when the results are known already
+FRESH_SECONDS = 20.0  # relays end idle connections, by RFC 5321 4.5.3.2.7 after 5 minutes at least
+MOST_MESSAGES = 100  # on one connection: some relays limit the number
 
 _WELL = (250, 251, 252)
-_SIGN_IN_FIRST = frozenset({530, 534, 535, 538})  # RFC 4954: about us, not about the recipient
+_SIGN_IN_FIRST = frozenset({530, 534, 535, 538})  # RFC 4954: the fault of our account
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +55,12 @@ class _Answer:
     reason: str = ""
     retry_after_seconds: float | None = None
     may_go_elsewhere: bool = False
-    is_last: bool = False  # the connection is of no more use
+    is_last: bool = False  # the connection must be closed
 
 
 @dataclass(kw_only=True)
 class _Line:
-    """A connection, and how many messages it carried so far."""
+    """A connection, and the number of messages that it has carried."""
 
     connection: smtplib.SMTP
     messages: int = 0
@@ -66,15 +69,15 @@ class _Line:
 
 @dataclass(kw_only=True)
 class _Call:
-    """How far a call has come."""
+    """The state of a call."""
 
     deadline: float
-    line: _Line | None  # none before the first message, and after a break
-    rest: _Answer | None = None  # what holds for each message not begun
+    line: _Line | None  # None before the first message, and after a break
+    rest: _Answer | None = None  # applies to each message not begun
 
 
 class _NoConnection(Exception):
-    """What holds for every message of the call."""
+    """A result that applies to every message of the call."""
 
     def __init__(self, reason: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(reason)
@@ -82,7 +85,7 @@ class _NoConnection(Exception):
 
 
 class SmtpSender(Sender):
-    """One relay. Construction checks the values and connects nowhere."""
+    """One relay; the constructor checks the values and connects nowhere."""
 
     def __init__(
         self,
@@ -92,7 +95,7 @@ class SmtpSender(Sender):
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`monotonic` gives the deadline of a call."""
+        """Prepare the relay; `monotonic` is the clock for the deadline of a call."""
         self.name = name
         self.limits = Limits(
             batch=settings.batch,
@@ -126,8 +129,8 @@ class SmtpSender(Sender):
     def close(self) -> None:
         with self._guard:
             kept, self._kept = self._kept, []
-        for one in kept:
-            _say_goodbye(one.connection)
+        for line in kept:
+            _say_goodbye(line.connection)
 
     def _send(self, messages: Sequence[Message]) -> list[Result]:
         deadline = self._monotonic() + self.limits.timeout_seconds
@@ -144,7 +147,7 @@ class SmtpSender(Sender):
         return results
 
     def _answer_to(self, message: Message, call: _Call) -> _Answer:
-        """Give what came of a message, on this call's connection or a new one."""
+        """Send a message on the call's connection or a new one; return the answer."""
         seconds_left = call.deadline - self._monotonic()
         if call.rest is None and seconds_left <= 0:
             call.rest = _failed("not begun when the call's time was over", RELAY_AWAY_SECONDS)
@@ -160,12 +163,12 @@ class SmtpSender(Sender):
         if answer.is_last:
             _say_goodbye(line.connection)
             call.line = None
-            if not line.messages:  # else it was only cut, and another carries the rest
+            if not line.messages:  # if it carried some, it was only cut: open another one
                 call.rest = _failed("not begun when the relay went away", RELAY_AWAY_SECONDS)
         return answer
 
     def _take_kept(self) -> "_Line | None":
-        """Give a connection of an earlier call that still answers."""
+        """Return a connection of an earlier call that still answers."""
         while True:
             with self._guard:
                 found = self._kept.pop() if self._kept else None
@@ -176,7 +179,7 @@ class SmtpSender(Sender):
             _say_goodbye(found.connection)
 
     def _keep(self, line: _Line) -> None:
-        """Keep a connection for the next call, unless it carried as many as a relay may like."""
+        """Keep a connection for the next call unless it carried MOST_MESSAGES."""
         if line.messages >= MOST_MESSAGES:
             _say_goodbye(line.connection)
             return
@@ -202,7 +205,7 @@ class SmtpSender(Sender):
                 connection.starttls(context=self._trust())
             if self._sign_in is not None:
                 connection.login(*self._sign_in)
-        except OSError as error:  # which SMTPException is, too
+        except OSError as error:  # SMTPException is a subclass
             connection.close()
             raise _while_signing_in(error) from error
         except ValueError as error:
@@ -238,7 +241,7 @@ class SmtpSender(Sender):
             raise _NoConnection(f"ca_file of sender {self.name!r} cannot be read") from error
 
     def _hand_over(self, line: _Line, message: Message, seconds: float) -> _Answer:
-        """Give a message to the relay, and count it if the connection carried it."""
+        """Send a message, and count it if the connection carried it."""
         _allow(line.connection, seconds)
         answer = self._handed_over(line.connection, message)
         if not answer.is_last or answer.state is EffectState.REFUSED:
@@ -255,7 +258,7 @@ class SmtpSender(Sender):
             )
         try:
             payload = self._payload(message, address)
-        except Exception as error:  # whatever this one message broke, the others are still due
+        except Exception as error:  # an error in one message must not stop the others
             reason = f"cannot be written as mail ({type(error).__name__})"
             return _Answer(state=EffectState.REFUSED, reason=reason)
         try:
@@ -271,19 +274,21 @@ class SmtpSender(Sender):
     def _announce(
         self, connection: smtplib.SMTP, message: Message, address: Address
     ) -> _Answer | None:
-        """Say who writes to whom; None once the relay asks for the message's bytes."""
+        """Send the envelope; return None once the relay asks for the message."""
         mail, rcpt = f"MAIL FROM:<{self._from.address.text}>", f"RCPT TO:<{address.text}>"
         if address.needs_smtputf8:
             mail += " SMTPUTF8 BODY=8BITMIME"
         if connection.has_extn("dsn"):
             mail += f" RET=HDRS ENVID={message.token}"
             rcpt += " NOTIFY=FAILURE,DELAY"
-            if not address.needs_smtputf8:  # RFC 6533 has another form for those, seldom known
+            if not address.needs_smtputf8:  # RFC 6533 defines another form, which few relays know
                 rcpt += f" ORCPT=rfc822;{_xtext(address.text)}"
         commands = {"MAIL FROM": mail, "RCPT TO": rcpt, "DATA": "DATA"}
         is_in_one = connection.has_extn("pipelining")
         if is_in_one:
-            connection.send("".join(f"{one}\r\n" for one in commands.values()).encode())
+            connection.send(
+                "".join(f"{command_line}\r\n" for command_line in commands.values()).encode()
+            )
         found: _Answer | None = None
         status = 0
         for command, line in commands.items():
@@ -292,14 +297,14 @@ class SmtpSender(Sender):
             try:
                 status = connection.getreply()[0]
             except OSError:
-                if found is not None:  # the answer that came before the end still stands
+                if found is not None:  # an answer before the end of the connection counts
                     return replace(found, is_last=True)
                 raise
             found = found or _judge(command, status, (354,) if command == "DATA" else _WELL)
             if found is not None and not is_in_one:
                 return found
         if found is not None and status == 354:
-            # RFC 2920 3.1: asked for a message that goes to nobody, it gets an empty one.
+            # RFC 2920 3.1: if the relay asks for a message without recipients, send an empty one.
             connection.send(b".\r\n")
             connection.getreply()
         return found
@@ -310,11 +315,11 @@ class SmtpSender(Sender):
 
 
 def _judge(command: str, status: int, good: tuple[int, ...] = _WELL) -> _Answer | None:
-    """Say what an answer means for this message, or nothing when it is good."""
+    """Return the answer that a status means; None if the status is good."""
     if status in good:
         return None
     reason = f"the relay answered {command} with status {status}"
-    if status == 421:  # RFC 5321 3.8: it closes the connection
+    if status == 421:  # RFC 5321 3.8: the relay closes the connection
         return _failed(reason, RELAY_AWAY_SECONDS, is_last=True)
     if 400 <= status < 500:
         return _failed(reason, COME_BACK_SECONDS)
@@ -341,7 +346,10 @@ def _send_bytes(connection: smtplib.SMTP, payload: bytes) -> _Answer:
 
 
 def _after_rset(connection: smtplib.SMTP, answer: _Answer) -> _Answer:
-    """Clear the relay's buffers; when that fails, the answer stands and the connection ends."""
+    """Reset the relay's buffers; if that fails, end the connection.
+
+    The answer to the message stays the same.
+    """
     try:
         is_clear = connection.rset()[0] == 250
     except OSError:
@@ -364,9 +372,9 @@ def _while_signing_in(error: OSError) -> _NoConnection:
     return _NoConnection("the relay went away before the first message", RELAY_AWAY_SECONDS)
 
 
-def _of_status(what: str, status: int) -> _NoConnection:
+def _of_status(command: str, status: int) -> _NoConnection:
     wait = RELAY_AWAY_SECONDS if 400 <= status < 500 else None
-    return _NoConnection(f"the relay answered {what} with status {status}", wait)
+    return _NoConnection(f"the relay answered {command} with status {status}", wait)
 
 
 def _failed(
@@ -391,7 +399,7 @@ def _result(message: Message, answer: _Answer) -> Result:
 
 
 def _allow(connection: smtplib.SMTP, seconds: float) -> None:
-    """Give each further word on this connection at most `seconds`."""
+    """Set the time limit of each further command to `seconds`."""
     if connection.sock is not None:
         connection.sock.settimeout(max(seconds, 0.01))
 
@@ -405,8 +413,8 @@ def _is_alive(connection: smtplib.SMTP) -> bool:
 
 
 def _xtext(text: str) -> str:
-    """Write an address so that it can stand as a parameter (RFC 3461 4)."""
-    return "".join(one if one not in "+=" else f"+{ord(one):02X}" for one in text)
+    """Encode an address as a parameter (RFC 3461 4)."""
+    return "".join(char if char not in "+=" else f"+{ord(char):02X}" for char in text)
 
 
 def _say_goodbye(connection: smtplib.SMTP) -> None:
