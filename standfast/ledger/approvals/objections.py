@@ -84,7 +84,7 @@ def objection(
 
 
 def _is_target(name: str) -> str:
-    return f"an account of {name!r} is among the targets; somebody else must approve"
+    return f"an account of {name!r} is among the targets. Somebody else must approve."
 
 
 def standing_objection(
@@ -143,7 +143,7 @@ def objection_beside(
     if why := stranger(database, connection, who, roles):
         return why
     if name == opener.name:
-        return f"{name!r} opened the incident; somebody else must approve"
+        return f"{name!r} opened the incident. Somebody else must approve."
     if why := _connection(database, connection, who, opener):
         return why
     return _too_fresh(who, now)
@@ -212,14 +212,17 @@ def stranger(
         return _nobody(name)
     is_changed = database.rows.changed(connection, person, person.c.name == name)
     if is_changed or who["seal"] != seal_of_person(database, who):
-        return f"the enrolment of {name!r} was changed outside the ledger; see `audit verify`"
+        return (
+            f"the enrolment of {name!r} was changed outside the ledger. Run `standfast audit "
+            "verify`."
+        )
     if not may(roles, name, json.loads(who["roles"])):
         return f"{name!r} has none of the roles that may decide this: {', '.join(roles)}"
     return ""
 
 
 def _nobody(name: str) -> str:
-    return f"{name!r} is not enrolled; `standfast people list` shows who is"
+    return f"{name!r} is not enrolled. `standfast people list` shows all people."
 
 
 def is_fresh(who: RowMapping, now: datetime) -> bool:

@@ -89,9 +89,9 @@ class Passkeys:
                 select(func.count()).where(passkey.c.person == name, passkey.c.removed_at.is_(None))
             )
             if count and count >= MOST:
-                raise UsageError(f"{name!r} has {MOST} passkeys; remove one that is not used")
+                raise UsageError(f"{name!r} has {MOST} passkeys. Remove one that is not used.")
             if not write.insert_new(passkey, row):
-                raise UsageError("this passkey was added before; have the device make a new one")
+                raise UsageError("this passkey was added before. Create a new one on the device.")
             write.tell(passkey=row["id"][:8], origin=origin)
         return _opened(row)
 
@@ -114,7 +114,7 @@ class Passkeys:
         with self._database.reading() as connection:
             row = connection.execute(select(passkey).where(passkey.c.id == id_)).mappings().first()
             if row is None:
-                raise ApprovalRefused("this passkey is nobody's here; sign in with the passphrase")
+                raise ApprovalRefused("this passkey is nobody's here. Sign in with the passphrase.")
             check(self._database, connection, row["person"], said, challenge)
         return _opened(row)
 
@@ -124,7 +124,7 @@ class Passkeys:
         found = [device for device in devices if id_ and device.id.startswith(id_)]
         if len(found) != 1:
             ids = ", ".join(device.id[:8] for device in devices) or "none"
-            raise UsageError(f"{name!r} has no passkey {id_!r}; there are: {ids}")
+            raise UsageError(f"{name!r} has no passkey {id_!r}. Known passkeys: {ids}.")
         with self._database.write(
             actor=actor, subject=name, action="passkey.removed", now=now
         ) as write:
@@ -168,7 +168,10 @@ def _checked(
         raise ApprovalRefused(f"{name!r} has no such passkey")
     who = connection.execute(select(person).where(person.c.name == name)).mappings().one()
     if database.rows.changed(connection, passkey, passkey.c.id == id_) or not _is_theirs(who, row):
-        raise ApprovalRefused(f"this passkey of {name!r} was changed outside; see `audit verify`")
+        raise ApprovalRefused(
+            f"this passkey of {name!r} was changed outside the ledger. Run `standfast audit "
+            "verify`."
+        )
     webauthn.check(said, public_key=row["public_key"], challenge=challenge, origin=row["origin"])
     return row
 

@@ -62,8 +62,8 @@ def refuse_forged_incident(database: AuditedDatabase, row: RowMapping) -> None:
     """Raise Damaged when an incident is not as it was opened."""
     if row["seal"] != seal_of_incident(database, row):
         raise Damaged(
-            f"incident {row['id']} was changed outside the ledger; nothing was done; run "
-            "`standfast audit verify`"
+            f"incident {row['id']} was changed outside the ledger. Nothing was done. Run "
+            "`standfast audit verify`."
         )
 
 
@@ -72,6 +72,6 @@ def refuse_forged_step(database: AuditedDatabase, row: RowMapping) -> None:
     is_sealed = row["seal"] == seal_of_step(database, row) or opens_at(database, row) is not None
     if not is_sealed or hashlib.sha256(row["plan"].encode()).hexdigest() != row["digest"]:
         raise Damaged(
-            f"what step {row['name']!r} of {row['incident']} needs was changed outside the ledger; "
-            "nothing was done; run `standfast audit verify`"
+            f"step {row['name']!r} of {row['incident']}: its need was changed outside the ledger. "
+            "Nothing was done. Run `standfast audit verify`."
         )

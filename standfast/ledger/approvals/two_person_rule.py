@@ -91,8 +91,8 @@ def question(
     if row is None or not (is_asking or unreviewed(database, connection, row)):
         state = row["state"] if row else "not reached yet"
         raise UsageError(
-            f"step {step_name!r} of {incident_id} asks for no approval now (it is {state}); "
-            f"`standfast incident status {incident_id}` shows what does"
+            f"step {step_name!r} of {incident_id} asks for no approval now (it is {state}). "
+            f"`standfast incident status {incident_id}` shows the steps that do."
         )
     return Question(
         incident=incident_id,
@@ -148,7 +148,7 @@ def _refuse_own_review(
     if who is not None and own == root_of_name(database, connection, who):
         raise ApprovalRefused(
             f"{person_name!r} counts as one with {who!r}, who broke the glass. Somebody else must "
-            "review it"
+            "review it."
         )
 
 
@@ -162,7 +162,7 @@ def _refuse_connected(
     if other != person_name:
         raise ApprovalRefused(
             f"{person_name!r} and {other!r}, who approved already, count as one: enrolments "
-            "connect them. Somebody else must approve"
+            "connect them. Somebody else must approve."
         )
 
 
@@ -184,7 +184,7 @@ def holds(
     if given < row["needs_approvals"] and not is_open(database, connection, row, now):
         raise ApprovalRefused(
             f"step {step_name!r} of {incident_id} has {given} of {row['needs_approvals']} "
-            "approvals that verify; nothing was done"
+            "approvals that verify. Nothing was done."
         )
     return row
 

@@ -68,7 +68,7 @@ def open_engine(url: str, *, makes_file: bool = False) -> Engine:
         parsed = make_url(url)
     except ArgumentError:
         raise ConfigurationError(
-            "ledger.url is not a database address; write sqlite:///ledger.db or postgresql://…"
+            "ledger.url: not a database address. Write sqlite:///ledger.db or postgresql://…."
         ) from None
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed.database, makes_file=makes_file)
@@ -91,13 +91,13 @@ def open_engine(url: str, *, makes_file: bool = False) -> Engine:
                 "pip install -r requirements/extras/postgresql.txt"
             ) from None
     raise ConfigurationError(
-        f"ledger.url names {parsed.get_backend_name()!r}; the ledger runs on sqlite or postgresql"
+        f"ledger.url: {parsed.get_backend_name()!r} is not supported. Use sqlite or postgresql."
     )
 
 
 def _sqlite(path: str | None, *, makes_file: bool) -> Engine:
     if not path:
-        raise ConfigurationError("ledger.url names no file; write sqlite:///ledger.db")
+        raise ConfigurationError("ledger.url: no file is named. Write sqlite:///ledger.db.")
     engine = create_engine(f"sqlite:///{path}", pool_size=_CONNECTIONS, hide_parameters=True)
 
     @event.listens_for(engine, "do_connect")
@@ -241,8 +241,8 @@ def _plain_errors(engine: Engine, *, writes: bool = False) -> Iterator[None]:
         raise refused(name) from None
     except UnicodeEncodeError:  # a byte of the command line that is no UTF-8 came as a surrogate
         raise UsageError(
-            "a name or a text that was given is no UTF-8, and nothing in the ledger is, or can be, "
-            "called so; type it in a terminal that is set to UTF-8"
+            "a name or a text that was given is no UTF-8, so the ledger cannot have it. Type it in "
+            "a terminal that is set to UTF-8."
         ) from None
     except sqlite3.OperationalError as error:  # of `begin_writing`, which speaks to the driver
         raise unavailable(str(engine.url.database), str(error), type(error).__name__) from None

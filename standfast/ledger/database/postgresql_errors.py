@@ -7,31 +7,31 @@ quote an address with a user's name, or a row.
 from standfast.errors import ConfigurationError, OnlyReadable
 
 NO_RIGHT = "42501"
-_NO_WRITES = "takes no writes; see that ledger.url names the primary and not its replica"
-_ANSWERS_NOT = "does not answer; see that it runs and that ledger.url is right"
+_NO_WRITES = "takes no writes. Let ledger.url name the primary and not its replica"
+_ANSWERS_NOT = "does not answer. Check that it runs and that ledger.url is right"
 _BY_STATE = {  # PostgreSQL, appendix A
-    "40P01": "had two write the same rows at once; run it again",
-    "40001": "had two write the same rows at once; run it again",
-    "53100": "has no disk space left; free some there",
-    "53300": "has no connection left; end what holds them, or raise max_connections",
-    "57P03": "is starting or stopping; run it again in a moment",
+    "40P01": "had two writers of the same rows. Run this again",
+    "40001": "had two writers of the same rows. Run this again",
+    "53100": "has no disk space left. Free some there",
+    "53300": "has no connection left. End the programs that hold them, or raise max_connections",
+    "57P03": "is starting or stopping. Run this again in a moment",
     "25006": _NO_WRITES,
     "0A000": _NO_WRITES,  # so a replica says that it begins no transaction that may write
 }
 _BY_WORDS = (  # a connection that is refused has no state
     (
         "authentication failed",
-        "does not let us in; mend the user in ledger.url, or ledger.password",
+        "does not let us in. Correct the user in ledger.url, or ledger.password",
     ),
-    ("no password supplied", "wants a password; name one as ledger.password"),
-    ("no pg_hba.conf entry", "does not let us in from here; add this machine to its pg_hba.conf"),
-    ("does not exist", "has no such user or database; mend ledger.url"),
+    ("no password supplied", "needs a password. Name one as ledger.password"),
+    ("no pg_hba.conf entry", "does not let us in from here. Add this machine to its pg_hba.conf"),
+    ("does not exist", "has no such user or database. Correct ledger.url"),
     ("too many clients", _BY_STATE["53300"]),
     ("remaining connection slots", _BY_STATE["53300"]),
     ("starting up", _BY_STATE["57P03"]),
     ("shutting down", _BY_STATE["57P03"]),
 )
-_BY_HAND = "until then work by hand, from `standfast playbook show NAME`"
+_BY_HAND = "Until then work by hand, from `standfast playbook show NAME`."
 
 
 def is_told(state: str | None) -> bool:
@@ -43,13 +43,13 @@ def lacks_permission(*, writes: bool) -> ConfigurationError:
     """Return the error for a missing right to a table."""
     if writes:
         return OnlyReadable(
-            "this is written down in the ledger, which the database's user in ledger.url may only "
-            "read: do it where the place is in use, as the user who owns the ledger; what only "
-            "reads works here too"
+            "ledger: the database's user in ledger.url may only read it. Run this on the host "
+            "where the installation is used, as the user that owns the ledger. Commands that only "
+            "read work here too."
         )
     return ConfigurationError(
-        "the database's user in ledger.url may not read all of the ledger: let who owns it "
-        "GRANT SELECT ON ALL TABLES IN SCHEMA public, again after each upgrade; then run it again"
+        "ledger: the database's user in ledger.url may not read all of it. As its owner, GRANT "
+        "SELECT ON ALL TABLES IN SCHEMA public, again after each upgrade, then run this again."
     )
 
 
@@ -58,4 +58,4 @@ def trouble(state: str | None, text: str) -> str:
     found = _BY_STATE.get(state or "")
     if found is None:
         found = next((message for words, message in _BY_WORDS if words in text), _ANSWERS_NOT)
-    return f"the ledger's PostgreSQL {found}; {_BY_HAND}"
+    return f"the ledger's PostgreSQL {found}. {_BY_HAND}"

@@ -28,8 +28,8 @@ from standfast.ledger.database.sqlite_lock_waits import LONG_SECONDS, log_long_w
 BUSY_SECONDS = 30
 HEAD = "0001.3"  # the schema that this program needs
 NO_LEDGER = (
-    "see that its disk is there, and that ledger.url names the right one; where none was made yet, "
-    "`standfast init` on its folder makes it"
+    "Check that its disk is mounted and that ledger.url names the right file. If none was created "
+    "yet, `standfast init` on its folder creates it."
 )
 
 
@@ -81,9 +81,9 @@ def connected_to_read(path: str, patience_seconds: float) -> ReadOnly:
             if file_at(path) is None or not _is_unwritable(str(error)):
                 raise
             raise ConfigurationError(
-                f"what was written last to the ledger {path} lies in {unmerged[0]} still, and to "
-                "read it takes the right to write beside it: copy both, and every other file whose "
-                "name begins so, to a folder of yours, and read that copy"
+                f"the newest rows of the ledger {path} are in {unmerged[0]}, and reading them "
+                "needs the right to write next to it. Copy both, and every other file whose name "
+                "begins so, to a folder of yours, and read that copy."
             ) from None
         try:
             connection = _connected_to_read(path, "mode=ro&immutable=1", patience_seconds)
@@ -120,7 +120,7 @@ def unwritten(connection: object) -> Iterator[None]:
         if at_rest and at_rest[1] != _state(path := at_rest[0]):
             raise Unavailable(
                 f"the ledger {path} was written while it was read, and this user may not wait for "
-                "it to be let go of: run this again"
+                "its lock. Run this again."
             )
 
 
@@ -226,40 +226,44 @@ def unavailable(path: str, text: str, kind: str) -> StandfastError:
     """Return the error to raise for an operational error of SQLite."""
     if is_disk_full(text):
         return Unavailable(
-            f"the disk under the ledger {path} is full or failing; free space there; until "
-            "then work by hand, from `standfast playbook show NAME`"
+            f"the disk under the ledger {path} is full or failing. Free space there. Until "
+            "then work by hand, from `standfast playbook show NAME`."
         )
     if "locked" in text:
         return Unavailable(
-            f"the ledger {path} stayed locked for {BUSY_SECONDS} s by another process"
+            f"the ledger {path} stayed locked for {BUSY_SECONDS} s by another process. Run this "
+            "again."
         )
     if "unable to open" in text and file_at(path) is None and Path(path).parent.is_dir():
         return Unavailable(
-            f"the ledger {path} is gone while it was in use; put it back, with the files beside it "
-            "that begin with its name; until then work by hand, from `standfast playbook show NAME`"
+            f"the ledger {path} is gone while it was in use. Put it back, with the files next to "
+            "it that begin with its name. Until then work by hand, from `standfast playbook show "
+            "NAME`."
         )
     if "readonly" in text:
         return read_only_error(path)
     if "unable to open" in text:
         return ConfigurationError(
-            f"the ledger {path} cannot be opened for writing; see that its folder "
+            f"the ledger {path} cannot be opened for writing. Check that its folder "
             f"{Path(path).parent} exists, is yours and is not mounted read-only, or run "
-            "`standfast init`"
+            "`standfast init`."
         )
     if "no such column" in text or "no such table" in text or "has no column" in text:
         return ConfigurationError(
-            f"the ledger {path} is laid out for another version of the program, or is damaged; run "
-            "the version that made it, or bring it back from a backup"
+            f"the ledger {path} has the schema of another version, or is damaged. Run the version "
+            "that created it, or restore it from a backup."
         )
-    return StandfastError(f"the ledger {path} failed: {kind}; it may be damaged")
+    return StandfastError(
+        f"the ledger {path} failed: {kind}. It may be damaged. Run `standfast audit verify`."
+    )
 
 
 def read_only_error(path: str) -> OnlyReadable:
     """Return the error for a write to a read-only ledger."""
     return OnlyReadable(
-        f"this is written down in the ledger {path}, which this user may only read, or whose disk "
-        "is mounted read-only: do it where the place is in use, as the user who owns it; what only "
-        "reads works here too"
+        f"the ledger {path} is one which this user may only read, or its disk is mounted "
+        "read-only. Run this where the installation is used, as the user who owns it. Commands "
+        "that only read work here too."
     )
 
 
@@ -267,29 +271,29 @@ def refused(name: str) -> StandfastError:
     """Return the error to raise for another driver error, by its name."""
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return Damaged(
-            f"the ledger's file is damaged ({name}); keep a copy of it as it is, then bring it "
-            "back from a backup; until then work by hand, from `standfast playbook show NAME`"
+            f"the ledger's file is damaged ({name}). Keep a copy of it as it is, then bring it "
+            "back from a backup. Until then work by hand, from `standfast playbook show NAME`."
         )
     return StandfastError(
-        f"the ledger refused a statement ({name}); nothing was changed; run `standfast check`"
+        f"the ledger refused a statement ({name}). Nothing was changed. Run `standfast check`."
     )
 
 
 def ledger_missing_error(path: str) -> ConfigurationError:
     """Return the error for a missing file."""
-    return ConfigurationError(f"there is no ledger at {path}: {NO_LEDGER}")
+    return ConfigurationError(f"there is no ledger at {path}. {NO_LEDGER}")
 
 
 def not_a_ledger_error(path: str) -> ConfigurationError:
     """Return the error for a database without a ledger."""
-    return ConfigurationError(f"there is no ledger in {path}: {NO_LEDGER}")
+    return ConfigurationError(f"there is no ledger in {path}. {NO_LEDGER}")
 
 
 def schema_mismatch_error(path: str, version: str, needed: str) -> ConfigurationError:
     """Return the error for a ledger of another release."""
     release = "a newer release" if version > needed else "an earlier release"
     return ConfigurationError(
-        f"the ledger {path} was made by {release} (schema {version}; this one needs {needed}), and "
-        "nothing in it was changed; install that release again; until then work by hand, from "
-        "`standfast playbook show NAME`"
+        f"the ledger {path} was made by {release} (schema {version}; this one needs {needed}). "
+        "Nothing in it was changed. Install that release again. Until then work by hand, from "
+        "`standfast playbook show NAME`."
     )

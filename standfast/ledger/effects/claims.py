@@ -129,7 +129,7 @@ def _refuse_other_settings(
         raise ApprovalLapsed(
             step_key,
             f"the settings of {queue.connector} were changed after step {step_key[1]!r} was "
-            "planned. Nothing was done; the step asks again",
+            "planned. Nothing was done. The step asks again.",
             _with_current_settings(plan, settings),
         )
 

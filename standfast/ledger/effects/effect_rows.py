@@ -150,8 +150,8 @@ def open_effect(cipher: ColumnCipher, row: Row[Any] | tuple[Any, ...]) -> Effect
     is_pushed = known["is_refused"] and state != EffectState.REFUSED
     if token != known_as or is_other or is_pushed:
         raise Damaged(
-            f"effect {token} of {incident_id} was changed outside the ledger; nothing was "
-            "done; run `standfast audit verify`"
+            f"effect {token} of {incident_id} was changed outside the ledger. Nothing was "
+            "done. Run `standfast audit verify`."
         )
 
     def opened(column: str, value: bytes | None) -> JsonObject | None:

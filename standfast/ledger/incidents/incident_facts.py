@@ -72,7 +72,7 @@ class IncidentFacts:
                 select(incident.c.id).where(incident.c.id == incident_id)
             )
             if known is None:
-                raise Refused(f"there is no incident {incident_id}; `standfast status` shows them")
+                raise Refused(f"there is no incident {incident_id}. `standfast status` shows them.")
             facts = self._read(write.connection, incident_id)
             last = Facts(facts).latest(fact.kind, fact.name)
             if last is not None and _says(last) == _says(fact):

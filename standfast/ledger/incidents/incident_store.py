@@ -201,8 +201,8 @@ class Incidents:
             )
             if busy:
                 raise Refused(
-                    f"{busy} acts of {incident_id} are under way; `standfast incident stop "
-                    f"{incident_id}`, wait for them, then close"
+                    f"{busy} acts of {incident_id} are under way. Run `standfast incident stop "
+                    f"{incident_id}`, wait for them, then close."
                 )
             as_it_is = [incident.c.state == "open"]
             if joined is not None:
@@ -219,8 +219,8 @@ class Incidents:
             raise UsageError(f"incident {incident_id} is open")
         if row.mode is Mode.PLAN:
             raise Refused(
-                f"{incident_id} was a plan, and one that is closed stays so; `standfast incident "
-                f"carry-out {incident_id}` does what it planned"
+                f"{incident_id} was a plan, and a closed plan stays closed. `standfast incident "
+                f"carry-out {incident_id}` does what it planned."
             )
         with self._database.write(
             actor=actor, subject=incident_id, action="incident.reopened", now=now

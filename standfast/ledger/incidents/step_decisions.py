@@ -129,7 +129,7 @@ class StepDecisions:
             breaks = decision == BREAK_GLASS
             if breaks and is_review:
                 raise ApprovalRefused(
-                    f"step {step_name!r} has begun already; nothing is to be opened"
+                    f"step {step_name!r} has begun already. Nothing is to be opened."
                 )
             key = (*step_key, person)
             said = {"decision": decision, "signature": signature, "decided_at": now}
@@ -139,7 +139,8 @@ class StepDecisions:
             )
             if not is_new and not self._say_again(write, key, said, asked):
                 raise ApprovalRefused(
-                    f"{person!r} has decided about step {step_name!r} already; another person must"
+                    f"{person!r} has decided about step {step_name!r} already. Another person must "
+                    "decide."
                 )
             if is_review:
                 write.tell(step=step_name, digest=asked.digest, is_review=True)

@@ -135,7 +135,7 @@ class People:
             }
             row["seal"] = seal_of_person(self._database, row)
             if not write.insert_new(person, row):
-                raise UsageError(f"a person {name!r} was enrolled before; choose another name")
+                raise UsageError(f"a person {name!r} was enrolled before. Choose another name.")
             write.tell(roles=sorted(roles), is_founding=row["is_founding"])
             if signer:
                 write.tell(signature=signer.sign("enrol", name, roles, now))
@@ -200,7 +200,9 @@ class People:
         """Verify the signer and return the row of the person to change."""
         row = _row_of(write.connection, name)
         if row["removed_at"] is not None:
-            raise UsageError(f"{name!r} was removed already; `standfast people list` shows who is")
+            raise UsageError(
+                f"{name!r} was removed already. `standfast people list` shows all people."
+            )
         self._refuse_stranger(write.connection, signer)
         return row
 
@@ -354,7 +356,9 @@ def _row_of(connection: Connection, name: str) -> RowMapping:
     statement = select(person).where(person.c.name == name)
     row = connection.execute(statement).mappings().first()
     if row is None:
-        raise UsageError(f"nobody named {name!r} is enrolled; `standfast people list` shows who is")
+        raise UsageError(
+            f"nobody named {name!r} is enrolled. `standfast people list` shows all people."
+        )
     return row
 
 

@@ -57,7 +57,7 @@ class ColumnCipher:
         except PermissionError:
             raise ConfigurationError(
                 f"no key of the ledger can be made in {self._folder}: this user may not write "
-                "there; run as the user who owns it"
+                "there. Run as the user that owns it."
             ) from None
         except OSError as error:
             raise self._unwritten(error) from None
@@ -135,8 +135,8 @@ class ColumnCipher:
 
     def _unwritten(self, error: OSError) -> Unavailable:
         return Unavailable(
-            f"no key of the ledger can be written in {self._folder}: {error.strerror}; free space "
-            "there, then run again; until then work by hand, from `standfast playbook show NAME`"
+            f"no key of the ledger can be written in {self._folder}: {error.strerror}. Free space "
+            "there, then run again. Until then work by hand, from `standfast playbook show NAME`."
         )
 
     def _cipher(self, scope: str) -> AESGCM:
@@ -154,17 +154,17 @@ class ColumnCipher:
                 raise ConfigurationError(
                     f"the ledger's key {scope!r} is not in {self._folder}: it was erased, or "
                     "`ledger.keys` names the wrong folder, such as one that another host does not "
-                    "share; without it these columns stay closed"
+                    "share. Without it these columns stay closed."
                 ) from None
             except OSError as error:
                 raise ConfigurationError(
                     f"the ledger's key {scope!r} in {self._folder} cannot be read: "
-                    f"{error.strerror}; run as the user who owns it"
+                    f"{error.strerror}. Run as the user that owns it."
                 ) from None
             if len(key) != _KEY_BYTES:
                 raise Damaged(
-                    f"the ledger's key {scope!r} in {self._folder} is not whole; bring the file "
-                    f"{scope}.key back from a copy; without it these columns stay closed"
+                    f"the ledger's key {scope!r} in {self._folder} is not whole. Bring the file "
+                    f"{scope}.key back from a copy. Without it these columns stay closed."
                 )
             self._keys[scope] = key
         return self._keys[scope]

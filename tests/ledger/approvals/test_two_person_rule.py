@@ -120,7 +120,7 @@ def test_one_refusal_ends_the_step(ledger: Ledger) -> None:
 
 def test_who_opened_the_incident_does_not_approve(ledger: Ledger) -> None:
     enrol(ledger, "olga")
-    _refused(ledger, _asking(ledger), "olga", "'olga' opened the incident; somebody else")
+    _refused(ledger, _asking(ledger), "olga", "'olga' opened the incident. Somebody else")
 
 
 def test_whose_own_account_is_a_target_does_not_approve(ledger: Ledger) -> None:

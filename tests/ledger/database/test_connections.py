@@ -73,7 +73,7 @@ def test_a_ledger_that_was_moved_away_is_neither_written_nor_made_anew(
     away = tmp_path / "away"
     _moved(sqlite_place, away)
     before = (away / sqlite_place.file.name).read_bytes()
-    with pytest.raises(Unavailable, match=r"is gone while it was in use; put it back"):
+    with pytest.raises(Unavailable, match=r"is gone while it was in use. Put it back"):
         open_incident(sqlite_ledger)
     with pytest.raises(Unavailable, match=r"is gone while it was in use"):
         sqlite_ledger.newest_event()

@@ -117,7 +117,7 @@ def test_what_was_not_merged_and_cannot_be_read_beside_it_is_refused_and_never_l
     def without_shared_memory(home: Path) -> None:
         (home / "ledger.db-shm").unlink()
 
-    says = r"was written last .* lies in .*/ledger\.db-wal still.*copy both"
+    says = r"newest rows of the ledger .* are in .*/ledger\.db-wal.*Copy both"
     with copy_to_read(whole(home, tmp_path, without_shared_memory)) as copy:
         with pytest.raises(ConfigurationError, match=says), place_in(copy).opened():
             pass
@@ -143,7 +143,7 @@ def test_a_ledger_at_rest_that_its_owner_wrote_while_it_was_read_is_read_again(
     names = select(incident.c.opened_by).distinct()
     with copy_to_read(whole(home, tmp_path, at_rest)) as copy, place_in(copy).opened() as ledger:
         with (  # noqa: PT012 - it is told at the end
-            pytest.raises(Unavailable, match=r"was written while it was read.*run this again"),
+            pytest.raises(Unavailable, match=r"was written while it was read.*Run this again"),
             connections.reading(ledger.engine) as connection,
         ):
             assert connection.scalars(names).all() == ["olga"]

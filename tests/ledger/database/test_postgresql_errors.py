@@ -26,7 +26,7 @@ def test_a_server_that_knows_no_such_database_or_user_is_told_from_one_that_is_a
     with pytest.raises(Unavailable) as glanced:
         query_status(url, datetime.now(UTC))
     for error in (said.value, glanced.value):
-        assert "PostgreSQL has no such user or database; mend ledger.url" in str(error)
+        assert "PostgreSQL has no such user or database. Correct ledger.url" in str(error)
         assert "wolfhound" not in str(error)
 
 
@@ -43,10 +43,14 @@ def test_a_replica_is_told_from_a_statement_that_is_refused(postgres_ledger: Led
 @pytest.mark.parametrize(
     ("state", "words", "says"),
     [
-        (None, "connection refused", "does not answer; see that it runs"),
-        (None, 'FATAL:  password authentication failed for user "x"', "does not let us in; mend"),
+        (None, "connection refused", "does not answer. Check that it runs"),
+        (
+            None,
+            'FATAL:  password authentication failed for user "x"',
+            "does not let us in. Correct",
+        ),
         (None, "FATAL:  sorry, too many clients already", "has no connection left"),
-        ("40P01", "deadlock detected", "run it again"),
+        ("40P01", "deadlock detected", "Run this again"),
         ("53100", "could not extend file", "has no disk space left"),
         ("25006", "cannot execute INSERT in a read-only transaction", "takes no writes"),
     ],
