@@ -57,8 +57,8 @@ class IncidentOverview:
     playbook: str
     steps: tuple[StepView, ...]  # an answer is empty text: what was answered is sealed
     facts: tuple[FactOverview, ...] = ()  # in the order in which they were stated
-    untold: int = 0  # people whom a notice has not reached, each counted once
-    held: int = 0  # of them, those about whom a person has to decide
+    untold: int = 0  # people that no notice has reached, each counted once
+    held: int = 0  # of them, those that a person has to decide about
     kept: int = 0  # once an undo was begun: targets that still are as the incident left them
     joined: int = 0  # triggers that brought it more targets since it was opened
     is_carried: bool = True  # a runner works on it, or a `serve` looks for work

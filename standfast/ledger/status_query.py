@@ -85,7 +85,7 @@ _COUNTS = f"""
     WHERE incident.state = 'open' AND effect.verb <> 'people.page'
     GROUP BY effect.incident, effect.step, effect.round, reached, effect.is_parked
 """  # noqa: S608 - a constant
-# Recipients whom no notice has reached, and those of them that are held for a decision. One with
+# Recipients that no notice has reached, and those of them that are held for a decision. One with
 # an individual message counts in the step of that message, which is named after the token of the
 # replaced one. A refused individual message, and a refused round that was asked again, count no
 # one.

@@ -11,7 +11,7 @@ from standfast.ledger.schema.column_encryption import INSTALLATION
 from standfast.ledger.schema.tables import person
 from standfast.records import JsonObject
 
-BY_TRIGGERS = ".joined"  # beside the sealed inputs: the accounts among them that triggers added
+BY_TRIGGERS = ".joined"  # in the sealed inputs: the accounts that triggers added
 
 
 def is_named(

@@ -72,7 +72,7 @@ class AuditReport:
     rows: int
     heads: int
     witnessed: int  # heads that the witness outside the ledger confirms
-    untold: int  # heads of which it says nothing, though it had time to be told
+    untold: int  # heads that it lacks, though there was time to send them
     findings: tuple[AuditFinding, ...]
 
     @property
@@ -170,7 +170,7 @@ class Auditor:
         self._add_checkpoint(now)
         with writing(self._engine) as connection:
             if connection.dialect.name == "postgresql":
-                # Two who sign at once would both add the same head.
+                # Two signers at once would both add the same head.
                 connection.execute(text("LOCK TABLE audit_head IN SHARE ROW EXCLUSIVE MODE"))
             self._database.rows.refuse_rolled_back(connection)
             base = self._newest_head(connection)

@@ -111,7 +111,7 @@ class Write:
         """Insert the rows with a new key; return their number."""
         if not rows:
             return 0
-        # Whoever was before us with a row: that row stands, and only ours are told.
+        # On conflict, keep the existing row; audit only rows that were inserted.
         added = insert_missing(self.connection, table, rows)
         self._returned(table, added)
         return len(added)
@@ -194,7 +194,7 @@ class Write:
             return
         touched = self._touched.get(table.name, (table, {}))[1]
         for part in _parts([key for key in keys if key not in touched]):
-            # As an UPDATE would: whoever inserts a row that refers to one of these goes on.
+            # The lock of an UPDATE: an insert that refers to one of these rows is not blocked.
             statement = _by_keys(table).with_for_update(key_share=True)
             found = self.connection.execute(statement, {"keys": _bound(part)}).all()
             owners = {_incident_of(table, row) for row in found}

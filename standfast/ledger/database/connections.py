@@ -56,7 +56,7 @@ _PATIENCE: Mapping[str, int] = {  # of libpq, unless `ledger.url` says otherwise
     "keepalives_count": 4,
     "tcp_user_timeout": 30_000,  # milliseconds
 }
-_PLANNING_LOCK = 7_236_116  # of PostgreSQL, beside those of the chain and of accounts
+_PLANNING_LOCK = 7_236_116  # PostgreSQL advisory lock; others: chain, accounts
 
 
 def open_engine(url: str, *, makes_file: bool = False) -> Engine:

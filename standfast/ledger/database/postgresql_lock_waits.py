@@ -125,7 +125,7 @@ def say(session: int, engine: Engine) -> None:
             connection.detach()  # it ends here, also where the pool is given up meanwhile
             rows = connection.execute(_HOLDERS, {"waiting": session}).all()
     except SQLAlchemyError:
-        return  # whoever writes there learns what is wrong
+        return  # the writer itself reports the error
     ours = session_name()
     for number, name, address, state, seconds in rows:
         if name != ours:

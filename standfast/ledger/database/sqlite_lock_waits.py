@@ -70,7 +70,7 @@ def holders_of(*lock_files: str) -> set[int]:
         return set()
     holders: set[int] = set()
     for line in lines:
-        # `1: FLOCK  ADVISORY  WRITE 15719 fe:00:5327030 0 EOF`; who waits has `->` before its kind.
+        # `1: FLOCK  ADVISORY  WRITE 15719 fe:00:5327030 0 EOF`; a waiter has `->` before the kind.
         words = line.split()
         if len(words) < 6 or words[1] == "->" or words[3] != "WRITE":
             continue

@@ -243,7 +243,7 @@ class Attempts:
                         effect.c.attempt == batch.attempt,
                         effect.c.state.in_(("submitting", "unknown", "planned", "failed")),
                     )
-                    .order_by(effect.c.token)  # whoever locks several does it in this order
+                    .order_by(effect.c.token)  # every lock of several rows uses this order
                     .with_for_update()
                 )
             }

@@ -52,7 +52,7 @@ from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.planned_effects import Settings
 from standfast.records import EffectState, Json, JsonObject, Mode
 
-_ACCOUNTS_LOCK = 7_236_115  # of PostgreSQL, beside the chain's
+_ACCOUNTS_LOCK = 7_236_115  # PostgreSQL advisory lock, next to that of the chain
 _INCIDENT = select(incident).where(incident.c.id == bindparam("incident"))
 
 

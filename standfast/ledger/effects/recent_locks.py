@@ -24,7 +24,7 @@ from standfast.ledger.schema.tables import effect, incident, step
 from standfast.playbook.actions import verbs_where
 from standfast.records import EffectState, Mode
 
-_LIMITS_LOCK = 7_236_117  # of PostgreSQL, beside those of the chain, of accounts and of planning
+_LIMITS_LOCK = 7_236_117  # PostgreSQL advisory lock; others: chain, accounts, planning
 KEEPS_OUT = verbs_where(lambda action: action.keeps_holder_out)
 
 

@@ -167,7 +167,7 @@ class Incidents:
             actor=actor, subject=incident_id, action=action, now=now
         ) as write:
             wait_for_turn(write.connection, incident_id, is_shared=False)
-            write.alone()  # like who joins it: both change its row
+            write.alone()  # like a joining trigger: both change its row
             was_halted = write.connection.scalar(
                 select(incident.c.is_halted).where(incident.c.id == incident_id)
             )

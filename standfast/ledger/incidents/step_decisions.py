@@ -289,7 +289,7 @@ class StepDecisions:
                     f"step {step_name!r} of {incident_id} is {found.state}: nothing is left to "
                     "accept"
                 )
-            # Whoever looks these up has them: what comes of it is seen below, or sees this.
+            # A lookup locks these rows too: its result is read below, or it reads this change.
             write.connection.execute(
                 select(effect.c.token)
                 .where(

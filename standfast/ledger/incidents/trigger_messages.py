@@ -32,7 +32,7 @@ class IgnoredTrigger:
 
     incident: str
     scenario: str
-    source: str  # who brought it, as the timeline has it
+    source: str  # the trigger, as the timeline names it
     stop: int  # the sequence of the stop's event: the next stop is another
 
 

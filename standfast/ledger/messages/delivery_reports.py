@@ -134,7 +134,7 @@ class Deliveries:
         return found
 
     def _join(self, write: Write, reported: Mapping[str, Delivery], reason: str) -> tuple[int, int]:
-        tokens = sorted(reported)  # whoever locks several does it in this order
+        tokens = sorted(reported)  # every lock of several rows uses this order
         settled: list[dict[str, Any]] = []
         stored: dict[str, Delivery] = {}
         for part in _parts(tokens):

@@ -119,7 +119,7 @@ class Notices:
                 canary_ended_at=ends.get((row.name, row.round)),
             )
             for row in found
-            if (row.name, row.round) in counts  # of one that is only prepared nobody is told
+            if (row.name, row.round) in counts  # a prepared notice notifies nobody
         ]
 
     def pause(self, incident_id: str, step_name: str, actor: str, now: datetime) -> None:

@@ -72,7 +72,7 @@ class ServerClock:
         def ask(connection: Any, _record: object, _proxy: object) -> None:
             if self._is_due() and self._lock.acquire(blocking=False):
                 try:
-                    with suppress(broken):  # whoever took the connection meets it, and says so
+                    with suppress(broken):  # the user of the connection reports the error
                         self._ask(connection)
                 finally:
                     self._lock.release()

@@ -92,7 +92,7 @@ passkey = Table(
     Column("removed_at", Moment),
 )
 
-# Who works here, as a list of staff says it; nobody here may approve anything (that is `person`).
+# Members of staff lists. They approve nothing: approvers are in `person`.
 staff = Table(
     "staff",
     metadata,
@@ -179,7 +179,7 @@ step = Table(
     Column("joined", Integer, nullable=False),  # how many joined triggers its targets cover
     Column("is_accepted", Boolean, nullable=False),  # a person let a held partial go on
     Column("needs_approvals", Integer, nullable=False),
-    Column("roles", Text, nullable=False),  # JSON list: who may approve or answer
+    Column("roles", Text, nullable=False),  # JSON list: roles that may approve or answer
     Column("plan", Text, nullable=False),  # canonical JSON: its acts' digest, adapters' settings
     Column("digest", String(64), nullable=False),  # of the plan: what an approval signs
     Column("nonce", String(32), nullable=False),  # makes an approval worthless elsewhere
@@ -218,7 +218,7 @@ effect = Table(
     Index(None, "attempt"),
 )
 
-# What became of a message after it was handed over: the greatest of what its provider told.
+# The delivery state of a submitted message: the greatest report of its provider.
 delivery = Table(
     "delivery",
     metadata,
