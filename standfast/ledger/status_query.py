@@ -37,6 +37,9 @@ from standfast.ledger.status_overview import (
     LastRun,
     LedgerOverview,
 )
+from standfast.playbook.actions import verbs_where
+from standfast.playbook.actions.notices_send import SEND
+from standfast.playbook.actions.people_page import PAGE
 from standfast.playbook.run_state import Counts, StepView
 from standfast.records import StepState, canonical, moment, timestamp
 
@@ -58,6 +61,9 @@ _FACTS = """
     FROM incident_fact AS fact JOIN incident ON incident.id = fact.incident
     WHERE incident.state = 'open' OR incident.mode = 'live' ORDER BY fact.incident, fact.number
 """
+_RESTORABLE = ", ".join(
+    f"'{verb}'" for verb in sorted(verbs_where(lambda action: action.keeps_prior_state))
+)
 _STEPS = """
     SELECT step.incident, step.name, step.round, step.state, step.due_at, step.is_asked, step.rung,
         step.escalates_at, step.runs_from, step.joined, step.is_accepted, step.needs_approvals,
@@ -82,20 +88,20 @@ _COUNTS = f"""
         SUM(CASE WHEN effect.state = 'planned' AND effect.not_before = '{_NEVER}'
             THEN 1 ELSE 0 END)
     FROM effect JOIN incident ON incident.id = effect.incident
-    WHERE incident.state = 'open' AND effect.verb <> 'people.page'
+    WHERE incident.state = 'open' AND effect.verb <> '{PAGE}'
     GROUP BY effect.incident, effect.step, effect.round, reached, effect.is_parked
 """  # noqa: S608 - a constant
 # Recipients that no notice has reached, and those of them that are held for a decision. One with
 # an individual message counts in the step of that message, which is named after the token of the
 # replaced one. A refused individual message, and a refused round that was asked again, count no
 # one.
-_UNREACHED = """
+_UNREACHED = f"""
     SELECT effect.incident, COUNT(*),
         SUM(CASE WHEN effect.state = 'refused' AND effect.is_parked THEN 1 ELSE 0 END)
     FROM effect JOIN incident ON incident.id = effect.incident
     JOIN step ON step.incident = effect.incident AND step.name = effect.step
         AND step.round = effect.round
-    WHERE incident.state = 'open' AND effect.verb = 'notices.send'
+    WHERE incident.state = 'open' AND effect.verb = '{SEND}'
     AND (effect.state <> 'done' OR effect.token IN
         (SELECT effect FROM delivery WHERE state IN ('deferred', 'bounced', 'dropped')))
     AND SUBSTR(effect.token, 1, 12) NOT IN (SELECT SUBSTR(individual.name, 6, 12)
@@ -105,20 +111,20 @@ _UNREACHED = """
         (SELECT 1 FROM step AS newer WHERE newer.incident = step.incident
             AND newer.name = step.name AND newer.round > step.round)))
     GROUP BY effect.incident
-"""
+"""  # noqa: S608 - a constant
 # As `effect_conditions.count_held_targets`.
-_KEPT = """
+_KEPT = f"""
     SELECT effect.incident, COUNT(DISTINCT effect.handle)
     FROM effect JOIN incident ON incident.id = effect.incident
     WHERE incident.state = 'open'
-    AND effect.verb IN ('accounts.lock', 'run.command', 'http.request', 'service.degrade')
+    AND effect.verb IN ({_RESTORABLE})
     AND effect.state IN ('done', 'submitting', 'unknown')
     AND effect.incident IN (SELECT incident FROM step WHERE name LIKE 'undo-%')
     AND effect.token NOT IN (SELECT undo.undoes FROM effect AS undo
         WHERE undo.incident IN (SELECT incident FROM step WHERE name LIKE 'undo-%')
         AND undo.undoes IS NOT NULL AND undo.state = 'done')
     GROUP BY effect.incident
-"""
+"""  # noqa: S608 - constants
 
 
 def query_status(url: str, now: datetime, own: Origin = NOWHERE) -> LedgerOverview:
