@@ -1,30 +1,41 @@
-"""Directories of accounts: what every connector promises.
+"""Connectors: directories of accounts, and the contract of all connectors.
 
-A connector locks, revokes, proves and undoes in one directory. Beside this file stands one module a
-provider (`scim.py`), and `memory.py`, the twin that passes the same contract suite.
+A connector locks, revokes, proves and undoes in one directory. Each provider has a module or folder
+here, and `simulator` passes the same contract tests.
 
 Promises
-- Answers come one a target, in the order of the targets asked for, whatever the provider did.
-- An unknown account is an answer (`exists=False`, `REFUSED`), never an exception. One that could
+- Results have the order of the targets, whatever the provider did.
+- An unknown account is a result (`exists=False`, `REFUSED`), never an exception. An account that
+  could
   not be read is `exists=False` too, and only then has a `reason`.
-- Every verb is idempotent: locking twice changes once; a second undo changes nothing.
-- `lock` keeps holders out: disable, revoke sessions and refresh tokens, deactivate keys, as far as
-  the directory can. It never enables, and never deletes what it cannot restore.
-- `undo` restores `order.prior` and only it: an account that was disabled before stays disabled.
-- An order that has a prior state is of the account which that was kept of, and not of its name: a
-  name that was given to somebody else is refused, in a proof too, where `identity` tells the two
-  apart. Without one it goes by the name.
-- `rotate`, where it is offered, makes the password known until now useless, and changes nothing
-  else: who is locked stays locked. The new one is sealed before it is set (`new_secrets.py`).
-- `prove` changes nothing; it reports the level it reached, FAILED when the account still admits.
-- What surely did not happen is FAILED (with `retry_after_seconds` when worth another try); what may
-  have happened (time-out after sending, connection lost) is UNKNOWN. Only declared errors escape.
-- `second_factors` says who may sign in without a second factor, privileged ones first, by a bounded
-  number of requests, and whether that is everybody; it changes nothing. A directory that has no
-  notion of it raises `Unsupported`.
-- What a provider cannot do raises `Unsupported` when planned, and is never skipped.
-- Messages and reasons carry no account name, no secret and no server's text verbatim.
-- Two names are of one account when `canonical` gives the same for both; it asks nobody.
+- Every verb is idempotent: a second lock or undo changes nothing.
+- `lock` keeps the holders out: it disables the account, revokes sessions and refresh tokens, and
+  deactivates keys, as far as the directory can. It never enables an account, and never deletes what
+  it
+  cannot restore.
+- `undo` restores `order.prior` and nothing else: an account that was disabled before stays
+  disabled.
+- An order with a prior state means the account that the state was read from, not its name: if the
+  name
+  now belongs to another account, the order is refused, also in a proof, if `identity` distinguishes
+  the
+  two. An order without a prior state goes by the name.
+- `rotate`, where it is supported, makes the known password useless and changes nothing else: a
+  locked
+  account stays locked. The new password is sealed before it is set (`base.new_passwords`).
+- `prove` changes nothing. It reports the proof level that it reached, or FAILED if the account
+  still
+  admits its holder.
+- What certainly did not happen is FAILED (with `retry_after_seconds` if a retry may help). What may
+  have happened (time-out after sending, lost connection) is UNKNOWN. Only declared errors escape.
+- `second_factors` reports which accounts can sign in without a second factor, privileged ones
+  first,
+  with a bounded number of requests, and whether the list is complete. It changes nothing. A
+  directory
+  without second factors raises `Unsupported`.
+- A verb that a provider cannot do raises `Unsupported` when it is planned, and is never skipped.
+- Messages and reasons contain no account name, no secret, and no text of a server.
+- Two names mean one account if `canonical` returns the same for both; it sends no request.
 """
 
 from abc import ABC, abstractmethod
@@ -37,37 +48,37 @@ from standfast.records import EffectState, JsonObject, Limits, Order, Proof, Res
 
 @dataclass(frozen=True, kw_only=True)
 class AccountState:
-    """One account as the directory shows it now."""
+    """Present state of an account in the directory."""
 
     name: str
     exists: bool
-    is_enabled: bool | None = None  # None when the directory does not say
-    live_sessions: int | None = None  # None when the directory cannot count them
+    is_enabled: bool | None = None  # None if the directory does not report it
+    live_sessions: int | None = None  # None if the directory cannot count them
     prior: JsonObject = field(default_factory=dict)  # what `undo` needs to restore this state
-    reason: str = ""  # why the account could not be read, when exists is False by error
-    obstacle: str = ""  # why a lock would be refused, as far as the directory tells beforehand
+    reason: str = ""  # why the account could not be read, if that is why exists is False
+    obstacle: str = ""  # why a lock would be refused, as far as the directory reports it
 
 
 @dataclass(frozen=True, kw_only=True)
 class WithoutFactor:
-    """An account that may sign in and has no second factor."""
+    """An account that can sign in without a second factor."""
 
     name: str
-    is_privileged: bool = False  # as far as the directory says; False where it does not
+    is_privileged: bool = False  # False also if the directory does not report it
 
 
 @dataclass(frozen=True, kw_only=True)
 class SecondFactors:
-    """Who of those that may sign in has no second factor."""
+    """The accounts that can sign in without a second factor."""
 
     without: tuple[WithoutFactor, ...]
     looked_at: int | None = None  # None: the directory names only those without
-    unsaid: int = 0  # of whom the directory does not say, though it was asked
-    is_whole: bool = True  # False: there are more, who were not asked about
+    unsaid: int = 0  # accounts for which the directory reports nothing
+    is_whole: bool = True  # False: there are more accounts, which were not queried
 
 
 class Connector(ABC):
-    """One directory of accounts."""
+    """Base class of the connector of one directory."""
 
     name: str  # the key in the configuration
     limits: Limits
@@ -81,11 +92,11 @@ class Connector(ABC):
     wants: Mapping[str, str] = {}  # verbs that it would offer, and what to configure for them
 
     def canonical(self, name: str) -> str:
-        """Give the one spelling of a name which this directory may know in several, unasked."""
+        """Return the single spelling of a name with several; sends no request."""
         return name
 
     def observe(self, names: Sequence[str]) -> list[AccountState]:
-        """Read the accounts, changing nothing. Raises `Unavailable` when nothing could be read."""
+        """Read the accounts; `Unavailable` if none could be read."""
         try:
             states = list(self._observe(names))
         except StandfastError:
@@ -100,18 +111,20 @@ class Connector(ABC):
         return states
 
     def shortcomings(self) -> list[str]:
-        """Say what our own rights lack to keep the promises here, as far as a look shows it.
+        """Return the missing rights of our account that break a promise here.
 
-        Raises `Unavailable` when nothing could be read. A provider that does not tell what our
-        credential may do gives nothing, which is no proof that it may.
+        Raises `Unavailable` if nothing could be read. A provider that does not report the rights of
+        our
+        credential returns nothing, which proves nothing.
         """
         return []
 
     def second_factors(self) -> SecondFactors:
-        """Say who may sign in without a second factor, changing nothing; privileged ones first.
+        """Return the accounts without a second factor, privileged ones first.
 
-        Raises `Unsupported` where the directory has no notion of it, `Unavailable` when nothing
-        could be read.
+        Raises `Unsupported` if the directory has no second factors, and `Unavailable` if nothing
+        could be
+        read.
         """
         try:
             found = self._second_factors()
@@ -121,7 +134,7 @@ class Connector(ABC):
             raise Unavailable(
                 f"directory {self.name!r} could not be read: unexpected {type(error).__name__}"
             ) from None
-        first = sorted(found.without, key=lambda one: (not one.is_privileged, one.name))
+        first = sorted(found.without, key=lambda account: (not account.is_privileged, account.name))
         return replace(found, without=tuple(first))
 
     def lock(self, orders: Sequence[Order]) -> list[Result]:
@@ -129,28 +142,28 @@ class Connector(ABC):
         return self._each("lock", orders)
 
     def revoke(self, orders: Sequence[Order]) -> list[Result]:
-        """End sessions, refresh tokens and keys, leaving the account as enabled as it is."""
+        """End sessions, refresh tokens and keys; the account stays enabled."""
         return self._each("revoke", orders)
 
     def prove(self, orders: Sequence[Order]) -> list[Result]:
-        """Show that the holders are kept out, at the highest level that the directory allows."""
+        """Prove that the holders are kept out, at the highest possible level."""
         return self._each("prove", orders)
 
     def undo(self, orders: Sequence[Order]) -> list[Result]:
-        """Restore each order's prior state, and only it."""
+        """Restore each order's prior state, and nothing else."""
         return self._each("undo", orders)
 
     def rotate(self, orders: Sequence[Order]) -> list[Result]:
-        """Give each account a new password; nothing brings the old one back."""
+        """Set a new password for each account; the old one cannot be restored."""
         return self._each("rotate", orders)
 
-    def close(self) -> None:  # most connectors hold nothing open
-        """Let go of connections; harmless twice, and a later call opens them again."""
+    def close(self) -> None:  # most connectors keep nothing open
+        """Close connections; may be repeated, and a later call opens them again."""
 
     def _each(self, verb: str, orders: Sequence[Order]) -> list[Result]:
-        """Call the provider; what escapes it becomes one UNKNOWN an order, no lost answer.
+        """Call the provider; an unexpected error makes every order UNKNOWN.
 
-        A `prove` that broke is FAILED instead: it changes nothing, so nothing is left in doubt.
+        In a `prove` it makes them FAILED: a proof changes nothing, so nothing is in doubt.
         """
         if verb not in self.verbs:
             raise Unsupported(f"directory {self.name!r} cannot {verb}; plan the step without it")

@@ -1,18 +1,19 @@
-"""Active Directory, Microsoft's or Samba's.
+"""Connector for Active Directory, of Microsoft or Samba.
 
-It owns what a lock is there: the bit ACCOUNTDISABLE of `userAccountControl`, and where it is asked
-for, a password that nobody knows.
+A lock is the bit ACCOUNTDISABLE of `userAccountControl` and, if configured, a random password.
 
 Rules
-- The directory has no compare-and-swap (a stale one was answered "success"): what is written is
-  read back, and only the one bit is set or cleared in what was read just before.
+- The directory has no compare-and-swap (an outdated one was answered "success"). The value is read
+  just
+  before, only the one bit is set or cleared in it, and the result is read back.
 - `reset_password` writes two random passwords, the second together with the bit: domain controllers
-  let the last password but one in for an hour. It cannot be taken back, and the plan says so.
-- A rotation writes two, too: one that nobody knows, and then the new one.
-- Kerberos tickets that were given out cannot be cleared. There is no `revoke`.
-- The prior state is the bit. An account that was disabled before is left alone, password and all.
-- Built-in accounts (krbtgt, Administrator) and those over which our account was given no right are
-  refused; a look before the lock says so.
+  accept the previous password for an hour. It cannot be undone, and the plan says so.
+- A rotation writes two passwords too: a random one, and then the new one.
+- Issued Kerberos tickets cannot be cleared. There is no `revoke`.
+- The prior state is the bit. An account that was disabled before is not changed, nor is its
+  password.
+- Built-in accounts (krbtgt, Administrator), and accounts over which our account has no rights, are
+  refused; a look-up before the lock reports it.
 """
 
 import re
@@ -86,7 +87,7 @@ class ActiveDirectory(LdapConnector):
         ]
 
     def _to_rotate(self, entry: LdapEntry, secret: str) -> Changes:
-        return [{"unicodePwd": (_written(one),)} for one in (_password(), secret)]
+        return [{"unicodePwd": (_written(password),)} for password in (_password(), secret)]
 
     def _is_shut_otherwise(self, entry: LdapEntry, result: LdapResult) -> bool:
         return _SHUT.search(result.text) is not None
@@ -109,10 +110,11 @@ class ActiveDirectory(LdapConnector):
         return ""
 
     def _is_ours(self, entry: LdapEntry) -> bool:
-        """We may sign in by DN, by a principal name or as DOMAIN\\name.
+        r"""Return whether an entry is the account that we sign in with.
 
-        Besides the principal name that is written down, an account has one that is not: its account
-        name at the domain's ([MS-ADTS] 5.1.1.1.1).
+        We may sign in by DN, by a principal name or as DOMAIN\name. Besides its written principal
+        name, an
+        account has an implicit one: its account name at the domain's ([MS-ADTS] 5.1.1.1.1).
         """
         we = folded(self._server.bind_dn)
         account_names = entry.texts(ACCOUNT_NAME)
@@ -140,7 +142,7 @@ class ActiveDirectory(LdapConnector):
 
 
 def _domain(dn: str) -> str:
-    """Give the name of the domain that an entry is in: what its DN ends in."""
+    """Return the name of an entry's domain, from the end of its DN."""
     end = _OF_THE_DOMAIN.search(dn)
     return end[0].lower().replace(",dc=", ".").removeprefix(".") if end else ""
 
@@ -158,10 +160,10 @@ def _number(value: int) -> bytes:
 
 
 def _password() -> str:
-    """Make one that no rule turns down and that nobody will know."""
+    """Return a random password that satisfies every rule for passwords."""
     return f"{secrets.token_urlsafe(24)}aA1!"
 
 
 def _written(password: str) -> bytes:
-    """Write it as `unicodePwd` wants it ([MS-ADTS] 3.1.1.3.1.5.1)."""
+    """Encode a password for `unicodePwd` ([MS-ADTS] 3.1.1.3.1.5.1)."""
     return f'"{password}"'.encode("utf-16-le")

@@ -1,17 +1,20 @@
-"""Amazon Connect: the agents of one instance.
+"""Connector for the agents of an Amazon Connect instance.
 
-It owns taking every permission from a user by a security profile that grants none, taking the
-contacts by a routing profile without queues, and the status. Calls go through `aws_client`.
+A lock replaces the security profiles by one without permissions, and the routing profile by one
+without
+queues, and sets the status. Calls go through `base.aws_client`.
 
 Rules
-- Connect has no "disabled", and a user must have a security profile: one is made that grants
-  nothing, and is looked at before it is used. A user who has only that one counts as disabled.
-- No operation ends a session: pages that are open lose their rights as they are loaded anew, and a
-  contact that is being handled goes on. The plan says so.
-- Search goes by an index that lags: it gives the id, and the state is read by `DescribeUser`.
-- Connect takes two requests a second of each operation, five at once, from the whole AWS account.
-  The connector keeps to that by itself, so that looking at many agents is not refused.
-- The status is nobody's to restore: who signs in again chooses it.
+- Connect has no "disabled", and a user must have a security profile: a profile that grants nothing
+  is
+  created, and is verified before use. A user that has only this profile counts as disabled.
+- No operation ends a session: an open page loses its rights when it is reloaded, and a contact in
+  progress continues. The plan says so.
+- The search uses an index with a delay: it supplies the id, and `DescribeUser` the state.
+- Connect accepts two requests a second of each operation, five at once, for the whole AWS account.
+  The
+  connector limits itself to that, so that reading many agents is not refused.
+- The status is not restored: the agent chooses it at the next sign-in.
 """
 
 import threading
@@ -33,7 +36,7 @@ from standfast.records import JsonObject, Order, Proof
 from standfast.retry_rules import RETRY_SECONDS
 
 PER_SECOND = 2.0
-BURST = 3  # of five: requests bunch on their way, and others use the account too
+BURST = 3  # of five: requests arrive in bursts, and other programs use the account too
 _NO_SUCH = "ResourceNotFoundException"
 _LONGEST_NAME = 100
 _PAGE = 100
@@ -44,7 +47,7 @@ _NOT_AS_LOCKED = (
 
 
 class Pace:
-    """Two requests a second of each operation; safe for many threads."""
+    """Limit of two requests a second for each operation; safe for threads."""
 
     def __init__(
         self,
@@ -55,10 +58,10 @@ class Pace:
         self._monotonic = monotonic
         self._sleep = sleep
         self._guard = threading.Lock()
-        self._free_at: dict[str, float] = {}  # when the last request's turn is over
+        self._free_at: dict[str, float] = {}  # end of the turn of the last request
 
     def wait(self, operation: str, deadline: Deadline) -> None:
-        """Wait for a turn; raise `Unavailable` when it would come after the deadline."""
+        """Wait for a turn; `Unavailable` if it would be after the deadline."""
         gap = 1 / PER_SECOND
         with self._guard:
             now = self._monotonic()
@@ -93,7 +96,7 @@ class AmazonConnect(PerAccountConnector):
         self._aws = AwsClient("connect", settings, context)
         self._settings = settings
         self._pace = pace or Pace()
-        self._is_harmless = False  # the profile for locked agents was looked at
+        self._is_harmless = False  # the profile for locked agents was verified
 
     def close(self) -> None:
         self._aws.close()
@@ -168,7 +171,7 @@ class AmazonConnect(PerAccountConnector):
     def _give(
         self, account: Account, profiles: Sequence[str], routing: str | None, deadline: Deadline
     ) -> bool:
-        """Give the profiles that differ; tell whether any did."""
+        """Set the profiles that differ; return whether any did."""
         changed = False
         if account.prior["security_profiles"] != profiles:
             self._act(

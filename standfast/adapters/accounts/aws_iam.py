@@ -1,18 +1,23 @@
-"""AWS IAM: users, and roles written as `role/NAME`.
+"""Connector for AWS IAM: users, and roles written as `role/NAME`.
 
-It owns the inline policies that lock and cut, access keys, and the console's password. Calls go
-through `aws_client`.
+A lock uses inline policies, access keys and the console password. Calls go through
+`base.aws_client`.
 
 Rules
-- The deny-all policy goes first: it holds for every key, session and certificate at once, so that
-  what follows cannot be raced. Only then keys are made Inactive and the password is deleted.
-- Temporary credentials and console sessions outlive a key. A second policy denies whatever was
-  issued before the lock (`aws:TokenIssueTime`); it stays after the undo, and harms no newer one.
-- The moment of a lock stands in its policy's statement id, so that a later call can tell whether
-  the cut came after it.
-- IAM spreads changes within seconds: what is read back may not hold everywhere yet.
-- Second factors are as the credential report has them, which AWS makes anew every four hours at
-  most: of users with a console password, and of root. An access key asks for none.
+- The deny-all policy is set first: it applies to every key, session and certificate at once, so
+  that no
+  later step can be raced. Then keys are made Inactive and the password is deleted.
+- Temporary credentials and console sessions outlive a key. A second policy denies everything that
+  was
+  issued before the lock (`aws:TokenIssueTime`). It stays after the undo, and does not affect newer
+  ones.
+- The time of a lock is in the statement id of its policy, so that a later call can check whether
+  the
+  second policy is from after the lock.
+- IAM propagates changes within seconds: a value that is read back may not be in effect everywhere
+  yet.
+- Second factors are those of the credential report, which AWS renews every four hours at most: for
+  users with a console password, and for root. An access key needs no second factor.
 - IAM has no "disabled": an account counts as disabled while our deny-all policy is on it.
 """
 
@@ -45,7 +50,7 @@ CUT_POLICY = "StandfastSessionsCut"
 _NAME = re.compile(r"(?:(role)/)?([\w+=,.@-]{1,64})", re.ASCII)
 _SID = re.compile(r"StandfastLocked(\d{8}T\d{6}Z)")
 _NO_SUCH = "NoSuchEntity"
-_ROOT = "<root_account>"  # as the credential report calls it; no user can be called so
+_ROOT = "<root_account>"  # its name in the credential report; no user can have this name
 _SAID = {"true": True, "false": False}
 _LOOK_AGAIN_SECONDS = 0.5
 # What to look at besides, each with its list operation and the key of its items.
@@ -57,13 +62,13 @@ _CREDENTIALS = (
 
 
 def lock_policy(now: datetime) -> str:
-    """Write the policy that denies everything, with the moment of the lock in its name."""
+    """Return the policy that denies everything; its id has the lock's time."""
     return _policy({"Sid": f"StandfastLocked{_compact(now)}"})
 
 
 def cut_policy(now: datetime) -> str:
-    """Write the policy that denies what temporary credentials issued before now ask for."""
-    # Whole seconds, and rounded up: what was issued in this very second is cut as well.
+    """Return the policy that denies temporary credentials issued before now."""
+    # Whole seconds, rounded up: credentials issued in this second are denied too.
     moment = (now.astimezone(UTC) + timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     condition = {"DateLessThan": {"aws:TokenIssueTime": moment}}
     return _policy({"Sid": "StandfastSessionsCut", "Condition": condition})
@@ -71,7 +76,7 @@ def cut_policy(now: datetime) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Principal:
-    """A user or a role, and how IAM's operations on it are called."""
+    """A user or a role, and the names of IAM's operations on it."""
 
     kind: str  # "user" or "role", as in the operations' names
     name: str
@@ -99,7 +104,7 @@ class AwsIam(PerAccountConnector):
         self._aws.close()
 
     def canonical(self, name: str) -> str:
-        return name.casefold()  # IAM keeps names apart whatever their case
+        return name.casefold()  # IAM names are unique regardless of case
 
     def _find(self, name: str, deadline: Deadline) -> Account | None:
         match = _NAME.fullmatch(name)
@@ -123,7 +128,7 @@ class AwsIam(PerAccountConnector):
         ways_in = list(keys.values()).count("Active") + int(has_password)
         is_locked = locked_at is not None
         if locked_at and (cut_at is None or cut_at < locked_at):
-            ways_in += 1  # a session from before the lock, should the lock be taken back
+            ways_in += 1  # a session from before the lock would work after an undo
         prefix = "role/" if principal.kind == "role" else ""
         unique = str(inner[f"{principal.kind.capitalize()}Id"])
         return Account(
@@ -192,9 +197,9 @@ class AwsIam(PerAccountConnector):
         if principal.kind == "role":
             return ("who may assume the role: its trust policy was not changed",)
         seen: list[str] = []
-        for what, operation, key in _CREDENTIALS:
+        for credential_kind, operation, key in _CREDENTIALS:
             count = len(list(self._aws.pages(operation, key, deadline, **principal.named)))
-            seen += [f"{what}: {count}"] if count else []
+            seen += [f"{credential_kind}: {count}"] if count else []
         try:
             found = self._aws.read("list_service_specific_credentials", deadline, **principal.named)
             count = len((found or {}).get("ServiceSpecificCredentials", ()))
@@ -208,7 +213,7 @@ class AwsIam(PerAccountConnector):
         seen = []
         for row in csv.DictReader(io.StringIO(self._credential_report(until))):
             is_root = row["user"] == _ROOT
-            has_password = _SAID.get(row["password_enabled"])  # of root it may not be said
+            has_password = _SAID.get(row["password_enabled"])  # may be absent for root
             if has_password or (is_root and has_password is None):
                 seen.append((row["user"], _SAID.get(row["mfa_active"]), is_root))
         return count_second_factors(seen, is_whole=True)
@@ -216,7 +221,7 @@ class AwsIam(PerAccountConnector):
     # IAM's side.
 
     def _credential_report(self, until: Deadline) -> str:
-        """Have the report made, where the last is older than four hours, and read it."""
+        """Read the credential report; request a new one after four hours."""
         while True:
             made = self._aws.read("generate_credential_report", until) or {}
             if made.get("State") == "COMPLETE":
@@ -243,10 +248,12 @@ class AwsIam(PerAccountConnector):
     def _set_keys(
         self, principal: _Principal, wanted: Mapping[str, str], deadline: Deadline
     ) -> bool:
-        """Set the status of keys that are still there; tell whether any differed."""
-        there = self._keys(principal, deadline)
+        """Set the status of the existing keys; return whether any differed."""
+        existing_keys = self._keys(principal, deadline)
         differing = {
-            key: status for key, status in wanted.items() if there.get(key, status) != status
+            key: status
+            for key, status in wanted.items()
+            if existing_keys.get(key, status) != status
         }
         for key, status in differing.items():
             self._aws.change(
@@ -266,7 +273,7 @@ class AwsIam(PerAccountConnector):
         return found is not None
 
     def _locked_at(self, principal: _Principal, deadline: Deadline) -> datetime | None:
-        """Give the moment of the lock that is on the account; None when it is not locked."""
+        """Return the time of the lock on the account; None if it is not locked."""
         for statement in self._statements(principal, LOCK_POLICY, deadline):
             match = _SID.fullmatch(str(statement.get("Sid")))
             if match and {**statement, "Sid": ""} == {**_DENY_ALL, "Sid": ""}:
@@ -274,7 +281,10 @@ class AwsIam(PerAccountConnector):
         return None
 
     def _cut_since(self, locked_at: datetime, principal: _Principal, deadline: Deadline) -> bool:
-        """See that sessions from before the lock are cut; tell whether that was still to do."""
+        """Ensure that sessions from before the lock are denied.
+
+        Return whether a change was needed.
+        """
         cut_at = self._cut_at(principal, deadline)
         if cut_at is not None and cut_at >= locked_at:
             return False
@@ -293,7 +303,7 @@ class AwsIam(PerAccountConnector):
     def _statements(
         self, principal: _Principal, policy: str, deadline: Deadline
     ) -> Sequence[AwsAnswer]:
-        """Read the statements of one of our inline policies; none when it is not there."""
+        """Return the statements of one of our inline policies; none if missing."""
         found = self._aws.read(
             f"get_{principal.kind}_policy",
             deadline,
@@ -307,9 +317,9 @@ class AwsIam(PerAccountConnector):
         try:
             # The SDK decodes it; IAM itself sends it percent-encoded (RFC 3986).
             read = json.loads(unquote(document)) if isinstance(document, str) else document
-            return [one for one in read["Statement"] if isinstance(one, dict)]
+            return [statement for statement in read["Statement"] if isinstance(statement, dict)]
         except (ValueError, KeyError, TypeError):
-            return ()  # somebody changed it: it does not lock
+            return ()  # the policy was changed: it does not lock
 
     def _put(self, principal: _Principal, policy: str, document: str, deadline: Deadline) -> None:
         self._aws.change(

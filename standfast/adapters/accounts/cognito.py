@@ -1,18 +1,22 @@
-"""Amazon Cognito: the users of one user pool.
+"""Connector for the users of an Amazon Cognito user pool.
 
-It owns disabling and enabling a user, and the sign-out everywhere. Calls go through `aws_client`.
+A lock disables the user and signs out everywhere. Calls go through `base.aws_client`.
 
 Rules
-- A disabled user cannot sign in, but an access or ID token lives until it expires, up to a day: an
-  application that only checks the signature lets it in. Only Cognito's own end points ask whether
-  it was signed out. The plan says so.
-- The sign-out everywhere revokes every refresh token, so that none works again after the undo. It
-  answers the same whether there were any, and nothing counts them.
-- A user's `sub` names them for good; a user name can be given again.
-- A pool asks everybody for a second factor, nobody, or who has one; only then is each user asked
-  about. Who signs in at an identity provider of their own has a factor there, or none.
-- What is asked of Cognito by a user name may be answered for an alias of somebody else: an answer
-  is believed only when it carries the name, in the case that the pool minds.
+- A disabled user cannot sign in, but an access or ID token is valid until it expires, up to a day:
+  an
+  application that checks only the signature accepts it. Only Cognito's own end points check the
+  sign-out. The plan says so.
+- The global sign-out revokes every refresh token, so that none works after the undo. Its answer
+  does not
+  depend on whether there were any, and nothing counts them.
+- A user's `sub` is permanent; a user name can be reassigned.
+- A pool requires a second factor of everybody, of nobody, or of users that have one. Only in the
+  last
+  case each user is queried. Users of an external identity provider have a factor there, or none.
+- Cognito may answer a query by user name for the alias of another user: an answer is accepted only
+  if it
+  contains the name, in the case that the pool distinguishes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,7 +46,7 @@ from standfast.records import JsonObject, Order, Proof
 _NO_SUCH = "UserNotFoundException"
 _TURNED_AWAY = "NotAuthorizedException"
 _LONGEST_NAME = 128
-_PAGE = 60  # as many as Cognito lists at once
+_PAGE = 60  # the largest page of Cognito
 _ALIASES = ("email", "phone_number", "preferred_username")
 
 

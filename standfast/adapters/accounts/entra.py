@@ -1,17 +1,21 @@
-"""Microsoft Entra ID: the users of one tenant, through Microsoft Graph.
+"""Connector for Microsoft Entra ID: the users of one tenant.
 
-It owns the `accountEnabled` flag and the revocation of sign-in sessions.
+It uses Microsoft Graph: the `accountEnabled` flag, and the revocation of sign-in sessions.
 
 Rules
-- Disabling stops new sign-ins and renewals; an access token lives on, for an hour or so, where the
-  application does not evaluate access continuously. The plan says so.
-- `revokeSignInSessions` invalidates refresh tokens and browser sessions from before that moment, so
-  that none works again after the undo.
-- A user who is synchronised from on premises is enabled again by the next synchronisation: the
-  result says to lock them there too.
-- The answer must carry the name that was asked for: Graph also finds by id.
-- Second factors are as the registration report has them: of enabled users, some hours old at times,
-  and only with Entra ID P1. A guest's factor is registered at home, so the report does not say.
+- Disabling stops new sign-ins and renewals. An access token remains valid for about an hour if the
+  application does not support continuous access evaluation. The plan says so.
+- `revokeSignInSessions` invalidates older refresh tokens and browser sessions, so that none works
+  after
+  the undo.
+- A user that is synchronised from on premises is enabled again by the next synchronisation: the
+  result
+  says to lock the user there too.
+- The answer must contain the requested name: Graph also finds users by id.
+- Second factors are those of the registration report: enabled users only, sometimes hours old, and
+  only
+  with Entra ID P1. A guest's factor is registered in the home tenant, so the report does not have
+  it.
 """
 
 from collections.abc import Sequence
@@ -96,13 +100,13 @@ class Entra(HttpConnector):
             page = self._get(_REPORT, until, query)
             if not isinstance(page, dict) or not isinstance(page.get("value"), list):
                 raise garbled()
-            for one in page["value"]:
-                if one["isMfaRegistered"] is not False:
+            for user in page["value"]:
+                if user["isMfaRegistered"] is not False:
                     continue  # whatever was asked for
-                if one.get("userType") == "guest":
+                if user.get("userType") == "guest":
                     unsaid += 1
                     continue
-                name, is_admin = str(one["userPrincipalName"]), one.get("isAdmin") is True
+                name, is_admin = str(user["userPrincipalName"]), user.get("isAdmin") is True
                 without.append(WithoutFactor(name=name, is_privileged=is_admin))
             # Only the mark of the next page is taken, whatever host its address names.
             parts = parse_qs(urlsplit(str(page.get("@odata.nextLink", ""))).query)
@@ -115,7 +119,7 @@ class Entra(HttpConnector):
     # Graph's side.
 
     def _look(self, key: str, deadline: Deadline) -> tuple[Account, str] | None:
-        """Read by user principal name or id; give the account and its name."""
+        """Read a user by principal name or id; return the account and its name."""
         try:
             path = f"/users/{segment(key)}"
         except ValueError:

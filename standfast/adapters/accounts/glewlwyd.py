@@ -1,15 +1,21 @@
-"""Glewlwyd, an OpenID Connect provider with sign-in sessions and refresh tokens of its own.
+"""Connector for Glewlwyd, an OpenID Connect provider.
 
-It owns finding a person, the `enabled` flag, the browser sessions, and the refresh tokens of its
-OpenID Connect plugin. Access tokens that are known are ended and probed by `oauth_tokens`.
+It uses the `enabled` flag, the browser sessions, and the refresh tokens of Glewlwyd's OpenID
+Connect
+plugin. `base.oauth_token_revocation` revokes and probes known access tokens.
 
 Rules
-- Glewlwyd replaces a person as a whole (PUT): what was read is sent back with one field changed.
-- A disabled person's browser sessions and refresh tokens only sleep; a refresh token even works on
-  while disabled. So each is ended by its hash, and counted again by reading.
-- Its API keys open only the administration of people, not their sessions: the connector signs in
-  with an administrator's name and password, and again when that session has aged.
-- A name is not case-sensitive there; an answer is believed only when it carries the name asked for.
+- Glewlwyd replaces a user as a whole (PUT): the record that was read is sent back with one field
+  changed.
+- The browser sessions and refresh tokens of a disabled user become valid again when the user is
+  enabled,
+  and a refresh token works even while disabled. Each is therefore ended by its hash, and the rest
+  is
+  counted by reading.
+- Glewlwyd's API keys permit the administration of users, not of sessions: the connector signs in
+  with an
+  administrator's name and password, and again when that session has expired.
+- Names are not case-sensitive. An answer is accepted only if it contains the requested name.
 """
 
 import re
@@ -48,7 +54,7 @@ _PAGE = 100
 
 
 class Glewlwyd(HttpConnector):
-    """One Glewlwyd."""
+    """One Glewlwyd server."""
 
     def __init__(self, name: str, settings: GlewlwydConfig, context: BuildContext) -> None:
         super().__init__(
@@ -170,7 +176,7 @@ class Glewlwyd(HttpConnector):
     def _live(
         self, path: str, key: str, deadline: Deadline, params: Mapping[str, str]
     ) -> list[str]:
-        """Page through a list, and give the keys of what is still enabled."""
+        """Return the keys of the enabled entries of a list, page by page."""
         found: list[str] = []
         offset = 0
         while True:

@@ -1,16 +1,20 @@
-"""Google Workspace: the users of one customer, through the Admin SDK's Directory API.
+"""Connector for Google Workspace: the users of one customer.
 
-It owns suspending, signing out, and deleting what lets other programs in: OAuth tokens and
+It uses the Directory API of the Admin SDK: suspension, sign-out, and deletion of OAuth tokens and
 application-specific passwords.
 
 Rules
-- `users.update` changes only the fields that it is sent (patch semantics, as Google describes it).
-- Tokens and application-specific passwords outlive a sign-out, so each is deleted, and the lists
+- `users.update` changes only the fields that it receives (patch semantics, in Google's
+  description).
+- OAuth tokens and application-specific passwords outlive a sign-out, so each is deleted, and the
+  lists
   are read again. Browser sessions cannot be counted.
-- The service account acts for an administrator (domain-wide delegation), whose rights bound ours.
-- The answer must carry the address that was asked for, as the primary one or an alias.
-- Second factors are Google's own; who signs in elsewhere (SAML) may have one there.
-- Google says "too fast" by 403 as well: only the reason in the body tells it from "not allowed".
+- The service account acts for an administrator (domain-wide delegation), whose rights limit ours.
+- The answer must contain the requested address, as the primary one or an alias.
+- Second factors are Google's own; users that sign in elsewhere (SAML) may have one there.
+- Google reports a rate limit with 403 too: only the reason in the body distinguishes it from
+  missing
+  rights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -101,7 +105,7 @@ class GoogleWorkspace(HttpConnector):
 
     def _shut(self, account: Account, deadline: Deadline) -> bool:
         if account.is_enabled is False:
-            return False  # archived accounts are shut as well, and need no suspension
+            return False  # archived accounts are disabled too, and need no suspension
         return self._set_suspended(account, True, deadline)
 
     def _restore(self, account: Account, prior: JsonObject, deadline: Deadline) -> bool:
@@ -179,7 +183,7 @@ class GoogleWorkspace(HttpConnector):
                 raise ProviderRefused(ABSENT)
 
     def _left(self, account: Account, deadline: Deadline) -> list[str]:
-        """Give the ends of the addresses of what still lets other programs in."""
+        """Return the paths of the tokens and application passwords that remain."""
         return [
             f"{kind}/{found}"
             for kind, key in (("tokens", "clientId"), ("asps", "codeId"))
@@ -225,7 +229,7 @@ def _account(user: Mapping[str, object]) -> Account:
 
 
 def _reason(answer: Answer) -> str:
-    """Give the first reason of Google's error, which is one of its own words."""
+    """Return the first reason of Google's error, one of its fixed words."""
     try:
         body = answer.json()
     except (ValueError, RecursionError):

@@ -1,21 +1,28 @@
-"""The local accounts of one Linux host.
+"""Connector for the local accounts of one Linux host.
 
-It owns the talk with `deploy/linux/standfast-accounts`, the one program that the host lets us run
-as root, through a command that the configuration names: ssh as a restricted user, or sudo here.
+It talks to `deploy/linux/standfast-accounts`, the only program that the host permits us to run as
+root,
+through a configured command: ssh as a restricted user, or sudo on this host.
 
 Rules
 - A lock is a locked password and an expired account: the first alone still admits SSH keys. Then
-  every process of the account is ended.
-- Root, system accounts, the one that we come in as, and accounts that are not of this host (LDAP,
-  SSSD) are refused; the program on the host refuses them by itself.
-- The prior state is `{"uid", "born", "locked", "expires"}`. An undo goes by the uid, which outlives
-  a new name, and restores the last two and nothing else. Of several names with one uid it is the
-  one that was locked.
-- A uid is given anew, too: an account is the one from before when its home was made at the same
-  moment (`born`), or, where that is not known, when the name is the same as well. Else it is
-  neither locked, proven shut nor let in.
-- A day of expiry that somebody set since the lock is theirs: an undo puts off none.
-- A name that could not stand in a line of /etc/passwd is nobody's.
+  every
+  process of the account is ended.
+- Root, system accounts, the account that we sign in with, and accounts from elsewhere (LDAP, SSSD)
+  are
+  refused; the program on the host refuses them too.
+- The prior state is `{"uid", "born", "locked", "expires"}`. An undo goes by the uid, which survives
+  a
+  new name, and restores the last two and nothing else. Of several names with one uid it is the one
+  that
+  was locked.
+- A uid can be reassigned too: an account is the same as before if its home was created at the same
+  time
+  (`born`) or, if that is not known, if the name is the same as well. Otherwise it is neither
+  locked,
+  proven nor unlocked.
+- If another administrator set an expiry day after the lock, an undo never postpones it.
+- A name that could not be in a line of /etc/passwd matches no account.
 """
 
 import re
@@ -45,7 +52,7 @@ from standfast.retry_rules import RETRY_SECONDS
 
 _GREETING = "standfast-accounts 2"
 _NEVER = "-"
-_LOCKED = "1"  # the day that a lock writes
+_LOCKED = "1"  # the expiry day that a lock writes
 _NOT_KNOWN = "-"
 _NAME = re.compile(r"[^\s:/,\x00-\x1f\x7f-][^\s:/\x00-\x1f\x7f]*")
 _ANSWER = re.compile(
@@ -65,11 +72,11 @@ _OBSTACLES = {
 
 
 class _Broken(Exception):
-    """The program on the host ended, or said what it never says."""
+    """The program on the host ended, or sent an invalid line."""
 
 
 class Talk:
-    """The program on the host, started and ready; for one thread at a time."""
+    """The running program on the host; for one thread at a time."""
 
     def __init__(self, command: Sequence[str], seconds: float) -> None:
         self._process = subprocess.Popen(
@@ -81,9 +88,11 @@ class Talk:
             encoding="utf-8",
             errors="replace",
             bufsize=1,
-            start_new_session=True,  # or Control-C ends a lock half way
+            start_new_session=True,  # otherwise Control-C would interrupt a lock
         )
-        patience = threading.Timer(seconds, self.cut)  # nobody else can end it yet
+        patience = threading.Timer(
+            seconds, self.cut
+        )  # only this timer can end it until it is ready
         patience.daemon = True
         patience.start()
         try:
@@ -96,14 +105,14 @@ class Talk:
             patience.cancel()
 
     def ask(self, *words: str) -> str:
-        """Send one line and give the line that answers it."""
+        """Send one line and return the line that answers it."""
         if self._process.stdin is None:
             raise _Broken
         self._process.stdin.write(" ".join(words) + "\n")
         return self._hear()
 
     def close(self) -> None:
-        """End it, politely at first."""
+        """End the program, cleanly first."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 try:
@@ -117,7 +126,7 @@ class Talk:
             self._process.wait()
 
     def cut(self) -> None:
-        """End it from another thread, which wakes up the one that waits for an answer."""
+        """End the program from another thread, which wakes a waiting `ask`."""
         self._process.kill()
 
     def _expect_greeting(self) -> None:
@@ -147,7 +156,7 @@ class _Account:
     name: str
 
     def is_from(self, prior: JsonObject, name: str) -> bool:
-        """Tell whether this is the account that the prior state was kept of, under this name."""
+        """Return whether the prior state was read from this account."""
         if prior.get("uid") != self.uid:
             return False
         born = prior.get("born", _NOT_KNOWN)
@@ -159,7 +168,10 @@ class _Account:
         return self.expires == _NEVER or int(self.expires) > today
 
     def ends_sooner_by_others(self, expires: str) -> bool:
-        """Tell whether somebody set a day since the lock, and this one would put it off."""
+        """Return whether `expires` would postpone a day that others set.
+
+        The day must have been set after the lock.
+        """
         if self.expires in (_NEVER, _LOCKED, expires):
             return False
         return expires == _NEVER or int(expires) > int(self.expires)
@@ -299,7 +311,7 @@ def _look(talk: Talk, name: str) -> _Account | None:
 
 
 def _read(answer: str) -> _Account | None:
-    """Read one answer of the program; None for an account that is not there."""
+    """Parse one answer of the program; None for a missing account."""
     if answer == "absent":
         return None
     found = _ANSWER.fullmatch(answer)

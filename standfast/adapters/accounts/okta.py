@@ -1,17 +1,22 @@
-"""Okta: the users of one organisation.
+"""Connector for Okta: the users of one organisation.
 
-It owns suspending and unsuspending, and clearing sessions with their OAuth tokens.
+It suspends and unsuspends users, and clears sessions with their OAuth tokens.
 
 Rules
-- Suspend, and never deactivate: deactivating takes the applications away and cannot be undone.
-- Okta suspends only who is ACTIVE. For anybody else who could still get in (LOCKED_OUT, RECOVERY,
+- Users are suspended, never deactivated: deactivation removes their applications and cannot be
+  undone.
+- Okta suspends only ACTIVE users. For any other user that could still sign in (LOCKED_OUT,
+  RECOVERY,
   PASSWORD_EXPIRED, …) the sessions are ended, and the lock is declined with the reason.
-- Sessions are cleared with `oauthTokens=true`, or refresh tokens would go on.
-- The answer must carry the login that was asked for: Okta also finds by id, by the short name, and
+- Sessions are cleared with `oauthTokens=true`; otherwise refresh tokens would stay valid.
+- The answer must contain the requested login: Okta also finds users by id and by the short name,
+  and
   `me` is the owner of our own token.
-- Who has a second factor is told one user a request. Who is an administrator is behind a scope of
-  its own, which is not asked for. A security question is no second factor: both are known by heart.
-- Okta tells when to try again by `X-Rate-Limit-Reset`, a moment, and not by `Retry-After`.
+- Second factors are queried with one request a user. Administrators could be recognised only with a
+  scope of its own, which is not requested. A security question is not a second factor: it is
+  knowledge,
+  as the password is.
+- Okta reports the time for a retry in `X-Rate-Limit-Reset`, as a moment, and not in `Retry-After`.
 """
 
 import re
@@ -115,10 +120,10 @@ class Okta(HttpConnector):
             if not isinstance(found, list):
                 return None
             return any(
-                isinstance(one, dict)
-                and one.get("status") == "ACTIVE"
-                and one.get("factorType") != "question"
-                for one in found
+                isinstance(factor, dict)
+                and factor.get("status") == "ACTIVE"
+                and factor.get("factorType") != "question"
+                for factor in found
             )
 
         return query_second_factors(
@@ -131,7 +136,10 @@ class Okta(HttpConnector):
     # Okta's side.
 
     def _who_may_sign_in(self, until: Deadline, logins: dict[str, str]) -> Iterator[str]:
-        """Give the id of each, page by page as they are wanted; `logins` gets their names."""
+        """Yield the ids of users that can sign in, page by page on demand.
+
+        `logins` receives their names.
+        """
         query = {"limit": "200"}
         while True:
             answer = self._ask("GET", "/api/v1/users", until, params=query)
@@ -148,7 +156,7 @@ class Okta(HttpConnector):
             query["after"] = after
 
     def _look(self, key: str, deadline: Deadline) -> tuple[Account, str] | None:
-        """Read by login or id; give the account and its login."""
+        """Read a user by login or id; return the account and its login."""
         try:
             path = f"/api/v1/users/{segment(key)}"
         except ValueError:
@@ -196,7 +204,7 @@ class Okta(HttpConnector):
 
 
 def _read_user(user: object) -> tuple[Account, str]:
-    """Give the account and its login."""
+    """Return the account and its login."""
     profile = user.get("profile") if isinstance(user, dict) else None
     login = profile.get("login") if isinstance(profile, dict) else None
     if not isinstance(user, dict) or not isinstance(login, str):
@@ -217,7 +225,10 @@ def _read_user(user: object) -> tuple[Account, str]:
 
 
 def _following(links: str) -> str:
-    """Give the cursor of the next page (RFC 8288); only it is taken, whatever host is named."""
+    """Return the cursor of the next page (RFC 8288).
+
+    Only the cursor is used, whatever host the link names.
+    """
     following = _NEXT.search(links)
     cursors = parse_qs(urlsplit(following[1]).query).get("after") if following else None
     return cursors[0] if cursors else ""

@@ -1,19 +1,24 @@
-"""An OpenLDAP directory with the password policy overlay (slapo-ppolicy).
+"""Connector for OpenLDAP with the password policy overlay (slapo-ppolicy).
 
-It owns what a lock is there: `pwdAccountLockedTime`, and how far it can be shown to hold.
+A lock is the attribute `pwdAccountLockedTime`.
 
 Rules
-- A lock is the value 000001010000Z, "until an administrator says otherwise" (draft
+- A lock is the value 000001010000Z: locked until an administrator unlocks it (draft
   behera-ldap-password-policy-10, 5.3.3). A later password reset clears it: prove again after one.
-- It ends no connection that is open. Where `monitor` is on, open ones are counted, and proof waits
-  until there is none. They are connections to the directory itself: what applications opened after
-  a sign-in is not seen, so the level is `connections_gone`.
-- The prior state is the values as they were. An undo writes those and only those: a temporary lock
-  after failed sign-ins comes back with the time it began.
-- A new password leaves this host as its hash, so that the server stores none in the clear and its
-  log has none. The lock goes into the same modify.
-- Proof also asks the server: with a password that is surely wrong it must say "account locked". A
-  policy without pwdLockout ignores the lock in silence, and this shows it.
+- A lock ends no open connection. With `monitor`, open connections are counted, and a proof waits
+  until
+  there is none. They are connections to the directory itself: sessions of applications are not
+  visible,
+  so the level is `connections_gone`.
+- The prior state is the previous values. An undo writes exactly those: a temporary lock after
+  failed
+  sign-ins is restored with its start time.
+- A new password leaves this host as its hash, so that the server never stores or logs it
+  unencrypted.
+  The lock is part of the same modify.
+- A proof also tests the server: for a wrong password it must report "account locked". A policy
+  without
+  pwdLockout ignores the lock silently, and this test detects it.
 """
 
 import hashlib
@@ -51,7 +56,7 @@ class OpenldapConnector(LdapConnector):
         super().__init__(name, settings, context)
 
     def _is_enabled(self, entry: LdapEntry) -> bool:
-        # A lock after failed sign-ins has the time it began, and runs out by itself.
+        # A lock after failed sign-ins has its start time, and ends by itself.
         return _FOR_GOOD not in entry.values(_LOCKED_TIME)
 
     def _prior(self, entry: LdapEntry) -> JsonObject:
@@ -113,9 +118,9 @@ class OpenldapConnector(LdapConnector):
 
 
 def _hash(secret: str) -> bytes:
-    """Hash it by the one salted scheme that every slapd knows (RFC 2307, {SSHA}).
+    """Hash a password by the salted scheme of every slapd (RFC 2307, {SSHA}).
 
-    It is quick to try, which harms no password that is random and this long.
+    It is fast to try, which does not weaken a random password of this length.
     """
     salt = secrets.token_bytes(16)
     hashed = hashlib.sha1(secret.encode() + salt).digest()  # noqa: S324 - the server's scheme

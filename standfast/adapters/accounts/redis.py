@@ -1,18 +1,18 @@
-"""The ACL users of one Redis server (6 and newer; Valkey likewise).
-
-It owns looking users up, switching them off and on, ending their connections, giving them new
-passwords, and having the server keep that over a restart.
+"""Connector for the ACL users of a Redis server (from 6; also Valkey).
 
 Rules
-- `ACL SETUSER` makes a user that is not there: only one that was just read is changed.
-- Switching off ends no connection. They are ended once it stands, again and again until none is
-  left: one may just have been let in.
-- A lock changes on and off alone, and so does an undo: passwords, keys and commands stay. The
-  prior state is `{"on"}`.
-- A new password leaves this host as its SHA-256, and is the only one from then on.
-- After a change the server is asked to write its ACL file. One that has none forgets the lock when
-  it restarts, and each result says so.
-- `default`, which is everybody without a user of their own, and our own user are refused.
+- `ACL SETUSER` creates a missing user: only a user that was just read is changed.
+- Switching a user off ends no connection. Connections are ended after it, repeatedly until none is
+  left,
+  because one may have been accepted just before.
+- A lock and an undo change on and off only: passwords, keys and commands stay. The prior state is
+  `{"on"}`.
+- A new password leaves this host as its SHA-256, and replaces all others.
+- After a change the server is asked to write its ACL file. A server without one forgets the lock
+  when it
+  restarts, and each result says so.
+- `default`, which is used by every connection without a user of its own, and our own user are
+  refused.
 """
 
 import hashlib
@@ -76,7 +76,7 @@ class RedisConnector(PooledConnector[Connection]):
             Dialect(
                 connect=self._connect,
                 disconnect=lambda connection: connection.disconnect(),
-                cut=lambda connection: None,  # its own socket time-out ends the thread
+                cut=lambda connection: None,  # the socket's own time-out ends the thread
                 explain=_explain,
             ),
             context.new_secrets,
@@ -111,7 +111,8 @@ class RedisConnector(PooledConnector[Connection]):
         _end_sessions(connection, errand, meant, is_final=True)
         after = _users(connection, meant)
         return [
-            _told(self._locked(order, users.get(order.target), after), is_kept) for order in orders
+            _with_restart_note(self._locked(order, users.get(order.target), after), is_kept)
+            for order in orders
         ]
 
     def _revoke_on(
@@ -148,7 +149,8 @@ class RedisConnector(PooledConnector[Connection]):
         is_kept = not changes or _save(connection)
         after = _users(connection, list(users))
         return [
-            _told(self._undone(order, order.target in changes, after), is_kept) for order in orders
+            _with_restart_note(self._undone(order, order.target in changes, after), is_kept)
+            for order in orders
         ]
 
     def _rotate_on(
@@ -238,7 +240,7 @@ class RedisConnector(PooledConnector[Connection]):
             "socket_timeout": max(0.1, self.limits.timeout_seconds),
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
-            "driver_info": None,  # CLIENT SETINFO is one right more
+            "driver_info": None,  # CLIENT SETINFO would need one more right
         }
         make: Any = kinds.Connection
         if settings.host.startswith("/"):
@@ -276,7 +278,10 @@ def _passwords(connection: Connection, name: str) -> list[bytes]:
 
 
 def _flags(answer: Any) -> list[bytes] | None:
-    """Read `ACL GETUSER`: names and values in turn; nothing when there is no such user."""
+    """Parse the answer of `ACL GETUSER`; empty if there is no such user.
+
+    The answer has names and values in turn.
+    """
     if answer is None:
         return None
     fields = dict(zip(answer[::2], answer[1::2], strict=True))
@@ -284,7 +289,10 @@ def _flags(answer: Any) -> list[bytes] | None:
 
 
 def _live(connection: Connection) -> Counter[str]:
-    """Count the connections of each user; a name holds no blank, so the list reads safely."""
+    """Count the connections of each user.
+
+    A name contains no blank, so the list can be parsed safely.
+    """
     listed = bytes(_ask(connection, "CLIENT", "LIST")).decode(errors="replace")
     return Counter(
         word.removeprefix("user=")
@@ -321,8 +329,8 @@ def _ask(connection: Connection, *words: str) -> Any:
     return connection.read_response()
 
 
-def _told(result: Result, is_kept: bool) -> Result:
-    """Say of what was changed that a restart forgets it."""
+def _with_restart_note(result: Result, is_kept: bool) -> Result:
+    """Return the result, with a note if a restart would forget the change."""
     if is_kept or not result.facts.get("changed"):
         return result
     return replace(result, reason=_FORGETS)

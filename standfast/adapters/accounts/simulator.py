@@ -1,15 +1,16 @@
-"""The twin: a directory that lives in memory, for exercises and tests.
+"""Simulator of a directory in memory, for exercises and tests.
 
-It owns accounts with an enabled flag, optional passwords and live sessions, a log of the calls, and
-a script of faults. It reaches nothing outside the process.
+It has accounts with an enabled flag, optional passwords and live sessions, a log of the calls, and
+scripted faults. It reaches nothing outside the process.
 
 Rules
-- It passes the contract suite that every connector passes, so an exercise rehearses the real thing.
-- A lock disables and ends sessions; an undo enables again and brings no session back.
-- An account keeps its id under another name. Twins that are made alike have the same ids: an
-  exercise that waited for people makes them anew.
-- A fault strikes one order once, in the order it was scripted: what it leaves behind is exact
-  (`Fault`), so a test can tell "happened, answer lost" from "never arrived".
+- It passes the contract tests of all connectors, so an exercise rehearses the real calls.
+- A lock disables an account and ends its sessions; an undo enables it and restores no session.
+- An account keeps its id under another name. Simulators that are built equally have equal ids: an
+  exercise that waited for people builds them again.
+- A fault affects one order once, in the scripted order. Its consequences are exact (`Fault`), so a
+  test
+  can distinguish a lost answer from a lost request.
 - Safe for many threads: a runner calls it from as many workers as `limits` allows.
 """
 
@@ -27,18 +28,18 @@ from standfast.records import EffectState, Limits, Order, Proof, Result
 
 
 class Fault(StrEnum):
-    """What goes wrong with one order, and what that leaves behind."""
+    """A fault of one order, and its consequences."""
 
-    FAIL = "fail"  # nothing happens; FAILED, not worth another try
-    BUSY = "busy"  # nothing happens; FAILED, worth another try
-    LOST_REQUEST = "lost_request"  # nothing happens, and nobody can tell; UNKNOWN
-    LOST_ANSWER = "lost_answer"  # it happens, and nobody can tell; UNKNOWN
+    FAIL = "fail"  # nothing happens; FAILED, a retry does not help
+    BUSY = "busy"  # nothing happens; FAILED, a retry may help
+    LOST_REQUEST = "lost_request"  # nothing happens, which cannot be observed; UNKNOWN
+    LOST_ANSWER = "lost_answer"  # it happens, which cannot be observed; UNKNOWN
     HANG = "hang"  # silence until `let_go` or the time-out, then nothing happens; UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One call as it arrived."""
+    """One call that arrived."""
 
     verb: str  # "observe", "lock", "revoke", "prove", "undo" or "rotate"
     targets: tuple[str, ...]
@@ -56,8 +57,9 @@ class _Account:
 class SimulatedConnector(Connector):
     """A directory of accounts in memory.
 
-    `accounts` maps each name to whether it is enabled; `passwords` holds those that can sign in.
-    `factors` says who has a second factor; without, the twin has no notion of it.
+    `accounts` maps each name to whether it is enabled; `passwords` has those for signing in.
+    `factors` says
+    which accounts have a second factor; without it the simulator does not support them.
     """
 
     proof = Proof.REFUSED
@@ -79,7 +81,7 @@ class SimulatedConnector(Connector):
         self.limits = limits or Limits(batch=100)
         self._retry_after_seconds = retry_after_seconds
         self._accounts: dict[str, _Account] = {}
-        self._bearers: Counter[str] = Counter()  # how many accounts each name has been given to
+        self._bearers: Counter[str] = Counter()  # number of accounts that have had each name
         self._faults: list[tuple[str, str | None, Fault]] = []
         self._calls: list[Call] = []
         self._factors = None if factors is None else dict(factors)
@@ -92,7 +94,7 @@ class SimulatedConnector(Connector):
     # The holder's side.
 
     def sign_in(self, name: str, password: str) -> bool:
-        """Try a password; when it is right and the account is enabled, a session begins."""
+        """Try a password; if it is right and the account enabled, open a session."""
         with self._guard:
             account = self._accounts.get(name)
             if account is None or account.password is None:
@@ -103,14 +105,14 @@ class SimulatedConnector(Connector):
             return True
 
     def open_session(self, name: str) -> str:
-        """Begin a session without a password, as if from earlier; give what `admits` asks for."""
+        """Open a session without a password; return the argument for `admits`."""
         session = uuid.uuid4().hex
         with self._guard:
             self._accounts[name].sessions.add(session)
         return session
 
     def admits(self, session: str) -> bool:
-        """Tell whether a session is still let in."""
+        """Return whether a session is still accepted."""
         with self._guard:
             return any(session in account.sessions for account in self._accounts.values())
 
@@ -125,22 +127,22 @@ class SimulatedConnector(Connector):
             )
 
     def give_factor(self, name: str) -> None:
-        """Let an account have a second factor; from then on the twin knows of such things."""
+        """Give an account a second factor; from now on factors are supported."""
         with self._guard:
             self._factors = {**(self._factors or {}), name: True}
 
     def rename(self, name: str, new: str) -> None:
-        """Give an account another name, as another administrator would."""
+        """Rename an account, as another administrator would."""
         with self._guard:
             self._accounts[new] = self._accounts.pop(name)
 
     def is_enabled(self, name: str) -> bool:
-        """Read the flag past the connector."""
+        """Return the flag without a call of the connector."""
         with self._guard:
             return self._accounts[name].is_enabled
 
     def changes(self, name: str) -> int:
-        """Count the changes that the connector made to one account."""
+        """Return the number of changes that the connector made to an account."""
         with self._guard:
             return self._accounts[name].changes
 
@@ -151,22 +153,25 @@ class SimulatedConnector(Connector):
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        """Every call that arrived, in order."""
+        """Return every call that arrived, in order."""
         with self._guard:
             return tuple(self._calls)
 
     def script(self, verb: str, fault: Fault, *, target: str | None = None, times: int = 1) -> None:
-        """Let the next `times` orders of `verb` (on `target`, or on any) meet a fault."""
+        """Script a fault for the next `times` orders of a verb.
+
+        It affects orders on `target`, or on any target.
+        """
         with self._guard:
             self._faults.extend([(verb, target, fault)] * times)
 
     def go_away(self) -> None:
-        """Answer nothing from now on: `observe` raises, and every order is FAILED for now."""
+        """Stop answering: `observe` raises, and every order is FAILED for now."""
         with self._guard:
             self._is_away = True
 
     def come_back(self) -> None:
-        """End `go_away`."""
+        """Answer again after `go_away`."""
         with self._guard:
             self._is_away = False
 
@@ -192,7 +197,7 @@ class SimulatedConnector(Connector):
         with self._guard:
             if self._is_away:
                 raise Unavailable(f"directory {self.name!r} does not answer; try again")
-            enabled = [name for name, one in self._accounts.items() if one.is_enabled]
+            enabled = [name for name, account in self._accounts.items() if account.is_enabled]
         return SecondFactors(
             without=tuple(
                 WithoutFactor(name=name) for name in enabled if not self._factors.get(name)
@@ -226,7 +231,7 @@ class SimulatedConnector(Connector):
         with self._guard:
             fault = Fault.BUSY if self._is_away else self._next_fault(verb, order.target)
         if fault is Fault.HANG:
-            # Outside the lock: one silent account must not silence the others.
+            # Outside the lock: one account that hangs must not block the others.
             self._let_go.wait(self.limits.timeout_seconds)
         if fault is None or fault is Fault.LOST_ANSWER:
             with self._guard:
@@ -260,11 +265,13 @@ class SimulatedConnector(Connector):
                 )
 
     def _meant(self, verb: str, order: Order) -> _Account | None:
-        """Find it by its name, and where it is given back by its id."""
+        """Return the account of an order: by its name, and in an undo by its id."""
         known_id = (order.prior or {}).get("id")
         if verb != "undo" or known_id is None:
             return self._accounts.get(order.target)
-        return next((one for one in self._accounts.values() if one.id == known_id), None)
+        return next(
+            (account for account in self._accounts.values() if account.id == known_id), None
+        )
 
     def _next_fault(self, verb: str, target: str) -> Fault | None:
         for index, (of_verb, of_target, fault) in enumerate(self._faults):

@@ -1,17 +1,21 @@
-"""Calls to a server over connections that stay open, each call with a hard bound.
+"""Calls to a server over persistent connections, each with a time limit.
 
-It owns the connections that idle, the bound, and the exact answer to "was anything changed?". What
-is said on a connection is the connector's business.
+The pool owns idle connections and the time limit, and reports exactly whether anything was changed.
+The connector decides what is sent on a connection.
 
 Rules
 - `NotSent` means that nothing was changed and nothing will be; `NoAnswer` means that a change may
-  have arrived. A connector turns the first into FAILED and the second into UNKNOWN.
-- The bound covers everything: name look-up, connecting, TLS, signing in, a server that drips. A
-  driver bounds single reads at best, so every call runs in another thread that can be left
-  behind; its connection is then cut, and it is called back if it has changed nothing yet.
-- A connection that idled may be dead. A call that met one, and had changed nothing, is made once
-  more on a new one.
-- Errors carry the connector's own words or a class name, never a driver's text.
+  have
+  arrived. A connector turns the first into FAILED and the second into UNKNOWN.
+- The limit covers everything: name resolution, connecting, TLS, sign-in, a slow server. A driver
+  limits
+  single reads at best, so every call runs in another thread that can be abandoned. Its connection
+  is
+  then cut, and the call is revoked if it has changed nothing yet.
+- An idle connection may be dead. A call that met a dead one, and had changed nothing, is repeated
+  once
+  on a new one.
+- Errors contain the connector's own text or a class name, never a driver's text.
 """
 
 import contextlib
@@ -30,20 +34,21 @@ _Value = TypeVar("_Value")
 
 
 class BoundedCall:
-    """One call on its way."""
+    """A call in progress, which may be revoked until it begins a change."""
 
     def __init__(self, deadline: Deadline) -> None:
         self.deadline = deadline
         self.has_begun = False  # a change may have left
-        self.touched: set[str] = set()  # of whom; empty when nobody said
+        self.touched: set[str] = set()  # tokens of the orders; empty if none was announced
         self._is_called_back = False
         self._guard = threading.Lock()
 
     def begin(self, token: str | None = None) -> None:
-        """Say that the next word changes something; raises when nobody waits for it any more.
+        """Announce a change; raise if the caller has stopped waiting.
 
-        With the token of an order: that it changes this one's target, and only those that were
-        said before.
+        With the token of an order: the change affects the target of this order, and only those
+        announced
+        before.
         """
         with self._guard:
             if self._is_called_back:
@@ -53,7 +58,7 @@ class BoundedCall:
                 self.touched.add(token)
 
     def call_back(self) -> bool:
-        """Let it change nothing from now on; False when it may have begun."""
+        """Prevent all later changes; return False if a change may have begun."""
         with self._guard:
             self._is_called_back = True
             return not self.has_begun
@@ -61,10 +66,10 @@ class BoundedCall:
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect(Generic[_Connection]):
-    """How one kind of connection is opened and ended, and its driver's errors put into words."""
+    """Functions of one driver: open and close connections, explain errors."""
 
     connect: Callable[[float], _Connection]  # within so many seconds
-    disconnect: Callable[[_Connection], None]  # politely, by who used it
+    disconnect: Callable[[_Connection], None]  # cleanly, from the thread that used it
     cut: Callable[[_Connection], None]  # from another thread, while it is in use
     explain: Callable[[Exception], StandfastError | None]  # None: not the driver's error
 
@@ -80,17 +85,18 @@ class ConnectionPool(Generic[_Connection]):
         self._hands = _Hands(most_idle)
 
     def run(self, do: Callable[[_Connection, BoundedCall], _Value], seconds: float) -> _Value:
-        """Do it on a connection, and give its value.
+        """Run a function on a connection and return its value.
 
-        Raises `NotSent` or `NoAnswer` at the deadline or when the connection fails. A declared
-        error of `do` comes out as it is; it must not be raised once something was changed.
+        Raises `NotSent` or `NoAnswer` at the deadline or if the connection fails. A declared error
+        of `do` is
+        not translated; `do` must not raise one after a change.
         """
         call = _Call(self, self._dialect, do, BoundedCall(Deadline(seconds)))
         self._hands.give(call.run)
         return call.outcome(seconds)
 
     def close(self) -> None:
-        """End the connections and threads that idle; the next call opens new ones."""
+        """Close idle connections and threads; the next call opens new ones."""
         self._hands.dismiss()
         with self._guard:
             idle, self._idle = self._idle, []
@@ -99,12 +105,12 @@ class ConnectionPool(Generic[_Connection]):
                 self._dialect.disconnect(connection)
 
     def take(self) -> _Connection | None:
-        """Take a connection that idled, if there is one."""
+        """Return an idle connection, or None."""
         with self._guard:
             return self._idle.pop() if self._idle else None
 
     def keep(self, connection: _Connection) -> None:
-        """Keep a sound connection for the next call, or end it when enough are kept."""
+        """Keep a connection for the next call; close it if enough are kept."""
         with self._guard:
             if len(self._idle) < self._most_idle:
                 self._idle.append(connection)
@@ -114,9 +120,10 @@ class ConnectionPool(Generic[_Connection]):
 
 
 class _Hands:
-    """Threads that outlive a call: starting one costs about a quarter of what a call does.
+    """Reusable threads: starting one costs about a quarter of a call.
 
-    They are daemons, unlike an executor's: one that hangs in a driver keeps nobody from leaving.
+    They are daemons, unlike those of an executor: one that hangs in a driver does not prevent the
+    exit.
     """
 
     def __init__(self, most_idle: int) -> None:
@@ -125,7 +132,7 @@ class _Hands:
         self._guard = threading.Lock()
 
     def give(self, work: Callable[[], None]) -> None:
-        """Begin this at once, in a thread that is free or in a new one."""
+        """Start a function at once, in an idle thread or in a new one."""
         with self._guard:
             inbox = self._idle.pop() if self._idle else None
         if inbox is None:
@@ -136,7 +143,7 @@ class _Hands:
         inbox.put(work)
 
     def dismiss(self) -> None:
-        """End those that are free."""
+        """End the idle threads."""
         with self._guard:
             free, self._idle = self._idle, []
         for inbox in free:
@@ -152,7 +159,7 @@ class _Hands:
 
 
 class _Call(Generic[_Connection, _Value]):
-    """One call and the thread that makes it."""
+    """A call and the thread that executes it."""
 
     def __init__(
         self,

@@ -1,12 +1,13 @@
-"""How a connector shows who it is to a provider: a header that stands, or one that is renewed.
+"""Credentials that a connector sends: permanent ones, or renewed ones.
 
-It owns keeping a short-lived credential and renewing it once for all workers. Where one comes from
-is told by the connector (`oauth_client.py`, or a sign-in of its own).
+A renewed credential is stored once for all workers. The connector obtains it (`oauth_client`, or a
+sign-in of its own).
 
 Rules
-- A credential is renewed a little before it ends, and when the provider turns it away; that one may
-  have been renewed by another worker meanwhile, which is seen and not repeated.
-- Nothing here is written anywhere; a credential shows in no text.
+- A credential is renewed shortly before it ends, and after the provider refused it. If another
+  worker
+  has renewed it meanwhile, the renewal is not repeated.
+- Credentials are never written anywhere, and no text of an object contains them.
 """
 
 import threading
@@ -17,31 +18,31 @@ from dataclasses import dataclass, field
 
 from standfast.http_client import Deadline
 
-_EARLY_SECONDS = 60.0  # a request under way must not meet the end of its token
+_EARLY_SECONDS = 60.0  # a token must not expire during a request
 
 
 @dataclass(frozen=True, kw_only=True)
 class IssuedCredential:
-    """A credential as headers, and how long it holds from now."""
+    """A credential as headers, with its lifetime from now."""
 
     headers: Mapping[str, str] = field(repr=False)
     seconds: float
 
 
 class Credential(ABC):
-    """What `HttpConnector` puts into each request."""
+    """Base class of the credential in each request of `HttpConnector`."""
 
     @abstractmethod
     def headers(self, deadline: Deadline) -> Mapping[str, str]:
-        """Give the headers; raise `Unavailable` when none can be had now."""
+        """Return the headers; raise `Unavailable` if none can be obtained now."""
 
     @abstractmethod
     def is_renewed_after(self, refused: Mapping[str, str]) -> bool:
-        """Let go of headers that were turned away; tell whether asking again may help."""
+        """Discard refused headers; return whether a repeated request may help."""
 
 
 class Standing(Credential):
-    """A credential that does not end by itself."""
+    """A credential that does not expire."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
@@ -54,7 +55,7 @@ class Standing(Credential):
 
 
 class RenewedCredential(Credential):
-    """A short-lived credential; `grant` gets a new one and may raise `Unavailable`."""
+    """A short-lived credential; `grant` obtains one or raises `Unavailable`."""
 
     def __init__(
         self,

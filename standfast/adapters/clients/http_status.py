@@ -1,20 +1,23 @@
-"""What the status of a directory's answer means, in words for a person; pure.
+"""Meaning of the HTTP status of a directory's answer, as text.
 
 Rules
-- An error without a time to retry is final: trying again will not help.
-- Nothing of the answer's body is quoted.
+- An error without a time for a retry is final: a retry will not help.
+- The body of the answer is not quoted.
 """
 
 from standfast.errors import Unavailable
 from standfast.http_client import Answer
 from standfast.retry_rules import RETRY_SECONDS
 
-# Conflicts of versions and half-heard requests; the changes we make are idempotent.
+# Version conflicts and incomplete requests may be retried: our changes are idempotent.
 _WORTH_ANOTHER_TRY = (408, 409, 412, 425)
 
 
 def status_error(answer: Answer) -> Unavailable:
-    """Put a status that is no success into words; one without a time to retry is final."""
+    """Return the error for an unsuccessful status.
+
+    Without a time for a retry it is final.
+    """
     status = answer.status
     if status in (401, 403):
         return Unavailable(
@@ -36,6 +39,6 @@ def status_error(answer: Answer) -> Unavailable:
 
 
 def is_declined(answer: Answer) -> bool:
-    """Tell whether a change was turned down for good: asked again, it would be again."""
+    """Return whether a change was refused permanently."""
     is_ours_to_mend = 400 <= answer.status < 500 and answer.status not in (401, 403)
     return is_ours_to_mend and status_error(answer).retry_after_seconds is None

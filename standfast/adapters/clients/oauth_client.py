@@ -1,12 +1,13 @@
-"""Getting access tokens for the connector itself, as a machine and without a browser.
+"""OAuth access tokens for the connector itself, without a browser.
 
-It owns the three ways that providers ask for: a client secret (RFC 6749 4.4), a JWT that stands for
-the client (RFC 7523 2.2), and a JWT that stands for a service account (RFC 7523 2.1).
+Three ways are supported: a client secret (RFC 6749 4.4), a JWT for the client (RFC 7523 2.2), and a
+JWT
+for a service account (RFC 7523 2.1).
 
 Rules
-- A JWT is signed for one token request, with a short life and an id of its own.
-- What a token end point says is not repeated: it may quote the client.
-- A key that is none is a matter of configuration, told before anything is sent.
+- A JWT is signed for one token request, with a short lifetime and its own id.
+- The text of a token end point is not repeated: it may quote the client.
+- An invalid key is a configuration error, reported before anything is sent.
 """
 
 import uuid
@@ -28,11 +29,11 @@ from standfast.retry_rules import RETRY_SECONDS
 _CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _JWT_SECONDS = 300
-_USUAL_SECONDS = 300.0  # where the end point does not say how long a token holds
+_USUAL_SECONDS = 300.0  # lifetime if the end point does not state one
 
 
 class JwtSigner:
-    """Signs with one RSA key (RS256); `pem` is the private key without a passphrase."""
+    """Signer with one RSA key (RS256); `pem` has no passphrase."""
 
     def __init__(self, directory: str, pem: str, *, key_id: str | None = None) -> None:
         try:
@@ -61,7 +62,7 @@ class JwtSigner:
 
 
 class TokenEndpoint:
-    """Where tokens are given."""
+    """The end point that issues tokens."""
 
     def __init__(self, http: HttpClient, url: str, clock: Now) -> None:
         self._http = http
@@ -71,7 +72,7 @@ class TokenEndpoint:
     def by_secret(
         self, client_id: str, client_secret: str, scope: str
     ) -> Callable[[Deadline], IssuedCredential]:
-        """Ask with a client secret."""
+        """Request a token with a client secret."""
         form = {
             "grant_type": "client_credentials",
             "client_id": client_id,
@@ -83,7 +84,7 @@ class TokenEndpoint:
     def by_client_key(
         self, client_id: str, signer: JwtSigner, scope: str
     ) -> Callable[[Deadline], IssuedCredential]:
-        """Ask with a JWT in place of a client secret."""
+        """Request a token with a JWT instead of a client secret."""
 
         def grant(deadline: Deadline) -> IssuedCredential:
             claims = {"iss": client_id, "sub": client_id}
@@ -100,7 +101,7 @@ class TokenEndpoint:
     def by_service_account(
         self, account: str, subject: str, signer: JwtSigner, scope: str
     ) -> Callable[[Deadline], IssuedCredential]:
-        """Ask as a service account that acts for `subject`."""
+        """Request a token as a service account that acts for `subject`."""
 
         def grant(deadline: Deadline) -> IssuedCredential:
             claims = {"iss": account, "sub": subject, "scope": scope}

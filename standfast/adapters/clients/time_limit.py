@@ -1,4 +1,4 @@
-"""A call of somebody else's library that is left behind when its time is over."""
+"""Time limit for a call into a library that has none."""
 
 import threading
 from collections.abc import Callable
@@ -8,9 +8,9 @@ T = TypeVar("T")
 
 
 def within(seconds: float, act: Callable[[], T]) -> T:
-    """Do it in a thread of its own and give what it gives, or raise what it raises.
+    """Run a function in its own thread; return its value or raise its error.
 
-    TimeoutError when it has not ended by then: it may still come to its end, unseen.
+    TimeoutError if it has not ended in time: the thread continues, and its result is lost.
     """
     found: list[T] = []
     broke: list[BaseException] = []

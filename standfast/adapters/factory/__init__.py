@@ -1,15 +1,20 @@
-"""What an incident can reach, by its mode: readers for a plan, twins for an exercise, or all live.
+"""Adapters of an incident by its mode: plan, exercise or live.
 
-`live` and `exercise` build the adapters; this file owns which of them carries which queue, and how
-an effect becomes its call and back. It decides nothing and keeps nothing.
+A plan gets readers, an exercise gets simulators. `live_adapters` and `exercise_adapters` build
+them.
+This module knows which adapter serves which effect queue, and converts an effect to a call and
+back. It
+decides nothing and stores nothing.
 
 Rules
-- Adapters are built when first needed: a missing mail password must not keep anyone from locking.
-  Each is built once: two would have twice the connections, and count a provider's limit twice.
-- A plan's adapters refuse every act. An exercise is handed no resolver of secrets and builds twins
-  only, so nothing live can be reached from it, whatever a playbook says.
-- A notice is sent only as it was approved: its digest is compared once more before it leaves.
-- What was asked for and what came back are matched by order, never by a name that a provider gave.
+- Adapters are built when first needed: a missing mail password must not prevent a lock. Each is
+  built
+  once: two would have twice the connections, and count a provider's limit twice.
+- The adapters of a plan refuse every act. An exercise has no resolver of secrets and builds
+  simulators
+  only, so it can reach nothing live, whatever a playbook contains.
+- A notice is sent only as it was approved: its digest is compared again before it leaves.
+- Orders and results are matched by order, never by a name that a provider returned.
 """
 
 import threading
@@ -45,7 +50,7 @@ NoticeOf = Callable[[str, str, int], FrozenNotice]
 
 
 class Outside(ABC):
-    """The adapters of one mode. Safe for many threads."""
+    """The adapters of one mode; safe for many threads."""
 
     mode: Mode
 
@@ -57,7 +62,10 @@ class Outside(ABC):
         *,
         configured: Config | None = None,
     ) -> None:
-        """`configured` is all there is now, where `config` is what there was for an incident."""
+        """Set the configuration of the incident, `config`, and the current one.
+
+        The current one is `configured`.
+        """
         self.config = config
         self._configured = configured or config
         self._custody = custody
@@ -69,26 +77,26 @@ class Outside(ABC):
     # what there is
 
     def connector(self, name: str) -> Connector:
-        """Give one directory; ConfigurationError when the configuration does not name it."""
+        """Return the connector of a directory; ConfigurationError if unknown."""
         return self._adapter("accounts", name, self._build_connector)
 
     def source(self, name: str) -> EvidenceSource:
-        """Give one evidence source."""
+        """Return an evidence source."""
         return self._adapter("evidence", name, self._build_source)
 
     def sender(self, name: str) -> Sender:
-        """Give one channel of notices."""
+        """Return the sender of a channel."""
         return self._adapter("senders", name, self._build_sender)
 
     def procedure(self, name: str) -> Procedure:
-        """Give what may be called: `commands.NAME`, `requests.NAME`, or one of our own acts."""
+        """Return `commands.NAME`, `requests.NAME`, or a built-in procedure."""
         section, dot, inner = name.partition(".")
         if dot and section in SECTIONS:
             return self._adapter(section, inner, lambda _: self._build_procedure(name))
         return self._once(("", name), lambda: self._build_procedure(name))
 
     def audience(self, name: str) -> Audience:
-        """Read one audience now."""
+        """Read an audience now."""
         if name == "staff" and self.config.notices.staff_audience:
             name = self.config.notices.staff_audience
         if name not in self.config.audiences:
@@ -97,29 +105,29 @@ class Outside(ABC):
 
     @cached_property
     def templates(self) -> Mapping[str, Template]:
-        """The shipped notices, and the place's own before them."""
+        """Return the shipped templates and the installation's own, which win."""
         return read_templates(self.config.notices.templates)
 
     def default_sender(self) -> str:
-        """Give the name of the channel to use where a playbook names none."""
+        """Return the name of the sender for playbooks that name none."""
         if self.config.notices.sender:
             return self.config.notices.sender
-        there = [name for name in self.config.senders if not self.prints(name)]
-        if len(there) == 1:
-            return there[0]
+        names = [name for name in self.config.senders if not self.prints(name)]
+        if len(names) == 1:
+            return names[0]
         raise ConfigurationError(
             "no sender of notices is chosen; add [senders.NAME], or name one as notices.sender"
         )
 
     def letters(self) -> str | None:
-        """Give the name of the channel for people without an e-mail address, if there is one."""
+        """Return the name of the sender of letters, if there is one."""
         if self.config.notices.letters:
             return self.config.notices.letters
-        there = [name for name in self.config.senders if self.prints(name)]
-        return there[0] if len(there) == 1 else None
+        names = [name for name in self.config.senders if self.prints(name)]
+        return names[0] if len(names) == 1 else None
 
     def prints(self, sender: str) -> bool:
-        """Does this channel write letters, and carry no mail?"""
+        """Return whether a sender writes letters, and no mail."""
         settings = self.config.senders.get(sender)
         return settings is not None and settings.kind == "letters"
 
@@ -130,12 +138,15 @@ class Outside(ABC):
     # acting
 
     def limits(self, queue: EffectQueue) -> Limits:
-        """Say how the adapter of a queue is to be called."""
-        return self._of(queue).limits
+        """Return the call limits of the adapter of a queue."""
+        return self._queue_adapter(queue).limits
 
     def observe(self, queue: EffectQueue, rows: Sequence[EffectRow]) -> list[Observed]:
-        """Look at each effect's target without changing it, and say whether the effect happened."""
-        adapter = self._of(queue)
+        """Look up each effect's target; return whether the effect happened.
+
+        Nothing is changed.
+        """
+        adapter = self._queue_adapter(queue)
         if isinstance(adapter, Connector):
             states = adapter.observe([row.as_order().target for row in rows])
             return [
@@ -160,10 +171,10 @@ class Outside(ABC):
         ]
 
     def call(self, batch: Batch) -> list[Result]:
-        """Carry one claimed batch out; one result an effect, in order."""
+        """Execute a claimed batch; return one result an effect, in order."""
         if self.mode is Mode.PLAN:
             raise Refused("a plan acts on nothing")
-        adapter = self._of(batch.queue)
+        adapter = self._queue_adapter(batch.queue)
         orders = batch.orders
         if isinstance(adapter, Connector):
             results: list[Result] = getattr(adapter, ACTIONS[batch.queue.verb].method)(orders)
@@ -175,14 +186,19 @@ class Outside(ABC):
         return self._send(adapter, batch, orders)
 
     def takes_over(self, queue: EffectQueue) -> str | None:
-        """Give the sender that is handed what this queue's could not deliver; None for the last."""
+        """Return the sender that takes over undelivered messages of a queue.
+
+        None if there is no further sender.
+        """
         if ACTIONS[queue.verb].carrier is not Carrier.SENDERS:
             return None
         settings = self.config.senders.get(queue.connector)
-        return None if settings is None else settings.failover  # never a circle: `findings`
+        return (
+            None if settings is None else settings.failover
+        )  # never a cycle: `findings` checks it
 
     def refuse_unsupported(self, verb: str, connector: str) -> None:
-        """Raise Unsupported when the adapter cannot do this; planning calls it."""
+        """Raise Unsupported if the adapter lacks a verb; planning calls it."""
         needed = ACTIONS[verb].method
         if needed not in self.connector(connector).verbs:
             wanted = self.connector(connector).wants.get(needed, "")
@@ -191,14 +207,14 @@ class Outside(ABC):
             )
 
     def close(self) -> None:
-        """Let go of the connections that adapters keep; a later call opens them again."""
+        """Close the connections of all adapters; a later call opens them again."""
         for adapter in list(self._built.values()):
             if isinstance(adapter, Connector | Sender | Procedure):
                 adapter.close()
 
     # inside
 
-    def _of(self, queue: EffectQueue) -> Connector | EvidenceSource | Sender | Procedure:
+    def _queue_adapter(self, queue: EffectQueue) -> Connector | EvidenceSource | Sender | Procedure:
         match ACTIONS[queue.verb].carrier:
             case Carrier.ACCOUNTS:
                 return self.connector(queue.connector)
@@ -215,7 +231,7 @@ class Outside(ABC):
         for place, (row, order) in enumerate(zip(batch.effects, orders, strict=True)):
             try:
                 messages.append(self._message(row, order))
-            except (Refused, Damaged) as error:  # whatever it is, nothing of this one left
+            except (Refused, Damaged) as error:  # nothing of this message was sent
                 state = EffectState.REFUSED if isinstance(error, Refused) else EffectState.FAILED
                 refused[place] = Result(target=order.target, state=state, reason=str(error))
         sent = iter(sender.send(messages) if messages else [])
@@ -261,7 +277,7 @@ class Outside(ABC):
         return self._once((section, name), lambda: build(name))
 
     def added_since(self, section: str) -> str:
-        """Name what is configured now and was not when the incident was opened; or nothing."""
+        """Return the names that were configured after the incident was opened."""
         added = sorted(set(getattr(self._configured, section)) - set(getattr(self.config, section)))
         if not added:
             return ""
@@ -271,12 +287,15 @@ class Outside(ABC):
         )
 
     def _lacking(self, section: str, name: str) -> str:
-        there: Mapping[str, object] = getattr(self._configured, section)
-        told = [] if name in there else [_missing(section, name, there)]
-        return "; ".join(filter(None, [*told, self.added_since(section)]))
+        declared: Mapping[str, object] = getattr(self._configured, section)
+        reasons = [] if name in declared else [_missing(section, name, declared)]
+        return "; ".join(filter(None, [*reasons, self.added_since(section)]))
 
     def _once(self, key: tuple[str, str], build: Callable[[], Adapter]) -> Adapter:
-        """Build an adapter at its first use, and that once; it keeps no thread from another."""
+        """Build an adapter once, at its first use.
+
+        Other threads are not blocked while it is built.
+        """
         if key not in self._built:
             with self._building.setdefault(key, threading.Lock()):
                 if key not in self._built:
@@ -302,7 +321,7 @@ class Outside(ABC):
 def _account_observed(
     verb: str, row: EffectRow, state: AccountState, connector: Connector
 ) -> Observed:
-    """Say whether an account's state shows that the effect happened."""
+    """Return whether an account's state shows that the effect happened."""
     seen = Observed(
         target=row.target,
         exists=state.exists,
@@ -327,7 +346,10 @@ def _account_observed(
 
 
 def _procedure_observed(verb: str, row: EffectRow, seen: Observed) -> Observed:
-    """Say whether a procedure's effect happened; an undo happened when nothing is in effect."""
+    """Return whether a procedure's effect happened.
+
+    An undo happened if the effect does not exist now.
+    """
     if row.state is EffectState.PLANNED and not seen.is_readable:
         # That nobody can look at it now keeps no one from doing it; an undo then asks no more.
         return Observed(target=row.target, state=seen.state)
@@ -347,5 +369,5 @@ def _is_undo(verb: str) -> bool:
     return ACTIONS[verb].use is Use.UNDO
 
 
-def _missing(section: str, name: str, there: Mapping[str, object]) -> str:
-    return f"the configuration has no [{section}.{name}]; {known_names_hint(name, there)}"
+def _missing(section: str, name: str, declared: Mapping[str, object]) -> str:
+    return f"the configuration has no [{section}.{name}]; {known_names_hint(name, declared)}"

@@ -1,9 +1,11 @@
-"""From the settings of an audience to who is in it, read now.
+"""Readers of audiences, built from settings.
 
-Each kind's module is imported when one is read: a command that tells nobody loads none of them.
+The module of each kind is imported when an audience is read: a command that notifies nobody loads
+none
+of them.
 
 Rules
-- The list of those never to be written to is read first: without it nobody is in the audience.
+- The suppression list is read first: without it nobody is in the audience.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,14 +39,14 @@ from standfast.secrets import Reveal
 if TYPE_CHECKING:
     from standfast.adapters.audience_sources.databases import DatabaseOptions
 
-# Gives a file of a backup set as it was before the incident, while the block runs.
+# Context manager with a file of a backup set as it was before the incident.
 Restored = Callable[[str, str], AbstractContextManager[Path]]
 
 
 def read_audience(
     config: Config, name: str, reveal: Reveal, restored: Restored, today: date
 ) -> Audience:
-    """Read one; the errors are those of its kind's module."""
+    """Read one audience; raises the errors of the module of its kind."""
     settings = config.audiences[name]
     suppressed: dict[str, str] = {}
     if settings.suppress is not None:
@@ -86,7 +88,7 @@ def read_audience(
 
 
 def _queried(settings: AudienceConfig, reveal: Reveal) -> Mapping[str, str]:
-    """Give those never to be written to whom the audience's own database names."""
+    """Return the suppression entries of the audience's own database."""
     query = getattr(settings, "suppress_query", None)
     if query is None:
         return {}

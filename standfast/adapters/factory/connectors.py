@@ -1,6 +1,6 @@
-"""From the settings of a directory of accounts to its connector.
+"""Connectors, built from the settings of directories.
 
-A connector's module is imported when one is built: a command that locks nothing loads none of them.
+The module of a connector is imported when it is built: a command that locks nothing loads none.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ CONNECTORS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def build_connector(name: str, settings: AccountsConfig, context: BuildContext) -> Connector:
-    """Build one; the secrets it needs are resolved now, and SecretMissing names one that is not."""
+    """Build a connector and resolve its secrets; SecretMissing names one."""
     module, class_name = CONNECTORS[settings.kind]
     kind: type = getattr(import_module(f"standfast.adapters.accounts.{module}"), class_name)
     connector: Connector = kind(name, settings, context)

@@ -1,12 +1,14 @@
-"""The twins: everything an exercise touches, and nothing that is real.
+"""Simulators for everything that an exercise uses.
 
 Rules
 - No secret is resolved and no adapter of a provider is built: nothing here could leak.
 - Every account that the incident names exists, and is as locked as the exercise has made it so far,
-  so that a run that waited for people goes on where it was.
-- Audiences are made-up people: an exercise reads no customer.
-- What the configuration does not name yet is stood in for, so that a playbook can be rehearsed
-  before all of it is set up; `operations/rehearsing` says what that is.
+  so
+  that a run that waited for people continues from the same state.
+- Audiences are invented people: an exercise reads no customer.
+- Missing configuration is replaced by stand-ins, so that a playbook can be rehearsed before
+  everything
+  is set up. The use-cases report the stand-ins.
 """
 
 from collections.abc import Sequence
@@ -33,10 +35,11 @@ _LIMITS = Limits(batch=100, workers=4, is_local=True)
 
 
 class Exercise(Outside):
-    """Twins for every adapter that the configuration names, and stand-ins for what it lacks.
+    """Simulators for all configured adapters, and stand-ins for missing ones.
 
     `accounts` are those that the incident's inputs name, `locked` those that it locked so far; both
-    as people write them, with or without their directory.
+    as
+    people write them, with or without their directory.
     """
 
     mode = Mode.EXERCISE
@@ -55,11 +58,11 @@ class Exercise(Outside):
         self._locked = frozenset(locked)
 
     def audience(self, name: str) -> Audience:
-        """Give made-up people, whether or not the configuration has such an audience."""
+        """Return invented people, even if the audience is not configured."""
         return self._read_audience(name)
 
     def procedure(self, name: str) -> Procedure:
-        """Give a twin, also of what the configuration does not allow yet."""
+        """Return a simulator, even of a procedure that is not configured."""
         return self._once(("", name), lambda: self._build_procedure(name))
 
     def _build_connector(self, name: str) -> Connector:

@@ -1,11 +1,11 @@
-"""What an exercise rehearses with where the configuration has nothing yet.
+"""Stand-ins for empty sections of the configuration, for exercises.
 
-A place without a directory, a log or a channel could rehearse no playbook, and would find out on
-the night what it lacks. Leaves saying what is stood in for to `operations/rehearsing`.
+An installation without a directory, a log or a channel could rehearse no playbook, and would notice
+only in an incident what it lacks. The use-cases report which stand-ins were used.
 
 Rules
-- Only a section that is empty gets a stand-in: what is configured is rehearsed as it is.
-- The settings of a stand-in lead nowhere (RFC 6761, `.invalid`), and no twin reads them.
+- Only an empty section gets a stand-in: configured adapters are rehearsed as they are.
+- The settings of a stand-in lead nowhere (RFC 6761, `.invalid`), and no simulator reads them.
 """
 
 from pathlib import Path
@@ -20,7 +20,10 @@ NAME = "stand-in"
 
 
 def with_exercise_defaults(config: Config) -> Config:
-    """Give the configuration with a stand-in wherever it has no directory, log or sender."""
+    """Return the configuration with a stand-in directory, log and sender.
+
+    A stand-in is added only if the section is empty.
+    """
     stand_ins = {
         "accounts": ScimDirectoryConfig(
             kind="scim",

@@ -1,4 +1,4 @@
-"""The real adapters, built from the configuration and its secrets."""
+"""Real adapters, built from the configuration and its secrets."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -28,7 +28,7 @@ from standfast.secrets import Resolver
 
 
 class Live(Outside):
-    """Everything that the configuration names; with mode PLAN it only reads."""
+    """All configured adapters; with mode PLAN they only read."""
 
     def __init__(
         self,
@@ -44,10 +44,11 @@ class Live(Outside):
         configured: Config | None = None,
         elsewhere: Elsewhere | None = None,
     ) -> None:
-        """`own` has the acts that are carried out by operations of this very program.
+        """Set the configuration and the services of the installation.
 
-        `restored` gives a file of a backup set as it was before the incident; `elsewhere` is where
-        frozen folders are copied to as well.
+        `own` has the built-in procedures. `restored` returns a file of a backup set as it was
+        before the
+        incident. `elsewhere` is the store for copies of frozen folders.
         """
         super().__init__(config, custody, notice_of, configured=configured)
         self.mode = mode
@@ -107,7 +108,7 @@ def _not_restored(set_name: str, path: str) -> AbstractContextManager[Path]:
 
 
 def read_signing_key(path: Path) -> Ed25519PrivateKey:
-    """Read the key that seals evidence; ConfigurationError when it is not there or not one."""
+    """Read the key that seals evidence; ConfigurationError if invalid."""
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:

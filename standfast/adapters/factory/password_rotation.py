@@ -1,4 +1,4 @@
-"""From `[rotation]` to where new passwords are sealed, and to whom."""
+"""Destination and recipients of new passwords, built from `[rotation]`."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from standfast.records import Now
 
 
 def new_secrets(settings: RotationConfig | None, clock: Now) -> NewPasswords | None:
-    """Say where they go; None where nobody is named.
+    """Return the store of new passwords; None if no recipient is configured.
 
-    The keys are read when the first is sealed: one that is mistyped keeps nobody from locking.
+    The keys are read when the first password is sealed: a mistyped key must not prevent a lock.
     """
     if settings is None:
         return None
@@ -25,7 +25,7 @@ def new_secrets(settings: RotationConfig | None, clock: Now) -> NewPasswords | N
 
 
 def read_recipients(keys: Sequence[str]) -> list[object]:
-    """Read the public keys; ConfigurationError names one that is none."""
+    """Parse public keys; ConfigurationError names an invalid one."""
     import pyrage
 
     recipients: list[object] = []

@@ -1,4 +1,4 @@
-"""From `[commands.NAME]` and `[requests.NAME]` to what carries them out."""
+"""Procedures, built from settings and resolved secrets."""
 
 from standfast.adapters.procedures import Procedure
 from standfast.config import Config
@@ -7,7 +7,7 @@ from standfast.secrets import Reveal
 
 
 def build_procedure(config: Config, name: str, reveal: Reveal, clock: Now) -> Procedure:
-    """Build `commands.NAME` or `requests.NAME`; SecretMissing when one of its secrets is."""
+    """Build `commands.NAME` or `requests.NAME`; SecretMissing names a secret."""
     section, _, inner = name.partition(".")
     if section == "commands":
         from standfast.adapters.procedures.command import Command

@@ -1,6 +1,6 @@
-"""From the settings of a sender to the channel itself.
+"""Senders, built from their settings.
 
-A sender's module is imported when one is built: a command that tells nobody loads none of them.
+The module of a sender is imported when it is built: a command that notifies nobody loads none.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ SENDERS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def build_sender(config: Config, name: str, reveal: Reveal, clock: Now) -> Sender:
-    """Build one; the secrets it needs are resolved now, and SecretMissing names one that is not."""
+    """Build a sender and resolve its secrets; SecretMissing names one."""
     settings = config.senders[name]
     module, class_name = SENDERS[settings.kind]
     kind: type = getattr(import_module(f"standfast.adapters.senders.{module}"), class_name)

@@ -1,11 +1,17 @@
-"""The settings that decide what an adapter does, as one digest: what an approval covers.
+"""Digest of the settings that decide what an adapter does.
+
+An approval covers this digest.
 
 Rules
-- Each setting counts, and what else the adapter is built with: of a sender the organisation's name,
-  of new passwords who may open them, of evidence where it is kept.
-- A sender that another hands on to is named as well: it carries what was approved for the first.
-- Secrets are named in the configuration, never written; their values do not count. Nor do the
-  contents of a program or of a file that a setting names.
+- Each setting counts, and so do the other inputs of the adapter: for a sender the organisation's
+  name,
+  for new passwords their recipients, for evidence its folder.
+- A sender that takes over from another one is included: it carries the messages that were approved
+  for
+  the first.
+- Secrets are named in the configuration, never written; their values do not count. Nor does the
+  content
+  of a program or file that a setting names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,9 +26,10 @@ _SECTIONS = ("commands", "requests")
 
 
 def adapter_settings_digests(config: Config, verb: str, connector: str) -> Mapping[str, str]:
-    """Return the digest of the settings of an adapter, and of those that it hands on to.
+    """Return the digests of an adapter's settings by adapter name.
 
-    By the adapter's name. Empty for an act of the program itself, which has no settings.
+    Senders that take over from it are included. Empty for a built-in procedure, which has no
+    settings.
     """
     action = ACTIONS[verb]
     others = [getattr(config, section) for section in action.settings]
@@ -46,10 +53,11 @@ def adapter_settings_digests(config: Config, verb: str, connector: str) -> Mappi
 
 
 def _digests(
-    config: Config, there: Mapping[str, Section], name: str, others: Sequence[Section | None]
+    config: Config, declared: Mapping[str, Section], name: str, others: Sequence[Section | None]
 ) -> Mapping[str, str]:
-    settings = there.get(name)
+    settings = declared.get(name)
     parts: list[Json] = [
-        None if one is None else one.settings_digest(config.folder) for one in (settings, *others)
+        None if section is None else section.settings_digest(config.folder)
+        for section in (settings, *others)
     ]
     return {name: digest(parts)}

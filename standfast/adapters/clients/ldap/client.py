@@ -1,15 +1,19 @@
-"""LDAP client (RFC 4511) for locking accounts, on ldap3.
+"""LDAP client (RFC 4511) for locking accounts, based on ldap3.
 
-Owns connecting, signing in, paged searches, replacing attributes and the meaning of result codes.
-What is written into which attribute is the connector's business.
+The client connects, signs in, searches in pages, replaces attributes, and knows the meaning of
+result
+codes. The connector decides which attribute gets which value.
 
 Rules
 - A name comes from a person: each of its bytes is escaped in a filter. A DN comes from the
-  directory and is sent back unchanged.
-- A password never travels in the clear, except to this machine. An empty one is refused: servers
-  take it for an anonymous visitor and say yes (RFC 4513 5.1.2).
-- Lists are read in pages (RFC 2696), so that a server's size limit cuts nothing off. Referrals are
-  not followed: where our password travels is written in the configuration.
+  directory
+  and is sent back unchanged.
+- A password is never sent unencrypted, except to this machine. An empty password is refused:
+  servers
+  treat it as an anonymous sign-in and accept it (RFC 4513 5.1.2).
+- Lists are read in pages (RFC 2696), so that a server's size limit truncates nothing. Referrals are
+  not
+  followed: the configuration alone decides which servers receive our password.
 - A server's text is never repeated; its result code is.
 """
 
@@ -55,17 +59,17 @@ _WORTH_ANOTHER_TRY = (1, 3, 11, 51, 52, 80)
 
 @dataclass(frozen=True, kw_only=True)
 class LdapServer:
-    """How one directory is reached, by which account, and where accounts are looked for."""
+    """Address of a directory, our account there, base and filter of accounts."""
 
     host: str
     bind_dn: str
     password: str = field(repr=False)
-    base: str  # accounts are looked for below it, at any depth
+    base: str  # accounts are searched below it, at any depth
     port: int | None = None  # None: 636 for ldaps, else 389
     tls: LdapTls = "ldaps"
-    ca_file: Path | None = None  # None: those of this machine
-    attribute: str = "uid"  # which holds the names that people write
-    filter: str = "(objectClass=*)"  # which entries are accounts
+    ca_file: Path | None = None  # None: the certificates of this machine
+    attribute: str = "uid"  # contains the names that people write
+    filter: str = "(objectClass=*)"  # matches the entries that are accounts
 
     @property
     def port_or_usual(self) -> int:
@@ -74,7 +78,7 @@ class LdapServer:
 
 @dataclass(frozen=True, kw_only=True)
 class LdapEntry:
-    """One entry, with the attributes that were asked for; their names in lower case."""
+    """An entry with the requested attributes; their names are in lower case."""
 
     dn: str
     attributes: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
@@ -87,7 +91,10 @@ class LdapEntry:
 
 
 class LdapResult(Exception):
-    """A result code that is no success; `text`, the server's own, is looked into and not shown."""
+    """An unsuccessful result code.
+
+    `text` is the server's own; it is examined and never shown.
+    """
 
     def __init__(self, code: int, text: str = "") -> None:
         super().__init__(str(code))
@@ -96,7 +103,7 @@ class LdapResult(Exception):
 
 
 class LdapConnection:
-    """One connection, signed in; for one thread at a time."""
+    """A signed-in connection; for one thread at a time."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
@@ -104,7 +111,7 @@ class LdapConnection:
     def search(
         self, base: str, filter_text: str, attributes: Sequence[str], *, is_one_entry: bool = False
     ) -> list[LdapEntry]:
-        """Read every entry below `base` (or that one) that the filter lets through."""
+        """Return every entry below `base` (or that one) that matches the filter."""
         scope, page_size = ("BASE", None) if is_one_entry else ("SUBTREE", PAGE_SIZE)
         entries: list[LdapEntry] = []
         cookie: object = None
@@ -118,7 +125,7 @@ class LdapConnection:
                 paged_cookie=cookie,
             )
             entries += [
-                _entry(one) for one in self._raw.response if one["type"] == "searchResEntry"
+                _entry(item) for item in self._raw.response if item["type"] == "searchResEntry"
             ]
             if result["result"] != SUCCESS:
                 raise LdapResult(result["result"])
@@ -135,9 +142,11 @@ class LdapConnection:
         *,
         among: str = "",
     ) -> list[LdapEntry]:
-        """Read these `attributes` of the entries below `base` whose `attribute` has such a value.
+        """Return the entries with one of the values in `attribute`.
 
-        Only of those that `among`, a filter, lets through, when it is given.
+        They are searched below `base`, with the requested `attributes`, and only among those that
+        the filter
+        `among` matches, if it is given.
         """
         from ldap3.utils.conv import escape_bytes
 
@@ -147,10 +156,11 @@ class LdapConnection:
     def replace(
         self, dn: str, changes: Mapping[str, Sequence[bytes]], *, anew: Collection[str] = ()
     ) -> int:
-        """Replace each attribute's values in one modify, and give the result code.
+        """Replace each attribute's values in one modify; return the result code.
 
-        No value removes the attribute, and it is no error when there was none. Those in `anew` are
-        removed and added instead: they must be there.
+        An empty list removes the attribute, and a missing attribute is not an error. The attributes
+        in `anew`
+        are removed and added instead: they must exist.
         """
         modifies = {
             name: [("MODIFY_DELETE", []), ("MODIFY_ADD", list(values))]
@@ -164,7 +174,7 @@ class LdapConnection:
     def _ask(
         self, kind: str, ask: Callable[..., object], *args: object, **options: object
     ) -> Mapping[str, Any]:
-        """Send one request and return its result, which must be of this kind."""
+        """Send a request and return its result, which must be of this kind."""
         from ldap3.core.exceptions import LDAPException, LDAPSocketReceiveError
 
         try:
@@ -174,7 +184,9 @@ class LdapConnection:
                 return result
         except (OSError, LDAPException):
             raise
-        except Exception as error:  # ldap3 fails in many ways on an answer that is not LDAP
+        except (
+            Exception
+        ) as error:  # ldap3 raises many kinds of error for an answer that is not LDAP
             raise LDAPSocketReceiveError("not LDAP") from error
         raise LDAPSocketReceiveError(f"not a {kind}")
 
@@ -182,13 +194,13 @@ class LdapConnection:
         _end(self._raw)
 
     def cut(self) -> None:
-        """Close the socket under it, from another thread."""
+        """Close the socket from another thread."""
         if self._raw.socket is not None:
             self._raw.socket.shutdown(socket.SHUT_RDWR)
 
 
 def dialect(server: LdapServer) -> Dialect[LdapConnection]:
-    """Say how connections to this server are opened, ended and explained."""
+    """Return the functions that open, close and explain such connections."""
     return Dialect(
         connect=lambda seconds: sign_in(server, seconds),
         disconnect=LdapConnection.close,
@@ -198,7 +210,7 @@ def dialect(server: LdapServer) -> Dialect[LdapConnection]:
 
 
 def sign_in(server: LdapServer, seconds: float) -> LdapConnection:
-    """Connect and sign in as our own account; raises when the server does not let us."""
+    """Connect and sign in as our account; raise if the server refuses."""
     raw = _connection(server, server.bind_dn, server.password, seconds)
     is_in = False
     try:
@@ -213,10 +225,11 @@ def sign_in(server: LdapServer, seconds: float) -> LdapConnection:
 
 
 def is_reported_locked(server: LdapServer, dn: str, password: str, seconds: float) -> bool:
-    """Try to sign in as somebody, and tell whether the server says: turned away, since locked.
+    """Try to sign in; return whether the server reports the account locked.
 
-    The password policy control (draft-behera-ldap-password-policy-10, 6.2) asks it to say so; a
-    server may keep silent about it, and then the answer is False. Raises when it lets us in.
+    The password policy control (draft-behera-ldap-password-policy-10, 6.2) asks the server to
+    report it. A
+    server may report nothing, and then the result is False. Raises if the sign-in succeeds.
     """
     raw = _connection(server, dn, password, seconds)
     try:
@@ -244,26 +257,26 @@ def _sent(dn: str) -> bytes:
 
 
 def folded(name: str) -> str:
-    """Spell a name as a matching rule that ignores case sees it (RFC 4518 2).
+    """Return a name as a case-insensitive matching rule compares it.
 
-    Letter by letter: servers do not fold what takes a second look, a sharp s or a final sigma.
+    RFC 4518 2. Each letter is folded alone: servers do not fold a sharp s or a final sigma.
     """
     lower = "".join(letter.lower() for letter in unicodedata.normalize("NFKC", name))
     return " ".join(lower.split())
 
 
 def folded_dn(dn: str) -> str:
-    """Spell a DN so that neither case nor spaces between its parts tell it from another spelling.
+    """Return a DN in a form that ignores case and spaces between its parts.
 
-    A person may write `cn=us, dc=example`, which servers take as RFC 2253 (4) did.
+    A person may write `cn=us, dc=example`, which servers accept as RFC 2253 (4) did.
     """
     return folded(re.sub(r"\s*([,;=+])\s*", r"\1", dn))
 
 
 def own_name(entry: LdapEntry, attribute: str) -> str:
-    """Give the one value of an attribute that names an entry; empty when it has none.
+    """Return the value of an attribute that names an entry; empty if none.
 
-    Of several it is the one in its DN, else the first that the directory gives.
+    Of several values it is the one in the DN, or else the first that the directory returns.
     """
     names = entry.texts(attribute)
     if len(names) < 2:
@@ -288,7 +301,7 @@ def _in_dn(dn: str, attribute: str) -> str:
 
 
 def _unescaped(value: str) -> str:
-    """Read a value as RFC 4514 (2.4) writes it in a DN."""
+    """Decode a value of a DN from the form of RFC 4514 (2.4)."""
 
     def read(match: re.Match[bytes]) -> bytes:
         return bytes.fromhex(match[1].decode()) if len(match[1]) == 2 else match[1]
@@ -298,7 +311,7 @@ def _unescaped(value: str) -> str:
 
 
 def in_words(code: int) -> Unavailable:
-    """Put a result code into words; without a time to retry it is final."""
+    """Return the error for a result code; without a retry time it is final."""
     if code in _WORTH_ANOTHER_TRY:
         return Unavailable(
             f"the directory failed for the moment (LDAP result {code})",
@@ -332,7 +345,7 @@ def _connection(server: LdapServer, dn: str, password: str, seconds: float) -> A
         password=password,
         authentication=ldap3.SIMPLE,
         client_strategy=ldap3.SYNC,
-        receive_timeout=max(1, math.ceil(seconds)),  # a thread that was left behind ends, too
+        receive_timeout=max(1, math.ceil(seconds)),  # ends an abandoned thread too
         check_names=False,
         auto_referrals=False,
         auto_bind=ldap3.AUTO_BIND_NONE,
@@ -342,14 +355,17 @@ def _connection(server: LdapServer, dn: str, password: str, seconds: float) -> A
 
 
 def _end(raw: Any) -> None:
-    """Say goodbye and close the socket, which ldap3 leaves open where it cannot say so."""
+    """Unbind and close the socket.
+
+    ldap3 leaves the socket open if it cannot send the unbind request.
+    """
     socket_then = raw.socket
     try:
         raw.unbind()
     finally:
-        for one in (socket_then, raw.socket):
-            if one is not None:
-                one.close()
+        for socket in (socket_then, raw.socket):
+            if socket is not None:
+                socket.close()
 
 
 def _start(raw: Any, server: LdapServer) -> None:
@@ -373,12 +389,15 @@ def _library() -> Any:
 
 
 def _is_locked(value: object) -> bool:
-    """Read PasswordPolicyResponseValue: its error [1] is accountLocked (1)."""
+    """Return whether error [1] of the policy response is accountLocked (1).
+
+    `value` is a PasswordPolicyResponseValue.
+    """
     return isinstance(value, bytes) and value.endswith(b"\x81\x01\x01")
 
 
 def explained(error: Exception, server: LdapServer) -> StandfastError | None:
-    """Return the error to show for one of a call; None for an unexpected one."""
+    """Return the error to show for an error of a call; None if unexpected."""
     if isinstance(error, LdapResult):
         return in_words(error.code)
     if type(error).__module__.startswith("ldap3.") or isinstance(error, OSError):
@@ -389,7 +408,7 @@ def explained(error: Exception, server: LdapServer) -> StandfastError | None:
 def one_or_none(
     entries: Sequence[LdapEntry], is_exact: Callable[[LdapEntry], bool]
 ) -> LdapEntry | None:
-    """Give the entry that is meant; raise when several are and none is exact."""
+    """Return the intended entry; raise if several match and none exactly."""
     exact = [entry for entry in entries if is_exact(entry)]
     found = exact if len(exact) == 1 else entries
     if len(found) > 1:
