@@ -67,7 +67,10 @@ def _nowhere(name: str, outside: Outside) -> str:
 
 
 def _known_nowhere(name: str, directories: Collection[str]) -> str:
-    """Say that no directory knows the account, and what may have been mistyped; not by its name."""
+    """State that no directory knows the account, without naming it.
+
+    It says as well which part may have been mistyped.
+    """
     prefix, colon, _ = name.partition(":")
     if colon:
         return f"{_UNKNOWN}, nor is there such a directory; {known_names_hint(prefix, directories)}"
@@ -79,7 +82,9 @@ def _known_nowhere(name: str, directories: Collection[str]) -> str:
 def _obstacles(
     accounts: Sequence[tuple[str, str]], outside: Outside
 ) -> tuple[dict[tuple[str, str], str], Sequence[str]]:
-    """Say which accounts their directory does not know, or would refuse to lock, and why.
+    """Return the accounts that cannot be locked, and the reason of each.
+
+    Their directory does not know them, or would refuse to lock them.
 
     And which directories could not be read at all.
     """

@@ -1,4 +1,6 @@
-"""Which directories an account is in: the one that its name begins with, or all that know it.
+"""The directories of an account: the one it names, or all that know it.
+
+An account names its directory at its beginning.
 
 Rules
 - A bare account name means every directory that knows it; `directory:name` means that one.
@@ -23,7 +25,10 @@ _FEWEST_NAMES = 16  # that one look at a directory carries, when there are so ma
 
 
 def resolved_accounts(accounts: Sequence[str], outside: Outside) -> list[tuple[str, str]]:
-    """Give (directory, name) for each account, in order; an empty directory when none knows it."""
+    """Return (directory, name) for each account, in order.
+
+    The directory is empty if none knows the account.
+    """
     bare = [name for name in accounts if _directory(name, outside) is None]
     known: dict[str, list[str]] = {name: [] for name in bare}
     for directory, names in _asked(bare, outside).items() if bare else ():
@@ -40,7 +45,9 @@ def resolved_accounts(accounts: Sequence[str], outside: Outside) -> list[tuple[s
 
 
 def protected_accounts(outside: Outside, directories: Collection[str]) -> Mapping[str, str]:
-    """Give what no playbook may lock in these directories, as `key_of` writes it, and why.
+    """Return the accounts that no playbook may lock, with the reasons.
+
+    Only those of these directories, as `key_of` writes them.
 
     Of no others: setting one up can take longer than the lock.
     """
@@ -52,7 +59,7 @@ def protected_accounts(outside: Outside, directories: Collection[str]) -> Mappin
 
 
 def key_of(account: str, outside: Outside) -> str:
-    """Write `DIRECTORY:ACCOUNT` as everybody does who means it.
+    """Write `DIRECTORY:ACCOUNT` in the form that all its users share.
 
     Most directories do not tell names apart by case; where one does, the wrong one is refused as
     protected, which is the lesser evil.
@@ -64,7 +71,7 @@ def key_of(account: str, outside: Outside) -> str:
 
 
 def _asked(names: Sequence[str], outside: Outside) -> dict[str, list[str]]:
-    """Ask every directory at once; give by directory the names that it may know."""
+    """Ask all directories at once; return the names that each may know."""
     directories = list(outside.config.accounts)
     heard = dict.fromkeys(directories, time.monotonic())
 
@@ -81,17 +88,18 @@ def _asked(names: Sequence[str], outside: Outside) -> dict[str, list[str]]:
     left = set(asked)
     while left:
         _, left = wait(left, timeout=_TICK_SECONDS, return_when="FIRST_COMPLETED")
-        left = {one for one in left if time.monotonic() - heard[asked[one]] < SILENT_SECONDS}
-    pool.shutdown(wait=False)  # a silent one ends with its own time-out
+        left = {call for call in left if time.monotonic() - heard[asked[call]] < SILENT_SECONDS}
+    pool.shutdown(wait=False)  # a silent call ends with its own time-out
     return {
-        directory: one.result() if one.done() else list(names) for one, directory in asked.items()
+        directory: call.result() if call.done() else list(names)
+        for call, directory in asked.items()
     }
 
 
 def _perhaps_known(
     names: Sequence[str], directory: str, outside: Outside, hear: Callable[[], None]
 ) -> list[str]:
-    """Give the names that a directory knows, or that it cannot say anything about now.
+    """Return the names that a directory knows, or cannot decide now.
 
     Asked a few at a time: a directory that is silent costs one time-out, not one for each name.
     `hear` is called at each answer.
@@ -113,7 +121,10 @@ def _perhaps_known(
 
 
 def _canonical(directory: str, name: str, outside: Outside) -> str:
-    """Give the one spelling under which an account is known here, whoever names it."""
+    """Return the only spelling under which an account is known here.
+
+    It does not depend on the person that names the account.
+    """
     try:
         return outside.connector(directory).canonical(name) if directory else name
     except ConfigurationError:
@@ -121,6 +132,6 @@ def _canonical(directory: str, name: str, outside: Outside) -> str:
 
 
 def _directory(account: str, outside: Outside) -> str | None:
-    """Give the directory that an account's name begins with, if it is one of ours."""
+    """Return the directory that an account's name begins with, if it is ours."""
     prefix, colon, _ = account.partition(":")
     return prefix if colon and prefix in outside.config.accounts else None

@@ -1,4 +1,6 @@
-"""Whom a step that waits for approval reaches, and whom next when nobody answers.
+"""The people that a waiting step pages for approval, rung by rung.
+
+The next rung is paged when nobody answers.
 
 Rules
 - Who may approve the step is paged first. Unanswered for as long as the playbook says, the people
@@ -36,7 +38,7 @@ _OF_AN_UNDO = Approval(count=1)  # which no playbook describes
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """Who is reached together."""
+    """The people of one rung, paged together."""
 
     people: tuple[Person, ...]
     may_also: tuple[str, ...] = ()  # roles that may approve once these people are paged
@@ -44,7 +46,10 @@ class Rung:
 
 
 def ask(installation: Installation, state: State, outside: Outside, move: Ask) -> None:
-    """Page who may approve; where nobody can be reached, those who come next are due at once."""
+    """Page the possible approvers of a step.
+
+    If none can be reached, the next rung is due at once.
+    """
     try:
         asked = installation.ledger.decisions.question(state.incident, move.step)
     except UsageError:
@@ -53,7 +58,7 @@ def ask(installation: Installation, state: State, outside: Outside, move: Ask) -
     first = _fit(installation, state, asked, installation.ledger.people.all(roles), roles)
     found = _pages(installation, state, outside, asked, Rung(people=first))
     now = installation.clock()
-    reached = {target_of(one) for one in first} | _paged(installation, asked)
+    reached = {target_of(person) for person in first} | _paged(installation, asked)
     after = _patience(state, move.step) if found else timedelta()
     is_last = next(_rungs(installation, state, asked, reached), None) is None
     installation.ledger.steps.ask(
@@ -67,7 +72,7 @@ def ask(installation: Installation, state: State, outside: Outside, move: Ask) -
 
 
 def escalate(installation: Installation, state: State, outside: Outside, move: Escalate) -> None:
-    """Page the people of the next rung that has anybody who was not paged yet."""
+    """Page the next rung that has a person not paged yet."""
     try:
         asked = installation.ledger.decisions.question(state.incident, move.step)
     except UsageError:
@@ -75,7 +80,7 @@ def escalate(installation: Installation, state: State, outside: Outside, move: E
     rung, pages = Rung(people=()), list[Draft]()
     after = _paged(installation, asked)
     for rung in _rungs(installation, state, asked, after):
-        after |= {target_of(one) for one in rung.people}
+        after |= {target_of(person) for person in rung.people}
         if pages := _pages(installation, state, outside, asked, rung):
             break  # one whose people cannot be written to is no rung to stay on
     is_last = next(_rungs(installation, state, asked, after), None) is None
@@ -93,7 +98,9 @@ def escalate(installation: Installation, state: State, outside: Outside, move: E
 
 
 def remaining_approvers(installation: Installation, state: State) -> tuple[Person, ...]:
-    """Return whom to notify of a broken glass: everybody who may object, the targets included.
+    """Return the people to notify of a broken glass.
+
+    These are all who may object, the targets included.
 
     Of a quiet incident, those whom it names a role for, and whom it is not about.
     """
@@ -101,18 +108,18 @@ def remaining_approvers(installation: Installation, state: State) -> tuple[Perso
     if not state.playbook.is_quiet:
         return tuple(people)
     about = accounts_named(state.playbook, state.inputs)
-    return tuple(one for one in people if not about & written(one.accounts))
+    return tuple(person for person in people if not about & written(person.accounts))
 
 
 def ladder(config: Config) -> Sequence[str]:
-    """Give the rungs above those who may approve a step anyway, in order."""
+    """Return the rungs above the regular approvers of a step, in order."""
     return config.approvals.ladder
 
 
 def _rungs(
     installation: Installation, state: State, asked: Question, reached: set[str]
 ) -> Iterator[Rung]:
-    """Give the rungs that have anybody who is not `reached`, with only those."""
+    """Yield the rungs with people not yet `reached`, and only those people."""
     if state.playbook.is_quiet:
         return
     for name in ladder(installation.config):
@@ -126,7 +133,7 @@ def _rungs(
 
 
 def _new(people: Sequence[Person], reached: set[str]) -> tuple[Person, ...]:
-    return tuple(one for one in people if target_of(one) not in reached)
+    return tuple(person for person in people if target_of(person) not in reached)
 
 
 def _fit(
@@ -136,14 +143,14 @@ def _fit(
     people: Sequence[Person],
     roles: Sequence[str],
 ) -> tuple[Person, ...]:
-    """Leave out whose approval would not count, and whom the incident is about.
+    """Remove people without a valid approval, and the incident's subjects.
 
     The latter also while no effect of theirs is planned yet: evidence comes before the lock.
     """
     objection, now = installation.ledger.decisions.objection, installation.clock()
     about = accounts_named(state.playbook, state.inputs)
-    fit = [one for one in people if not objection(asked.incident, one.name, roles, now)]
-    apart = [one for one in fit if not about & written(one.accounts)]
+    fit = [person for person in people if not objection(asked.incident, person.name, roles, now)]
+    apart = [person for person in fit if not about & written(person.accounts)]
     # A trigger that names every approver keeps nobody from being asked.
     return tuple(apart or ([] if state.playbook.is_quiet else fit))
 
@@ -158,16 +165,21 @@ def _pages(
 ) -> list[Draft]:
     found: list[Draft] = []
     count = _view(state, asked.step).counts.total
-    for one in rung.people:
+    for person in rung.people:
         # One approver who cannot be written to keeps nobody else from being woken. That the ledger
         # is away is another matter: then nobody was asked, and the next look asks.
         with suppress(ConfigurationError, Refused):
-            found.append(page(installation, state, outside, asked, one, count=count, why=rung.why))
+            found.append(
+                page(installation, state, outside, asked, person, count=count, why=rung.why)
+            )
     return found
 
 
 def _roles_of_quiet(state: State) -> Sequence[str]:
-    """Give the roles that a quiet playbook's steps name; an undo names none, and asks them."""
+    """Return the roles that the steps of a quiet playbook name.
+
+    An undo names no role, and asks these.
+    """
     if not state.playbook.is_quiet:
         return ()
     named = [role for step in state.playbook.steps if step.approval for role in step.approval.roles]

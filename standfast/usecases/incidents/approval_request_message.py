@@ -1,4 +1,7 @@
-"""A page to one person who may approve: rendered when the step asks, sent like any other effect."""
+"""A page that asks one person for an approval.
+
+It is rendered when the step asks, and sent like any other effect.
+"""
 
 from standfast.adapters.factory import Outside
 from standfast.ledger.approvals.two_person_rule import Question
@@ -37,7 +40,7 @@ def page(
     `why` says what is wanted of somebody who is asked later than others.
     """
     step = next((step for step in state.playbook.steps if step.name == asked.step), None)
-    what = step.title if step else "Give accounts back what they had before"
+    request = step.title if step else "Give accounts back what they had before"
     organisation = installation.config.organisation
     prepared = prepare(
         outside.templates[_TEMPLATE],
@@ -47,7 +50,7 @@ def page(
             "incident_id": state.incident,
             "step": step.title if step else asked.step,
             "requested_by": installation.ledger.incidents.get(state.incident).opened_by,
-            "what_is_asked": f"{what}. {why}" if why else what,
+            "what_is_asked": f"{request}. {why}" if why else request,
             "people_count": count,
             "digest": asked.digest,
             "command": f"standfast incident approve {state.incident} {asked.step} "

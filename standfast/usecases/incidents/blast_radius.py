@@ -1,4 +1,6 @@
-"""How much one person may lock without a second, and whose accounts a plan would touch.
+"""The limits of locking without a second person, and the people concerned.
+
+The people are those whose accounts a plan would touch.
 
 Rules
 - Two limits: of the whole incident, and of single directories. Over either, a second person is
@@ -31,7 +33,7 @@ from standfast.records import EffectState, Json, Mode
 
 @dataclass(frozen=True, kw_only=True)
 class LockedAccounts:
-    """Accounts that are kept out already and count: by directory, each by its handle."""
+    """Accounts that are locked already and count: handles by directory."""
 
     handles: Mapping[str, Set[str]] = field(default_factory=dict)
     handle_of: Callable[[str], str] = str  # gives the handle of a target
@@ -48,7 +50,9 @@ def locked_today(
     *,
     beside: tuple[str, str] | None = None,
 ) -> RecentLocks:
-    """Give what the last day's steps lock without having asked, but for those of one step.
+    """Return the locks of the last day that were made without approval.
+
+    Those of one step are left out.
 
     `beside` is that step: its incident and its name.
     """
@@ -57,7 +61,7 @@ def locked_today(
 
 
 def by_directory(locked: RecentLocks, ledger: Ledger, config: Config) -> LockedAccounts:
-    """Give them by directory, and by the systems whose accounts calls lock."""
+    """Return the locks by directory and by system of calls."""
     systems = _systems(config)
     found: dict[str, set[str]] = {}
     for name, handles in locked.by_connector.items():
@@ -68,19 +72,22 @@ def by_directory(locked: RecentLocks, ledger: Ledger, config: Config) -> LockedA
 
 
 def accounts_of(config: Config, procedure: str, parameters: Mapping[str, Json]) -> list[str]:
-    """Give the accounts that a call names, as `SYSTEM:ACCOUNT`; most calls name none."""
+    """Return the accounts that a call names, as `SYSTEM:ACCOUNT`.
+
+    Most calls name none.
+    """
     section, _, name = procedure.partition(".")
     called = getattr(config, section).get(name)
     declared = {} if called is None else called.parameters
     return [
-        f"{one.account_of}:{parameters[key]}"
-        for key, one in declared.items()
-        if one.account_of and parameters.get(key) is not None
+        f"{parameter.account_of}:{parameters[key]}"
+        for key, parameter in declared.items()
+        if parameter.account_of and parameters.get(key) is not None
     ]
 
 
 def _systems(config: Config) -> dict[str, str]:
-    """Give, by command or request, the system whose accounts it locks."""
+    """Return the system of the locked accounts, by command or request."""
     return {
         f"{section}.{name}": parameter.account_of
         for section in SECTIONS
@@ -91,7 +98,10 @@ def _systems(config: Config) -> dict[str, str]:
 
 
 def over_limit(drafts: Sequence[Draft], locked: LockedAccounts, config: Config) -> str:
-    """Say which limit locking these would go over, beside what is `locked` already; or nothing."""
+    """Return the limit that these locks would exceed, or nothing.
+
+    The accounts in `locked` count as well.
+    """
     limits, new = config.limits, _kept_out(drafts, config)
     if not new:
         return ""
@@ -107,7 +117,7 @@ def over_limit(drafts: Sequence[Draft], locked: LockedAccounts, config: Config) 
 
 
 def with_planned(locked: LockedAccounts, drafts: Sequence[Draft], config: Config) -> LockedAccounts:
-    """Give what is `locked` once a step that asks nobody has carried these out too."""
+    """Return `locked` with the locks of a step that asks nobody."""
     both = {name: set(handles) for name, handles in locked.handles.items()}
     for name, targets in _kept_out(drafts, config).items():
         both.setdefault(name, set()).update(map(locked.handle_of, targets))
@@ -132,7 +142,7 @@ def _kept_out(drafts: Sequence[Draft], config: Config) -> Mapping[str, Set[str]]
 
 
 def whose(drafts: Sequence[Draft], people: Sequence[Person], config: Config) -> list[str]:
-    """Give the sign-in names of the people whose own accounts these would lock."""
+    """Return the sign-in names of people with own accounts among these."""
     planned = [draft for draft in drafts if draft.state is EffectState.PLANNED]
     targets = {draft.target.casefold() for draft in planned if draft.verb == LOCK}
     for draft in planned:
@@ -140,12 +150,14 @@ def whose(drafts: Sequence[Draft], people: Sequence[Person], config: Config) -> 
             named = accounts_of(config, draft.connector, parameters_of(draft.details))
             targets |= {account.casefold() for account in named}
     return [
-        one.name for one in people if any(account.casefold() in targets for account in one.accounts)
+        person.name
+        for person in people
+        if any(account.casefold() in targets for account in person.accounts)
     ]
 
 
 def warnings(names: Sequence[str], step: str, opened_by: str | None) -> list[str]:
-    """Warn of people of this place whose own accounts a step would lock."""
+    """Warn if a step would lock accounts of people of this installation."""
     found: list[str] = []
     for name in names:
         if name == opened_by:

@@ -1,4 +1,4 @@
-"""The acts that this program carries out in itself, as procedures: holds, reviews, facts, notices.
+"""Procedures of the program itself: holds, reviews, facts, notices.
 
 They are effects like all others: planned, claimed, carried out, and kept with their receipt. What
 each does stands in a neighbour; this file owns only how it becomes a procedure.
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 def built_in_procedures(
     installation: "Installation", incident_id: str, author: str
 ) -> Mapping[str, Callable[[], Procedure]]:
-    """Give how each act of our own is built; `author` is who answers for facts."""
+    """Return the builder of each built-in procedure.
+
+    `author` is responsible for facts.
+    """
     return {
         KEEPER: lambda: _Protecting(installation, incident_id),
         REVIEWER: lambda: _Reviewing(installation, incident_id),
@@ -42,7 +45,7 @@ def built_in_procedures(
 
 
 class _OwnAct(Procedure):
-    """What all of them share: nothing is in effect before, and to do it again does no harm."""
+    """The common behaviour: no effect before, and a repetition does no harm."""
 
     limits = Limits(batch=1, workers=2, timeout_seconds=600.0, is_local=True)
     can_observe = True
@@ -68,7 +71,7 @@ class _OwnAct(Procedure):
 
 
 class _Protecting(_OwnAct):
-    """Holds everything that the keeper keeps, and has the locks extended at once."""
+    """A hold of everything that the keeper keeps; locks extend at once."""
 
     can_undo = True
     changes_nothing = False
@@ -114,7 +117,7 @@ class _Protecting(_OwnAct):
 
 
 class _Reviewing(_OwnAct):
-    """Looks through the incident's frozen folders, and keeps the timeline beside them."""
+    """A search of the incident's frozen folders; the timeline is kept there."""
 
     def __init__(self, installation: "Installation", incident_id: str) -> None:
         super().__init__(REVIEWER)
@@ -243,4 +246,4 @@ class _Recording(_OwnAct):
 
 
 def _texts(details: JsonObject, key: str) -> list[str]:
-    return [str(one) for one in cast("Sequence[str]", details.get(key) or ())]
+    return [str(text) for text in cast("Sequence[str]", details.get(key) or ())]

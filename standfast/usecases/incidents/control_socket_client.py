@@ -1,4 +1,6 @@
-"""The door of a warm `standfast serve`, for the commands of this machine: what is said through it.
+"""The client of the control socket of a running `standfast serve`.
+
+Commands of this machine use it.
 
 A command that opens an incident needs half a second of the processor to load the ledger; a `serve`
 that is warm has it loaded. So the command asks it to open the incident, and loads what it needs to
@@ -50,7 +52,7 @@ class OpenRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenResponse:
-    """What a `serve` answered."""
+    """The answer of a `serve`."""
 
     incident: str
     has_joined: bool
@@ -58,7 +60,7 @@ class OpenResponse:
 
 @dataclass(frozen=True, kw_only=True)
 class Door:
-    """Where a command may knock, and by which configuration it does."""
+    """The address of a `serve` and the configuration of the command."""
 
     home: Path
     configuration: str  # its fingerprint
@@ -83,7 +85,10 @@ def socket_of(home: Path) -> Path:
 def ask(
     home: Path, wanted: OpenRequest, *, seconds: float = ANSWERS_WITHIN_SECONDS
 ) -> OpenResponse | None:
-    """Let the `serve` whose folder this is open an incident; None when it does not say it did."""
+    """Let the `serve` of this folder open an incident.
+
+    Return None if it does not confirm that it did.
+    """
     deadline = time.monotonic() + seconds
     said: dict[str, Json] = {
         "message": wanted.message,
@@ -126,7 +131,10 @@ def wanted_of(line: bytes) -> OpenRequest:
 
 @contextmanager
 def address(home: Path) -> Iterator[str]:
-    """Give the socket's address; one that is too long for the kernel goes by an open folder."""
+    """Return the address of the socket.
+
+    A path that is too long for the kernel is given by an open folder.
+    """
     path = str(socket_of(home))
     if len(os.fsencode(path)) <= _LONGEST_PATH:
         yield path
@@ -139,7 +147,9 @@ def address(home: Path) -> Iterator[str]:
 
 
 def line_of(door: socket.socket, deadline: float) -> bytes:
-    """Read one line; OSError when none comes before the deadline, ValueError when it is too long.
+    """Read one line before the deadline.
+
+    Raise OSError if none arrives in time, and ValueError if it is too long.
 
     `deadline` is of the monotonic clock.
     """

@@ -1,4 +1,4 @@
-"""Carrying out what an incident has planned: queues side by side, each as its provider bears it.
+"""Parallel queues that run planned effects, within providers' limits.
 
 Rules
 - Look before acting: unknown effects are settled and prior states kept before a queue is claimed.
@@ -29,7 +29,10 @@ _LOOK_BATCH = 500
 
 
 class Bucket:
-    """A token bucket: `per_second` on average, `burst` at once; no limit when that is None."""
+    """A token bucket: `per_second` on average, `burst` at once, or no limit.
+
+    None for `per_second` means no limit.
+    """
 
     def __init__(
         self,
@@ -48,7 +51,7 @@ class Bucket:
         self._guard = threading.Lock()
 
     def take(self, tokens: int) -> None:
-        """Wait until so many tokens are there, and take them; they may be owed for a moment."""
+        """Wait for that many tokens and take them; a short debt is possible."""
         if self._per_second is None:
             return
         with self._guard:
@@ -68,7 +71,9 @@ class Bucket:
 
 
 class Pace:
-    """How fast one provider is called: turns are given before a claim, and kept at the call.
+    """The pace of calls to one provider.
+
+    A turn is assigned before the claim, and kept at the call.
 
     A turn is a promise about the call, but a claim stands between the two, and takes longer under
     load: calls that were due one after the other would arrive together. And a provider's bucket
@@ -127,8 +132,8 @@ class EffectQueues:
             return
         if not isinstance(error, StandfastError):
             # Only the class: a foreign error may quote an account or a token.
-            what = f"{queue.verb} through {queue.connector}: unexpected {type(error).__name__}"
-            error = StandfastError(f"{what}; run again with STANDFAST_DEBUG=1")
+            fault = f"{queue.verb} through {queue.connector}: unexpected {type(error).__name__}"
+            error = StandfastError(f"{fault}; run again with STANDFAST_DEBUG=1")
         self.troubles[queue] = error
 
     def close(self) -> None:
@@ -180,7 +185,10 @@ class EffectQueues:
             return None  # the step asks again; other steps may have work for this queue
 
     def _keep_receipt(self, batch: Batch, results: list[Result]) -> None:
-        """Write what a call came to. Writing it twice changes once, losing it costs a doubt."""
+        """Record the result of a call.
+
+        A second record changes nothing; a lost one leaves the effect in doubt.
+        """
         write = partial(
             self.ledger.attempts.receipt,
             batch,
@@ -229,7 +237,10 @@ class EffectQueues:
         return [Observed(target=row.target, is_readable=False, reason=reason) for row in rows]
 
     def _fail_all(self, queue: EffectQueue, error: StandfastError) -> None:
-        """The adapter cannot be built: nothing was done for sure, and each effect says why."""
+        """Close effects without a usable adapter, with the cause.
+
+        It is certain that nothing was done.
+        """
         limits = Limits(batch=1000, is_local=True)
         while batch := self._claim(queue, limits):
             failed = [

@@ -1,4 +1,6 @@
-"""Taking acts back: of one target, of one step, or all of an incident; shown first, then planned.
+"""Undo of effects: of a target, a step or an incident.
+
+The undo is shown first, then planned.
 
 Rules
 - An undo restores the recorded prior state and nothing else. It is refused where the effect is
@@ -41,12 +43,14 @@ from standfast.usecases.core.installation import Installation
 from standfast.usecases.incidents.lifecycle import refuse_closed
 from standfast.usecases.incidents.lifecycle_permission import authorise_lifecycle_change
 
-_UNDO_OF: Mapping[str, str] = {one.verb: one.undo for one in ACTIONS.values() if one.undo}
+_UNDO_OF: Mapping[str, str] = {
+    action.verb: action.undo for action in ACTIONS.values() if action.undo
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class UndoPlan:
-    """What an undo will restore, what it will not, and what it needs first."""
+    """The result of an undo in advance: restored, not restored, needed first."""
 
     step: str  # the name to approve and to look at; empty when nothing is to be undone
     restores: int
@@ -58,7 +62,7 @@ class UndoPlan:
 
     @property
     def keeps(self) -> StepState | None:
-        """PARTIAL where it keeps some of what is asked for, FAILED where it gives nothing back."""
+        """PARTIAL if some requested effects stay, FAILED if no effect is undone."""
         if not self.kept:
             return None
         return StepState.PARTIAL if self.restores else StepState.FAILED
@@ -97,7 +101,7 @@ def undo(
     targets: Sequence[str] = (),
     requested_by: str | None = None,
 ) -> UndoPlan:
-    """Plan to give back what there was: all that was done, what one step did, or by name.
+    """Plan an undo of everything, of one step, or of named targets.
 
     `requested_by` is the name of a person who signed in to ask for it; see `entitlement`. Asked for
     by several at once, each act is undone once.
@@ -136,7 +140,10 @@ def _planned(
     targets: Sequence[str],
     requested_by: str | None,
 ) -> tuple[UndoPlan, tuple[Draft, ...], list[EffectRow]]:
-    """Return the undo step of this name, its effects, and those of paused undos it replaces."""
+    """Return the undo step of this name and its effects.
+
+    Effects of paused undos that it replaces are included.
+    """
     incident = installation.ledger.incidents.get(incident_id)
     refuse_closed(installation, incident_id, then="undo what it did")
     rows = installation.ledger.effects.of_incident(incident_id)
@@ -216,7 +223,9 @@ def _undoable(
     step: str | None,
     targets: Sequence[str],
 ) -> list[EffectRow]:
-    """Give the acts that are meant and not yet undone; UsageError names what was not done.
+    """Return the selected effects that are not yet undone.
+
+    Raise UsageError that names the targets on which nothing was done.
 
     `refused` names the undo steps that an approver refused: what they planned never happens. What
     those in `running` planned does, and is given too.
@@ -264,11 +273,11 @@ def _undoable(
 
 def _reason_to_keep(row: EffectRow, holder: str | None) -> str:
     if row.state is EffectState.PLANNED:
-        what = "its lock" if row.verb == LOCK else "what is done there"
-        return f"{what} is still to be carried out; undo it after that"
+        claim = "its lock" if row.verb == LOCK else "what is done there"
+        return f"{claim} is still to be carried out; undo it after that"
     if row.state is not EffectState.DONE:
-        what = "it was locked" if row.verb == LOCK else "it was done"
-        return f"nobody knows yet whether {what}; settle that first"
+        claim = "it was locked" if row.verb == LOCK else "it was done"
+        return f"nobody knows yet whether {claim}; settle that first"
     if holder is None:
         return ""
     return f"{holder} holds it too; once this incident is closed, that one's undo gives it back"
@@ -287,7 +296,7 @@ def _no_way_back(row: EffectRow, outside: Outside) -> str:
 
 
 def _is_unproven(row: EffectRow, proven: Mapping[str, Proof], outside: Outside) -> bool:
-    """Could giving this account back let somebody in who was never shown to be out?"""
+    """Return whether unlocking could admit a person never proved locked out."""
     if row.verb != LOCK:
         return False
     return not proven.get(row.handle, Proof.NONE).reaches(outside.connector(row.connector).proof)
@@ -313,7 +322,7 @@ def _what_stays(drafts: Sequence[Draft], outside: Outside) -> list[str]:
     found: list[str] = []
     for name in dict.fromkeys(d.connector for d in drafts if d.verb == UNLOCK):
         try:
-            found += [f"{name}: {what}" for what in outside.connector(name).irreversible]
+            found += [f"{name}: {action}" for action in outside.connector(name).irreversible]
         except ConfigurationError:
             continue  # said by the undo itself, for each account
     return found

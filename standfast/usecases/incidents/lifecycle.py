@@ -65,7 +65,7 @@ _WAIT_PER_LOOK = (
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """What opening came to."""
+    """The result of opening an incident."""
 
     incident: str
     has_joined: bool  # it was open: the trigger is repeated, or about the same accounts
@@ -121,7 +121,9 @@ def open_incident(
 
 
 def stop(installation: Installation, incident_id: str, *, by: str | None = None) -> None:
-    """Stop everything that is not under way; what is, ends and is written down.
+    """Stop everything that is not under way.
+
+    Effects under way end, and their results are recorded.
 
     `by`, here and below, is the name of a person who signed in; see `entitlement`.
 
@@ -134,12 +136,18 @@ def stop(installation: Installation, incident_id: str, *, by: str | None = None)
 
 
 def wait_until_still(installation: Installation, incident_id: str) -> Outcome:
-    """Let what is under way in a stopped incident end, and look up what nobody saw the end of."""
+    """Let effects under way in a stopped incident end.
+
+    Effects whose end nobody saw are looked up.
+    """
     return advance(installation, incident_id, "direct")
 
 
 def resume(installation: Installation, incident_id: str, *, by: str | None = None) -> None:
-    """Let a stopped incident go on; one that is not stopped needs no sign-in, and is as it was."""
+    """Resume a stopped incident.
+
+    An incident that is not stopped needs no sign-in and does not change.
+    """
     refuse_closed(installation, incident_id)
     if installation.ledger.incidents.is_stopped(incident_id):
         who = authorise_lifecycle_change(installation, incident_id, by)
@@ -147,7 +155,7 @@ def resume(installation: Installation, incident_id: str, *, by: str | None = Non
 
 
 def refuse_closed(installation: Installation, incident_id: str, *, then: str = "") -> None:
-    """Raise Refused where nothing can be said or done any more; once reopened, `then` can be."""
+    """Raise Refused if the incident is closed; a reopened one allows `then`."""
     row = installation.ledger.incidents.get(incident_id)
     if row.is_open:
         return
@@ -169,7 +177,9 @@ def close(
     by: str | None = None,
     joined: int | None = None,
 ) -> None:
-    """Close an incident; refused while something is under way, or a broken glass unreviewed.
+    """Close an incident.
+
+    Raise Refused while an effect is under way or a broken glass is not reviewed.
 
     With `joined`, only while no more triggers than those have joined it.
     """
@@ -188,7 +198,7 @@ def close(
 
 
 def reopen(installation: Installation, incident_id: str, *, by: str | None = None) -> None:
-    """Open a closed incident again, so that what it did can be undone or corrected."""
+    """Reopen a closed incident to allow undo or correction of its effects."""
     who = authorise_lifecycle_change(installation, incident_id, by)
     installation.ledger.incidents.reopen(incident_id, who, installation.clock())
     installation.ledger.audit.sign_head(installation.clock())
@@ -216,7 +226,10 @@ def has_work(installation: Installation, incident_id: str) -> bool:
 
 
 def open_work(installation: Installation, state: State, now: datetime) -> Work:
-    """Return what a runner may do now: of a stopped incident undos, of any its look-ups."""
+    """Return the moves that a runner may make now.
+
+    In a stopped incident these are undos and look-ups.
+    """
     return installation.ledger.effects.open_work(
         state.incident, now, only_undos=state.is_halted, only_looks=state.is_closed
     )
@@ -228,7 +241,7 @@ def advance(
     way: str,
     progress: Callable[[State], None] | None = None,
 ) -> Outcome:
-    """Carry an incident on until it needs a person, a later hour, or nothing more.
+    """Run an incident until it needs a person, a later time, or nothing.
 
     `way` says what runs this: prefect, serve or direct. `progress` is shown each state.
     """
@@ -286,7 +299,7 @@ def advance(
 def expand_step(
     installation: Installation, state: State, outside: Outside, step_name: str, round_: int
 ) -> None:
-    """Plan a step's effects; what makes it impossible closes it as failed, with the reason."""
+    """Plan the effects of a step; an impossible step fails with the cause."""
     while True:
         try:
             _expand_once(installation, state, outside, step_name, round_)
@@ -355,7 +368,10 @@ def _expand_once(
 def _fail(
     installation: Installation, incident_id: str, step_name: str, round_: int, error: Exception
 ) -> None:
-    """Close a step that cannot be planned, with the reason: the others have people to keep out."""
+    """Close a step that cannot be planned, with the cause.
+
+    The other steps still have people to lock out.
+    """
     # Of what nobody foresaw only the class, for its text may quote an account.
     reason = (
         str(error)
@@ -369,7 +385,10 @@ def _fail(
 def _refuse_to_tell_too_soon(
     installation: Installation, step: Step, state: State, facts: Facts
 ) -> None:
-    """Raise Refused where a rule forbids telling the people concerned yet; staff may be told."""
+    """Raise Refused if a rule forbids notices to the people concerned yet.
+
+    Notices to staff are allowed.
+    """
     if step.action != SEND:
         return
     audience = arguments_of(step, state)["audience"]
@@ -380,11 +399,14 @@ def _refuse_to_tell_too_soon(
 def _only_new(
     installation: Installation, incident_id: str, step_name: str, expansion: Expansion
 ) -> Expansion:
-    """Leave out what an earlier round of the step has planned: nobody is told or locked twice."""
+    """Remove effects that an earlier round of the step has planned.
+
+    Nobody is notified or locked twice.
+    """
 
     def new(drafts: Sequence[Draft]) -> Sequence[Draft]:
-        there = installation.ledger.effects.planned_before(incident_id, step_name, drafts)
-        return [draft for draft in drafts if (draft.verb, draft.target) not in there]
+        earlier = installation.ledger.effects.planned_before(incident_id, step_name, drafts)
+        return [draft for draft in drafts if (draft.verb, draft.target) not in earlier]
 
     if isinstance(expansion.telling, NoticePlan):
         expansion.telling.leave_out = new
@@ -401,7 +423,10 @@ def _is_empty(expansion: Expansion) -> bool:
 def _without_given_back(
     installation: Installation, incident_id: str, expansion: Expansion
 ) -> Expansion:
-    """Leave out of a proof what this incident locked and gave back: it is open, as it should be."""
+    """Remove from a proof the accounts that this incident has unlocked.
+
+    They are open, as they should be.
+    """
     effects = installation.ledger.effects
     back = set(effects.locked_targets(incident_id, is_undone=True))
     back -= set(effects.locked_targets(incident_id))  # what was locked again is to be shut
@@ -417,8 +442,8 @@ def _make(
     *,
     is_long: bool = False,
 ) -> bool:
-    """Make every quick move that there is now, or one that is long; say whether there was any."""
-    moves = [one for one in next_moves(state, now) if _is_long(state, one) is is_long]
+    """Make all quick moves or one long move; return whether there was one."""
+    moves = [move for move in next_moves(state, now) if _is_long(state, move) is is_long]
     for move in moves[:1] if is_long else moves:
         _make_one(installation, state, outside, move)
     return bool(moves)
@@ -461,7 +486,7 @@ def _make_one(installation: Installation, state: State, outside: Outside, move: 
 
 @contextmanager
 def _runner(installation: Installation, incident_id: str, way: str) -> Iterator[str]:
-    """Be known as a runner while the block runs, and say so before the lease ends."""
+    """Register as a runner during the block, and renew the lease in time."""
     runners = installation.ledger.runners
     token = runners.register(incident_id, way, installation.clock())
     is_over = threading.Event()

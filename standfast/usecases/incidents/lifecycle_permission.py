@@ -1,4 +1,4 @@
-"""The right to move an incident as a whole: stop, resume, close, reopen it, or undo what it did.
+"""The permission to stop, resume, close, reopen or undo an incident.
 
 Rules
 - In a live incident somebody who is enrolled signs in. To stop it, anybody may; for the rest the
@@ -16,7 +16,9 @@ from standfast.usecases.core.installation import Installation
 def authorise_lifecycle_change(
     installation: Installation, incident_id: str, by: str | None, *, needs_role: bool = True
 ) -> str:
-    """Return who moves the incident, for the timeline; ApprovalRefused where they may not.
+    """Return the author of a move, for the timeline.
+
+    Raise ApprovalRefused if the person may not make it.
 
     `by` is the name of a person who signed in.
     """

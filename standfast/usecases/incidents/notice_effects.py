@@ -1,4 +1,6 @@
-"""Effects of a notice: one message for each recipient, in their language and by their channel.
+"""Effects of a notice: one message per recipient.
+
+Each is in the recipient's language and by the recipient's channel.
 
 Rules
 - Every row of the audience is named: one without a usable address becomes a refused effect.
@@ -70,7 +72,10 @@ def render_step_notice(
     *,
     otherwise: Mapping[str, str] | None = None,
 ) -> Prepared:
-    """Render the notice of a step for its incident, with the values `otherwise` before its own."""
+    """Render the notice of a step for its incident.
+
+    The values of `otherwise` take precedence.
+    """
     template_name = cast("str", arguments["template"])
     template = outside.templates.get(template_name)
     if template is None:
@@ -97,7 +102,7 @@ def render_step_notice(
 
 
 def notice_preview(whole: Expansion, verb: str, procedure: str) -> Expansion:
-    """Keep the rendered notice, and the number of its recipients instead of their messages."""
+    """Store the rendered notice and the number of recipients, not messages."""
     if not isinstance(whole.telling, NoticePlan):
         return whole
     refused = whole.telling.counted().refused.total()
@@ -153,7 +158,7 @@ def _recipients(
 
 
 def _way(person: Recipient, sender: str, outside: Outside) -> tuple[str, str, str]:
-    """Give the channel to a person, the target that this makes them, and why there is none."""
+    """Return a person's channel, their target, and the cause if none exists."""
     prints = outside.prints(sender)
     if person.address and not prints:
         return sender, MAIL + person.address, ""
@@ -170,7 +175,10 @@ def _way(person: Recipient, sender: str, outside: Outside) -> tuple[str, str, st
 
 
 def _held_recipient(prepared: Prepared, person: Recipient, sender: str, default: str) -> Draft:
-    """Name somebody whom only a person may decide to write to; nothing is sent by itself."""
+    """Plan an effect for a recipient that only a person may decide to notify.
+
+    Nothing is sent automatically.
+    """
     return Draft(
         verb=SEND,
         connector=sender,

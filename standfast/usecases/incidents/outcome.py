@@ -1,4 +1,4 @@
-"""Where an incident stands when a runner has ended, and what that is as an exit status.
+"""The state of an incident after a runner has ended, and its exit status.
 
 Rules
 - What the caller does next decides: damage and faults first, then what was not contained, and only
@@ -21,7 +21,7 @@ _SHORT = frozenset({StepState.FAILED, StepState.PARTIAL, StepState.REFUSED})
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Where an incident stands when a runner has ended."""
+    """The state of an incident after a runner has ended."""
 
     incident: str
     state: State
@@ -33,21 +33,27 @@ class Outcome:
 
     @property
     def unfinished(self) -> tuple[str, ...]:
-        """The steps that began and did not end, or did not begin, in the playbook's order."""
+        """The steps that have not ended or not begun, in the playbook's order."""
         begun = {view.step: view for view in (*self.state.steps.values(), *self.state.extra)}
         names = dict.fromkeys([*(step.name for step in self.state.playbook.steps), *begun])
         return tuple(name for name in names if name not in begun or not begun[name].state.is_final)
 
     @property
     def fell_short(self) -> dict[str, StepState]:
-        """The steps that ended otherwise than whole, in order: failed, partial, refused."""
+        """The steps with another end than success, in order.
+
+        They are failed, partial or refused.
+        """
         views = (*self.state.steps.values(), *self.state.extra)
         ends = {view.step: standing_state(view) for view in views}
         return {name: end for name, end in ends.items() if end in _SHORT}
 
     @property
     def _has_failed(self) -> bool:
-        """Did a step reach no target, and did nobody say "go on" about it? Or an undo just now?"""
+        """Return whether a step, or the last undo, reached no target.
+
+        Not if a person has decided "go on" about it.
+        """
         return self.undo_came_to is StepState.FAILED or any(
             standing_state(view) is StepState.FAILED and not view.is_accepted
             for view in (*self.state.steps.values(), *self.state.extra)
@@ -60,7 +66,7 @@ class Outcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """What the caller does next: what failed goes before what waits for people."""
+        """The next action of the caller: failures come before waits for people."""
         if self.troubles:
             return self.trouble_status
         if not (self.standing.is_over or self._is_at_rest):
@@ -77,8 +83,8 @@ class Outcome:
 
 def gravest(found: Iterable[ExitStatus]) -> ExitStatus:
     """Damage before a fault, a fault before a rule that said no."""
-    there = set(found)
+    statuses = set(found)
     for status in (ExitStatus.DAMAGED, ExitStatus.FAILED, ExitStatus.USAGE):
-        if status in there:
+        if status in statuses:
             return status
     return ExitStatus.REFUSED

@@ -1,4 +1,4 @@
-"""The plan of an incident: who and what it would touch, read now, nothing acted on.
+"""The plan of an incident: its targets as read now; nothing is changed.
 
 Rules
 - The same expansion as the live run, through adapters that refuse every act.
@@ -101,7 +101,7 @@ class PlanReport:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """REFUSED when a step cannot be carried out at all, PARTIAL when targets are refused."""
+        """REFUSED if a step is impossible, PARTIAL if targets are refused."""
         if any(step.impossible for step in self.steps):
             return ExitStatus.REFUSED
         if any(step.refused for step in self.steps):
@@ -144,11 +144,11 @@ def plan_incident(
         for number, step in enumerate(ordered):
             if progress:
                 progress(number, len(ordered))
-            one, drafts = _planned(
+            step_plan, drafts = _planned(
                 step, state, outside, is_signed=is_signed, locked=locked, people=people
             )
-            planned.append(one)
-            if not one.approvals:  # a live run counts it, too, when the next step begins
+            planned.append(step_plan)
+            if not step_plan.approvals:  # a live run counts it, too, when the next step begins
                 locked = with_planned(locked, drafts, installation.config)
     steps = tuple(planned)
     body: JsonObject = {
@@ -164,8 +164,8 @@ def plan_incident(
             *_warnings(installation, steps, opened_by=opened_by if is_signed else None),
             *(
                 line
-                for one in steps
-                for line in blast_radius.warnings(one.own, one.name, opened_by)
+                for step_plan in steps
+                for line in blast_radius.warnings(step_plan.own, step_plan.name, opened_by)
             ),
         ),
         digest=digest(body),
@@ -190,7 +190,7 @@ def _planned(
     locked: LockedAccounts,
     people: Sequence[Person],
 ) -> tuple[PlannedStep, tuple[Draft, ...]]:
-    """Give the step as it would go, and what it would do but for telling people."""
+    """Return the planned step and its effects, without notices."""
     drafts: tuple[Draft, ...] = ()
     tally = Tally()
     approvals, roles, impossible, reason = 0, step.roles, "", ""
@@ -211,8 +211,8 @@ def _planned(
             impossible = str(error)
         else:
             drafts, approvals = expansion.drafts, expansion.needs_approvals
-            told = expansion.telling
-            tally = told.counted() if isinstance(told, NoticePlan) else Tally(drafts)
+            notice = expansion.telling
+            tally = notice.counted() if isinstance(notice, NoticePlan) else Tally(drafts)
             roles = expansion.roles
             reason = expansion.reason
     by_adapter = tally.by_adapter
@@ -271,7 +271,10 @@ def _notes(planner: StepPlanner, by_adapter: Mapping[str, int]) -> list[str]:
 
 
 def _seconds(step: Step, by_adapter: Mapping[str, int], outside: Outside) -> int:
-    """Return the least time that the providers' limits allow; 0 where there is no limit."""
+    """Return the shortest time that providers' limits allow, or 0.
+
+    It is 0 without a limit.
+    """
     if step.kind is StepKind.WAIT:
         return step.wait_seconds
     slowest = 0.0
@@ -297,12 +300,14 @@ def _warnings(
         )
     for step in asking:
         able = installation.ledger.people.able_beside(opener, step.roles, installation.clock())
-        there = installation.ledger.people.counted_once(one for one in able if one.name not in own)
-        if there < step.approvals:
+        able_count = installation.ledger.people.counted_once(
+            person for person in able if person.name not in own
+        )
+        if able_count < step.approvals:
             who = f" with the role {' or '.join(step.roles)}" if step.roles else ""
             warnings.append(
                 f"step {step.name} needs {counted(step.approvals, 'approval')}, and "
-                f"{counted(there, 'person', 'people')}{who} could give one now; "
+                f"{counted(able_count, 'person', 'people')}{who} could give one now; "
                 "`standfast people add` enrols more, who may approve after a day, or at once by "
                 "the owner's key"
             )

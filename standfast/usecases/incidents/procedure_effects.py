@@ -1,4 +1,4 @@
-"""Effects of calls: commands, requests, services, and procedures of the program itself.
+"""Effects of calls: commands, requests, services, built-in procedures.
 
 Rules
 - What cannot be called as asked is refused here, when it is planned, and every target is named.
@@ -54,7 +54,10 @@ def call_effect(
     *,
     refusal: str = "",
 ) -> Draft:
-    """Plan one call; raise Refused if nothing takes it back and the step asks for no approval."""
+    """Plan one call.
+
+    Raise Refused if nothing can undo it and the step asks for no approval.
+    """
     _refuse_unapproved(step, procedure, outside)
     refusal = refusal or _misfit(procedure, details, outside)
     refusal = refusal or _protected(procedure, details, outside)

@@ -1,4 +1,4 @@
-"""Looks at what is sealed or scattered: why targets were not done, who the targets are, who is who.
+"""Summaries of sealed or scattered results: causes, targets, people.
 
 Rules
 - Reasons and counts are free of personal data and may be looked at freely. So are the first of
@@ -48,7 +48,7 @@ class Missed:
 
     @property
     def named(self) -> str:
-        """Name the first, and say how many more there are; empty where nobody is named."""
+        """Return the first name and the number of others, or "" without names."""
         more = self.count - len(self.who)
         others = [f"{more:,} more"] if more > 0 else []
         return ", ".join((*self.who, *others)) if self.who else ""
@@ -66,7 +66,7 @@ class Missed:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """What one step's effects of one verb came to."""
+    """The result of a step's effects of one verb."""
 
     step: str
     verb: str
@@ -84,7 +84,7 @@ class Tally:
                 for level, number in self.proofs.items()
             ]
             word += f" ({'; '.join(levels)})"
-        short = sum(one.count for one in self.missed)
+        short = sum(reason.count for reason in self.missed)
         if self.verb == PAGE:
             asked = f"{counted(self.done, 'person', 'people')} asked"
             return f"{asked}, {short:,} not reached" if short else asked
@@ -96,7 +96,7 @@ class Tally:
             "step": self.step,
             "verb": self.verb,
             "done": self.done,
-            "not_done": [one.as_json() for one in self.missed],
+            "not_done": [reason.as_json() for reason in self.missed],
             "proofs": {level.value: number for level, number in self.proofs.items()},
         }
 
@@ -127,7 +127,7 @@ def tallies(installation: Installation, incident_id: str) -> list[Tally]:
             step,
             verb,
             found,
-            _who(installation, incident_id, step, verb, found, rounds[step]),
+            _masked_targets(installation, incident_id, step, verb, found, rounds[step]),
             is_refused=(step, latest[step]) in refused,
             proofs=proofs.get(step, {}) if verb == PROVE else {},
         )
@@ -136,7 +136,7 @@ def tallies(installation: Installation, incident_id: str) -> list[Tally]:
 
 
 def step_reasons(installation: Installation, incident_id: str) -> dict[str, str]:
-    """Say of each step that ended, and has not begun again, why it ended as it did."""
+    """Return the cause of each ended step's result, unless it began again."""
     reasons: dict[str, str] = {}
     for event in installation.ledger.timeline(incident_id):
         if event.action in ("step.begun", "step.prompted", "step.waits"):
@@ -147,7 +147,10 @@ def step_reasons(installation: Installation, incident_id: str) -> dict[str, str]
 
 
 def missing_approvers(installation: Installation, incident_id: str, state: State) -> list[str]:
-    """Say of each step that it asks for an approval, or an answer, that nobody could give now."""
+    """Return the steps that wait for an answer that nobody could give now.
+
+    The answer may be an approval.
+    """
     may_not, now = installation.ledger.decisions.objection, installation.clock()
     found: list[str] = []
     for view in (*state.steps.values(), *state.extra):
@@ -166,7 +169,9 @@ def missing_approvers(installation: Installation, incident_id: str, state: State
             continue  # somebody decided since the state was read
         people = installation.ledger.people
         able = people.counted_once(
-            one for one in people.all(roles) if not may_not(incident_id, one.name, roles, now)
+            person
+            for person in people.all(roles)
+            if not may_not(incident_id, person.name, roles, now)
         )
         if able < view.approvals_needed:
             who = f" with the role {' or '.join(roles)}" if roles else ""
@@ -187,11 +192,11 @@ def targets(installation: Installation, incident_id: str) -> list[EffectRow]:
 
 
 def people(installation: Installation, *, with_contacts: bool) -> list[Person]:
-    """Give who is enrolled; a look at their contacts is noted."""
-    there = installation.ledger.people.all()
+    """Return the enrolled people; the access to their contacts is recorded."""
+    people = installation.ledger.people.all()
     if with_contacts:
-        _note(installation, "people", "contacts.viewed", len(there))
-    return there
+        _note(installation, "people", "contacts.viewed", len(people))
+    return people
 
 
 def _note(installation: Installation, subject: str, action: str, number: int) -> None:
@@ -205,7 +210,7 @@ def _note(installation: Installation, subject: str, action: str, number: int) ->
         pass  # the event is all there is to write
 
 
-def _who(
+def _masked_targets(
     installation: Installation,
     incident_id: str,
     step: str,
@@ -213,7 +218,7 @@ def _who(
     counts: Counter[tuple[EffectState, str]],
     rounds: Collection[int],
 ) -> Mapping[tuple[EffectState, str], Sequence[str]]:
-    """Name the first of those that were not done, masked, by why they were not."""
+    """Return the first targets that were not done, masked, by cause."""
     if all(state in _NOT_SHORT for state, _ in counts):
         return {}
     found: dict[tuple[EffectState, str], list[str]] = {}

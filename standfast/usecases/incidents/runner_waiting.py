@@ -1,4 +1,7 @@
-"""How long a runner sits and waits for what is due later, before it leaves that to the next one."""
+"""The time that a runner waits for later work before it leaves it.
+
+The next runner does the work.
+"""
 
 from datetime import datetime, timedelta
 
@@ -13,13 +16,13 @@ DIRECT = "direct"  # the way of a runner that a person waits for
 
 
 def longest_wait(state: State, way: str) -> timedelta:
-    """How long to wait for what is due later. Who sits before it is not kept from a question."""
+    """The waiting time for later work; a question to a person comes first."""
     is_kept = way == DIRECT and waits_only_for_notices(state)
     return retry_rules.LONGEST_WHILE_ASKED if is_kept else retry_rules.LONGEST_WAIT
 
 
 def waits_only_for_notices(state: State) -> bool:
-    """Does a person have something to do, and nothing go on but notices that are tried again later?
+    """Return whether a person must act while only repeated notices remain.
 
     What contains or gives back is waited for all the same, and so is the look at what may have been
     sent; notices that surely were not go on by `serve`, or by the next command.
@@ -37,7 +40,10 @@ def waits_only_for_notices(state: State) -> bool:
 def is_worth_waiting(
     state: State, next_due: datetime | None, now: datetime, longest: timedelta
 ) -> bool:
-    """Is an effect due again, or a wait over, within the longest time that a runner waits?"""
+    """Return whether an effect or the end of a wait is due in time.
+
+    The limit is the longest time that a runner waits.
+    """
     due = [
         view.due_at
         for view in state.steps.values()

@@ -1,4 +1,4 @@
-"""Expansion of a step: its action plans the effects, and the approvals that they need are added.
+"""Expansion of a step: effects planned by its action, and approvals.
 
 Rules
 - Planning reads and changes nothing.
@@ -31,7 +31,10 @@ from standfast.usecases.playbooks import library
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlanner:
-    """The planner of one step (`playbook.actions.action.Planner`), over the adapters of a mode."""
+    """The planner of one step, over the adapters of a mode.
+
+    It is the `playbook.actions.action.Planner`.
+    """
 
     step: Step
     state: State
@@ -91,7 +94,10 @@ def expand(
     token_of: TokenOf,
     locked_today: LockedAccounts = NOBODY,
 ) -> Expansion:
-    """Return the effects of a step; raise what makes the whole step impossible now."""
+    """Return the effects of a step.
+
+    Raise the error that makes the whole step impossible now.
+    """
     arguments = arguments_of(step, state)
     plan = ACTIONS[step.action or ""].plan
     if plan is None:
@@ -114,7 +120,7 @@ def add_required_approvals(
     is_signed: bool,
     locked_today: LockedAccounts,
 ) -> Expansion:
-    """Return the plan of a step with the approvals and the abort window that it needs."""
+    """Return the plan of a step with its approvals and abort window."""
     needed = step.approval.count if step.approval else 0
     roles = step.approval.roles if step.approval else ()
     over = over_limit(expansion.drafts, locked_today, outside.config)
