@@ -194,7 +194,7 @@ def test_events_of_others_and_broken_ones_stop_nobody(
     assert [
         one.state for one in site.installation.ledger.deliveries.of_incident(case).values()
     ] == [DeliveryState.DELIVERED]
-    assert "events of SendGrid: 4 could not be read" in caplog.text
+    assert "events of SendGrid: 4 cannot be read" in caplog.text
     assert "@" not in "".join(one.getMessage() for one in caplog.records if "SendGrid" in one.msg)
 
 

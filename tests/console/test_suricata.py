@@ -221,7 +221,7 @@ def test_a_playbook_that_is_broken_keeps_no_other_alert_waiting_and_its_own_are_
             )
             (kept,) = waiting.iterdir()
             assert kept.stat().st_mode & 0o777 == 0o600
-        assert "its playbook cannot be opened (PlaybookInvalid)" in caplog.text
+        assert "cannot be opened (PlaybookInvalid)" in caplog.text
         seen = look(config_file, {}, datetime.now(UTC))
         assert [(one.trigger, one.count) for one in seen.set_aside] == [("grave", 1)]
         found = check_installation(config_file, env=ENV).checks

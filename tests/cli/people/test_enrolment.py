@@ -117,7 +117,7 @@ def test_once_a_place_is_set_up_one_of_its_people_signs_for_whoever_comes(
         ("erin", ("--account", "nowhere:erin"), "the directories here are: agents"),
         ("erin", ("--mail", "erin"), "--mail: not a valid mail address"),
         ("erin", ("--full-name", " "), "--full-name: not valid"),
-        ("dana", (), "was enrolled before"),
+        ("dana", (), "used before"),
     ],
 )
 def test_who_does_not_fit_is_not_enrolled(

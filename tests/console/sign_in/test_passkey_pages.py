@@ -244,7 +244,7 @@ def test_a_passkey_of_an_earlier_address_signs_nothing_here(tmp_path: Path) -> N
         fields = {"step": "shut", "digest": lee.digest, "decision": "approve"}
         answer = lee.send("decide", **fields, passkey=device.sign(challenge_for(asked)))
         assert answer.status_code == 409
-        assert "asked by another site than https://new.example.com" in lee.text
+        assert "for another site than https://new.example.com" in lee.text
         assert state(site, incident, "shut") is StepState.ASKING
         old = Browser(site)
         assert sign_in(old, device).status_code == 403
