@@ -236,7 +236,7 @@ CASES = {
         spoil=store_in_the_way,
         words=("backup", "run", "main"),
         status=2,
-        says=(".incoming: not a folder", "Remove it"),
+        says=(".incoming: not a folder", "remove it"),
     ),
     "an approval by nobody": Case(
         spoil=nothing, words=("incident", "approve"), status=2, says=("--as PERSON",)
